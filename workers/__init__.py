@@ -1,0 +1,46 @@
+"""The engine that turns a ReplicaSpec and bytes into bytes: replicas, pools, processes, output.
+
+Knows nothing of builds, records or HTTP. See README.md in this folder.
+"""
+
+from workers.engine import Workers, open_workers
+from workers.errors import ProbeRaised, StartFailed, WorkersError
+from workers.output import Line, Log
+from workers.pool import Pool, PoolStatistics
+from workers.seat import SeatStatistics
+from workers.spec import PoolSpec, ReplicaSpec
+from workers.ticket import (
+    Answered,
+    Busy,
+    Died,
+    NotReady,
+    Outcome,
+    Raised,
+    Refused,
+    Ticket,
+    TimedOut,
+)
+
+__all__ = [
+    "Answered",
+    "Busy",
+    "Died",
+    "Line",
+    "Log",
+    "NotReady",
+    "Outcome",
+    "Pool",
+    "PoolSpec",
+    "PoolStatistics",
+    "ProbeRaised",
+    "Raised",
+    "Refused",
+    "ReplicaSpec",
+    "SeatStatistics",
+    "StartFailed",
+    "Ticket",
+    "TimedOut",
+    "Workers",
+    "WorkersError",
+    "open_workers",
+]

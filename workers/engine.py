@@ -1,0 +1,140 @@
+"""The engine: one reactor, one output thread, and the pools, probes and scripts on them."""
+
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from workers.errors import ProbeRaised
+from workers.keeper import keep
+from workers.output import Log, Output
+from workers.pool import Pool
+from workers.process import kill_tree
+from workers.reactor import Reactor
+from workers.replica import Replica
+from workers.script import run_script
+from workers.spec import PoolSpec
+from workers.ticket import (
+    Abandoned,
+    Answered,
+    Busy,
+    Died,
+    NotReady,
+    Outcome,
+    Raised,
+    Refused,
+    TimedOut,
+)
+
+
+class Workers:
+    """What `open_workers` gives: makes pools and runs scripts. For the thread that opened it."""
+
+    def __init__(
+        self, *, house: str, folder: Path, reactor: Reactor, output: Output, keepers: trio.Nursery
+    ) -> None:
+        self._house = house
+        self._folder = folder
+        self._reactor = reactor
+        self._output = output
+        self._keepers = keepers
+        self._started = 0
+
+    def open_pool(self, spec: PoolSpec, log: Log | None = None) -> Pool:
+        """Starts the replicas of `spec`. With `log`, all of them print there and it stays open;
+        else each seat has a log of its own in `spec.log_folder`.
+
+        The pool lives until it is drained or stopped, or the engine is closed.
+        """
+        return Pool(spec, clock=self._reactor, launch=self._launch, log=log)
+
+    def _launch(self, replica: Replica, log: Log) -> None:
+        self._started += 1
+        folder = self._folder / f"{replica.name}-{self._started}"
+        self._keepers.start_soon(self._keep, replica, log, folder)
+
+    async def _keep(self, replica: Replica, log: Log, folder: Path) -> None:
+        await keep(replica, log=log, output=self._output, house=self._house, folder=folder)
+
+    async def probe(self, spec: PoolSpec, log: Log, example: bytes | None) -> None:
+        """Starts one replica of `spec`; given an example input (raw JSON), asks it for an answer.
+
+        Raises StartFailed or ProbeRaised. Nothing is left of the replica on return.
+        """
+        pool = self.open_pool(spec, log)
+        try:
+            await pool.wait_ready()
+            if example is not None:
+                outcome = await pool.predict(example)
+                if not isinstance(outcome, Answered):
+                    raise ProbeRaised(_say(outcome))
+        finally:
+            with trio.CancelScope(shield=True):
+                pool.stop()
+                await pool.closed.wait()
+
+    async def run(
+        self,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path,
+        variables: Mapping[str, str],
+        log: Log,
+        time_limit: float,
+    ) -> int:
+        """Runs a command to its end; see `run_script`."""
+        return await run_script(
+            command,
+            cwd=cwd,
+            variables=variables,
+            log=log,
+            output=self._output,
+            house=self._house,
+            time_limit=time_limit,
+        )
+
+
+@asynccontextmanager
+async def open_workers(folder: Path, house: str) -> AsyncIterator[Workers]:
+    """The engine, with `folder` for working copies. `house` marks its processes.
+
+    First ends what an earlier engine of the same house left behind. On exit every process of ours
+    is killed; whoever wants them to finish first drains their pools and waits for `closed`.
+    """
+    await trio.to_thread.run_sync(_sweep, folder, house)
+    output, reactor = Output(), Reactor()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            async with trio.open_nursery() as keepers:
+                yield Workers(
+                    house=house, folder=folder, reactor=reactor, output=output, keepers=keepers
+                )
+                keepers.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+    finally:
+        output.close()
+        reactor.close()
+
+
+def _sweep(folder: Path, house: str) -> None:
+    kill_tree(f"{house}/")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _say(outcome: Outcome) -> str:
+    """What went wrong, in words for the model's author."""
+    match outcome:
+        case Raised(kind, message):
+            return f"{kind}: {message}"
+        case Refused(message):
+            return message
+        case TimedOut(seconds):
+            return f"it did not answer within {seconds:g} s"
+        case Died(reason) | Busy(reason) | NotReady(reason):
+            return reason
+        case Answered() | Abandoned():
+            raise AssertionError(f"{outcome} is no failure of the model")

@@ -1,0 +1,29 @@
+"""What can go wrong in this engine, by who must act. The gateway's catalogue gives them codes."""
+
+
+class WorkersError(Exception):
+    """Base of this engine's errors."""
+
+
+class WireError(WorkersError):
+    """A replica wrote bytes that are not a frame; the conversation is over."""
+
+
+class IllegalTransition(WorkersError):
+    """An event that this state of a replica does not allow: a mistake of ours."""
+
+
+class StartFailed(WorkersError):
+    """A replica did not become ready. The model's author must act.
+
+    `summary` is one line, `detail` the traceback or the last lines of its log.
+    """
+
+    def __init__(self, summary: str, detail: str = "") -> None:
+        super().__init__(summary)
+        self.summary = summary
+        self.detail = detail
+
+
+class ProbeRaised(WorkersError):
+    """The example input given with a build did not get an answer. The model's author must act."""

@@ -1,0 +1,106 @@
+"""The keeper of one replica: makes its working copy and process, waits for the end, cleans up.
+
+One Trio task per process, none per request. Whatever ends the process, the same cleaning follows:
+its whole tree is killed, what it printed last is kept, its working copy is removed; only then is
+the replica called clean. Cancelled, it kills the process first.
+"""
+
+import os
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+
+import trio
+
+from workers import workspace
+from workers.errors import StartFailed
+from workers.lifecycle import State
+from workers.output import Log, Output
+from workers.process import Process, kill_tree, pipe, say_status, spawn
+from workers.replica import Replica, Why
+from workers.spec import ReplicaSpec
+
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+INSIDE = Path(__file__).parent / "inside" / "python" / "start.py"
+
+
+async def keep(replica: Replica, *, log: Log, output: Output, house: str, folder: Path) -> None:
+    """Lives as long as the replica's process and what is left of it.
+
+    `folder` does not exist yet and is the replica's own.
+    """
+    try:
+        await _live(replica, log, output, f"{house}/{uuid.uuid4().hex}/", folder)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(workspace.remove, folder)
+        replica.cleaned()
+
+
+async def _live(replica: Replica, log: Log, output: Output, mark: str, folder: Path) -> None:
+    try:
+        with trio.CancelScope(shield=True):  # half a copy is of no use
+            code = await trio.to_thread.run_sync(workspace.make, replica.spec.code, folder)
+        if replica.state is not State.STARTING:
+            replica.exited("was not started, since it was stopped first")
+            return
+        started, out, err = _start(replica, code, mark)
+    except OSError as error:
+        replica.failure = StartFailed(f"the replica could not be started: {error}")
+        replica.exited("could not be started")
+        return
+    sources = output.attach(out, log, "stdout"), output.attach(err, log, "stderr")
+    try:
+        await trio.lowlevel.wait_readable(started.pidfd)
+    finally:
+        with trio.CancelScope(shield=True):
+            if not _has_ended(started):
+                replica.kill(Why.STOPPED)
+                await trio.lowlevel.wait_readable(started.pidfd)
+            replica.exited(say_status(started.reap()))
+            await trio.to_thread.run_sync(kill_tree, mark)
+            await output.drain(*sources)
+
+
+def _has_ended(started: Process) -> bool:
+    """Whether the pidfd says so, without waiting."""
+    return bool(os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+
+
+def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
+    """Spawns the process and gives it to the replica; returns it with its stdout and stderr."""
+    spec = replica.spec
+    root = code / spec.model_root
+    with ExitStack() as ours_on_failure, ExitStack() as theirs:
+        fds = [pipe() for _ in range(4)]
+        (request_in, request_out), (answer_in, answer_out), (out, out_end), (err, err_end) = fds
+        for fd in (request_in, answer_out, out_end, err_end):
+            theirs.callback(os.close, fd)
+        for fd in (request_out, answer_in, out, err):
+            ours_on_failure.callback(os.close, fd)
+        started = spawn(
+            [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
+            cwd=root,
+            variables=_variables(spec, code),
+            mark=mark,
+            stdout=out_end,
+            stderr=err_end,
+            pass_fds=(request_in, answer_out),
+        )
+        ours_on_failure.pop_all()
+    replica.attach(started, answer_in, request_out, str(root))
+    return started, out, err
+
+
+def _variables(spec: ReplicaSpec, code: Path) -> dict[str, str]:
+    """The whole environment of the process: nothing of ours is inherited."""
+    return {
+        "PATH": f"{spec.environment}/bin:{SYSTEM_PATH}",
+        "VIRTUAL_ENV": str(spec.environment),
+        "HOME": str(code),
+        "TMPDIR": str(code.parent / "tmp"),
+        "LANG": "C.UTF-8",
+        # The environment is sealed: importing from it must not write into it.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **spec.variables,
+    }

@@ -1,0 +1,156 @@
+"""The only file that faces the operating system's processes.
+
+A *tree* is a process with all that it ever started. Its mark, `PREDICTD_TREE=<house>/<tree>/` in
+the environment, is inherited by every child, so the tree is found again in /proc even when a
+grandchild has forked twice and leads a session of its own, which a process group would miss. The
+*house* names the data folder: what carries the mark of a house whose gateway is gone is an orphan.
+
+Laws: a process is made from the main thread (gotcha G1), dies with the gateway (gotcha G2), and
+inherits only the descriptors it is given.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+MARK = "PREDICTD_TREE"
+
+
+class Process:
+    """A process of ours that has been started; `pidfd` becomes readable when it has ended."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], pidfd: int) -> None:
+        self._popen = popen
+        self.pid = popen.pid
+        self.pidfd = pidfd
+
+    def reap(self) -> int:
+        """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
+        os.close(self.pidfd)
+        return self._popen.wait()
+
+    def kill(self) -> None:
+        """SIGKILL to the process and its group; what left the group is `kill_tree`'s."""
+        with suppress(ProcessLookupError):  # ended meanwhile: the pidfd tells
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path,
+    variables: Mapping[str, str],
+    mark: str,
+    stdout: int,
+    stderr: int,
+    pass_fds: Sequence[int] = (),
+) -> Process:
+    """Starts `command` in a session of its own, with `variables` for its whole environment.
+
+    It reads nothing on stdin. Raises OSError where it cannot be started.
+    """
+    # gotcha G1: PR_SET_PDEATHSIG is bound to the thread that made the process, not to the process.
+    assert threading.current_thread() is threading.main_thread()
+    popen = subprocess.Popen(
+        [*_dies_with_us(), *map(str, command)],
+        cwd=cwd,
+        env={**variables, MARK: mark},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+    return Process(popen, os.pidfd_open(popen.pid))
+
+
+def _dies_with_us() -> list[str]:
+    """The wrapper that has the kernel kill the process when the gateway's main thread is gone.
+
+    gotcha G2: a replica that computes does not notice that its pipe has closed. `preexec_fn` would
+    do the same unsafely. Without setpriv the pipe's end is all there is, and `doctor` says so.
+    """
+    setpriv = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+
+
+def marked(prefix: str) -> list[int]:
+    """The ids of all live processes whose mark begins with `prefix`."""
+    wanted = f"{MARK}={prefix}".encode()
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            try:
+                with open(f"/proc/{entry.name}/environ", "rb") as file:
+                    environment = file.read()
+            except OSError:
+                continue  # ended meanwhile, or another user's: not ours to kill
+            if environment.startswith(wanted) or b"\0" + wanted in environment:
+                found.append(int(entry.name))
+    return found
+
+
+def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
+    """Kills every process whose mark begins with `prefix` and waits until none is left.
+
+    Scans again until a scan finds none, since one may fork while another is killed. Blocking: call
+    it in a thread. Returns how many were killed; gives up after `seconds` (a process in an
+    uninterruptible system call cannot be killed at all).
+    """
+    killed: set[int] = set()
+    end = time.monotonic() + seconds
+    while pids := marked(prefix):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+            except ProcessLookupError:
+                pass
+        if time.monotonic() > end:
+            break
+        time.sleep(0.002)
+    return len(killed)
+
+
+def say_status(status: int) -> str:
+    """An exit status in words: "exited with status 3", "was killed by SIGSEGV"."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def usage(pid: int) -> tuple[int, float] | None:
+    """(resident bytes, CPU seconds) of a process, or None when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        return process.memory_info().rss, times.user + times.system
+    except psutil.Error:
+        return None
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe as (read end, write end), not inheritable."""
+    return os.pipe2(os.O_CLOEXEC)
+
+
+def write_some(fd: int, data: memoryview) -> int:
+    """Writes what the pipe takes now; 0 when it is full. Raises BrokenPipeError at its end."""
+    try:
+        return os.write(fd, data)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
+            return 0
+        raise

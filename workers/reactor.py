@@ -1,0 +1,73 @@
+"""The reactor: one Trio task, one persistent epoll, plain callbacks, and the deadlines.
+
+Replica pipes stay registered in the epoll; Trio waits on the epoll's own descriptor, so a request
+costs no task, no cancel scope and no registration. Whoever is called back is a small state machine
+in plain `def`: nothing on this path can be cancelled half-way.
+
+Every turn ends in Trio's scheduler, so that the rest of the process always gets its share. A
+callback that raises is a mistake of ours, and ends the process rather than a request silently.
+"""
+
+import select
+from collections.abc import Callable
+
+import trio
+
+from workers.timers import Timer, Timers
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+
+
+class Reactor:
+    """Calls handlers back when their descriptor is ready, and timers when they are due.
+
+    All methods but `run` are for the thread that runs it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+        self.now = clock
+        self._timers = Timers()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._epoll = select.epoll()
+        # The scope in which the task sleeps now; its deadline is the next timer.
+        self._nap = trio.CancelScope()
+
+    def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Calls `handler(events)` whenever `fd` is ready, until it is unregistered."""
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def modify(self, fd: int, events: int) -> None:
+        self._epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Forgets `fd`. Do this before closing it: a number is soon used again."""
+        del self._handlers[fd]
+        self._epoll.unregister(fd)
+
+    def call_at(self, due: float, call: Callable[[], object]) -> Timer:
+        """Calls `call()` when the clock reaches `due`."""
+        timer = self._timers.call_at(due, call)
+        if due < self._nap.deadline:
+            self._nap.deadline = due
+        return timer
+
+    async def run(self) -> None:
+        """Serves until cancelled."""
+        while True:
+            with trio.CancelScope(deadline=self._timers.next_due()) as self._nap:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+            self._turn()
+
+    def close(self) -> None:
+        """Gives the epoll back, when nothing is registered any more."""
+        self._epoll.close()
+
+    def _turn(self) -> None:
+        for fd, events in self._epoll.poll(0):
+            # An earlier callback of this turn may have unregistered this one.
+            handler = self._handlers.get(fd)
+            if handler is not None:
+                handler(events)
+        self._timers.run_due(self.now())

@@ -1,0 +1,281 @@
+"""A replica: one process of a model, one prediction at a time, and the pipes to talk with it.
+
+The laws:
+- Once the first byte of a request is written there are two ends: the whole conversation, or the
+  process is killed. A replica whose last conversation is unknown is never used again.
+- An answer whose id is not the outstanding one kills the replica and is delivered to nobody.
+- A ticket that it holds gets its outcome from here, in every case.
+
+A plain state machine on the reactor: nothing here awaits. `Keeper` (in keeper.py) makes the
+process and cleans up after it; `Pool` (in pool.py) decides what happens next.
+"""
+
+import os
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from workers import wire
+from workers.errors import StartFailed, WireError
+from workers.lifecycle import Event, State, advance
+from workers.process import Process
+from workers.reactor import READABLE, WRITABLE
+from workers.spec import ReplicaSpec
+from workers.ticket import Answered, Died, Outcome, Raised, Refused, Ticket, TimedOut
+from workers.timers import Timer
+
+# How long an orderly end (its pipe closed, `atexit` handlers running) may take before SIGKILL.
+STOP_GRACE = 1.0
+# How long a process may live on after its end of the pipe was closed.
+_END_OF_PIPE_GRACE = 0.2
+_READ = 256 * 1024
+
+
+class Clock(Protocol):
+    """What a replica and a pool need of the reactor."""
+
+    def now(self) -> float: ...
+    def call_at(self, due: float, call: Callable[[], object]) -> Timer: ...
+    def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None: ...
+    def modify(self, fd: int, events: int) -> None: ...
+    def unregister(self, fd: int) -> None: ...
+
+
+class Owner(Protocol):
+    """What a replica tells its pool, from the reactor's callbacks."""
+
+    def replica_ready(self, replica: "Replica") -> None: ...
+    def replica_settled(self, replica: "Replica", ticket: Ticket, outcome: Outcome) -> None: ...
+    def replica_gone(self, replica: "Replica") -> None: ...
+    def replica_cleaned(self, replica: "Replica") -> None: ...
+
+
+class Why(Enum):
+    """Why a replica ended, where that was our doing."""
+
+    STOPPED = "it was stopped"
+    TIMED_OUT = "a prediction ran past its time"
+    START_TIMED_OUT = "it was not ready in time"
+    WIRE = "it broke the conversation with the gateway"
+
+
+class Replica:
+    """`name` is what clients see as ReplicaID; it stays when the process is replaced."""
+
+    def __init__(self, name: str, spec: ReplicaSpec, clock: Clock, owner: Owner) -> None:
+        self.name = name
+        self.spec = spec
+        self.state = State.STARTING
+        self.why: Why | None = None
+        self.failure: StartFailed | None = None
+        self.said = ""
+        self.ticket: Ticket | None = None
+        self.process: Process | None = None
+        self.started_at = clock.now()
+        self.ready_at: float | None = None
+        self._clock = clock
+        self._owner = owner
+        self._reader = wire.FrameReader(spec.reply_limit)
+        self._request_id = 0
+        self._assigned_at = 0.0
+        self._read_fd = self._write_fd = -1
+        self._unsent: memoryview | None = None
+        self._awaits_room = False
+        # One deadline at a time: to be ready, to answer, or to end.
+        self._timer = clock.call_at(self.started_at + spec.start_timeout, self._start_timed_out)
+
+    def __repr__(self) -> str:
+        pid = self.process.pid if self.process else "-"
+        return f"<Replica {self.name} pid={pid} {self.state.value}>"
+
+    # The process, given and taken away by the keeper.
+
+    def attach(self, started: Process, read_fd: int, write_fd: int, root: str) -> None:
+        """The process runs: tells it what to be. Takes over both descriptors."""
+        self.process = started
+        self._read_fd, self._write_fd = read_fd, write_fd
+        os.set_blocking(read_fd, False)
+        os.set_blocking(write_fd, False)
+        self._clock.register(read_fd, READABLE, self._on_readable)
+        spec = self.spec
+        start = wire.Start(spec.file, spec.function, root, self.name, spec.reply_limit)
+        self._send(wire.encode(start))
+
+    def exited(self, said: str) -> None:
+        """The process has ended, or could not be made; `said` goes on from "the process"."""
+        self.process = None  # its id may be somebody else's by now
+        self._on_readable(READABLE)  # what it said last still counts
+        self._close_pipes()
+        self._timer.cancel()
+        self.said = said
+        if self.ready_at is None and self.failure is None:
+            reason = self.why.value if self.why else f"the process {said}"
+            self.failure = StartFailed(f"the model did not become ready: {reason}")
+        self.state = advance(self.state, Event.EXITED)
+        self._settle(Died(f"the process {said}", self.name))
+        self._owner.replica_gone(self)
+
+    def cleaned(self) -> None:
+        """Nothing of the process is left: no child of it, no working copy."""
+        self._owner.replica_cleaned(self)
+
+    # What the pool asks for.
+
+    def assign(self, ticket: Ticket, seconds: float) -> None:
+        """Sends the request of `ticket`; its outcome follows within `seconds`."""
+        self.state = advance(self.state, Event.ASSIGNED)
+        self.ticket = ticket
+        self._request_id += 1
+        self._assigned_at = now = self._clock.now()
+        self._timer = self._clock.call_at(now + seconds, self._prediction_timed_out)
+        self._send(wire.encode_request(ticket.request, self._request_id))
+
+    def stop(self) -> None:
+        """An orderly end: it finishes the ticket it holds, then its pipe is closed."""
+        if self.state in (State.STOPPING, State.GONE):
+            return
+        if self.state is State.STARTING:
+            # Running the model file it would not notice the end of its pipe, and owes nothing yet.
+            self.kill(Why.STOPPED)
+            return
+        self.state = advance(self.state, Event.STOP)
+        if self.state is State.STOPPING:
+            self._end_orderly()
+
+    def kill(self, why: Why, outcome: Outcome | None = None) -> None:
+        """An end at once; the ticket it holds gets `outcome`, or Died."""
+        if self.state is State.GONE:
+            return
+        self.why = self.why or why
+        self.state = advance(self.state, Event.KILL)
+        self._close_pipes()
+        self._timer.cancel()
+        if self.process is not None:
+            self.process.kill()
+        self._settle(outcome or Died(f"the replica was ended because {why.value}", self.name))
+
+    @property
+    def held_seconds(self) -> float:
+        """How long ago it got the ticket that it holds, or held last."""
+        return self._clock.now() - self._assigned_at
+
+    # Callbacks.
+
+    def _on_readable(self, events: int) -> None:
+        try:
+            while self._read_fd >= 0:
+                data = os.read(self._read_fd, _READ)
+                if not data:
+                    self._on_end_of_pipe()
+                    return
+                for request_id, message in self._reader.feed(data):
+                    self._receive(request_id, message)
+                if len(data) < _READ:
+                    return
+        except BlockingIOError:
+            return
+        except WireError as error:
+            self.said = str(error)
+            self.kill(Why.WIRE)
+
+    def _on_end_of_pipe(self) -> None:
+        """It ended, or closed the pipe. The keeper tells the first, with its status, very soon."""
+        self._close_pipes()
+        self._clock.call_at(self._clock.now() + _END_OF_PIPE_GRACE, lambda: self.kill(Why.WIRE))
+
+    def _receive(self, request_id: int, message: wire.FromReplica) -> None:
+        if self.state in (State.STOPPING, State.GONE):
+            return
+        match message:
+            case wire.Answer() | wire.Raised() | wire.Refused():
+                if self.ticket is None or request_id != self._request_id:
+                    raise WireError(f"an answer to request {request_id}, which is not outstanding")
+                self._answered(self._outcome(message))
+            case wire.Hello():
+                if message.protocol != wire.PROTOCOL:
+                    raise WireError(f"protocol {message.protocol} instead of {wire.PROTOCOL}")
+            case wire.Failed():
+                self.failure = StartFailed(f"{message.type}: {message.message}", message.traceback)
+            case wire.Ready():
+                if self.state is not State.STARTING:
+                    raise WireError("ready for the second time")
+                self.state = advance(self.state, Event.READY)
+                self.ready_at = self._clock.now()
+                self._timer.cancel()
+                self._owner.replica_ready(self)
+
+    def _outcome(self, message: wire.Answer | wire.Raised | wire.Refused) -> Outcome:
+        match message:
+            case wire.Answer(body):
+                return Answered(body, self.name)
+            case wire.Raised(kind, text):
+                return Raised(kind, text, self.name)
+            case wire.Refused(text):
+                return Refused(text, self.name)
+
+    def _answered(self, outcome: Outcome) -> None:
+        self._timer.cancel()
+        if self._unsent is not None:
+            raise WireError("an answer before the request was read")
+        self.state = advance(self.state, Event.ANSWERED)
+        if self.state is State.STOPPING:
+            self._end_orderly()
+        self._settle(outcome)
+
+    def _prediction_timed_out(self) -> None:
+        seconds = round(self.held_seconds, 3)
+        self.kill(Why.TIMED_OUT, TimedOut(seconds, self.name))
+
+    def _start_timed_out(self) -> None:
+        self.failure = StartFailed(f"the model was not ready within {self.spec.start_timeout:g} s")
+        self.kill(Why.START_TIMED_OUT)
+
+    # The pipes.
+
+    def _settle(self, outcome: Outcome) -> None:
+        ticket, self.ticket = self.ticket, None
+        if ticket is not None:
+            self._owner.replica_settled(self, ticket, outcome)
+
+    def _send(self, frame: bytes) -> None:
+        self._unsent = memoryview(frame)
+        self._write()
+        if self._unsent is not None:
+            self._awaits_room = True
+            self._clock.register(self._write_fd, WRITABLE, self._on_writable)
+
+    def _on_writable(self, events: int) -> None:
+        self._write()
+        if self._unsent is None and self._awaits_room:
+            self._awaits_room = False
+            self._clock.unregister(self._write_fd)
+
+    def _write(self) -> None:
+        assert self._unsent is not None
+        try:
+            sent = os.write(self._write_fd, self._unsent)
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._on_end_of_pipe()
+            return
+        self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
+
+    def _end_orderly(self) -> None:
+        """Closes the pipes, by which it knows, and sees to it that it obeys."""
+        self.why = self.why or Why.STOPPED
+        self._close_pipes()
+        if (process := self.process) is not None:
+            self._timer = self._clock.call_at(self._clock.now() + STOP_GRACE, process.kill)
+
+    def _close_pipes(self) -> None:
+        if self._read_fd < 0:
+            return
+        self._clock.unregister(self._read_fd)
+        self._unsent = None
+        if self._awaits_room:
+            self._awaits_room = False
+            self._clock.unregister(self._write_fd)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+        self._read_fd = self._write_fd = -1

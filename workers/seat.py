@@ -1,0 +1,83 @@
+"""A seat: a numbered place in a pool, and what is remembered of it.
+
+One replica at a time fills a seat. Its name, counters and log stay when the replica is replaced,
+so nothing that an operator looks at is lost by a restart.
+"""
+
+import msgspec
+import trio
+
+from workers.output import Log
+from workers.replica import Replica
+from workers.ticket import Answered, Outcome, Raised, Refused
+from workers.timers import Timer
+
+
+class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds."""
+
+    name: str
+    status: str
+    pid: int | None
+    uptime: float
+    received: int
+    processed: int
+    success: int
+    failure: int
+    error: int
+    restart: int
+    last_exit: str
+
+
+class Seat:
+    """`successor` is the replica that takes the place when it is ready (see Pool.restart)."""
+
+    def __init__(self, name: str, log: Log) -> None:
+        self.name = name
+        self.log = log
+        self.replica: Replica | None = None
+        self.successor: Replica | None = None
+        self.restarted: trio.Event | None = None
+        self.timer: Timer | None = None
+        # Starts that failed since the last one that did not.
+        self.failures = 0
+        self.last_exit = ""
+        self.received = self.success = self.failure = self.error = self.restart = 0
+
+    def count(self, outcome: Outcome) -> None:
+        match outcome:
+            case Answered():
+                self.success += 1
+            case Raised() | Refused():
+                self.failure += 1
+            case _:
+                self.error += 1
+
+    def remember_exit(self, replica: Replica) -> None:
+        self.last_exit = replica.why.value if replica.why else f"the process {replica.said}"
+
+    def cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def restart_ended(self) -> None:
+        if self.restarted is not None:
+            self.restarted.set()
+            self.restarted = None
+
+    def statistics(self, now: float) -> SeatStatistics:
+        replica = self.replica
+        return SeatStatistics(
+            name=self.name,
+            status=replica.state.value if replica else "waiting to start",
+            pid=replica.process.pid if replica and replica.process else None,
+            uptime=now - replica.started_at if replica else 0.0,
+            received=self.received,
+            processed=self.success + self.failure + self.error,
+            success=self.success,
+            failure=self.failure,
+            error=self.error,
+            restart=self.restart,
+            last_exit=self.last_exit,
+        )

@@ -1,0 +1,44 @@
+"""What a pool and its replicas are made from: plain values, decided by the gateway."""
+
+from pathlib import Path
+
+import msgspec
+
+MIB = 1024 * 1024
+
+
+class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica: which function of which file, in which environment.
+
+    `code` is the sealed folder that each replica gets a private copy of; `environment` the
+    virtualenv beside it. `variables` win over the ones set here, but not over the tree mark.
+    Times in seconds, sizes in bytes.
+    """
+
+    code: Path
+    environment: Path
+    file: str
+    function: str
+    model_root: str = ""
+    variables: dict[str, str] = {}
+    start_timeout: float = 60.0
+    reply_limit: int = 32 * MIB
+
+
+class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """The replicas that serve one deployment, and how requests wait for them.
+
+    `name` is what replica names begin with. A request waits at most `request_timeout` seconds for
+    a replica and then runs at most as long. `start_tries` failed starts in a row of one replica,
+    before the pool was ever ready, make it fail; 0 means: go on trying.
+    """
+
+    name: str
+    replica: ReplicaSpec
+    log_folder: Path
+    replicas: int = 1
+    request_timeout: float = 30.0
+    restart_on_exception: bool = True
+    start_tries: int = 3
+    queue_requests: int = 1000
+    queue_bytes: int = 64 * MIB

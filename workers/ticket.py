@@ -1,0 +1,120 @@
+"""A ticket: one request waiting for its prediction, and the outcomes it can have.
+
+The law: a ticket gets exactly one outcome, whatever happens to its caller, its replica or its
+pool. Whoever waits never owns the pipe: a caller that goes away abandons its ticket, and the
+replica finishes its conversation without it.
+
+A ticket is plain state: `on_outcome` is called once, from the thread of the reactor, and must not
+block.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from workers.timers import Timer
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The function's return value, as JSON."""
+
+    body: bytes
+    replica: str
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """The function raised `type` with `message`, or returned what JSON cannot say."""
+
+    type: str
+    message: str
+    replica: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The replica's JSON reader cannot take the input: the caller's fault."""
+
+    message: str
+    replica: str
+
+
+class Died(msgspec.Struct, frozen=True):
+    """The process ended, or broke the protocol, while it held the ticket."""
+
+    reason: str
+    replica: str
+
+
+class TimedOut(msgspec.Struct, frozen=True):
+    """The prediction ran past `seconds`; its replica was killed and is being replaced."""
+
+    seconds: float
+    replica: str
+
+
+class Busy(msgspec.Struct, frozen=True):
+    """No replica came free in time, or the queue is full. `retry_after` in whole seconds."""
+
+    reason: str
+    retry_after: int
+
+
+class NotReady(msgspec.Struct, frozen=True):
+    """No replica was ready, or the pool was stopped."""
+
+    reason: str
+
+
+class Abandoned(msgspec.Struct, frozen=True):
+    """The caller went away first; nobody reads this."""
+
+
+Outcome = Answered | Raised | Refused | Died | TimedOut | Busy | NotReady | Abandoned
+
+
+class Owner(Protocol):
+    """Where a ticket is now: the pool whose queue it waits in or whose replica holds it."""
+
+    def abandon(self, ticket: "Ticket") -> None: ...
+
+
+class Ticket:
+    """One request: raw JSON in, one outcome out.
+
+    `flow` says whose request it is, for fairness. Times are the reactor's clock, in seconds.
+    """
+
+    __slots__ = ("entered", "flow", "on_outcome", "outcome", "owner", "request", "timer")
+
+    def __init__(
+        self, request: bytes, on_outcome: Callable[["Ticket"], None], flow: str = ""
+    ) -> None:
+        self.request = request
+        self.flow = flow
+        self.on_outcome = on_outcome
+        self.outcome: Outcome | None = None
+        self.owner: Owner | None = None
+        self.timer: Timer | None = None
+        self.entered = 0.0
+
+    def settle(self, outcome: Outcome) -> None:
+        """Gives the outcome and wakes whoever waits. Later ones change nothing."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        self.cancel_timer()
+        self.on_outcome(self)
+
+    def cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def abandon(self) -> None:
+        """The caller went away: leaves the queue, or lets the replica finish for nobody."""
+        if self.outcome is None and self.owner is not None:
+            self.owner.abandon(self)
+            self.settle(Abandoned())
+
+    def __repr__(self) -> str:
+        return f"<Ticket {len(self.request)} bytes {self.outcome or 'open'}>"

@@ -1,0 +1,73 @@
+"""Deadlines for plain callbacks: a heap, with the clock passed in.
+
+Cancelling only marks an entry; it leaves the heap when it comes up, or when more than half of the
+heap is marked.
+"""
+
+import heapq
+from collections.abc import Callable
+from math import inf
+
+
+class Timer:
+    """A callback due at a time of the clock; `cancel` makes it never happen."""
+
+    __slots__ = ("_timers", "call", "cancelled", "due", "order")
+
+    def __init__(
+        self, timers: "Timers", due: float, order: int, call: Callable[[], object]
+    ) -> None:
+        self._timers = timers
+        self.due = due
+        self.order = order
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        if not self.cancelled:
+            self.cancelled = True
+            self._timers.forget_one()
+
+    def __lt__(self, other: "Timer") -> bool:
+        return (self.due, self.order) < (other.due, other.order)
+
+
+class Timers:
+    """All deadlines of one reactor."""
+
+    def __init__(self) -> None:
+        self._heap: list[Timer] = []
+        self._order = 0
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._cancelled
+
+    def call_at(self, due: float, call: Callable[[], object]) -> Timer:
+        """Calls `call()` in the first `run_due(now)` with now >= due."""
+        self._order += 1
+        timer = Timer(self, due, self._order, call)
+        heapq.heappush(self._heap, timer)
+        return timer
+
+    def next_due(self) -> float:
+        """When something is due next; infinity for never."""
+        while self._heap and self._heap[0].cancelled:
+            heapq.heappop(self._heap)
+            self._cancelled -= 1
+        return self._heap[0].due if self._heap else inf
+
+    def run_due(self, now: float) -> None:
+        """Calls what is due, in order of time. A callback may set and cancel timers."""
+        while self.next_due() <= now:
+            timer = heapq.heappop(self._heap)
+            # Cancelling it from now on must not count it as an entry that is still in the heap.
+            timer.cancelled = True
+            timer.call()
+
+    def forget_one(self) -> None:
+        self._cancelled += 1
+        if self._cancelled > len(self._heap) // 2 and self._cancelled > 64:
+            self._heap = [timer for timer in self._heap if not timer.cancelled]
+            heapq.heapify(self._heap)
+            self._cancelled = 0

@@ -1,0 +1,148 @@
+"""The wire between the gateway and a replica: all messages and their framing, without any I/O.
+
+A frame is a 13-byte header (little-endian: u32 length of the body, u8 kind, u64 id) and a body of
+JSON. Frames travel on two dedicated pipes, never on fd 0, 1 or 2: what a model prints must not
+touch the wire. The id of a PREDICT frame comes back in the frame that answers it; every other
+frame has id 0. `inside/` speaks the same with `struct` and `json` alone; the golden frames in
+`tests/workers/golden/` are replayed against both.
+
+The law: whatever bytes arrive, the reader either yields a message or raises WireError; after a
+WireError the conversation is over, since no later byte can be trusted.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import ClassVar
+
+import msgspec
+
+from workers.errors import WireError
+
+PROTOCOL = 1
+HEADER = struct.Struct("<IBQ")
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A frame whose body is this Struct's fields as a JSON object."""
+
+    kind: ClassVar[int]
+
+
+class Start(Message, frozen=True):
+    """To the replica, once and first: what to run. `file` is relative to `root`, a folder."""
+
+    kind = 1
+    file: str
+    function: str
+    root: str
+    name: str
+    reply_limit: int
+
+
+class Hello(Message, frozen=True):
+    """From the replica, at once: who speaks."""
+
+    kind = 16
+    protocol: int
+    language: str
+    version: str
+    pid: int
+
+
+class Ready(Message, frozen=True):
+    """From the replica: the model file has run and the function is there."""
+
+    kind = 17
+    seconds: float
+
+
+class Failed(Message, frozen=True):
+    """From the replica: the model file could not be run; the process ends by itself."""
+
+    kind = 18
+    type: str
+    message: str
+    traceback: str
+
+
+class Raised(Message, frozen=True):
+    """From the replica: the function raised, or returned what JSON cannot say."""
+
+    kind = 20
+    type: str
+    message: str
+
+
+class Refused(Message, frozen=True):
+    """From the replica: its own JSON reader cannot take this input; the caller's fault."""
+
+    kind = 21
+    message: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """From the replica: the return value as JSON, passed on without being read."""
+
+    kind: ClassVar[int] = 19
+    body: bytes
+
+
+PREDICT = 2
+FromReplica = Hello | Ready | Failed | Answer | Raised | Refused
+_CLASSES: dict[int, type[Hello | Ready | Failed | Raised | Refused]] = {
+    c.kind: c for c in (Hello, Ready, Failed, Raised, Refused)
+}
+_DECODERS = {kind: msgspec.json.Decoder(c) for kind, c in _CLASSES.items()}
+_encode = msgspec.json.encode
+
+
+def encode(message: Message, request_id: int = 0) -> bytes:
+    """The frame that says `message`."""
+    body = _encode(message)
+    return HEADER.pack(len(body), message.kind, request_id) + body
+
+
+def encode_request(request: bytes, request_id: int) -> bytes:
+    """The frame that asks for a prediction of `request`, raw JSON."""
+    return HEADER.pack(len(request), PREDICT, request_id) + request
+
+
+class FrameReader:
+    """Turns the bytes that a replica wrote into (id, message) pairs.
+
+    `limit` bounds a body in bytes: a longer one is refused when its header arrives, before
+    anything is kept for it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
+        """Yields what is complete after `data`. Raises WireError where the bytes are not ours."""
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= HEADER.size:
+            length, kind, request_id = HEADER.unpack_from(buffer)
+            if length > self._limit:
+                raise WireError(f"a frame of {length} bytes; the limit is {self._limit}")
+            end = HEADER.size + length
+            if len(buffer) < end:
+                return
+            body = bytes(memoryview(buffer)[HEADER.size : end])
+            del buffer[:end]
+            yield request_id, decode(kind, body)
+
+
+def decode(kind: int, body: bytes) -> FromReplica:
+    """The message of one frame. Raises WireError where kind or body are not of this protocol."""
+    if kind == Answer.kind:
+        return Answer(body)
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise WireError(f"a frame of unknown kind {kind}")
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        name = _CLASSES[kind].__name__
+        raise WireError(f"a {name} frame that cannot be read: {error}") from error
