@@ -61,11 +61,11 @@ class Log:
         self._file: BinaryIO | None = None
         self._bells: set[Callable[[], None]] = set()
 
-    def write(self, text: str, stream: str = "stdout") -> None:
-        """Adds one line, or several where `text` has line ends. After the close: nothing."""
+    def write(self, line: str, stream: str = "stdout") -> None:
+        """Adds one line, or several where `line` has line ends. After the close: nothing."""
         at = _now()
-        lines = [Line(at, stream, part) for part in text.split("\n")]
-        data = "".join([f"{line}\n" for line in lines]).encode("utf-8", "backslashreplace")
+        lines = [Line(at, stream, part) for part in line.split("\n")]
+        data = "".join([f"{each}\n" for each in lines]).encode("utf-8", "backslashreplace")
         with self._lock:
             if self.closed:
                 return
@@ -105,6 +105,12 @@ class Log:
                 self._file.close()
                 self._file = None
             self._ring()
+
+    def remove(self) -> None:
+        """Closes the log and removes its files. Blocking."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+        _older(self.path).unlink(missing_ok=True)
 
     def follower(self) -> "Follower":
         """Reads from the first line on, then waits for more. Use it in a `with`."""
@@ -201,12 +207,6 @@ def read_log(path: Path) -> list[Line]:
         lines += map(Line.parse, texts)
     reader.close()
     return lines
-
-
-def remove_log(path: Path) -> None:
-    """Removes a log's files."""
-    path.unlink(missing_ok=True)
-    _older(path).unlink(missing_ok=True)
 
 
 def _older(path: Path) -> Path:

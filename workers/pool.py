@@ -23,7 +23,7 @@ import trio
 from workers.errors import StartFailed
 from workers.fair_queue import FairQueue, QueueFull
 from workers.lifecycle import State
-from workers.output import Log
+from workers.output import Line, Log
 from workers.replica import Clock, Replica, Why
 from workers.seat import Seat, SeatStatistics
 from workers.spec import PoolSpec
@@ -355,6 +355,16 @@ class Pool:
             busy=self._busy,
             not_ready=self._not_ready,
         )
+
+    def tail(self, count: int) -> list[Line]:
+        """The last lines that any of its replicas printed."""
+        lines = [line for seat in self._seats for line in seat.log.tail(count)]
+        return sorted(lines, key=lambda line: line.at)[-count:]
+
+    @property
+    def logs(self) -> dict[str, Log]:
+        """Each replica's log, by its name."""
+        return {seat.name: seat.log for seat in self._seats}
 
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""

@@ -1,0 +1,39 @@
+"""Who may use the admin API: whoever holds the admin key, made at the first start.
+
+The key lies in the data folder, readable by its owner only, where the CLI on the same machine
+finds it. Keys are compared in constant time.
+"""
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+
+def load_admin_key(path: Path) -> str:
+    """The key in `path`, made if there is none. Raises OSError."""
+    try:
+        # Written whole before it has its name, so that no kill leaves half a key.
+        fresh = path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(fd)
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path.read_text().strip()
+
+
+def bearer(header: str | None) -> str:
+    """The token of an Authorization header, or ""."""
+    scheme, _, token = (header or "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def same_key(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())

@@ -1,0 +1,43 @@
+"""The control as a whole: its parts, made in order, recovered at boot, closed at the end."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from gateway.control.builds import Builds
+from gateway.control.deployments import Deployments
+from gateway.control.house import House
+from gateway.control.models import Models
+from gateway.control.projects import Projects
+
+
+class Control:
+    """What the admin API speaks to."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.builds = Builds(house)
+        self.deployments = Deployments(house, self.builds)
+        self.models = Models(house, self.builds, self.deployments)
+        self.projects = Projects(house, self.models)
+
+    async def recover(self) -> None:
+        """Puts right what an earlier gateway left, and serves again what is wanted."""
+        await self.projects.recover()
+        await self.models.recover()
+        await self.builds.recover()
+        await self.deployments.recover()
+
+
+@asynccontextmanager
+async def open_control(house: House) -> AsyncIterator[Control]:
+    """The recovered control. On exit its pools are stopped and gone."""
+    control = Control(house)
+    await control.recover()
+    try:
+        yield control
+    finally:
+        with trio.CancelScope(shield=True):
+            for pool in control.deployments.close():
+                await pool.closed.wait()

@@ -1,0 +1,97 @@
+"""Models: made, found, changed, deleted with all that is theirs."""
+
+import secrets
+import shutil
+from string import ascii_lowercase, digits
+
+import msgspec
+import trio
+
+import store
+from gateway.control.builds import Builds
+from gateway.control.deployments import Deployments, NewDeployment, check_deployment
+from gateway.control.house import House
+from gateway.errors import Refusal
+from store import Model, Project
+
+
+class NewModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for, and what its deployments get unless they say otherwise."""
+
+    name: str
+    description: str = ""
+    visibility: store.Visibility = "private"
+    cpu_millicores: int = 1000
+    memory_mb: int = 2048
+    replicas: int = 1
+
+
+class Models:
+    """All models of all projects."""
+
+    def __init__(self, house: House, builds: Builds, deployments: Deployments) -> None:
+        self._house = house
+        self._builds = builds
+        self._deployments = deployments
+
+    async def recover(self) -> None:
+        """Makes every model known to callers, deployed or not."""
+        for model in await self._house.database.read(store.models.listing):
+            self._house.routes.put(model)
+
+    async def create(self, project: Project, asked: NewModel) -> Model:
+        """Raises NameTaken, or Refusal("argument.invalid")."""
+        check_name(asked.name)
+        check_deployment(
+            NewDeployment(
+                cpu_millicores=asked.cpu_millicores,
+                memory_mb=asked.memory_mb,
+                replicas=asked.replicas,
+            )
+        )
+        model = await self._house.database.write(
+            store.models.insert,
+            Model(
+                project_id=project.id,
+                access_key=_new_access_key(),
+                creator=self._house.user,
+                **msgspec.structs.asdict(asked),
+            ),
+        )
+        self._house.routes.put(model)
+        return model
+
+    async def update(self, model: Model, changes: dict[str, str]) -> Model:
+        """Changes name, description or visibility. Raises NameTaken."""
+        if "name" in changes:
+            check_name(changes["name"])
+        changed = await self._house.database.write(store.models.update, model.id, **changes)
+        self._house.routes.put(changed)
+        return changed
+
+    async def delete(self, model: Model) -> None:
+        """Stops it, then removes its builds, history and files; its name is free again."""
+        database = self._house.database
+        async with self._deployments.stopped(model.id):
+            builds = await database.read(store.builds.listing, model.id)
+            for build in builds:
+                await self._builds.cancel(build.id)
+            await database.write(store.models.delete, model.id)
+            self._house.routes.forget(model.id)
+        for build in builds:
+            await self._builds.free(model.project_id, build.id)
+        logs = self._house.data.model_logs(model.id)
+        await trio.to_thread.run_sync(lambda: shutil.rmtree(logs, ignore_errors=True))
+
+
+def check_name(name: str) -> None:
+    """Raises Refusal("argument.invalid") for a name nobody could type."""
+    if not name.strip() or name != name.strip() or len(name) > 128 or not name.isprintable():
+        raise Refusal("argument.invalid", "name: give 1 to 128 printable characters")
+    if "/" in name:
+        raise Refusal("argument.invalid", "name: a slash separates project and model")
+
+
+def _new_access_key() -> str:
+    """32 characters of a-z and 0-9, the first an m, as CDSW's are."""
+    return "m" + "".join(secrets.choice(ascii_lowercase + digits) for _ in range(31))

@@ -1,0 +1,159 @@
+"""Projects: folders of code, made from a template, a git repository, or the user's own folder."""
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import msgspec
+import trio
+
+import store
+from builder import CloneFailed, CloneRefused, check_url, clone
+from gateway.control.house import House
+from gateway.control.models import Models, check_name
+from gateway.control.variables import check_variables
+from gateway.errors import Refusal
+from store import Project
+from workers import Log
+
+# The names that clients send, and the folder of gateway/templates that each means.
+TEMPLATES = {"python": "python", "blank": "blank", "": "blank"}
+
+
+class NewProject(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for: `path` links a folder of the user's, else we make and own one."""
+
+    name: str
+    description: str = ""
+    visibility: store.Visibility = "private"
+    template: str = ""
+    git_url: str = ""
+    git_ref: str = ""
+    path: str = ""
+    environment: dict[str, str] = {}
+
+
+class Projects:
+    """All projects."""
+
+    def __init__(self, house: House, models: Models) -> None:
+        self._house = house
+        self._models = models
+
+    async def recover(self) -> None:
+        """A clone that an earlier gateway did not finish has failed."""
+        for project in await self._house.database.read(store.projects.listing):
+            if project.creation_status == "creating":
+                await self._end_creation(project, "the gateway ended while it was being cloned")
+
+    async def create(self, asked: NewProject) -> Project:
+        """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
+        check_name(asked.name)
+        check_variables(asked.environment)
+        template = asked.template.lower()
+        if template not in ("git", "local", *TEMPLATES):
+            raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
+        if template == "git" or asked.git_url:
+            check_url(asked.git_url)
+        project_id = store.new_id()
+        path = await self._folder(asked, project_id)
+        project = await self._house.database.write(
+            store.projects.insert,
+            Project(
+                id=project_id,
+                linked=bool(asked.path),
+                path=str(path),
+                creator=self._house.user,
+                creation_status="creating",
+                template=asked.template,
+                name=asked.name,
+                description=asked.description,
+                visibility=asked.visibility,
+                git_url=asked.git_url,
+                git_ref=asked.git_ref,
+                environment=asked.environment,
+            ),
+        )
+        if asked.git_url:
+            self._house.tasks.start(self._clone, project)
+            return project
+        if not project.linked or asked.template:
+            await trio.to_thread.run_sync(_lay_out, TEMPLATES.get(template, ""), path)
+        return await self._end_creation(project, "")
+
+    async def _folder(self, asked: NewProject, project_id: str) -> Path:
+        """Where its files are."""
+        if not asked.path:
+            return self._house.data.projects / project_id
+        if asked.git_url:
+            raise Refusal("argument.invalid", "path: give a folder or a git_url, not both")
+        path = Path(asked.path)
+        if not path.is_absolute() or not await trio.to_thread.run_sync(path.is_dir):
+            raise Refusal("argument.invalid", f"path: {asked.path!r} is no folder here")
+        path = path.resolve()
+        if self._house.data.root.resolve().is_relative_to(path):
+            raise Refusal("argument.invalid", f"path: {path} holds predictd's own data")
+        taken = await self._house.database.read(store.projects.by_path, str(path))
+        if taken is not None:
+            raise Refusal("name.taken", f"{path} is the folder of project {taken.name!r}")
+        return path
+
+    async def _clone(self, project: Project) -> None:
+        log = Log(self._house.data.build_log(project.id))
+        problem = ""
+        try:
+            await clone(
+                project.git_url,
+                project.git_ref,
+                Path(project.path),
+                run=self._house.workers.run,
+                log=log,
+            )
+        except (CloneFailed, CloneRefused) as error:
+            problem = f"{error.summary}: {error.problem}"
+        except (OSError, TimeoutError) as error:
+            problem = str(error)
+        finally:
+            log.remove()
+        await self._end_creation(project, problem)
+
+    async def _end_creation(self, project: Project, problem: str) -> Project:
+        return await self._house.database.write(
+            store.projects.update,
+            project.id,
+            creation_status="failure" if problem else "success",
+            creation_error=problem,
+        )
+
+    async def update(self, project: Project, changes: dict[str, object]) -> Project:
+        """Changes name, description, visibility or environment. Raises NameTaken."""
+        if isinstance(name := changes.get("name"), str):
+            check_name(name)
+        if isinstance(environment := changes.get("environment"), dict):
+            check_variables(environment)
+        return await self._house.database.write(store.projects.update, project.id, **changes)
+
+    async def delete(self, project: Project) -> None:
+        """Deletes its models first. A folder of the user's own stays."""
+        data = self._house.data
+        for model in await self._house.database.read(store.models.listing, project.id):
+            await self._models.delete(model)
+        await self._house.database.write(store.projects.delete, project.id)
+        folders = [data.snapshots(project.id), data.pip_cache(project.id)]
+        if not project.linked:
+            folders.append(Path(project.path))
+        for folder in folders:
+            await trio.to_thread.run_sync(lambda f=folder: shutil.rmtree(f, ignore_errors=True))
+
+
+def _lay_out(template: str, path: Path) -> None:
+    """Copies a template into the project's folder; files that are there already stay."""
+    path.mkdir(parents=True, exist_ok=True)
+    if not template:
+        return
+    with as_file(files("gateway") / "templates" / template) as source:
+        for entry in sorted(source.iterdir()):
+            # Packaging leaves dot-files out, so a template names its .gitignore otherwise.
+            target = path / (".gitignore" if entry.name == "gitignore" else entry.name)
+            if entry.is_file() and not target.exists():
+                shutil.copy(entry, target)

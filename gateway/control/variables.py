@@ -1,0 +1,59 @@
+"""The environment variables that builds and models see: site, then project, then deployment.
+
+The later wins. `CDSW_*` names are those that projects written for CDSW read; they win over all,
+since they are facts and not settings. Nothing of the gateway's own environment is in here.
+"""
+
+import re
+
+from gateway.errors import Refusal
+from gateway.settings import Settings
+from store import Build, Deployment, Project
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_variables(variables: dict[str, str]) -> None:
+    """Raises Refusal("argument.invalid") naming a variable that no process could have."""
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            raise Refusal("argument.invalid", f"environment: {name!r} is no name of a variable")
+        if "\0" in value:
+            raise Refusal("argument.invalid", f"environment: {name} has a NUL character in it")
+
+
+def build_variables(
+    settings: Settings, domain: str, project: Project, build: Build
+) -> dict[str, str]:
+    """What `cdsw-build.sh` sees: no deployment's variables, since a build serves many of them."""
+    facts = _facts(domain, project) | {"CDSW_ENGINE_ID": build.id, "CDSW_ENGINE_TYPE": "build"}
+    return {**settings.environment, **project.environment, **facts}
+
+
+def model_variables(
+    settings: Settings, domain: str, project: Project, deployment: Deployment | None
+) -> dict[str, str]:
+    """What a replica sees; without a deployment, what a probe of a build does."""
+    own = deployment.environment if deployment else {}
+    facts = _facts(domain, project) | {"CDSW_ENGINE_TYPE": "model"}
+    return {**settings.environment, **project.environment, **own, **facts}
+
+
+def _facts(domain: str, project: Project) -> dict[str, str]:
+    base = f"http://{domain}/api"
+    return {
+        "CDSW_DOMAIN": domain,
+        "CDSW_API_URL": f"{base}/v1",
+        "CDSW_DS_API_URL": f"{base}/altus-ds-1/ds",
+        # Clients take the user from here: the seventh part between slashes.
+        "CDSW_PROJECT_URL": f"{base}/v1/projects/{project.creator}/{slug(project.name)}",
+        "CDSW_PROJECT": slug(project.name),
+        "CDSW_PROJECT_ID": project.id,
+        "CDSW_PROJECT_NUM": str(project.number),
+        "CDSW_MASTER_ID": project.id,
+    }
+
+
+def slug(name: str) -> str:
+    """A name as it can stand in a URL or a replica's name: "Add Two!" -> "add-two"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "x"

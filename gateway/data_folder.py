@@ -1,0 +1,55 @@
+"""The layout of the data folder: who keeps what where. Paths only; the rooms make what they need."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+
+class DataFolder(msgspec.Struct, frozen=True):
+    """All paths beneath one data folder."""
+
+    root: Path
+
+    @property
+    def house(self) -> str:
+        """What marks the processes of the gateway that owns this folder."""
+        return sha256(str(self.root.resolve()).encode()).hexdigest()[:16]
+
+    @property
+    def database(self) -> Path:
+        return self.root / "predictd.db"
+
+    @property
+    def admin_key(self) -> Path:
+        return self.root / "admin.key"
+
+    @property
+    def address(self) -> Path:
+        """Written while the gateway runs: its URL and process id, for the CLI."""
+        return self.root / "gateway.json"
+
+    @property
+    def builds(self) -> Path:
+        return self.root / "builds"
+
+    @property
+    def replicas(self) -> Path:
+        return self.root / "replicas"
+
+    @property
+    def projects(self) -> Path:
+        return self.root / "projects"
+
+    def snapshots(self, project_id: str) -> Path:
+        return self.root / "snapshots" / f"{project_id}.git"
+
+    def pip_cache(self, project_id: str) -> Path:
+        """One cache a project: builds of one project must not be able to poison another's."""
+        return self.root / "cache" / "pip" / project_id
+
+    def build_log(self, build_id: str) -> Path:
+        return self.root / "logs" / "builds" / f"{build_id}.log"
+
+    def model_logs(self, model_id: str) -> Path:
+        return self.root / "logs" / "models" / model_id

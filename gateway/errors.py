@@ -1,0 +1,123 @@
+"""The error catalogue: every code that a client can see, its HTTP status, who must act, and how.
+
+Whatever goes wrong becomes a Refusal on its way out. Two bodies exist: the one that CDSW's model
+clients parse, and the one of the admin API (`/api/v2`, in the manner of gRPC's gateway). A code
+that is not in the catalogue cannot be raised; the README's table is tested against it.
+"""
+
+from typing import Any
+
+import msgspec
+
+import builder
+import store
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """`who` acts: caller, author (of the model), later (wait and retry), operator, or us."""
+
+    status: int
+    grpc: int
+    who: str
+    advice: str
+
+
+CATALOGUE: dict[str, Entry] = {
+    # Calling a model.
+    "model.busy": Entry(429, 8, "later", "retry after the given time, or deploy more replicas"),
+    "model.error": Entry(500, 2, "author", "the function raised; its traceback is in the logs"),
+    "model.shutdown": Entry(502, 14, "author", "the process ended; see the model's logs"),
+    "model.timeout": Entry(504, 4, "author", "make the function quicker, or raise the time limit"),
+    "model.notready": Entry(503, 14, "later", "deploy the model, or wait until it is ready"),
+    "model.accesskey": Entry(401, 16, "caller", "use the access key shown by `predictd status`"),
+    "model.notfound": Entry(404, 5, "caller", "`predictd ls` lists the models there are"),
+    "request.invalid": Entry(400, 3, "caller", 'send {"accessKey": "...", "request": ...} as JSON'),
+    "request.toolarge": Entry(413, 8, "caller", "send a reference instead of the data itself"),
+    "request.media": Entry(415, 3, "caller", "send Content-Type: application/json, not encoded"),
+    # The admin API.
+    "auth.required": Entry(401, 16, "caller", "send Authorization: Bearer <key in admin.key>"),
+    "argument.invalid": Entry(400, 3, "caller", "correct the named value and send it again"),
+    "feature.missing": Entry(400, 12, "caller", "leave it out: this version does not have it"),
+    "route.notfound": Entry(404, 5, "caller", "see /openapi.json for the routes there are"),
+    "route.method": Entry(405, 12, "caller", "see /openapi.json for the methods of this route"),
+    "project.notfound": Entry(404, 5, "caller", "`predictd project ls` lists the projects"),
+    "build.notfound": Entry(404, 5, "caller", "`predictd builds MODEL` lists the builds"),
+    "deployment.notfound": Entry(404, 5, "caller", "`predictd deployments MODEL` lists them"),
+    "file.notfound": Entry(404, 5, "caller", "list the folder to see which files there are"),
+    "name.taken": Entry(409, 6, "caller", "choose another name"),
+    "state.conflict": Entry(409, 9, "caller", "look at its status, then try again"),
+    "build.inuse": Entry(409, 9, "caller", "deploy another build or stop the model first"),
+    "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),
+    "path.refused": Entry(400, 3, "caller", "name a path inside the project, relative to it"),
+    "disk.failed": Entry(507, 13, "operator", "make room on the disk of the data folder"),
+    "internal": Entry(500, 13, "us", "a mistake of predictd; its log has the traceback"),
+}
+
+
+class Refusal(Exception):
+    """What a client is told instead of an answer. `code` is one of the catalogue's."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        advice: str = "",
+        headers: dict[str, str] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.entry = CATALOGUE[code]
+        self.message = message
+        self.advice = advice or self.entry.advice
+        self.headers = headers or {}
+        self.extra = extra or {}
+
+
+def refusal(error: Exception) -> Refusal:
+    """What an engine's error means to a client; "internal" for what nobody foresaw."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, store.NotFound):
+        return Refusal(f"{error.noun}.notfound", str(error))
+    for kind, code in _FROM_ENGINES.items():
+        if isinstance(error, kind):
+            return Refusal(code, str(error))
+    return Refusal("internal", "something went wrong inside predictd")
+
+
+_FROM_ENGINES: dict[type[Exception], str] = {
+    store.NameTaken: "name.taken",
+    store.IllegalTransition: "state.conflict",
+    store.BuildInUse: "build.inuse",
+    store.StoreFailed: "disk.failed",
+    builder.UnknownKernel: "kernel.unknown",
+    builder.BadPath: "path.refused",
+    builder.CloneFailed: "argument.invalid",
+}
+
+
+def model_body(refused: Refusal, request_id: str) -> bytes:
+    """The body for callers of a model: one that satisfies every parser in use.
+
+    Failures of the model carry `"success":false`; refusals of ours carry no `success` at all.
+    """
+    told = {"code": refused.code, "message": refused.message}
+    body: dict[str, Any] = {"success": False} if refused.entry.who == "author" else {}
+    body |= {"errors": told, "error": told, "message": refused.message}
+    body |= {"StatusCode": refused.entry.status, **refused.extra, "request_id": request_id}
+    return msgspec.json.encode(body)
+
+
+def admin_body(refused: Refusal) -> bytes:
+    """The body for clients of `/api/v2`."""
+    details = [{"code": refused.code, "who": refused.entry.who, "advice": refused.advice}]
+    return msgspec.json.encode(
+        {
+            "error": refused.message,
+            "code": refused.entry.grpc,
+            "message": refused.message,
+            "details": details,
+        }
+    )

@@ -1,0 +1,69 @@
+"""Which pool answers for which model: access key, id or name to pool, all from memory.
+
+The hot path looks here and nowhere else. `control` keeps it true: every change is one plain
+assignment, so a request sees the old pool or the new one and never neither.
+"""
+
+import msgspec
+
+from store import Model
+from workers import Pool
+
+
+class Target:
+    """One model as callers reach it. `pool` is None while nothing of it is deployed."""
+
+    __slots__ = ("access_key", "model_id", "name", "pool")
+
+    def __init__(self, model: Model) -> None:
+        self.model_id = model.id
+        self.name = model.name
+        self.access_key = model.access_key
+        self.pool: Pool | None = None
+
+
+class Ambiguous(msgspec.Struct, frozen=True):
+    """Several models have that name."""
+
+    model_ids: list[str]
+
+
+class Routes:
+    """All models that can be called."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, Target] = {}
+        self._by_id: dict[str, Target] = {}
+
+    def put(self, model: Model) -> None:
+        """A model is there, or has a new name."""
+        old = self._by_id.get(model.id)
+        target = Target(model)
+        if old is not None:
+            target.pool = old.pool
+            del self._by_key[old.access_key]
+        self._by_id[model.id] = self._by_key[model.access_key] = target
+
+    def forget(self, model_id: str) -> None:
+        target = self._by_id.pop(model_id)
+        del self._by_key[target.access_key]
+
+    def point(self, model_id: str, pool: Pool | None) -> None:
+        """From now on `pool` answers for the model; None: nothing does."""
+        if (target := self._by_id.get(model_id)) is not None:
+            target.pool = pool
+
+    def pool_of(self, model_id: str) -> Pool | None:
+        target = self._by_id.get(model_id)
+        return target.pool if target else None
+
+    def by_access_key(self, key: str) -> Target | None:
+        return self._by_key.get(key)
+
+    def by_name_or_id(self, text: str) -> Target | Ambiguous | None:
+        if (target := self._by_id.get(text)) is not None:
+            return target
+        named = [t for t in self._by_id.values() if t.name == text]
+        if len(named) > 1:
+            return Ambiguous([t.model_id for t in named])
+        return named[0] if named else None

@@ -1,0 +1,148 @@
+"""The settings: one frozen record, read once.
+
+A flag wins over the environment (`PREDICTD_<NAME>`), that over the TOML file, that over the
+default. Nothing else reads the environment. Durations are seconds, sizes bytes (a text may say
+"5MiB"). The README's table of settings is tested against `DESCRIPTIONS`.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names it, where it came from and what fits."""
+
+
+def default_data_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the data lies unless somebody says otherwise."""
+    home = environment.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(home) / "predictd"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How one gateway runs. `DESCRIPTIONS` says what each field means."""
+
+    data: Path = msgspec.field(default_factory=default_data_folder)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    domain: str = ""
+    python: str = ""
+    model_request_timeout: float = 30.0
+    model_start_timeout: float = 60.0
+    restart_on_exception: bool = True
+    request_limit: int = 5 * MIB
+    reply_limit: int = 32 * MIB
+    queue_requests: int = 1000
+    queue_bytes: int = 64 * MIB
+    upload_limit: int = 1024 * MIB
+    build_timeout: float = 1800.0
+    concurrent_builds: int = 2
+    shutdown_grace: float = 3.0
+    environment: dict[str, str] = {}
+
+
+DESCRIPTIONS = {
+    "data": "the folder of everything predictd keeps",
+    "host": "the address to listen on; loopback unless you say otherwise",
+    "port": "the port to listen on; 0 takes a free one",
+    "domain": "the name and port under which clients reach this gateway; default `host:port`",
+    "python": "path of the interpreter that kernel `python3` means; default the one that runs predictd",
+    "model_request_timeout": "how long a request waits for a replica, and how long it then may run",
+    "model_start_timeout": "how long a replica may take to run its model file",
+    "restart_on_exception": "whether a replica whose function raised is replaced",
+    "request_limit": "the largest body of a model request",
+    "reply_limit": "the largest return value of a model, as JSON",
+    "queue_requests": "how many requests may wait for one deployment",
+    "queue_bytes": "how many bytes of requests may wait for one deployment",
+    "upload_limit": "the largest upload of project files",
+    "build_timeout": "how long one build may take",
+    "concurrent_builds": "how many builds run at once; others wait in line",
+    "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
+    "environment": "variables that every build and every model sees",
+}
+
+_UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+_UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
+
+
+def parse_size(text: str) -> int:
+    """Bytes: "5MiB", "2 GB", "1000". Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ValueError(f"{text!r} is not a size such as 512MiB or 2GiB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def load(
+    flags: Mapping[str, object],
+    config: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Settings:
+    """The settings in force. Flags that are None do not count. Raises SettingsError."""
+    merged: dict[str, Any] = {}
+    for source, values in (
+        (str(config), _from_file(config)),
+        ("the environment", _from_environment(environment)),
+        ("the command line", {k: v for k, v in flags.items() if v is not None}),
+    ):
+        for name, value in values.items():
+            merged[name] = _convert(name, value, source)
+    settings = Settings(**merged)
+    _check(settings)
+    return settings
+
+
+def _from_file(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        return tomllib.loads(config.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read {config}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config} is not TOML: {error}") from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    # The name that CDSW's administrators know.
+    if seconds := environment.get("MODEL_REQUEST_TIMEOUT_SECONDS"):
+        found["model_request_timeout"] = seconds
+    for name in Settings.__struct_fields__:
+        if name != "environment" and (value := environment.get(f"PREDICTD_{name.upper()}")):
+            found[name] = value
+    return found
+
+
+def _convert(name: str, value: object, source: str) -> object:
+    kinds = {f.name: f.type for f in msgspec.structs.fields(Settings)}
+    if name not in kinds:
+        known = ", ".join(kinds)
+        raise SettingsError(f"{source} sets {name!r}, which is no setting; there are: {known}")
+    try:
+        if kinds[name] is int and isinstance(value, str):
+            return parse_size(value)
+        if kinds[name] is Path:
+            return Path(str(value)).expanduser().absolute()
+        return msgspec.convert(value, kinds[name], strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(f"{source} sets {name} = {value!r}: {error}") from error
+
+
+def _check(settings: Settings) -> None:
+    if not 0 <= settings.port <= 65535:
+        raise SettingsError(f"port = {settings.port}: a port is a number from 0 to 65535")
+    for name in Settings.__struct_fields__:
+        value = getattr(settings, name)
+        if name != "port" and isinstance(value, int | float) and not isinstance(value, bool):
+            least = 0 if name == "shutdown_grace" else 1e-3
+            if not least <= value < float("inf"):
+                raise SettingsError(f"{name} = {value}: it must be more than 0")

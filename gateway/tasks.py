@@ -1,0 +1,53 @@
+"""Work that must not stop half-way because somebody hung up.
+
+Quart cancels a handler when its client disconnects. What changes state therefore runs here, in a
+nursery that only the end of the gateway cancels; the handler merely waits for it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, TypeVarTuple
+
+import trio
+
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Tasks:
+    """Background work of the gateway. A task that fails is logged and ends nothing else."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    def start(self, work: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
+        """Runs `work(*args)` on its own."""
+        self._nursery.start_soon(self._run, work, *args)
+
+    async def _run(self, work: Callable[[*Args], Awaitable[object]], *args: *Args) -> None:
+        try:
+            await work(*args)
+        except Exception:
+            logger.exception("background work failed: %s", work)
+
+    async def finish(self, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
+        """The result of `work(*args)`, which goes on to its end even if the caller is cancelled."""
+        done = trio.Event()
+        results: list[T] = []
+        errors: list[Exception] = []
+
+        async def run() -> None:
+            try:
+                results.append(await work(*args))
+            except Exception as error:
+                errors.append(error)
+            finally:
+                done.set()
+
+        self._nursery.start_soon(run)
+        await done.wait()
+        if errors:
+            raise errors[0]
+        return results[0]
