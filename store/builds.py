@@ -41,7 +41,7 @@ async def unfinished(connection: aiosqlite.Connection) -> list[Build]:
 
 
 async def advance(
-    connection: aiosqlite.Connection, build_id: str, event: str, **changes: object
+    connection: aiosqlite.Connection, build_id: str, event: str, /, **changes: object
 ) -> Build:
     """Let an event of the BUILD table happen, with changes that go with it; return the build.
 
@@ -50,7 +50,7 @@ async def advance(
     return await _table.advance(connection, build_id, event, changes)
 
 
-async def update(connection: aiosqlite.Connection, build_id: str, **changes: object) -> Build:
+async def update(connection: aiosqlite.Connection, build_id: str, /, **changes: object) -> Build:
     """Change fields of a build, not its status, and return it. Raises NotFound."""
     return await _table.update(connection, build_id, changes)
 

@@ -8,6 +8,7 @@ Only the writer checkpoints, and it is the last to be closed (gotcha G3 in READM
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -47,8 +48,7 @@ class Connections:
         """Connect, and migrate before anything else can be asked. A failure leaves nothing open."""
         async with AsyncExitStack() as held:
             with _failures_named(self._path):
-                # Access keys and environment variables are in it: nobody else's to read.
-                self._path.touch(mode=0o600)
+                _make_sure_of(self._path)
                 self._writer = await held.enter_async_context(_connect(self._path))
                 await migrate(self._writer, self._path)
                 await _set(self._writer, WRITER_PRAGMAS)
@@ -87,6 +87,12 @@ class Connections:
                 await connection.rollback()  # does nothing when SQLite has already rolled back
                 raise
             return value
+
+
+def _make_sure_of(path: Path) -> None:
+    """Have a file there that we can write, or an OSError that says why not (gotcha G8)."""
+    # Access keys and environment variables are in it: nobody else's to read.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ async def want_stop(connection: aiosqlite.Connection, deployment_id: str) -> Dep
 
 
 async def advance(
-    connection: aiosqlite.Connection, deployment_id: str, event: str, **changes: object
+    connection: aiosqlite.Connection, deployment_id: str, event: str, /, **changes: object
 ) -> Deployment:
     """Let an event of the DEPLOYMENT table happen, with changes that go with it; return it.
 

@@ -32,7 +32,7 @@ async def migrate(connection: aiosqlite.Connection, path: Path) -> None:
 
 
 async def _run(connection: aiosqlite.Connection, sql: str, version: int) -> None:
-    # The transaction is part of the script: executescript commits what was begun before it (G4).
+    # executescript commits what was begun before it, so the script brings its own (gotcha G4).
     script = f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;"
     try:
         await connection.executescript(script)

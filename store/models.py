@@ -38,7 +38,7 @@ async def listing(connection: aiosqlite.Connection, project_id: str | None = Non
     return await _table.select(connection, "WHERE project_id = ? ORDER BY number", project_id)
 
 
-async def update(connection: aiosqlite.Connection, model_id: str, **changes: object) -> Model:
+async def update(connection: aiosqlite.Connection, model_id: str, /, **changes: object) -> Model:
     """Change fields of a model and return it. Raises NotFound, NameTaken."""
     return await _table.update(connection, model_id, changes)
 

@@ -33,7 +33,9 @@ async def listing(connection: aiosqlite.Connection) -> list[Project]:
     return await _table.select(connection)
 
 
-async def update(connection: aiosqlite.Connection, project_id: str, **changes: object) -> Project:
+async def update(
+    connection: aiosqlite.Connection, project_id: str, /, **changes: object
+) -> Project:
     """Change fields of a project and return it. Raises NotFound, NameTaken."""
     return await _table.update(connection, project_id, changes)
 
