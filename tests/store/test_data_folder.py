@@ -55,6 +55,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     with held_by_another_process(tmp_path) as holder:
         holder.kill()
         holder.wait()
+        (tmp_path / "lock").write_text("a longer signature than a pid\n")
         with lock_data_folder(tmp_path):
             assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import aiosqlite
 import pytest
 import trio
+import trio.testing
 
 from store import Database, Project, StoreFailed, StoreFull, open_database, projects
 from tests.store.samples import a_project
