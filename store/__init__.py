@@ -1,0 +1,47 @@
+"""What predictd remembers: records, their lifecycles, and all of its SQL. README.md is the map."""
+
+from store import builds, deployments, lifecycles, models, projects
+from store.data_folder import lock_data_folder
+from store.database import Database, open_database
+from store.errors import (
+    BuildInUse,
+    DataFolderBusy,
+    DataFolderUnusable,
+    IllegalTransition,
+    NameTaken,
+    NotFound,
+    SchemaTooNew,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+)
+from store.records import Build, Deployment, Failure, Model, Project, Step, new_id, now
+
+__all__ = [
+    "Build",
+    "BuildInUse",
+    "DataFolderBusy",
+    "DataFolderUnusable",
+    "Database",
+    "Deployment",
+    "Failure",
+    "IllegalTransition",
+    "Model",
+    "NameTaken",
+    "NotFound",
+    "Project",
+    "SchemaTooNew",
+    "Step",
+    "StoreError",
+    "StoreFailed",
+    "StoreFull",
+    "builds",
+    "deployments",
+    "lifecycles",
+    "lock_data_folder",
+    "models",
+    "new_id",
+    "now",
+    "open_database",
+    "projects",
+]

@@ -1,0 +1,119 @@
+"""The far side: one connection that writes and a few that read, all on the asyncio loop.
+
+Law: a transaction is done wholly or not at all, and none sees or ends another one's. The writer
+serves one transaction at a time. A reader sees the database as it stood at its first statement,
+whatever is written meanwhile.
+
+Only the writer checkpoints, and it is the last to be closed (gotcha G3 in README).
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+
+from store.errors import StoreFailed, StoreFull
+from store.migrate import migrate
+
+Value = TypeVar("Value")
+Work = Callable[[aiosqlite.Connection], Awaitable[Value]]
+
+READERS = 2
+BUSY_TIMEOUT = "busy_timeout = 5000"  # ms; for an operator's own sqlite3 beside us
+WRITER_PRAGMAS = (
+    BUSY_TIMEOUT,
+    "journal_mode = WAL",
+    "synchronous = FULL",  # gotcha G2
+    "foreign_keys = ON",
+    "wal_autocheckpoint = 1000",
+)
+READER_PRAGMAS = (BUSY_TIMEOUT, "query_only = ON", "wal_autocheckpoint = 0")
+
+
+class Connections:
+    """The open connections of one database."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held = AsyncExitStack()
+        self._writing = asyncio.Lock()
+        self._idle_readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+
+    async def open(self) -> None:
+        """Connect, and migrate before anything else can be asked. A failure leaves nothing open."""
+        async with AsyncExitStack() as held:
+            with _failures_named(self._path):
+                _make_sure_of(self._path)
+                self._writer = await held.enter_async_context(_connect(self._path))
+                await migrate(self._writer, self._path)
+                await _set(self._writer, WRITER_PRAGMAS)
+                for _ in range(READERS):
+                    reader = await held.enter_async_context(_connect(self._path))
+                    await _set(reader, READER_PRAGMAS)
+                    self._idle_readers.put_nowait(reader)
+            self._held = held.pop_all()
+
+    async def close(self) -> None:
+        """Close the readers, then the writer. Nothing may be under way."""
+        await self._held.aclose()
+
+    async def write(self, work: Work[Value]) -> Value:
+        """Run `work` in a transaction of its own and commit it; an exception rolls it back."""
+        async with self._writing:
+            return await self._transact(self._writer, work, begin="BEGIN IMMEDIATE", end="COMMIT")
+
+    async def read(self, work: Work[Value]) -> Value:
+        """Run `work` on one unchanging view of the database."""
+        reader = await self._idle_readers.get()
+        try:
+            return await self._transact(reader, work, begin="BEGIN", end="ROLLBACK")
+        finally:
+            self._idle_readers.put_nowait(reader)
+
+    async def _transact(
+        self, connection: aiosqlite.Connection, work: Work[Value], *, begin: str, end: str
+    ) -> Value:
+        with _failures_named(self._path):
+            await connection.execute(begin)
+            try:
+                value = await work(connection)
+                await connection.execute(end)
+            except BaseException:
+                await connection.rollback()  # does nothing when SQLite has already rolled back
+                raise
+            return value
+
+
+def _make_sure_of(path: Path) -> None:
+    """Have a file there that we can write, or an OSError that says why not (gotcha G8)."""
+    # Access keys and environment variables are in it: nobody else's to read.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+@asynccontextmanager
+async def _connect(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    # isolation_level=None: transactions begin and end where we say, never by the driver's guess.
+    async with aiosqlite.connect(path, isolation_level=None) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
+
+
+async def _set(connection: aiosqlite.Connection, pragmas: tuple[str, ...]) -> None:
+    for pragma in pragmas:
+        await connection.execute_fetchall(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def _failures_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        is_full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+        raise (StoreFull if is_full else StoreFailed)(f"{path}: {error}") from error
+    except OSError as error:
+        raise StoreFailed(f"{path}: {error.strerror}") from error

@@ -1,0 +1,76 @@
+"""The near side: what Trio code calls to read and to change what the store remembers.
+
+    async with open_database(folder / "predictd.db") as database:
+        build = await database.write(builds.advance, build.id, "started")
+
+A whole transaction is one coroutine function that takes a connection, such as those of `projects`,
+`models`, `builds` and `deployments`. It runs on the store's own thread and loop, so it awaits
+nothing but its connection. When `write` returns, the change survives `kill -9` and a power cut.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+import trio
+
+from store.bridge import Bridge, open_bridge
+from store.connections import Connections
+
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+Work = Callable[Concatenate[aiosqlite.Connection, Arguments], Awaitable[Value]]
+
+
+class Database:
+    """An open database. `open_database` makes it and closes it."""
+
+    def __init__(self, bridge: Bridge, connections: Connections) -> None:
+        self._bridge = bridge
+        self._connections = connections
+
+    async def write(
+        self,
+        work: Work[Arguments, Value],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Value:
+        """Run `work(connection, ...)` as one transaction and return its value.
+
+        It is committed when this returns; an exception rolls it back and is raised here. Once
+        handed over it cannot be cancelled. Writes are served one at a time, as they came.
+        """
+        return await self._bridge.cross(
+            lambda: self._connections.write(lambda writer: work(writer, *args, **kwargs))
+        )
+
+    async def read(
+        self,
+        work: Work[Arguments, Value],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Value:
+        """Run `work(connection, ...)` on one consistent view and return its value."""
+        return await self._bridge.cross(
+            lambda: self._connections.read(lambda reader: work(reader, *args, **kwargs))
+        )
+
+
+@asynccontextmanager
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    """Open the database at `path`, made and migrated if need be; it closes with the block.
+
+    Raises SchemaTooNew, or StoreFailed when it cannot be opened.
+    """
+    async with open_bridge() as bridge:
+        connections = Connections(path)
+        await bridge.cross(connections.open)
+        try:
+            yield Database(bridge, connections)
+        finally:
+            with trio.CancelScope(shield=True):
+                await bridge.cross(connections.close)

@@ -1,0 +1,45 @@
+"""Projects: folders with the code of models. Their names and their folders are unique."""
+
+import aiosqlite
+
+from store.records import Project
+from store.table import Table
+
+_table = Table("projects", Project, keeps=["creator"])
+
+
+async def insert(connection: aiosqlite.Connection, project: Project) -> Project:
+    """Remember a new project and return it with its number. Raises NameTaken."""
+    return await _table.insert(connection, project)
+
+
+async def get(connection: aiosqlite.Connection, project_id: str) -> Project:
+    """Return a project. Raises NotFound."""
+    return await _table.get(connection, project_id)
+
+
+async def by_name(connection: aiosqlite.Connection, name: str) -> Project | None:
+    """Return the project of this name, if there is one."""
+    return await _table.find(connection, "name = ?", name)
+
+
+async def by_path(connection: aiosqlite.Connection, path: str) -> Project | None:
+    """Return the project whose files are in this folder, if there is one."""
+    return await _table.find(connection, "path = ?", path)
+
+
+async def listing(connection: aiosqlite.Connection) -> list[Project]:
+    """Return all projects, ascending by creation."""
+    return await _table.select(connection)
+
+
+async def update(
+    connection: aiosqlite.Connection, project_id: str, /, **changes: object
+) -> Project:
+    """Change fields of a project and return it. Raises NotFound, NameTaken."""
+    return await _table.update(connection, project_id, changes)
+
+
+async def delete(connection: aiosqlite.Connection, project_id: str) -> None:
+    """Forget a project with its models, builds and deployments. Raises NotFound."""
+    await _table.delete(connection, project_id)

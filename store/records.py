@@ -1,0 +1,135 @@
+"""What the store remembers: frozen records, one per noun.
+
+A record is a fact as it was when it was read; to change it, call its noun's functions. The store
+itself gives a record its `number`, `created_at`, `updated_at` and the times named after a status
+(`built_at`, `deployed_at`, `stopped_at`); what a new record says there is not looked at.
+
+Units: cpu in thousandths of a core, memory in MiB, times as UTC text that sorts as it reads.
+"""
+
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import uuid4
+
+from msgspec import Struct, field
+
+Visibility = Literal["private", "public"]
+CreationStatus = Literal["creating", "success", "failure"]
+BuildStatus = Literal["pending", "queued", "building", "built", "build failed", "timedout"]
+DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
+StepState = Literal["waiting", "running", "done", "failed", "skipped"]
+Wanted = Literal["serve", "stop"]
+
+
+def now() -> str:
+    """Return this moment as records write it: `2026-11-21T02:35:00.123456Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def new_id() -> str:
+    """Return an id that no record has had: a uuid4 as text."""
+    return str(uuid4())
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """What all records have. Numbers ascend by creation and are never reused."""
+
+    id: str = field(default_factory=new_id)
+    number: int = 0
+    created_at: str = ""
+    updated_at: str = ""
+
+
+class LivingRecord(Record, frozen=True, kw_only=True):
+    """A record with a lifecycle: its status changes by events only."""
+
+    status: str
+
+
+class Project(Record, frozen=True, kw_only=True):
+    """A folder with the code of models. `path` is absolute; no two projects share one."""
+
+    name: str
+    path: str
+    linked: bool  # True: the user's own folder; False: a folder that we made and may remove
+    description: str = ""
+    visibility: Visibility = "private"
+    template: str = ""
+    git_url: str = ""
+    git_ref: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    creation_status: CreationStatus = "success"
+    creation_error: str = ""
+    creator: str
+
+
+class Model(Record, frozen=True, kw_only=True):
+    """A named function of a project, and what its next deployment gets by default."""
+
+    project_id: str
+    name: str
+    access_key: str
+    description: str = ""
+    visibility: Visibility = "private"
+    auth_enabled: bool = False
+    cpu_millicores: int
+    memory_mb: int
+    replicas: int
+    creator: str
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One step of a build's journey. `seconds` is how long it has taken, once it has ended."""
+
+    name: str
+    state: StepState
+    started_at: str | None = None
+    seconds: float | None = None
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why something failed: where, in one line, in full, and what to do about it."""
+
+    step: str
+    summary: str
+    problem: str
+    advice: str
+
+
+class Build(LivingRecord, frozen=True, kw_only=True):
+    """A snapshot with its environment. `number` counts from 1 in each model."""
+
+    model_id: str
+    comment: str = ""
+    file: str
+    function: str
+    kernel: str = ""  # as it was asked for
+    interpreter: str = ""  # the identifier it came to
+    model_root: str = ""
+    script: str = "cdsw-build.sh"
+    example: str | None = None  # JSON text
+    status: BuildStatus = "pending"
+    snapshot: str = ""  # the commit, once there is one
+    journey: list[Step] = field(default_factory=list)
+    failure: Failure | None = None
+    creator: str
+    built_at: str | None = None
+
+
+class Deployment(LivingRecord, frozen=True, kw_only=True):
+    """The will to serve one build: `wanted` is that will, `status` is what has come of it."""
+
+    model_id: str
+    project_id: str
+    build_id: str | None  # None once the build was deleted
+    build_number: int  # stays when the build goes
+    cpu_millicores: int
+    memory_mb: int
+    replicas: int
+    environment: dict[str, str] = field(default_factory=dict)
+    wanted: Wanted = "serve"
+    status: DeploymentStatus = "pending"
+    failure: Failure | None = None
+    deployer: str
+    deployed_at: str | None = None
+    stopped_at: str | None = None

@@ -1,0 +1,307 @@
+"""Projects, models, builds and deployments: what is written comes back, and what hangs together."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from store import (
+    Build,
+    BuildInUse,
+    Database,
+    Deployment,
+    Failure,
+    IllegalTransition,
+    Model,
+    NameTaken,
+    NotFound,
+    Project,
+    Step,
+    builds,
+    deployments,
+    models,
+    new_id,
+    now,
+    projects,
+)
+from tests.store.samples import a_build, a_deployment, a_model, a_project
+
+FAILURE = Failure(step="PROBE", summary="s", problem="\x00 'quoted' \u2028", advice="")
+JOURNEY = [
+    Step(name="SNAPSHOT", state="done", started_at=now(), seconds=0.25),
+    Step(name="ENVIRONMENT", state="waiting"),
+]
+
+
+def as_given(record: msgspec.Struct) -> dict[str, Any]:
+    """A record's fields without those that the store gives."""
+    given = msgspec.structs.asdict(record)
+    return {name: given[name] for name in given.keys() - {"number", "created_at", "updated_at"}}
+
+
+async def test_every_field_comes_back(database: Database) -> None:
+    """What was inserted is returned and read back field by field; the store adds its own."""
+    project = msgspec.structs.replace(
+        a_project("na\u00efve \U0001f600"),
+        linked=False,
+        environment={"A": "1", "": "='\"\n"},
+        creation_status="failure",
+    )
+    stored = await database.write(projects.insert, project)
+    assert as_given(stored) == as_given(project)
+    assert stored.number == 1
+    assert stored.created_at == stored.updated_at <= now()
+    assert await database.read(projects.get, project.id) == stored
+
+    model = msgspec.structs.replace(a_model(stored), auth_enabled=True, visibility="public")
+    stored_model = await database.write(models.insert, model)
+    assert as_given(stored_model) == as_given(model)
+    assert await database.read(models.get, model.id) == stored_model
+
+    build = msgspec.structs.replace(
+        a_build(model), example="null", journey=JOURNEY, failure=FAILURE, snapshot="c0ffee"
+    )
+    stored_build = await database.write(builds.insert, build)
+    assert as_given(stored_build) == as_given(build)
+    assert await database.read(builds.get, build.id) == stored_build
+
+    deployment = msgspec.structs.replace(
+        a_deployment(stored_model, stored_build), environment={"K": "V"}, failure=FAILURE
+    )
+    stored_deployment = await database.write(deployments.insert, deployment)
+    assert as_given(stored_deployment) == as_given(deployment)
+    assert await database.read(deployments.get, deployment.id) == stored_deployment
+
+
+async def test_numbers_given_are_not_looked_at(database: Database, build: Build) -> None:
+    """The store alone numbers and dates a record."""
+    again = msgspec.structs.replace(build, id=new_id(), number=77, created_at="long ago")
+    stored = await database.write(builds.insert, again)
+    assert stored.number == 2
+    assert stored.created_at > build.created_at
+
+
+@pytest.mark.parametrize("noun", [projects, models, builds, deployments])
+async def test_the_unknown_is_not_found(database: Database, noun: Any) -> None:
+    """Reading, changing and deleting what does not exist raises NotFound with noun and key."""
+    for function in (
+        noun.get,
+        getattr(noun, "update", noun.get),
+        getattr(noun, "delete", noun.get),
+    ):
+        with pytest.raises(NotFound) as caught:
+            await database.write(function, "unknown")
+        assert (caught.value.noun, caught.value.key) == (
+            noun.__name__.split(".")[1][:-1],
+            "unknown",
+        )
+
+
+async def test_nothing_hangs_in_the_air(
+    database: Database, project: Project, model: Model, build: Build
+) -> None:
+    """A model needs its project, a build its model, a deployment its model and its build."""
+    stranger = msgspec.structs.replace(model, id=new_id())
+    with pytest.raises(NotFound, match="project"):
+        await database.write(models.insert, a_model(a_project()))
+    with pytest.raises(NotFound, match="model"):
+        await database.write(builds.insert, a_build(stranger))
+    with pytest.raises(NotFound, match="model"):
+        await database.write(deployments.insert, a_deployment(stranger, build))
+    with pytest.raises(NotFound, match="build"):
+        await database.write(deployments.insert, a_deployment(model, a_build(model)))
+    assert await database.read(models.listing) == [model]
+    assert await database.read(deployments.listing) == []
+
+
+async def test_looking_up(
+    database: Database, project: Project, model: Model, build: Build, deployment: Deployment
+) -> None:
+    """Each other way to a record leads to it, and to None where there is none."""
+    assert await database.read(projects.by_name, project.name) == project
+    assert await database.read(projects.by_path, project.path) == project
+    assert await database.read(models.by_name, project.id, model.name) == model
+    assert await database.read(models.by_access_key, model.access_key) == model
+    assert await database.read(builds.by_number, model.id, 1) == build
+    assert await database.read(deployments.by_number, 1) == deployment
+    assert await database.read(projects.by_name, "x") is None
+    assert await database.read(projects.by_path, "x") is None
+    assert await database.read(models.by_name, "x", model.name) is None
+    assert await database.read(models.by_access_key, "x") is None
+    assert await database.read(builds.by_number, model.id, 2) is None
+    assert await database.read(deployments.by_number, 2) is None
+
+
+async def test_listings_ascend_by_creation(database: Database) -> None:
+    """Listings are whole, ascend by creation, and keep to the project or model asked for."""
+    made = [await database.write(projects.insert, a_project(name)) for name in "cab"]
+    assert await database.read(projects.listing) == made
+    of_first = [await database.write(models.insert, a_model(made[0], name)) for name in "zy"]
+    of_second = [await database.write(models.insert, a_model(made[1], name)) for name in "zy"]
+    assert await database.read(models.listing) == of_first + of_second
+    assert await database.read(models.listing, made[1].id) == of_second
+    for number in range(1, 4):
+        assert (await database.write(builds.insert, a_build(of_first[0]))).number == number
+    listed = await database.read(builds.listing, of_first[0].id)
+    assert [build.number for build in listed] == [1, 2, 3]
+    assert await database.read(builds.listing, of_second[0].id) == []
+
+
+async def test_changes(database: Database, project: Project, model: Model, build: Build) -> None:
+    """A change touches the fields it names and the time of change, nothing else."""
+    changed = await database.write(projects.update, project.id, environment={"A": "B"})
+    assert changed == msgspec.structs.replace(
+        project, environment={"A": "B"}, updated_at=changed.updated_at
+    )
+    assert changed.updated_at > project.updated_at
+    assert (await database.write(models.update, model.id, auth_enabled=True)).auth_enabled is True
+    built = await database.write(builds.update, build.id, journey=JOURNEY, failure=FAILURE)
+    assert (built.journey, built.failure) == (JOURNEY, FAILURE)
+    assert (await database.write(builds.update, build.id, failure=None)).failure is None
+
+
+@pytest.mark.parametrize("field", ["id", "number", "status", "built_at", "model_id", "unheard_of"])
+async def test_what_cannot_be_changed(database: Database, build: Build, field: str) -> None:
+    """Identity, status, times and what is no field are refused as changes."""
+    for work in (builds.update, builds.advance):
+        arguments = ("snapshotted",) if work is builds.advance else ()
+        with pytest.raises(TypeError, match=field):
+            await database.write(work, build.id, *arguments, **{field: "x"})  # type: ignore[arg-type]
+    assert await database.read(builds.get, build.id) == build
+
+
+async def test_what_a_record_would_refuse_is_not_written(
+    database: Database, project: Project
+) -> None:
+    """A change that its record could not be read back with is rolled back."""
+    with pytest.raises(msgspec.ValidationError):
+        await database.write(projects.update, project.id, visibility="secret")
+    assert await database.read(projects.get, project.id) == project
+
+
+async def test_names_are_unique(database: Database, project: Project, model: Model) -> None:
+    """A name taken is refused by name, on insert and on change; models only in their project."""
+    other = await database.write(projects.insert, a_project())
+    with pytest.raises(NameTaken) as caught:
+        await database.write(projects.insert, a_project(project.name))
+    assert (caught.value.noun, caught.value.name) == ("project", project.name)
+    with pytest.raises(NameTaken, match=project.path):
+        await database.write(projects.insert, a_project(path=project.path))
+    with pytest.raises(NameTaken, match=project.name):
+        await database.write(projects.update, other.id, name=project.name)
+    with pytest.raises(NameTaken, match=model.name):
+        await database.write(models.insert, a_model(project, model.name))
+    await database.write(models.insert, a_model(other, model.name))
+    assert await database.read(projects.listing) == [project, other]
+
+
+async def test_deleted_names_are_free_again(
+    database: Database, project: Project, model: Model, deployment: Deployment
+) -> None:
+    """Deletion takes along what belongs to it and frees names, folders and keys, but no number."""
+    await database.write(models.delete, model.id)
+    assert await database.read(builds.listing, model.id) == []
+    assert await database.read(deployments.listing) == []
+    again = await database.write(models.insert, a_model(project, model.name, model.access_key))
+    assert again.number == model.number + 1
+    assert (await database.write(builds.insert, a_build(again))).number == 1
+
+    await database.write(projects.delete, project.id)
+    assert await database.read(models.listing) == []
+    new = await database.write(projects.insert, a_project(project.name, project.path))
+    assert new.number == project.number + 1
+
+
+async def test_build_numbers_are_never_reused(database: Database, model: Model) -> None:
+    """A build's number is gone with it, even when all builds of the model are deleted."""
+    first, second = [await database.write(builds.insert, a_build(model)) for _ in range(2)]
+    assert (first.number, second.number) == (1, 2)
+    await database.write(builds.delete, second.id)
+    assert (await database.write(builds.insert, a_build(model))).number == 3
+    for build in await database.read(builds.listing, model.id):
+        await database.write(builds.delete, build.id)
+    assert (await database.write(builds.insert, a_build(model))).number == 4
+
+
+async def test_deployment_numbers_are_never_reused(
+    database: Database, model: Model, deployment: Deployment
+) -> None:
+    """A deployment's number is the server's and is gone with it."""
+    project = await database.read(projects.get, model.project_id)
+    await database.write(models.delete, model.id)
+    other = await database.write(models.insert, a_model(project))
+    build = await database.write(builds.insert, a_build(other))
+    stored = await database.write(deployments.insert, a_deployment(other, build))
+    assert stored.number == deployment.number + 1
+
+
+async def test_a_build_in_use_stays(
+    database: Database, build: Build, deployment: Deployment
+) -> None:
+    """A build is kept while a deployment wants it or still stops; history outlives it."""
+
+    async def refused() -> None:
+        with pytest.raises(BuildInUse) as caught:
+            await database.write(builds.delete, build.id)
+        assert (caught.value.number, caught.value.deployments) == (1, (deployment.number,))
+        assert await database.read(builds.get, build.id) == build
+
+    await refused()
+    await database.write(deployments.advance, deployment.id, "started")
+    await database.write(deployments.advance, deployment.id, "stop", wanted="stop")
+    await refused()
+    stopped = await database.write(deployments.advance, deployment.id, "stopped")
+    await database.write(builds.delete, build.id)
+    assert await database.read(deployments.get, deployment.id) == msgspec.structs.replace(
+        stopped, build_id=None
+    )
+
+
+async def test_unfinished(database: Database, model: Model) -> None:
+    """Unfinished builds and deployments are those to which something can still happen."""
+    first, second, third = [await database.write(builds.insert, a_build(model)) for _ in range(3)]
+    second = await database.write(builds.advance, second.id, "snapshotted")
+    await database.write(builds.advance, first.id, "cancelled")
+    assert await database.read(builds.unfinished) == [second, third]
+
+    one, two = [
+        await database.write(deployments.insert, a_deployment(model, third)) for _ in range(2)
+    ]
+    await database.write(deployments.advance, one.id, "failed", failure=FAILURE)
+    assert await database.read(deployments.unfinished) == [two]
+
+
+async def test_wanted(database: Database, model: Model, build: Build) -> None:
+    """Wanted deployments ascend by number, whatever their status; wanting a stop changes none."""
+    one, two, three = [
+        await database.write(deployments.insert, a_deployment(model, build)) for _ in range(3)
+    ]
+    three = await database.write(deployments.advance, three.id, "failed")
+    after = await database.write(deployments.want_stop, two.id)
+    assert (after.wanted, after.status) == ("stop", "pending")
+    assert await database.read(deployments.wanted) == [one, three]
+
+
+async def test_switch(database: Database, model: Model, build: Build) -> None:
+    """A switch makes the new one serve and the old ones stop, or changes nothing at all."""
+    old, older, new = [
+        await database.write(deployments.insert, a_deployment(model, build)) for _ in range(3)
+    ]
+    for each in (old, older, new):
+        await database.write(deployments.advance, each.id, "started")
+    await database.write(deployments.advance, old.id, "ready")
+    before = await database.read(deployments.listing)
+
+    with pytest.raises(NotFound):
+        await database.write(deployments.switch, new.id, [old.id, "unknown"])
+    with pytest.raises(IllegalTransition):
+        await database.write(deployments.switch, old.id, [older.id])
+    assert await database.read(deployments.listing) == before
+
+    switched = await database.write(deployments.switch, new.id, [old.id, older.id])
+    assert (switched.status, switched.wanted) == ("deployed", "serve")
+    assert switched.deployed_at is not None
+    for each in (old, older):
+        after = await database.read(deployments.get, each.id)
+        assert (after.status, after.wanted) == ("stopping", "stop")
+    assert await database.read(deployments.wanted) == [switched]
