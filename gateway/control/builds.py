@@ -8,6 +8,7 @@ what still waited goes on.
 
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -104,13 +105,12 @@ class Builds:
 
     async def delete(self, project_id: str, build: Build) -> None:
         """Ends it if need be and frees what it takes. Raises BuildInUse for a deployed one."""
-        await self._house.database.read(store.builds.check_unused, build.id)
-        await self.cancel(build.id)
         await self._house.database.write(store.builds.delete, build.id)
+        await self.cancel(build.id)
         await self.free(project_id, build.id)
 
     async def cancel(self, build_id: str) -> None:
-        """Ends the making of it, if it is being made; for those who delete it next."""
+        """Ends the making of it, if it is being made; for those who delete it."""
         if (live := self._live.get(build_id)) is not None:
             live.scope.cancel()
             await live.done.wait()
@@ -149,6 +149,8 @@ class Builds:
         try:
             with live.scope:
                 await self._travel(build, live)
+        except store.NotFound:
+            logger.info("build %s was deleted while it was made", build.id)
         except Exception as error:
             logger.exception("build %s", build.id)
             await self._fail(build, live, _failure_of("", error))
@@ -161,8 +163,7 @@ class Builds:
 
     async def _mark_if_unfinished(self, build: Build) -> None:
         """It was cancelled: by its deletion, or because the gateway ends. What waits may wait on."""
-        now = await self._house.database.read(store.builds.get, build.id)
-        if now.status == "building":
+        with suppress(store.NotFound, store.IllegalTransition):  # deleted, or not begun
             await self._house.database.write(
                 store.builds.advance, build.id, "interrupted", failure=_INTERRUPTED
             )

@@ -174,7 +174,7 @@ class Deployments:
     async def _overtaken(self, deployment: Deployment) -> bool:
         alive = await self._house.database.read(store.deployments.listing, deployment.model_id)
         return any(
-            d.number > deployment.number and d.wanted == "serve" and d.status != "failed"
+            d.number > deployment.number and d.wanted == "serve"
             for d in alive
         )
 
@@ -216,7 +216,7 @@ class Deployments:
 
     async def _fail(self, deployment: Deployment, failure: Failure) -> None:
         await self._house.database.write(
-            store.deployments.advance, deployment.id, "failed", failure=failure
+            store.deployments.advance, deployment.id, "failed", failure=failure, wanted="stop"
         )
 
     async def _see_stopped(self, deployment: Deployment, pool: Pool | None) -> None:

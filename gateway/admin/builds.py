@@ -1,0 +1,142 @@
+"""Builds of a model, their logs, and the deployments of each."""
+
+import msgspec
+import trio
+from quart import Response, request
+
+import builder
+import store
+from gateway.admin import events
+from gateway.admin.paging import page
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
+from gateway.admin.sought import Seeker
+from gateway.control import Control
+from gateway.control.builds import NewBuild
+from gateway.control.deployments import NewDeployment, check_deployment
+from gateway.errors import Refusal
+from store import Build, Deployment, Model
+from workers.output import read_log
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    database, seek = control.house.database, Seeker(control)
+
+    def as_json(build: Build) -> Json:
+        return build_json(build, control.builds.journey(build))
+
+    def deployed_json(deployment: Deployment) -> Json:
+        pool = control.deployments.pool(deployment.id)
+        return deployment_json(deployment, pool.statistics() if pool else None)
+
+    async def index(project_id: str, model_id: str) -> Json:
+        model = await seek.model(project_id, model_id)
+        builds = await database.read(store.builds.listing, model.id)
+        return page("model_builds", [as_json(b) for b in builds])
+
+    async def create(project_id: str, model_id: str, asked: CreateBuild) -> Json:
+        model = await seek.model(project_id, model_id)
+        deployment = new_deployment(model, asked.auto_deployment_config)
+        check_deployment(deployment)
+        build = await control.builds.create(model, new_build(asked))
+        if asked.auto_deploy_model:
+            await control.deployments.create(model, build, deployment)
+        return as_json(build)
+
+    async def show(project_id: str, model_id: str, build_id: str) -> Json:
+        return as_json(await seek.build(project_id, model_id, build_id))
+
+    async def delete(project_id: str, model_id: str, build_id: str) -> Json:
+        build = await seek.build(project_id, model_id, build_id)
+        await control.builds.delete(project_id, build)
+        return {}
+
+    async def log(project_id: str, model_id: str, build_id: str) -> Response:
+        build = await seek.build(project_id, model_id, build_id)
+        if request.accept_mimetypes.best == "text/event-stream":
+            return events.follow_build(control, build)
+        path = control.house.data.build_log(build.id)
+        lines = await trio.to_thread.run_sync(read_log, path)
+        text = "".join([f"{line.text}\n" for line in lines])
+        return Response(text, content_type="text/plain; charset=utf-8")
+
+    async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
+        build = await seek.build(project_id, model_id, build_id)
+        mine = await database.read(store.deployments.listing, build.model_id)
+        listed = [deployed_json(d) for d in mine if d.build_id == build.id]
+        return page("model_deployments", listed)
+
+    async def deploy(
+        project_id: str, model_id: str, build_id: str, asked: CreateDeployment
+    ) -> Json:
+        build = await seek.build(project_id, model_id, build_id)
+        model = await seek.model(project_id, model_id)
+        new = new_deployment(model, asked)
+        return deployed_json(await control.deployments.create(model, build, new))
+
+    async def deployment(
+        project_id: str, model_id: str, build_id: str, deployment_id: str
+    ) -> Json:
+        return deployed_json(
+            await seek.deployment(project_id, model_id, build_id, deployment_id)
+        )
+
+    async def act(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
+        """The path ends in `{id}:stop` or `{id}:restart`."""
+        identifier, _, verb = deployment_id.rpartition(":")
+        if verb not in ("stop", "restart"):
+            raise Refusal("route.notfound", f"there is no {verb!r}; there are :stop and :restart")
+        found = await seek.deployment(project_id, model_id, build_id, identifier)
+        if verb == "stop":
+            await control.deployments.stop(found)
+        else:
+            await control.deployments.restart(found)
+        return deployed_json(
+            await seek.deployment(project_id, model_id, build_id, identifier)
+        )
+
+    many = "/projects/<project_id>/models/<model_id>/builds"
+    one = f"{many}/<build_id>"
+    routing.add("GET", many, "the builds of a model", index)
+    routing.add("POST", many, "build a model", create, CreateBuild)
+    routing.add("GET", one, "one build", show)
+    routing.add("DELETE", one, "delete a build that is not deployed", delete)
+    routing.add("GET", f"{one}/log", "what a build printed; as events: live", log)
+    routing.add("GET", f"{one}/deployments", "the deployments of a build", deployments)
+    routing.add("POST", f"{one}/deployments", "deploy a build", deploy, CreateDeployment)
+    routing.add("GET", f"{one}/deployments/<deployment_id>", "one deployment", deployment)
+    routing.add("POST", f"{one}/deployments/<deployment_id>", "`:stop` or `:restart` it", act)
+
+
+def new_build(asked: CreateBuild) -> NewBuild:
+    """What the control is asked for. A runtime, where one is named, says what the kernel is."""
+    return NewBuild(
+        file=asked.file_path,
+        function=asked.function_name,
+        kernel=asked.kernel or asked.runtime_identifier,
+        comment=asked.comment,
+        example=bytes(asked.example).decode() if asked.example is not None else None,
+        model_root=asked.model_root_dir,
+        script=asked.build_script_path or builder.DEFAULT_SCRIPT,
+    )
+
+
+def new_deployment(model: Model, asked: CreateDeployment | None) -> NewDeployment:
+    """What the control is asked for, the model's defaults where nothing is said."""
+    asked = asked or CreateDeployment()
+    if asked.nvidia_gpus:
+        raise Refusal("feature.missing", "nvidia_gpus: predictd does not assign GPUs")
+    return NewDeployment(
+        cpu_millicores=_scaled("cpu", asked.cpu, 1000, model.cpu_millicores),
+        memory_mb=_scaled("memory", asked.memory, 1024, model.memory_mb),
+        replicas=model.replicas if asked.replicas is None else asked.replicas,
+        environment=msgspec.structs.asdict(asked)["environment"],
+    )
+
+
+def _scaled(name: str, value: float | None, factor: int, default: int) -> int:
+    if value is None:
+        return default
+    if not 0 < value < 1e6:
+        raise Refusal("argument.invalid", f"{name}: {value:g} is not a sensible amount")
+    return max(1, round(value * factor))

@@ -1,0 +1,79 @@
+"""Server-sent events: a log as it grows, for whoever follows a build or a model.
+
+Each event's data is one JSON value. A follower that hangs up costs nothing further.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+import trio
+from quart import Response
+
+import store
+from gateway.control import Control
+from store import Build
+from workers import Log
+
+
+def follow_build(control: Control, build: Build) -> Response:
+    """`line` for each line from the first one on, `journey` when a step changed, last `end`."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        shown: object = None
+        with control.builds.log(build.id).follower() as follower:
+            while True:
+                journey = control.builds.journey(build)
+                if journey and journey != shown:
+                    shown = journey
+                    yield event("journey", msgspec.to_builtins(journey))
+                lines = await follower.lines()
+                for line in lines:
+                    yield event("line", line.text)
+                if not lines:
+                    break
+        ended = await control.builds.wait(build.id)
+        yield event("journey", msgspec.to_builtins(ended.journey))
+        yield event("end", {"status": ended.status})
+
+    return _response(stream())
+
+
+def follow_logs(logs: Mapping[str, Log], wanted: str) -> Response:
+    """`line` for each line of each log, `wanted` being a stream or "" for both, until all end."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        send, receive = trio.open_memory_channel[bytes](100)
+        async with trio.open_nursery() as nursery:
+            async with send:
+                for name, log in logs.items():
+                    nursery.start_soon(_forward, name, log, wanted, send.clone())
+            async with receive:
+                async for data in receive:
+                    yield data
+        yield event("end", {})
+
+    return _response(stream())
+
+
+async def _forward(
+    name: str, log: Log, wanted: str, send: trio.MemorySendChannel[bytes]
+) -> None:
+    async with send:
+        with log.follower() as follower:
+            while lines := await follower.lines():
+                for line in lines:
+                    if wanted in ("", line.stream):
+                        told = {"replica": name, **msgspec.structs.asdict(line)}
+                        await send.send(event("line", told))
+
+
+def event(name: str, data: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
+
+
+def _response(stream: AsyncIterator[bytes]) -> Response:
+    response = Response(stream, content_type="text/event-stream")
+    response.timeout = None
+    response.headers["Cache-Control"] = "no-store"
+    return response

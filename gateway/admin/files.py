@@ -1,0 +1,126 @@
+"""/projects/{id}/files: the files of a project. No path leaves its folder, links included."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+from quart import Response, request
+from werkzeug.datastructures import FileStorage
+
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json
+from gateway.admin.sought import Seeker
+from gateway.control import Control
+from gateway.errors import Refusal
+
+_CHUNK = 256 * 1024
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    seek = Seeker(control)
+    limit = control.house.settings.upload_limit
+
+    async def inside(project_id: str, path: str) -> Path:
+        project = await seek.project(project_id)
+        return await trio.to_thread.run_sync(resolve, Path(project.path), path)
+
+    async def index(project_id: str, path: str = "") -> Json:
+        project = await seek.project(project_id)
+        folder = await inside(project_id, path)
+        return {"files": await trio.to_thread.run_sync(_list, Path(project.path), folder)}
+
+    async def show(project_id: str, path: str) -> Json | Response:
+        if path.endswith(":download"):
+            return await _download(await inside(project_id, path.removesuffix(":download")))
+        return await index(project_id, path)
+
+    async def upload(project_id: str) -> Json:
+        request.max_content_length = limit
+        parts = await request.files
+        if not parts:
+            raise Refusal("argument.invalid", "send each file as a form field named by its path")
+        targets = [(await inside(project_id, name), part) for name, part in parts.items(multi=True)]
+        for target, part in targets:
+            await trio.to_thread.run_sync(_save, part, target)
+        return {}
+
+    async def delete(project_id: str, path: str) -> Json:
+        target = await inside(project_id, path)
+        project = await seek.project(project_id)
+        if target == Path(project.path).resolve():
+            raise Refusal("path.refused", "name a file or folder of the project, not all of it")
+        await trio.to_thread.run_sync(_remove, target)
+        return {}
+
+    files = "/projects/<project_id>/files"
+    routing.add("GET", files, "the files at the project's root", index)
+    routing.add("PUT", files, "upload files: form fields named by target path", upload)
+    routing.add("GET", f"{files}/<path:path>", "a folder's files; `:download` for one", show)
+    routing.add("DELETE", f"{files}/<path:path>", "delete a file or folder", delete)
+
+
+def resolve(root: Path, path: str) -> Path:
+    """`path` below `root`. Raises Refusal("path.refused") where it, or a link in it, leads out."""
+    root = root.resolve()
+    parts = Path(path).parts
+    if path.startswith("/") or ".." in parts or "\0" in path:
+        raise Refusal("path.refused", f"{path!r} is not inside the project")
+    target = root / path
+    if not target.parent.resolve().is_relative_to(root):
+        raise Refusal("path.refused", f"{path!r} leads out of the project")
+    return target.parent.resolve() / target.name if parts else root
+
+
+def _list(root: Path, folder: Path) -> list[Json]:
+    if not folder.is_dir():
+        raise Refusal("file.notfound", f"there is no folder {folder.name!r}")
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise Refusal("path.refused", f"{folder.name!r} leads out of the project")
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    return [_describe(root.resolve(), entry) for entry in entries]
+
+
+def _describe(root: Path, entry: os.DirEntry[str]) -> Json:
+    facts = entry.stat(follow_symlinks=False)
+    changed = datetime.fromtimestamp(facts.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {
+        "path": str(Path(entry.path).resolve().parent.relative_to(root) / entry.name),
+        "is_dir": entry.is_dir(follow_symlinks=False),
+        "file_size": str(facts.st_size),
+        "last_modified": changed,
+    }
+
+
+async def _download(path: Path) -> Response:
+    def read() -> bytes:
+        if not path.is_file() or path.is_symlink():
+            raise Refusal("file.notfound", f"there is no file {path.name!r}")
+        return path.read_bytes()
+
+    content = await trio.to_thread.run_sync(read)
+    return Response(content, content_type="application/octet-stream")
+
+
+def _save(part: FileStorage, target: Path) -> None:
+    """Written beside its place and renamed, so that a snapshot never sees half of it."""
+    if target.is_dir() and not target.is_symlink():
+        raise Refusal("path.refused", f"{target.name!r} is a folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.uploading")
+    try:
+        with open(fresh, "wb") as file:
+            shutil.copyfileobj(part.stream, file, _CHUNK)
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _remove(target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    elif os.path.lexists(target):
+        target.unlink()
+    else:
+        raise Refusal("file.notfound", f"there is no {target.name!r}")

@@ -1,0 +1,173 @@
+"""/projects/{id}/models and /models: models, their replicas and what these print."""
+
+import msgspec
+import trio
+from quart import Response, request
+
+import store
+from gateway.admin import events
+from gateway.admin.builds import new_build, new_deployment
+from gateway.admin.paging import page
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import CreateModel, Json, UpdateModel, deployment_json, model_json
+from gateway.admin.sought import Seeker
+from gateway.control import Control
+from gateway.control.models import NewModel
+from gateway.errors import Refusal
+from store import Deployment, Model, Project
+from workers import Line, Pool
+from workers.output import read_log
+from workers.process import usage
+
+_ENDED = ("stopped", "failed")
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    database, seek = control.house.database, Seeker(control)
+
+    async def as_json(model: Model, project: Project | None = None) -> Json:
+        project = project or await seek.project(model.project_id)
+        current = await current_deployment(control, model)
+        pool = control.deployments.pool(current.id) if current else None
+        built = await database.read(store.builds.listing, model.id)
+        examples = [b.example for b in built if b.example is not None]
+        return model_json(
+            model,
+            project,
+            f"http://{control.house.domain}/model",
+            current,
+            pool.statistics() if pool else None,
+            examples[-1] if examples else None,
+        )
+
+    async def index_all() -> Json:
+        return page("models", [await as_json(m) for m in await database.read(store.models.listing)])
+
+    async def index(project_id: str) -> Json:
+        project = await seek.project(project_id)
+        models = await database.read(store.models.listing, project.id)
+        return page("models", [await as_json(m, project) for m in models])
+
+    async def create(project_id: str, asked: CreateModel) -> Json:
+        project = await seek.project(project_id)
+        _refuse_authentication(asked.auth_enabled, asked.disable_authentication)
+        config = asked.auto_build_config if asked.auto_build_model else None
+        build = new_build(config) if config else None
+        model = await control.models.create(
+            project,
+            NewModel(
+                name=asked.name, description=asked.description, visibility=asked.visibility
+            ),
+        )
+        if build is not None and config is not None:
+            made = await control.builds.create(model, build)
+            if config.auto_deploy_model:
+                deployment = new_deployment(model, config.auto_deployment_config)
+                await control.deployments.create(model, made, deployment)
+        return await as_json(model, project)
+
+    async def show(project_id: str, model_id: str) -> Json:
+        return await as_json(await seek.model(project_id, model_id))
+
+    async def update(project_id: str, model_id: str, asked: UpdateModel) -> Json:
+        model = await seek.model(project_id, model_id)
+        _refuse_authentication(asked.auth_enabled, None)
+        changes = msgspec.to_builtins(asked)
+        changes.pop("auth_enabled", None)
+        return await as_json(await control.models.update(model, changes))
+
+    async def delete(project_id: str, model_id: str) -> Json:
+        await control.models.delete(await seek.model(project_id, model_id))
+        return {}
+
+    async def deployments(project_id: str, model_id: str) -> Json:
+        model = await seek.model(project_id, model_id)
+        listed = await database.read(store.deployments.listing, model.id)
+        items = []
+        for deployment in listed:
+            pool = control.deployments.pool(deployment.id)
+            items.append(deployment_json(deployment, pool.statistics() if pool else None))
+        return page("model_deployments", items)
+
+    async def replicas(project_id: str, model_id: str) -> Json:
+        model = await seek.model(project_id, model_id)
+        current = await current_deployment(control, model)
+        pool = control.deployments.pool(current.id) if current else None
+        if current is None or pool is None:
+            return {"replicas": [], "busy": 0, "not_ready": 0, "waiting": 0}
+        return _replicas_json(current, pool)
+
+    async def logs(project_id: str, model_id: str) -> Response:
+        model = await seek.model(project_id, model_id)
+        current = await current_deployment(control, model)
+        pool = control.deployments.pool(current.id) if current else None
+        wanted, stream = request.args.get("replica", ""), request.args.get("stream", "")
+        if request.accept_mimetypes.best == "text/event-stream":
+            live = pool.logs if pool else {}
+            return events.follow_logs({n: g for n, g in live.items() if wanted in ("", n)}, stream)
+        folder = control.house.data.model_logs(model.id)
+        paths = sorted(folder.glob("*.log")) if folder.is_dir() else []
+        lines: list[tuple[str, Line]] = []
+        for path in paths:
+            if wanted in ("", path.stem):
+                read = await trio.to_thread.run_sync(read_log, path)
+                lines += [(path.stem, line) for line in read if stream in ("", line.stream)]
+        return _as_text(lines)
+
+    one = "/projects/<project_id>/models/<model_id>"
+    routing.add("GET", "/models", "the models of all projects", index_all)
+    routing.add("GET", "/projects/<project_id>/models", "a project's models", index)
+    routing.add("POST", "/projects/<project_id>/models", "make a model", create, CreateModel)
+    routing.add("GET", one, "one model", show)
+    routing.add("PATCH", one, "change a model", update, UpdateModel)
+    routing.add("DELETE", one, "stop a model and delete it with its builds", delete)
+    routing.add("GET", f"{one}/deployments", "all deployments of a model", deployments)
+    routing.add("GET", f"{one}/replicas", "the replicas that serve a model now", replicas)
+    routing.add("GET", f"{one}/logs", "what its replicas printed; as events: live", logs)
+
+
+async def current_deployment(control: Control, model: Model) -> Deployment | None:
+    """The deployment that serves or is on its way; else the last there was."""
+    mine = await control.house.database.read(store.deployments.listing, model.id)
+    for statuses in (("deployed",), ("deploying",), ("pending",), ("stopping",)):
+        for deployment in reversed(mine):
+            if deployment.status in statuses:
+                return deployment
+    return mine[-1] if mine else None
+
+
+def _refuse_authentication(enabled: bool | None, disabled: bool | None) -> None:
+    """Until there are Model API keys a model is open to whoever holds its access key."""
+    if enabled or disabled is False:
+        raise Refusal(
+            "feature.missing", "auth_enabled: this version has no Model API keys yet"
+        )
+
+
+def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
+    statistics = pool.statistics()
+    replicas = []
+    for seat in statistics.seats:
+        used = usage(seat.pid) if seat.pid is not None else None
+        facts = msgspec.structs.asdict(seat)
+        facts["uptime"] = round(seat.uptime, 3)
+        facts |= {"deployment_number": deployment.number}
+        facts |= {"rss_bytes": used[0] if used else None}
+        facts |= {"cpu_seconds": used[1] if used else None}
+        replicas.append(facts)
+    return {
+        "replicas": replicas,
+        "busy": statistics.busy,
+        "not_ready": statistics.not_ready,
+        "waiting": statistics.waiting,
+    }
+
+
+def _as_text(lines: list[tuple[str, Line]]) -> Response:
+    tail = request.args.get("tail", "200")
+    if not tail.isdecimal():
+        raise Refusal("argument.invalid", f"tail: {tail!r} is no number of lines")
+    lines = sorted(lines, key=lambda pair: pair[1].at)[-int(tail) :] if int(tail) else []
+    several = len({replica for replica, _ in lines}) > 1
+    text = "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in lines])
+    return Response(text, content_type="text/plain; charset=utf-8")

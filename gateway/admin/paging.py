@@ -1,0 +1,70 @@
+"""Lists, page by page: `page_size`, `page_token`, `search_filter`, `sort`, as clients of v2 send."""
+
+import json
+from typing import Any
+
+from quart import request
+
+from gateway.errors import Refusal
+
+_DEFAULT_SIZE = 10
+_MOST = 1000
+
+
+def page(plural: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """The page that the request asks for. `items` ascend by creation."""
+    items = _sorted(_matching(items))
+    size = _whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
+    start = _whole_number("page_token", 0, most=len(items))
+    rest = len(items) > start + size
+    return {
+        plural: items[start : start + size],
+        "next_page_token": str(start + size) if rest else "",
+    }
+
+
+def _matching(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those whose values are the filter's; texts may be parts, in any case, as in CDSW."""
+    text = request.args.get("search_filter", "")
+    if not text:
+        return items
+    try:
+        wanted = json.loads(text)
+    except ValueError:
+        raise Refusal("argument.invalid", "search_filter: it is not JSON") from None
+    if not isinstance(wanted, dict):
+        raise Refusal("argument.invalid", 'search_filter: give an object such as {"name":"x"}')
+    return [i for i in items if all(_fits(_look_up(i, k), v) for k, v in wanted.items())]
+
+
+def _fits(value: object, wanted: object) -> bool:
+    if isinstance(value, str) and isinstance(wanted, str):
+        return wanted.lower() in value.lower()
+    return value == wanted
+
+
+def _sorted(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    key = request.args.get("sort", "").strip()
+    if not key:
+        return items
+    name = key.lstrip("+-")
+    if items and _look_up(items[0], name) is None:
+        raise Refusal("argument.invalid", f"sort: there is no {name!r} to sort by")
+    return sorted(items, key=lambda i: str(_look_up(i, name)), reverse=key.startswith("-"))
+
+
+def _look_up(item: dict[str, Any], path: str) -> Any:
+    """`creator.username` of an item; None where there is no such thing."""
+    value: Any = item
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _whole_number(name: str, default: int, *, most: int) -> int:
+    text = request.args.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or (name == "page_size" and int(text) == 0):
+        raise Refusal("argument.invalid", f"{name}: {text!r} does not fit")
+    return min(int(text), most)

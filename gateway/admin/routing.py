@@ -1,0 +1,89 @@
+"""How a route of the admin API is written, and what is done for all of them.
+
+A route is declared once, with its method, path, body and summary; from that list come Quart's
+rules, `/openapi.json` and the README's table, so the three cannot differ. A handler returns plain
+JSON values. What changes state runs to its end even if the client hangs up.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Response, request
+
+from gateway.errors import Refusal
+from gateway.tasks import Tasks
+
+PREFIX = "/api/v2"
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One route. `path` is Quart's, below the prefix; `takes` the Struct of its JSON body."""
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    takes: type[msgspec.Struct] | None = None
+
+    @property
+    def openapi_path(self) -> str:
+        return PREFIX + self.path.replace("<path:", "{").replace("<", "{").replace(">", "}")
+
+
+class Routing:
+    """Collects routes, then makes a blueprint of them."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.routes: list[Route] = []
+        self._tasks = tasks
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        summary: str,
+        handler: Handler,
+        takes: type[msgspec.Struct] | None = None,
+    ) -> None:
+        self.routes.append(Route(method, path, summary, handler, takes))
+
+    def blueprint(self) -> Blueprint:
+        blueprint = Blueprint("admin", __name__, url_prefix=PREFIX)
+        for number, route in enumerate(self.routes):
+            blueprint.add_url_rule(
+                route.path,
+                endpoint=f"{number}",
+                view_func=self._view(route),
+                methods=[route.method],
+                provide_automatic_options=False,
+            )
+        return blueprint
+
+    def _view(self, route: Route) -> Callable[..., Awaitable[Response]]:
+        async def view(**values: str) -> Response:
+            arguments = list(values.values())
+            if route.takes is not None:
+                arguments.append(await read_body(route.takes))
+            # An upload reads its body as it goes, and each of its files is whole or not there.
+            if route.method in ("GET", "PUT"):
+                result = await route.handler(*arguments)
+            else:
+                result = await self._tasks.finish(route.handler, *arguments)
+            if isinstance(result, Response):
+                return result
+            return Response(msgspec.json.encode(result), content_type="application/json")
+
+        return view
+
+
+async def read_body(kind: type[msgspec.Struct]) -> Any:
+    """The request's JSON as a `kind`. Raises Refusal naming the field that does not fit."""
+    if request.mimetype not in ("application/json", ""):
+        raise Refusal("request.media", f"{request.mimetype} is not application/json")
+    body = await request.get_data(cache=False)
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+        raise Refusal("argument.invalid", str(error)) from error

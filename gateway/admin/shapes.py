@@ -1,0 +1,202 @@
+"""What the admin API takes and gives: the outer spelling, which is CDSW's.
+
+Requests are Structs that msgspec checks; a key nobody knows is ignored, as protobuf's JSON does.
+Replies are made from records here and nowhere else. In replies `environment` is a JSON string, as
+clients expect; numbers of ours (`build_number`, `deployment_number`, ...) are plain numbers.
+"""
+
+from typing import Any
+
+import msgspec
+
+from store import Build, Deployment, Failure, Model, Project, Step, Visibility
+from workers import PoolStatistics
+
+Json = dict[str, Any]
+
+
+class CreateProject(msgspec.Struct, kw_only=True):
+    name: str
+    description: str = ""
+    visibility: Visibility = "private"
+    template: str = ""
+    git_url: str = ""
+    git_ref: str = ""
+    path: str = ""
+    environment: dict[str, str] = {}
+
+
+class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
+    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    environment: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class CreateDeployment(msgspec.Struct, kw_only=True):
+    """`cpu` in cores, `memory` in GB; what is left out is the model's default."""
+
+    cpu: float | None = None
+    memory: float | None = None
+    nvidia_gpus: int = 0
+    replicas: int | None = None
+    environment: dict[str, str] = {}
+
+
+class CreateBuild(msgspec.Struct, kw_only=True):
+    file_path: str
+    function_name: str
+    kernel: str = ""
+    comment: str = ""
+    runtime_identifier: str = ""
+    model_root_dir: str = ""
+    build_script_path: str = ""
+    example: msgspec.Raw | None = None
+    auto_deploy_model: bool = False
+    auto_deployment_config: CreateDeployment | None = None
+
+
+class CreateModel(msgspec.Struct, kw_only=True):
+    name: str
+    description: str = ""
+    disable_authentication: bool | None = None
+    auth_enabled: bool | None = None
+    visibility: Visibility = "private"
+    auto_build_model: bool = False
+    auto_build_config: CreateBuild | None = None
+
+
+class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
+    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    auth_enabled: bool | None = None
+
+
+def crn(kind: str, identifier: str) -> str:
+    """A name in the manner of Cloudera's: the tail is the id."""
+    return f"crn:cdp:ml:local:predictd:workspace:predictd/{kind}/{identifier}"
+
+
+def user(name: str) -> Json:
+    return {"username": name, "name": name, "email": f"{name}@localhost"}
+
+
+def text_of(environment: dict[str, str]) -> str:
+    return msgspec.json.encode(environment).decode()
+
+
+def project_json(project: Project) -> Json:
+    return {
+        "id": project.id,
+        "number": project.number,
+        "name": project.name,
+        "description": project.description,
+        "visibility": project.visibility,
+        "template": project.template,
+        "git_url": project.git_url,
+        "git_ref": project.git_ref,
+        "path": project.path,
+        "linked": project.linked,
+        "environment": text_of(project.environment),
+        "creation_status": project.creation_status,
+        "creation_error": project.creation_error,
+        "creator": user(project.creator),
+        "owner": user(project.creator),
+        "created_at": project.created_at,
+        "updated_at": project.updated_at,
+    }
+
+
+def model_json(
+    model: Model,
+    project: Project,
+    url: str,
+    deployment: Deployment | None,
+    statistics: PoolStatistics | None,
+    example: str | None,
+) -> Json:
+    return {
+        "id": model.id,
+        "model_number": model.number,
+        "name": model.name,
+        "description": model.description,
+        "creator": user(model.creator),
+        "access_key": model.access_key,
+        "auth_enabled": model.auth_enabled,
+        "visibility": model.visibility,
+        "deletion_status": "",
+        "created_at": model.created_at,
+        "updated_at": model.updated_at,
+        "crn": crn("model", model.id),
+        "project": {"id": project.id, "name": project.name},
+        "default_resources": {
+            "cpu_millicores": model.cpu_millicores,
+            "memory_mb": model.memory_mb,
+            "nvidia_gpus": 0,
+        },
+        "default_replication_policy": {"num_replicas": model.replicas, "type": "fixed"},
+        "url": url,
+        "status": deployment.status if deployment else "",
+        "current_deployment_id": deployment.id if deployment else "",
+        "current_deployment_number": deployment.number if deployment else None,
+        "current_build_number": deployment.build_number if deployment else None,
+        "replicas_wanted": deployment.replicas if deployment else 0,
+        "replicas_ready": statistics.ready if statistics else 0,
+        "example": msgspec.Raw(example.encode()) if example else None,
+    }
+
+
+def failure_json(failure: Failure | None) -> Json | None:
+    return msgspec.structs.asdict(failure) if failure else None
+
+
+def build_json(build: Build, journey: list[Step]) -> Json:
+    return {
+        "id": build.id,
+        "build_number": build.number,
+        "model_id": build.model_id,
+        "creator": user(build.creator),
+        "comment": build.comment,
+        "file_path": build.file,
+        "function_name": build.function,
+        "kernel": build.kernel,
+        "runtime_identifier": build.interpreter,
+        "model_root_dir": build.model_root,
+        "build_script_path": build.script,
+        "example": msgspec.Raw(build.example.encode()) if build.example else None,
+        "snapshot": build.snapshot,
+        "status": build.status,
+        "journey": [msgspec.structs.asdict(step) for step in journey],
+        "failure": failure_json(build.failure),
+        "crn": crn("model-build", build.id),
+        "created_at": build.created_at,
+        "updated_at": build.updated_at,
+        "built_at": build.built_at,
+    }
+
+
+def deployment_json(deployment: Deployment, statistics: PoolStatistics | None) -> Json:
+    return {
+        "id": deployment.id,
+        "deployment_number": deployment.number,
+        "model_id": deployment.model_id,
+        "build_id": deployment.build_id or "",
+        "build_number": deployment.build_number,
+        "project_id": deployment.project_id,
+        "cpu": deployment.cpu_millicores / 1000,
+        "memory": deployment.memory_mb / 1024,
+        "nvidia_gpu": 0,
+        "replicas": deployment.replicas,
+        "replicas_ready": statistics.ready if statistics else 0,
+        "environment": text_of(deployment.environment),
+        "wanted": deployment.wanted,
+        "status": deployment.status,
+        "failure": failure_json(deployment.failure),
+        "deployer": user(deployment.deployer),
+        "crn": crn("model-deployment", deployment.id),
+        "created_at": deployment.created_at,
+        "updated_at": deployment.updated_at,
+        "deployed_at": deployment.deployed_at,
+        "stopped_at": deployment.stopped_at,
+    }

@@ -1,0 +1,47 @@
+"""/runtimes and /site: what this machine and this gateway offer."""
+
+from importlib.metadata import version
+
+import msgspec
+
+from gateway.admin.paging import page
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json
+from gateway.control import Control
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    house = control.house
+
+    async def runtimes() -> Json:
+        return page(
+            "runtimes",
+            [
+                {
+                    "runtime_identifier": interpreter.identifier,
+                    "image_identifier": interpreter.identifier,
+                    "kernel": interpreter.kernel,
+                    "edition": "Standard",
+                    "editor": "",
+                    "full_version": interpreter.version,
+                    "path": str(interpreter.path),
+                    "default": interpreter.default,
+                }
+                for interpreter in house.interpreters
+            ],
+        )
+
+    async def site() -> Json:
+        settings = msgspec.to_builtins(house.settings, enc_hook=str)
+        # Their values may be secrets, such as the password of a package index.
+        settings["environment"] = sorted(house.settings.environment)
+        return {
+            "version": version("predictd"),
+            "data": str(house.data.root),
+            "domain": house.domain,
+            "url": f"http://{house.domain}",
+            "settings": settings,
+        }
+
+    routing.add("GET", "/runtimes", "the interpreters that builds can use", runtimes)
+    routing.add("GET", "/site", "this gateway and its settings", site)

@@ -1,0 +1,37 @@
+"""From the ids in a path to records, each checked to belong to the one before it."""
+
+import store
+from gateway.control import Control
+from store import Build, Deployment, Model, Project
+
+
+class Seeker:
+    """Raises NotFound where an id names nothing, or something of somebody else's."""
+
+    def __init__(self, control: Control) -> None:
+        self._database = control.house.database
+
+    async def project(self, project_id: str) -> Project:
+        return await self._database.read(store.projects.get, project_id)
+
+    async def model(self, project_id: str, model_id: str) -> Model:
+        model = await self._database.read(store.models.get, model_id)
+        if model.project_id != project_id:
+            raise store.NotFound("model", model_id)
+        return model
+
+    async def build(self, project_id: str, model_id: str, build_id: str) -> Build:
+        model = await self.model(project_id, model_id)
+        build = await self._database.read(store.builds.get, build_id)
+        if build.model_id != model.id:
+            raise store.NotFound("build", build_id)
+        return build
+
+    async def deployment(
+        self, project_id: str, model_id: str, build_id: str, deployment_id: str
+    ) -> Deployment:
+        build = await self.build(project_id, model_id, build_id)
+        deployment = await self._database.read(store.deployments.get, deployment_id)
+        if deployment.build_id != build.id:
+            raise store.NotFound("deployment", deployment_id)
+        return deployment

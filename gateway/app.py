@@ -1,0 +1,165 @@
+"""The Quart application: the admin API, the model routes, health, and the one error handler.
+
+`make_app(control)` has no globals: everything it serves hangs on the control it is given.
+"""
+
+import logging
+import uuid
+from typing import Any
+
+import msgspec
+from quart import Response, g, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from gateway import errors
+from gateway.admin import builds, files, models, projects, site
+from gateway.admin.routing import PREFIX, Routing
+from gateway.auth import bearer, same_key
+from gateway.control import Control
+from gateway.errors import Refusal
+from gateway.openapi import openapi
+from gateway.predict import (
+    JSON,
+    Reply,
+    find_by_key,
+    find_by_name,
+    predict,
+    read_envelope,
+    refuse,
+    reply_to,
+)
+
+logger = logging.getLogger(__name__)
+
+CALL_PATHS = ("/model", "/api/altus-ds-1/models/call-model", "/models/<name>")
+# Bodies of the admin API but uploads: descriptions of things, not the things.
+_ADMIN_BODY_LIMIT = 1024 * 1024
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "content-type, authorization, x-access-key",
+    "Access-Control-Allow-Methods": "POST, OPTIONS",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def make_app(control: Control, admin_key: str) -> QuartTrio:
+    """The application, ready to be served."""
+    app = QuartTrio(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = _ADMIN_BODY_LIMIT
+    routing = Routing(control.house.tasks)
+    for noun in (projects, files, models, builds, site):
+        noun.add_routes(routing, control)
+    app.register_blueprint(routing.blueprint())
+    _add_health(app, control, openapi(routing.routes))
+    _add_model_calls(app, control)
+    _add_hooks(app, admin_key)
+    return app
+
+
+def _add_hooks(app: QuartTrio, admin_key: str) -> None:
+    @app.before_request
+    async def begin() -> None:
+        g.request_id = str(uuid.uuid4())
+        # On the headers alone: whoever is not let in has no body of theirs read.
+        if request.path.startswith(PREFIX):
+            given = bearer(request.headers.get("Authorization"))
+            if not same_key(given, admin_key):
+                raise Refusal("auth.required", "the admin API needs the admin key")
+
+    @app.after_request
+    async def end(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.get("request_id", "")
+        return response
+
+    @app.errorhandler(Exception)
+    async def fail(error: Exception) -> Response:
+        refused = _refused(error)
+        if refused.code == "internal":
+            logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
+        if request.url_rule is not None and request.url_rule.rule in CALL_PATHS:
+            return _response(refuse(refused, g.request_id))
+        body = errors.admin_body(refused)
+        return Response(
+            body, refused.entry.status, refused.headers, content_type="application/json"
+        )
+
+
+def _refused(error: Exception) -> Refusal:
+    if isinstance(error, RequestEntityTooLarge):
+        return Refusal("request.toolarge", "the body is larger than this route takes")
+    if isinstance(error, HTTPException):
+        if error.code == 404:
+            return Refusal("route.notfound", f"there is nothing at {request.path}")
+        if error.code == 405:
+            return Refusal("route.method", f"{request.path} does not take {request.method}")
+        if error.code is not None and error.code < 500:
+            return Refusal("argument.invalid", error.description or "a bad request")
+    return errors.refusal(error)
+
+
+def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> None:
+    description = msgspec.json.encode(described)
+
+    @app.get("/livez")
+    async def livez() -> Response:
+        return _json(b'{"status":"ok"}')
+
+    @app.get("/readyz")
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        # A read proves that the store answers; anything else would be a guess.
+        await control.house.database.read(_nothing)
+        return _json(b'{"status":"ok"}')
+
+    @app.get("/openapi.json")
+    async def openapi_json() -> Response:
+        return _json(description)
+
+
+async def _nothing(connection: object) -> None:
+    """Reads nothing: to reach the database and come back is the answer."""
+
+
+def _add_model_calls(app: QuartTrio, control: Control) -> None:
+    routes, limit = control.house.routes, control.house.settings.request_limit
+
+    async def call(name: str | None = None) -> Response:
+        if request.method == "OPTIONS":
+            return Response(b"", 204, _CORS)
+        _check_headers(limit)
+        # Reading on beyond the limit would keep what cannot be used.
+        request.max_content_length = limit
+        envelope = read_envelope(await request.get_data(cache=False))
+        if name is not None:
+            target = find_by_name(routes, name, request.headers.get("X-Access-Key"))
+        else:
+            target = find_by_key(routes, envelope.accessKey or request.args.get("accessKey"))
+        outcome = await predict(target, bytes(envelope.request), request.remote_addr or "")
+        return _response(reply_to(outcome, g.request_id))
+
+    for path in CALL_PATHS:
+        app.add_url_rule(
+            path,
+            endpoint=path,
+            view_func=call,
+            methods=["POST", "OPTIONS"],
+            provide_automatic_options=False,
+        )
+
+
+def _check_headers(limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise Refusal("request.toolarge", f"the body is larger than {limit} bytes")
+    if request.mimetype and "json" not in request.mimetype:
+        raise Refusal("request.media", f"{request.mimetype} is not application/json")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refusal("request.media", "the body is encoded; send it as it is")
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, {**_CORS, **reply.headers}, content_type=JSON)
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, content_type=JSON)

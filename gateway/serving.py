@@ -1,0 +1,119 @@
+"""Serving: everything opened in order, and closed in the opposite one.
+
+The nesting of this file is the order of ending: store > workers > control > HTTP. Whatever ends
+the gateway (a signal, an error, a cancellation) unwinds it from the inside outwards: stop
+accepting, let requests finish within the grace, end builds, end replicas, close the store.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+import store
+from builder import Shelf, discover
+from gateway.app import make_app
+from gateway.auth import load_admin_key
+from gateway.control import Control, open_control
+from gateway.control.house import House
+from gateway.data_folder import DataFolder
+from gateway.http_server import listen, serve_http
+from gateway.routes import Routes
+from gateway.settings import Settings
+from gateway.tasks import Tasks
+from workers import open_workers
+
+logger = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+    """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers.
+
+    Raises PortTaken, DataFolderBusy, DataFolderUnusable or SchemaTooNew, having changed nothing.
+    """
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, stop)
+        await run_gateway(settings, stop=stop, ready=ready)
+        nursery.cancel_scope.cancel()
+
+
+async def run_gateway(
+    settings: Settings, *, stop: trio.Event, ready: Callable[[str], None]
+) -> None:
+    """Runs the gateway until `stop`."""
+    data = DataFolder(settings.data)
+    # First what can be refused, before anything is changed.
+    with (
+        store.lock_data_folder(data.root),
+        contextlib.closing(listen(settings.host, settings.port)) as listener,
+    ):
+        domain = settings.domain or _domain_of(listener)
+        async with _open(settings, data, domain) as control:
+            app = make_app(control, load_admin_key(data.admin_key))
+            async with trio.open_nursery() as nursery:
+                serving = partial(serve_http, stop=stop, grace=settings.shutdown_grace)
+                await nursery.start(serving, app, listener)
+                url = f"http://{_domain_of(listener)}"
+                with _address_written(data.address, url):
+                    ready(url)
+                    await stop.wait()
+
+
+@asynccontextmanager
+async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncIterator[Control]:
+    """The engines and the control on them, recovered."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(store.open_database(data.database))
+        workers = await stack.enter_async_context(open_workers(data.replicas, data.house))
+        tasks = await stack.enter_async_context(trio.open_nursery())
+        house = House(
+            settings=settings,
+            data=data,
+            domain=domain,
+            database=database,
+            workers=workers,
+            shelf=Shelf(data.builds),
+            interpreters=await discover(Path(settings.python) if settings.python else None),
+            routes=Routes(),
+            tasks=Tasks(tasks),
+        )
+        try:
+            yield await stack.enter_async_context(open_control(house))
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def _watch_signals(
+    stop: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            logger.info("%s: stopping", signal.Signals(number).name)
+            stop.set()
+
+
+def _domain_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextlib.contextmanager
+def _address_written(path: Path, url: str) -> Iterator[None]:
+    """Tells the CLI on this machine where the gateway is, while it is there."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+    fresh.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
