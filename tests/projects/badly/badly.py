@@ -100,9 +100,7 @@ def fork(args):
         os.write(outlet, str(grandchild).encode())
         os._exit(0)
     os.wait()
-    os.close(outlet)
-    with os.fdopen(inlet) as stream:
-        return int(stream.read(16))
+    return int(os.read(inlet, 16))
 
 
 def stdout(args):
