@@ -1,0 +1,13 @@
+"""Tells the width of an iris petal from its length, with the model that fit.py left."""
+
+import pickle
+
+# Once per replica: what stands here runs before the first request.
+with open("model.pkl", "rb") as file:
+    model = pickle.load(file)
+
+
+def predict(args):
+    """{"petal_length": centimetres} gives the width in centimetres."""
+    petal_length = float(args["petal_length"])
+    return model.predict([[petal_length]])[0]

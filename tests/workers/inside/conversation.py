@@ -1,0 +1,125 @@
+"""A real replica, and the gateway's end of its wire spelled out by hand, without our own code."""
+
+import json
+import os
+import select
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+TESTS = Path(__file__).parents[2]
+PROJECTS = TESTS / "projects"
+GOLDEN = TESTS / "workers" / "golden"
+INSIDE = TESTS.parent / "workers" / "inside" / "python"
+
+START, PREDICT = 1, 2
+HELLO, READY, FAILED, ANSWER, RAISED, REFUSED = 16, 17, 18, 19, 20, 21
+HEADER = struct.Struct("<IBQ")
+PATIENCE = 20.0  # seconds for anything to happen; only a failing test waits that long
+
+
+class Frame(NamedTuple):
+    kind: int
+    id: int
+    body: Any
+
+
+class Conversation:
+    """Starts the replica; `close` ends it, whatever state it is in."""
+
+    def __init__(self, python: Path, folder: Path, environment: dict[str, str]) -> None:
+        theirs_in, self._outlet = os.pipe()
+        self._inlet, theirs_out = os.pipe()
+        self._received = b""
+        self._folder = folder
+        with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
+            self.process = subprocess.Popen(
+                [python, INSIDE / "start.py", str(theirs_in), str(theirs_out)],
+                pass_fds=(theirs_in, theirs_out),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **environment},
+            )
+        os.close(theirs_in)
+        os.close(theirs_out)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.hang_up()
+        self.stop_reading()
+
+    def start(self, project: Path, file: str, function: str, reply_limit: int = 10**7) -> Frame:
+        """Hear HELLO, say START, and return what comes of it: READY or FAILED."""
+        assert self.receive().kind == HELLO
+        model = {"file": file, "function": function, "root": str(project), "name": "sample"}
+        self.send(START, 0, json.dumps({**model, "reply_limit": reply_limit}).encode())
+        return self.receive()
+
+    def predict(self, argument: object, number: int = 1) -> Frame:
+        """One prediction and the frame that answers it."""
+        self.send(PREDICT, number, json.dumps(argument).encode())
+        answer = self.receive()
+        assert answer.id == number
+        return answer
+
+    def send(self, kind: int, number: int, body: bytes) -> None:
+        self.send_bytes(HEADER.pack(len(body), kind, number) + body)
+
+    def send_bytes(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._outlet, data) :]
+
+    def receive(self) -> Frame:
+        frame = self.receive_bytes()
+        _, kind, number = HEADER.unpack_from(frame)
+        return Frame(kind, number, json.loads(frame[HEADER.size :]))
+
+    def receive_bytes(self) -> bytes:
+        """The next frame as it came."""
+        self._read_up_to(HEADER.size)
+        end = HEADER.size + HEADER.unpack_from(self._received)[0]
+        self._read_up_to(end)
+        frame, self._received = self._received[:end], self._received[end:]
+        return frame
+
+    def at_end(self) -> bool:
+        """True once all hold on the replica's end is let go; False when something comes instead."""
+        try:
+            self._read_up_to(1)
+        except EOFError:
+            return True
+        return False
+
+    def hang_up(self) -> None:
+        """Close our end, as a gateway does that goes or wants the replica gone."""
+        if self._outlet >= 0:
+            os.close(self._outlet)
+            self._outlet = -1
+
+    def stop_reading(self) -> None:
+        if self._inlet >= 0:
+            os.close(self._inlet)
+            self._inlet = -1
+
+    def exit_status(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    @property
+    def stdout(self) -> str:
+        return (self._folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self._folder / "stderr").read_text()
+
+    def _read_up_to(self, size: int) -> None:
+        while len(self._received) < size:
+            ready, _, _ = select.select([self._inlet], [], [], PATIENCE)
+            assert ready, f"the replica says nothing; its stderr: {self.stderr}"
+            chunk = os.read(self._inlet, 1 << 20)
+            if not chunk:
+                raise EOFError(f"the replica hung up; its stderr: {self.stderr}")
+            self._received += chunk

@@ -1,0 +1,269 @@
+"""What becomes of the values that functions return, in every interpreter and over the real wire.
+
+Each value is an expression, which the model evaluates and returns. Numpy and pandas are tested by
+types that look like theirs, and by the real ones in the interpreters that have them.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workers.inside.conversation import ANSWER, RAISED, READY, Conversation
+
+MODEL = '''
+import collections, dataclasses, datetime, decimal, enum, math, pathlib, typing, uuid
+try:
+    import numpy
+except ImportError:
+    numpy = None
+try:
+    import pandas
+except ImportError:
+    pandas = None
+
+Point = collections.namedtuple("Point", "x y")
+
+class Colour(enum.Enum):
+    RED = "red"
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+class Text(str, enum.Enum):
+    A = "a"
+
+@dataclasses.dataclass
+class Box:
+    size: typing.ClassVar[int] = 3
+    content: object = None
+
+class Foo:
+    pass
+
+class FakeScalar:
+    """As numpy.int64: no number of Python's, but it can become one."""
+    def __init__(self, value):
+        self.value = value
+    def tolist(self):
+        return self.value
+    def __hash__(self):
+        return hash(self.value)
+    def __eq__(self, other):
+        return self.value == other
+
+class FakeLongdouble:
+    """As numpy.longdouble: tolist() leads nowhere."""
+    def tolist(self):
+        return self
+    def __float__(self):
+        return 0.5
+
+class FakeFrame:
+    """As pandas.DataFrame."""
+    columns = ("a", "b")
+    def __init__(self, *rows):
+        self.rows = rows
+    def to_dict(self, orient):
+        assert orient == "records"
+        return [dict(zip(self.columns, row)) for row in self.rows]
+
+class NAType:
+    pass
+
+class FakeNaT(datetime.datetime):
+    def __eq__(self, other):
+        return False
+
+loop = []
+loop.append(loop)
+boxed = Box()
+boxed.content = {"self": [boxed]}
+
+def deep(levels):
+    value = None
+    for _ in range(levels):
+        value = [value]
+    return value
+
+def evaluate(args):
+    return eval(args)
+'''
+
+SAID = [
+    ("None", None),
+    ("True", True),
+    ("'text'", "text"),
+    ("'\\ud800'", "\ud800"),
+    ("8", 8),
+    ("2**70", 2**70),
+    ("1.5", 1.5),
+    ("{}", {}),
+    ("[]", []),
+    ("(1, [2])", [1, [2]]),
+    ("float('nan')", None),
+    ("[float('inf'), -math.inf, 0.1]", [None, None, 0.1]),
+    ("{'a': {'b': float('nan')}, 'c': 1}", {"a": {"b": None}, "c": 1}),
+    ("{1: 'a', None: 'b', True: 'c', 2.5: 'd'}", {"1": "c", "null": "b", "2.5": "d"}),
+    ("{float('nan'): 1}", {"NaN": 1}),
+    ("{Colour.RED: 1, uuid.UUID(int=1): 2}", {"red": 1, str(__import__("uuid").UUID(int=1)): 2}),
+    ("{datetime.date(2026, 1, 2): 1}", {"2026-01-02": 1}),
+    ("{FakeScalar(7): FakeScalar(8)}", {"7": 8}),
+    ("{FakeScalar('a'): float('nan')}", {"a": None}),
+    ("Point(1, 2)", [1, 2]),
+    ("collections.OrderedDict(a=1)", {"a": 1}),
+    ("Box({'in': (1,)})", {"content": {"in": [1]}}),
+    ("Box(float('nan'))", {"content": None}),
+    ("[Colour.RED, Level.LOW, Text.A]", ["red", 1, "a"]),
+    ("{'x'}", ["x"]),
+    ("frozenset([3])", [3]),
+    ("decimal.Decimal('8')", 8),
+    ("decimal.Decimal('1E+3')", 1000),
+    ("decimal.Decimal('0.25')", 0.25),
+    ("[decimal.Decimal('NaN'), decimal.Decimal('-Infinity')]", [None, None]),
+    ("decimal.Decimal('sNaN')", None),
+    ("uuid.UUID(int=0)", "00000000-0000-0000-0000-000000000000"),
+    ("pathlib.Path('a/b')", "a/b"),
+    ("pathlib.PureWindowsPath('c:/b')", "c:\\b"),
+    ("datetime.date(2026, 11, 21)", "2026-11-21"),
+    ("datetime.datetime(2026, 11, 21, 2, 50)", "2026-11-21T02:50:00"),
+    (
+        "datetime.datetime(2026, 11, 21, 2, 50, tzinfo=datetime.timezone.utc)",
+        "2026-11-21T02:50:00+00:00",
+    ),
+    ("datetime.time(2, 50)", "02:50:00"),
+    ("datetime.timedelta(0)", "P0DT0H0M0S"),
+    ("datetime.timedelta(days=1, seconds=3725, microseconds=4500)", "P1DT1H2M5.0045S"),
+    ("datetime.timedelta(hours=-1)", "-P0DT1H0M0S"),
+    ("FakeScalar(8)", 8),
+    ("FakeScalar([[1.5, 2], [3, float('nan')]])", [[1.5, 2], [3, None]]),
+    ("[FakeLongdouble()]", [0.5]),
+    ("FakeFrame((1, 'x'), (FakeScalar(2), None))", [{"a": 1, "b": "x"}, {"a": 2, "b": None}]),
+    ("[NAType(), FakeNaT(2026, 1, 1)]", [None, None]),
+    ("[[1, 2]] * 2", [[1, 2], [1, 2]]),  # twice the same is not within itself
+]
+
+UNSAID = [
+    ("Foo()", "TypeError", "at $: a value of type 'Foo' cannot be said in JSON"),
+    (
+        "{'a': [1, 2, 3, Foo()]}",
+        "TypeError",
+        "at $.a[3]: a value of type 'Foo' cannot be said in JSON",
+    ),
+    (
+        "{'odd key': Box([Foo()])}",
+        "TypeError",
+        "at $[\"odd key\"].content[0]: a value of type 'Foo' cannot be said in JSON",
+    ),
+    ("[b'']", "TypeError", "at $[0]: a value of type 'bytes' cannot be said in JSON"),
+    ("Foo", "TypeError", "at $: a value of type 'type' cannot be said in JSON"),
+    ("FakeFrame", "TypeError", "at $: a value of type 'type' cannot be said in JSON"),
+    ("1j", "TypeError", "at $: a value of type 'complex' cannot be said in JSON"),
+    (
+        "(x for x in ())",
+        "TypeError",
+        "at $: a value of type 'generator' cannot be said in JSON",
+    ),
+    ("{'a': {(1, 2): 3}}", "TypeError", "at $.a: a key of type 'tuple' cannot be said in JSON"),
+    ("{frozenset(): 3}", "TypeError", "at $: a key of type 'frozenset' cannot be said in JSON"),
+    ("loop", "ValueError", "at $[0]: a value that holds itself cannot be said in JSON"),
+    (
+        "boxed",
+        "ValueError",
+        "at $.content.self[0]: a value that holds itself cannot be said in JSON",
+    ),
+    ("deep(100_000)", "ValueError", "the value is nested too deep to be said in JSON"),
+]
+
+NUMPY = [
+    ("numpy.float64(1.5)", 1.5),
+    ("numpy.float32(0.5)", 0.5),
+    ("numpy.longdouble(0.5)", 0.5),
+    ("numpy.array([0.5], dtype=numpy.longdouble)", [0.5]),
+    ("numpy.float64('nan')", None),
+    ("[numpy.int64(8), numpy.uint8(1), numpy.bool_(True), numpy.str_('x')]", [8, 1, True, "x"]),
+    ("numpy.arange(4).reshape(2, 2)", [[0, 1], [2, 3]]),
+    ("numpy.array([1.0, numpy.nan])", [1.0, None]),
+    ("numpy.array(5)", 5),
+    ("numpy.array([None, 'a', 1], dtype=object)", [None, "a", 1]),
+    ("{numpy.int64(1): numpy.float32(2)}", {"1": 2.0}),
+    ("numpy.datetime64('2026-11-21')", "2026-11-21"),
+    ("numpy.datetime64('2026-11-21T02:50', 'ns')", "2026-11-21T02:50:00"),
+    ("numpy.array(['2026-11-21', 'NaT'], dtype='M8[ns]')", ["2026-11-21T00:00:00", None]),
+    ("numpy.timedelta64(90, 's')", "P0DT0H1M30S"),
+    ("numpy.array([1, 'NaT'], dtype='m8[ns]')", ["P0DT0H0M0S", None]),
+    ("numpy.ma.array([1, 2], mask=[0, 1])", [1, None]),
+]
+
+PANDAS = [
+    (
+        "pandas.DataFrame({'a': [1, 2], 'b': [0.5, None], 'c': ['x', None]})",
+        [{"a": 1, "b": 0.5, "c": "x"}, {"a": 2, "b": None, "c": None}],
+    ),
+    ("pandas.DataFrame([[1, 2]])", [{"0": 1, "1": 2}]),
+    ("pandas.DataFrame()", []),
+    ("pandas.Series([1, 2])", [1, 2]),
+    ("pandas.Series([1, None], dtype='Int64')", [1, None]),
+    ("pandas.Index(['a', 'b'])", ["a", "b"]),
+    ("pandas.MultiIndex.from_tuples([(1, 'a')])", [[1, "a"]]),
+    ("pandas.Categorical(['a', 'b'])", ["a", "b"]),
+    ("[pandas.NA, pandas.NaT]", [None, None]),
+    ("pandas.Timestamp('2026-11-21 02:50')", "2026-11-21T02:50:00"),
+    ("pandas.Timedelta('1h')", "P0DT1H0M0S"),
+    (
+        "pandas.DataFrame({'t': pandas.to_datetime(['2026-11-21', None])})",
+        [{"t": "2026-11-21T00:00:00"}, {"t": None}],
+    ),
+]
+
+
+@pytest.fixture(scope="session")
+def evaluator(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
+    """A replica that returns what an expression evaluates to."""
+    folder = tmp_path_factory.mktemp("evaluator")
+    (folder / "model.py").write_text(MODEL)
+    replica = Conversation(python, folder, {})
+    ready = replica.start(folder, "model.py", "evaluate")
+    assert ready.kind == READY, ready
+    yield replica
+    replica.close()
+
+
+def all_said(
+    evaluator: Conversation, library: str, table: list[tuple[str, object]]
+) -> dict[str, object]:
+    """What becomes of the expressions of a table, if the interpreter has the library."""
+    if not evaluator.predict(f"{library} is not None").body:
+        pytest.skip(f"the interpreter under test has no {library}")
+    return {expression: evaluator.predict(expression).body for expression, _ in table}
+
+
+@pytest.mark.parametrize(("expression", "expected"), SAID)
+def test_what_can_be_said(evaluator: Conversation, expression: str, expected: object) -> None:
+    """Each kind of value that models return has its form in JSON."""
+    assert evaluator.predict(expression)[::2] == (ANSWER, expected)
+
+
+@pytest.mark.parametrize(("expression", "kind", "message"), UNSAID)
+def test_what_cannot_be_said(
+    evaluator: Conversation, expression: str, kind: str, message: str
+) -> None:
+    """What has no form in JSON is an error of the model that says which value and where."""
+    assert evaluator.predict(expression)[::2] == (RAISED, {"type": kind, "message": message})
+
+
+def test_numpy(evaluator: Conversation) -> None:
+    """Numpy's scalars and arrays are said as Python's numbers and lists are."""
+    assert all_said(evaluator, "numpy", NUMPY) == dict(NUMPY)
+
+
+def test_pandas(evaluator: Conversation) -> None:
+    """A frame is a list of records, a series or index a list, a missing value null."""
+    assert all_said(evaluator, "pandas", PANDAS) == dict(PANDAS)
+
+
+def test_what_is_sent_is_json_and_ascii(evaluator: Conversation) -> None:
+    """No NaN, no raw control or non-ASCII character leaves a replica; the form is compact."""
+    evaluator.send(2, 1, json.dumps("{'größe\\n': [1, float('nan')]}").encode())
+    assert evaluator.receive_bytes()[13:] == b'{"gr\\u00f6\\u00dfe\\n":[1,null]}'

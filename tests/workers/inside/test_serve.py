@@ -1,0 +1,197 @@
+"""The conversation of a replica: what it says when, and how it ends."""
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.inside.conftest import Converse
+from tests.workers.inside.conversation import (
+    ANSWER,
+    FAILED,
+    HELLO,
+    PREDICT,
+    PROJECTS,
+    RAISED,
+    READY,
+    REFUSED,
+    Conversation,
+)
+
+
+def test_hello_comes_first_and_unasked(converse: Converse, version: str) -> None:
+    """Before it knows what to load a replica says who it is."""
+    replica = converse()
+    hello = replica.receive()
+    assert (hello.kind, hello.id) == (HELLO, 0)
+    assert re.fullmatch(re.escape(version) + r"\.\d+", hello.body.pop("version"))
+    assert hello.body == {"protocol": 1, "language": "python", "pid": replica.process.pid}
+
+
+def test_ready_says_how_long_loading_took(converse: Converse) -> None:
+    """The seconds of READY are those that the top level of the file took."""
+    ready = converse(SLOW_START_SECONDS="0.05").start(
+        PROJECTS / "slow_start", "slow_start.py", "predict"
+    )
+    assert ready.kind == READY
+    assert 0.05 <= ready.body["seconds"] < 10
+
+
+def test_predictions_are_answered_in_turn(converse: Converse) -> None:
+    """Each prediction gets the answer to its own argument, with its own id."""
+    replica = converse()
+    assert replica.start(PROJECTS / "add", "add.py", "add").kind == READY
+    for number in range(1, 200):
+        answer = replica.predict({"a": number, "b": 1}, number)
+        assert answer == (ANSWER, number, number + 1)
+
+
+def test_the_log_of_a_start(converse: Converse) -> None:
+    """Readers of logs find the three lines that they know."""
+    replica = converse()
+    replica.start(PROJECTS / "add", "add.py", "add")
+    start, finish, ready = replica.stdout.splitlines()
+    dated = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} %d\s+INFO      Model\.Runtime      %s Model init"
+    assert re.match(dated % (replica.process.pid, "Start"), start)
+    assert re.match(dated % (replica.process.pid, "Finish"), finish)
+    assert ready == "Model ready"
+
+
+def test_an_exception_is_an_answer(badly: Conversation) -> None:
+    """The caller learns type and text, the log gets the model's own frames; the replica goes on."""
+    raised = badly.predict({"do": "raise", "text": "petal too long"})
+    assert (raised.kind, raised.body) == (
+        RAISED,
+        {"type": "ValueError", "message": "petal too long"},
+    )
+    assert badly.stderr.count("  File ") == 2
+    assert 'badly.py", line ' in badly.stderr
+    assert badly.predict({"do": "echo"}).kind == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("deed", "status"),
+    [("exit", 3), ("os_exit", 4), ("segfault", -signal.SIGSEGV)],
+)
+def test_a_process_that_ends_keeps_its_status(badly: Conversation, deed: str, status: int) -> None:
+    """What ends a Python program ends a replica, without an answer and with the same status."""
+    badly.send(PREDICT, 1, b'{"do":"%s"}' % deed.encode())
+    assert badly.at_end()
+    assert badly.exit_status() == status
+
+
+def test_a_crash_in_c_tells_where(badly: Conversation) -> None:
+    """The log of a replica that died of a signal shows the model's line."""
+    badly.send(PREDICT, 1, b'{"do":"segfault"}')
+    badly.exit_status()
+    assert re.search(r'badly\.py", line \d+ in segfault', badly.stderr)
+
+
+def test_keyboard_interrupt_is_no_answer(converse: Converse, write_model: Any) -> None:
+    """An exception that is no Exception ends the process, its traceback in the log."""
+    root = write_model("def predict(args):\n    raise KeyboardInterrupt('stop')\n")
+    replica = converse()
+    replica.start(root, "model.py", "predict")
+    replica.send(PREDICT, 1, b"{}")
+    assert replica.at_end()
+    assert replica.exit_status() == -signal.SIGINT
+    assert replica.stderr.endswith("KeyboardInterrupt: stop\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "recursion"),
+        (b'{"text": "\xff"}', "codec can't decode"),
+        (b'{"do": ', "Expecting value"),
+    ],
+)
+def test_what_json_cannot_read_is_refused(
+    badly: Conversation, body: bytes, message: str, version: str
+) -> None:
+    """The caller's fault is told apart from the model's, and the function is not called."""
+    badly.send(PREDICT, 6, body)
+    refused = badly.receive()
+    assert (refused.kind, refused.id) == (REFUSED, 6)
+    assert message in refused.body["message"]
+    assert badly.stderr == ""
+    assert badly.predict({"do": "echo"}).kind == ANSWER
+
+
+def test_an_integer_too_long_for_the_interpreter_is_refused(
+    badly: Conversation, version: str
+) -> None:
+    """Where Python limits the length of integers, a longer one is the caller's fault."""
+    badly.send(PREDICT, 6, b"9" * 5000)
+    answer = badly.receive()
+    limited = "Exceeds the limit" in str(answer.body)
+    assert (answer.kind == REFUSED) == limited
+    assert limited or version == "3.8"
+
+
+def test_an_answer_beyond_the_limit_is_an_error(converse: Converse) -> None:
+    """An answer longer than reply_limit is not sent; both sizes are named."""
+    replica = converse()
+    replica.start(PROJECTS / "badly", "badly.py", "behave", reply_limit=1000)
+    assert replica.predict({"do": "big", "bytes": 998}).kind == ANSWER
+    raised = replica.predict({"do": "big", "bytes": 999})
+    assert (raised.kind, raised.body["type"]) == (RAISED, "ValueError")
+    assert "1001 bytes" in raised.body["message"]
+    assert "1000" in raised.body["message"]
+
+
+def test_an_unencodable_answer_is_the_models_error(badly: Conversation) -> None:
+    """What JSON cannot say is named, with its place, and the replica goes on."""
+    raised = badly.predict({"do": "unencodable"})
+    assert raised.kind == RAISED
+    assert raised.body == {
+        "type": "TypeError",
+        "message": "at $.not[0]: a value of type 'object' cannot be said in JSON",
+    }
+    assert badly.predict({"do": "nan"}).body == [None, None, 1.5]
+
+
+def test_a_frame_out_of_turn_ends_the_replica(badly: Conversation) -> None:
+    """A replica that does not understand its gateway does not guess."""
+    badly.send(1, 0, b"{}")
+    assert badly.exit_status() == 1
+    assert "kind 1 where 2 was due" in badly.stderr
+
+
+def test_nobody_reading_is_an_orderly_end(converse: Converse, tmp_path: Path) -> None:
+    """An answer that nobody can get ends the replica as a closed pipe does."""
+    replica = converse()
+    replica.start(PROJECTS / "add", "add.py", "add")
+    replica.stop_reading()
+    replica.send(PREDICT, 1, b'{"a":1,"b":2}')
+    assert replica.exit_status() == 0
+    assert replica.stderr == ""
+
+
+def test_the_message_of_a_failure_is_bounded(badly: Conversation) -> None:
+    """A message of a megabyte does not travel."""
+    raised = badly.predict({"do": "raise", "text": "x" * 1_000_000})
+    assert len(raised.body["message"]) < 10_000
+    assert raised.body["message"].endswith("(1000000 characters)")
+
+
+@pytest.mark.parametrize("project", ["syntax_error", "import_error"])
+def test_a_model_that_does_not_load_says_why(converse: Converse, project: str) -> None:
+    """FAILED carries type, text and the author's traceback, which the log has too; status 1."""
+    replica = converse()
+    failed = replica.start(PROJECTS / project, f"{project}.py", "predict")
+    assert failed.kind == FAILED
+    assert f'{project}.py", line ' in failed.body["traceback"]
+    assert "predictd_inside" not in failed.body["traceback"]
+    assert replica.exit_status() == 1
+    assert replica.stderr == failed.body["traceback"]
+    expected = {"syntax_error": "SyntaxError", "import_error": "ModuleNotFoundError"}
+    assert failed.body["type"] == expected[project]
+
+
+def test_leaving_while_loading_is_a_failure(converse: Converse, write_model: Any) -> None:
+    """sys.exit() at the top of the file is no successful start."""
+    failed = converse().start(write_model("import sys\nsys.exit(0)\n"), "model.py", "predict")
+    assert (failed.kind, failed.body["type"]) == (FAILED, "SystemExit")

@@ -1,0 +1,148 @@
+"""Turns what a model returns into JSON, for every kind of value that models are known to return.
+
+First by the standard library's C encoder, helped along by `simpler` where it knows no way. Only
+when that fails is the value walked by hand, which is slower and knows more: NaN and infinities
+become null, keys become strings, and what cannot be said is named with the path to it.
+
+No type is imported to be recognised: a value of numpy or pandas can only exist where those are
+loaded already, so the names of its type's ancestors, or the methods they have, tell enough.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Steps = tuple[str | int, ...]  # the way to a value: keys and indices, outermost first
+
+
+def encode(value: object) -> bytes:
+    """`value` as JSON; TypeError or ValueError, with the path, when it cannot be said in JSON."""
+    try:
+        try:
+            return _dumps(value).encode()
+        except (TypeError, ValueError):
+            return _dumps(_plain(value, (), frozenset())).encode()
+    except RecursionError:
+        raise ValueError("the value is nested too deep to be said in JSON") from None
+
+
+def simpler(value: Any) -> object:
+    """One step from `value` towards what JSON knows; TypeError when there is none."""
+    kind = type(value)
+    for ancestor in kind.__mro__:
+        rule = _BY_NAME.get((ancestor.__module__, ancestor.__name__))
+        if rule is not None:
+            return rule(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    # Looked up on the type: a class that is returned by mistake has these methods, but not so.
+    if hasattr(kind, "__dataclass_fields__"):
+        return _fields(value)
+    if hasattr(kind, "to_dict") and hasattr(kind, "columns"):
+        return value.to_dict("records")
+    if hasattr(kind, "tolist"):
+        return _elements(value)
+    if kind.__name__ == "NAType":
+        return None
+    raise TypeError(f"a value of type {kind.__name__!r} cannot be said in JSON")
+
+
+def _moment(value: Any) -> str | None:
+    # Only pandas' NaT is unlike itself.
+    return value.isoformat() if value == value else None
+
+
+def _duration(value: Any) -> str:
+    sign, value = ("-", -value) if value.days < 0 else ("", value)
+    minutes, seconds = divmod(value.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{value.microseconds:06}".rstrip("0").rstrip(".")
+    return f"{sign}P{value.days}DT{hours}H{minutes}M{seconds}{fraction}S"
+
+
+def _number(value: Any) -> int | float | None:
+    if not value.is_finite():
+        return None
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+def _fields(value: Any) -> dict[str, object]:
+    from dataclasses import fields  # loaded by whoever made the dataclass
+
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _elements(value: Any) -> object:
+    """An array as lists, or a scalar of numpy as one of Python's."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "m" or (kind == "M" and value.dtype.str.endswith(_FINER_THAN_PYTHON)):
+        # Python's own times end at microseconds; numpy would give bare integers for finer ones.
+        value = value.astype(kind + "8[us]")
+    elements = value.tolist()
+    # A longdouble is no float of Python's and stays what it is.
+    return float(value) if type(elements) is type(value) else elements
+
+
+_BY_NAME: dict[tuple[str, str], Callable[[Any], object]] = {
+    ("builtins", "set"): list,
+    ("builtins", "frozenset"): list,
+    ("datetime", "date"): _moment,
+    ("datetime", "time"): _moment,
+    ("datetime", "timedelta"): _duration,
+    ("decimal", "Decimal"): _number,
+    ("enum", "Enum"): lambda member: member.value,
+    ("uuid", "UUID"): str,
+}
+_FINER_THAN_PYTHON = ("[ns]", "[ps]", "[fs]", "[as]")
+_dumps = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=simpler).encode
+
+
+def _plain(value: object, steps: Steps, around: frozenset[int]) -> object:
+    """`value` made of JSON's own types alone; `around` are the ids of what holds it."""
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if id(value) in around:
+        raise ValueError(f"at {_path(steps)}: a value that holds itself cannot be said in JSON")
+    around |= {id(value)}
+    if isinstance(value, dict):
+        named = ((_key(key, steps), item) for key, item in value.items())
+        return {name: _plain(item, (*steps, name), around) for name, item in named}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, (*steps, index), around) for index, item in enumerate(value)]
+    try:
+        step = simpler(value)
+    except TypeError as problem:
+        raise TypeError(f"at {_path(steps)}: {problem}") from None
+    return _plain(step, steps, around)
+
+
+def _key(key: object, steps: Steps) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, (int, float)):
+        return json.dumps(key)
+    try:
+        name = simpler(key)
+    except TypeError:
+        name = key
+    if name is key or isinstance(name, (dict, list, tuple)):
+        kind = type(key).__name__
+        raise TypeError(f"at {_path(steps)}: a key of type {kind!r} cannot be said in JSON")
+    return _key(name, steps)
+
+
+def _path(steps: Steps) -> str:
+    parts = (
+        f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{json.dumps(step)}]"
+        for step in steps
+    )
+    return "$" + "".join(parts)

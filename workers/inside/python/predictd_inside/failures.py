@@ -1,0 +1,44 @@
+"""Says what went wrong in the model, in the model's own terms and in bounded length.
+
+Our frames are cut from tracebacks: they are no help to the author. Describing must not fail in its
+turn, whatever `__str__` an exception has and whatever the project calls its files.
+"""
+
+from __future__ import annotations
+
+import os
+
+OURS = os.path.dirname(os.path.abspath(__file__))
+LONGEST_MESSAGE = 8_000  # characters; it travels in a reply to a caller
+LONGEST_TRACEBACK = 64_000  # characters; it is kept with the deployment
+
+
+def describe(problem: BaseException) -> dict[str, str]:
+    """The exception's type and text, as the wire says them."""
+    try:
+        message = str(problem)
+    except Exception:
+        message = "(its text cannot be had: its __str__ raised)"
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE]}... ({len(message)} characters)"
+    return {"type": type(problem).__name__, "message": message}
+
+
+def traceback_text(problem: BaseException) -> str:
+    """The traceback as Python prints it, from the model's first frame on; its end if too long."""
+    try:
+        # Late, as a fifth of the time of starting would go into it; it takes some modules along
+        # that a project may have replaced by files of its own (`token.py`).
+        from traceback import format_exception
+
+        trace = problem.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
+            trace = trace.tb_next
+        text = "".join(format_exception(type(problem), problem, trace))
+    except Exception as another:
+        described = describe(problem)
+        text = (
+            f"{described['type']}: {described['message']}\n"
+            f"(no traceback, as Python's own traceback module cannot be used here: {another!r})\n"
+        )
+    return text if len(text) <= LONGEST_TRACEBACK else "...\n" + text[-LONGEST_TRACEBACK:]

@@ -1,0 +1,66 @@
+"""Loads the model: a file run by its path, and one function of it.
+
+The file is run, not imported, so any file name will do and the project root is all that is added to
+`sys.path`. The module it becomes is called `__model__` and is known as `__main__` too: objects that
+were pickled by a script of the same file find their classes, while what stands beneath
+`if __name__ == "__main__":` is left alone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import types
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAME = "__model__"
+
+
+def load(root: str, file: str, function: str) -> Callable[[object], object]:
+    """Run `file` (relative to `root`) from `root` and return its `function`.
+
+    Raises whatever the file raises; AttributeError or TypeError when it has no such function.
+    """
+    os.chdir(root)
+    sys.path.insert(0, root)
+    sys.argv = [file]
+    return _find(_run(os.path.join(root, file)), file, function)
+
+
+def _run(path: str) -> types.ModuleType:
+    module = types.ModuleType(NAME)
+    module.__file__ = path
+    sys.modules[NAME] = sys.modules["__main__"] = module
+    with io.open_code(path) as stream:
+        source = stream.read()
+    # Bytes, so that the file's own encoding cookie counts; nor shall it inherit our __future__.
+    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def _find(module: types.ModuleType, file: str, name: str) -> Callable[[object], object]:
+    defined = ", ".join(_functions(module)) or "none"
+    if name not in vars(module):
+        raise AttributeError(f"{file} defines no {name!r}; the functions it defines: {defined}")
+    function: Callable[[object], object] = vars(module)[name]
+    if not callable(function):
+        kind = type(function).__name__
+        raise TypeError(
+            f"{name!r} in {file} is no function but of type {kind!r};"
+            f" the functions {file} defines: {defined}"
+        )
+    return function
+
+
+def _functions(module: types.ModuleType) -> list[str]:
+    return [
+        name
+        for name, value in vars(module).items()
+        if callable(value)
+        and not isinstance(value, type)
+        and getattr(value, "__module__", None) == NAME
+    ]

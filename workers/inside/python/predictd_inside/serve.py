@@ -1,0 +1,109 @@
+"""The life of a replica: say hello, load the model, then answer one prediction after the other.
+
+    -> HELLO    <- START    -> READY | FAILED, exit 1
+                <- PREDICT  -> ANSWER | RAISED | REFUSED     again and again
+                end of pipe: leave as any program does, exit handlers and all
+
+Each prediction is answered exactly once or the process ends. Ordinary exceptions are the function's
+answer; SystemExit, KeyboardInterrupt and their like end the process as they end any Python program.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import time
+
+from . import failures, output
+from .encode import encode
+from .model import load
+from .wire import ANSWER, FAILED, HELLO, PREDICT, RAISED, READY, REFUSED, START, Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+PROTOCOL = 1
+
+
+def main(inlet: int, outlet: int) -> None:
+    """Serve one model by the wire on these two file descriptors until the gateway closes it."""
+    wire = Wire(inlet, outlet)
+    faulthandler.enable()  # a crash in C then tells in the log where it came from
+    output.by_lines()
+    wire.send(HELLO, 0, _json(_introduction()))
+    frames = wire.frames()
+    for kind, _, body in frames:
+        _expect(START, kind)
+        start = json.loads(body)
+        function = _load(wire, start)
+        _answer(wire, frames, function, start["reply_limit"])
+
+
+def _introduction() -> dict[str, object]:
+    version = "{}.{}.{}".format(*sys.version_info)
+    return {"protocol": PROTOCOL, "language": "python", "version": version, "pid": os.getpid()}
+
+
+def _load(wire: Wire, start: dict[str, str]) -> Callable[[object], object]:
+    """The model's function; when it cannot be had the reason is sent and the process ends."""
+    output.log("Start Model initialization")
+    began = time.perf_counter()
+    try:
+        function = load(start["root"], start["file"], start["function"])
+    except BaseException as problem:  # sys.exit() at the top of a file is no way to start either
+        trace = failures.traceback_text(problem)
+        output.complain(trace)
+        wire.send(FAILED, 0, _json({**failures.describe(problem), "traceback": trace}))
+        raise SystemExit(1) from None
+    output.log("Finish Model initialization")
+    output.say("Model ready")
+    wire.send(READY, 0, _json({"seconds": time.perf_counter() - began}))
+    return function
+
+
+def _answer(
+    wire: Wire,
+    frames: Iterator[tuple[int, int, bytes]],
+    function: Callable[[object], object],
+    reply_limit: int,
+) -> None:
+    for kind, number, body in frames:
+        _expect(PREDICT, kind)
+        outcome, reply = _predict(function, body, reply_limit)
+        output.flush()
+        wire.send(outcome, number, reply)
+
+
+def _predict(
+    function: Callable[[object], object], body: bytes, reply_limit: int
+) -> tuple[int, bytes]:
+    """One prediction: the kind of frame that answers it, and its body."""
+    try:
+        argument = _decode(str(body, "utf-8"))
+    except (ValueError, RecursionError) as problem:
+        return REFUSED, _json({"message": failures.describe(problem)["message"]})
+    try:
+        reply = encode(function(argument))
+        if len(reply) > reply_limit:
+            raise ValueError(
+                f"the answer is {len(reply)} bytes long as JSON; at most {reply_limit} are allowed"
+            )
+    except Exception as problem:
+        output.complain(failures.traceback_text(problem))
+        return RAISED, _json(failures.describe(problem))
+    return ANSWER, reply
+
+
+def _expect(expected: int, kind: int) -> None:
+    if kind != expected:
+        raise RuntimeError(f"the gateway sent a frame of kind {kind} where {expected} was due")
+
+
+def _json(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+_decode = json.JSONDecoder().decode

@@ -1,0 +1,81 @@
+"""The inner end of the wire: frames on two pipes that belong to nobody but us.
+
+A frame is a header of 13 bytes, little-endian (u32 length of the body, u8 kind, u64 id), then the
+body, which is JSON. The gateway is trusted to frame rightly; what ends is ended by it: the pipe
+closing, even in the middle of a frame, means that the gateway is gone or wants us gone.
+
+The law kept here: what is sent is sent by this process alone. Programs started by the model do not
+inherit the pipes, and in a process forked from this one both lead nowhere, so such a child, should
+it ever come back to the loop, answers nobody and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START, PREDICT = 1, 2
+HELLO, READY, FAILED, ANSWER, RAISED, REFUSED = 16, 17, 18, 19, 20, 21
+
+HEADER = struct.Struct("<IBQ")
+CHUNK = 65536  # what a pipe holds, and so the most that one read brings
+
+
+class Wire:
+    """Two file descriptors: frames come in by one and go out by the other."""
+
+    def __init__(self, inlet: int, outlet: int) -> None:
+        self._inlet = inlet
+        self._outlet = outlet
+        for descriptor in (inlet, outlet):
+            os.set_inheritable(descriptor, False)
+        os.register_at_fork(after_in_child=self._lead_nowhere)
+
+    def frames(self) -> Iterator[tuple[int, int, bytes]]:
+        """Every frame that comes in as (kind, id, body), until the pipe is closed."""
+        data = b""
+        while True:
+            chunk = os.read(self._inlet, CHUNK)
+            if not chunk:
+                return
+            data = data + chunk if data else chunk
+            while len(data) >= HEADER.size:
+                length, kind, number = HEADER.unpack_from(data)
+                end = HEADER.size + length
+                if len(data) < end:
+                    data = self._read_up_to(end, data)
+                    if len(data) < end:
+                        return
+                yield kind, number, data[HEADER.size : end]
+                data = data[end:]
+
+    def send(self, kind: int, number: int, body: bytes) -> None:
+        """Write one whole frame, however many writes that takes; leave when nobody reads."""
+        frame = HEADER.pack(len(body), kind, number) + body
+        try:
+            written = os.write(self._outlet, frame)
+            while written < len(frame):
+                written += os.write(self._outlet, memoryview(frame)[written:])
+        except BrokenPipeError:
+            raise SystemExit(0) from None
+
+    def _read_up_to(self, end: int, data: bytes) -> bytes:
+        """`data` and what follows it, at least `end` bytes of them unless the pipe closes first."""
+        pieces, size = [data], len(data)
+        while size < end:
+            chunk = os.read(self._inlet, CHUNK)
+            if not chunk:
+                break
+            pieces.append(chunk)
+            size += len(chunk)
+        return b"".join(pieces)
+
+    def _lead_nowhere(self) -> None:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (self._inlet, self._outlet):
+            os.dup2(nowhere, descriptor, inheritable=False)
+        os.close(nowhere)
