@@ -75,7 +75,6 @@ def examine(
 
 def _discovered() -> Iterable[Interpreter]:
     import trio
-
     from builder.errors import InterpreterUnusable
     from builder.interpreters import discover
 

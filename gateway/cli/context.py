@@ -11,7 +11,8 @@ would be told to a stranger.
 import json
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,7 @@ class Context:
     arguments: Namespace
     terminal: Terminal
     environment: Mapping[str, str]
+    resources: ExitStack = field(default_factory=ExitStack)  # closed when the command has ended
 
     @cached_property
     def data(self) -> Path:
@@ -76,7 +78,8 @@ class Context:
                 "Put its admin key into the environment variable PREDICTD_API_KEY.",
                 Exit.USAGE,
             )
-        return Client(url, self.environment.get("PREDICTD_API_KEY") or admin_key(self.data))
+        key = self.environment.get("PREDICTD_API_KEY") or admin_key(self.data)
+        return self.resources.enter_context(Client(url, key))
 
 
 def running_url(data: Path) -> str:
@@ -88,6 +91,16 @@ def running_url(data: Path) -> str:
             f"No gateway runs on the data folder {data}.",
             "Start it with `predictd serve`, or name another one with --data or --url.",
         ) from None
+
+
+def answering_url(data: Path) -> str | None:
+    """The address of the gateway on this data folder if it does answer there."""
+    try:
+        url = running_url(data)
+    except ServerUnreachable:
+        return None
+    with Client(url, key="") as client:
+        return url if client.alive() else None
 
 
 def admin_key(data: Path) -> str:

@@ -12,16 +12,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gateway.cli.context import HOST, PORT, CommandFailed, Context, Exit, admin_key, running_url
+from gateway.cli.context import HOST, PORT, CommandFailed, Context, Exit, admin_key, answering_url
 from gateway.cli.deploying import model_named, start_build, start_deployment
 from gateway.cli.finding import model_path
 from gateway.cli.following import follow_build, wait_for_deployment
 from gateway.cli.projects import create_project
-from gateway.client import Client, Json, ServerUnreachable
+from gateway.client import Client, Json
 from gateway.doctor import is_free
 from gateway.samples import samples
 
@@ -37,23 +37,23 @@ def demo(context: Context) -> None:
     """From nothing to a prediction; then serves until Ctrl-C, unless `--once`."""
     once = context.arguments.once
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as for Ctrl-C
-    with ExitStack() as stack:
-        if once:
-            temporary = TemporaryDirectory(prefix="predictd-demo-", ignore_cleanup_errors=True)
-            data = Path(stack.enter_context(temporary))
-        else:
-            data = context.data
-        running = None if once else _running(data)
-        if running:
-            context.terminal.say(f"Using the gateway that runs at {running}.")
-            process, url = None, running
-        else:
-            process, url = stack.enter_context(_started(context, data))
-        context.client = stack.enter_context(Client(url, admin_key(data)))
-        _show(context, _model(context))
-        if process and not once:
-            context.terminal.say(f"\nServing at {url} until Ctrl-C. The data stays in {data}.")
-            _serve_on(context, process)
+    resources = context.resources
+    if once:
+        temporary = TemporaryDirectory(prefix="predictd-demo-", ignore_cleanup_errors=True)
+        data = Path(resources.enter_context(temporary))
+    else:
+        data = context.data
+    running = answering_url(data)
+    if running:
+        context.terminal.say(f"Using the gateway that runs at {running}.")
+        process, url = None, running
+    else:
+        process, url = resources.enter_context(_started(context, data))
+    context.client = resources.enter_context(Client(url, admin_key(data)))
+    _show(context, _model(context))
+    if process and not once:
+        context.terminal.say(f"\nServing at {url} until Ctrl-C. The data stays in {data}.")
+        _serve_on(context, process)
 
 
 def _serve_on(context: Context, process: "subprocess.Popen[bytes]") -> None:
@@ -63,15 +63,6 @@ def _serve_on(context: Context, process: "subprocess.Popen[bytes]") -> None:
         context.terminal.say("Stopping.")
         return
     raise CommandFailed("The gateway ended by itself.", "Try `predictd doctor`.", Exit.BROKEN)
-
-
-def _running(data: Path) -> str | None:
-    """The address of the gateway that already runs on this data folder."""
-    try:
-        url = running_url(data)
-    except ServerUnreachable:
-        return None
-    return url if Client(url, "").alive() else None
 
 
 @contextmanager

@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: Namespace, terminal: Terminal) -> int:
     context = Context(arguments, terminal, os.environ)
     try:
-        return int(arguments.run(context) or Exit.OK)
+        with context.resources:
+            return int(arguments.run(context) or Exit.OK)
     except (ClientError, CommandFailed) as error:
         _tell(terminal, error)
         return exit_code(error)

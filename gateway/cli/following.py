@@ -55,11 +55,16 @@ def wait_for_deployment(context: Context, model: Json, build: Json, deployment: 
             live.label = (
                 f"deployment {deployment['deployment_number']}: {ready} of {wanted} replicas ready"
             )
-            time.sleep(POLL_SECONDS)
-            deployment = context.client.get(path)
+            deployment = look_again(context.client, path)
     if deployment["status"] != "deployed":
         raise _deployment_failed(context.client, model, deployment)
     return deployment
+
+
+def look_again(client: Client, path: str) -> Json:
+    """What is at `path`, a moment later."""
+    time.sleep(POLL_SECONDS)
+    return client.get(path)
 
 
 @contextmanager

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.cli.context import CommandFailed, Context, Exit, running_url
+from gateway.cli.context import CommandFailed, Context, Exit, answering_url
 from gateway.cli.terminal import table
-from gateway.client import Client, ServerUnreachable
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 PR_SET_PDEATHSIG = 1
 
@@ -43,7 +46,7 @@ def doctor(context: Context) -> int:
         host=arguments.host,
         port=arguments.port,
         environment=context.environment,
-        gateway_port=_port_of_gateway(context.data),
+        gateway_port=urlsplit(answering_url(context.data) or "").port,
     )
     with context.terminal.live("looking around"):
         findings = examine(machine)
@@ -57,7 +60,7 @@ def doctor(context: Context) -> int:
     return Exit.OK if good else Exit.FAILED
 
 
-def _run(context: Context, chosen: object) -> None:
+def _run(context: Context, chosen: "Settings") -> None:
     import trio
 
     from gateway import serving
@@ -108,11 +111,3 @@ def _end_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         raise CommandFailed("The process that asked for this is gone.", "Start again.", Exit.FAILED)
-
-
-def _port_of_gateway(data: Path) -> int | None:
-    try:
-        url = running_url(data)
-    except ServerUnreachable:
-        return None
-    return urlsplit(url).port if Client(url, "").alive() else None

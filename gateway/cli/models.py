@@ -1,11 +1,10 @@
 """The verbs that look at models, and those that end them."""
 
-import time
 from collections.abc import Sequence
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.finding import find_model, full_name, model_path
-from gateway.cli.following import POLL_SECONDS
+from gateway.cli.following import look_again
 from gateway.cli.terminal import facts, table
 from gateway.client import Client, Json
 
@@ -81,8 +80,7 @@ def stop(context: Context) -> None:
     with context.terminal.live(f"stopping {name}"):
         deployment = context.client.post(f"{path}:stop")
         while deployment["status"] == "stopping":
-            time.sleep(POLL_SECONDS)
-            deployment = context.client.get(path)
+            deployment = look_again(context.client, path)
     again = f"Serve it again with `predictd redeploy {name}`."
     context.terminal.result(deployment, f"{name} is {deployment['status']}. {again}")
 

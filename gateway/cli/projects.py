@@ -1,11 +1,10 @@
 """The verbs `predictd project create|ls|show|rm`."""
 
-import time
 from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.finding import find_project
-from gateway.cli.following import POLL_SECONDS
+from gateway.cli.following import look_again
 from gateway.cli.models import allow, model_table
 from gateway.cli.terminal import facts, table
 from gateway.client import Client, Json
@@ -80,8 +79,7 @@ def create_project(client: Client, wish: Json) -> Json:
     """Makes a project and waits until its files are there; a clone may take minutes."""
     project = client.post("/projects", wish)
     while project["creation_status"] == "creating":
-        time.sleep(POLL_SECONDS)
-        project = client.get(f"/projects/{project['id']}")
+        project = look_again(client, f"/projects/{project['id']}")
     if project["creation_status"] != "success":
         raise CommandFailed(
             f"The project {project['name']!r} could not be made: {project['creation_error']}",
