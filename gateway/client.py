@@ -21,7 +21,7 @@ import select
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, NamedTuple, Self, TypeAlias
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 Json: TypeAlias = dict[str, Any]
 
@@ -69,12 +69,7 @@ class Client:
     """The gateway at `url`, asked with an admin `key`; `timeout` is in seconds of silence."""
 
     def __init__(self, url: str, key: str, *, timeout: float = 120) -> None:
-        address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise ServerUnreachable(
-                f"{url!r} is not the address of a gateway.",
-                "Give it as http://HOST:PORT, by --url or PREDICTD_URL.",
-            )
+        address = _address(url)
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key.strip()}", "Accept": "application/json"}
         self._secure = address.scheme == "https"
@@ -215,6 +210,19 @@ class Client:
             f"The conversation with the gateway at {self.url} broke off: {reason}.",
             "See whether it still runs with `predictd status`; start it with `predictd serve`.",
         )
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        address = urlsplit(url)
+        if address.scheme in ("http", "https") and address.hostname and address.port != 0:
+            return address
+    except ValueError:
+        pass  # as below: a port that is no number, or brackets that do not match
+    raise ServerUnreachable(
+        f"{url!r} is not the address of a gateway.",
+        "Give it as http://HOST:PORT, by --url or PREDICTD_URL.",
+    )
 
 
 def _was_closed(connection: HTTPConnection) -> bool:

@@ -69,17 +69,16 @@ class Context:
     @cached_property
     def client(self) -> Client:
         """The client of the gateway that this command talks to."""
-        url = self.arguments.url or self.environment.get("PREDICTD_URL")
-        if not url:
-            url = running_url(self.data)
-        elif urlsplit(url).hostname not in LOOPBACK and "PREDICTD_API_KEY" not in self.environment:
+        named = self.arguments.url or self.environment.get("PREDICTD_URL")
+        url = named or running_url(self.data)
+        key = self.environment.get("PREDICTD_API_KEY")
+        if not key and named and not _is_here(named):
             raise CommandFailed(
                 f"There is no key for the gateway at {url}.",
                 "Put its admin key into the environment variable PREDICTD_API_KEY.",
                 Exit.USAGE,
             )
-        key = self.environment.get("PREDICTD_API_KEY") or admin_key(self.data)
-        return self.resources.enter_context(Client(url, key))
+        return self.resources.enter_context(Client(url, key or admin_key(self.data)))
 
 
 def running_url(data: Path) -> str:
@@ -113,3 +112,10 @@ def admin_key(data: Path) -> str:
             "Run this as the gateway's user, or set PREDICTD_API_KEY.",
             Exit.USAGE,
         ) from None
+
+
+def _is_here(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False

@@ -53,15 +53,21 @@ class State:
         self.build_failure: Json | None = None
         self.deployment_failure: Json | None = None
         self.log_lines = [f"{NOW} stdout Model ready", f"{NOW} stderr a warning"]
-        self.while_building: Callable[[], None] = lambda: None
-        self.while_deploying: Callable[[], None] = lambda: None
+        self.while_building: Callable[[], object] = lambda: None
+        self.while_deploying: Callable[[], object] = lambda: None
         self.dies_while_building = False
 
     def project(self, wish: Json) -> Json:
         if any(each["name"] == wish["name"] for each in self.projects.values()):
             raise Refused(409, "project.nametaken", f"There is a project {wish['name']!r} already.")
         identity = str(uuid.uuid4())
-        empty = {"description": "", "creation_error": "", "git_url": "", "git_ref": ""}
+        empty = {
+            "description": "",
+            "creation_error": "",
+            "git_url": "",
+            "git_ref": "",
+            "template": "",
+        }
         project = {
             **empty, "id": identity, "number": len(self.projects) + 1, "path": f"/data/{identity}",
             "linked": "path" in wish, "creation_status": "creating", "created_at": NOW, **wish,
