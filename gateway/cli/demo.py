@@ -52,12 +52,13 @@ def demo(context: Context) -> None:
     context.client = resources.enter_context(Client(url, admin_key(data)))
     _show(context, _model(context))
     if process and not once:
-        context.terminal.say(f"\nServing at {url} until Ctrl-C. The data stays in {data}.")
-        _serve_on(context, process)
+        told = f"\nServing at {url} until Ctrl-C. The data stays in {data}."
+        _serve_on(context, process, told)
 
 
-def _serve_on(context: Context, process: "subprocess.Popen[bytes]") -> None:
+def _serve_on(context: Context, process: "subprocess.Popen[bytes]", told: str) -> None:
     try:
+        context.terminal.say(told)
         process.wait()
     except KeyboardInterrupt:
         context.terminal.say("Stopping.")

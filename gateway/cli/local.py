@@ -21,11 +21,11 @@ PR_SET_PDEATHSIG = 1
 
 def serve(context: Context) -> None:
     """Runs the gateway in the foreground until SIGTERM or Ctrl-C."""
-    from gateway import settings
-
     arguments = context.arguments
     if arguments.parent:
         _end_with(arguments.parent)
+    from gateway import settings
+
     flags = {"data": arguments.data, "host": arguments.host, "port": arguments.port}
     given = {name: value for name, value in flags.items() if value is not None}
     try:

@@ -2,7 +2,7 @@
 
 import json
 
-from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.context import Context, Exit
 from gateway.cli.finding import find_build, find_model, full_name, model_path
 from gateway.cli.following import leaving_it_going, log_events
 from gateway.cli.terminal import printable
@@ -16,18 +16,17 @@ def call(context: Context) -> None:
     context.terminal.result(reply, json.dumps(reply["response"], ensure_ascii=False))
 
 
-def logs(context: Context) -> None:
+def logs(context: Context) -> Exit:
     """What a model's replicas printed; with `--follow`, also what they print from now on."""
     arguments = context.arguments
     path = f"{model_path(find_model(context.client, arguments.model))}/logs"
     query = {"replica": arguments.replica, "stream": arguments.stream, "tail": arguments.tail}
     if arguments.follow:
-        _follow(context, path, query)
-        return
+        return _follow(context, path, query)
     lines = context.client.text(path, **query).splitlines()
-    context.terminal.result(
-        {"lines": lines}, "\n".join(map(printable, lines)) or "Nothing printed."
-    )
+    text = "\n".join(map(printable, lines)) or "Nothing printed."
+    context.terminal.result({"lines": lines}, text)
+    return Exit.OK
 
 
 def build_log(context: Context) -> None:
@@ -51,16 +50,17 @@ def build_log(context: Context) -> None:
         context.terminal.say(f"Build {number} of {name}: {build['status']}.")
 
 
-def _follow(context: Context, path: str, query: Json) -> None:
+def _follow(context: Context, path: str, query: Json) -> Exit:
     """One line, or with `--json` one document, for each line printed; ends with Ctrl-C."""
     try:
         for event in context.client.events(path, **query):
             if event.name == "line":
                 context.terminal.result(event.data, _log_line(event.data))
     except KeyboardInterrupt:
-        message = "Stopped looking; the model goes on."
-        advice = f"Look again with `predictd logs {context.arguments.model} -f`."
-        raise CommandFailed(message, advice, Exit.INTERRUPTED) from None
+        again = f"Look again with `predictd logs {context.arguments.model} -f`."
+        context.terminal.say(f"The model goes on. {again}")
+        return Exit.INTERRUPTED
+    return Exit.OK
 
 
 def _log_line(line: Json) -> str:

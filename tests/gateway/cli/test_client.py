@@ -1,8 +1,8 @@
 """The client: one kept connection, nothing sent twice, and errors that say who must act."""
 
 import socket
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,36 +75,28 @@ def test_an_address_that_is_none(url: str) -> None:
         Client(url, KEY)
 
 
-@pytest.fixture
-def once_and_close() -> Iterator[tuple[str, list[bytes]]]:
-    """A server that answers one request per connection, then closes without saying so."""
-    received: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    received.append(connection.recv(65536))
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", received
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+def answer_once(listener: socket.socket) -> bytes:
+    """Answers one request, whose body is `{}`, and closes the connection without saying so."""
+    connection, _ = listener.accept()
+    received = b""
+    with connection:
+        while not received.endswith(b"{}"):
+            received += connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    return received
 
 
-def test_a_connection_closed_meanwhile(once_and_close: tuple[str, list[bytes]]) -> None:
+def test_a_connection_closed_meanwhile() -> None:
     """An idle connection that the server closed costs a new connection, not a request."""
-    url, received = once_and_close
-    with Client(url, KEY) as client:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        ThreadPoolExecutor() as threads,
+        Client(f"http://127.0.0.1:{listener.getsockname()[1]}", KEY) as client,
+    ):
         for _ in range(3):
+            served = threads.submit(answer_once, listener)
             client.post("/projects", {})
-    assert len(received) == 3
+            assert served.result().startswith(b"POST /api/v2/projects")
 
 
 def test_events(state: State, client: Client) -> None:

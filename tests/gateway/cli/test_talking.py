@@ -49,24 +49,37 @@ def test_logs(state: State, folder: Path, predictd: Predictd) -> None:
     assert predictd("logs", "add", "--json").json == {"lines": state.log_lines}
 
 
+class Impatient(io.StringIO):
+    """A stdout whose reader presses Ctrl-C at the last line."""
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if "a warning" in text:
+            press_control_c()
+        return written
+
+
 @pytest.mark.parametrize("as_json", [True, False])
-def test_following_logs(state: State, folder: Path, predictd: Predictd, as_json: bool) -> None:
+def test_following_logs(
+    state: State,
+    folder: Path,
+    predictd: Predictd,
+    monkeypatch: pytest.MonkeyPatch,
+    as_json: bool,
+) -> None:
     """-f goes on until Ctrl-C; with --json each line is a document."""
     predictd("deploy", "model.py:add")
-    released = threading.Event()
-
-    def while_following() -> None:
-        press_control_c()
-        released.wait()
-
-    state.while_building = while_following
+    watched = threading.Event()
+    state.while_building = lambda: watched.wait(30)
+    out = Impatient()
+    monkeypatch.setattr(sys, "stdout", out)
     try:
         outcome = predictd("logs", "add", "-f", *["--json"] * as_json)
     finally:
-        released.set()
+        watched.set()
     assert outcome.code == 130
-    assert "the model goes on" in outcome.err
-    first = outcome.out.splitlines()[0]
+    assert "The model goes on. Look again with `predictd logs add -f`." in outcome.err
+    first, _ = out.getvalue().splitlines()
     assert (json.loads(first)["text"] if as_json else first).endswith("Model ready")
 
 
