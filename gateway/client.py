@@ -16,7 +16,7 @@ Standard library only, and little of that: `predictd ls` pays for every import m
 # ruff: noqa: N818 - the names say what is the case, as Trio's and h11's do.
 
 import json
-import secrets
+import os
 import select
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -117,7 +117,7 @@ class Client:
 
     def put(self, path: str, files: Mapping[str, bytes]) -> Json:
         """Uploads files; each key is the path that the file gets in its project."""
-        boundary = secrets.token_hex(16)
+        boundary = os.urandom(16).hex()
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         payload = self._exchange("PUT", PREFIX + path, _multipart(files, boundary), headers)
         return _decoded(payload)
@@ -145,7 +145,7 @@ class Client:
 
     def events(self, path: str, **query: object) -> Iterator[Event]:
         """The live events at `path` until the gateway ends them; waits between them for ever."""
-        connection = self._connect(None)
+        connection = self._connect(None)  # gotcha G3 in cli/README
         headers = {"Accept": "text/event-stream"}
         try:
             target = PREFIX + path + _query(query)

@@ -12,7 +12,6 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -48,14 +47,16 @@ class CommandFailed(Exception):
         self.exit_code = exit_code
 
 
-@dataclass
 class Context:
-    """One command: what was typed, where, and whom to tell."""
+    """One command: what was typed, where, and whom to tell; `resources` close when it has ended."""
 
-    arguments: Namespace
-    terminal: Terminal
-    environment: Mapping[str, str]
-    resources: ExitStack = field(default_factory=ExitStack)  # closed when the command has ended
+    def __init__(
+        self, arguments: Namespace, terminal: Terminal, environment: Mapping[str, str]
+    ) -> None:
+        self.arguments = arguments
+        self.terminal = terminal
+        self.environment = environment
+        self.resources = ExitStack()
 
     @cached_property
     def data(self) -> Path:

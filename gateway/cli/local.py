@@ -1,10 +1,9 @@
-"""The verbs that need no gateway: serve, which is one, and doctor."""
+"""The verbs that need no gateway: serve, which is one, demo, which brings one, and doctor."""
 
 import ctypes
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +35,17 @@ def serve(context: Context) -> None:
     _run(context, chosen)
 
 
+def demo(context: Context) -> None:
+    """From nothing to a prediction."""
+    from gateway.cli.demo import demo
+
+    demo(context)
+
+
 def doctor(context: Context) -> int:
     """What this machine offers, and what is missing."""
+    from dataclasses import asdict
+
     from gateway.doctor import Machine, examine
 
     arguments = context.arguments
@@ -108,6 +116,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _end_with(parent: int) -> None:
     """Asks the kernel for SIGTERM when the process that started this one ends, however it ends."""
+    # Bound to the parent's thread, not its process: gotcha G1 in README.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         raise CommandFailed("The process that asked for this is gone.", "Start again.", Exit.FAILED)

@@ -9,7 +9,7 @@ from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatt
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.cli import arguments, demo, deploying, local, models, projects, talking
+from gateway.cli import arguments, deploying, local, models, projects, talking
 from gateway.cli.context import HOST, PORT, Context
 
 EXIT_CODES = """\
@@ -83,7 +83,7 @@ def _starting(verbs: _Verbs) -> None:
     add("--config", metavar="FILE", help="a TOML file of settings")
     add("--parent", type=int, help=SUPPRESS)
 
-    add = verbs.local("demo", demo.demo, "see it work: gateway, model, prediction").add_argument
+    add = verbs.local("demo", local.demo, "see it work: gateway, model, prediction").add_argument
     add("--once", action="store_true", help="end after the answer and leave nothing behind")
     add("--port", metavar="P", type=int, help="the port of the demo's gateway")
 

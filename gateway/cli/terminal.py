@@ -104,6 +104,7 @@ class Terminal:
         if not self._lively:
             yield live
             return
+        # The main thread waits for the network: gotcha G2 in README.
         done = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(done,), daemon=True)
         self._live = live
