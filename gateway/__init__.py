@@ -1,0 +1,1 @@
+"""The house that introduces the engines to each other: settings, HTTP, CLI, orchestration."""

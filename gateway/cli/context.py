@@ -1,0 +1,122 @@
+"""What every verb is given, and how it ends other than well.
+
+Where is the gateway? `--url` or PREDICTD_URL; else the address that the running gateway wrote into
+its data folder (`--data` or PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else
+the data folder's `admin.key`. That file is never read for a gateway on another machine: its key
+would be told to a stranger.
+"""
+
+# ruff: noqa: N818 - the names say what is the case, as Trio's and h11's do.
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.cli.terminal import Terminal
+from gateway.client import Client, ServerUnreachable
+
+PORT = 8080
+HOST = "127.0.0.1"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Exit(IntEnum):
+    """The exit codes; scripts rely on them."""
+
+    OK = 0
+    FAILED = 1  # what was asked for was tried and failed: a build, a deployment, a model's answer
+    USAGE = 2
+    UNREACHABLE = 3
+    REFUSED = 4
+    BROKEN = 5  # the gateway itself failed
+    INTERRUPTED = 130
+
+
+class CommandFailed(Exception):
+    """The command ends here; `advice` is the user's next step."""
+
+    def __init__(self, message: str, advice: str, exit_code: Exit) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.exit_code = exit_code
+
+
+class Context:
+    """One command: what was typed, where, and whom to tell; `resources` close when it has ended."""
+
+    def __init__(
+        self, arguments: Namespace, terminal: Terminal, environment: Mapping[str, str]
+    ) -> None:
+        self.arguments = arguments
+        self.terminal = terminal
+        self.environment = environment
+        self.resources = ExitStack()
+
+    @cached_property
+    def data(self) -> Path:
+        """The data folder of the gateway on this machine."""
+        if named := self.arguments.data or self.environment.get("PREDICTD_DATA"):
+            return Path(named).absolute()
+        from gateway.settings import default_data_folder
+
+        return default_data_folder()
+
+    @cached_property
+    def client(self) -> Client:
+        """The client of the gateway that this command talks to."""
+        named = self.arguments.url or self.environment.get("PREDICTD_URL")
+        url = named or running_url(self.data)
+        key = self.environment.get("PREDICTD_API_KEY")
+        if not key and named and not _is_here(named):
+            raise CommandFailed(
+                f"There is no key for the gateway at {url}.",
+                "Put its admin key into the environment variable PREDICTD_API_KEY.",
+                Exit.USAGE,
+            )
+        return self.resources.enter_context(Client(url, key or admin_key(self.data)))
+
+
+def running_url(data: Path) -> str:
+    """The address that the gateway on this data folder wrote down; it may have died since."""
+    try:
+        return str(json.loads((data / "gateway.json").read_bytes())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ServerUnreachable(
+            f"No gateway runs on the data folder {data}.",
+            "Start it with `predictd serve`, or name another one with --data or --url.",
+        ) from None
+
+
+def answering_url(data: Path) -> str | None:
+    """The address of the gateway on this data folder if it does answer there."""
+    try:
+        url = running_url(data)
+    except ServerUnreachable:
+        return None
+    with Client(url, key="") as client:
+        return url if client.alive() else None
+
+
+def admin_key(data: Path) -> str:
+    """The key that the gateway made at its first start; only its owner can read it."""
+    try:
+        return (data / "admin.key").read_text().strip()
+    except OSError as error:
+        raise CommandFailed(
+            f"The admin key {data / 'admin.key'} cannot be read: {error.strerror}.",
+            "Run this as the gateway's user, or set PREDICTD_API_KEY.",
+            Exit.USAGE,
+        ) from None
+
+
+def _is_here(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False

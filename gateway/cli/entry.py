@@ -1,0 +1,83 @@
+"""Runs one command: parses it, runs its verb, and turns whatever ended it into an exit code.
+
+Every way to fail that is foreseen ends in one sentence of what happened and one of what to do next,
+on stderr; with `--json` also as a document on stdout. What is not foreseen is a defect of ours and
+shows its traceback.
+"""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TextIO
+
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.parser import make_parser
+from gateway.cli.terminal import Terminal, printable
+from gateway.client import ApiError, ClientError, ModelFailed, ServerUnreachable
+
+SIGPIPE_EXIT = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `predictd` with these arguments; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        _never_fail_to_encode(stream)
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    terminal = Terminal(
+        sys.stdin, sys.stdout, sys.stderr, as_json=arguments.json, environment=os.environ
+    )
+    try:
+        return _run(arguments, terminal)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nor is there anybody to tell at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SIGPIPE_EXIT
+
+
+def _run(arguments: Namespace, terminal: Terminal) -> int:
+    context = Context(arguments, terminal, os.environ)
+    try:
+        with context.resources:
+            return int(arguments.run(context) or Exit.OK)
+    except (ClientError, CommandFailed) as error:
+        _tell(terminal, error)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        terminal.say("Interrupted.")
+        return Exit.INTERRUPTED
+
+
+def exit_code(error: ClientError | CommandFailed) -> Exit:
+    """The exit code that tells scripts who has to act."""
+    match error:
+        case CommandFailed():
+            return error.exit_code
+        case ServerUnreachable():
+            return Exit.UNREACHABLE
+        case ModelFailed():
+            return Exit.FAILED
+        case ApiError(status=status) if status < 500:
+            return Exit.REFUSED
+    return Exit.BROKEN
+
+
+def _tell(terminal: Terminal, error: ClientError | CommandFailed) -> None:
+    told = {"message": error.message, "advice": error.advice}
+    if isinstance(error, ApiError):
+        told |= {"code": error.code, "status": str(error.status), "request_id": error.request_id}
+    if terminal.as_json:
+        terminal.result({"error": told}, "")
+    message = "\n".join(map(printable, error.message.splitlines()))
+    terminal.say(f"{terminal.paint.bad('predictd:')} {message}")
+    if error.advice:
+        terminal.say(f"{terminal.paint.bold('next:')} {printable(error.advice)}")
+
+
+def _never_fail_to_encode(stream: TextIO) -> None:
+    # A terminal that cannot show a character is no reason to end with a traceback.
+    if reconfigure := getattr(stream, "reconfigure", None):
+        reconfigure(errors="replace")

@@ -1,0 +1,132 @@
+"""Watching a build and a deployment until they end, step by step and line by line.
+
+Watching changes nothing: whoever stops watching leaves the work going on, and is told how to look
+again. What failed ends the command with the reason that the gateway recorded.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.finding import full_name, model_path
+from gateway.cli.terminal import Paint, printable
+from gateway.client import Client, Event, Json, ServerUnreachable
+
+POLL_SECONDS = 0.2
+MARKS = {"done": "✓", "failed": "✗"}
+
+
+def follow_build(context: Context, model: Json, build: Json) -> Json:
+    """Shows the build's steps and log as they come; returns the build when it is built."""
+    path = f"{model_path(model)}/builds/{build['id']}"
+    paint = context.terminal.paint
+    with context.terminal.live(f"build {build['build_number']}") as live:
+        journey = _Journey(context.terminal.say, paint)
+        for name, data in log_events(context.client, path):
+            if name == "line":
+                context.terminal.say(paint.dim(printable(data)))
+            elif name == "journey":
+                live.label = f"build {build['build_number']}: {journey.show(data)}"
+    build = context.client.get(path)
+    if build["status"] not in ("built", "succeeded"):
+        raise build_failed(model, build)
+    return build
+
+
+def log_events(client: Client, path: str) -> Iterator[Event]:
+    """The events of a build's log from its first line on, up to the one that tells its end."""
+    for event in client.events(f"{path}/log"):
+        if event.name == "end":
+            return
+        yield event
+    raise ServerUnreachable(
+        "The gateway ended before the build did.",
+        "Start it again with `predictd serve`; a build cut short has to be made anew.",
+    )
+
+
+def wait_for_deployment(context: Context, model: Json, build: Json, deployment: Json) -> Json:
+    """Waits until the deployment serves; returns it then."""
+    path = f"{model_path(model)}/builds/{build['id']}/deployments/{deployment['id']}"
+    with context.terminal.live("deployment") as live:
+        while deployment["status"] in ("pending", "deploying"):
+            ready, wanted = deployment["replicas_ready"], deployment["replicas"]
+            live.label = (
+                f"deployment {deployment['deployment_number']}: {ready} of {wanted} replicas ready"
+            )
+            deployment = look_again(context.client, path)
+    if deployment["status"] != "deployed":
+        raise _deployment_failed(context.client, model, deployment)
+    return deployment
+
+
+def look_again(client: Client, path: str) -> Json:
+    """What is at `path`, a moment later."""
+    time.sleep(POLL_SECONDS)
+    return client.get(path)
+
+
+@contextmanager
+def leaving_it_going(what: str, again: str) -> Iterator[None]:
+    """Ctrl-C inside the block ends the command, not the work that it watches."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CommandFailed(
+            f"{what} goes on without you.", f"Look again with `{again}`.", Exit.INTERRUPTED
+        ) from None
+
+
+def build_failed(model: Json, build: Json) -> CommandFailed:
+    """How a build that is not built ends the command."""
+    name, number = full_name(model), build["build_number"]
+    again = f"The whole log: `predictd build-log {name} {number}`."
+    happened = "took too long" if build["status"] == "timedout" else "failed"
+    return _failed(f"Build {number} of {name} {happened}", build["failure"], again)
+
+
+def _deployment_failed(client: Client, model: Json, deployment: Json) -> CommandFailed:
+    name, number = full_name(model), deployment["deployment_number"]
+    again = f"See `predictd logs {name}` and `predictd deployments {name}`."
+    current = client.get(model_path(model))
+    if current["status"] == "deployed":
+        again = f"What served before still serves. {again}"
+    happened = "failed" if deployment["status"] == "failed" else "was stopped before it was ready"
+    return _failed(f"Deployment {number} of {name} {happened}", deployment["failure"], again)
+
+
+def _failed(sentence: str, failure: Json | None, again: str) -> CommandFailed:
+    if not failure:
+        return CommandFailed(f"{sentence}.", again, Exit.FAILED)
+    where = f" at {_title(failure['step'])}" if failure["step"] else ""
+    reason = "\n".join(filter(None, (failure["summary"], failure["problem"])))
+    return CommandFailed(
+        f"{sentence}{where}: {reason}", f"{failure['advice']} {again}", Exit.FAILED
+    )
+
+
+class _Journey:
+    """Says each step of a build once, when it has ended."""
+
+    def __init__(self, say: Callable[[str], None], paint: Paint) -> None:
+        self._say = say
+        self._colours = {"done": paint.good, "failed": paint.bad}
+        self._said = set[str]()
+
+    def show(self, steps: list[Json]) -> str:
+        """Says what is new in the journey; returns the name of the step that runs."""
+        running = "waiting"
+        for step in steps:
+            state, title = step["state"], _title(step["name"])
+            if state == "running":
+                running = title
+            if state in MARKS and step["name"] not in self._said:
+                self._said.add(step["name"])
+                seconds = "" if step["seconds"] is None else f"  {step['seconds']:.1f} s"
+                self._say(f"{self._colours[state](MARKS[state])} {title}{seconds}")
+        return running
+
+
+def _title(step: str) -> str:
+    return step.replace("_", " ").lower()

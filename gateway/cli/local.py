@@ -1,0 +1,122 @@
+"""The verbs that need no gateway: serve, which is one, demo, which brings one, and doctor."""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gateway.cli.context import CommandFailed, Context, Exit, answering_url
+from gateway.cli.terminal import table
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+PR_SET_PDEATHSIG = 1
+
+
+def serve(context: Context) -> None:
+    """Runs the gateway in the foreground until SIGTERM or Ctrl-C."""
+    arguments = context.arguments
+    if arguments.parent:
+        _end_with(arguments.parent)
+    from gateway import settings
+
+    flags = {"data": arguments.data, "host": arguments.host, "port": arguments.port}
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        chosen = settings.load(given, Path(arguments.config) if arguments.config else None)
+    except settings.SettingsError as error:
+        advice = "Correct it; `predictd serve --help` says what can be set."
+        raise CommandFailed(str(error), advice, Exit.USAGE) from error
+    _run(context, chosen)
+
+
+def demo(context: Context) -> None:
+    """From nothing to a prediction."""
+    from gateway.cli.demo import demo
+
+    demo(context)
+
+
+def doctor(context: Context) -> int:
+    """What this machine offers, and what is missing."""
+    from dataclasses import asdict
+
+    from gateway.doctor import Machine, examine
+
+    arguments = context.arguments
+    machine = Machine(
+        data=context.data,
+        host=arguments.host,
+        port=arguments.port,
+        environment=context.environment,
+        gateway_port=urlsplit(answering_url(context.data) or "").port,
+    )
+    with context.terminal.live("looking around"):
+        findings = examine(machine)
+    good = all(each.state != "missing" for each in findings)
+    rows = [(each.name, each.state, each.found) for each in findings]
+    advice = "\n".join(f"{each.name}: {each.advice}" for each in findings if each.advice)
+    verdict = "Ready: try `predictd demo`." if good else "Mend what is missing, then look again."
+    document = {"ready": good, "findings": [asdict(each) for each in findings]}
+    text = "\n\n".join(filter(None, (table(("WHAT", "STATE", "FOUND"), rows), advice, verdict)))
+    context.terminal.result(document, text)
+    return Exit.OK if good else Exit.FAILED
+
+
+def _run(context: Context, chosen: "Settings") -> None:
+    import trio
+
+    from gateway import serving
+
+    ready = _Ready(context)
+    try:
+        trio.run(partial(serving.serve, chosen, ready=ready))
+    except Exception as error:
+        reasons = [each for each in _leaves(error) if _operator_can_mend(each)]
+        if ready.came or not reasons:
+            raise
+        message = f"The gateway cannot start: {reasons[0]}"
+        raise CommandFailed(message, "`predictd doctor` looks for causes.", Exit.FAILED) from error
+
+
+class _Ready:
+    """Says once that the gateway serves; with `--json` to a program that waits for it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.came = False
+
+    def __call__(self, url: str) -> None:
+        self.came = True
+        self._context.terminal.result(
+            {"url": url, "pid": os.getpid()},
+            f"predictd serves at {url}; stop it with Ctrl-C.\n"
+            "Next, in a project's folder: predictd deploy FILE:FUNCTION",
+        )
+
+
+def _operator_can_mend(error: BaseException) -> bool:
+    from store.errors import StoreError
+
+    return isinstance(error, OSError | StoreError)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _end_with(parent: int) -> None:
+    """Asks the kernel for SIGTERM when the process that started this one ends, however it ends."""
+    # Bound to the parent's thread, not its process: gotcha G1 in README.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise CommandFailed("The process that asked for this is gone.", "Start again.", Exit.FAILED)

@@ -1,0 +1,234 @@
+"""The verbs that look at models, and those that end them."""
+
+from collections.abc import Sequence
+
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.finding import find_model, full_name, model_path
+from gateway.cli.following import look_again
+from gateway.cli.terminal import facts, table
+from gateway.client import Client, Json
+
+MIB = 1 << 20
+
+
+def ls(context: Context) -> None:
+    """All models, with what serves."""
+    models = context.client.listing("/models")
+    context.terminal.result({"models": models}, model_table(models))
+
+
+def status(context: Context) -> None:
+    """One model on one screen, or the gateway and all models."""
+    if context.arguments.model:
+        _model_status(context)
+    else:
+        _gateway_status(context)
+
+
+def builds(context: Context) -> None:
+    """A model's builds, oldest first."""
+    model = find_model(context.client, context.arguments.model)
+    found = context.client.listing(f"{model_path(model)}/builds")
+    rows = [
+        (
+            each["build_number"],
+            each["status"],
+            f"{each['file_path']}:{each['function_name']}",
+            each["kernel"],
+            _when(each["created_at"]),
+            each["comment"],
+        )
+        for each in found
+    ]
+    headings = ("BUILD", "STATUS", "FUNCTION", "KERNEL", "CREATED (UTC)", "COMMENT")
+    nothing = f"No build yet. Make one with `predictd deploy FILE:FUNCTION --name {model['name']}`."
+    context.terminal.result({"builds": found}, table(headings, rows) if rows else nothing)
+
+
+def deployments(context: Context) -> None:
+    """A model's deployments, oldest first: who served what, and when."""
+    model = find_model(context.client, context.arguments.model)
+    found = context.client.listing(f"{model_path(model)}/deployments")
+    rows = [
+        (
+            each["deployment_number"],
+            each["build_number"],
+            each["status"],
+            each["replicas"],
+            each["deployer"].get("username", ""),
+            _when(each["created_at"]),
+            _when(each["stopped_at"]),
+            (each["failure"] or {}).get("summary", ""),
+        )
+        for each in found
+    ]
+    times = ("CREATED (UTC)", "STOPPED (UTC)")
+    headings = ("DEPLOYMENT", "BUILD", "STATUS", "REPLICAS", "BY", *times, "REASON")
+    nothing = f"No deployment yet. Make one with `predictd redeploy {full_name(model)}`."
+    context.terminal.result({"deployments": found}, table(headings, rows) if rows else nothing)
+
+
+def stop(context: Context) -> None:
+    """Stops what serves; the model and its builds stay."""
+    model = find_model(context.client, context.arguments.model)
+    name = full_name(model)
+    deployment = _current(context.client, model)
+    if deployment is None:
+        context.terminal.result(None, f"{name} is not deployed. Nothing to stop.")
+        return
+    path = _deployment_path(model, deployment)
+    with context.terminal.live(f"stopping {name}"):
+        deployment = context.client.post(f"{path}:stop")
+        while deployment["status"] == "stopping":
+            deployment = look_again(context.client, path)
+    again = f"Serve it again with `predictd redeploy {name}`."
+    context.terminal.result(deployment, f"{name} is {deployment['status']}. {again}")
+
+
+def restart(context: Context) -> None:
+    """Starts all replicas anew, one after the other."""
+    model = find_model(context.client, context.arguments.model)
+    name = full_name(model)
+    deployment = _current(context.client, model)
+    if deployment is None:
+        advice = f"Serve it with `predictd redeploy {name}`."
+        raise CommandFailed(f"{name} is not deployed.", advice, Exit.REFUSED)
+    deployment = context.client.post(f"{_deployment_path(model, deployment)}:restart")
+    watch = f"Watch it with `predictd status {name}`."
+    context.terminal.result(deployment, f"{name} restarts, one replica after the other. {watch}")
+
+
+def rm(context: Context) -> None:
+    """Deletes a model with all its builds and deployments."""
+    model = find_model(context.client, context.arguments.model)
+    name = full_name(model)
+    allow(context, f"Stop and delete {name} with all its builds?")
+    with context.terminal.live(f"deleting {name}"):
+        context.client.delete(model_path(model))
+    text = f"{name} is deleted; its name is free again. See what is left with `predictd ls`."
+    context.terminal.result({"deleted": model["id"]}, text)
+
+
+def allow(context: Context, question: str) -> None:
+    """Goes on only with `--yes` or the user's yes."""
+    answer = context.arguments.yes or context.terminal.confirm(question)
+    if answer is None:
+        message = "Deleting needs a yes, and there is no terminal to ask at."
+        raise CommandFailed(message, "Say it with --yes.", Exit.USAGE)
+    if not answer:
+        raise CommandFailed("Nothing was deleted.", "Answer y to delete.", Exit.FAILED)
+
+
+def model_table(models: Sequence[Json]) -> str:
+    """Models with what serves, or how to get the first one."""
+    if not models:
+        return (
+            "No model yet. Make one with `predictd deploy FILE:FUNCTION`, or try `predictd demo`."
+        )
+    rows = [
+        (
+            full_name(each),
+            each["status"] or "not deployed",
+            f"{each['replicas_ready']}/{each['replicas_wanted']}",
+            each["current_build_number"] or "",
+            _when(each["updated_at"]),
+        )
+        for each in models
+    ]
+    return table(("MODEL", "STATUS", "REPLICAS", "BUILD", "UPDATED (UTC)"), rows)
+
+
+def _gateway_status(context: Context) -> None:
+    site = context.client.get("/site")
+    models = context.client.listing("/models")
+    about = facts(
+        {
+            "predictd": site["version"],
+            "at": site["url"],
+            "data": site["data"],
+            "since": f"{_when(site['started_at'])} UTC",
+        }
+    )
+    context.terminal.result({"site": site, "models": models}, f"{about}\n\n{model_table(models)}")
+
+
+def _model_status(context: Context) -> None:
+    client = context.client
+    model = find_model(client, context.arguments.model)
+    path = model_path(model)
+    deployment = _current(client, model)
+    built = client.listing(f"{path}/builds")
+    last = built[-1] if built else None
+    replicas = client.get(f"{path}/replicas")
+    document = {"model": model, "deployment": deployment, "build": last, **replicas}
+    parts = [_model_facts(model, deployment, last)]
+    if replicas["replicas"]:
+        parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
+    if deployment is None:
+        parts.append(f"Serve it with `predictd redeploy {full_name(model)}`.")
+    context.terminal.result(document, "\n\n".join(parts))
+
+
+def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str:
+    serving = deployment and (
+        f"{deployment['deployment_number']}, build {deployment['build_number']}: "
+        f"{deployment['status']}, {deployment['replicas_ready']} of {deployment['replicas']} ready"
+    )
+    latest = last and f"{last['build_number']}: {last['status']}"
+    reason = (
+        last and last["failure"] and f"{last['failure']['summary']} {last['failure']['advice']}"
+    )
+    return facts(
+        {
+            "model": full_name(model),
+            "status": model["status"] or "not deployed",
+            "url": model["url"],
+            "access key": model["access_key"],
+            "deployment": serving,
+            "last build": latest,
+            "reason": reason,
+        }
+    )
+
+
+def _replica_table(replicas: Sequence[Json]) -> str:
+    counters = ("received", "processed", "success", "failure", "error", "restart")
+    rows = [
+        (
+            each["name"],
+            each["status"],
+            each["pid"] or "",
+            f"{(each['rss_bytes'] or 0) / MIB:.0f} MiB",
+            f"{each['cpu_seconds'] or 0:.1f} s",
+            *(each[counter] for counter in counters),
+            each["last_exit"] or "",
+        )
+        for each in replicas
+    ]
+    headings = ("REPLICA", "STATUS", "PID", "MEMORY", "CPU", *map(str.upper, counters), "LAST EXIT")
+    return table(headings, rows)
+
+
+def _pool_line(replicas: Json) -> str:
+    return (
+        f"waiting requests: {replicas['waiting']}   refused as busy: {replicas['busy']}   "
+        f"not ready: {replicas['not_ready']}"
+    )
+
+
+def _current(client: Client, model: Json) -> Json | None:
+    """The deployment that serves, or is about to."""
+    for deployment in client.listing(f"{model_path(model)}/deployments"):
+        if deployment["id"] == model["current_deployment_id"]:
+            return deployment
+    return None
+
+
+def _deployment_path(model: Json, deployment: Json) -> str:
+    build = deployment["build_id"]
+    return f"{model_path(model)}/builds/{build}/deployments/{deployment['id']}"
+
+
+def _when(time_text: str | None) -> str:
+    """`2026-11-21 02:35:00`, of a time as the API gives it."""
+    return (time_text or "")[:19].replace("T", " ")

@@ -1,0 +1,185 @@
+"""The grammar of the command line: every verb, its arguments, and the function that runs it.
+
+A verb is a function that takes the `Context`; what it raises and returns becomes the exit code in
+`entry`. Anything heavy (Trio, the server) is imported by the verb that needs it, so that `predictd
+ls` stays quick.
+"""
+
+from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from typing import TypeAlias
+
+from gateway.cli import arguments, deploying, local, models, projects, talking
+from gateway.cli.context import HOST, PORT, Context
+
+EXIT_CODES = """\
+exit codes: 0 ok · 1 it was tried and failed · 2 usage · 3 no gateway reachable ·
+4 the gateway refused · 5 the gateway failed · 130 Ctrl-C
+"""
+
+Verb: TypeAlias = Callable[[Context], int | None]
+
+
+class _Version(Action):
+    def __call__(self, parser: ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(message=f"predictd {version('predictd')}\n")
+
+
+class _Verbs:
+    """The sub-commands of one parser, added one by one."""
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        self._verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def group(self, name: str, about: str) -> "_Verbs":
+        return _Verbs(self._verbs.add_parser(name, help=about, description=about))
+
+    def local(self, name: str, run: Verb, about: str) -> ArgumentParser:
+        """A verb that needs no gateway, but may want to know the data folder."""
+        parser = self._verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
+        parser.add_argument("--json", action="store_true", help="the result as one JSON document")
+        parser.add_argument("--data", metavar="DIR", help="the gateway's data folder")
+        parser.set_defaults(run=run)
+        return parser
+
+    def remote(self, name: str, run: Verb, about: str) -> ArgumentParser:
+        """A verb that talks to a gateway."""
+        parser = self.local(name, run, about)
+        parser.add_argument("--url", help="the gateway's address; default: the one on this machine")
+        return parser
+
+    def of_model(self, name: str, run: Verb, about: str) -> ArgumentParser:
+        """A verb that talks to a gateway about one model."""
+        parser = self.remote(name, run, about)
+        parser.add_argument("model", metavar="MODEL", help="its name, project/name, or id")
+        return parser
+
+
+def make_parser() -> ArgumentParser:
+    """The parser of the whole command line."""
+    parser = ArgumentParser(
+        prog="predictd",
+        description="Turns a function in a project folder into a REST endpoint.",
+        epilog=EXIT_CODES,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", nargs=0, action=_Version, help="shows the version and exits")
+    verbs = _Verbs(parser)
+    _starting(verbs)
+    _project(verbs.group("project", "projects: create, ls, show, rm"))
+    _making(verbs)
+    _looking(verbs)
+    _ending(verbs)
+    return parser
+
+
+def _starting(verbs: _Verbs) -> None:
+    add = verbs.local("serve", local.serve, "run the gateway until Ctrl-C").add_argument
+    add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
+    add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
+    add("--config", metavar="FILE", help="a TOML file of settings")
+    add("--parent", type=int, help=SUPPRESS)
+
+    add = verbs.local("demo", local.demo, "see it work: gateway, model, prediction").add_argument
+    add("--once", action="store_true", help="end after the answer and leave nothing behind")
+    add("--port", metavar="P", type=int, help="the port of the demo's gateway")
+
+    add = verbs.local("doctor", local.doctor, "what this machine offers and lacks").add_argument
+    add("--host", metavar="H", default=HOST, help=SUPPRESS)
+    add("--port", metavar="P", type=int, default=PORT, help="the port to look at")
+
+
+def _project(verbs: _Verbs) -> None:
+    create = verbs.remote("create", projects.create, "make a project")
+    create.add_argument("name", metavar="NAME")
+    source = create.add_mutually_exclusive_group()
+    templates = sorted(projects.TEMPLATES, reverse=True)
+    source.add_argument("--template", choices=templates, default="python", help="default: python")
+    source.add_argument("--path", metavar="DIR", help="use this folder of yours as it is")
+    source.add_argument("--git", metavar="URL", help="clone this repository")
+    create.add_argument("--ref", metavar="R", default="", help="with --git: the branch or tag")
+
+    verbs.remote("ls", projects.ls, "all projects")
+    show = verbs.remote("show", projects.show, "one project and its models")
+    rm = verbs.remote("rm", projects.rm, "delete a project and its models")
+    for parser in (show, rm):
+        parser.add_argument("project", metavar="PROJECT", help="its name or id")
+    _yes(rm)
+
+
+def _making(verbs: _Verbs) -> None:
+    deploy = verbs.remote("deploy", deploying.deploy, "build a function and serve it")
+    deploy.add_argument("target", metavar="FILE:FUNCTION", type=arguments.file_and_function)
+    deploy.add_argument("--project", metavar="P", help="default: the current folder's, made if new")
+    deploy.add_argument("--name", metavar="N", help="the model's name (default: the function's)")
+    _of_build(deploy)
+    _of_deployment(deploy)
+
+    build = verbs.of_model("build", deploying.build, "build the project as it is now; do not serve")
+    build.add_argument(
+        "--file", metavar="FILE", help="default: the last build's, as for all of these"
+    )
+    build.add_argument("--function", metavar="F")
+    _of_build(build)
+
+    redeploy = verbs.of_model(
+        "redeploy", deploying.redeploy, "serve a build again, with no downtime"
+    )
+    redeploy.add_argument(
+        "--build", metavar="N", type=arguments.count, help="default: the present one"
+    )
+    _of_deployment(redeploy)
+    verbs.of_model("rollback", deploying.rollback, "serve the build that served before this one")
+
+
+def _looking(verbs: _Verbs) -> None:
+    call = verbs.of_model("call", talking.call, "call a model and print its answer")
+    call.add_argument(
+        "request", metavar="JSON", type=arguments.json_value, help="or @FILE, or - for stdin"
+    )
+    verbs.remote("ls", models.ls, "all models")
+    status = verbs.remote("status", models.status, "one model on one screen, or the gateway")
+    status.add_argument("model", metavar="MODEL", nargs="?", help="its name, project/name, or id")
+    verbs.of_model("builds", models.builds, "a model's builds")
+    verbs.of_model("deployments", models.deployments, "a model's deployments")
+
+    add = verbs.of_model("logs", talking.logs, "what a model printed").add_argument
+    add("--replica", metavar="R", help="only this replica's")
+    add("--stream", choices=("stdout", "stderr"), help="only this stream")
+    add("--tail", metavar="N", type=arguments.count, help="how many lines back (default 200)")
+    add("-f", "--follow", action="store_true", help="go on until Ctrl-C; --json: one per line")
+
+    build_log = verbs.of_model("build-log", talking.build_log, "the log of a build, to its end")
+    build_log.add_argument(
+        "number", metavar="N", nargs="?", type=arguments.count, help="default: the last build"
+    )
+
+
+def _ending(verbs: _Verbs) -> None:
+    verbs.of_model("stop", models.stop, "stop serving; builds stay")
+    verbs.of_model("restart", models.restart, "start all replicas anew, one after the other")
+    _yes(verbs.of_model("rm", models.rm, "delete a model with all its builds"))
+
+
+def _of_build(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--kernel", metavar="K", help="such as python3.11; see `predictd doctor`")
+    add("--comment", metavar="TEXT", default="", help="what is new in this build")
+    add("--example", metavar="JSON", type=arguments.json_value, help="an input to try it with")
+
+
+def _of_deployment(parser: ArgumentParser) -> None:
+    """Sizes default to the present deployment's, so there is no default here."""
+    new = deploying.NEW
+    add = parser.add_argument
+    add("--replicas", metavar="R", type=arguments.replicas, help=f"1 to 9 (new: {new['replicas']})")
+    add("--cpu", metavar="C", type=arguments.cpu, help=f"virtual CPUs (new: {new['cpu']:g})")
+    add("--memory", metavar="M", type=arguments.memory, help=f"each (new: {new['memory']:g}GiB)")
+    add("--env", metavar="K=V", type=arguments.variable, action="append", default=[])
+
+
+def _yes(parser: ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")

@@ -1,0 +1,304 @@
+"""A small client of the admin API, for the command line, tests and benchmarks.
+
+One `Client` keeps one connection alive and has one request on it at a time; a stream of events has
+a connection of its own. Three laws:
+
+- No request is ever sent twice. An idle connection that the gateway has closed meanwhile is noticed
+  before it is used again, not after a request was lost on it.
+- After any exception, Ctrl-C included, the connection is closed: an answer that was not read can
+  never be taken for the answer to the next request.
+- What goes wrong is a `ClientError`: `ServerUnreachable` when nobody answers, `ApiError` when the
+  gateway says no, `ModelFailed` when it is the called model that failed.
+
+Standard library only, and little of that: `predictd ls` pays for every import made here.
+"""
+
+# ruff: noqa: N818 - the names say what is the case, as Trio's and h11's do.
+
+import json
+import os
+import select
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any, NamedTuple, Self, TypeAlias
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+Json: TypeAlias = dict[str, Any]
+
+PREFIX = "/api/v2"
+PAGE_SIZE = 1000
+
+
+class ClientError(Exception):
+    """A request that did not succeed; `advice` is what to do about it."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+
+class ServerUnreachable(ClientError):
+    """Nobody answers at the gateway's address, or the answer broke off."""
+
+
+class ApiError(ClientError):
+    """The gateway answered with an error; `code` is the catalogue's, such as `model.notfound`."""
+
+    def __init__(
+        self, status: int, code: str, message: str, advice: str = "", request_id: str = ""
+    ) -> None:
+        super().__init__(message, advice)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+
+
+class ModelFailed(ApiError):
+    """The model raised, ended or ran out of time: the gateway did its part."""
+
+
+class Event(NamedTuple):
+    """One server-sent event; its data is decoded JSON."""
+
+    name: str
+    data: Any
+
+
+class Client:
+    """The gateway at `url`, asked with an admin `key`; `timeout` is in seconds of silence."""
+
+    def __init__(self, url: str, key: str, *, timeout: float = 120) -> None:
+        address = _address(url)
+        self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key.strip()}", "Accept": "application/json"}
+        self._secure = address.scheme == "https"
+        self._address = address.netloc.rpartition("@")[2]
+        self._base = address.path.rstrip("/")
+        self._connection = self._connect(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the kept connection; the next request opens a new one."""
+        self._connection.close()
+
+    def get(self, path: str, **query: object) -> Json:
+        """The object at `path` (below `/api/v2`); a query value of None is left out."""
+        return self._object("GET", path, query=query)
+
+    def listing(self, path: str, **query: object) -> list[Json]:
+        """Every item of a list, all pages of it, oldest first."""
+        items: list[Json] = []
+        token = ""
+        while True:
+            page = self.get(path, page_size=PAGE_SIZE, page_token=token or None, **query)
+            # A page is its one list, whatever the plural is called, and the next page's token.
+            items.extend(*(value for value in page.values() if isinstance(value, list)))
+            token = page.get("next_page_token", "")
+            if not token:
+                return items
+
+    def post(self, path: str, body: object = None) -> Json:
+        """Creates something, or asks for an action such as `:stop`."""
+        return self._object("POST", path, body={} if body is None else body)
+
+    def patch(self, path: str, body: object) -> Json:
+        """Changes the fields named in `body`."""
+        return self._object("PATCH", path, body=body)
+
+    def delete(self, path: str) -> Json:
+        """Deletes what is at `path`."""
+        return self._object("DELETE", path)
+
+    def put(self, path: str, files: Mapping[str, bytes]) -> Json:
+        """Uploads files; each key is the path that the file gets in its project."""
+        boundary = os.urandom(16).hex()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        payload = self._exchange("PUT", PREFIX + path, _multipart(files, boundary), headers)
+        return _decoded(payload)
+
+    def text(self, path: str, **query: object) -> str:
+        """What is at `path` as text: a log, a file."""
+        target = PREFIX + path + _query(query)
+        payload = self._exchange("GET", target, None, {"Accept": "text/plain, */*"})
+        return payload.decode("utf-8", "replace")
+
+    def alive(self) -> bool:
+        """Whether a gateway answers at this address; needs no key."""
+        try:
+            self._exchange("GET", "/livez", None, {"Authorization": ""})
+        except ClientError:
+            return False
+        return True
+
+    def call(self, access_key: str, request: object) -> Json:
+        """Calls a model; returns the whole reply, the answer of which is at `"response"`."""
+        body = _encoded({"accessKey": access_key, "request": request})
+        # Whoever knows the access key may call: the admin key has no business here.
+        headers = {"Content-Type": "application/json", "Authorization": ""}
+        return _decoded(self._exchange("POST", "/model", body, headers))
+
+    def events(self, path: str, **query: object) -> Iterator[Event]:
+        """The live events at `path` until the gateway ends them; waits between them for ever."""
+        connection = self._connect(None)  # gotcha G3 in cli/README
+        headers = {"Accept": "text/event-stream"}
+        try:
+            target = PREFIX + path + _query(query)
+            response = self._ask(connection, "GET", target, None, headers)
+            yield from _parsed(response)
+        except (OSError, HTTPException, ValueError) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
+
+    def _object(
+        self, method: str, path: str, *, query: Json | None = None, body: Any = None
+    ) -> Json:
+        content = None if body is None else _encoded(body)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        return _decoded(
+            self._exchange(method, PREFIX + path + _query(query or {}), content, headers)
+        )
+
+    def _exchange(
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> bytes:
+        if _was_closed(self._connection):
+            self._connection.close()
+        try:
+            return self._ask(self._connection, method, target, content, headers).read()
+        except (OSError, HTTPException) as error:
+            self.close()
+            raise self._unreachable(error) from error
+        except ApiError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        target: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+    ) -> HTTPResponse:
+        sent = {name: value for name, value in (self._headers | {**headers}).items() if value}
+        connection.request(method, self._base + target, content, sent)
+        response = connection.getresponse()
+        if response.status >= 300:
+            raise _error(response, response.read())
+        return response
+
+    def _connect(self, timeout: float | None) -> HTTPConnection:
+        kind = HTTPSConnection if self._secure else HTTPConnection
+        return kind(self._address, timeout=timeout)
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        if isinstance(error, ConnectionRefusedError):
+            return ServerUnreachable(
+                f"No gateway answers at {self.url}.", "Start it with `predictd serve`."
+            )
+        reason = str(error) or type(error).__name__
+        return ServerUnreachable(
+            f"The conversation with the gateway at {self.url} broke off: {reason}.",
+            "See whether it still runs with `predictd status`; start it with `predictd serve`.",
+        )
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        address = urlsplit(url)
+        if address.scheme in ("http", "https") and address.hostname and address.port != 0:
+            return address
+    except ValueError:
+        pass  # as below: a port that is no number, or brackets that do not match
+    raise ServerUnreachable(
+        f"{url!r} is not the address of a gateway.",
+        "Give it as http://HOST:PORT, by --url or PREDICTD_URL.",
+    )
+
+
+def _was_closed(connection: HTTPConnection) -> bool:
+    # Nothing is due on an idle connection, so whatever can be read there is its end.
+    if connection.sock is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _query(query: Mapping[str, object]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _encoded(value: object) -> bytes:
+    return json.dumps(value, allow_nan=False).encode()
+
+
+def _decoded(payload: bytes) -> Json:
+    try:
+        value = json.loads(payload)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ServerUnreachable(
+            "What answers there is not a predictd gateway.", "Check --url and PREDICTD_URL."
+        )
+    return value
+
+
+def _error(response: HTTPResponse, payload: bytes) -> ApiError:
+    """The error in either of the gateway's two shapes: the admin API's and the model call's."""
+    try:
+        body = json.loads(payload)
+    except ValueError:
+        body = None
+    body = body if isinstance(body, dict) else {}
+    told = body.get("details") or [body.get("error")]
+    detail = told[0] if isinstance(told[0], dict) else {}
+    kind = ModelFailed if body.get("success") is False else ApiError
+    return kind(
+        response.status,
+        detail.get("code", f"http.{response.status}"),
+        body.get("message") or f"The gateway answered {response.status} {response.reason}.",
+        detail.get("advice", ""),
+        response.headers.get("X-Request-Id", ""),
+    )
+
+
+def _parsed(lines: HTTPResponse) -> Iterator[Event]:
+    name, data = "message", list[str]()
+    while line := lines.readline():
+        field, _, value = line.decode("utf-8", "replace").rstrip("\r\n").partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data.append(value)
+        elif not field and not value:
+            # An empty line ends an event; a line that begins with a colon is a comment.
+            if data:
+                yield Event(name, json.loads("\n".join(data)))
+            name, data = "message", []
+
+
+def _multipart(files: Mapping[str, bytes], boundary: str) -> bytes:
+    parts = []
+    for path, content in files.items():
+        name = path.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+        parts += [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; '
+            f'filename="{name.rpartition("/")[2]}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n".encode(),
+            content,
+            b"\r\n",
+        ]
+    return b"".join([*parts, f"--{boundary}--\r\n".encode()])

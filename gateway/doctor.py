@@ -1,0 +1,218 @@
+"""What this machine offers for building and serving models, and what is missing.
+
+A checkup is a list of findings: what was looked at, what was found, and, when that is not good,
+what to do about it. Nothing is changed, no gateway is needed, and nothing is promised that this
+version does not do. `missing` means that models cannot be built or served, `warning` that something
+will be less good.
+"""
+
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+GIB = 1 << 30
+LOW_DISK, LITTLE_DISK = GIB // 2, 5 * GIB
+FEW_FILES = 4096
+PIP_VARIABLES = re.compile(r"PIP_\w+|UV_\w+|(https?|all|no)_proxy", re.IGNORECASE)
+
+
+class Interpreter(Protocol):
+    """What a checkup says of an interpreter that models can run on."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def default(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `advice` is empty when there is nothing to do."""
+
+    name: str
+    state: Literal["ok", "warning", "missing"]
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a checkup is told: where the gateway's data lies, its port, the user's environment."""
+
+    data: Path
+    host: str
+    port: int
+    environment: Mapping[str, str]
+    gateway_port: int | None = None  # the port of the gateway that runs on this data folder
+
+
+def examine(
+    machine: Machine, *, interpreters: Callable[[], Iterable[Interpreter]] | None = None
+) -> list[Finding]:
+    """Looks at everything once; takes about as long as starting each interpreter found."""
+    return [
+        _interpreters(interpreters or _discovered),
+        _git(),
+        _bash(),
+        _r(),
+        _isolation(),
+        _data_folder(machine.data),
+        _disk(machine.data),
+        _port(machine),
+        _open_files(),
+        _packages(machine.environment),
+    ]
+
+
+def _discovered() -> Iterable[Interpreter]:
+    import trio
+    from builder.errors import InterpreterUnusable
+    from builder.interpreters import discover
+
+    try:
+        return trio.run(discover)
+    except InterpreterUnusable as error:
+        raise LookupError(error.problem) from error
+
+
+def _interpreters(discover: Callable[[], Iterable[Interpreter]]) -> Finding:
+    advice = "Install a CPython from 3.8 on together with its venv module (python3-venv)."
+    try:
+        found = list(discover())
+    except LookupError as error:
+        return Finding("interpreters", "missing", str(error), advice)
+    if not found:
+        return Finding("interpreters", "missing", "no Python for models", advice)
+    told = ", ".join(
+        f"{each.version}{' (default)' if each.default else ''} at {each.path}" for each in found
+    )
+    return Finding("interpreters", "ok", told)
+
+
+def _git() -> Finding:
+    if version := _first_line("git", "--version"):
+        return Finding("git", "ok", version.removeprefix("git version "))
+    return Finding(
+        "git", "missing", "not found", "Install git: snapshots of projects are made with it."
+    )
+
+
+def _bash() -> Finding:
+    if version := _first_line("bash", "--version"):
+        return Finding("bash", "ok", version)
+    return Finding("bash", "missing", "not found", "Install bash: it runs cdsw-build.sh.")
+
+
+def _r() -> Finding:
+    if version := _first_line("R", "--version"):
+        return Finding("R", "ok", f"{version}; this version serves Python models only")
+    return Finding("R", "ok", "not found; not needed, this version serves Python models only")
+
+
+def _isolation() -> Finding:
+    offered = [tool for tool in ("setpriv", "bwrap") if shutil.which(tool)]
+    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
+        offered.append("cgroups v2")
+    elif Path("/sys/fs/cgroup/memory").exists():
+        offered.append("cgroups v1")
+    also = f"; the machine also has {', '.join(offered)}, not used yet" if offered else ""
+    return Finding(
+        "isolation",
+        "warning",
+        f"each replica is a process of its own in its build's virtualenv{also}",
+        "Limits on CPU and memory are recorded, not enforced, and models run as the gateway's "
+        "user: deploy only code that you trust.",
+    )
+
+
+def _data_folder(data: Path) -> Finding:
+    nearest = _nearest(data)
+    if not nearest.is_dir():
+        advice = "Name a folder with --data or PREDICTD_DATA."
+        return Finding("data folder", "missing", f"{nearest} is not a folder", advice)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        advice = f"Make {nearest} writable, or name another folder with --data or PREDICTD_DATA."
+        return Finding("data folder", "missing", f"{data} cannot be written", advice)
+    return Finding(
+        "data folder", "ok", f"{data}{'' if nearest == data else ' (made at first start)'}"
+    )
+
+
+def _disk(data: Path) -> Finding:
+    free = shutil.disk_usage(_nearest(data)).free
+    found = f"{free / GIB:.1f} GiB free at {data}"
+    advice = (
+        "A build with scientific packages takes 0.5 to 2 GiB: free some, or use another --data."
+    )
+    if free < LOW_DISK:
+        return Finding("disk", "missing", found, advice)
+    if free < LITTLE_DISK:
+        return Finding("disk", "warning", found, advice)
+    return Finding("disk", "ok", found)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: connections that linger from an earlier gateway do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _port(machine: Machine) -> Finding:
+    if machine.port == machine.gateway_port:
+        return Finding("port", "ok", f"{machine.port} is in use by the gateway of this data folder")
+    if is_free(machine.host, machine.port):
+        return Finding("port", "ok", f"{machine.port} is free")
+    advice = "Choose another with `predictd serve --port`."
+    return Finding("port", "missing", f"{machine.host}:{machine.port} cannot be had", advice)
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return Finding("open files", "ok", "no limit")
+    if soft >= FEW_FILES:
+        return Finding("open files", "ok", f"limit {soft}")
+    advice = "Many clients at once need more: raise it with `ulimit -n 65536` before starting."
+    return Finding("open files", "warning", f"limit {soft} (at most {hard})", advice)
+
+
+def _packages(environment: Mapping[str, str]) -> Finding:
+    """Builds see nothing of the user's own pip settings, which surprises behind a proxy."""
+    seen = sorted(name for name in environment if PIP_VARIABLES.fullmatch(name))
+    home = Path(environment.get("HOME", "/nonexistent"))
+    files = (home / ".pip/pip.conf", home / ".config/pip/pip.conf")
+    seen += [str(file) for file in files if file.exists()]
+    if not seen:
+        return Finding("packages", "ok", "pip's own settings")
+    advice = (
+        "Builds do not see it: give what they need as the project's environment, or the site's."
+    )
+    return Finding("packages", "warning", f"set for you: {', '.join(seen)}", advice)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _first_line(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.partition("\n")[0].strip() if done.returncode == 0 else ""

@@ -1,0 +1,415 @@
+"""A small honest gateway that speaks the admin API from dicts, for tests of whoever asks it.
+
+Honest: it checks the key, assigns numbers, refuses names that are taken and moves builds and
+deployments only along their lifecycles; a build goes on while its log is read, a deployment while
+it is looked at. It runs no model: `add` and `echo` are answered here, `fail` raises.
+"""
+
+# ruff: noqa: N818 - the names say what is the case.
+
+import json
+import os
+import re
+import sys
+import threading
+import uuid
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+Json: TypeAlias = dict[str, Any]
+
+KEY = "the-admin-key"
+NOW = "2026-11-21T02:35:00.123456Z"
+MODEL = "/projects/([^/]+)/models/([^/]+)"
+BUILD = f"{MODEL}/builds/([^/]+)"
+DEPLOYMENT = f"{BUILD}/deployments/([^/:]+)"
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: str, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.advice = status, code, message, advice
+
+
+class State:
+    """What the gateway knows; tests look at it and script what happens next."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.projects: dict[str, Json] = {}
+        self.models: dict[str, Json] = {}
+        self.builds: dict[str, Json] = {}
+        self.deployments: dict[str, Json] = {}
+        self.uploads: dict[str, bytes] = {}
+        self.requests: list[str] = []
+        self.page_size = 1000
+        self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
+        self.build_status = "built"
+        self.build_failure: Json | None = None
+        self.deployment_failure: Json | None = None
+        self.log_lines = [f"{NOW} stdout Model ready", f"{NOW} stderr a warning"]
+        self.while_building: Callable[[], object] = lambda: None
+        self.while_deploying: Callable[[], object] = lambda: None
+        self.dies_while_building = False
+
+    def project(self, wish: Json) -> Json:
+        if any(each["name"] == wish["name"] for each in self.projects.values()):
+            raise Refused(409, "project.nametaken", f"There is a project {wish['name']!r} already.")
+        identity = str(uuid.uuid4())
+        empty = {
+            "description": "",
+            "creation_error": "",
+            "git_url": "",
+            "git_ref": "",
+            "template": "",
+        }
+        project = {
+            **empty, "id": identity, "number": len(self.projects) + 1, "path": f"/data/{identity}",
+            "linked": "path" in wish, "creation_status": "creating", "created_at": NOW, **wish,
+        }  # fmt: skip
+        self.projects[identity] = project
+        return project
+
+    def model(self, project: Json, wish: Json) -> Json:
+        same = [each for each in self.models.values() if each["project"]["id"] == project["id"]]
+        if any(each["name"] == wish["name"] for each in same):
+            raise Refused(409, "model.nametaken", f"There is a model {wish['name']!r} already.")
+        identity = str(uuid.uuid4())
+        model = {
+            "id": identity, "name": wish["name"], "status": "", "replicas_ready": 0,
+            "project": {"id": project["id"], "name": project["name"]}, "replicas_wanted": 0,
+            "access_key": f"m{uuid.uuid4().hex[1:]}", "url": f"{self.url}/model", "example": None,
+            "current_deployment_id": "", "current_build_number": 0, "updated_at": NOW,
+        }  # fmt: skip
+        self.models[identity] = model
+        return model
+
+    def build(self, model: Json, wish: Json) -> Json:
+        if wish["file_path"] == "missing.py":
+            raise Refused(
+                400, "build.nofile", "There is no file 'missing.py' in it.", "Name another."
+            )
+        identity = str(uuid.uuid4())
+        number = 1 + sum(each["model_id"] == model["id"] for each in self.builds.values())
+        build = {
+            "id": identity, "model_id": model["id"], "build_number": number, "status": "queued",
+            "failure": None, "kernel": "Python 3.11", "example": None, "model_root_dir": "",
+            "build_script_path": "cdsw-build.sh", "created_at": NOW, **wish,
+        }  # fmt: skip
+        model["example"] = build["example"]
+        self.builds[identity] = build
+        return build
+
+    def deployment(self, model: Json, build: Json, wish: Json) -> Json:
+        identity = str(uuid.uuid4())
+        deployment = {
+            **wish, "id": identity, "deployment_number": len(self.deployments) + 1,
+            "model_id": model["id"], "build_id": build["id"], "build_number": build["build_number"],
+            "status": "pending", "failure": None, "replicas_ready": 0, "deployed_at": None,
+            "environment": json.dumps(wish["environment"]), "created_at": NOW, "stopped_at": None,
+            "deployer": {"username": "admin"},
+        }  # fmt: skip
+        self.deployments[identity] = deployment
+        return deployment
+
+    def finish_build(self, build: Json) -> None:
+        if build["status"] == "queued":
+            build["status"], build["failure"] = self.build_status, self.build_failure
+
+    def look_at(self, deployment: Json) -> None:
+        """Moves the deployment by one step, as time would."""
+        build = self.builds[deployment["build_id"]]
+        model = self.models[deployment["model_id"]]
+        if deployment["status"] == "stopping":
+            deployment["status"] = "stopped"
+            model |= {"status": "", "replicas_ready": 0, "replicas_wanted": 0}
+            model |= {"current_deployment_id": "", "current_build_number": 0}
+        elif deployment["status"] == "pending" and build["status"] == "built":
+            deployment["status"] = "deploying"
+            self.while_deploying()
+        elif deployment["status"] == "deploying" and self.deployment_failure:
+            deployment |= {"status": "failed", "failure": self.deployment_failure}
+        elif deployment["status"] == "deploying":
+            self._switch(model, deployment)
+
+    def _switch(self, model: Json, deployment: Json) -> None:
+        if current := self.deployments.get(model["current_deployment_id"]):
+            current |= {"status": "stopped", "stopped_at": NOW}
+        replicas = deployment["replicas"]
+        deployment |= {"status": "deployed", "deployed_at": NOW, "replicas_ready": replicas}
+        model |= {"status": "deployed", "replicas_ready": replicas, "replicas_wanted": replicas}
+        model["current_deployment_id"] = deployment["id"]
+        model["current_build_number"] = deployment["build_number"]
+
+    def replicas(self, model: Json) -> Json:
+        counters = ("received", "processed", "success", "failure", "error", "restart")
+        replica = {
+            "name": f"{model['name']}-1-1-abc-x", "status": "idle", "pid": 4711, "last_exit": None,
+            "rss_bytes": 64 << 20, "cpu_seconds": 1.5, **dict.fromkeys(counters, 0),
+        }  # fmt: skip
+        found = [replica] * model["replicas_ready"]
+        return {"replicas": found, "busy": 0, "not_ready": 0, "waiting": 0}
+
+    def predict(self, call: Json) -> Json:
+        for model in self.models.values():
+            if model["access_key"] == call["accessKey"]:
+                current = self.deployments[model["current_deployment_id"]]
+                function = self.builds[current["build_id"]]["function_name"]
+                return {"success": True, "response": _answer(function, call["request"])}
+        raise Refused(401, "model.accesskey", "There is no model with this access key.")
+
+
+class ModelRaised(Exception):
+    pass
+
+
+def _answer(function: str, request: Any) -> Any:
+    if function == "fail":
+        raise ModelRaised("unexpected model shutdown: ValueError: no")
+    return request["a"] + request["b"] if function == "add" else request
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    state: State
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        self.query = dict(parse_qsl(address.query))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.state.requests.append(f"{self.command} {self.path}")
+        try:
+            self._route(address.path, body)
+        except Refused as refused:
+            detail = {"code": refused.code, "advice": refused.advice, "who": "caller"}
+            error = {"error": refused.message, "code": 5, "message": refused.message}
+            self._json({**error, "details": [detail]}, refused.status)
+        except ModelRaised as raised:
+            error = {"code": "model.error", "message": str(raised)}
+            body_ = {"success": False, "error": error, "errors": error, "message": str(raised)}
+            self._json(body_, 500)
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - named by http.server
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named by http.server
+        pass
+
+    def _route(self, path: str, body: bytes) -> None:
+        if path == "/livez":
+            return self._json({})
+        if path == "/model":
+            return self._json(self.state.predict(json.loads(body)))
+        if self.headers.get("Authorization") != f"Bearer {KEY}":
+            raise Refused(401, "auth.key", "This key is not the admin key.", "Check it.")
+        for method, pattern, act in ROUTES:
+            match = re.fullmatch(f"/api/v2{pattern}", path)
+            if method == self.command and match:
+                return act(self, body, *match.groups())
+        raise Refused(404, "route.notfound", f"There is nothing at {path}.")
+
+    def _json(self, document: Json, status: int = 200) -> None:
+        self._send(json.dumps(document).encode(), "application/json", status)
+
+    def _send(self, content: bytes, kind: str, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("X-Request-Id", "request-1")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _page(self, plural: str, items: list[Json]) -> None:
+        start = int(self.query.get("page_token", 0))
+        size = min(self.state.page_size, int(self.query.get("page_size", 10)))
+        token = str(start + size) if start + size < len(items) else ""
+        self._json({plural: items[start : start + size], "next_page_token": token})
+
+    # What is at each route.
+
+    def projects(self, body: bytes) -> None:
+        self._page("projects", list(self.state.projects.values()))
+
+    def create_project(self, body: bytes) -> None:
+        self._json(self.state.project(json.loads(body)))
+
+    def project(self, body: bytes, identity: str) -> None:
+        project = self.state.projects[identity]
+        if project["creation_status"] == "creating":
+            broken = project["git_url"].endswith("/broken")
+            project["creation_status"] = "failure" if broken else "success"
+            project["creation_error"] = "repository not found" if broken else ""
+        self._json(project)
+
+    def delete_project(self, body: bytes, identity: str) -> None:
+        del self.state.projects[identity]
+        self._json({})
+
+    def upload(self, body: bytes, identity: str) -> None:
+        self.state.uploads[self.headers["Content-Type"]] = body
+        self._json({})
+
+    def models(self, body: bytes, project: str = "") -> None:
+        of = [each for each in self.state.models.values() if project in ("", each["project"]["id"])]
+        self._page("models", of)
+
+    def create_model(self, body: bytes, project: str) -> None:
+        self._json(self.state.model(self.state.projects[project], json.loads(body)))
+
+    def model(self, body: bytes, project: str, identity: str) -> None:
+        self._json(self.state.models[identity])
+
+    def delete_model(self, body: bytes, project: str, identity: str) -> None:
+        del self.state.models[identity]
+        self._json({})
+
+    def builds(self, body: bytes, project: str, model: str) -> None:
+        of = [each for each in self.state.builds.values() if each["model_id"] == model]
+        self._page("model_builds", of)
+
+    def create_build(self, body: bytes, project: str, model: str) -> None:
+        self._json(self.state.build(self.state.models[model], json.loads(body)))
+
+    def build(self, body: bytes, project: str, model: str, identity: str) -> None:
+        self._json(self.state.builds[identity])
+
+    def build_log(self, body: bytes, project: str, model: str, identity: str) -> None:
+        build = self.state.builds[identity]
+        self._open_events()
+        step = {"name": "BUILD_SCRIPT", "state": "running", "seconds": None}
+        self._event("journey", [step])
+        for line in self.state.build_lines:
+            self._event("line", line)
+        self.state.while_building()
+        if self.state.dies_while_building:
+            return
+        self.state.finish_build(build)
+        done = "done" if build["status"] == "built" else "failed"
+        self._event("journey", [{**step, "state": done, "seconds": 1.25}])
+        self._event("end", {"status": build["status"]})
+
+    def deployments(self, body: bytes, project: str, model: str) -> None:
+        of = [each for each in self.state.deployments.values() if each["model_id"] == model]
+        self._page("model_deployments", of)
+
+    def create_deployment(self, body: bytes, project: str, model: str, build: str) -> None:
+        of, wish = self.state.models[model], json.loads(body)
+        self._json(self.state.deployment(of, self.state.builds[build], wish))
+
+    def deployment(self, body: bytes, project: str, model: str, build: str, identity: str) -> None:
+        self.state.look_at(self.state.deployments[identity])
+        self._json(self.state.deployments[identity])
+
+    def stop(self, body: bytes, project: str, model: str, build: str, identity: str) -> None:
+        self.state.deployments[identity]["status"] = "stopping"
+        self._json(self.state.deployments[identity])
+
+    def restart(self, body: bytes, project: str, model: str, build: str, identity: str) -> None:
+        self._json(self.state.deployments[identity])
+
+    def replicas(self, body: bytes, project: str, model: str) -> None:
+        self._json(self.state.replicas(self.state.models[model]))
+
+    def logs(self, body: bytes, project: str, model: str) -> None:
+        if self.headers["Accept"] != "text/event-stream":
+            return self._send("\n".join(self.state.log_lines).encode(), "text/plain")
+        self._open_events()
+        for line in self.state.log_lines:
+            at, stream, text = line.split(" ", 2)
+            self._event("line", {"replica": "r1", "at": at, "stream": stream, "text": text})
+        self.state.while_building()
+        return None
+
+    def site(self, body: bytes) -> None:
+        self._json({"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url})
+
+    def broken(self, body: bytes) -> None:
+        self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
+
+    def _open_events(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(b": a comment, to be passed over\n\n")
+
+    def _event(self, name: str, data: Any) -> None:
+        with suppress(ConnectionError):  # whoever watched may have stopped
+            self.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
+
+
+ROUTES: list[tuple[str, str, Callable[..., None]]] = [
+    ("GET", "/site", Handler.site),
+    ("GET", "/broken", Handler.broken),
+    ("GET", "/projects", Handler.projects),
+    ("POST", "/projects", Handler.create_project),
+    ("GET", "/projects/([^/]+)", Handler.project),
+    ("DELETE", "/projects/([^/]+)", Handler.delete_project),
+    ("PUT", "/projects/([^/]+)/files", Handler.upload),
+    ("GET", "/models", Handler.models),
+    ("GET", "/projects/([^/]+)/models", Handler.models),
+    ("POST", "/projects/([^/]+)/models", Handler.create_model),
+    ("GET", MODEL, Handler.model),
+    ("DELETE", MODEL, Handler.delete_model),
+    ("GET", f"{MODEL}/builds", Handler.builds),
+    ("POST", f"{MODEL}/builds", Handler.create_build),
+    ("GET", f"{MODEL}/deployments", Handler.deployments),
+    ("GET", f"{MODEL}/replicas", Handler.replicas),
+    ("GET", f"{MODEL}/logs", Handler.logs),
+    ("GET", BUILD, Handler.build),
+    ("GET", f"{BUILD}/log", Handler.build_log),
+    ("POST", f"{BUILD}/deployments", Handler.create_deployment),
+    ("GET", DEPLOYMENT, Handler.deployment),
+    ("POST", f"{DEPLOYMENT}:stop", Handler.stop),
+    ("POST", f"{DEPLOYMENT}:restart", Handler.restart),
+]
+
+
+@contextmanager
+def fake_gateway(data: Path) -> Iterator[State]:
+    """Runs one in a thread, with its address and key where the command line looks for them."""
+
+    class Here(Handler):
+        pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Here) as server:
+        Here.state = State(f"http://127.0.0.1:{server.server_port}")
+        announce(data, Here.state.url)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield Here.state
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def announce(data: Path, url: str) -> None:
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "gateway.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    (data / "admin.key").write_text(f"{KEY}\n")
+
+
+def serve() -> None:
+    """Stands in for `predictd serve` in tests of the demo; port 1 stands for one that is taken."""
+    parser = ArgumentParser()
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--parent", type=int)
+    arguments = parser.parse_args()
+    if arguments.port == 1:
+        sys.exit("predictd: port 1 is taken")
+    with fake_gateway(arguments.data) as state:
+        print(json.dumps({"url": state.url, "pid": os.getpid()}), flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,109 @@
+"""What users type: understood or refused by name, never passed on as a guess."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import make_parser
+from gateway.cli.arguments import (
+    count,
+    cpu,
+    file_and_function,
+    json_value,
+    memory,
+    replicas,
+    variable,
+)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (file_and_function, "predict.py:predict", ("predict.py", "predict")),
+        (file_and_function, "a:b/m.py:f", ("a:b/m.py", "f")),
+        (variable, "A=b=c", ("A", "b=c")),
+        (variable, "_A1=", ("_A1", "")),
+        (memory, "2GiB", 2.0),
+        (memory, "2", 2.0),
+        (memory, "1.5gb", 1.5),
+        (memory, "512MiB", 0.5),
+        (memory, "512m", 0.5),
+        (cpu, "1", 1.0),
+        (cpu, ".5", 0.5),
+        (replicas, "9", 9),
+        (count, "12", 12),
+        (json_value, ' {"a": [1, null]} ', {"a": [1, None]}),
+        (json_value, "-5", -5),
+    ],
+)
+def test_understood(parse: Callable[[str], object], text: str, value: object) -> None:
+    """Each spelling means one value."""
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (file_and_function, "predict.py"),
+        (file_and_function, ":f"),
+        (file_and_function, "m.py:"),
+        (file_and_function, "m.py:no such"),
+        (variable, "A"),
+        (variable, "1A=x"),
+        (variable, "=x"),
+        (memory, "0"),
+        (memory, "2KiB"),
+        (memory, "-1"),
+        (memory, "nan"),
+        (cpu, "0"),
+        (cpu, "nan"),
+        (cpu, "-1"),
+        (cpu, "1e3"),
+        (replicas, "0"),
+        (replicas, "10"),
+        (replicas, "²"),
+        (count, "0"),
+        (count, "x"),
+        (json_value, "{a: 1}"),
+        (json_value, "NaN"),
+        (json_value, "@/nonexistent"),
+        (json_value, "[" * 100_000),
+    ],
+)
+def test_refused(parse: Callable[[str], object], text: str) -> None:
+    """What has no meaning is refused with a message that repeats the start of it."""
+    with pytest.raises(ArgumentTypeError) as caught:
+        parse(text)
+    assert text.lstrip("@")[:60] in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_file_that_is_not_json(tmp_path: Path) -> None:
+    """The file's text is judged like typed text; bytes that are no text are refused too."""
+    (tmp_path / "good").write_text("[1]")
+    (tmp_path / "bad").write_bytes(b"\xff")
+    assert json_value(f"@{tmp_path / 'good'}") == [1]
+    with pytest.raises(ArgumentTypeError):
+        json_value(f"@{tmp_path / 'bad'}")
+
+
+def test_every_verb_runs_something_and_has_help() -> None:
+    """No verb of the grammar is without its function; all of them know --json."""
+    lines = [
+        "serve", "demo", "doctor", "project create x", "project ls", "project show x",
+        "project rm x", "deploy m.py:f", "build m", "redeploy m", "rollback m", "call m 1", "ls",
+        "status", "status m", "builds m", "deployments m", "logs m", "build-log m 1", "stop m",
+        "restart m", "rm m",
+    ]  # fmt: skip
+    for line in lines:
+        parsed = make_parser().parse_args([*line.split(), "--json"])
+        assert parsed.run.__doc__
+        assert parsed.json
+
+
+def test_environment_variables_add_up() -> None:
+    """--env may be given many times."""
+    parsed = make_parser().parse_args(["deploy", "m.py:f", "--env", "A=1", "--env", "B=2"])
+    assert dict(parsed.env) == {"A": "1", "B": "2"}

@@ -1,0 +1,81 @@
+"""`predictd demo`: from nothing to an answer, with a gateway that ends when the demo does.
+
+The gateway that the demo starts is the fake one, as a process of its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import demo
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.cli.fake_gateway import State
+
+FAKE = [sys.executable, "-m", "tests.gateway.cli.fake_gateway"]
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo, "SERVE", FAKE)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", lambda *_: handler)  # the tests keep their own
+
+
+def test_once(predictd: Predictd, tmp_path: Path, data: Path) -> None:
+    """It answers, tells how to call, and leaves neither process nor file."""
+    outcome = predictd("demo", "--once", "--json")
+    assert outcome.code == 0
+    assert outcome.json["answer"] == outcome.json["request"] == {"petal_length": 5.4}
+    assert set(outcome.json["samples"]) == {"curl", "python", "r"}
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not data.exists()
+    assert "Collecting scikit-learn" in outcome.err
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_gateway_that_runs_already_is_used(state: State, predictd: Predictd) -> None:
+    """The second demo finds the model deployed, just calls it, and leaves the gateway running."""
+    first = predictd("demo")
+    assert first.code == 0
+    assert f"Using the gateway that runs at {state.url}." in first.err
+    again = predictd("demo")
+    assert "predict-petal-width is deployed already." in again.err
+    assert "with R:" in again.out
+    assert (len(state.projects), len(state.builds), len(state.deployments)) == (1, 1, 1)
+    assert predictd("ls").code == 0
+
+
+def test_a_gateway_that_does_not_start(predictd: Predictd) -> None:
+    """What the gateway said is shown; the demo fails with advice."""
+    outcome = predictd("demo", "--port", "1")
+    assert outcome.code == 1
+    assert "predictd doctor" in outcome.err
+
+
+def test_it_serves_until_control_c(data: Path, tmp_path: Path) -> None:
+    """Without --once the gateway stays after the answer; Ctrl-C ends both in good order."""
+    code = f"""
+import sys
+from gateway.cli import demo, main
+demo.SERVE = {FAKE!r}
+sys.exit(main(["demo", "--port", "0"]))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "until Ctrl-C" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        assert process.wait(30) == 0
+        assert process.stderr.read() == "Stopping.\n"
+    assert (data / "admin.key").exists()

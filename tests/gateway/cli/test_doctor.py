@@ -1,0 +1,140 @@
+"""The doctor: each finding says what is the case, and what to do when that is not good."""
+
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from gateway import doctor
+from gateway.doctor import Finding, Machine, examine
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.cli.fake_gateway import State
+
+
+class Python(NamedTuple):
+    version: str
+    path: Path
+    default: bool
+
+
+PYTHONS = [
+    Python("3.8.18", Path("/usr/bin/python3.8"), False),
+    Python("3.11.7", Path("/usr/bin/python3.11"), True),
+]
+
+
+def machine(data: Path, port: int = 0, **environment: str) -> Machine:
+    return Machine(data=data, host="127.0.0.1", port=port, environment=environment)
+
+
+def look(machine: Machine, name: str) -> Finding:
+    return next(
+        each for each in examine(machine, interpreters=lambda: PYTHONS) if each.name == name
+    )
+
+
+def test_every_finding_that_is_not_good_has_advice(tmp_path: Path) -> None:
+    """Nobody is told of trouble without a way out."""
+    findings = examine(machine(tmp_path), interpreters=list)
+    assert len({each.name for each in findings}) == len(findings) == 10
+    assert all(each.advice for each in findings if each.state != "ok")
+    assert not any(each.advice for each in findings if each.state == "ok")
+
+
+def test_interpreters(tmp_path: Path) -> None:
+    """All are listed with their paths; none at all, or a broken default, is an obstacle."""
+    told = look(machine(tmp_path), "interpreters").found
+    assert told == "3.8.18 at /usr/bin/python3.8, 3.11.7 (default) at /usr/bin/python3.11"
+    assert examine(machine(tmp_path), interpreters=list)[0].state == "missing"
+
+    def broken() -> list[Python]:
+        raise LookupError("the default does not run")
+
+    finding = examine(machine(tmp_path), interpreters=broken)[0]
+    assert (finding.state, finding.found) == ("missing", "the default does not run")
+
+
+def test_a_tool_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without git and bash there is no build; without R there is no harm."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    states = {name: look(machine(tmp_path), name).state for name in ("git", "bash", "R")}
+    assert states == {"git": "missing", "bash": "missing", "R": "ok"}
+
+
+def test_isolation_is_told_honestly(tmp_path: Path) -> None:
+    """What is not enforced is said to be so."""
+    finding = look(machine(tmp_path), "isolation")
+    assert finding.state == "warning"
+    assert "not enforced" in finding.advice
+
+
+def test_data_folder(tmp_path: Path) -> None:
+    """A folder that can be made is fine; one below a file is not."""
+    assert look(machine(tmp_path / "a" / "b"), "data folder").state == "ok"
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    assert look(machine(tmp_path / "file" / "b"), "data folder").state == "missing"
+
+
+def test_a_read_only_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that may not be written is an obstacle."""
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    assert look(machine(tmp_path), "data folder").state == "missing"
+
+
+@pytest.mark.parametrize(("free", "state"), [(1, "missing"), (1 << 30, "warning"), (1 << 40, "ok")])
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
+    """Little disk is a warning, next to none an obstacle."""
+
+    class Usage(NamedTuple):
+        free: int
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(free))
+    assert look(machine(tmp_path), "disk").state == state
+
+
+def test_port(tmp_path: Path) -> None:
+    """A port in use is an obstacle, unless it is our own gateway that uses it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert look(machine(tmp_path, port), "port").state == "missing"
+        ours = Machine(tmp_path, "127.0.0.1", port, {}, gateway_port=port)
+        assert look(ours, "port").state == "ok"
+    assert look(machine(tmp_path, port), "port").state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("limits", "state"), [((1024, 4096), "warning"), ((65536, 65536), "ok"), ((-1, -1), "ok")]
+)
+def test_open_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], state: str
+) -> None:
+    """A low limit is a warning."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: limits)
+    assert look(machine(tmp_path), "open files").state == state
+
+
+def test_packages(tmp_path: Path) -> None:
+    """Settings of the user's that builds will not see are named, their values are not."""
+    (tmp_path / ".config/pip").mkdir(parents=True)
+    (tmp_path / ".config/pip/pip.conf").touch()
+    found = look(machine(tmp_path, https_proxy="secret", HOME=str(tmp_path)), "packages")
+    assert found.state == "warning"
+    assert "https_proxy" in found.found
+    assert "pip.conf" in found.found
+    assert "secret" not in found.found
+    assert look(machine(tmp_path, PATH="/bin", HOME="/nonexistent"), "packages").state == "ok"
+
+
+def test_the_verb(state: State, predictd: Predictd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`predictd doctor` exits with 1 exactly when something needed is missing."""
+    monkeypatch.setattr(doctor, "_discovered", lambda: PYTHONS)
+    port = state.url.rpartition(":")[2]
+    good = predictd("doctor", "--port", port)
+    assert (good.code, "Ready: try `predictd demo`." in good.out) == (0, True)
+    assert "in use by the gateway of this data folder" in good.out
+    monkeypatch.setattr(doctor, "_discovered", list)
+    bad = predictd("doctor", "--port", port, "--json")
+    assert (bad.code, bad.json["ready"]) == (1, False)
+    assert bad.json["findings"][0]["state"] == "missing"

@@ -1,0 +1,139 @@
+"""`predictd serve`: hands the flags over, says when it serves, explains why it cannot."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.gateway.cli.conftest import Predictd
+
+
+class Refused(Exception):  # noqa: N818 - stands in for settings.SettingsError
+    pass
+
+
+class Disk(Exception):  # noqa: N818 - stands in for store.errors.StoreError
+    pass
+
+
+class Server:
+    """Stands in for the server's own modules, which these tests are not about."""
+
+    def __init__(self) -> None:
+        self.flags: dict[str, object] = {}
+        self.config: Path | None = None
+        self.failure: BaseException | None = None
+        self.ready_first = True
+
+    def load(self, flags: dict[str, object], config: Path | None) -> str:
+        if flags.get("port") == 99999:
+            raise Refused("port: 99999 is not a port")
+        self.flags, self.config = flags, config
+        return "settings"
+
+    async def serve(self, settings: str, *, ready: Callable[[str], None]) -> None:
+        assert settings == "settings"
+        if self.ready_first:
+            ready("http://127.0.0.1:8080")
+        if self.failure:
+            raise self.failure
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    import gateway
+
+    server = Server()
+    modules: dict[str, dict[str, object]] = {
+        "settings": {"load": server.load, "SettingsError": Refused},
+        "serving": {"serve": server.serve},
+    }
+    for name, content in modules.items():
+        module = ModuleType(f"gateway.{name}")
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, f"gateway.{name}", module)
+        monkeypatch.setattr(gateway, name, module, raising=False)
+    errors = ModuleType("store.errors")
+    vars(errors)["StoreError"] = Disk
+    monkeypatch.setitem(sys.modules, "store", ModuleType("store"))
+    monkeypatch.setitem(sys.modules, "store.errors", errors)
+    return server
+
+
+def test_flags_that_are_given_are_handed_over(server: Server, predictd: Predictd) -> None:
+    """A flag that is not given does not hide the environment or the file."""
+    outcome = predictd("serve", "--port", "9000", "--config", "a.toml")
+    assert (outcome.code, server.flags, server.config) == (0, {"port": 9000}, Path("a.toml"))
+    assert "predictd serves at http://127.0.0.1:8080; stop it with Ctrl-C." in outcome.out
+    assert predictd("serve", "--json").json == {"url": "http://127.0.0.1:8080", "pid": os.getpid()}
+
+
+def test_settings_that_are_refused(server: Server, predictd: Predictd) -> None:
+    """A bad setting is told; exit code 2."""
+    outcome = predictd("serve", "--port", "99999")
+    assert (outcome.code, "99999 is not a port" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.EADDRINUSE, "Address already in use"),
+        ExceptionGroup("nursery", [ExceptionGroup("nursery", [Disk("in use by 7")])]),
+    ],
+)
+def test_what_keeps_it_from_starting(
+    server: Server, predictd: Predictd, failure: BaseException
+) -> None:
+    """What the operator can mend is one sentence, from however deep it comes."""
+    server.failure, server.ready_first = failure, False
+    outcome = predictd("serve")
+    assert outcome.code == 1
+    assert "The gateway cannot start: " in outcome.err
+    assert "predictd doctor" in outcome.err
+
+
+@pytest.mark.parametrize(("failure", "first"), [(OSError("later"), True), (KeyError("x"), False)])
+def test_defects_show_their_traceback(
+    server: Server, predictd: Predictd, failure: Exception, first: bool
+) -> None:
+    """What fails while serving, or is no fault of the operator's, is never played down."""
+    server.failure, server.ready_first = failure, first
+    with pytest.raises(type(failure)):
+        predictd("serve")
+
+
+CHILD = """
+import os
+from gateway.cli.local import _end_with
+_end_with(os.getppid())
+print("ready", flush=True)
+os.read(0, 1)
+"""
+PARENT = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {CHILD!r}])
+"""
+
+
+def test_serve_ends_with_its_parent() -> None:
+    """When the process that a gateway belongs to is killed, the kernel ends the gateway."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == b"ready\n"
+        parent.kill()
+        # Only the child still holds this pipe: the pipe's end is the child's.
+        assert parent.stdout.read() == b""
+
+
+def test_serve_never_starts_for_a_parent_that_is_gone() -> None:
+    """A gateway that comes too late to end with its parent ends at once."""
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--parent", "999999999"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, b"is gone" in done.stderr) == (1, True)

@@ -1,0 +1,139 @@
+"""The verbs that look at models and those that end them."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.cli.fake_gateway import State
+
+VERBS = ["status", "builds", "deployments", "stop", "restart", "logs", "build-log", "rollback"]
+
+
+@pytest.fixture(autouse=True)
+def add(state: State, folder: Path, predictd: Predictd) -> None:
+    """A deployed model `sums/add`."""
+    assert predictd("deploy", "model.py:add", "--comment", "first").code == 0
+
+
+def test_ls(predictd: Predictd) -> None:
+    """One aligned line per model, and the same as JSON."""
+    headings, line = predictd("ls").out.splitlines()
+    assert headings.split() == ["MODEL", "STATUS", "REPLICAS", "BUILD", "UPDATED", "(UTC)"]
+    assert line.split() == ["sums/add", "deployed", "2/2", "1", "2026-11-21", "02:35:00"]
+    assert line.index("deployed") == headings.index("STATUS")
+    assert [each["name"] for each in predictd("ls", "--json").json["models"]] == ["add"]
+
+
+def test_status_of_a_model(state: State, predictd: Predictd) -> None:
+    """One screen has all that one asks for: url, access key, deployment, replicas, last build."""
+    [model] = state.models.values()
+    text = predictd("status", "add").out
+    for told in (
+        model["url"],
+        model["access_key"],
+        "1, build 1: deployed, 2 of 2 ready",
+        "1: built",
+    ):
+        assert told in text
+    assert text.count("64 MiB") == 2
+    document = predictd("status", "add", "--json").json
+    assert document["deployment"]["deployment_number"] == 1
+    assert len(document["replicas"]) == 2
+    assert document["build"]["build_number"] == 1
+
+
+def test_status_of_the_gateway(predictd: Predictd) -> None:
+    """Without a model it is the gateway and all models."""
+    text = predictd("status").out
+    assert "0.1.0" in text
+    assert "sums/add" in text
+
+
+def test_builds_and_deployments(predictd: Predictd) -> None:
+    """History: which build of which function, who served what."""
+    predictd("redeploy", "add")
+    [build] = predictd("builds", "add").out.splitlines()[1:]
+    assert build.split()[:3] == ["1", "built", "model.py:add"]
+    assert build.endswith("first")
+    _, first, second = predictd("deployments", "add").out.splitlines()
+    assert first.split()[:5] == ["1", "1", "stopped", "2", "admin"]
+    assert second.split()[:3] == ["2", "1", "deployed"]
+    assert len(predictd("deployments", "add", "--json").json["deployments"]) == 2
+
+
+def test_stop(predictd: Predictd) -> None:
+    """Stopping waits for the end, tells how to serve again, and may be repeated."""
+    outcome = predictd("stop", "add")
+    assert outcome.out == (
+        "sums/add is stopped. Serve it again with `predictd redeploy sums/add`.\n"
+    )
+    again = predictd("stop", "add")
+    assert (again.code, "Nothing to stop" in again.out) == (0, True)
+    assert "predictd redeploy sums/add" in predictd("status", "add").out
+    assert predictd("redeploy", "add").code == 0
+
+
+def test_restart(state: State, predictd: Predictd) -> None:
+    """Restart asks for it once; a model that is not deployed cannot be restarted."""
+    assert "predictd status sums/add" in predictd("restart", "add").out
+    assert state.requests[-1].endswith(":restart")
+    predictd("stop", "add")
+    assert predictd("restart", "add").code == 4
+
+
+def test_rm_asks_first(state: State, predictd: Predictd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is deleted without a yes: from --yes, or typed at a terminal."""
+    nobody = predictd("rm", "add")
+    assert (nobody.code, "--yes" in nobody.err) == (2, True)
+
+    class Keyboard(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", Keyboard("\n"))
+    no = predictd("rm", "add")
+    assert (no.code, len(state.models)) == (1, 1)
+    assert "Stop and delete sums/add with all its builds? [y/N]" in no.err
+    monkeypatch.setattr(sys, "stdin", Keyboard("Yes\n"))
+    assert predictd("rm", "add").code == 0
+    assert not state.models
+
+
+def test_rm_with_yes(state: State, predictd: Predictd) -> None:
+    """--yes deletes without asking."""
+    assert predictd("rm", "add", "--yes", "--json").json["deleted"]
+    assert predictd("ls").out.startswith("No model yet.")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_unknown_models(verb: str, predictd: Predictd) -> None:
+    """Every verb tells an unknown name, the likely one, and where to look."""
+    outcome = predictd(verb, "ad")
+    assert outcome.code == 4
+    assert "There is no model 'ad'." in outcome.err
+    assert "Did you mean 'add'? See what there is with `predictd ls`." in outcome.err
+
+
+def test_ambiguous_names(state: State, predictd: Predictd) -> None:
+    """A name in two projects is never guessed; full names and ids settle it."""
+    other = state.model(state.project({"name": "other"}), {"name": "add"})
+    outcome = predictd("stop", "add")
+    assert outcome.code == 2
+    assert "sums/add (" in outcome.err
+    assert f"other/add ({other['id']})" in outcome.err
+    assert predictd("status", "other/add", "--json").json["model"]["id"] == other["id"]
+    assert predictd("status", other["id"], "--json").json["model"]["id"] == other["id"]
+
+
+def test_a_model_without_builds(state: State, predictd: Predictd) -> None:
+    """A model that was only made tells how to go on."""
+    state.model(state.project({"name": "other"}), {"name": "bare"})
+    assert "predictd deploy" in predictd("builds", "bare").out
+    assert "predictd redeploy other/bare" in predictd("deployments", "bare").out
+    assert predictd("build", "bare").code == 4
+    assert predictd("build-log", "bare").code == 4
+    assert "not deployed" in predictd("status", "bare").out

@@ -1,0 +1,68 @@
+"""`predictd project`: from a template, of a folder, of a repository."""
+
+from pathlib import Path
+
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.cli.fake_gateway import State
+
+
+def test_from_a_template(state: State, predictd: Predictd) -> None:
+    """The Python template is the default; creation is waited for."""
+    outcome = predictd("project", "create", "iris")
+    assert outcome.code == 0
+    assert "predictd deploy FILE:FUNCTION --project iris" in outcome.out
+    [project] = state.projects.values()
+    assert (project["template"], project["creation_status"]) == ("Python", "success")
+    assert predictd("project", "create", "empty", "--template", "blank", "--json").code == 0
+
+
+def test_of_a_folder(state: State, predictd: Predictd, folder: Path) -> None:
+    """A folder is linked by its absolute path, and must be there."""
+    assert predictd("project", "create", "mine", "--path", ".", "--json").json["path"] == str(
+        folder
+    )
+    outcome = predictd("project", "create", "none", "--path", "absent")
+    assert (outcome.code, "There is no folder" in outcome.err) == (2, True)
+
+
+def test_of_a_repository(state: State, predictd: Predictd) -> None:
+    """A clone that fails says why; exit code 1."""
+    good = predictd("project", "create", "g", "--git", "https://h/good", "--ref", "v1", "--json")
+    assert (good.json["git_url"], good.json["git_ref"]) == ("https://h/good", "v1")
+    bad = predictd("project", "create", "b", "--git", "https://h/broken")
+    assert bad.code == 1
+    assert "repository not found" in bad.err
+    assert "predictd project rm b" in bad.err
+
+
+def test_one_source_only(state: State, predictd: Predictd) -> None:
+    """A project has one source."""
+    assert predictd("project", "create", "x", "--path", ".", "--git", "u").code == 2
+
+
+def test_a_taken_name(state: State, predictd: Predictd) -> None:
+    """The gateway's refusal is told."""
+    predictd("project", "create", "p")
+    assert predictd("project", "create", "p").code == 4
+
+
+def test_ls_and_show(state: State, folder: Path, predictd: Predictd) -> None:
+    """All of them in a table; one of them with its models."""
+    assert "predictd project create NAME" in predictd("project", "ls").out
+    predictd("deploy", "model.py:add")
+    headings, line = predictd("project", "ls").out.splitlines()
+    assert headings.split() == ["PROJECT", "TEMPLATE", "STATUS", "FOLDER"]
+    assert line.endswith(str(folder))
+    shown = predictd("project", "show", "sums").out
+    assert str(folder) in shown
+    assert "sums/add" in shown
+    assert predictd("project", "show", "nope").code == 4
+
+
+def test_rm(state: State, folder: Path, predictd: Predictd) -> None:
+    """A linked folder is said to stay."""
+    predictd("project", "create", "mine", "--path", ".")
+    assert predictd("project", "rm", "mine").code == 2
+    outcome = predictd("project", "rm", "mine", "--yes")
+    assert f"The folder {folder} stays as it is." in outcome.out
+    assert not state.projects

@@ -1,0 +1,54 @@
+"""Samples: pasted as they stand, they make the call, whatever the example contains."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from gateway.samples import samples
+from tests.gateway.cli.fake_gateway import State
+from tests.gateway.cli.test_client import deployed
+
+NASTY: list[object] = [
+    {"petal_length": 5.4},
+    'it\'s "quoted" \\ $HOME `id` \n\t {x} % é 😀',
+    [None, True, False, -1.5e300, {"": []}],
+    None,
+]
+
+
+@pytest.mark.parametrize("example", NASTY)
+def test_curl(state: State, example: object) -> None:
+    """The curl line is one line for a POSIX shell."""
+    if not shutil.which("curl"):
+        pytest.skip("no curl")
+    line = samples(f"{state.url}/model", deployed(state, "echo"), example).curl
+    assert "\n" not in line
+    done = subprocess.run(["sh", "-c", f"{line} -s"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["response"] == example
+
+
+@pytest.mark.parametrize("example", NASTY)
+def test_python(state: State, example: object) -> None:
+    """The Python sample needs nothing but Python."""
+    text = samples(f"{state.url}/model", deployed(state, "echo"), example).python
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-I", "-c", text],
+        capture_output=True,
+        check=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.stdout == f"{example}\n"
+
+
+@pytest.mark.parametrize("example", NASTY)
+def test_r(example: object) -> None:
+    """The R sample posts exactly the request, in a string that R reads as it was meant."""
+    text = samples("http://h/model", "mkey", example).r
+    literal = text.partition("body = ")[2].partition(", content_type_json()")[0]
+    assert set(literal) <= set(map(chr, range(32, 127)))
+    # In ASCII text without control characters, JSON and R agree on the escapes.
+    assert json.loads(json.loads(literal)) == {"accessKey": "mkey", "request": example}

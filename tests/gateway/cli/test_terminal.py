@@ -1,0 +1,84 @@
+"""The terminal: results apart from progress, nothing lively where nobody watches."""
+
+import io
+import threading
+
+import pytest
+
+from gateway.cli.terminal import Terminal, facts, printable, table
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn = threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if "waiting" in text:
+            self.drawn.set()
+        return super().write(text)
+
+
+def terminal(out: io.StringIO, err: io.StringIO, **environment: str) -> Terminal:
+    return Terminal(io.StringIO(), out, err, as_json=False, environment=environment)
+
+
+def test_results_and_progress_are_apart() -> None:
+    """stdout has the result, stderr the rest."""
+    out, err = io.StringIO(), io.StringIO()
+    screen = terminal(out, err)
+    with screen.live("waiting"):
+        screen.say("progress")
+    screen.result({}, "result")
+    assert (out.getvalue(), err.getvalue()) == ("result\n", "progress\n")
+
+
+def test_the_live_line() -> None:
+    """On a terminal the live line is drawn, gives way to other lines, and leaves nothing."""
+    out, err = Screen(), Screen()
+    screen = terminal(out, err)
+    with screen.live("waiting") as live:
+        assert err.drawn.wait(10)
+        err.drawn.clear()
+        live.label = "still waiting"
+        screen.say("a line")
+        assert err.drawn.wait(10)
+    text = err.getvalue()
+    assert "\r\x1b[2Ka line\n" in text
+    assert "still waiting  0 s" in text
+    assert text.endswith("\r\x1b[2K")
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_refused(environment: dict[str, str]) -> None:
+    """Colours are for terminals, and only if the user lets them."""
+    assert terminal(Screen(), Screen()).paint.bad("no") == "\x1b[31mno\x1b[0m"
+    assert terminal(Screen(), Screen(), **environment).paint.bad("no") == "no"
+    assert terminal(Screen(), io.StringIO()).paint.bad("no") == "no"
+
+
+def test_foreign_text_cannot_steer_the_terminal() -> None:
+    """Every control character but the tab becomes visible."""
+    assert printable("a\x1b[2J\r\n\x07\x9bb\tc") == "a�[2J����b\tc"
+    assert "\x1b" not in table(("NAME",), [("\x1b[31mred",)])
+    assert "\x1b" not in facts({"name": "\x1b[31mred"})
+
+
+def test_tables_are_aligned() -> None:
+    """Columns start below each other; no line has blanks at its end."""
+    text = table(("A", "LONGER", "C"), [("wide cell", 1, ""), ("x", 22, "end")])
+    assert text.splitlines() == [
+        "A          LONGER  C",
+        "wide cell  1",
+        "x          22      end",
+    ]
+
+
+def test_facts_leave_out_what_is_not_there() -> None:
+    """Empty values are no facts; zero is."""
+    assert facts({"a": "", "long": 0, "b": None}) == "long  0"
