@@ -17,13 +17,11 @@ from builder.confined import check_model_file, check_model_path
 from builder.environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
-from builder.journey import Journey, now
+from builder.journey import SNAPSHOT_TAKEN, Journey, now
 from builder.recipe import has_script, run_script
 from builder.shelf import Manifest, remove_build, seal_build
 from builder.snapshot import write_out
 from builder.spec import BuildSpec, Log, Probe, Run
-
-SNAPSHOT_TAKEN = Journey().start(steps.SNAPSHOT, now()).finish(steps.SNAPSHOT, 0.0)
 
 
 class Failure(Struct, frozen=True):
@@ -58,6 +56,7 @@ async def build(
     `journey` is the journey so far, its snapshot taken; `changed` is called with every next
     one. Cancellation leaves no folder behind.
     """
+    _refuse_existing(spec)
     maker = _Maker(spec, run, probe, log, _Travel(journey, changed))
     whole = False
     try:
@@ -81,6 +80,12 @@ async def build(
                 await remove_build(spec.folder)
 
 
+def _refuse_existing(spec: BuildSpec) -> None:
+    # Whatever is there is not ours to remove when this build fails.
+    if spec.folder.exists():
+        raise FileExistsError(f"{spec.folder} is there already")
+
+
 class _Travel:
     """The journey as it goes on, and who is told of it."""
 
@@ -100,10 +105,12 @@ class _Travel:
         except BaseException:
             self._go(self.journey.fail(name, trio.current_time() - began))
             raise
-        self._go(self.journey.finish(name, trio.current_time() - began))
+        if self.journey[name].state == "running":
+            self._go(self.journey.finish(name, trio.current_time() - began))
 
-    def skip(self, name: str) -> None:
-        self._go(self.journey.skip(name))
+    def skip(self) -> None:
+        """There is nothing to do in the step that is being taken."""
+        self._go(self.journey.skip(self.here))
 
     def _go(self, journey: Journey) -> None:
         self.journey = journey
@@ -126,13 +133,8 @@ class _Maker:
     async def make(self) -> None:
         with self._travel.step(steps.ENVIRONMENT):
             interpreter = await self._prepare()
-        if has_script(self._spec):
-            with self._travel.step(steps.BUILD_SCRIPT):
-                self._log.write(f"Running {self._spec.script}")
-                await run_script(self._spec, self._run, self._log, self._time_left())
-        else:
-            self._travel.skip(steps.BUILD_SCRIPT)
-            self._log.write(f"There is no {self._spec.script}: nothing to prepare")
+        with self._travel.step(steps.BUILD_SCRIPT):
+            await self._run_script()
         with self._travel.step(steps.PROBE):
             check_model_file(self._spec)
             self._log.write("Starting the model once")
@@ -152,6 +154,14 @@ class _Maker:
         self._log.write(f"Making an environment for Python {interpreter.version}")
         await make_environment(spec, interpreter, self._run, self._log, self._time_left())
         return interpreter
+
+    async def _run_script(self) -> None:
+        if has_script(self._spec):
+            self._log.write(f"Running {self._spec.script}")
+            await run_script(self._spec, self._run, self._log, self._time_left())
+        else:
+            self._log.write(f"There is no {self._spec.script}: nothing to prepare")
+            self._travel.skip()
 
     async def _seal(self, interpreter: Interpreter) -> None:
         spec = self._spec

@@ -19,7 +19,7 @@ from builder.spec import Log, Run
 from builder.tail import Tail
 
 SCHEMES = ("https", "http", "ssh", "git", "file")
-SCP_LIKE = re.compile(r"([A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9][\w.-]*:(?!:)[^-:].*")
+SCP_LIKE = re.compile(r"([A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9][\w.-]*:[^-:].*")
 REFERENCE = re.compile(r"[A-Za-z0-9_][^\s~^:?*\[\\]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHOWN = 5  # lines of git's own words in a failure
@@ -39,9 +39,7 @@ async def clone(
     """
     check_url(url)
     _check_reference(reference)
-    if target.exists():
-        raise CloneRefused(f"{target} is there already", "Name a folder that does not exist.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(target)
     tail = Tail(log, _secrets(url))
     whole = False
     try:
@@ -88,6 +86,12 @@ def _check_reference(reference: str) -> None:
         )
 
 
+def _make_room(target: Path) -> None:
+    if target.exists():
+        raise CloneRefused(f"{target} is there already", "Name a folder that does not exist.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+
 def _commands(url: str, reference: str, target: Path) -> list[list[str]]:
     fetch = ["clone", "--template=", "--no-recurse-submodules"]
     if COMMIT.fullmatch(reference):
@@ -116,9 +120,15 @@ async def _run_git(arguments: list[str], cwd: Path, run: Run, tail: Tail, limit:
 
 
 def _secrets(url: str) -> tuple[str, ...]:
-    """What stands before the host, if a password is in it."""
-    user = url.split("://")[-1].split("/")[0].rpartition("@")[0]
-    return (user,) if "://" in url and user and user != "git" else ()
+    """The texts of an address that nobody should read: a token may stand for the user too."""
+    if "://" not in url:
+        return ()
+    scheme, rest = url.split("://", 1)
+    user, at, _ = rest.split("/")[0].rpartition("@")
+    password = user.partition(":")[2]
+    if password:
+        return (user + at, password)
+    return (user + at,) if user and scheme in ("http", "https") else ()
 
 
 def _without_secrets(url: str) -> str:

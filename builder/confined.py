@@ -1,5 +1,6 @@
 """Paths that come from outside are relative, stay beneath their root, and are files there."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 from builder.errors import ModelFileRefused
@@ -9,10 +10,13 @@ from builder.spec import BuildSpec
 def resolve_beneath(root: Path, path: str) -> Path | None:
     """Where `path` leads from `root`, links followed; None when that is not beneath `root`."""
     pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\0" in path:
+    if pure.is_absolute() or ".." in pure.parts:
         return None
-    resolved = (root / pure).resolve()
-    return resolved if resolved.is_relative_to(root.resolve()) else None
+    try:
+        resolved = Path(os.path.realpath(root / pure))
+    except ValueError:  # a NUL, or what no file system can spell
+        return None
+    return resolved if resolved.is_relative_to(os.path.realpath(root)) else None
 
 
 def check_model_path(spec: BuildSpec) -> None:
@@ -43,8 +47,5 @@ def check_model_file(spec: BuildSpec) -> None:
 
 
 def _resolve_model(spec: BuildSpec) -> Path | None:
-    """A link may lead from the model's root to another file of the project."""
-    shape = resolve_beneath(spec.root, "")
-    if shape is None or PurePosixPath(spec.file).is_absolute():
-        return None
-    return resolve_beneath(spec.code, f"{spec.model_root}/{spec.file}".lstrip("/"))
+    # From the project's root: a link may lead from the model's root to another project file.
+    return resolve_beneath(spec.code, str(PurePosixPath(spec.model_root, spec.file)))

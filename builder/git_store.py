@@ -41,6 +41,9 @@ IDENTITY = {
 }
 
 
+HERE = b"./"
+
+
 def clean_environment() -> dict[str, str]:
     """The whole environment of a git process: nothing of ours, of the user's or of the system's."""
     environment = {
@@ -89,15 +92,18 @@ class GitStore:
         """Those of `paths` (relative to `project`) that its `.gitignore` files exclude."""
         output = self.run(
             *("check-ignore", "--no-index", "-z", "--stdin"),
-            stdin=b"".join(path + b"\0" for path in paths),
+            stdin=b"".join(_plain(path) + b"\0" for path in paths),
             work_tree=project,
             accept=(0, 1),  # 1: none of them
         )
-        return set(output.split(b"\0")) - {b""}
+        return {path.removeprefix(HERE) for path in output.split(b"\0")[:-1]}
 
     def store_files(self, project: Path, paths: Sequence[bytes]) -> list[str]:
-        """Store the bytes of each file as they are; the name of each blob, in order."""
-        listed = b"".join(path + b"\n" for path in paths)
+        """Store the bytes of each file as they are; the name of each blob, in order.
+
+        Paths are relative to `project`, or absolute.
+        """
+        listed = b"".join(_plain(path) + b"\n" for path in paths)
         arguments = ("hash-object", "-w", "--no-filters", "--stdin-paths")
         return self.run(*arguments, stdin=listed, work_tree=project).decode().split()
 
@@ -135,11 +141,12 @@ class GitStore:
         accept: tuple[int, ...] = (0,),
     ) -> bytes:
         """Run one git command on this store; its output, or SnapshotFailed in git's words."""
+        command = self._command(arguments, work_tree)
         with tempfile.TemporaryFile() as file:
             file.write(stdin)
             file.seek(0)
             status, output, complaint = self._git(work_tree).execute(
-                self._command(arguments, work_tree),
+                command,
                 istream=file,
                 with_extended_output=True,
                 with_exceptions=False,
@@ -156,23 +163,17 @@ class GitStore:
     @contextmanager
     def blobs(self) -> Iterator["BlobReader"]:
         """Read blobs, all by one git process."""
-        process = self._git(None).execute(
-            self._command(("cat-file", "--batch"), None),
-            istream=subprocess.PIPE,
-            as_process=True,
-        )
+        command = self._command(("cat-file", "--batch"), None)
+        process = self._git(None).execute(command, istream=subprocess.PIPE, as_process=True)
         try:
             yield BlobReader(process.stdin, process.stdout)
         finally:
-            # Before the wait: a git that is in the middle of a blob must not wait for us.
-            for stream in (process.stdin, process.stdout, process.stderr):
-                stream.close()
-            process.proc.wait()
+            # It may be in the middle of a blob that nobody wants any more.
+            process.kill()
+            process.communicate()
 
     def _command(self, arguments: tuple[str, ...], work_tree: Path | None) -> list[str]:
         environment = clean_environment() | IDENTITY | {"GIT_DIR": str(self.path)}
-        # A file may be called `:(top)x`.
-        environment["GIT_LITERAL_PATHSPECS"] = "1"
         if work_tree is not None:
             environment["GIT_WORK_TREE"] = str(work_tree)
         pairs = [f"{name}={value}" for name, value in environment.items()]
@@ -180,11 +181,15 @@ class GitStore:
         return ["/usr/bin/env", "-i", *pairs, git_executable(), *arguments]
 
     def _git(self, work_tree: Path | None) -> "Git":
-        git_executable()
         # GitPython refuses to be imported on a machine without git; the gateway must not.
         from git import Git
 
         return Git(work_tree or self.path)
+
+
+def _plain(path: bytes) -> bytes:
+    """A path in which git sees neither magic, as in `:(top)x`, nor quotes, as in `"x"`."""
+    return path if path.startswith(b"/") else HERE + path
 
 
 class BlobReader:

@@ -5,7 +5,6 @@ environment; it is asked itself, isolated (`-I`) and with an empty environment. 
 with the same minor version the newest patch counts, unless one of them is the default.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import trio
 from msgspec import Struct
 from msgspec.structs import replace
@@ -130,9 +130,9 @@ def _unseen(paths: Iterable[Path], seen: set[str]) -> Iterator[Path]:
 
 def _inspect(path: Path) -> Interpreter:
     facts = _ask(path)
-    version = tuple(facts["version"])
-    if facts["implementation"] != "CPython":
-        raise InterpreterUnusable(path, f"it is {facts['implementation']}, not CPython")
+    version = facts.version
+    if facts.implementation != "CPython":
+        raise InterpreterUnusable(path, f"it is {facts.implementation}, not CPython")
     if version < OLDEST:
         raise InterpreterUnusable(path, f"it is Python {_dotted(version)}, older than 3.8")
     minor = _dotted(version[:2])
@@ -140,14 +140,23 @@ def _inspect(path: Path) -> Interpreter:
         identifier=f"python{minor}",
         kernel=f"Python {minor}",
         version=_dotted(version),
-        path=Path(facts["path"]),
+        path=Path(facts.path),
     )
-    if not interpreter.seeded and not facts["ensurepip"]:
+    if not interpreter.seeded and not facts.ensurepip:
         raise InterpreterUnusable(path, "it has no ensurepip module")
     return interpreter
 
 
-def _ask(path: Path) -> dict[str, str | list[int]]:
+class _Facts(Struct):
+    """The answer to `QUESTION`."""
+
+    implementation: str
+    version: tuple[int, int, int]
+    path: str
+    ensurepip: bool
+
+
+def _ask(path: Path) -> _Facts:
     try:
         answer = subprocess.run(
             [path, "-I", "-c", QUESTION],
@@ -157,7 +166,7 @@ def _ask(path: Path) -> dict[str, str | list[int]]:
             timeout=PATIENCE,
             check=True,
         )
-        return dict(json.loads(answer.stdout))
+        return msgspec.json.decode(answer.stdout, type=_Facts)
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode("utf-8", "replace").strip().splitlines()
         reason = lines[-1] if lines else f"it ended with {error.returncode}"

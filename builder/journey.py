@@ -5,9 +5,8 @@ keeps what was shown. What may follow what is the table `NEXT`; an event that is
 raises `WrongTurn` and changes nothing.
 
     waiting --start--> running --finish--> done
-       |                  |------fail----> failed
-       |                  `------skip----> skipped
-       `--------skip--------------------> skipped
+                          |-----fail-----> failed
+                          `-----skip-----> skipped
 """
 
 from datetime import UTC, datetime
@@ -28,14 +27,13 @@ Event = Literal["start", "finish", "fail", "skip"]
 
 NEXT: dict[tuple[State, Event], State] = {
     ("waiting", "start"): "running",
-    ("waiting", "skip"): "skipped",
     ("running", "finish"): "done",
     ("running", "fail"): "failed",
     ("running", "skip"): "skipped",
 }
 
 
-class WrongTurn(Exception):
+class WrongTurn(Exception):  # noqa: N818 - named for what happened
     """A step was told something that its state does not allow."""
 
 
@@ -75,6 +73,10 @@ class Journey(Struct, frozen=True):
             raise WrongTurn(f"{name} is {step.state}: it cannot {event}")
         taken = replace(step, state=state, **times)
         return Journey(tuple(taken if each is step else each for each in self.steps))
+
+
+# What `build` starts from when nobody timed the snapshot.
+SNAPSHOT_TAKEN = Journey((Step(SNAPSHOT, "done"), *map(Step, STEPS[1:])))
 
 
 def now() -> str:

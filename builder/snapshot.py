@@ -80,8 +80,7 @@ def _store_files(store: GitStore, project: Path, levels: list[list[Entry]]) -> d
     for start in range(0, len(paths), AT_ONCE):
         trio.from_thread.check_cancelled()
         some = paths[start : start + AT_ONCE]
-        # `./`, because git reads a name that opens with a quote as a quoted one.
-        names = store.store_files(project, [b"./" + path for path in some])
+        names = store.store_files(project, some)
         blobs |= dict(zip(some, names, strict=True))
     return blobs
 
