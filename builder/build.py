@@ -172,7 +172,7 @@ class _Maker:
             function=spec.function,
             model_root=spec.model_root,
             script=spec.script,
-            interpreter=interpreter.path,
+            interpreter=str(interpreter.path),
             version=interpreter.version,
             started_at=self._started_at,
             sealed_at=now(),

@@ -5,7 +5,7 @@ nearest to the end is the problem. Without a match it is the last line that says
 """
 
 import re
-import signal
+from signal import SIGKILL, Signals
 
 FALLBACK = "Run the script by hand in a fresh environment, or read the whole log of this build."
 
@@ -69,13 +69,18 @@ RULES = [
 def explain(status: int, lines: list[str]) -> tuple[str, str]:
     """(problem, advice) for a script that ended with `status` after writing `lines`."""
     if status < 0:
-        name = signal.Signals(-status).name
-        return f"it was ended by {name}", (
-            "The machine may have run out of memory." if name == "SIGKILL" else FALLBACK
-        )
+        advice = "The machine may have run out of memory." if status == -SIGKILL else FALLBACK
+        return f"it was ended by {_name(-status)}", advice
     for line in reversed(lines):
         for pattern, advice in RULES:
             if pattern.search(line):
                 return line.strip(), advice
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
     return f"{last} (exit status {status})", FALLBACK
+
+
+def _name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -15,7 +15,7 @@ from builder.interpreters import Interpreter
 from builder.spec import BuildSpec, Log, Run
 from builder.tail import Tail
 
-# A virtual environment refuses `--user`, which projects made for a shared Python use a lot.
+# Drops `--user`: gotcha G6 in README.
 PIP = """#!/bin/sh
 for argument do
     shift

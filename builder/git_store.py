@@ -30,7 +30,7 @@ SETTINGS = {
     "core.excludesFile": "",
     "core.attributesFile": "/dev/null",
     "core.looseCompression": "1",
-    # A torn object would be taken for a stored one by every later snapshot.
+    # Gotcha G8 in README: a torn object would count as stored.
     "core.fsync": "all",
     "gc.auto": "0",
 }
@@ -188,7 +188,7 @@ class GitStore:
 
 
 def _plain(path: bytes) -> bytes:
-    """A path in which git sees neither magic, as in `:(top)x`, nor quotes, as in `"x"`."""
+    """A path in which git sees neither magic nor quotes: gotcha G3 in README."""
     return path if path.startswith(b"/") else HERE + path
 
 

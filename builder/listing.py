@@ -60,7 +60,7 @@ def _entries(root: bytes, folder: bytes) -> Iterator[Entry]:
         path = os.path.join(folder, entry.name)
         kind = _kind(entry.stat(follow_symlinks=False).st_mode)
         if entry.name == b".gitignore" and kind in ("folder", "special"):
-            # Git would wait for ever at the other end of a pipe.
+            # Gotcha G9 in README: git would wait for ever at the end of a pipe.
             raise SnapshotFailed(f"{shown(path)} is not a file")
         if entry.name != b".git":
             yield Entry(path, kind)

@@ -28,7 +28,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     function: str
     model_root: str
     script: str
-    interpreter: Path
+    interpreter: str
     version: str
     started_at: str
     sealed_at: str

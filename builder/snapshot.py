@@ -2,8 +2,8 @@
 
 Neither way knows attributes: what `.gitattributes` says about line ends, filters or
 keywords changes nothing in what is stored nor in what is written out. That is why this is
-`hash-object --no-filters`, `mktree` and `cat-file`, and not `add` and `checkout`. Folders
-without files are kept. The same files give the same tree.
+`hash-object --no-filters`, `mktree` and `cat-file`, and not `add` and `checkout` (gotcha G4 in
+README). Folders without files are kept. The same files give the same tree.
 
 The work is done in a thread. A cancelled call stops at its next file or level.
 """

@@ -1,4 +1,4 @@
-"""A bench for every test of the builder."""
+"""What every test of the builder starts from."""
 
 from pathlib import Path
 
@@ -9,4 +9,7 @@ from tests.builder.kit import Bench
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+    """A bench in a folder whose name has to be quoted."""
+    folder = tmp_path / "it's a folder"
+    folder.mkdir()
+    return Bench(folder)
