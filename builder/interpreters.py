@@ -106,7 +106,7 @@ def _candidates() -> Iterator[Path]:
 def _folders() -> Iterator[Path]:
     yield from (Path(folder) for folder in os.get_exec_path() if os.path.isabs(folder))
     yield from (Path("/usr/bin"), Path("/usr/local/bin"))
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))
     for parent, pattern in (
         (Path("/opt"), "*/bin"),
         (Path("/opt"), "*/*/bin"),

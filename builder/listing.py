@@ -3,7 +3,7 @@
 Everything does, but for what the (possibly nested) `.gitignore` files exclude and any entry
 called `.git`. We walk the folder ourselves, one level at a time, and ask git only which
 names of a level are ignored: a walk by git would stop at nested repositories (gotcha G2 in
-README). What a copy cannot carry is refused by name, or skipped with a line in the log.
+README). What a copy cannot carry is refused by name, or listed as left out.
 """
 
 import os
@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from builder.errors import NamesRefused, SnapshotFailed, SymlinkLeaves
 from builder.git_store import GitStore
-from builder.spec import Log
 
 Kind = Literal["folder", "file", "executable", "link", "special"]
 
@@ -29,22 +28,34 @@ class Entry(Struct, frozen=True):
     kind: Kind
 
 
-def list_project(project: Path, store: GitStore, log: Log) -> list[list[Entry]]:
-    """All entries of a snapshot: those of the project's root, then one level deeper each."""
+class Listing(Struct, frozen=True):
+    """What belongs to a snapshot, and the paths of pipes, sockets and devices that cannot.
+
+    `levels` holds the entries of the project's root, then those one level deeper each.
+    """
+
+    levels: list[list[Entry]]
+    left_out: list[str]
+
+
+def list_project(project: Path, store: GitStore) -> Listing:
+    """Walk a project; raises SnapshotFailed, NamesRefused or SymlinkLeaves."""
     root = os.fsencode(project)
     levels: list[list[Entry]] = []
+    left_out: list[str] = []
     folders = [b""]
     while folders:
         trio.from_thread.check_cancelled()
         found = [entry for folder in folders for entry in _entries(root, folder)]
         ignored = store.ignored(project, [entry.path for entry in found])
         level = [entry for entry in found if entry.path not in ignored]
-        levels.append([entry for entry in level if not _special(entry, log)])
+        levels.append([entry for entry in level if entry.kind != "special"])
+        left_out += [shown(entry.path) for entry in level if entry.kind == "special"]
         folders = [entry.path for entry in level if entry.kind == "folder"]
     everything = [entry for level in levels for entry in level]
     _refuse_line_breaks(everything)
     _refuse_links_that_leave(root, everything)
-    return levels
+    return Listing(levels, left_out)
 
 
 def _entries(root: bytes, folder: bytes) -> Iterator[Entry]:
@@ -74,12 +85,6 @@ def _kind(mode: int) -> Kind:
     if stat.S_ISREG(mode):
         return "executable" if mode & stat.S_IXUSR else "file"
     return "special"
-
-
-def _special(entry: Entry, log: Log) -> bool:
-    if entry.kind == "special":
-        log.write(f"Left out, since it is neither a file nor a folder: {shown(entry.path)}")
-    return entry.kind == "special"
 
 
 def _refuse_line_breaks(entries: list[Entry]) -> None:

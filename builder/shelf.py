@@ -107,6 +107,12 @@ def _remove_tree(folder: Path) -> None:
         shutil.rmtree(folder)
     except PermissionError:
         # A script may have taken away our right to change its folders.
-        for path, _, _ in os.walk(folder):
-            os.chmod(path, 0o700)
+        _open_up(folder)
         shutil.rmtree(folder)
+
+
+def _open_up(folder: Path) -> None:
+    folder.chmod(0o700)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _open_up(Path(entry.path))

@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import trio
@@ -26,19 +27,17 @@ MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "1
 AT_ONCE = 1000  # files stored between two looks at whether we are cancelled
 
 
-class Nowhere:
-    """A log that nobody reads."""
-
-    def write(self, line: str) -> None:
-        """Drop the line."""
-
-
 async def take_snapshot(project: Path, store: Path, name: str, log: Log | None = None) -> Snapshot:
     """Store the project's files as one commit, kept alive by the reference `refs/builds/<name>`.
 
-    Raises SnapshotFailed, or SymlinkLeaves or NamesRefused, which name each file.
+    Pipes, sockets and devices are left out, with a line in `log`. Raises SnapshotFailed, or its
+    kinds SymlinkLeaves or NamesRefused, which name each file.
     """
-    return await trio.to_thread.run_sync(partial(_take, project, store, name, log or Nowhere()))
+    snapshot, left_out = await trio.to_thread.run_sync(partial(_take, project, store, name))
+    if log is not None:
+        for path in left_out:
+            log.write(f"Left out, since it is neither a file nor a folder: {path}")
+    return snapshot
 
 
 async def drop_snapshot(store: Path, name: str) -> None:
@@ -51,16 +50,17 @@ async def write_out(snapshot: Snapshot, target: Path) -> None:
     await trio.to_thread.run_sync(partial(_write_out, snapshot, target))
 
 
-def _take(project: Path, path: Path, name: str, log: Log) -> Snapshot:
+def _take(project: Path, path: Path, name: str) -> tuple[Snapshot, list[str]]:
     project = project.resolve()
     if not project.is_dir():
         raise SnapshotFailed(f"{project} is not a folder", "Give the folder of the project.")
     store = GitStore(path.resolve())
     with store.locked():
-        levels = list_project(project, store, log)
+        listing = list_project(project, store)
+        levels = listing.levels
         blobs = _store_files(store, project, levels) | _store_links(store, project, levels)
-        tree = _store_tree(store, levels, blobs)
-        return Snapshot(store.path, store.commit(tree, _reference(name)))
+        commit = store.commit(_store_tree(store, levels, blobs), _reference(name))
+    return Snapshot(store.path, commit), listing.left_out
 
 
 def _drop(path: Path, name: str) -> None:
@@ -142,7 +142,6 @@ def _write_file(blobs: BlobReader, name: str, path: bytes, mode: int) -> None:
 
 
 def _write_link(blobs: BlobReader, name: str, path: bytes) -> None:
-    with tempfile.TemporaryFile() as file:
-        blobs.copy(name, file)
-        file.seek(0)
-        os.symlink(file.read(), path)
+    target = BytesIO()
+    blobs.copy(name, target)
+    os.symlink(target.getvalue(), path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from builder.clone import check_url, clone
 from builder.errors import CloneFailed, CloneRefused

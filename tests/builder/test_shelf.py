@@ -74,6 +74,8 @@ async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
     (outside / "precious").write_text("")
     folder = half(shelf, "one")
     (folder / "code/link").symlink_to(outside)
+    (folder / "code/closed/inner").mkdir(parents=True)
+    (folder / "code/closed").chmod(0o000)
     (folder / "code").chmod(0o500)
     await shelf.remove("one")
     await shelf.remove("one")

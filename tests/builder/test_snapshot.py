@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from builder.errors import NamesRefused, SnapshotFailed, SymlinkLeaves
 from builder.snapshot import drop_snapshot, take_snapshot, write_out
@@ -241,6 +243,17 @@ async def test_snapshot_is_of_its_time(bench: Bench) -> None:
     target = bench.store.parent / "copy"
     await write_out(snapshot, target)
     assert (target / "a.py").read_text() == "before"
+
+
+async def test_cancellation(bench: Bench) -> None:
+    """A cancelled snapshot stops on its way, and nothing refers to what it stored."""
+    bench.write("/".join("a" * 200), "deep")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.take)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert nursery.cancel_scope.cancelled_caught
+    assert git("for-each-ref", cwd=bench.store) == ""
 
 
 async def test_drop(bench: Bench) -> None:
