@@ -1,0 +1,208 @@
+"""Makes one build: walks the journey from a snapshot to a sealed folder.
+
+What the project, the request or the machine did wrong ends in a report, never in an
+exception. However a build ends, there are two outcomes on disk: a sealed folder, or none.
+The seal is the last thing that is done, so nothing after it can fail.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import trio
+from msgspec import Struct
+
+from builder import journey as steps
+from builder.confined import check_model_file, check_model_path
+from builder.environment import make_environment
+from builder.errors import BuilderError
+from builder.interpreters import Interpreter, inspect
+from builder.journey import SNAPSHOT_TAKEN, Journey, now
+from builder.recipe import has_script, run_script
+from builder.shelf import Manifest, remove_build, seal_build
+from builder.snapshot import write_out
+from builder.spec import BuildSpec, Log, Probe, Run
+
+
+class Failure(Struct, frozen=True):
+    """Why a build failed: in which step, what failed, what was found, what to do."""
+
+    step: str
+    summary: str
+    problem: str
+    advice: str
+
+
+class BuildReport(Struct, frozen=True, kw_only=True):
+    """How a build ended; `interpreter` is its version, empty if it was never learnt."""
+
+    outcome: Literal["built", "failed", "timed_out"]
+    failure: Failure | None
+    journey: Journey
+    interpreter: str
+
+
+async def build(
+    spec: BuildSpec,
+    *,
+    run: Run,
+    probe: Probe,
+    log: Log,
+    changed: Callable[[Journey], None],
+    journey: Journey = SNAPSHOT_TAKEN,
+) -> BuildReport:
+    """Make the build at `spec.folder`, which must not exist.
+
+    `journey` is the journey so far, its snapshot taken; `changed` is called with every next
+    one. Cancellation leaves no folder behind.
+    """
+    _refuse_existing(spec)
+    maker = _Maker(spec, run, probe, log, _Travel(journey, changed))
+    whole = False
+    try:
+        with trio.move_on_after(spec.time_limit):
+            await maker.make()
+            whole = True
+        return maker.report("built", None) if whole else maker.timed_out()
+    except BuilderError as error:
+        return maker.failed(error.summary, error.problem, error.advice)
+    except TimeoutError:
+        return maker.timed_out()
+    except OSError as error:
+        return maker.failed(
+            "The machine failed the build",
+            str(error),
+            "This is for the operator: `predictd doctor` shows the state of disk and programs.",
+        )
+    finally:
+        if not whole:
+            with trio.CancelScope(shield=True):
+                await remove_build(spec.folder)
+
+
+def _refuse_existing(spec: BuildSpec) -> None:
+    # Whatever is there is not ours to remove when this build fails.
+    if spec.folder.exists():
+        raise FileExistsError(f"{spec.folder} is there already")
+
+
+class _Travel:
+    """The journey as it goes on, and who is told of it."""
+
+    def __init__(self, journey: Journey, changed: Callable[[Journey], None]) -> None:
+        self.journey = journey
+        self.here = steps.SNAPSHOT
+        self._changed = changed
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step, and tell how it ended."""
+        self.here = name
+        began = trio.current_time()
+        self._go(self.journey.start(name, now()))
+        try:
+            yield
+        except BaseException:
+            self._go(self.journey.fail(name, trio.current_time() - began))
+            raise
+        if self.journey[name].state == "running":
+            self._go(self.journey.finish(name, trio.current_time() - began))
+
+    def skip(self) -> None:
+        """There is nothing to do in the step that is being taken."""
+        self._go(self.journey.skip(self.here))
+
+    def _go(self, journey: Journey) -> None:
+        self.journey = journey
+        self._changed(journey)
+
+
+class _Maker:
+    """The steps of one build."""
+
+    def __init__(self, spec: BuildSpec, run: Run, probe: Probe, log: Log, travel: _Travel) -> None:
+        self._spec = spec
+        self._run = run
+        self._probe = probe
+        self._log = log
+        self._travel = travel
+        self._started_at = now()
+        self._deadline = trio.current_time() + spec.time_limit
+        self._version = ""
+
+    async def make(self) -> None:
+        with self._travel.step(steps.ENVIRONMENT):
+            interpreter = await self._prepare()
+        with self._travel.step(steps.BUILD_SCRIPT):
+            await self._run_script()
+        with self._travel.step(steps.PROBE):
+            check_model_file(self._spec)
+            self._log.write("Starting the model once")
+            await self._probe(self._spec)
+        with self._travel.step(steps.SEAL):
+            await self._seal(interpreter)
+
+    async def _prepare(self) -> Interpreter:
+        spec = self._spec
+        interpreter = await inspect(spec.interpreter)
+        self._version = interpreter.version
+        spec.folder.mkdir(parents=True)
+        spec.tmp.mkdir()
+        spec.pip_cache.mkdir(parents=True, exist_ok=True)
+        await write_out(spec.snapshot, spec.code)
+        check_model_path(spec)
+        self._log.write(f"Making an environment for Python {interpreter.version}")
+        await make_environment(spec, interpreter, self._run, self._log, self._time_left())
+        return interpreter
+
+    async def _run_script(self) -> None:
+        if has_script(self._spec):
+            self._log.write(f"Running {self._spec.script}")
+            await run_script(self._spec, self._run, self._log, self._time_left())
+        else:
+            self._log.write(f"There is no {self._spec.script}: nothing to prepare")
+            self._travel.skip()
+
+    async def _seal(self, interpreter: Interpreter) -> None:
+        spec = self._spec
+        await remove_build(spec.tmp)
+        manifest = Manifest(
+            commit=spec.snapshot.commit,
+            file=spec.file,
+            function=spec.function,
+            model_root=spec.model_root,
+            script=spec.script,
+            interpreter=str(interpreter.path),
+            version=interpreter.version,
+            started_at=self._started_at,
+            sealed_at=now(),
+        )
+        await seal_build(spec.folder, manifest)
+
+    def _time_left(self) -> float:
+        return self._deadline - trio.current_time()
+
+    def failed(self, summary: str, problem: str, advice: str) -> BuildReport:
+        return self.report("failed", Failure(self._travel.here, summary, problem, advice))
+
+    def timed_out(self) -> BuildReport:
+        here = self._travel.here
+        return self.report(
+            "timed_out",
+            Failure(
+                here,
+                "The build took too long",
+                f"its {self._spec.time_limit:g} seconds were over during {here}",
+                "Make the build script do less, or allow builds more time.",
+            ),
+        )
+
+    def report(
+        self, outcome: Literal["built", "failed", "timed_out"], failure: Failure | None
+    ) -> BuildReport:
+        return BuildReport(
+            outcome=outcome,
+            failure=failure,
+            journey=self._travel.journey,
+            interpreter=self._version,
+        )

@@ -1,0 +1,86 @@
+"""Reads the last lines of a failed script as an experienced colleague would.
+
+`RULES` is the whole knowledge: a pattern, and what to do about it. The line that matches
+nearest to the end is the problem. Without a match it is the last line that says anything.
+"""
+
+import re
+from signal import SIGKILL, Signals
+
+FALLBACK = "Run the script by hand in a fresh environment, or read the whole log of this build."
+
+RULES = [
+    (re.compile(pattern), advice)
+    for pattern, advice in (
+        (
+            r"No matching distribution found for",
+            "Check the name and the version that are asked for, and that they exist for the "
+            "Python of this build; choose another kernel if they do not.",
+        ),
+        (
+            r"Temporary failure in name resolution|NewConnectionError|ReadTimeoutError"
+            r"|Failed to establish a new connection|Could not fetch URL",
+            "The package index was not reached. Check the network and PIP_INDEX_URL, then build "
+            "again.",
+        ),
+        (
+            r"ResolutionImpossible|conflicting dependencies",
+            "Loosen one of the versions that are asked for, so that they can stand together.",
+        ),
+        (
+            r"Could not open requirements file",
+            "Add the file to the project, check that .gitignore does not exclude it, or correct "
+            "its name in the script.",
+        ),
+        (
+            r"Can not perform a '--user' install",
+            "Use `pip install` without `--user`: packages go into the build's own environment.",
+        ),
+        (
+            r"ModuleNotFoundError: No module named",
+            "Install the module in the build script, or add it to the requirements.",
+        ),
+        (
+            r"No space left on device|Disk quota exceeded",
+            "Free space on the disk of the data folder, for instance by deleting old builds.",
+        ),
+        (
+            r"Failed building wheel|metadata-generation-failed|error: command '.*' failed",
+            "A package had to be compiled and was not. Ask for a version that has a wheel for the "
+            "Python of this build, or have the operator install what the compiler misses.",
+        ),
+        (
+            r"command not found",
+            "Correct the name, or have the operator install the program: a build script cannot "
+            "install system packages.",
+        ),
+        (
+            r"Permission denied",
+            "A build may write to its own folder and TMPDIR only; call scripts by `bash FILE`.",
+        ),
+        (
+            r"syntax error",
+            "Correct the script; `bash -n` checks it without running it.",
+        ),
+    )
+]
+
+
+def explain(status: int, lines: list[str]) -> tuple[str, str]:
+    """(problem, advice) for a script that ended with `status` after writing `lines`."""
+    if status < 0:
+        advice = "The machine may have run out of memory." if status == -SIGKILL else FALLBACK
+        return f"it was ended by {_name(-status)}", advice
+    for line in reversed(lines):
+        for pattern, advice in RULES:
+            if pattern.search(line):
+                return line.strip(), advice
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
+    return f"{last} (exit status {status})", FALLBACK
+
+
+def _name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"

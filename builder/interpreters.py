@@ -1,0 +1,183 @@
+"""The interpreters of this machine that models can be built for, and how they are called.
+
+A candidate counts when it runs, is CPython 3.8 or newer and can carry a virtual
+environment; it is asked itself, isolated (`-I`) and with an empty environment. Of several
+with the same minor version the newest patch counts, unless one of them is the default.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import trio
+from msgspec import Struct
+from msgspec.structs import replace
+
+from builder.errors import InterpreterUnusable, UnknownKernel
+
+OLDEST = (3, 8)
+# virtualenv 21 brings no pip for older ones: gotcha G5 in README.
+OLDEST_SEEDED = (3, 9)
+PATIENCE = 10.0  # seconds for one candidate to answer
+NAME = re.compile(r"python3(\.\d+)?")
+QUESTION = """
+import importlib.util, json, platform, ssl, sys, sysconfig, zipfile
+print(json.dumps({
+    "implementation": platform.python_implementation(),
+    "version": list(sys.version_info[:3]),
+    "path": getattr(sys, "_base_executable", None) or sys.executable,
+    "ensurepip": importlib.util.find_spec("ensurepip") is not None,
+}))
+"""
+
+
+class Interpreter(Struct, frozen=True, kw_only=True):
+    """One interpreter: `identifier` and `kernel` are its names, `version` has the patch."""
+
+    identifier: str
+    kernel: str
+    version: str
+    path: Path
+    default: bool = False
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        return tuple(map(int, self.version.split(".")))
+
+    @property
+    def seeded(self) -> bool:
+        """Whether virtualenv brings a pip for it."""
+        return self.release >= OLDEST_SEEDED
+
+
+async def discover(default: Path | None = None) -> list[Interpreter]:
+    """All usable interpreters, oldest first; exactly one is the default.
+
+    The default is the one at `default`, else the one that runs us. Raises
+    InterpreterUnusable when it does not work.
+    """
+    return await trio.to_thread.run_sync(_discover, default or Path(sys.executable))
+
+
+async def inspect(path: Path) -> Interpreter:
+    """Ask one interpreter what it is; raises InterpreterUnusable."""
+    return await trio.to_thread.run_sync(_inspect, path)
+
+
+def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
+    """The interpreter meant by a kernel's name, as `python3`, `Python 3.11` or nothing at all.
+
+    Case and blanks do not matter. Raises UnknownKernel, which lists what there is.
+    """
+    wanted = "".join(kernel.split()).lower()
+    for interpreter in interpreters:
+        if wanted == interpreter.identifier or (
+            interpreter.default and wanted in ("", "python", "python3")
+        ):
+            return interpreter
+    raise UnknownKernel(kernel, [interpreter.kernel for interpreter in interpreters])
+
+
+def _discover(default: Path) -> list[Interpreter]:
+    chosen = replace(_inspect(default), default=True)
+    best = {chosen.identifier: chosen}
+    for path in _unseen(_candidates(), {os.path.realpath(chosen.path)}):
+        try:
+            found = _inspect(path)
+        except InterpreterUnusable:
+            continue
+        known = best.setdefault(found.identifier, found)
+        if found.release > known.release and not known.default:
+            best[found.identifier] = found
+    return sorted(best.values(), key=lambda interpreter: interpreter.release)
+
+
+def _candidates() -> Iterator[Path]:
+    for folder in _folders():
+        # A shim starts whatever its tool thinks fit, slowly.
+        if folder.name != "shims" and os.access(folder, os.R_OK | os.X_OK):
+            yield from sorted(path for path in folder.glob("python3*") if _runs(path))
+
+
+def _folders() -> Iterator[Path]:
+    yield from (Path(folder) for folder in os.get_exec_path() if os.path.isabs(folder))
+    yield from (Path("/usr/bin"), Path("/usr/local/bin"))
+    home = Path(os.path.expanduser("~"))
+    for parent, pattern in (
+        (Path("/opt"), "*/bin"),
+        (Path("/opt"), "*/*/bin"),
+        (home / ".pyenv/versions", "*/bin"),
+        (home / ".local/share/uv/python", "*/bin"),
+    ):
+        yield from sorted(parent.glob(pattern))
+
+
+def _runs(path: Path) -> bool:
+    return NAME.fullmatch(path.name) is not None and os.access(path, os.X_OK)
+
+
+def _unseen(paths: Iterable[Path], seen: set[str]) -> Iterator[Path]:
+    for path in paths:
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            yield path
+
+
+def _inspect(path: Path) -> Interpreter:
+    facts = _ask(path)
+    version = facts.version
+    if facts.implementation != "CPython":
+        raise InterpreterUnusable(path, f"it is {facts.implementation}, not CPython")
+    if version < OLDEST:
+        raise InterpreterUnusable(path, f"it is Python {_dotted(version)}, older than 3.8")
+    minor = _dotted(version[:2])
+    interpreter = Interpreter(
+        identifier=f"python{minor}",
+        kernel=f"Python {minor}",
+        version=_dotted(version),
+        path=Path(facts.path),
+    )
+    if not interpreter.seeded and not facts.ensurepip:
+        raise InterpreterUnusable(path, "it has no ensurepip module")
+    return interpreter
+
+
+class _Facts(Struct):
+    """The answer to `QUESTION`."""
+
+    implementation: str
+    version: tuple[int, int, int]
+    path: str
+    ensurepip: bool
+
+
+def _ask(path: Path) -> _Facts:
+    try:
+        answer = subprocess.run(
+            [path, "-I", "-c", QUESTION],
+            env={"LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        return msgspec.json.decode(answer.stdout, type=_Facts)
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1] if lines else f"it ended with {error.returncode}"
+        raise InterpreterUnusable(path, reason) from error
+    except subprocess.TimeoutExpired as error:
+        raise InterpreterUnusable(path, "it does not answer") from error
+    except OSError as error:
+        raise InterpreterUnusable(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise InterpreterUnusable(path, "it does not answer as Python does") from error
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(map(str, version))

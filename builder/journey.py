@@ -1,0 +1,84 @@
+"""The journey of a build: five named steps, each with a state and its times.
+
+A `Journey` never changes; every event gives the next one, so whoever was shown a journey
+keeps what was shown. What may follow what is the table `NEXT`; an event that is not in it
+raises `WrongTurn` and changes nothing.
+
+    waiting --start--> running --finish--> done
+                          |-----fail-----> failed
+                          `-----skip-----> skipped
+"""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+SNAPSHOT = "SNAPSHOT"
+ENVIRONMENT = "ENVIRONMENT"
+BUILD_SCRIPT = "BUILD_SCRIPT"
+PROBE = "PROBE"
+SEAL = "SEAL"
+STEPS = (SNAPSHOT, ENVIRONMENT, BUILD_SCRIPT, PROBE, SEAL)
+
+State = Literal["waiting", "running", "done", "failed", "skipped"]
+Event = Literal["start", "finish", "fail", "skip"]
+
+NEXT: dict[tuple[State, Event], State] = {
+    ("waiting", "start"): "running",
+    ("running", "finish"): "done",
+    ("running", "fail"): "failed",
+    ("running", "skip"): "skipped",
+}
+
+
+class WrongTurn(Exception):  # noqa: N818 - named for what happened
+    """A step was told something that its state does not allow."""
+
+
+class Step(Struct, frozen=True):
+    """One step: `started_at` is a time as `now` writes it, `seconds` how long it took."""
+
+    name: str
+    state: State = "waiting"
+    started_at: str | None = None
+    seconds: float | None = None
+
+
+class Journey(Struct, frozen=True):
+    """All steps of one build, in the order in which they are taken."""
+
+    steps: tuple[Step, ...] = tuple(map(Step, STEPS))
+
+    def __getitem__(self, name: str) -> Step:
+        return self.steps[STEPS.index(name)]
+
+    def start(self, name: str, at: str) -> "Journey":
+        return self._after(name, "start", started_at=at)
+
+    def finish(self, name: str, seconds: float) -> "Journey":
+        return self._after(name, "finish", seconds=seconds)
+
+    def fail(self, name: str, seconds: float) -> "Journey":
+        return self._after(name, "fail", seconds=seconds)
+
+    def skip(self, name: str) -> "Journey":
+        return self._after(name, "skip")
+
+    def _after(self, name: str, event: Event, **times: str | float) -> "Journey":
+        step = self[name]
+        state = NEXT.get((step.state, event))
+        if state is None:
+            raise WrongTurn(f"{name} is {step.state}: it cannot {event}")
+        taken = replace(step, state=state, **times)
+        return Journey(tuple(taken if each is step else each for each in self.steps))
+
+
+# What `build` starts from when nobody timed the snapshot.
+SNAPSHOT_TAKEN = Journey((Step(SNAPSHOT, "done"), *map(Step, STEPS[1:])))
+
+
+def now() -> str:
+    """The time as it is written everywhere: `2026-11-21T02:35:00.123456Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

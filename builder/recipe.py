@@ -1,0 +1,55 @@
+"""Runs the project's build script, by bash, in the build's environment.
+
+The exit status of the script decides, as bash without `-e` gives it. A project without a
+`cdsw-build.sh` has nothing to prepare; a script that was asked for by another name must be
+there.
+"""
+
+from builder.confined import resolve_beneath
+from builder.diagnosis import explain
+from builder.environment import script_variables
+from builder.errors import ScriptFailed
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run
+from builder.tail import Tail
+
+SUMMARY = "The build script failed"
+
+
+def has_script(spec: BuildSpec) -> bool:
+    """Whether there is a script to run; raises ScriptFailed when it cannot be run."""
+    script = resolve_beneath(spec.code, spec.script)
+    if script is None:
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} leads out of the project",
+            "Name a script of the project by its path from the project's root.",
+        )
+    if not script.is_file():
+        if spec.script == DEFAULT_SCRIPT and not script.exists():
+            return False
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} is not a file of the project",
+            "Check its name, and that .gitignore does not exclude it.",
+        )
+    if b"\r\n" in script.read_bytes():
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} has Windows line ends, which bash takes for part of each command",
+            f"Convert it: sed -i 's/\\r$//' {spec.script}",
+        )
+    return True
+
+
+async def run_script(spec: BuildSpec, run: Run, log: Log, time_limit: float) -> None:
+    """Run the script to its end; raises ScriptFailed, or TimeoutError past `time_limit`."""
+    tail = Tail(log)
+    status = await run(
+        ["bash", spec.script],
+        cwd=spec.code,
+        environment=script_variables(spec),
+        log=tail,
+        time_limit=time_limit,
+    )
+    if status != 0:
+        raise ScriptFailed(SUMMARY, *explain(status, tail.lines))

@@ -1,0 +1,118 @@
+"""The folder in which builds stand, each under its id.
+
+A build is made where it stays, so an unfinished one lies beside the finished ones. Only the
+file `sealed` tells them apart: it is written last, once everything before it has reached
+the disk, and it is the first thing to go. So at whatever instant the machine stops, a
+folder with a seal is whole. A sealed build is never changed.
+"""
+
+import ctypes
+import os
+import shutil
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+from msgspec import Struct
+
+SEAL = "sealed"
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What a sealed build was made from, and when."""
+
+    commit: str
+    file: str
+    function: str
+    model_root: str
+    script: str
+    interpreter: str
+    version: str
+    started_at: str
+    sealed_at: str
+
+
+class Shelf:
+    """The builds beneath `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, build: str) -> Path:
+        """Where a build stands, or will."""
+        return self.root / build
+
+    def sealed(self, build: str) -> Manifest | None:
+        """The manifest of a whole build, or None when it is not whole or not there."""
+        try:
+            text = (self.folder(build) / SEAL).read_bytes()
+            return msgspec.json.decode(text, type=Manifest)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    async def remove(self, build: str) -> None:
+        """Take a build away; no matter if it is not there."""
+        await remove_build(self.folder(build))
+
+    async def sweep(self, keep: Collection[str]) -> list[str]:
+        """Remove whatever is not both sealed and in `keep`; returns what was removed."""
+        if not self.root.exists():
+            return []
+        found = sorted(path.name for path in self.root.iterdir())
+        removed = [name for name in found if name not in keep or self.sealed(name) is None]
+        for name in removed:
+            await self.remove(name)
+        return removed
+
+
+async def seal_build(folder: Path, manifest: Manifest) -> None:
+    """Make a build whole and lasting: when this returns it survives the loss of power."""
+    await trio.to_thread.run_sync(partial(_seal, folder, manifest))
+
+
+async def remove_build(folder: Path) -> None:
+    """Remove the folder of a build, whatever its script left there."""
+    await trio.to_thread.run_sync(partial(_remove, folder))
+
+
+def _seal(folder: Path, manifest: Manifest) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Everything at once: thousands of files, and what the script linked to them.
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+        with (folder / SEAL).open("xb") as file:
+            file.write(msgspec.json.encode(manifest))
+            file.flush()
+            os.fsync(file.fileno())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        (folder / SEAL).unlink(missing_ok=True)
+        _remove_tree(folder)
+
+
+def _remove_tree(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except PermissionError:
+        # A script may have taken away our right to change its folders.
+        _open_up(folder)
+        shutil.rmtree(folder)
+
+
+def _open_up(folder: Path) -> None:
+    folder.chmod(0o700)
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            _open_up(Path(entry.path))

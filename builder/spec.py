@@ -1,0 +1,93 @@
+"""What a build is asked for, and what the builder needs from others to make it.
+
+The builder starts no process for a project by itself: it is given a `Run`, so that limits,
+isolation and the killing of process trees have one home. It does not know replicas either:
+it is given a `Probe`. A `Log` is anything that takes lines.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+DEFAULT_SCRIPT = "cdsw-build.sh"
+
+
+class Snapshot(Struct, frozen=True):
+    """One commit of a project in our own bare git repository."""
+
+    store: Path
+    commit: str
+
+
+class BuildSpec(Struct, frozen=True, kw_only=True):
+    """One build to make.
+
+    `folder` is where the build is made and stays, since a virtual environment cannot be
+    moved. `script` and `model_root` are relative to the project's root, `file` to
+    `model_root`. `environment` is for the script only. `time_limit` is in seconds and
+    covers the whole build.
+    """
+
+    snapshot: Snapshot
+    folder: Path
+    interpreter: Path
+    file: str
+    function: str
+    model_root: str = ""
+    script: str = DEFAULT_SCRIPT
+    environment: dict[str, str] = {}
+    time_limit: float
+    pip_cache: Path
+
+    @property
+    def code(self) -> Path:
+        """The project's files as of the snapshot, plus what the script adds."""
+        return self.folder / "code"
+
+    @property
+    def root(self) -> Path:
+        """The current directory of the model."""
+        return self.code / self.model_root
+
+    @property
+    def virtualenv(self) -> Path:
+        """The build's own Python."""
+        return self.folder / "environment"
+
+    @property
+    def tmp(self) -> Path:
+        """Gone once the build is sealed."""
+        return self.folder / "tmp"
+
+
+class Log(Protocol):
+    """Takes one line at a time, without its line break."""
+
+    def write(self, line: str) -> None: ...
+
+
+class Run(Protocol):
+    """Runs one command to its end.
+
+    Standard output and error go to `log`, standard input is empty, and the environment is
+    exactly the one given. Returns the exit status, negative for a signal; raises
+    TimeoutError past `time_limit` seconds. However it ends, cancellation included, no
+    process of the command's tree is left.
+    """
+
+    async def __call__(
+        self,
+        command: list[str],
+        *,
+        cwd: Path,
+        environment: dict[str, str],
+        log: Log,
+        time_limit: float,
+    ) -> int: ...
+
+
+class Probe(Protocol):
+    """Tries out a finished, not yet sealed build; raises `errors.ProbeFailed`."""
+
+    async def __call__(self, spec: BuildSpec) -> None: ...

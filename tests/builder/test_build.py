@@ -1,0 +1,352 @@
+"""A build ends whole or absent, with a journey and, if it failed, with a reason."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import trio
+
+from builder.build import build
+from builder.errors import ProbeFailed
+from builder.interpreters import discover
+from builder.spec import BuildSpec
+from tests.builder.kit import Bench, content, run_quickly
+
+MODEL = "def predict(args):\n    return args\n"
+
+
+def package(bench: Bench, name: str, version: str) -> None:
+    """A wheel made by hand, so that pip needs neither an index nor a build tool."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    wheel = bench.project / f"wheels/{name}-{version}-py3-none-any.whl"
+    wheel.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file, text in [*files.items(), (f"{info}/RECORD", record)]:
+            archive.writestr(file, text)
+
+
+async def run_nothing(*_: object, **__: object) -> int:
+    """A `Run` that nobody should need."""
+    raise AssertionError("something was run")
+
+
+def states(bench: Bench) -> dict[str, str]:
+    return {step.name: step.state for step in bench.journeys[-1].steps}
+
+
+def python(bench: Bench, code: str, name: str = "one") -> str:
+    """What the build's own Python prints."""
+    return output(str(bench.shelf.folder(name) / "environment/bin/python"), "-c", code)
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+async def test_whole_journey(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that installs and prepares makes a sealed build at its final path."""
+    monkeypatch.setenv("CANARY", "of the gateway")
+    monkeypatch.setenv("PYTHONPATH", "/of/the/gateway")
+    package(bench, "greeting", "1.0")
+    bench.write("model.py", MODEL)
+    bench.write(
+        "cdsw-build.sh",
+        """
+        pip3 install --user --no-index --find-links wheels greeting==1.0
+        python -c 'import greeting; open("made.txt", "w").write(greeting.VERSION)'
+        env > env.txt
+        command -v pip python python3 > commands.txt
+        touch "$TMPDIR/scrap"
+        echo progress
+        """,
+    )
+    variables = {"COLOUR": "blue", "LANG": "C", "PATH": "/project/bin:/usr/bin:/bin"}
+    report = await bench.build(environment=variables)
+
+    assert report.failure is None
+    assert report.outcome == "built"
+    assert report.interpreter == ".".join(map(str, sys.version_info[:3]))
+    assert set(states(bench).values()) == {"done"}
+    folder = bench.shelf.folder("one")
+    assert {path.name for path in folder.iterdir()} == {"code", "environment", "sealed"}
+    assert (folder / "code/made.txt").read_text() == "1.0"
+    assert "progress" in bench.log
+
+    seen = dict(line.split("=", 1) for line in (folder / "code/env.txt").read_text().splitlines())
+    own = folder / "environment"
+    for left in ("_", "SHLVL", "PWD", "OLDPWD"):  # bash's own
+        seen.pop(left, None)
+    assert seen == {
+        "PATH": f"{own}/predictd-bin:{own}/bin:/project/bin:/usr/bin:/bin",
+        "HOME": str(folder / "code"),
+        "TMPDIR": str(folder / "tmp"),
+        "VIRTUAL_ENV": str(own),
+        "LANG": "C",
+        "COLOUR": "blue",
+        "PIP_CACHE_DIR": str(bench.pip_cache),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    assert (folder / "code/commands.txt").read_text().splitlines() == [
+        f"{own}/predictd-bin/pip",
+        f"{own}/bin/python",
+        f"{own}/bin/python3",
+    ]
+    assert python(bench, "import greeting; print(greeting.VERSION)") == "1.0"
+    assert "greeting" in output(f"{own}/bin/pip", "list", "--format=freeze")
+
+    manifest = bench.shelf.sealed("one")
+    assert manifest is not None
+    assert (manifest.file, manifest.function) == ("model.py", "predict")
+    assert manifest.version == report.interpreter
+
+
+async def test_environments_are_apart(bench: Bench) -> None:
+    """Two builds hold two versions of one package, and nothing that we have installed."""
+    bench.write("model.py", MODEL)
+    for name, version in (("one", "1.0"), ("two", "2.0")):
+        package(bench, "greeting", version)
+        bench.write(
+            "cdsw-build.sh",
+            f"pip install --no-index wheels/greeting-{version}-py3-none-any.whl",
+        )
+        assert (await bench.build(name)).outcome == "built"
+    code = "import greeting, importlib.util as u; print(greeting.VERSION, u.find_spec('trio'))"
+    assert python(bench, code, "one") == "1.0 None"
+    assert python(bench, code, "two") == "2.0 None"
+
+
+async def test_without_script(bench: Bench) -> None:
+    """A project without a build script is built, its step skipped; the journey says when."""
+    bench.write("code/6_model.serve.py", MODEL)
+    report = await bench.build(file="6_model.serve.py", model_root="code")
+    assert report.outcome == "built"
+    assert states(bench) == {
+        "SNAPSHOT": "done",
+        "ENVIRONMENT": "done",
+        "BUILD_SCRIPT": "skipped",
+        "PROBE": "done",
+        "SEAL": "done",
+    }
+    assert report.journey == bench.journeys[-1]
+    step = report.journey["ENVIRONMENT"]
+    assert step.started_at is not None
+    assert step.started_at.endswith("Z")
+    assert step.seconds is not None
+    assert step.seconds > 0
+
+
+async def test_missing_package(bench: Bench) -> None:
+    """A package that is nowhere to be had is the problem, in pip's own words."""
+    bench.write("model.py", MODEL)
+    bench.write("cdsw-build.sh", "pip install --no-index no-such-package==9")
+    report = await bench.build()
+    assert report.failure is not None
+    assert report.failure.problem.endswith("No matching distribution found for no-such-package==9")
+    assert "another kernel" in report.failure.advice
+
+
+@pytest.mark.parametrize(
+    ("script", "problem", "advice"),
+    [
+        ("python3 -c 'raise OSError(17)'", "OSError: 17 (exit status 1)", "by hand"),
+        ("no-such-command", "no-such-command: command not found", "operator"),
+        ("kill -9 $$", "ended by SIGKILL", "memory"),
+        ("echo fine\r\n", "Windows line ends", "sed"),
+        ("exit 3", "it wrote nothing (exit status 3)", "by hand"),
+    ],
+)
+async def test_failing_script(bench: Bench, script: str, problem: str, advice: str) -> None:
+    """A script that fails is reported with step, summary, problem and advice; nothing is left."""
+    bench.write("model.py", MODEL)
+    bench.write("cdsw-build.sh", script)
+    report = await bench.build_quickly()
+    assert report.outcome == "failed"
+    assert report.failure is not None
+    assert report.failure.step == "BUILD_SCRIPT"
+    assert report.failure.summary == "The build script failed"
+    assert problem in report.failure.problem
+    assert advice in report.failure.advice
+    assert states(bench)["BUILD_SCRIPT"] == "failed"
+    assert states(bench)["PROBE"] == "waiting"
+    assert not bench.shelf.folder("one").exists()
+
+
+async def test_exit_status_decides(bench: Bench) -> None:
+    """A line that fails in the middle of a script is the script's business."""
+    bench.write("model.py", MODEL)
+    bench.write("cdsw-build.sh", "false\nno-such-command\necho fine\n")
+    assert (await bench.build_quickly()).outcome == "built"
+
+
+async def test_named_script(bench: Bench) -> None:
+    """A script that was asked for by name must be there."""
+    bench.write("model.py", MODEL)
+    report = await bench.build_quickly(script="prepare.sh")
+    assert report.failure is not None
+    assert report.failure.problem == "prepare.sh is not a file of the project"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"file": "../model.py"}, "leads out"),
+        ({"file": "/etc/passwd.py"}, "leads out"),
+        ({"file": "model.py\0"}, "leads out"),
+        ({"file": "model.txt"}, "not a Python file"),
+        ({"model_root": "nowhere"}, "not a folder"),
+        ({"model_root": ".."}, "not a folder"),
+    ],
+)
+async def test_path_of_the_model(bench: Bench, changes: dict[str, str], problem: str) -> None:
+    """A model that is not beneath the project is refused before anything is spent on it."""
+    bench.write("model.py", MODEL)
+    report = await bench.make(await bench.spec(**changes), run_nothing, content)
+    assert report.failure is not None
+    assert report.failure.step == "ENVIRONMENT"
+    assert problem in report.failure.problem
+    assert not bench.shelf.folder("one").exists()
+
+
+async def test_model_file(bench: Bench) -> None:
+    """The script may make the file to serve; without it, or with a link out, there is no build."""
+    bench.write("cdsw-build.sh", "$MAKE")
+    made = await bench.build_quickly("made", environment={"MAKE": "touch model.py"})
+    assert made.outcome == "built"
+    for name, make in (("missing", "true"), ("out", "ln -s /etc/hostname model.py")):
+        report = await bench.build_quickly(name, environment={"MAKE": make})
+        assert report.failure is not None
+        assert report.failure.step == "PROBE"
+        assert "'model.py'" in report.failure.problem
+        assert not bench.shelf.folder(name).exists()
+
+
+async def test_probe_decides(bench: Bench) -> None:
+    """The probe sees the finished build; what it says is what is reported."""
+    bench.write("model.py", MODEL)
+    seen = []
+
+    async def probe(spec: BuildSpec) -> None:
+        seen.append((spec.root / "model.py").read_text())
+        raise ProbeFailed("The model did not start", "NameError: x", "Define x.")
+
+    report = await bench.build_quickly(probe=probe)
+    assert seen == [MODEL]
+    assert report.failure is not None
+    assert (report.failure.step, report.failure.problem) == ("PROBE", "NameError: x")
+    assert not bench.shelf.folder("one").exists()
+
+
+async def test_time_limit(bench: Bench) -> None:
+    """A build that takes too long is ended, whichever of its steps it is in."""
+    bench.write("model.py", MODEL)
+    bench.write("cdsw-build.sh", "sleep 1000")
+    report = await bench.build_quickly(time_limit=1)
+    assert report.outcome == "timed_out"
+    assert report.failure is not None
+    assert report.failure.step == "BUILD_SCRIPT"
+    assert "1 seconds" in report.failure.problem
+    assert states(bench)["BUILD_SCRIPT"] == "failed"
+    assert not bench.shelf.folder("one").exists()
+
+
+async def test_cancellation(bench: Bench) -> None:
+    """A cancelled build leaves neither a folder nor a process."""
+    bench.write("model.py", MODEL)
+    bench.write("cdsw-build.sh", "echo $$; sleep 1000")
+    started = trio.Event()
+    pids = []
+
+    class Watching:
+        def write(self, line: str) -> None:
+            if line.isdigit():
+                pids.append(int(line))
+                started.set()
+
+    spec = await bench.spec()
+    async with trio.open_nursery() as nursery:
+
+        async def make() -> None:
+            await build(
+                spec, run=run_quickly, probe=content, log=Watching(), changed=lambda _: None
+            )
+
+        nursery.start_soon(make)
+        await started.wait()
+        assert spec.folder.exists()
+        nursery.cancel_scope.cancel()
+    assert not spec.folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+async def test_own_defects_are_not_the_projects(bench: Bench) -> None:
+    """An error that nobody can act on comes through, and still leaves nothing."""
+    bench.write("model.py", MODEL)
+
+    async def probe(spec: BuildSpec) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await bench.build_quickly(probe=probe)
+    assert not bench.shelf.folder("one").exists()
+
+
+async def test_failing_machine(bench: Bench) -> None:
+    """What the machine refuses is reported for the operator."""
+    bench.write("model.py", MODEL)
+
+    async def broken(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    report = await bench.make(await bench.spec(), broken, content)
+    assert report.failure is not None
+    assert "No space left" in report.failure.problem
+    assert "operator" in report.failure.advice
+
+
+async def test_interpreter_that_is_gone(bench: Bench, tmp_path: Path) -> None:
+    """An interpreter that does not run is named, with what to do."""
+    bench.write("model.py", MODEL)
+    report = await bench.build_quickly(interpreter=tmp_path / "python3.11")
+    assert report.failure is not None
+    assert str(tmp_path / "python3.11") in report.failure.problem
+    assert report.interpreter == ""
+
+
+async def test_existing_build_is_not_touched(bench: Bench) -> None:
+    """A build is never made over another one."""
+    bench.write("model.py", MODEL)
+    kept = bench.shelf.folder("one") / "sealed"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({}))
+    with pytest.raises(FileExistsError):
+        await bench.build_quickly()
+    assert kept.exists()
+
+
+async def test_oldest_python(bench: Bench) -> None:
+    """CPython 3.8 gets an environment with its own pip, though virtualenv brings none for it."""
+    found = [each for each in await discover() if each.identifier == "python3.8"]
+    if not found:
+        pytest.skip("there is no CPython 3.8 on this machine")
+    package(bench, "greeting", "1.0")
+    bench.write("model.py", MODEL)
+    bench.write("cdsw-build.sh", "pip install --user --no-index wheels/*.whl && pip3.8 --version")
+    report = await bench.build(interpreter=found[0].path)
+    assert report.failure is None
+    assert report.interpreter.startswith("3.8.")
+    code = "import sys, greeting; print(sys.version_info[:2], greeting.VERSION)"
+    assert python(bench, code) == "(3, 8) 1.0"

@@ -1,0 +1,56 @@
+"""The last lines of a failed script become a problem and an advice."""
+
+import pytest
+
+from builder.diagnosis import FALLBACK, RULES, explain
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem", "advice"),
+    [
+        (
+            [
+                "ERROR: Could not find a version that satisfies the requirement scikit==9",
+                "ERROR: No matching distribution found for scikit==9",
+                "",
+                "[notice] A new release of pip is available",
+            ],
+            "ERROR: No matching distribution found for scikit==9",
+            "kernel",
+        ),
+        (
+            ["ERROR: Could not open requirements file: [Errno 2] No such file: 'r.txt'"],
+            "ERROR: Could not open requirements file: [Errno 2] No such file: 'r.txt'",
+            ".gitignore",
+        ),
+        (
+            ["Traceback (most recent call last):", "ModuleNotFoundError: No module named 'x'"],
+            "ModuleNotFoundError: No module named 'x'",
+            "requirements",
+        ),
+        (
+            ["WARNING: Retrying: NewConnectionError('Temporary failure in name resolution')"],
+            "WARNING: Retrying: NewConnectionError('Temporary failure in name resolution')",
+            "index",
+        ),
+        (["OSError: [Errno 28] No space left on device"], "OSError: [Errno 28] No space", "disk"),
+        (["something else", "  ", ""], "something else (exit status 1)", FALLBACK),
+        ([], "it wrote nothing (exit status 1)", FALLBACK),
+    ],
+)
+def test_lines(lines: list[str], problem: str, advice: str) -> None:
+    """The line nearest to the end that we know something about is the problem."""
+    found, told = explain(1, lines)
+    assert found.startswith(problem)
+    assert advice in told
+
+
+def test_signals() -> None:
+    """A script that was killed did not fail by what it wrote."""
+    assert explain(-9, ["fine"])[0] == "it was ended by SIGKILL"
+    assert explain(-33, ["fine"])[0] == "it was ended by signal 33"
+
+
+def test_every_rule_advises() -> None:
+    """Advice is a sentence."""
+    assert all(advice[0].isupper() and advice.endswith(".") for _, advice in RULES)

@@ -1,0 +1,119 @@
+"""Interpreters are found by asking them, and known by the names that people use."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder.errors import InterpreterUnusable, UnknownKernel
+from builder.interpreters import Interpreter, discover, inspect, match
+
+OURS = "python{}.{}".format(*sys.version_info[:2])
+
+
+def interpreter(version: str, default: bool = False) -> Interpreter:
+    minor = version.rpartition(".")[0]
+    return Interpreter(
+        identifier=f"python{minor}",
+        kernel=f"Python {minor}",
+        version=version,
+        path=Path(f"/usr/bin/python{minor}"),
+        default=default,
+    )
+
+
+KNOWN = [interpreter("3.8.18"), interpreter("3.11.7", default=True), interpreter("3.12.1")]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "version"),
+    [
+        *[(name, "3.11.7") for name in ("", "  ", "python3", "Python 3", "PYTHON", "python3.11")],
+        *[(name, "3.8.18") for name in ("Python 3.8", "python3.8", " PYTHON  3.8 ")],
+        ("Python 3.12", "3.12.1"),
+    ],
+)
+def test_names(kernel: str, version: str) -> None:
+    """Case and blanks do not matter; no name and `python3` are the default."""
+    assert match(kernel, KNOWN).version == version
+
+
+@pytest.mark.parametrize("kernel", ["python3.1", "python2", "r", "python3.11.7", "3"])
+def test_unknown(kernel: str) -> None:
+    """Another name is refused, with all names that there are."""
+    with pytest.raises(UnknownKernel) as caught:
+        match(kernel, KNOWN)
+    assert caught.value.known == ["Python 3.8", "Python 3.11", "Python 3.12"]
+    assert repr(kernel) in caught.value.problem
+
+
+async def test_discover() -> None:
+    """Each minor version is there once, oldest first, and the one that runs us is the default."""
+    found = await discover()
+    assert len({each.identifier for each in found}) == len(found)
+    assert found == sorted(found, key=lambda each: each.release)
+    assert [each.identifier for each in found if each.default] == [OURS]
+    assert all(each.release >= (3, 8) for each in found)
+
+
+async def test_newest_patch_and_the_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest patch counts; what is broken, old, foreign or a shim is passed over."""
+    script(tmp_path / "a/python3.97", answer("3.97.1"))
+    script(tmp_path / "b/python3", answer("3.97.4"))
+    script(tmp_path / "b/python3.96", answer("3.96.0", implementation="PyPy"))
+    script(tmp_path / "b/python3.95", "exit 1")
+    script(tmp_path / "b/python3.7", answer("3.7.1"))
+    script(tmp_path / "b/python3-config", answer("3.94.0"))
+    script(tmp_path / "shims/python3.93", answer("3.93.0"))
+    folders = [str(tmp_path / name) for name in ("a", "b", "shims", "missing")]
+    monkeypatch.setenv("PATH", ":".join([*folders, os.environ["PATH"]]))
+    found = {each.identifier: each.version for each in await discover(Path(sys.executable))}
+    assert found["python3.97"] == "3.97.4"
+    assert not {"python3.96", "python3.95", "python3.94", "python3.93", "python3.7"} & set(found)
+
+
+async def test_chosen_default(tmp_path: Path) -> None:
+    """The default that was chosen stands for its minor version, whatever else there is."""
+    chosen = script(tmp_path / "python", answer("3.8.0"))
+    found = await discover(chosen)
+    assert [(each.version, each.default) for each in found if each.identifier == "python3.8"] == [
+        ("3.8.0", True)
+    ]
+
+
+async def test_unusable(tmp_path: Path) -> None:
+    """One that was asked for by its path is refused by path and reason."""
+    for name, text, reason in (
+        ("old", answer("3.7.9"), "Python 3.7.9, older than 3.8"),
+        ("foreign", answer("3.10.1", implementation="PyPy"), "PyPy, not CPython"),
+        ("bare", answer("3.8.1", ensurepip="false"), "no ensurepip"),
+        ("broken", "echo ModuleNotFoundError: ssl >&2; exit 1", "ModuleNotFoundError: ssl"),
+        ("dumb", "echo hello", "does not answer as Python does"),
+    ):
+        path = script(tmp_path / name, text)
+        with pytest.raises(InterpreterUnusable, match=reason):
+            await inspect(path)
+    with pytest.raises(InterpreterUnusable, match="No such file"):
+        await discover(tmp_path / "gone")
+
+
+async def test_virtual_environment_is_seen_through() -> None:
+    """The interpreter behind a virtual environment is what a build stands on."""
+    found = await inspect(Path(sys.executable))
+    assert not (found.path.parent.parent / "pyvenv.cfg").exists()
+
+
+def answer(version: str, implementation: str = "CPython", ensurepip: str = "true") -> str:
+    numbers = version.replace(".", ",")
+    return (
+        f"""echo '{{"implementation":"{implementation}","version":[{numbers}],"""
+        f""""path":"'"$0"'","ensurepip":{ensurepip}}}'"""
+    )
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path

@@ -1,0 +1,97 @@
+"""Only what is sealed and wanted stands on the shelf."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from builder.shelf import Manifest, Shelf, seal_build
+
+MANIFEST = Manifest(
+    commit="c" * 40,
+    file="model.py",
+    function="predict",
+    model_root="",
+    script="cdsw-build.sh",
+    interpreter="/usr/bin/python3.11",
+    version="3.11.2",
+    started_at="2026-11-21T02:35:00.123456Z",
+    sealed_at="2026-11-21T02:36:00.123456Z",
+)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "builds")
+
+
+def half(shelf: Shelf, name: str) -> Path:
+    folder = shelf.folder(name)
+    (folder / "code").mkdir(parents=True)
+    (folder / "code/model.py").write_text("half")
+    return folder
+
+
+async def test_seal(shelf: Shelf) -> None:
+    """A build is sealed with its manifest, once."""
+    folder = half(shelf, "one")
+    assert shelf.sealed("one") is None
+    await seal_build(folder, MANIFEST)
+    assert shelf.sealed("one") == MANIFEST
+    with pytest.raises(FileExistsError):
+        await seal_build(folder, MANIFEST)
+
+
+async def test_torn_seal(shelf: Shelf) -> None:
+    """A seal that is not whole is none."""
+    folder = half(shelf, "one")
+    (folder / "sealed").write_bytes(msgspec.json.encode(MANIFEST)[:-5])
+    assert shelf.sealed("one") is None
+    assert await shelf.sweep(["one"]) == ["one"]
+
+
+async def test_sweep(shelf: Shelf) -> None:
+    """A sweep removes the unsealed and the unknown, and says what it removed."""
+    for name in ("half", "kept", "unknown"):
+        half(shelf, name)
+    await seal_build(shelf.folder("kept"), MANIFEST)
+    await seal_build(shelf.folder("unknown"), MANIFEST)
+    (shelf.root / "stray").write_text("")
+    assert await shelf.sweep({"half", "kept"}) == ["half", "stray", "unknown"]
+    assert [path.name for path in shelf.root.iterdir()] == ["kept"]
+    assert await shelf.sweep({"kept"}) == []
+
+
+async def test_sweep_of_nothing(shelf: Shelf) -> None:
+    """A shelf that was never used is clean."""
+    assert await shelf.sweep([]) == []
+
+
+async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
+    """A build goes with all it holds, and nothing that its links lead to; twice is fine."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("")
+    folder = half(shelf, "one")
+    (folder / "code/link").symlink_to(outside)
+    (folder / "code/closed/inner").mkdir(parents=True)
+    (folder / "code/closed").chmod(0o000)
+    (folder / "code").chmod(0o500)
+    await shelf.remove("one")
+    await shelf.remove("one")
+    assert not folder.exists()
+    assert (outside / "precious").exists()
+
+
+async def test_seal_goes_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal that is interrupted leaves a build without its seal."""
+    folder = half(shelf, "one")
+    await seal_build(folder, MANIFEST)
+
+    def interrupted(_: Path) -> None:
+        raise OSError("no more")
+
+    monkeypatch.setattr("shutil.rmtree", interrupted)
+    with pytest.raises(OSError, match="no more"):
+        await shelf.remove("one")
+    assert shelf.sealed("one") is None

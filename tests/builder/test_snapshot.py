@@ -1,0 +1,281 @@
+"""A snapshot is the project, byte for byte, and what the project says about git is moot."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from builder.errors import NamesRefused, SnapshotFailed, SymlinkLeaves
+from builder.snapshot import drop_snapshot, take_snapshot, write_out
+from tests.builder.kit import Bench
+
+
+async def copied(bench: Bench, name: str = "one") -> Path:
+    """The project, through a snapshot and out again."""
+    target = bench.store.parent / f"copy-{name}"
+    await write_out(await bench.take(name), target)
+    return target
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+async def tree(bench: Bench, name: str) -> str:
+    snapshot = await bench.take(name)
+    return git("rev-parse", f"{snapshot.commit}^{{tree}}", cwd=snapshot.store)
+
+
+async def test_hostile_git_folder(bench: Bench, tmp_path: Path) -> None:
+    """Nothing in the user's own `.git` is run, read or stored."""
+    canary = tmp_path / "canary"
+    bench.write("a.py", "1")
+    bench.write(".gitattributes", "* filter=evil\n")
+    git("init", "-q", cwd=bench.project)
+    touch = f"touch {canary}"
+    for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.smudge", "core.sshCommand"):
+        git("config", key, touch, cwd=bench.project)
+    for hook in ("post-index-change", "pre-commit", "post-checkout", "reference-transaction"):
+        bench.write(f".git/hooks/{hook}", f"#!/bin/sh\n{touch}\n", 0o755)
+    bench.write(".git/info/exclude", "a.py\n")
+    assert names(await copied(bench)) == {"a.py", ".gitattributes"}
+    assert not canary.exists()
+
+
+async def test_environment_of_git(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Variables and configuration that steer git have no hold on our store."""
+    bench.write("a.py", "1")
+    bench.write("ignored-at-home", "2")
+    (tmp_path / "ignore").write_text("ignored-at-home\n")
+    (tmp_path / ".gitconfig").write_text(f"[core]\nexcludesFile = {tmp_path / 'ignore'}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("GIT_DIR", "GIT_OBJECT_DIRECTORY", "GIT_WORK_TREE", "GIT_NAMESPACE"):
+        monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    assert names(await copied(bench)) == {"a.py", "ignored-at-home"}
+    assert not (tmp_path / "elsewhere").exists()
+
+
+async def test_gitignore(bench: Bench) -> None:
+    """Nested `.gitignore` files exclude, and re-include, as git would have it."""
+    bench.write(".gitignore", "R\nnode_modules\n*.pyc\n.*\n!.gitignore\n/build/\n")
+    bench.write("sub/.gitignore", "*.csv\n!keep.csv\n")
+    for kept in ("a.py", "sub/keep.csv", "other/a.csv", "other/build/x"):
+        bench.write(kept)
+    for left in ("R/x", "node_modules/m/index.js", "a.pyc", ".env", "sub/a.csv", "build/x"):
+        bench.write(left)
+    files = {name for name in names(await copied(bench)) if "." in name or name[-1] == "x"}
+    assert files == {
+        *(".gitignore", "sub/.gitignore"),
+        *("a.py", "sub/keep.csv", "other/a.csv", "other/build/x"),
+    }
+
+
+async def test_nested_repositories(bench: Bench) -> None:
+    """The files of a repository within the project belong to it; its `.git` does not."""
+    bench.write("vendor/lib/code.py", "x = 1")
+    git("init", "-q", cwd=bench.project / "vendor/lib")
+    git("add", ".", cwd=bench.project / "vendor/lib")
+    git("commit", "-q", "-m", "first", cwd=bench.project / "vendor/lib")
+    bench.write("module/.git", "gitdir: ../elsewhere\n")
+    bench.write("module/code.py", "y = 2")
+    folder = await copied(bench)
+    assert names(folder) == {
+        *("vendor", "vendor/lib", "vendor/lib/code.py"),
+        *("module", "module/code.py"),
+    }
+
+
+async def test_large_file(bench: Bench) -> None:
+    """A file over 50 MB comes out byte for byte."""
+    data = os.urandom(1 << 20) * 51 + b"\r\n"
+    bench.write("big.bin", data)
+    assert (await copied(bench) / "big.bin").read_bytes() == data
+
+
+async def test_attributes(bench: Bench) -> None:
+    """Attributes change no byte, on the way in or out."""
+    attributes = (
+        "* text=auto eol=crlf\n*.id ident\n*.f filter=x\n*.u working-tree-encoding=UTF-16\n"
+        "*.no export-ignore\n*.subst export-subst\n"
+    )
+    contents = {
+        ".gitattributes": attributes.encode(),
+        "unix.txt": b"a\nb\n",
+        "windows.txt": b"a\r\nb\r\n",
+        "a.id": b"$Id$\n$Id: abc $\n",
+        "a.f": b"plain\n",
+        "a.u": b"not utf-16\n",
+        "a.no": b"kept\n",
+        "a.subst": b"$Format:%H$\n",
+    }
+    for name, content in contents.items():
+        bench.write(name, content)
+    folder = await copied(bench)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents
+
+
+async def test_modes_links_and_empty_folders(bench: Bench) -> None:
+    """The executable bit, links that stay inside and folders without files are kept."""
+    bench.write("run.sh", "true", 0o755)
+    bench.write("data/real.csv", "1")
+    (bench.project / "data/link.csv").symlink_to("real.csv")
+    (bench.project / "data/up").symlink_to("../run.sh")
+    (bench.project / "dangling").symlink_to("not/there")
+    (bench.project / "loop").symlink_to("loop")
+    (bench.project / "empty/inner").mkdir(parents=True)
+    folder = await copied(bench)
+    assert (folder / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (folder / "data/real.csv").stat().st_mode & 0o777 == 0o644
+    links = {name: str((folder / name).readlink()) for name in ("data/link.csv", "data/up")}
+    assert links == {"data/link.csv": "real.csv", "data/up": "../run.sh"}
+    assert (folder / "dangling").is_symlink()
+    assert (folder / "loop").is_symlink()
+    assert (folder / "empty/inner").is_dir()
+
+
+async def test_links_that_leave(bench: Bench) -> None:
+    """Every link that is absolute or leads out is named, and nothing else is."""
+    bench.write("inside.txt")
+    project = bench.project
+    (project / "sub").mkdir()
+    (project / "sub/out").symlink_to("../../secret")
+    (project / "absolute").symlink_to(project / "inside.txt")
+    (project / "fine").symlink_to("inside.txt")
+    bench.write(".gitignore", "ignored\n")
+    (project / "ignored").symlink_to("/etc/passwd")
+    with pytest.raises(SymlinkLeaves) as caught:
+        await bench.take()
+    assert [link.split(" -> ")[0] for link in caught.value.links] == ["absolute", "sub/out"]
+    assert ".gitignore" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with blank.py",
+        "grüße-日本.py",
+        "-rf",
+        '"quoted".py',
+        "it's.py",
+        ":(top)x",
+        "back\\slash",
+        "tab\there",
+        "*",
+        ".GIT/config",
+        "git~1",
+        " lead and trail ",
+        os.fsdecode(b"latin-\xe9"),
+    ],
+)
+async def test_odd_names(bench: Bench, name: str) -> None:
+    """A file may be called anything that a file system can spell in one line."""
+    bench.write(name, "odd")
+    assert (await copied(bench) / name).read_bytes() == b"odd"
+
+
+async def test_line_breaks_in_names(bench: Bench) -> None:
+    """A name with a line break is refused by name, unless it is ignored."""
+    bench.write("a\nb.py")
+    bench.write("sub/c\r", "")
+    with pytest.raises(NamesRefused) as caught:
+        await bench.take()
+    assert caught.value.names == ["a\nb.py", "sub/c\r"]
+    bench.write(".gitignore", "a*\nsub\n")
+    assert names(await copied(bench)) == {".gitignore"}
+
+
+async def test_special_files(bench: Bench, tmp_path: Path) -> None:
+    """Pipes and sockets are left out, and the log says so."""
+    bench.write("a.py")
+    os.mkfifo(bench.project / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(bench.project / "socket"))
+        assert names(await copied(bench)) == {"a.py"}
+    assert "pipe" in bench.log
+    assert "socket" in bench.log
+
+
+async def test_gitignore_that_is_a_pipe(bench: Bench) -> None:
+    """A `.gitignore` on which git would wait for ever is refused."""
+    os.mkfifo(bench.project / ".gitignore")
+    with pytest.raises(SnapshotFailed, match=r"\.gitignore is not a file"):
+        await bench.take()
+
+
+async def test_empty_project(bench: Bench) -> None:
+    """A project without files has a snapshot without files."""
+    assert names(await copied(bench)) == set()
+
+
+async def test_missing_project(bench: Bench) -> None:
+    """A folder that is not there is named."""
+    with pytest.raises(SnapshotFailed, match="gone is not a folder"):
+        await take_snapshot(bench.project / "gone", bench.store, "one")
+
+
+async def test_same_content(bench: Bench) -> None:
+    """The same files are the same tree; another byte or mode is another one."""
+    file = bench.write("a.py", "1")
+    first = await tree(bench, "one")
+    os.utime(file, (1, 1))
+    assert await tree(bench, "two") == first
+    file.chmod(0o755)
+    assert await tree(bench, "three") != first
+
+
+async def test_snapshot_is_of_its_time(bench: Bench) -> None:
+    """What happens to the project later does not change a snapshot."""
+    bench.write("a.py", "before")
+    snapshot = await bench.take()
+    bench.write("a.py", "after")
+    target = bench.store.parent / "copy"
+    await write_out(snapshot, target)
+    assert (target / "a.py").read_text() == "before"
+
+
+async def test_cancellation(bench: Bench) -> None:
+    """A cancelled snapshot stops on its way, and nothing refers to what it stored."""
+    bench.write("/".join("a" * 200), "deep")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.take)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert nursery.cancel_scope.cancelled_caught
+    assert git("for-each-ref", cwd=bench.store) == ""
+
+
+async def test_drop(bench: Bench) -> None:
+    """Dropping a snapshot frees what only it held, and may be done again."""
+    bench.write("shared.py", "shared")
+    only = bench.write("only.bin", os.urandom(1 << 20))
+    await bench.take("one")
+    only.unlink()
+    kept = await bench.take("two")
+    await drop_snapshot(bench.store, "one")
+    await drop_snapshot(bench.store, "one")
+    await drop_snapshot(bench.store.parent / "no-such-store", "one")
+    size = sum(path.stat().st_size for path in bench.store.rglob("*") if path.is_file())
+    assert size < 1 << 17
+    await write_out(kept, bench.store.parent / "copy")
+
+
+async def test_damaged_store(bench: Bench) -> None:
+    """A stored object that is gone is a named failure, not a file that lacks something."""
+    bench.write("a.py", "precious")
+    snapshot = await bench.take()
+    name = git("rev-parse", f"{snapshot.commit}:a.py", cwd=snapshot.store).strip()
+    (snapshot.store / "objects" / name[:2] / name[2:]).unlink()
+    with pytest.raises(SnapshotFailed, match="missing or damaged"):
+        await write_out(snapshot, bench.store.parent / "copy")
