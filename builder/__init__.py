@@ -1,1 +1,38 @@
-"""Turns a folder of project files into a sealed build: its code beside its own environment."""
+"""Turns a folder of project files into a sealed build: its code beside its own environment.
+
+Knows nothing of records, replicas or HTTP; what it needs of them it is given. See README.md.
+"""
+
+from builder.build import BuildReport, Failure
+from builder.build import build as make_build
+from builder.clone import check_url, clone
+from builder.errors import BuilderError, CloneFailed, CloneRefused, ProbeFailed, UnknownKernel
+from builder.interpreters import Interpreter, discover, match
+from builder.journey import SNAPSHOT, Journey
+from builder.shelf import Shelf
+from builder.snapshot import drop_snapshot, take_snapshot
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Snapshot
+
+__all__ = [
+    "DEFAULT_SCRIPT",
+    "SNAPSHOT",
+    "BuildReport",
+    "BuildSpec",
+    "BuilderError",
+    "CloneFailed",
+    "CloneRefused",
+    "Failure",
+    "Interpreter",
+    "Journey",
+    "ProbeFailed",
+    "Shelf",
+    "Snapshot",
+    "UnknownKernel",
+    "check_url",
+    "clone",
+    "discover",
+    "drop_snapshot",
+    "make_build",
+    "match",
+    "take_snapshot",
+]

@@ -1,4 +1,4 @@
-# ruff: noqa: N818 - an error is named for what happened, as everywhere in this project.
+
 """What can go wrong while a build is made, said so that somebody can act on it.
 
 Every error has three parts: a *summary* (what failed), a *problem* (what was found, naming

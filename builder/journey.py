@@ -33,7 +33,7 @@ NEXT: dict[tuple[State, Event], State] = {
 }
 
 
-class WrongTurn(Exception):  # noqa: N818 - named for what happened
+class WrongTurn(Exception):
     """A step was told something that its state does not allow."""
 
 

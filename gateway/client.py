@@ -13,8 +13,6 @@ a connection of its own. Three laws:
 Standard library only, and little of that: `predictd ls` pays for every import made here.
 """
 
-# ruff: noqa: N818 - the names say what is the case, as Trio's and h11's do.
-
 import json
 import os
 import select

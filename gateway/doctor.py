@@ -75,6 +75,7 @@ def examine(
 
 def _discovered() -> Iterable[Interpreter]:
     import trio
+
     from builder.errors import InterpreterUnusable
     from builder.interpreters import discover
 

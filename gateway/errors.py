@@ -83,6 +83,8 @@ def refusal(error: Exception) -> Refusal:
         return Refusal(f"{error.noun}.notfound", str(error))
     for kind, code in _FROM_ENGINES.items():
         if isinstance(error, kind):
+            if isinstance(error, builder.BuilderError):
+                return Refusal(code, error.problem, advice=error.advice)
             return Refusal(code, str(error))
     return Refusal("internal", "something went wrong inside predictd")
 
@@ -93,8 +95,7 @@ _FROM_ENGINES: dict[type[Exception], str] = {
     store.BuildInUse: "build.inuse",
     store.StoreFailed: "disk.failed",
     builder.UnknownKernel: "kernel.unknown",
-    builder.BadPath: "path.refused",
-    builder.CloneFailed: "argument.invalid",
+    builder.CloneRefused: "argument.invalid",
 }
 
 

@@ -102,9 +102,7 @@ async def serve_http(
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
-                partial(
-                    trio.serve_listeners, handle, listeners, handler_nursery=connections
-                )
+                partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
             )
             task_status.started()
             await stop.wait()

@@ -48,9 +48,7 @@ def read_envelope(body: bytes) -> Envelope:
         str(body, "utf-8")
         return _decoder.decode(body)
     except UnicodeDecodeError as error:
-        raise Refusal(
-            "request.invalid", f"the body is not UTF-8 (byte {error.start})"
-        ) from error
+        raise Refusal("request.invalid", f"the body is not UTF-8 (byte {error.start})") from error
     except msgspec.ValidationError as error:
         raise Refusal("request.invalid", f"the body is not a request: {error}") from error
     except msgspec.DecodeError as error:

@@ -4,7 +4,7 @@ Callers decide by type and attributes; the text is written for people. `StoreFai
 that nobody asked for: the machine, not the request, is at fault.
 """
 
-# ruff: noqa: N818 - the names say what is the case, as Trio's and h11's do.
+
 
 from collections.abc import Sequence
 from pathlib import Path

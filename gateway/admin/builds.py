@@ -74,12 +74,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         new = new_deployment(model, asked)
         return deployed_json(await control.deployments.create(model, build, new))
 
-    async def deployment(
-        project_id: str, model_id: str, build_id: str, deployment_id: str
-    ) -> Json:
-        return deployed_json(
-            await seek.deployment(project_id, model_id, build_id, deployment_id)
-        )
+    async def deployment(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
+        return deployed_json(await seek.deployment(project_id, model_id, build_id, deployment_id))
 
     async def act(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
         """The path ends in `{id}:stop` or `{id}:restart`."""
@@ -91,9 +87,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             await control.deployments.stop(found)
         else:
             await control.deployments.restart(found)
-        return deployed_json(
-            await seek.deployment(project_id, model_id, build_id, identifier)
-        )
+        return deployed_json(await seek.deployment(project_id, model_id, build_id, identifier))
 
     many = "/projects/<project_id>/models/<model_id>/builds"
     one = f"{many}/<build_id>"

@@ -10,7 +10,6 @@ import msgspec
 import trio
 from quart import Response
 
-import store
 from gateway.control import Control
 from store import Build
 from workers import Log
@@ -56,9 +55,7 @@ def follow_logs(logs: Mapping[str, Log], wanted: str) -> Response:
     return _response(stream())
 
 
-async def _forward(
-    name: str, log: Log, wanted: str, send: trio.MemorySendChannel[bytes]
-) -> None:
+async def _forward(name: str, log: Log, wanted: str, send: trio.MemorySendChannel[bytes]) -> None:
     async with send:
         with log.follower() as follower:
             while lines := await follower.lines():

@@ -55,9 +55,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = new_build(config) if config else None
         model = await control.models.create(
             project,
-            NewModel(
-                name=asked.name, description=asked.description, visibility=asked.visibility
-            ),
+            NewModel(name=asked.name, description=asked.description, visibility=asked.visibility),
         )
         if build is not None and config is not None:
             made = await control.builds.create(model, build)
@@ -139,9 +137,7 @@ async def current_deployment(control: Control, model: Model) -> Deployment | Non
 def _refuse_authentication(enabled: bool | None, disabled: bool | None) -> None:
     """Until there are Model API keys a model is open to whoever holds its access key."""
     if enabled or disabled is False:
-        raise Refusal(
-            "feature.missing", "auth_enabled: this version has no Model API keys yet"
-        )
+        raise Refusal("feature.missing", "auth_enabled: this version has no Model API keys yet")
 
 
 def _replicas_json(deployment: Deployment, pool: Pool) -> Json:

@@ -6,8 +6,6 @@ the data folder's `admin.key`. That file is never read for a gateway on another 
 would be told to a stranger.
 """
 
-# ruff: noqa: N818 - the names say what is the case, as Trio's and h11's do.
-
 import json
 from argparse import Namespace
 from collections.abc import Mapping

@@ -23,7 +23,6 @@ from gateway.errors import Refusal
 from store import Build, Failure, Model, Project, Step
 from workers import Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -180,7 +179,7 @@ class Builds:
         async with self._places:
             build = await database.write(store.builds.advance, build.id, "started")
             spec = self._spec(build, project)
-            report = await builder.build(
+            report = await builder.make_build(
                 spec,
                 run=self._house.workers.run,
                 probe=_Probe(self, build, model, project, live.log),

@@ -173,10 +173,7 @@ class Deployments:
 
     async def _overtaken(self, deployment: Deployment) -> bool:
         alive = await self._house.database.read(store.deployments.listing, deployment.model_id)
-        return any(
-            d.number > deployment.number and d.wanted == "serve"
-            for d in alive
-        )
+        return any(d.number > deployment.number and d.wanted == "serve" for d in alive)
 
     async def _deploy(self, deployment: Deployment) -> None:
         database, routes = self._house.database, self._house.routes

@@ -1,6 +1,6 @@
 """Transactions: whole or not at all, one at a time, and nobody else's business."""
 
-# ruff: noqa: ASYNC240 - a test may wait for a small file.
+
 
 import threading
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Schemas: made whole, never taken back, and the same as the records."""
 
-# ruff: noqa: ASYNC240 - a test may wait for a small file.
+
 
 import sqlite3
 from contextlib import closing

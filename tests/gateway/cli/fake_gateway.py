@@ -5,7 +5,7 @@ deployments only along their lifecycles; a build goes on while its log is read, 
 it is looked at. It runs no model: `add` and `echo` are answered here, `fail` raises.
 """
 
-# ruff: noqa: N818 - the names say what is the case.
+
 
 import json
 import os

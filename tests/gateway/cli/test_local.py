@@ -13,11 +13,11 @@ import pytest
 from tests.gateway.cli.conftest import Predictd
 
 
-class Refused(Exception):  # noqa: N818 - stands in for settings.SettingsError
+class Refused(Exception):
     pass
 
 
-class Disk(Exception):  # noqa: N818 - stands in for store.errors.StoreError
+class Disk(Exception):
     pass
 
 
