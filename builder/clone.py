@@ -108,7 +108,7 @@ async def _run_git(arguments: list[str], cwd: Path, run: Run, tail: Tail, limit:
         status = await run(
             [git_executable(), *arguments],
             cwd=cwd,
-            environment=clean_environment() | ENVIRONMENT,
+            variables=clean_environment() | ENVIRONMENT,
             log=tail,
             time_limit=limit,
         )

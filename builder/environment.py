@@ -34,7 +34,7 @@ async def make_environment(
         status = await run(
             command,
             cwd=spec.folder,
-            environment=_base(spec) | {"VIRTUALENV_CONFIG_FILE": "/dev/null"},
+            variables=_base(spec) | {"VIRTUALENV_CONFIG_FILE": "/dev/null"},
             log=tail,
             time_limit=time_limit,
         )
@@ -58,9 +58,9 @@ def script_variables(spec: BuildSpec) -> dict[str, str]:
         "PIP_NO_INPUT": "1",
         "PYTHONUNBUFFERED": "1",
     }
-    path = spec.environment.get("PATH", SYSTEM_PATH)
+    path = spec.variables.get("PATH", SYSTEM_PATH)
     wrappers = _wrappers(spec)
-    return own | spec.environment | {"PATH": f"{wrappers}:{spec.virtualenv / 'bin'}:{path}"}
+    return own | spec.variables | {"PATH": f"{wrappers}:{spec.virtualenv / 'bin'}:{path}"}
 
 
 def _base(spec: BuildSpec) -> dict[str, str]:

@@ -1,4 +1,3 @@
-
 """What can go wrong while a build is made, said so that somebody can act on it.
 
 Every error has three parts: a *summary* (what failed), a *problem* (what was found, naming

@@ -47,7 +47,7 @@ async def run_script(spec: BuildSpec, run: Run, log: Log, time_limit: float) -> 
     status = await run(
         ["bash", spec.script],
         cwd=spec.code,
-        environment=script_variables(spec),
+        variables=script_variables(spec),
         log=tail,
         time_limit=time_limit,
     )

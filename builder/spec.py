@@ -25,7 +25,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
 
     `folder` is where the build is made and stays, since a virtual environment cannot be
     moved. `script` and `model_root` are relative to the project's root, `file` to
-    `model_root`. `environment` is for the script only. `time_limit` is in seconds and
+    `model_root`. `variables` are for the script only. `time_limit` is in seconds and
     covers the whole build.
     """
 
@@ -36,7 +36,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     function: str
     model_root: str = ""
     script: str = DEFAULT_SCRIPT
-    environment: dict[str, str] = {}
+    variables: dict[str, str] = {}
     time_limit: float
     pip_cache: Path
 
@@ -70,7 +70,7 @@ class Log(Protocol):
 class Run(Protocol):
     """Runs one command to its end.
 
-    Standard output and error go to `log`, standard input is empty, and the environment is
+    Standard output and error go to `log`, standard input is empty, and its variables are
     exactly the one given. Returns the exit status, negative for a signal; raises
     TimeoutError past `time_limit` seconds. However it ends, cancellation included, no
     process of the command's tree is left.
@@ -81,7 +81,7 @@ class Run(Protocol):
         command: list[str],
         *,
         cwd: Path,
-        environment: dict[str, str],
+        variables: dict[str, str],
         log: Log,
         time_limit: float,
     ) -> int: ...

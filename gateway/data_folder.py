@@ -1,4 +1,4 @@
-"""The layout of the data folder: who keeps what where. Paths only; the rooms make what they need."""
+"""The layout of the data folder: what lies where. Paths only; each room makes what it needs."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -7,14 +7,14 @@ import msgspec
 
 
 class DataFolder(msgspec.Struct, frozen=True):
-    """All paths beneath one data folder."""
+    """All paths beneath one data folder. `root` is a real path, without links."""
 
     root: Path
 
     @property
     def house(self) -> str:
         """What marks the processes of the gateway that owns this folder."""
-        return sha256(str(self.root.resolve()).encode()).hexdigest()[:16]
+        return sha256(str(self.root).encode()).hexdigest()[:16]
 
     @property
     def database(self) -> Path:

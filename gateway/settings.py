@@ -54,7 +54,7 @@ DESCRIPTIONS = {
     "host": "the address to listen on; loopback unless you say otherwise",
     "port": "the port to listen on; 0 takes a free one",
     "domain": "the name and port under which clients reach this gateway; default `host:port`",
-    "python": "path of the interpreter that kernel `python3` means; default the one that runs predictd",
+    "python": "path of what kernel `python3` means; default the interpreter that runs predictd",
     "model_request_timeout": "how long a request waits for a replica, and how long it then may run",
     "model_start_timeout": "how long a replica may take to run its model file",
     "restart_on_exception": "whether a replica whose function raised is replaced",

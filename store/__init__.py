@@ -15,7 +15,17 @@ from store.errors import (
     StoreFailed,
     StoreFull,
 )
-from store.records import Build, Deployment, Failure, Model, Project, Step, new_id, now
+from store.records import (
+    Build,
+    Deployment,
+    Failure,
+    Model,
+    Project,
+    Step,
+    Visibility,
+    new_id,
+    now,
+)
 
 __all__ = [
     "Build",
@@ -35,6 +45,7 @@ __all__ = [
     "StoreError",
     "StoreFailed",
     "StoreFull",
+    "Visibility",
     "builds",
     "deployments",
     "lifecycles",

@@ -4,8 +4,6 @@ Callers decide by type and attributes; the text is written for people. `StoreFai
 that nobody asked for: the machine, not the request, is at fault.
 """
 
-
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -49,9 +49,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def delete(project_id: str, path: str) -> Json:
         target = await inside(project_id, path)
         project = await seek.project(project_id)
-        if target == Path(project.path).resolve():
-            raise Refusal("path.refused", "name a file or folder of the project, not all of it")
-        await trio.to_thread.run_sync(_remove, target)
+        await trio.to_thread.run_sync(_remove, Path(project.path), target)
         return {}
 
     files = "/projects/<project_id>/files"
@@ -117,7 +115,9 @@ def _save(part: FileStorage, target: Path) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _remove(target: Path) -> None:
+def _remove(root: Path, target: Path) -> None:
+    if target == root.resolve():
+        raise Refusal("path.refused", "name a file or folder of the project, not all of it")
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     elif os.path.lexists(target):

@@ -1,4 +1,4 @@
-"""Lists, page by page: `page_size`, `page_token`, `search_filter`, `sort`, as clients of v2 send."""
+"""Lists, page by page: `page_size`, `page_token`, `search_filter` and `sort`, as v2 has them."""
 
 import json
 from typing import Any

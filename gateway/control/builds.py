@@ -161,7 +161,7 @@ class Builds:
             del self._live[build.id]
 
     async def _mark_if_unfinished(self, build: Build) -> None:
-        """It was cancelled: by its deletion, or because the gateway ends. What waits may wait on."""
+        """It was cancelled: by its deletion, or by the gateway's end. What waits may wait on."""
         with suppress(store.NotFound, store.IllegalTransition):  # deleted, or not begun
             await self._house.database.write(
                 store.builds.advance, build.id, "interrupted", failure=_INTERRUPTED
@@ -238,7 +238,7 @@ class Builds:
             function=build.function,
             model_root=build.model_root,
             script=build.script,
-            environment=build_variables(house.settings, house.domain, project, build),
+            variables=build_variables(house.settings, house.domain, project, build),
             time_limit=house.settings.build_timeout,
             pip_cache=house.data.pip_cache(project.id),
         )

@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+from functools import partial
 from string import ascii_lowercase, digits
 
 import msgspec
@@ -81,7 +82,7 @@ class Models:
         for build in builds:
             await self._builds.free(model.project_id, build.id)
         logs = self._house.data.model_logs(model.id)
-        await trio.to_thread.run_sync(lambda: shutil.rmtree(logs, ignore_errors=True))
+        await trio.to_thread.run_sync(partial(shutil.rmtree, logs, ignore_errors=True))
 
 
 def check_name(name: str) -> None:

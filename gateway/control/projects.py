@@ -1,6 +1,7 @@
 """Projects: folders of code, made from a template, a git repository, or the user's own folder."""
 
 import shutil
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -87,11 +88,8 @@ class Projects:
             return self._house.data.projects / project_id
         if asked.git_url:
             raise Refusal("argument.invalid", "path: give a folder or a git_url, not both")
-        path = Path(asked.path)
-        if not path.is_absolute() or not await trio.to_thread.run_sync(path.is_dir):
-            raise Refusal("argument.invalid", f"path: {asked.path!r} is no folder here")
-        path = path.resolve()
-        if self._house.data.root.resolve().is_relative_to(path):
+        path = await trio.to_thread.run_sync(_real_folder, asked.path)
+        if self._house.data.root.is_relative_to(path):
             raise Refusal("argument.invalid", f"path: {path} holds predictd's own data")
         taken = await self._house.database.read(store.projects.by_path, str(path))
         if taken is not None:
@@ -143,7 +141,13 @@ class Projects:
         if not project.linked:
             folders.append(Path(project.path))
         for folder in folders:
-            await trio.to_thread.run_sync(lambda f=folder: shutil.rmtree(f, ignore_errors=True))
+            await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+def _real_folder(text: str) -> Path:
+    if not Path(text).is_absolute() or not Path(text).is_dir():
+        raise Refusal("argument.invalid", f"path: {text!r} is no folder on this machine")
+    return Path(text).resolve()
 
 
 def _lay_out(template: str, path: Path) -> None:
@@ -153,7 +157,6 @@ def _lay_out(template: str, path: Path) -> None:
         return
     with as_file(files("gateway") / "templates" / template) as source:
         for entry in sorted(source.iterdir()):
-            # Packaging leaves dot-files out, so a template names its .gitignore otherwise.
-            target = path / (".gitignore" if entry.name == "gitignore" else entry.name)
+            target = path / entry.name
             if entry.is_file() and not target.exists():
                 shutil.copy(entry, target)

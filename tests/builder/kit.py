@@ -34,13 +34,13 @@ async def run(
     command: list[str],
     *,
     cwd: Path,
-    environment: dict[str, str],
+    variables: dict[str, str],
     log: Log,
     time_limit: float,
 ) -> int:
     """A `builder.spec.Run` whose process tree is a session of its own."""
     with trio.move_on_after(time_limit):
-        return await _run(command, cwd, environment, log)
+        return await _run(command, cwd, variables, log)
     raise TimeoutError
 
 
@@ -76,7 +76,7 @@ async def run_quickly(
     command: list[str],
     *,
     cwd: Path,
-    environment: dict[str, str],
+    variables: dict[str, str],
     log: Log,
     time_limit: float,
 ) -> int:
@@ -84,7 +84,7 @@ async def run_quickly(
     if "virtualenv" in command:
         Path(command[-1]).mkdir()
         return 0
-    return await run(command, cwd=cwd, environment=environment, log=log, time_limit=time_limit)
+    return await run(command, cwd=cwd, variables=variables, log=log, time_limit=time_limit)
 
 
 async def content(spec: BuildSpec) -> None:

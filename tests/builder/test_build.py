@@ -72,7 +72,7 @@ async def test_whole_journey(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
         """,
     )
     variables = {"COLOUR": "blue", "LANG": "C", "PATH": "/project/bin:/usr/bin:/bin"}
-    report = await bench.build(environment=variables)
+    report = await bench.build(variables=variables)
 
     assert report.failure is None
     assert report.outcome == "built"
@@ -223,10 +223,10 @@ async def test_path_of_the_model(bench: Bench, changes: dict[str, str], problem:
 async def test_model_file(bench: Bench) -> None:
     """The script may make the file to serve; without it, or with a link out, there is no build."""
     bench.write("cdsw-build.sh", "$MAKE")
-    made = await bench.build_quickly("made", environment={"MAKE": "touch model.py"})
+    made = await bench.build_quickly("made", variables={"MAKE": "touch model.py"})
     assert made.outcome == "built"
     for name, make in (("missing", "true"), ("out", "ln -s /etc/hostname model.py")):
-        report = await bench.build_quickly(name, environment={"MAKE": make})
+        report = await bench.build_quickly(name, variables={"MAKE": make})
         assert report.failure is not None
         assert report.failure.step == "PROBE"
         assert "'model.py'" in report.failure.problem

@@ -1,7 +1,5 @@
 """Transactions: whole or not at all, one at a time, and nobody else's business."""
 
-
-
 import threading
 from pathlib import Path
 

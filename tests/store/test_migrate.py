@@ -1,7 +1,5 @@
 """Schemas: made whole, never taken back, and the same as the records."""
 
-
-
 import sqlite3
 from contextlib import closing
 from pathlib import Path

@@ -5,8 +5,6 @@ deployments only along their lifecycles; a build goes on while its log is read, 
 it is looked at. It runs no model: `add` and `echo` are answered here, `fail` raises.
 """
 
-
-
 import json
 import os
 import re
