@@ -130,7 +130,8 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         _check_headers(limit)
         # Reading on beyond the limit would keep what cannot be used.
         request.max_content_length = limit
-        envelope = read_envelope(await request.get_data(cache=False, as_text=False))
+        body: bytes = await request.get_data(cache=False, as_text=False)
+        envelope = read_envelope(body)
         if name is not None:
             target = find_by_name(routes, name, request.headers.get("X-Access-Key"))
         else:

@@ -50,7 +50,7 @@ async def run_gateway(
     settings: Settings, *, stop: trio.Event, ready: Callable[[str], None]
 ) -> None:
     """Runs the gateway until `stop`."""
-    data = DataFolder(Path(os.path.realpath(settings.data)))
+    data = await trio.to_thread.run_sync(lambda: DataFolder(settings.data.resolve()))
     # First what can be refused, before anything is changed.
     with (
         store.lock_data_folder(data.root),

@@ -14,7 +14,7 @@ from workers.pool import Pool
 from workers.process import kill_tree
 from workers.reactor import Reactor
 from workers.replica import Replica
-from workers.script import run_script
+from workers.script import LineLog, run_script
 from workers.spec import PoolSpec
 from workers.ticket import (
     Abandoned,
@@ -81,7 +81,7 @@ class Workers:
         *,
         cwd: Path,
         variables: Mapping[str, str],
-        log: Log,
+        log: LineLog,
         time_limit: float,
     ) -> int:
         """Runs a command to its end; see `run_script`."""

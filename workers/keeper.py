@@ -8,6 +8,7 @@ the replica called clean. Cancelled, it kills the process first.
 import os
 import uuid
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -49,7 +50,10 @@ async def _live(replica: Replica, log: Log, output: Output, mark: str, folder: P
         replica.failure = StartFailed(f"the replica could not be started: {error}")
         replica.exited("could not be started")
         return
-    sources = output.attach(out, log, "stdout"), output.attach(err, log, "stderr")
+    sources = (
+        output.attach(out, partial(log.write_lines, stream="stdout")),
+        output.attach(err, partial(log.write_lines, stream="stderr")),
+    )
     try:
         await trio.lowlevel.wait_readable(started.pidfd)
     finally:

@@ -13,7 +13,7 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -63,8 +63,12 @@ class Log:
 
     def write(self, line: str, stream: str = "stdout") -> None:
         """Adds one line, or several where `line` has line ends. After the close: nothing."""
+        self.write_lines(line.split("\n"), stream)
+
+    def write_lines(self, texts: Iterable[str], stream: str = "stdout") -> None:
+        """Adds lines in one go; see `write`."""
         at = _now()
-        lines = [Line(at, stream, part) for part in line.split("\n")]
+        lines = [Line(at, stream, text) for text in texts]
         data = "".join([f"{each}\n" for each in lines]).encode("utf-8", "backslashreplace")
         with self._lock:
             if self.closed:
@@ -217,14 +221,17 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
+# Takes the lines that one pipe has just given.
+Sink = Callable[[list[str]], object]
+
+
 class _Source:
     """The read end of one pipe, and the piece of a line that has no end yet."""
 
-    def __init__(self, fd: int, log: Log, stream: str) -> None:
+    def __init__(self, fd: int, sink: Sink) -> None:
         self.fd = fd
-        self.log = log
-        self.stream = stream
         self.open = True
+        self._sink = sink
         self._rest = b""
 
     def read(self) -> int | None:
@@ -260,7 +267,7 @@ class _Source:
         pieces = []
         for line in text.split("\n"):
             pieces += [line[i : i + LINE_LIMIT] for i in range(0, len(line), LINE_LIMIT)] or [""]
-        self.log.write("\n".join(pieces), self.stream)
+        self._sink(pieces)
 
     def close(self) -> None:
         self.flush()
@@ -281,10 +288,13 @@ class Output:
         self._thread = threading.Thread(target=self._run, name="predictd-output", daemon=True)
         self._thread.start()
 
-    def attach(self, fd: int, log: Log, stream: str) -> _Source:
-        """Reads the pipe `fd` into `log` from now on, and closes it at its end."""
+    def attach(self, fd: int, sink: Sink) -> _Source:
+        """Gives `sink` the lines of the pipe `fd` from now on, and closes it at its end.
+
+        `sink` is called in the output thread and must not raise.
+        """
         os.set_blocking(fd, False)
-        source = _Source(fd, log, stream)
+        source = _Source(fd, sink)
         self._ask(lambda: self._add(source))
         return source
 

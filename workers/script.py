@@ -8,11 +8,18 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
-from workers.output import Log, Output
+from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
+
+
+class LineLog(Protocol):
+    """Where what a command prints goes, line by line; called in the output thread."""
+
+    def write(self, line: str) -> None: ...
 
 
 async def run_script(
@@ -20,7 +27,7 @@ async def run_script(
     *,
     cwd: Path,
     variables: Mapping[str, str],
-    log: Log,
+    log: LineLog,
     output: Output,
     house: str,
     time_limit: float,
@@ -32,7 +39,12 @@ async def run_script(
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
     started, out = _start(command, cwd, variables, mark)
-    source = output.attach(out, log, "stdout")
+
+    def write(lines: list[str]) -> None:
+        for line in lines:
+            log.write(line)
+
+    source = output.attach(out, write)
     ended = False
     try:
         with trio.move_on_after(time_limit):
