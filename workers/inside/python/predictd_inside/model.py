@@ -47,24 +47,23 @@ def _run(path: str) -> types.ModuleType:
 
 
 def _find(module: types.ModuleType, file: str, name: str) -> Callable[[object], object]:
-    defined = ", ".join(_functions(module)) or "none"
     if name not in vars(module):
-        raise AttributeError(f"{file} defines no {name!r}; the functions it defines: {defined}")
+        raise AttributeError(f"{file} defines no {name!r}; {_functions(module)}")
     function: Callable[[object], object] = vars(module)[name]
     if not callable(function):
         kind = type(function).__name__
         raise TypeError(
-            f"{name!r} in {file} is no function but of type {kind!r};"
-            f" the functions {file} defines: {defined}"
+            f"{name!r} in {file} is no function but of type {kind!r}; {_functions(module)}"
         )
     return function
 
 
-def _functions(module: types.ModuleType) -> list[str]:
-    return [
+def _functions(module: types.ModuleType) -> str:
+    names = [
         name
         for name, value in vars(module).items()
         if callable(value)
         and not isinstance(value, type)
         and getattr(value, "__module__", None) == "__main__"
     ]
+    return f"the functions it defines: {', '.join(names) or 'none'}"
