@@ -83,7 +83,40 @@ def test_what_is_for_scripts_is_left_alone(converse: Converse, write_model: Any)
     )
     replica = converse()
     assert replica.start(root, "model.py", "predict").kind == READY
-    assert replica.predict(None).body == ["__model__", str(root / "model.py")]
+    name, file = replica.predict(None).body
+    assert name != "__main__"
+    assert file == str(root / "model.py")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_worker_processes_find_the_models_functions(
+    converse: Converse, write_model: Any, method: str
+) -> None:
+    """A function of the file can be handed to multiprocessing, and its own classes come back."""
+    root = write_model(
+        "import multiprocessing\n"
+        "class Doubled:\n    def __init__(self, value):\n        self.value = 2 * value\n"
+        "def predict(args):\n"
+        "    with multiprocessing.get_context(args).Pool(1) as pool:\n"
+        "        [doubled] = pool.map(Doubled, [21])\n"
+        "    return [doubled.value, isinstance(doubled, Doubled)]\n"
+    )
+    replica = converse()
+    assert replica.start(root, "model.py", "predict").kind == READY
+    assert replica.predict(method).body == [42, True]
+
+
+def test_what_the_file_defines_is_mains(converse: Converse, write_model: Any) -> None:
+    """Libraries that pass on by value what `__main__` defines (joblib does) see that it does."""
+    root = write_model(
+        "from json import dumps\n"
+        "class Line: ...\n"
+        "def predict(args):\n"
+        "    return [thing.__module__ for thing in (predict, Line, Line(), dumps)]\n"
+    )
+    replica = converse()
+    assert replica.start(root, "model.py", "predict").kind == READY
+    assert replica.predict(None).body == ["__main__"] * 3 + ["json"]
 
 
 def test_the_encoding_cookie_counts(converse: Converse, write_model: Any) -> None:

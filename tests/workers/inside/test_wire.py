@@ -77,6 +77,20 @@ def test_large_bodies_pass_both_ways(badly: Conversation) -> None:
     assert badly.predict(large).body == large
 
 
+def test_an_interrupted_write_goes_on(converse: Converse, write_model: Any) -> None:
+    """A signal that cuts a write short does not cut the frame short."""
+    root = write_model(
+        "import signal\n"
+        "signal.signal(signal.SIGALRM, lambda *_: None)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)\n"
+        "def predict(args):\n    return 'x' * args\n"
+    )
+    replica = converse()
+    assert replica.start(root, "model.py", "predict").kind == READY
+    for number in range(1, 11):
+        assert len(replica.predict(2_000_000, number).body) == 2_000_000
+
+
 def test_programs_the_model_starts_do_not_inherit_the_wire(
     converse: Converse, write_model: Any
 ) -> None:

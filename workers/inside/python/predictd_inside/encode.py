@@ -55,7 +55,7 @@ def simpler(value: Any) -> object:
 
 
 def _moment(value: Any) -> str | None:
-    # Only pandas' NaT is unlike itself.
+    # Only pandas' NaT is a moment that is not equal to itself.
     return value.isoformat() if value == value else None
 
 
@@ -80,7 +80,7 @@ def _fields(value: Any) -> dict[str, object]:
 
 
 def _elements(value: Any) -> object:
-    """An array as lists, or a scalar of numpy as one of Python's."""
+    """An array as lists, or a scalar of numpy as one of Python's (gotcha G5 in README)."""
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if kind == "m" or (kind == "M" and value.dtype.str.endswith(_FINER_THAN_PYTHON)):
         # Python's own times end at microseconds; numpy would give bare integers for finer ones.

@@ -27,8 +27,7 @@ def describe(problem: BaseException) -> dict[str, str]:
 def traceback_text(problem: BaseException) -> str:
     """The traceback as Python prints it, from the model's first frame on; its end if too long."""
     try:
-        # Late, as a fifth of the time of starting would go into it; it takes some modules along
-        # that a project may have replaced by files of its own (`token.py`).
+        # Gotcha G2 in README: late, as it costs much of a start, and perhaps in vain.
         from traceback import format_exception
 
         trace = problem.__traceback__

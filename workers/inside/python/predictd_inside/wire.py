@@ -33,7 +33,7 @@ class Wire:
         self._outlet = outlet
         for descriptor in (inlet, outlet):
             os.set_inheritable(descriptor, False)
-        os.register_at_fork(after_in_child=self._lead_nowhere)
+        os.register_at_fork(after_in_child=self._lead_nowhere)  # gotcha G1 in README
 
     def frames(self) -> Iterator[tuple[int, int, bytes]]:
         """Every frame that comes in as (kind, id, body), until the pipe is closed."""
