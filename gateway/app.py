@@ -5,7 +5,7 @@
 
 import logging
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from quart import Response, g, request
@@ -130,7 +130,7 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         _check_headers(limit)
         # Reading on beyond the limit would keep what cannot be used.
         request.max_content_length = limit
-        body: bytes = await request.get_data(cache=False, as_text=False)
+        body = cast(bytes, await request.get_data(cache=False))
         envelope = read_envelope(body)
         if name is not None:
             target = find_by_name(routes, name, request.headers.get("X-Access-Key"))

@@ -12,7 +12,7 @@ from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
 from gateway.admin.sought import Seeker
 from gateway.control import Control
-from gateway.control.builds import NewBuild
+from gateway.control.builds import JOURNEY, NewBuild
 from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
@@ -57,7 +57,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             return events.follow_build(control, build)
         path = control.house.data.build_log(build.id)
         lines = await trio.to_thread.run_sync(read_log, path)
-        text = "".join([f"{line.text}\n" for line in lines])
+        text = "".join([f"{line.text}\n" for line in lines if line.stream != JOURNEY])
         return Response(text, content_type="text/plain; charset=utf-8")
 
     async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
@@ -104,12 +104,13 @@ def add_routes(routing: Routing, control: Control) -> None:
 
 def new_build(asked: CreateBuild) -> NewBuild:
     """What the control is asked for. A runtime, where one is named, says what the kernel is."""
+    example = msgspec.json.encode(asked.example).decode()
     return NewBuild(
         file=asked.file_path,
         function=asked.function_name,
         kernel=asked.kernel or asked.runtime_identifier,
         comment=asked.comment,
-        example=bytes(asked.example).decode() if asked.example is not None else None,
+        example=None if asked.example is None else example,
         model_root=asked.model_root_dir,
         script=asked.build_script_path or builder.DEFAULT_SCRIPT,
     )

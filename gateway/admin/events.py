@@ -11,6 +11,7 @@ import trio
 from quart import Response
 
 from gateway.control import Control
+from gateway.control.builds import JOURNEY
 from store import Build
 from workers import Log
 
@@ -19,20 +20,14 @@ def follow_build(control: Control, build: Build) -> Response:
     """`line` for each line from the first one on, `journey` when a step changed, last `end`."""
 
     async def stream() -> AsyncIterator[bytes]:
-        shown: object = None
         with control.builds.log(build.id).follower() as follower:
-            while True:
-                journey = control.builds.journey(build)
-                if journey and journey != shown:
-                    shown = journey
-                    yield event("journey", msgspec.to_builtins(journey))
-                lines = await follower.lines()
+            while lines := await follower.lines():
                 for line in lines:
-                    yield event("line", line.text)
-                if not lines:
-                    break
+                    if line.stream == JOURNEY:
+                        yield event("journey", msgspec.Raw(line.text.encode()))
+                    else:
+                        yield event("line", line.text)
         ended = await control.builds.wait(build.id)
-        yield event("journey", msgspec.to_builtins(ended.journey))
         yield event("end", {"status": ended.status})
 
     return _response(stream())

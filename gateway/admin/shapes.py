@@ -51,7 +51,7 @@ class CreateBuild(msgspec.Struct, kw_only=True):
     runtime_identifier: str = ""
     model_root_dir: str = ""
     build_script_path: str = ""
-    example: msgspec.Raw | None = None
+    example: Any = None  # null: no example
     auto_deploy_model: bool = False
     auto_deployment_config: CreateDeployment | None = None
 

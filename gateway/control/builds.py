@@ -25,6 +25,9 @@ from workers import Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 
 logger = logging.getLogger(__name__)
 
+# The stream of a build log's lines that tell of its steps.
+JOURNEY = "journey"
+
 
 class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for. `example` is JSON text."""
@@ -41,11 +44,16 @@ class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
 class _Live:
     """A build that is not at its end: what followers and waiters look at."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, steps: list[Step]) -> None:
         self.log = log
-        self.journey = Journey()
+        self.journey = _journey(steps) if steps else Journey()
         self.scope = trio.CancelScope()
         self.done = trio.Event()
+
+    def travelled(self, journey: Journey) -> None:
+        """A step has begun or ended: told in the log, so that its place among the lines is kept."""
+        self.journey = journey
+        self.log.write(msgspec.json.encode(journey.steps).decode(), JOURNEY)
 
 
 class Builds:
@@ -141,7 +149,7 @@ class Builds:
 
     def _begin(self, build: Build) -> None:
         log = Log(self._house.data.build_log(build.id))
-        self._live[build.id] = live = _Live(log)
+        self._live[build.id] = live = _Live(log, build.journey)
         self._house.tasks.start(self._make, build, live)
 
     async def _make(self, build: Build, live: _Live) -> None:
@@ -184,10 +192,9 @@ class Builds:
                 run=self._house.workers.run,
                 probe=_Probe(self, build, model, project, live.log),
                 log=live.log,
-                changed=lambda journey: setattr(live, "journey", journey),
+                changed=live.travelled,
                 journey=live.journey,
             )
-        live.journey = report.journey
         if report.failure is not None:
             failure = msgspec.convert(report.failure, Failure, from_attributes=True)
             await self._fail(build, live, failure, report.outcome)
@@ -199,16 +206,16 @@ class Builds:
     async def _take_snapshot(self, build: Build, project: Project, live: _Live) -> Build | None:
         """The build with its snapshot, or None when that failed."""
         step, began = builder.SNAPSHOT, trio.current_time()
-        live.journey = live.journey.start(step, store.now())
+        live.travelled(live.journey.start(step, store.now()))
         live.log.write("Taking a snapshot of the project")
         git_store = self._house.data.snapshots(project.id)
         try:
             snapshot = await take_snapshot(Path(project.path), git_store, build.id, live.log)
         except (builder.BuilderError, OSError) as error:
-            live.journey = live.journey.fail(step, trio.current_time() - began)
+            live.travelled(live.journey.fail(step, trio.current_time() - began))
             await self._fail(build, live, _failure_of(step, error))
             return None
-        live.journey = live.journey.finish(step, trio.current_time() - began)
+        live.travelled(live.journey.finish(step, trio.current_time() - began))
         interpreter = match(build.kernel, self._house.interpreters)
         return await self._house.database.write(
             store.builds.advance,
@@ -308,6 +315,11 @@ def _check_paths(asked: NewBuild) -> None:
         raise Refusal("argument.invalid", f"function_name: {asked.function!r} is no function name")
     if asked.example is not None:
         json.loads(asked.example)
+
+
+def _journey(steps: list[Step]) -> Journey:
+    """The journey so far of a build that waited while the gateway was away."""
+    return msgspec.convert({"steps": steps}, Journey, from_attributes=True)
 
 
 def _steps(journey: Journey) -> list[Step]:
