@@ -5,6 +5,7 @@ types that look like theirs, and by the real ones in the interpreters that have 
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,12 +231,20 @@ def evaluator(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     replica.close()
 
 
-def all_said(
-    evaluator: Conversation, library: str, table: list[tuple[str, object]]
-) -> dict[str, object]:
-    """What becomes of the expressions of a table, if the interpreter has the library."""
-    if not evaluator.predict(f"{library} is not None").body:
-        pytest.skip(f"the interpreter under test has no {library}")
+@pytest.fixture(scope="session")
+def scientist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
+    """The evaluator in the interpreter of the tests, which has numpy and pandas."""
+    folder = tmp_path_factory.mktemp("scientist")
+    (folder / "model.py").write_text(MODEL)
+    replica = Conversation(Path(sys.executable), folder, {})
+    ready = replica.start(folder, "model.py", "evaluate")
+    assert ready.kind == READY, ready
+    yield replica
+    replica.close()
+
+
+def all_said(evaluator: Conversation, table: list[tuple[str, object]]) -> dict[str, object]:
+    """What becomes of the expressions of a table."""
     return {expression: evaluator.predict(expression).body for expression, _ in table}
 
 
@@ -253,14 +262,14 @@ def test_what_cannot_be_said(
     assert evaluator.predict(expression)[::2] == (RAISED, {"type": kind, "message": message})
 
 
-def test_numpy(evaluator: Conversation) -> None:
+def test_numpy(scientist: Conversation) -> None:
     """Numpy's scalars and arrays are said as Python's numbers and lists are."""
-    assert all_said(evaluator, "numpy", NUMPY) == dict(NUMPY)
+    assert all_said(scientist, NUMPY) == dict(NUMPY)
 
 
-def test_pandas(evaluator: Conversation) -> None:
+def test_pandas(scientist: Conversation) -> None:
     """A frame is a list of records, a series or index a list, a missing value null."""
-    assert all_said(evaluator, "pandas", PANDAS) == dict(PANDAS)
+    assert all_said(scientist, PANDAS) == dict(PANDAS)
 
 
 def test_what_is_sent_is_json_and_ascii(evaluator: Conversation) -> None:

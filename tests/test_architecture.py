@@ -1,0 +1,110 @@
+"""The plan of the house, held to the code: who may import whom, and who may touch what."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("gateway", "workers", "builder", "store")
+INSIDE = ROOT / "workers" / "inside"
+SOURCES = sorted(
+    path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+    if "templates" not in path.parts
+)
+OUTSIDE = [path for path in SOURCES if not path.is_relative_to(INSIDE)]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def importers_of(*modules: str) -> set[str]:
+    """The files outside the replicas' interpreter that import one of these modules."""
+    return {
+        name_of(path)
+        for path in OUTSIDE
+        for imported in imports(path)
+        if any(imported == module or imported.startswith(f"{module}.") for module in modules)
+    }
+
+
+def test_the_star_holds() -> None:
+    """The gateway imports the engines; the engines import neither it nor each other."""
+    linter = Path(sys.executable).parent / "lint-imports"
+    done = subprocess.run([linter], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_runs_inside_a_model_stands_alone() -> None:
+    """It imports the standard library and itself, and nobody outside imports it."""
+    allowed = sys.stdlib_module_names | {"predictd_inside"}
+    for path in INSIDE.rglob("*.py"):
+        strange = {i for i in imports(path) if i.split(".")[0] not in allowed}
+        assert not strange, f"{name_of(path)} imports {strange}"
+    assert not importers_of("workers.inside", "predictd_inside")
+
+
+@pytest.mark.parametrize(
+    ("modules", "owners"),
+    [
+        # aiosqlite.Connection is also the type of what `control` composes transactions with.
+        (("sqlite3", "aiosqlite"), ("store/", "gateway/control/deployments.py")),
+        (("quart", "quart_trio", "hypercorn"), ("gateway/",)),
+        (("git",), ("builder/git_store.py",)),
+        (
+            # Processes of models and scripts are workers/process.py's alone; the others ask
+            # git and interpreters what they are, or start a gateway.
+            ("subprocess", "multiprocessing"),
+            (
+                "workers/process.py",
+                "builder/git_store.py",
+                "builder/interpreters.py",
+                "gateway/cli/demo.py",
+                "gateway/doctor.py",
+            ),
+        ),
+    ],
+)
+def test_each_concern_has_its_owner(modules: tuple[str, ...], owners: tuple[str, ...]) -> None:
+    """SQL, HTTP, git and processes are each somebody's and nobody else's."""
+    strangers = {path for path in importers_of(*modules) if not path.startswith(owners)}
+    assert not strangers
+
+
+def test_control_knows_no_http() -> None:
+    """What decides neither sees a request nor writes a reply."""
+    web = importers_of("quart", "werkzeug", "hypercorn")
+    assert not {path for path in web if path.startswith("gateway/control/")}
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """Settings read it; the command line's entry hands it to them."""
+    readers = {name_of(path) for path in OUTSIDE if "os.environ" in path.read_text()}
+    assert readers == {"gateway/settings.py", "gateway/cli/entry.py"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_file_opens_with_its_theory(path: Path) -> None:
+    """Every source file says first what it is."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "gateway/control").glob("*.py")), ids=name_of)
+def test_control_stays_small(path: Path) -> None:
+    """A noun's orchestration that needs more than 250 lines is two nouns."""
+    assert len(path.read_text().splitlines()) <= 250
