@@ -28,7 +28,7 @@ IDLE_SECONDS = 75.0
 _BACKLOG = 1024
 
 
-class PortTaken(Exception):
+class PortTaken(OSError):
     """Somebody else listens there. The operator must act."""
 
 

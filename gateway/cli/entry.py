@@ -58,7 +58,7 @@ def exit_code(error: ClientError | CommandFailed) -> Exit:
             return error.exit_code
         case ServerUnreachable():
             return Exit.UNREACHABLE
-        case ModelFailed():
+        case ModelFailed() | ApiError(code="model.notready"):
             return Exit.FAILED
         case ApiError(status=status) if status < 500:
             return Exit.REFUSED

@@ -69,10 +69,15 @@ def doctor(context: Context) -> int:
 
 
 def _run(context: Context, chosen: "Settings") -> None:
+    import logging
+
     import trio
 
     from gateway import serving
 
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     ready = _Ready(context)
     try:
         trio.run(partial(serving.serve, chosen, ready=ready))
@@ -101,9 +106,10 @@ class _Ready:
 
 
 def _operator_can_mend(error: BaseException) -> bool:
-    from store.errors import StoreError
+    from builder import BuilderError
+    from store import StoreError
 
-    return isinstance(error, OSError | StoreError)
+    return isinstance(error, OSError | StoreError | BuilderError)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
