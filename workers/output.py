@@ -9,6 +9,7 @@ reactor must never wait for one. A model that prints faster than the disk takes 
 `print`; nobody else does.
 """
 
+import codecs
 import os
 import select
 import threading
@@ -167,19 +168,15 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file = _open_oldest(path)
         self._rest = b""
-        if _older(path).exists():
-            self._file = open(_older(path), "rb")  # noqa: SIM115 - kept until it is read
 
     def read(self) -> list[str]:
         """The whole lines that are there and were not read before, about 1 MiB at most."""
         while True:
+            self._file = self._file or _open(self._path)
             if self._file is None:
-                try:
-                    self._file = open(self._path, "rb")  # noqa: SIM115 - kept until it is read
-                except FileNotFoundError:
-                    return []
+                return []
             # Look first, then read: a file that was rotated away gets nothing more after that.
             current = self._is_current()
             data = self._rest + self._file.read(1024 * 1024)
@@ -213,6 +210,25 @@ def read_log(path: Path) -> list[Line]:
     return lines
 
 
+def _open_oldest(path: Path) -> BinaryIO | None:
+    """The file that holds a log's first line, if there is any yet."""
+    older = _open(_older(path))
+    if older is not None:
+        return older
+    current = _open(path)
+    if current is not None and _older(path).exists():  # rotated while we looked
+        current.close()
+        return _open(_older(path))
+    return current
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return None
+
+
 def _older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
@@ -232,7 +248,9 @@ class _Source:
         self.fd = fd
         self.open = True
         self._sink = sink
-        self._rest = b""
+        # Keeps the first bytes of a character until its last have come.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
 
     def read(self) -> int | None:
         """Takes what is there, in bytes: 0 at the pipe's end, None when nothing is there now."""
@@ -240,16 +258,13 @@ class _Source:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
             return None
-        self._take(data)
+        self._take(self._decoder.decode(data))
         return len(data)
 
-    def _take(self, data: bytes) -> None:
-        whole, newline, rest = data.rpartition(b"\n")
-        if newline:
-            self._write(self._rest + whole)
-            self._rest = rest
-        else:
-            self._rest += data
+    def _take(self, text: str) -> None:
+        *lines, self._rest = (self._rest + text).split("\n")
+        if lines:
+            self._write([line.removesuffix("\r") for line in lines])
         if len(self._rest) > LINE_LIMIT:
             self.flush()
 
@@ -259,17 +274,17 @@ class _Source:
 
     def flush(self) -> None:
         if self._rest:
-            self._write(self._rest)
-            self._rest = b""
+            self._write([self._rest])
+            self._rest = ""
 
-    def _write(self, data: bytes) -> None:
-        text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+    def _write(self, lines: list[str]) -> None:
         pieces = []
-        for line in text.split("\n"):
+        for line in lines:
             pieces += [line[i : i + LINE_LIMIT] for i in range(0, len(line), LINE_LIMIT)] or [""]
         self._sink(pieces)
 
     def close(self) -> None:
+        self._take(self._decoder.decode(b"", final=True))
         self.flush()
         self.open = False
         os.close(self.fd)
