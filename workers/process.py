@@ -70,7 +70,12 @@ def spawn(
         pass_fds=pass_fds,
         start_new_session=True,
     )
-    return Process(popen, os.pidfd_open(popen.pid))
+    try:
+        return Process(popen, os.pidfd_open(popen.pid))  # gotcha G4
+    except OSError:  # no descriptors left: what nobody can watch must not run
+        popen.kill()
+        popen.wait()
+        raise
 
 
 def _dies_with_us() -> list[str]:
