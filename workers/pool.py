@@ -282,14 +282,17 @@ class Pool:
             await self._restart_seat(seat)
 
     async def _restart_seat(self, seat: Seat) -> None:
-        if seat.successor is None:
-            seat.successor = self._start(seat)
-            seat.restarted = trio.Event()
-        successor, restarted = seat.successor, seat.restarted
-        assert restarted is not None
+        successor, restarted = self._begin_restart(seat)
         await restarted.wait()
         if successor.failure is not None:
             raise successor.failure
+
+    def _begin_restart(self, seat: Seat) -> tuple[Replica, trio.Event]:
+        """The seat's successor on its way, and what is set when it has come or failed."""
+        if seat.successor is None or seat.restarted is None:
+            seat.successor = self._start(seat)
+            seat.restarted = trio.Event()
+        return seat.successor, seat.restarted
 
     def _succeed(self, seat: Seat) -> None:
         old, seat.replica, seat.successor = seat.replica, seat.successor, None
