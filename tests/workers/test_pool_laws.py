@@ -74,7 +74,7 @@ class AnyOrder(RuleBasedStateMachine):
     def hang_up(self, data: st.DataObject) -> None:
         data.draw(st.sampled_from(self.living())).hang_up()
 
-    @precondition(lambda self: [a for a in self.stage.actors if not a.over])
+    @precondition(lambda self: any(not a.over for a in self.stage.actors))
     @rule(data=st.data())
     def die(self, data: st.DataObject) -> None:
         living = [actor for actor in self.stage.actors if not actor.over]
