@@ -169,14 +169,17 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = _open_oldest(path)
+        self._begun = self._file is not None
         self._rest = b""
 
     def read(self) -> list[str]:
         """The whole lines that are there and were not read before, about 1 MiB at most."""
         while True:
-            self._file = self._file or _open(self._path)
             if self._file is None:
-                return []
+                self._file = (_open if self._begun else _open_oldest)(self._path)
+                if self._file is None:
+                    return []
+                self._begun = True
             # Look first, then read: a file that was rotated away gets nothing more after that.
             current = self._is_current()
             data = self._rest + self._file.read(1024 * 1024)
