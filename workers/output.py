@@ -5,8 +5,8 @@ is what was printed, decoded leniently, in pieces of at most 16 KiB. A log outli
 that filled it.
 
 All pipes are read by one thread with an epoll of its own, because a disk may be slow and the
-reactor must never wait for one. A model that prints faster than the disk takes it waits in its own
-`print`; nobody else does.
+reactor must never wait for one (gotcha G9). A model that prints faster than the disk takes it waits
+in its own `print`; nobody else does.
 """
 
 import codecs
@@ -251,7 +251,7 @@ class _Source:
         self.fd = fd
         self.open = True
         self._sink = sink
-        # Keeps the first bytes of a character until its last have come.
+        # Keeps the first bytes of a character until its last have come (gotcha G10).
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
@@ -317,7 +317,8 @@ class Output:
         return source
 
     async def drain(self, *sources: _Source) -> None:
-        """Takes what is in the pipes and closes them, even if somebody holds the other end."""
+        """Takes what is in the pipes and closes them, even if somebody holds the other end
+        (gotcha G7)."""
         done = trio.Event()
         token = trio.lowlevel.current_trio_token()
 

@@ -41,7 +41,7 @@ class Process:
         return self._popen.wait()
 
     def kill(self) -> None:
-        """SIGKILL to the process and its group; what left the group is `kill_tree`'s."""
+        """SIGKILL to the process and its group; who left it is `kill_tree`'s (gotcha G6)."""
         with suppress(ProcessLookupError):  # ended meanwhile: the pidfd tells
             os.killpg(self.pid, signal.SIGKILL)
 
