@@ -1,6 +1,7 @@
 """The engine: one reactor, one output thread, and the pools, probes and scripts on them."""
 
 import shutil
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ class Workers:
         self._output = output
         self._keepers = keepers
         self._started = 0
+        self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
     def open_pool(self, spec: PoolSpec, log: Log | None = None) -> Pool:
         """Starts the replicas of `spec`. With `log`, all of them print there and it stays open;
@@ -48,7 +50,14 @@ class Workers:
 
         The pool lives until it is drained or stopped, or the engine is closed.
         """
-        return Pool(spec, clock=self._reactor, launch=self._launch, log=log)
+        pool = Pool(spec, clock=self._reactor, launch=self._launch, log=log)
+        self._pools.add(pool)
+        return pool
+
+    def stop_pools(self) -> None:
+        """So that none replaces a replica that is killed from now on."""
+        for pool in self._pools:
+            pool.stop()
 
     def _launch(self, replica: Replica, log: Log) -> None:
         self._started += 1
@@ -109,10 +118,14 @@ async def open_workers(folder: Path, house: str) -> AsyncIterator[Workers]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
             async with trio.open_nursery() as keepers:
-                yield Workers(
+                workers = Workers(
                     house=house, folder=folder, reactor=reactor, output=output, keepers=keepers
                 )
-                keepers.cancel_scope.cancel()
+                try:
+                    yield workers
+                finally:
+                    workers.stop_pools()
+                    keepers.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     finally:
         output.close()

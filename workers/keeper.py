@@ -76,12 +76,17 @@ def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
     spec = replica.spec
     root = code / spec.model_root
     with ExitStack() as ours_on_failure, ExitStack() as theirs:
-        fds = [pipe() for _ in range(4)]
-        (request_in, request_out), (answer_in, answer_out), (out, out_end), (err, err_end) = fds
-        for fd in (request_in, answer_out, out_end, err_end):
-            theirs.callback(os.close, fd)
-        for fd in (request_out, answer_in, out, err):
-            ours_on_failure.callback(os.close, fd)
+
+        def from_it() -> tuple[int, int]:
+            read, write = pipe()
+            ours_on_failure.callback(os.close, read)
+            theirs.callback(os.close, write)
+            return read, write
+
+        request_in, request_out = pipe()
+        theirs.callback(os.close, request_in)
+        ours_on_failure.callback(os.close, request_out)
+        (answer_in, answer_out), (out, out_end), (err, err_end) = from_it(), from_it(), from_it()
         started = spawn(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,

@@ -5,10 +5,11 @@ is what was printed, decoded leniently, in pieces of at most 16 KiB. A log outli
 that filled it.
 
 All pipes are read by one thread with an epoll of its own, because a disk may be slow and the
-reactor must never wait for one. A model that prints faster than the disk takes it waits in its own
-`print`; nobody else does.
+reactor must never wait for one (gotcha G9). A model that prints faster than the disk takes it waits
+in its own `print`; nobody else does.
 """
 
+import codecs
 import os
 import select
 import threading
@@ -167,19 +168,18 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: BinaryIO | None = None
+        self._file = _open_oldest(path)
+        self._begun = self._file is not None
         self._rest = b""
-        if _older(path).exists():
-            self._file = open(_older(path), "rb")  # noqa: SIM115 - kept until it is read
 
     def read(self) -> list[str]:
         """The whole lines that are there and were not read before, about 1 MiB at most."""
         while True:
             if self._file is None:
-                try:
-                    self._file = open(self._path, "rb")  # noqa: SIM115 - kept until it is read
-                except FileNotFoundError:
+                self._file = (_open if self._begun else _open_oldest)(self._path)
+                if self._file is None:
                     return []
+                self._begun = True
             # Look first, then read: a file that was rotated away gets nothing more after that.
             current = self._is_current()
             data = self._rest + self._file.read(1024 * 1024)
@@ -213,6 +213,25 @@ def read_log(path: Path) -> list[Line]:
     return lines
 
 
+def _open_oldest(path: Path) -> BinaryIO | None:
+    """The file that holds a log's first line, if there is any yet."""
+    older = _open(_older(path))
+    if older is not None:
+        return older
+    current = _open(path)
+    if current is not None and _older(path).exists():  # rotated while we looked
+        current.close()
+        return _open(_older(path))
+    return current
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return None
+
+
 def _older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
@@ -232,7 +251,9 @@ class _Source:
         self.fd = fd
         self.open = True
         self._sink = sink
-        self._rest = b""
+        # Keeps the first bytes of a character until its last have come (gotcha G10).
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
 
     def read(self) -> int | None:
         """Takes what is there, in bytes: 0 at the pipe's end, None when nothing is there now."""
@@ -240,16 +261,13 @@ class _Source:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
             return None
-        self._take(data)
+        self._take(self._decoder.decode(data))
         return len(data)
 
-    def _take(self, data: bytes) -> None:
-        whole, newline, rest = data.rpartition(b"\n")
-        if newline:
-            self._write(self._rest + whole)
-            self._rest = rest
-        else:
-            self._rest += data
+    def _take(self, text: str) -> None:
+        *lines, self._rest = (self._rest + text).split("\n")
+        if lines:
+            self._write([line.removesuffix("\r") for line in lines])
         if len(self._rest) > LINE_LIMIT:
             self.flush()
 
@@ -259,17 +277,17 @@ class _Source:
 
     def flush(self) -> None:
         if self._rest:
-            self._write(self._rest)
-            self._rest = b""
+            self._write([self._rest])
+            self._rest = ""
 
-    def _write(self, data: bytes) -> None:
-        text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+    def _write(self, lines: list[str]) -> None:
         pieces = []
-        for line in text.split("\n"):
+        for line in lines:
             pieces += [line[i : i + LINE_LIMIT] for i in range(0, len(line), LINE_LIMIT)] or [""]
         self._sink(pieces)
 
     def close(self) -> None:
+        self._take(self._decoder.decode(b"", final=True))
         self.flush()
         self.open = False
         os.close(self.fd)
@@ -299,7 +317,8 @@ class Output:
         return source
 
     async def drain(self, *sources: _Source) -> None:
-        """Takes what is in the pipes and closes them, even if somebody holds the other end."""
+        """Takes what is in the pipes and closes them, even if somebody holds the other end
+        (gotcha G7)."""
         done = trio.Event()
         token = trio.lowlevel.current_trio_token()
 

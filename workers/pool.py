@@ -112,6 +112,9 @@ class Pool:
     def submit(self, ticket: Ticket) -> None:
         """Takes a ticket; its outcome comes, perhaps before this returns."""
         ticket.entered = self._clock.now()
+        self._admit(ticket)
+
+    def _admit(self, ticket: Ticket) -> None:
         ticket.owner = self
         if self._closing:
             self._refuse_not_ready(ticket, "the model was stopped")
@@ -123,7 +126,7 @@ class Pool:
             ticket.settle(Busy(str(full), self._retry_after()))
             return
         self._assign()
-        if ticket in self._queue:
+        if ticket in self._queue and ticket.timer is None:
             self._await_replica(ticket)
 
     def abandon(self, ticket: Ticket) -> None:
@@ -134,14 +137,7 @@ class Pool:
     def take_over(self, other: "Pool") -> None:
         """Serves from now on what waits in `other`, keeping each ticket's deadline."""
         while len(other._queue):
-            ticket = other._queue.pop()
-            ticket.owner = self
-            try:
-                self._queue.push(ticket)
-            except QueueFull as full:
-                self._busy += 1
-                ticket.settle(Busy(str(full), self._retry_after()))
-        self._assign()
+            self._admit(other._queue.pop())
 
     def _assign(self) -> None:
         """Gives waiting tickets to idle replicas, the longest idle first."""
@@ -180,7 +176,6 @@ class Pool:
         seat = self._seat_of[replica]
         if replica is seat.successor:
             self._succeed(seat)
-        seat.failures = 0
         self._idle.append(replica)
         self._assign()
         if self.ready == len(self._seats):
@@ -200,10 +195,14 @@ class Pool:
             self._replace(seat)
         ticket.settle(outcome)
 
-    def replica_gone(self, replica: Replica) -> None:
-        seat = self._seat_of.pop(replica)
+    def replica_leaving(self, replica: Replica) -> None:
+        """It takes no more tickets, though its process is still there."""
         if replica in self._idle:
             self._idle.remove(replica)
+
+    def replica_gone(self, replica: Replica) -> None:
+        self.replica_leaving(replica)
+        seat = self._seat_of.pop(replica)
         seat.remember_exit(replica)
         if replica is seat.successor:
             seat.successor = None
@@ -240,6 +239,7 @@ class Pool:
     def _replace(self, seat: Seat) -> None:
         """The seat's replica is on its way out: another starts at once."""
         seat.replica = None
+        seat.failures = 0
         if not self._closing:
             seat.restart += 1
             self._fill(seat)
@@ -251,6 +251,7 @@ class Pool:
         seat.restart += 1
         now = self._clock.now()
         if gone.ready_at is not None and now - gone.ready_at >= _STEADY:
+            seat.failures = 0
             self._fill(seat)
             return
         seat.failures += 1
@@ -281,21 +282,25 @@ class Pool:
             await self._restart_seat(seat)
 
     async def _restart_seat(self, seat: Seat) -> None:
-        if seat.successor is None:
-            seat.successor = self._start(seat)
-            seat.restarted = trio.Event()
-        successor, restarted = seat.successor, seat.restarted
-        assert restarted is not None
+        successor, restarted = self._begin_restart(seat)
         await restarted.wait()
         if successor.failure is not None:
             raise successor.failure
 
+    def _begin_restart(self, seat: Seat) -> tuple[Replica, trio.Event]:
+        """The seat's successor on its way, and what is set when it has come or failed."""
+        if seat.successor is None or seat.restarted is None:
+            seat.successor = self._start(seat)
+            seat.restarted = trio.Event()
+        return seat.successor, seat.restarted
+
     def _succeed(self, seat: Seat) -> None:
         old, seat.replica, seat.successor = seat.replica, seat.successor, None
         seat.restart += 1
+        seat.failures = 0
         seat.cancel_timer()
         if old is not None:
-            self._retire(old)
+            old.stop()
         seat.restart_ended()
 
     # The end.
@@ -317,7 +322,7 @@ class Pool:
             seat.cancel_timer()
             for replica in (seat.replica, seat.successor):
                 if replica is not None:
-                    self._retire(replica)
+                    replica.stop()
             seat.restart_ended()
         self._close_if_empty()
 
@@ -331,11 +336,6 @@ class Pool:
         for replica in list(self._seat_of):
             stopped = NotReady("the model was stopped")
             replica.kill(replica.why or Why.STOPPED, stopped)
-
-    def _retire(self, replica: Replica) -> None:
-        if replica in self._idle:
-            self._idle.remove(replica)
-        replica.stop()
 
     def _close_if_empty(self) -> None:
         if self._closing and not self._uncleaned and not self.closed.is_set():
@@ -372,8 +372,9 @@ class Pool:
         held = [r.ticket for r in self._seat_of if r.ticket is not None]
         assert len(set(held)) == len(held), "a ticket is held twice"
         assert not any(t in self._queue for t in held), "a held ticket also waits"
-        for replica in self._idle:
-            assert replica.state is State.IDLE, f"{replica} is in the idle line"
+        idle = {r for r in self._seat_of if r.state is State.IDLE}
+        assert set(self._idle) == idle, f"in the idle line {self._idle}, idle {idle}"
+        assert len(self._idle) == len(idle), "a replica is twice in the idle line"
         if not self._closing:
             for seat in self._seats:
                 assert seat.replica or seat.timer, f"nobody will fill {seat.name}"

@@ -23,6 +23,8 @@ from pathlib import Path
 import psutil
 
 MARK = "PREDICTD_TREE"
+# PF_KTHREAD of <linux/sched.h>.
+_KERNEL_THREAD = 0x00200000
 
 
 class Process:
@@ -39,7 +41,7 @@ class Process:
         return self._popen.wait()
 
     def kill(self) -> None:
-        """SIGKILL to the process and its group; what left the group is `kill_tree`'s."""
+        """SIGKILL to the process and its group; who left it is `kill_tree`'s (gotcha G6)."""
         with suppress(ProcessLookupError):  # ended meanwhile: the pidfd tells
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -70,7 +72,12 @@ def spawn(
         pass_fds=pass_fds,
         start_new_session=True,
     )
-    return Process(popen, os.pidfd_open(popen.pid))
+    try:
+        return Process(popen, os.pidfd_open(popen.pid))  # gotcha G4
+    except OSError:  # no descriptors left: what nobody can watch must not run
+        popen.kill()
+        popen.wait()
+        raise
 
 
 def _dies_with_us() -> list[str]:
@@ -90,13 +97,35 @@ def marked(prefix: str) -> list[int]:
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             try:
-                with open(f"/proc/{entry.name}/environ", "rb") as file:
-                    environment = file.read()
+                environment = _environment(entry.name)
             except OSError:
                 continue  # ended meanwhile, or another user's: not ours to kill
             if environment.startswith(wanted) or b"\0" + wanted in environment:
                 found.append(int(entry.name))
     return found
+
+
+def _environment(pid: str) -> bytes:
+    """The environment that a process began with.
+
+    gotcha G5: in the midst of an exec a process shows none, so an empty one is asked for again.
+    """
+    end = time.monotonic() + 1.0
+    while True:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environment = file.read()
+        if environment or _has_no_environment(pid) or time.monotonic() > end:
+            return environment
+        time.sleep(0.0005)
+
+
+def _has_no_environment(pid: str) -> bool:
+    """Whether a process has ended, is the kernel's, or was begun with an empty environment."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # proc(5); its second field may hold blanks and brackets of its own.
+        fields = file.read().rpartition(b")")[2].split()
+    state, flags, env_start, env_end = fields[0], int(fields[6]), fields[47], fields[48]
+    return state in b"ZX" or bool(flags & _KERNEL_THREAD) or env_start == env_end != b"0"
 
 
 def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:

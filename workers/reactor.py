@@ -42,7 +42,7 @@ class Reactor:
         self._epoll.modify(fd, events)
 
     def unregister(self, fd: int) -> None:
-        """Forgets `fd`. Do this before closing it: a number is soon used again."""
+        """Forgets `fd`. Do this before closing it: a number is soon used again (gotcha G8)."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
 

@@ -46,6 +46,7 @@ class Owner(Protocol):
 
     def replica_ready(self, replica: "Replica") -> None: ...
     def replica_settled(self, replica: "Replica", ticket: Ticket, outcome: Outcome) -> None: ...
+    def replica_leaving(self, replica: "Replica") -> None: ...
     def replica_gone(self, replica: "Replica") -> None: ...
     def replica_cleaned(self, replica: "Replica") -> None: ...
 
@@ -104,6 +105,8 @@ class Replica:
     def exited(self, said: str) -> None:
         """The process has ended, or could not be made; `said` goes on from "the process"."""
         self.process = None  # its id may be somebody else's by now
+        if self.state is State.BUSY:
+            self._take_no_more()
         self._on_readable(READABLE)  # what it said last still counts
         self._close_pipes()
         self._timer.cancel()
@@ -138,8 +141,8 @@ class Replica:
             # Running the model file it would not notice the end of its pipe, and owes nothing yet.
             self.kill(Why.STOPPED)
             return
-        self.state = advance(self.state, Event.STOP)
-        if self.state is State.STOPPING:
+        self._take_no_more()
+        if self.ticket is None:
             self._end_orderly()
 
     def kill(self, why: Why, outcome: Outcome | None = None) -> None:
@@ -148,6 +151,7 @@ class Replica:
             return
         self.why = self.why or why
         self.state = advance(self.state, Event.KILL)
+        self._owner.replica_leaving(self)
         self._close_pipes()
         self._timer.cancel()
         if self.process is not None:
@@ -162,26 +166,34 @@ class Replica:
     # Callbacks.
 
     def _on_readable(self, events: int) -> None:
+        if self._read_fd < 0:
+            return
         try:
-            while self._read_fd >= 0:
-                data = os.read(self._read_fd, _READ)
-                if not data:
-                    self._on_end_of_pipe()
-                    return
-                for request_id, message in self._reader.feed(data):
-                    self._receive(request_id, message)
-                if len(data) < _READ:
-                    return
+            # Once: whoever writes without end must not keep the reactor here.
+            data = os.read(self._read_fd, _READ)
+            if not data:
+                self._on_end_of_pipe()
+                return
+            for request_id, message in self._reader.feed(data):
+                self._receive(request_id, message)
         except BlockingIOError:
             return
-        except WireError as error:
-            self.said = str(error)
+        except WireError:
             self.kill(Why.WIRE)
 
     def _on_end_of_pipe(self) -> None:
-        """It ended, or closed the pipe. The keeper tells the first, with its status, very soon."""
+        """It ended, or closed the pipe. The keeper tells the first, with its status, very soon.
+
+        Until then it holds what it holds, so that its caller hears the status (gotcha G3).
+        """
         self._close_pipes()
+        if self.state in (State.IDLE, State.BUSY):
+            self._take_no_more()
         self._clock.call_at(self._clock.now() + _END_OF_PIPE_GRACE, lambda: self.kill(Why.WIRE))
+
+    def _take_no_more(self) -> None:
+        self.state = advance(self.state, Event.STOP)
+        self._owner.replica_leaving(self)
 
     def _receive(self, request_id: int, message: wire.FromReplica) -> None:
         if self.state in (State.STOPPING, State.GONE):
@@ -191,18 +203,20 @@ class Replica:
                 if self.ticket is None or request_id != self._request_id:
                     raise WireError(f"an answer to request {request_id}, which is not outstanding")
                 self._answered(self._outcome(message))
+            case _ if self.state is not State.STARTING:
+                raise WireError(f"{type(message).__name__} while it is {self.state.value}")
             case wire.Hello():
                 if message.protocol != wire.PROTOCOL:
                     raise WireError(f"protocol {message.protocol} instead of {wire.PROTOCOL}")
             case wire.Failed():
                 self.failure = StartFailed(f"{message.type}: {message.message}", message.traceback)
-            case wire.Ready():
-                if self.state is not State.STARTING:
-                    raise WireError("ready for the second time")
+            case wire.Ready() if self.process is not None:
                 self.state = advance(self.state, Event.READY)
                 self.ready_at = self._clock.now()
                 self._timer.cancel()
                 self._owner.replica_ready(self)
+            case wire.Ready():
+                pass  # and ended: it is of no use to anybody
 
     def _outcome(self, message: wire.Answer | wire.Raised | wire.Refused) -> Outcome:
         match message:
@@ -263,9 +277,9 @@ class Replica:
 
     def _end_orderly(self) -> None:
         """Closes the pipes, by which it knows, and sees to it that it obeys."""
-        self.why = self.why or Why.STOPPED
         self._close_pipes()
         if (process := self.process) is not None:
+            self.why = self.why or Why.STOPPED
             self._timer = self._clock.call_at(self._clock.now() + STOP_GRACE, process.kill)
 
     def _close_pipes(self) -> None:

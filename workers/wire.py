@@ -143,6 +143,6 @@ def decode(kind: int, body: bytes) -> FromReplica:
         raise WireError(f"a frame of unknown kind {kind}")
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = _CLASSES[kind].__name__
         raise WireError(f"a {name} frame that cannot be read: {error}") from error

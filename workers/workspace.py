@@ -8,6 +8,7 @@ copy costs no space; elsewhere it is a plain copy. All functions block: call the
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 # <linux/fs.h>: share the blocks of another file.
@@ -29,16 +30,26 @@ def make(code: Path, folder: Path) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Removes a working copy, whatever the model made of its permissions."""
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        pass
-    except PermissionError:
-        # A model may have taken the write permission from a folder of its own.
-        for path, _, _ in os.walk(folder):
-            os.chmod(path, 0o700)
-        shutil.rmtree(folder)
+    """Removes a working copy, whatever the model made of its permissions.
+
+    What even so cannot be removed stays for the sweep at the next start.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        _open_up(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(folder: Path) -> None:
+    """Gives us back the folders from which a model took its own permissions (not what links lead
+    to). From the top: a folder must be open before one sees what is in it."""
+    with suppress(OSError):
+        folder.chmod(0o700)
+        for path, names, _ in os.walk(folder):
+            for name in names:
+                inner = Path(path, name)
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
 
 
 def _copy(source: str, target: str) -> None:

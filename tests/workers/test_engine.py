@@ -1,0 +1,336 @@
+"""The whole engine on real processes: whatever a model does, its caller gets the documented
+outcome, the next request is served, the model beside it never notices, and nothing is left."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from workers import (
+    Answered,
+    Died,
+    Log,
+    NotReady,
+    Pool,
+    PoolSpec,
+    ProbeRaised,
+    Raised,
+    ReplicaSpec,
+    StartFailed,
+    TimedOut,
+    Workers,
+    open_workers,
+)
+from workers.process import kill_tree, marked, spawn
+
+PROJECTS = Path(__file__).parents[1] / "projects"
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a replica needs of a virtualenv: bin/python."""
+    folder: Path = tmp_path_factory.mktemp("environment")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    return folder
+
+
+class House:
+    """An engine, and the specs of the sample projects."""
+
+    def __init__(self, workers: Workers, base: Path, environment: Path) -> None:
+        self.workers = workers
+        self._base = base
+        self._environment = environment
+
+    def spec(
+        self, project: str, function: str, variables: dict[str, str] | None = None, **settings: Any
+    ) -> PoolSpec:
+        replica = ReplicaSpec(
+            code=PROJECTS / project,
+            environment=self._environment,
+            file=f"{project}.py",
+            function=function,
+            variables=variables or {},
+            start_timeout=settings.pop("start_timeout", PATIENCE),
+        )
+        return PoolSpec(
+            name=project, replica=replica, log_folder=self._base / "logs" / project, **settings
+        )
+
+    async def serve(self, project: str, function: str, **settings: Any) -> Pool:
+        pool = self.workers.open_pool(self.spec(project, function, **settings))
+        with trio.fail_after(PATIENCE):
+            await pool.wait_ready()
+        return pool
+
+
+def our_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+@asynccontextmanager
+async def a_house(base: Path, environment: Path) -> AsyncIterator[House]:
+    name = f"test-{os.getpid()}-{base.name}"
+    try:
+        async with open_workers(base / "replicas", name) as workers:
+            yield House(workers, base, environment)
+    finally:
+        left = marked(f"{name}/")
+        kill_tree(f"{name}/")
+    assert left == []
+    assert list((base / "replicas").iterdir()) == []
+
+
+@pytest.fixture
+async def house(tmp_path: Path, environment: Path) -> AsyncIterator[House]:
+    """An engine of which neither process, descriptor nor working copy may be left at the end."""
+    before = our_descriptors()
+    async with a_house(tmp_path, environment) as house:
+        yield house
+    assert our_descriptors() <= before
+
+
+def say(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+async def ask(pool: Pool, value: object) -> object:
+    """What the model answers, or the outcome that is no answer."""
+    with trio.fail_after(PATIENCE):
+        outcome = await pool.predict(say(value))
+    pool.verify()
+    return msgspec.json.decode(outcome.body) if isinstance(outcome, Answered) else outcome
+
+
+DEEDS: dict[str, tuple[dict[str, Any], Callable[[Any], bool]]] = {
+    "raise": ({}, lambda o: isinstance(o, Raised) and o.type == "ValueError"),
+    "exit": ({}, lambda o: isinstance(o, Died) and "status 3" in o.reason),
+    "os_exit": ({}, lambda o: isinstance(o, Died) and "status 4" in o.reason),
+    "segfault": ({}, lambda o: isinstance(o, Died) and "SIGSEGV" in o.reason),
+    "stop": ({}, lambda o: isinstance(o, TimedOut)),
+    "hang": ({}, lambda o: isinstance(o, TimedOut)),
+    "hang_in_c": ({}, lambda o: isinstance(o, TimedOut)),
+    "flood": ({"kilobytes": 3000}, lambda o: o == "flooded"),
+    "junk": ({}, lambda o: isinstance(o, Died) and "conversation" in o.reason),
+    "unencodable": ({}, lambda o: isinstance(o, Raised) and "$.not[0]" in o.message),
+    "nan": ({}, lambda o: o == [None, None, 1.5]),
+    "big": ({"bytes": 6_000_000}, lambda o: o == "x" * 6_000_000),
+    "memory": ({"bytes": 50_000_000}, lambda o: o == 50_000_000),
+    "sleep": ({"seconds": 0.01}, lambda o: o == 0.01),
+    "echo": ({"text": "\u20ac"}, lambda o: o == {"do": "echo", "text": "\u20ac"}),
+    "fork": ({}, lambda o: isinstance(o, int)),
+    "stdout": ({"text": "no end"}, lambda o: o is None),
+    "stderr": ({"text": "no end"}, lambda o: o is None),
+}
+
+
+def test_every_deed_has_its_outcome() -> None:
+    """No deed of the sample project is left out here."""
+    source = (PROJECTS / "badly" / "badly.py").read_text()
+    named = set(re.findall(r'^    "(\w+)": ', source, re.MULTILINE))
+    assert named == DEEDS.keys()
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+async def test_a_deed_gets_its_outcome_and_harms_nobody(house: House, deed: str) -> None:
+    """The documented outcome, then a right answer; beside it a model that answers all the while."""
+    arguments, is_documented = DEEDS[deed]
+    neighbour = await house.serve("add", "add")
+    badly = await house.serve("badly", "behave", request_timeout=1.0)
+    done = trio.Event()
+    answered = 0
+
+    async def keep_asking() -> None:
+        nonlocal answered
+        while not done.is_set():
+            assert await ask(neighbour, {"a": answered, "b": 1}) == answered + 1
+            answered += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_asking)
+        outcome = await ask(badly, {"do": deed, **arguments})
+        assert is_documented(outcome), outcome
+        with trio.fail_after(PATIENCE):
+            while not badly.ready:  # noqa: ASYNC110 - a start may take longer than a request may wait
+                await trio.sleep(0.005)
+        assert await ask(badly, {"do": "echo"}) == {"do": "echo"}
+        done.set()
+    assert answered > 0
+    [seat] = neighbour.statistics().seats
+    assert (seat.failure, seat.error, seat.restart) == (0, 0, 0)
+
+
+async def test_both_replicas_serve_at_once(house: House) -> None:
+    """Two replicas are two processes, and no replica is given two requests."""
+    pool = await house.serve("badly", "behave", replicas=2)
+    outcomes = []
+
+    async def predict() -> None:
+        outcomes.append(await pool.predict(say({"do": "sleep", "seconds": 0.2})))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(predict)
+    assert len({o.replica for o in outcomes if isinstance(o, Answered)}) == 2
+    pids = [seat.pid for seat in pool.statistics().seats]
+    assert len(set(pids)) == 2
+    assert all(seat.status == "idle" for seat in pool.statistics().seats)
+
+
+async def test_a_replica_sees_what_it_is_given(house: House) -> None:
+    """Variables, home, current directory and path are the replica's own; nothing of ours leaks."""
+    pool = await house.serve("environment", "report", variables={"COLOUR": "blue"})
+    report: Any = await ask(pool, {})
+    assert report["environment"]["COLOUR"] == "blue"
+    assert report["environment"]["HOME"] == report["cwd"] == report["sys_path"][0]
+    assert report["cwd"] != str(PROJECTS / "environment")
+    given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE", "COLOUR"}
+    assert set(report["environment"]) - given <= {"PREDICTD_TREE", "LC_CTYPE"}
+
+
+@pytest.mark.parametrize(
+    ("project", "summary"),
+    [("syntax_error", "SyntaxError"), ("import_error", "a_module_that_is_nowhere")],
+)
+async def test_a_model_that_cannot_start_says_why(house: House, project: str, summary: str) -> None:
+    """The failure is the model's own, with its traceback, after as many tries as were asked."""
+    pool = house.workers.open_pool(house.spec(project, "predict", start_tries=1))
+    with pytest.raises(StartFailed, match=summary) as failed, trio.fail_after(PATIENCE):
+        await pool.wait_ready()
+    assert f"{project}.py" in failed.value.detail
+    with trio.fail_after(PATIENCE):
+        await pool.closed.wait()
+    assert any(summary in line.text for line in pool.tail(50))
+
+
+async def test_a_slow_start_is_cut_off(house: House) -> None:
+    """A model that loads for longer than it may is killed, and says so."""
+    spec = house.spec(
+        "slow_start", "predict", {"SLOW_START_SECONDS": "1000"}, start_tries=1, start_timeout=0.5
+    )
+    pool = house.workers.open_pool(spec)
+    with pytest.raises(StartFailed, match=r"not ready within 0\.5 s"), trio.fail_after(PATIENCE):
+        await pool.wait_ready()
+
+
+async def test_an_environment_that_is_not_there(house: House, tmp_path: Path) -> None:
+    """What cannot even be started fails by name, and again at the next try."""
+    spec = house.spec("add", "add", start_tries=2)
+    code = msgspec.structs.replace(spec.replica, code=tmp_path / "nowhere")
+    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=code))
+    with pytest.raises(StartFailed, match="nowhere"), trio.fail_after(PATIENCE):
+        await pool.wait_ready()
+
+
+async def test_a_probe_answers_for_the_example(house: House, tmp_path: Path) -> None:
+    """A probe passes, or raises what the model's author must know; its log stays open."""
+    log = Log(tmp_path / "probe.log")
+    badly = house.spec("badly", "behave", request_timeout=PATIENCE)
+    with trio.fail_after(PATIENCE):
+        await house.workers.probe(house.spec("add", "add"), log, say({"a": 1, "b": 2}))
+        await house.workers.probe(house.spec("add", "add"), log, None)
+        with pytest.raises(ProbeRaised, match="ValueError: as told"):
+            await house.workers.probe(badly, log, say({"do": "raise"}))
+        with pytest.raises(ProbeRaised, match="status 3"):
+            await house.workers.probe(badly, log, say({"do": "exit"}))
+        with pytest.raises(StartFailed, match="nowhere"):
+            await house.workers.probe(
+                house.spec("import_error", "predict", start_tries=1), log, None
+            )
+    assert not log.closed
+    log.close()
+
+
+async def test_a_restart_under_load_loses_nothing(house: House) -> None:
+    """Requests that come all through a restart are all answered."""
+    pool = await house.serve("add", "add", replicas=2)
+    before = {seat.pid for seat in pool.statistics().seats}
+    done = trio.Event()
+
+    async def keep_asking() -> None:
+        while not done.is_set():
+            assert await ask(pool, {"a": 1, "b": 1}) == 2
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(keep_asking)
+        with trio.fail_after(PATIENCE):
+            await pool.restart()
+        done.set()
+    assert before.isdisjoint({seat.pid for seat in pool.statistics().seats})
+
+
+async def test_a_new_pool_takes_over_under_load(house: House) -> None:
+    """A re-deployment under load: switch, take over, drain; every request has its answer."""
+    current = await house.serve("badly", "behave")
+    done = trio.Event()
+
+    async def keep_asking() -> None:
+        while not done.is_set():
+            assert await ask(current, {"do": "sleep", "seconds": 0.01}) == 0.01
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(keep_asking)
+        for _ in range(2):
+            old, current = current, await house.serve("badly", "behave")
+            current.take_over(old)
+            old.drain()
+            with trio.fail_after(PATIENCE):
+                await old.closed.wait()
+        done.set()
+
+
+async def test_a_cancelled_prediction_leaves_the_replica_in_step(house: House) -> None:
+    """Whoever comes after a caller that went away gets their own answer."""
+    pool = await house.serve("badly", "behave")
+    with trio.move_on_after(0.05):
+        await pool.predict(say({"do": "sleep", "seconds": 0.3}))
+    assert await ask(pool, {"do": "echo", "mine": True}) == {"do": "echo", "mine": True}
+
+
+async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
+    """Processes and working copies of an earlier engine do not survive the next start."""
+    name = f"test-{os.getpid()}-{tmp_path.name}"
+    (tmp_path / "replicas" / "add-abcde-1" / "code").mkdir(parents=True)
+    orphan = spawn(
+        ["/bin/sleep", "1000"],
+        cwd=Path("/"),
+        variables={},
+        mark=f"{name}/tree/",
+        stdout=1,
+        stderr=2,
+    )
+    with trio.fail_after(PATIENCE):
+        async with open_workers(tmp_path / "replicas", name):
+            assert list((tmp_path / "replicas").iterdir()) == []
+            await trio.lowlevel.wait_readable(orphan.pidfd)
+    assert orphan.reap() == -signal.SIGKILL
+
+
+async def test_an_engine_ends_while_its_models_hang(tmp_path: Path, environment: Path) -> None:
+    """Nothing that a model does keeps the engine from its end; who waits is told."""
+    outcomes = []
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(PATIENCE):
+            async with a_house(tmp_path, environment) as house:
+                pool = await house.serve("badly", "behave")
+
+                async def predict() -> None:
+                    outcomes.append(await pool.predict(say({"do": "hang_in_c"})))
+
+                nursery.start_soon(predict)
+                await trio.testing.wait_all_tasks_blocked()
+    assert len(outcomes) == 1
+    assert isinstance(outcomes[0], Died | NotReady)

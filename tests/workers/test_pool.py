@@ -1,0 +1,494 @@
+"""The pool as plays: an event goes in, an outcome or a launch comes out, and its laws hold."""
+
+from collections.abc import Callable
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.workers.stage import REPLICA, Caller, Stage, counts
+from workers import wire
+from workers.errors import StartFailed
+from workers.pool import STOP_GRACE
+from workers.ticket import (
+    Abandoned,
+    Answered,
+    Busy,
+    Died,
+    NotReady,
+    Raised,
+    Refused,
+    TimedOut,
+)
+
+# Requests.
+
+
+def test_a_request_gets_its_answer(stage: Stage) -> None:
+    """What the replica answers is what the caller gets, with the replica's name."""
+    pool = stage.serving()
+    caller = Caller(b'{"a":3}').submit(pool)
+    assert stage.actors[0].hear()[-1] == (wire.PREDICT, 1, b'{"a":3}')
+    stage.actors[0].answer(b"8")
+    assert caller.outcome == Answered(b"8", stage.actors[0].replica.name)
+    assert counts(pool) | {"restart": 0} == {
+        "received": 1, "processed": 1, "success": 1, "failure": 0, "error": 0, "restart": 0,
+    }  # fmt: skip
+    pool.verify()
+
+
+def test_a_replica_predicts_one_at_a_time_in_order(stage: Stage) -> None:
+    """The second request goes out when the first is answered, and first come is first served."""
+    pool = stage.serving()
+    callers = [Caller(b"%d" % number).submit(pool) for number in range(5)]
+    actor = stage.actors[0]
+    for number, caller in enumerate(callers):
+        assert actor.hear()[-1] == (wire.PREDICT, number + 1, b"%d" % number)
+        actor.answer(b"%d" % number)
+        assert caller.outcome == Answered(b"%d" % number, actor.replica.name)
+        pool.verify()
+
+
+def test_the_longest_idle_replica_is_next(stage: Stage) -> None:
+    """Requests go round, so that no replica is forgotten."""
+    pool = stage.serving(3)
+    held = []
+    for _ in range(6):
+        Caller().submit(pool)
+        [actor] = [actor for actor in stage.actors if actor.replica.ticket]
+        held.append(actor)
+        actor.answer()
+    assert held == stage.actors * 2
+
+
+def test_a_refusal_is_the_callers_and_costs_no_restart(stage: Stage) -> None:
+    """Input that the interpreter cannot read is refused, and the replica goes on."""
+    pool = stage.serving()
+    caller = Caller().submit(pool)
+    stage.actors[0].say(wire.Refused("too deep"), 1)
+    assert caller.outcome == Refused("too deep", stage.actors[0].replica.name)
+    assert (counts(pool)["failure"], len(stage.actors), pool.ready) == (1, 1, 1)
+
+
+def test_a_queued_request_that_is_abandoned_reaches_nobody(stage: Stage) -> None:
+    """Abandoned while queued: it leaves the queue."""
+    pool = stage.serving()
+    first, second, third = (Caller(b"%d" % number).submit(pool) for number in range(3))
+    second.ticket.abandon()
+    pool.verify()
+    stage.actors[0].answer()
+    assert stage.actors[0].hear()[-1][2] == b"2"
+    stage.actors[0].answer()
+    assert second.outcome == Abandoned()
+    assert isinstance(first.outcome, Answered)
+    assert isinstance(third.outcome, Answered)
+
+
+def test_a_held_request_that_is_abandoned_is_finished_for_nobody(stage: Stage) -> None:
+    """Abandoned while held: the conversation goes to its end, and the next caller gets its own."""
+    pool = stage.serving()
+    gone, next_one = Caller().submit(pool), Caller().submit(pool)
+    gone.ticket.abandon()
+    pool.verify()
+    stage.actors[0].answer(b'"for nobody"')
+    stage.actors[0].answer(b'"for the next"')
+    assert gone.outcome == Abandoned()
+    assert next_one.outcome == Answered(b'"for the next"', stage.actors[0].replica.name)
+    assert counts(pool)["processed"] == 2
+
+
+# Waiting, and its end.
+
+
+def test_who_waits_too_long_is_told_when_to_come_back(stage: Stage) -> None:
+    """Busy comes after request_timeout, with at least a second in Retry-After."""
+    pool = stage.serving(request_timeout=30.0)
+    held, runs = Caller().submit(pool), Caller().submit(pool)
+    stage.pass_time(15.0)
+    late = Caller().submit(pool)
+    stage.pass_time(5.0)
+    stage.actors[0].answer()  # `runs` gets the place and keeps it
+    stage.pass_time(24.9)
+    assert late.outcomes == []
+    assert isinstance(held.outcome, Answered)
+    stage.pass_time(0.2)
+    assert isinstance(late.outcome, Busy)
+    assert runs.outcomes == []
+    assert late.outcome.retry_after >= 1
+    assert pool.statistics().busy == 1
+    pool.verify()
+
+
+@pytest.mark.parametrize("bound", [{"queue_requests": 2}, {"queue_bytes": 20}])
+def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> None:
+    """Past the bound in number or in bytes the answer is Busy, without any wait."""
+    pool = stage.serving(**bound)
+    waiting = [Caller(b"[0000000]").submit(pool) for _ in range(3)]
+    refused = Caller(b"[0000000]").submit(pool)
+    assert isinstance(refused.outcome, Busy)
+    assert refused.outcome.retry_after >= 1
+    assert [caller.outcomes for caller in waiting] == [[], [], []]
+
+
+def test_retry_after_grows_with_the_line(stage: Stage) -> None:
+    """The advice is what the queue takes at today's pace, never more than the time-out."""
+    pool = stage.serving(queue_requests=10, request_timeout=60.0)
+    for _ in range(50):
+        Caller().submit(pool)
+        stage.pass_time(2.0)
+        stage.actors[0].answer()
+    for _ in range(11):
+        Caller().submit(pool)
+    refused = Caller().submit(pool).outcome
+    assert isinstance(refused, Busy)
+    assert 15 <= refused.retry_after <= 60
+
+
+def test_nobody_was_ever_ready(stage: Stage) -> None:
+    """Who waits for a model that does not get ready is told so, and not that it is busy."""
+    pool = stage.open_pool(request_timeout=3.0)
+    caller = Caller().submit(pool)
+    stage.pass_time(2.9)
+    assert caller.outcomes == []
+    stage.pass_time(0.2)
+    assert isinstance(caller.outcome, NotReady)
+    assert pool.statistics().not_ready == 1
+
+
+def test_who_waited_for_the_start_is_served(stage: Stage) -> None:
+    """A request may come before the model is ready."""
+    pool = stage.open_pool()
+    caller = Caller().submit(pool)
+    stage.actors[0].get_ready()
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+# What ends a replica.
+
+
+def test_an_exception_restarts_before_the_caller_hears(stage: Stage) -> None:
+    """The successor's start begins before the error is sent, without any pause."""
+    pool = stage.serving()
+    launched: list[int] = []
+    caller = Caller()
+    caller.ticket.on_outcome = lambda _: launched.append(len(stage.actors))
+    caller.submit(pool)
+    stage.actors[0].raise_()
+    assert launched == [2]
+    assert isinstance(caller.ticket.outcome, Raised)
+    assert stage.actors[0].told_to_end
+    assert counts(pool)["restart"] == 1
+    pool.verify()
+
+
+def test_an_exception_can_be_allowed(stage: Stage) -> None:
+    """Without restart_on_exception the replica goes on."""
+    pool = stage.serving(restart_on_exception=False)
+    Caller().submit(pool)
+    stage.actors[0].raise_()
+    next_one = Caller().submit(pool)
+    stage.actors[0].answer()
+    assert isinstance(next_one.outcome, Answered)
+    assert len(stage.actors) == 1
+
+
+def test_a_death_is_told_with_its_status_and_mended_at_once(stage: Stage) -> None:
+    """The caller hears how the process ended; who waits is served by the successor."""
+    pool = stage.serving()
+    caller, waits = Caller().submit(pool), Caller().submit(pool)
+    stage.actors[0].hang_up()  # the pipe tells first, the status comes later
+    assert caller.outcomes == []
+    stage.actors[0].end("was killed by SIGSEGV")
+    assert caller.outcome == Died("the process was killed by SIGSEGV", stage.actors[0].replica.name)
+    assert len(stage.actors) == 2
+    stage.actors[1].get_ready()
+    stage.actors[1].answer()
+    assert isinstance(waits.outcome, Answered)
+    assert pool.statistics().seats[0].last_exit == "the process was killed by SIGSEGV"
+    pool.verify()
+
+
+def test_a_prediction_past_its_time_is_killed(stage: Stage) -> None:
+    """At request_timeout the process is killed, the caller told, the successor started."""
+    pool = stage.serving(request_timeout=2.0)
+    caller = Caller().submit(pool)
+    stage.pass_time(1.9)
+    assert not stage.actors[0].process.killed
+    stage.pass_time(0.2)
+    assert caller.outcome == TimedOut(2.0, stage.actors[0].replica.name)
+    assert stage.actors[0].process.killed
+    assert len(stage.actors) == 2
+    assert counts(pool) == {
+        "received": 1, "processed": 1, "success": 0, "failure": 0, "error": 1, "restart": 1,
+    }  # fmt: skip
+
+
+def test_an_idle_replica_that_hung_up_gets_no_request(stage: Stage) -> None:
+    """Between the end of its pipe and the end of its process nobody is sent to it."""
+    pool = stage.serving()
+    stage.actors[0].hang_up()
+    pool.verify()
+    caller = Caller().submit(pool)
+    stage.actors[0].end("exited with status 7")
+    stage.pass_time(0.25)
+    stage.actors[1].get_ready()
+    stage.actors[1].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+def test_an_idle_replica_that_babbles_gets_no_request(stage: Stage) -> None:
+    """What nobody asked for ends a replica, and nobody is sent to it any more."""
+    pool = stage.serving()
+    stage.actors[0].answer(b"1", request_id=0)
+    assert stage.actors[0].process.killed
+    caller = Caller().submit(pool)
+    assert caller.outcomes == []
+
+
+@pytest.mark.parametrize("outcome", ["answer", "ready"])
+def test_who_has_ended_gets_no_request(stage: Stage, outcome: str) -> None:
+    """What a process said just before its end counts, and makes it no place to send a request."""
+    pool = stage.open_pool(start_tries=0)
+    first, second = Caller().submit(pool), Caller().submit(pool)
+    actor = stage.actors[0]
+    if outcome == "answer":
+        actor.get_ready()
+        actor.write(b"\x01\0\0\0\x13\x01\0\0\0\0\0\0\x001")
+    else:
+        actor.enter()
+        actor.write(wire.encode(wire.Ready(0.1)))
+    actor.end()
+    pool.verify()
+    stage.pass_time(0.25)
+    stage.actors[1].get_ready()
+    while not second.outcomes:
+        stage.actors[1].answer()
+    assert isinstance(first.outcome, Answered)
+    assert isinstance(second.outcome, Answered)
+
+
+# Starts that fail.
+
+
+def pauses(stage: Stage, count: int, fail: Callable[[Stage], None]) -> list[float]:
+    """How long the pool waited before each further start."""
+    seen = []
+    for _ in range(count):
+        fail(stage)
+        launched, ended = len(stage.actors), stage.time
+        while len(stage.actors) == launched:
+            stage.pass_time(0.25)
+        seen.append(stage.time - ended)
+    return seen
+
+
+def fail_to_start(stage: Stage) -> None:
+    stage.actors[-1].enter()
+    stage.actors[-1].end("exited with status 1")
+
+
+def flap(stage: Stage) -> None:
+    stage.actors[-1].get_ready()
+    stage.actors[-1].end("exited with status 0")
+
+
+@pytest.mark.parametrize("fail", [fail_to_start, flap])
+def test_failed_starts_back_off(stage: Stage, fail: Callable[[Stage], None]) -> None:
+    """Pauses double from a quarter of a second up to half a minute; getting ready only to end at
+    once is as bad as not getting ready."""
+    stage.open_pool(start_tries=0)
+    expected = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert pauses(stage, 9, fail) == expected
+
+
+def test_a_steady_replica_is_replaced_at_once(stage: Stage) -> None:
+    """Who ran for a while and then ends by itself has not failed to start."""
+    pool = stage.open_pool(start_tries=0)
+    assert pauses(stage, 3, fail_to_start) == [0.25, 0.5, 1.0]
+    stage.actors[-1].get_ready()
+    stage.pass_time(60.0)
+    launched = len(stage.actors)
+    stage.actors[-1].end()
+    assert len(stage.actors) == launched + 1
+    pool.verify()
+    assert pauses(stage, 1, fail_to_start) == [0.25]
+
+
+async def test_a_pool_gives_up_with_the_reason(stage: Stage) -> None:
+    """After start_tries failures the pool fails as the model did, and closes by itself."""
+    pool = stage.open_pool(start_tries=3)
+    waits = Caller().submit(pool)
+    for attempt in range(3):
+        actor = stage.actors[attempt]
+        actor.enter()
+        actor.say(wire.Failed("ImportError", "no pandas", "Traceback ..."))
+        actor.end("exited with status 1")
+        stage.pass_time(10.0)
+    assert len(stage.actors) == 3
+    with pytest.raises(StartFailed, match="ImportError: no pandas") as caught:
+        await pool.wait_ready()
+    assert caught.value.detail == "Traceback ..."
+    assert isinstance(waits.outcome, NotReady)
+    assert pool.closed.is_set()
+
+
+async def test_a_start_has_a_time_of_its_own(stage: Stage) -> None:
+    """A model that loads for longer than start_timeout is killed, and that is the reason given."""
+    spec = REPLICA.__class__(
+        code=REPLICA.code, environment=REPLICA.environment, file="m.py", function="f",
+        start_timeout=7.0,
+    )  # fmt: skip
+    pool = stage.open_pool(spec, start_tries=1)
+    stage.actors[0].enter()
+    stage.pass_time(6.9)
+    assert not stage.actors[0].process.killed
+    stage.pass_time(0.2)
+    assert stage.actors[0].process.killed
+    stage.actors[0].end("was killed by SIGKILL")
+    with pytest.raises(StartFailed, match="not ready within 7 s"):
+        await pool.wait_ready()
+
+
+def test_a_pool_that_was_ready_never_gives_up(stage: Stage) -> None:
+    """What once worked is tried for ever, since what broke it may pass."""
+    pool = stage.serving(start_tries=1)
+    stage.actors[0].end()
+    for _ in range(5):
+        stage.pass_time(40.0)
+        fail_to_start(stage)
+    stage.pass_time(40.0)
+    stage.actors[-1].get_ready()
+    assert pool.failure is None
+    assert pool.ready == 1
+
+
+# Restart, take-over and the end.
+
+
+async def test_restart_replaces_one_after_the_other(stage: Stage, nursery: trio.Nursery) -> None:
+    """Each successor is ready before its predecessor is told to end: ready never sinks."""
+    pool = stage.serving(2)
+    nursery.start_soon(pool.restart)
+    for seat in range(2):
+        await wait_all_tasks_blocked()
+        assert len(stage.actors) == 3 + seat
+        assert pool.ready == 2
+        assert not stage.actors[seat].told_to_end
+        stage.actors[2 + seat].get_ready()
+        assert stage.actors[seat].told_to_end
+        assert pool.ready == 2
+        stage.actors[seat].end()
+        pool.verify()
+    await wait_all_tasks_blocked()
+    assert [seat.name for seat in pool.statistics().seats] == [
+        actor.replica.name for actor in stage.actors[2:]
+    ]
+
+
+async def test_a_restart_that_fails_leaves_the_old_one(stage: Stage, nursery: trio.Nursery) -> None:
+    """Where the successor does not get ready, restart raises why and the old one goes on."""
+    pool = stage.serving()
+
+    async def restart() -> None:
+        with pytest.raises(StartFailed, match="status 1"):
+            await pool.restart()
+
+    nursery.start_soon(restart)
+    await wait_all_tasks_blocked()
+    fail_to_start(stage)
+    caller = Caller().submit(pool)
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+async def test_a_replica_restarted_in_a_prediction_finishes_it(
+    stage: Stage, nursery: trio.Nursery
+) -> None:
+    """The predecessor answers what it holds, then ends."""
+    pool = stage.serving()
+    caller = Caller().submit(pool)
+    nursery.start_soon(pool.restart)
+    await wait_all_tasks_blocked()
+    stage.actors[1].get_ready()
+    assert not stage.actors[0].told_to_end
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+    assert stage.actors[0].told_to_end
+
+
+def test_what_waits_is_taken_over_with_its_deadline(stage: Stage) -> None:
+    """The new pool serves what the old one had waiting, and no wait begins anew."""
+    old = stage.serving(request_timeout=10.0)
+    held, served, late = (Caller().submit(old) for _ in range(3))
+    stage.pass_time(6.0)
+    new = stage.serving(request_timeout=10.0)
+    new.take_over(old)
+    old.drain()
+    old.verify()
+    new.verify()
+    stage.actors[0].answer()
+    stage.pass_time(4.1)
+    assert isinstance(held.outcome, Answered)
+    assert isinstance(late.outcome, Busy)
+    stage.actors[1].answer()
+    assert isinstance(served.outcome, Answered)
+    stage.actors[0].end()
+    assert old.closed.is_set()
+
+
+def test_a_pool_that_closes_takes_nothing_over(stage: Stage) -> None:
+    """A closing pool refuses what it is given instead of letting it wait."""
+    old, closing = stage.serving(), stage.serving()
+    held, waits = Caller().submit(old), Caller().submit(old)
+    closing.drain()
+    closing.take_over(old)
+    assert isinstance(waits.outcome, NotReady)
+    assert held.outcomes == []
+
+
+def test_draining_lets_predictions_finish(stage: Stage) -> None:
+    """drain takes no more, lets each replica answer, and closes when nothing is left."""
+    pool = stage.serving(2)
+    held = Caller().submit(pool)
+    pool.drain()
+    assert stage.actors[1].told_to_end
+    assert isinstance(Caller().submit(pool).outcome, NotReady)
+    stage.pass_time(20.0)
+    stage.actors[0].answer()
+    assert isinstance(held.outcome, Answered)
+    assert not pool.closed.is_set()
+    stage.actors[0].end()
+    stage.actors[1].end()
+    assert pool.closed.is_set()
+    assert len(stage.actors) == 2
+
+
+def test_stopping_gives_predictions_a_little_time(stage: Stage) -> None:
+    """stop kills what still runs after STOP_GRACE, and its caller is told that it was stopped."""
+    pool = stage.serving()
+    held = Caller().submit(pool)
+    pool.stop()
+    stage.pass_time(STOP_GRACE - 0.1)
+    assert held.outcomes == []
+    stage.pass_time(0.2)
+    assert held.outcome == NotReady("the model was stopped")
+    assert stage.actors[0].process.killed
+
+
+def test_who_does_not_leave_is_killed(stage: Stage) -> None:
+    """A replica whose pipe was closed and that stays is killed after its grace."""
+    pool = stage.serving()
+    pool.drain()
+    assert not stage.actors[0].process.killed
+    stage.pass_time(1.1)
+    assert stage.actors[0].process.killed
+
+
+def test_stopped_before_the_process_was_made(stage: Stage) -> None:
+    """A replica stopped while its working copy is made never gets a process."""
+    pool = stage.open_pool()
+    pool.stop()
+    stage.actors[0].end("was not started, since it was stopped first")
+    assert pool.closed.is_set()
+    assert pool.failure is not None

@@ -1,0 +1,153 @@
+"""The pool's laws under any order of events, by a state machine of Hypothesis."""
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.workers.stage import Actor, Caller, Stage, counts
+from workers import wire
+from workers.lifecycle import State
+from workers.pool import Pool
+from workers.ticket import Abandoned, Busy, NotReady
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Callers, processes, an operator and time, each doing whatever it may do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage()
+        self.callers: list[Caller] = []
+        self.pools: list[Pool] = []
+        self.open()
+
+    def open(self) -> Pool:
+        pool = self.stage.open_pool(
+            replicas=2, request_timeout=3.0, start_tries=0, queue_requests=4, queue_bytes=100
+        )
+        self.pools.append(pool)
+        return pool
+
+    def actors(self, *states: State) -> list[Actor]:
+        return [a for a in self.stage.actors if not a.over and a.replica.state in states]
+
+    # Callers.
+
+    @rule(size=st.sampled_from([2, 2, 2, 90]))
+    def submit(self, size: int) -> None:
+        self.callers.append(Caller(b"x" * size).submit(self.pools[-1]))
+
+    @precondition(lambda self: self.callers)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.callers)).ticket.abandon()
+
+    # Processes.
+
+    @precondition(lambda self: self.actors(State.STARTING))
+    @rule(data=st.data())
+    def get_ready(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.actors(State.STARTING))).get_ready()
+
+    @precondition(lambda self: self.actors(State.BUSY, State.DRAINING))
+    @rule(data=st.data(), deed=st.sampled_from(["answer", "answer", "raise_", "wrong_id", "last"]))
+    def settle(self, data: st.DataObject, deed: str) -> None:
+        actor = data.draw(st.sampled_from(self.actors(State.BUSY, State.DRAINING)))
+        if deed == "answer":
+            actor.answer()
+        elif deed == "raise_":
+            actor.raise_()
+        elif deed == "wrong_id":
+            actor.answer(request_id=actor.asked + 1)
+        else:
+            actor.write(wire.HEADER.pack(1, wire.Answer.kind, actor.asked) + b"1")
+            actor.end("exited with status 9")
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), junk=st.binary(min_size=1, max_size=40))
+    def babble(self, data: st.DataObject, junk: bytes) -> None:
+        data.draw(st.sampled_from(self.living())).write(junk)
+        self.stage.turn()
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data())
+    def hang_up(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.living())).hang_up()
+
+    @precondition(lambda self: any(not a.over for a in self.stage.actors))
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        living = [actor for actor in self.stage.actors if not actor.over]
+        data.draw(st.sampled_from(living)).end("exited with status 3")
+
+    def living(self) -> list[Actor]:
+        return [actor for actor in self.stage.actors if actor.entered and not actor.over]
+
+    # The operator, and time.
+
+    @rule(seconds=st.sampled_from([0.1, 0.25, 1.0, 3.0, 6.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.stage.pass_time(seconds)
+
+    @rule(seat=st.integers(0, 1))
+    def restart(self, seat: int) -> None:
+        pool = self.pools[-1]
+        if not pool._closing:
+            pool._begin_restart(pool._seats[seat])
+
+    @precondition(lambda self: len(self.pools) < 4)
+    @rule()
+    def redeploy(self) -> None:
+        old, new = self.pools[-1], self.open()
+        new.take_over(old)
+        old.drain()
+
+    @rule()
+    def stop(self) -> None:
+        self.pools[-1].stop()
+
+    # The laws.
+
+    @invariant()
+    def the_pools_laws_hold(self) -> None:
+        for pool in self.pools:
+            pool.verify()
+
+    @invariant()
+    def no_outcome_comes_twice(self) -> None:
+        assert all(len(caller.outcomes) <= 1 for caller in self.callers)
+
+    @invariant()
+    def every_open_ticket_is_somewhere(self) -> None:
+        there = {t for pool in self.pools for t in pool._queue}
+        there |= {a.replica.ticket for a in self.stage.actors if a.replica.ticket}
+        open_ones = {caller.ticket for caller in self.callers if not caller.outcomes}
+        assert open_ones <= there
+
+    @invariant()
+    def counters_add_up(self) -> None:
+        for pool in self.pools:
+            held = [r for r in pool._seat_of if r.ticket is not None]
+            assert counts(pool)["received"] == counts(pool)["processed"] + len(held)
+
+    def teardown(self) -> None:
+        try:
+            self.pools[-1].stop()
+            self.stage.pass_time(10.0)
+            for actor in self.stage.actors:
+                actor.end()
+            assert all(pool.closed.is_set() for pool in self.pools)
+            assert all(len(caller.outcomes) == 1 for caller in self.callers)
+            turned_away = sum(isinstance(c.outcome, Busy | NotReady) for c in self.callers)
+            counted = sum(p.statistics().busy + p.statistics().not_ready for p in self.pools)
+            killed = sum(counts(pool)["error"] for pool in self.pools)
+            assert counted <= turned_away <= counted + killed
+            served = sum(counts(pool)["received"] for pool in self.pools)
+            left = sum(isinstance(c.outcome, Abandoned) for c in self.callers)
+            assert len(self.callers) - left <= served + counted <= len(self.callers)
+        finally:
+            self.stage.close()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

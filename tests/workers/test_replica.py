@@ -1,0 +1,254 @@
+"""A replica and the far end of its pipes: every way a conversation can go wrong."""
+
+import errno
+import os
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from tests.workers.stage import REPLICA, Actor, Stage, answer_frame
+from workers import wire
+from workers.lifecycle import State
+from workers.replica import Replica, Why
+from workers.ticket import Answered, Died, Outcome, Ticket, TimedOut
+
+
+class Audience:
+    """An owner that only listens."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.outcomes: list[Outcome] = []
+
+    def replica_ready(self, replica: Replica) -> None:
+        self.heard.append("ready")
+
+    def replica_settled(self, replica: Replica, ticket: Ticket, outcome: Outcome) -> None:
+        self.heard.append("settled")
+        self.outcomes.append(outcome)
+
+    def replica_leaving(self, replica: Replica) -> None:
+        self.heard.append("leaving")
+
+    def replica_gone(self, replica: Replica) -> None:
+        self.heard.append("gone")
+
+    def replica_cleaned(self, replica: Replica) -> None:
+        self.heard.append("cleaned")
+
+
+class Play:
+    """One replica, its audience, and the actor who plays its process."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.audience = Audience()
+        self.replica = Replica("sample-abcde", REPLICA, stage.reactor, self.audience)
+        self.actor = Actor(stage, self.replica)
+        stage.actors.append(self.actor)
+
+    def assign(self, request: bytes = b"{}") -> Ticket:
+        ticket = Ticket(request, lambda _: None)
+        self.replica.assign(ticket, 30.0)
+        return ticket
+
+
+@pytest.fixture
+def play(stage: Stage) -> Iterator[Play]:
+    """A replica that is ready."""
+    play = Play(stage)
+    play.actor.get_ready()
+    yield play
+    for fd in (play.replica._read_fd, play.replica._write_fd):
+        assert fd < 0 or play.replica.state is not State.GONE
+
+
+def test_it_is_told_first_what_to_be(play: Play) -> None:
+    """START comes first, with the root that the keeper chose."""
+    [(kind, number, body)] = play.actor.hear()
+    assert (kind, number) == (wire.Start.kind, 0)
+    assert wire.Start("model.py", "predict", "/root", "sample-abcde", REPLICA.reply_limit) == (
+        msgspec.json.decode(body, type=wire.Start)
+    )
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3, 2**64 - 1])
+def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: int) -> None:
+    """A wrong id kills; the caller hears that its replica died, never another's answer."""
+    play.assign()
+    play.actor.answer()
+    play.assign()
+    play.actor.answer(b'"stolen"', request_id=wrong)
+    assert play.actor.process.killed
+    assert isinstance(play.audience.outcomes[-1], Died)
+    assert play.replica.why is Why.WIRE
+
+
+def test_a_second_answer_is_delivered_to_nobody(play: Play) -> None:
+    """Two answers in one breath: the first counts, the second kills."""
+    play.assign()
+    play.actor.write(answer_frame(b"1", 1) + answer_frame(b"2", 1))
+    play.stage.turn()
+    assert play.audience.outcomes == [Answered(b"1", "sample-abcde")]
+    assert play.actor.process.killed
+
+
+def test_an_answer_before_the_question_was_read_kills(play: Play) -> None:
+    """Who answers what it cannot know yet has lost the thread."""
+    play.actor.hear()
+    play.assign(b"x" * 5_000_000)
+    play.actor.answer()
+    assert play.actor.process.killed
+    assert [type(outcome) for outcome in play.audience.outcomes] == [Died]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [wire.Ready(1.0), wire.Hello(1, "python", "3", 1), wire.Failed("E", "e", "")],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_belongs_to_the_start_kills_later(play: Play, message: wire.Message) -> None:
+    """HELLO, READY and FAILED are said once, while it starts."""
+    play.actor.say(message)
+    assert play.actor.process.killed
+
+
+def test_another_protocol_is_refused(stage: Stage) -> None:
+    """A replica that speaks a protocol that we do not know is not started."""
+    play = Play(stage)
+    play.actor.enter()
+    play.actor.say(wire.Hello(99, "python", "4", 1))
+    assert play.actor.process.killed
+
+
+def test_five_megabytes_go_out_in_parts(play: Play) -> None:
+    """A request far larger than a pipe arrives whole, however slowly it is read."""
+    play.actor.hear()
+    request = os.urandom(5_000_000)
+    play.assign(request)
+    received = bytearray()
+    while len(received) < len(request) + wire.HEADER.size:
+        received += play.actor.read(70_001)
+    assert received[wire.HEADER.size :] == request
+    play.actor.answer()
+    assert play.audience.outcomes == [Answered(b"1", "sample-abcde")]
+    play.assign()
+    assert play.actor.hear() == [(wire.PREDICT, 2, b"{}")]
+
+
+def test_five_megabytes_come_in_parts(play: Play) -> None:
+    """An answer far larger than a pipe is put together again."""
+    play.assign()
+    body = os.urandom(5_000_000)
+    frame = answer_frame(body, 1)
+    for start in range(0, len(frame), 60_000):
+        play.actor.write(frame[start : start + 60_000])
+        play.stage.turn()
+    assert play.audience.outcomes == [Answered(body, "sample-abcde")]
+
+
+def test_who_hangs_up_and_lives_on_is_killed(play: Play) -> None:
+    """The end of the pipe without the end of the process is a broken conversation."""
+    play.assign()
+    play.actor.hang_up()
+    assert not play.actor.process.killed
+    play.stage.pass_time(0.3)
+    assert play.actor.process.killed
+    assert isinstance(play.audience.outcomes[0], Died)
+
+
+def test_who_hangs_up_and_ends_is_told_with_its_status(play: Play) -> None:
+    """The status that comes right after the end of the pipe is what the caller hears."""
+    play.assign()
+    play.actor.hang_up()
+    play.actor.end("exited with status 3")
+    assert play.audience.outcomes == [Died("the process exited with status 3", "sample-abcde")]
+    assert play.audience.heard[-3:] == ["settled", "gone", "cleaned"]
+
+
+def test_what_was_said_just_before_the_end_counts(play: Play) -> None:
+    """An answer that is still in the pipe when the process is reaped is delivered."""
+    play.assign()
+    play.actor.write(answer_frame(b'"last"', 1))
+    play.actor.end()
+    assert play.audience.outcomes == [Answered(b'"last"', "sample-abcde")]
+    assert play.replica.state is State.GONE
+    assert play.replica.why is None
+
+
+def test_after_a_kill_nothing_counts(play: Play) -> None:
+    """What a killed process had still said is not read: the caller has its outcome."""
+    play.assign()
+    play.actor.write(answer_frame(b"1", 1))
+    play.replica.kill(Why.STOPPED)
+    play.stage.turn()
+    play.actor.end()
+    assert [type(outcome) for outcome in play.audience.outcomes] == [Died]
+
+
+def test_a_prediction_past_its_time_is_killed(play: Play) -> None:
+    """The deadline settles the ticket and kills; an answer that comes later is nobody's."""
+    play.assign()
+    play.stage.pass_time(30.0)
+    assert play.audience.outcomes == [TimedOut(30.0, "sample-abcde")]
+    assert play.actor.process.killed
+
+
+def test_a_start_past_its_time_is_killed(stage: Stage) -> None:
+    """The start has a deadline of its own, which is the failure that is told."""
+    play = Play(stage)
+    play.actor.enter()
+    stage.pass_time(REPLICA.start_timeout)
+    assert play.actor.process.killed
+    play.actor.end("was killed by SIGKILL")
+    assert "not ready within 60 s" in str(play.replica.failure)
+
+
+def test_a_process_that_fails_leaves_its_reason(stage: Stage) -> None:
+    """FAILED, unread until the process is gone, is the reason, with its traceback."""
+    play = Play(stage)
+    play.actor.enter()
+    play.actor.write(wire.encode(wire.Failed("SyntaxError", "invalid", "Traceback ...")))
+    play.actor.end("exited with status 1")
+    assert play.replica.failure is not None
+    assert play.replica.failure.summary == "SyntaxError: invalid"
+    assert play.replica.failure.detail == "Traceback ..."
+
+
+def test_who_writes_without_end_does_not_hold_the_reactor(play: Play) -> None:
+    """One turn reads from a pipe once, however much is in it."""
+    reads = 0
+    read = os.read
+
+    def counted(fd: int, size: int) -> bytes:
+        nonlocal reads
+        reads += fd == play.replica._read_fd
+        return read(fd, size)
+
+    play.assign()
+    play.actor.write(b"\xff\xff\0\0\x13" + b"\0" * 60_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "read", counted)
+        play.stage.reactor._turn()
+    assert reads == 1
+
+
+def test_every_descriptor_is_given_back(stage: Stage) -> None:
+    """After the end, however it came, the pipes are closed."""
+    for ending in ("kill", "stop", "end", "hang_up"):
+        play = Play(stage)
+        play.actor.get_ready()
+        fds = (play.replica._read_fd, play.replica._write_fd)
+        if ending == "kill":
+            play.replica.kill(Why.STOPPED)
+        elif ending == "stop":
+            play.replica.stop()
+        elif ending == "hang_up":
+            play.actor.hang_up()
+        else:
+            play.actor.end()
+        for fd in fds:
+            with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+                os.fstat(fd)
+        play.actor.end()

@@ -1,0 +1,89 @@
+"""A working copy is the build, to be spoilt and thrown away."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers import workspace
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """A small build."""
+    code = tmp_path / "build" / "code"
+    (code / "data" / "empty").mkdir(parents=True)
+    (code / "model.py").write_bytes(b"def predict(args): ...\n")
+    (code / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (code / "run.sh").chmod(0o755)
+    (code / "data" / "big").write_bytes(os.urandom(300_000))
+    (code / "link").symlink_to("data/big")
+    return code
+
+
+def test_the_copy_is_like_the_build(code: Path, tmp_path: Path) -> None:
+    """Contents, modes, links and empty folders are there, and a tmp beside them."""
+    copy = workspace.make(code, tmp_path / "replica")
+    assert (copy / "model.py").read_bytes() == (code / "model.py").read_bytes()
+    assert (copy / "data" / "big").read_bytes() == (code / "data" / "big").read_bytes()
+    assert os.access(copy / "run.sh", os.X_OK)
+    assert (copy / "link").readlink() == Path("data/big")
+    assert (copy / "data" / "empty").is_dir()
+    assert list((tmp_path / "replica" / "tmp").iterdir()) == []
+
+
+def test_the_build_does_not_notice(code: Path, tmp_path: Path) -> None:
+    """What happens in the copy stays there, though the two may share blocks."""
+    before = (code / "data" / "big").read_bytes()
+    copy = workspace.make(code, tmp_path / "replica")
+    (copy / "data" / "big").write_bytes(b"spoilt")
+    (copy / "model.py").unlink()
+    assert (code / "data" / "big").read_bytes() == before
+    assert (code / "model.py").exists()
+
+
+def test_a_build_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    """A copy that fails raises, and no half of it stays."""
+    with pytest.raises(OSError, match="nowhere"):
+        workspace.make(tmp_path / "nowhere", tmp_path / "replica")
+    assert not (tmp_path / "replica").exists()
+
+
+def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
+    """remove can be called for a copy that was never made."""
+    workspace.remove(tmp_path / "nothing")
+
+
+REMOVE = """
+import os, sys
+from pathlib import Path
+from workers import workspace
+folder = Path("copy")
+if os.getuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+(folder / "a" / "b").mkdir(parents=True)
+(folder / "a" / "b" / "file").write_text("x")
+(folder / "a" / "link").symlink_to(sys.argv[1])
+(folder / "a" / "b").chmod(0)
+(folder / "a").chmod(0o500)
+folder.chmod(0)
+workspace.remove(folder)
+"""
+
+
+def test_no_permission_keeps_a_copy(tmp_path: Path) -> None:
+    """Folders that a model closed are opened and removed; where its links lead is left alone."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work").chmod(0o777)
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o500)
+    subprocess.run(
+        [sys.executable, "-c", REMOVE, outside],
+        check=True,
+        cwd=tmp_path / "work",  # relative paths need no permission above
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert not (tmp_path / "work" / "copy").exists()
+    assert outside.stat().st_mode & 0o777 == 0o500
