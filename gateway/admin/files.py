@@ -20,7 +20,6 @@ _CHUNK = 256 * 1024
 
 def add_routes(routing: Routing, control: Control) -> None:
     seek = Seeker(control)
-    limit = control.house.settings.upload_limit
 
     async def inside(project_id: str, path: str) -> Path:
         project = await seek.project(project_id)
@@ -37,7 +36,6 @@ def add_routes(routing: Routing, control: Control) -> None:
         return await index(project_id, path)
 
     async def upload(project_id: str) -> Json:
-        request.max_content_length = limit
         parts = await request.files
         if not parts:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
