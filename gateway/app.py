@@ -49,14 +49,20 @@ def make_app(control: Control, admin_key: str) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__)
     app.request_class = _request_class(control.house.settings)
-    routing = Routing(control.house.tasks)
-    for noun in (projects, files, models, builds, site):
-        noun.add_routes(routing, control)
+    routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
     _add_model_calls(app, control)
     _add_hooks(app, admin_key)
     return app
+
+
+def admin_routing(control: Control) -> Routing:
+    """All routes of the admin API."""
+    routing = Routing(control.house.tasks)
+    for noun in (projects, files, models, builds, site):
+        noun.add_routes(routing, control)
+    return routing
 
 
 def _request_class(settings: Settings) -> type[TrioRequest]:

@@ -106,7 +106,7 @@ async def until(ask: Callable[[], Awaitable[Any]], met: Callable[[Any], bool]) -
     """What `ask` gives, once it meets the condition; fails after PATIENCE."""
     answer = None
     with trio.move_on_after(PATIENCE):
-        while not met(answer := await ask()):
+        while not met(answer := await ask()):  # noqa: ASYNC110 - over HTTP there is no event
             await trio.sleep(0.01)
         return answer
     raise AssertionError(f"it stayed {answer}")

@@ -42,7 +42,7 @@ ASKED: list[Exception] = [
 
 @pytest.mark.parametrize("error", ASKED, ids=lambda error: type(error).__name__)
 def test_every_error_of_an_engine_has_a_code(error: Exception) -> None:
-    """An engine's error becomes a refusal of the catalogue, and is never called a mistake of ours."""
+    """An engine's error becomes a refusal of the catalogue, never a mistake of ours."""
     refused = refusal(error)
     assert CATALOGUE[refused.code] is refused.entry
     assert refused.code != "internal"
