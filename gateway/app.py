@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 from quart import Response, g, request
 from quart_trio import QuartTrio
+from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
@@ -29,6 +30,7 @@ from gateway.predict import (
     refuse,
     reply_to,
 )
+from gateway.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +48,38 @@ _CORS = {
 def make_app(control: Control, admin_key: str) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = _ADMIN_BODY_LIMIT
-    routing = Routing(control.house.tasks)
-    for noun in (projects, files, models, builds, site):
-        noun.add_routes(routing, control)
+    app.request_class = _request_class(control.house.settings)
+    routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
     _add_model_calls(app, control)
     _add_hooks(app, admin_key)
     return app
+
+
+def admin_routing(control: Control) -> Routing:
+    """All routes of the admin API."""
+    routing = Routing(control.house.tasks)
+    for noun in (projects, files, models, builds, site):
+        noun.add_routes(routing, control)
+    return routing
+
+
+def _request_class(settings: Settings) -> type[TrioRequest]:
+    """Requests that know how large their body may be (gotcha G5: a handler could not say so)."""
+
+    class LimitedRequest(TrioRequest):
+        def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
+            if not path.startswith(PREFIX):
+                limit = settings.request_limit
+            elif method == "PUT":
+                limit = settings.upload_limit
+            else:
+                limit = _ADMIN_BODY_LIMIT
+            named["max_content_length"] = self.max_content_length = limit
+            super().__init__(method, scheme, path, *rest, **named)
+
+    return LimitedRequest
 
 
 def _add_hooks(app: QuartTrio, admin_key: str) -> None:
@@ -70,6 +95,8 @@ def _add_hooks(app: QuartTrio, admin_key: str) -> None:
     @app.after_request
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
+        if _unread() and request.http_version.startswith("1"):
+            response.headers["Connection"] = "close"  # gotcha G4
         return response
 
     @app.errorhandler(Exception)
@@ -85,9 +112,16 @@ def _add_hooks(app: QuartTrio, admin_key: str) -> None:
         )
 
 
+def _unread() -> bool:
+    """Whether the client is still sending its body."""
+    announced = request.content_length or "Transfer-Encoding" in request.headers
+    return bool(announced) and not request.body._complete.is_set()
+
+
 def _refused(error: Exception) -> Refusal:
     if isinstance(error, RequestEntityTooLarge):
-        return Refusal("request.toolarge", "the body is larger than this route takes")
+        most = request.max_content_length
+        return Refusal("request.toolarge", f"the body is larger than {most} bytes")
     if isinstance(error, HTTPException):
         if error.code == 404:
             return Refusal("route.notfound", f"there is nothing at {request.path}")
@@ -122,14 +156,12 @@ async def _nothing(connection: object) -> None:
 
 
 def _add_model_calls(app: QuartTrio, control: Control) -> None:
-    routes, limit = control.house.routes, control.house.settings.request_limit
+    routes = control.house.routes
 
     async def call(name: str | None = None) -> Response:
         if request.method == "OPTIONS":
             return Response(b"", 204, _CORS)
-        _check_headers(limit)
-        # Reading on beyond the limit would keep what cannot be used.
-        request.max_content_length = limit
+        _check_headers()
         body = cast(bytes, await request.get_data(cache=False))
         envelope = read_envelope(body)
         if name is not None:
@@ -149,9 +181,7 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         )
 
 
-def _check_headers(limit: int) -> None:
-    if (request.content_length or 0) > limit:
-        raise Refusal("request.toolarge", f"the body is larger than {limit} bytes")
+def _check_headers() -> None:
     if request.mimetype and "json" not in request.mimetype:
         raise Refusal("request.media", f"{request.mimetype} is not application/json")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -7,26 +7,27 @@ finds it. Keys are compared in constant time.
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 
 def load_admin_key(path: Path) -> str:
-    """The key in `path`, made if there is none. Raises OSError."""
-    try:
-        # Written whole before it has its name, so that no kill leaves half a key.
-        fresh = path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(fd, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(fd)
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink(missing_ok=True)
-    return path.read_text().strip()
+    """The key in `path`, made if there is none or an empty one. Raises OSError."""
+    with suppress(FileNotFoundError):
+        # An empty key would be everybody's.
+        if key := path.read_text().strip():
+            return key
+    key = secrets.token_hex(32)
+    # Written whole before it has its name, so that no kill leaves half a key.
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "w") as file:
+        file.write(key + "\n")
+        file.flush()
+        os.fsync(fd)
+    fresh.replace(path)
+    return key
 
 
 def bearer(header: str | None) -> str:

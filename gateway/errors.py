@@ -5,6 +5,7 @@ clients parse, and the one of the admin API (`/api/v2`, in the manner of gRPC's 
 that is not in the catalogue cannot be raised; the README's table is tested against it.
 """
 
+import errno
 from typing import Any
 
 import msgspec
@@ -86,8 +87,13 @@ def refusal(error: Exception) -> Refusal:
             if isinstance(error, builder.BuilderError):
                 return Refusal(code, error.problem, advice=error.advice)
             return Refusal(code, str(error))
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return Refusal("disk.failed", error.strerror or "the disk failed")
     return Refusal("internal", "something went wrong inside predictd")
 
+
+# What a disk says when it has no room, may not be written or breaks.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _FROM_ENGINES: dict[type[Exception], str] = {
     store.NameTaken: "name.taken",

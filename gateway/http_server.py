@@ -1,20 +1,24 @@
 """HTTP for everything, by Hypercorn's connections, guarded.
 
-Hypercorn's own server would let one connection end the process, and one client that never reads
-its reply hold up a shutdown (gotchas G1 and G2 in README). So the listening, the shutdown and the
-guard are ours, and only what speaks HTTP on one connection is Hypercorn's. The guard touches names
-that Hypercorn does not promise, hence its exact version in pyproject.toml.
+Hypercorn's own server would let one connection end the process, one client that never reads its
+reply hold up a shutdown, and idle connections stay for ever (gotchas G1 to G4 in README). So the
+listening, the shutdown and the guard are ours, and only what speaks HTTP on one connection is
+Hypercorn's. The guard touches names that Hypercorn does not promise, hence its exact version in
+pyproject.toml.
 """
 
 import logging
+import math
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
@@ -25,6 +29,9 @@ logger = logging.getLogger(__name__)
 # How long a client may take to read what was sent to it.
 SEND_SECONDS = 30.0
 IDLE_SECONDS = 75.0
+# How long a client that still sends after its answer is listened to.
+_LINGER_SECONDS = 2.0
+_CHUNK = 64 * 1024
 _BACKLOG = 1024
 
 
@@ -49,31 +56,82 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Sends:
+    """The sends under way, so that the end of the gateway can bound them all."""
+
+    def __init__(self) -> None:
+        self._scopes: set[trio.CancelScope] = set()
+        self._latest = math.inf
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Inside, a send that cannot be cancelled but has a deadline."""
+        due = min(trio.current_time() + SEND_SECONDS, self._latest)
+        with trio.CancelScope(deadline=due, shield=True) as scope:
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+
+    def end_by(self, latest: float) -> None:
+        self._latest = latest
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, latest)
+
+
 class GuardedConnection(TCPServer):
     """One connection, that can hurt nobody but itself."""
 
+    def __init__(self, sends: _Sends, *rest: Any) -> None:
+        super().__init__(*rest)
+        self._sends = sends
+        self._life = trio.CancelScope()
+
     async def run(self) -> None:
         try:
-            await super().run()
-        except Exception:
+            with self._life:
+                await super().run()
+        except* Exception:
             # gotcha G1: whatever a client sends, the worst it gets is its connection closed.
             logger.info("a connection was ended by an error", exc_info=True)
+        finally:
+            await self._say_goodbye()
 
     async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
-            await super().protocol_send(event)
-            return
-        # gotcha G2: Hypercorn shields the sending, so that only a deadline of our own ends it.
-        with trio.move_on_after(SEND_SECONDS) as scope:
-            scope.shield = True
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, Closed):
+            # gotcha G3: its reader may wait for an application that has ended.
+            self._life.cancel()
+        else:
+            # gotcha G3: nor may the application's end keep the idle clock from being started.
+            with trio.CancelScope(shield=True):
+                await super().protocol_send(event)
+
+    async def _send(self, data: bytes) -> None:
+        # gotcha G2: half of it must not go out because a handler was cancelled, so only a
+        # deadline ends a send.
+        with self._sends.one(), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             async with self.send_lock:
-                try:
-                    await self.stream.send_all(event.data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.stream.send_all(data)
+            return
+        self._life.cancel()
+
+    async def _close(self) -> None:
+        """Hypercorn's way to close, which loses what is on its way; `run` has its own."""
+
+    async def _say_goodbye(self) -> None:
+        """Says that no more comes, and reads what still does before it closes (gotcha G4)."""
+        try:
+            with trio.move_on_after(_LINGER_SECONDS):
+                await self.stream.send_eof()
+                while await self.stream.receive_some(_CHUNK):
                     pass
-                else:
-                    return
-        await self.stream.aclose()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            await trio.aclose_forcefully(self.stream)
 
 
 async def serve_http(
@@ -91,8 +149,10 @@ async def serve_http(
     config.include_server_header = False
     config.h11_max_incomplete_size = 16 * 1024
     context = WorkerContext(None)
+    sends = _Sends()
     handle: Any = partial(
         GuardedConnection,
+        sends,
         ASGIWrapper(app),
         config,
         context,
@@ -108,4 +168,5 @@ async def serve_http(
             await stop.wait()
             accepting.cancel_scope.cancel()
         await context.terminated.set()
-        connections.cancel_scope.deadline = trio.current_time() + grace
+        connections.cancel_scope.deadline = latest = trio.current_time() + grace
+        sends.end_by(latest)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
 from gateway.admin.routing import Route
+from gateway.version import version
 
 
 def openapi(routes: Sequence[Route]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
         paths.setdefault(route.openapi_path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "predictd", "version": version("predictd")},
+        "info": {"title": "predictd", "version": version()},
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {

@@ -95,9 +95,7 @@ def load(
     ):
         for name, value in values.items():
             merged[name] = _convert(name, value, source)
-    settings = Settings(**merged)
-    _check(settings)
-    return settings
+    return Settings(**{"data": default_data_folder(environment)} | merged)
 
 
 def _from_file(config: Path | None) -> dict[str, Any]:
@@ -128,21 +126,30 @@ def _convert(name: str, value: object, source: str) -> object:
         known = ", ".join(kinds)
         raise SettingsError(f"{source} sets {name!r}, which is no setting; there are: {known}")
     try:
-        if kinds[name] is int and isinstance(value, str):
-            return parse_size(value)
-        if kinds[name] is Path:
-            return Path(str(value)).expanduser().absolute()
-        return msgspec.convert(value, kinds[name], strict=False)
-    except (msgspec.ValidationError, ValueError) as error:
+        return _check(name, _as_kind(kinds[name], value))
+    except (msgspec.ValidationError, ValueError, RuntimeError) as error:
         raise SettingsError(f"{source} sets {name} = {value!r}: {error}") from error
 
 
-def _check(settings: Settings) -> None:
-    if not 0 <= settings.port <= 65535:
-        raise SettingsError(f"port = {settings.port}: a port is a number from 0 to 65535")
-    for name in Settings.__struct_fields__:
-        value = getattr(settings, name)
-        if name != "port" and isinstance(value, int | float) and not isinstance(value, bool):
-            least = 0 if name == "shutdown_grace" else 1e-3
-            if not least <= value < float("inf"):
-                raise SettingsError(f"{name} = {value}: it must be more than 0")
+def _as_kind(kind: Any, value: object) -> Any:
+    if kind is int and isinstance(value, str):
+        return parse_size(value)
+    if kind is Path:
+        return Path(str(value)).expanduser().absolute()
+    return msgspec.convert(value, kind, strict=False)
+
+
+def _check(name: str, value: Any) -> Any:
+    """The value, if it makes sense. Raises ValueError saying what would."""
+    if name == "port":
+        if not 0 <= value <= 65535:
+            raise ValueError("a port is a number from 0 to 65535")
+    elif name == "environment":
+        for variable, text in value.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable) or "\0" in text:
+                raise ValueError(f"{variable!r} cannot be a variable of a process")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        least = 0 if name == "shutdown_grace" else 1e-3
+        if not least <= value < float("inf"):
+            raise ValueError("it must be more than 0")
+    return value

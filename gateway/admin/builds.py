@@ -14,6 +14,7 @@ from gateway.admin.sought import Seeker
 from gateway.control import Control
 from gateway.control.builds import JOURNEY, NewBuild
 from gateway.control.deployments import NewDeployment, check_deployment
+from gateway.control.models import NewModel
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
 from workers.output import read_log
@@ -116,7 +117,7 @@ def new_build(asked: CreateBuild) -> NewBuild:
     )
 
 
-def new_deployment(model: Model, asked: CreateDeployment | None) -> NewDeployment:
+def new_deployment(model: Model | NewModel, asked: CreateDeployment | None) -> NewDeployment:
     """What the control is asked for, the model's defaults where nothing is said."""
     asked = asked or CreateDeployment()
     if asked.nvidia_gpus:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,6 @@ _CHUNK = 256 * 1024
 
 def add_routes(routing: Routing, control: Control) -> None:
     seek = Seeker(control)
-    limit = control.house.settings.upload_limit
 
     async def inside(project_id: str, path: str) -> Path:
         project = await seek.project(project_id)
@@ -37,7 +38,6 @@ def add_routes(routing: Routing, control: Control) -> None:
         return await index(project_id, path)
 
     async def upload(project_id: str) -> Json:
-        request.max_content_length = limit
         parts = await request.files
         if not parts:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
@@ -65,10 +65,13 @@ def resolve(root: Path, path: str) -> Path:
     parts = Path(path).parts
     if path.startswith("/") or ".." in parts or "\0" in path:
         raise Refusal("path.refused", f"{path!r} is not inside the project")
-    target = root / path
-    if not target.parent.resolve().is_relative_to(root):
+    try:
+        parent = (root / path).parent.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name too long
+        raise Refusal("path.refused", f"{path!r}: {error}") from error
+    if parts and not parent.is_relative_to(root):
         raise Refusal("path.refused", f"{path!r} leads out of the project")
-    return target.parent.resolve() / target.name if parts else root
+    return parent / parts[-1] if parts else root
 
 
 def _list(root: Path, folder: Path) -> list[Json]:
@@ -76,15 +79,16 @@ def _list(root: Path, folder: Path) -> list[Json]:
         raise Refusal("file.notfound", f"there is no folder {folder.name!r}")
     if not folder.resolve().is_relative_to(root.resolve()):
         raise Refusal("path.refused", f"{folder.name!r} leads out of the project")
+    where = folder.resolve().relative_to(root.resolve())
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    return [_describe(root.resolve(), entry) for entry in entries]
+    return [_describe(where, entry) for entry in entries]
 
 
-def _describe(root: Path, entry: os.DirEntry[str]) -> Json:
+def _describe(where: Path, entry: os.DirEntry[str]) -> Json:
     facts = entry.stat(follow_symlinks=False)
     changed = datetime.fromtimestamp(facts.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
-        "path": str(Path(entry.path).resolve().parent.relative_to(root) / entry.name),
+        "path": str(where / entry.name),
         "is_dir": entry.is_dir(follow_symlinks=False),
         "file_size": str(facts.st_size),
         "last_modified": changed,
@@ -105,14 +109,19 @@ def _save(part: FileStorage, target: Path) -> None:
     """Written beside its place and renamed, so that a snapshot never sees half of it."""
     if target.is_dir() and not target.is_symlink():
         raise Refusal("path.refused", f"{target.name!r} is a folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.uploading")
     try:
-        with open(fresh, "wb") as file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fd, fresh = tempfile.mkstemp(prefix=".uploading-", dir=target.parent)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise Refusal("path.refused", f"{target.parent.name!r} is not a folder") from error
+    try:
+        with open(fd, "wb") as file:
             shutil.copyfileobj(part.stream, file, _CHUNK)
-        fresh.replace(target)
+        os.chmod(fresh, 0o644)
+        os.replace(fresh, target)
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)
 
 
 def _remove(root: Path, target: Path) -> None:

@@ -1,5 +1,7 @@
 """/projects/{id}/models and /models: models, their replicas and what these print."""
 
+import re
+
 import msgspec
 import trio
 from quart import Response, request
@@ -12,6 +14,7 @@ from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateModel, Json, UpdateModel, deployment_json, model_json
 from gateway.admin.sought import Seeker
 from gateway.control import Control
+from gateway.control.deployments import check_deployment
 from gateway.control.models import NewModel
 from gateway.errors import Refusal
 from store import Deployment, Model, Project
@@ -51,17 +54,18 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def create(project_id: str, asked: CreateModel) -> Json:
         project = await seek.project(project_id)
         _refuse_authentication(asked.auth_enabled, asked.disable_authentication)
+        new = NewModel(name=asked.name, description=asked.description, visibility=asked.visibility)
         config = asked.auto_build_config if asked.auto_build_model else None
-        build = new_build(config) if config else None
-        model = await control.models.create(
-            project,
-            NewModel(name=asked.name, description=asked.description, visibility=asked.visibility),
-        )
-        if build is not None and config is not None:
-            made = await control.builds.create(model, build)
-            if config.auto_deploy_model:
-                deployment = new_deployment(model, config.auto_deployment_config)
-                await control.deployments.create(model, made, deployment)
+        if config is None:
+            return await as_json(await control.models.create(project, new), project)
+        # All that can be refused comes first, so that a refusal leaves no model behind.
+        build, deployment = new_build(config), new_deployment(new, config.auto_deployment_config)
+        control.builds.check(build)
+        check_deployment(deployment)
+        model = await control.models.create(project, new)
+        made = await control.builds.create(model, build)
+        if config.auto_deploy_model:
+            await control.deployments.create(model, made, deployment)
         return await as_json(model, project)
 
     async def show(project_id: str, model_id: str) -> Json:
@@ -161,7 +165,7 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
 
 def _as_text(lines: list[tuple[str, Line]]) -> Response:
     tail = request.args.get("tail", "200")
-    if not tail.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", tail):
         raise Refusal("argument.invalid", f"tail: {tail!r} is no number of lines")
     lines = sorted(lines, key=lambda pair: pair[1].at)[-int(tail) :] if int(tail) else []
     several = len({replica for replica, _ in lines}) > 1

@@ -1,6 +1,7 @@
 """Lists, page by page: `page_size`, `page_token`, `search_filter` and `sort`, as v2 has them."""
 
 import json
+import re
 from typing import Any
 
 from quart import request
@@ -30,7 +31,7 @@ def _matching(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return items
     try:
         wanted = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refusal("argument.invalid", "search_filter: it is not JSON") from None
     if not isinstance(wanted, dict):
         raise Refusal("argument.invalid", 'search_filter: give an object such as {"name":"x"}')
@@ -48,9 +49,18 @@ def _sorted(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if not key:
         return items
     name = key.lstrip("+-")
-    if items and _look_up(items[0], name) is None:
+    if items and all(_look_up(item, name) is None for item in items):
         raise Refusal("argument.invalid", f"sort: there is no {name!r} to sort by")
-    return sorted(items, key=lambda i: str(_look_up(i, name)), reverse=key.startswith("-"))
+    return sorted(items, key=lambda i: _rank(_look_up(i, name)), reverse=key.startswith("-"))
+
+
+def _rank(value: object) -> tuple[int, float, str]:
+    """Nothing comes before numbers, those before texts."""
+    if value is None:
+        return (0, 0, "")
+    if isinstance(value, int | float):
+        return (1, value, "")
+    return (2, 0, str(value))
 
 
 def _look_up(item: dict[str, Any], path: str) -> Any:
@@ -65,6 +75,6 @@ def _whole_number(name: str, default: int, *, most: int) -> int:
     text = request.args.get(name, "")
     if not text:
         return default
-    if not text.isdecimal() or (name == "page_size" and int(text) == 0):
+    if not re.fullmatch("[0-9]{1,9}", text) or (name == "page_size" and int(text) == 0):
         raise Refusal("argument.invalid", f"{name}: {text!r} does not fit")
     return min(int(text), most)

@@ -1,13 +1,12 @@
 """/runtimes and /site: what this machine and this gateway offer."""
 
-from importlib.metadata import version
-
 import msgspec
 
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.control import Control
+from gateway.version import version
 
 
 def add_routes(routing: Routing, control: Control) -> None:
@@ -36,7 +35,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         # Their values may be secrets, such as the password of a package index.
         settings["environment"] = sorted(house.settings.environment)
         return {
-            "version": version("predictd"),
+            "version": version(),
             "data": str(house.data.root),
             "domain": house.domain,
             "url": f"http://{house.domain}",

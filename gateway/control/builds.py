@@ -67,29 +67,41 @@ class Builds:
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
         database = self._house.database
-        for build in await database.read(store.builds.unfinished):
+        unfinished = await database.read(store.builds.unfinished)
+        for build in unfinished:
             if build.status == "building":
                 await database.write(
                     store.builds.advance, build.id, "interrupted", failure=_INTERRUPTED
                 )
-            else:
-                self._begin(build)
         keep: list[str] = []
         for model in await database.read(store.models.listing):
             for build in await database.read(store.builds.listing, model.id):
                 keep += [build.id] if build.status == "built" else []
+        # Before any build goes on: its folder would be swept from under it.
         await self._house.shelf.sweep(keep)
+        for build in unfinished:
+            if build.status != "building":
+                self._begin(build)
 
     async def create(self, model: Model, asked: NewBuild) -> Build:
-        """Takes on a build. Raises UnknownKernel, or Refusal for a path outside the project."""
-        match(asked.kernel, self._house.interpreters)
-        _check_paths(asked)
+        """Takes on a build. Raises UnknownKernel or Refusal; see `check`."""
+        self.check(asked)
+        project = await self._house.database.read(store.projects.get, model.project_id)
+        if project.creation_status != "success":
+            raise Refusal(
+                "state.conflict", f"the creation of project {project.name!r} is not a success yet"
+            )
         build = await self._house.database.write(
             store.builds.insert,
             Build(model_id=model.id, creator=self._house.user, **msgspec.structs.asdict(asked)),
         )
         self._begin(build)
         return build
+
+    def check(self, asked: NewBuild) -> None:
+        """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project."""
+        match(asked.kernel, self._house.interpreters)
+        _check_paths(asked)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end."""

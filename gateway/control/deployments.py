@@ -55,17 +55,20 @@ class Deployments:
         for deployment in await database.read(store.deployments.listing):
             if deployment.status == "stopping":
                 await database.write(store.deployments.advance, deployment.id, "stopped")
-        for deployment in await database.read(store.deployments.wanted):
+        wanted = await database.read(store.deployments.wanted)
+        # First what served: what was on its way then supersedes it as it would have.
+        for deployment in wanted:
             if deployment.status == "deployed":
-                self._house.tasks.start(self._serve_again, deployment)
-            else:
+                await self._serve_again(deployment)
+        for deployment in wanted:
+            if deployment.status != "deployed":
                 self._house.tasks.start(self._carry_out, deployment)
 
     async def _serve_again(self, deployment: Deployment) -> None:
-        async with self._turn(deployment.model_id):
-            pool = await self._open_pool(deployment, start_tries=0)
-            if pool is not None:
-                self._house.routes.point(deployment.model_id, pool)
+        """Starts its replicas, for as long as it takes; callers wait for them."""
+        pool = await self._open_pool(deployment, start_tries=0)
+        if pool is not None:
+            self._house.routes.point(deployment.model_id, pool)
 
     async def create(self, model: Model, build: Build, asked: NewDeployment) -> Deployment:
         """Takes on a deployment; it waits for its build if that is not made yet."""
@@ -115,7 +118,7 @@ class Deployments:
 
     async def _stop_each(self, model_id: str) -> None:
         for deployment in await self._house.database.read(store.deployments.listing, model_id):
-            if deployment.status in ("pending", "deploying", "deployed"):
+            with suppress(store.IllegalTransition):  # ended, or told to, by somebody else
                 await self.stop(deployment)
             if (pool := self._pools.get(deployment.id)) is not None:
                 await pool.closed.wait()
@@ -193,11 +196,8 @@ class Deployments:
 
     async def _switch(self, deployment: Deployment, pool: Pool) -> None:
         """Durable first; then, with nothing in between, callers see the new pool."""
-        database, routes = self._house.database, self._house.routes
-        mine = await database.read(store.deployments.listing, deployment.model_id)
-        old = [d for d in mine if d.status == "deployed" and d.id != deployment.id]
-        await database.write(store.deployments.switch, deployment.id, [d.id for d in old])
-        routes.point(deployment.model_id, pool)
+        old = await self._house.database.write(_switch, deployment)
+        self._house.routes.point(deployment.model_id, pool)
         for earlier in old:
             if (earlier_pool := self._pools.get(earlier.id)) is not None:
                 pool.take_over(earlier_pool)
@@ -264,6 +264,15 @@ async def _stop(connection: aiosqlite.Connection, deployment_id: str) -> Deploym
     """Will and status in one transaction."""
     await store.deployments.want_stop(connection, deployment_id)
     return await store.deployments.advance(connection, deployment_id, "stop")
+
+
+async def _switch(connection: aiosqlite.Connection, new: Deployment) -> list[Deployment]:
+    """The new one serves; those that did stop, and are returned. Looked up and written as one,
+    since one of them may be stopped at any moment."""
+    mine = await store.deployments.listing(connection, new.model_id)
+    old = [d for d in mine if d.status == "deployed"]
+    await store.deployments.switch(connection, new.id, [d.id for d in old])
+    return old
 
 
 def check_deployment(asked: NewDeployment) -> None:

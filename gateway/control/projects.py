@@ -78,9 +78,13 @@ class Projects:
         if asked.git_url:
             self._house.tasks.start(self._clone, project)
             return project
+        problem = ""
         if not project.linked or asked.template:
-            await trio.to_thread.run_sync(_lay_out, TEMPLATES.get(template, ""), path)
-        return await self._end_creation(project, "")
+            try:
+                await trio.to_thread.run_sync(_lay_out, TEMPLATES.get(template, ""), path)
+            except OSError as error:
+                problem = str(error)
+        return await self._end_creation(project, problem)
 
     async def _folder(self, asked: NewProject, project_id: str) -> Path:
         """Where its files are."""
@@ -89,8 +93,9 @@ class Projects:
         if asked.git_url:
             raise Refusal("argument.invalid", "path: give a folder or a git_url, not both")
         path = await trio.to_thread.run_sync(_real_folder, asked.path)
-        if self._house.data.root.is_relative_to(path):
-            raise Refusal("argument.invalid", f"path: {path} holds predictd's own data")
+        root = self._house.data.root
+        if root.is_relative_to(path) or path.is_relative_to(root):
+            raise Refusal("argument.invalid", f"path: {path} is where predictd's own data lies")
         taken = await self._house.database.read(store.projects.by_path, str(path))
         if taken is not None:
             raise Refusal("name.taken", f"{path} is the folder of project {taken.name!r}")

@@ -1,0 +1,186 @@
+"""A real gateway to test against, and the few moves that most tests make on it.
+
+`running` runs one in the test's own Trio run; `in_a_process` runs one beside pytest, for tests that
+only speak HTTP and can share it. Waiting is polling with a deadline, never a pause.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import trio
+
+from gateway.serving import run_gateway
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PROJECTS = ROOT / "tests" / "projects"
+# What nothing in these tests should take; a machine under load may.
+PATIENCE = 30.0
+
+Json = dict[str, Any]
+
+
+class Gateway:
+    """One running gateway: `admin` speaks to its admin API with the key, `models` without."""
+
+    def __init__(
+        self, url: str, data: Path, admin: httpx.AsyncClient, models: httpx.AsyncClient
+    ) -> None:
+        self.url = url
+        self.data = data
+        self.admin = admin
+        self.models = models
+        self.port = int(url.rpartition(":")[2])
+
+    async def get(self, path: str, **query: str | int) -> Any:
+        return _answered(await self.admin.get(path, params=query))
+
+    async def post(self, path: str, body: Json | None = None) -> Any:
+        return _answered(await self.admin.post(path, json=body or {}))
+
+    async def delete(self, path: str) -> Any:
+        return _answered(await self.admin.delete(path))
+
+    async def project(self, folder: Path, name: str = "", **more: object) -> str:
+        """The path of a new project linked to `folder`."""
+        asked = {"name": name or folder.name, "template": "local", "path": str(folder), **more}
+        return f"/projects/{(await self.post('/projects', asked))['id']}"
+
+    async def model(self, project: str, name: str = "model") -> str:
+        """The path of a new model."""
+        return f"{project}/models/{(await self.post(f'{project}/models', {'name': name}))['id']}"
+
+    async def build(self, model: str, what: str, **more: object) -> str:
+        """The path of a new build of `file.py:function`, not waited for."""
+        file, function = what.split(":")
+        asked = {"file_path": file, "function_name": function, **more}
+        return f"{model}/builds/{(await self.post(f'{model}/builds', asked))['id']}"
+
+    async def built(self, model: str, what: str, **more: object) -> str:
+        """The path of a build that succeeded."""
+        build = await self.build(model, what, **more)
+        ended = await self.until(build, ended_build)
+        assert ended["status"] == "built", ended["failure"]
+        return build
+
+    async def deploy(self, build: str, **more: object) -> str:
+        """The path of a new deployment, not waited for."""
+        return f"{build}/deployments/{(await self.post(f'{build}/deployments', more))['id']}"
+
+    async def deployed(self, build: str, **more: object) -> str:
+        """The path of a deployment that serves."""
+        deployment = await self.deploy(build, **more)
+        now = await self.until(deployment, lambda d: d["status"] in ("deployed", "failed"))
+        assert now["status"] == "deployed", now["failure"]
+        return deployment
+
+    async def until(self, path: str, met: Callable[[Json], bool]) -> Json:
+        """What is at `path`, once it meets the condition."""
+        return await until(lambda: self.get(path), met)
+
+    async def key(self, model: str) -> str:
+        return str((await self.get(model))["access_key"])
+
+    async def call(self, key: str, request: object) -> httpx.Response:
+        return await self.models.post("/model", json={"accessKey": key, "request": request})
+
+
+def ended_build(build: Json) -> bool:
+    return build["status"] in ("built", "build failed", "timedout")
+
+
+def status_is(*statuses: str) -> Callable[[Json], bool]:
+    return lambda record: record["status"] in statuses
+
+
+async def until(ask: Callable[[], Awaitable[Any]], met: Callable[[Any], bool]) -> Any:
+    """What `ask` gives, once it meets the condition; fails after PATIENCE."""
+    answer = None
+    with trio.move_on_after(PATIENCE):
+        while not met(answer := await ask()):  # noqa: ASYNC110 - over HTTP there is no event
+            await trio.sleep(0.01)
+        return answer
+    raise AssertionError(f"it stayed {answer}")
+
+
+def _answered(response: httpx.Response) -> Any:
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    """Status and code of a refusal, in either body."""
+    body = response.json()
+    told = body["details"][0] if "details" in body else body["error"]
+    return response.status_code, told["code"]
+
+
+def copy_of(name: str, folder: Path) -> Path:
+    """A sample project, copied beneath `folder`."""
+    return Path(shutil.copytree(PROJECTS / name, folder / name))
+
+
+def settings_for(data: Path, **more: object) -> Settings:
+    return Settings(**{"data": data, "port": 0, "shutdown_grace": 1.0, **more})  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Gateway]:
+    """A gateway in this Trio run, stopped in an orderly way at the end."""
+    stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)
+
+    async def run() -> None:
+        await run_gateway(settings, stop=stop, ready=send.send_nowait)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        url = await receive.receive()
+        try:
+            async with speaking_to(url, settings.data) as gateway:
+                yield gateway
+        finally:
+            stop.set()
+
+
+@asynccontextmanager
+async def speaking_to(url: str, data: Path) -> AsyncIterator[Gateway]:
+    """A Gateway for one that runs already."""
+    key = (data / "admin.key").read_text().strip()
+    bearer = {"Authorization": f"Bearer {key}"}
+    async with (
+        httpx.AsyncClient(base_url=f"{url}/api/v2", headers=bearer, timeout=PATIENCE) as admin,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as models,
+    ):
+        yield Gateway(url, data, admin, models)
+
+
+@contextmanager
+def in_a_process(data: Path, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A gateway of its own process, which has written `gateway.json`."""
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--data", str(data), "--port", "0"]
+    with subprocess.Popen(
+        [*command, *flags], cwd=ROOT, stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]}
+    ) as process:
+        try:
+            give_up = time.monotonic() + PATIENCE
+            while not (data / "gateway.json").exists():
+                assert process.poll() is None, "it ended"
+                assert time.monotonic() < give_up, "it does not serve"
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def url_in(data: Path) -> str:
+    return str(json.loads((data / "gateway.json").read_text())["url"])

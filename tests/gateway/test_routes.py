@@ -1,0 +1,63 @@
+"""Routes: which pool answers for which model."""
+
+from typing import cast
+
+from gateway.routes import Ambiguous, Routes, Target
+from store import Model
+from workers import Pool
+
+POOL = cast(Pool, object())
+
+
+def a_model(name: str = "add", **more: str) -> Model:
+    return Model(
+        project_id="p",
+        name=name,
+        access_key=more.get("access_key", f"m{name}"),
+        cpu_millicores=1,
+        memory_mb=1,
+        replicas=1,
+        creator="ada",
+        **({"id": more["id"]} if "id" in more else {}),
+    )
+
+
+def test_a_model_is_found_by_key_id_and_name() -> None:
+    """A model is found by its access key, its id and its name, before it is ever deployed."""
+    routes, model = Routes(), a_model()
+    routes.put(model)
+    found = routes.by_access_key(model.access_key)
+    assert found is not None
+    assert found.pool is None
+    assert found is routes.by_name_or_id(model.id) is routes.by_name_or_id("add")
+
+
+def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
+    """Callers see the pool pointed at, and a new name changes nothing of it."""
+    routes, model = Routes(), a_model()
+    routes.put(model)
+    routes.point(model.id, POOL)
+    routes.put(a_model("sum", id=model.id, access_key="other"))
+    assert routes.pool_of(model.id) is POOL
+    assert routes.by_name_or_id("add") is None
+    assert routes.by_access_key(model.access_key) is None
+    assert cast(Target, routes.by_access_key("other")).pool is POOL
+
+
+def test_a_name_of_two_models_is_ambiguous() -> None:
+    """A name that several projects use names none of them, but tells their ids."""
+    routes, one, other = Routes(), a_model(access_key="m1"), a_model(access_key="m2")
+    routes.put(one)
+    routes.put(other)
+    assert routes.by_name_or_id("add") == Ambiguous([one.id, other.id])
+
+
+def test_a_forgotten_model_is_nowhere() -> None:
+    """What was forgotten is found by nothing, and pointing at it does nothing."""
+    routes, model = Routes(), a_model()
+    routes.put(model)
+    routes.forget(model.id)
+    routes.point(model.id, POOL)
+    assert routes.by_access_key(model.access_key) is None
+    assert routes.by_name_or_id(model.id) is None
+    assert routes.pool_of(model.id) is None

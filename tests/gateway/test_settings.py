@@ -1,0 +1,120 @@
+"""Settings: where each comes from, and what is said about a bad one."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.settings import DESCRIPTIONS, MIB, Settings, SettingsError, load, parse_size
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "predictd.toml"
+
+
+def test_a_flag_wins_over_environment_over_file_over_default(config: Path) -> None:
+    """A flag wins over the environment, that over the file, that over the default."""
+    config.write_text("port = 1\nhost = 'file'\ndomain = 'file'\n")
+    environment = {"PREDICTD_PORT": "2", "PREDICTD_HOST": "environment"}
+    settings = load({"port": 3, "host": None}, config, environment)
+    assert (settings.port, settings.host, settings.domain) == (3, "environment", "file")
+    assert settings.concurrent_builds == Settings().concurrent_builds
+
+
+def test_the_name_that_administrators_know() -> None:
+    """MODEL_REQUEST_TIMEOUT_SECONDS sets the request time-out, unless our own name does."""
+    known = {"MODEL_REQUEST_TIMEOUT_SECONDS": "7"}
+    assert load({}, None, known).model_request_timeout == 7
+    ours = {"PREDICTD_MODEL_REQUEST_TIMEOUT": "8"}
+    assert load({}, None, known | ours).model_request_timeout == 8
+
+
+def test_sizes_and_variables_of_the_file(config: Path) -> None:
+    """Sizes may be texts with a unit; the site's variables are a table of the file."""
+    config.write_text('request_limit = "2MiB"\n[environment]\nPIP_INDEX_URL = "x"\n')
+    settings = load({}, config, {})
+    assert settings.request_limit == 2 * MIB
+    assert settings.environment == {"PIP_INDEX_URL": "x"}
+
+
+def test_the_data_folder_follows_the_environment_given() -> None:
+    """The default data folder is that of the environment that is being read."""
+    assert load({}, None, {"XDG_DATA_HOME": "/x"}).data == Path("/x/predictd")
+
+
+def test_a_relative_data_folder_is_made_absolute() -> None:
+    """A data folder is absolute from the start: nothing depends on a later directory."""
+    assert load({"data": "here"}, None, {}).data == Path.cwd() / "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512MiB", 512 * MIB), ("2 GB", 2_000_000_000), ("1000", 1000), ("1.5kib", 1536)],
+)
+def test_sizes(text: str, size: int) -> None:
+    """A size is a number and a unit, of 1000s or of 1024s."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "5 parsecs", "1e3", "0x10"])
+def test_sizes_refused(text: str) -> None:
+    """What is no size is refused with an example of one."""
+    with pytest.raises(ValueError, match="512MiB"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", 65536),
+        ("port", "many"),
+        ("model_request_timeout", 0),
+        ("model_request_timeout", float("nan")),
+        ("build_timeout", float("inf")),
+        ("concurrent_builds", 0),
+        ("shutdown_grace", -1),
+        ("restart_on_exception", "perhaps"),
+        ("environment", {"a b": "c"}),
+        ("environment", {"A": "nul\0"}),
+    ],
+)
+def test_a_bad_value_names_its_source(name: str, value: object) -> None:
+    """A bad value is refused, naming the setting, the value and where it came from."""
+    with pytest.raises(SettingsError, match=rf"the command line sets {name} = "):
+        load({name: value}, None, {})
+
+
+def test_a_bad_value_of_the_environment_or_file_names_it(config: Path) -> None:
+    """So is one of the environment or of the file."""
+    with pytest.raises(SettingsError, match="the environment sets port"):
+        load({}, None, {"PREDICTD_PORT": "http"})
+    config.write_text("port = -1")
+    with pytest.raises(SettingsError, match=r"predictd\.toml sets port"):
+        load({}, config, {})
+
+
+def test_an_unknown_name_is_refused_with_those_there_are(config: Path) -> None:
+    """A setting that does not exist is refused, with the names that do."""
+    config.write_text("prot = 1")
+    with pytest.raises(SettingsError, match=r"'prot', which is no setting; .*port"):
+        load({}, config, {})
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"\xff"])
+def test_a_file_that_is_not_toml(config: Path, content: bytes) -> None:
+    """A file that cannot be read as TOML is named."""
+    config.write_bytes(content)
+    with pytest.raises(SettingsError, match="is not TOML"):
+        load({}, config, {})
+
+
+def test_a_file_that_is_not_there(config: Path) -> None:
+    """So is one that is not there."""
+    with pytest.raises(SettingsError, match="cannot read"):
+        load({}, config, {})
+
+
+def test_every_setting_is_described() -> None:
+    """Each setting has a description, and nothing else has."""
+    assert list(DESCRIPTIONS) == [field.name for field in msgspec.structs.fields(Settings)]
