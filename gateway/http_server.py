@@ -14,7 +14,7 @@ from typing import Any
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # How long a client may take to read what was sent to it.
 SEND_SECONDS = 30.0
 IDLE_SECONDS = 75.0
+# How long a client may go on sending what nobody will read, so that it gets to read its reply.
+LINGER_SECONDS = 5.0
 _BACKLOG = 1024
 
 
@@ -59,7 +61,15 @@ class GuardedConnection(TCPServer):
             # gotcha G1: whatever a client sends, the worst it gets is its connection closed.
             logger.info("a connection was ended by an error", exc_info=True)
 
+    async def _read_data(self) -> None:
+        with trio.CancelScope() as self._reading:
+            await super()._read_data()
+
     async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Closed):
+            await self._linger()
+            await self.protocol.handle(event)
+            return
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
@@ -74,6 +84,20 @@ class GuardedConnection(TCPServer):
                 else:
                     return
         await self.stream.aclose()
+
+    async def _linger(self) -> None:
+        """Says that no more is coming, and reads on for a while.
+
+        A socket closed with something unread in it resets the connection, and whoever still sends
+        a body that was refused never sees why.
+        """
+        try:
+            await self.stream.send_eof()
+        except (trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError):
+            await self.stream.aclose()
+        else:
+            due = trio.current_time() + LINGER_SECONDS
+            self._reading.deadline = min(self._reading.deadline, due)
 
 
 async def serve_http(
