@@ -41,7 +41,9 @@ def test_restart(gateway: Gateway, tmp_path: Path) -> None:
 
 def test_a_deployment_that_cannot_start(gateway: Gateway, tmp_path: Path) -> None:
     """What served goes on; the new deployment is failed with its reason and last lines."""
-    broken = ECHO.format(2) + "import os\nif os.environ.get('BREAK'):\n    raise OSError('as told')\n"
+    broken = (
+        ECHO.format(2) + "import os\nif os.environ.get('BREAK'):\n    raise OSError('as told')\n"
+    )
     folder = write(tmp_path / "project", {"echo.py": broken})
     model = gateway.serve(folder, "echo.py", "echo", replicas=2)
     build = gateway.build(model, "echo.py", "echo")
