@@ -1,0 +1,59 @@
+"""Each model has what its own build installed, and nothing else."""
+
+from pathlib import Path
+from zipfile import ZipFile
+
+from tests.whole.rig import Gateway, Prober, copy, write
+
+SCRIPT = "pip install --no-index --find-links . -r requirements.txt\n"
+MODEL = """\
+import pinned
+
+def which(args):
+    return {"version": pinned.VERSION, **args}
+"""
+
+
+def wheel(folder: Path, version: str) -> None:
+    """A wheel of the package `pinned`, made by hand."""
+    about = f"pinned-{version}.dist-info"
+    files = {
+        "pinned/__init__.py": f"VERSION = {version!r}\n",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: pinned\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = f"{about}/RECORD"
+    files[record] = "".join(f"{name},,\n" for name in [*files, record])
+    with ZipFile(folder / f"pinned-{version}-py3-none-any.whl", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+
+
+def test_conflicting_versions_serve_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
+    """Two models that pin conflicting versions of one package serve at the same time."""
+    models = {}
+    for version in ("1.0", "2.0"):
+        folder = write(
+            tmp_path / f"pins-{version[0]}",
+            {
+                "which.py": MODEL,
+                "cdsw-build.sh": SCRIPT,
+                "requirements.txt": f"pinned=={version}\n",
+            },
+        )
+        wheel(folder, version)
+        models[version] = gateway.serve(folder, "which.py", "which")
+    with Prober(gateway, list(models.values()), {}).running():
+        for version, model in models.items():
+            assert gateway.call(model, {}).body["response"] == {"version": version}
+
+
+def test_only_what_the_build_installed_can_be_imported(gateway: Gateway, tmp_path: Path) -> None:
+    """What the gateway itself runs on is installed on the machine, and not importable in a model;
+    nor is anything of the gateway's environment visible."""
+    model = gateway.serve(copy("environment", tmp_path / "project"), "environment.py", "report")
+    modules = ["trio", "msgspec", "quart", "gateway", "store", "json"]
+    told = gateway.call(model, {"modules": modules}).body["response"]
+    assert [name for name, found in told["importable"].items() if found] == ["json"]
+    leaked = {name for name in told["environment"] if name.startswith(("PYTHONPATH", "PYTEST"))}
+    assert not leaked
