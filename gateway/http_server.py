@@ -98,6 +98,10 @@ class GuardedConnection(TCPServer):
         finally:
             await self._say_goodbye()
 
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._life.cancel()  # the client is gone; the idle clock alone would keep the rest
+
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
             await self._send(event.data)

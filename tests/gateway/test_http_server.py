@@ -1,0 +1,193 @@
+"""The HTTP server: no client can end it, hold it up, or take more than its own connection."""
+
+import base64
+import logging
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway import http_server
+from gateway.http_server import PortTaken, listen
+from tests.gateway.kit import Gateway, running, settings_for
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+# HEADERS of stream 1, end of headers and stream: `:method: G\xffT` and nothing else, in HPACK.
+HEADERS = b"\x02\x03G\xffT"
+
+
+def upgrade(token: bytes) -> bytes:
+    return (
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: " + token + b"\r\n\r\n"
+    )
+
+
+HOSTILE = {
+    "nothing": b"",
+    "binary": bytes(range(256)),
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "a line without end": b"G" * 100_000,
+    "no such version": b"GET / HTTP/9.9\r\n\r\n",
+    "no host": b"GET /livez HTTP/1.1\r\n\r\n",
+    "path not ascii": b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "path not absolute": b"GET livez HTTP/1.1\r\nHost: x\r\n\r\n",
+    "two lengths": b"POST /model HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "length and chunks": b"POST /model HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "length no number": b"POST /model HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "bad chunk": b"POST /model HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "h2c with no base64": upgrade(b"!!!"),
+    "h2c with odd settings": upgrade(base64.urlsafe_b64encode(b"\xff" * 7)),
+    "h2c with bad values": upgrade(base64.urlsafe_b64encode(b"\0\x02\xff\xff\xff\xff")),
+    "h2 with a broken frame": PREFACE + b"\xff" * 64,
+    "h2 with data for no stream": PREFACE + SETTINGS + b"\0\0\x01\0\0\0\0\0\x07x",
+    "h2 with bad headers": PREFACE + SETTINGS + b"\0\0\x05\x01\x05\0\0\0\x01" + HEADERS,
+    "websocket without a key": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
+    b"Upgrade: websocket\r\n\r\n",
+    "websocket with odd headers": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Version: x\r\nSec-WebSocket-Key: \xff\r\n"
+    b"Sec-WebSocket-Extensions: ,;=\r\n\r\n",
+}
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.2)
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        yield gateway
+
+
+async def connect(gateway: Gateway) -> trio.SocketStream:
+    return await trio.open_tcp_stream("127.0.0.1", gateway.port)
+
+
+async def alive(gateway: Gateway) -> bool:
+    return (await gateway.models.get("/livez")).status_code == 200
+
+
+async def ends(stream: trio.SocketStream) -> bytes:
+    """All that comes until the other side closes; then this side does."""
+    read = b""
+    async with stream:
+        with suppress(trio.BrokenResourceError), trio.fail_after(10):
+            while data := await stream.receive_some():
+                read += data
+    return read
+
+
+async def test_hostile_bytes_cost_their_connection_only(gateway: Gateway) -> None:
+    """Whatever a client sends first, and however it goes, the server serves on."""
+    for name, first in HOSTILE.items():
+        for half in (first, first[: len(first) // 2]):
+            stream = await connect(gateway)
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(half)
+                await stream.send_eof()
+            await ends(stream)
+        assert await alive(gateway), name
+
+
+async def test_hostile_bytes_all_at_once_while_it_stops(tmp_path: Path) -> None:
+    """Nor does a shutdown in the middle of all that end in anything but order."""
+    async with trio.open_nursery() as nursery, running(settings_for(tmp_path / "data")) as gateway:
+        for first in HOSTILE.values():
+            stream = await connect(gateway)
+            await stream.send_all(first)
+            nursery.start_soon(ends, stream)
+
+
+async def test_an_early_answer_is_delivered_and_the_connection_closed(gateway: Gateway) -> None:
+    """Who is refused before the body was sent gets the answer, and then the end."""
+    stream = await connect(gateway)
+    await stream.send_all(
+        b"PUT /api/v2/projects/x/files HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n"
+    )
+    await stream.send_all(b"x" * 3_000_000)
+    answer = await ends(stream)
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b"connection: close" in answer
+    assert answer.endswith(b"}")
+
+
+async def test_an_idle_connection_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection with nothing under way is closed after a while, also after it was used."""
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.2)
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        fresh, used = await connect(gateway), await connect(gateway)
+        await used.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await ends(used)).endswith(b'{"status":"ok"}')
+        assert await ends(fresh) == b""
+
+
+async def test_many_requests_on_one_connection(gateway: Gateway) -> None:
+    """A connection is kept for further requests, and answers them in order."""
+    stream = await connect(gateway)
+    for _ in range(3):
+        await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    await stream.send_all(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answers = await ends(stream)
+    assert answers.count(b"HTTP/1.1 200") == 6
+    assert answers.count(b"HTTP/1.1 404") == 1
+
+
+async def test_a_client_that_never_reads_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    """The grace bounds the shutdown, also while an answer is stuck in a client's full buffer."""
+    settings = settings_for(tmp_path / "data", shutdown_grace=0.3)
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with running(settings) as gateway:
+            deaf.connect(("127.0.0.1", gateway.port))
+            deaf.setblocking(False)
+            asking = trio.socket.from_stdlib_socket(deaf.dup())
+            with trio.move_on_after(0.5), asking:
+                while True:  # until its answers no longer fit anywhere
+                    await asking.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            assert await alive(gateway)
+            stopped = trio.current_time()
+        assert trio.current_time() - stopped < 5
+
+
+async def test_a_client_that_never_reads_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A send that does not get through has a deadline, after which the connection is closed."""
+    monkeypatch.setattr(http_server, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.1)
+    caplog.set_level(logging.INFO)
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        stream = await connect(gateway)
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):  # noqa: PT012
+            while True:  # until it is cut off
+                await stream.send_all(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        assert await alive(gateway)
+        await stream.aclose()
+
+
+def test_a_port_in_use_is_named() -> None:
+    """A port that somebody has is refused by name."""
+    with (
+        listen("127.0.0.1", 0) as taken,
+        pytest.raises(PortTaken, match=str(taken.getsockname()[1])),
+    ):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_the_listening_socket_is_not_inherited() -> None:
+    """No process that the gateway starts holds its port."""
+    with listen("127.0.0.1", 0) as listener:
+        assert not listener.get_inheritable()
+        look = f"import os; os.fstat({listener.fileno()})"
+        child = subprocess.run(
+            [sys.executable, "-c", look], close_fds=False, capture_output=True, check=False
+        )
+        assert b"Bad file descriptor" in child.stderr
