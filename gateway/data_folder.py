@@ -51,5 +51,8 @@ class DataFolder(msgspec.Struct, frozen=True):
     def build_log(self, build_id: str) -> Path:
         return self.root / "logs" / "builds" / f"{build_id}.log"
 
+    def clone_log(self, project_id: str) -> Path:
+        return self.root / "logs" / "clones" / f"{project_id}.log"
+
     def model_logs(self, model_id: str) -> Path:
         return self.root / "logs" / "models" / model_id

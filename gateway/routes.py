@@ -45,8 +45,8 @@ class Routes:
         self._by_id[model.id] = self._by_key[model.access_key] = target
 
     def forget(self, model_id: str) -> None:
-        target = self._by_id.pop(model_id)
-        del self._by_key[target.access_key]
+        if (target := self._by_id.pop(model_id, None)) is not None:
+            del self._by_key[target.access_key]
 
     def point(self, model_id: str, pool: Pool | None) -> None:
         """From now on `pool` answers for the model; None: nothing does."""

@@ -35,6 +35,16 @@ async def listing(connection: aiosqlite.Connection, model_id: str) -> list[Build
     return await _table.select(connection, "WHERE model_id = ? ORDER BY number", model_id)
 
 
+async def example(connection: aiosqlite.Connection, model_id: str) -> str | None:
+    """Return the latest example input given with a build of the model, as JSON text."""
+    rows = await connection.execute_fetchall(
+        "SELECT example FROM builds WHERE model_id = ? AND example IS NOT NULL"
+        " ORDER BY number DESC LIMIT 1",
+        (model_id,),
+    )
+    return next((str(example) for (example,) in rows), None)
+
+
 async def unfinished(connection: aiosqlite.Connection) -> list[Build]:
     """Return the builds of all models that have not come to an end, ascending by creation."""
     return await _table.unfinished(connection)

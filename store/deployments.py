@@ -1,16 +1,14 @@
 """Deployments: the will to serve one build with so many replicas, numbered across the server.
 
-`wanted` is the will and `status` the fact. They change apart: a deployment that fails is still
-wanted until somebody says otherwise, and one no longer wanted takes its time to stop.
+`wanted` is the will and `status` the fact: what is no longer wanted takes its time to stop, and
+what is wanted after a restart of the gateway is served again.
 """
-
-from collections.abc import Sequence
 
 import aiosqlite
 
 from store import builds, models
 from store.lifecycles import DEPLOYMENT
-from store.records import Deployment
+from store.records import Deployment, Failure
 from store.table import LifecycleTable
 
 _table = LifecycleTable(
@@ -58,11 +56,6 @@ async def unfinished(connection: aiosqlite.Connection) -> list[Deployment]:
     return await _table.unfinished(connection)
 
 
-async def want_stop(connection: aiosqlite.Connection, deployment_id: str) -> Deployment:
-    """Say that a deployment is no longer to be served; its status stays. Raises NotFound."""
-    return await _table.update(connection, deployment_id, {"wanted": "stop"})
-
-
 async def advance(
     connection: aiosqlite.Connection, deployment_id: str, event: str, /, **changes: object
 ) -> Deployment:
@@ -73,13 +66,59 @@ async def advance(
     return await _table.advance(connection, deployment_id, event, changes)
 
 
-async def switch(
-    connection: aiosqlite.Connection, new_id: str, old_ids: Sequence[str]
-) -> Deployment:
-    """Make the new deployment the one that serves and the old ones stop, in one transaction.
+async def switch(connection: aiosqlite.Connection, new_id: str) -> list[Deployment]:
+    """Make a deploying deployment the one of its model that serves, and those that did stop.
 
-    Returns the new one. Raises NotFound; IllegalTransition, with nothing changed.
+    Returns those, ascending by number. Raises NotFound; IllegalTransition, with nothing changed.
     """
-    for old_id in old_ids:
-        await advance(connection, old_id, "stop", wanted="stop")
-    return await advance(connection, new_id, "ready")
+    new = await get(connection, new_id)
+    old = [d for d in await listing(connection, new.model_id) if d.status == "deployed"]
+    await advance(connection, new_id, "ready")
+    return [await advance(connection, d.id, "stop", wanted="stop") for d in old]
+
+
+async def stop(connection: aiosqlite.Connection, deployment_id: str) -> Deployment:
+    """Say that a deployment is no longer to be served: it is stopping, or stopped if it had not
+    begun. Raises NotFound; IllegalTransition when it has stopped, or failed, already."""
+    return await advance(connection, deployment_id, "stop", wanted="stop")
+
+
+async def fail(
+    connection: aiosqlite.Connection, deployment_id: str, failure: Failure
+) -> Deployment:
+    """Say that a deployment did not come to serve, and why. Raises NotFound; IllegalTransition."""
+    return await advance(connection, deployment_id, "failed", failure=failure, wanted="stop")
+
+
+async def end(connection: aiosqlite.Connection, deployment_id: str) -> None:
+    """Say that nothing of a deployment is left: from wherever it was, it is stopped.
+
+    One that has stopped or failed stays as it is. Raises NotFound.
+    """
+    if (await get(connection, deployment_id)).status in ("pending", "deploying", "deployed"):
+        await stop(connection, deployment_id)
+    if (await get(connection, deployment_id)).status == "stopping":
+        await advance(connection, deployment_id, "stopped")
+
+
+async def overtaken(connection: aiosqlite.Connection, deployment: Deployment) -> bool:
+    """Return whether a later deployment of the model, of a build that is made, is wanted."""
+    later = await connection.execute_fetchall(
+        "SELECT 1 FROM deployments JOIN builds ON builds.id = deployments.build_id"
+        " WHERE deployments.model_id = ? AND deployments.number > ?"
+        " AND deployments.wanted = 'serve' AND builds.status = 'built'",
+        (deployment.model_id, deployment.number),
+    )
+    return bool(later)
+
+
+async def current(connection: aiosqlite.Connection, model_id: str) -> Deployment | None:
+    """Return what one means by "the deployment" of a model.
+
+    The one that serves; else the latest on its way there, or down; else the last there was.
+    """
+    mine = await listing(connection, model_id)
+    for status in ("deployed", "deploying", "pending", "stopping"):
+        if alike := [d for d in mine if d.status == status]:
+            return alike[-1]
+    return mine[-1] if mine else None

@@ -1,7 +1,14 @@
 """What every noun of the control needs: the engines, the settings, and where things lie."""
 
-import msgspec
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Concatenate, ParamSpec, TypeVar
 
+import aiosqlite
+import msgspec
+import trio
+
+import store
 from builder import Interpreter, Shelf
 from gateway.data_folder import DataFolder
 from gateway.routes import Routes
@@ -9,6 +16,14 @@ from gateway.settings import Settings
 from gateway.tasks import Tasks
 from store import Database
 from workers import Workers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# Between two tries of writing what has happened.
+_PAUSE = 1.0
 
 
 class House(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,3 +40,21 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     routes: Routes
     tasks: Tasks
     user: str = "admin"
+
+    async def record(
+        self,
+        work: Callable[Concatenate[aiosqlite.Connection, P], Awaitable[T]],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """Writes what has happened already, however long the disk takes to accept it.
+
+        What a client asks for may be refused when the disk is full; that a process has ended
+        may not be forgotten because of it. Raises what `work` raises, but StoreFailed.
+        """
+        while True:
+            try:
+                return await self.database.write(work, *args, **named)
+            except store.StoreFailed as error:
+                logger.error("cannot write, will try again: %s", error)
+                await trio.sleep(_PAUSE)

@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 from string import ascii_lowercase, digits
 
+import aiosqlite
 import msgspec
 import trio
 
@@ -13,7 +14,7 @@ from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments, NewDeployment, check_deployment
 from gateway.control.house import House
 from gateway.errors import Refusal
-from store import Model, Project
+from store import Build, Model, Project
 
 
 class NewModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,18 +72,25 @@ class Models:
         return changed
 
     async def delete(self, model: Model) -> None:
-        """Stops it, then removes its builds, history and files; its name is free again."""
-        database = self._house.database
-        async with self._deployments.stopped(model.id):
-            builds = await database.read(store.builds.listing, model.id)
-            for build in builds:
-                await self._builds.cancel(build.id)
-            await database.write(store.models.delete, model.id)
-            self._house.routes.forget(model.id)
+        """Stops it and removes its builds, history and files; its name is free again at once."""
+        builds = await self._house.database.write(_take_away, model.id)
+        await self.free(model, builds)
+
+    async def free(self, model: Model, builds: list[Build]) -> None:
+        """Ends what runs and removes the files of a model whose rows are gone."""
+        self._house.routes.forget(model.id)
+        await self._deployments.end_all(model.id)
         for build in builds:
             await self._builds.free(model.project_id, build.id)
         logs = self._house.data.model_logs(model.id)
         await trio.to_thread.run_sync(partial(shutil.rmtree, logs, ignore_errors=True))
+
+
+async def _take_away(connection: aiosqlite.Connection, model_id: str) -> list[Build]:
+    """Deletes a model's rows; returns the builds whose files are left."""
+    builds = await store.builds.listing(connection, model_id)
+    await store.models.delete(connection, model_id)
+    return builds
 
 
 def check_name(name: str) -> None:

@@ -5,16 +5,18 @@ from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import aiosqlite
 import msgspec
 import trio
 
+import builder
 import store
-from builder import CloneFailed, CloneRefused, check_url, clone
+from builder import check_url, clone
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
 from gateway.control.variables import check_variables
 from gateway.errors import Refusal
-from store import Project
+from store import Build, Model, Project
 from workers import Log
 
 # The names that clients send, and the folder of gateway/templates that each means.
@@ -40,6 +42,8 @@ class Projects:
     def __init__(self, house: House, models: Models) -> None:
         self._house = house
         self._models = models
+        # Project ids, and what ends the clone of each that is being made.
+        self._clones: dict[str, trio.CancelScope] = {}
 
     async def recover(self) -> None:
         """A clone that an earlier gateway did not finish has failed."""
@@ -76,15 +80,10 @@ class Projects:
             ),
         )
         if asked.git_url:
-            self._house.tasks.start(self._clone, project)
+            self._clones[project.id] = trio.CancelScope()
+            self._house.tasks.start(self._fill, project)
             return project
-        problem = ""
-        if not project.linked or asked.template:
-            try:
-                await trio.to_thread.run_sync(_lay_out, TEMPLATES.get(template, ""), path)
-            except OSError as error:
-                problem = str(error)
-        return await self._end_creation(project, problem)
+        return await self._fill(project)
 
     async def _folder(self, asked: NewProject, project_id: str) -> Path:
         """Where its files are."""
@@ -101,9 +100,26 @@ class Projects:
             raise Refusal("name.taken", f"{path} is the folder of project {taken.name!r}")
         return path
 
-    async def _clone(self, project: Project) -> None:
-        log = Log(self._house.data.build_log(project.id))
+    async def _fill(self, project: Project) -> Project:
+        """Puts the first files into its folder; says in its row how that ended."""
         problem = ""
+        try:
+            if project.git_url:
+                with self._clones[project.id]:
+                    await self._clone(project)
+            elif not project.linked or project.template:
+                template = TEMPLATES.get(project.template.lower(), "")
+                await trio.to_thread.run_sync(_lay_out, template, Path(project.path))
+        except builder.BuilderError as error:
+            problem = f"{error.summary}: {error.problem}"
+        except (OSError, TimeoutError) as error:
+            problem = str(error)
+        finally:
+            self._clones.pop(project.id, None)
+        return await self._end_creation(project, problem)
+
+    async def _clone(self, project: Project) -> None:
+        log = Log(self._house.data.clone_log(project.id))
         try:
             await clone(
                 project.git_url,
@@ -112,13 +128,8 @@ class Projects:
                 run=self._house.workers.run,
                 log=log,
             )
-        except (CloneFailed, CloneRefused) as error:
-            problem = f"{error.summary}: {error.problem}"
-        except (OSError, TimeoutError) as error:
-            problem = str(error)
         finally:
-            log.remove()
-        await self._end_creation(project, problem)
+            log.remove()  # what matters of it is in the error
 
     async def _end_creation(self, project: Project, problem: str) -> Project:
         return await self._house.database.write(
@@ -137,16 +148,27 @@ class Projects:
         return await self._house.database.write(store.projects.update, project.id, **changes)
 
     async def delete(self, project: Project) -> None:
-        """Deletes its models first. A folder of the user's own stays."""
+        """Deletes it with its models. A folder of the user's own stays."""
         data = self._house.data
-        for model in await self._house.database.read(store.models.listing, project.id):
-            await self._models.delete(model)
-        await self._house.database.write(store.projects.delete, project.id)
+        for model, builds in await self._house.database.write(_take_away, project.id):
+            await self._models.free(model, builds)
+        if (cloning := self._clones.get(project.id)) is not None:
+            cloning.cancel()
         folders = [data.snapshots(project.id), data.pip_cache(project.id)]
         if not project.linked:
             folders.append(Path(project.path))
         for folder in folders:
             await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+async def _take_away(
+    connection: aiosqlite.Connection, project_id: str
+) -> list[tuple[Model, list[Build]]]:
+    """Deletes a project's rows; returns the models and builds whose files are left."""
+    models = await store.models.listing(connection, project_id)
+    owned = [(m, await store.builds.listing(connection, m.id)) for m in models]
+    await store.projects.delete(connection, project_id)
+    return owned
 
 
 def _real_folder(text: str) -> Path:

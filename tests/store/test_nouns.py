@@ -272,36 +272,97 @@ async def test_unfinished(database: Database, model: Model) -> None:
 
 
 async def test_wanted(database: Database, model: Model, build: Build) -> None:
-    """Wanted deployments ascend by number, whatever their status; wanting a stop changes none."""
-    one, two, three = [
-        await database.write(deployments.insert, a_deployment(model, build)) for _ in range(3)
+    """Wanted deployments ascend by number; what stopped or failed is not wanted."""
+    one, two, three, four = [
+        await database.write(deployments.insert, a_deployment(model, build)) for _ in range(4)
     ]
-    three = await database.write(deployments.advance, three.id, "failed")
-    after = await database.write(deployments.want_stop, two.id)
-    assert (after.wanted, after.status) == ("stop", "pending")
-    assert await database.read(deployments.wanted) == [one, three]
+    failed = await database.write(deployments.fail, three.id, FAILURE)
+    assert (failed.status, failed.wanted, failed.failure) == ("failed", "stop", FAILURE)
+    stopped = await database.write(deployments.stop, two.id)
+    assert (stopped.status, stopped.wanted) == ("stopped", "stop")
+    assert await database.read(deployments.wanted) == [one, four]
 
 
 async def test_switch(database: Database, model: Model, build: Build) -> None:
-    """A switch makes the new one serve and the old ones stop, or changes nothing at all."""
+    """A switch makes the new one serve and those that did stop, or changes nothing at all."""
     old, older, new = [
         await database.write(deployments.insert, a_deployment(model, build)) for _ in range(3)
     ]
-    for each in (old, older, new):
+    for each in (old, older):
         await database.write(deployments.advance, each.id, "started")
-    await database.write(deployments.advance, old.id, "ready")
+        await database.write(deployments.advance, each.id, "ready")
     before = await database.read(deployments.listing)
 
     with pytest.raises(NotFound):
-        await database.write(deployments.switch, new.id, [old.id, "unknown"])
+        await database.write(deployments.switch, "unknown")
     with pytest.raises(IllegalTransition):
-        await database.write(deployments.switch, old.id, [older.id])
+        await database.write(deployments.switch, new.id)
     assert await database.read(deployments.listing) == before
 
-    switched = await database.write(deployments.switch, new.id, [old.id, older.id])
-    assert (switched.status, switched.wanted) == ("deployed", "serve")
-    assert switched.deployed_at is not None
-    for each in (old, older):
-        after = await database.read(deployments.get, each.id)
-        assert (after.status, after.wanted) == ("stopping", "stop")
-    assert await database.read(deployments.wanted) == [switched]
+    await database.write(deployments.advance, new.id, "started")
+    stopping = await database.write(deployments.switch, new.id)
+    assert [(d.id, d.status, d.wanted) for d in stopping] == [
+        (old.id, "stopping", "stop"),
+        (older.id, "stopping", "stop"),
+    ]
+    [serving] = await database.read(deployments.wanted)
+    assert (serving.id, serving.status) == (new.id, "deployed")
+    assert serving.deployed_at is not None
+
+
+@pytest.mark.parametrize("events", [(), ("started",), ("started", "ready"), ("started", "stop")])
+async def test_end(
+    database: Database, model: Model, build: Build, events: tuple[str, ...]
+) -> None:
+    """From wherever it was a deployment ends stopped and unwanted; once it has ended, it stays."""
+    one = await database.write(deployments.insert, a_deployment(model, build))
+    for event in events:
+        await database.write(deployments.advance, one.id, event)
+    await database.write(deployments.end, one.id)
+    ended = await database.read(deployments.get, one.id)
+    assert (ended.status, ended.wanted) == ("stopped", "serve" if "stop" in events else "stop")
+    await database.write(deployments.end, one.id)
+    assert await database.read(deployments.get, one.id) == ended
+
+
+async def test_overtaken(database: Database, model: Model, build: Build) -> None:
+    """Only a later deployment that is wanted, of a build that is made, overtakes."""
+    one = await database.write(deployments.insert, a_deployment(model, build))
+    two = await database.write(deployments.insert, a_deployment(model, build))
+    assert not await database.read(deployments.overtaken, one)
+    for event in ("snapshotted", "started", "built"):
+        await database.write(builds.advance, build.id, event)
+    assert await database.read(deployments.overtaken, one)
+    assert not await database.read(deployments.overtaken, two)
+    await database.write(deployments.stop, two.id)
+    assert not await database.read(deployments.overtaken, one)
+
+
+async def test_current(database: Database, model: Model, build: Build) -> None:
+    """The current deployment serves, or is on its way, or was the last."""
+    assert await database.read(deployments.current, model.id) is None
+    one, two = [
+        await database.write(deployments.insert, a_deployment(model, build)) for _ in range(2)
+    ]
+
+    async def current() -> str:
+        deployment = await database.read(deployments.current, model.id)
+        assert deployment is not None
+        return deployment.id
+
+    assert await current() == two.id
+    await database.write(deployments.advance, one.id, "started")
+    assert await current() == one.id
+    await database.write(deployments.fail, one.id, FAILURE)
+    assert await current() == two.id
+    await database.write(deployments.stop, two.id)
+    assert await current() == two.id
+
+
+async def test_example(database: Database, model: Model, build: Build) -> None:
+    """A model's example is the latest that came with a build."""
+    assert await database.read(builds.example, model.id) is None
+    for example in ("1", "2", None):
+        again = msgspec.structs.replace(build, id=new_id(), example=example)
+        await database.write(builds.insert, again)
+    assert await database.read(builds.example, model.id) == "2"

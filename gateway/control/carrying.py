@@ -1,0 +1,198 @@
+"""The carrying out of one deployment: one task, from the request for it until nothing is left.
+
+The order is always the same: wait for the build, start the new pool, wait until all of it is
+ready, write the switch, point callers at it, hand over what waits, drain the old one. If the new
+pool does not get ready the old one never notices. One deployment of a model is carried out at a
+time; one that a later has overtaken is not carried out at all.
+
+Whoever wants it to stop says so in the store and calls `stop`; this task alone sees to the end.
+"""
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+import store
+from gateway.control.builds import Builds
+from gateway.control.house import House
+from gateway.control.logs import keep_latest
+from gateway.control.making import replica_spec
+from gateway.control.variables import model_variables, slug
+from store import Build, Deployment, Failure
+from workers import Pool, PoolSpec, StartFailed
+
+logger = logging.getLogger(__name__)
+
+
+class Carrying:
+    """A deployment while there is something of it: in line, starting, serving, or winding down."""
+
+    def __init__(
+        self,
+        house: House,
+        builds: Builds,
+        deployment: Deployment,
+        turn: trio.Lock,
+        pool_of: Callable[[str], Pool | None],
+    ) -> None:
+        self.deployment = deployment
+        self.pool: Pool | None = None
+        # Its replicas are on their way, or will never be.
+        self.started = trio.Event()
+        self.ended = trio.Event()
+        self._house = house
+        self._builds = builds
+        self._turn = turn
+        self._pool_of = pool_of
+        self._told_to_stop = False
+
+    def stop(self) -> None:
+        """What waits is refused, what runs ends; `ended` follows."""
+        self._told_to_stop = True
+        if self.pool is not None:
+            self._unpoint(self.pool)
+            self.pool.stop()
+
+    async def run(self) -> None:
+        """Returns when nothing of the deployment is left and its row says so."""
+        try:
+            await self._run()
+        except store.NotFound:
+            logger.info("the model of deployment %d was deleted", self.deployment.number)
+            await self._leave_nothing()
+        except Exception:
+            await self._leave_nothing()
+            raise
+        finally:
+            self.started.set()
+            self.ended.set()
+
+    async def _leave_nothing(self) -> None:
+        self.stop()
+        if self.pool is not None:
+            await self.pool.closed.wait()
+
+    async def _run(self) -> None:
+        assert self.deployment.build_id is not None
+        failure = None
+        try:
+            build = await self._builds.wait(self.deployment.build_id)
+            async with self._turn:
+                failure = await self._serve(build)
+        except store.IllegalTransition:
+            logger.info("deployment %d was stopped on its way", self.deployment.number)
+            await self._leave_nothing()
+        if self.pool is not None:
+            await self.pool.closed.wait()
+            self._unpoint(self.pool)
+        if failure is not None:
+            await self._fail(failure)
+        else:
+            await self._house.record(store.deployments.end, self.deployment.id)
+
+    async def _serve(self, build: Build) -> Failure | None:
+        """Its turn has come: returns when callers are served by it, or why they never will be."""
+        database = self._house.database
+        self.deployment = await database.read(store.deployments.get, self.deployment.id)
+        if self.deployment.wanted == "stop":
+            return None
+        if build.status != "built":
+            return _build_failed(build)
+        if self.deployment.status == "deployed":
+            await self._open(build, start_tries=0)
+            return None
+        if await database.read(store.deployments.overtaken, self.deployment):
+            return None
+        if self.deployment.status == "pending":
+            self.deployment = await self._house.record(
+                store.deployments.advance, self.deployment.id, "started"
+            )
+        return await self._replace(build)
+
+    async def _replace(self, build: Build) -> Failure | None:
+        """From the pool that served before, if one did, to a new one."""
+        pool = await self._open(build)
+        if pool is None:
+            return None
+        try:
+            await pool.wait_ready()
+        except StartFailed as error:
+            await pool.closed.wait()
+            return None if self._told_to_stop else _not_started(error, pool)
+        await self._switch(pool)
+        return None
+
+    async def _switch(self, pool: Pool) -> None:
+        """Durable first; then, with nothing in between, callers see the new pool."""
+        old = await self._house.record(store.deployments.switch, self.deployment.id)
+        if not self._told_to_stop:
+            self._house.routes.point(self.deployment.model_id, pool)
+        for earlier in old:
+            if (earlier_pool := self._pool_of(earlier.id)) is not None:
+                pool.take_over(earlier_pool)
+                earlier_pool.drain()
+
+    async def _open(self, build: Build, start_tries: int = 3) -> Pool | None:
+        """Its pool, starting; None when it was told to stop. Callers of a model that nothing
+        serves wait for it."""
+        spec = await self._pool_spec(build, start_tries)
+        await trio.to_thread.run_sync(keep_latest, spec.log_folder)
+        if self._told_to_stop:
+            return None
+        routes, model_id = self._house.routes, self.deployment.model_id
+        self.pool = self._house.workers.open_pool(spec)
+        if routes.pool_of(model_id) is None:
+            routes.point(model_id, self.pool)
+        self.started.set()
+        return self.pool
+
+    async def _pool_spec(self, build: Build, start_tries: int) -> PoolSpec:
+        house, deployment = self._house, self.deployment
+        model = await house.database.read(store.models.get, deployment.model_id)
+        project = await house.database.read(store.projects.get, deployment.project_id)
+        variables = model_variables(house.settings, house.domain, project, deployment)
+        # As CDSW names replicas: model, its number, the deployment's, and what it runs.
+        name = f"{slug(model.name)}-{model.number}-{deployment.number}"
+        return PoolSpec(
+            name=f"{name}-{build.id.replace('-', '')[:10]}",
+            replica=replica_spec(house, build, variables),
+            log_folder=house.data.model_logs(model.id),
+            replicas=deployment.replicas,
+            request_timeout=house.settings.model_request_timeout,
+            restart_on_exception=house.settings.restart_on_exception,
+            start_tries=start_tries,
+            queue_requests=house.settings.queue_requests,
+            queue_bytes=house.settings.queue_bytes,
+        )
+
+    async def _fail(self, failure: Failure) -> None:
+        try:
+            await self._house.record(store.deployments.fail, self.deployment.id, failure)
+        except store.IllegalTransition:  # told to stop after it had failed
+            await self._house.record(store.deployments.end, self.deployment.id)
+
+    def _unpoint(self, pool: Pool) -> None:
+        routes, model_id = self._house.routes, self.deployment.model_id
+        if routes.pool_of(model_id) is pool:
+            routes.point(model_id, None)
+
+
+def _build_failed(build: Build) -> Failure:
+    why = build.failure
+    return Failure(
+        step="BUILD",
+        summary=f"Build {build.number} did not succeed",
+        problem=f"{why.summary}: {why.problem}" if why else build.status,
+        advice=why.advice if why else "Build again.",
+    )
+
+
+def _not_started(error: StartFailed, pool: Pool) -> Failure:
+    lines = [line.text for line in pool.tail(10)]
+    return Failure(
+        step="START",
+        summary="The model did not start",
+        problem="\n".join([error.summary, *(["", *lines] if lines else [])]),
+        advice="Correct the file and deploy a new build; `predictd logs` shows all it printed.",
+    )

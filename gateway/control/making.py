@@ -1,0 +1,218 @@
+"""The making of one build, from the request for it to its end.
+
+A build's snapshot is taken as soon as it is asked for, so that later edits of the project are not
+in it; then it waits in line for one of the places in which builds are made. Its row follows:
+pending, queued, building, and one of the ends.
+"""
+
+import logging
+from pathlib import Path
+
+import msgspec
+import trio
+
+import builder
+import store
+from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
+from gateway.control.house import House
+from gateway.control.variables import build_variables, model_variables, slug
+from store import Build, Failure, Model, Project, Step
+from workers import Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
+
+logger = logging.getLogger(__name__)
+
+# The stream of a build log's lines that tell of its steps.
+JOURNEY = "journey"
+
+_PATIENCE = 1.0
+
+INTERRUPTED = Failure(
+    step="",
+    summary="The build was interrupted",
+    problem="the gateway ended while the build was being made",
+    advice="Build again.",
+)
+
+
+class Making:
+    """A build on its way: what followers and waiters look at, and who carries it out."""
+
+    def __init__(self, house: House, build: Build) -> None:
+        self.build = build
+        self.log = Log(house.data.build_log(build.id))
+        self.journey = _journey(build.journey)
+        self.done = trio.Event()
+        self._house = house
+        self._scope = trio.CancelScope()
+
+    async def run(self, places: trio.Semaphore) -> None:
+        """Makes the build in one of `places`. Its row and its log tell how that went.
+
+        Raises NotFound when its row is gone, which is for whoever deletes it to cause.
+        """
+        try:
+            with self._scope:
+                await self._travel(places)
+        except store.NotFound:
+            raise
+        except Exception as error:
+            logger.exception("build %s", self.build.id)
+            await self._fail(_failure_of("", error))
+        finally:
+            self.log.close()
+            self.done.set()
+
+    async def cancel(self) -> None:
+        """Ends it, whatever it does, and returns when nothing of it goes on."""
+        self._scope.cancel()
+        await self.done.wait()
+
+    async def _travel(self, places: trio.Semaphore) -> None:
+        database = self._house.database
+        model = await database.read(store.models.get, self.build.model_id)
+        project = await database.read(store.projects.get, model.project_id)
+        if self.build.status == "pending" and not await self._take_snapshot(project):
+            return
+        async with places:
+            await self._advance("started")
+            try:
+                report = await builder.make_build(
+                    self._spec(project),
+                    run=self._house.workers.run,
+                    probe=self._probe(model, project),
+                    log=self.log,
+                    changed=self._travelled,
+                    journey=self.journey,
+                )
+            except trio.Cancelled:
+                # If the disk does not take it now, the next start will say the same.
+                with trio.move_on_after(_PATIENCE, shield=True):
+                    await self._advance("interrupted", failure=INTERRUPTED)
+                raise
+        if report.failure is None:
+            await self._advance("built")
+        else:
+            failure = msgspec.convert(report.failure, Failure, from_attributes=True)
+            await self._fail(failure, report.outcome)
+
+    async def _take_snapshot(self, project: Project) -> bool:
+        """Whether it could be taken."""
+        step, began = builder.SNAPSHOT, trio.current_time()
+        self._travelled(self.journey.start(step, store.now()))
+        self.log.write("Taking a snapshot of the project")
+        git_store = self._house.data.snapshots(project.id)
+        try:
+            snapshot = await take_snapshot(
+                Path(project.path), git_store, self.build.id, self.log
+            )
+        except (builder.BuilderError, OSError) as error:
+            self._travelled(self.journey.fail(step, trio.current_time() - began))
+            await self._fail(_failure_of(step, error))
+            return False
+        self._travelled(self.journey.finish(step, trio.current_time() - began))
+        interpreter = match(self.build.kernel, self._house.interpreters)
+        await self._advance(
+            "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
+        )
+        return True
+
+    def _travelled(self, journey: Journey) -> None:
+        """A step has begun or ended: told in the log, so that its place among the lines is kept."""
+        self.journey = journey
+        self.log.write(msgspec.json.encode(journey.steps).decode(), JOURNEY)
+
+    async def _fail(self, failure: Failure, event: str = "failed") -> None:
+        self.log.write(f"{failure.summary}: {failure.problem}\n{failure.advice}", "stderr")
+        await self._advance(event, failure=failure)
+
+    async def _advance(self, event: str, **changes: object) -> None:
+        self.build = await self._house.record(
+            store.builds.advance, self.build.id, event, journey=self.steps, **changes
+        )
+
+    @property
+    def steps(self) -> list[Step]:
+        """Its journey so far, as the store has it."""
+        return [msgspec.convert(s, Step, from_attributes=True) for s in self.journey.steps]
+
+    def _spec(self, project: Project) -> BuildSpec:
+        house, build = self._house, self.build
+        return BuildSpec(
+            snapshot=Snapshot(house.data.snapshots(project.id), build.snapshot),
+            folder=house.shelf.folder(build.id),
+            interpreter=match(build.interpreter, house.interpreters).path,
+            file=build.file,
+            function=build.function,
+            model_root=build.model_root,
+            script=build.script,
+            variables=build_variables(house.settings, house.domain, project, build),
+            time_limit=house.settings.build_timeout,
+            pip_cache=house.data.pip_cache(project.id),
+        )
+
+    def _probe(self, model: Model, project: Project) -> builder.Probe:
+        """The builder's PROBE step: one replica, started and asked for the example."""
+        house, build = self._house, self.build
+        spec = PoolSpec(
+            name=f"{slug(model.name)}-probe-{build.number}",
+            replica=replica_spec(
+                house, build, model_variables(house.settings, house.domain, project, None)
+            ),
+            log_folder=house.data.model_logs(model.id),
+            request_timeout=house.settings.model_request_timeout,
+            start_tries=1,
+        )
+        example = build.example.encode() if build.example is not None else None
+
+        async def probe(_: BuildSpec) -> None:
+            try:
+                await house.workers.probe(spec, self.log, example)
+            except StartFailed as error:
+                raise builder.ProbeFailed(
+                    "The model did not start",
+                    error.summary,
+                    "Correct the file, or what its build installs; the traceback is in the log.",
+                ) from error
+            except ProbeRaised as error:
+                raise builder.ProbeFailed(
+                    "The model did not answer its example input",
+                    str(error),
+                    "Correct the function or the example; the traceback is in the log.",
+                ) from error
+
+        return probe
+
+
+def replica_spec(house: House, build: Build, variables: dict[str, str]) -> ReplicaSpec:
+    """How a replica of a build is started."""
+    folder = house.shelf.folder(build.id)
+    return ReplicaSpec(
+        code=folder / "code",
+        environment=folder / "environment",
+        file=build.file,
+        function=build.function,
+        model_root=build.model_root,
+        variables=variables,
+        start_timeout=house.settings.model_start_timeout,
+        reply_limit=house.settings.reply_limit,
+    )
+
+
+def _journey(steps: list[Step]) -> Journey:
+    """The journey so far of a build, which may have waited while the gateway was away."""
+    if not steps:
+        return Journey()
+    return msgspec.convert({"steps": steps}, Journey, from_attributes=True)
+
+
+def _failure_of(step: str, error: Exception) -> Failure:
+    match error:
+        case builder.BuilderError(summary=summary, problem=problem, advice=advice):
+            return Failure(step=step, summary=summary, problem=problem, advice=advice)
+        case OSError():
+            summary = "The project's files could not be read or stored"
+            advice = "Make the files readable for predictd, and room on the disk of its data."
+        case _:
+            summary = "predictd failed the build"
+            advice = "This is a mistake of predictd; its own log has the traceback."
+    return Failure(step=step, summary=summary, problem=str(error), advice=advice)
