@@ -91,17 +91,23 @@ def _dies_with_us() -> list[str]:
 
 
 def marked(prefix: str) -> list[int]:
-    """The ids of all live processes whose mark begins with `prefix`."""
+    """The ids of all live processes whose mark begins with `prefix`.
+
+    Lists again until it has looked at all there are, since a process may fork and end in between:
+    who is not in a list was made after it, by somebody who is.
+    """
     wanted = f"{MARK}={prefix}".encode()
+    seen: set[str] = set()
     found = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
+    while new := {name for name in os.listdir("/proc") if name.isdecimal()} - seen:
+        seen |= new
+        for pid in new:
             try:
-                environment = _environment(entry.name)
+                environment = _environment(pid)
             except OSError:
                 continue  # ended meanwhile, or another user's: not ours to kill
             if environment.startswith(wanted) or b"\0" + wanted in environment:
-                found.append(int(entry.name))
+                found.append(int(pid))
     return found
 
 
@@ -124,8 +130,12 @@ def _has_no_environment(pid: str) -> bool:
     with open(f"/proc/{pid}/stat", "rb") as file:
         # proc(5); its second field may hold blanks and brackets of its own.
         fields = file.read().rpartition(b")")[2].split()
-    state, flags, env_start, env_end = fields[0], int(fields[6]), fields[47], fields[48]
-    return state in b"ZX" or bool(flags & _KERNEL_THREAD) or env_start == env_end != b"0"
+    state, flags, end_code, env_start, env_end = (fields[i] for i in (0, 6, 24, 47, 48))
+    # An exec sets the end of the code after all else.
+    is_loaded = int(end_code) > 0
+    return (
+        state in b"ZX" or bool(int(flags) & _KERNEL_THREAD) or (is_loaded and env_start == env_end)
+    )
 
 
 def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:

@@ -83,8 +83,9 @@ def test_a_grandchild_in_a_session_of_its_own_is_found(house: str) -> None:
     assert marked(f"{house}/") == []
 
 
-def test_who_is_about_to_exec_is_found(house: str) -> None:
-    """A process in the midst of an exec, when it shows no environment, is not overlooked."""
+def test_who_forks_and_executes_meanwhile_is_found(house: str) -> None:
+    """Neither a process in the midst of an exec, which shows no environment, nor one that forks and
+    ends while the others are looked at, is overlooked."""
     for _ in range(30):
         started = start(house, "nohup setsid env nohup setsid env sleep 1000 & exit 0")
         assert wait(started) == 0
