@@ -18,6 +18,7 @@ from gateway.control import Control
 from gateway.errors import Refusal
 
 _CHUNK = 256 * 1024
+_NAME_MAX = 255
 
 
 def add_routes(routing: Routing, control: Control) -> None:
@@ -65,9 +66,11 @@ def resolve(root: Path, path: str) -> Path:
     parts = Path(path).parts
     if path.startswith("/") or ".." in parts or "\0" in path:
         raise Refusal("path.refused", f"{path!r} is not inside the project")
+    if any(len(os.fsencode(part)) > _NAME_MAX for part in parts):
+        raise Refusal("path.refused", f"{path!r} has a name that is too long")
     try:
         parent = (root / path).parent.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name too long
+    except (OSError, RuntimeError) as error:  # a link to itself
         raise Refusal("path.refused", f"{path!r}: {error}") from error
     if parts and not parent.is_relative_to(root):
         raise Refusal("path.refused", f"{path!r} leads out of the project")

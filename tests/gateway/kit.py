@@ -85,7 +85,7 @@ class Gateway:
 
     async def until(self, path: str, met: Callable[[Json], bool]) -> Json:
         """What is at `path`, once it meets the condition."""
-        return await until(lambda: self.get(path), met)
+        return dict(await until(lambda: self.get(path), met))
 
     async def key(self, model: str) -> str:
         return str((await self.get(model))["access_key"])

@@ -3,22 +3,22 @@
 from typing import cast
 
 from gateway.routes import Ambiguous, Routes, Target
-from store import Model
+from store import Model, new_id
 from workers import Pool
 
 POOL = cast(Pool, object())
 
 
-def a_model(name: str = "add", **more: str) -> Model:
+def a_model(name: str = "add", access_key: str = "m1", model_id: str = "") -> Model:
     return Model(
+        id=model_id or new_id(),
         project_id="p",
         name=name,
-        access_key=more.get("access_key", f"m{name}"),
+        access_key=access_key,
         cpu_millicores=1,
         memory_mb=1,
         replicas=1,
         creator="ada",
-        **({"id": more["id"]} if "id" in more else {}),
     )
 
 
@@ -37,7 +37,7 @@ def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
     routes, model = Routes(), a_model()
     routes.put(model)
     routes.point(model.id, POOL)
-    routes.put(a_model("sum", id=model.id, access_key="other"))
+    routes.put(a_model("sum", "other", model.id))
     assert routes.pool_of(model.id) is POOL
     assert routes.by_name_or_id("add") is None
     assert routes.by_access_key(model.access_key) is None

@@ -1,0 +1,118 @@
+"""/projects/.../files: no path leaves the project."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.gateway.kit import Gateway, refusal
+
+
+class Place(NamedTuple):
+    """A project with files, and a neighbour that must stay untouched."""
+
+    files: str
+    root: Path
+    outside: Path
+
+
+@pytest.fixture
+async def place(shared: Gateway, tmp_path: Path) -> AsyncIterator[Place]:
+    root, outside = tmp_path / "project", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    project = await shared.project(root, f"files {tmp_path}".replace("/", "-"))
+    yield Place(f"{project}/files", root, outside)
+    assert [(p.name, p.read_text()) for p in outside.iterdir()] == [("secret", "secret")]
+    await shared.delete(project)
+
+
+async def put(gateway: Gateway, place: Place, **files: bytes) -> tuple[int, str]:
+    parts = {name.replace("__", "/"): ("x", content) for name, content in files.items()}
+    answer = await gateway.admin.put(place.files, files=parts)
+    return (200, "") if answer.status_code == 200 else refusal(answer)
+
+
+async def test_up_and_down_again(shared: Gateway, place: Place) -> None:
+    """Files are uploaded under their field's name, folders and all, listed, read and deleted."""
+    big = bytes(range(256)) * 12_000
+    assert await put(shared, place, a=b"1", sub__deep__b=big) == (200, "")
+    assert (place.root / "sub" / "deep" / "b").read_bytes() == big
+    listed = (await shared.get(place.files))["files"]
+    assert [(f["path"], f["is_dir"], f["file_size"]) for f in listed if f["path"] == "a"] == [
+        ("a", False, "1")
+    ]
+    assert [f["path"] for f in (await shared.get(f"{place.files}/sub/deep"))["files"]] == [
+        "sub/deep/b"
+    ]
+    assert (await shared.admin.get(f"{place.files}/sub/deep/b:download")).content == big
+    await shared.delete(f"{place.files}/sub")
+    assert [p.name for p in place.root.iterdir()] == ["a"]
+
+
+async def test_an_upload_replaces(shared: Gateway, place: Place) -> None:
+    """A second upload replaces the first, and leaves nothing beside it."""
+    await put(shared, place, a=b"1")
+    await put(shared, place, a=b"2")
+    assert [(p.name, p.read_bytes()) for p in place.root.iterdir()] == [("a", b"2")]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "sub/../../x", "..", "a/..", "x" * 300])
+async def test_names_that_lead_out(shared: Gateway, place: Place, name: str) -> None:
+    """A field whose name leads out of the project, or is none, is refused and nothing written."""
+    answer = await shared.admin.put(place.files, files={name: ("x", b"1")})
+    assert refusal(answer) == (400, "path.refused")
+    assert not list(place.root.iterdir())
+
+
+@pytest.mark.parametrize("path", ["..%2Fsecret", "%2Fetc", "sub%2F..%2F..%2Foutside", "%2e%2e"])
+async def test_paths_that_lead_out(shared: Gateway, place: Place, path: str) -> None:
+    """Nor does a path of the address, however it is written."""
+    for method, verb in (("GET", ""), ("GET", ":download"), ("DELETE", "")):
+        answer = await shared.admin.request(method, f"{place.files}/{path}{verb}")
+        # Two slashes are a redirect to one, which then names a path inside.
+        assert answer.status_code in (308, 400, 404)
+
+
+async def test_links_that_lead_out(shared: Gateway, place: Place) -> None:
+    """A link out of the project is listed and can be deleted, but nobody goes through it."""
+    (place.root / "door").symlink_to(place.outside)
+    (place.root / "file").symlink_to(place.outside / "secret")
+    (place.root / "self").symlink_to("self")
+    listed = (await shared.get(place.files))["files"]
+    assert [(f["path"], f["is_dir"]) for f in listed] == [
+        ("door", False),
+        ("file", False),
+        ("self", False),
+    ]
+    assert refusal(await shared.admin.get(f"{place.files}/door")) == (400, "path.refused")
+    assert refusal(await shared.admin.get(f"{place.files}/door/secret:download")) == (
+        400,
+        "path.refused",
+    )
+    assert refusal(await shared.admin.get(f"{place.files}/file:download")) == (404, "file.notfound")
+    assert await put(shared, place, door__new=b"1") == (400, "path.refused")
+    assert await put(shared, place, self__new=b"1") == (400, "path.refused")
+    assert refusal(await shared.admin.delete(f"{place.files}/door/secret")) == (400, "path.refused")
+    assert await put(shared, place, file=b"mine") == (200, "")
+    assert not (place.root / "file").is_symlink()
+    for name in ("door", "self"):
+        await shared.delete(f"{place.files}/{name}")
+
+
+async def test_what_does_not_fit(shared: Gateway, place: Place) -> None:
+    """Nothing sent, a folder as a file, a file as a folder, what is not there: each by name."""
+    await put(shared, place, sub__a=b"1")
+    assert refusal(await shared.admin.put(place.files)) == (400, "argument.invalid")
+    assert await put(shared, place, sub=b"1") == (400, "path.refused")
+    assert await put(shared, place, sub__a__b=b"1") == (400, "path.refused")
+    assert refusal(await shared.admin.get(f"{place.files}/none")) == (404, "file.notfound")
+    assert refusal(await shared.admin.get(f"{place.files}/none:download")) == (404, "file.notfound")
+    assert refusal(await shared.admin.delete(f"{place.files}/none")) == (404, "file.notfound")
+    assert refusal(await shared.admin.delete(f"{place.files}/.")) in (
+        (400, "path.refused"),
+        (405, "route.method"),
+    )
+    assert [p.name for p in place.root.iterdir()] == ["sub"]

@@ -1,0 +1,200 @@
+"""/models, builds, deployments, lists and the site: the outer spelling and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.conftest import Samples
+from tests.gateway.kit import Gateway, copy_of, refusal, running, settings_for
+
+FILE = {"file_path": "add.py", "function_name": "add"}
+
+
+@pytest.fixture
+async def project(shared: Gateway, tmp_path: Path) -> str:
+    name = str(tmp_path).replace("/", "-")
+    return await shared.project(copy_of("add", tmp_path), name)
+
+
+async def test_a_model_at_first(shared: Gateway, project: str) -> None:
+    """A new model has CDSW's fields, an access key of its own, and nothing deployed."""
+    made = await shared.post(f"{project}/models", {"name": "m"})
+    assert made["access_key"].startswith("m")
+    assert len(made["access_key"]) == 32
+    assert made["access_key"].isalnum()
+    assert made["crn"].endswith(made["id"])
+    assert (made["status"], made["auth_enabled"], made["deletion_status"]) == ("", False, "")
+    assert made["url"] == f"{shared.url}/model"
+    assert refusal(await shared.admin.post(f"{project}/models", json={"name": "m"})) == (
+        409,
+        "name.taken",
+    )
+
+
+@pytest.mark.parametrize("asked", [{"auth_enabled": True}, {"disable_authentication": False}])
+async def test_authentication_is_refused_by_name(
+    shared: Gateway, project: str, asked: dict[str, bool]
+) -> None:
+    """Asking for what protects nothing yet is refused, not ignored; saying it is off is fine."""
+    answer = await shared.admin.post(f"{project}/models", json={"name": "m", **asked})
+    assert refusal(answer) == (400, "feature.missing")
+    assert "auth_enabled" in answer.json()["message"]
+    assert (await shared.get(f"{project}/models"))["models"] == []
+    model = await shared.post(
+        f"{project}/models", {"name": "m", "disable_authentication": True, "auth_enabled": False}
+    )
+    changed = await shared.admin.patch(
+        f"{project}/models/{model['id']}", json={"auth_enabled": True}
+    )
+    assert refusal(changed) == (400, "feature.missing")
+
+
+@pytest.mark.parametrize(
+    ("config", "refused"),
+    [
+        ({**FILE, "kernel": "cobol"}, (400, "kernel.unknown")),
+        ({**FILE, "file_path": "../add.py"}, (400, "path.refused")),
+        ({**FILE, "file_path": "/etc/passwd"}, (400, "path.refused")),
+        ({**FILE, "file_path": ""}, (400, "argument.invalid")),
+        ({**FILE, "function_name": "a b"}, (400, "argument.invalid")),
+        ({**FILE, "model_root_dir": ".."}, (400, "path.refused")),
+        ({**FILE, "build_script_path": "/bin/sh"}, (400, "path.refused")),
+        ({**FILE, "auto_deployment_config": {"replicas": 0}}, (400, "argument.invalid")),
+        ({**FILE, "auto_deployment_config": {"replicas": 10}}, (400, "argument.invalid")),
+        ({**FILE, "auto_deployment_config": {"cpu": 0}}, (400, "argument.invalid")),
+        ({**FILE, "auto_deployment_config": {"memory": -1}}, (400, "argument.invalid")),
+        ({**FILE, "auto_deployment_config": {"nvidia_gpus": 1}}, (400, "feature.missing")),
+        (
+            {**FILE, "auto_deployment_config": {"environment": {"a b": ""}}},
+            (400, "argument.invalid"),
+        ),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_built_or_deployed(
+    shared: Gateway, project: str, config: dict[str, object], refused: tuple[int, str]
+) -> None:
+    """What cannot be is refused at once, alone or with its model, and leaves nothing behind."""
+    asked = {"name": "m", "auto_build_model": True, "auto_build_config": config}
+    assert refusal(await shared.admin.post(f"{project}/models", json=asked)) == refused
+    assert (await shared.get(f"{project}/models"))["models"] == []
+    model = await shared.model(project)
+    assert refusal(await shared.admin.post(f"{model}/builds", json=config)) == refused
+    assert (await shared.get(f"{model}/builds"))["model_builds"] == []
+
+
+async def test_a_model_with_its_build_and_deployment(shared: Gateway, project: str) -> None:
+    """One request makes, builds and deploys; kernels are named in any spelling."""
+    config = {**FILE, "kernel": " PYTHON3 ", "auto_deploy_model": True, "example": {"a": 1, "b": 2}}
+    asked = {"name": "m", "auto_build_model": True, "auto_build_config": config}
+    made = await shared.post(f"{project}/models", asked)
+    model = f"{project}/models/{made['id']}"
+    now = await shared.until(model, lambda m: m["status"] in ("deployed", "failed"))
+    assert now["status"] == "deployed"
+    assert (now["current_build_number"], now["replicas_ready"]) == (1, 1)
+    assert now["example"] == {"a": 1, "b": 2}
+    (build,) = (await shared.get(f"{model}/builds"))["model_builds"]
+    assert build["runtime_identifier"].startswith("python3.")
+    assert build["status"] == "built"
+    (deployment,) = (await shared.get(f"{model}/deployments"))["model_deployments"]
+    assert (deployment["cpu"], deployment["memory"], deployment["replicas"]) == (1.0, 2.0, 1)
+    assert deployment["environment"] == "{}"
+    assert await shared.delete(model) == {}
+
+
+async def test_what_belongs_to_others_is_not_found(
+    shared: Gateway, project: str, samples: Samples
+) -> None:
+    """An id is only found below what it belongs to."""
+    models = (await shared.get("/models", page_size=100))["models"]
+    (other,) = [m for m in models if m["access_key"] == samples.add]
+    theirs = f"/projects/{other['project']['id']}/models/{other['id']}"
+    (build,) = (await shared.get(f"{theirs}/builds"))["model_builds"]
+    mine = await shared.model(project)
+    assert refusal(await shared.admin.delete(f"{project}/models/{other['id']}")) == (
+        404,
+        "model.notfound",
+    )
+    assert refusal(await shared.admin.get(f"{mine}/builds/{build['id']}")) == (
+        404,
+        "build.notfound",
+    )
+    deployments = f"{theirs}/builds/{build['id']}/deployments"
+    assert refusal(await shared.admin.get(f"{deployments}/x")) == (404, "deployment.notfound")
+    assert refusal(await shared.admin.post(f"{deployments}/x:explode")) == (404, "route.notfound")
+
+
+async def test_replicas_and_logs(shared: Gateway, samples: Samples) -> None:
+    """Replicas tell their process and counters; their logs are told as lines."""
+    models = (await shared.get("/models", page_size=100))["models"]
+    (badly,) = [m for m in models if m["access_key"] == samples.badly]
+    model = f"/projects/{badly['project']['id']}/models/{badly['id']}"
+    await shared.call(samples.badly, {"do": "stdout", "text": "printed words\n"})
+    (replica,) = (await shared.get(f"{model}/replicas"))["replicas"]
+    assert replica["pid"] > 0
+    assert replica["rss_bytes"] > 1_000_000
+    assert replica["received"] >= replica["success"] >= 1
+    text = (await shared.admin.get(f"{model}/logs", params={"tail": 1000})).text
+    assert " stdout printed words\n" in text
+    assert " Model ready" in text
+    assert (await shared.admin.get(f"{model}/logs", params={"tail": 0})).text == ""
+    for tail in ("-1", "x", "٣", "9" * 5000):
+        answer = await shared.admin.get(f"{model}/logs", params={"tail": tail})
+        assert refusal(answer) == (400, "argument.invalid")
+
+
+async def test_pages(gateway: Gateway) -> None:
+    """Lists ascend by creation, ten at a time; the token leads on until there is no more."""
+    names = [f"p{n}" for n in range(12)]
+    for name in names:
+        await gateway.post("/projects", {"name": name, "description": name[::-1]})
+
+    async def listed(**query: str | int) -> list[str]:
+        return [p["name"] for p in (await gateway.get("/projects", **query))["projects"]]
+
+    first = await gateway.get("/projects")
+    assert [p["name"] for p in first["projects"]] == names[:10]
+    assert await listed(page_token=first["next_page_token"]) == names[10:]
+    assert (await gateway.get("/projects", page_size=12))["next_page_token"] == ""
+    assert await listed(page_token=999) == []
+    assert await listed(sort="-number", page_size=2) == ["p11", "p10"]
+    assert await listed(sort="+number", page_size=3) == names[:3]
+    assert await listed(search_filter=json.dumps({"name": "P11"})) == ["p11"]
+    assert await listed(search_filter=json.dumps({"number": 2})) == ["p1"]
+    assert await listed(search_filter=json.dumps({"creator.username": "admin"}), page_size=1) == [
+        "p0"
+    ]
+    assert await listed(search_filter=json.dumps({"nothing": "x"})) == []
+    for query in (
+        {"page_size": 0},
+        {"page_size": "x"},
+        {"page_size": "9" * 5000},
+        {"page_token": "-1"},
+        {"sort": "nothing"},
+        {"search_filter": "{"},
+        {"search_filter": "[]"},
+        {"search_filter": "[" * 3000},
+    ):
+        answer = await gateway.admin.get("/projects", params=query)
+        assert refusal(answer) == (400, "argument.invalid"), query
+
+
+async def test_runtimes_and_site(shared: Gateway) -> None:
+    """The interpreters there are, one of them the default; the site tells its settings and no
+    secret."""
+    runtimes = (await shared.get("/runtimes", page_size=100))["runtimes"]
+    assert [r["default"] for r in runtimes].count(True) == 1
+    assert all(r["kernel"].startswith("Python 3.") for r in runtimes)
+    answer = await shared.admin.get("/site")
+    assert answer.json()["settings"]["model_request_timeout"] == 30.0
+    assert (shared.data / "admin.key").read_text().strip() not in answer.text
+
+
+async def test_the_site_tells_no_values_of_variables(tmp_path: Path) -> None:
+    """Of the site's variables only the names are told."""
+    settings = settings_for(tmp_path / "data", environment={"PIP_INDEX_URL": "https://user:word@x"})
+    async with running(settings) as gateway:
+        answer = await gateway.admin.get("/site")
+        assert answer.json()["settings"]["environment"] == ["PIP_INDEX_URL"]
+        assert "word" not in answer.text

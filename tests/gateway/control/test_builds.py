@@ -1,0 +1,156 @@
+"""Builds: numbered, queued, resumed, taken away."""
+
+from pathlib import Path
+
+from tests.gateway.kit import (
+    Gateway,
+    Json,
+    copy_of,
+    ended_build,
+    refusal,
+    running,
+    settings_for,
+    status_is,
+    until,
+)
+
+WAITS = "echo waiting; while [ ! -e {gate} ]; do sleep 0.02; done\n"
+
+
+def add_that_waits(folder: Path) -> tuple[Path, Path]:
+    """The project `add` whose build script waits for the second path to be there."""
+    project, gate = copy_of("add", folder), folder / "gate"
+    (project / "cdsw-build.sh").write_text(WAITS.format(gate=gate))
+    return project, gate
+
+
+async def test_numbers_ascend_and_are_never_given_again(gateway: Gateway, tmp_path: Path) -> None:
+    """A model's builds count from 1, and a deleted build's number is not given again."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    first = await gateway.built(model, "add.py:add")
+    assert (await gateway.get(first))["build_number"] == 1
+    await gateway.delete(first)
+    assert (await gateway.get(await gateway.build(model, "add.py:add")))["build_number"] == 2
+
+
+async def test_a_build_deleted_frees_the_disk(gateway: Gateway, tmp_path: Path) -> None:
+    """A single build can be deleted with all its files, but not while it is deployed."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    build = await gateway.built(model, "add.py:add")
+    folder = gateway.data / "builds" / (await gateway.get(build))["id"]
+    deployment = await gateway.deployed(build)
+    assert refusal(await gateway.admin.delete(build)) == (409, "build.inuse")
+    assert folder.is_dir()
+    await gateway.post(f"{deployment}:stop")
+    await gateway.until(deployment, status_is("stopped"))
+    await gateway.delete(build)
+    assert not folder.exists()
+    assert not list((gateway.data / "logs" / "builds").iterdir())
+    history = (await gateway.get(f"{model}/deployments"))["model_deployments"]
+    assert [(d["build_id"], d["build_number"]) for d in history] == [("", 1)]
+
+
+async def test_two_at_once_the_rest_in_line(gateway: Gateway, tmp_path: Path) -> None:
+    """Two builds are made at once, and a third waits for its place."""
+    project, gate = add_that_waits(tmp_path)
+    model = await gateway.model(await gateway.project(project))
+    builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
+
+    async def statuses() -> list[str]:
+        return sorted([(await gateway.get(build))["status"] for build in builds])
+
+    await until(statuses, lambda now: now == ["building", "building", "queued"])
+    gate.touch()
+    for build in builds:
+        assert (await gateway.until(build, ended_build))["status"] == "built"
+
+
+async def test_the_snapshot_is_that_of_the_asking(gateway: Gateway, tmp_path: Path) -> None:
+    """What is edited after a build was asked for and snapshotted is not in it."""
+    project, gate = add_that_waits(tmp_path)
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.build(model, "add.py:add")
+    await gateway.until(build, status_is("building"))
+    (project / "add.py").write_text("def add(args): return 'edited'\n")
+    gate.touch()
+    await gateway.until(build, ended_build)
+    await gateway.deployed(build)
+    answer = await gateway.call(await gateway.key(model), {"a": 1, "b": 2})
+    assert answer.json()["response"] == 3
+
+
+async def test_after_a_restart(tmp_path: Path) -> None:
+    """At the next start a build that was being made has failed, and one that waited is made."""
+    project, gate = add_that_waits(tmp_path)
+    settings = settings_for(tmp_path / "data", concurrent_builds=1)
+    async with running(settings) as gateway:
+        model = await gateway.model(await gateway.project(project))
+        builds = [await gateway.build(model, "add.py:add") for _ in range(2)]
+        begun = await _one_with(gateway, builds, "building")
+        waiting = await _one_with(gateway, builds, "queued")
+    gate.touch()
+    async with running(settings) as gateway:
+        failed = await gateway.get(begun)
+        assert failed["status"] == "build failed"
+        assert "interrupted" in failed["failure"]["summary"]
+        made = await gateway.until(waiting, ended_build)
+        assert made["status"] == "built"
+        assert {step["state"] for step in made["journey"]} == {"done"}
+        folders = [folder.name for folder in (gateway.data / "builds").iterdir()]
+        assert folders == [made["id"]]
+        again = await gateway.build(model, "add.py:add")
+        assert (await gateway.get(again))["build_number"] == 3
+
+
+async def _one_with(gateway: Gateway, builds: list[str], status: str) -> str:
+    async def find() -> str | None:
+        for build in builds:
+            if (await gateway.get(build))["status"] == status:
+                return build
+        return None
+
+    return str(await until(find, lambda found: found is not None))
+
+
+async def test_deleting_a_model_while_it_builds(gateway: Gateway, tmp_path: Path) -> None:
+    """A model that is being built can be deleted; nothing of it is left, and its name is free."""
+    project, _ = add_that_waits(tmp_path)
+    path = await gateway.project(project)
+    model = await gateway.model(path, "sum")
+    builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
+    await _one_with(gateway, builds, "building")
+    await gateway.delete(model)
+    assert not list((gateway.data / "builds").iterdir())
+    again = await gateway.model(path, "sum")
+    assert (await gateway.get(f"{again}/builds"))["model_builds"] == []
+
+
+async def test_a_failure_is_told(gateway: Gateway, tmp_path: Path) -> None:
+    """A build that fails says in which step, what was found and what to do; so does its log."""
+    project = copy_of("add", tmp_path)
+    (project / "cdsw-build.sh").write_text("echo so far so good\necho no luck >&2\nexit 7\n")
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.build(model, "add.py:add")
+    ended = await gateway.until(build, ended_build)
+    assert ended["status"] == "build failed"
+    assert ended["failure"]["step"] == "BUILD_SCRIPT"
+    assert all(ended["failure"].values())
+    assert [step["state"] for step in ended["journey"]][:3] == ["done", "done", "failed"]
+    log = (await gateway.admin.get(f"{build}/log")).text
+    assert "so far so good\nno luck\n" in log
+    assert ended["failure"]["advice"] in log
+    asked = await gateway.admin.post(f"{build}/deployments", json={})
+    assert refusal(asked) == (409, "state.conflict")
+
+
+async def test_a_model_that_cannot_start_fails_its_build(gateway: Gateway, tmp_path: Path) -> None:
+    """What cannot be loaded is found by PROBE, and the build's log says where."""
+    for name, said in (("syntax_error", "SyntaxError"), ("import_error", "ModuleNotFoundError")):
+        model = await gateway.model(await gateway.project(copy_of(name, tmp_path)))
+        build = await gateway.build(model, f"{name}.py:predict")
+        ended: Json = await gateway.until(build, ended_build)
+        assert ended["failure"]["step"] == "PROBE"
+        assert said in ended["failure"]["problem"]
+        log = (await gateway.admin.get(f"{build}/log")).text
+        assert said in log
+        assert f"{name}.py" in log

@@ -1,0 +1,200 @@
+"""Deployments: switched without a gap, superseded, stopped, failed, and all of it at once."""
+
+import random
+from pathlib import Path
+
+import psutil
+import trio
+
+from tests.gateway.kit import (
+    Gateway,
+    Json,
+    copy_of,
+    refusal,
+    running,
+    settings_for,
+    status_is,
+    until,
+)
+
+FINAL = ("deployed", "stopped", "failed")
+
+
+def processes_of(gateway: Gateway) -> list[psutil.Process]:
+    """The replicas that run, by where they work."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if child.cwd().startswith(str(gateway.data)):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+async def slow_start(gateway: Gateway, folder: Path) -> tuple[str, str]:
+    """A model, and a build of it, whose replicas load as slowly as its variables say."""
+    model = await gateway.model(await gateway.project(copy_of("slow_start", folder)))
+    return model, await gateway.built(model, "slow_start.py:predict")
+
+
+async def test_a_newer_deployment_supersedes(gateway: Gateway, tmp_path: Path) -> None:
+    """While deployments follow each other no call fails, and the newest alone goes on."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    build = await gateway.built(model, "add.py:add")
+    key, first = await gateway.key(model), await gateway.deployed(build)
+    answers: list[int] = []
+
+    async def keep_calling() -> None:
+        while True:
+            answers.append((await gateway.call(key, {"a": 1, "b": 1})).status_code)
+
+    async with trio.open_nursery() as callers:
+        callers.start_soon(keep_calling)
+        second = await gateway.deployed(build, replicas=2)
+        third = await gateway.deployed(build)
+        callers.cancel_scope.cancel()
+    assert set(answers) == {200}
+    for old in (first, second):
+        await gateway.until(old, status_is("stopped"))
+    now = await gateway.get(third)
+    assert (now["status"], now["deployment_number"]) == ("deployed", 3)
+    await until(lambda: _count(gateway), lambda count: count == 1)
+
+
+async def _count(gateway: Gateway) -> int:
+    return len(processes_of(gateway))
+
+
+async def test_stopping_one_that_is_being_deployed(gateway: Gateway, tmp_path: Path) -> None:
+    """A deployment can be stopped before it is ready; what served before goes on."""
+    model, build = await slow_start(gateway, tmp_path)
+    serving = await gateway.deployed(build)
+    slow = await gateway.deploy(build, environment={"SLOW_START_SECONDS": "60"})
+    await gateway.until(slow, status_is("deploying"))
+    assert (await gateway.post(f"{slow}:stop"))["status"] in ("stopping", "stopped")
+    await gateway.until(slow, status_is("stopped"))
+    assert (await gateway.get(serving))["status"] == "deployed"
+    assert (await gateway.call(await gateway.key(model), 1)).json()["response"] == "awake"
+    assert refusal(await gateway.admin.post(f"{slow}:stop")) == (409, "state.conflict")
+    assert refusal(await gateway.admin.post(f"{slow}:restart")) == (409, "state.conflict")
+
+
+async def test_one_that_cannot_start_leaves_the_old_one(gateway: Gateway, tmp_path: Path) -> None:
+    """A deployment that fails says why, with the last lines printed, and the old one serves on."""
+    project = copy_of("add", tmp_path)
+    code = (project / "add.py").read_text()
+    check = "import os\nprint('checking')\nif 'BREAK' in os.environ: raise OSError('no luck')\n"
+    (project / "add.py").write_text(check + code)
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.built(model, "add.py:add")
+    serving = await gateway.deployed(build)
+    failed = await gateway.deploy(build, environment={"BREAK": "1"})
+    now = await gateway.until(failed, status_is("failed"))
+    assert now["failure"]["step"] == "START"
+    assert "no luck" in now["failure"]["problem"]
+    assert "checking" in now["failure"]["problem"]
+    assert now["wanted"] == "stop"
+    assert (await gateway.get(serving))["status"] == "deployed"
+    assert (await gateway.get(model))["status"] == "deployed"
+    answer = await gateway.call(await gateway.key(model), {"a": 3, "b": 5})
+    assert answer.json()["response"] == 8
+
+
+async def test_a_deployment_may_be_asked_for_before_its_build(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """It waits for the build, and fails with the build's own reason when that fails."""
+    for name, status in (("add", "deployed"), ("syntax_error", "failed")):
+        model = await gateway.model(await gateway.project(copy_of(name, tmp_path)))
+        function = "add" if name == "add" else "predict"
+        build = await gateway.build(model, f"{name}.py:{function}", auto_deploy_model=True)
+        (deployment,) = (await gateway.get(f"{build}/deployments"))["model_deployments"]
+        path = f"{build}/deployments/{deployment['id']}"
+        now = await gateway.until(path, status_is("deployed", "failed"))
+        assert now["status"] == status
+        assert status == "deployed" or "SyntaxError" in now["failure"]["problem"]
+
+
+async def test_restarting_replaces_every_replica(gateway: Gateway, tmp_path: Path) -> None:
+    """A restart gives every replica a new process, and the deployment stays what it was."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    deployment = await gateway.deployed(await gateway.built(model, "add.py:add"), replicas=2)
+
+    async def pids() -> set[int]:
+        return {r["pid"] for r in (await gateway.get(f"{model}/replicas"))["replicas"]}
+
+    before = await pids()
+    await gateway.post(f"{deployment}:restart")
+    await until(pids, lambda now: len(now) == 2 and not now & before)
+    assert (await gateway.get(deployment))["status"] == "deployed"
+
+
+async def test_what_is_wanted_serves_again_after_a_restart(tmp_path: Path) -> None:
+    """What was deployed serves again by itself, what was on its way is carried out, and what was
+    stopped stays so."""
+    settings = settings_for(tmp_path / "data")
+    async with running(settings) as gateway:
+        model, build = await slow_start(gateway, tmp_path)
+        stopped = await gateway.deployed(build)
+        await gateway.post(f"{stopped}:stop")
+        serving = await gateway.deployed(build)
+        slow = await gateway.deploy(build, environment={"SLOW_START_SECONDS": "1"})
+        await gateway.until(slow, status_is("deploying"))
+        key = await gateway.key(model)
+    async with running(settings) as gateway:
+        assert (await gateway.call(key, 1)).json()["response"] == "awake"
+        await gateway.until(slow, status_is("deployed"))
+        await gateway.until(serving, status_is("stopped"))
+        await gateway.until(stopped, status_is("stopped"))
+        await until(lambda: _count(gateway), lambda count: count == 1)
+
+
+async def test_a_storm_ends_consistent(gateway: Gateway, tmp_path: Path) -> None:
+    """Deployments, stops and restarts at once end with at most one that serves, every status
+    final, and a process for each replica that is said to be there; after deletion, with none."""
+    chance = random.Random(7)
+    project = await gateway.project(copy_of("add", tmp_path))
+    model = await gateway.model(project)
+    build = await gateway.built(model, "add.py:add")
+
+    async def history() -> list[Json]:
+        path = f"{model}/deployments"
+        return list((await gateway.get(path, page_size=100))["model_deployments"])
+
+    async def storm() -> None:
+        for _ in range(6):
+            await gateway.deploy(build, replicas=chance.randint(1, 2))
+            listed = await history()
+            verb = chance.choice(("stop", "restart", "stop"))
+            target = chance.choice(listed[-4:])["id"]
+            answer = await gateway.admin.post(f"{build}/deployments/{target}:{verb}")
+            assert answer.status_code in (200, 409), answer.text
+            await trio.sleep(chance.random() / 5)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(storm)
+    last = await gateway.deployed(build)
+    done = await until(history, lambda all_: all(d["status"] in FINAL for d in all_))
+    assert [d["id"] for d in done if d["status"] == "deployed"] == [last.rpartition("/")[2]]
+    await until(lambda: _count(gateway), lambda count: count == 1)
+    key = await gateway.key(model)
+    assert (await gateway.call(key, {"a": 3, "b": 5})).json()["response"] == 8
+
+    async def delete() -> None:
+        answer = await gateway.admin.delete(model)
+        assert answer.status_code in (200, 404), answer.text
+
+    async def deploy() -> None:
+        answer = await gateway.admin.post(f"{build}/deployments", json={})
+        assert answer.status_code in (200, 404), answer.text
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(deploy)
+            nursery.start_soon(delete)
+    await until(lambda: _count(gateway), lambda count: count == 0)
+    assert refusal(await gateway.call(key, 1)) == (401, "model.accesskey")
+    assert not list((gateway.data / "builds").iterdir())
+    assert not list((gateway.data / "replicas").iterdir())

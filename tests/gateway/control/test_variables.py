@@ -1,0 +1,65 @@
+"""The variables that builds and models see."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.kit import Gateway, copy_of, refusal, running, settings_for
+
+FACTS = {
+    "CDSW_API_URL",
+    "CDSW_DOMAIN",
+    "CDSW_DS_API_URL",
+    "CDSW_PROJECT_URL",
+    "CDSW_PROJECT",
+    "CDSW_PROJECT_ID",
+    "CDSW_PROJECT_NUM",
+    "CDSW_ENGINE_TYPE",
+    "CDSW_MASTER_ID",
+}
+
+
+async def test_what_a_model_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Site, then project, then deployment: the later wins, facts win over all, and nothing of the
+    gateway's own environment is there; a later deployment inherits none of an earlier one's."""
+    monkeypatch.setenv("OF_THE_GATEWAY", "secret")
+    site = {"A": "site", "B": "site", "C": "site", "CDSW_PROJECT": "mine"}
+    async with running(settings_for(tmp_path / "data", environment=site)) as gateway:
+        folder = copy_of("environment", tmp_path)
+        (folder / "cdsw-build.sh").write_text("env | sort\n")
+        own = {"B": "project", "C": "project"}
+        project = await gateway.project(folder, "My Project!", environment=own)
+        model = await gateway.model(project)
+        build = await gateway.built(model, "environment.py:report")
+        await gateway.deployed(build, environment={"C": "deployment"})
+        seen = await _seen(gateway, model)
+        assert (seen["A"], seen["B"], seen["C"]) == ("site", "project", "deployment")
+        assert seen.keys() >= FACTS
+        assert seen["CDSW_PROJECT"] == "my-project"
+        assert seen["CDSW_PROJECT_URL"].split("/")[6] == "admin"
+        assert seen["CDSW_API_URL"] == f"{gateway.url}/api/v1"
+        assert seen["CDSW_DOMAIN"] == gateway.url.removeprefix("http://")
+        assert seen["HOME"] != os.environ.get("HOME")
+        assert "secret" not in seen.values()
+        assert (gateway.data / "admin.key").read_text().strip() not in str(seen)
+        log = (await gateway.admin.get(f"{build}/log")).text.splitlines()
+        assert {"A=site", "B=project", "C=project", "CDSW_ENGINE_TYPE=build"} <= set(log)
+        assert not any(line.startswith("OF_THE_GATEWAY") for line in log)
+        await gateway.deployed(build)
+        assert (await _seen(gateway, model))["C"] == "project"
+
+
+async def _seen(gateway: Gateway, model: str) -> dict[str, str]:
+    response = await gateway.call(await gateway.key(model), {})
+    return dict(response.json()["response"]["environment"])
+
+
+@pytest.mark.parametrize("variables", [{"a b": "x"}, {"1A": "x"}, {"": "x"}, {"A": "nul\0"}])
+async def test_names_that_no_process_could_have(
+    shared: Gateway, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    """A variable that cannot be is refused by name when it is set, not when a process starts."""
+    asked = {"name": tmp_path.name, "environment": variables}
+    response = await shared.admin.post("/projects", json=asked)
+    assert refusal(response) == (400, "argument.invalid")

@@ -1,0 +1,101 @@
+"""The README says what the code does: its tables, its map and its gotchas are held to it."""
+
+import re
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import msgspec
+
+from gateway.app import CALL_PATHS, admin_routing
+from gateway.errors import CATALOGUE
+from gateway.settings import DESCRIPTIONS, MIB, Settings
+
+FOLDER = Path(__file__).parents[2] / "gateway"
+README = (FOLDER / "README.md").read_text("utf-8")
+
+
+def section(heading: str) -> str:
+    (text,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def rows(heading: str) -> list[str]:
+    """The rows of a section's table, without its head."""
+    return [line for line in section(heading).splitlines() if line.startswith("| ")][1:]
+
+
+def settings_rows() -> list[str]:
+    table = []
+    for field in msgspec.structs.fields(Settings):
+        value = field.default
+        if field.name == "data":
+            shown = "`~/.local/share/predictd`"
+        elif field.default_factory is not msgspec.NODEFAULT or value == "":
+            shown = "none"
+        elif isinstance(value, int) and not isinstance(value, bool) and value >= MIB:
+            shown = f"`{value // MIB}MiB`"
+        else:
+            shown = f"`{value:g}`" if isinstance(value, float) else f"`{str(value).lower()}`"
+        table.append(f"| `{field.name}` | {shown} | {DESCRIPTIONS[field.name]} |")
+    return table
+
+
+def errors_rows() -> list[str]:
+    return [
+        f"| `{code}` | {entry.status} | {entry.who} | {entry.advice} |"
+        for code, entry in CATALOGUE.items()
+    ]
+
+
+def routes_rows() -> list[str]:
+    return [
+        f"| {route.method} | `{route.path.replace('path:', '')}` | {route.summary} |"
+        for route in admin_routing(MagicMock()).routes
+    ]
+
+
+def test_the_settings() -> None:
+    """The table of settings is that of the code: names, defaults, meanings."""
+    assert rows("Settings") == settings_rows()
+
+
+def test_the_error_codes() -> None:
+    """The table of error codes is the catalogue."""
+    assert rows("Error codes") == errors_rows()
+
+
+def test_the_admin_routes() -> None:
+    """The table of routes is that from which the routes are made."""
+    assert rows("Admin routes") == routes_rows()
+
+
+def test_the_paths_of_model_calls() -> None:
+    """Every path that calls a model is told."""
+    for path in CALL_PATHS:
+        assert f"`POST {path}`" in README
+
+
+def test_the_map_is_complete() -> None:
+    """The map names every file and folder of this room, and no other."""
+    mapped = set(re.findall(r"^\| `([\w/.]+)` \|", section("Map"), re.MULTILINE))
+    files = {str(file.relative_to(FOLDER)) for file in FOLDER.glob("*.py")}
+    files |= {str(file.relative_to(FOLDER)) for file in FOLDER.glob("control/*.py")}
+    files |= {str(file.relative_to(FOLDER)) for file in FOLDER.glob("admin/*.py")}
+    files = {file for file in files if not file.endswith("__init__.py")}
+    assert mapped == files | {"cli/", "templates/"}
+
+
+def test_gotchas_are_numbered_and_cited() -> None:
+    """Gotchas are numbered from G1 without a gap, and each is cited by the code it concerns."""
+    numbered = re.findall(r"^- \*\*(G\d+)\*\*", section("Gotchas"), re.MULTILINE)
+    assert numbered == [f"G{n}" for n in range(1, len(numbered) + 1)]
+    rooms = [*FOLDER.glob("*.py"), *FOLDER.glob("control/*.py"), *FOLDER.glob("admin/*.py")]
+    code = "\n".join(file.read_text("utf-8") for file in rooms if file.name != "client.py")
+    cited = re.findall(r"gotchas? (G\d+)(?: (?:to|and) (G\d+))?", code)
+    assert {name for pair in cited for name in pair if name} == set(numbered)
+
+
+def test_decisions_are_numbered() -> None:
+    """Decisions are numbered from 1 without a gap."""
+    numbers = re.findall(r"^(\d+)\. ", section("Decisions"), re.MULTILINE)
+    assert numbers == [str(n) for n in range(1, len(numbers) + 1)]
