@@ -73,9 +73,9 @@ class GuardedConnection(TCPServer):
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
-        # gotcha G2: Hypercorn shields the sending, so that only a deadline of our own ends it.
-        with trio.move_on_after(SEND_SECONDS) as scope:
-            scope.shield = True
+        # gotcha G2: Hypercorn shields the sending, so that nothing would end it. Ours ends at its
+        # deadline, and with the connection when the gateway stops.
+        with trio.move_on_after(SEND_SECONDS):
             async with self.send_lock:
                 try:
                     await self.stream.send_all(event.data)
