@@ -116,7 +116,8 @@ class Deployments:
     async def _stop_each(self, model_id: str) -> None:
         for deployment in await self._house.database.read(store.deployments.listing, model_id):
             if deployment.status in ("pending", "deploying", "deployed"):
-                await self.stop(deployment)
+                with suppress(store.NotFound, store.IllegalTransition):  # stopped meanwhile
+                    await self.stop(deployment)
             if (pool := self._pools.get(deployment.id)) is not None:
                 await pool.closed.wait()
 
