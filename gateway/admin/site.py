@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import msgspec
 
+import store
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
@@ -12,6 +13,7 @@ from gateway.control import Control
 
 def add_routes(routing: Routing, control: Control) -> None:
     house = control.house
+    started_at = store.now()  # the routes are made when the gateway starts
 
     async def runtimes() -> Json:
         return page(
@@ -37,6 +39,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         settings["environment"] = sorted(house.settings.environment)
         return {
             "version": version("predictd"),
+            "started_at": started_at,
             "data": str(house.data.root),
             "domain": house.domain,
             "url": f"http://{house.domain}",
