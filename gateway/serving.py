@@ -22,7 +22,7 @@ import store
 from builder import Shelf, discover
 from gateway.app import make_app
 from gateway.auth import load_admin_key
-from gateway.control import Control, open_control
+from gateway.control import Control
 from gateway.control.house import House
 from gateway.data_folder import DataFolder
 from gateway.http_server import listen, serve_http
@@ -86,8 +86,10 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             routes=Routes(),
             tasks=Tasks(tasks),
         )
+        control = Control(house)
         try:
-            yield await stack.enter_async_context(open_control(house))
+            await control.recover()
+            yield control
         finally:
             tasks.cancel_scope.cancel()
 

@@ -57,6 +57,6 @@ def _take(file: IO[str], path: Path) -> None:
 
 
 def _sign(file: IO[str]) -> None:
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    # Past the file's buffer, which would try again at its closing and fail with another error.
+    os.ftruncate(file.fileno(), 0)
+    os.pwrite(file.fileno(), f"{os.getpid()}\n".encode(), 0)

@@ -63,7 +63,7 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
     ("modules", "owners"),
     [
         # aiosqlite.Connection is also the type of what `control` composes transactions with.
-        (("sqlite3", "aiosqlite"), ("store/", "gateway/control/deployments.py")),
+        (("sqlite3", "aiosqlite"), ("store/", "gateway/control/")),
         (("quart", "quart_trio", "hypercorn"), ("gateway/",)),
         (("git",), ("builder/git_store.py",)),
         (

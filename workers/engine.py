@@ -29,6 +29,9 @@ from workers.ticket import (
     TimedOut,
 )
 
+# How long the pools may take to stop when the engine ends; a kill takes less.
+_PATIENCE = 3.0
+
 
 class Workers:
     """What `open_workers` gives: makes pools and runs scripts. For the thread that opened it."""
@@ -54,10 +57,13 @@ class Workers:
         self._pools.add(pool)
         return pool
 
-    def stop_pools(self) -> None:
-        """So that none replaces a replica that is killed from now on."""
-        for pool in self._pools:
+    async def end_pools(self) -> None:
+        """Stops all pools and returns when nothing of them is left."""
+        pools = list(self._pools)
+        for pool in pools:
             pool.stop()
+        for pool in pools:
+            await pool.closed.wait()
 
     def _launch(self, replica: Replica, log: Log) -> None:
         self._started += 1
@@ -109,8 +115,8 @@ class Workers:
 async def open_workers(folder: Path, house: str) -> AsyncIterator[Workers]:
     """The engine, with `folder` for working copies. `house` marks its processes.
 
-    First ends what an earlier engine of the same house left behind. On exit every process of ours
-    is killed; whoever wants them to finish first drains their pools and waits for `closed`.
+    First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
+    and whatever is left then is killed.
     """
     await trio.to_thread.run_sync(_sweep, folder, house)
     output, reactor = Output(), Reactor()
@@ -124,7 +130,8 @@ async def open_workers(folder: Path, house: str) -> AsyncIterator[Workers]:
                 try:
                     yield workers
                 finally:
-                    workers.stop_pools()
+                    with trio.move_on_after(_PATIENCE, shield=True):
+                        await workers.end_pools()
                     keepers.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     finally:

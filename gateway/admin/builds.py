@@ -12,8 +12,9 @@ from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
 from gateway.admin.sought import Seeker
 from gateway.control import Control
-from gateway.control.builds import JOURNEY, NewBuild
+from gateway.control.builds import NewBuild
 from gateway.control.deployments import NewDeployment, check_deployment
+from gateway.control.making import JOURNEY
 from gateway.control.models import NewModel
 from gateway.errors import Refusal
 from store import Build, Deployment, Model

@@ -11,7 +11,7 @@ import trio
 from quart import Response
 
 from gateway.control import Control
-from gateway.control.builds import JOURNEY
+from gateway.control.making import JOURNEY
 from store import Build
 from workers import Log
 

@@ -15,6 +15,7 @@ from gateway.admin.shapes import CreateModel, Json, UpdateModel, deployment_json
 from gateway.admin.sought import Seeker
 from gateway.control import Control
 from gateway.control.deployments import check_deployment
+from gateway.control.logs import logs_of
 from gateway.control.models import NewModel
 from gateway.errors import Refusal
 from store import Deployment, Model, Project
@@ -22,25 +23,22 @@ from workers import Line, Pool
 from workers.output import read_log
 from workers.process import usage
 
-_ENDED = ("stopped", "failed")
-
 
 def add_routes(routing: Routing, control: Control) -> None:
     database, seek = control.house.database, Seeker(control)
 
     async def as_json(model: Model, project: Project | None = None) -> Json:
         project = project or await seek.project(model.project_id)
-        current = await current_deployment(control, model)
+        current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
-        built = await database.read(store.builds.listing, model.id)
-        examples = [b.example for b in built if b.example is not None]
+        example = await database.read(store.builds.example, model.id)
         return model_json(
             model,
             project,
             f"http://{control.house.domain}/model",
             current,
             pool.statistics() if pool else None,
-            examples[-1] if examples else None,
+            example,
         )
 
     async def index_all() -> Json:
@@ -93,7 +91,7 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def replicas(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
-        current = await current_deployment(control, model)
+        current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
         if current is None or pool is None:
             return {"replicas": [], "busy": 0, "not_ready": 0, "waiting": 0}
@@ -101,16 +99,15 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def logs(project_id: str, model_id: str) -> Response:
         model = await seek.model(project_id, model_id)
-        current = await current_deployment(control, model)
+        current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
         wanted, stream = request.args.get("replica", ""), request.args.get("stream", "")
         if request.accept_mimetypes.best == "text/event-stream":
             live = pool.logs if pool else {}
             return events.follow_logs({n: g for n, g in live.items() if wanted in ("", n)}, stream)
         folder = control.house.data.model_logs(model.id)
-        paths = sorted(folder.glob("*.log")) if folder.is_dir() else []
         lines: list[tuple[str, Line]] = []
-        for path in paths:
+        for path in await trio.to_thread.run_sync(logs_of, folder):
             if wanted in ("", path.stem):
                 read = await trio.to_thread.run_sync(read_log, path)
                 lines += [(path.stem, line) for line in read if stream in ("", line.stream)]
@@ -126,16 +123,6 @@ def add_routes(routing: Routing, control: Control) -> None:
     routing.add("GET", f"{one}/deployments", "all deployments of a model", deployments)
     routing.add("GET", f"{one}/replicas", "the replicas that serve a model now", replicas)
     routing.add("GET", f"{one}/logs", "what its replicas printed; as events: live", logs)
-
-
-async def current_deployment(control: Control, model: Model) -> Deployment | None:
-    """The deployment that serves or is on its way; else the last there was."""
-    mine = await control.house.database.read(store.deployments.listing, model.id)
-    for statuses in (("deployed",), ("deploying",), ("pending",), ("stopping",)):
-        for deployment in reversed(mine):
-            if deployment.status in statuses:
-                return deployment
-    return mine[-1] if mine else None
 
 
 def _refuse_authentication(enabled: bool | None, disabled: bool | None) -> None:

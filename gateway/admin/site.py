@@ -2,6 +2,7 @@
 
 import msgspec
 
+import store
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
@@ -11,6 +12,7 @@ from gateway.version import version
 
 def add_routes(routing: Routing, control: Control) -> None:
     house = control.house
+    started_at = store.now()  # the routes are made when the gateway starts
 
     async def runtimes() -> Json:
         return page(
@@ -36,6 +38,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         settings["environment"] = sorted(house.settings.environment)
         return {
             "version": version(),
+            "started_at": started_at,
             "data": str(house.data.root),
             "domain": house.domain,
             "url": f"http://{house.domain}",

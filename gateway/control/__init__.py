@@ -3,6 +3,6 @@
 The engines know nothing of each other; this package alone introduces them.
 """
 
-from gateway.control.control import Control, open_control
+from gateway.control.control import Control
 
-__all__ = ["Control", "open_control"]
+__all__ = ["Control"]

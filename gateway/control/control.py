@@ -1,9 +1,4 @@
-"""The control as a whole: its parts, made in order, recovered at boot, closed at the end."""
-
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-import trio
+"""The control as a whole: its parts, made in order and recovered at boot."""
 
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
@@ -30,11 +25,3 @@ class Control:
         await self.models.recover()
         await self.builds.recover()
         await self.deployments.recover()
-
-
-@asynccontextmanager
-async def open_control(house: House) -> AsyncIterator[Control]:
-    """The recovered control."""
-    control = Control(house)
-    await control.recover()
-    yield control

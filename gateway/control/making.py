@@ -102,9 +102,7 @@ class Making:
         self.log.write("Taking a snapshot of the project")
         git_store = self._house.data.snapshots(project.id)
         try:
-            snapshot = await take_snapshot(
-                Path(project.path), git_store, self.build.id, self.log
-            )
+            snapshot = await take_snapshot(Path(project.path), git_store, self.build.id, self.log)
         except (builder.BuilderError, OSError) as error:
             self._travelled(self.journey.fail(step, trio.current_time() - began))
             await self._fail(_failure_of(step, error))

@@ -311,9 +311,7 @@ async def test_switch(database: Database, model: Model, build: Build) -> None:
 
 
 @pytest.mark.parametrize("events", [(), ("started",), ("started", "ready"), ("started", "stop")])
-async def test_end(
-    database: Database, model: Model, build: Build, events: tuple[str, ...]
-) -> None:
+async def test_end(database: Database, model: Model, build: Build, events: tuple[str, ...]) -> None:
     """From wherever it was a deployment ends stopped and unwanted; once it has ended, it stays."""
     one = await database.write(deployments.insert, a_deployment(model, build))
     for event in events:

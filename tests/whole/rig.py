@@ -87,6 +87,7 @@ class Gateway:
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
         self._settings = {f"PREDICTD_{k.upper()}": v for k, v in settings.items()}
+        self._log = data.with_name(f"{data.name}.stderr")
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
 
@@ -103,24 +104,26 @@ class Gateway:
     def start(self) -> None:
         """Returns when it answers."""
         command = [*COMMAND, "serve", "--json", "--data", str(self.data), "--port", "0"]
-        with (self.data.parent / f"{self.data.name}.stderr").open("ab") as told:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env=environment(**self._settings),
                 stdout=subprocess.PIPE,
-                stderr=told,
+                stderr=log,
                 cwd=ROOT,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, f"it did not start: {self.stderr}"
-        self.url = json.loads(line)["url"]
+        told = json.loads(line or "{}")
+        assert "url" in told, f"it did not start: {told} {self.stderr}"
+        self.url = told["url"]
         self.key = (self.data / "admin.key").read_text().strip()
         self._client = Client(self.url, self.key)
 
     @property
     def stderr(self) -> str:
-        return (self.data.parent / f"{self.data.name}.stderr").read_text()
+        """All it ever said there."""
+        return self._log.read_text()
 
     @property
     def pid(self) -> int:

@@ -1,7 +1,6 @@
 """A model that misbehaves gets its documented answer and hurts nobody else."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -8,7 +8,9 @@ of the killed gateway, no half of a build.
 import random
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ class Customer(threading.Thread):
                 self._look_at_deployments()
                 self._choose()()
 
-    def _choose(self) -> object:
+    def _choose(self) -> Callable[[], object]:
         if not self._ledger.models or self._chance.random() < 0.2:
             return self._make_model
         return self._chance.choice([self._build, self._build_and_deploy, self._redeploy])
@@ -60,8 +62,8 @@ class Customer(threading.Thread):
         wish = {"name": folder.name, "template": "local", "path": str(folder)}
         project = self._client.post("/projects", wish)
         self._ledger.projects.append(project)
-        wish = {"name": "echo", "disable_authentication": True}
-        model = self._client.post(f"/projects/{project['id']}/models", wish)
+        path = f"/projects/{project['id']}/models"
+        model = self._client.post(path, {"name": "echo", "disable_authentication": True})
         self._ledger.models.append(model)
         self._build_and_deploy()
 
@@ -122,10 +124,14 @@ def audit(gateway: Gateway, ledger: Ledger) -> None:
         listed = client.listing(f"{at(model)}/deployments")
         assert deployment["id"] in [each["id"] for each in listed]
     for model, _ in ledger.serving.values():
-        until(lambda m=model: gateway.call(m, 7).status == 200, 10)
-        assert gateway.call(model, {"n": 1}).body["response"] == {"n": 1}
+        until(partial(serves, gateway, model), 10)
     until(lambda: not unfinished(gateway))
     no_half_builds(gateway)
+
+
+def serves(gateway: Gateway, model: Json) -> bool:
+    told = gateway.call(model, {"n": 1})
+    return told.status == 200 and told.body["response"] == {"n": 1}
 
 
 def all_builds(gateway: Gateway) -> list[Json]:
