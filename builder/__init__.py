@@ -11,7 +11,7 @@ from builder.interpreters import Interpreter, discover, match
 from builder.journey import SNAPSHOT, Journey
 from builder.shelf import Shelf
 from builder.snapshot import drop_snapshot, take_snapshot
-from builder.spec import DEFAULT_SCRIPT, BuildSpec, Snapshot
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Snapshot
 
 __all__ = [
     "DEFAULT_SCRIPT",
@@ -24,6 +24,7 @@ __all__ = [
     "Failure",
     "Interpreter",
     "Journey",
+    "Probe",
     "ProbeFailed",
     "Shelf",
     "Snapshot",

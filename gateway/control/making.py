@@ -151,7 +151,7 @@ class Making:
     def _probe(self, model: Model, project: Project) -> builder.Probe:
         """The builder's PROBE step: one replica, started and asked for the example."""
         house, build = self._house, self.build
-        spec = PoolSpec(
+        pool = PoolSpec(
             name=f"{slug(model.name)}-probe-{build.number}",
             replica=replica_spec(
                 house, build, model_variables(house.settings, house.domain, project, None)
@@ -162,9 +162,9 @@ class Making:
         )
         example = build.example.encode() if build.example is not None else None
 
-        async def probe(_: BuildSpec) -> None:
+        async def probe(spec: BuildSpec) -> None:
             try:
-                await house.workers.probe(spec, self.log, example)
+                await house.workers.probe(pool, self.log, example)
             except StartFailed as error:
                 raise builder.ProbeFailed(
                     "The model did not start",
