@@ -30,8 +30,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def nothing_is_lost(shop: Gateway) -> Iterator[None]:
     """After each test the model serves as before."""
     yield
-    outcome = shop.cli("call", "add", '{"a": 3, "b": 5}')
-    assert (outcome.code, outcome.out) == (0, "8\n"), outcome.err
+    model = next(each for each in shop.client.listing("/models") if each["name"] == "add")
+    assert shop.call(model, {"a": 3, "b": 5}).body["response"] == 8
 
 
 # Arguments of `deploy` in the folder of `add`: the exit code, and what the user is told.
