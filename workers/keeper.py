@@ -46,7 +46,7 @@ async def _live(replica: Replica, log: Log, output: Output, mark: str, folder: P
             replica.exited("was not started, since it was stopped first")
             return
         started, out, err = _start(replica, code, mark)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a variable that no process can have
         replica.failure = StartFailed(f"the replica could not be started: {error}")
         replica.exited("could not be started")
         return
@@ -90,7 +90,7 @@ def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
         started = spawn(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,
-            variables=_variables(spec, code),
+            variables=_variables(replica, code),
             mark=mark,
             stdout=out_end,
             stderr=err_end,
@@ -101,10 +101,11 @@ def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
     return started, out, err
 
 
-def _variables(spec: ReplicaSpec, code: Path) -> dict[str, str]:
+def _variables(replica: Replica, code: Path) -> dict[str, str]:
     """The whole environment of the process: nothing of ours is inherited."""
+    spec = replica.spec
+    path = spec.variables.get("PATH", SYSTEM_PATH)
     return {
-        "PATH": f"{spec.environment}/bin:{SYSTEM_PATH}",
         "VIRTUAL_ENV": str(spec.environment),
         "HOME": str(code),
         "TMPDIR": str(code.parent / "tmp"),
@@ -112,4 +113,6 @@ def _variables(spec: ReplicaSpec, code: Path) -> dict[str, str]:
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",
         **spec.variables,
+        "CDSW_ENGINE_ID": replica.name,
+        "PATH": f"{spec.environment}/bin:{path}",
     }

@@ -9,7 +9,6 @@ Laws: a process is made from the main thread (gotcha G1), dies with the gateway 
 inherits only the descriptors it is given.
 """
 
-import errno
 import os
 import shutil
 import signal
@@ -183,13 +182,3 @@ def usage(pid: int) -> tuple[int, float] | None:
 def pipe() -> tuple[int, int]:
     """A pipe as (read end, write end), not inheritable."""
     return os.pipe2(os.O_CLOEXEC)
-
-
-def write_some(fd: int, data: memoryview) -> int:
-    """Writes what the pipe takes now; 0 when it is full. Raises BrokenPipeError at its end."""
-    try:
-        return os.write(fd, data)
-    except OSError as error:
-        if error.errno == errno.EAGAIN:
-            return 0
-        raise

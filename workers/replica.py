@@ -56,6 +56,7 @@ class Why(Enum):
 
     STOPPED = "it was stopped"
     TIMED_OUT = "a prediction ran past its time"
+    FAILED = "its model file failed"
     START_TIMED_OUT = "it was not ready in time"
     WIRE = "it broke the conversation with the gateway"
 
@@ -210,6 +211,10 @@ class Replica:
                     raise WireError(f"protocol {message.protocol} instead of {wire.PROTOCOL}")
             case wire.Failed():
                 self.failure = StartFailed(f"{message.type}: {message.message}", message.traceback)
+                # It ends by itself, unless a thread of the model's keeps it.
+                self._timer.cancel()
+                due = self._clock.now() + STOP_GRACE
+                self._timer = self._clock.call_at(due, lambda: self.kill(Why.FAILED))
             case wire.Ready() if self.process is not None:
                 self.state = advance(self.state, Event.READY)
                 self.ready_at = self._clock.now()

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from math import inf
 
 
+def _nothing() -> None:
+    pass
+
+
 class Timer:
     """A callback due at a time of the clock; `cancel` makes it never happen."""
 
@@ -26,6 +30,7 @@ class Timer:
     def cancel(self) -> None:
         if not self.cancelled:
             self.cancelled = True
+            self.call = _nothing  # what it would have called, and all that hangs on it, may go
             self._timers.forget_one()
 
     def __lt__(self, other: "Timer") -> bool:

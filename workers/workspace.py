@@ -8,6 +8,7 @@ copy costs no space; elsewhere it is a plain copy. All functions block: call the
 import fcntl
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,11 +23,23 @@ def make(code: Path, folder: Path) -> Path:
     """
     try:
         (folder / "tmp").mkdir(parents=True)
-        shutil.copytree(code, folder / "code", symlinks=True, copy_function=_copy)
+        shutil.copytree(
+            code, folder / "code", symlinks=True, copy_function=_copy, ignore=_special_files
+        )
     except OSError:
         remove(folder)
         raise
     return folder / "code"
+
+
+def _special_files(folder: str, names: list[str]) -> list[str]:
+    """Pipes, sockets and devices that a build script left: to open one may be to wait for ever."""
+    return [name for name in names if not _is_plain(os.path.join(folder, name))]
+
+
+def _is_plain(path: str) -> bool:
+    mode = os.lstat(path).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
 
 def remove(folder: Path) -> None:
