@@ -115,7 +115,9 @@ def _add_hooks(app: QuartTrio, admin_key: str) -> None:
 def _unread() -> bool:
     """Whether the client is still sending its body."""
     announced = request.content_length or "Transfer-Encoding" in request.headers
-    return bool(announced) and not request.body._complete.is_set()
+    body = request.body
+    # A body that grew too large counts as complete, though more of it comes.
+    return bool(announced) and (body._must_raise is not None or not body._complete.is_set())
 
 
 def _refused(error: Exception) -> Refusal:
