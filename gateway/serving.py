@@ -9,11 +9,11 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -29,7 +29,7 @@ from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from workers import open_workers
+from workers import STOP_GRACE, open_workers
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +39,18 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
     Raises PortTaken, DataFolderBusy, DataFolderUnusable or SchemaTooNew, having changed nothing.
     """
+    _allow_many_descriptors()
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
         await run_gateway(settings, stop=stop, ready=ready)
         nursery.cancel_scope.cancel()
+
+
+def _allow_many_descriptors() -> None:
+    """A replica takes six, a connection one; the usual soft limit is for much less than that."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def run_gateway(
@@ -59,13 +66,21 @@ async def run_gateway(
         domain = settings.domain or _domain_of(listener)
         async with _open(settings, data, domain) as control:
             app = make_app(control, load_admin_key(data.admin_key))
+            url = f"http://{_domain_of(listener)}"
             async with trio.open_nursery() as nursery:
-                serving = partial(serve_http, stop=stop, grace=settings.shutdown_grace)
-                await nursery.start(serving, app, listener)
-                url = f"http://{_domain_of(listener)}"
+
+                async def serve_all(task_status: trio.TaskStatus[None]) -> None:
+                    grace = settings.shutdown_grace
+                    await serve_http(app, listener, stop=stop, grace=grace, task_status=task_status)
+                    nursery.cancel_scope.cancel()
+
+                await nursery.start(serve_all)
                 with _address_written(data.address, url):
                     ready(url)
                     await stop.wait()
+                # Whoever still waits for a prediction gets an answer within the grace.
+                await trio.sleep(max(0.0, settings.shutdown_grace - 2 * STOP_GRACE))
+                control.house.workers.stop_pools()
 
 
 @asynccontextmanager
@@ -79,6 +94,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             settings=settings,
             data=data,
             domain=domain,
+            workspace=await database.write(store.site.workspace_id),
             database=database,
             workers=workers,
             shelf=Shelf(data.builds),
@@ -105,7 +121,9 @@ async def _watch_signals(
 
 
 def _domain_of(listener: socket.socket) -> str:
+    """Where it can be reached from this machine, also when it listens on all addresses."""
     host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -139,15 +139,22 @@ def _as_kind(kind: Any, value: object) -> Any:
     return msgspec.convert(value, kind, strict=False)
 
 
+def check_variables(variables: Mapping[str, str]) -> None:
+    """Raises ValueError naming an environment variable that no process could have."""
+    for name, value in variables.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"{name!r} is no name of a variable")
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f"{name} has a character in it that no variable can have")
+
+
 def _check(name: str, value: Any) -> Any:
     """The value, if it makes sense. Raises ValueError saying what would."""
     if name == "port":
         if not 0 <= value <= 65535:
             raise ValueError("a port is a number from 0 to 65535")
     elif name == "environment":
-        for variable, text in value.items():
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable) or "\0" in text:
-                raise ValueError(f"{variable!r} cannot be a variable of a process")
+        check_variables(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         least = 0 if name == "shutdown_grace" else 1e-3
         if not least <= value < float("inf"):

@@ -1,6 +1,6 @@
 """What predictd remembers: records, their lifecycles, and all of its SQL. README.md is the map."""
 
-from store import builds, deployments, lifecycles, models, projects
+from store import builds, deployments, lifecycles, models, projects, site
 from store.data_folder import lock_data_folder
 from store.database import Database, open_database
 from store.errors import (
@@ -55,4 +55,5 @@ __all__ = [
     "now",
     "open_database",
     "projects",
+    "site",
 ]

@@ -59,11 +59,15 @@ class Workers:
 
     async def end_pools(self) -> None:
         """Stops all pools and returns when nothing of them is left."""
+        for pool in self.stop_pools():
+            await pool.closed.wait()
+
+    def stop_pools(self) -> list[Pool]:
+        """Stops all pools: what waits is refused, what runs has STOP_GRACE seconds."""
         pools = list(self._pools)
         for pool in pools:
             pool.stop()
-        for pool in pools:
-            await pool.closed.wait()
+        return pools
 
     def _launch(self, replica: Replica, log: Log) -> None:
         self._started += 1

@@ -19,7 +19,6 @@ from workers.lifecycle import State
 from workers.output import Log, Output
 from workers.process import Process, kill_tree, pipe, say_status, spawn
 from workers.replica import Replica, Why
-from workers.spec import ReplicaSpec
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 INSIDE = Path(__file__).parent / "inside" / "python" / "start.py"

@@ -25,11 +25,12 @@ def add_routes(routing: Routing, control: Control) -> None:
     database, seek = control.house.database, Seeker(control)
 
     def as_json(build: Build) -> Json:
-        return build_json(build, control.builds.journey(build))
+        return build_json(build, control.builds.journey(build), control.house.workspace)
 
     def deployed_json(deployment: Deployment) -> Json:
         pool = control.deployments.pool(deployment.id)
-        return deployment_json(deployment, pool.statistics() if pool else None)
+        statistics = pool.statistics() if pool else None
+        return deployment_json(deployment, statistics, control.house.workspace)
 
     async def index(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)

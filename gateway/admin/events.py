@@ -10,6 +10,7 @@ import msgspec
 import trio
 from quart import Response
 
+import store
 from gateway.control import Control
 from gateway.control.making import JOURNEY
 from store import Build
@@ -27,37 +28,53 @@ def follow_build(control: Control, build: Build) -> Response:
                         yield event("journey", msgspec.Raw(line.text.encode()))
                     else:
                         yield event("line", line.text)
-        ended = await control.builds.wait(build.id)
-        yield event("end", {"status": ended.status})
+        status: str
+        try:
+            status = (await control.builds.wait(build.id)).status
+        except store.NotFound:
+            status = "deleted"
+        yield event("end", {"status": status})
 
     return _response(stream())
 
 
-def follow_logs(logs: Mapping[str, Log], wanted: str) -> Response:
+def follow_logs(control: Control, logs: Mapping[str, Log], wanted: str) -> Response:
     """`line` for each line of each log, `wanted` being a stream or "" for both, until all end."""
 
     async def stream() -> AsyncIterator[bytes]:
+        # The forwarders do not live in here: a generator must not hold a nursery over a yield.
         send, receive = trio.open_memory_channel[bytes](100)
-        async with trio.open_nursery() as nursery:
-            async with send:
-                for name, log in logs.items():
-                    nursery.start_soon(_forward, name, log, wanted, send.clone())
-            async with receive:
-                async for data in receive:
-                    yield data
-        yield event("end", {})
+        scope = trio.CancelScope()
+        control.house.tasks.start(_forward_all, logs, wanted, send, scope)
+        try:
+            async for data in receive:
+                yield data
+            yield event("end", {})
+        finally:
+            scope.cancel()
 
     return _response(stream())
 
 
+async def _forward_all(
+    logs: Mapping[str, Log],
+    wanted: str,
+    send: trio.MemorySendChannel[bytes],
+    scope: trio.CancelScope,
+) -> None:
+    with scope, send:
+        async with trio.open_nursery() as nursery:
+            for name, log in logs.items():
+                nursery.start_soon(_forward, name, log, wanted, send)
+
+
 async def _forward(name: str, log: Log, wanted: str, send: trio.MemorySendChannel[bytes]) -> None:
-    async with send:
-        with log.follower() as follower:
-            while lines := await follower.lines():
-                for line in lines:
-                    if wanted in ("", line.stream):
-                        told = {"replica": name, **msgspec.structs.asdict(line)}
-                        await send.send(event("line", told))
+    with log.follower() as follower:
+        while lines := await follower.lines():
+            for line in lines:
+                if wanted in ("", line.stream):
+                    told = {"replica": name, **msgspec.structs.asdict(line)}
+                    await send.send(event("line", told))
 
 
 def event(name: str, data: Any) -> bytes:

@@ -39,6 +39,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             current,
             pool.statistics() if pool else None,
             example,
+            control.house.workspace,
         )
 
     async def index_all() -> Json:
@@ -86,7 +87,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         items = []
         for deployment in listed:
             pool = control.deployments.pool(deployment.id)
-            items.append(deployment_json(deployment, pool.statistics() if pool else None))
+            statistics = pool.statistics() if pool else None
+            items.append(deployment_json(deployment, statistics, control.house.workspace))
         return page("model_deployments", items)
 
     async def replicas(project_id: str, model_id: str) -> Json:
@@ -104,7 +106,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         wanted, stream = request.args.get("replica", ""), request.args.get("stream", "")
         if request.accept_mimetypes.best == "text/event-stream":
             live = pool.logs if pool else {}
-            return events.follow_logs({n: g for n, g in live.items() if wanted in ("", n)}, stream)
+            chosen = {n: g for n, g in live.items() if wanted in ("", n)}
+            return events.follow_logs(control, chosen, stream)
         folder = control.house.data.model_logs(model.id)
         lines: list[tuple[str, Line]] = []
         for path in await trio.to_thread.run_sync(logs_of, folder):

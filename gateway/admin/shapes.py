@@ -6,6 +6,7 @@ clients expect; numbers of ours (`build_number`, `deployment_number`, ...) are p
 """
 
 from typing import Any
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -73,9 +74,10 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     auth_enabled: bool | None = None
 
 
-def crn(kind: str, identifier: str) -> str:
-    """A name in the manner of Cloudera's: the tail is the id."""
-    return f"crn:cdp:ml:local:predictd:workspace:predictd/{kind}/{identifier}"
+def crn(workspace: str, identifier: str) -> str:
+    """A name in the manner of Cloudera's: clients take the id from behind the slash."""
+    account = uuid5(UUID(workspace), "account")
+    return f"crn:cdp:ml:local:{account}:workspace:{workspace}/{identifier}"
 
 
 def user(name: str) -> Json:
@@ -115,6 +117,7 @@ def model_json(
     deployment: Deployment | None,
     statistics: PoolStatistics | None,
     example: str | None,
+    workspace: str,
 ) -> Json:
     return {
         "id": model.id,
@@ -128,7 +131,7 @@ def model_json(
         "deletion_status": "",
         "created_at": model.created_at,
         "updated_at": model.updated_at,
-        "crn": crn("model", model.id),
+        "crn": crn(workspace, model.id),
         "project": {"id": project.id, "name": project.name},
         "default_resources": {
             "cpu_millicores": model.cpu_millicores,
@@ -151,7 +154,7 @@ def failure_json(failure: Failure | None) -> Json | None:
     return msgspec.structs.asdict(failure) if failure else None
 
 
-def build_json(build: Build, journey: list[Step]) -> Json:
+def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
     return {
         "id": build.id,
         "build_number": build.number,
@@ -160,7 +163,7 @@ def build_json(build: Build, journey: list[Step]) -> Json:
         "comment": build.comment,
         "file_path": build.file,
         "function_name": build.function,
-        "kernel": build.kernel,
+        "kernel": build.kernel or build.interpreter,
         "runtime_identifier": build.interpreter,
         "model_root_dir": build.model_root,
         "build_script_path": build.script,
@@ -169,14 +172,16 @@ def build_json(build: Build, journey: list[Step]) -> Json:
         "status": build.status,
         "journey": [msgspec.structs.asdict(step) for step in journey],
         "failure": failure_json(build.failure),
-        "crn": crn("model-build", build.id),
+        "crn": crn(workspace, build.id),
         "created_at": build.created_at,
         "updated_at": build.updated_at,
         "built_at": build.built_at,
     }
 
 
-def deployment_json(deployment: Deployment, statistics: PoolStatistics | None) -> Json:
+def deployment_json(
+    deployment: Deployment, statistics: PoolStatistics | None, workspace: str
+) -> Json:
     return {
         "id": deployment.id,
         "deployment_number": deployment.number,
@@ -194,7 +199,7 @@ def deployment_json(deployment: Deployment, statistics: PoolStatistics | None) -
         "status": deployment.status,
         "failure": failure_json(deployment.failure),
         "deployer": user(deployment.deployer),
-        "crn": crn("model-deployment", deployment.id),
+        "crn": crn(workspace, deployment.id),
         "created_at": deployment.created_at,
         "updated_at": deployment.updated_at,
         "deployed_at": deployment.deployed_at,

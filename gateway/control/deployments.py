@@ -9,10 +9,10 @@ import msgspec
 import trio
 
 import store
+from gateway.control import variables
 from gateway.control.builds import Builds
 from gateway.control.carrying import Carrying
 from gateway.control.house import House
-from gateway.control.variables import check_variables
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
 from workers import Pool, StartFailed
@@ -139,4 +139,4 @@ def check_deployment(asked: NewDeployment) -> None:
         raise Refusal("argument.invalid", "cpu: it must be more than 0")
     if asked.memory_mb <= 0:
         raise Refusal("argument.invalid", "memory: it must be more than 0")
-    check_variables(asked.environment)
+    variables.check(asked.environment)

@@ -27,12 +27,13 @@ _PAUSE = 1.0
 
 
 class House(msgspec.Struct, frozen=True, kw_only=True):
-    """Handed to each part once. `domain` is the host and port that clients use; `user` who acts
-    (one administrator, until there are users)."""
+    """Handed to each part once. `domain` is the host and port that clients use, `workspace` the
+    id of the data folder, `user` who acts (one administrator, until there are users)."""
 
     settings: Settings
     data: DataFolder
     domain: str
+    workspace: str
     database: Database
     workers: Workers
     shelf: Shelf

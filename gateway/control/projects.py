@@ -12,9 +12,9 @@ import trio
 import builder
 import store
 from builder import check_url, clone
+from gateway.control import variables
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
-from gateway.control.variables import check_variables
 from gateway.errors import Refusal
 from store import Build, Model, Project
 from workers import Log
@@ -54,7 +54,7 @@ class Projects:
     async def create(self, asked: NewProject) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
         check_name(asked.name)
-        check_variables(asked.environment)
+        variables.check(asked.environment)
         template = asked.template.lower()
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
@@ -144,7 +144,7 @@ class Projects:
         if isinstance(name := changes.get("name"), str):
             check_name(name)
         if isinstance(environment := changes.get("environment"), dict):
-            check_variables(environment)
+            variables.check(environment)
         return await self._house.database.write(store.projects.update, project.id, **changes)
 
     async def delete(self, project: Project) -> None:

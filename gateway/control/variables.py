@@ -7,19 +7,16 @@ since they are facts and not settings. Nothing of the gateway's own environment 
 import re
 
 from gateway.errors import Refusal
-from gateway.settings import Settings
+from gateway.settings import Settings, check_variables
 from store import Build, Deployment, Project
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-
-def check_variables(variables: dict[str, str]) -> None:
+def check(variables: dict[str, str]) -> None:
     """Raises Refusal("argument.invalid") naming a variable that no process could have."""
-    for name, value in variables.items():
-        if not _NAME.fullmatch(name):
-            raise Refusal("argument.invalid", f"environment: {name!r} is no name of a variable")
-        if "\0" in value:
-            raise Refusal("argument.invalid", f"environment: {name} has a NUL character in it")
+    try:
+        check_variables(variables)
+    except ValueError as error:
+        raise Refusal("argument.invalid", f"environment: {error}") from error
 
 
 def build_variables(

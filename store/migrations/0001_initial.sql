@@ -3,6 +3,10 @@
 -- AUTOINCREMENT keeps a number from being given twice, even after its row was deleted.
 -- Which words a column may hold is said by the records alone, and checked as rows are read back.
 
+CREATE TABLE site (
+    workspace_id TEXT NOT NULL
+);
+
 CREATE TABLE projects (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,
     id              TEXT NOT NULL UNIQUE,
