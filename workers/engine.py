@@ -44,6 +44,7 @@ class Workers:
         self._reactor = reactor
         self._output = output
         self._keepers = keepers
+        self.ending = False
         self._started = 0
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -63,7 +64,8 @@ class Workers:
             await pool.closed.wait()
 
     def stop_pools(self) -> list[Pool]:
-        """Stops all pools: what waits is refused, what runs has STOP_GRACE seconds."""
+        """The engine is ending: what waits is refused, what runs has STOP_GRACE seconds."""
+        self.ending = True
         pools = list(self._pools)
         for pool in pools:
             pool.stop()

@@ -86,6 +86,8 @@ class Carrying:
         if self.pool is not None:
             await self.pool.closed.wait()
             self._unpoint(self.pool)
+        if self._house.workers.ending:
+            return  # what is wanted will be served again by the next gateway
         if failure is not None:
             await self._fail(failure)
         else:

@@ -91,6 +91,8 @@ class Making:
                 raise
         if report.failure is None:
             await self._advance("built")
+        elif self._house.workers.ending:
+            await self._advance("interrupted", failure=INTERRUPTED)
         else:
             failure = msgspec.convert(report.failure, Failure, from_attributes=True)
             await self._fail(failure, report.outcome)

@@ -1,5 +1,6 @@
 """Projects, models, builds and deployments: what is written comes back, and what hangs together."""
 
+import uuid
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from store import (
     new_id,
     now,
     projects,
+    site,
 )
 from tests.store.samples import a_build, a_deployment, a_model, a_project
 
@@ -364,3 +366,10 @@ async def test_example(database: Database, model: Model, build: Build) -> None:
         again = msgspec.structs.replace(build, id=new_id(), example=example)
         await database.write(builds.insert, again)
     assert await database.read(builds.example, model.id) == "2"
+
+
+async def test_workspace_id(database: Database) -> None:
+    """A data folder has one id, made at its first use."""
+    first = await database.write(site.workspace_id)
+    assert str(uuid.UUID(first)) == first
+    assert await database.write(site.workspace_id) == first
