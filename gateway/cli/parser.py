@@ -22,9 +22,9 @@ Verb: TypeAlias = Callable[[Context], int | None]
 
 class _Version(Action):
     def __call__(self, parser: ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
+        from gateway.version import version
 
-        parser.exit(message=f"predictd {version('predictd')}\n")
+        parser.exit(message=f"predictd {version()}\n")
 
 
 class _Verbs:
