@@ -171,13 +171,13 @@ class Making:
                 raise builder.ProbeFailed(
                     "The model did not start",
                     error.summary,
-                    "Correct the file, or what its build installs; the traceback is in the log.",
+                    "Correct the file, or what the build installs; see the build log's end.",
                 ) from error
             except ProbeRaised as error:
                 raise builder.ProbeFailed(
                     "The model did not answer its example input",
                     str(error),
-                    "Correct the function or the example; the traceback is in the log.",
+                    "Correct the function or the example; see the build log's end.",
                 ) from error
 
         return probe

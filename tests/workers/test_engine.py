@@ -195,8 +195,10 @@ async def test_a_replica_sees_what_it_is_given(house: House) -> None:
     assert report["environment"]["COLOUR"] == "blue"
     assert report["environment"]["HOME"] == report["cwd"] == report["sys_path"][0]
     assert report["cwd"] != str(PROJECTS / "environment")
+    assert report["environment"]["CDSW_ENGINE_ID"] == pool.statistics().seats[0].name
     given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE", "COLOUR"}
-    assert set(report["environment"]) - given <= {"PREDICTD_TREE", "LC_CTYPE"}
+    ours = {"CDSW_ENGINE_ID", "PREDICTD_TREE", "LC_CTYPE"}
+    assert set(report["environment"]) - given <= ours
 
 
 @pytest.mark.parametrize(
