@@ -41,6 +41,20 @@ class DataFolder(msgspec.Struct, frozen=True):
     def projects(self) -> Path:
         return self.root / "projects"
 
+    @property
+    def named_by_id(self) -> list[Path]:
+        """The folders of which each entry bears the id of a project, a model or a build."""
+        some_id = "-"
+        of_one = (
+            self.projects / some_id,
+            self.snapshots(some_id),
+            self.pip_cache(some_id),
+            self.build_log(some_id),
+            self.clone_log(some_id),
+            self.model_logs(some_id),
+        )
+        return [path.parent for path in of_one]
+
     def snapshots(self, project_id: str) -> Path:
         return self.root / "snapshots" / f"{project_id}.git"
 

@@ -60,6 +60,7 @@ async def _live(replica: Replica, log: Log, output: Output, mark: str, folder: P
             if not _has_ended(started):
                 replica.kill(Why.STOPPED)
                 await trio.lowlevel.wait_readable(started.pidfd)
+            started.kill()  # its group, while the id is still its own
             replica.exited(say_status(started.reap()))
             await trio.to_thread.run_sync(kill_tree, mark)
             await output.drain(*sources)

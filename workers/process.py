@@ -74,7 +74,7 @@ def spawn(
     try:
         return Process(popen, os.pidfd_open(popen.pid))  # gotcha G4
     except OSError:  # no descriptors left: what nobody can watch must not run
-        popen.kill()
+        os.killpg(popen.pid, signal.SIGKILL)
         popen.wait()
         raise
 

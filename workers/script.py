@@ -52,9 +52,8 @@ async def run_script(
             ended = True
     finally:
         with trio.CancelScope(shield=True):
-            if not ended:
-                started.kill()
-                await trio.lowlevel.wait_readable(started.pidfd)
+            started.kill()  # and its group, which may outlive it
+            await trio.lowlevel.wait_readable(started.pidfd)
             status = started.reap()
             await trio.to_thread.run_sync(kill_tree, mark)
             await output.drain(source)

@@ -36,14 +36,21 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
 
 
+class _Cloning:
+    """A clone that is being made: what ends it, and what tells that nothing of it goes on."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+
+
 class Projects:
     """All projects."""
 
     def __init__(self, house: House, models: Models) -> None:
         self._house = house
         self._models = models
-        # Project ids, and what ends the clone of each that is being made.
-        self._clones: dict[str, trio.CancelScope] = {}
+        self._clonings: dict[str, _Cloning] = {}  # by the project's id
 
     async def recover(self) -> None:
         """A clone that an earlier gateway did not finish has failed."""
@@ -80,8 +87,8 @@ class Projects:
             ),
         )
         if asked.git_url:
-            self._clones[project.id] = trio.CancelScope()
-            self._house.tasks.start(self._fill, project)
+            self._clonings[project.id] = cloning = _Cloning()
+            self._house.tasks.start(self._fill_later, project, cloning)
             return project
         return await self._fill(project)
 
@@ -100,13 +107,24 @@ class Projects:
             raise Refusal("name.taken", f"{path} is the folder of project {taken.name!r}")
         return path
 
+    async def _fill_later(self, project: Project, cloning: _Cloning) -> None:
+        """Fills it while nobody waits, unless it is deleted meanwhile."""
+        try:
+            with cloning.scope:
+                await self._fill(project)
+        except store.NotFound:
+            # Deleted in the moment in which it began; who deleted it knew nothing of the clone.
+            await _remove(Path(project.path))
+        finally:
+            del self._clonings[project.id]
+            cloning.ended.set()
+
     async def _fill(self, project: Project) -> Project:
         """Puts the first files into its folder; says in its row how that ended."""
         problem = ""
         try:
             if project.git_url:
-                with self._clones[project.id]:
-                    await self._clone(project)
+                await self._clone(project)
             elif not project.linked or project.template:
                 template = TEMPLATES.get(project.template.lower(), "")
                 await trio.to_thread.run_sync(_lay_out, template, Path(project.path))
@@ -114,8 +132,6 @@ class Projects:
             problem = f"{error.summary}: {error.problem}"
         except (OSError, TimeoutError) as error:
             problem = str(error)
-        finally:
-            self._clones.pop(project.id, None)
         return await self._end_creation(project, problem)
 
     async def _clone(self, project: Project) -> None:
@@ -152,13 +168,18 @@ class Projects:
         data = self._house.data
         for model, builds in await self._house.database.write(_take_away, project.id):
             await self._models.free(model, builds)
-        if (cloning := self._clones.get(project.id)) is not None:
-            cloning.cancel()
+        if (cloning := self._clonings.get(project.id)) is not None:
+            cloning.scope.cancel()
+            await cloning.ended.wait()
         folders = [data.snapshots(project.id), data.pip_cache(project.id)]
         if not project.linked:
             folders.append(Path(project.path))
         for folder in folders:
-            await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+            await _remove(folder)
+
+
+async def _remove(folder: Path) -> None:
+    await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 async def _take_away(

@@ -16,15 +16,8 @@ from gateway.control.house import House
 
 async def sweep(house: House) -> None:
     """Removes what belongs to no row. `Shelf.sweep` does the same, and more, for builds."""
-    data = house.data
     ids = await house.database.read(_ids)
-    for folder in (
-        data.projects,
-        data.snapshots("").parent,
-        data.pip_cache("").parent,
-        data.build_log("").parent,
-        data.model_logs("").parent,
-    ):
+    for folder in house.data.named_by_id:
         await trio.to_thread.run_sync(_remove_strangers, folder, ids)
 
 

@@ -77,6 +77,7 @@ def test_sizes_refused(text: str) -> None:
         ("restart_on_exception", "perhaps"),
         ("environment", {"a b": "c"}),
         ("environment", {"A": "nul\0"}),
+        ("environment", {"A": "\ud800"}),
     ],
 )
 def test_a_bad_value_names_its_source(name: str, value: object) -> None:

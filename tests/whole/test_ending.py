@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.client import Json
-from tests.whole.rig import Gateway, at, copy, predictd, until, write
+from tests.whole.rig import Gateway, Reply, at, copy, predictd, until, write
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
 GRACE = 1.0
@@ -120,6 +120,54 @@ def test_a_request_that_has_begun_is_answered(tmp_path: Path) -> None:
         assert gateway.end(signal.SIGTERM) < 8
         caller.join()
         assert told == [200]
+
+
+def test_what_sigterm_interrupts_is_told_and_taken_up_again(tmp_path: Path) -> None:
+    """A request that runs past the grace is answered that the model is not ready; what served is
+    still wanted, what was being deployed comes to serve after the next start, and a build in its
+    PROBE was interrupted, which is no fault of the model's."""
+    with Gateway(tmp_path / "data", shutdown_grace="3") as gateway:
+        model = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave")
+        gate = tmp_path / "gate"
+        gate.touch()
+        waits = f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\n"
+        project = gateway.project(write(tmp_path / "waits", {"echo.py": waits + ECHO["echo.py"]}))
+        deploying, probing = gateway.model(project, "deploying"), gateway.model(project, "probing")
+        build = gateway.build(deploying, "echo.py", "echo")
+        gate.unlink()
+        path = f"{at(deploying)}/builds/{build['id']}/deployments"
+        deployment = gateway.client.post(path, {"replicas": 1})
+        wish = {"file_path": "echo.py", "function_name": "echo", "auto_deploy_model": True}
+        probed = gateway.client.post(f"{at(probing)}/builds", wish)
+        probed_at = f"{at(probing)}/builds/{probed['id']}"
+        until(lambda: "PROBE" in running_steps(gateway.client.get(probed_at)))
+        until(lambda: gateway.client.get(f"{path}/{deployment['id']}")["status"] == "deploying")
+        told: list[Reply] = []
+        caller = threading.Thread(
+            target=lambda: told.append(gateway.call(model, {"do": "sleep", "seconds": 60}))
+        )
+        caller.start()
+        until(lambda: busy(gateway, model) == 1)
+        gateway.end(signal.SIGTERM)
+        caller.join()
+        assert [(t.status, t.body["error"]["code"]) for t in told] == [(503, "model.notready")]
+        assert "Traceback" not in gateway.stderr
+        gate.touch()
+        gateway.start()
+        until(lambda: gateway.call(model, {"do": "echo"}).status == 200)
+        (served,) = gateway.client.listing(f"{at(model)}/deployments")
+        assert (served["status"], served["wanted"]) == ("deployed", "serve")
+        assert gateway.finished(deployment, path)["status"] == "deployed"
+        ended = gateway.client.get(probed_at)
+        assert ended["status"] == "build failed"
+        assert "interrupted" in ended["failure"]["summary"]
+        (waited,) = gateway.client.listing(f"{at(probing)}/deployments")
+        failed = gateway.finished(waited, f"{probed_at}/deployments")
+        assert "interrupted" in failed["failure"]["problem"]
+
+
+def running_steps(build: Json) -> list[str]:
+    return [step["name"] for step in build["journey"] if step["state"] == "running"]
 
 
 @pytest.mark.index

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 import trio
 import trio.testing
@@ -195,10 +196,18 @@ async def test_a_replica_sees_what_it_is_given(house: House) -> None:
     assert report["environment"]["COLOUR"] == "blue"
     assert report["environment"]["HOME"] == report["cwd"] == report["sys_path"][0]
     assert report["cwd"] != str(PROJECTS / "environment")
-    assert report["environment"]["CDSW_ENGINE_ID"] == pool.statistics().seats[0].name
-    given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE", "COLOUR"}
+    given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE"}
     ours = {"CDSW_ENGINE_ID", "PREDICTD_TREE", "LC_CTYPE"}
-    assert set(report["environment"]) - given <= ours
+    assert set(report["environment"]) - given - {"COLOUR"} <= ours
+    [seat] = pool.statistics().seats
+    assert report["environment"]["CDSW_ENGINE_ID"] == seat.name
+
+
+async def test_a_path_of_its_own_comes_second(house: House, environment: Path) -> None:
+    """A PATH among the variables does not hide the programs of the environment."""
+    pool = await house.serve("environment", "report", variables={"PATH": "/opt/own:/bin"})
+    report: Any = await ask(pool, {})
+    assert report["environment"]["PATH"] == f"{environment}/bin:/opt/own:/bin"
 
 
 @pytest.mark.parametrize(
@@ -224,6 +233,71 @@ async def test_a_slow_start_is_cut_off(house: House) -> None:
     pool = house.workers.open_pool(spec)
     with pytest.raises(StartFailed, match=r"not ready within 0\.5 s"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
+
+
+KEPT_ALIVE = """
+import threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+raise ValueError("as told")
+"""
+
+
+async def test_a_failed_start_is_told_though_a_thread_lives_on(
+    house: House, tmp_path: Path
+) -> None:
+    """A model file that fails after it began a thread is reported with its own reason, not after
+    the time that a start may take."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "model.py").write_text(KEPT_ALIVE)
+    spec = house.spec("add", "add", start_tries=1, start_timeout=1000)
+    replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
+    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    with pytest.raises(StartFailed, match="ValueError: as told"), trio.fail_after(PATIENCE):
+        await pool.wait_ready()
+
+
+@pytest.mark.parametrize("value", ["nul\0", "\ud800"])
+async def test_a_variable_that_no_process_can_have(house: House, value: str) -> None:
+    """It fails the start of its own replica and leaves the engine and the models beside it be."""
+    neighbour = await house.serve("add", "add")
+    pool = house.workers.open_pool(house.spec("add", "add", {"ODD": value}, start_tries=2))
+    with pytest.raises(StartFailed, match="could not be started"), trio.fail_after(PATIENCE):
+        await pool.wait_ready()
+    with trio.fail_after(PATIENCE):
+        await pool.closed.wait()
+    assert await ask(neighbour, {"a": 1, "b": 1}) == 2
+
+
+LEAVES_A_CHILD = """
+import subprocess
+child = subprocess.Popen(["/bin/sleep", "1000"], env={})
+
+def pid(args):
+    return child.pid
+"""
+
+
+@pytest.mark.parametrize("by_force", [False, True])
+async def test_a_child_without_the_mark_dies_with_its_group(
+    house: House, tmp_path: Path, by_force: bool
+) -> None:
+    """A child that a model started with an empty environment is dead once the model has ended,
+    in an orderly way or killed."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "model.py").write_text(LEAVES_A_CHILD)
+    spec = house.spec("add", "pid")
+    replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
+    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    with trio.fail_after(PATIENCE):
+        await pool.wait_ready()
+    child = psutil.Process(int(str(await ask(pool, None))))
+    [seat] = pool.statistics().seats
+    if by_force:
+        os.kill(seat.pid or 0, signal.SIGKILL)
+    pool.stop()
+    with trio.fail_after(PATIENCE):
+        await pool.closed.wait()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 async def test_an_environment_that_is_not_there(house: House, tmp_path: Path) -> None:

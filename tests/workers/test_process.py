@@ -138,15 +138,17 @@ def test_what_cannot_be_started_raises(house: str) -> None:
 
 
 def test_what_cannot_be_watched_does_not_run(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When no descriptor is left for the pidfd the process is ended, not forgotten."""
+    """When no descriptor is left for the pidfd the process is ended, not forgotten, with what it
+    has started already."""
 
     def no_more(pid: int) -> int:
+        until(lambda: len(marked(house)) == 2)
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "pidfd_open", no_more)
     with pytest.raises(OSError, match="Too many"):
-        start(house, "sleep 1000")
-    assert marked(house) == []
+        start(house, "sleep 1000 & wait")
+    until(lambda: not marked(house))
 
 
 PARENT = """

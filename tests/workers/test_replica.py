@@ -10,7 +10,7 @@ import pytest
 from tests.workers.stage import REPLICA, Actor, Stage, answer_frame
 from workers import wire
 from workers.lifecycle import State
-from workers.replica import Replica, Why
+from workers.replica import STOP_GRACE, Replica, Why
 from workers.ticket import Answered, Died, Outcome, Ticket, TimedOut
 
 
@@ -112,6 +112,22 @@ def test_what_belongs_to_the_start_kills_later(play: Play, message: wire.Message
     """HELLO, READY and FAILED are said once, while it starts."""
     play.actor.say(message)
     assert play.actor.process.killed
+
+
+def test_a_failed_start_that_lives_on_is_ended(stage: Stage) -> None:
+    """A model file that failed is told with its own reason long before a start may time out, even
+    where a thread of the model's keeps the process alive."""
+    play = Play(stage)
+    play.actor.enter()
+    play.actor.say(wire.Hello(1, "python", "3", 1))
+    play.actor.say(wire.Failed("ValueError", "as told", "the traceback"))
+    stage.pass_time(STOP_GRACE)
+    assert play.actor.process.killed
+    play.actor.end("was killed by SIGKILL")
+    assert play.replica.failure is not None
+    assert play.replica.failure.summary == "ValueError: as told"
+    assert play.replica.failure.detail == "the traceback"
+    assert play.audience.heard[-2:] == ["gone", "cleaned"]
 
 
 def test_another_protocol_is_refused(stage: Stage) -> None:

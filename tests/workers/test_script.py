@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 
@@ -96,6 +98,21 @@ async def test_what_a_script_leaves_running_is_killed(run: Run, house: str) -> N
     with trio.fail_after(10):
         assert await run("nohup setsid sleep 1000 & exit 4") == 4
     assert marked(house) == []
+
+
+@pytest.mark.parametrize(("end", "time_limit"), [("exit 4", 20.0), ("sleep 1000", 0.3)])
+async def test_a_child_without_the_mark_is_killed(
+    run: Run, tmp_path: Path, end: str, time_limit: float
+) -> None:
+    """A child with an environment of its own does not survive the script either, unless it has
+    left its process group as well."""
+    with suppress(TimeoutError), trio.fail_after(10):
+        begin = (
+            "env -i /bin/sleep 1000 & echo $! > child; until grep sleep /proc/$!/comm; do :; done"
+        )
+        await run(f"{begin}; {end}", time_limit)
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, house: str) -> None:

@@ -1,6 +1,7 @@
 """A working copy is the build, to be spoilt and thrown away."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,18 @@ def test_the_build_does_not_notice(code: Path, tmp_path: Path) -> None:
     (copy / "model.py").unlink()
     assert (code / "data" / "big").read_bytes() == before
     assert (code / "model.py").exists()
+
+
+def test_pipes_and_sockets_are_left_out(code: Path, tmp_path: Path) -> None:
+    """What would be waited for when it is opened is not copied; what lies beside it is."""
+    os.mkfifo(code / "pipe")
+    os.mkfifo(code / "data" / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(code / "socket"))
+    (code / "to-pipe").symlink_to("pipe")
+    copy = workspace.make(code, tmp_path / "replica")
+    assert sorted(os.listdir(copy)) == ["data", "link", "model.py", "run.sh", "to-pipe"]
+    assert sorted(os.listdir(copy / "data")) == ["big", "empty"]
 
 
 def test_a_build_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
+from gateway.admin import events
 from tests.gateway.kit import Gateway, copy_of, ended_build, running, settings_for
 
 EVENTS = {"Accept": "text/event-stream"}
 
 
 def parsed(text: str) -> list[tuple[str, Any]]:
-    events = []
+    found = []
     for block in text.split("\n\n")[:-1]:
         name, data = block.split("\n")
-        events.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
-    return events
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
 
 
 async def test_a_build_followed_while_and_after(gateway: Gateway, tmp_path: Path) -> None:
@@ -64,3 +66,59 @@ async def test_a_follower_does_not_hold_up_the_end(tmp_path: Path) -> None:
             await followed.wait()
         stopping = trio.current_time()
     assert trio.current_time() - stopping < 5
+
+
+async def test_a_build_deleted_while_it_is_followed(gateway: Gateway, tmp_path: Path) -> None:
+    """Whoever follows a build that is deleted meanwhile gets an end all the same."""
+    project = copy_of("add", tmp_path)
+    (project / "cdsw-build.sh").write_text("echo begun; sleep 1000\n")
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.build(model, "add.py:add")
+    text = ""
+    with trio.fail_after(20):
+        async with gateway.admin.stream("GET", f"{build}/log", headers=EVENTS) as response:
+            async for part in response.aiter_text():
+                if "begun" in part and "begun" not in text:
+                    await gateway.delete(build)
+                text += part
+    assert parsed(text)[-1] == ("end", {"status": "deleted"})
+
+
+@pytest.mark.parametrize("printed", ["once", "for ever"])
+async def test_a_follower_that_hangs_up(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str
+) -> None:
+    """Whoever hangs up leaves nothing behind that goes on reading the log for them, neither where
+    it is quiet nor where it is more than they ever read."""
+    project = copy_of("add", tmp_path)
+    code = (project / "add.py").read_text()
+    flood = """
+import threading, time
+def flood():
+    while True:
+        print("x" * 10_000)
+        time.sleep(0.001)
+threading.Thread(target=flood, daemon=True).start()
+"""
+    (project / "add.py").write_text(code + (flood if printed == "for ever" else ""))
+    forward, ended = events._forward_all, trio.Event()
+
+    async def forward_and_tell(*args: Any) -> None:
+        try:
+            await forward(*args)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(events, "_forward_all", forward_and_tell)
+    model = await gateway.model(await gateway.project(project))
+    await gateway.deployed(await gateway.built(model, "add.py:add"))
+    stream = await trio.open_tcp_stream("127.0.0.1", gateway.port)
+    key = gateway.admin.headers["Authorization"]
+    async with stream:
+        await stream.send_all(
+            f"GET /api/v2{model}/logs HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n"
+            "Accept: text/event-stream\r\n\r\n".encode()
+        )
+        assert await stream.receive_some()
+    with trio.fail_after(20):
+        await ended.wait()

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 from git import Repo
 
+from gateway.control import projects
 from tests.gateway.kit import Gateway, copy_of, refusal, status_is
 
 
@@ -130,3 +132,38 @@ async def test_deleting_a_project_that_serves(gateway: Gateway, tmp_path: Path) 
     assert refusal(await gateway.call(key, 1)) == (401, "model.accesskey")
     assert (await gateway.get("/models"))["models"] == []
     assert not list((gateway.data / "snapshots").iterdir())
+
+
+async def test_deleting_a_project_that_is_being_cloned(
+    gateway: Gateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The clone is ended first; when the deletion is answered no folder is left, and nothing of
+    the clone comes after it. That is no failure of ours."""
+    begun, over = trio.Event(), trio.Event()
+
+    async def clone(url: str, reference: str, target: Path, **_: object) -> None:
+        target.mkdir(parents=True)
+        try:
+            begun.set()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                # As git, which writes until it is dead.
+                await trio.sleep(0.05)
+                target.mkdir(exist_ok=True)
+                (target / "last words").touch()
+            over.set()
+
+    monkeypatch.setattr(projects, "clone", clone)
+    asked = {"name": "x", "template": "git", "git_url": f"file://{tmp_path}/origin"}
+    made = await gateway.post("/projects", asked)
+    await begun.wait()
+    await gateway.delete(f"/projects/{made['id']}")
+    assert over.is_set()
+    assert not Path(made["path"]).exists()
+    assert not list((gateway.data / "logs").rglob("*.log"))
+    await gateway.post("/projects", {"name": "x"})
+    assert "background work failed" not in caplog.text

@@ -1,7 +1,15 @@
 """Builds: numbered, queued, resumed, taken away."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+import trio
+
+import store
+from gateway.control import house, making
+from store import Database
 from tests.gateway.kit import (
     Gateway,
     Json,
@@ -154,3 +162,85 @@ async def test_a_model_that_cannot_start_fails_its_build(gateway: Gateway, tmp_p
         log = (await gateway.admin.get(f"{build}/log")).text
         assert said in log
         assert f"{name}.py" in log
+
+
+async def test_pipes_and_sockets_in_a_build(gateway: Gateway, tmp_path: Path) -> None:
+    """What a build script leaves of pipes and sockets keeps neither PROBE nor a replica waiting."""
+    project = copy_of("add", tmp_path)
+    make_socket = "import socket; socket.socket(socket.AF_UNIX).bind('socket')"
+    (project / "cdsw-build.sh").write_text(f'mkfifo pipe\npython -c "{make_socket}"\n')
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.built(model, "add.py:add")
+    code = gateway.data / "builds" / build.rpartition("/")[2] / "code"
+    assert (code / "pipe").is_fifo()
+    assert (code / "socket").is_socket()
+    await gateway.deployed(build)
+    answer = await gateway.call(await gateway.key(model), {"a": 3, "b": 5})
+    assert answer.json()["response"] == 8
+
+
+async def test_an_end_that_the_disk_does_not_take_at_once(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build ends when the disk takes it, well or badly; who waits for it is then told."""
+    refused = refuse_writes(monkeypatch, "built", "failed")
+    for name, function, status in (
+        ("add", "add", "built"),
+        ("syntax_error", "predict", "build failed"),
+    ):
+        model = await gateway.model(await gateway.project(copy_of(name, tmp_path)))
+        build = await gateway.build(model, f"{name}.py:{function}")
+        events = {"Accept": "text/event-stream"}
+        told = (await gateway.admin.get(f"{build}/log", headers=events)).text
+        assert told.endswith(f'event: end\ndata: {{"status":"{status}"}}\n\n')
+        assert (await gateway.get(build))["status"] == status
+    assert refused == ["built", "built", "failed", "failed"]
+
+
+def refuse_writes(monkeypatch: pytest.MonkeyPatch, *events: str) -> list[str]:
+    """Has the disk refuse each of these events of builds twice; returns those refused so far."""
+    monkeypatch.setattr(house, "_PAUSE", 0.01)
+    write, refused = Database.write, list[str]()
+
+    async def refuse_first(
+        self: Database, work: Callable[..., Any], *args: Any, **named: Any
+    ) -> Any:
+        event = args[1] if work is store.builds.advance else ""
+        if event in events and refused.count(event) < 2:
+            refused.append(event)
+            raise store.StoreFailed("no room")
+        return await write(self, work, *args, **named)
+
+    monkeypatch.setattr(Database, "write", refuse_first)
+    return refused
+
+
+async def test_a_build_accepted_while_its_model_is_deleted(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build whose row is gone before it begins leaves neither folder nor log nor row."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    write, run, over = Database.write, making.Making.run, trio.Event()
+
+    async def delete_behind(self: Database, work: Any, *args: Any, **named: Any) -> Any:
+        value = await write(self, work, *args, **named)
+        if work is store.builds.insert:
+            await gateway.delete(model)
+        return value
+
+    async def run_and_tell(self: making.Making, places: trio.Semaphore) -> None:
+        try:
+            await run(self, places)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(Database, "write", delete_behind)
+    monkeypatch.setattr(making.Making, "run", run_and_tell)
+    asked = {"file_path": "add.py", "function_name": "add", "auto_deploy_model": True}
+    answer = await gateway.admin.post(f"{model}/builds", json=asked)
+    assert refusal(answer) == (404, "model.notfound")
+    with trio.fail_after(20):
+        await over.wait()
+    assert refusal(await gateway.admin.get(f"{model}/builds")) == (404, "model.notfound")
+    for folder in ("builds", "snapshots", "logs/builds"):
+        assert not list((gateway.data / folder).glob("*"))

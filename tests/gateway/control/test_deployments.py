@@ -1,11 +1,18 @@
 """Deployments: switched without a gap, superseded, stopped, failed, and all of it at once."""
 
 import random
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 import trio
 
+import store
+from gateway.control import carrying, house
+from store import Database
 from tests.gateway.kit import (
     Gateway,
     Json,
@@ -78,6 +85,111 @@ async def test_stopping_one_that_is_being_deployed(gateway: Gateway, tmp_path: P
     assert (await gateway.call(await gateway.key(model), 1)).json()["response"] == "awake"
     assert refusal(await gateway.admin.post(f"{slow}:stop")) == (409, "state.conflict")
     assert refusal(await gateway.admin.post(f"{slow}:restart")) == (409, "state.conflict")
+
+
+async def test_stopping_one_while_its_pool_is_being_opened(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends stopped, has never had a process, and has never served."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    build = await gateway.built(model, "add.py:add")
+    reached, go_on = trio.Event(), threading.Event()
+
+    def wait(folder: Path) -> None:
+        trio.from_thread.run_sync(reached.set)
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(carrying, "keep_latest", wait)
+    deployment = await gateway.deploy(build)
+    try:
+        await reached.wait()
+        assert (await gateway.post(f"{deployment}:stop"))["status"] == "stopping"
+    finally:
+        go_on.set()
+    ended = await gateway.until(deployment, status_is("stopped", "failed", "deployed"))
+    assert (ended["status"], ended["deployed_at"]) == ("stopped", None)
+    assert not processes_of(gateway)
+    assert not (gateway.data / "logs" / "models").exists()
+    refused = await gateway.call(await gateway.key(model), {"a": 1, "b": 1})
+    assert refusal(refused) == (503, "model.notready")
+
+
+async def test_stopping_the_old_one_during_the_switch(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stops the one that is just being replaced stops that one; the new one serves."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    build = await gateway.built(model, "add.py:add")
+    old = await gateway.deployed(build)
+    switch = carrying.Carrying._switch
+
+    async def stop_first(self: carrying.Carrying, pool: Any) -> None:
+        await gateway.post(f"{old}:stop")
+        await switch(self, pool)
+
+    monkeypatch.setattr(carrying.Carrying, "_switch", stop_first)
+    new = await gateway.deployed(build)
+    await gateway.until(old, status_is("stopped"))
+    assert (await gateway.get(new))["status"] == "deployed"
+    answer = await gateway.call(await gateway.key(model), {"a": 3, "b": 5})
+    assert answer.json()["response"] == 8
+    await until(lambda: _count(gateway), lambda count: count == 1)
+
+
+async def test_ends_that_the_disk_does_not_take_at_once(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch, the failure and the end of a deployment are written once the disk takes them."""
+    monkeypatch.setattr(house, "_PAUSE", 0.01)
+    deployments = store.deployments
+    refused = {deployments.switch: 2, deployments.fail: 2, deployments.end: 2}
+    write = Database.write
+
+    async def refuse_first(
+        self: Database, work: Callable[..., Any], *args: Any, **named: Any
+    ) -> Any:
+        if refused.get(work, 0):
+            refused[work] -= 1
+            raise store.StoreFailed("no room")
+        return await write(self, work, *args, **named)
+
+    model, build = await slow_start(gateway, tmp_path)
+    monkeypatch.setattr(Database, "write", refuse_first)
+    first = await gateway.deployed(build)
+    failed = await gateway.deploy(build, environment={"SLOW_START_SECONDS": "no number"})
+    await gateway.until(failed, status_is("failed"))
+    assert (await gateway.get(first))["status"] == "deployed"
+    await gateway.post(f"{first}:stop")
+    await gateway.until(first, status_is("stopped"))
+    assert set(refused.values()) == {0}
+    await gateway.delete(model)  # waits for all that is carried out
+
+
+@pytest.mark.parametrize("which_first", ["good", "bad"])
+async def test_a_newer_one_whose_build_fails(
+    gateway: Gateway, tmp_path: Path, which_first: str
+) -> None:
+    """It has failed, and does not keep an older one of a good build from serving, whichever of
+    the builds is over first."""
+    project = copy_of("add", tmp_path)
+    gates = {"good": tmp_path / "good", "bad": tmp_path / "bad"}
+    script = "while [ ! -e {} ]; do sleep 0.02; done; exit {}\n"
+    model = await gateway.model(await gateway.project(project))
+    paths = {}
+    for name, status in (("good", 0), ("bad", 1)):
+        (project / "cdsw-build.sh").write_text(script.format(gates[name], status))
+        build = await gateway.build(model, "add.py:add")
+        await gateway.until(build, status_is("building"))
+        paths[name] = await gateway.deploy(build)
+    finals = {"good": "deployed", "bad": "failed"}
+    for name in (which_first, *(finals.keys() - {which_first})):
+        gates[name].touch()
+        now = await gateway.until(paths[name], status_is(*FINAL))
+        assert now["status"] == finals[name]
+    assert (await gateway.get(paths["bad"]))["failure"]["step"] == "BUILD"
+    assert (await gateway.get(paths["good"]))["status"] == "deployed"
+    answer = await gateway.call(await gateway.key(model), {"a": 3, "b": 5})
+    assert answer.json()["response"] == 8
 
 
 async def test_one_that_cannot_start_leaves_the_old_one(gateway: Gateway, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The variables that builds and models see."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.gateway.conftest import Samples
 from tests.gateway.kit import Gateway, copy_of, refusal, running, settings_for
 
 FACTS = {
@@ -55,11 +57,48 @@ async def _seen(gateway: Gateway, model: str) -> dict[str, str]:
     return dict(response.json()["response"]["environment"])
 
 
-@pytest.mark.parametrize("variables", [{"a b": "x"}, {"1A": "x"}, {"": "x"}, {"A": "nul\0"}])
-async def test_names_that_no_process_could_have(
-    shared: Gateway, tmp_path: Path, variables: dict[str, str]
+async def test_facts_of_a_replica(gateway: Gateway, tmp_path: Path) -> None:
+    """A replica is told its own name, and a project's PATH comes behind the environment's bin; so
+    it does for the build script."""
+    folder = copy_of("environment", tmp_path)
+    (folder / "cdsw-build.sh").write_text("command -v python\n")
+    own = {"PATH": "/opt/own:/usr/bin:/bin"}
+    model = await gateway.model(await gateway.project(folder, environment=own))
+    build = await gateway.built(model, "environment.py:report")
+    await gateway.deployed(build)
+    answer = (await gateway.call(await gateway.key(model), {})).json()
+    seen = answer["response"]["environment"]
+    environment = gateway.data / "builds" / build.rpartition("/")[2] / "environment"
+    assert seen["CDSW_ENGINE_ID"] == answer["ReplicaID"]
+    assert seen["PATH"] == f"{environment}/bin:{own['PATH']}"
+    log = (await gateway.admin.get(f"{build}/log")).text.splitlines()
+    assert f"{environment}/bin/python" in log
+
+
+IMPOSSIBLE = [{"a b": "x"}, {"1A": "x"}, {"": "x"}, {"A": "nul\0"}, {"A": "\ud800"}]
+
+
+@pytest.mark.parametrize("variables", IMPOSSIBLE)
+async def test_variables_that_no_process_could_have(
+    shared: Gateway, samples: Samples, variables: dict[str, str]
 ) -> None:
-    """A variable that cannot be is refused by name when it is set, not when a process starts."""
-    asked = {"name": tmp_path.name, "environment": variables}
-    response = await shared.admin.post("/projects", json=asked)
-    assert refusal(response) == (400, "argument.invalid")
+    """A variable that cannot be is refused when it is set, not when a process starts."""
+    models = (await shared.get("/models"))["models"]
+    add = next(model for model in models if model["access_key"] == samples.add)
+    project = f"/projects/{add['project']['id']}"
+    model = f"{project}/models/{add['id']}"
+    (build,) = (await shared.get(f"{model}/builds"))["model_builds"]
+    auto = {"auto_deploy_model": True, "auto_deployment_config": {"environment": variables}}
+    for method, path, asked in (
+        ("POST", "/projects", {"name": "impossible", "environment": variables}),
+        ("PATCH", project, {"environment": variables}),
+        ("POST", f"{model}/builds/{build['id']}/deployments", {"environment": variables}),
+        ("POST", f"{model}/builds", {"file_path": "add.py", "function_name": "add", **auto}),
+    ):
+        answer = await shared.admin.request(
+            method,
+            path,
+            content=json.dumps(asked),  # escapes, where UTF-8 has no way to say it
+            headers={"Content-Type": "application/json"},
+        )
+        assert refusal(answer) == (400, "argument.invalid")

@@ -1,0 +1,25 @@
+"""The logs of a model's replicas: the newest stay."""
+
+import os
+from pathlib import Path
+
+from gateway.control.logs import keep_latest, logs_of
+
+
+def test_the_newest_stay(tmp_path: Path) -> None:
+    """Of many logs the newest so many stay, each with its older half; the rest go with theirs."""
+    for age, name in enumerate(("d", "a", "c", "b", "e")):
+        for path in (tmp_path / f"{name}.log", tmp_path / f"{name}.log.1"):
+            path.touch()
+            os.utime(path, (1000 - age, 1000 - age))
+    keep_latest(tmp_path, 2)
+    assert [path.name for path in logs_of(tmp_path)] == ["a.log", "d.log"]
+    assert sorted(os.listdir(tmp_path)) == ["a.log", "a.log.1", "d.log", "d.log.1"]
+
+
+def test_few_stay(tmp_path: Path) -> None:
+    """Where there are no more than may be, or no folder at all, nothing goes."""
+    (tmp_path / "a.log").touch()
+    keep_latest(tmp_path, 2)
+    keep_latest(tmp_path / "nowhere", 2)
+    assert os.listdir(tmp_path) == ["a.log"]
