@@ -25,11 +25,6 @@ async def get(connection: aiosqlite.Connection, build_id: str) -> Build:
     return await _table.get(connection, build_id)
 
 
-async def by_number(connection: aiosqlite.Connection, model_id: str, number: int) -> Build | None:
-    """Return the model's build of this number, if there is one."""
-    return await _table.find(connection, "model_id = ? AND number = ?", model_id, number)
-
-
 async def listing(connection: aiosqlite.Connection, model_id: str) -> list[Build]:
     """Return the builds of a model, ascending by number."""
     return await _table.select(connection, "WHERE model_id = ? ORDER BY number", model_id)
@@ -58,11 +53,6 @@ async def advance(
     Raises NotFound; IllegalTransition, with nothing changed.
     """
     return await _table.advance(connection, build_id, event, changes)
-
-
-async def update(connection: aiosqlite.Connection, build_id: str, /, **changes: object) -> Build:
-    """Change fields of a build, not its status, and return it. Raises NotFound."""
-    return await _table.update(connection, build_id, changes)
 
 
 async def delete(connection: aiosqlite.Connection, build_id: str) -> None:

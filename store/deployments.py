@@ -32,11 +32,6 @@ async def get(connection: aiosqlite.Connection, deployment_id: str) -> Deploymen
     return await _table.get(connection, deployment_id)
 
 
-async def by_number(connection: aiosqlite.Connection, number: int) -> Deployment | None:
-    """Return the deployment of this number, if there is one."""
-    return await _table.find(connection, "number = ?", number)
-
-
 async def listing(
     connection: aiosqlite.Connection, model_id: str | None = None
 ) -> list[Deployment]:

@@ -21,16 +21,6 @@ async def get(connection: aiosqlite.Connection, model_id: str) -> Model:
     return await _table.get(connection, model_id)
 
 
-async def by_name(connection: aiosqlite.Connection, project_id: str, name: str) -> Model | None:
-    """Return the project's model of this name, if there is one."""
-    return await _table.find(connection, "project_id = ? AND name = ?", project_id, name)
-
-
-async def by_access_key(connection: aiosqlite.Connection, access_key: str) -> Model | None:
-    """Return the model that is called by this key, if there is one."""
-    return await _table.find(connection, "access_key = ?", access_key)
-
-
 async def listing(connection: aiosqlite.Connection, project_id: str | None = None) -> list[Model]:
     """Return the models of a project, or all of them, ascending by creation."""
     if project_id is None:

@@ -18,11 +18,6 @@ async def get(connection: aiosqlite.Connection, project_id: str) -> Project:
     return await _table.get(connection, project_id)
 
 
-async def by_name(connection: aiosqlite.Connection, name: str) -> Project | None:
-    """Return the project of this name, if there is one."""
-    return await _table.find(connection, "name = ?", name)
-
-
 async def by_path(connection: aiosqlite.Connection, path: str) -> Project | None:
     """Return the project whose files are in this folder, if there is one."""
     return await _table.find(connection, "path = ?", path)
