@@ -34,12 +34,11 @@ class Failure(Struct, frozen=True):
 
 
 class BuildReport(Struct, frozen=True, kw_only=True):
-    """How a build ended; `interpreter` is its version, empty if it was never learnt."""
+    """How a build ended."""
 
     outcome: Literal["built", "failed", "timed_out"]
     failure: Failure | None
     journey: Journey
-    interpreter: str
 
 
 async def build(
@@ -128,7 +127,6 @@ class _Maker:
         self._travel = travel
         self._started_at = now()
         self._deadline = trio.current_time() + spec.time_limit
-        self._version = ""
 
     async def make(self) -> None:
         with self._travel.step(steps.ENVIRONMENT):
@@ -145,7 +143,6 @@ class _Maker:
     async def _prepare(self) -> Interpreter:
         spec = self._spec
         interpreter = await inspect(spec.interpreter)
-        self._version = interpreter.version
         spec.folder.mkdir(parents=True)
         spec.tmp.mkdir()
         spec.pip_cache.mkdir(parents=True, exist_ok=True)
@@ -204,5 +201,4 @@ class _Maker:
             outcome=outcome,
             failure=failure,
             journey=self._travel.journey,
-            interpreter=self._version,
         )

@@ -69,13 +69,13 @@ async def inspect(path: Path) -> Interpreter:
 
 
 def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
-    """The interpreter meant by a kernel's name, as `python3`, `Python 3.11` or nothing at all.
+    """The interpreter meant by a kernel's name, as `python3`, `Python 3.11`, `3.11` or nothing.
 
     Case and blanks do not matter. Raises UnknownKernel, which lists what there is.
     """
     wanted = "".join(kernel.split()).lower()
     for interpreter in interpreters:
-        if wanted == interpreter.identifier or (
+        if wanted in (interpreter.identifier, interpreter.identifier.removeprefix("python")) or (
             interpreter.default and wanted in ("", "python", "python3")
         ):
             return interpreter
