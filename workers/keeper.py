@@ -113,6 +113,6 @@ def _variables(replica: Replica, code: Path) -> dict[str, str]:
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",
         **spec.variables,
-        "CDSW_ENGINE_ID": replica.name,
+        **dict.fromkeys(spec.name_variables, replica.name),
         "PATH": f"{spec.environment}/bin:{path}",
     }

@@ -117,17 +117,25 @@ class Log:
         self.path.unlink(missing_ok=True)
         _older(self.path).unlink(missing_ok=True)
 
-    def follower(self) -> "Follower":
-        """Reads from the first line on, then waits for more. Use it in a `with`."""
-        return Follower(self)
+    def follower(self, last: int | None = None) -> "Follower":
+        """Reads from the first line on, then waits for more. Use it in a `with`.
+
+        With `last`, reads from so many lines back, at most 200, of what this object has written.
+        """
+        return Follower(self, last)
 
 
 class Follower:
     """Somebody who reads a log while it grows. One that is slower than two files misses some."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, last: int | None) -> None:
         self._log = log
         self._reader = _Reader(log.path)
+        self._first: list[Line] = []
+        if last is not None:
+            with log._lock:  # so that no line is both among the last ones and still to come
+                self._first = list(log._tail)[-last:] if last else []
+                self._reader.skip()
         self._more = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
 
@@ -148,6 +156,9 @@ class Follower:
 
     async def lines(self) -> list[Line]:
         """The lines since the last call, waiting until there are some; empty at the log's end."""
+        first, self._first = self._first, []
+        if first:
+            return first
         while True:
             more, closed = self._more, self._log.closed
             texts = await trio.to_thread.run_sync(self._reader.read)
@@ -171,6 +182,14 @@ class _Reader:
         self._file = _open_oldest(path)
         self._begun = self._file is not None
         self._rest = b""
+
+    def skip(self) -> None:
+        """Goes to the end of what is there."""
+        self.close()
+        self._file = _open(self._path)
+        if self._file is not None:
+            self._file.seek(0, os.SEEK_END)
+        self._begun = True
 
     def read(self) -> list[str]:
         """The whole lines that are there and were not read before, about 1 MiB at most."""

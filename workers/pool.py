@@ -185,7 +185,7 @@ class Pool:
         seat = self._seat_of[replica]
         seat.count(outcome)
         if isinstance(outcome, Raised) and self.spec.restart_on_exception:
-            replica.stop()
+            replica.stop(Why.RAISED)
         if replica.state is State.IDLE:
             self._note_service_time(replica.held_seconds)
             self._idle.append(replica)

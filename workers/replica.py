@@ -6,7 +6,7 @@ The laws:
 - An answer whose id is not the outstanding one kills the replica and is delivered to nobody.
 - A ticket that it holds gets its outcome from here, in every case.
 
-A plain state machine on the reactor: nothing here awaits. `Keeper` (in keeper.py) makes the
+A plain state machine on the reactor: nothing here awaits. `keep` (in keeper.py) makes the
 process and cleans up after it; `Pool` (in pool.py) decides what happens next.
 """
 
@@ -25,7 +25,7 @@ from workers.ticket import Answered, Died, Outcome, Raised, Refused, Ticket, Tim
 from workers.timers import Timer
 
 # How long an orderly end (its pipe closed, `atexit` handlers running) may take before SIGKILL.
-STOP_GRACE = 1.0
+EXIT_GRACE = 1.0
 # How long a process may live on after its end of the pipe was closed.
 _END_OF_PIPE_GRACE = 0.2
 _READ = 256 * 1024
@@ -57,6 +57,7 @@ class Why(Enum):
     STOPPED = "it was stopped"
     TIMED_OUT = "a prediction ran past its time"
     FAILED = "its model file failed"
+    RAISED = "its function raised"
     START_TIMED_OUT = "it was not ready in time"
     WIRE = "it broke the conversation with the gateway"
 
@@ -134,7 +135,7 @@ class Replica:
         self._timer = self._clock.call_at(now + seconds, self._prediction_timed_out)
         self._send(wire.encode_request(ticket.request, self._request_id))
 
-    def stop(self) -> None:
+    def stop(self, why: Why = Why.STOPPED) -> None:
         """An orderly end: it finishes the ticket it holds, then its pipe is closed."""
         if self.state in (State.STOPPING, State.GONE):
             return
@@ -144,7 +145,7 @@ class Replica:
             return
         self._take_no_more()
         if self.ticket is None:
-            self._end_orderly()
+            self._end_orderly(why)
 
     def kill(self, why: Why, outcome: Outcome | None = None) -> None:
         """An end at once; the ticket it holds gets `outcome`, or Died."""
@@ -213,7 +214,7 @@ class Replica:
                 self.failure = StartFailed(f"{message.type}: {message.message}", message.traceback)
                 # It ends by itself, unless a thread of the model's keeps it.
                 self._timer.cancel()
-                due = self._clock.now() + STOP_GRACE
+                due = self._clock.now() + EXIT_GRACE
                 self._timer = self._clock.call_at(due, lambda: self.kill(Why.FAILED))
             case wire.Ready() if self.process is not None:
                 self.state = advance(self.state, Event.READY)
@@ -238,7 +239,7 @@ class Replica:
             raise WireError("an answer before the request was read")
         self.state = advance(self.state, Event.ANSWERED)
         if self.state is State.STOPPING:
-            self._end_orderly()
+            self._end_orderly(Why.STOPPED)
         self._settle(outcome)
 
     def _prediction_timed_out(self) -> None:
@@ -280,12 +281,12 @@ class Replica:
             return
         self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
 
-    def _end_orderly(self) -> None:
+    def _end_orderly(self, why: Why) -> None:
         """Closes the pipes, by which it knows, and sees to it that it obeys."""
         self._close_pipes()
         if (process := self.process) is not None:
-            self.why = self.why or Why.STOPPED
-            self._timer = self._clock.call_at(self._clock.now() + STOP_GRACE, process.kill)
+            self.why = self.why or why
+            self._timer = self._clock.call_at(self._clock.now() + EXIT_GRACE, process.kill)
 
     def _close_pipes(self) -> None:
         if self._read_fd < 0:

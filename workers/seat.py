@@ -27,6 +27,7 @@ class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
     error: int
     restart: int
     last_exit: str
+    lost_lines: int
 
 
 class Seat:
@@ -80,4 +81,5 @@ class Seat:
             error=self.error,
             restart=self.restart,
             last_exit=self.last_exit,
+            lost_lines=self.log.lost,
         )

@@ -11,7 +11,9 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One replica: which function of which file, in which environment.
 
     `code` is the sealed folder that each replica gets a private copy of; `environment` the
-    virtualenv beside it. `variables` win over the ones set here, but not over the tree mark.
+    virtualenv beside it. `variables` win over the ones set here, but not over the tree mark;
+    a PATH among them comes behind the environment's own. Those of `name_variables` get the
+    replica's name.
     Times in seconds, sizes in bytes.
     """
 
@@ -21,6 +23,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     function: str
     model_root: str = ""
     variables: dict[str, str] = {}
+    name_variables: tuple[str, ...] = ()
     start_timeout: float = 60.0
     reply_limit: int = 32 * MIB
 

@@ -63,6 +63,7 @@ class House:
             file=f"{project}.py",
             function=function,
             variables=variables or {},
+            name_variables=("ENGINE",),
             start_timeout=settings.pop("start_timeout", PATIENCE),
         )
         return PoolSpec(
@@ -197,10 +198,10 @@ async def test_a_replica_sees_what_it_is_given(house: House) -> None:
     assert report["environment"]["HOME"] == report["cwd"] == report["sys_path"][0]
     assert report["cwd"] != str(PROJECTS / "environment")
     given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE"}
-    ours = {"CDSW_ENGINE_ID", "PREDICTD_TREE", "LC_CTYPE"}
+    ours = {"ENGINE", "PREDICTD_TREE", "LC_CTYPE"}
     assert set(report["environment"]) - given - {"COLOUR"} <= ours
     [seat] = pool.statistics().seats
-    assert report["environment"]["CDSW_ENGINE_ID"] == seat.name
+    assert report["environment"]["ENGINE"] == seat.name
 
 
 async def test_a_path_of_its_own_comes_second(house: House, environment: Path) -> None:

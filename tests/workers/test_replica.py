@@ -10,7 +10,7 @@ import pytest
 from tests.workers.stage import REPLICA, Actor, Stage, answer_frame
 from workers import wire
 from workers.lifecycle import State
-from workers.replica import STOP_GRACE, Replica, Why
+from workers.replica import EXIT_GRACE, Replica, Why
 from workers.ticket import Answered, Died, Outcome, Ticket, TimedOut
 
 
@@ -121,7 +121,7 @@ def test_a_failed_start_that_lives_on_is_ended(stage: Stage) -> None:
     play.actor.enter()
     play.actor.say(wire.Hello(1, "python", "3", 1))
     play.actor.say(wire.Failed("ValueError", "as told", "the traceback"))
-    stage.pass_time(STOP_GRACE)
+    stage.pass_time(EXIT_GRACE)
     assert play.actor.process.killed
     play.actor.end("was killed by SIGKILL")
     assert play.replica.failure is not None
