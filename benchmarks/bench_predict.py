@@ -50,7 +50,7 @@ def _through_http(url: str, callers: int, seconds: float, body: bytes) -> dict[s
     host = urlsplit(url)
     arguments = [str(host.hostname), str(host.port), str(callers), str(seconds)]
     command = [sys.executable, "-m", "benchmarks.load", *arguments]
-    done = subprocess.run(command, input=body, capture_output=True, check=True)
+    done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)
     return dict(json.loads(done.stdout))
 
 

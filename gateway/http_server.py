@@ -10,6 +10,7 @@ pyproject.toml.
 import logging
 import math
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -149,6 +150,8 @@ async def serve_http(
     """Serves until `stop`, then gives requests that have begun `grace` seconds."""
     config = Config()
     config.keep_alive_timeout = IDLE_SECONDS
+    # By default a connection ends after 1,000 requests, under the feet of a client in mid-flow.
+    config.keep_alive_max_requests = sys.maxsize
     config.graceful_timeout = grace
     config.include_server_header = False
     config.h11_max_incomplete_size = 16 * 1024

@@ -191,3 +191,19 @@ def test_the_listening_socket_is_not_inherited() -> None:
             [sys.executable, "-c", look], close_fds=False, capture_output=True, check=False
         )
         assert b"Bad file descriptor" in child.stderr
+
+
+async def test_a_connection_serves_as_long_as_its_client_likes(gateway: Gateway) -> None:
+    """A client that keeps its connection is never cut off for having used it much."""
+    many = 1_100
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    stream = await trio.open_tcp_stream("127.0.0.1", gateway.port)
+    async with stream:
+        for _ in range(many):
+            await stream.send_all(request)
+            answer = b""
+            while not answer.endswith(b'{"status":"ok"}'):
+                part = await stream.receive_some()
+                assert part, "it was cut off"
+                answer += part
+            assert b"connection: close" not in answer.lower()
