@@ -111,7 +111,7 @@ def _model(context: Context) -> Json:
     else:
         say(f"Creating the project {PROJECT} from the Python template.")
         project = create_project(client, {"name": PROJECT, "template": "Python"})
-    model = model_named(client, project, MODEL)
+    model, _ = model_named(client, project, MODEL)
     if model["status"] == "deployed":
         say(f"{MODEL} is deployed already.")
         return model

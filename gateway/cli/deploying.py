@@ -18,7 +18,7 @@ from gateway.cli.following import (
     leaving_it_going,
     wait_for_deployment,
 )
-from gateway.client import Client, Json
+from gateway.client import ApiError, Client, Json
 
 NEW = {"replicas": 2, "cpu": 1.0, "memory": 2.0}
 SIZES = tuple(NEW)
@@ -29,17 +29,24 @@ def deploy(context: Context) -> None:
     arguments, client = context.arguments, context.client
     file, function = arguments.target
     project = _project(context, file)
-    model = model_named(client, project, arguments.name or function.replace("_", "-"))
-    build = start_build(
-        client,
-        model,
-        file=file,
-        function=function,
-        kernel=arguments.kernel,
-        comment=arguments.comment,
-        example=arguments.example,
-    )
-    deployment = start_deployment(client, model, build, _wishes(context, client, model))
+    model, is_new = model_named(client, project, arguments.name or function.replace("_", "-"))
+    try:
+        build = start_build(
+            client,
+            model,
+            file=file,
+            function=function,
+            kernel=arguments.kernel,
+            comment=arguments.comment,
+            example=arguments.example,
+        )
+        deployment = {}
+        if build["status"] != "build failed":  # its snapshot may have failed already
+            deployment = start_deployment(client, model, build, _wishes(context, client, model))
+    except ApiError:
+        if is_new:  # what was refused leaves no model without a build behind
+            client.delete(model_path(model))
+        raise
     name, number = full_name(model), build["build_number"]
     context.terminal.say(f"Building {name}, build {number}.")
     with leaving_it_going(
@@ -94,25 +101,26 @@ def rollback(context: Context) -> None:
             f"See `predictd builds {name}`; deploy one with `predictd redeploy {name} --build N`.",
             Exit.REFUSED,
         )
-    if earlier["environment"] not in ("", "{}"):
+    given = dict(context.arguments.env)
+    if missing := sorted(json.loads(earlier["environment"] or "{}").keys() - given.keys()):
         context.terminal.say(
-            f"Deployment {earlier['deployment_number']} had environment variables; they are not "
-            f"inherited. Give them anew with `predictd redeploy {name} --build "
-            f"{earlier['build_number']} --env NAME=VALUE`."
+            f"Deployment {earlier['deployment_number']} had the environment variables "
+            f"{', '.join(missing)}; they are not inherited. Give them anew with "
+            f"`predictd redeploy {name} --build {earlier['build_number']} --env NAME=VALUE`."
         )
     build = client.get(f"{model_path(model)}/builds/{earlier['build_id']}")
     sizes = {size: earlier[size] for size in SIZES}
-    _deploy_again(context, model, build, {**sizes, "environment": {}})
+    _deploy_again(context, model, build, {**sizes, "environment": given})
 
 
-def model_named(client: Client, project: Json, name: str) -> Json:
-    """The project's model of that name, made if need be."""
+def model_named(client: Client, project: Json, name: str) -> tuple[Json, bool]:
+    """The project's model of that name, made if need be; and whether it was."""
     path = f"/projects/{project['id']}/models"
     for model in client.listing(path):
         if model["name"] == name:
-            return model
+            return model, False
     # Models are open to whoever has their access key: Model API keys are not served yet.
-    return client.post(path, {"name": name, "disable_authentication": True})
+    return client.post(path, {"name": name, "disable_authentication": True}), True
 
 
 def start_build(

@@ -100,10 +100,14 @@ def _failed(sentence: str, failure: Json | None, again: str) -> CommandFailed:
     if not failure:
         return CommandFailed(f"{sentence}.", again, Exit.FAILED)
     where = f" at {_title(failure['step'])}" if failure["step"] else ""
-    reason = "\n".join(filter(None, (failure["summary"], failure["problem"])))
     return CommandFailed(
-        f"{sentence}{where}: {reason}", f"{failure['advice']} {again}", Exit.FAILED
+        f"{sentence}{where}: {reason_of(failure)}", f"{failure['advice']} {again}", Exit.FAILED
     )
+
+
+def reason_of(failure: Json) -> str:
+    """What happened, and what was found: the advice apart."""
+    return "\n".join(filter(None, (failure["summary"], failure["problem"])))
 
 
 class _Journey:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.finding import find_model, full_name, model_path
-from gateway.cli.following import look_again
+from gateway.cli.following import look_again, reason_of
 from gateway.cli.terminal import facts, table
 from gateway.client import Client, Json
 
 MIB = 1 << 20
+# What a deployment is while there is something of it to stop.
+LIVING = ("pending", "deploying", "deployed")
 
 
 def ls(context: Context) -> None:
@@ -72,9 +74,12 @@ def stop(context: Context) -> None:
     """Stops what serves; the model and its builds stay."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
-    deployment = _current(context.client, model)
+    deployment = _serving(context.client, model)
     if deployment is None:
-        context.terminal.result(None, f"{name} is not deployed. Nothing to stop.")
+        again = f"Serve it with `predictd redeploy {name}`."
+        context.terminal.result(
+            {"status": "stopped"}, f"Nothing to stop: {name} does not serve. {again}"
+        )
         return
     path = _deployment_path(model, deployment)
     with context.terminal.live(f"stopping {name}"):
@@ -89,7 +94,7 @@ def restart(context: Context) -> None:
     """Starts all replicas anew, one after the other."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
-    deployment = _current(context.client, model)
+    deployment = _serving(context.client, model)
     if deployment is None:
         advice = f"Serve it with `predictd redeploy {name}`."
         raise CommandFailed(f"{name} is not deployed.", advice, Exit.REFUSED)
@@ -156,7 +161,7 @@ def _model_status(context: Context) -> None:
     client = context.client
     model = find_model(client, context.arguments.model)
     path = model_path(model)
-    deployment = _current(client, model)
+    deployment = _present(client, model)
     built = client.listing(f"{path}/builds")
     last = built[-1] if built else None
     replicas = client.get(f"{path}/replicas")
@@ -164,7 +169,9 @@ def _model_status(context: Context) -> None:
     parts = [_model_facts(model, deployment, last)]
     if replicas["replicas"]:
         parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
-    if deployment is None:
+    if last is None:
+        parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
+    elif deployment is None or deployment["status"] not in LIVING:
         parts.append(f"Serve it with `predictd redeploy {full_name(model)}`.")
     context.terminal.result(document, "\n\n".join(parts))
 
@@ -175,9 +182,8 @@ def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str
         f"{deployment['status']}, {deployment['replicas_ready']} of {deployment['replicas']} ready"
     )
     latest = last and f"{last['build_number']}: {last['status']}"
-    reason = (
-        last and last["failure"] and f"{last['failure']['summary']} {last['failure']['advice']}"
-    )
+    failed = next((each for each in (deployment, last) if each and each["failure"]), None)
+    reason = failed and reason_of(failed["failure"])
     return facts(
         {
             "model": full_name(model),
@@ -216,12 +222,18 @@ def _pool_line(replicas: Json) -> str:
     )
 
 
-def _current(client: Client, model: Json) -> Json | None:
-    """The deployment that serves, or is about to."""
+def _present(client: Client, model: Json) -> Json | None:
+    """The deployment that the model's status is about; it may have stopped or failed."""
     for deployment in client.listing(f"{model_path(model)}/deployments"):
         if deployment["id"] == model["current_deployment_id"]:
             return deployment
     return None
+
+
+def _serving(client: Client, model: Json) -> Json | None:
+    """The deployment that serves, or is about to."""
+    present = _present(client, model)
+    return present if present and present["status"] in LIVING else None
 
 
 def _deployment_path(model: Json, deployment: Json) -> str:

@@ -14,7 +14,7 @@ from gateway.cli.context import HOST, PORT, Context
 
 EXIT_CODES = """\
 exit codes: 0 ok · 1 it was tried and failed · 2 usage · 3 no gateway reachable ·
-4 the gateway refused · 5 the gateway failed · 130 Ctrl-C
+4 the gateway refused · 5 the gateway failed · 130 Ctrl-C · 141 nobody read on
 """
 
 Verb: TypeAlias = Callable[[Context], int | None]
@@ -132,7 +132,10 @@ def _making(verbs: _Verbs) -> None:
         "--build", metavar="N", type=arguments.count, help="default: the present one"
     )
     _of_deployment(redeploy)
-    verbs.of_model("rollback", deploying.rollback, "serve the build that served before this one")
+    rollback = verbs.of_model(
+        "rollback", deploying.rollback, "serve the build that served before this one"
+    )
+    _variables(rollback)
 
 
 def _looking(verbs: _Verbs) -> None:
@@ -178,7 +181,13 @@ def _of_deployment(parser: ArgumentParser) -> None:
     add("--replicas", metavar="R", type=arguments.replicas, help=f"1 to 9 (new: {new['replicas']})")
     add("--cpu", metavar="C", type=arguments.cpu, help=f"virtual CPUs (new: {new['cpu']:g})")
     add("--memory", metavar="M", type=arguments.memory, help=f"each (new: {new['memory']:g}GiB)")
-    add("--env", metavar="K=V", type=arguments.variable, action="append", default=[])
+    _variables(parser)
+
+
+def _variables(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--env", metavar="K=V", type=arguments.variable, action="append", default=[]
+    )
 
 
 def _yes(parser: ArgumentParser) -> None:

@@ -17,6 +17,8 @@ def create(context: Context) -> None:
     """A project from a template, of a folder that is there already, or of a git repository."""
     arguments = context.arguments
     wish = {"name": arguments.name}
+    if arguments.ref and not arguments.git:
+        raise CommandFailed("--ref goes with --git.", "Say which repository.", Exit.USAGE)
     if arguments.path:
         wish |= {"template": "local", "path": str(_folder(arguments.path))}
     elif arguments.git:

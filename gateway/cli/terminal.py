@@ -70,7 +70,6 @@ class Terminal:
     ) -> None:
         colourful = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         self.as_json = as_json
-        self.out_paint = Paint(colourful and out.isatty())
         self.paint = Paint(colourful and err.isatty())
         self._stdin, self._out, self._err = stdin, out, err
         self._lively = err.isatty() and environment.get("TERM") != "dumb"

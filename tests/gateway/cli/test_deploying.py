@@ -71,6 +71,7 @@ def test_what_the_gateway_refuses_is_told(state: State, folder: Path, predictd: 
     assert outcome.json["error"]["request_id"] == "request-1"
     assert "There is no file 'missing.py' in it." in outcome.err
     assert "Name another." in outcome.err
+    assert not state.models
 
 
 def test_a_failed_build_is_explained(state: State, folder: Path, predictd: Predictd) -> None:
