@@ -104,7 +104,7 @@ def _add_hooks(app: QuartTrio, admin_key: str) -> None:
         refused = _refused(error)
         if refused.code == "internal":
             logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
-        if request.url_rule is not None and request.url_rule.rule in CALL_PATHS:
+        if _is_a_call(request.path):
             return _response(refuse(refused, g.request_id))
         body = errors.admin_body(refused)
         return Response(
@@ -118,6 +118,11 @@ def _unread() -> bool:
     body = request.body
     # A body that grew too large counts as complete, though more of it comes.
     return bool(announced) and (body._must_raise is not None or not body._complete.is_set())
+
+
+def _is_a_call(path: str) -> bool:
+    """Whether who asks is a caller of a model, even one that no rule fits."""
+    return path.rstrip("/") in CALL_PATHS[:2] or path.startswith("/models/")
 
 
 def _refused(error: Exception) -> Refusal:

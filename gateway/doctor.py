@@ -120,12 +120,14 @@ def _r() -> Finding:
 
 
 def _isolation() -> Finding:
-    offered = [tool for tool in ("setpriv", "bwrap") if shutil.which(tool)]
+    offered = ["bubblewrap"] if shutil.which("bwrap") else []
     if Path("/sys/fs/cgroup/cgroup.controllers").exists():
         offered.append("cgroups v2")
     elif Path("/sys/fs/cgroup/memory").exists():
         offered.append("cgroups v1")
     also = f"; the machine also has {', '.join(offered)}, not used yet" if offered else ""
+    if not shutil.which("setpriv"):
+        also += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
     return Finding(
         "isolation",
         "warning",

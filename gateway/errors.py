@@ -110,7 +110,7 @@ def model_body(refused: Refusal, request_id: str) -> bytes:
 
     Failures of the model carry `"success":false`; refusals of ours carry no `success` at all.
     """
-    told = {"code": refused.code, "message": refused.message}
+    told = {"code": refused.code, "message": refused.message, "advice": refused.advice}
     body: dict[str, Any] = {"success": False} if refused.entry.who == "author" else {}
     body |= {"errors": told, "error": told, "message": refused.message}
     body |= {"StatusCode": refused.entry.status, **refused.extra, "request_id": request_id}

@@ -33,6 +33,9 @@ from workers import STOP_GRACE, open_workers
 
 logger = logging.getLogger(__name__)
 
+# After the grace pools take STOP_GRACE to end, and their callers a moment to be told.
+_LAST_ANSWERS = STOP_GRACE + 0.5
+
 
 async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers.
@@ -70,16 +73,21 @@ async def run_gateway(
             async with trio.open_nursery() as nursery:
 
                 async def serve_all(task_status: trio.TaskStatus[None]) -> None:
-                    grace = settings.shutdown_grace
-                    await serve_http(app, listener, stop=stop, grace=grace, task_status=task_status)
+                    await serve_http(
+                        app,
+                        listener,
+                        stop=stop,
+                        grace=settings.shutdown_grace + _LAST_ANSWERS,
+                        task_status=task_status,
+                    )
                     nursery.cancel_scope.cancel()
 
                 await nursery.start(serve_all)
                 with _address_written(data.address, url):
                     ready(url)
                     await stop.wait()
-                # Whoever still waits for a prediction gets an answer within the grace.
-                await trio.sleep(max(0.0, settings.shutdown_grace - 2 * STOP_GRACE))
+                # Then whoever still waits for a prediction is told that there will be none.
+                await trio.sleep(settings.shutdown_grace)
                 control.house.workers.stop_pools()
 
 

@@ -69,6 +69,9 @@ DESCRIPTIONS = {
     "environment": "variables that every build and every model sees",
 }
 
+# The settings for which a text may say "5MiB".
+SIZES = {"request_limit", "reply_limit", "queue_bytes", "upload_limit"}
+
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
@@ -126,14 +129,14 @@ def _convert(name: str, value: object, source: str) -> object:
         known = ", ".join(kinds)
         raise SettingsError(f"{source} sets {name!r}, which is no setting; there are: {known}")
     try:
+        if name in SIZES and isinstance(value, str):
+            return _check(name, parse_size(value))
         return _check(name, _as_kind(kinds[name], value))
     except (msgspec.ValidationError, ValueError, RuntimeError) as error:
         raise SettingsError(f"{source} sets {name} = {value!r}: {error}") from error
 
 
 def _as_kind(kind: Any, value: object) -> Any:
-    if kind is int and isinstance(value, str):
-        return parse_size(value)
     if kind is Path:
         return Path(str(value)).expanduser().absolute()
     return msgspec.convert(value, kind, strict=False)

@@ -15,7 +15,6 @@ from gateway.control import Control
 from gateway.control.builds import NewBuild
 from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.making import JOURNEY
-from gateway.control.models import NewModel
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
 from workers.output import read_log
@@ -42,7 +41,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         deployment = new_deployment(model, asked.auto_deployment_config)
         check_deployment(deployment)
         build = await control.builds.create(model, new_build(asked))
-        if asked.auto_deploy_model:
+        if asked.auto_deploy_model and build.status != "build failed":
             await control.deployments.create(model, build, deployment)
         return as_json(build)
 
@@ -111,7 +110,7 @@ def new_build(asked: CreateBuild) -> NewBuild:
     return NewBuild(
         file=asked.file_path,
         function=asked.function_name,
-        kernel=asked.kernel or asked.runtime_identifier,
+        kernel=asked.runtime_identifier or asked.kernel,
         comment=asked.comment,
         example=None if asked.example is None else example,
         model_root=asked.model_root_dir,
@@ -119,15 +118,17 @@ def new_build(asked: CreateBuild) -> NewBuild:
     )
 
 
-def new_deployment(model: Model | NewModel, asked: CreateDeployment | None) -> NewDeployment:
-    """What the control is asked for, the model's defaults where nothing is said."""
+def new_deployment(
+    defaults: Model | NewDeployment, asked: CreateDeployment | None
+) -> NewDeployment:
+    """What the control is asked for, the defaults where nothing is said."""
     asked = asked or CreateDeployment()
     if asked.nvidia_gpus:
         raise Refusal("feature.missing", "nvidia_gpus: predictd does not assign GPUs")
     return NewDeployment(
-        cpu_millicores=_scaled("cpu", asked.cpu, 1000, model.cpu_millicores),
-        memory_mb=_scaled("memory", asked.memory, 1024, model.memory_mb),
-        replicas=model.replicas if asked.replicas is None else asked.replicas,
+        cpu_millicores=_scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
+        memory_mb=_scaled("memory", asked.memory, 1024, defaults.memory_mb),
+        replicas=defaults.replicas if asked.replicas is None else asked.replicas,
         environment=msgspec.structs.asdict(asked)["environment"],
     )
 

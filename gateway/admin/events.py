@@ -3,7 +3,8 @@
 Each event's data is one JSON value. A follower that hangs up costs nothing further.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,8 +14,11 @@ from quart import Response
 import store
 from gateway.control import Control
 from gateway.control.making import JOURNEY
-from store import Build
-from workers import Log
+from store import Build, Model
+from workers import Log, Pool
+
+# How soon a follower of a model finds the pool that took over.
+_LOOK_AGAIN = 0.2
 
 
 def follow_build(control: Control, build: Build) -> Response:
@@ -38,14 +42,19 @@ def follow_build(control: Control, build: Build) -> Response:
     return _response(stream())
 
 
-def follow_logs(control: Control, logs: Mapping[str, Log], wanted: str) -> Response:
-    """`line` for each line of each log, `wanted` being a stream or "" for both, until all end."""
+def follow_logs(control: Control, model: Model, replica: str, stream: str, tail: int) -> Response:
+    """`line` for each line that the model's replicas print, from the last `tail` ones on.
 
-    async def stream() -> AsyncIterator[bytes]:
-        # The forwarders do not live in here: a generator must not hold a nursery over a yield.
+    Goes on over re-deployments, until the model is deleted. `replica` and `stream` narrow it down;
+    "" is all of them.
+    """
+
+    async def lines() -> AsyncIterator[bytes]:
+        # The forwarding does not live in here: a generator must not hold a nursery over a yield.
         send, receive = trio.open_memory_channel[bytes](100)
         scope = trio.CancelScope()
-        control.house.tasks.start(_forward_all, logs, wanted, send, scope)
+        forwarding = _Forwarding(control, model, replica, stream, send)
+        control.house.tasks.start(forwarding.run, tail, scope)
         try:
             async for data in receive:
                 yield data
@@ -53,28 +62,56 @@ def follow_logs(control: Control, logs: Mapping[str, Log], wanted: str) -> Respo
         finally:
             scope.cancel()
 
-    return _response(stream())
+    return _response(lines())
 
 
-async def _forward_all(
-    logs: Mapping[str, Log],
-    wanted: str,
-    send: trio.MemorySendChannel[bytes],
-    scope: trio.CancelScope,
-) -> None:
-    with scope, send:
-        async with trio.open_nursery() as nursery:
-            for name, log in logs.items():
-                nursery.start_soon(_forward, name, log, wanted, send)
+class _Forwarding:
+    """From the logs of whatever serves a model to one follower."""
 
+    def __init__(
+        self,
+        control: Control,
+        model: Model,
+        replica: str,
+        stream: str,
+        send: trio.MemorySendChannel[bytes],
+    ) -> None:
+        self._control = control
+        self._model = model
+        self._replica = replica
+        self._stream = stream
+        self._send = send
 
-async def _forward(name: str, log: Log, wanted: str, send: trio.MemorySendChannel[bytes]) -> None:
-    with log.follower() as follower:
-        while lines := await follower.lines():
-            for line in lines:
-                if wanted in ("", line.stream):
-                    told = {"replica": name, **msgspec.structs.asdict(line)}
-                    await send.send(event("line", told))
+    async def run(self, tail: int, scope: trio.CancelScope) -> None:
+        followed: Pool | None = None
+        begin: int | None = tail
+        with scope, self._send, suppress(store.NotFound):
+            while True:
+                pool = await self._pool()
+                if pool is None or pool is followed:
+                    await trio.sleep(_LOOK_AGAIN)
+                    continue
+                async with trio.open_nursery() as nursery:
+                    for name, log in pool.logs.items():
+                        if self._replica in ("", name):
+                            nursery.start_soon(self._forward, name, log, begin)
+                # A pool that follows is new: all that it prints is news.
+                followed, begin = pool, None
+
+    async def _pool(self) -> Pool | None:
+        """Raises NotFound when the model is gone."""
+        database = self._control.house.database
+        await database.read(store.models.get, self._model.id)
+        current = await database.read(store.deployments.current, self._model.id)
+        return self._control.deployments.pool(current.id) if current else None
+
+    async def _forward(self, name: str, log: Log, begin: int | None) -> None:
+        with log.follower(begin) as follower:
+            while lines := await follower.lines():
+                for line in lines:
+                    if self._stream in ("", line.stream):
+                        told = {"replica": name, **msgspec.structs.asdict(line)}
+                        await self._send.send(event("line", told))
 
 
 def event(name: str, data: Any) -> bytes:

@@ -11,6 +11,7 @@ import trio
 from quart import Response, request
 from werkzeug.datastructures import FileStorage
 
+from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.admin.sought import Seeker
@@ -31,7 +32,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def index(project_id: str, path: str = "") -> Json:
         project = await seek.project(project_id)
         folder = await inside(project_id, path)
-        return {"files": await trio.to_thread.run_sync(_list, Path(project.path), folder)}
+        return page("files", await trio.to_thread.run_sync(_list, Path(project.path), folder))
 
     async def show(project_id: str, path: str) -> Json | Response:
         if path.endswith(":download"):

@@ -1,7 +1,5 @@
 """/projects/{id}/models and /models: models, their replicas and what these print."""
 
-import re
-
 import msgspec
 import trio
 from quart import Response, request
@@ -16,7 +14,7 @@ from gateway.admin.sought import Seeker
 from gateway.control import Control
 from gateway.control.deployments import check_deployment
 from gateway.control.logs import logs_of
-from gateway.control.models import NewModel
+from gateway.control.models import DEFAULTS, NewModel
 from gateway.errors import Refusal
 from store import Deployment, Model, Project
 from workers import Line, Pool
@@ -58,12 +56,15 @@ def add_routes(routing: Routing, control: Control) -> None:
         if config is None:
             return await as_json(await control.models.create(project, new), project)
         # All that can be refused comes first, so that a refusal leaves no model behind.
-        build, deployment = new_build(config), new_deployment(new, config.auto_deployment_config)
+        build, deployment = (
+            new_build(config),
+            new_deployment(DEFAULTS, config.auto_deployment_config),
+        )
         control.builds.check(build)
         check_deployment(deployment)
         model = await control.models.create(project, new)
         made = await control.builds.create(model, build)
-        if config.auto_deploy_model:
+        if config.auto_deploy_model and made.status != "build failed":
             await control.deployments.create(model, made, deployment)
         return await as_json(model, project)
 
@@ -73,9 +74,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def update(project_id: str, model_id: str, asked: UpdateModel) -> Json:
         model = await seek.model(project_id, model_id)
         _refuse_authentication(asked.auth_enabled, None)
-        changes = msgspec.to_builtins(asked)
-        changes.pop("auth_enabled", None)
-        return await as_json(await control.models.update(model, changes))
+        return await as_json(await control.models.update(model, asked.changes()))
 
     async def delete(project_id: str, model_id: str) -> Json:
         await control.models.delete(await seek.model(project_id, model_id))
@@ -101,20 +100,22 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def logs(project_id: str, model_id: str) -> Response:
         model = await seek.model(project_id, model_id)
+        replica, stream, tail = _which_lines()
+        paths = await trio.to_thread.run_sync(logs_of, control.house.data.model_logs(model.id))
         current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
-        wanted, stream = request.args.get("replica", ""), request.args.get("stream", "")
+        known = {path.stem for path in paths} | set(pool.logs if pool else ())
+        if replica and replica not in known:
+            names = ", ".join(sorted(known)) or "none yet"
+            raise Refusal("argument.invalid", f"replica: no log of {replica!r}; there are: {names}")
         if request.accept_mimetypes.best == "text/event-stream":
-            live = pool.logs if pool else {}
-            chosen = {n: g for n, g in live.items() if wanted in ("", n)}
-            return events.follow_logs(control, chosen, stream)
-        folder = control.house.data.model_logs(model.id)
+            return events.follow_logs(control, model, replica, stream, tail)
         lines: list[tuple[str, Line]] = []
-        for path in await trio.to_thread.run_sync(logs_of, folder):
-            if wanted in ("", path.stem):
+        for path in paths:
+            if replica in ("", path.stem):
                 read = await trio.to_thread.run_sync(read_log, path)
                 lines += [(path.stem, line) for line in read if stream in ("", line.stream)]
-        return _as_text(lines)
+        return _as_text(lines, tail)
 
     one = "/projects/<project_id>/models/<model_id>"
     routing.add("GET", "/models", "the models of all projects", index_all)
@@ -153,11 +154,18 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
     }
 
 
-def _as_text(lines: list[tuple[str, Line]]) -> Response:
-    tail = request.args.get("tail", "200")
-    if not re.fullmatch("[0-9]{1,9}", tail):
+def _which_lines() -> tuple[str, str, int]:
+    """`replica`, `stream` and `tail` of the request. Raises Refusal."""
+    stream, tail = request.args.get("stream", ""), request.args.get("tail", "200")
+    if stream not in ("", "stdout", "stderr"):
+        raise Refusal("argument.invalid", f"stream: {stream!r} is neither stdout nor stderr")
+    if not (tail.isascii() and tail.isdecimal()) or len(tail) > 9:
         raise Refusal("argument.invalid", f"tail: {tail!r} is no number of lines")
-    lines = sorted(lines, key=lambda pair: pair[1].at)[-int(tail) :] if int(tail) else []
+    return request.args.get("replica", ""), stream, int(tail)
+
+
+def _as_text(lines: list[tuple[str, Line]], tail: int) -> Response:
+    lines = sorted(lines, key=lambda pair: pair[1].at)[-tail:] if tail else []
     several = len({replica for replica, _ in lines}) > 1
     text = "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in lines])
     return Response(text, content_type="text/plain; charset=utf-8")

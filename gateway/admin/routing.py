@@ -78,12 +78,20 @@ class Routing:
         return view
 
 
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return value
+
+
 async def read_body(kind: type[msgspec.Struct]) -> Any:
     """The request's JSON as a `kind`. Raises Refusal naming the field that does not fit."""
     if request.mimetype not in ("application/json", ""):
         raise Refusal("request.media", f"{request.mimetype} is not application/json")
     body = await request.get_data(cache=False)
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        # As protobuf's JSON is read: null is the default, and a number may come as text.
+        given = _without_nulls(msgspec.json.decode(body or b"{}"))
+        return msgspec.convert(given, kind, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
         raise Refusal("argument.invalid", str(error)) from error

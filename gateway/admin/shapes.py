@@ -67,11 +67,34 @@ class CreateModel(msgspec.Struct, kw_only=True):
     auto_build_config: CreateBuild | None = None
 
 
+class Resources(msgspec.Struct, kw_only=True):
+    cpu_millicores: int | msgspec.UnsetType = msgspec.UNSET
+    memory_mb: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ReplicationPolicy(msgspec.Struct, kw_only=True):
+    num_replicas: int | msgspec.UnsetType = msgspec.UNSET
+
+
 class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
     auth_enabled: bool | None = None
+    default_resources: Resources = msgspec.field(default_factory=Resources)
+    default_replication_policy: ReplicationPolicy = msgspec.field(default_factory=ReplicationPolicy)
+
+    def changes(self) -> Json:
+        """The fields of the record that it changes."""
+        named = {
+            "name": self.name,
+            "description": self.description,
+            "visibility": self.visibility,
+            "cpu_millicores": self.default_resources.cpu_millicores,
+            "memory_mb": self.default_resources.memory_mb,
+            "replicas": self.default_replication_policy.num_replicas,
+        }
+        return {name: value for name, value in named.items() if value is not msgspec.UNSET}
 
 
 def crn(workspace: str, identifier: str) -> str:
@@ -130,7 +153,7 @@ def model_json(
         "visibility": model.visibility,
         "deletion_status": "",
         "created_at": model.created_at,
-        "updated_at": model.updated_at,
+        "updated_at": max(model.updated_at, deployment.updated_at if deployment else ""),
         "crn": crn(workspace, model.id),
         "project": {"id": project.id, "name": project.name},
         "default_resources": {

@@ -60,7 +60,7 @@ class Builds:
                 self._begin(build)
 
     async def create(self, model: Model, asked: NewBuild) -> Build:
-        """Takes on a build. Raises UnknownKernel or Refusal; see `check`."""
+        """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
         self.check(asked)
         project = await self._house.database.read(store.projects.get, model.project_id)
         if project.creation_status != "success":
@@ -71,17 +71,19 @@ class Builds:
             store.builds.insert,
             Build(model_id=model.id, creator=self._house.user, **msgspec.structs.asdict(asked)),
         )
-        self._begin(build)
-        return build
+        making = self._begin(build)
+        await making.settled.wait()
+        return making.build
 
     def check(self, asked: NewBuild) -> None:
         """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project."""
         match(asked.kernel, self._house.interpreters)
         _check_paths(asked)
 
-    def _begin(self, build: Build) -> None:
+    def _begin(self, build: Build) -> Making:
         self._makings[build.id] = making = Making(self._house, build)
         self._house.tasks.start(self._make, making)
+        return making
 
     async def _make(self, making: Making) -> None:
         try:

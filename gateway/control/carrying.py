@@ -61,9 +61,10 @@ class Carrying:
         except store.NotFound:
             logger.info("the model of deployment %d was deleted", self.deployment.number)
             await self._leave_nothing()
-        except Exception:
+        except Exception as error:
+            logger.exception("deployment %d", self.deployment.number)
             await self._leave_nothing()
-            raise
+            await self._fail(_our_mistake(error))
         finally:
             self.started.set()
             self.ended.set()
@@ -180,6 +181,15 @@ class Carrying:
             routes.point(model_id, None)
 
 
+def _our_mistake(error: Exception) -> Failure:
+    return Failure(
+        step="",
+        summary="predictd failed the deployment",
+        problem=f"{type(error).__name__}: {error}",
+        advice="This is a mistake of predictd; its own log has the traceback.",
+    )
+
+
 def _build_failed(build: Build) -> Failure:
     why = build.failure
     return Failure(
@@ -191,10 +201,10 @@ def _build_failed(build: Build) -> Failure:
 
 
 def _not_started(error: StartFailed, pool: Pool) -> Failure:
-    lines = [line.text for line in pool.tail(10)]
+    detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
     return Failure(
         step="START",
         summary="The model did not start",
-        problem="\n".join([error.summary, *(["", *lines] if lines else [])]),
+        problem=f"{error.summary}\n\n{detail}".strip(),
         advice="Correct the file and deploy a new build; `predictd logs` shows all it printed.",
     )

@@ -1,5 +1,6 @@
 """The logs of a model's replicas, which outlive them: found, and not too many."""
 
+from contextlib import suppress
 from pathlib import Path
 
 # A log is at most two files of 8 MiB.
@@ -8,7 +9,10 @@ MOST_LOGS = 20
 
 def logs_of(folder: Path) -> list[Path]:
     """The logs in a model's folder, oldest first. Blocking."""
-    found = [(path.stat().st_mtime, path) for path in folder.glob("*.log")]
+    found = []
+    for path in folder.glob("*.log"):
+        with suppress(FileNotFoundError):  # a rotation renames a log for a moment
+            found.append((path.stat().st_mtime, path))
     return [path for _, path in sorted(found)]
 
 

@@ -1,8 +1,8 @@
 """The making of one build, from the request for it to its end.
 
-A build's snapshot is taken as soon as it is asked for, so that later edits of the project are not
-in it; then it waits in line for one of the places in which builds are made. Its row follows:
-pending, queued, building, and one of the ends.
+A build's snapshot is taken before whoever asked for it is answered, so that later edits of the
+project are not in it; then it waits in line for one of the places in which builds are made. Its
+row follows: pending, queued, building, and one of the ends.
 """
 
 import logging
@@ -15,7 +15,7 @@ import builder
 import store
 from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control.house import House
-from gateway.control.variables import build_variables, model_variables, slug
+from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
 from workers import Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 
@@ -41,6 +41,8 @@ class Making:
         self.build = build
         self.log = Log(house.data.build_log(build.id))
         self.journey = _journey(build.journey)
+        # The snapshot is taken, or never will be: what is edited from now on is not in the build.
+        self.settled = trio.Event()
         self.done = trio.Event()
         self._house = house
         self._scope = trio.CancelScope()
@@ -60,6 +62,7 @@ class Making:
             await self._fail(_failure_of("", error))
         finally:
             self.log.close()
+            self.settled.set()
             self.done.set()
 
     async def cancel(self) -> None:
@@ -73,6 +76,7 @@ class Making:
         project = await database.read(store.projects.get, model.project_id)
         if self.build.status == "pending" and not await self._take_snapshot(project):
             return
+        self.settled.set()
         async with places:
             await self._advance("started")
             try:
@@ -193,6 +197,7 @@ def replica_spec(house: House, build: Build, variables: dict[str, str]) -> Repli
         function=build.function,
         model_root=build.model_root,
         variables=variables,
+        name_variables=NAME_VARIABLES,
         start_timeout=house.settings.model_start_timeout,
         reply_limit=house.settings.reply_limit,
     )

@@ -4,6 +4,7 @@ import secrets
 import shutil
 from functools import partial
 from string import ascii_lowercase, digits
+from typing import Any
 
 import aiosqlite
 import msgspec
@@ -18,14 +19,15 @@ from store import Build, Model, Project
 
 
 class NewModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for, and what its deployments get unless they say otherwise."""
+    """What is asked for."""
 
     name: str
     description: str = ""
     visibility: store.Visibility = "private"
-    cpu_millicores: int = 1000
-    memory_mb: int = 2048
-    replicas: int = 1
+
+
+# What a model's deployments get unless it, or they, say otherwise.
+DEFAULTS = NewDeployment(cpu_millicores=1000, memory_mb=2048, replicas=1)
 
 
 class Models:
@@ -44,29 +46,33 @@ class Models:
     async def create(self, project: Project, asked: NewModel) -> Model:
         """Raises NameTaken, or Refusal("argument.invalid")."""
         check_name(asked.name)
-        check_deployment(
-            NewDeployment(
-                cpu_millicores=asked.cpu_millicores,
-                memory_mb=asked.memory_mb,
-                replicas=asked.replicas,
-            )
-        )
         model = await self._house.database.write(
             store.models.insert,
             Model(
                 project_id=project.id,
                 access_key=_new_access_key(),
                 creator=self._house.user,
+                cpu_millicores=DEFAULTS.cpu_millicores,
+                memory_mb=DEFAULTS.memory_mb,
+                replicas=DEFAULTS.replicas,
                 **msgspec.structs.asdict(asked),
             ),
         )
         self._house.routes.put(model)
         return model
 
-    async def update(self, model: Model, changes: dict[str, str]) -> Model:
-        """Changes name, description or visibility. Raises NameTaken."""
+    async def update(self, model: Model, changes: dict[str, Any]) -> Model:
+        """Changes name, description, visibility or defaults. Raises NameTaken, or Refusal."""
         if "name" in changes:
             check_name(changes["name"])
+        wished = msgspec.structs.replace(model, **changes)
+        check_deployment(
+            NewDeployment(
+                cpu_millicores=wished.cpu_millicores,
+                memory_mb=wished.memory_mb,
+                replicas=wished.replicas,
+            )
+        )
         changed = await self._house.database.write(store.models.update, model.id, **changes)
         self._house.routes.put(changed)
         return changed

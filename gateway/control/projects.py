@@ -63,6 +63,8 @@ class Projects:
         check_name(asked.name)
         variables.check(asked.environment)
         template = asked.template.lower()
+        if template == "r":
+            raise Refusal("feature.missing", "template: this version has no template for R")
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
         if template == "git" or asked.git_url:

@@ -10,6 +10,9 @@ from gateway.errors import Refusal
 from gateway.settings import Settings, check_variables
 from store import Build, Deployment, Project
 
+# They say which engine runs: a build's id, a replica's name.
+NAME_VARIABLES = ("CDSW_ENGINE_ID", "CDSW_MASTER_ID")
+
 
 def check(variables: dict[str, str]) -> None:
     """Raises Refusal("argument.invalid") naming a variable that no process could have."""
@@ -23,7 +26,8 @@ def build_variables(
     settings: Settings, domain: str, project: Project, build: Build
 ) -> dict[str, str]:
     """What `cdsw-build.sh` sees: no deployment's variables, since a build serves many of them."""
-    facts = _facts(domain, project) | {"CDSW_ENGINE_ID": build.id, "CDSW_ENGINE_TYPE": "build"}
+    facts = _facts(domain, project) | {"CDSW_ENGINE_TYPE": "build"}
+    facts |= dict.fromkeys(NAME_VARIABLES, build.id)
     return {**settings.environment, **project.environment, **facts}
 
 
@@ -47,7 +51,6 @@ def _facts(domain: str, project: Project) -> dict[str, str]:
         "CDSW_PROJECT": slug(project.name),
         "CDSW_PROJECT_ID": project.id,
         "CDSW_PROJECT_NUM": str(project.number),
-        "CDSW_MASTER_ID": project.id,
     }
 
 

@@ -90,7 +90,7 @@ def test_the_body_for_callers_of_a_model(code: str) -> None:
     body = json.loads(model_body(refused, "id-1"))
     author = refused.entry.who == "author"
     assert body.pop("success", None) is (False if author else None)
-    told = {"code": code, "message": "sentence"}
+    told = {"code": code, "message": "sentence", "advice": refused.entry.advice}
     assert body == {
         "errors": told,
         "error": told,

@@ -9,7 +9,14 @@ import pytest
 import trio
 
 from gateway.admin import events
-from tests.gateway.kit import Gateway, copy_of, ended_build, running, settings_for
+from tests.gateway.kit import (
+    Gateway,
+    copy_of,
+    ended_build,
+    refusal,
+    running,
+    settings_for,
+)
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -101,7 +108,7 @@ def flood():
 threading.Thread(target=flood, daemon=True).start()
 """
     (project / "add.py").write_text(code + (flood if printed == "for ever" else ""))
-    forward, ended = events._forward_all, trio.Event()
+    forward, ended = events._Forwarding.run, trio.Event()
 
     async def forward_and_tell(*args: Any) -> None:
         try:
@@ -109,7 +116,7 @@ threading.Thread(target=flood, daemon=True).start()
         finally:
             ended.set()
 
-    monkeypatch.setattr(events, "_forward_all", forward_and_tell)
+    monkeypatch.setattr(events._Forwarding, "run", forward_and_tell)
     model = await gateway.model(await gateway.project(project))
     await gateway.deployed(await gateway.built(model, "add.py:add"))
     stream = await trio.open_tcp_stream("127.0.0.1", gateway.port)
@@ -122,3 +129,41 @@ threading.Thread(target=flood, daemon=True).start()
         assert await stream.receive_some()
     with trio.fail_after(20):
         await ended.wait()
+
+
+async def test_a_model_is_followed_over_a_redeployment(gateway: Gateway, tmp_path: Path) -> None:
+    """Who follows a model begins with its last lines, goes on with whatever takes over, and comes
+    to an end when the model does."""
+    model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
+    build = await gateway.built(model, "badly.py:behave")
+    await gateway.deployed(build)
+    key = await gateway.key(model)
+    for word in ("first", "second"):
+        await gateway.call(key, {"do": "stdout", "text": f"{word}\n"})
+    text, said = "", 0
+    path = f"{model}/logs?tail=1&stream=stdout"
+    with trio.fail_after(20):
+        async with gateway.admin.stream("GET", path, headers=EVENTS) as response:
+            async for part in response.aiter_text():
+                text += part
+                if "second" in text and said == 0:
+                    said = 1
+                    await gateway.deployed(build)
+                    await gateway.call(key, {"do": "stdout", "text": "third\n"})
+                elif "third" in text and said == 1:
+                    said = 2
+                    await gateway.delete(model)
+    assert text.endswith("event: end\ndata: {}\n\n")
+    assert "first" not in text
+
+
+@pytest.mark.parametrize("query", [{"replica": "nobody"}, {"stream": "stdin"}, {"tail": "x"}])
+async def test_lines_that_there_cannot_be(
+    gateway: Gateway, tmp_path: Path, query: dict[str, str]
+) -> None:
+    """A replica, stream or number that cannot be is refused by name, live or not."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    for headers in ({}, EVENTS):
+        answer = await gateway.admin.get(f"{model}/logs", params=query, headers=headers)
+        assert refusal(answer) == (400, "argument.invalid")
+        assert next(iter(query)) in answer.json()["message"]

@@ -198,3 +198,35 @@ async def test_the_site_tells_no_values_of_variables(tmp_path: Path) -> None:
         answer = await gateway.admin.get("/site")
         assert answer.json()["settings"]["environment"] == ["PIP_INDEX_URL"]
         assert "word" not in answer.text
+
+
+async def test_defaults_are_changed(gateway: Gateway, tmp_path: Path) -> None:
+    """What deployments get by default is the model's, and can be changed within bounds."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    wished = {
+        "default_resources": {"cpu_millicores": 500},
+        "default_replication_policy": {"num_replicas": 3},
+    }
+    changed = (await gateway.admin.patch(model, json=wished)).json()
+    assert changed["default_resources"]["cpu_millicores"] == 500
+    assert changed["default_replication_policy"]["num_replicas"] == 3
+    too_many = {"default_replication_policy": {"num_replicas": 10}}
+    assert refusal(await gateway.admin.patch(model, json=too_many)) == (400, "argument.invalid")
+
+
+async def test_bodies_are_read_as_proto_json(gateway: Gateway, tmp_path: Path) -> None:
+    """null is the default and a number may be text, as clients made from protobuf send them."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    build = await gateway.built(model, "add.py:add", kernel=None, example=None, comment=None)
+    deployment = await gateway.deploy(build, replicas="2", cpu=None, environment=None)
+    assert (await gateway.get(deployment))["replicas"] == 2
+
+
+async def test_a_runtime_says_what_the_kernel_is(gateway: Gateway, tmp_path: Path) -> None:
+    """Clients send both; the runtime is the exact one."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    asked = {"file_path": "add.py", "function_name": "add", "kernel": "python3"}
+    answer = await gateway.admin.post(
+        f"{model}/builds", json={**asked, "runtime_identifier": "python2.7"}
+    )
+    assert refusal(answer) == (400, "kernel.unknown")

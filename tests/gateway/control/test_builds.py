@@ -244,3 +244,20 @@ async def test_a_build_accepted_while_its_model_is_deleted(
     assert refusal(await gateway.admin.get(f"{model}/builds")) == (404, "model.notfound")
     for folder in ("builds", "snapshots", "logs/builds"):
         assert not list((gateway.data / folder).glob("*"))
+
+
+async def test_a_build_holds_the_project_as_it_was_asked_for(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """What is edited after the answer is not in the build, however soon after."""
+    project = copy_of("add", tmp_path)
+    model = await gateway.model(await gateway.project(project))
+    builds = []
+    for number in range(3):
+        (project / "add.py").write_text(f"def add(args):\n    return {number}\n")
+        builds.append(await gateway.build(model, "add.py:add"))
+    for number, build in enumerate(builds):
+        await gateway.until(build, ended_build)
+        identifier = build.rpartition("/")[2]
+        code = gateway.data / "builds" / identifier / "code" / "add.py"
+        assert code.read_text().endswith(f"return {number}\n")

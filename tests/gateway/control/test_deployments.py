@@ -310,3 +310,22 @@ async def test_a_storm_ends_consistent(gateway: Gateway, tmp_path: Path) -> None
     assert refusal(await gateway.call(key, 1)) == (401, "model.accesskey")
     assert not list((gateway.data / "builds").iterdir())
     assert not list((gateway.data / "replicas").iterdir())
+
+
+async def test_a_mistake_of_ours_ends_the_deployment(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw fails the deployment by name; the next one is carried out."""
+
+    def broken(folder: Path) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    build = await gateway.built(model, "add.py:add")
+    with monkeypatch.context() as patched:
+        patched.setattr(carrying, "keep_latest", broken)
+        failed = await gateway.deploy(build)
+        now = await gateway.until(failed, status_is("failed", "deployed"))
+    assert now["status"] == "failed"
+    assert "nobody foresaw this" in now["failure"]["problem"]
+    await gateway.deployed(build)
