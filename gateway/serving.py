@@ -33,6 +33,7 @@ from workers import STOP_GRACE, open_workers
 
 logger = logging.getLogger(__name__)
 
+_ADDRESS_LENGTH = 200
 # After the grace pools take STOP_GRACE to end, and their callers a moment to be told.
 _LAST_ANSWERS = STOP_GRACE + 0.5
 
@@ -138,10 +139,26 @@ def _domain_of(listener: socket.socket) -> str:
 @contextlib.contextmanager
 def _address_written(path: Path, url: str) -> Iterator[None]:
     """Tells the CLI on this machine where the gateway is, while it is there."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
-    fresh.replace(path)
+    told = json.dumps({"url": url, "pid": os.getpid()}).ljust(_ADDRESS_LENGTH) + "\n"
+    try:
+        _write_address(path, told.encode())
+    except OSError as error:
+        # Serving matters more than being found without --url.
+        logger.warning("cannot write %s: %s", path, error)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _write_address(path: Path, told: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    try:
+        fresh.write_bytes(told)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        # The disk is full. Over what a killed gateway left there is room, since all are of one
+        # length.
+        with open(path, "r+b", buffering=0) as file:
+            file.write(told)

@@ -1,0 +1,42 @@
+"""Serving: what the gateway tells of itself to those on its machine."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway import serving
+
+
+def test_the_address_is_there_while_the_gateway_is(tmp_path: Path) -> None:
+    """The file holds URL and process id, over what a killed gateway left, and goes at the end."""
+    path = tmp_path / "gateway.json"
+    path.write_text('{"url": "http://old", "pid": 1}')
+    with serving._address_written(path, "http://127.0.0.1:1"):
+        assert json.loads(path.read_text()) == {"url": "http://127.0.0.1:1", "pid": os.getpid()}
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_address_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without room for a new file the old one is written over; without an old one it is told."""
+
+    def full(path: Path, content: bytes) -> int:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "gateway.json"
+    with serving._address_written(path, "http://127.0.0.1:12345"):
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with serving._address_written(path, "http://127.0.0.1:1"):
+            assert json.loads(path.read_text())["url"] == "http://127.0.0.1:1"
+            assert [each.name for each in tmp_path.iterdir()] == ["gateway.json"]
+    with (
+        caplog.at_level(logging.WARNING),
+        serving._address_written(path, "http://127.0.0.1:1"),
+    ):
+        assert "cannot write" in caplog.text
+    assert not list(tmp_path.iterdir())
