@@ -3,6 +3,7 @@
 What an earlier gateway left half-made is marked so at boot; what still waited goes on.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -87,10 +88,9 @@ class Builds:
 
     async def _make(self, making: Making) -> None:
         try:
-            await making.run(self._places)
-        except store.NotFound:
-            # Deleted in the moment in which it began; who deleted it knew nothing of it.
-            await self._house.shelf.remove(making.build.id)
+            # Its row is gone: who deleted it frees what there is, once the making has ended.
+            with suppress(store.NotFound):
+                await making.run(self._places)
         finally:
             del self._makings[making.build.id]
 
