@@ -5,7 +5,7 @@ Knows nothing of builds, records or HTTP. See README.md in this folder.
 
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
-from workers.output import Line, Log
+from workers.log import Line, Log
 from workers.pool import STOP_GRACE, Pool, PoolStatistics
 from workers.seat import SeatStatistics
 from workers.spec import PoolSpec, ReplicaSpec

@@ -10,7 +10,8 @@ import trio
 
 from workers.errors import ProbeRaised
 from workers.keeper import keep
-from workers.output import Log, Output
+from workers.log import Log
+from workers.output import Output
 from workers.pool import Pool
 from workers.process import kill_tree
 from workers.reactor import Reactor

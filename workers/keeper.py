@@ -16,7 +16,8 @@ import trio
 from workers import workspace
 from workers.errors import StartFailed
 from workers.lifecycle import State
-from workers.output import Log, Output
+from workers.log import Log
+from workers.output import Output
 from workers.process import Process, kill_tree, pipe, say_status, spawn
 from workers.replica import Replica, Why
 

@@ -23,7 +23,7 @@ import trio
 from workers.errors import StartFailed
 from workers.fair_queue import FairQueue, QueueFull
 from workers.lifecycle import State
-from workers.output import Line, Log
+from workers.log import Line, Log
 from workers.replica import Clock, Replica, Why
 from workers.seat import Seat, SeatStatistics
 from workers.spec import PoolSpec

@@ -7,7 +7,7 @@ so nothing that an operator looks at is lost by a restart.
 import msgspec
 import trio
 
-from workers.output import Log
+from workers.log import Log
 from workers.replica import Replica
 from workers.ticket import Answered, Outcome, Raised, Refused
 from workers.timers import Timer

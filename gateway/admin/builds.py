@@ -17,7 +17,7 @@ from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.making import JOURNEY
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
-from workers.output import read_log
+from workers.log import read_log
 
 
 def add_routes(routing: Routing, control: Control) -> None:

@@ -18,7 +18,7 @@ from gateway.control.models import DEFAULTS, NewModel
 from gateway.errors import Refusal
 from store import Deployment, Model, Project
 from workers import Line, Pool
-from workers.output import read_log
+from workers.log import read_log
 from workers.process import usage
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from workers import wire
 from workers.lifecycle import State
-from workers.output import Log
+from workers.log import Log
 from workers.pool import Pool
 from workers.process import Process, pipe
 from workers.reactor import Reactor

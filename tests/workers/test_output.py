@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from workers.output import LINE_LIMIT, Line, Log, Output, read_log
+from workers.log import Line, Log, read_log
+from workers.output import LINE_LIMIT, Output
 from workers.process import pipe
 
 

@@ -1,0 +1,248 @@
+"""Logs: what models and scripts printed, kept.
+
+A Log is a size-rotated file with a tail in memory. Its lines read `<time> <stream> <text>`; it
+outlives the process that filled it. Whoever follows it is told from any thread that there is more.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import msgspec
+import trio
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of a log. `at` is UTC, `2026-11-21T02:35:00.123Z`."""
+
+    at: str
+    stream: str
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Line":
+        at, _, rest = text.partition(" ")
+        stream, _, words = rest.partition(" ")
+        return cls(at, stream, words)
+
+    def __str__(self) -> str:
+        return f"{self.at} {self.stream} {self.text}"
+
+
+class Log:
+    """A file of lines, rotated once past `most_bytes`; at most two such files are kept.
+
+    `write`, `tail` and `close` are for any thread, `follower` is for Trio. A disk that refuses a
+    line costs that line, counted in `lost`, and never the process that printed it.
+    """
+
+    def __init__(self, path: Path, *, most_bytes: int = 8 * 1024 * 1024) -> None:
+        self.path = path
+        self.lost = 0
+        self.closed = False
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._tail: deque[Line] = deque(maxlen=200)
+        self._file: BinaryIO | None = None
+        self._bells: set[Callable[[], None]] = set()
+
+    def write(self, line: str, stream: str = "stdout") -> None:
+        """Adds one line, or several where `line` has line ends. After the close: nothing."""
+        self.write_lines(line.split("\n"), stream)
+
+    def write_lines(self, texts: Iterable[str], stream: str = "stdout") -> None:
+        """Adds lines in one go; see `write`."""
+        at = _now()
+        lines = [Line(at, stream, text) for text in texts]
+        data = "".join([f"{each}\n" for each in lines]).encode("utf-8", "backslashreplace")
+        with self._lock:
+            if self.closed:
+                return
+            self._tail.extend(lines)
+            try:
+                self._append(data)
+            except OSError:
+                self.lost += len(lines)
+            self._ring()
+
+    def _append(self, data: bytes) -> None:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - kept until the close
+        elif self._file.tell() > self._most_bytes:
+            self._file.close()
+            self._file = None
+            self.path.replace(_older(self.path))
+            self._append(data)
+            return
+        self._file.write(data)
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell()
+
+    def tail(self, count: int) -> list[Line]:
+        """The last `count` lines, at most 200, written through this object."""
+        with self._lock:
+            return list(self._tail)[-count:] if count else []
+
+    def close(self) -> None:
+        """Ends the log: followers come to their end, later writes are dropped."""
+        with self._lock:
+            self.closed = True
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+            self._ring()
+
+    def remove(self) -> None:
+        """Closes the log and removes its files. Blocking."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+        _older(self.path).unlink(missing_ok=True)
+
+    def follower(self, last: int | None = None) -> "Follower":
+        """Reads from the first line on, then waits for more. Use it in a `with`.
+
+        With `last`, reads from so many lines back, at most 200, of what this object has written.
+        """
+        return Follower(self, last)
+
+
+class Follower:
+    """Somebody who reads a log while it grows. One that is slower than two files misses some."""
+
+    def __init__(self, log: Log, last: int | None) -> None:
+        self._log = log
+        self._reader = _Reader(log.path)
+        self._first: list[Line] = []
+        if last is not None:
+            with log._lock:  # so that no line is both among the last ones and still to come
+                self._first = list(log._tail)[-last:] if last else []
+                self._reader.skip()
+        self._more = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def __enter__(self) -> Self:
+        with self._log._lock:
+            self._log._bells.add(self._ring_from_any_thread)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._log._lock:
+            self._log._bells.discard(self._ring_from_any_thread)
+        self._reader.close()
+
+    async def lines(self) -> list[Line]:
+        """The lines since the last call, waiting until there are some; empty at the log's end."""
+        first, self._first = self._first, []
+        if first:
+            return first
+        while True:
+            more, closed = self._more, self._log.closed
+            texts = await trio.to_thread.run_sync(self._reader.read)
+            if texts or closed:
+                return [Line.parse(text) for text in texts]
+            await more.wait()
+
+    def _ring_from_any_thread(self) -> None:
+        self._token.run_sync_soon(self._ring, idempotent=True)
+
+    def _ring(self) -> None:
+        self._more.set()
+        self._more = trio.Event()
+
+
+class _Reader:
+    """Reads a log's files in order, across rotations. Blocking."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _open_oldest(path)
+        self._begun = self._file is not None
+        self._rest = b""
+
+    def skip(self) -> None:
+        """Goes to the end of what is there."""
+        self.close()
+        self._file = _open(self._path)
+        if self._file is not None:
+            self._file.seek(0, os.SEEK_END)
+        self._begun = True
+
+    def read(self) -> list[str]:
+        """The whole lines that are there and were not read before, about 1 MiB at most."""
+        while True:
+            if self._file is None:
+                self._file = (_open if self._begun else _open_oldest)(self._path)
+                if self._file is None:
+                    return []
+                self._begun = True
+            # Look first, then read: a file that was rotated away gets nothing more after that.
+            current = self._is_current()
+            data = self._rest + self._file.read(1024 * 1024)
+            whole, _, self._rest = data.rpartition(b"\n")
+            if whole:
+                return whole.decode("utf-8", "replace").split("\n")
+            if current:
+                return []
+            self.close()
+
+    def _is_current(self) -> bool:
+        assert self._file is not None
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return True
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_log(path: Path) -> list[Line]:
+    """All lines that a log's files hold, oldest first. Blocking."""
+    reader = _Reader(path)
+    lines: list[Line] = []
+    while texts := reader.read():
+        lines += map(Line.parse, texts)
+    reader.close()
+    return lines
+
+
+def _open_oldest(path: Path) -> BinaryIO | None:
+    """The file that holds a log's first line, if there is any yet."""
+    older = _open(_older(path))
+    if older is not None:
+        return older
+    current = _open(path)
+    if current is not None and _older(path).exists():  # rotated while we looked
+        current.close()
+        return _open(_older(path))
+    return current
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        return None
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(path.name + ".1")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
