@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import trio
 
-from workers.timers import Timer, Timers
+from workers.timers import Alarm, Timer, Timers
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
@@ -52,6 +52,10 @@ class Reactor:
         if due < self._nap.deadline:
             self._nap.deadline = due
         return timer
+
+    def alarm(self, call: Callable[[], object]) -> Alarm:
+        """A deadline that can be moved cheaply; it calls `call()` when it comes."""
+        return Alarm(self.call_at, call)
 
     async def run(self) -> None:
         """Serves until cancelled."""
