@@ -35,6 +35,9 @@ CATALOGUE: dict[str, Entry] = {
     "request.invalid": Entry(400, 3, "caller", 'send {"accessKey": "...", "request": ...} as JSON'),
     "request.toolarge": Entry(413, 8, "caller", "send a reference instead of the data itself"),
     "request.media": Entry(415, 3, "caller", "send Content-Type: application/json, not encoded"),
+    "request.malformed": Entry(400, 3, "caller", "send HTTP/1.1; the connection is closed now"),
+    "request.slow": Entry(408, 4, "caller", "send the whole request within its time"),
+    "gateway.full": Entry(503, 14, "later", "retry in a moment, with fewer requests at once"),
     # The admin API.
     "auth.required": Entry(401, 16, "caller", "send Authorization: Bearer <key in admin.key>"),
     "argument.invalid": Entry(400, 3, "caller", "correct the named value and send it again"),

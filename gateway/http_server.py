@@ -13,7 +13,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 
 import trio
@@ -24,6 +23,10 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from quart_trio import QuartTrio
+
+from gateway.front_door import Bounds, FrontDoor
+from gateway.routes import Routes
+from workers import Reactor
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +146,9 @@ async def serve_http(
     app: QuartTrio,
     listener: socket.socket,
     *,
+    reactor: Reactor,
+    routes: Routes,
+    bounds: Bounds,
     stop: trio.Event,
     grace: float,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -157,23 +163,54 @@ async def serve_http(
     config.h11_max_incomplete_size = 16 * 1024
     context = WorkerContext(None)
     sends = _Sends()
-    handle: Any = partial(
-        GuardedConnection,
-        sends,
-        ASGIWrapper(app),
-        config,
-        context,
-        ConnectionState(LifespanState()),
-    )
-    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+
+    async def elsewhere(client: Any, first: bytes) -> None:
+        conn = GuardedConnection(
+            sends,
+            ASGIWrapper(app),
+            config,
+            context,
+            ConnectionState(LifespanState()),
+            Prefixed(client, first),
+        )
+        await conn.run()
+
     async with trio.open_nursery() as connections:
-        async with trio.open_nursery() as accepting:
-            accepting.start_soon(
-                partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
-            )
-            task_status.started()
-            await stop.wait()
-            accepting.cancel_scope.cancel()
+        door = FrontDoor(
+            reactor=reactor, routes=routes, bounds=bounds, tasks=connections, elsewhere=elsewhere
+        )
+        door.open(listener)
+        task_status.started()
+        await stop.wait()
         await context.terminated.set()
         connections.cancel_scope.deadline = latest = trio.current_time() + grace
         sends.end_by(latest)
+        door.stop()
+        try:
+            await door.wait_answered()
+        finally:
+            door.close()
+
+
+class Prefixed(trio.abc.HalfCloseableStream):
+    def __init__(self, stream: Any, first: bytes) -> None:
+        self._stream, self._first = stream, first
+        self.socket = stream.socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -1,10 +1,8 @@
-"""Which pool answers for which model: access key, id or name to pool, all from memory.
+"""Which pool answers for which model: access key to pool, all from memory.
 
 The hot path looks here and nowhere else. `control` keeps it true: every change is one plain
 assignment, so a request sees the old pool or the new one and never neither.
 """
-
-import msgspec
 
 from store import Model
 from workers import Pool
@@ -20,12 +18,6 @@ class Target:
         self.name = model.name
         self.access_key = model.access_key
         self.pool: Pool | None = None
-
-
-class Ambiguous(msgspec.Struct, frozen=True):
-    """Several models have that name."""
-
-    model_ids: list[str]
 
 
 class Routes:
@@ -59,11 +51,3 @@ class Routes:
 
     def by_access_key(self, key: str) -> Target | None:
         return self._by_key.get(key)
-
-    def by_name_or_id(self, text: str) -> Target | Ambiguous | None:
-        if (target := self._by_id.get(text)) is not None:
-            return target
-        named = [t for t in self._by_id.values() if t.name == text]
-        if len(named) > 1:
-            return Ambiguous([t.model_id for t in named])
-        return named[0] if named else None

@@ -246,7 +246,7 @@ def test_who_writes_without_end_does_not_hold_the_reactor(play: Play) -> None:
     play.actor.write(b"\xff\xff\0\0\x13" + b"\0" * 60_000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "read", counted)
-        play.stage.reactor._turn()
+        play.stage.reactor._serve()
     assert reads == 1
 
 
