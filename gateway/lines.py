@@ -17,7 +17,9 @@ from workers import READABLE, WRITABLE, Reactor
 
 logger = logging.getLogger(__name__)
 
-_READ = 64 * 1024
+# Reading into more than is needed costs time; who fills this gets more of it at once.
+_READ = 4 * 1024
+_READ_ON = 64 * 1024
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _SENDS_NO_MORE = select.EPOLLRDHUP
 
@@ -46,6 +48,7 @@ class SocketLine:
         "_reactor",
         "_receive",
         "_send",
+        "_size",
         "_socket",
         "_unsent",
         "address",
@@ -61,6 +64,7 @@ class SocketLine:
         self._receive, self._send = client.recv, client.send
         self._reactor = reactor
         self._owner = owner
+        self._size = _READ
         self._unsent: memoryview | None = None
         self._held = self._ended = False
         self._interest = READABLE
@@ -126,13 +130,14 @@ class SocketLine:
 
     def _read(self) -> None:
         try:
-            data = self._receive(_READ)
+            data = self._receive(self._size)
         except BlockingIOError:
             return
         except OSError:
             self.connection.close()
             return
         if data:
+            self._size = _READ_ON if len(data) >= _READ else _READ
             self.connection.received(data)
         else:
             self._end_of_input()
@@ -157,10 +162,9 @@ class SocketLine:
             self.connection.sent()
 
     def _watch(self) -> None:
+        interest = _SENDS_NO_MORE if self._held else READABLE
         if self._ended:
             interest = 0  # that it is gone for certain is told without asking
-        else:
-            interest = _SENDS_NO_MORE if self._held else READABLE
         if self._unsent is not None:
             interest |= WRITABLE
         if interest != self._interest:
@@ -237,7 +241,7 @@ class TlsLine:
     async def _receive_all(self) -> None:
         while self._first is None:
             await self._may_read.wait()
-            data = await self._stream.receive_some(_READ)
+            data = await self._stream.receive_some(_READ_ON)
             if not data:
                 self.connection.ended()
                 await trio.sleep_forever()  # until the connection closes

@@ -46,7 +46,9 @@ class State(Enum):
     CLOSED = auto()
 
 
-_READING = (State.IDLE, State.HEAD, State.BODY)
+# By these names they cost a fifth of what looking them up on the class costs.
+IDLE, HEAD, BODY, WAITING, SENDING, LINGERING, CLOSED = State
+_READING = (IDLE, HEAD, BODY)
 
 
 class Line(Protocol):
@@ -164,7 +166,7 @@ class ModelConnection:
 
     def __init__(self, door: Door, line: Line, flow: str) -> None:
         self.flow = flow
-        self.state = State.IDLE
+        self.state = IDLE
         self._door = door
         self._line = line
         self._alarm = door.alarm(self._too_late)
@@ -192,15 +194,15 @@ class ModelConnection:
             self._unread = b""
         if self.state in _READING:
             self._read(data)
-        elif self.state is not State.LINGERING:
+        elif self.state is not LINGERING:
             self._unread = data
             if len(data) >= _MOST_UNREAD:
                 self._line.hold()
 
     def ended(self) -> None:
         """The client sends no more: it is gone, or wants nothing but the answer under way."""
-        waiting = self.state is State.WAITING and not self._withdraw()
-        if not waiting and self.state is not State.SENDING:
+        waiting = self.state is WAITING and not self._withdraw()
+        if not waiting and self.state is not SENDING:
             self.close()
             return
         self._ended = self._last = True
@@ -209,19 +211,19 @@ class ModelConnection:
 
     def sent(self) -> None:
         """What had to wait has gone out."""
-        if self.state is State.SENDING:
+        if self.state is SENDING:
             self._answered()
             self._resume()
 
     def stop(self) -> None:
         """The gateway ends: a request that has begun is the last one."""
         self._last = True
-        if self.state is State.IDLE:
+        if self.state is IDLE:
             self.close()
 
     def close(self) -> None:
         """Ends it at once: the client is gone, or is to go."""
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         if self._ticket is not None:
             self._ticket.abandon()
@@ -242,7 +244,7 @@ class ModelConnection:
         except Refusal as refused:
             self._refuse_last(refused)
         else:
-            if data and self.state is not State.CLOSED:
+            if data and self.state is not CLOSED:
                 self._unread = data
         self._in_read = False
 
@@ -269,8 +271,8 @@ class ModelConnection:
 
     def _await_head(self, data: bytes) -> None:
         end_of_head(data)  # it need not be complete to be malformed
-        if self.state is State.IDLE:
-            self.state = State.HEAD
+        if self.state is IDLE:
+            self.state = HEAD
             self._alarm.set(self._door.now() + HEAD_SECONDS)
         self._unread = data
 
@@ -284,7 +286,7 @@ class ModelConnection:
         head = opening.head
         chunks = Chunks() if head.chunked else None
         self._body = Body(self._door.memory, head.length, chunks, self._door.request_limit)
-        self.state = State.BODY
+        self.state = BODY
         self._alarm.set(self._door.now() + BODY_SECONDS)
         if head.expects_continue:
             self._line.write(CONTINUE)
@@ -320,7 +322,7 @@ class ModelConnection:
         except Refusal as refused:
             self._refuse(refused)
             return
-        self.state = State.WAITING
+        self.state = WAITING
         self._alarm.clear()  # the ticket has a deadline of its own
         self._ticket = Ticket(payload, self._on_outcome, self.flow, opening.call.limit)
         pool.submit(self._ticket)
@@ -333,7 +335,7 @@ class ModelConnection:
 
     def _on_outcome(self, ticket: Ticket) -> None:
         self._ticket = None
-        if self.state is State.WAITING and ticket.outcome is not None:
+        if self.state is WAITING and ticket.outcome is not None:
             request_id = self._door.replies.new_id()
             self._answer(reply_to(ticket.outcome, request_id), request_id)
             self._resume()
@@ -362,13 +364,13 @@ class ModelConnection:
         if self._line.write(data):
             self._answered()
         else:
-            self.state = State.SENDING
+            self.state = SENDING
             self._alarm.set(self._door.now() + SEND_SECONDS)
 
     def _answered(self) -> None:
         """The answer is out."""
         if self._keep and not self._last:
-            self.state = State.IDLE
+            self.state = IDLE
             self._alarm.set(self._door.now() + IDLE_SECONDS)
         elif self._ended:
             self.close()
@@ -377,7 +379,7 @@ class ModelConnection:
 
     def _resume(self) -> None:
         """Goes on with what came while the last request was being answered."""
-        if self._unread and self.state is State.IDLE and not self._in_read:
+        if self._unread and self.state is IDLE and not self._in_read:
             data, self._unread = self._unread, b""
             self._line.read_on()
             self._read(data)
@@ -387,7 +389,7 @@ class ModelConnection:
     def _linger(self) -> None:
         """Closing with unread bytes would reset the connection, and might lose the answer."""
         self._forget()
-        self.state = State.LINGERING
+        self.state = LINGERING
         self._alarm.set(self._door.now() + LINGER_SECONDS)
         self._line.end()
         self._line.read_on()
@@ -397,14 +399,14 @@ class ModelConnection:
         return self._ticket is not None and self._ticket.withdraw()
 
     def _too_late(self) -> None:
-        if self.state in (State.HEAD, State.BODY):
+        if self.state in (HEAD, BODY):
             self._refuse_last(Refusal("request.slow", "the request did not come in time"))
         else:
             self.close()
 
     def _forget(self) -> None:
         """Lets go of all but the line."""
-        self.state = State.CLOSED
+        self.state = CLOSED
         self._alarm.close()
         self._unread = b""
         self._ticket = None

@@ -11,7 +11,7 @@ WireError the conversation is over, since no later byte can be trusted.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -94,6 +94,8 @@ _CLASSES: dict[int, type[Hello | Ready | Failed | Raised | Refused]] = {
 }
 _DECODERS = {kind: msgspec.json.Decoder(c) for kind, c in _CLASSES.items()}
 _encode = msgspec.json.encode
+_unpack = HEADER.unpack_from
+_pack = HEADER.pack
 
 
 def encode(message: Message, request_id: int = 0) -> bytes:
@@ -104,7 +106,7 @@ def encode(message: Message, request_id: int = 0) -> bytes:
 
 def encode_request(request: bytes, request_id: int) -> bytes:
     """The frame that asks for a prediction of `request`, raw JSON."""
-    return HEADER.pack(len(request), PREDICT, request_id) + request
+    return _pack(len(request), PREDICT, request_id) + request
 
 
 class FrameReader:
@@ -118,12 +120,25 @@ class FrameReader:
         self._limit = limit
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
-        """Yields what is complete after `data`. Raises WireError where the bytes are not ours."""
+    @property
+    def midway(self) -> bool:
+        """Whether some of a frame has come and more of it is due."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> Iterable[tuple[int, FromReplica]]:
+        """What is complete after `data`. Raises WireError where the bytes are not ours."""
+        if not self._buffer and len(data) >= HEADER.size:
+            length, kind, request_id = _unpack(data)
+            if HEADER.size + length == len(data) and length <= self._limit:
+                # One whole frame, as it nearly always is.
+                return ((request_id, decode(kind, data[HEADER.size :])),)
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
         buffer = self._buffer
         buffer += data
         while len(buffer) >= HEADER.size:
-            length, kind, request_id = HEADER.unpack_from(buffer)
+            length, kind, request_id = _unpack(buffer)
             if length > self._limit:
                 raise WireError(f"a frame of {length} bytes; the limit is {self._limit}")
             end = HEADER.size + length
