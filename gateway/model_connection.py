@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from gateway.chunks import Chunks
-from gateway.errors import Refusal
+from gateway.errors import Refusal, refusal
 from gateway.http1 import Malformed, end_of_head
 from gateway.openings import Opening, Openings
 from gateway.predict import Reply, admit, refuse, reply_to
@@ -225,9 +225,10 @@ class ModelConnection:
         """Ends it at once: the client is gone, or is to go."""
         if self.state is CLOSED:
             return
-        if self._ticket is not None:
-            self._ticket.abandon()
+        ticket = self._ticket
         self._forget()
+        if ticket is not None:
+            ticket.abandon()
         self._line.close()
 
     # From bytes to requests.
@@ -240,7 +241,7 @@ class ModelConnection:
                 body = self._body
                 data = self._read_head(data) if body is None else self._read_body(body, data)
         except Malformed as malformed:
-            self._refuse_last(Refusal("request.malformed", malformed.message))
+            self._refuse_last(refusal(malformed))
         except Refusal as refused:
             self._refuse_last(refused)
         else:
@@ -271,7 +272,8 @@ class ModelConnection:
 
     def _await_head(self, data: bytes) -> None:
         end_of_head(data)  # it need not be complete to be malformed
-        if self.state is IDLE:
+        # An empty line that follows a body does not begin the next request.
+        if self.state is IDLE and data.strip(b"\r\n"):
             self.state = HEAD
             self._alarm.set(self._door.now() + HEAD_SECONDS)
         self._unread = data
@@ -334,8 +336,9 @@ class ModelConnection:
             self._answer(opening.reply, self._door.replies.new_id())
 
     def _on_outcome(self, ticket: Ticket) -> None:
-        self._ticket = None
-        if self.state is WAITING and ticket.outcome is not None:
+        # It is not that of this connection any more when it was withdrawn or abandoned.
+        if ticket is self._ticket and ticket.outcome is not None:
+            self._ticket = None
             request_id = self._door.replies.new_id()
             self._answer(reply_to(ticket.outcome, request_id), request_id)
             self._resume()
@@ -381,8 +384,9 @@ class ModelConnection:
         """Goes on with what came while the last request was being answered."""
         if self._unread and self.state is IDLE and not self._in_read:
             data, self._unread = self._unread, b""
-            self._line.read_on()
             self._read(data)
+            if len(self._unread) < _MOST_UNREAD and self.state is not CLOSED:
+                self._line.read_on()
 
     # The end.
 
@@ -396,7 +400,11 @@ class ModelConnection:
 
     def _withdraw(self) -> bool:
         """Whether the ticket could be taken back, since no replica has it yet."""
-        return self._ticket is not None and self._ticket.withdraw()
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None and ticket.withdraw():
+            return True
+        self._ticket = ticket
+        return False
 
     def _too_late(self) -> None:
         if self.state in (HEAD, BODY):

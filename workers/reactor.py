@@ -37,6 +37,8 @@ class Reactor:
         self.now = clock or trio.lowlevel.current_clock().current_time
         self._timers = Timers()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        # Registered since the last look: what that said of these numbers is about others.
+        self._new: set[int] = set()
         self._epoll = select.epoll()
         # The scope in which the task sleeps now; its deadline is the next timer.
         self._nap = trio.CancelScope()
@@ -45,6 +47,7 @@ class Reactor:
         """Calls `handler(events)` whenever `fd` is ready, until it is unregistered."""
         self._epoll.register(fd, events)
         self._handlers[fd] = handler
+        self._new.add(fd)
 
     def modify(self, fd: int, events: int) -> None:
         self._epoll.modify(fd, events)
@@ -80,9 +83,10 @@ class Reactor:
 
     def _serve(self) -> bool:
         """Serves what is ready and what soon will be. Whether there was still something to do."""
-        poll, handlers = self._epoll.poll, self._handlers
+        poll, handlers, new = self._epoll.poll, self._handlers, self._new
         events = looks = 0
         while looks < _LOOKS:
+            new.clear()
             ready = poll(0, _EVENTS)
             if not ready:
                 looks += 1
@@ -91,7 +95,7 @@ class Reactor:
             for fd, what in ready:
                 # An earlier callback of this turn may have unregistered this one.
                 handler = handlers.get(fd)
-                if handler is not None:
+                if handler is not None and fd not in new:
                     handler(what)
             events += len(ready)
             if events >= _EVENTS:
