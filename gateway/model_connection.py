@@ -213,7 +213,8 @@ class ModelConnection:
         """What had to wait has gone out."""
         if self.state is SENDING:
             self._answered()
-            self._resume()
+            if self._unread:
+                self._resume()
 
     def stop(self) -> None:
         """The gateway ends: a request that has begun is the last one."""
@@ -338,7 +339,8 @@ class ModelConnection:
         if self.state is WAITING and ticket.outcome is not None:
             request_id = self._door.replies.new_id()
             self._answer(reply_to(ticket.outcome, request_id), request_id)
-            self._resume()
+            if self._unread:
+                self._resume()
 
     def _refuse(self, refused: Refusal) -> None:
         request_id = self._door.replies.new_id()
@@ -379,7 +381,7 @@ class ModelConnection:
 
     def _resume(self) -> None:
         """Goes on with what came while the last request was being answered."""
-        if self._unread and self.state is IDLE and not self._in_read:
+        if self.state is IDLE and not self._in_read:
             data, self._unread = self._unread, b""
             self._line.read_on()
             self._read(data)

@@ -68,7 +68,7 @@ class Reply(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-_decoder = msgspec.json.Decoder(Envelope)
+_decode = msgspec.json.Decoder(Envelope).decode
 
 
 def read_envelope(body: bytes) -> Envelope:
@@ -77,7 +77,7 @@ def read_envelope(body: bytes) -> Envelope:
         # msgspec passes raw parts on without looking at their encoding.
         if not body.isascii():
             str(body, "utf-8")
-        return _decoder.decode(body)
+        return _decode(body)
     except UnicodeDecodeError as error:
         raise Refusal("request.invalid", f"the body is not UTF-8 (byte {error.start})") from error
     except msgspec.ValidationError as error:
@@ -124,7 +124,8 @@ def _read_limit(text: str | None) -> float | None:
 def admit(routes: Routes, call: Call, body: bytes) -> tuple[Pool, bytes]:
     """The pool that answers a call, and the payload for it. Raises Refusal."""
     envelope = read_envelope(body)
-    target = _find(routes, envelope.accessKey or call.key)
+    key = envelope.accessKey or call.key
+    target = routes.by_access_key(key) or _find(routes, key)
     if call.name is not None and call.name not in (target.name, target.model_id):
         # Says nothing about which names there are to whoever has no key of theirs.
         raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
@@ -134,8 +135,7 @@ def admit(routes: Routes, call: Call, body: bytes) -> tuple[Pool, bytes]:
 
 
 def _find(routes: Routes, key: str) -> Target:
-    if (target := routes.by_access_key(key)) is not None:
-        return target
+    """The model of a key that may have blanks around it."""
     key = key.strip()
     if not key:
         raise Refusal("model.accesskey", "the request has no access key")
@@ -148,14 +148,9 @@ def _find(routes: Routes, key: str) -> Target:
 def reply_to(outcome: Outcome, request_id: str) -> Reply:
     """What the caller is told."""
     if isinstance(outcome, Answered):
-        parts = (
-            b'{"success":true,"response":',
-            outcome.body,
-            b',"ReplicaID":"',
-            outcome.replica.encode(),
-            b'","Size":%d,"StatusCode":200}' % len(outcome.body),
-        )
-        return Reply(200, b"".join(parts))
+        size = len(outcome.body)
+        rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'
+        return Reply(200, b"".join((b'{"success":true,"response":', outcome.body, rest.encode())))
     return refuse(_refusal(outcome), request_id)
 
 

@@ -198,6 +198,10 @@ class Replica:
             if not data:
                 self._on_end_of_pipe()
                 return
+            answer = self._reader.whole_answer(data)
+            if answer is not None and self.ticket is not None and answer[0] == self._request_id:
+                self._answered(Answered(answer[1], self.name))
+                return
             for request_id, message in self._reader.feed(data):
                 self._receive(request_id, message)
         except BlockingIOError:
