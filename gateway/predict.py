@@ -173,7 +173,7 @@ def _refusal(outcome: Outcome) -> Refusal:
             return Refusal("model.timeout", text, extra={"ReplicaID": replica})
         case Busy(reason, retry_after):
             return Refusal("model.busy", reason, headers={"Retry-After": str(retry_after)})
-        case NotReady(reason):
-            return Refusal("model.notready", reason, headers={"Retry-After": "1"})
+        case NotReady(reason, retry_after):
+            return Refusal("model.notready", reason, headers={"Retry-After": str(retry_after)})
         case _:
             raise AssertionError(f"nobody reads {outcome}")

@@ -30,7 +30,7 @@ from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from workers import STOP_GRACE, open_workers
+from workers import STOP_GRACE, Room, open_workers
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,8 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
     """The engines and the control on them, recovered."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(store.open_database(data.database))
-        workers = await stack.enter_async_context(open_workers(data.replicas, data.house))
+        room = Room(settings.queue_requests_total, settings.queue_bytes_total)
+        workers = await stack.enter_async_context(open_workers(data.replicas, data.house, room))
         tasks = await stack.enter_async_context(trio.open_nursery())
         house = House(
             settings=settings,

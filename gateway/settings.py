@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_address: int = 5_000
     queue_requests: int = 1000
     queue_bytes: int = 64 * MIB
+    queue_requests_total: int = 4000
+    queue_bytes_total: int = 256 * MIB
     upload_limit: int = 1024 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
@@ -68,6 +70,8 @@ DESCRIPTIONS = {
     "connections_per_address": "how many of them from one address",
     "queue_requests": "how many requests may wait for one deployment",
     "queue_bytes": "how many bytes of requests may wait for one deployment",
+    "queue_requests_total": "how many requests may wait for all deployments together",
+    "queue_bytes_total": "how many bytes of requests may wait for all deployments together",
     "upload_limit": "the largest upload of project files",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
@@ -76,7 +80,14 @@ DESCRIPTIONS = {
 }
 
 # The settings for which a text may say "5MiB".
-SIZES = {"request_limit", "reply_limit", "queue_bytes", "unfinished_bytes", "upload_limit"}
+SIZES = {
+    "request_limit",
+    "reply_limit",
+    "queue_bytes",
+    "queue_bytes_total",
+    "unfinished_bytes",
+    "upload_limit",
+}
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
