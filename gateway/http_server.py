@@ -24,6 +24,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from quart_trio import QuartTrio
 
+from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor
 from gateway.routes import Routes
 from workers import Reactor
@@ -148,6 +149,7 @@ async def serve_http(
     *,
     reactor: Reactor,
     routes: Routes,
+    examiner: Examiner,
     bounds: Bounds,
     stop: trio.Event,
     grace: float,
@@ -177,7 +179,12 @@ async def serve_http(
 
     async with trio.open_nursery() as connections:
         door = FrontDoor(
-            reactor=reactor, routes=routes, bounds=bounds, tasks=connections, elsewhere=elsewhere
+            reactor=reactor,
+            routes=routes,
+            examiner=examiner,
+            bounds=bounds,
+            tasks=connections,
+            elsewhere=elsewhere,
         )
         door.open(listener)
         task_status.started()
