@@ -75,13 +75,13 @@ def end_of_head(data: bytes | bytearray, seen: int = 0) -> int:
     The first `seen` bytes were looked at in an earlier call. Raises Malformed as soon as no head
     can come of it.
     """
-    end = data.find(b"\r\n\r\n", max(0, seen - 3)) + 4
-    if end > HEAD_LIMIT or (end == 3 and len(data) >= HEAD_LIMIT):
+    end = data.find(b"\r\n\r\n", max(0, seen - 3), HEAD_LIMIT)
+    if end >= 0:
+        return end + 4
+    if _NEVER.search(data, max(0, seen - 1), HEAD_LIMIT):
+        raise _fault(bytes(data[:HEAD_LIMIT]))
+    if len(data) >= HEAD_LIMIT:
         raise _too_large()
-    if end > 3:
-        return end
-    if _NEVER.search(data, max(0, seen - 1)):
-        raise _fault(bytes(data))
     return 0
 
 

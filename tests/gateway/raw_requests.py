@@ -15,15 +15,18 @@ BAD = sorted((HERE / "bad_requests").glob("*.http"))
 GOOD = sorted((HERE / "good_requests").glob("*.http"))
 
 
-class Read(NamedTuple):
-    """One request."""
+class Request(NamedTuple):
+    """One request, read."""
 
     head: Head
     body: bytes
 
 
-class Incomplete(Exception):
-    """More must come."""
+class Read(NamedTuple):
+    """The good requests that come first, and the status with which the next is refused, or 0."""
+
+    requests: list[Request]
+    refused: int
 
 
 def status_of(path: Path) -> int:
@@ -31,30 +34,27 @@ def status_of(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
-def read_all(sent: bytes) -> list[Read]:
-    """The requests in what was sent. Raises Malformed, or Incomplete."""
-    requests = []
-    while sent:
-        end = end_of_head(sent)
-        if not end:
-            raise Incomplete
-        head, sent = read_head(sent[:end]), sent[end:]
-        if head.chunked:
-            chunks = Chunks()
-            body = chunks.feed(sent)
-            complete, sent = chunks.ended, chunks.rest
-        else:
-            body, sent = sent[: head.length], sent[head.length :]
-            complete = len(body) == head.length
-        if not complete:
-            raise Incomplete
-        requests.append(Read(head, body))
-    return requests
-
-
-def outcome(sent: bytes) -> list[Read] | int:
-    """The requests, or the status of the refusal."""
+def read(sent: bytes) -> Read:
+    """What ours makes of these bytes."""
+    requests: list[Request] = []
     try:
-        return read_all(sent)
+        while one := _next(sent):
+            requests.append(one[0])
+            sent = one[1]
     except Malformed as malformed:
-        return malformed.status
+        return Read(requests, malformed.status)
+    return Read(requests, 0)
+
+
+def _next(sent: bytes) -> tuple[Request, bytes] | None:
+    """The first request and what follows it; None if it is not complete."""
+    end = end_of_head(sent)
+    if not end:
+        return None
+    head, rest = read_head(sent[:end]), sent[end:]
+    if not head.chunked:
+        complete = len(rest) >= head.length
+        return (Request(head, rest[: head.length]), rest[head.length :]) if complete else None
+    chunks = Chunks()
+    body = chunks.feed(rest)
+    return (Request(head, body), chunks.rest) if chunks.ended else None
