@@ -28,6 +28,7 @@ from gateway.last_words import last_words
 logger = logging.getLogger(__name__)
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+Address = tuple[str, int] | None
 
 # How long a client may take to read what was sent to it.
 SEND_SECONDS = 30.0
@@ -35,6 +36,7 @@ SEND_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 HANDSHAKE_SECONDS = 10.0
 _CHUNK = 64 * 1024
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Sends:
@@ -78,6 +80,7 @@ class HttpConnection:
         self.gate = Gate(stream, first, shared.heads)
         self._shared = shared
         self._stream = stream
+        self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
         self._life = trio.CancelScope()
         self._sending = trio.Lock()
         self._replying = False
@@ -87,24 +90,31 @@ class HttpConnection:
     async def run(self) -> None:
         """Serves until the client, an error or the gateway ends it, then closes the stream."""
         try:
+            if await self._shake_hands():
+                await self._guard()
+                await self._say_goodbye()
+        finally:
+            await trio.aclose_forcefully(self._transport)
+
+    async def _shake_hands(self) -> bool:
+        """Whether both sides speak TLS now, or need not."""
+        if isinstance(self._stream, trio.SSLStream):
+            try:
+                with trio.fail_after(HANDSHAKE_SECONDS):
+                    await self._stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                return False
+        return True
+
+    async def _guard(self) -> None:
+        try:
             with self._life:
-                await self._shake_hands()
                 await self._serve()
-        except* (OSError, trio.BrokenResourceError, trio.TooSlowError):
-            pass  # The client went before it had said anything.
         except* Exception:
             # gotcha G1: whatever a client sends, the worst it gets is its connection closed.
             logger.info("a connection was ended by an error", exc_info=True)
-        finally:
-            await self._say_goodbye()
-
-    async def _shake_hands(self) -> None:
-        if isinstance(self._stream, trio.SSLStream):
-            with trio.fail_after(HANDSHAKE_SECONDS):
-                await self._stream.do_handshake()
 
     async def _serve(self) -> None:
-        socket = _transport(self._stream).socket
         async with TaskGroup() as tasks:
             protocol = H11Protocol(
                 self._shared.app,
@@ -113,8 +123,7 @@ class HttpConnection:
                 tasks,
                 ConnectionState(LifespanState()),
                 isinstance(self._stream, trio.SSLStream),
-                parse_socket_addr(socket.family, socket.getpeername()),
-                parse_socket_addr(socket.family, socket.getsockname()),
+                *self._addresses(),
                 self._on_event,
             )
             tasks.spawn(self.gate.pump)
@@ -127,6 +136,15 @@ class HttpConnection:
                 if not self._replying:
                     await self._send(last_words(malformed, self.gate.current))
             self._life.cancel()
+
+    def _addresses(self) -> tuple[Address, Address]:
+        """Whose connection it is, and where it came in; a client may be gone already."""
+        socket = self._transport.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+        except OSError:
+            client = None
+        return client, parse_socket_addr(socket.family, socket.getsockname())
 
     async def _on_event(self, event: Event) -> None:
         """What Hypercorn has to say."""
@@ -146,28 +164,19 @@ class HttpConnection:
     async def _send(self, data: bytes) -> None:
         # gotcha G2: half of it must not go out because a handler was cancelled, so only a
         # deadline ends a send.
-        with self._shared.sends.one(), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with self._shared.sends.one(), suppress(*_GONE):
             async with self._sending:
                 await self._stream.send_all(data)
             return
         self._life.cancel()
 
     async def _say_goodbye(self) -> None:
-        """Says that no more comes, and reads what still does before it closes (gotcha G4)."""
-        transport = _transport(self._stream)
-        try:
-            with trio.move_on_after(LINGER_SECONDS):
-                if isinstance(self._stream, trio.SSLStream):
-                    with suppress(trio.BrokenResourceError):
-                        await self._stream.unwrap()
-                await transport.send_eof()
-                while await transport.receive_some(_CHUNK):
-                    pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        finally:
-            await trio.aclose_forcefully(transport)
-
-
-def _transport(stream: Stream) -> trio.SocketStream:
-    return stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        """Says that no more comes, and reads what still does before the close (gotcha G4)."""
+        with trio.move_on_after(LINGER_SECONDS), suppress(*_GONE):
+            if isinstance(self._stream, trio.SSLStream):
+                # Fails where the client still sends; what it was told has an end all the same.
+                with suppress(trio.BrokenResourceError):
+                    await self._stream.unwrap()
+            await self._transport.send_eof()
+            while await self._transport.receive_some(_CHUNK):
+                pass
