@@ -7,12 +7,15 @@ before the bad one is fine. `good_requests/<what>.http` must be answered, each r
 from pathlib import Path
 from typing import NamedTuple
 
+from hypothesis import strategies as st
+
 from gateway.chunks import Chunks
 from gateway.http1 import Head, Malformed, end_of_head, read_head
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad_requests").glob("*.http"))
 GOOD = sorted((HERE / "good_requests").glob("*.http"))
+_SHORT = [path.read_bytes() for path in GOOD + BAD if path.stat().st_size < 1000]
 
 
 class Request(NamedTuple):
@@ -44,6 +47,18 @@ def read(sent: bytes) -> Read:
     except Malformed as malformed:
         return Read(requests, malformed.status)
     return Read(requests, 0)
+
+
+@st.composite
+def mistaken(draw: st.DrawFn) -> bytes:
+    """Requests of the corpus, one after the other, with some bytes wrong or missing."""
+    chosen = draw(st.lists(st.sampled_from(_SHORT), min_size=1, max_size=3))
+    sent = bytearray(b"".join(chosen))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(sent) - 1))
+        odd = draw(st.sampled_from(b"\r\n\t\0 :;,=0159azAZ/*?#%\x7f\x80\xff"))
+        sent[at : at + draw(st.sampled_from([0, 1, 1, 5]))] = bytes([odd])
+    return bytes(sent[: draw(st.integers(1, len(sent)))] if draw(st.booleans()) else sent)
 
 
 def _next(sent: bytes) -> tuple[Request, bytes] | None:

@@ -2,18 +2,22 @@
 
 import json
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from quart import Response, request
 from quart_trio import QuartTrio
 
 from gateway import gate, http_connection
 from gateway.gate import Gate
 from gateway.http_server import HttpServer
+from tests.gateway.raw_requests import mistaken, read
 
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -179,6 +183,22 @@ async def test_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
         assert received.startswith(b"HTTP/1.1 200 ")
         assert b"\r\nconnection: close\r\n" in received
         assert await all_of(it.connect()) == b""
+
+
+@given(mistaken(), st.integers(1, 2000))
+@settings(deadline=None)
+async def test_no_request_is_answered_twice(sent: bytes, size: int) -> None:
+    """Whatever comes in whatever pieces, each request has one answer at most, and then the end."""
+    async with serving() as it:
+        stream = it.connect()
+        with suppress(trio.BrokenResourceError):
+            for at in range(0, len(sent), size):
+                await stream.send_all(sent[at : at + size])
+            await stream.send_eof()
+        answers = re.findall(rb"^HTTP/1.1 (?!100)(\d+)", await all_of(stream), re.MULTILINE)
+        # One more for the refusal, or for a request whose answer did not need its body.
+        assert len(answers) <= len(read(sent).requests) + 1
+        assert not {b"101", b"500"} & set(answers)
 
 
 async def test_an_error_of_ours_costs_one_connection(
