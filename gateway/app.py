@@ -21,12 +21,15 @@ from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.openapi import openapi
 from gateway.predict import (
+    CALL_PATHS,
+    CORS,
     JSON,
+    NAMED_PATH,
+    PREFLIGHT,
     Reply,
-    find_by_key,
-    find_by_name,
-    predict,
-    read_envelope,
+    admit,
+    is_call,
+    read_call,
     refuse,
     reply_to,
 )
@@ -34,15 +37,8 @@ from gateway.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-CALL_PATHS = ("/model", "/api/altus-ds-1/models/call-model", "/models/<name>")
 # Bodies of the admin API but uploads: descriptions of things, not the things.
 _ADMIN_BODY_LIMIT = 1024 * 1024
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "content-type, authorization, x-access-key",
-    "Access-Control-Allow-Methods": "POST, OPTIONS",
-    "Access-Control-Max-Age": "600",
-}
 
 
 def make_app(control: Control, admin_key: str) -> QuartTrio:
@@ -104,7 +100,7 @@ def _add_hooks(app: QuartTrio, admin_key: str) -> None:
         refused = _refused(error)
         if refused.code == "internal":
             logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
-        if _is_a_call(request.path):
+        if is_call(request.path):
             return _response(refuse(refused, g.request_id))
         body = errors.admin_body(refused)
         return Response(
@@ -118,11 +114,6 @@ def _unread() -> bool:
     body = request.body
     # A body that grew too large counts as complete, though more of it comes.
     return bool(announced) and (body._must_raise is not None or not body._complete.is_set())
-
-
-def _is_a_call(path: str) -> bool:
-    """Whether who asks is a caller of a model, even one that no rule fits."""
-    return path.rstrip("/") in CALL_PATHS[:2] or path.startswith("/models/")
 
 
 def _refused(error: Exception) -> Refusal:
@@ -163,22 +154,22 @@ async def _nothing(connection: object) -> None:
 
 
 def _add_model_calls(app: QuartTrio, control: Control) -> None:
-    routes = control.house.routes
+    """What the front door answers by itself, for connections that Hypercorn has already."""
 
     async def call(name: str | None = None) -> Response:
         if request.method == "OPTIONS":
-            return Response(b"", 204, _CORS)
-        _check_headers()
+            return Response(b"", 204, {**CORS, **PREFLIGHT})
+        asked = read_call(
+            request.path,
+            request.query_string.decode("ascii"),
+            request.headers.get,
+        )
         body = cast(bytes, await request.get_data(cache=False))
-        envelope = read_envelope(body)
-        if name is not None:
-            target = find_by_name(routes, name, request.headers.get("X-Access-Key"))
-        else:
-            target = find_by_key(routes, envelope.accessKey or request.args.get("accessKey"))
-        outcome = await predict(target, bytes(envelope.request), request.remote_addr or "")
+        pool, payload = admit(control.house.routes, asked, body)
+        outcome = await pool.predict(payload, request.remote_addr or "", asked.limit)
         return _response(reply_to(outcome, g.request_id))
 
-    for path in CALL_PATHS:
+    for path in (*CALL_PATHS, f"{NAMED_PATH}<name>"):
         app.add_url_rule(
             path,
             endpoint=path,
@@ -188,15 +179,8 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         )
 
 
-def _check_headers() -> None:
-    if request.mimetype and "json" not in request.mimetype:
-        raise Refusal("request.media", f"{request.mimetype} is not application/json")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Refusal("request.media", "the body is encoded; send it as it is")
-
-
 def _response(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, {**_CORS, **reply.headers}, content_type=JSON)
+    return Response(reply.body, reply.status, {**CORS, **reply.headers}, content_type=JSON)
 
 
 def _json(body: bytes) -> Response:

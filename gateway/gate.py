@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gateway.chunks import Chunks
-from gateway.http1 import Head, Heads, Malformed, end_of_head
+from gateway.http1 import Head, Malformed, end_of_head, read_head
 
 HEAD_SECONDS = 10.0  # for a whole head, from its first byte
 BODY_SECONDS = 30.0  # without any byte of a body
@@ -38,10 +38,9 @@ class Gate:
     request that is being let through or answered.
     """
 
-    def __init__(self, stream: trio.abc.ReceiveStream, first: bytes, heads: Heads) -> None:
+    def __init__(self, stream: trio.abc.ReceiveStream, first: bytes) -> None:
         self.current: Head | None = None
         self._stream = stream
-        self._heads = heads
         self._read = bytearray(first)
         self._ended = False
         self._stopping = False
@@ -96,7 +95,7 @@ class Gate:
                 seen = len(self._read)
                 await self._wait_unless_stopping()
             self._answered = False
-            return self._heads.read(self._take(end))
+            return read_head(self._take(end))
         raise Malformed(408, f"the head of the request took more than {HEAD_SECONDS:g} s")
 
     async def _pass_bytes(self, left: int, to: Callable[[bytes], Awaitable[None]]) -> None:

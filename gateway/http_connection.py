@@ -21,9 +21,12 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr
 
+from gateway.admin.routing import PREFIX
+from gateway.errors import admin_body, refusal
 from gateway.gate import Gate, Gone
-from gateway.http1 import Heads, Malformed
-from gateway.last_words import last_words
+from gateway.http1 import Malformed
+from gateway.predict import Reply, refuse
+from gateway.replies import Replies
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +72,15 @@ class Shared(NamedTuple):
     app: AppWrapper
     config: Config
     context: WorkerContext
-    heads: Heads
     sends: Sends
+    replies: Replies
 
 
 class HttpConnection:
     """One connection until its close; `first` are bytes that were read from `stream` already."""
 
     def __init__(self, shared: Shared, stream: Stream, first: bytes) -> None:
-        self.gate = Gate(stream, first, shared.heads)
+        self.gate = Gate(stream, first)
         self._shared = shared
         self._stream = stream
         self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
@@ -134,8 +137,16 @@ class HttpConnection:
             except Malformed as malformed:
                 self._over = True
                 if not self._replying:
-                    await self._send(last_words(malformed, self.gate.current))
+                    await self._send(self._last_words(malformed))
             self._life.cancel()
+
+    def _last_words(self, malformed: Malformed) -> bytes:
+        """The reply to a request that no application gets to see, or not all of it."""
+        refused, request_id = refusal(malformed), self._shared.replies.new_id()
+        reply = refuse(refused, request_id)
+        if self.gate.current is not None and self.gate.current.path.startswith(PREFIX):
+            reply = Reply(reply.status, admin_body(refused))
+        return self._shared.replies.render(reply, request_id, connection="close")
 
     def _addresses(self) -> tuple[Address, Address]:
         """Whose connection it is, and where it came in; a client may be gone already."""

@@ -8,7 +8,6 @@ is around a connection is ours, and only what speaks HTTP on it is Hypercorn's.
 import socket
 import ssl
 import sys
-from functools import partial
 from typing import Any
 
 import trio
@@ -17,8 +16,11 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
-from gateway.http1 import Heads
+from gateway.front_door import Bounds, FrontDoor
 from gateway.http_connection import HttpConnection, Sends, Shared, Stream
+from gateway.replies import Replies
+from gateway.routes import Routes
+from workers import Reactor
 
 _BACKLOG = 1024
 
@@ -55,7 +57,9 @@ class HttpServer:
         self._config = config
         self._context = WorkerContext(None)
         self._sends = Sends()
-        self._shared = Shared(ASGIWrapper(app), config, self._context, Heads(), self._sends)
+        self._shared = Shared(
+            ASGIWrapper(app), config, self._context, self._sends, Replies(trio.current_time)
+        )
         self._connections: set[HttpConnection] = set()
 
     async def serve(self, stream: Stream, first: bytes = b"") -> None:
@@ -90,6 +94,9 @@ async def serve_http(
     app: QuartTrio,
     listener: socket.socket,
     *,
+    reactor: Reactor,
+    routes: Routes,
+    bounds: Bounds,
     stop: trio.Event,
     grace: float,
     tls: ssl.SSLContext | None = None,
@@ -97,21 +104,22 @@ async def serve_http(
 ) -> None:
     """Serves until `stop`, then gives requests that have begun `grace` seconds."""
     server = HttpServer(app)
-
-    async def serve(stream: trio.SocketStream) -> None:
-        if tls is None:
-            await server.serve(stream)
-        else:
-            await server.serve(trio.SSLStream(stream, tls, server_side=True, https_compatible=True))
-
-    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
     async with trio.open_nursery() as connections:
-        async with trio.open_nursery() as accepting:
-            accepting.start_soon(
-                partial(trio.serve_listeners, serve, listeners, handler_nursery=connections)
-            )
-            task_status.started()
-            await stop.wait()
-            accepting.cancel_scope.cancel()
+        door = FrontDoor(
+            reactor=reactor,
+            routes=routes,
+            bounds=bounds,
+            tasks=connections,
+            elsewhere=server.serve,
+            tls=tls,
+        )
+        door.open(listener)
+        task_status.started()
+        await stop.wait()
         connections.cancel_scope.deadline = latest = trio.current_time() + grace
         await server.stop(latest)
+        door.stop()
+        try:
+            await door.wait_answered()
+        finally:
+            door.close()

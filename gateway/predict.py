@@ -1,26 +1,56 @@
 """The hot path: from the bytes of a request to the bytes of a reply, whoever carries them.
 
-Only the envelope is decoded; the payload stays raw JSON that is checked and passed on. No SQL, no
-log line and no task of its own on this path. Refusals and failures of the model become the bodies
-that CDSW's clients parse (errors.py).
+Both ways to a model, the front door's own connections and the route in Quart, decide here and
+nowhere else, so their bodies are the same. Only the envelope is decoded; the payload stays raw JSON
+that is checked and passed on. No SQL, no log line and no task on this path. Refusals and failures
+of the model become the bodies that CDSW's clients parse (errors.py).
 """
+
+from collections.abc import Callable
+from urllib.parse import parse_qs
 
 import msgspec
 
 from gateway.errors import Refusal, model_body
-from gateway.routes import Ambiguous, Routes, Target
+from gateway.routes import Routes, Target
 from workers import (
     Answered,
     Busy,
     Died,
     NotReady,
     Outcome,
+    Pool,
     Raised,
     Refused,
     TimedOut,
 )
 
 JSON = "application/json; charset=utf-8"
+CALL_PATHS = ("/model", "/api/altus-ds-1/models/call-model")
+NAMED_PATH = "/models/"
+# What browsers are told, on every reply and before a request.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "retry-after, x-request-id",
+}
+PREFLIGHT = {
+    "Access-Control-Allow-Headers": "authorization, content-type, x-access-key, x-request-timeout",
+    "Access-Control-Allow-Methods": "POST, OPTIONS",
+    "Access-Control-Max-Age": "600",
+    "Allow": "POST, OPTIONS",
+}
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What the head of a request says of a call.
+
+    `name` of a model or its id, where the path has one; `key`, an access key outside of the body;
+    `limit`, how many seconds the caller is willing to wait for a replica.
+    """
+
+    name: str | None = None
+    key: str = ""
+    limit: float | None = None
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -38,15 +68,16 @@ class Reply(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
-_decoder = msgspec.json.Decoder(Envelope)
+_decode = msgspec.json.Decoder(Envelope).decode
 
 
 def read_envelope(body: bytes) -> Envelope:
     """The envelope of a request. Raises Refusal("request.invalid") saying what is wrong with it."""
     try:
         # msgspec passes raw parts on without looking at their encoding.
-        str(body, "utf-8")
-        return _decoder.decode(body)
+        if not body.isascii():
+            str(body, "utf-8")
+        return _decode(body)
     except UnicodeDecodeError as error:
         raise Refusal("request.invalid", f"the body is not UTF-8 (byte {error.start})") from error
     except msgspec.ValidationError as error:
@@ -57,9 +88,55 @@ def read_envelope(body: bytes) -> Envelope:
         raise Refusal("request.invalid", "the body is nested too deeply") from error
 
 
-def find_by_key(routes: Routes, key: str | None) -> Target:
-    """The model that an access key names. Raises Refusal("model.accesskey")."""
-    key = (key or "").strip()
+def is_call(path: str) -> bool:
+    """Whether who asks for this path is a caller of a model, even of one that is not there."""
+    return path in CALL_PATHS or path.startswith(NAMED_PATH)
+
+
+def read_call(path: str, query: str, header: Callable[[str], str | None]) -> Call:
+    """Reads the head of a request for a call path, all but its body.
+
+    `path` is percent-decoded, `query` is not; `header` gives one by its name in small letters.
+    Raises Refusal where the body need not even be read.
+    """
+    media = (header("content-type") or "").partition(";")[0].strip().lower()
+    if media and "json" not in media:
+        raise Refusal("request.media", f"{media} is not application/json")
+    if (header("content-encoding") or "identity").strip().lower() != "identity":
+        raise Refusal("request.media", "the body is encoded; send it as it is")
+    name = path.removeprefix(NAMED_PATH) if path.startswith(NAMED_PATH) else None
+    key = header("x-access-key") or parse_qs(query).get("accessKey", [""])[-1]
+    return Call(name, key, _read_limit(header("x-request-timeout")))
+
+
+def _read_limit(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise Refusal("request.invalid", f"X-Request-Timeout is {text!r}, not a number of seconds")
+    return seconds
+
+
+def admit(routes: Routes, call: Call, body: bytes) -> tuple[Pool, bytes]:
+    """The pool that answers a call, and the payload for it. Raises Refusal."""
+    envelope = read_envelope(body)
+    key = envelope.accessKey or call.key
+    target = routes.by_access_key(key) or _find(routes, key)
+    if call.name is not None and call.name not in (target.name, target.model_id):
+        # Says nothing about which names there are to whoever has no key of theirs.
+        raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
+    if target.pool is None:
+        raise Refusal("model.notready", f"the model {target.name!r} is not deployed")
+    return target.pool, bytes(envelope.request)
+
+
+def _find(routes: Routes, key: str) -> Target:
+    """The model of a key that may have blanks around it."""
+    key = key.strip()
     if not key:
         raise Refusal("model.accesskey", "the request has no access key")
     target = routes.by_access_key(key)
@@ -68,36 +145,12 @@ def find_by_key(routes: Routes, key: str | None) -> Target:
     return target
 
 
-def find_by_name(routes: Routes, name: str, key: str | None) -> Target:
-    """The model of that name or id, if the access key is its own."""
-    target = routes.by_name_or_id(name)
-    if isinstance(target, Ambiguous):
-        ids = ", ".join(target.model_ids)
-        raise Refusal("model.notfound", f"several models are called {name!r}: use an id of {ids}")
-    # An unknown name and a wrong key look the same to whoever has no key.
-    if target is None or find_by_key(routes, key).model_id != target.model_id:
-        raise Refusal("model.accesskey", f"the access key is not that of a model {name!r}")
-    return target
-
-
-async def predict(target: Target, request: bytes, flow: str) -> Outcome:
-    """The outcome of one prediction. Raises Refusal("model.notready") where nothing is deployed."""
-    if target.pool is None:
-        raise Refusal("model.notready", f"the model {target.name!r} is not deployed")
-    return await target.pool.predict(request, flow)
-
-
 def reply_to(outcome: Outcome, request_id: str) -> Reply:
     """What the caller is told."""
     if isinstance(outcome, Answered):
-        parts = (
-            b'{"success":true,"response":',
-            outcome.body,
-            b',"ReplicaID":"',
-            outcome.replica.encode(),
-            b'","Size":%d,"StatusCode":200}' % len(outcome.body),
-        )
-        return Reply(200, b"".join(parts))
+        size = len(outcome.body)
+        rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'
+        return Reply(200, b"".join((b'{"success":true,"response":', outcome.body, rest.encode())))
     return refuse(_refusal(outcome), request_id)
 
 

@@ -1,10 +1,8 @@
-"""Which pool answers for which model: access key, id or name to pool, all from memory.
+"""Which pool answers for which model: access key to pool, all from memory.
 
 The hot path looks here and nowhere else. `control` keeps it true: every change is one plain
 assignment, so a request sees the old pool or the new one and never neither.
 """
-
-import msgspec
 
 from store import Model
 from workers import Pool
@@ -22,18 +20,14 @@ class Target:
         self.pool: Pool | None = None
 
 
-class Ambiguous(msgspec.Struct, frozen=True):
-    """Several models have that name."""
-
-    model_ids: list[str]
-
-
 class Routes:
     """All models that can be called."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, Target] = {}
         self._by_id: dict[str, Target] = {}
+        # The one look of the hot path, without a call in between.
+        self.by_access_key = self._by_key.get
 
     def put(self, model: Model) -> None:
         """A model is there, or has a new name."""
@@ -56,14 +50,3 @@ class Routes:
     def pool_of(self, model_id: str) -> Pool | None:
         target = self._by_id.get(model_id)
         return target.pool if target else None
-
-    def by_access_key(self, key: str) -> Target | None:
-        return self._by_key.get(key)
-
-    def by_name_or_id(self, text: str) -> Target | Ambiguous | None:
-        if (target := self._by_id.get(text)) is not None:
-            return target
-        named = [t for t in self._by_id.values() if t.name == text]
-        if len(named) > 1:
-            return Ambiguous([t.model_id for t in named])
-        return named[0] if named else None

@@ -25,6 +25,7 @@ from gateway.auth import load_admin_key
 from gateway.control import Control
 from gateway.control.house import House
 from gateway.data_folder import DataFolder
+from gateway.front_door import Bounds
 from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
 from gateway.settings import Settings
@@ -77,6 +78,9 @@ async def run_gateway(
                     await serve_http(
                         app,
                         listener,
+                        reactor=control.house.workers.reactor,
+                        routes=control.house.routes,
+                        bounds=_bounds(settings),
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
                         task_status=task_status,
@@ -90,6 +94,15 @@ async def run_gateway(
                 # Then whoever still waits for a prediction is told that there will be none.
                 await trio.sleep(settings.shutdown_grace)
                 control.house.workers.stop_pools()
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        connections=settings.connections,
+        connections_per_address=settings.connections_per_address,
+        request_bytes=settings.request_limit,
+        unfinished_bytes=settings.unfinished_bytes,
+    )
 
 
 @asynccontextmanager

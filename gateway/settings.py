@@ -42,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     restart_on_exception: bool = True
     request_limit: int = 5 * MIB
     reply_limit: int = 32 * MIB
+    unfinished_bytes: int = 256 * MIB
+    connections: int = 10_000
+    connections_per_address: int = 5_000
     queue_requests: int = 1000
     queue_bytes: int = 64 * MIB
     upload_limit: int = 1024 * MIB
@@ -64,6 +67,9 @@ DESCRIPTIONS = {
     "restart_on_exception": "whether a replica whose function raised is replaced",
     "request_limit": "the largest body of a model request",
     "reply_limit": "the largest return value of a model, as JSON",
+    "unfinished_bytes": "how many bytes of model requests may be on their way in, of all callers",
+    "connections": "how many clients may be connected",
+    "connections_per_address": "how many of them from one address",
     "queue_requests": "how many requests may wait for one deployment",
     "queue_bytes": "how many bytes of requests may wait for one deployment",
     "upload_limit": "the largest upload of project files",
@@ -74,7 +80,7 @@ DESCRIPTIONS = {
 }
 
 # The settings for which a text may say "5MiB".
-SIZES = {"request_limit", "reply_limit", "queue_bytes", "upload_limit"}
+SIZES = {"request_limit", "reply_limit", "queue_bytes", "unfinished_bytes", "upload_limit"}
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}

@@ -7,6 +7,7 @@ from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.log import Line, Log
 from workers.pool import STOP_GRACE, Pool, PoolStatistics
+from workers.reactor import READABLE, WRITABLE, Reactor
 from workers.seat import SeatStatistics
 from workers.spec import PoolSpec, ReplicaSpec
 from workers.ticket import (
@@ -20,9 +21,13 @@ from workers.ticket import (
     Ticket,
     TimedOut,
 )
+from workers.timers import Alarm
 
 __all__ = [
+    "READABLE",
     "STOP_GRACE",
+    "WRITABLE",
+    "Alarm",
     "Answered",
     "Busy",
     "Died",
@@ -35,6 +40,7 @@ __all__ = [
     "PoolStatistics",
     "ProbeRaised",
     "Raised",
+    "Reactor",
     "Refused",
     "ReplicaSpec",
     "SeatStatistics",

@@ -42,7 +42,7 @@ class Workers:
     ) -> None:
         self._house = house
         self._folder = folder
-        self._reactor = reactor
+        self.reactor = reactor
         self._output = output
         self._keepers = keepers
         self.ending = False
@@ -55,7 +55,7 @@ class Workers:
 
         The pool lives until it is drained or stopped, or the engine is closed.
         """
-        pool = Pool(spec, clock=self._reactor, launch=self._launch, log=log)
+        pool = Pool(spec, clock=self.reactor, launch=self._launch, log=log)
         self._pools.add(pool)
         return pool
 

@@ -16,6 +16,9 @@ from workers.errors import IllegalTransition
 
 
 class State(Enum):
+    # Looked up twice for each prediction, and Enum's own hash is slow.
+    __hash__ = object.__hash__
+
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
@@ -25,6 +28,8 @@ class State(Enum):
 
 
 class Event(Enum):
+    __hash__ = object.__hash__
+
     READY = "ready"
     ASSIGNED = "assigned"
     ANSWERED = "answered"
@@ -33,37 +38,41 @@ class Event(Enum):
     EXITED = "exited"
 
 
+# By these names they cost a fifth of what looking them up on the class costs.
+STARTING, IDLE, BUSY, DRAINING, STOPPING, GONE = State
+READY, ASSIGNED, ANSWERED, STOP, KILL, EXITED = Event
+
 TABLE: dict[State, dict[Event, State]] = {
-    State.STARTING: {
-        Event.READY: State.IDLE,
-        Event.STOP: State.STOPPING,
-        Event.KILL: State.STOPPING,
-        Event.EXITED: State.GONE,
+    STARTING: {
+        READY: IDLE,
+        STOP: STOPPING,
+        KILL: STOPPING,
+        EXITED: GONE,
     },
-    State.IDLE: {
-        Event.ASSIGNED: State.BUSY,
-        Event.STOP: State.STOPPING,
-        Event.KILL: State.STOPPING,
-        Event.EXITED: State.GONE,
+    IDLE: {
+        ASSIGNED: BUSY,
+        STOP: STOPPING,
+        KILL: STOPPING,
+        EXITED: GONE,
     },
-    State.BUSY: {
-        Event.ANSWERED: State.IDLE,
-        Event.STOP: State.DRAINING,
-        Event.KILL: State.STOPPING,
-        Event.EXITED: State.GONE,
+    BUSY: {
+        ANSWERED: IDLE,
+        STOP: DRAINING,
+        KILL: STOPPING,
+        EXITED: GONE,
     },
-    State.DRAINING: {
-        Event.ANSWERED: State.STOPPING,
-        Event.STOP: State.DRAINING,
-        Event.KILL: State.STOPPING,
-        Event.EXITED: State.GONE,
+    DRAINING: {
+        ANSWERED: STOPPING,
+        STOP: DRAINING,
+        KILL: STOPPING,
+        EXITED: GONE,
     },
-    State.STOPPING: {
-        Event.STOP: State.STOPPING,
-        Event.KILL: State.STOPPING,
-        Event.EXITED: State.GONE,
+    STOPPING: {
+        STOP: STOPPING,
+        KILL: STOPPING,
+        EXITED: GONE,
     },
-    State.GONE: {},
+    GONE: {},
 }
 
 

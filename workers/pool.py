@@ -97,10 +97,10 @@ class Pool:
 
     # Requests.
 
-    async def predict(self, request: bytes, flow: str = "") -> Outcome:
+    async def predict(self, request: bytes, flow: str = "", limit: float | None = None) -> Outcome:
         """The outcome of one request, raw JSON. Cancelled, it only abandons its ticket."""
         done = trio.Event()
-        ticket = Ticket(request, lambda _: done.set(), flow)
+        ticket = Ticket(request, lambda _: done.set(), flow, limit)
         self.submit(ticket)
         try:
             await done.wait()
@@ -129,10 +129,12 @@ class Pool:
         if ticket in self._queue and ticket.timer is None:
             self._await_replica(ticket)
 
-    def abandon(self, ticket: Ticket) -> None:
-        """Whoever waited for it is gone. A replica that holds it finishes for nobody."""
-        if ticket in self._queue:
-            self._queue.remove(ticket)
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Takes a ticket out of the queue. False where a replica has begun with it."""
+        if ticket not in self._queue:
+            return False
+        self._queue.remove(ticket)
+        return True
 
     def take_over(self, other: "Pool") -> None:
         """Serves from now on what waits in `other`, keeping each ticket's deadline."""

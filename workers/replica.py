@@ -17,18 +17,38 @@ from typing import Protocol
 
 from workers import wire
 from workers.errors import StartFailed, WireError
-from workers.lifecycle import Event, State, advance
+from workers.lifecycle import (
+    ANSWERED,
+    ASSIGNED,
+    BUSY,
+    EXITED,
+    GONE,
+    IDLE,
+    KILL,
+    READY,
+    STARTING,
+    STOP,
+    STOPPING,
+    advance,
+)
 from workers.process import Process
 from workers.reactor import READABLE, WRITABLE
 from workers.spec import ReplicaSpec
 from workers.ticket import Answered, Died, Outcome, Raised, Refused, Ticket, TimedOut
-from workers.timers import Timer
+from workers.timers import Alarm, Timer
 
 # How long an orderly end (its pipe closed, `atexit` handlers running) may take before SIGKILL.
 EXIT_GRACE = 1.0
 # How long a process may live on after its end of the pipe was closed.
 _END_OF_PIPE_GRACE = 0.2
-_READ = 256 * 1024
+# Reading into more than is needed costs time; a pipe holds 64 KiB.
+_READ = 4 * 1024
+_READ_ON = 64 * 1024
+
+
+_ANSWERS = (wire.Answer, wire.Raised, wire.Refused)
+# Whatever a replica says then is of no use to anybody.
+_OVER = (STOPPING, GONE)
 
 
 class Clock(Protocol):
@@ -36,6 +56,7 @@ class Clock(Protocol):
 
     def now(self) -> float: ...
     def call_at(self, due: float, call: Callable[[], object]) -> Timer: ...
+    def alarm(self, call: Callable[[], object]) -> Alarm: ...
     def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None: ...
     def modify(self, fd: int, events: int) -> None: ...
     def unregister(self, fd: int) -> None: ...
@@ -68,7 +89,7 @@ class Replica:
     def __init__(self, name: str, spec: ReplicaSpec, clock: Clock, owner: Owner) -> None:
         self.name = name
         self.spec = spec
-        self.state = State.STARTING
+        self.state = STARTING
         self.why: Why | None = None
         self.failure: StartFailed | None = None
         self.said = ""
@@ -85,7 +106,8 @@ class Replica:
         self._unsent: memoryview | None = None
         self._awaits_room = False
         # One deadline at a time: to be ready, to answer, or to end.
-        self._timer = clock.call_at(self.started_at + spec.start_timeout, self._start_timed_out)
+        self._deadline = clock.alarm(self._too_late)
+        self._deadline.set(self.started_at + spec.start_timeout)
 
     def __repr__(self) -> str:
         pid = self.process.pid if self.process else "-"
@@ -107,16 +129,16 @@ class Replica:
     def exited(self, said: str) -> None:
         """The process has ended, or could not be made; `said` goes on from "the process"."""
         self.process = None  # its id may be somebody else's by now
-        if self.state is State.BUSY:
+        if self.state is BUSY:
             self._take_no_more()
         self._on_readable(READABLE)  # what it said last still counts
         self._close_pipes()
-        self._timer.cancel()
+        self._deadline.close()
         self.said = said
         if self.ready_at is None and self.failure is None:
             reason = self.why.value if self.why else f"the process {said}"
             self.failure = StartFailed(f"the model did not become ready: {reason}")
-        self.state = advance(self.state, Event.EXITED)
+        self.state = advance(self.state, EXITED)
         self._settle(Died(f"the process {said}", self.name))
         self._owner.replica_gone(self)
 
@@ -128,18 +150,18 @@ class Replica:
 
     def assign(self, ticket: Ticket, seconds: float) -> None:
         """Sends the request of `ticket`; its outcome follows within `seconds`."""
-        self.state = advance(self.state, Event.ASSIGNED)
+        self.state = advance(self.state, ASSIGNED)
         self.ticket = ticket
         self._request_id += 1
         self._assigned_at = now = self._clock.now()
-        self._timer = self._clock.call_at(now + seconds, self._prediction_timed_out)
+        self._deadline.set(now + seconds)
         self._send(wire.encode_request(ticket.request, self._request_id))
 
     def stop(self, why: Why = Why.STOPPED) -> None:
         """An orderly end: it finishes the ticket it holds, then its pipe is closed."""
-        if self.state in (State.STOPPING, State.GONE):
+        if self.state in (STOPPING, GONE):
             return
-        if self.state is State.STARTING:
+        if self.state is STARTING:
             # Running the model file it would not notice the end of its pipe, and owes nothing yet.
             self.kill(Why.STOPPED)
             return
@@ -149,13 +171,13 @@ class Replica:
 
     def kill(self, why: Why, outcome: Outcome | None = None) -> None:
         """An end at once; the ticket it holds gets `outcome`, or Died."""
-        if self.state is State.GONE:
+        if self.state is GONE:
             return
         self.why = self.why or why
-        self.state = advance(self.state, Event.KILL)
+        self.state = advance(self.state, KILL)
         self._owner.replica_leaving(self)
         self._close_pipes()
-        self._timer.cancel()
+        self._deadline.clear()
         if self.process is not None:
             self.process.kill()
         self._settle(outcome or Died(f"the replica was ended because {why.value}", self.name))
@@ -172,9 +194,13 @@ class Replica:
             return
         try:
             # Once: whoever writes without end must not keep the reactor here.
-            data = os.read(self._read_fd, _READ)
+            data = os.read(self._read_fd, _READ_ON if self._reader.midway else _READ)
             if not data:
                 self._on_end_of_pipe()
+                return
+            answer = self._reader.whole_answer(data)
+            if answer is not None and self.ticket is not None and answer[0] == self._request_id:
+                self._answered(Answered(answer[1], self.name))
                 return
             for request_id, message in self._reader.feed(data):
                 self._receive(request_id, message)
@@ -189,23 +215,27 @@ class Replica:
         Until then it holds what it holds, so that its caller hears the status (gotcha G3).
         """
         self._close_pipes()
-        if self.state in (State.IDLE, State.BUSY):
+        if self.state in (IDLE, BUSY):
             self._take_no_more()
         self._clock.call_at(self._clock.now() + _END_OF_PIPE_GRACE, lambda: self.kill(Why.WIRE))
 
     def _take_no_more(self) -> None:
-        self.state = advance(self.state, Event.STOP)
+        self.state = advance(self.state, STOP)
         self._owner.replica_leaving(self)
 
     def _receive(self, request_id: int, message: wire.FromReplica) -> None:
-        if self.state in (State.STOPPING, State.GONE):
+        if self.state in _OVER:
             return
+        if isinstance(message, _ANSWERS):
+            if self.ticket is None or request_id != self._request_id:
+                raise WireError(f"an answer to request {request_id}, which is not outstanding")
+            self._answered(self._outcome(message))
+        else:
+            self._receive_at_start(message)
+
+    def _receive_at_start(self, message: wire.Hello | wire.Ready | wire.Failed) -> None:
         match message:
-            case wire.Answer() | wire.Raised() | wire.Refused():
-                if self.ticket is None or request_id != self._request_id:
-                    raise WireError(f"an answer to request {request_id}, which is not outstanding")
-                self._answered(self._outcome(message))
-            case _ if self.state is not State.STARTING:
+            case _ if self.state is not STARTING:
                 raise WireError(f"{type(message).__name__} while it is {self.state.value}")
             case wire.Hello():
                 if message.protocol != wire.PROTOCOL:
@@ -213,42 +243,44 @@ class Replica:
             case wire.Failed():
                 self.failure = StartFailed(f"{message.type}: {message.message}", message.traceback)
                 # It ends by itself, unless a thread of the model's keeps it.
-                self._timer.cancel()
-                due = self._clock.now() + EXIT_GRACE
-                self._timer = self._clock.call_at(due, lambda: self.kill(Why.FAILED))
+                self._deadline.set(self._clock.now() + EXIT_GRACE)
             case wire.Ready() if self.process is not None:
-                self.state = advance(self.state, Event.READY)
+                self.state = advance(self.state, READY)
                 self.ready_at = self._clock.now()
-                self._timer.cancel()
+                self._deadline.clear()
                 self._owner.replica_ready(self)
             case wire.Ready():
                 pass  # and ended: it is of no use to anybody
 
     def _outcome(self, message: wire.Answer | wire.Raised | wire.Refused) -> Outcome:
-        match message:
-            case wire.Answer(body):
-                return Answered(body, self.name)
-            case wire.Raised(kind, text):
-                return Raised(kind, text, self.name)
-            case wire.Refused(text):
-                return Refused(text, self.name)
+        if isinstance(message, wire.Answer):
+            return Answered(message.body, self.name)
+        if isinstance(message, wire.Raised):
+            return Raised(message.type, message.message, self.name)
+        return Refused(message.message, self.name)
 
     def _answered(self, outcome: Outcome) -> None:
-        self._timer.cancel()
+        self._deadline.clear()
         if self._unsent is not None:
             raise WireError("an answer before the request was read")
-        self.state = advance(self.state, Event.ANSWERED)
-        if self.state is State.STOPPING:
+        self.state = advance(self.state, ANSWERED)
+        if self.state is STOPPING:
             self._end_orderly(Why.STOPPED)
         self._settle(outcome)
 
-    def _prediction_timed_out(self) -> None:
-        seconds = round(self.held_seconds, 3)
-        self.kill(Why.TIMED_OUT, TimedOut(seconds, self.name))
-
-    def _start_timed_out(self) -> None:
-        self.failure = StartFailed(f"the model was not ready within {self.spec.start_timeout:g} s")
-        self.kill(Why.START_TIMED_OUT)
+    def _too_late(self) -> None:
+        """What it had to do by its deadline was not done."""
+        if self.ticket is not None:
+            self.kill(Why.TIMED_OUT, TimedOut(round(self.held_seconds, 3), self.name))
+        elif self.state is not STARTING:
+            if self.process is not None:
+                self.process.kill()
+        elif self.failure is not None:
+            self.kill(Why.FAILED)
+        else:
+            limit = f"{self.spec.start_timeout:g} s"
+            self.failure = StartFailed(f"the model was not ready within {limit}")
+            self.kill(Why.START_TIMED_OUT)
 
     # The pipes.
 
@@ -258,9 +290,15 @@ class Replica:
             self._owner.replica_settled(self, ticket, outcome)
 
     def _send(self, frame: bytes) -> None:
-        self._unsent = memoryview(frame)
-        self._write()
-        if self._unsent is not None:
+        try:
+            sent = os.write(self._write_fd, frame)
+        except BlockingIOError:
+            sent = 0
+        except BrokenPipeError:
+            self._on_end_of_pipe()
+            return
+        if sent < len(frame):
+            self._unsent = memoryview(frame)[sent:]
             self._awaits_room = True
             self._clock.register(self._write_fd, WRITABLE, self._on_writable)
 
@@ -284,9 +322,9 @@ class Replica:
     def _end_orderly(self, why: Why) -> None:
         """Closes the pipes, by which it knows, and sees to it that it obeys."""
         self._close_pipes()
-        if (process := self.process) is not None:
+        if self.process is not None:
             self.why = self.why or why
-            self._timer = self._clock.call_at(self._clock.now() + EXIT_GRACE, process.kill)
+            self._deadline.set(self._clock.now() + EXIT_GRACE)
 
     def _close_pipes(self) -> None:
         if self._read_fd < 0:

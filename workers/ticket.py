@@ -75,7 +75,8 @@ Outcome = Answered | Raised | Refused | Died | TimedOut | Busy | NotReady | Aban
 class Owner(Protocol):
     """Where a ticket is now: the pool whose queue it waits in or whose replica holds it."""
 
-    def abandon(self, ticket: "Ticket") -> None: ...
+    def withdraw(self, ticket: "Ticket") -> bool:
+        """Takes it out of the queue. False where it does not wait any more."""
 
 
 class Ticket:
@@ -87,7 +88,11 @@ class Ticket:
     __slots__ = ("entered", "flow", "on_outcome", "outcome", "owner", "request", "timer")
 
     def __init__(
-        self, request: bytes, on_outcome: Callable[["Ticket"], None], flow: str = ""
+        self,
+        request: bytes,
+        on_outcome: Callable[["Ticket"], None],
+        flow: str = "",
+        limit: float | None = None,
     ) -> None:
         self.request = request
         self.flow = flow
@@ -110,10 +115,16 @@ class Ticket:
             self.timer.cancel()
             self.timer = None
 
+    def withdraw(self) -> bool:
+        """The caller may be gone: leaves the queue. False where a replica has begun with it."""
+        if self.outcome is None and self.owner is not None and self.owner.withdraw(self):
+            self.settle(Abandoned())
+            return True
+        return False
+
     def abandon(self) -> None:
-        """The caller went away: leaves the queue, or lets the replica finish for nobody."""
-        if self.outcome is None and self.owner is not None:
-            self.owner.abandon(self)
+        """The caller is gone: leaves the queue, or lets the replica finish for nobody."""
+        if not self.withdraw():
             self.settle(Abandoned())
 
     def __repr__(self) -> str:

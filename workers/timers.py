@@ -1,12 +1,14 @@
 """Deadlines for plain callbacks: a heap, with the clock passed in.
 
-Cancelling only marks an entry; it leaves the heap when it comes up, or when more than half of the
-heap is marked.
+A Timer is set once. Cancelling only marks its entry; it leaves the heap when it comes up, or when
+more than half of the heap is marked. An Alarm is for a deadline that moves with every request and
+hardly ever comes: moving it later does not touch the heap.
 """
 
 import heapq
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
 
 
 def _nothing() -> None:
@@ -35,6 +37,63 @@ class Timer:
 
     def __lt__(self, other: "Timer") -> bool:
         return (self.due, self.order) < (other.due, other.order)
+
+
+class Alarm:
+    """One deadline that moves often; rings, by calling `call()`, when `due` has come.
+
+    Its entry in the heap is due at `due` or before; one that comes up too early is put in again.
+    """
+
+    __slots__ = ("_armed", "_call", "_call_at", "_timer", "due")
+
+    def __init__(self, call_at: "CallAt", call: Callable[[], object]) -> None:
+        self._call_at = call_at
+        self._call = call
+        self._timer: Timer | None = None
+        self._armed = inf
+        self.due = inf
+
+    def set(self, due: float) -> None:
+        """Rings at `due`, and not at what was set before."""
+        self.due = due
+        if due < self._armed:
+            self._arm(due)
+
+    def clear(self) -> None:
+        """Does not ring unless it is set again."""
+        self.due = inf
+
+    def close(self) -> None:
+        """Clears it for good: nothing of it stays in the heap."""
+        self.due = inf
+        self._disarm()
+
+    def _arm(self, due: float) -> None:
+        self._disarm()
+        self._armed = due
+        self._timer = self._call_at(due, self._come_up)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed = inf
+
+    def _come_up(self) -> None:
+        early = self.due > self._armed
+        self._timer, self._armed = None, inf
+        if not early:
+            self.due = inf
+            self._call()
+        elif self.due < inf:
+            self._arm(self.due)
+
+
+class CallAt(Protocol):
+    """Makes a Timer, and sees to it that somebody looks when it is due."""
+
+    def __call__(self, due: float, call: Callable[[], object]) -> Timer: ...
 
 
 class Timers:

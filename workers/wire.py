@@ -94,6 +94,8 @@ _CLASSES: dict[int, type[Hello | Ready | Failed | Raised | Refused]] = {
 }
 _DECODERS = {kind: msgspec.json.Decoder(c) for kind, c in _CLASSES.items()}
 _encode = msgspec.json.encode
+_unpack = HEADER.unpack_from
+_pack = HEADER.pack
 
 
 def encode(message: Message, request_id: int = 0) -> bytes:
@@ -104,7 +106,7 @@ def encode(message: Message, request_id: int = 0) -> bytes:
 
 def encode_request(request: bytes, request_id: int) -> bytes:
     """The frame that asks for a prediction of `request`, raw JSON."""
-    return HEADER.pack(len(request), PREDICT, request_id) + request
+    return _pack(len(request), PREDICT, request_id) + request
 
 
 class FrameReader:
@@ -118,12 +120,26 @@ class FrameReader:
         self._limit = limit
         self._buffer = bytearray()
 
+    @property
+    def midway(self) -> bool:
+        """Whether some of a frame has come and more of it is due."""
+        return bool(self._buffer)
+
+    def whole_answer(self, data: bytes) -> tuple[int, bytes] | None:
+        """The id and body of an answer, where `data` is one and no more: as it nearly always is."""
+        if len(data) < HEADER.size or self._buffer:
+            return None
+        length, kind, request_id = _unpack(data)
+        if kind != Answer.kind or length != len(data) - HEADER.size or length > self._limit:
+            return None
+        return request_id, data[HEADER.size :]
+
     def feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
         """Yields what is complete after `data`. Raises WireError where the bytes are not ours."""
         buffer = self._buffer
         buffer += data
         while len(buffer) >= HEADER.size:
-            length, kind, request_id = HEADER.unpack_from(buffer)
+            length, kind, request_id = _unpack(buffer)
             if length > self._limit:
                 raise WireError(f"a frame of {length} bytes; the limit is {self._limit}")
             end = HEADER.size + length

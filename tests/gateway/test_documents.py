@@ -6,8 +6,9 @@ from unittest.mock import MagicMock
 
 import msgspec
 
-from gateway.app import CALL_PATHS, admin_routing
+from gateway.app import admin_routing
 from gateway.errors import CATALOGUE
+from gateway.predict import CALL_PATHS, NAMED_PATH
 from gateway.settings import DESCRIPTIONS, MIB, Settings
 
 FOLDER = Path(__file__).parents[2] / "gateway"
@@ -71,7 +72,7 @@ def test_the_admin_routes() -> None:
 
 def test_the_paths_of_model_calls() -> None:
     """Every path that calls a model is told."""
-    for path in CALL_PATHS:
+    for path in (*CALL_PATHS, f"{NAMED_PATH}<name>"):
         assert f"`POST {path}`" in README
 
 

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_one_way_pair
 
 from gateway.gate import BODY_SECONDS, HEAD_SECONDS, IDLE_SECONDS, Gate, Gone, written
-from gateway.http1 import Heads, Malformed, read_head
+from gateway.http1 import Malformed, read_head
 from tests.gateway.raw_requests import BAD, GOOD, read, status_of
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -27,7 +27,7 @@ class Passing:
         self.client: MemorySendStream
         stream: MemoryReceiveStream
         self.client, stream = memory_stream_one_way_pair()
-        self.gate = Gate(stream, first, Heads())
+        self.gate = Gate(stream, first)
         self.ended: Exception | None = None
         self.over = trio.Event()
 

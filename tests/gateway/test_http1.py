@@ -15,7 +15,6 @@ from gateway.http1 import (
     HEAD_LIMIT,
     METHODS,
     Head,
-    Heads,
     Malformed,
     end_of_head,
     read_head,
@@ -246,26 +245,3 @@ def read_by_h11(sent: bytes) -> tuple[h11.Request, bytes, bytes]:
         assert isinstance(event, h11.Data), event
         body += event.data
     return request, body, connection.trailing_data[0]
-
-
-def test_heads_are_remembered_by_their_bytes() -> None:
-    """The same bytes give the same head, the very same object while it is remembered."""
-    heads = Heads()
-    first = heads.read(GET)
-    assert first == read_head(GET)
-    assert heads.read(bytes(bytearray(GET))) is first
-    with pytest.raises(Malformed):
-        heads.read(b"\r\n\r\n")
-    assert len(heads) == 1
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    """A great number of heads, or great ones, are not kept; those asked for again are."""
-    heads = Heads()
-    often = heads.read(GET)
-    for number in range(5 * Heads.GENERATION):
-        heads.read(GET.replace(b"livez", b"%d" % number))
-        assert heads.read(GET) is often
-        assert len(heads) <= 2 * Heads.GENERATION
-    large = GET.replace(b"livez", b"x" * Heads.LARGEST)
-    assert heads.read(large) is not heads.read(large)

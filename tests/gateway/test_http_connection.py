@@ -94,7 +94,7 @@ def refusal(received: bytes) -> tuple[int, str]:
     """Status and code of the one reply there is."""
     assert received.count(b"\r\n\r\n") == 1
     head, _, body = received.partition(b"\r\n\r\n")
-    assert b"\r\nConnection: close\r\n" in head + b"\r\n"
+    assert b"\r\nconnection: close\r\n" in head
     return int(head.split()[1]), json.loads(body)["error"]["code"]
 
 

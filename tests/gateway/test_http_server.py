@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway import gate, http_connection
+from gateway import gate, http_connection, model_connection
 from gateway.http_server import PortTaken, listen
 from tests.gateway.kit import Gateway, running, settings_for
 from tests.gateway.raw_requests import BAD, GOOD, read, status_of
@@ -25,7 +25,8 @@ HOSTILE = {path.stem: path.read_bytes() for path in BAD + GOOD} | {"nothing": b"
 
 @pytest.fixture
 async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
-    monkeypatch.setattr(http_connection, "LINGER_SECONDS", 0.2)
+    for module in (http_connection, model_connection):
+        monkeypatch.setattr(module, "LINGER_SECONDS", 0.2)
     async with running(settings_for(tmp_path / "data")) as gateway:
         yield gateway
 
@@ -70,7 +71,7 @@ async def test_bad_requests_are_refused(gateway: Gateway) -> None:
         *answers, refusal = split(await ends(stream))
         assert len(answers) == len(before), path.stem
         assert refusal.startswith(b"HTTP/1.1 %d " % status_of(path)), path.stem
-        assert b"\r\nConnection: close\r\n" in refusal
+        assert b"\r\nconnection: close\r\n" in refusal
         body = json.loads(refusal.partition(b"\r\n\r\n")[2])
         assert body["error"]["code"].startswith("request.")
     assert await alive(gateway)
@@ -127,7 +128,8 @@ async def test_an_idle_connection_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection with nothing under way is closed after a while, also after it was used."""
-    monkeypatch.setattr(gate, "IDLE_SECONDS", 0.2)
+    for module in (gate, model_connection):
+        monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
     async with running(settings_for(tmp_path / "data")) as gateway:
         fresh, used = await connect(gateway), await connect(gateway)
         await used.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from gateway.routes import Ambiguous, Routes, Target
+from gateway.routes import Routes, Target
 from store import Model, new_id
 from workers import Pool
 
@@ -22,14 +22,14 @@ def a_model(name: str = "add", access_key: str = "m1", model_id: str = "") -> Mo
     )
 
 
-def test_a_model_is_found_by_key_id_and_name() -> None:
-    """A model is found by its access key, its id and its name, before it is ever deployed."""
+def test_a_model_is_found_by_its_key() -> None:
+    """A model is found by its access key, before it is ever deployed."""
     routes, model = Routes(), a_model()
     routes.put(model)
     found = routes.by_access_key(model.access_key)
     assert found is not None
     assert found.pool is None
-    assert found is routes.by_name_or_id(model.id) is routes.by_name_or_id("add")
+    assert (found.model_id, found.name) == (model.id, "add")
 
 
 def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
@@ -39,17 +39,8 @@ def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
     routes.point(model.id, POOL)
     routes.put(a_model("sum", "other", model.id))
     assert routes.pool_of(model.id) is POOL
-    assert routes.by_name_or_id("add") is None
     assert routes.by_access_key(model.access_key) is None
     assert cast(Target, routes.by_access_key("other")).pool is POOL
-
-
-def test_a_name_of_two_models_is_ambiguous() -> None:
-    """A name that several projects use names none of them, but tells their ids."""
-    routes, one, other = Routes(), a_model(access_key="m1"), a_model(access_key="m2")
-    routes.put(one)
-    routes.put(other)
-    assert routes.by_name_or_id("add") == Ambiguous([one.id, other.id])
 
 
 def test_a_forgotten_model_is_nowhere() -> None:
@@ -59,5 +50,4 @@ def test_a_forgotten_model_is_nowhere() -> None:
     routes.forget(model.id)
     routes.point(model.id, POOL)
     assert routes.by_access_key(model.access_key) is None
-    assert routes.by_name_or_id(model.id) is None
     assert routes.pool_of(model.id) is None

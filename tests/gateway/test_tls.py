@@ -13,7 +13,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from gateway import http_connection
-from gateway.http_server import listen, serve_http
+from gateway.http_server import HttpServer
 from gateway.settings import Settings, SettingsError
 from gateway.tls import server_tls
 
@@ -105,13 +105,16 @@ async def serving(settings: Settings) -> AsyncIterator[int]:
     async def echo() -> Response:
         return Response(await request.get_data(), headers={"X-Scheme": request.scheme})
 
-    listener, stop = listen("127.0.0.1", 0), trio.Event()
-    serve = partial(serve_http, tls=server_tls(settings))
-    with listener:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve, app, listener, stop=stop, grace=1))
-            yield listener.getsockname()[1]
-            stop.set()
+    server, context = HttpServer(app), server_tls(settings)
+    assert context is not None
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await server.serve(trio.SSLStream(stream, context, server_side=True, https_compatible=True))
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        yield listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
 
 
 async def connect(

@@ -63,14 +63,14 @@ class Stage:
     def turn(self) -> None:
         """Has the reactor hear all that was said."""
         while self.reactor._epoll.poll(0):
-            self.reactor._turn()
+            self.reactor._serve()
 
     def pass_time(self, seconds: float) -> None:
         """Lets time pass, and what comes due on the way happen at its time."""
         end = self.time + seconds
         while (due := self.reactor._timers.next_due()) <= end:
             self.time = max(self.time, due)
-            self.reactor._turn()
+            self.reactor._serve()
         self.time = end
         self.turn()
 

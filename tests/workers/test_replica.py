@@ -10,6 +10,7 @@ import pytest
 from tests.workers.stage import REPLICA, Actor, Stage, answer_frame
 from workers import wire
 from workers.lifecycle import State
+from workers.reactor import READABLE
 from workers.replica import EXIT_GRACE, Replica, Why
 from workers.ticket import Answered, Died, Outcome, Ticket, TimedOut
 
@@ -246,7 +247,7 @@ def test_who_writes_without_end_does_not_hold_the_reactor(play: Play) -> None:
     play.actor.write(b"\xff\xff\0\0\x13" + b"\0" * 60_000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "read", counted)
-        play.stage.reactor._turn()
+        play.replica._on_readable(READABLE)
     assert reads == 1
 
 

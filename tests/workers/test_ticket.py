@@ -10,8 +10,9 @@ class FakeOwner:
     def __init__(self) -> None:
         self.abandoned: list[Ticket] = []
 
-    def abandon(self, ticket: Ticket) -> None:
+    def withdraw(self, ticket: Ticket) -> bool:
         self.abandoned.append(ticket)
+        return True
 
 
 def test_the_first_outcome_counts() -> None:

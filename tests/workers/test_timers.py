@@ -5,7 +5,7 @@ from math import inf
 import hypothesis.strategies as st
 from hypothesis import given
 
-from workers.timers import Timer, Timers
+from workers.timers import Alarm, Timer, Timers
 
 
 def test_a_timer_comes_when_it_is_due_and_once() -> None:
@@ -89,3 +89,44 @@ def test_timers_do_as_a_sorted_list_would(deeds: list[tuple[str, int]]) -> None:
                 del waiting[number]
         assert len(timers) == len(waiting)
         assert timers.next_due() == min(waiting.values(), default=inf)
+
+
+def test_an_alarm_that_is_moved_later_rings_at_its_last_deadline_only() -> None:
+    """Moving it later leaves its entry alone; the entry that comes up early is put in again."""
+    timers, rung = Timers(), list[float]()
+    alarm = Alarm(timers.call_at, lambda: rung.append(now))
+    for due in (10.0, 20.0, 30.0):
+        alarm.set(due)
+    assert len(timers) == 1
+    for now in (9.0, 10.0, 20.0, 29.9, 30.0, 99.0):
+        timers.run_due(now)
+    assert rung == [30.0]
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(1, 50)), max_size=30))
+def test_an_alarm_rings_when_its_deadline_comes_and_never_else(moves: list[int | None]) -> None:
+    """Whatever is set and cleared on the way: at each tick it rings if that is its deadline."""
+    timers, rung, expected, due = Timers(), list[int](), list[int](), inf
+    alarm = Alarm(timers.call_at, lambda: rung.append(now))
+    for now, move in enumerate(moves):
+        timers.run_due(now)
+        if due <= now:
+            expected.append(now)
+            due = inf
+        if move is None:
+            alarm.clear()
+            due = inf
+        else:
+            alarm.set(due := now + move)
+        assert alarm.due == due
+        assert len(timers) <= 1
+    assert rung == expected
+
+
+def test_a_closed_alarm_leaves_nothing_behind() -> None:
+    """What owned it may go at once."""
+    timers = Timers()
+    alarm = Alarm(timers.call_at, lambda: None)
+    alarm.set(5.0)
+    alarm.close()
+    assert len(timers) == 0

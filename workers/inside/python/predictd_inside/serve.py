@@ -82,7 +82,7 @@ def _predict(
 ) -> tuple[int, bytes]:
     """One prediction: the kind of frame that answers it, and its body."""
     try:
-        argument = _decode(str(body, "utf-8"))
+        argument = _decode(body)
     except (ValueError, RecursionError) as problem:
         return REFUSED, _json({"message": failures.describe(problem)["message"]})
     try:
@@ -106,4 +106,18 @@ def _json(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-_decode = json.JSONDecoder().decode
+def _decode(body: bytes) -> object:
+    text = str(body, "utf-8")
+    try:
+        value, end = _scan(text, 0)
+        if end == len(text):
+            return value
+    except StopIteration:
+        pass
+    return _decoder.decode(
+        text
+    )  # there are blanks around it, or an error to be told with its place
+
+
+_decoder = json.JSONDecoder()
+_scan = _decoder.scan_once

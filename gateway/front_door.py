@@ -1,0 +1,243 @@
+"""The front door: accepts every connection, and answers the calls of models by itself.
+
+The listener and the connections live in the reactor, so a call costs no task. What a connection
+asks for that is no call, at first or later, goes with the connection to the other server (Quart
+on Hypercorn), and not a byte is lost on the way. The laws:
+
+- Connections are bounded, in all and per address; one too many is told so and closed.
+- However a connection ends, it is forgotten here: `connections` is what there is.
+- After `stop` no request begins; those under way are answered.
+"""
+
+import errno
+import logging
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+
+from gateway.errors import Refusal
+from gateway.lines import SocketLine, TlsLine
+from gateway.model_connection import Memory, ModelConnection
+from gateway.openings import Openings
+from gateway.predict import Reply, refuse
+from gateway.replies import Replies
+from gateway.routes import Routes
+from workers import READABLE, Reactor
+
+logger = logging.getLogger(__name__)
+
+# Connections accepted in one turn of the reactor, so that those there are have theirs.
+_AT_ONCE = 16
+# Out of descriptors or memory: for how long nobody is let in.
+_PAUSE = 0.1
+_NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What the door lets in: connections, and bytes of bodies, whole and on their way."""
+
+    connections: int
+    connections_per_address: int
+    request_bytes: int
+    unfinished_bytes: int
+
+
+class DoorStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """`connections` there are, and what came since the start; `answers` by HTTP status."""
+
+    connections: int
+    accepted: int
+    turned_away: int
+    answers: dict[int, int]
+
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+# Serves a connection to its end; the bytes were read from it already.
+Elsewhere = Callable[[Stream, bytes], Coroutine[Any, Any, None]]
+
+
+class FrontDoor:
+    """`open` it, `stop` it, `close` what is left. For the thread of the reactor.
+
+    `tasks` are those of connections that left for the other server or have TLS.
+    """
+
+    def __init__(
+        self,
+        *,
+        reactor: Reactor,
+        routes: Routes,
+        bounds: Bounds,
+        tasks: trio.Nursery,
+        elsewhere: Elsewhere,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.routes = routes
+        self.openings = Openings(bounds.request_bytes)
+        self.replies = Replies(reactor.now)
+        self.memory = Memory(bounds.unfinished_bytes)
+        self.request_limit = bounds.request_bytes
+        self.now = reactor.now
+        self.alarm = reactor.alarm
+        self._reactor = reactor
+        self._bounds = bounds
+        self._tasks = tasks
+        self._elsewhere = elsewhere
+        self._tls = tls
+        self._listener: socket.socket | None = None
+        self._stopped = False
+        self._lines: set[SocketLine | TlsLine] = set()
+        self._no_lines = trio.Event()
+        self._addresses: Counter[str] = Counter()
+        self._connections = self._accepted = self._turned_away = 0
+        self._answers: Counter[int] = Counter()
+
+    def open(self, listener: socket.socket) -> None:
+        """Lets clients in. The listener stays its owner's, who may close it after `stop`."""
+        self._listener = listener
+        self._reactor.register(listener.fileno(), READABLE, self._accept)
+
+    def stop(self) -> None:
+        """Lets nobody in any more; a request that has begun is its connection's last one."""
+        self._stopped = True
+        self._shut()
+        for line in list(self._lines):
+            line.connection.stop()
+        self._note_lines()
+
+    async def wait_answered(self) -> None:
+        """Returns when, after `stop`, all is answered that came in by this door."""
+        await self._no_lines.wait()
+
+    def close(self) -> None:
+        """Ends what connections of its own are left, whatever they do."""
+        for line in list(self._lines):
+            line.connection.close()
+
+    def statistics(self) -> DoorStatistics:
+        return DoorStatistics(
+            connections=self._connections,
+            accepted=self._accepted,
+            turned_away=self._turned_away,
+            answers=dict(self._answers),
+        )
+
+    # Letting in.
+
+    def _accept(self, events: int) -> None:
+        for _ in range(_AT_ONCE):
+            if self._listener is None:
+                return
+            try:
+                client, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # usually: it was gone before it was let in
+                if error.errno in _NO_MORE:
+                    logger.warning("nobody is let in for a moment: %s", error.strerror)
+                    self._rest()
+                continue
+            client.setblocking(False)
+            self._accepted += 1
+            self._let_in(client, address[0])
+
+    def _shut(self) -> None:
+        if self._listener is not None:
+            self._reactor.unregister(self._listener.fileno())
+            self._listener = None
+
+    def _rest(self) -> None:
+        listener = self._listener
+        assert listener is not None
+        self._shut()
+
+        def reopen() -> None:
+            if not self._stopped:
+                self.open(listener)
+
+        self._reactor.call_at(self.now() + _PAUSE, reopen)
+
+    def _let_in(self, client: socket.socket, address: str) -> None:
+        bounds = self._bounds
+        if (
+            self._connections >= bounds.connections
+            or self._addresses[address] >= bounds.connections_per_address
+        ):
+            self._turn_away(client)
+            return
+        self._connections += 1
+        self._addresses[address] += 1
+        with suppress(OSError):  # it is gone already, as the first read will tell
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            self._connect(SocketLine(client, address, self._reactor, self))
+        else:
+            self._tasks.start_soon(self._serve_tls, client, address, self._tls)
+
+    def _turn_away(self, client: socket.socket) -> None:
+        self._turned_away += 1
+        refused = Refusal("gateway.full", "there are too many connections")
+        request_id = self.replies.new_id()
+        data = self.replies.render(refuse(refused, request_id), request_id, connection="close")
+        with client, suppress(OSError):
+            client.send(data)
+
+    def _connect(self, line: SocketLine | TlsLine) -> None:
+        line.connection = ModelConnection(self, line, line.address)
+        self._lines.add(line)
+        if self._stopped:
+            line.connection.stop()
+
+    async def _serve_tls(
+        self, client: socket.socket, address: str, context: ssl.SSLContext
+    ) -> None:
+        stream = trio.SSLStream(
+            trio.SocketStream(trio.socket.from_stdlib_socket(client)),
+            context,
+            server_side=True,
+            https_compatible=True,
+        )
+        line = TlsLine(stream, address, self)
+        self._connect(line)
+        await line.run()
+
+    # What lines and connections tell.
+
+    def answered(self, connection: ModelConnection, reply: Reply) -> None:
+        self._answers[reply.status] += 1
+
+    def line_closed(self, line: SocketLine | TlsLine) -> None:
+        self._forget(line)
+        self._release(line.address)
+
+    def line_left(self, line: SocketLine | TlsLine, client: Stream, first: bytes) -> None:
+        """Its client is somebody else's now, yet one of those that are counted."""
+        self._forget(line)
+        self._tasks.start_soon(partial(self._serve_elsewhere, client, first, line.address))
+
+    async def _serve_elsewhere(self, client: Stream, first: bytes, address: str) -> None:
+        try:
+            await self._elsewhere(client, first)
+        finally:
+            self._release(address)
+
+    def _forget(self, line: SocketLine | TlsLine) -> None:
+        self._lines.discard(line)
+        self._note_lines()
+
+    def _note_lines(self) -> None:
+        if self._stopped and not self._lines:
+            self._no_lines.set()
+
+    def _release(self, address: str) -> None:
+        self._connections -= 1
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]

@@ -1,0 +1,261 @@
+"""The lines under model connections: a socket in the reactor, or TLS on Trio.
+
+A line moves bytes and says when they have moved; what they mean is the connection's. Whatever a
+connection does wrong costs its own client alone: it is logged and the line is closed.
+"""
+
+import logging
+import select
+import socket
+from contextlib import suppress
+from typing import Protocol
+
+import trio
+
+from gateway.model_connection import HEAD_SECONDS, ModelConnection
+from workers import READABLE, WRITABLE, Reactor
+
+logger = logging.getLogger(__name__)
+
+# Reading into more than is needed costs time; who fills this gets more of it at once.
+_READ = 4 * 1024
+_READ_ON = 64 * 1024
+_GONE = select.EPOLLHUP | select.EPOLLERR
+_SENDS_NO_MORE = select.EPOLLRDHUP
+
+
+class Owner(Protocol):
+    """Who is told that a line is over; exactly one of these, once."""
+
+    def line_closed(self, line: "SocketLine | TlsLine") -> None: ...
+    def line_left(
+        self,
+        line: "SocketLine | TlsLine",
+        client: trio.SocketStream | trio.SSLStream[trio.SocketStream],
+        first: bytes,
+    ) -> None: ...
+
+
+class SocketLine:
+    """A client's socket, registered with the reactor for as long as the line is open."""
+
+    __slots__ = (
+        "_ended",
+        "_fd",
+        "_held",
+        "_interest",
+        "_owner",
+        "_reactor",
+        "_receive",
+        "_send",
+        "_size",
+        "_socket",
+        "_unsent",
+        "address",
+        "connection",
+    )
+
+    connection: ModelConnection
+
+    def __init__(self, client: socket.socket, address: str, reactor: Reactor, owner: Owner) -> None:
+        self.address = address
+        self._socket = client
+        self._fd = client.fileno()
+        self._receive, self._send = client.recv, client.send
+        self._reactor = reactor
+        self._owner = owner
+        self._size = _READ
+        self._unsent: memoryview | None = None
+        self._held = self._ended = False
+        self._interest = READABLE
+        reactor.register(self._fd, READABLE, self._on_ready)
+
+    # What the connection asks for.
+
+    def write(self, data: bytes) -> bool:
+        if self._unsent is not None:
+            self._unsent = memoryview(bytes(self._unsent) + data)
+            return False
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return True  # the client is gone, which the reactor will tell
+        if sent == len(data):
+            return True
+        self._unsent = memoryview(data)[sent:]
+        self._watch()
+        return False
+
+    def hold(self) -> None:
+        if not self._held:
+            self._held = True
+            self._watch()
+
+    def read_on(self) -> None:
+        if self._held:
+            self._held = False
+            self._watch()
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._reactor.unregister(self._fd)
+        self._socket.close()
+        self._owner.line_closed(self)
+
+    def hand_over(self, first: bytes) -> None:
+        self._reactor.unregister(self._fd)
+        client = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
+        self._owner.line_left(self, client, first)
+
+    # What the reactor tells.
+
+    def _on_ready(self, events: int) -> None:
+        try:
+            if events & READABLE and not self._held:
+                self._read()
+            elif events & _GONE:
+                self.connection.close()
+            elif events & WRITABLE:
+                self._write_rest()
+            elif events & _SENDS_NO_MORE:
+                self._end_of_input()
+        except Exception:
+            logger.exception("a connection failed: %s", self.connection)
+            self.connection.close()
+
+    def _read(self) -> None:
+        try:
+            data = self._receive(self._size)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.connection.close()  # the client is gone
+            return
+        if data:
+            self._size = _READ if len(data) < _READ else _READ_ON
+            self.connection.received(data)
+        else:
+            self._end_of_input()
+
+    def _end_of_input(self) -> None:
+        self._ended = True
+        self._watch()  # or the reactor would tell it again and again
+        self.connection.ended()
+
+    def _write_rest(self) -> None:
+        assert self._unsent is not None
+        try:
+            self._unsent = self._unsent[self._send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.connection.close()
+            return
+        if not self._unsent:
+            self._unsent = None
+            self._watch()
+            self.connection.sent()
+
+    def _watch(self) -> None:
+        interest = _SENDS_NO_MORE if self._held else READABLE
+        if self._ended:
+            interest = 0  # that it is gone for certain is told without asking
+        if self._unsent is not None:
+            interest |= WRITABLE
+        if interest != self._interest:
+            self._interest = interest
+            self._reactor.modify(self._fd, interest)
+
+
+class TlsLine:
+    """A client behind TLS. `run` carries its bytes, in a task; the connection is the same."""
+
+    connection: ModelConnection
+
+    def __init__(
+        self, stream: trio.SSLStream[trio.SocketStream], address: str, owner: Owner
+    ) -> None:
+        self.address = address
+        self._stream = stream
+        self._owner = owner
+        self._life = trio.CancelScope()
+        self._unsent: list[bytes] = []
+        self._ending = False
+        self._news = trio.Event()  # for the sender
+        self._may_read = trio.Event()
+        self._may_read.set()
+        self._first: bytes | None = None
+
+    async def run(self) -> None:
+        """Serves the connection until it is closed or leaves."""
+        try:
+            with self._life:
+                with trio.fail_after(HEAD_SECONDS):
+                    await self._stream.do_handshake()
+                async with trio.open_nursery() as tasks:
+                    tasks.start_soon(self._send_all)
+                    await self._receive_all()
+                    tasks.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            pass  # gone without a good-bye, or no TLS at all
+        except* Exception:
+            logger.exception("a connection failed: %s", self.connection)
+        finally:
+            if self._first is not None:
+                self._owner.line_left(self, self._stream, self._first)
+            else:
+                self.connection.close()
+                self._owner.line_closed(self)
+                await trio.aclose_forcefully(self._stream)
+
+    # What the connection asks for.
+
+    def write(self, data: bytes) -> bool:
+        self._unsent.append(data)
+        self._news.set()
+        return False
+
+    def hold(self) -> None:
+        self._may_read = trio.Event()
+
+    def read_on(self) -> None:
+        self._may_read.set()
+
+    def end(self) -> None:
+        self._ending = True
+        self._news.set()
+
+    def close(self) -> None:
+        self._life.cancel()
+
+    def hand_over(self, first: bytes) -> None:
+        self._first = first
+
+    # The two directions.
+
+    async def _receive_all(self) -> None:
+        while self._first is None:
+            await self._may_read.wait()
+            data = await self._stream.receive_some(_READ_ON)
+            if not data:
+                self.connection.ended()
+                await trio.sleep_forever()  # until the connection closes
+            self.connection.received(bytes(data))
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            if self._unsent:
+                data, self._unsent = b"".join(self._unsent), []
+                await self._stream.send_all(data)
+                if not self._unsent:
+                    self.connection.sent()
+            elif self._ending:
+                # Lengths tell where answers end, so the end of TLS need not be said.
+                await self._stream.transport_stream.send_eof()

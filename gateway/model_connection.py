@@ -1,0 +1,417 @@
+"""One connection of a caller of models: HTTP/1.1 as a state machine without I/O.
+
+What happens comes in by `received`, `ended`, `sent` and `broken`; what is to be done goes out by
+its Line. One request at a time: until its answer is out, what follows waits in a buffer, and a
+buffer that is full stops the reading. The laws:
+
+- Each request that was read gets one answer, in order, or the connection ends.
+- One deadline at a time: for the head and for the body in all, for the client to take its answer,
+  for the next request to begin. One that passes costs the client its connection.
+- A client that is gone has no ticket in a queue. One that only sends no more, which looks the same
+  from here, still gets the answer that is being made.
+- A request that is no call of a model leaves with its connection, and not a byte of it is lost.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+from gateway.chunks import Chunks
+from gateway.errors import Refusal, refusal
+from gateway.http1 import Malformed, end_of_head
+from gateway.openings import Opening, Openings
+from gateway.predict import Reply, admit, refuse, reply_to
+from gateway.replies import CONTINUE, Replies
+from gateway.routes import Routes
+from workers import Alarm, Ticket
+
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 30.0
+SEND_SECONDS = 30.0
+IDLE_SECONDS = 75.0
+# How long a client that still sends after its last answer is listened to (gotcha G4).
+LINGER_SECONDS = 2.0
+# How much may follow a request that is being answered before the reading stops.
+_MOST_UNREAD = 64 * 1024
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class State(Enum):
+    IDLE = auto()  # between two requests
+    HEAD = auto()  # some of a head has come
+    BODY = auto()
+    WAITING = auto()  # for the outcome of its ticket
+    SENDING = auto()  # the client has not taken all of its answer
+    LINGERING = auto()  # the last answer is out; what still comes is thrown away
+    CLOSED = auto()
+
+
+# By these names they cost a fifth of what looking them up on the class costs.
+IDLE, HEAD, BODY, WAITING, SENDING, LINGERING, CLOSED = State
+_READING = (IDLE, HEAD, BODY)
+
+
+class Line(Protocol):
+    """The bytes of one client, both ways."""
+
+    def write(self, data: bytes) -> bool:
+        """Sends `data`. False where some of it has to wait: `sent` follows."""
+
+    def hold(self) -> None:
+        """Reads no more until `read_on`. That the client is gone is still told."""
+
+    def read_on(self) -> None: ...
+
+    def end(self) -> None:
+        """Tells the client that no more comes."""
+
+    def close(self) -> None: ...
+
+    def hand_over(self, first: bytes) -> None:
+        """Gives the client to the other server, with what was read and not served."""
+
+
+class Door(Protocol):
+    """What the connections have in common."""
+
+    routes: Routes
+    openings: Openings
+    replies: Replies
+    memory: "Memory"
+    request_limit: int
+
+    def now(self) -> float: ...
+    def alarm(self, call: Callable[[], object]) -> Alarm: ...
+    def answered(self, connection: "ModelConnection", reply: Reply) -> None: ...
+
+
+class Memory:
+    """How many bytes of unfinished bodies all connections together may hold."""
+
+    def __init__(self, most: int) -> None:
+        self.free = most
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for so much more."""
+        if size > self.free:
+            return False
+        self.free -= size
+        return True
+
+    def give(self, size: int) -> None:
+        self.free += size
+
+
+class Body:
+    """A body that comes in pieces, and the memory it was given."""
+
+    def __init__(self, memory: Memory, length: int, chunks: Chunks | None, limit: int) -> None:
+        self._memory = memory
+        self._chunks = chunks
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._left = length
+        self._taken = 0
+        self._take(length)
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes its own part of `data`; returns what follows it. Raises Malformed, Refusal."""
+        if self._chunks is None:
+            piece, data = data[: self._left], data[self._left :]
+            self._left -= len(piece)
+        else:
+            piece = self._chunks.feed(data)
+            data = self._chunks.rest
+            self._take(len(piece))
+        self._pieces.append(piece)
+        return data
+
+    @property
+    def complete(self) -> bool:
+        return self._left == 0 if self._chunks is None else self._chunks.ended
+
+    def join(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def release(self) -> None:
+        self._memory.give(self._taken)
+        self._taken = 0
+
+    def _take(self, size: int) -> None:
+        if self._taken + size > self._limit:
+            raise Refusal("request.toolarge", f"the body is larger than {self._limit} bytes")
+        if not self._memory.take(size):
+            raise Refusal("gateway.full", "too many bytes of requests are on their way")
+        self._taken += size
+
+
+class ModelConnection:
+    """`flow` is whose requests these are. All methods are for the reactor's thread."""
+
+    __slots__ = (
+        "_alarm",
+        "_body",
+        "_door",
+        "_ended",
+        "_in_read",
+        "_keep",
+        "_last",
+        "_line",
+        "_opening",
+        "_ticket",
+        "_unread",
+        "flow",
+        "state",
+    )
+
+    def __init__(self, door: Door, line: Line, flow: str) -> None:
+        self.flow = flow
+        self.state = IDLE
+        self._door = door
+        self._line = line
+        self._alarm = door.alarm(self._too_late)
+        self._alarm.set(door.now() + IDLE_SECONDS)
+        self._opening: Opening | None = None  # of the request that has begun last
+        self._body: Body | None = None
+        self._ticket: Ticket | None = None
+        # What has come and cannot be looked at yet.
+        self._unread = b""
+        # `_read` runs, and will see by itself that it may go on.
+        self._in_read = False
+        # No request is read after this one; the connection goes on after the answer under way.
+        self._last = self._keep = False
+        self._ended = False  # the client sends no more
+
+    def __repr__(self) -> str:
+        return f"<ModelConnection {self.flow} {self.state.name}>"
+
+    # What the line tells.
+
+    def received(self, data: bytes) -> None:
+        """The client sent something."""
+        if self._unread:
+            data = self._unread + data
+            self._unread = b""
+        if self.state in _READING:
+            self._read(data)
+        elif self.state is not LINGERING:
+            self._unread = data
+            if len(data) >= _MOST_UNREAD:
+                self._line.hold()
+
+    def ended(self) -> None:
+        """The client sends no more: it is gone, or wants nothing but the answer under way."""
+        waiting = self.state is WAITING and not self._withdraw()
+        if not waiting and self.state is not SENDING:
+            self.close()
+            return
+        self._ended = self._last = True
+        self._unread = b""
+        self._line.hold()
+
+    def sent(self) -> None:
+        """What had to wait has gone out."""
+        if self.state is SENDING:
+            self._answered()
+            if self._unread:
+                self._resume()
+
+    def stop(self) -> None:
+        """The gateway ends: a request that has begun is the last one."""
+        self._last = True
+        if self.state is IDLE:
+            self.close()
+
+    def close(self) -> None:
+        """Ends it at once: the client is gone, or is to go."""
+        if self.state is CLOSED:
+            return
+        if self._ticket is not None:
+            self._ticket.abandon()
+        self._forget()
+        self._line.close()
+
+    # From bytes to requests.
+
+    def _read(self, data: bytes) -> None:
+        """Goes through `data` until it needs more of it, or an outcome."""
+        self._in_read = True
+        try:
+            while data and self.state in _READING:
+                body = self._body
+                data = self._read_head(data) if body is None else self._read_body(body, data)
+        except Malformed as malformed:
+            self._refuse_last(refusal(malformed))
+        except Refusal as refused:
+            self._refuse_last(refused)
+        else:
+            if data and self.state is not CLOSED:
+                self._unread = data
+        self._in_read = False
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Reads a head, and answers its request if all of it has come; returns what follows."""
+        end = data.find(_END_OF_HEAD) + 4
+        if end < 4:
+            self._await_head(data)
+            return b""
+        self._opening = opening = self._door.openings.read(data[:end])
+        length = opening.head.length
+        rest = len(data) - end
+        if opening.is_elsewhere:
+            self._leave(data)
+            return b""
+        if opening.head.chunked or rest < length:
+            self._begin_body(opening)
+            return data[end:]
+        if rest == length:
+            self._answer_to(opening, data[end:])
+            return b""
+        self._answer_to(opening, data[end : end + length])
+        return data[end + length :]
+
+    def _await_head(self, data: bytes) -> None:
+        end_of_head(data)  # it need not be complete to be malformed
+        if self.state is IDLE:
+            self.state = HEAD
+            self._alarm.set(self._door.now() + HEAD_SECONDS)
+        self._unread = data
+
+    def _begin_body(self, opening: Opening) -> None:
+        """Some of the body is still to come."""
+        if opening.call is None:
+            # Whatever the body says the answer is known, and nobody waits for the rest of it.
+            self._last = True
+            self._answer_to(opening, b"")
+            return
+        head = opening.head
+        chunks = Chunks() if head.chunked else None
+        self._body = Body(self._door.memory, head.length, chunks, self._door.request_limit)
+        self.state = BODY
+        self._alarm.set(self._door.now() + BODY_SECONDS)
+        if head.expects_continue:
+            self._line.write(CONTINUE)
+
+    def _read_body(self, body: Body, data: bytes) -> bytes:
+        """Takes what belongs to the body, and answers when it is whole; returns what follows."""
+        data = body.feed(data)
+        if body.complete:
+            assert self._opening is not None
+            self._body = None
+            try:
+                self._answer_to(self._opening, body.join())
+            finally:
+                body.release()
+        return data
+
+    def _leave(self, data: bytes) -> None:
+        """The request is for the other server, and so is the rest of the connection."""
+        if self._last:  # which takes no new requests either
+            self.close()
+            return
+        self._forget()
+        self._line.hand_over(data)
+
+    # From requests to answers.
+
+    def _answer_to(self, opening: Opening, body: bytes) -> None:
+        if opening.call is None:
+            self._answer_without_model(opening)
+            return
+        try:
+            pool, payload = admit(self._door.routes, opening.call, body)
+        except Refusal as refused:
+            self._refuse(refused)
+            return
+        self.state = WAITING
+        self._alarm.clear()  # the ticket has a deadline of its own
+        self._ticket = Ticket(payload, self._on_outcome, self.flow, opening.call.limit)
+        pool.submit(self._ticket)
+
+    def _answer_without_model(self, opening: Opening) -> None:
+        if opening.refusal is not None:
+            self._refuse(opening.refusal)
+        elif opening.reply is not None:
+            self._answer(opening.reply, self._door.replies.new_id())
+
+    def _on_outcome(self, ticket: Ticket) -> None:
+        self._ticket = None
+        if self.state is WAITING and ticket.outcome is not None:
+            request_id = self._door.replies.new_id()
+            self._answer(reply_to(ticket.outcome, request_id), request_id)
+            if self._unread:
+                self._resume()
+
+    def _refuse(self, refused: Refusal) -> None:
+        request_id = self._door.replies.new_id()
+        self._answer(refuse(refused, request_id), request_id)
+
+    def _refuse_last(self, refused: Refusal) -> None:
+        """What comes after this cannot be told apart, or nobody waits for it."""
+        self._last = True
+        self._opening = None
+        self._refuse(refused)
+
+    def _answer(self, reply: Reply, request_id: str) -> None:
+        connection, bodiless = "close", False
+        if self._opening is not None:
+            head = self._opening.head
+            bodiless = head.method == "HEAD"
+            if head.keep_alive and not self._last:
+                connection = "" if head.minor else "keep-alive"
+        self._keep = connection != "close"
+        self._door.answered(self, reply)
+        replies = self._door.replies
+        data = replies.render(reply, request_id, connection=connection, bodiless=bodiless)
+        if self._line.write(data):
+            self._answered()
+        else:
+            self.state = SENDING
+            self._alarm.set(self._door.now() + SEND_SECONDS)
+
+    def _answered(self) -> None:
+        """The answer is out."""
+        if self._keep and not self._last:
+            self.state = IDLE
+            self._alarm.set(self._door.now() + IDLE_SECONDS)
+        elif self._ended:
+            self.close()
+        else:
+            self._linger()
+
+    def _resume(self) -> None:
+        """Goes on with what came while the last request was being answered."""
+        if self.state is IDLE and not self._in_read:
+            data, self._unread = self._unread, b""
+            self._line.read_on()
+            self._read(data)
+
+    # The end.
+
+    def _linger(self) -> None:
+        """Closing with unread bytes would reset the connection, and might lose the answer."""
+        self._forget()
+        self.state = LINGERING
+        self._alarm.set(self._door.now() + LINGER_SECONDS)
+        self._line.end()
+        self._line.read_on()
+
+    def _withdraw(self) -> bool:
+        """Whether the ticket could be taken back, since no replica has it yet."""
+        return self._ticket is not None and self._ticket.withdraw()
+
+    def _too_late(self) -> None:
+        if self.state in (HEAD, BODY):
+            self._refuse_last(Refusal("request.slow", "the request did not come in time"))
+        else:
+            self.close()
+
+    def _forget(self) -> None:
+        """Lets go of all but the line."""
+        self.state = CLOSED
+        self._alarm.close()
+        self._unread = b""
+        self._ticket = None
+        if self._body is not None:
+            self._body.release()
+            self._body = None
