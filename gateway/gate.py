@@ -22,6 +22,8 @@ IDLE_SECONDS = 75.0  # from an answer to the next request
 _AHEAD = 64 * 1024
 # Chunks are read in slices of so much: 16 KiB of the smallest take 2 ms.
 _SLICE = 16 * 1024
+# An empty line that follows a body does not begin the next request.
+_NOTHING = (b"", b"\r", b"\r\n")
 # What concerns the connection alone, or would switch it to another protocol.
 _DROPPED = {"connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings", "te"}
 _DROPPED |= {"expect", "content-length", "transfer-encoding", "trailer"}
@@ -85,9 +87,9 @@ class Gate:
     async def _next_head(self) -> Head:
         self.current = None
         with trio.move_on_after(IDLE_SECONDS):
-            while not self._read:
+            while self._read in _NOTHING:
                 await self._wait_unless_stopping()
-        if not self._read:
+        if self._read in _NOTHING:
             raise Gone
         seen = 0
         with trio.move_on_after(HEAD_SECONDS):

@@ -16,6 +16,7 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
+from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor
 from gateway.http_connection import HttpConnection, Sends, Shared, Stream
 from gateway.replies import Replies
@@ -96,6 +97,7 @@ async def serve_http(
     *,
     reactor: Reactor,
     routes: Routes,
+    examiner: Examiner,
     bounds: Bounds,
     stop: trio.Event,
     grace: float,
@@ -108,6 +110,7 @@ async def serve_http(
         door = FrontDoor(
             reactor=reactor,
             routes=routes,
+            examiner=examiner,
             bounds=bounds,
             tasks=connections,
             elsewhere=server.serve,

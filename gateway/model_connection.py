@@ -17,13 +17,14 @@ from enum import Enum, auto
 from typing import Protocol
 
 from gateway.chunks import Chunks
+from gateway.envelopes import LARGE, Envelope, Examiner
 from gateway.errors import Refusal, refusal
 from gateway.http1 import Malformed, end_of_head
 from gateway.openings import Opening, Openings
-from gateway.predict import Reply, admit, refuse, reply_to
+from gateway.predict import Call, Reply, admit, examined, read_envelope, refuse, reply_to
 from gateway.replies import CONTINUE, Replies
 from gateway.routes import Routes
-from workers import Alarm, Ticket
+from workers import Alarm, Pool, Ticket
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -75,6 +76,7 @@ class Door(Protocol):
     """What the connections have in common."""
 
     routes: Routes
+    examiner: Examiner
     openings: Openings
     replies: Replies
     memory: "Memory"
@@ -318,15 +320,35 @@ class ModelConnection:
         if opening.call is None:
             self._answer_without_model(opening)
             return
+        if len(body) > LARGE:
+            self._wait_for(self._door.examiner.pool, Ticket(body, self._on_examined, self.flow))
+            return
         try:
-            pool, payload = admit(self._door.routes, opening.call, body)
+            self._predict(opening.call, read_envelope(body))
         except Refusal as refused:
             self._refuse(refused)
-            return
+
+    def _predict(self, call: Call, envelope: Envelope) -> None:
+        pool, payload = admit(self._door.routes, call, envelope)
+        self._wait_for(pool, Ticket(payload, self._on_outcome, self.flow, call.limit))
+
+    def _wait_for(self, pool: Pool, ticket: Ticket) -> None:
         self.state = WAITING
         self._alarm.clear()  # the ticket has a deadline of its own
-        self._ticket = Ticket(payload, self._on_outcome, self.flow, opening.call.limit)
-        pool.submit(self._ticket)
+        self._ticket = ticket
+        pool.submit(ticket)
+
+    def _on_examined(self, ticket: Ticket) -> None:
+        self._ticket = None
+        if self.state is not WAITING or ticket.outcome is None:
+            return
+        assert self._opening is not None
+        assert self._opening.call is not None
+        try:
+            self._predict(self._opening.call, examined(ticket.outcome, ticket.request))
+        except Refusal as refused:
+            self._refuse(refused)
+            self._resume()
 
     def _answer_without_model(self, opening: Opening) -> None:
         if opening.refusal is not None:

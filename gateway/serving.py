@@ -25,6 +25,7 @@ from gateway.auth import load_admin_key
 from gateway.control import Control
 from gateway.control.house import House
 from gateway.data_folder import DataFolder
+from gateway.envelopes import Examiner
 from gateway.front_door import Bounds
 from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
@@ -80,6 +81,7 @@ async def run_gateway(
                         listener,
                         reactor=control.house.workers.reactor,
                         routes=control.house.routes,
+                        examiner=control.house.examiner,
                         bounds=_bounds(settings),
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
@@ -122,6 +124,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             shelf=Shelf(data.builds),
             interpreters=await discover(Path(settings.python) if settings.python else None),
             routes=Routes(),
+            examiner=Examiner(workers, data.examiner_logs),
             tasks=Tasks(tasks),
         )
         control = Control(house)

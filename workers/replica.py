@@ -123,7 +123,7 @@ class Replica:
         os.set_blocking(write_fd, False)
         self._clock.register(read_fd, READABLE, self._on_readable)
         spec = self.spec
-        start = wire.Start(spec.file, spec.function, root, self.name, spec.reply_limit)
+        start = wire.Start(spec.file, spec.function, root, self.name, spec.reply_limit, spec.raw)
         self._send(wire.encode(start))
 
     def exited(self, said: str) -> None:

@@ -29,7 +29,10 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Start(Message, frozen=True):
-    """To the replica, once and first: what to run. `file` is relative to `root`, a folder."""
+    """To the replica, once and first: what to run. `file` is relative to `root`, a folder.
+
+    `raw`: the function gets a request as bytes, unread.
+    """
 
     kind = 1
     file: str
@@ -37,6 +40,7 @@ class Start(Message, frozen=True):
     root: str
     name: str
     reply_limit: int
+    raw: bool
 
 
 class Hello(Message, frozen=True):

@@ -154,11 +154,11 @@ async def test_a_head_has_its_time_in_all(autojump_clock: trio.testing.MockClock
 async def test_a_connection_may_be_idle_for_so_long(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Fresh or between requests, a connection ends quietly when nothing comes."""
+    """Fresh or between requests, a connection ends quietly when no more than a line end comes."""
     async with passing() as it:
         for _ in range(2):
             await trio.sleep(IDLE_SECONDS - 1)
-            await it.client.send_all(GET)
+            await it.client.send_all(GET + b"\r\n")
         with takes(IDLE_SECONDS):
             await it.over.wait()
         assert isinstance(it.ended, Gone)

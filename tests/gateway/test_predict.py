@@ -70,6 +70,29 @@ def test_what_is_no_envelope_is_refused_saying_why(body: bytes, why: str) -> Non
     assert why in reading(body)
 
 
+@pytest.mark.parametrize("first", ["/model", "/livez"], ids=["front door", "Quart"])
+async def test_a_large_request_is_read_elsewhere(
+    shared: Gateway, samples: Samples, first: str
+) -> None:
+    """One too large to be checked among the others is answered as any other, or refused as any."""
+    text = "\u00e9" * 500_000
+    told = json.dumps({"accessKey": samples.badly, "request": {"do": "echo", "text": text}})
+    async with httpx.AsyncClient(base_url=shared.url, timeout=60) as client:
+        await client.get(first)
+        for body, status, said in (
+            (told.encode(), 200, text),
+            (told.replace("\\u00e9", "\u00e9").encode(), 200, text),
+            (told.encode()[:-1], 400, "JSON"),
+            (told.encode() + b"\xff", 400, "UTF-8"),
+            (told.replace(samples.badly, "m" * 32).encode(), 401, "access key"),
+            (b'{"request":' + b"[" * 900_000, 400, "deep"),
+        ):
+            response = await client.post("/model", content=body)
+            answer = response.json()
+            assert response.status_code == status, answer["message"]
+            assert said in (answer["response"]["text"] if status == 200 else answer["message"])
+
+
 async def test_a_success_byte_by_byte(shared: Gateway, samples: Samples) -> None:
     """A success is exactly the body that clients know, with the replica and the answer's size."""
     response = await shared.call(samples.add, {"a": 3, "b": 5})
