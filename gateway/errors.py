@@ -12,6 +12,7 @@ import msgspec
 
 import builder
 import store
+from gateway.http1 import Malformed
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -35,8 +36,11 @@ CATALOGUE: dict[str, Entry] = {
     "request.invalid": Entry(400, 3, "caller", 'send {"accessKey": "...", "request": ...} as JSON'),
     "request.toolarge": Entry(413, 8, "caller", "send a reference instead of the data itself"),
     "request.media": Entry(415, 3, "caller", "send Content-Type: application/json, not encoded"),
-    "request.malformed": Entry(400, 3, "caller", "send HTTP/1.1; the connection is closed now"),
-    "request.slow": Entry(408, 4, "caller", "send the whole request within its time"),
+    "request.malformed": Entry(400, 3, "caller", "send HTTP/1.1 as RFC 9112 has it"),
+    "request.slow": Entry(408, 4, "caller", "send the request without long pauses"),
+    "request.head": Entry(431, 8, "caller", "send fewer or shorter headers, or a shorter URL"),
+    "request.unsupported": Entry(501, 12, "caller", "use a usual method, and chunked or no coding"),
+    "request.version": Entry(505, 12, "caller", "speak HTTP/1.1"),
     "gateway.full": Entry(503, 14, "later", "retry in a moment, with fewer requests at once"),
     # The admin API.
     "auth.required": Entry(401, 16, "caller", "send Authorization: Bearer <key in admin.key>"),
@@ -85,6 +89,8 @@ def refusal(error: Exception) -> Refusal:
         return error
     if isinstance(error, store.NotFound):
         return Refusal(f"{error.noun}.notfound", str(error))
+    if isinstance(error, Malformed):
+        return Refusal(_FROM_STATUS[error.status], error.message)
     for kind, code in _FROM_ENGINES.items():
         if isinstance(error, kind):
             if isinstance(error, builder.BuilderError):
@@ -97,6 +103,14 @@ def refusal(error: Exception) -> Refusal:
 
 # What a disk says when it has no room, may not be written or breaks.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+_FROM_STATUS = {
+    400: "request.malformed",
+    408: "request.slow",
+    431: "request.head",
+    501: "request.unsupported",
+    505: "request.version",
+}
 
 _FROM_ENGINES: dict[type[Exception], str] = {
     store.NameTaken: "name.taken",

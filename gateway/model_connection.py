@@ -18,7 +18,7 @@ from typing import Protocol
 
 from gateway.chunks import Chunks
 from gateway.envelopes import LARGE, Envelope, Examiner
-from gateway.errors import Refusal
+from gateway.errors import Refusal, refusal
 from gateway.http1 import Malformed, end_of_head
 from gateway.openings import Opening, Openings
 from gateway.predict import Call, Reply, admit, examined, read_envelope, refuse, reply_to
@@ -243,7 +243,7 @@ class ModelConnection:
                 body = self._body
                 data = self._read_head(data) if body is None else self._read_body(body, data)
         except Malformed as malformed:
-            self._refuse_last(Refusal("request.malformed", malformed.message))
+            self._refuse_last(refusal(malformed))
         except Refusal as refused:
             self._refuse_last(refused)
         else:

@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     domain: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
     python: str = ""
     model_request_timeout: float = 30.0
     model_start_timeout: float = 60.0
@@ -59,6 +61,8 @@ DESCRIPTIONS = {
     "host": "the address to listen on; loopback unless you say otherwise",
     "port": "the port to listen on; 0 takes a free one",
     "domain": "the name and port under which clients reach this gateway; default `host:port`",
+    "tls_certificate": "path of a certificate chain (PEM); with `tls_key` it turns TLS on",
+    "tls_key": "path of the certificate's private key (PEM, without a passphrase)",
     "python": "path of what kernel `python3` means; default the interpreter that runs predictd",
     "model_request_timeout": "how long a request waits for a replica, and how long it then may run",
     "model_start_timeout": "how long a replica may take to run its model file",
