@@ -32,7 +32,7 @@ def main() -> None:
 def _look(served: Served, callers: int) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         headers = [f'wrk.headers["{name}"] = "{value}"\n' for name, value in served.headers.items()]
-        script.write(f"wrk.method = 'POST'\nwrk.body = [[{served.body.decode()}]]\n")
+        script.write(f"wrk.method = 'POST'\nwrk.body = [==[{served.body.decode()}]==]\n")
         script.writelines(headers)
         script.flush()
         url = f"http://{served.host}:{served.port}{served.path}"

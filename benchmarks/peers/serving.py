@@ -28,6 +28,7 @@ from benchmarks.peers.failure import PeerFailed
 
 HOST = "127.0.0.1"
 WARM_UP = 200
+_TRIES = 5
 _LOOK_EVERY = 0.01
 _OUTPUT = "output.txt"
 _TEMPLATE = ".template"
@@ -75,7 +76,7 @@ def serving(
     peer: str, launch: Launch, question: Question, files: Path, environment: Path | None
 ) -> Iterator[Served]:
     """The server of a folder of `files`, with the programs of its virtualenv, if it has one."""
-    with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="peer-") as folder:
         work = Path(folder)
         port, spare_port = _free_ports(2)
         names = {
@@ -141,7 +142,16 @@ class _Asking:
             time.sleep(_LOOK_EVERY)
 
     def warm_up(self) -> None:
-        """Many answers over one connection, each of them right."""
+        """Many answers over one connection, each of them right.
+
+        A front that reloads while its server starts (HAProxy) hangs up, so there are some tries.
+        """
+        for _ in range(_TRIES):
+            if (answered := self._answers_in_a_row()) == WARM_UP:
+                return
+        raise self._failed(f"closed the connection after {answered} requests")
+
+    def _answers_in_a_row(self) -> int:
         connection = self._connection()
         try:
             for count in range(1, WARM_UP + 1):
@@ -150,7 +160,8 @@ class _Asking:
                     raise self._failed(f"answered {status} {reply[:200]!r} when warmed")
                 self._check(reply)
                 if connection.sock is None:
-                    raise self._failed(f"closed the connection after {count} requests")
+                    return count
+            return WARM_UP
         except (OSError, http.client.HTTPException) as error:
             raise self._failed(f"broke off when warmed: {error!r}") from None
         finally:
@@ -206,7 +217,14 @@ def _kept(
 
 def _prepare(peer: str, command: list[str], work: Path, variables: dict[str, str]) -> None:
     with (work / _OUTPUT).open("ab") as output:
-        done = subprocess.run(command, cwd=work, env=variables, stdout=output, stderr=output)
+        done = subprocess.run(
+            command,
+            cwd=work,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
     if done.returncode != 0:
         raise PeerFailed(peer, f"`{' '.join(command)}` failed", _lines(work / _OUTPUT))
 
