@@ -1,7 +1,7 @@
 """Every peer and floor: what it is, how it is started at its best, and how it is asked.
 
-The files it serves lie in the folder of its name. `isolation` says where the function runs:
-"none" in the process that speaks HTTP, "process" in another, "floor" there is no function.
+`isolation` says where the function runs: "none", beside the server's own handling of requests, in
+one process with it; "process", in a process of its own; "floor", there is no function.
 """
 
 import shutil
@@ -52,8 +52,12 @@ class Peer:
 
 
 _UVICORN = "--host 127.0.0.1 --port $port --no-access-log --log-level warning"
-_GUNICORN = "--worker-class gthread --workers 1 --threads 1 --keep-alive 75 --no-control-socket"
-_UWSGI = "--http-keepalive=75 --master --die-on-term --processes 1 --need-app --disable-logging"
+_GUNICORN = "--worker-class gevent --workers 1 --keep-alive 75 --no-control-socket"
+_UWSGI = "--wsgi-file app.py --need-app --master --die-on-term --processes 1 --disable-logging"
+_UWSGI_ROUTER = (
+    "--http 127.0.0.1:$port --http-keepalive=75 --http-to $work/app.sock --socket $work/app.sock"
+)
+_C_COMPILER = ("cc", "build-essential")
 _GRANIAN = "--interface rsgi --workers 1 --loop uvloop --http 1 --no-ws --log-level warning"
 _MLFLOW = "--workers 1 --env-manager local"
 
@@ -77,10 +81,15 @@ PEERS: dict[str, Peer] = {
         name="uWSGI",
         isolation="none",
         folder=FOLDER / "uwsgi",
-        launch=Launch(
-            f"$bin/uwsgi --http 127.0.0.1:$port --wsgi-file app.py {_UWSGI}".split(),
-        ),
-        programs=(("cc", "build-essential"),),
+        launch=Launch(f"$bin/uwsgi {_UWSGI} {_UWSGI_ROUTER}".split()),
+        programs=(_C_COMPILER,),
+    ),
+    "uwsgi-direct": Peer(
+        name="uWSGI without its router",
+        isolation="none",
+        folder=FOLDER / "uwsgi",
+        launch=Launch(f"$bin/uwsgi {_UWSGI} --http11-socket 127.0.0.1:$port --threads 16".split()),
+        programs=(_C_COMPILER,),
     ),
     "granian": Peer(
         name="Granian",
@@ -108,14 +117,7 @@ PEERS: dict[str, Peer] = {
         name="MLServer",
         isolation="process",
         folder=FOLDER / "mlserver",
-        launch=Launch(
-            ["$bin/mlserver", "start", "."],
-            variables={
-                "MLSERVER_HOST": "127.0.0.1",
-                "MLSERVER_HTTP_PORT": "$port",
-                "MLSERVER_GRPC_PORT": "$spare_port",
-            },
-        ),
+        launch=Launch(["$bin/mlserver", "start", "."]),
         question=Question(
             path="/v2/models/add/infer",
             body=b'{"inputs":[{"name":"a","shape":[1],"datatype":"INT64","data":[3]},'
@@ -144,7 +146,17 @@ PEERS: dict[str, Peer] = {
         folder=FOLDER / "ray_serve",
         launch=Launch(
             ["$bin/python", "server.py", "$port", "$work"],
-            variables={"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+            variables={
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+                "RAY_SERVE_ENABLE_HA_PROXY": "1",
+                "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+                "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "$work/haproxy/haproxy.cfg",
+                "RAY_SERVE_HAPROXY_SOCKET_PATH": "$work/haproxy/admin.sock",
+                "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "$work/haproxy/metrics.sock",
+                "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "$work/haproxy",
+                "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "$work/haproxy/server-state",
+            },
             patience=120.0,
         ),
     ),

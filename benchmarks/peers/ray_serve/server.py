@@ -17,7 +17,12 @@ class Add:
 
 if __name__ == "__main__":
     port, folder = int(sys.argv[1]), sys.argv[2]
-    ray.init(_temp_dir=folder, include_dashboard=False, object_store_memory=100 << 20)
+    ray.init(
+        _temp_dir=folder,
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        object_store_memory=100 << 20,
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(Add.bind(), logging_config={"enable_access_log": False})
     signal.pause()
