@@ -1,32 +1,98 @@
-"""`python -m benchmarks VERB`: runs one benchmark and prints what it measured."""
+"""`python -m benchmarks VERB`: runs benchmarks, and says what they found."""
 
 import argparse
-import json
 import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from benchmarks import bench_predict
-from benchmarks.rig import machine
+import msgspec
 
-VERBS = {"predict": bench_predict.run}
+from benchmarks import bench_predict, machine
+from benchmarks.load.own import LoadFailed
+from benchmarks.plan import Plan, default_cache, quick
+from benchmarks.report import gate, page
+from benchmarks.report.record import Report, Section
+from benchmarks.report.text import text
+from benchmarks.rig import RigFailed
+
+Run = Callable[[Plan], Section]
+
+VERBS: dict[str, tuple[Run, str]] = {
+    "predict": (
+        bench_predict.run,
+        "one prediction: against the floors, under a rate, beside the admin API",
+    ),
+}
+ALL = "all"
 
 
-def main() -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("verb", choices=VERBS)
-    parser.add_argument("--quick", action="store_true", help="a second a point instead of five")
+    parser.add_argument(
+        "verb", choices=[*VERBS, ALL], metavar="VERB", help=", ".join([*VERBS, ALL])
+    )
+    parser.add_argument("--quick", action="store_true", help="short and rough")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    arguments = parser.parse_args()
-    facts = machine()
-    rows = VERBS[arguments.verb](seconds=1.0 if arguments.quick else 5.0)
-    if arguments.json:
-        print(json.dumps({"machine": facts, "rows": rows}, indent=1))
-        return 0
-    print("Generator, gateway and replica share the cores: compare ratios of one run, not runs.")
-    print(", ".join(f"{name}: {value}" for name, value in facts.items()))
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-    print(f"Again: {sys.executable} -m benchmarks {arguments.verb}")
-    return 0
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="where peers stay installed"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="BASELINE", help="fail where ratios to the floor got worse"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=gate.TOLERANCE, help="by more than this share (0.25)"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0; 1 where a benchmark failed or `--compare` found something worse; 2 for a wrong command."""
+    parser = make_parser()
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    asked = parser.parse_args(typed)
+    if asked.compare and asked.verb != "predict":
+        parser.error("--compare is for predict")
+    plan = Plan(cache=asked.cache)
+    plan = quick(plan) if asked.quick else plan
+    began = time.monotonic()
+    report = Report(
+        caveats=machine.caveats(quick=plan.quick),
+        machine=machine.facts(),
+        quick=plan.quick,
+        sections=[],
+        command=machine.command(typed),
+    )
+    for verb in VERBS if asked.verb == ALL else [asked.verb]:
+        report.sections.append(_section(verb, plan))
+    report.seconds = round(time.monotonic() - began, 1)
+    worse = _compare(parser, report, asked) if asked.compare else False
+    if asked.html:
+        asked.html.write_text(page.page(report))
+    if asked.json:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+    else:
+        print(text(report), end="")
+    return int(worse or any(section.failure for section in report.sections))
+
+
+def _section(verb: str, plan: Plan) -> Section:
+    """What a verb found; where it failed, that."""
+    run, title = VERBS[verb]
+    try:
+        return run(plan)
+    except (LoadFailed, RigFailed) as error:
+        return Section(verb=verb, title=title, failure=str(error))
+
+
+def _compare(parser: argparse.ArgumentParser, report: Report, asked: argparse.Namespace) -> bool:
+    try:
+        comparisons = gate.compare(report, asked.compare, asked.tolerance)
+    except gate.GateUnusable as unusable:
+        parser.error(str(unusable))
+    report.sections[-1].tables.append(gate.table(comparisons))
+    return any(comparison.worse for comparison in comparisons)
 
 
 if __name__ == "__main__":

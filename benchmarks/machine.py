@@ -1,0 +1,101 @@
+"""The facts of the machine and of what ran on it, without which a number means nothing."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.load import closed, wrk
+
+PACKAGES = ("trio", "hypercorn", "quart-trio", "httptools", "msgspec", "uvloop")
+ROOT = Path(__file__).parents[1]
+
+CAVEATS = (
+    "Load generator, gateway and replicas share this machine's cores: on a machine of their own "
+    "the servers would carry more.",
+    "Compare ratios of one run. A number from another run, another machine or another day means "
+    "nothing here.",
+    "Everything is on loopback; a network adds its own time to all contenders alike.",
+    "The function is trivial on purpose: what is measured is what a server adds to it. A model "
+    "that computes for 10 ms hides all of this.",
+)
+
+
+def facts() -> dict[str, str]:
+    """Name to value, in the order in which they are shown."""
+    processor = _processor()
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": _commit(),
+        "processor": processor,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "virtual": "yes" if "hypervisor" in _first_line("/proc/cpuinfo", "flags").split() else "no",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.1f} GB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "closed-loop generator": closed.generator(),
+        "open-loop generator": "own (asyncio, uvloop)",
+        "load average at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+    }
+
+
+def caveats(*, quick: bool) -> list[str]:
+    """What to know before reading a number of this run."""
+    told = list(CAVEATS)
+    if quick:
+        told.insert(0, "A quick run: it shows that all works, and its numbers are rough.")
+    cores = len(os.sched_getaffinity(0))
+    if os.getloadavg()[0] > 0.5 * cores:
+        told.insert(0, "The machine was busy when this run began: see its load average.")
+    if not wrk.installed():
+        told.insert(
+            0,
+            f"{wrk.HINT}, so our own generator measured capacity. It costs more than a quick "
+            "server: ratios between servers come out too small.",
+        )
+    return told
+
+
+def command(arguments: list[str]) -> str:
+    """What one types to run this again."""
+    return " ".join([Path(sys.executable).name, "-m", "benchmarks", *arguments])
+
+
+def _processor() -> str:
+    return _first_line("/proc/cpuinfo", "model name") or platform.machine()
+
+
+def _first_line(path: str, beginning: str = "") -> str:
+    """The value of the first line that begins so; empty where there is none."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return "unknown" if not beginning else ""
+    found = next((line for line in lines if line.startswith(beginning)), "")
+    return found.partition(":")[2].strip() if beginning else found.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
+def _commit() -> str:
+    if shutil.which("git") is None:
+        return "unknown"
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=10"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,5 @@
+"""A model that returns what it gets."""
+
+
+def echo(args):
+    return args
