@@ -8,7 +8,19 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import bench_predict, machine
+from benchmarks import (
+    bench_build,
+    bench_fairness,
+    bench_overload,
+    bench_payload,
+    bench_peers,
+    bench_predict,
+    bench_queue,
+    bench_scale,
+    bench_start,
+    bench_store,
+    machine,
+)
 from benchmarks.load.own import LoadFailed
 from benchmarks.plan import Plan, default_cache, quick
 from benchmarks.report import gate, page
@@ -19,10 +31,16 @@ from benchmarks.rig import RigFailed
 Run = Callable[[Plan], Section]
 
 VERBS: dict[str, tuple[Run, str]] = {
-    "predict": (
-        bench_predict.run,
-        "one prediction: against the floors, under a rate, beside the admin API",
-    ),
+    "predict": (bench_predict.run, "one prediction against the floors, and under a rate"),
+    "peers": (bench_peers.run, "the same function behind other servers"),
+    "overload": (bench_overload.run, "twice what the model can do"),
+    "fairness": (bench_fairness.run, "what others notice of one caller's crowd"),
+    "scale": (bench_scale.run, "200 models and 1,000 idle connections"),
+    "start": (bench_start.run, "from the command to the first right answer; memory"),
+    "build": (bench_build.run, "from a folder to the first right answer"),
+    "payload": (bench_payload.run, "requests and replies from 1 KB to 5 MB"),
+    "queue": (bench_queue.run, "one push and one pop of the fair queue"),
+    "store": (bench_store.run, "one transaction through the bridge"),
 }
 ALL = "all"
 

@@ -24,6 +24,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 5
     cache: Path = msgspec.field(default_factory=default_cache)
 
+    def with_rounds(self, rounds: int) -> "Plan":
+        return msgspec.structs.replace(self, rounds=rounds)
+
     def say(self, what: str) -> None:
         """Progress, for whoever watches."""
         print(f"... {what}", file=sys.stderr, flush=True)

@@ -68,8 +68,9 @@ class Gateway:
             "auto_deployment_config": {"replicas": replicas},
         }
         created = []
+        named = len(client.listing(path))
         for number in range(models):
-            name = f"{function}-{number}"
+            name = f"{function}-{named + number}"
             wish = {"name": name, "auto_build_model": True, "auto_build_config": build}
             created.append(client.post(path, wish)["id"])
 
@@ -84,6 +85,14 @@ class Gateway:
                 builds = client.get(f"{path}/{identifier}/builds")
                 raise RigFailed(f"{project}:{function} did not deploy: {builds}")
         return [str(states[identifier]["access_key"]) for identifier in created]
+
+    def wait_ready(self, replicas: int) -> None:
+        """Returns when every model has so many replicas that serve."""
+
+        def ready() -> bool:
+            return all(m["replicas_ready"] >= replicas for m in self.client.listing("/models"))
+
+        wait(ready, PATIENCE, f"{replicas} replicas")
 
     def _project(self, name: str) -> Json:
         for project in self.client.listing("/projects"):

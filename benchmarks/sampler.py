@@ -2,7 +2,7 @@
 
 A thread of the harness looks at them now and then. Memory is PSS, which counts a page shared by
 n processes as 1/n of a page to each, so that sums mean something; where the kernel does not tell,
-it is RSS, and the row says so.
+it is RSS, and the row says so. RSS, which most tools show, is kept beside it.
 """
 
 import threading
@@ -15,12 +15,13 @@ import psutil
 
 
 class Cost(msgspec.Struct):
-    """One role's processes together; `peak_mb` is the largest sum seen, in millions of bytes."""
+    """One role's processes together; memory is the sum, in millions of bytes."""
 
     processes: int = 0
     cpu_seconds: float = 0.0
     peak_mb: float = 0.0
     last_mb: float = 0.0
+    rss_mb: float = 0.0
     memory: str = "PSS"
 
     def plus(self, other: "Cost") -> "Cost":
@@ -30,6 +31,7 @@ class Cost(msgspec.Struct):
             cpu_seconds=self.cpu_seconds + other.cpu_seconds,
             peak_mb=max(self.peak_mb, other.peak_mb),
             last_mb=other.last_mb,
+            rss_mb=max(self.rss_mb, other.rss_mb),
             memory=other.memory,
         )
 
@@ -44,11 +46,12 @@ class Sampler:
 
     def look(self) -> None:
         for role, roots in self._roots.items():
-            megabytes = 0.0
+            megabytes = resident = 0.0
             alive = 0
             for process in _tree(role, roots):
                 try:
                     times = process.cpu_times()
+                    resident += process.memory_info().rss / 1e6
                     bytes_, kind = memory_of(process)
                 except psutil.Error:
                     continue  # ended meanwhile
@@ -61,6 +64,7 @@ class Sampler:
             cost = self.costs[role]
             cost.processes = max(cost.processes, alive)
             cost.last_mb = round(megabytes, 1)
+            cost.rss_mb = max(cost.rss_mb, round(resident, 1))
             cost.peak_mb = max(cost.peak_mb, cost.last_mb)
             spent = sum(last - first for first, last in self._seen[role].values())
             cost.cpu_seconds = round(spent, 3)

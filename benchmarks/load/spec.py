@@ -64,9 +64,9 @@ class Answers(msgspec.Struct):
     """What came back; latencies and lags in nanoseconds.
 
     `late` is how far behind its own schedule an open loop's generator was: where that is as large
-    as the latencies, the generator was what was measured. `wrong` answers lacked their nonce. `lost`
-    requests were sent and never answered. `drained` is from the last request's being due to the
-    last answer. `timeline` counts answers by second since the beginning and status.
+    as the latencies, the generator was what was measured. `wrong` answers lacked their nonce.
+    `lost` requests were sent and never answered. `drained` is from the last request's being due
+    to the last answer. `timeline` counts answers by second since the beginning and status.
     """
 
     sent: int

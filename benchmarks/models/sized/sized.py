@@ -1,6 +1,5 @@
 """Models whose requests or replies are large, while the function itself does next to nothing."""
 
-RECORD = {"id": 12345, "name": "a short text", "value": 0.123456789, "flags": [True, False, None]}
 _made = {}
 
 
@@ -10,8 +9,8 @@ def take(args):
 
 
 def give(args):
-    """Returns so many records; made once, so that what is timed is their way out."""
-    count = args["records"]
+    """Returns so many copies of a record; the list is made once: what is timed is its way out."""
+    count = args["count"]
     if count not in _made:
-        _made[count] = [RECORD] * count
+        _made[count] = [args["record"]] * count
     return _made[count]
