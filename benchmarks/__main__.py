@@ -3,7 +3,8 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from benchmarks import (
     bench_store,
     machine,
 )
+from benchmarks.load import closed
 from benchmarks.load.own import LoadFailed
 from benchmarks.plan import Plan, default_cache, quick
 from benchmarks.report import gate, page
@@ -72,45 +74,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(typed)
     if asked.compare and asked.verb != "predict":
         parser.error("--compare is for predict")
+    kept = _kept(parser, asked.compare) if asked.compare else None
     plan = Plan(cache=asked.cache)
-    plan = quick(plan) if asked.quick else plan
-    began = time.monotonic()
-    report = Report(
-        caveats=machine.caveats(quick=plan.quick),
-        machine=machine.facts(),
-        quick=plan.quick,
-        sections=[],
-        command=machine.command(typed),
+    report = _run(
+        VERBS if asked.verb == ALL else [asked.verb], quick(plan) if asked.quick else plan
     )
-    for verb in VERBS if asked.verb == ALL else [asked.verb]:
-        report.sections.append(_section(verb, plan))
-    report.seconds = round(time.monotonic() - began, 1)
-    worse = _compare(parser, report, asked) if asked.compare else False
+    report.command = machine.command(typed)
+    comparisons = gate.compare(kept, report, asked.tolerance) if kept else []
+    if comparisons:
+        report.sections[-1].tables.append(gate.table(comparisons))
     if asked.html:
         asked.html.write_text(page.page(report))
     if asked.json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
     else:
         print(text(report), end="")
-    return int(worse or any(section.failure for section in report.sections))
+    failed = any(section.failure for section in report.sections)
+    return int(failed or any(comparison.worse for comparison in comparisons))
+
+
+def _kept(parser: argparse.ArgumentParser, baseline: Path) -> Report:
+    """Looked at before anything runs: an unusable one should not cost a run."""
+    try:
+        return gate.read(baseline, closed.generator())
+    except gate.GateUnusable as unusable:
+        parser.error(str(unusable))
+
+
+def _run(verbs: Iterable[str], plan: Plan) -> Report:
+    report = Report(
+        caveats=machine.caveats(quick=plan.quick),
+        machine=machine.facts(),
+        quick=plan.quick,
+        sections=[],
+    )
+    began = time.monotonic()
+    for verb in verbs:
+        report.sections.append(_section(verb, plan))
+        report.seconds = round(time.monotonic() - began, 1)
+    return report
 
 
 def _section(verb: str, plan: Plan) -> Section:
-    """What a verb found; where it failed, that."""
+    """What a verb found. Where it failed, that: what others found must not be lost with it."""
     run, title = VERBS[verb]
     try:
         return run(plan)
     except (LoadFailed, RigFailed) as error:
         return Section(verb=verb, title=title, failure=str(error))
-
-
-def _compare(parser: argparse.ArgumentParser, report: Report, asked: argparse.Namespace) -> bool:
-    try:
-        comparisons = gate.compare(report, asked.compare, asked.tolerance)
-    except gate.GateUnusable as unusable:
-        parser.error(str(unusable))
-    report.sections[-1].tables.append(gate.table(comparisons))
-    return any(comparison.worse for comparison in comparisons)
+    except Exception as error:
+        traceback.print_exc()
+        return Section(verb=verb, title=title, failure=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

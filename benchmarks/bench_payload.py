@@ -105,7 +105,7 @@ def _section(rows: list[Row]) -> Section:
             Lines(
                 title="Time by size",
                 x="KB",
-                y="us",
+                y="µs",
                 series={
                     "request": line("request", "p50_us"),
                     "parse it once": line("request", "in json alone_us"),
@@ -123,12 +123,12 @@ def _section(rows: list[Row]) -> Section:
             ),
             *(
                 Goal(
-                    what=f"another caller's p99 beside 5 MB {kind}s",
+                    what=f"another caller's p99 beside {kinds} of 5 MB",
                     found=float(largest(kind)["other's p99_ms"] or 0),
                     bound=5.0,
                     unit="ms",
                 )
-                for kind in ("request", "reply")
+                for kind, kinds in (("request", "requests"), ("reply", "replies"))
             ),
         ],
     )

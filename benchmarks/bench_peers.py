@@ -36,6 +36,8 @@ def run(plan: Plan) -> Section:
     tables.append(
         Table("What the processes took", [row for r in results.values() for row in r.cost_rows()])
     )
+    if failures := [row for r in results.values() for row in r.failure_rows()]:
+        tables.append(Table("Who failed, and how", failures))
     return Section(
         verb="peers",
         title="the same function behind other servers",
@@ -51,16 +53,18 @@ def run(plan: Plan) -> Section:
 
 
 def _pictures(results: list[Result]) -> list[Picture]:
+    lower = "Lower is better; the scale is logarithmic."
+    higher = "Higher is better; the scale is logarithmic."
+
     def bars(title: str, unit: str, values: dict[str, float | None], says: str) -> Bars:
+        sign = -1 if says is higher else 1
         best_first = dict(
-            sorted(values.items(), key=lambda item: item[1] or 0.0, reverse="Higher" in says)
+            sorted(values.items(), key=lambda item: (item[1] is None, sign * (item[1] or 0.0)))
         )
         return Bars(
             title=title, unit=unit, values=best_first, ours=OURS, says=says, logarithmic=True
         )
 
-    lower = "Lower is better; the scale is logarithmic."
-    higher = "Higher is better; the scale is logarithmic."
     return [
         bars(
             "Throughput, 16 callers",
@@ -68,8 +72,8 @@ def _pictures(results: list[Result]) -> list[Picture]:
             {r.name: r.median_of(16, "requests_per_second") for r in results},
             higher,
         ),
-        bars("p50, one caller", "us", {r.name: r.median_of(1, "p50_us") for r in results}, lower),
-        bars("p99, one caller", "us", {r.name: r.median_of(1, "p99_us") for r in results}, lower),
-        bars("p99, 16 callers", "us", {r.name: r.median_of(16, "p99_us") for r in results}, lower),
+        bars("p50, one caller", "µs", {r.name: r.median_of(1, "p50_us") for r in results}, lower),
+        bars("p99, one caller", "µs", {r.name: r.median_of(1, "p99_us") for r in results}, lower),
+        bars("p99, 16 callers", "µs", {r.name: r.median_of(16, "p99_us") for r in results}, lower),
         bars("Memory of all processes", "MB", {r.name: r.peak_mb for r in results}, lower),
     ]

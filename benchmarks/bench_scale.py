@@ -56,7 +56,7 @@ def run(plan: Plan) -> Section:
             ),
         ],
         pictures=[
-            Bars(title="p50, one caller", unit="us", values=dict(p50), says="Equal is best.")
+            Bars(title="p50, one caller", unit="µs", values=dict(p50), says="Equal is best.")
         ],
         goals=[
             Goal(what=f"p50 with {way} / p50 with {first}", found=p50[way] / p50[first], bound=1.1)

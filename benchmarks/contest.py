@@ -2,7 +2,7 @@
 
 A B C A B C, not A A B B: a machine that slows down for a minute then slows all of them. Only the
 server whose turn it is runs: some are busy even when nobody asks them anything. Who fails to
-start or to answer is a row with its error and is never left out.
+start or to answer is told of with the error and is never left out; it may try again next round.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ from benchmarks.rig import RigFailed
 from benchmarks.sampler import Cost, watching
 
 WARM_UP = 1.0
+_LETTERS = 600
 
 
 class Entrant(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +30,7 @@ class Entrant(msgspec.Struct, frozen=True, kw_only=True):
 
     target: Target
     roles: Mapping[str, Sequence[int]]
+    seconds_to_answer: float
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,23 +42,29 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What one contender did, by number of callers; or why it did nothing."""
+    """What one contender did, by number of callers, and what went wrong."""
 
     name: str
     isolation: str
     rounds: dict[int, list[Capacity]] = {}
     costs: dict[str, Cost] = {}
-    failure: str = ""
+    starts: list[float] = []
+    failures: list[str] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is nothing but failures."""
+        return not self.rounds
 
     def median_of(self, callers: int, what: str) -> float | None:
         """Of the rounds; None where it failed."""
-        if self.failure or not self.rounds.get(callers):
+        if not self.rounds.get(callers):
             return None
         return median(float(getattr(capacity, what)) for capacity in self.rounds[callers])
 
     def row(self, callers: int) -> Row:
-        if self.failure:
-            return {"server": self.name, "isolation": self.isolation, "error": self.failure[:300]}
+        if not self.rounds.get(callers):
+            return {"server": self.name, "isolation": self.isolation, "spread": "failed"}
         figures = {
             name: self.median_of(callers, name)
             for name in ("requests_per_second", "p50_us", "p90_us", "p99_us", "p999_us", "max_us")
@@ -66,7 +74,7 @@ class Result(msgspec.Struct, kw_only=True):
 
     def cost_rows(self) -> list[Row]:
         """What its processes took of the machine, and the generator beside them."""
-        if self.failure:
+        if self.failed or not self.costs:
             return []
         measured = [capacity for rounds in self.rounds.values() for capacity in rounds]
         requests = sum(capacity.requests for capacity in measured)
@@ -82,8 +90,12 @@ class Result(msgspec.Struct, kw_only=True):
             for role, cost in self.costs.items()
             if cost.processes
         ]
+        rows[0]["start to first answer_s"] = median(self.starts)
         spent = 1e6 * sum(capacity.generator_cpu for capacity in measured) / requests
         return [*rows, {"server": self.name, "role": "generator", "cpu per request_us": spent}]
+
+    def failure_rows(self) -> list[Row]:
+        return [{"server": self.name, "failure": failure} for failure in self.failures]
 
     @property
     def peak_mb(self) -> float | None:
@@ -101,12 +113,12 @@ def hold(
     results = [Result(name=each.name, isolation=each.isolation) for each in contenders]
     for number in range(plan.rounds):
         for contender, result in zip(contenders, results, strict=True):
-            if not result.failure:
-                plan.say(f"round {number + 1} of {plan.rounds}: {contender.name}")
-                try:
-                    _take_turn(contender, result, callers, plan.seconds)
-                except (PeerFailed, LoadFailed, RigFailed) as error:
-                    result.failure = " ".join(str(error).split()) or type(error).__name__
+            plan.say(f"round {number + 1} of {plan.rounds}: {contender.name}")
+            try:
+                _take_turn(contender, result, callers, plan.seconds)
+            except (PeerFailed, LoadFailed, RigFailed) as error:
+                said = " ".join(str(error).split())[:_LETTERS]
+                result.failures.append(f"round {number + 1}: {said}")
         aside()
     return {result.name: result for result in results}
 
@@ -115,6 +127,7 @@ def _take_turn(
     contender: Contender, result: Result, callers: Sequence[int], seconds: float
 ) -> None:
     with contender.start() as entrant:
+        result.starts.append(entrant.seconds_to_answer)
         closed.measure(entrant.target, 4, WARM_UP)
         # Looked at before and after only: reading a process's memory holds it up.
         with watching(entrant.roles, every=None) as costs:

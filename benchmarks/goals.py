@@ -78,4 +78,4 @@ def _named(results: Mapping[str, Result], name: str) -> Result | None:
 def _why_not(peer: Result | None) -> str:
     if peer is None:
         return "not in this run"
-    return f"{peer.name} failed" if peer.failure else "predictd failed"
+    return f"{peer.name} failed" if peer.failed else "predictd failed"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.load import closed, wrk
+from benchmarks.report import gate
 
 PACKAGES = ("trio", "hypercorn", "quart-trio", "httptools", "msgspec", "uvloop")
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ def facts() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
-        "closed-loop generator": closed.generator(),
+        gate.GENERATOR: closed.generator(),
         "open-loop generator": "own (asyncio, uvloop)",
         "load average at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }

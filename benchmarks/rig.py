@@ -18,7 +18,6 @@ import msgspec
 from benchmarks.load.closed import ask
 from benchmarks.load.spec import Target
 from gateway.client import Client, Json
-from gateway.data_folder import DataFolder
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(__file__).parent / "models"
@@ -132,13 +131,13 @@ def gateway_on(data: Path, **settings: str | float) -> Iterator[Gateway]:
                 said.seek(0)
                 raise RigFailed(f"the gateway did not start: {said.read()[-2000:].decode()}")
             url = msgspec.json.decode(told)["url"]
-            key = DataFolder(data).admin_key.read_text().strip()
+            key = (data / "admin.key").read_text().strip()
             with Client(url, key) as client:
                 host, _, number = url.removeprefix("http://").partition(":")
                 yield Gateway(client, key, process.pid, host, int(number))
         finally:
             process.terminate()
-            process.wait()
+            process.communicate()
 
 
 def check(target: Target, right: object) -> None:

@@ -70,17 +70,18 @@ class Sampler:
             cost.cpu_seconds = round(spent, 3)
 
 
-def _tree(role: str, roots: Sequence[int]) -> Iterator[psutil.Process]:
+def _tree(role: str, roots: Sequence[int]) -> list[psutil.Process]:
     """A gateway's own process is one role and its children another; else a root and all below."""
+    found: dict[int, psutil.Process] = {}
     for pid in roots:
         try:
             root = psutil.Process(pid)
-            if role != "replicas":
-                yield root
-            if role != "gateway":
-                yield from root.children(recursive=True)
+            below = root.children(recursive=True)
         except psutil.NoSuchProcess:
             continue
+        found |= {root.pid: root} if role != "replicas" else {}
+        found |= {child.pid: child for child in below} if role != "gateway" else {}
+    return list(found.values())
 
 
 def memory_of(process: psutil.Process) -> tuple[int, str]:

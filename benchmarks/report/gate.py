@@ -12,7 +12,7 @@ import msgspec
 from benchmarks.report.record import Report, Row, Table
 
 TOLERANCE = 0.25
-_GENERATOR = "closed-loop generator"
+GENERATOR = "closed-loop generator"
 
 
 class GateUnusable(Exception):
@@ -32,20 +32,25 @@ class Comparison(msgspec.Struct, frozen=True):
         return self.now is None or self.now > self.then * (1 + self.tolerance)
 
 
-def compare(report: Report, baseline: Path, tolerance: float) -> list[Comparison]:
-    """Each ratio of the kept run against this one's. Raises GateUnusable."""
+def read(baseline: Path, generator: str) -> Report:
+    """The kept run, if it had the same closed-loop generator. Raises GateUnusable."""
     try:
         kept = msgspec.json.decode(baseline.read_bytes(), type=Report)
     except (OSError, msgspec.DecodeError) as error:
         raise GateUnusable(f"{baseline} is no report of a run: {error}") from error
-    then, now = ratios(kept), ratios(report)
-    if not then:
+    if not ratios(kept):
         raise GateUnusable(f"{baseline} holds no ratios: keep a run of predict with --json")
-    if kept.machine.get(_GENERATOR) != report.machine.get(_GENERATOR):
+    if kept.machine.get(GENERATOR) != generator:
         raise GateUnusable(
-            f"{baseline} was measured with {kept.machine.get(_GENERATOR)}, this run with "
-            f"{report.machine.get(_GENERATOR)}: their ratios are not the same thing"
+            f"{baseline} was measured with {kept.machine.get(GENERATOR)}, this run would be with "
+            f"{generator}: their ratios are not the same thing"
         )
+    return kept
+
+
+def compare(kept: Report, report: Report, tolerance: float) -> list[Comparison]:
+    """Each ratio of the kept run against this one's."""
+    then, now = ratios(kept), ratios(report)
     return [Comparison(name, value, now.get(name), tolerance) for name, value in then.items()]
 
 

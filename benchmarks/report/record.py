@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+_UNITS = {"ns": "ns", "us": "µs", "ms": "ms", "s": "s", "kb": "KB", "mb": "MB"}
+
 Value = str | int | float | None
 Row = dict[str, Value]
 
@@ -93,7 +95,7 @@ class Report(msgspec.Struct, kw_only=True):
     machine: dict[str, str]
     quick: bool
     sections: list[Section]
-    command: str
+    command: str = ""
     seconds: float = 0.0
 
 
@@ -120,8 +122,8 @@ def shown(value: Value) -> str:
 
 
 def headed(column: str) -> str:
-    """A column's name as people read it: `p50_us` is "p50, us"."""
+    """A column's name as people read it: `p50_us` is "p50, µs"."""
     name, _, unit = column.rpartition("_")
-    if name and unit in ("us", "ms", "s", "mb", "ns", "kb"):
-        return f"{name.replace('_', ' ')}, {unit.replace('mb', 'MB').replace('kb', 'KB')}"
+    if name and unit in _UNITS:
+        return f"{name.replace('_', ' ')}, {_UNITS[unit]}"
     return column.replace("_", " ")
