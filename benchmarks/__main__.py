@@ -102,16 +102,14 @@ def _kept(parser: argparse.ArgumentParser, baseline: Path) -> Report:
 
 
 def _run(verbs: Iterable[str], plan: Plan) -> Report:
-    report = Report(
-        caveats=machine.caveats(quick=plan.quick),
-        machine=machine.facts(),
-        quick=plan.quick,
-        sections=[],
-    )
-    began = time.monotonic()
+    report = Report(caveats=[], machine=machine.facts(), quick=plan.quick, sections=[])
+    began, neighbours = time.monotonic(), machine.Neighbours()
     for verb in verbs:
         report.sections.append(_section(verb, plan))
-        report.seconds = round(time.monotonic() - began, 1)
+    share = neighbours.share()
+    report.seconds = round(time.monotonic() - began, 1)
+    report.machine["other work meanwhile"] = f"{100 * share:.0f} % of all cores' time"
+    report.caveats = machine.caveats(quick=plan.quick, neighbours=share)
     return report
 
 

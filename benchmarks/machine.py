@@ -9,10 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from benchmarks.load import closed, wrk
 from benchmarks.report import gate
 
 PACKAGES = ("trio", "hypercorn", "quart-trio", "httptools", "msgspec", "uvloop")
+# Of the machine, taken by others: beyond this their work is what is measured.
+BUSY = 0.05
 ROOT = Path(__file__).parents[1]
 
 CAVEATS = (
@@ -42,18 +46,20 @@ def facts() -> dict[str, str]:
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         gate.GENERATOR: closed.generator(),
         "open-loop generator": "own (asyncio, uvloop)",
-        "load average at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "load average at the start": f"{os.getloadavg()[0]:.2f}",
     }
 
 
-def caveats(*, quick: bool) -> list[str]:
-    """What to know before reading a number of this run."""
+def caveats(*, quick: bool, neighbours: float) -> list[str]:
+    """What to know before reading a number of a run that had such neighbours."""
     told = list(CAVEATS)
     if quick:
         told.insert(0, "A quick run: it shows that all works, and its numbers are rough.")
-    cores = len(os.sched_getaffinity(0))
-    if os.getloadavg()[0] > 0.5 * cores:
-        told.insert(0, "The machine was busy when this run began: see its load average.")
+    if neighbours > BUSY:
+        told.insert(
+            0,
+            "The machine had other work to do meanwhile, as told below: do not use these numbers.",
+        )
     if not wrk.installed():
         told.insert(
             0,
@@ -61,6 +67,26 @@ def caveats(*, quick: bool) -> list[str]:
             "server: ratios between servers come out too small.",
         )
     return told
+
+
+class Neighbours:
+    """Who else used the machine, from here on: other processes, and other machines of its host."""
+
+    def __init__(self) -> None:
+        self._before = self._look()
+
+    def share(self) -> float:
+        """Of all cores' time, how much was neither idle nor ours."""
+        wall, busy, ours = (
+            now - then for now, then in zip(self._look(), self._before, strict=True)
+        )
+        return max(0.0, busy - ours) / wall if wall else 0.0
+
+    def _look(self) -> tuple[float, float, float]:
+        """All time, busy time, and our own with that of all children that have ended."""
+        times = psutil.cpu_times()
+        wall = sum(times) - times.guest - times.guest_nice
+        return wall, wall - times.idle - times.iowait, sum(os.times()[:4])
 
 
 def command(arguments: list[str]) -> str:
