@@ -6,7 +6,6 @@ using the processor, so that what is measured is the queue and not the cores.
 """
 
 from benchmarks import rig
-from benchmarks.bench_predict import latencies
 from benchmarks.load import own
 from benchmarks.load.histogram import Histogram
 from benchmarks.load.spec import NONCE, Load, Target
@@ -83,7 +82,7 @@ def _section(seen: dict[tuple[str, str], Histogram], served: int) -> Section:
             Table(
                 "Closed loop, one request at a time",
                 [
-                    {"caller": who, "when": when, "answers": found.count, **latencies(found)}
+                    {"caller": who, "when": when, "answers": found.count, **found.percentiles()}
                     for (who, when), found in sorted(seen.items(), reverse=True)
                 ],
             )

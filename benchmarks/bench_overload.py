@@ -52,8 +52,8 @@ def run(plan: Plan) -> Section:
     return Section(
         verb="overload",
         title=f"{TIMES_CAPACITY:g} times the capacity for {seconds:g} s",
-        says=f"The model takes {1000 * SERVICE_SECONDS:.0f} ms and so does {capacity:.1f} requests "
-        f"per second with one replica; {load.rate:.1f} came. The limit of waiting is {limit:g} s.",
+        says=f"The model takes {1000 * SERVICE_SECONDS:.0f} ms, so its one replica can do "
+        f"{capacity:.1f} per second; {load.rate:.1f} came. Who has waited {limit:g} s is refused.",
         tables=[_answers(found), _costs(costs)],
         pictures=[_timeline(found)],
         goals=_goals(found, limit, costs["gateway"].peak_mb - at_rest, freed),
@@ -110,9 +110,12 @@ def _costs(costs: dict[str, Cost]) -> Table:
 
 
 def _timeline(found: Answers) -> Lines:
-    series: dict[str, list[tuple[float, float]]] = {}
-    for second, status, count in found.timeline:
-        series.setdefault(str(status), []).append((second, count))
+    counts = {(second, status): count for second, status, count in found.timeline}
+    seconds = range(max((second for second, _ in counts), default=-1) + 1)
+    series = {
+        str(status): [(float(second), float(counts.get((second, status), 0))) for second in seconds]
+        for status in sorted({status for _, status in counts})
+    }
     return Lines(
         title="Answers by status, over time",
         x="seconds since the load began",

@@ -11,7 +11,6 @@ from pathlib import Path
 import trio
 
 import store
-from benchmarks.bench_predict import latencies
 from benchmarks.load.histogram import Histogram
 from benchmarks.plan import Plan
 from benchmarks.report.record import Row, Section, Table
@@ -50,8 +49,8 @@ async def _measure(database: Database, seconds: float) -> list[Row]:
         return await database.read(store.projects.get, project.id)
 
     return [
-        {"what": "read one project", **latencies(await _timed(get, seconds))},
-        {"what": "insert one project", **latencies(await _timed(insert, seconds))},
+        {"what": "read one project", **(await _timed(get, seconds)).percentiles()},
+        {"what": "insert one project", **(await _timed(insert, seconds)).percentiles()},
     ]
 
 

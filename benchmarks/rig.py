@@ -77,7 +77,8 @@ class Gateway:
             states = {m["id"]: m["status"] for m in client.listing(path)}
             return all(states[identifier] in ("deployed", "failed") for identifier in created)
 
-        wait(over, PATIENCE + 2 * models, f"deploying {project}:{function}")
+        # A listing of many models is work for the gateway, which is to build meanwhile.
+        wait(over, PATIENCE + 2 * models, f"deploying {project}:{function}", 0.02 * models)
         states = {m["id"]: m for m in client.listing(path)}
         for identifier in created:
             if states[identifier]["status"] != "deployed":
@@ -147,10 +148,10 @@ def check(target: Target, right: object) -> None:
         raise RigFailed(f"the answer is {status} {body[:300]!r}, not {right!r}")
 
 
-def wait(until: Callable[[], bool], seconds: float, what: str) -> None:
-    """Returns when it is so. Raises RigFailed."""
+def wait(until: Callable[[], bool], seconds: float, what: str, pause: float = 0.02) -> None:
+    """Returns when it is so, looking after each pause. Raises RigFailed."""
     end = time.monotonic() + seconds
     while not until():
         if time.monotonic() > end:
             raise RigFailed(f"{what} took more than {seconds:g} s")
-        time.sleep(0.02)
+        time.sleep(pause)

@@ -65,3 +65,9 @@ class Histogram(msgspec.Struct):
     def between(self, low: float, high: float) -> int:
         """How many lie in [low, high]."""
         return sum(count for value, count in self.counts.items() if low <= value <= high)
+
+    def percentiles(self) -> dict[str, float]:
+        """The usual ones, in microseconds of nanoseconds."""
+        shares = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "p999_us": 0.999}
+        found = {name: self.at(share) / 1000 for name, share in shares.items()}
+        return {**found, "max_us": self.largest / 1000}

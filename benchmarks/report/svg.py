@@ -11,7 +11,9 @@ from html import escape
 from benchmarks.report.record import Bars, Lines, Picture, shown
 
 _WIDTH = 720
-_LABELS = 190
+# What a letter of a label takes, about, and the most that labels may take together.
+_LETTER = 6.8
+_LABELS = 340
 _VALUES = 140
 _BAR = 20
 _GAP = 9
@@ -25,30 +27,31 @@ def svg(picture: Picture) -> str:
 
 def _bars(picture: Bars) -> str:
     known = [value for value in picture.values.values() if value is not None]
-    scale = Scale(known, picture.logarithmic, 0, _WIDTH - _LABELS - _VALUES, from_zero=True)
+    left = min(_LABELS, 20 + _LETTER * max(map(len, picture.values), default=0))
+    scale = Scale(known, picture.logarithmic, 0, _WIDTH - left - _VALUES, from_zero=True)
     parts = []
     for row, (name, value) in enumerate(picture.values.items()):
         top = row * (_BAR + _GAP) + _GAP
         middle = top + _BAR / 2
-        parts.append(_text(_LABELS - 10, middle, name, "label end"))
+        parts.append(_text(left - 10, middle, name, "label end"))
         if value is None:
-            parts.append(_text(_LABELS + 4, middle, "not measured", "muted"))
+            parts.append(_text(left + 4, middle, "not measured", "muted"))
             continue
         length = max(2.0, scale.at(value))
         kind = "bar ours" if name == picture.ours else "bar"
         told = f"{shown(value)} {picture.unit}"
         parts.append(
-            f'<rect class="{kind}" x="{_LABELS}" y="{top}" width="{length:.1f}" height="{_BAR}" '
+            f'<rect class="{kind}" x="{left:.1f}" y="{top}" width="{length:.1f}" height="{_BAR}" '
             f'rx="3"><title>{escape(f"{name}: {told}")}</title></rect>'
         )
-        parts.append(_text(_LABELS + length + 8, middle, told, "value"))
+        parts.append(_text(left + length + 8, middle, told, "value"))
     return _drawing(picture.title, len(picture.values) * (_BAR + _GAP) + _GAP, parts)
 
 
 def _lines(picture: Lines) -> str:
     points = [point for series in picture.series.values() for point in series]
     if not points:
-        return _drawing(picture.title, 40, [_text(_LABELS, 20, "nothing was measured", "muted")])
+        return _drawing(picture.title, 40, [_text(_LEFT, 20, "nothing was measured", "muted")])
     xs, ys = zip(*points, strict=True)
     across = Scale(xs, picture.logarithmic, _LEFT, _WIDTH - _RIGHT)
     up = Scale(ys, picture.logarithmic, _HEIGHT - _BOTTOM, _TOP, from_zero=not picture.logarithmic)
@@ -71,11 +74,11 @@ def _axes(picture: Lines, across: "Scale", up: "Scale") -> Iterable[str]:
     for y in up.ticks():
         at = up.at(y)
         yield _line("grid", _LEFT, at, _WIDTH - _RIGHT, at)
-        yield _text(_LEFT - 8, at, shown(y), "tick end")
+        yield _text(_LEFT - 8, at, f"{y:,g}", "tick end")
     for x in across.ticks():
         at = across.at(x)
         yield _line("grid", at, _TOP, at, bottom)
-        yield _text(at, bottom + 14, shown(x), "tick middle")
+        yield _text(at, bottom + 14, f"{x:,g}", "tick middle")
     yield _text((_LEFT + _WIDTH) / 2, bottom + 34, picture.x, "tick middle")
     yield _text(8, 6, picture.y, "tick")
 
@@ -86,7 +89,7 @@ def _legend(names: Iterable[str]) -> Iterable[str]:
         top = _HEIGHT + 12
         yield _line(f"line s{number % 5}", left, top, left + 22, top)
         yield _text(left + 28, top, name, "tick")
-        left += 50 + 7.5 * len(name)
+        left += 50 + _LETTER * len(name)
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
