@@ -14,6 +14,8 @@ from benchmarks.report.record import Bars, Goal, Section, Table
 
 SERVICE_SECONDS = 0.01
 CROWD = 200
+# The crowd stays until the others have been measured, who first need to start and to warm up.
+LONGER = 5.0
 SAME, OTHER = "another caller of the same model", "a caller of another model"
 QUIET, CROWDED = "quiet", f"beside {CROWD} outstanding"
 
@@ -33,7 +35,7 @@ def run(plan: Plan) -> Section:
             plan.say(f"round {number + 1}: with {CROWD} outstanding")
             load = Load(
                 target=crowded,
-                seconds=2 * plan.seconds + 2,
+                seconds=2 * plan.seconds + LONGER,
                 connections=CROWD,
                 nonce=True,
                 warm_up=0.0,

@@ -5,16 +5,19 @@ while it is measured. Those that isolate nothing run the function in the server'
 they are spared is what predictd is for.
 """
 
+from collections.abc import Callable, Iterable
 from statistics import median
+from typing import NamedTuple
 
 from benchmarks import contenders, contest, floors, goals
 from benchmarks.contenders import OURS
 from benchmarks.contest import Result
 from benchmarks.plan import Plan
-from benchmarks.report.record import Bars, Picture, Section, Table
+from benchmarks.report.record import Bars, Section, Table
 
 CALLERS = (1, 16)
 ROUNDS = 3
+RATE = "requests_per_second"
 
 
 def run(plan: Plan) -> Section:
@@ -44,7 +47,7 @@ def run(plan: Plan) -> Section:
         says="One copy of the function. Each server ran alone, in turns; medians of the rounds. "
         f"A pipe's round trip to a Python process took {pipe_us:.1f} us.",
         tables=tables,
-        pictures=_pictures(list(results.values())),
+        pictures=[_picture(drawn, results.values()) for drawn in DRAWN],
         goals=[
             *goals.latency(results, sorted(pipe)[len(pipe) // 2]),
             *goals.against_peers(results),
@@ -52,28 +55,36 @@ def run(plan: Plan) -> Section:
     )
 
 
-def _pictures(results: list[Result]) -> list[Picture]:
-    lower = "Lower is better; the scale is logarithmic."
-    higher = "Higher is better; the scale is logarithmic."
+class Drawn(NamedTuple):
+    """A picture of one figure of every server."""
 
-    def bars(title: str, unit: str, values: dict[str, float | None], says: str) -> Bars:
-        sign = -1 if says is higher else 1
-        best_first = dict(
-            sorted(values.items(), key=lambda item: (item[1] is None, sign * (item[1] or 0.0)))
-        )
-        return Bars(
-            title=title, unit=unit, values=best_first, ours=OURS, says=says, logarithmic=True
-        )
+    title: str
+    unit: str
+    figure: Callable[[Result], float | None]
+    higher_is_better: bool = False
 
-    return [
-        bars(
-            "Throughput, 16 callers",
-            "requests/s",
-            {r.name: r.median_of(16, "requests_per_second") for r in results},
-            higher,
-        ),
-        bars("p50, one caller", "µs", {r.name: r.median_of(1, "p50_us") for r in results}, lower),
-        bars("p99, one caller", "µs", {r.name: r.median_of(1, "p99_us") for r in results}, lower),
-        bars("p99, 16 callers", "µs", {r.name: r.median_of(16, "p99_us") for r in results}, lower),
-        bars("Memory of all processes", "MB", {r.name: r.peak_mb for r in results}, lower),
-    ]
+
+DRAWN = (
+    Drawn("Throughput, 16 callers", "requests/s", lambda r: r.median_of(16, RATE), True),
+    Drawn("p50, one caller", "µs", lambda r: r.median_of(1, "p50_us")),
+    Drawn("p99, one caller", "µs", lambda r: r.median_of(1, "p99_us")),
+    Drawn("p99, 16 callers", "µs", lambda r: r.median_of(16, "p99_us")),
+    Drawn("From the command to the first right answer", "s", lambda r: r.start_s),
+    Drawn("Memory of all processes", "MB", lambda r: r.peak_mb),
+)
+
+
+def _picture(drawn: Drawn, results: Iterable[Result]) -> Bars:
+    """The best first, and last who could not be measured."""
+    sign = -1 if drawn.higher_is_better else 1
+    found = {result.name: drawn.figure(result) for result in results}
+    ordered = sorted(found.items(), key=lambda item: (item[1] is None, sign * (item[1] or 0.0)))
+    better = "Higher" if drawn.higher_is_better else "Lower"
+    return Bars(
+        title=drawn.title,
+        unit=drawn.unit,
+        values=dict(ordered),
+        ours=OURS,
+        says=f"{better} is better; the scale is logarithmic.",
+        logarithmic=True,
+    )

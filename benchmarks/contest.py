@@ -90,12 +90,17 @@ class Result(msgspec.Struct, kw_only=True):
             for role, cost in self.costs.items()
             if cost.processes
         ]
-        rows[0]["start to first answer_s"] = median(self.starts)
+        rows[0]["start to first answer_s"] = self.start_s
         spent = 1e6 * sum(capacity.generator_cpu for capacity in measured) / requests
         return [*rows, {"server": self.name, "role": "generator", "cpu per request_us": spent}]
 
     def failure_rows(self) -> list[Row]:
         return [{"server": self.name, "failure": failure} for failure in self.failures]
+
+    @property
+    def start_s(self) -> float | None:
+        """From its command to the first right answer."""
+        return median(self.starts) if self.starts else None
 
     @property
     def peak_mb(self) -> float | None:

@@ -1,5 +1,0 @@
-"""A model that returns what it gets."""
-
-
-def echo(args):
-    return args
