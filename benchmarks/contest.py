@@ -90,7 +90,8 @@ class Result(msgspec.Struct, kw_only=True):
             for role, cost in self.costs.items()
             if cost.processes
         ]
-        rows[0]["start to first answer_s"] = self.start_s
+        for row in rows[:1]:
+            row["start to first answer_s"] = self.start_s
         spent = 1e6 * sum(capacity.generator_cpu for capacity in measured) / requests
         return [*rows, {"server": self.name, "role": "generator", "cpu per request_us": spent}]
 

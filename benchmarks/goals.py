@@ -70,9 +70,12 @@ def divided(above: float | None, below: float | None) -> float | None:
 
 
 def _named(results: Mapping[str, Result], name: str) -> Result | None:
-    """The result whose name begins so, as in "FastAPI on uvicorn"."""
-    lower = name.lower()
-    return next((r for n, r in results.items() if n.lower().startswith(lower)), None)
+    """The result of that name, whatever it runs on, as in "FastAPI on uvicorn"."""
+    return next((r for n, r in results.items() if is_named(n, name)), None)
+
+
+def is_named(server: str, name: str) -> bool:
+    return server == name or server.startswith(f"{name} on ")
 
 
 def _why_not(peer: Result | None) -> str:

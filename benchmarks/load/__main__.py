@@ -42,7 +42,8 @@ class Generator:
         self._backlog: deque[int] = deque()
         self._settled = asyncio.Event()
         self._request = load.target.request()
-        self._nonce_at = self._request.find(NONCE) if load.nonce else -1
+        if load.nonce and NONCE not in self._request:
+            raise ValueError("the request has no place for a nonce")
         self._recording = self._over = False
 
     async def run(self) -> Answers:
@@ -145,7 +146,7 @@ class Generator:
 
     def _send(self, connection: Connection, due: int) -> None:
         request = self._request
-        if self._nonce_at >= 0:
+        if self.load.nonce:
             connection.nonce = b"%016x" % (0xF000000000000000 + self.sent)
             request = request.replace(NONCE, connection.nonce, 1)
         connection.due = due
