@@ -49,7 +49,7 @@ def run(plan: Plan) -> Section:
         "other's p99_ms": quiet.latency.at(0.99) / 1e6,
         "other's longest_ms": quiet.latency.largest / 1e6,
     }
-    return _section([quiet_row, *rows])
+    return _section([*rows, quiet_row])
 
 
 def _measure(target: Target, small: Target, floor_us: float, plan: Plan) -> Row:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks import contenders, contest, floors, goals
+from benchmarks import contenders, contest, goals
 from benchmarks.contenders import OURS
 from benchmarks.contest import Result
+from benchmarks.peers.pipe import pipe_round_trips
 from benchmarks.plan import Plan
 from benchmarks.report.record import Bars, Section, Table
 
@@ -26,7 +27,7 @@ def run(plan: Plan) -> Section:
         [contenders.ours(), *contenders.peers(plan.cache)],
         CALLERS,
         plan.with_rounds(min(ROUNDS, plan.rounds)),
-        lambda: pipe.append(floors.pipe_round_trip(plan.seconds / 2)),
+        lambda: pipe.append(pipe_round_trips(plan.seconds / 2).p50),
     )
     pipe_us = median(pipe)
     tables = [

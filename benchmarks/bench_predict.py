@@ -7,10 +7,11 @@ load, which closed loops do not show (under_load.py).
 
 from statistics import median
 
-from benchmarks import contenders, contest, floors, goals, pool_alone, under_load
+from benchmarks import contenders, contest, goals, pool_alone, under_load
 from benchmarks.contenders import NGINX, OURS
 from benchmarks.contest import Result
 from benchmarks.load.histogram import Histogram
+from benchmarks.peers.pipe import pipe_round_trips
 from benchmarks.plan import Plan
 from benchmarks.report.record import Bars, Lines, Row, Section, Table
 
@@ -23,7 +24,7 @@ def run(plan: Plan) -> Section:
 
     def aside() -> None:
         plan.say("the pipe's round trip, and the pool alone")
-        pipe.append(floors.pipe_round_trip(plan.seconds / 2))
+        pipe.append(pipe_round_trips(plan.seconds / 2).p50)
         for callers in CALLERS:
             pool[callers].append(pool_alone.measure(callers, plan.seconds / 2))
 

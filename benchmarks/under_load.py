@@ -30,7 +30,7 @@ def measure(section: Section, capacity: float, plan: Plan) -> None:
 
 
 def _under_rates(section: Section, target: Target, capacity: float, plan: Plan) -> None:
-    rates = [rate for rate in RATES if rate <= HEADROOM * capacity]
+    rates = [rate for rate in RATES if rate <= HEADROOM * capacity] or [*RATES[:1]]
     rows: list[Row] = []
     lines: dict[str, list[tuple[float, float]]] = {name: [] for name in ("p50", "p99", "p99.9")}
     for rate in rates[:: 2 if plan.quick else 1]:
