@@ -21,7 +21,8 @@ def test_our_own_work_is_no_neighbour() -> None:
     before = neighbours._look()
     subprocess.run([sys.executable, "-c", COMPUTE], check=True)
     after = neighbours._look()
-    assert after[2] - before[2] >= 1.0
+    # It computed for a second; the kernel counts in ticks.
+    assert after[2] - before[2] >= 0.9
     assert 0.0 <= neighbours.share() <= 1.0
 
 
