@@ -25,6 +25,8 @@ CAVEATS = (
     "Compare ratios of one run. A number from another run, another machine or another day means "
     "nothing here.",
     "Everything is on loopback; a network adds its own time to all contenders alike.",
+    "Waking an idle core takes a virtual machine tens of microseconds. Whether a request pays for "
+    "that depends on where the scheduler puts those who take part, most of all with one caller.",
     "The function is trivial on purpose: what is measured is what a server adds to it. A model "
     "that computes for 10 ms hides all of this.",
 )
