@@ -41,7 +41,7 @@ VERBS: dict[str, tuple[Run, str]] = {
     "start": (bench_start.run, "from the command to the first right answer; memory"),
     "build": (bench_build.run, "from a folder to the first right answer"),
     "payload": (bench_payload.run, "requests and replies from 1 KB to 5 MB"),
-    "queue": (bench_queue.run, "one push and one pop of the fair queue"),
+    "queue": (bench_queue.run, "one request's way through the fair queue"),
     "store": (bench_store.run, "one transaction through the bridge"),
 }
 ALL = "all"
