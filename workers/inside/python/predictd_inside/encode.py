@@ -107,7 +107,7 @@ _dumps = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=simple
 # The same, made once instead of for each value, which takes half the time (gotcha G7 in README).
 # What is being encoded is noted in `_around`, by which a value that holds itself is found.
 _around: dict[int, object] = {}
-_pieces = json.encoder.c_make_encoder(
+_pieces = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # unknown to typeshed
     _around, simpler, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False
 )
 

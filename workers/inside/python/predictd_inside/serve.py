@@ -125,4 +125,4 @@ def _decode(body: bytes) -> object:
 
 
 _decoder = json.JSONDecoder()
-_scan = _decoder.scan_once
+_scan = _decoder.scan_once  # type: ignore[attr-defined]  # unknown to typeshed
