@@ -186,6 +186,9 @@ class FrontDoor:
 
     def _turn_away(self, client: socket.socket) -> None:
         self._turned_away += 1
+        if self._tls is not None:  # a handshake is what it would cost to say why
+            client.close()
+            return
         refused = Refusal("gateway.full", "there are too many connections")
         request_id = self.replies.new_id()
         data = self.replies.render(refuse(refused, request_id), request_id, connection="close")

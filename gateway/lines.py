@@ -7,6 +7,7 @@ connection does wrong costs its own client alone: it is logged and the line is c
 import logging
 import select
 import socket
+import struct
 from contextlib import suppress
 from typing import Protocol
 
@@ -20,7 +21,9 @@ logger = logging.getLogger(__name__)
 # Reading into more than is needed costs time; who fills this gets more of it at once.
 _READ = 4 * 1024
 _READ_ON = 64 * 1024
+_SLICE = 256 * 1024
 _GONE = select.EPOLLHUP | select.EPOLLERR
+_RESET = struct.pack("ii", 1, 0)
 _SENDS_NO_MORE = select.EPOLLRDHUP
 
 
@@ -104,6 +107,9 @@ class SocketLine:
 
     def close(self) -> None:
         self._reactor.unregister(self._fd)
+        if self._unsent is not None:
+            # Or the system would keep what the client does not take, and its connection.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._socket.close()
         self._owner.line_closed(self)
 
@@ -199,8 +205,7 @@ class TlsLine:
                     await self._stream.do_handshake()
                 async with trio.open_nursery() as tasks:
                     tasks.start_soon(self._send_all)
-                    await self._receive_all()
-                    tasks.cancel_scope.cancel()
+                    tasks.start_soon(self._receive_all)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass  # gone without a good-bye, or no TLS at all
         except* Exception:
@@ -235,11 +240,13 @@ class TlsLine:
 
     def hand_over(self, first: bytes) -> None:
         self._first = first
+        # Nothing is being sent now, and a receive that is cancelled takes nothing with it.
+        self._life.cancel()
 
     # The two directions.
 
     async def _receive_all(self) -> None:
-        while self._first is None:
+        while True:
             await self._may_read.wait()
             data = await self._stream.receive_some(_READ_ON)
             if not data:
@@ -253,7 +260,8 @@ class TlsLine:
             self._news = trio.Event()
             if self._unsent:
                 data, self._unsent = b"".join(self._unsent), []
-                await self._stream.send_all(data)
+                for at in range(0, len(data), _SLICE):  # which are encrypted in one go each
+                    await self._stream.send_all(data[at : at + _SLICE])
                 if not self._unsent:
                     self.connection.sent()
             elif self._ending:

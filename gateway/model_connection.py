@@ -228,9 +228,10 @@ class ModelConnection:
         """Ends it at once: the client is gone, or is to go."""
         if self.state is CLOSED:
             return
-        if self._ticket is not None:
-            self._ticket.abandon()
+        ticket = self._ticket
         self._forget()
+        if ticket is not None:
+            ticket.abandon()
         self._line.close()
 
     # From bytes to requests.
@@ -274,7 +275,8 @@ class ModelConnection:
 
     def _await_head(self, data: bytes) -> None:
         end_of_head(data)  # it need not be complete to be malformed
-        if self.state is IDLE:
+        # An empty line that follows a body does not begin the next request.
+        if self.state is IDLE and data.strip(b"\r\n"):
             self.state = HEAD
             self._alarm.set(self._door.now() + HEAD_SECONDS)
         self._unread = data
@@ -339,9 +341,9 @@ class ModelConnection:
         pool.submit(ticket)
 
     def _on_examined(self, ticket: Ticket) -> None:
-        self._ticket = None
-        if self.state is not WAITING or ticket.outcome is None:
+        if ticket is not self._ticket or ticket.outcome is None:
             return
+        self._ticket = None
         assert self._opening is not None
         assert self._opening.call is not None
         try:
@@ -357,8 +359,9 @@ class ModelConnection:
             self._answer(opening.reply, self._door.replies.new_id())
 
     def _on_outcome(self, ticket: Ticket) -> None:
-        self._ticket = None
-        if self.state is WAITING and ticket.outcome is not None:
+        # It is not that of this connection any more when it was withdrawn or abandoned.
+        if ticket is self._ticket and ticket.outcome is not None:
+            self._ticket = None
             request_id = self._door.replies.new_id()
             self._answer(reply_to(ticket.outcome, request_id), request_id)
             if self._unread:
@@ -405,8 +408,9 @@ class ModelConnection:
         """Goes on with what came while the last request was being answered."""
         if self.state is IDLE and not self._in_read:
             data, self._unread = self._unread, b""
-            self._line.read_on()
             self._read(data)
+            if len(self._unread) < _MOST_UNREAD and self.state is not CLOSED:
+                self._line.read_on()
 
     # The end.
 
@@ -420,7 +424,11 @@ class ModelConnection:
 
     def _withdraw(self) -> bool:
         """Whether the ticket could be taken back, since no replica has it yet."""
-        return self._ticket is not None and self._ticket.withdraw()
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None and ticket.withdraw():
+            return True
+        self._ticket = ticket
+        return False
 
     def _too_late(self) -> None:
         if self.state in (HEAD, BODY):

@@ -48,7 +48,7 @@ def read_opening(block: bytes, request_limit: int) -> Opening:
             raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
         return Opening(head, call=read_call(head.path, head.query, head.headers.get))
     except Refusal as refused:
-        return Opening(head, refusal=refused)
+        return Opening(head, refusal=refused.with_traceback(None))
 
 
 class Openings:

@@ -41,7 +41,9 @@ class Replies:
         beginning = self._beginnings.get((reply.status, connection))
         if beginning is None:
             beginning = self._beginning(reply.status, connection)
-        rest = f"{request_id}\r\ncontent-length: {len(reply.body)}\r\n\r\n"
+        # RFC 9110, 8.6: no length where there can be no body.
+        length = "" if reply.status == 204 else f"content-length: {len(reply.body)}\r\n"
+        rest = f"{request_id}\r\n{length}\r\n"
         if reply.headers:
             extra = "".join(f"{name.lower()}: {text}\r\n" for name, text in reply.headers.items())
             beginning = beginning.replace(b"\r\n", b"\r\n" + extra.encode("latin1"), 1)

@@ -4,13 +4,17 @@ Sockets of callers and pipes of replicas stay registered in the epoll; Trio wait
 descriptor, so a request costs no task, no cancel scope and no registration. Whoever is called back
 is a small state machine in plain `def`: nothing on this path can be cancelled half-way.
 
-A pass through Trio's scheduler costs as much as a quick prediction. So before it sleeps the reactor
-looks again for a little while: most answers of quick models, and most next requests, come within
-it. Where looking does not pay (slow models, rare requests) it is left, but for a try now and then.
-Yet the rest of the process always gets its share: after so many events, or a sleep, Trio runs. A
-callback that raises is a mistake of ours, and ends the process rather than a request silently.
+A pass through Trio's scheduler costs as much as a quick prediction. So before it sleeps there, the
+reactor does one of two things. While fewer replicas work than there are cores it looks again for a
+little while, since a sleeping core takes longer to wake than a quick model to answer; where looking
+does not pay (slow models, rare requests) it is left, but for a try now and then. And as long as
+replicas work it dozes for a millisecond in its own epoll, which leaves the core to them.
+Yet the rest of the process always gets its share: after so many events, or a doze in which nothing
+came, Trio runs. A callback that raises is a mistake of ours, and ends the process rather than a
+request silently.
 """
 
+import os
 import select
 from collections.abc import Callable
 
@@ -29,6 +33,9 @@ _LOOKS = 80
 _BELIEF = 8
 # ... and then it is tried again each time it has slept so often.
 _TRY = 8
+# The shortest that an epoll can be asked for, in seconds: for so long Trio may have to wait.
+_DOZE = 0.001
+_CORES = len(os.sched_getaffinity(0))
 
 
 class Reactor:
@@ -40,8 +47,12 @@ class Reactor:
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         # Half the price of `trio.current_time`.
         self.now = clock or trio.lowlevel.current_clock().current_time
+        # How many replicas are at work; they count it.
+        self.working = 0
         self._timers = Timers()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        # Registered since the last look: what that said of these numbers is about others.
+        self._new: set[int] = set()
         self._epoll = select.epoll()
         self._belief = self._naps = 0
         # The scope in which the task sleeps now; its deadline is the next timer.
@@ -51,6 +62,7 @@ class Reactor:
         """Calls `handler(events)` whenever `fd` is ready, until it is unregistered."""
         self._epoll.register(fd, events)
         self._handlers[fd] = handler
+        self._new.add(fd)
 
     def modify(self, fd: int, events: int) -> None:
         self._epoll.modify(fd, events)
@@ -86,24 +98,30 @@ class Reactor:
 
     def _serve(self) -> bool:
         """Serves what is ready and what soon will be. Whether there was still something to do."""
-        poll, handlers = self._epoll.poll, self._handlers
+        poll, handlers, new = self._epoll.poll, self._handlers, self._new
         events = looks = 0
         most = self._looks_before_sleep()
-        while looks <= most:
-            ready = poll(0, _EVENTS)
-            if not ready:
+        timeout = 0.0
+        while True:
+            new.clear()
+            ready = poll(timeout, _EVENTS)
+            if ready:
+                if looks:
+                    self._belief, looks, most = _BELIEF, 0, _LOOKS
+                timeout = 0.0
+                for fd, what in ready:
+                    # An earlier callback of this turn may have unregistered this one.
+                    handler = handlers.get(fd)
+                    if handler is not None and fd not in new:
+                        handler(what)
+                events += len(ready)
+                if events >= _EVENTS:
+                    break
+            elif looks < most and self.working < _CORES:
                 looks += 1
-                continue
-            if looks:
-                self._belief, looks = _BELIEF, 0
-                most = _LOOKS
-            for fd, what in ready:
-                # An earlier callback of this turn may have unregistered this one.
-                handler = handlers.get(fd)
-                if handler is not None:
-                    handler(what)
-            events += len(ready)
-            if events >= _EVENTS:
+            elif self.working and not timeout:
+                timeout = _DOZE
+            else:
                 break
         self._timers.run_due(self.now())
         return events >= _EVENTS

@@ -54,6 +54,8 @@ _OVER = (STOPPING, GONE)
 class Clock(Protocol):
     """What a replica and a pool need of the reactor."""
 
+    working: int
+
     def now(self) -> float: ...
     def call_at(self, due: float, call: Callable[[], object]) -> Timer: ...
     def alarm(self, call: Callable[[], object]) -> Alarm: ...
@@ -152,6 +154,7 @@ class Replica:
         """Sends the request of `ticket`; its outcome follows within `seconds`."""
         self.state = advance(self.state, ASSIGNED)
         self.ticket = ticket
+        self._clock.working += 1
         self._request_id += 1
         self._assigned_at = now = self._clock.now()
         self._deadline.set(now + seconds)
@@ -287,6 +290,7 @@ class Replica:
     def _settle(self, outcome: Outcome) -> None:
         ticket, self.ticket = self.ticket, None
         if ticket is not None:
+            self._clock.working -= 1
             self._owner.replica_settled(self, ticket, outcome)
 
     def _send(self, frame: bytes) -> None:
