@@ -1,32 +1,128 @@
-"""`python -m benchmarks VERB`: runs one benchmark and prints what it measured."""
+"""`python -m benchmarks VERB`: runs benchmarks, and says what they found."""
 
 import argparse
-import json
 import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
-from benchmarks import bench_predict
-from benchmarks.rig import machine
+import msgspec
 
-VERBS = {"predict": bench_predict.run}
+from benchmarks import (
+    bench_build,
+    bench_fairness,
+    bench_overload,
+    bench_payload,
+    bench_peers,
+    bench_predict,
+    bench_queue,
+    bench_scale,
+    bench_start,
+    bench_store,
+    machine,
+)
+from benchmarks.load import closed
+from benchmarks.load.own import LoadFailed
+from benchmarks.plan import Plan, default_cache, quick
+from benchmarks.report import gate, page
+from benchmarks.report.record import Report, Section
+from benchmarks.report.text import text
+from benchmarks.rig import RigFailed
+
+Run = Callable[[Plan], Section]
+
+VERBS: dict[str, tuple[Run, str]] = {
+    "predict": (bench_predict.run, "one prediction against the floors, and under a rate"),
+    "peers": (bench_peers.run, "the same function behind other servers"),
+    "overload": (bench_overload.run, "twice what the model can do"),
+    "fairness": (bench_fairness.run, "what others notice of one caller's crowd"),
+    "scale": (bench_scale.run, "200 models and 1,000 idle connections"),
+    "start": (bench_start.run, "from the command to the first right answer; memory"),
+    "build": (bench_build.run, "from a folder to the first right answer"),
+    "payload": (bench_payload.run, "requests and replies from 1 KB to 5 MB"),
+    "queue": (bench_queue.run, "one request's way through the fair queue"),
+    "store": (bench_store.run, "one transaction through the bridge"),
+}
+ALL = "all"
 
 
-def main() -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("verb", choices=VERBS)
-    parser.add_argument("--quick", action="store_true", help="a second a point instead of five")
+    parser.add_argument(
+        "verb", choices=[*VERBS, ALL], metavar="VERB", help=", ".join([*VERBS, ALL])
+    )
+    parser.add_argument("--quick", action="store_true", help="short and rough")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    arguments = parser.parse_args()
-    facts = machine()
-    rows = VERBS[arguments.verb](seconds=1.0 if arguments.quick else 5.0)
-    if arguments.json:
-        print(json.dumps({"machine": facts, "rows": rows}, indent=1))
-        return 0
-    print("Generator, gateway and replica share the cores: compare ratios of one run, not runs.")
-    print(", ".join(f"{name}: {value}" for name, value in facts.items()))
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
-    print(f"Again: {sys.executable} -m benchmarks {arguments.verb}")
-    return 0
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="where peers stay installed"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="BASELINE", help="fail where ratios to the floor got worse"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=gate.TOLERANCE, help="by more than this share (0.25)"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0; 1 where a benchmark failed or `--compare` found something worse; 2 for a wrong command."""
+    parser = make_parser()
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    asked = parser.parse_args(typed)
+    if asked.compare and asked.verb != "predict":
+        parser.error("--compare is for predict")
+    kept = _kept(parser, asked.compare) if asked.compare else None
+    plan = Plan(cache=asked.cache)
+    report = _run(
+        VERBS if asked.verb == ALL else [asked.verb], quick(plan) if asked.quick else plan
+    )
+    report.command = machine.command(typed)
+    comparisons = gate.compare(kept, report, asked.tolerance) if kept else []
+    if comparisons:
+        report.sections[-1].tables.append(gate.table(comparisons))
+    if asked.html:
+        asked.html.write_text(page.page(report))
+    if asked.json:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+    else:
+        print(text(report), end="")
+    failed = any(section.failure for section in report.sections)
+    return int(failed or any(comparison.worse for comparison in comparisons))
+
+
+def _kept(parser: argparse.ArgumentParser, baseline: Path) -> Report:
+    """Looked at before anything runs: an unusable one should not cost a run."""
+    try:
+        return gate.read(baseline, closed.generator())
+    except gate.GateUnusable as unusable:
+        parser.error(str(unusable))
+
+
+def _run(verbs: Iterable[str], plan: Plan) -> Report:
+    report = Report(caveats=[], machine=machine.facts(), quick=plan.quick, sections=[])
+    began, neighbours = time.monotonic(), machine.Neighbours()
+    for verb in verbs:
+        report.sections.append(_section(verb, plan))
+    share = neighbours.share()
+    report.seconds = round(time.monotonic() - began, 1)
+    report.machine["other work meanwhile"] = f"{100 * share:.0f} % of all cores' time"
+    report.caveats = machine.caveats(quick=plan.quick, neighbours=share)
+    return report
+
+
+def _section(verb: str, plan: Plan) -> Section:
+    """What a verb found. Where it failed, that: what others found must not be lost with it."""
+    run, title = VERBS[verb]
+    try:
+        return run(plan)
+    except (LoadFailed, RigFailed) as error:
+        return Section(verb=verb, title=title, failure=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        return Section(verb=verb, title=title, failure=f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

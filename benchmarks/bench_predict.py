@@ -1,96 +1,140 @@
-"""One prediction of `add`: what it costs through the gateway, and through a pool alone.
+"""`predict`: one prediction of `add`, what it costs, and what part of that is ours.
 
-The two ways are measured in turns, A B A B, on one machine in one run. The difference between them
-is what HTTP costs; what the pool costs above the floor of a pipe is ours.
+Through `POST /model` by 1 and by 16 callers; through a pool without HTTP; and the floors below
+which no such server can be: nginx with a static reply, and a pipe's round trip. Then latency under
+load, which closed loops do not show (under_load.py).
 """
 
-import json
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 from statistics import median
-from urllib.parse import urlsplit
 
-import trio
+from benchmarks import contenders, contest, goals, pool_alone, under_load
+from benchmarks.contenders import NGINX, OURS
+from benchmarks.contest import Result
+from benchmarks.load.histogram import Histogram
+from benchmarks.peers.pipe import pipe_round_trips
+from benchmarks.plan import Plan
+from benchmarks.report.record import Bars, Lines, Row, Section, Table
 
-from benchmarks import rig
-from workers import Answered, Pool, PoolSpec, ReplicaSpec, open_workers
-
-ROUNDS = 3
 CALLERS = (1, 16)
-REQUEST = {"a": 3, "b": 5}
 
 
-def run(seconds: float) -> list[dict[str, object]]:
-    """A row for each way and number of callers; medians of the rounds."""
-    measured: dict[tuple[str, int], list[dict[str, float]]] = {}
-    with rig.gateway() as client:
-        key = rig.deploy(client, "add", "add", replicas=1)
-        body = json.dumps({"accessKey": key, "request": REQUEST}).encode()
-        for _ in range(ROUNDS):
-            for callers in CALLERS:
-                found = _through_http(client.url, callers, seconds, body)
-                measured.setdefault(("POST /model", callers), []).append(found)
-                found = trio.run(_through_pool, callers, seconds)
-                measured.setdefault(("pool alone", callers), []).append(found)
-    return [
-        {"way": way, "callers": callers, **_medians(rounds)}
-        for (way, callers), rounds in measured.items()
-    ]
+def run(plan: Plan) -> Section:
+    pipe: list[float] = []
+    pool: dict[int, list[tuple[float, Histogram]]] = {callers: [] for callers in CALLERS}
+
+    def aside() -> None:
+        plan.say("the pipe's round trip, and the pool alone")
+        pipe.append(pipe_round_trips(plan.seconds / 2).p50)
+        for callers in CALLERS:
+            pool[callers].append(pool_alone.measure(callers, plan.seconds / 2))
+
+    asked = [contenders.ours(), contenders.nginx(plan.cache)]
+    results = contest.hold(asked, CALLERS, plan, aside)
+    pipe_us = median(pipe)
+    ours, nginx = results[OURS], results.get(NGINX)
+    section = Section(
+        verb="predict",
+        title="one prediction of a function that adds two numbers",
+        says="One replica. Each way was measured in turns; medians of the rounds.",
+        tables=[
+            _table(callers, ours, nginx, pool[callers], pipe_us if callers == 1 else None)
+            for callers in CALLERS
+        ],
+        goals=goals.latency(results, pipe_us),
+        ratios=_ratios(ours, nginx, _p50(pool[1]), pipe_us),
+    )
+    section.tables.append(
+        Table("What the processes took", [row for r in results.values() for row in r.cost_rows()])
+    )
+    section.pictures.append(_parts(ours, nginx, _p50(pool[1]), pipe_us))
+    section.pictures.append(_percentiles(results, pool[1]))
+    section.failure = "; ".join(f for result in results.values() for f in result.failures)
+    if ours.failed:
+        return section
+    under_load.measure(section, ours.median_of(16, "requests_per_second") or 0.0, plan)
+    return section
 
 
-def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    return {name: median(r[name] for r in rounds) for name in rounds[0]}
+def _table(
+    callers: int,
+    ours: Result,
+    nginx: Result | None,
+    pool: list[tuple[float, Histogram]],
+    pipe_us: float | None,
+) -> Table:
+    rows = [_way("POST /model", ours.row(callers))]
+    rows.append(
+        {
+            "way": "the pool alone, without HTTP",
+            "requests_per_second": median(rate for rate, _ in pool),
+            "p50_us": _p50(pool),
+            "p99_us": median(seen.at(0.99) for _, seen in pool) / 1000,
+        }
+    )
+    if nginx:
+        rows.append(_way("floor: nginx, static reply", nginx.row(callers)))
+    if pipe_us:
+        rows.append({"way": "floor: a pipe's round trip to a Python process", "p50_us": pipe_us})
+    return Table(f"{callers} caller{'s' if callers > 1 else ''}, closed loop", rows)
 
 
-def _through_http(url: str, callers: int, seconds: float, body: bytes) -> dict[str, float]:
-    """The load generator's own figures."""
-    host = urlsplit(url)
-    arguments = [str(host.hostname), str(host.port), str(callers), str(seconds)]
-    command = [sys.executable, "-m", "benchmarks.load", *arguments]
-    done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)
-    return dict(json.loads(done.stdout))
+def _way(way: str, row: Row) -> Row:
+    return {"way": way} | {k: v for k, v in row.items() if k not in ("server", "isolation")}
 
 
-async def _through_pool(callers: int, seconds: float) -> dict[str, float]:
-    """The same function behind a pool, without HTTP."""
-    with tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder:
-        environment = Path(folder) / "environment"
-        (environment / "bin").mkdir(parents=True)
-        (environment / "bin" / "python").symlink_to(sys.executable)
-        async with open_workers(Path(folder) / "replicas", "benchmark") as workers:
-            replica = ReplicaSpec(
-                code=rig.MODELS / "add", environment=environment, file="add.py", function="add"
-            )
-            spec = PoolSpec(name="add", replica=replica, log_folder=Path(folder) / "logs")
-            pool = workers.open_pool(spec)
-            await pool.wait_ready()
-            return await _load_pool(pool, callers, seconds)
+def _p50(pool: list[tuple[float, Histogram]]) -> float:
+    return median(seen.at(0.5) for _, seen in pool) / 1000
 
 
-async def _load_pool(pool: Pool, callers: int, seconds: float) -> dict[str, float]:
-    request = json.dumps(REQUEST).encode()
-    seen: list[int] = []
-    until = time.monotonic() + seconds
-
-    async def caller() -> None:
-        while time.monotonic() < until:
-            began = time.perf_counter_ns()
-            outcome = await pool.predict(request)
-            seen.append(time.perf_counter_ns() - began)
-            assert isinstance(outcome, Answered), outcome
-
-    began = time.monotonic()
-    async with trio.open_nursery() as nursery:
-        for _ in range(callers):
-            nursery.start_soon(caller)
-    took = time.monotonic() - began
-    seen.sort()
-    return {
-        "requests_per_second": round(len(seen) / took),
-        "p50_us": round(seen[len(seen) // 2] / 1000, 1),
-        "p99_us": round(seen[int(len(seen) * 0.99)] / 1000, 1),
-        "requests": len(seen),
+def _ratios(
+    ours: Result, nginx: Result | None, pool_p50: float, pipe_us: float
+) -> dict[str, float]:
+    """Costs against the floors of this run: the better the smaller."""
+    p50 = ours.median_of(1, "p50_us")
+    found = {
+        "p50, 1 caller / pipe": goals.divided(p50, pipe_us),
+        "p50 of the pool alone / pipe": pool_p50 / pipe_us,
     }
+    if nginx:
+        floor = nginx.median_of(1, "p50_us")
+        found["p50, 1 caller / (nginx + pipe)"] = goals.divided(p50, floor and floor + pipe_us)
+        found["time per request, 16 callers / nginx"] = goals.divided(
+            nginx.median_of(16, "requests_per_second"), ours.median_of(16, "requests_per_second")
+        )
+    return {name: round(value, 4) for name, value in found.items() if value is not None}
+
+
+def _parts(ours: Result, nginx: Result | None, pool_p50: float, pipe_us: float) -> Bars:
+    values = {
+        "POST /model": ours.median_of(1, "p50_us"),
+        "pool alone": pool_p50,
+        "nginx, static": nginx.median_of(1, "p50_us") if nginx else None,
+        "pipe": pipe_us,
+    }
+    return Bars(
+        title="Where a prediction's time goes: p50, one caller",
+        unit="µs",
+        values=values,
+        ours="POST /model",
+        says="Lower is better.",
+    )
+
+
+def _percentiles(results: dict[str, Result], pool: list[tuple[float, Histogram]]) -> Lines:
+    """How slow the slow ones are: the further right, the rarer."""
+    rarity = {2.0: "p50_us", 10.0: "p90_us", 100.0: "p99_us", 1000.0: "p999_us"}
+    series = {
+        name: [(n, result.median_of(1, which) or 0.0) for n, which in rarity.items()]
+        for name, result in results.items()
+        if not result.failed
+    }
+    together = Histogram.merged(seen for _, seen in pool)
+    series["pool alone"] = [(n, together.at(1 - 1 / n) / 1000) for n in rarity]
+    return Lines(
+        title="Latency percentiles, one caller",
+        x="one request in so many is slower",
+        y="µs",
+        series=series,
+        logarithmic=True,
+        says="p50, p90, p99 and p99.9 from left to right. Low and flat is best.",
+    )

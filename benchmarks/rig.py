@@ -1,76 +1,157 @@
-"""A real gateway in a temporary folder, with one model deployed; and the facts of the machine."""
+"""Real gateways in temporary folders, as their users have them: the command, HTTP, and /proc.
 
-import json
+Nothing here reaches into a gateway, and nothing of whoever runs the benchmarks changes it: of the
+environment it sees no setting.
+"""
+
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.client import Client
+import msgspec
 
+from benchmarks.load.closed import ask
+from benchmarks.load.spec import Target
+from gateway.client import Client, Json
+
+ROOT = Path(__file__).parents[1]
 MODELS = Path(__file__).parent / "models"
-_PATIENCE = 60.0
+PATIENCE = 120.0
+
+
+class RigFailed(Exception):
+    """A gateway or a model did not come to serve; the message says what is known."""
+
+
+class Gateway:
+    """A gateway that answers."""
+
+    def __init__(self, client: Client, key: str, pid: int, host: str, port: int) -> None:
+        self.client = client
+        self._key = key
+        self.pid = pid
+        self.host = host
+        self.port = port
+
+    @property
+    def roles(self) -> dict[str, Sequence[int]]:
+        """For the sampler."""
+        return {"gateway": [self.pid], "replicas": [self.pid]}
+
+    def target(self, key: str, request: object) -> Target:
+        """A prediction by the model with this access key."""
+        body = msgspec.json.encode({"accessKey": key, "request": request})
+        return Target(host=self.host, port=self.port, body=body)
+
+    def admin(self, path: str) -> Target:
+        """A GET of the admin API."""
+        headers = {"Authorization": f"Bearer {self._key}"}
+        return Target(host=self.host, port=self.port, path=f"/api/v2{path}", headers=headers)
+
+    def deploy(
+        self, project: str, function: str, *, models: int = 1, replicas: int = 1
+    ) -> list[str]:
+        """The access keys of so many models of one project of `models/`, deployed and ready."""
+        client = self.client
+        made = self._project(project)
+        path = f"/projects/{made['id']}/models"
+        build = {
+            "file_path": f"{project}.py",
+            "function_name": function,
+            "auto_deploy_model": True,
+            "auto_deployment_config": {"replicas": replicas},
+        }
+        created = []
+        named = len(client.listing(path))
+        for number in range(models):
+            name = f"{function}-{named + number}"
+            wish = {"name": name, "auto_build_model": True, "auto_build_config": build}
+            created.append(client.post(path, wish)["id"])
+
+        def over() -> bool:
+            states = {m["id"]: m["status"] for m in client.listing(path)}
+            return all(states[identifier] in ("deployed", "failed") for identifier in created)
+
+        # A listing of many models is work for the gateway, which is to build meanwhile.
+        wait(over, PATIENCE + 2 * models, f"deploying {project}:{function}", 0.02 * models)
+        states = {m["id"]: m for m in client.listing(path)}
+        for identifier in created:
+            if states[identifier]["status"] != "deployed":
+                builds = client.get(f"{path}/{identifier}/builds")
+                raise RigFailed(f"{project}:{function} did not deploy: {builds}")
+        return [str(states[identifier]["access_key"]) for identifier in created]
+
+    def wait_ready(self, replicas: int) -> None:
+        """Returns when every model has so many replicas that serve."""
+
+        def ready() -> bool:
+            return all(m["replicas_ready"] >= replicas for m in self.client.listing("/models"))
+
+        wait(ready, PATIENCE, f"{replicas} replicas")
+
+    def _project(self, name: str) -> Json:
+        for project in self.client.listing("/projects"):
+            if project["name"] == name:
+                return project
+        wish = {"name": name, "template": "local", "path": str(MODELS / name)}
+        return self.client.post("/projects", wish)
 
 
 @contextmanager
-def gateway() -> Iterator[Client]:
-    """A gateway of its own process, gone with its data at the end."""
-    with tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder:
-        data = Path(folder) / "data"
-        command = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--data", str(data)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def gateway(**settings: str | float) -> Iterator[Gateway]:
+    """A gateway with these settings, gone with its data at the end."""
+    with (
+        tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder,
+        gateway_on(Path(folder) / "data", **settings) as started,
+    ):
+        yield started
+
+
+@contextmanager
+def gateway_on(data: Path, **settings: str | float) -> Iterator[Gateway]:
+    """A gateway on this data folder."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREDICTD_", "MODEL_"))}
+    given = {
+        f"PREDICTD_{name.upper()}": str(value) for name, value in ({"port": 0} | settings).items()
+    }
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--json"]
+    command += ["--data", str(data), "--parent", str(os.getpid())]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=kept | given, stdout=subprocess.PIPE, stderr=said
+        )
         try:
-            address = data / "gateway.json"
-            _wait(lambda: address.exists() or process.poll() is not None)
-            url = json.loads(address.read_text())["url"]
-            with Client(url, (data / "admin.key").read_text().strip()) as client:
-                yield client
+            assert process.stdout
+            told = process.stdout.readline()
+            if not told:
+                said.seek(0)
+                raise RigFailed(f"the gateway did not start: {said.read()[-2000:].decode()}")
+            url = msgspec.json.decode(told)["url"]
+            key = (data / "admin.key").read_text().strip()
+            with Client(url, key) as client:
+                host, _, number = url.removeprefix("http://").partition(":")
+                yield Gateway(client, key, process.pid, host, int(number))
         finally:
             process.terminate()
-            process.wait()
+            process.communicate()
 
 
-def deploy(client: Client, model: str, function: str, replicas: int) -> str:
-    """The access key of a model of `models/`, deployed and ready."""
-    project = client.post(
-        "/projects", {"name": model, "template": "local", "path": str(MODELS / model)}
-    )
-    build = {
-        "file_path": f"{model}.py",
-        "function_name": function,
-        "auto_deploy_model": True,
-        "auto_deployment_config": {"replicas": replicas},
-    }
-    made = client.post(
-        f"/projects/{project['id']}/models",
-        {"name": model, "auto_build_model": True, "auto_build_config": build},
-    )
-    path = f"/projects/{project['id']}/models/{made['id']}"
-    _wait(lambda: client.get(path)["status"] in ("deployed", "failed"))
-    state = client.get(path)
-    if state["status"] != "deployed":
-        raise RuntimeError(f"{model} did not deploy: {client.get(path + '/builds')}")
-    return str(state["access_key"])
+def check(target: Target, right: object) -> None:
+    """Asks once. Raises RigFailed where the response is not `right`."""
+    status, body = ask(target)
+    if status != 200 or msgspec.json.decode(body).get("response") != right:
+        raise RigFailed(f"the answer is {status} {body[:300]!r}, not {right!r}")
 
 
-def machine() -> dict[str, str]:
-    """What a number means nothing without."""
-    return {
-        "cores": str(os.cpu_count()),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "load": f"{os.getloadavg()[0]:.2f}",
-    }
-
-
-def _wait(until: Callable[[], bool]) -> None:
-    end = time.monotonic() + _PATIENCE
+def wait(until: Callable[[], bool], seconds: float, what: str, pause: float = 0.02) -> None:
+    """Returns when it is so, looking after each pause. Raises RigFailed."""
+    end = time.monotonic() + seconds
     while not until():
         if time.monotonic() > end:
-            raise TimeoutError("the gateway or the model was not ready in time")
-        time.sleep(0.05)
+            raise RigFailed(f"{what} took more than {seconds:g} s")
+        time.sleep(pause)

@@ -18,6 +18,7 @@ from gateway.admin import builds, files, models, projects, site
 from gateway.admin.routing import PREFIX, Routing
 from gateway.auth import bearer, same_key
 from gateway.control import Control
+from gateway.envelopes import LARGE
 from gateway.errors import Refusal
 from gateway.openapi import openapi
 from gateway.predict import (
@@ -28,8 +29,10 @@ from gateway.predict import (
     PREFLIGHT,
     Reply,
     admit,
+    examined,
     is_call,
     read_call,
+    read_envelope,
     refuse,
     reply_to,
 )
@@ -155,6 +158,7 @@ async def _nothing(connection: object) -> None:
 
 def _add_model_calls(app: QuartTrio, control: Control) -> None:
     """What the front door answers by itself, for connections that Hypercorn has already."""
+    house = control.house
 
     async def call(name: str | None = None) -> Response:
         if request.method == "OPTIONS":
@@ -165,8 +169,13 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
             request.headers.get,
         )
         body = cast(bytes, await request.get_data(cache=False))
-        pool, payload = admit(control.house.routes, asked, body)
-        outcome = await pool.predict(payload, request.remote_addr or "", asked.limit)
+        flow = request.remote_addr or ""
+        if len(body) > LARGE:
+            envelope = examined(await house.examiner.pool.predict(body, flow), body)
+        else:
+            envelope = read_envelope(body)
+        pool, payload = admit(house.routes, asked, envelope)
+        outcome = await pool.predict(payload, flow, asked.limit)
         return _response(reply_to(outcome, g.request_id))
 
     for path in (*CALL_PATHS, f"{NAMED_PATH}<name>"):

@@ -68,5 +68,9 @@ class DataFolder(msgspec.Struct, frozen=True):
     def clone_log(self, project_id: str) -> Path:
         return self.root / "logs" / "clones" / f"{project_id}.log"
 
+    @property
+    def examiner_logs(self) -> Path:
+        return self.root / "logs" / "examiner"
+
     def model_logs(self, model_id: str) -> Path:
         return self.root / "logs" / "models" / model_id

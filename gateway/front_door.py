@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import trio
 
+from gateway.envelopes import Examiner
 from gateway.errors import Refusal
 from gateway.lines import SocketLine, TlsLine
 from gateway.model_connection import Memory, ModelConnection
@@ -74,12 +75,14 @@ class FrontDoor:
         *,
         reactor: Reactor,
         routes: Routes,
+        examiner: Examiner,
         bounds: Bounds,
         tasks: trio.Nursery,
         elsewhere: Elsewhere,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.routes = routes
+        self.examiner = examiner
         self.openings = Openings(bounds.request_bytes)
         self.replies = Replies(reactor.now)
         self.memory = Memory(bounds.unfinished_bytes)

@@ -5,8 +5,8 @@ it: that is what request smuggling lives on. So a head must fit the grammar writ
 rules below it, and be read by llhttp (httptools) to the very same fields. RFC 9112 allows a server
 all of these refusals, and asks for most of them.
 
-A head is a pure function of its bytes, and clients that keep a connection repeat theirs. `Heads`
-remembers what came of them, so strictness costs next to nothing.
+A head is a pure function of its bytes, and clients that keep a connection repeat theirs. Who is in
+a hurry remembers what came of them (openings.py), so strictness costs next to nothing.
 """
 
 import re
@@ -75,13 +75,13 @@ def end_of_head(data: bytes | bytearray, seen: int = 0) -> int:
     The first `seen` bytes were looked at in an earlier call. Raises Malformed as soon as no head
     can come of it.
     """
-    end = data.find(b"\r\n\r\n", max(0, seen - 3)) + 4
-    if end > HEAD_LIMIT or (end == 3 and len(data) >= HEAD_LIMIT):
+    end = data.find(b"\r\n\r\n", max(0, seen - 3), HEAD_LIMIT)
+    if end >= 0:
+        return end + 4
+    if _NEVER.search(data, max(0, seen - 1), HEAD_LIMIT):
+        raise _fault(bytes(data[:HEAD_LIMIT]))
+    if len(data) >= HEAD_LIMIT:
         raise _too_large()
-    if end > 3:
-        return end
-    if _NEVER.search(data, max(0, seen - 1)):
-        raise _fault(bytes(data))
     return 0
 
 
@@ -231,34 +231,3 @@ def _ask_llhttp(block: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) 
         raise Malformed(400, f"the head is malformed: {error}") from error
     if seen.target != target or seen.fields != fields:
         raise Malformed(400, "the head can be read in two ways")
-
-
-class Heads:
-    """Heads that were read lately, remembered by their exact bytes.
-
-    Two generations bound them: what is asked for again moves into the young one; when that is full
-    it becomes the old one, and the old one is forgotten.
-    """
-
-    GENERATION = 512
-    # A larger one is read anew each time: so a thousand of them take some MiB at most.
-    LARGEST = 2048
-
-    def __init__(self) -> None:
-        self._young: dict[bytes, Head] = {}
-        self._old: dict[bytes, Head] = {}
-
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def read(self, block: bytes) -> Head:
-        """`read_head`, in a fraction of its time where the same bytes came before."""
-        return self._young.get(block) or self._read(block)
-
-    def _read(self, block: bytes) -> Head:
-        head = self._old.pop(block, None) or read_head(block)
-        if len(block) <= self.LARGEST:
-            if len(self._young) >= self.GENERATION:
-                self._young, self._old = {}, self._young
-            self._young[block] = head
-        return head

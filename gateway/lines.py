@@ -140,10 +140,10 @@ class SocketLine:
         except BlockingIOError:
             return
         except OSError:
-            self.connection.close()
+            self.connection.close()  # the client is gone
             return
         if data:
-            self._size = _READ_ON if len(data) >= _READ else _READ
+            self._size = _READ if len(data) < _READ else _READ_ON
             self.connection.received(data)
         else:
             self._end_of_input()

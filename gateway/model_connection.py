@@ -17,13 +17,14 @@ from enum import Enum, auto
 from typing import Protocol
 
 from gateway.chunks import Chunks
+from gateway.envelopes import LARGE, Envelope, Examiner
 from gateway.errors import Refusal, refusal
 from gateway.http1 import Malformed, end_of_head
 from gateway.openings import Opening, Openings
-from gateway.predict import Reply, admit, refuse, reply_to
+from gateway.predict import Call, Reply, admit, examined, read_envelope, refuse, reply_to
 from gateway.replies import CONTINUE, Replies
 from gateway.routes import Routes
-from workers import Alarm, Ticket
+from workers import Alarm, Pool, Ticket
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -75,6 +76,7 @@ class Door(Protocol):
     """What the connections have in common."""
 
     routes: Routes
+    examiner: Examiner
     openings: Openings
     replies: Replies
     memory: "Memory"
@@ -213,7 +215,8 @@ class ModelConnection:
         """What had to wait has gone out."""
         if self.state is SENDING:
             self._answered()
-            self._resume()
+            if self._unread:
+                self._resume()
 
     def stop(self) -> None:
         """The gateway ends: a request that has begun is the last one."""
@@ -319,15 +322,35 @@ class ModelConnection:
         if opening.call is None:
             self._answer_without_model(opening)
             return
+        if len(body) > LARGE:
+            self._wait_for(self._door.examiner.pool, Ticket(body, self._on_examined, self.flow))
+            return
         try:
-            pool, payload = admit(self._door.routes, opening.call, body)
+            self._predict(opening.call, read_envelope(body))
         except Refusal as refused:
             self._refuse(refused)
-            return
+
+    def _predict(self, call: Call, envelope: Envelope) -> None:
+        pool, payload = admit(self._door.routes, call, envelope)
+        self._wait_for(pool, Ticket(payload, self._on_outcome, self.flow, call.limit))
+
+    def _wait_for(self, pool: Pool, ticket: Ticket) -> None:
         self.state = WAITING
         self._alarm.clear()  # the ticket has a deadline of its own
-        self._ticket = Ticket(payload, self._on_outcome, self.flow, opening.call.limit)
-        pool.submit(self._ticket)
+        self._ticket = ticket
+        pool.submit(ticket)
+
+    def _on_examined(self, ticket: Ticket) -> None:
+        if ticket is not self._ticket or ticket.outcome is None:
+            return
+        self._ticket = None
+        assert self._opening is not None
+        assert self._opening.call is not None
+        try:
+            self._predict(self._opening.call, examined(ticket.outcome, ticket.request))
+        except Refusal as refused:
+            self._refuse(refused)
+            self._resume()
 
     def _answer_without_model(self, opening: Opening) -> None:
         if opening.refusal is not None:
@@ -341,7 +364,8 @@ class ModelConnection:
             self._ticket = None
             request_id = self._door.replies.new_id()
             self._answer(reply_to(ticket.outcome, request_id), request_id)
-            self._resume()
+            if self._unread:
+                self._resume()
 
     def _refuse(self, refused: Refusal) -> None:
         request_id = self._door.replies.new_id()
@@ -382,7 +406,7 @@ class ModelConnection:
 
     def _resume(self) -> None:
         """Goes on with what came while the last request was being answered."""
-        if self._unread and self.state is IDLE and not self._in_read:
+        if self.state is IDLE and not self._in_read:
             data, self._unread = self._unread, b""
             self._read(data)
             if len(self._unread) < _MOST_UNREAD and self.state is not CLOSED:

@@ -11,7 +11,8 @@ from gateway.errors import Refusal
 from gateway.http1 import Head, read_head
 from gateway.predict import PREFLIGHT, Call, Reply, is_call, read_call
 
-_MOST = 1024
+_GENERATION = 512
+# A larger one is read anew each time: so a thousand of them take some MiB at most.
 _LONGEST = 2048
 
 
@@ -51,20 +52,25 @@ def read_opening(block: bytes, request_limit: int) -> Opening:
 
 
 class Openings:
-    """The openings of heads that came before."""
+    """The openings of heads that came before.
+
+    Two generations bound them: what is asked for again moves into the young one; when that is full
+    it becomes the old one, and the old one is forgotten.
+    """
 
     def __init__(self, request_limit: int) -> None:
         self._request_limit = request_limit
-        self._known: dict[bytes, Opening] = {}
+        self._young: dict[bytes, Opening] = {}
+        self._old: dict[bytes, Opening] = {}
 
     def read(self, block: bytes) -> Opening:
         """What `block` asks for, from the request line to the empty line. Raises Malformed."""
-        known = self._known.get(block)
-        if known is not None:
-            return known
-        opening = read_opening(block, self._request_limit)
+        return self._young.get(block) or self._read(block)
+
+    def _read(self, block: bytes) -> Opening:
+        opening = self._old.pop(block, None) or read_opening(block, self._request_limit)
         if len(block) <= _LONGEST:
-            if len(self._known) >= _MOST:
-                self._known.clear()  # clients whose heads never repeat: nothing is worth keeping
-            self._known[block] = opening
+            if len(self._young) >= _GENERATION:
+                self._young, self._old = {}, self._young
+            self._young[block] = opening
         return opening

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from gateway.envelopes import Envelope, NotAnEnvelope, envelope_in, read
 from gateway.errors import Refusal, model_body
 from gateway.routes import Routes, Target
 from workers import (
@@ -53,39 +54,12 @@ class Call(msgspec.Struct, frozen=True):
     limit: float | None = None
 
 
-class Envelope(msgspec.Struct, frozen=True):
-    """What a client sends. Keys that are not named here are nobody's business."""
-
-    request: msgspec.Raw
-    accessKey: str | None = None  # noqa: N815 - spelled so by clients
-
-
 class Reply(msgspec.Struct, frozen=True):
     """What goes back: the same for every listener."""
 
     status: int
     body: bytes
     headers: dict[str, str] = {}
-
-
-_decoder = msgspec.json.Decoder(Envelope)
-
-
-def read_envelope(body: bytes) -> Envelope:
-    """The envelope of a request. Raises Refusal("request.invalid") saying what is wrong with it."""
-    try:
-        # msgspec passes raw parts on without looking at their encoding.
-        if not body.isascii():
-            str(body, "utf-8")
-        return _decoder.decode(body)
-    except UnicodeDecodeError as error:
-        raise Refusal("request.invalid", f"the body is not UTF-8 (byte {error.start})") from error
-    except msgspec.ValidationError as error:
-        raise Refusal("request.invalid", f"the body is not a request: {error}") from error
-    except msgspec.DecodeError as error:
-        raise Refusal("request.invalid", f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise Refusal("request.invalid", "the body is nested too deeply") from error
 
 
 def is_call(path: str) -> bool:
@@ -121,10 +95,32 @@ def _read_limit(text: str | None) -> float | None:
     return seconds
 
 
-def admit(routes: Routes, call: Call, body: bytes) -> tuple[Pool, bytes]:
+def read_envelope(body: bytes) -> Envelope:
+    """The envelope of a request that is not LARGE. Raises Refusal saying what is wrong with it."""
+    try:
+        return read(body)
+    except NotAnEnvelope as wrong:
+        raise Refusal("request.invalid", str(wrong)) from wrong
+
+
+def examined(outcome: Outcome, body: bytes) -> Envelope:
+    """The envelope of a LARGE request, which the examiner has looked at. Raises Refusal."""
+    try:
+        envelope = envelope_in(outcome, body)
+    except NotAnEnvelope as wrong:
+        raise Refusal("request.invalid", str(wrong)) from wrong
+    if isinstance(envelope, Envelope):
+        return envelope
+    if isinstance(envelope, Busy):
+        text = "too many large requests are being read"
+        raise Refusal("gateway.full", text, headers={"Retry-After": str(envelope.retry_after)})
+    raise Refusal("internal", "a large request could not be read")
+
+
+def admit(routes: Routes, call: Call, envelope: Envelope) -> tuple[Pool, bytes]:
     """The pool that answers a call, and the payload for it. Raises Refusal."""
-    envelope = read_envelope(body)
-    target = _find(routes, envelope.accessKey or call.key)
+    key = envelope.accessKey or call.key
+    target = routes.by_access_key(key) or _find(routes, key)
     if call.name is not None and call.name not in (target.name, target.model_id):
         # Says nothing about which names there are to whoever has no key of theirs.
         raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
@@ -134,8 +130,7 @@ def admit(routes: Routes, call: Call, body: bytes) -> tuple[Pool, bytes]:
 
 
 def _find(routes: Routes, key: str) -> Target:
-    if (target := routes.by_access_key(key)) is not None:
-        return target
+    """The model of a key that may have blanks around it."""
     key = key.strip()
     if not key:
         raise Refusal("model.accesskey", "the request has no access key")
@@ -148,14 +143,9 @@ def _find(routes: Routes, key: str) -> Target:
 def reply_to(outcome: Outcome, request_id: str) -> Reply:
     """What the caller is told."""
     if isinstance(outcome, Answered):
-        parts = (
-            b'{"success":true,"response":',
-            outcome.body,
-            b',"ReplicaID":"',
-            outcome.replica.encode(),
-            b'","Size":%d,"StatusCode":200}' % len(outcome.body),
-        )
-        return Reply(200, b"".join(parts))
+        size = len(outcome.body)
+        rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'
+        return Reply(200, b"".join((b'{"success":true,"response":', outcome.body, rest.encode())))
     return refuse(_refusal(outcome), request_id)
 
 
@@ -178,7 +168,7 @@ def _refusal(outcome: Outcome) -> Refusal:
             return Refusal("model.timeout", text, extra={"ReplicaID": replica})
         case Busy(reason, retry_after):
             return Refusal("model.busy", reason, headers={"Retry-After": str(retry_after)})
-        case NotReady(reason):
-            return Refusal("model.notready", reason, headers={"Retry-After": "1"})
+        case NotReady(reason, retry_after):
+            return Refusal("model.notready", reason, headers={"Retry-After": str(retry_after)})
         case _:
             raise AssertionError(f"nobody reads {outcome}")

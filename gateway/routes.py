@@ -26,6 +26,8 @@ class Routes:
     def __init__(self) -> None:
         self._by_key: dict[str, Target] = {}
         self._by_id: dict[str, Target] = {}
+        # The one look of the hot path, without a call in between.
+        self.by_access_key = self._by_key.get
 
     def put(self, model: Model) -> None:
         """A model is there, or has a new name."""
@@ -48,6 +50,3 @@ class Routes:
     def pool_of(self, model_id: str) -> Pool | None:
         target = self._by_id.get(model_id)
         return target.pool if target else None
-
-    def by_access_key(self, key: str) -> Target | None:
-        return self._by_key.get(key)

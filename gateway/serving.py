@@ -25,12 +25,13 @@ from gateway.auth import load_admin_key
 from gateway.control import Control
 from gateway.control.house import House
 from gateway.data_folder import DataFolder
+from gateway.envelopes import Examiner
 from gateway.front_door import Bounds
 from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from workers import STOP_GRACE, open_workers
+from workers import STOP_GRACE, Room, open_workers
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ async def run_gateway(
                         listener,
                         reactor=control.house.workers.reactor,
                         routes=control.house.routes,
+                        examiner=control.house.examiner,
                         bounds=_bounds(settings),
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
@@ -110,7 +112,8 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
     """The engines and the control on them, recovered."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(store.open_database(data.database))
-        workers = await stack.enter_async_context(open_workers(data.replicas, data.house))
+        room = Room(settings.queue_requests_total, settings.queue_bytes_total)
+        workers = await stack.enter_async_context(open_workers(data.replicas, data.house, room))
         tasks = await stack.enter_async_context(trio.open_nursery())
         house = House(
             settings=settings,
@@ -122,6 +125,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             shelf=Shelf(data.builds),
             interpreters=await discover(Path(settings.python) if settings.python else None),
             routes=Routes(),
+            examiner=Examiner(workers, data.examiner_logs),
             tasks=Tasks(tasks),
         )
         control = Control(house)

@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     domain: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
     python: str = ""
     model_request_timeout: float = 30.0
     model_start_timeout: float = 60.0
@@ -45,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_address: int = 5_000
     queue_requests: int = 1000
     queue_bytes: int = 64 * MIB
+    queue_requests_total: int = 4000
+    queue_bytes_total: int = 256 * MIB
     upload_limit: int = 1024 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
@@ -57,6 +61,8 @@ DESCRIPTIONS = {
     "host": "the address to listen on; loopback unless you say otherwise",
     "port": "the port to listen on; 0 takes a free one",
     "domain": "the name and port under which clients reach this gateway; default `host:port`",
+    "tls_certificate": "path of a certificate chain (PEM); with `tls_key` it turns TLS on",
+    "tls_key": "path of the certificate's private key (PEM, without a passphrase)",
     "python": "path of what kernel `python3` means; default the interpreter that runs predictd",
     "model_request_timeout": "how long a request waits for a replica, and how long it then may run",
     "model_start_timeout": "how long a replica may take to run its model file",
@@ -68,6 +74,8 @@ DESCRIPTIONS = {
     "connections_per_address": "how many of them from one address",
     "queue_requests": "how many requests may wait for one deployment",
     "queue_bytes": "how many bytes of requests may wait for one deployment",
+    "queue_requests_total": "how many requests may wait for all deployments together",
+    "queue_bytes_total": "how many bytes of requests may wait for all deployments together",
     "upload_limit": "the largest upload of project files",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
@@ -76,7 +84,14 @@ DESCRIPTIONS = {
 }
 
 # The settings for which a text may say "5MiB".
-SIZES = {"request_limit", "reply_limit", "queue_bytes", "unfinished_bytes", "upload_limit"}
+SIZES = {
+    "request_limit",
+    "reply_limit",
+    "queue_bytes",
+    "queue_bytes_total",
+    "unfinished_bytes",
+    "upload_limit",
+}
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}

@@ -5,6 +5,7 @@ Knows nothing of builds, records or HTTP. See README.md in this folder.
 
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
+from workers.fair_queue import Room
 from workers.log import Line, Log
 from workers.pool import STOP_GRACE, Pool, PoolStatistics
 from workers.reactor import READABLE, WRITABLE, Reactor
@@ -43,6 +44,7 @@ __all__ = [
     "Reactor",
     "Refused",
     "ReplicaSpec",
+    "Room",
     "SeatStatistics",
     "StartFailed",
     "Ticket",

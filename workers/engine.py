@@ -9,6 +9,7 @@ from pathlib import Path
 import trio
 
 from workers.errors import ProbeRaised
+from workers.fair_queue import Room
 from workers.keeper import keep
 from workers.log import Log
 from workers.output import Output
@@ -17,7 +18,7 @@ from workers.process import kill_tree
 from workers.reactor import Reactor
 from workers.replica import Replica
 from workers.script import LineLog, run_script
-from workers.spec import PoolSpec
+from workers.spec import MIB, PoolSpec
 from workers.ticket import (
     Abandoned,
     Answered,
@@ -38,13 +39,21 @@ class Workers:
     """What `open_workers` gives: makes pools and runs scripts. For the thread that opened it."""
 
     def __init__(
-        self, *, house: str, folder: Path, reactor: Reactor, output: Output, keepers: trio.Nursery
+        self,
+        *,
+        house: str,
+        folder: Path,
+        reactor: Reactor,
+        output: Output,
+        keepers: trio.Nursery,
+        room: Room,
     ) -> None:
         self._house = house
         self._folder = folder
         self.reactor = reactor
         self._output = output
         self._keepers = keepers
+        self._room = room
         self.ending = False
         self._started = 0
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -55,7 +64,7 @@ class Workers:
 
         The pool lives until it is drained or stopped, or the engine is closed.
         """
-        pool = Pool(spec, clock=self.reactor, launch=self._launch, log=log)
+        pool = Pool(spec, clock=self.reactor, launch=self._launch, log=log, room=self._room)
         self._pools.add(pool)
         return pool
 
@@ -119,8 +128,11 @@ class Workers:
 
 
 @asynccontextmanager
-async def open_workers(folder: Path, house: str) -> AsyncIterator[Workers]:
-    """The engine, with `folder` for working copies. `house` marks its processes.
+async def open_workers(
+    folder: Path, house: str, room: Room | None = None
+) -> AsyncIterator[Workers]:
+    """The engine, with `folder` for working copies. `house` marks its processes; `room` is how many
+    requests may wait in all its pools together, and how many bytes of them.
 
     First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
     and whatever is left then is killed.
@@ -132,7 +144,12 @@ async def open_workers(folder: Path, house: str) -> AsyncIterator[Workers]:
             nursery.start_soon(reactor.run)
             async with trio.open_nursery() as keepers:
                 workers = Workers(
-                    house=house, folder=folder, reactor=reactor, output=output, keepers=keepers
+                    house=house,
+                    folder=folder,
+                    reactor=reactor,
+                    output=output,
+                    keepers=keepers,
+                    room=room or Room(4000, 256 * MIB),
                 )
                 try:
                     yield workers

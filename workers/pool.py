@@ -6,6 +6,7 @@ The laws, checked by `verify`:
 - No ticket waits while a replica is idle.
 - A ticket is in one place: the queue, or one replica.
 - Every seat has a replica, or a timer that will bring one, until the pool closes.
+- Nobody waits longer than it may, nor for a replica that is certain to come too late.
 
 All decisions are plain `def`s on the reactor's thread: between looking and changing nothing else
 runs. `launch` brings a replica's process about; it is the only effect, besides the pipes.
@@ -13,7 +14,7 @@ runs. `launch` brings a replica's process about; it is the only effect, besides 
 
 import secrets
 from collections import deque
-from math import ceil
+from math import ceil, inf
 from string import ascii_lowercase, digits
 from typing import Protocol
 
@@ -21,13 +22,13 @@ import msgspec
 import trio
 
 from workers.errors import StartFailed
-from workers.fair_queue import FairQueue, QueueFull
+from workers.fair_queue import FairQueue, QueueFull, Room
 from workers.lifecycle import State
 from workers.log import Line, Log
 from workers.replica import Clock, Replica, Why
 from workers.seat import Seat, SeatStatistics
 from workers.spec import PoolSpec
-from workers.ticket import Busy, NotReady, Outcome, Raised, Ticket
+from workers.ticket import Busy, NotReady, Outcome, Raised, Ticket, TimedOut
 
 # Between starts that fail: 0.25 s, doubled each time, at most half a minute.
 _BACKOFF_FIRST = 0.25
@@ -36,6 +37,7 @@ _BACKOFF_MOST = 30.0
 _STEADY = 5.0
 # How long predictions may go on once the model is told to stop.
 STOP_GRACE = 1.0
+_HOPELESS = "no replica of the model runs, and the next will be started too late"
 
 
 class Launch(Protocol):
@@ -45,19 +47,35 @@ class Launch(Protocol):
 
 
 class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The pool as it is now. `busy` and `not_ready` count requests that got no replica."""
+    """The pool as it is now. The last five count requests since it was opened.
+
+    No replica got those in `queue_full`, `waited_too_long` (told that it is busy, both),
+    `not_ready` and `abandoned`; one did get those that `timed_out`.
+    """
 
     seats: list[SeatStatistics]
     ready: int
     waiting: int
-    busy: int
+    queue_full: int
+    waited_too_long: int
     not_ready: int
+    abandoned: int
+    timed_out: int
+
+    @property
+    def busy(self) -> int:
+        return self.queue_full + self.waited_too_long
 
 
 class Pool:
-    """Serves tickets with the replicas of one spec until it is drained or stopped."""
+    """Serves tickets with the replicas of one spec until it is drained or stopped.
 
-    def __init__(self, spec: PoolSpec, *, clock: Clock, launch: Launch, log: Log | None) -> None:
+    `room` is what the requests that wait in all pools share.
+    """
+
+    def __init__(
+        self, spec: PoolSpec, *, clock: Clock, launch: Launch, log: Log | None, room: Room
+    ) -> None:
         self.spec = spec
         self.failure: StartFailed | None = None
         self.log = log
@@ -65,22 +83,26 @@ class Pool:
         self._settled = trio.Event()
         self._clock = clock
         self._launch = launch
-        self._queue = FairQueue(most_requests=spec.queue_requests, most_bytes=spec.queue_bytes)
+        self._queue = FairQueue(Room(spec.queue_requests, spec.queue_bytes), room)
+        # Set to the time at which somebody will have waited as long as it may, or before it.
+        self._alarm = clock.alarm(self._refuse_late)
         self._idle: deque[Replica] = deque()
         self._seats = [self._new_seat() for _ in range(spec.replicas)]
         self._seat_of: dict[Replica, Seat] = {}
         # Replicas of which something may be left: a process, its children, its folder.
         self._uncleaned: set[Replica] = set()
         self._closing = False
-        self._busy = self._not_ready = 0
-        self._service_seconds = 0.0
+        self._queue_full = self._waited_too_long = self._not_ready = 0
+        self._abandoned = self._timed_out = 0
+        # What the last start took, until its replica was ready.
+        self._start_seconds = 0.0
         for seat in self._seats:
             self._fill(seat)
 
     def __repr__(self) -> str:
         return (
             f"<Pool {self.spec.name} {self.ready}/{len(self._seats)} ready, "
-            f"{len(self._queue)} waiting{', closing' if self._closing else ''}>"
+            f"{self._queue.waiting} waiting{', closing' if self._closing else ''}>"
         )
 
     @property
@@ -111,66 +133,108 @@ class Pool:
 
     def submit(self, ticket: Ticket) -> None:
         """Takes a ticket; its outcome comes, perhaps before this returns."""
-        ticket.entered = self._clock.now()
+        now, limit = self._clock.now(), self.spec.request_timeout
+        if ticket.limit is not None and ticket.limit < limit:
+            limit = ticket.limit
+        ticket.entered, ticket.due = now, now + limit
         self._admit(ticket)
 
-    def _admit(self, ticket: Ticket) -> None:
+    def _admit(self, ticket: Ticket, *, adopted: bool = False) -> None:
         ticket.owner = self
-        if self._closing:
+        if self._idle:  # so nobody waits
+            self._queue.begin(ticket)
+            self._serve(self._idle.popleft(), ticket)
+        elif self._closing:
             self._refuse_not_ready(ticket, "the model was stopped")
-            return
+        elif not self._seat_of and ticket.due <= self._next_start():
+            self._refuse_not_ready(ticket, _HOPELESS)
+        else:
+            self._let_wait(ticket, adopted)
+
+    def _let_wait(self, ticket: Ticket, adopted: bool) -> None:
         try:
-            self._queue.push(ticket)
+            self._queue.push(ticket, adopted=adopted)
         except QueueFull as full:
-            self._busy += 1
+            self._queue_full += 1
             ticket.settle(Busy(str(full), self._retry_after()))
-            return
-        self._assign()
-        if ticket in self._queue and ticket.timer is None:
-            self._await_replica(ticket)
+        else:
+            if ticket.due < self._alarm.due:
+                self._alarm.set(ticket.due)
 
     def withdraw(self, ticket: Ticket) -> bool:
         """Takes a ticket out of the queue. False where a replica has begun with it."""
-        if ticket not in self._queue:
+        if not self._queue.remove(ticket):
             return False
-        self._queue.remove(ticket)
+        self._abandoned += 1
         return True
 
     def take_over(self, other: "Pool") -> None:
-        """Serves from now on what waits in `other`, keeping each ticket's deadline."""
-        while len(other._queue):
-            self._admit(other._queue.pop())
+        """Serves from now on what waits in `other`; each may wait as long as it could there."""
+        for ticket in other._send_away():
+            self._admit(ticket, adopted=True)
+
+    def _send_away(self) -> list[Ticket]:
+        """Those who wait, in the order in which they came. They do so no longer."""
+        tickets = sorted(self._queue, key=lambda ticket: ticket.entered)
+        for ticket in tickets:
+            self._queue.remove(ticket)
+        return tickets
 
     def _assign(self) -> None:
         """Gives waiting tickets to idle replicas, the longest idle first."""
-        while self._idle and len(self._queue):
-            replica, ticket = self._idle.popleft(), self._queue.pop()
-            ticket.cancel_timer()
-            self._seat_of[replica].received += 1
-            replica.assign(ticket, self.spec.request_timeout)
+        while self._idle and self._queue.waiting:
+            self._serve(self._idle.popleft(), self._queue.pop())
 
-    def _await_replica(self, ticket: Ticket) -> None:
-        due = ticket.entered + self.spec.request_timeout
-        ticket.timer = self._clock.call_at(due, lambda: _waited_too_long(ticket))
+    def _serve(self, replica: Replica, ticket: Ticket) -> None:
+        self._seat_of[replica].received += 1
+        replica.assign(ticket, self.spec.request_timeout)
 
-    def refuse_late(self, ticket: Ticket) -> None:
-        """The ticket has waited as long as it may."""
-        self._queue.remove(ticket)
-        if self.ready == 0:
-            self._refuse_not_ready(ticket, "no replica of the model became ready in time")
-        else:
-            self._busy += 1
-            reason = f"no replica came free within {self.spec.request_timeout:g} s"
-            ticket.settle(Busy(reason, self._retry_after()))
+    # Refusals.
+
+    def _refuse_late(self) -> None:
+        """Refuses those who have waited as long as they may."""
+        for ticket in self._queue.expire(self._clock.now()):
+            if self.ready == 0:
+                reason = "no replica of the model became ready in time"
+                self._refuse_not_ready(ticket, reason)
+            else:
+                self._waited_too_long += 1
+                reason = f"no replica came free within {ticket.due - ticket.entered:.3g} s"
+                ticket.settle(Busy(reason, self._retry_after()))
+        self._alarm.set(self._queue.next_due())
+
+    def _refuse_hopeless(self) -> None:
+        """Refuses those who may wait until the next start and no longer: there is no replica.
+
+        Only an operator could bring one sooner.
+        """
+        for ticket in self._queue.expire(self._next_start()):
+            self._refuse_not_ready(ticket, _HOPELESS)
 
     def _refuse_not_ready(self, ticket: Ticket, reason: str) -> None:
         self._not_ready += 1
-        ticket.settle(NotReady(reason))
+        ticket.settle(NotReady(reason, self._ready_after()))
+
+    def _next_start(self) -> float:
+        """When another replica will be started; infinity for never."""
+        return min((seat.timer.due for seat in self._seats if seat.timer), default=inf)
 
     def _retry_after(self) -> int:
-        """In how many seconds those who wait now will have been served, at today's pace."""
-        waiting = (len(self._queue) + 1) * self._service_seconds / max(1, self.ready)
-        return max(1, min(ceil(waiting), ceil(self.spec.request_timeout)))
+        """In how many seconds those who wait now will be out of the way, at today's pace. Whoever
+        is not served by then has waited as long as it may."""
+        seconds = self._queue.mean_seconds or max(
+            (r.held_seconds for r in self._seat_of if r.ticket), default=0.0
+        )
+        drained = (self._queue.waiting + 1) * seconds / max(1, self.ready)
+        return max(1, ceil(min(drained, self.spec.request_timeout)))
+
+    def _ready_after(self) -> int:
+        """In how many seconds a replica will be ready, if its start takes as long as the last."""
+        begun = [r.started_at for r in self._seat_of if r.state is State.STARTING]
+        start = min(begun, default=self._next_start())
+        if start == inf:
+            return 1
+        return max(1, ceil(start + self._start_seconds - self._clock.now()))
 
     # What replicas tell.
 
@@ -178,23 +242,29 @@ class Pool:
         seat = self._seat_of[replica]
         if replica is seat.successor:
             self._succeed(seat)
+        self._start_seconds = self._clock.now() - replica.started_at
         self._idle.append(replica)
         self._assign()
         if self.ready == len(self._seats):
             self._settled.set()
 
     def replica_settled(self, replica: Replica, ticket: Ticket, outcome: Outcome) -> None:
+        self._queue.settle(ticket, replica.held_seconds)
         seat = self._seat_of[replica]
-        seat.count(outcome)
         if isinstance(outcome, Raised) and self.spec.restart_on_exception:
             replica.stop(Why.RAISED)
         if replica.state is State.IDLE:
-            self._note_service_time(replica.held_seconds)
-            self._idle.append(replica)
-            self._assign()
+            # It has work again before the answer goes out.
+            if self._queue.waiting:
+                self._serve(replica, self._queue.pop())
+            else:
+                self._idle.append(replica)
         elif seat.replica is replica:
             # A request did this, so its successor starts at once, before the caller hears of it.
             self._replace(seat)
+        seat.count(outcome)
+        if isinstance(outcome, TimedOut):
+            self._timed_out += 1
         ticket.settle(outcome)
 
     def replica_leaving(self, replica: Replica) -> None:
@@ -212,9 +282,8 @@ class Pool:
         elif replica is seat.replica:
             seat.replica = None
             self._refill(seat, replica)
-
-    def _note_service_time(self, seconds: float) -> None:
-        self._service_seconds += 0.1 * (seconds - self._service_seconds)
+        if not self._seat_of:
+            self._refuse_hopeless()
 
     def replica_cleaned(self, replica: Replica) -> None:
         """Nothing is left of it: no child process, no working copy."""
@@ -318,8 +387,9 @@ class Pool:
         if not self._settled.is_set():
             self.failure = StartFailed("the model was stopped before it was ready")
             self._settled.set()
-        while len(self._queue):
-            self._refuse_not_ready(self._queue.pop(), "the model was stopped")
+        self._alarm.close()
+        for ticket in self._send_away():
+            self._refuse_not_ready(ticket, "the model was stopped")
         for seat in self._seats:
             seat.cancel_timer()
             for replica in (seat.replica, seat.successor):
@@ -353,9 +423,12 @@ class Pool:
         return PoolStatistics(
             seats=[seat.statistics(now) for seat in self._seats],
             ready=self.ready,
-            waiting=len(self._queue),
-            busy=self._busy,
+            waiting=self._queue.waiting,
+            queue_full=self._queue_full,
+            waited_too_long=self._waited_too_long,
             not_ready=self._not_ready,
+            abandoned=self._abandoned,
+            timed_out=self._timed_out,
         )
 
     def tail(self, count: int) -> list[Line]:
@@ -370,7 +443,13 @@ class Pool:
 
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""
-        assert not (self._idle and len(self._queue)), "a ticket waits beside an idle replica"
+        self._queue.verify()
+        assert not (self._idle and self._queue.waiting), "a ticket waits beside an idle replica"
+        assert self._alarm.due <= self._queue.next_due(), "somebody waits longer than it may"
+        for ticket in self._queue:
+            assert ticket.owner is self, "a ticket waits where its caller does not look"
+            assert ticket.outcome is None, "a ticket waits though it has its outcome"
+            assert self._seat_of or ticket.due > self._next_start(), "a ticket waits in vain"
         held = [r.ticket for r in self._seat_of if r.ticket is not None]
         assert len(set(held)) == len(held), "a ticket is held twice"
         assert not any(t in self._queue for t in held), "a held ticket also waits"
@@ -385,9 +464,3 @@ class Pool:
 def _five_letters() -> str:
     """What ends a replica's name, as in `predict-2-9-7cf557b957-5wjld`."""
     return "".join(secrets.choice(ascii_lowercase + digits) for _ in range(5))
-
-
-def _waited_too_long(ticket: Ticket) -> None:
-    """The deadline follows the ticket when another pool takes it over."""
-    if isinstance(ticket.owner, Pool):
-        ticket.owner.refuse_late(ticket)

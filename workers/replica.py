@@ -54,6 +54,8 @@ _OVER = (STOPPING, GONE)
 class Clock(Protocol):
     """What a replica and a pool need of the reactor."""
 
+    working: int
+
     def now(self) -> float: ...
     def call_at(self, due: float, call: Callable[[], object]) -> Timer: ...
     def alarm(self, call: Callable[[], object]) -> Alarm: ...
@@ -123,7 +125,7 @@ class Replica:
         os.set_blocking(write_fd, False)
         self._clock.register(read_fd, READABLE, self._on_readable)
         spec = self.spec
-        start = wire.Start(spec.file, spec.function, root, self.name, spec.reply_limit)
+        start = wire.Start(spec.file, spec.function, root, self.name, spec.reply_limit, spec.raw)
         self._send(wire.encode(start))
 
     def exited(self, said: str) -> None:
@@ -152,6 +154,7 @@ class Replica:
         """Sends the request of `ticket`; its outcome follows within `seconds`."""
         self.state = advance(self.state, ASSIGNED)
         self.ticket = ticket
+        self._clock.working += 1
         self._request_id += 1
         self._assigned_at = now = self._clock.now()
         self._deadline.set(now + seconds)
@@ -197,6 +200,10 @@ class Replica:
             data = os.read(self._read_fd, _READ_ON if self._reader.midway else _READ)
             if not data:
                 self._on_end_of_pipe()
+                return
+            answer = self._reader.whole_answer(data)
+            if answer is not None and self.ticket is not None and answer[0] == self._request_id:
+                self._answered(Answered(answer[1], self.name))
                 return
             for request_id, message in self._reader.feed(data):
                 self._receive(request_id, message)
@@ -283,6 +290,7 @@ class Replica:
     def _settle(self, outcome: Outcome) -> None:
         ticket, self.ticket = self.ticket, None
         if ticket is not None:
+            self._clock.working -= 1
             self._owner.replica_settled(self, ticket, outcome)
 
     def _send(self, frame: bytes) -> None:

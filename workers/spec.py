@@ -13,7 +13,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     `code` is the sealed folder that each replica gets a private copy of; `environment` the
     virtualenv beside it. `variables` win over the ones set here, but not over the tree mark;
     a PATH among them comes behind the environment's own. Those of `name_variables` get the
-    replica's name.
+    replica's name. Where `raw` is set the function gets a request as bytes, unread.
     Times in seconds, sizes in bytes.
     """
 
@@ -22,6 +22,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     function: str
     model_root: str = ""
+    raw: bool = False
     variables: dict[str, str] = {}
     name_variables: tuple[str, ...] = ()
     start_timeout: float = 60.0

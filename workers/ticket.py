@@ -13,8 +13,6 @@ from typing import Protocol
 
 import msgspec
 
-from workers.timers import Timer
-
 
 class Answered(msgspec.Struct, frozen=True):
     """The function's return value, as JSON."""
@@ -53,16 +51,19 @@ class TimedOut(msgspec.Struct, frozen=True):
 
 
 class Busy(msgspec.Struct, frozen=True):
-    """No replica came free in time, or the queue is full. `retry_after` in whole seconds."""
+    """No replica came free in time, or the queue is full. `retry_after` in whole seconds: when
+    those who wait now will be out of the way."""
 
     reason: str
     retry_after: int
 
 
 class NotReady(msgspec.Struct, frozen=True):
-    """No replica was ready, or the pool was stopped."""
+    """No replica was ready, or the pool was stopped. `retry_after` in whole seconds: when one is
+    expected, as far as that is known."""
 
     reason: str
+    retry_after: int = 1
 
 
 class Abandoned(msgspec.Struct, frozen=True):
@@ -85,7 +86,17 @@ class Ticket:
     `flow` says whose request it is, for fairness. Times are the reactor's clock, in seconds.
     """
 
-    __slots__ = ("entered", "flow", "on_outcome", "outcome", "owner", "request", "timer")
+    __slots__ = (
+        "charged",
+        "due",
+        "entered",
+        "flow",
+        "limit",
+        "on_outcome",
+        "outcome",
+        "owner",
+        "request",
+    )
 
     def __init__(
         self,
@@ -96,24 +107,21 @@ class Ticket:
     ) -> None:
         self.request = request
         self.flow = flow
+        self.limit = limit
         self.on_outcome = on_outcome
         self.outcome: Outcome | None = None
         self.owner: Owner | None = None
-        self.timer: Timer | None = None
-        self.entered = 0.0
+        # When it came to its first pool, and until when it may wait.
+        self.entered = self.due = 0.0
+        # The queue's: the seconds that its flow was charged in advance.
+        self.charged = 0.0
 
     def settle(self, outcome: Outcome) -> None:
         """Gives the outcome and wakes whoever waits. Later ones change nothing."""
         if self.outcome is not None:
             return
         self.outcome = outcome
-        self.cancel_timer()
         self.on_outcome(self)
-
-    def cancel_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
     def withdraw(self) -> bool:
         """The caller may be gone: leaves the queue. False where a replica has begun with it."""

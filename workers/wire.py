@@ -11,7 +11,7 @@ WireError the conversation is over, since no later byte can be trusted.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar
 
 import msgspec
@@ -29,7 +29,10 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Start(Message, frozen=True):
-    """To the replica, once and first: what to run. `file` is relative to `root`, a folder."""
+    """To the replica, once and first: what to run. `file` is relative to `root`, a folder.
+
+    `raw`: the function gets a request as bytes, unread.
+    """
 
     kind = 1
     file: str
@@ -37,6 +40,7 @@ class Start(Message, frozen=True):
     root: str
     name: str
     reply_limit: int
+    raw: bool
 
 
 class Hello(Message, frozen=True):
@@ -125,16 +129,17 @@ class FrameReader:
         """Whether some of a frame has come and more of it is due."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> Iterable[tuple[int, FromReplica]]:
-        """What is complete after `data`. Raises WireError where the bytes are not ours."""
-        if not self._buffer and len(data) >= HEADER.size:
-            length, kind, request_id = _unpack(data)
-            if HEADER.size + length == len(data) and length <= self._limit:
-                # One whole frame, as it nearly always is.
-                return ((request_id, decode(kind, data[HEADER.size :])),)
-        return self._feed(data)
+    def whole_answer(self, data: bytes) -> tuple[int, bytes] | None:
+        """The id and body of an answer, where `data` is one and no more: as it nearly always is."""
+        if len(data) < HEADER.size or self._buffer:
+            return None
+        length, kind, request_id = _unpack(data)
+        if kind != Answer.kind or length != len(data) - HEADER.size or length > self._limit:
+            return None
+        return request_id, data[HEADER.size :]
 
-    def _feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
+    def feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
+        """Yields what is complete after `data`. Raises WireError where the bytes are not ours."""
         buffer = self._buffer
         buffer += data
         while len(buffer) >= HEADER.size:

@@ -11,6 +11,7 @@ import trio
 import store
 from builder import Interpreter, Shelf
 from gateway.data_folder import DataFolder
+from gateway.envelopes import Examiner
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
@@ -39,6 +40,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     shelf: Shelf
     interpreters: list[Interpreter]
     routes: Routes
+    examiner: Examiner
     tasks: Tasks
     user: str = "admin"
 

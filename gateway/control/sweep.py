@@ -12,6 +12,7 @@ import trio
 
 import store
 from gateway.control.house import House
+from gateway.control.logs import keep_latest
 
 
 async def sweep(house: House) -> None:
@@ -19,6 +20,7 @@ async def sweep(house: House) -> None:
     ids = await house.database.read(_ids)
     for folder in house.data.named_by_id:
         await trio.to_thread.run_sync(_remove_strangers, folder, ids)
+    await trio.to_thread.run_sync(keep_latest, house.data.examiner_logs)
 
 
 async def _ids(connection: aiosqlite.Connection) -> set[str]:

@@ -7,23 +7,29 @@ before the bad one is fine. `good_requests/<what>.http` must be answered, each r
 from pathlib import Path
 from typing import NamedTuple
 
+from hypothesis import strategies as st
+
 from gateway.chunks import Chunks
 from gateway.http1 import Head, Malformed, end_of_head, read_head
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad_requests").glob("*.http"))
 GOOD = sorted((HERE / "good_requests").glob("*.http"))
+_SHORT = [path.read_bytes() for path in GOOD + BAD if path.stat().st_size < 1000]
 
 
-class Read(NamedTuple):
-    """One request."""
+class Request(NamedTuple):
+    """One request, read."""
 
     head: Head
     body: bytes
 
 
-class Incomplete(Exception):
-    """More must come."""
+class Read(NamedTuple):
+    """The good requests that come first, and the status with which the next is refused, or 0."""
+
+    requests: list[Request]
+    refused: int
 
 
 def status_of(path: Path) -> int:
@@ -31,30 +37,39 @@ def status_of(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
-def read_all(sent: bytes) -> list[Read]:
-    """The requests in what was sent. Raises Malformed, or Incomplete."""
-    requests = []
-    while sent:
-        end = end_of_head(sent)
-        if not end:
-            raise Incomplete
-        head, sent = read_head(sent[:end]), sent[end:]
-        if head.chunked:
-            chunks = Chunks()
-            body = chunks.feed(sent)
-            complete, sent = chunks.ended, chunks.rest
-        else:
-            body, sent = sent[: head.length], sent[head.length :]
-            complete = len(body) == head.length
-        if not complete:
-            raise Incomplete
-        requests.append(Read(head, body))
-    return requests
-
-
-def outcome(sent: bytes) -> list[Read] | int:
-    """The requests, or the status of the refusal."""
+def read(sent: bytes) -> Read:
+    """What ours makes of these bytes."""
+    requests: list[Request] = []
     try:
-        return read_all(sent)
+        while one := _next(sent):
+            requests.append(one[0])
+            sent = one[1]
     except Malformed as malformed:
-        return malformed.status
+        return Read(requests, malformed.status)
+    return Read(requests, 0)
+
+
+@st.composite
+def mistaken(draw: st.DrawFn) -> bytes:
+    """Requests of the corpus, one after the other, with some bytes wrong or missing."""
+    chosen = draw(st.lists(st.sampled_from(_SHORT), min_size=1, max_size=3))
+    sent = bytearray(b"".join(chosen))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(sent) - 1))
+        odd = draw(st.sampled_from(b"\r\n\t\0 :;,=0159azAZ/*?#%\x7f\x80\xff"))
+        sent[at : at + draw(st.sampled_from([0, 1, 1, 5]))] = bytes([odd])
+    return bytes(sent[: draw(st.integers(1, len(sent)))] if draw(st.booleans()) else sent)
+
+
+def _next(sent: bytes) -> tuple[Request, bytes] | None:
+    """The first request and what follows it; None if it is not complete."""
+    end = end_of_head(sent)
+    if not end:
+        return None
+    head, rest = read_head(sent[:end]), sent[end:]
+    if not head.chunked:
+        complete = len(rest) >= head.length
+        return (Request(head, rest[: head.length]), rest[head.length :]) if complete else None
+    chunks = Chunks()
+    body = chunks.feed(rest)
+    return (Request(head, body), chunks.rest) if chunks.ended else None

@@ -1,7 +1,8 @@
 """The HTTP server: no client can end it, hold it up, or take more than its own connection."""
 
-import base64
+import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -12,55 +13,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway import http_server
+from gateway import gate, http_connection, model_connection
 from gateway.http_server import PortTaken, listen
 from tests.gateway.kit import Gateway, running, settings_for
+from tests.gateway.raw_requests import BAD, GOOD, read, status_of
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
-# HEADERS of stream 1, end of headers and stream: `:method: G\xffT` and nothing else, in HPACK.
-HEADERS = b"\x02\x03G\xffT"
-
-
-def upgrade(token: bytes) -> bytes:
-    return (
-        b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n"
-        b"Upgrade: h2c\r\nHTTP2-Settings: " + token + b"\r\n\r\n"
-    )
-
-
-HOSTILE = {
-    "nothing": b"",
-    "binary": bytes(range(256)),
-    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "a line without end": b"G" * 100_000,
-    "no such version": b"GET / HTTP/9.9\r\n\r\n",
-    "no host": b"GET /livez HTTP/1.1\r\n\r\n",
-    "path not ascii": b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
-    "path not absolute": b"GET livez HTTP/1.1\r\nHost: x\r\n\r\n",
-    "two lengths": b"POST /model HTTP/1.1\r\nHost: x\r\n"
-    b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    "length and chunks": b"POST /model HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "length no number": b"POST /model HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    "bad chunk": b"POST /model HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "h2c with no base64": upgrade(b"!!!"),
-    "h2c with odd settings": upgrade(base64.urlsafe_b64encode(b"\xff" * 7)),
-    "h2c with bad values": upgrade(base64.urlsafe_b64encode(b"\0\x02\xff\xff\xff\xff")),
-    "h2 with a broken frame": PREFACE + b"\xff" * 64,
-    "h2 with data for no stream": PREFACE + SETTINGS + b"\0\0\x01\0\0\0\0\0\x07x",
-    "h2 with bad headers": PREFACE + SETTINGS + b"\0\0\x05\x01\x05\0\0\0\x01" + HEADERS,
-    "websocket without a key": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
-    b"Upgrade: websocket\r\n\r\n",
-    "websocket with odd headers": b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n"
-    b"Upgrade: websocket\r\nSec-WebSocket-Version: x\r\nSec-WebSocket-Key: \xff\r\n"
-    b"Sec-WebSocket-Extensions: ,;=\r\n\r\n",
-}
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+HOSTILE = {path.stem: path.read_bytes() for path in BAD + GOOD} | {"nothing": b""}
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
-    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.2)
+    for module in (http_connection, model_connection):
+        monkeypatch.setattr(module, "LINGER_SECONDS", 0.2)
     async with running(settings_for(tmp_path / "data")) as gateway:
         yield gateway
 
@@ -95,6 +61,47 @@ async def test_hostile_bytes_cost_their_connection_only(gateway: Gateway) -> Non
         assert await alive(gateway), name
 
 
+async def test_bad_requests_are_refused(gateway: Gateway) -> None:
+    """Each request of the corpus gets the status in its name, as JSON, and then the end."""
+    for path in BAD:
+        stream = await connect(gateway)
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(path.read_bytes())
+        before, _ = read(path.read_bytes())
+        *answers, refusal = split(await ends(stream))
+        assert len(answers) == len(before), path.stem
+        assert refusal.startswith(b"HTTP/1.1 %d " % status_of(path)), path.stem
+        assert b"\r\nconnection: close\r\n" in refusal
+        body = json.loads(refusal.partition(b"\r\n\r\n")[2])
+        assert body["error"]["code"].startswith("request.")
+    assert await alive(gateway)
+
+
+async def test_good_requests_are_answered(gateway: Gateway) -> None:
+    """Each request of the corpus gets an answer of the application, and nothing is upgraded."""
+    for path in GOOD:
+        requests = read(path.read_bytes()).requests
+        stream = await connect(gateway)
+        await stream.send_all(path.read_bytes())
+        if all(request.head.keep_alive and request.head.minor for request in requests):
+            await stream.send_all(LAST)
+            requests.append(read(LAST).requests[0])
+        answers = split(await ends(stream))
+        # An answer that did not wait for the request's body may be the last (gotcha G4).
+        closed = b"connection: close" in answers[-1] and any(one.body for one in requests)
+        assert len(answers) == len(requests) or closed, path.stem
+        for answer in answers:
+            assert not answer.startswith((b"HTTP/1.1 101", b"HTTP/1.1 500")), path.stem
+            assert b"x-request-id: " in answer
+    assert await alive(gateway)
+
+
+def split(received: bytes) -> list[bytes]:
+    """The final replies, one after the other."""
+    replies = re.split(rb"(?=HTTP/1\.1 \d\d\d )", received)[1:]
+    return [reply for reply in replies if not reply.startswith(b"HTTP/1.1 100 ")]
+
+
 async def test_hostile_bytes_all_at_once_while_it_stops(tmp_path: Path) -> None:
     """Nor does a shutdown in the middle of all that end in anything but order."""
     async with trio.open_nursery() as nursery, running(settings_for(tmp_path / "data")) as gateway:
@@ -121,7 +128,8 @@ async def test_an_idle_connection_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection with nothing under way is closed after a while, also after it was used."""
-    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.2)
+    for module in (gate, model_connection):
+        monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
     async with running(settings_for(tmp_path / "data")) as gateway:
         fresh, used = await connect(gateway), await connect(gateway)
         await used.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -161,8 +169,8 @@ async def test_a_client_that_never_reads_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A send that does not get through has a deadline, after which the connection is closed."""
-    monkeypatch.setattr(http_server, "SEND_SECONDS", 0.2)
-    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(http_connection, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(http_connection, "LINGER_SECONDS", 0.1)
     caplog.set_level(logging.INFO)
     async with running(settings_for(tmp_path / "data")) as gateway:
         stream = await connect(gateway)

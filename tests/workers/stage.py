@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from workers import wire
+from workers.fair_queue import Room
 from workers.lifecycle import State
 from workers.log import Log
 from workers.pool import Pool
 from workers.process import Process, pipe
 from workers.reactor import Reactor
 from workers.replica import Replica
-from workers.spec import PoolSpec, ReplicaSpec
+from workers.spec import MIB, PoolSpec, ReplicaSpec
 from workers.ticket import Outcome, Ticket
 
 REPLICA = ReplicaSpec(
@@ -45,13 +46,14 @@ class Stage:
         self.time = 0.0
         self.reactor = Reactor(lambda: self.time)
         self.actors: list[Actor] = []
+        self.room = Room(4000, 256 * MIB)
 
     def launch(self, replica: Replica, log: Log) -> None:
         self.actors.append(Actor(self, replica))
 
     def open_pool(self, replica: ReplicaSpec = REPLICA, **settings: Any) -> Pool:
         spec = PoolSpec(name="sample", replica=replica, log_folder=Path("/unused"), **settings)
-        return Pool(spec, clock=self.reactor, launch=self.launch, log=None)
+        return Pool(spec, clock=self.reactor, launch=self.launch, log=None, room=self.room)
 
     def serving(self, count: int = 1, **settings: Any) -> Pool:
         """A pool of which every replica is ready."""
@@ -190,9 +192,11 @@ def take_frames(buffer: bytearray) -> list[tuple[int, int, bytes]]:
 class Caller:
     """Whoever waits for a ticket, and counts what comes."""
 
-    def __init__(self, request: bytes = b"{}") -> None:
+    def __init__(self, request: bytes = b"{}", flow: str = "", limit: float | None = None) -> None:
         self.outcomes: list[Outcome | None] = []
-        self.ticket = Ticket(request, lambda ticket: self.outcomes.append(ticket.outcome))
+        self.ticket = Ticket(
+            request, lambda ticket: self.outcomes.append(ticket.outcome), flow, limit
+        )
 
     def submit(self, pool: Pool) -> "Caller":
         pool.submit(self.ticket)

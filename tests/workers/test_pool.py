@@ -9,6 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.workers.stage import REPLICA, Caller, Stage, counts
 from workers import wire
 from workers.errors import StartFailed
+from workers.fair_queue import Room
 from workers.pool import STOP_GRACE
 from workers.ticket import (
     Abandoned,
@@ -123,11 +124,124 @@ def test_who_waits_too_long_is_told_when_to_come_back(stage: Stage) -> None:
 def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> None:
     """Past the bound in number or in bytes the answer is Busy, without any wait."""
     pool = stage.serving(**bound)
-    waiting = [Caller(b"[0000000]").submit(pool) for _ in range(3)]
+    waiting = [Caller(b"[0000000]", f"flow {number}").submit(pool) for number in range(3)]
     refused = Caller(b"[0000000]").submit(pool)
     assert isinstance(refused.outcome, Busy)
     assert refused.outcome.retry_after >= 1
     assert [caller.outcomes for caller in waiting] == [[], [], []]
+    assert pool.statistics().queue_full == 1
+
+
+def test_all_pools_share_their_room(stage: Stage) -> None:
+    """What waits in one pool is room that another does not have, until it leaves."""
+    stage.room = Room(3, 300)
+    first, second = stage.serving(), stage.serving()
+    for pool in (first, second):
+        Caller().submit(pool)
+        Caller().submit(pool)
+    refused = Caller(flow="another").submit(second)
+    assert isinstance(refused.outcome, Busy)
+    assert "all models" in refused.outcome.reason
+    first.drain()
+    assert Caller(flow="another").submit(second).outcomes == []
+
+
+def test_who_has_many_waiting_does_not_keep_others_waiting(stage: Stage) -> None:
+    """Beside one with 200 requests outstanding, another waits for the prediction that runs."""
+    pool = stage.serving()
+    for _ in range(200):
+        Caller(b'"many"', "many").submit(pool)
+    for _ in range(5):
+        Caller(b'"one"', "one").submit(pool)
+        stage.pass_time(0.5)
+        stage.actors[0].answer()
+        assert stage.actors[0].hear()[-1][2] == b'"one"'
+        stage.pass_time(0.5)
+        stage.actors[0].answer()
+        assert stage.actors[0].hear()[-1][2] == b'"many"'
+
+
+def test_a_replica_has_work_again_before_an_answer_goes_out(stage: Stage) -> None:
+    """When the caller hears, whoever is next has been sent already."""
+    pool = stage.serving()
+    sent: list[bytes] = []
+    caller = Caller()
+    caller.ticket.on_outcome = lambda _: sent.append(stage.actors[0].hear()[-1][2])
+    caller.submit(pool)
+    Caller(b'"next"').submit(pool)
+    stage.actors[0].answer()
+    assert sent == [b'"next"']
+
+
+@pytest.mark.parametrize(("limit", "waits"), [(0.0, 0.0), (2.5, 2.5), (60.0, 30.0)])
+def test_a_caller_can_wait_less_but_not_more(stage: Stage, limit: float, waits: float) -> None:
+    """A request waits for its own limit, if that is less than the pool's."""
+    pool = stage.serving(request_timeout=30.0)
+    Caller().submit(pool)
+    Caller(flow="next").submit(pool)
+    hasty = Caller(limit=limit).submit(pool)
+    stage.pass_time(1.0)
+    stage.actors[0].answer()  # what is next gets the replica and keeps it
+    assert bool(hasty.outcomes) == (waits < 1.0)
+    if waits > 1.0:
+        stage.pass_time(waits - 1.1)
+        assert hasty.outcomes == []
+        stage.pass_time(0.2)
+    assert isinstance(hasty.outcome, Busy)
+    assert hasty.outcome.reason == f"no replica came free within {waits:g} s"
+    pool.verify()
+
+
+def test_who_runs_is_not_hurried(stage: Stage) -> None:
+    """A limit of the caller's bounds the wait only: its prediction has the model's time."""
+    pool = stage.serving(request_timeout=30.0)
+    caller = Caller(limit=0.0).submit(pool)
+    stage.pass_time(29.0)
+    assert caller.outcomes == []
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+def test_those_who_wait_share_one_deadline(stage: Stage) -> None:
+    """A thousand that wait cost the reactor one timer, and each is refused at its own time."""
+    pool = stage.serving(request_timeout=30.0, queue_requests=2000)
+    Caller().submit(pool)
+    timers = len(stage.reactor._timers)
+    callers: list[Caller] = []
+    for _ in range(1000):
+        callers.append(Caller(flow=f"{len(callers) % 7}"))
+        pool.submit(callers[-1].ticket)
+        stage.time += 0.005
+    assert len(stage.reactor._timers) == timers + 1
+    stage.actors[0].end()  # so that it is not killed for the time it took
+    for number, caller in enumerate(callers):
+        stage.pass_time(caller.ticket.due - stage.time)
+        assert len(caller.outcomes) == 1, f"{number} waits longer than it may"
+        assert not any(later.outcomes for later in callers[number + 1 : number + 2])
+
+
+def test_requests_are_counted_by_what_became_of_them(stage: Stage) -> None:
+    """Each reason for which a request got no answer has its own count."""
+    pool = stage.serving(request_timeout=2.0, queue_requests=3)
+    stage.pass_time(1.0)
+    Caller().submit(pool)
+    abandoned, late = Caller().submit(pool), Caller(limit=1.0).submit(pool)
+    Caller(flow="a").submit(pool), Caller(flow="b").submit(pool)
+    abandoned.ticket.abandon()
+    late.ticket.abandon()
+    Caller(limit=1.0).submit(pool)
+    stage.pass_time(1.5)
+    stage.pass_time(0.6)
+    stage.actors[0].end("was killed by SIGKILL")
+    pool.drain()
+    Caller().submit(pool)
+    statistics = pool.statistics()
+    assert statistics.queue_full == 1
+    assert statistics.waited_too_long == 1
+    assert statistics.abandoned == 2
+    assert statistics.timed_out == 1
+    assert statistics.busy == 2
+    assert statistics.not_ready == 2
 
 
 def test_retry_after_grows_with_the_line(stage: Stage) -> None:
@@ -153,6 +267,54 @@ def test_nobody_was_ever_ready(stage: Stage) -> None:
     stage.pass_time(0.2)
     assert isinstance(caller.outcome, NotReady)
     assert pool.statistics().not_ready == 1
+
+
+def test_nobody_waits_in_vain(stage: Stage) -> None:
+    """When nothing runs, and nothing will be started before a request would have to be refused,
+    it is refused at once, and told when to come back."""
+    pool = stage.open_pool(start_tries=0, request_timeout=3.0)
+    patient, hasty = Caller().submit(pool), Caller(limit=0.5).submit(pool)
+    fail_to_start(stage)
+    stage.pass_time(0.25)
+    fail_to_start(stage)  # the next start is in half a second
+    assert hasty.outcome == NotReady(
+        "no replica of the model runs, and the next will be started too late", 1
+    )
+    assert patient.outcomes == []
+    assert isinstance(Caller(limit=0.4).submit(pool).outcome, NotReady)
+    assert Caller(limit=0.6).submit(pool).outcomes == []
+    for pause in (0.5, 1.0, 2.0, 4.0, 8.0):
+        stage.pass_time(pause)
+        fail_to_start(stage)
+    pool.verify()
+    stage.pass_time(1.0)
+    assert Caller().submit(pool).outcome == NotReady(
+        "no replica of the model runs, and the next will be started too late", 15
+    )
+
+
+def test_how_long_a_start_takes_is_remembered(stage: Stage) -> None:
+    """Who is refused while a replica starts hears when it will be ready, if it is as the last."""
+    pool = stage.open_pool(request_timeout=2.0)
+    stage.pass_time(7.0)
+    stage.actors[0].get_ready()
+    stage.pass_time(10.0)
+    stage.actors[0].end()
+    caller = Caller().submit(pool)
+    stage.pass_time(2.0)
+    assert isinstance(caller.outcome, NotReady)
+    assert caller.outcome.retry_after == 5
+
+
+def test_busy_says_what_it_knows(stage: Stage) -> None:
+    """Before anything was measured, predictions take at least as long as the one that runs."""
+    pool = stage.serving(request_timeout=30.0)
+    Caller().submit(pool)
+    Caller().submit(pool)
+    hasty = Caller(limit=4.0).submit(pool)
+    stage.pass_time(4.0)
+    assert isinstance(hasty.outcome, Busy)
+    assert hasty.outcome.retry_after == 8
 
 
 def test_who_waited_for_the_start_is_served(stage: Stage) -> None:

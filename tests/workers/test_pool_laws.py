@@ -6,6 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.workers.stage import Actor, Caller, Stage, counts
 from workers import wire
+from workers.fair_queue import Room
 from workers.lifecycle import State
 from workers.pool import Pool
 from workers.ticket import Abandoned, Busy, NotReady
@@ -17,6 +18,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stage = Stage()
+        self.stage.room = Room(6, 600)
         self.callers: list[Caller] = []
         self.pools: list[Pool] = []
         self.open()
@@ -33,9 +35,13 @@ class AnyOrder(RuleBasedStateMachine):
 
     # Callers.
 
-    @rule(size=st.sampled_from([2, 2, 2, 90]))
-    def submit(self, size: int) -> None:
-        self.callers.append(Caller(b"x" * size).submit(self.pools[-1]))
+    @rule(
+        size=st.sampled_from([2, 2, 2, 90]),
+        flow=st.sampled_from("ab"),
+        limit=st.sampled_from([None, None, 0.0, 0.2, 2.0, 9.0]),
+    )
+    def submit(self, size: int, flow: str, limit: float | None) -> None:
+        self.callers.append(Caller(b"x" * size, flow, limit).submit(self.pools[-1]))
 
     @precondition(lambda self: self.callers)
     @rule(data=st.data())
@@ -114,6 +120,19 @@ class AnyOrder(RuleBasedStateMachine):
             pool.verify()
 
     @invariant()
+    def nobody_waits_longer_than_it_may(self) -> None:
+        tickets = [ticket for pool in self.pools for ticket in pool._queue]
+        assert all(ticket.due - ticket.entered < 3.001 for ticket in tickets)
+        # A limit of nothing is over at the next turn of the reactor.
+        assert all(t.due > self.stage.time or t.limit == 0.0 for t in tickets)
+
+    @invariant()
+    def who_leaves_makes_room(self) -> None:
+        room = self.stage.room
+        tickets = [ticket for pool in self.pools for ticket in pool._queue]
+        assert room.size - room.free == sum(max(len(t.request), room.least) for t in tickets)
+
+    @invariant()
     def no_outcome_comes_twice(self) -> None:
         assert all(len(caller.outcomes) <= 1 for caller in self.callers)
 
@@ -150,4 +169,6 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnyOrder.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+)

@@ -69,9 +69,9 @@ def test_it_is_told_first_what_to_be(play: Play) -> None:
     """START comes first, with the root that the keeper chose."""
     [(kind, number, body)] = play.actor.hear()
     assert (kind, number) == (wire.Start.kind, 0)
-    assert wire.Start("model.py", "predict", "/root", "sample-abcde", REPLICA.reply_limit) == (
-        msgspec.json.decode(body, type=wire.Start)
-    )
+    assert wire.Start(
+        "model.py", "predict", "/root", "sample-abcde", REPLICA.reply_limit, False
+    ) == (msgspec.json.decode(body, type=wire.Start))
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 3, 2**64 - 1])

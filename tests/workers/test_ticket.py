@@ -1,18 +1,18 @@
 """A ticket gets exactly one outcome."""
 
 from workers.ticket import Abandoned, Answered, NotReady, Ticket
-from workers.timers import Timers
 
 
 class FakeOwner:
-    """An owner that remembers who was abandoned."""
+    """An owner that remembers who asked to leave, and lets them if they still wait."""
 
-    def __init__(self) -> None:
-        self.abandoned: list[Ticket] = []
+    def __init__(self, *, waits: bool = True) -> None:
+        self.asked: list[Ticket] = []
+        self._waits = waits
 
     def withdraw(self, ticket: Ticket) -> bool:
-        self.abandoned.append(ticket)
-        return True
+        self.asked.append(ticket)
+        return self._waits
 
 
 def test_the_first_outcome_counts() -> None:
@@ -25,22 +25,25 @@ def test_the_first_outcome_counts() -> None:
     assert calls == [ticket]
 
 
-def test_an_outcome_ends_the_deadline() -> None:
-    """A settled ticket leaves no timer behind."""
-    timers = Timers()
-    ticket = Ticket(b"{}", lambda _: None)
-    ticket.timer = timers.call_at(1.0, bool)
-    ticket.settle(Answered(b"1", "r"))
-    assert len(timers) == 0
-
-
 def test_abandoning_tells_the_owner_once() -> None:
     """Whoever has the ticket hears that its caller went away, and the outcome says so."""
-    owner, ticket = FakeOwner(), Ticket(b"{}", lambda _: None)
-    ticket.owner = owner
-    ticket.abandon()
-    ticket.abandon()
-    assert owner.abandoned == [ticket]
+    for waits in (True, False):
+        owner, ticket = FakeOwner(waits=waits), Ticket(b"{}", lambda _: None)
+        ticket.owner = owner
+        ticket.abandon()
+        ticket.abandon()
+        assert owner.asked == [ticket]
+        assert ticket.outcome == Abandoned()
+
+
+def test_withdrawing_leaves_a_replica_its_ticket() -> None:
+    """Only a ticket that still waits can be withdrawn."""
+    ticket = Ticket(b"{}", lambda _: None)
+    ticket.owner = FakeOwner(waits=False)
+    assert not ticket.withdraw()
+    assert ticket.outcome is None
+    ticket.owner = FakeOwner(waits=True)
+    assert ticket.withdraw()
     assert ticket.outcome == Abandoned()
 
 
@@ -50,5 +53,5 @@ def test_abandoning_comes_too_late_for_an_outcome() -> None:
     ticket.owner = owner
     ticket.settle(Answered(b"1", "r"))
     ticket.abandon()
-    assert owner.abandoned == []
+    assert owner.asked == []
     assert ticket.outcome == Answered(b"1", "r")

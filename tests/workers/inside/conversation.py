@@ -51,11 +51,19 @@ class Conversation:
         self.hang_up()
         self.stop_reading()
 
-    def start(self, project: Path, file: str, function: str, reply_limit: int = 10**7) -> Frame:
+    def start(
+        self,
+        project: Path,
+        file: str,
+        function: str,
+        reply_limit: int = 10**7,
+        raw: bool = False,
+    ) -> Frame:
         """Hear HELLO, say START, and return what comes of it: READY or FAILED."""
         assert self.receive().kind == HELLO
         model = {"file": file, "function": function, "root": str(project), "name": "sample"}
-        self.send(START, 0, json.dumps({**model, "reply_limit": reply_limit}).encode())
+        told = {**model, "reply_limit": reply_limit, "raw": raw}
+        self.send(START, 0, json.dumps(told).encode())
         return self.receive()
 
     def predict(self, argument: object, number: int = 1) -> Frame:

@@ -276,3 +276,11 @@ def test_what_is_sent_is_json_and_ascii(evaluator: Conversation) -> None:
     """No NaN, no raw control or non-ASCII character leaves a replica; the form is compact."""
     evaluator.send(2, 1, json.dumps("{'größe\\n': [1, float('nan')]}").encode())
     assert evaluator.receive_bytes()[13:] == b'{"gr\\u00f6\\u00dfe\\n":[1,null]}'
+
+
+def test_a_value_that_could_not_be_said_is_let_go(evaluator: Conversation) -> None:
+    """Nothing of it is kept, which would leak and be met again by the next value."""
+    remember = "globals().__setitem__('seen', __import__('weakref').ref(thing))"
+    made = f"(lambda thing: ({remember}, thing))(type('Thing', (), {{}})())"
+    assert evaluator.predict(made)[0] == RAISED
+    assert evaluator.predict("(__import__('gc').collect() and 0, seen() is None)")[2] == [0, True]

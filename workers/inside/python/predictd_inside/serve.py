@@ -39,7 +39,8 @@ def main(inlet: int, outlet: int) -> None:
         _expect(START, kind)
         start = json.loads(body)
         function = _load(wire, start)
-        _answer(wire, frames, function, start["reply_limit"])
+        read = bytes if start["raw"] else _decode
+        _answer(wire, frames, read, function, start["reply_limit"])
 
 
 def _introduction() -> dict[str, object]:
@@ -67,22 +68,26 @@ def _load(wire: Wire, start: dict[str, str]) -> Callable[[object], object]:
 def _answer(
     wire: Wire,
     frames: Iterator[tuple[int, int, bytes]],
+    read: Callable[[bytes], object],
     function: Callable[[object], object],
     reply_limit: int,
 ) -> None:
     for kind, number, body in frames:
         _expect(PREDICT, kind)
-        outcome, reply = _predict(function, body, reply_limit)
+        outcome, reply = _predict(read, function, body, reply_limit)
         output.flush()
         wire.send(outcome, number, reply)
 
 
 def _predict(
-    function: Callable[[object], object], body: bytes, reply_limit: int
+    read: Callable[[bytes], object],
+    function: Callable[[object], object],
+    body: bytes,
+    reply_limit: int,
 ) -> tuple[int, bytes]:
     """One prediction: the kind of frame that answers it, and its body."""
     try:
-        argument = _decode(str(body, "utf-8"))
+        argument = read(body)
     except (ValueError, RecursionError) as problem:
         return REFUSED, _json({"message": failures.describe(problem)["message"]})
     try:
@@ -106,4 +111,18 @@ def _json(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-_decode = json.JSONDecoder().decode
+def _decode(body: bytes) -> object:
+    text = str(body, "utf-8")
+    try:
+        value, end = _scan(text, 0)
+        if end == len(text):
+            return value
+    except StopIteration:
+        pass
+    return _decoder.decode(
+        text
+    )  # there are blanks around it, or an error to be told with its place
+
+
+_decoder = json.JSONDecoder()
+_scan = _decoder.scan_once  # type: ignore[attr-defined]  # unknown to typeshed

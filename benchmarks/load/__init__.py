@@ -1,0 +1,1 @@
+"""Load: who calls a server, how, and what came back. See `spec.py`."""

@@ -1,0 +1,1 @@
+"""The servers that predictd is measured against, and the floors; see the README."""

@@ -1,0 +1,78 @@
+"""The floor of isolation: a request and a reply over two pipes, with a Python process at the end.
+
+No HTTP, no JSON, no framing, and both sides block in read: no server that gives the function a
+process of its own answers quicker than this and HTTP together. Both share one core: a scheduler
+that puts them on two pays for waking the other, ten times the rest on a quiet virtual machine, and
+a floor is what can be had, not what one happened to get.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+REQUEST = b'{"a":3,"b":5}'
+WARM_UP = 1_000
+
+_ECHO = """
+import os
+while request := os.read(0, 65536):
+    os.write(1, b"8")
+"""
+
+
+@dataclass(frozen=True)
+class RoundTrips:
+    """Percentiles of round trips, in microseconds."""
+
+    count: int
+    p50: float
+    p99: float
+    p999: float
+
+
+def pipe_round_trips(seconds: float) -> RoundTrips:
+    """What a round trip takes, one after the other for so long; WARM_UP are not counted."""
+    seen: list[int] = []
+    with (
+        _on_one_core(),
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        there, back = process.stdin.fileno(), process.stdout.fileno()
+        for _ in range(WARM_UP):
+            _round_trip(there, back)
+        until = time.perf_counter_ns() + int(seconds * 1e9)
+        ended = 0
+        while ended < until:
+            began = time.perf_counter_ns()
+            _round_trip(there, back)
+            ended = time.perf_counter_ns()
+            seen.append(ended - began)
+        process.stdin.close()
+    seen.sort()
+    p50, p99, p999 = (seen[int(len(seen) * share)] / 1000 for share in (0.5, 0.99, 0.999))
+    return RoundTrips(count=len(seen), p50=p50, p99=p99, p999=p999)
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """This thread, and the processes that it starts meanwhile."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _round_trip(there: int, back: int) -> None:
+    os.write(there, REQUEST)
+    if os.read(back, 65536) != b"8":
+        raise RuntimeError("the process at the other end of the pipe is gone")

@@ -1,0 +1,6 @@
+"""What callers send around their payload, read without looking into it."""
+
+from gateway.envelopes.examiner import LARGE, Examiner, envelope_in
+from gateway.envelopes.reading import Envelope, NotAnEnvelope, read
+
+__all__ = ["LARGE", "Envelope", "Examiner", "NotAnEnvelope", "envelope_in", "read"]

@@ -1,0 +1,193 @@
+"""One connection of Hypercorn's, that can hurt nobody but itself.
+
+Of Hypercorn only what speaks HTTP/1.1 is used, by names that it does not promise: hence its exact
+version in pyproject.toml. Before it stands the gate (gate.py), around it this guard: an error ends
+no more than its connection, a send has a deadline, and a close loses no answer (gotchas G1 to G4
+in README).
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr
+
+from gateway.admin.routing import PREFIX
+from gateway.errors import admin_body, refusal
+from gateway.gate import Gate, Gone
+from gateway.http1 import Malformed
+from gateway.predict import Reply, refuse
+from gateway.replies import Replies
+
+logger = logging.getLogger(__name__)
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+Address = tuple[str, int] | None
+
+# How long a client may take to read what was sent to it.
+SEND_SECONDS = 30.0
+# How long a client that still sends after its answer is listened to.
+LINGER_SECONDS = 2.0
+HANDSHAKE_SECONDS = 10.0
+_CHUNK = 64 * 1024
+_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class Sends:
+    """The sends under way, so that the end of the gateway can bound them all."""
+
+    def __init__(self) -> None:
+        self._scopes: set[trio.CancelScope] = set()
+        self._latest = math.inf
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Inside, a send that cannot be cancelled but has a deadline."""
+        due = min(trio.current_time() + SEND_SECONDS, self._latest)
+        with trio.CancelScope(deadline=due, shield=True) as scope:
+            self._scopes.add(scope)
+            try:
+                yield
+            finally:
+                self._scopes.discard(scope)
+
+    def end_by(self, latest: float) -> None:
+        self._latest = latest
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, latest)
+
+
+class Shared(NamedTuple):
+    """What the connections of one server share."""
+
+    app: AppWrapper
+    config: Config
+    context: WorkerContext
+    sends: Sends
+    replies: Replies
+
+
+class HttpConnection:
+    """One connection until its close; `first` are bytes that were read from `stream` already."""
+
+    def __init__(self, shared: Shared, stream: Stream, first: bytes) -> None:
+        self.gate = Gate(stream, first)
+        self._shared = shared
+        self._stream = stream
+        self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        self._life = trio.CancelScope()
+        self._sending = trio.Lock()
+        self._replying = False
+        # Whether what the application still says is kept from the client.
+        self._over = False
+
+    async def run(self) -> None:
+        """Serves until the client, an error or the gateway ends it, then closes the stream."""
+        try:
+            if await self._shake_hands():
+                await self._guard()
+                await self._say_goodbye()
+        finally:
+            await trio.aclose_forcefully(self._transport)
+
+    async def _shake_hands(self) -> bool:
+        """Whether both sides speak TLS now, or need not."""
+        if isinstance(self._stream, trio.SSLStream):
+            try:
+                with trio.fail_after(HANDSHAKE_SECONDS):
+                    await self._stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                return False
+        return True
+
+    async def _guard(self) -> None:
+        try:
+            with self._life:
+                await self._serve()
+        except* Exception:
+            # gotcha G1: whatever a client sends, the worst it gets is its connection closed.
+            logger.info("a connection was ended by an error", exc_info=True)
+
+    async def _serve(self) -> None:
+        async with TaskGroup() as tasks:
+            protocol = H11Protocol(
+                self._shared.app,
+                self._shared.config,
+                self._shared.context,
+                tasks,
+                ConnectionState(LifespanState()),
+                isinstance(self._stream, trio.SSLStream),
+                *self._addresses(),
+                self._on_event,
+            )
+            tasks.spawn(self.gate.pump)
+            try:
+                await self.gate.let_through(lambda data: protocol.handle(RawData(data)))
+            except Gone:
+                self._over = True
+            except Malformed as malformed:
+                self._over = True
+                if not self._replying:
+                    await self._send(self._last_words(malformed))
+            self._life.cancel()
+
+    def _last_words(self, malformed: Malformed) -> bytes:
+        """The reply to a request that no application gets to see, or not all of it."""
+        refused, request_id = refusal(malformed), self._shared.replies.new_id()
+        reply = refuse(refused, request_id)
+        if self.gate.current is not None and self.gate.current.path.startswith(PREFIX):
+            reply = Reply(reply.status, admin_body(refused))
+        return self._shared.replies.render(reply, request_id, connection="close")
+
+    def _addresses(self) -> tuple[Address, Address]:
+        """Whose connection it is, and where it came in; a client may be gone already."""
+        socket = self._transport.socket
+        try:
+            client = parse_socket_addr(socket.family, socket.getpeername())
+        except OSError:
+            client = None
+        return client, parse_socket_addr(socket.family, socket.getsockname())
+
+    async def _on_event(self, event: Event) -> None:
+        """What Hypercorn has to say."""
+        if isinstance(event, RawData):
+            if not self._over:
+                # `100 Continue` is not the reply yet.
+                self._replying = self._replying or not event.data.startswith(b"HTTP/1.1 1")
+                await self._send(event.data)
+        elif isinstance(event, Closed):
+            # gotcha G3: the gate may wait for an application that has ended.
+            self._life.cancel()
+        elif isinstance(event, Updated) and event.idle:
+            # gotcha G3: without an await, since the application's end must not come between.
+            self._replying = False
+            self.gate.answered()
+
+    async def _send(self, data: bytes) -> None:
+        # gotcha G2: half of it must not go out because a handler was cancelled, so only a
+        # deadline ends a send.
+        with self._shared.sends.one(), suppress(*_GONE):
+            async with self._sending:
+                await self._stream.send_all(data)
+            return
+        self._life.cancel()
+
+    async def _say_goodbye(self) -> None:
+        """Says that no more comes, and reads what still does before the close (gotcha G4)."""
+        with trio.move_on_after(LINGER_SECONDS), suppress(*_GONE):
+            if isinstance(self._stream, trio.SSLStream):
+                # Fails where the client still sends; what it was told has an end all the same.
+                with suppress(trio.BrokenResourceError):
+                    await self._stream.unwrap()
+            await self._transport.send_eof()
+            while await self._transport.receive_some(_CHUNK):
+                pass
