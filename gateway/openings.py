@@ -18,9 +18,11 @@ _LONGEST = 2048
 
 class Opening(msgspec.Struct, frozen=True):
     """A head and what it means: a `call`, a `reply` (or `refusal`) that it gets whatever its body
-    says, or none of these: it is for the other server."""
+    says, or none of these: it is for the other server. `connection` is what the reply says of
+    that, where it is for the client to decide; "" says nothing, and keeps it."""
 
     head: Head
+    connection: str
     call: Call | None = None
     reply: Reply | None = None
     refusal: Refusal | None = None
@@ -33,22 +35,25 @@ class Opening(msgspec.Struct, frozen=True):
 def read_opening(block: bytes, request_limit: int) -> Opening:
     """Reads a head. Raises Malformed."""
     head = read_head(block)
+    connection = "close" if not head.keep_alive else "" if head.minor else "keep-alive"
     if not is_call(head.path):
-        return Opening(head)
+        return Opening(head, connection)
     if head.method == "OPTIONS":
-        return Opening(head, reply=Reply(204, b"", PREFLIGHT))
+        return Opening(head, connection, reply=Reply(204, b"", PREFLIGHT))
     try:
-        if head.method != "POST":
-            raise Refusal(
-                "route.method",
-                f"{head.path} does not take {head.method}",
-                headers={"Allow": PREFLIGHT["Allow"]},
-            )
-        if head.length > request_limit:
-            raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
-        return Opening(head, call=read_call(head.path, head.query, head.headers.get))
+        return Opening(head, connection, call=_read_call(head, request_limit))
     except Refusal as refused:
-        return Opening(head, refusal=refused.with_traceback(None))
+        return Opening(head, connection, refusal=refused.with_traceback(None))
+
+
+def _read_call(head: Head, request_limit: int) -> Call:
+    if head.method != "POST":
+        allowed = {"Allow": PREFLIGHT["Allow"]}
+        text = f"{head.path} does not take {head.method}"
+        raise Refusal("route.method", text, headers=allowed)
+    if head.length > request_limit:
+        raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
+    return read_call(head.path, head.query, head.headers.get)
 
 
 class Openings:
