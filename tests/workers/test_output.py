@@ -18,9 +18,6 @@ def output() -> Iterator[Output]:
     output.close()
 
 
-Printer = Callable[[bytes], None]
-
-
 @pytest.fixture
 def lines() -> list[str]:
     return []
