@@ -348,6 +348,9 @@ class ModelConnection:
         assert self._opening.call is not None
         try:
             self._predict(self._opening.call, examined(ticket.outcome, ticket.request))
+            # Gone in the meantime, it waits in no queue (if no replica has taken it at once).
+            if self._ended and self._withdraw():
+                self.close()
         except Refusal as refused:
             self._refuse(refused)
             self._resume()

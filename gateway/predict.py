@@ -114,6 +114,9 @@ def examined(outcome: Outcome, body: bytes) -> Envelope:
     if isinstance(envelope, Busy):
         text = "too many large requests are being read"
         raise Refusal("gateway.full", text, headers={"Retry-After": str(envelope.retry_after)})
+    if isinstance(envelope, NotReady):  # as when the gateway stops
+        text = "large requests cannot be read now"
+        raise Refusal("model.notready", text, headers={"Retry-After": "1"})
     raise Refusal("internal", "a large request could not be read")
 
 
