@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import Refusal
 from gateway.http1 import Head, read_head
-from gateway.predict import PREFLIGHT, Call, Reply, is_call, read_call
+from gateway.predict import Call, Reply, is_call, read_call
 
 _GENERATION = 512
 # A larger one is read anew each time: so a thousand of them take some MiB at most.
@@ -35,18 +35,13 @@ def read_opening(block: bytes, request_limit: int) -> Opening:
     head = read_head(block)
     if not is_call(head.path):
         return Opening(head)
-    if head.method == "OPTIONS":
-        return Opening(head, reply=Reply(204, b"", PREFLIGHT))
     try:
-        if head.method != "POST":
-            raise Refusal(
-                "route.method",
-                f"{head.path} does not take {head.method}",
-                headers={"Allow": PREFLIGHT["Allow"]},
-            )
+        asked = read_call(head.method, head.path, head.query, head.headers.get)
+        if isinstance(asked, Reply):
+            return Opening(head, reply=asked)
         if head.length > request_limit:
             raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
-        return Opening(head, call=read_call(head.path, head.query, head.headers.get))
+        return Opening(head, call=asked)
     except Refusal as refused:
         return Opening(head, refusal=refused.with_traceback(None))
 
