@@ -18,7 +18,7 @@ from gateway.admin import builds, files, models, projects, site
 from gateway.admin.routing import PREFIX, Routing
 from gateway.auth import bearer, same_key
 from gateway.control import Control
-from gateway.envelopes import LARGE
+from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
 from gateway.openapi import openapi
 from gateway.predict import (
@@ -29,7 +29,6 @@ from gateway.predict import (
     examined,
     is_call,
     read_call,
-    read_envelope,
     refuse,
     reply_to,
 )
@@ -175,7 +174,7 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         if len(body) > LARGE:
             envelope = examined(await house.examiner.pool.predict(body, flow), body)
         else:
-            envelope = read_envelope(body)
+            envelope = read(body)
         pool, payload = admit(house.routes, asked, envelope)
         outcome = await pool.predict(payload, flow, asked.limit)
         return _response(reply_to(outcome, g.request_id))

@@ -12,6 +12,7 @@ import msgspec
 
 import builder
 import store
+from gateway.envelopes import NotAnEnvelope
 from gateway.http1 import Malformed
 
 
@@ -113,6 +114,7 @@ _FROM_STATUS = {
 }
 
 _FROM_ENGINES: dict[type[Exception], str] = {
+    NotAnEnvelope: "request.invalid",
     store.NameTaken: "name.taken",
     store.IllegalTransition: "state.conflict",
     store.BuildInUse: "build.inuse",

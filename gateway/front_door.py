@@ -27,7 +27,7 @@ from gateway.errors import Refusal
 from gateway.lines import SocketLine, TlsLine
 from gateway.model_connection import Memory, ModelConnection
 from gateway.openings import Openings
-from gateway.predict import Reply, refuse
+from gateway.predict import refuse
 from gateway.replies import Replies
 from gateway.routes import Routes
 from workers import READABLE, Reactor
@@ -84,7 +84,7 @@ class FrontDoor:
         self.routes = routes
         self.examiner = examiner
         self.openings = Openings(bounds.request_bytes)
-        self.replies = Replies(reactor.now)
+        self.replies = Replies()
         self.memory = Memory(bounds.unfinished_bytes)
         self.request_limit = bounds.request_bytes
         self.now = reactor.now
@@ -100,7 +100,7 @@ class FrontDoor:
         self._no_lines = trio.Event()
         self._addresses: Counter[str] = Counter()
         self._connections = self._accepted = self._turned_away = 0
-        self._answers: Counter[int] = Counter()
+        self.answers: Counter[int] = Counter()
 
     def open(self, listener: socket.socket) -> None:
         """Lets clients in. The listener stays its owner's, who may close it after `stop`."""
@@ -129,7 +129,7 @@ class FrontDoor:
             connections=self._connections,
             accepted=self._accepted,
             turned_away=self._turned_away,
-            answers=dict(self._answers),
+            answers=dict(self.answers),
         )
 
     # Letting in.
@@ -193,7 +193,8 @@ class FrontDoor:
             return
         refused = Refusal("gateway.full", "there are too many connections")
         request_id = self.replies.new_id()
-        data = self.replies.render(refuse(refused, request_id), request_id, connection="close")
+        reply = refuse(refused, request_id)
+        data = self.replies.render(reply, request_id, self.now(), connection="close")
         with client, suppress(OSError):
             client.send(data)
 
@@ -204,9 +205,6 @@ class FrontDoor:
             line.connection.stop()
 
     # What lines and connections tell.
-
-    def answered(self, connection: ModelConnection, reply: Reply) -> None:
-        self._answers[reply.status] += 1
 
     def line_closed(self, line: SocketLine | TlsLine) -> None:
         self._forget(line)

@@ -58,9 +58,7 @@ class HttpServer:
         self._config = config
         self._context = WorkerContext(None)
         self._sends = Sends()
-        self._shared = Shared(
-            ASGIWrapper(app), config, self._context, self._sends, Replies(trio.current_time)
-        )
+        self._shared = Shared(ASGIWrapper(app), config, self._context, self._sends, Replies())
         self._connections: set[HttpConnection] = set()
 
     async def serve(self, stream: Stream, first: bytes = b"") -> None:

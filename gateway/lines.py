@@ -123,7 +123,18 @@ class SocketLine:
     def _on_ready(self, events: int) -> None:
         try:
             if events & READABLE and not self._held:
-                self._read()
+                try:
+                    data = self._receive(self._size)
+                except BlockingIOError:
+                    return
+                except OSError:
+                    self.connection.close()  # the client is gone
+                    return
+                if data:
+                    self._size = _READ if len(data) < _READ else _READ_ON
+                    self.connection.received(data)
+                else:
+                    self._end_of_input()
             elif events & _GONE:
                 self.connection.close()
             elif events & WRITABLE:
@@ -133,20 +144,6 @@ class SocketLine:
         except Exception:
             logger.exception("a connection failed: %s", self.connection)
             self.connection.close()
-
-    def _read(self) -> None:
-        try:
-            data = self._receive(self._size)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.connection.close()  # the client is gone
-            return
-        if data:
-            self._size = _READ if len(data) < _READ else _READ_ON
-            self.connection.received(data)
-        else:
-            self._end_of_input()
 
     def _end_of_input(self) -> None:
         self._ended = True

@@ -12,16 +12,17 @@ buffer that is full stops the reading. The laws:
 - A request that is no call of a model leaves with its connection, and not a byte of it is lost.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
 from gateway.chunks import Chunks
-from gateway.envelopes import LARGE, Envelope, Examiner
+from gateway.envelopes import LARGE, Examiner, NotAnEnvelope, read
 from gateway.errors import Refusal, refusal
 from gateway.http1 import Malformed, end_of_head
 from gateway.openings import Opening, Openings
-from gateway.predict import Call, Reply, admit, examined, read_envelope, refuse, reply_to
+from gateway.predict import Reply, admit, examined, refuse, reply_to
 from gateway.replies import CONTINUE, Replies
 from gateway.routes import Routes
 from workers import Alarm, Pool, Ticket
@@ -81,10 +82,10 @@ class Door(Protocol):
     replies: Replies
     memory: "Memory"
     request_limit: int
+    answers: Counter[int]  # by status
 
     def now(self) -> float: ...
     def alarm(self, call: Callable[[], object]) -> Alarm: ...
-    def answered(self, connection: "ModelConnection", reply: Reply) -> None: ...
 
 
 class Memory:
@@ -214,7 +215,7 @@ class ModelConnection:
     def sent(self) -> None:
         """What had to wait has gone out."""
         if self.state is SENDING:
-            self._answered()
+            self._answered(self._door.now())
             if self._unread:
                 self._resume()
 
@@ -259,11 +260,10 @@ class ModelConnection:
             self._await_head(data)
             return b""
         self._opening = opening = self._door.openings.read(data[:end])
-        length = opening.head.length
-        rest = len(data) - end
-        if opening.is_elsewhere:
+        if opening.call is None and opening.is_elsewhere:
             self._leave(data)
             return b""
+        length, rest = opening.head.length, len(data) - end
         if opening.head.chunked or rest < length:
             self._begin_body(opening)
             return data[end:]
@@ -321,22 +321,20 @@ class ModelConnection:
     def _answer_to(self, opening: Opening, body: bytes) -> None:
         if opening.call is None:
             self._answer_without_model(opening)
-            return
-        if len(body) > LARGE:
-            self._wait_for(self._door.examiner.pool, Ticket(body, self._on_examined, self.flow))
-            return
-        try:
-            self._predict(opening.call, read_envelope(body))
-        except Refusal as refused:
-            self._refuse(refused)
-
-    def _predict(self, call: Call, envelope: Envelope) -> None:
-        pool, payload = admit(self._door.routes, call, envelope)
-        self._wait_for(pool, Ticket(payload, self._on_outcome, self.flow, call.limit))
+        elif len(body) > LARGE:
+            ticket = Ticket(body, self._on_examined, self.flow)
+            self._wait_for(self._door.examiner.pool, ticket)
+        else:
+            try:
+                pool, payload = admit(self._door.routes, opening.call, read(body))
+            except (Refusal, NotAnEnvelope) as error:
+                self._refuse(refusal(error))
+            else:
+                ticket = Ticket(payload, self._on_outcome, self.flow, opening.call.limit)
+                self._wait_for(pool, ticket)
 
     def _wait_for(self, pool: Pool, ticket: Ticket) -> None:
         self.state = WAITING
-        self._alarm.clear()  # the ticket has a deadline of its own
         self._ticket = ticket
         pool.submit(ticket)
 
@@ -346,14 +344,18 @@ class ModelConnection:
         self._ticket = None
         assert self._opening is not None
         assert self._opening.call is not None
+        call = self._opening.call
         try:
-            self._predict(self._opening.call, examined(ticket.outcome, ticket.request))
+            envelope = examined(ticket.outcome, ticket.request)
+            pool, payload = admit(self._door.routes, call, envelope)
+        except (Refusal, NotAnEnvelope) as error:
+            self._refuse(refusal(error))
+            self._resume()
+        else:
+            self._wait_for(pool, Ticket(payload, self._on_outcome, self.flow, call.limit))
             # Gone in the meantime, it waits in no queue (if no replica has taken it at once).
             if self._ended and self._withdraw():
                 self.close()
-        except Refusal as refused:
-            self._refuse(refused)
-            self._resume()
 
     def _answer_without_model(self, opening: Opening) -> None:
         if opening.refusal is not None:
@@ -381,27 +383,28 @@ class ModelConnection:
         self._refuse(refused)
 
     def _answer(self, reply: Reply, request_id: str) -> None:
+        door, opening = self._door, self._opening
         connection, bodiless = "close", False
-        if self._opening is not None:
-            head = self._opening.head
-            bodiless = head.method == "HEAD"
-            if head.keep_alive and not self._last:
-                connection = "" if head.minor else "keep-alive"
+        if opening is not None:
+            bodiless = opening.head.method == "HEAD"
+            if not self._last:
+                connection = opening.connection
         self._keep = connection != "close"
-        self._door.answered(self, reply)
-        replies = self._door.replies
-        data = replies.render(reply, request_id, connection=connection, bodiless=bodiless)
-        if self._line.write(data):
-            self._answered()
+        door.answers[reply.status] += 1
+        now = door.now()
+        if self._line.write(
+            door.replies.render(reply, request_id, now, connection=connection, bodiless=bodiless)
+        ):
+            self._answered(now)
         else:
             self.state = SENDING
-            self._alarm.set(self._door.now() + SEND_SECONDS)
+            self._alarm.set(now + SEND_SECONDS)
 
-    def _answered(self) -> None:
+    def _answered(self, now: float) -> None:
         """The answer is out."""
         if self._keep and not self._last:
             self.state = IDLE
-            self._alarm.set(self._door.now() + IDLE_SECONDS)
+            self._alarm.set(now + IDLE_SECONDS)
         elif self._ended:
             self.close()
         else:
@@ -434,6 +437,8 @@ class ModelConnection:
         return False
 
     def _too_late(self) -> None:
+        if self.state is WAITING:
+            return  # its ticket has a deadline of its own
         if self.state in (HEAD, BODY):
             self._refuse_last(Refusal("request.slow", "the request did not come in time"))
         else:

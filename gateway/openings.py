@@ -18,9 +18,11 @@ _LONGEST = 2048
 
 class Opening(msgspec.Struct, frozen=True):
     """A head and what it means: a `call`, a `reply` (or `refusal`) that it gets whatever its body
-    says, or none of these: it is for the other server."""
+    says, or none of these: it is for the other server. `connection` is what the reply says of
+    that, where it is for the client to decide; "" says nothing, and keeps it."""
 
     head: Head
+    connection: str
     call: Call | None = None
     reply: Reply | None = None
     refusal: Refusal | None = None
@@ -33,17 +35,18 @@ class Opening(msgspec.Struct, frozen=True):
 def read_opening(block: bytes, request_limit: int) -> Opening:
     """Reads a head. Raises Malformed."""
     head = read_head(block)
+    connection = "close" if not head.keep_alive else "" if head.minor else "keep-alive"
     if not is_call(head.path):
-        return Opening(head)
+        return Opening(head, connection)
     try:
         asked = read_call(head.method, head.path, head.query, head.headers.get)
         if isinstance(asked, Reply):
-            return Opening(head, reply=asked)
+            return Opening(head, connection, reply=asked)
         if head.length > request_limit:
             raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
-        return Opening(head, call=asked)
+        return Opening(head, connection, call=asked)
     except Refusal as refused:
-        return Opening(head, refusal=refused.with_traceback(None))
+        return Opening(head, connection, refusal=refused.with_traceback(None))
 
 
 class Openings:

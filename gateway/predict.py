@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.envelopes import Envelope, NotAnEnvelope, envelope_in, read
+from gateway.envelopes import Envelope, envelope_in
 from gateway.errors import Refusal, model_body
 from gateway.routes import Routes, Target
 from workers import (
@@ -102,20 +102,12 @@ def _read_limit(text: str | None) -> float | None:
     return seconds
 
 
-def read_envelope(body: bytes) -> Envelope:
-    """The envelope of a request that is not LARGE. Raises Refusal saying what is wrong with it."""
-    try:
-        return read(body)
-    except NotAnEnvelope as wrong:
-        raise Refusal("request.invalid", str(wrong)) from wrong
-
-
 def examined(outcome: Outcome, body: bytes) -> Envelope:
-    """The envelope of a LARGE request, which the examiner has looked at. Raises Refusal."""
-    try:
-        envelope = envelope_in(outcome, body)
-    except NotAnEnvelope as wrong:
-        raise Refusal("request.invalid", str(wrong)) from wrong
+    """The envelope of a LARGE request, which the examiner has looked at.
+
+    Raises NotAnEnvelope, or Refusal where it was not examined.
+    """
+    envelope = envelope_in(outcome, body)
     if isinstance(envelope, Envelope):
         return envelope
     if isinstance(envelope, Busy):

@@ -5,9 +5,9 @@ What is the same for all replies of one status within one second is made once.
 
 import secrets
 import time
-from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
+from math import inf
 
 from gateway.predict import CORS, JSON, Reply
 
@@ -18,9 +18,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Replies:
     """Renders replies, each with an id of its own request."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._stale = 0.0
+    def __init__(self) -> None:
+        self._stale = -inf
         self._beginnings: dict[tuple[int, str], bytes] = {}
         # Unique is all that an id has to be: one random start, then counted.
         self._start = secrets.token_hex(10)
@@ -31,13 +30,19 @@ class Replies:
         return f"{self._start}{self._count:012x}"
 
     def render(
-        self, reply: Reply, request_id: str, *, connection: str = "", bodiless: bool = False
+        self,
+        reply: Reply,
+        request_id: str,
+        now: float,
+        *,
+        connection: str = "",
+        bodiless: bool = False,
     ) -> bytes:
-        """The whole reply. `connection` is that header's value, if it is sent; `bodiless` says
-        that it answers a HEAD."""
-        if self._clock() >= self._stale:
+        """The whole reply. `now` is any clock's time in seconds; `connection` that header's value,
+        if it is sent; `bodiless` says that it answers a HEAD."""
+        if now >= self._stale:
             self._beginnings.clear()
-            self._stale = self._clock() + 1.0
+            self._stale = now + 1.0
         beginning = self._beginnings.get((reply.status, connection))
         if beginning is None:
             beginning = self._beginning(reply.status, connection)

@@ -23,7 +23,7 @@ import trio
 
 from workers.errors import StartFailed
 from workers.fair_queue import FairQueue, QueueFull, Room
-from workers.lifecycle import State
+from workers.lifecycle import BUSY, IDLE, STARTING
 from workers.log import Line, Log
 from workers.replica import Clock, Replica, Why
 from workers.seat import Seat, SeatStatistics
@@ -86,6 +86,7 @@ class Pool:
         self._queue = FairQueue(Room(spec.queue_requests, spec.queue_bytes), room)
         # Set to the time at which somebody will have waited as long as it may, or before it.
         self._alarm = clock.alarm(self._refuse_late)
+        self._run_seconds = spec.request_timeout
         self._idle: deque[Replica] = deque()
         self._seats = [self._new_seat() for _ in range(spec.replicas)]
         self._seat_of: dict[Replica, Seat] = {}
@@ -108,7 +109,7 @@ class Pool:
     @property
     def ready(self) -> int:
         """How many seats have a replica that serves."""
-        serving = (State.IDLE, State.BUSY)
+        serving = (IDLE, BUSY)
         return sum(1 for s in self._seats if s.replica and s.replica.state in serving)
 
     async def wait_ready(self) -> None:
@@ -133,17 +134,18 @@ class Pool:
 
     def submit(self, ticket: Ticket) -> None:
         """Takes a ticket; its outcome comes, perhaps before this returns."""
-        now, limit = self._clock.now(), self.spec.request_timeout
+        ticket.entered = now = self._clock.now()
+        limit = self._run_seconds
         if ticket.limit is not None and ticket.limit < limit:
             limit = ticket.limit
-        ticket.entered, ticket.due = now, now + limit
-        self._admit(ticket)
+        ticket.due = now + limit
+        self._admit(ticket, now)
 
-    def _admit(self, ticket: Ticket, *, adopted: bool = False) -> None:
+    def _admit(self, ticket: Ticket, now: float, *, adopted: bool = False) -> None:
         ticket.owner = self
         if self._idle:  # so nobody waits
             self._queue.begin(ticket)
-            self._serve(self._idle.popleft(), ticket)
+            self._serve(self._idle.popleft(), ticket, now)
         elif self._closing:
             self._refuse_not_ready(ticket, "the model was stopped")
         elif not self._seat_of and ticket.due <= self._next_start():
@@ -171,7 +173,7 @@ class Pool:
     def take_over(self, other: "Pool") -> None:
         """Serves from now on what waits in `other`; each may wait as long as it could there."""
         for ticket in other._send_away():
-            self._admit(ticket, adopted=True)
+            self._admit(ticket, self._clock.now(), adopted=True)
 
     def _send_away(self) -> list[Ticket]:
         """Those who wait, in the order in which they came. They do so no longer."""
@@ -183,11 +185,11 @@ class Pool:
     def _assign(self) -> None:
         """Gives waiting tickets to idle replicas, the longest idle first."""
         while self._idle and self._queue.waiting:
-            self._serve(self._idle.popleft(), self._queue.pop())
+            self._serve(self._idle.popleft(), self._queue.pop(), self._clock.now())
 
-    def _serve(self, replica: Replica, ticket: Ticket) -> None:
+    def _serve(self, replica: Replica, ticket: Ticket, now: float) -> None:
         self._seat_of[replica].received += 1
-        replica.assign(ticket, self.spec.request_timeout)
+        replica.assign(ticket, now, now + self._run_seconds)
 
     # Refusals.
 
@@ -223,14 +225,14 @@ class Pool:
         """In how many seconds those who wait now will be out of the way, at today's pace. Whoever
         is not served by then has waited as long as it may."""
         seconds = self._queue.mean_seconds or max(
-            (r.held_seconds for r in self._seat_of if r.ticket), default=0.0
+            (self._clock.now() - r.assigned_at for r in self._seat_of if r.ticket), default=0.0
         )
         drained = (self._queue.waiting + 1) * seconds / max(1, self.ready)
         return max(1, ceil(min(drained, self.spec.request_timeout)))
 
     def _ready_after(self) -> int:
         """In how many seconds a replica will be ready, if its start takes as long as the last."""
-        begun = [r.started_at for r in self._seat_of if r.state is State.STARTING]
+        begun = [r.started_at for r in self._seat_of if r.state is STARTING]
         start = min(begun, default=self._next_start())
         if start == inf:
             return 1
@@ -248,15 +250,19 @@ class Pool:
         if self.ready == len(self._seats):
             self._settled.set()
 
-    def replica_settled(self, replica: Replica, ticket: Ticket, outcome: Outcome) -> None:
-        self._queue.settle(ticket, replica.held_seconds)
+    def replica_settled(
+        self, replica: Replica, ticket: Ticket, outcome: Outcome, now: float
+    ) -> None:
+        queue = self._queue
+        queue.settle(ticket, now - replica.assigned_at)
         seat = self._seat_of[replica]
         if isinstance(outcome, Raised) and self.spec.restart_on_exception:
             replica.stop(Why.RAISED)
-        if replica.state is State.IDLE:
+        if replica.state is IDLE:
             # It has work again before the answer goes out.
-            if self._queue.waiting:
-                self._serve(replica, self._queue.pop())
+            if queue.waiting:
+                seat.received += 1
+                replica.assign(queue.pop(), now, now + self._run_seconds)
             else:
                 self._idle.append(replica)
         elif seat.replica is replica:
@@ -453,7 +459,7 @@ class Pool:
         held = [r.ticket for r in self._seat_of if r.ticket is not None]
         assert len(set(held)) == len(held), "a ticket is held twice"
         assert not any(t in self._queue for t in held), "a held ticket also waits"
-        idle = {r for r in self._seat_of if r.state is State.IDLE}
+        idle = {r for r in self._seat_of if r.state is IDLE}
         assert set(self._idle) == idle, f"in the idle line {self._idle}, idle {idle}"
         assert len(self._idle) == len(idle), "a replica is twice in the idle line"
         if not self._closing:

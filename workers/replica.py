@@ -68,7 +68,9 @@ class Owner(Protocol):
     """What a replica tells its pool, from the reactor's callbacks."""
 
     def replica_ready(self, replica: "Replica") -> None: ...
-    def replica_settled(self, replica: "Replica", ticket: Ticket, outcome: Outcome) -> None: ...
+    def replica_settled(
+        self, replica: "Replica", ticket: Ticket, outcome: Outcome, now: float
+    ) -> None: ...
     def replica_leaving(self, replica: "Replica") -> None: ...
     def replica_gone(self, replica: "Replica") -> None: ...
     def replica_cleaned(self, replica: "Replica") -> None: ...
@@ -103,8 +105,9 @@ class Replica:
         self._owner = owner
         self._reader = wire.FrameReader(spec.reply_limit)
         self._request_id = 0
-        self._assigned_at = 0.0
+        self.assigned_at = 0.0
         self._read_fd = self._write_fd = -1
+        self._read_size = _READ
         self._unsent: memoryview | None = None
         self._awaits_room = False
         # One deadline at a time: to be ready, to answer, or to end.
@@ -150,14 +153,14 @@ class Replica:
 
     # What the pool asks for.
 
-    def assign(self, ticket: Ticket, seconds: float) -> None:
-        """Sends the request of `ticket`; its outcome follows within `seconds`."""
+    def assign(self, ticket: Ticket, now: float, due: float) -> None:
+        """Sends the request of `ticket`, now; its outcome follows by `due`."""
         self.state = advance(self.state, ASSIGNED)
         self.ticket = ticket
+        self.assigned_at = now
         self._clock.working += 1
         self._request_id += 1
-        self._assigned_at = now = self._clock.now()
-        self._deadline.set(now + seconds)
+        self._deadline.set(due)
         self._send(wire.encode_request(ticket.request, self._request_id))
 
     def stop(self, why: Why = Why.STOPPED) -> None:
@@ -185,11 +188,6 @@ class Replica:
             self.process.kill()
         self._settle(outcome or Died(f"the replica was ended because {why.value}", self.name))
 
-    @property
-    def held_seconds(self) -> float:
-        """How long ago it got the ticket that it holds, or held last."""
-        return self._clock.now() - self._assigned_at
-
     # Callbacks.
 
     def _on_readable(self, events: int) -> None:
@@ -197,7 +195,7 @@ class Replica:
             return
         try:
             # Once: whoever writes without end must not keep the reactor here.
-            data = os.read(self._read_fd, _READ_ON if self._reader.midway else _READ)
+            data = os.read(self._read_fd, self._read_size)
             if not data:
                 self._on_end_of_pipe()
                 return
@@ -207,6 +205,7 @@ class Replica:
                 return
             for request_id, message in self._reader.feed(data):
                 self._receive(request_id, message)
+            self._read_size = _READ_ON if self._reader.midway else _READ
         except BlockingIOError:
             return
         except WireError:
@@ -274,7 +273,8 @@ class Replica:
     def _too_late(self) -> None:
         """What it had to do by its deadline was not done."""
         if self.ticket is not None:
-            self.kill(Why.TIMED_OUT, TimedOut(round(self.held_seconds, 3), self.name))
+            seconds = round(self._clock.now() - self.assigned_at, 3)
+            self.kill(Why.TIMED_OUT, TimedOut(seconds, self.name))
         elif self.state is not STARTING:
             if self.process is not None:
                 self.process.kill()
@@ -291,7 +291,7 @@ class Replica:
         ticket, self.ticket = self.ticket, None
         if ticket is not None:
             self._clock.working -= 1
-            self._owner.replica_settled(self, ticket, outcome)
+            self._owner.replica_settled(self, ticket, outcome, self._clock.now())
 
     def _send(self, frame: bytes) -> None:
         try:

@@ -46,13 +46,12 @@ class Seat:
         self.received = self.success = self.failure = self.error = self.restart = 0
 
     def count(self, outcome: Outcome) -> None:
-        match outcome:
-            case Answered():
-                self.success += 1
-            case Raised() | Refused():
-                self.failure += 1
-            case _:
-                self.error += 1
+        if isinstance(outcome, Answered):
+            self.success += 1
+        elif isinstance(outcome, Raised | Refused):
+            self.failure += 1
+        else:
+            self.error += 1
 
     def remember_exit(self, replica: Replica) -> None:
         self.last_exit = replica.why.value if replica.why else f"the process {replica.said}"

@@ -5,14 +5,13 @@ What is under test is the real ModelConnection with the real Openings, Replies a
 """
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from gateway.envelopes import Examiner, reading
 from gateway.model_connection import Memory, ModelConnection, State
 from gateway.openings import Openings
-from gateway.predict import Reply
 from gateway.replies import Replies
 from gateway.routes import Routes
 from tests.gateway.test_routes import a_model
@@ -170,19 +169,16 @@ class Stage:
         self.examinations = Examined()
         self.examiner = cast(Examiner, self.examinations)
         self.openings = Openings(LIMIT)
-        self.replies = Replies(self.now)
+        self.replies = Replies()
         self.memory = Memory(MEMORY)
         self.request_limit = LIMIT
-        self.answers: list[int] = []
+        self.answers: Counter[int] = Counter()
 
     def now(self) -> float:
         return self.time
 
     def alarm(self, call: Callable[[], object]) -> Alarm:
         return Alarm(self.timers.call_at, call)
-
-    def answered(self, connection: ModelConnection, reply: Reply) -> None:
-        self.answers.append(reply.status)
 
     def pass_time(self, seconds: float) -> None:
         """Lets time pass, and what comes due on the way happen at its time."""

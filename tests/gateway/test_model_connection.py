@@ -76,7 +76,7 @@ def test_a_call_is_answered(client: Client) -> None:
     assert len(answer.headers["x-request-id"]) == 32
     assert "connection" not in answer.headers
     assert client.is_in(State.IDLE)
-    assert client.stage.answers == [200]
+    assert client.stage.answers == {200: 1}
 
 
 def test_a_limit_of_the_caller_goes_with_its_ticket(client: Client) -> None:

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import Refusal
-from gateway.predict import read_envelope
+from gateway.envelopes import NotAnEnvelope, read
+from gateway.errors import refusal as refused
 from tests.gateway.conftest import Samples
 from tests.gateway.kit import Gateway, refusal
 
 
 def reading(body: bytes) -> str:
     """Why an envelope is refused."""
-    with pytest.raises(Refusal) as refused:
-        read_envelope(body)
-    assert refused.value.code == "request.invalid"
-    return refused.value.message
+    with pytest.raises(NotAnEnvelope) as wrong:
+        read(body)
+    assert refused(wrong.value).code == "request.invalid"
+    return str(wrong.value)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def reading(body: bytes) -> str:
 )
 def test_an_envelope_in_any_form(body: bytes) -> None:
     """Order, blanks and further keys do not matter; of a key given twice the last counts."""
-    envelope = read_envelope(body)
+    envelope = read(body)
     assert (envelope.accessKey, bytes(envelope.request)) == ("k", b'{"a":1}')
 
 
@@ -44,7 +44,7 @@ def test_an_envelope_in_any_form(body: bytes) -> None:
 def test_a_request_is_any_json_and_passed_on_as_it_came(payload: str) -> None:
     """The payload is any JSON value, and its bytes are not touched."""
     body = f'{{"request": {payload} , "accessKey":null}}'.encode()
-    assert bytes(read_envelope(body).request).strip() == payload.encode()
+    assert bytes(read(body).request).strip() == payload.encode()
 
 
 @pytest.mark.parametrize(

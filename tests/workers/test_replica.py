@@ -25,7 +25,9 @@ class Audience:
     def replica_ready(self, replica: Replica) -> None:
         self.heard.append("ready")
 
-    def replica_settled(self, replica: Replica, ticket: Ticket, outcome: Outcome) -> None:
+    def replica_settled(
+        self, replica: Replica, ticket: Ticket, outcome: Outcome, now: float
+    ) -> None:
         self.heard.append("settled")
         self.outcomes.append(outcome)
 
@@ -51,7 +53,8 @@ class Play:
 
     def assign(self, request: bytes = b"{}") -> Ticket:
         ticket = Ticket(request, lambda _: None)
-        self.replica.assign(ticket, 30.0)
+        now = self.stage.time
+        self.replica.assign(ticket, now, now + 30.0)
         return ticket
 
 
