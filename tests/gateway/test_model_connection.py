@@ -642,17 +642,37 @@ def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
     assert echoes(client.answers()) == [1, "x" * 200_000]
 
 
-def test_outcomes_at_once_are_answered_in_order(client: Client) -> None:
-    """A full queue answers thousands of pipelined requests, in order and without recursion."""
+def test_answers_at_once_come_in_order_and_by_and_by(client: Client) -> None:
+    """Thousands of pipelined requests that need no model are answered in order, without recursion,
+    and a few at a time, so that others have their turn."""
     client.send(post(0))
     client.stage.pool.at_once = busy
-    client.send(post(1) * 600)
+    client.send(post(1) * 600 + b"\r\n")
     client.stage.pool.answer()
     answers = client.answers()
+    assert len(answers) == 1 + model_connection._IN_A_ROW
+    client.stage.pass_time(0)
+    answers += client.answers()
     assert echoes(answers) == [0] + ["model.busy"] * 600
     assert answers[1].headers["retry-after"] == "7"
     assert len({answer.headers["x-request-id"] for answer in answers}) == 601
     assert not client.line.held
+    late(client, IDLE_SECONDS)
+    assert client.line.closed
+
+
+@pytest.mark.parametrize("deed", ["end", "close", "stop"])
+def test_the_end_of_who_is_answered_by_and_by(client: Client, deed: str) -> None:
+    """Nothing is left of what it sent ahead."""
+    client.send(request("OPTIONS", "/model") * 100)
+    if deed == "end":
+        client.end()
+    else:
+        getattr(client.connection, deed)()
+    client.verify()
+    assert client.line.closed
+    assert len(client.stage.timers) == 0
+    assert len(client.answers()) == model_connection._IN_A_ROW
 
 
 def test_outcomes_at_once_and_others_by_turns(client: Client) -> None:
