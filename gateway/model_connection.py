@@ -35,6 +35,8 @@ IDLE_SECONDS = 75.0
 LINGER_SECONDS = 2.0
 # How much may follow a request that is being answered before the reading stops.
 _MOST_UNREAD = 64 * 1024
+# How many requests are answered at once, without a model, before others have their turn.
+_IN_A_ROW = 32
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -161,6 +163,7 @@ class ModelConnection:
         "_last",
         "_line",
         "_opening",
+        "_paused",
         "_ticket",
         "_unread",
         "flow",
@@ -181,6 +184,8 @@ class ModelConnection:
         self._unread = b""
         # `_read` runs, and will see by itself that it may go on.
         self._in_read = False
+        # Others have their turn before the rest of `_unread`.
+        self._paused = False
         # No request is read after this one; the connection goes on after the answer under way.
         self._last = self._keep = False
         self._ended = False  # the client sends no more
@@ -239,11 +244,13 @@ class ModelConnection:
 
     def _read(self, data: bytes) -> None:
         """Goes through `data` until it needs more of it, or an outcome."""
-        self._in_read = True
+        self._in_read, self._paused = True, False
+        left = _IN_A_ROW
         try:
-            while data and self.state in _READING:
+            while data and self.state in _READING and (left > 0 or self.state is not IDLE):
                 body = self._body
                 data = self._read_head(data) if body is None else self._read_body(body, data)
+                left -= 1
         except Malformed as malformed:
             self._refuse_last(refusal(malformed))
         except Refusal as refused:
@@ -251,7 +258,15 @@ class ModelConnection:
         else:
             if data and self.state is not CLOSED:
                 self._unread = data
+                if self.state is IDLE:
+                    self._pause()
         self._in_read = False
+
+    def _pause(self) -> None:
+        """Goes on in the next turn of the reactor."""
+        self._paused = True
+        self._line.hold()
+        self._alarm.set(self._door.now())
 
     def _read_head(self, data: bytes) -> bytes:
         """Reads a head, and answers its request if all of it has come; returns what follows."""
@@ -353,6 +368,9 @@ class ModelConnection:
             self._resume()
         else:
             self._wait_for(pool, Ticket(payload, self._on_outcome, self.flow, call.limit))
+            # Gone in the meantime, it waits in no queue (if no replica has taken it at once).
+            if self._ended and self._withdraw():
+                self.close()
 
     def _answer_without_model(self, opening: Opening) -> None:
         if opening.refusal is not None:
@@ -436,7 +454,10 @@ class ModelConnection:
     def _too_late(self) -> None:
         if self.state is WAITING:
             return  # its ticket has a deadline of its own
-        if self.state in (HEAD, BODY):
+        if self._paused:
+            self._alarm.set(self._door.now() + IDLE_SECONDS)
+            self._resume()
+        elif self.state in (HEAD, BODY):
             self._refuse_last(Refusal("request.slow", "the request did not come in time"))
         else:
             self.close()
