@@ -44,6 +44,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Tasks
     user: str = "admin"
 
+    @property
+    def url(self) -> str:
+        """Under which clients reach this gateway."""
+        return f"{self.settings.scheme}://{self.domain}"
+
     async def record(
         self,
         work: Callable[Concatenate[aiosqlite.Connection, P], Awaitable[T]],
