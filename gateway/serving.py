@@ -26,7 +26,7 @@ from gateway.control import Control
 from gateway.control.house import House
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
-from gateway.front_door import Bounds
+from gateway.front_door import Bounds, Traffic
 from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
 from gateway.settings import Settings
@@ -87,6 +87,7 @@ async def run_gateway(
                         routes=control.house.routes,
                         examiner=control.house.examiner,
                         bounds=_bounds(settings),
+                        traffic=control.house.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
                         tls=tls,
@@ -131,6 +132,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             interpreters=await discover(Path(settings.python) if settings.python else None),
             routes=Routes(),
             examiner=Examiner(workers, data.examiner_logs),
+            traffic=Traffic(),
             tasks=Tasks(tasks),
         )
         control = Control(house)

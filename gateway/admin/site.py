@@ -42,6 +42,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             "data": str(house.data.root),
             "domain": house.domain,
             "url": house.url,
+            "traffic": house.traffic,
             "settings": settings,
         }
 
