@@ -17,7 +17,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
 from gateway.envelopes import Examiner
-from gateway.front_door import Bounds, FrontDoor
+from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_connection import HttpConnection, Sends, Shared, Stream
 from gateway.replies import Replies
 from gateway.routes import Routes
@@ -97,6 +97,7 @@ async def serve_http(
     routes: Routes,
     examiner: Examiner,
     bounds: Bounds,
+    traffic: Traffic,
     stop: trio.Event,
     grace: float,
     tls: ssl.SSLContext | None = None,
@@ -110,6 +111,7 @@ async def serve_http(
             routes=routes,
             examiner=examiner,
             bounds=bounds,
+            traffic=traffic,
             tasks=connections,
             elsewhere=server.serve,
             tls=tls,

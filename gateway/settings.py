@@ -55,6 +55,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_grace: float = 3.0
     environment: dict[str, str] = {}
 
+    @property
+    def scheme(self) -> str:
+        """Of the URLs under which this gateway is reached."""
+        return "https" if self.tls_certificate else "http"
+
 
 DESCRIPTIONS = {
     "data": "the folder of everything predictd keeps",
