@@ -15,7 +15,7 @@ import trustme
 
 from gateway import front_door, lines, model_connection
 from gateway.envelopes import Examiner
-from gateway.front_door import Bounds, FrontDoor, Stream
+from gateway.front_door import Bounds, FrontDoor, Stream, Traffic
 from gateway.http_server import listen
 from tests.gateway.door_stage import (
     Answer,
@@ -36,8 +36,11 @@ PLACES = 3
 class Door:
     """A front door, what is behind it, and what reached the other server."""
 
-    def __init__(self, door: FrontDoor, pool: StagedPool, port: int, reactor: Reactor) -> None:
+    def __init__(
+        self, door: FrontDoor, pool: StagedPool, port: int, reactor: Reactor, traffic: Traffic
+    ) -> None:
         self.door = door
+        self.traffic = traffic
         self.pool = pool
         self.port = port
         self.reactor = reactor
@@ -50,7 +53,7 @@ class Door:
 
     @property
     def connections(self) -> int:
-        return self.door.statistics().connections
+        return self.traffic.connections
 
     async def nobody_is_left(self) -> None:
         await until(lambda: self.connections == 0)
@@ -79,13 +82,14 @@ async def opened(
                 reactor=reactor,
                 routes=echoing_routes(pool),
                 examiner=cast(Examiner, Examined()),
+                traffic=(traffic := Traffic()),
                 bounds=bounds,
                 tasks=tasks,
                 elsewhere=elsewhere,
                 tls=tls,
             )
             door.open(listener)
-            yield Door(door, pool, listener.getsockname()[1], reactor)
+            yield Door(door, pool, listener.getsockname()[1], reactor, traffic)
             door.stop()
             door.close()
             tasks.cancel_scope.cancel()
@@ -160,8 +164,8 @@ async def test_calls_and_the_rest_on_one_port() -> None:
             await stream.send_eof()
             assert await all_of(stream) == ELSEWHERE
         await door.nobody_is_left()
-        assert door.door.statistics().answers == {200: 2}
-        assert door.door.statistics().accepted == 2
+        assert door.traffic.answers == {200: 2}
+        assert door.traffic.accepted == 2
 
 
 # Places.
@@ -178,7 +182,7 @@ async def test_one_too_many_is_told_so() -> None:
         [answer] = read_answers(await all_of(turned_away))
         assert (answer.status, answer.code) == (503, "gateway.full")
         assert answer.headers["connection"] == "close"
-        assert door.door.statistics().turned_away == 1
+        assert door.traffic.turned_away == 1
         for client in clients:
             await ask(client, post(2))
         for stream in (*clients, turned_away):
@@ -363,7 +367,7 @@ async def test_who_reads_nothing_stalls_nobody(monkeypatch: pytest.MonkeyPatch) 
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with trio.move_on_after(10):
             await deaf.send_all(post(large))
-        await until(lambda: 200 in door.door.statistics().answers)
+        await until(lambda: 200 in door.traffic.answers)
         async with await door.connect() as other:
             for number in range(20):
                 [answer] = await ask(other, post(number))
@@ -559,7 +563,7 @@ async def test_a_place_over_tls_is_free_again(
                     door.pool.hold()
             elif stage == "deaf":
                 await stream.send_all(post("x" * 9_000_000))
-                await until(lambda: 200 in door.door.statistics().answers)
+                await until(lambda: 200 in door.traffic.answers)
             elif stage == "elsewhere":
                 await ask(stream, request("GET", "/livez"))
         if way == "is closed" and stage != "elsewhere":
