@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
+from gateway.access_log import AccessLog
 from gateway.envelopes import Examiner
 from gateway.model_connection import Memory, ModelConnection, State
 from gateway.openings import Openings
@@ -148,6 +149,7 @@ class Stage:
         self.memory = Memory(MEMORY)
         self.request_limit = LIMIT
         self.answers: Counter[int] = Counter()
+        self.access_log: AccessLog | None = None
         self.examiner = cast(Examiner, None)  # the requests here are small
 
     def now(self) -> float:
