@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import trio
 
+from gateway.access_log import AccessLog
 from gateway.envelopes import Examiner
 from gateway.errors import Refusal
 from gateway.lines import SocketLine, TlsLine
@@ -84,7 +85,9 @@ class FrontDoor:
         tasks: trio.Nursery,
         elsewhere: Elsewhere,
         tls: ssl.SSLContext | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
+        self.access_log = access_log
         self.routes = routes
         self.examiner = examiner
         self.openings = Openings(bounds.request_bytes)

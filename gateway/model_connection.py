@@ -15,8 +15,10 @@ buffer that is full stops the reading. The laws:
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum, auto
+from math import inf
 from typing import Protocol
 
+from gateway.access_log import AccessLog
 from gateway.chunks import Chunks
 from gateway.envelopes import LARGE, Examiner, NotAnEnvelope, read
 from gateway.errors import Refusal, refusal
@@ -85,6 +87,7 @@ class Door(Protocol):
     memory: "Memory"
     request_limit: int
     answers: Counter[int]  # by status
+    access_log: AccessLog | None
 
     def now(self) -> float: ...
     def alarm(self, call: Callable[[], object]) -> Alarm: ...
@@ -155,6 +158,7 @@ class ModelConnection:
 
     __slots__ = (
         "_alarm",
+        "_began",
         "_body",
         "_door",
         "_ended",
@@ -178,6 +182,8 @@ class ModelConnection:
         self._alarm = door.alarm(self._too_late)
         self._alarm.set(door.now() + IDLE_SECONDS)
         self._opening: Opening | None = None  # of the request that has begun last
+        # When a request was there as a whole; for the access log alone.
+        self._began = inf
         self._body: Body | None = None
         self._ticket: Ticket | None = None
         # What has come and cannot be looked at yet.
@@ -252,6 +258,8 @@ class ModelConnection:
                 data = self._read_head(data) if body is None else self._read_body(body, data)
                 left -= 1
         except Malformed as malformed:
+            if self._body is None:
+                self._opening = None
             self._refuse_last(refusal(malformed))
         except Refusal as refused:
             self._refuse_last(refused)
@@ -334,6 +342,8 @@ class ModelConnection:
     # From requests to answers.
 
     def _answer_to(self, opening: Opening, body: bytes) -> None:
+        if self._door.access_log is not None:
+            self._began = self._door.now()
         if opening.call is None:
             self._answer_without_model(opening)
         elif len(body) > LARGE:
@@ -394,7 +404,6 @@ class ModelConnection:
     def _refuse_last(self, refused: Refusal) -> None:
         """What comes after this cannot be told apart, or nobody waits for it."""
         self._last = True
-        self._opening = None
         self._refuse(refused)
 
     def _answer(self, reply: Reply, request_id: str) -> None:
@@ -407,6 +416,8 @@ class ModelConnection:
         self._keep = connection != "close"
         door.answers[reply.status] += 1
         now = door.now()
+        if door.access_log is not None:
+            self._note(door.access_log, reply, request_id, now)
         if self._line.write(
             door.replies.render(reply, request_id, now, connection=connection, bodiless=bodiless)
         ):
@@ -414,6 +425,12 @@ class ModelConnection:
         else:
             self.state = SENDING
             self._alarm.set(now + SEND_SECONDS)
+
+    def _note(self, log: AccessLog, reply: Reply, request_id: str, now: float) -> None:
+        head = None if self._opening is None else self._opening.head
+        size = 0 if head is not None and head.method == "HEAD" else len(reply.body)
+        log.note(self.flow, head, reply.status, size, max(0.0, now - self._began), request_id)
+        self._began = inf
 
     def _answered(self, now: float) -> None:
         """The answer is out."""
@@ -458,6 +475,8 @@ class ModelConnection:
             self._alarm.set(self._door.now() + IDLE_SECONDS)
             self._resume()
         elif self.state in (HEAD, BODY):
+            if self.state is HEAD:
+                self._opening = None
             self._refuse_last(Refusal("request.slow", "the request did not come in time"))
         else:
             self.close()

@@ -20,6 +20,7 @@ import trio
 
 import store
 from builder import Shelf, discover
+from gateway.access_log import open_access_log
 from gateway.app import make_app
 from gateway.auth import load_admin_key
 from gateway.control import Control
@@ -74,7 +75,10 @@ async def run_gateway(
         contextlib.closing(listen(settings.host, settings.port)) as listener,
     ):
         domain = settings.domain or _domain_of(listener)
-        async with _open(settings, data, domain) as control:
+        async with (
+            open_access_log(settings.access_log) as access_log,
+            _open(settings, data, domain) as control,
+        ):
             app = make_app(control, load_admin_key(data.admin_key))
             url = f"{settings.scheme}://{_domain_of(listener)}"
             async with trio.open_nursery() as nursery:
@@ -91,6 +95,7 @@ async def run_gateway(
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
                         tls=tls,
+                        access_log=access_log,
                         task_status=task_status,
                     )
                     nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
+from gateway.access_log import AccessLog
 from gateway.envelopes import Examiner, reading
 from gateway.model_connection import Memory, ModelConnection, State
 from gateway.openings import Openings
@@ -173,6 +174,7 @@ class Stage:
         self.memory = Memory(MEMORY)
         self.request_limit = LIMIT
         self.answers: Counter[int] = Counter()
+        self.access_log: AccessLog | None = None
 
     def now(self) -> float:
         return self.time
