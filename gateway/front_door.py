@@ -23,10 +23,11 @@ import msgspec
 import trio
 
 from gateway.access_log import AccessLog
+from gateway.bodies import Memory
 from gateway.envelopes import Examiner
 from gateway.errors import Refusal
 from gateway.lines import SocketLine, TlsLine
-from gateway.model_connection import Memory, ModelConnection
+from gateway.model_connection import ModelConnection
 from gateway.openings import Openings
 from gateway.predict import refuse
 from gateway.replies import Replies

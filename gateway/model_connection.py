@@ -19,6 +19,7 @@ from math import inf
 from typing import Protocol
 
 from gateway.access_log import AccessLog
+from gateway.bodies import Body, Memory
 from gateway.chunks import Chunks
 from gateway.envelopes import LARGE, Examiner, NotAnEnvelope, read
 from gateway.errors import Refusal, refusal
@@ -84,73 +85,13 @@ class Door(Protocol):
     examiner: Examiner
     openings: Openings
     replies: Replies
-    memory: "Memory"
+    memory: Memory
     request_limit: int
     answers: Counter[int]  # by status
     access_log: AccessLog | None
 
     def now(self) -> float: ...
     def alarm(self, call: Callable[[], object]) -> Alarm: ...
-
-
-class Memory:
-    """How many bytes of unfinished bodies all connections together may hold."""
-
-    def __init__(self, most: int) -> None:
-        self.free = most
-
-    def take(self, size: int) -> bool:
-        """Whether there was room for so much more."""
-        if size > self.free:
-            return False
-        self.free -= size
-        return True
-
-    def give(self, size: int) -> None:
-        self.free += size
-
-
-class Body:
-    """A body that comes in pieces, and the memory it was given."""
-
-    def __init__(self, memory: Memory, length: int, chunks: Chunks | None, limit: int) -> None:
-        self._memory = memory
-        self._chunks = chunks
-        self._limit = limit
-        self._pieces: list[bytes] = []
-        self._left = length
-        self._taken = 0
-        self._take(length)
-
-    def feed(self, data: bytes) -> bytes:
-        """Takes its own part of `data`; returns what follows it. Raises Malformed, Refusal."""
-        if self._chunks is None:
-            piece, data = data[: self._left], data[self._left :]
-            self._left -= len(piece)
-        else:
-            piece = self._chunks.feed(data)
-            data = self._chunks.rest
-            self._take(len(piece))
-        self._pieces.append(piece)
-        return data
-
-    @property
-    def complete(self) -> bool:
-        return self._left == 0 if self._chunks is None else self._chunks.ended
-
-    def join(self) -> bytes:
-        return b"".join(self._pieces)
-
-    def release(self) -> None:
-        self._memory.give(self._taken)
-        self._taken = 0
-
-    def _take(self, size: int) -> None:
-        if self._taken + size > self._limit:
-            raise Refusal("request.toolarge", f"the body is larger than {self._limit} bytes")
-        if not self._memory.take(size):
-            raise Refusal("gateway.full", "too many bytes of requests are on their way")
-        self._taken += size
 
 
 class ModelConnection:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from gateway.access_log import AccessLog
+from gateway.bodies import Memory
 from gateway.envelopes import Examiner, reading
-from gateway.model_connection import Memory, ModelConnection, State
+from gateway.model_connection import ModelConnection, State
 from gateway.openings import Openings
 from gateway.replies import Replies
 from gateway.routes import Routes
