@@ -32,7 +32,7 @@ class Body:
         self._memory = memory
         self._chunks = chunks
         self._limit = limit
-        # Not a list of pieces: those of a client that sends byte by byte would take many times more.
+        # Not a list: the pieces of a client that sends byte by byte would take many times more.
         self._data = bytearray()
         self._left = length
         self._taken = 0
