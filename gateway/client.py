@@ -16,6 +16,7 @@ Standard library only, and little of that: `predictd ls` pays for every import m
 import json
 import os
 import select
+import ssl
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -64,13 +65,19 @@ class Event(NamedTuple):
 
 
 class Client:
-    """The gateway at `url`, asked with an admin `key`; `timeout` is in seconds of silence."""
+    """The gateway at `url`, asked with an admin `key`; `timeout` is in seconds of silence.
 
-    def __init__(self, url: str, key: str, *, timeout: float = 120) -> None:
+    `tls` says whom to trust; by default those that this machine trusts, and SSL_CERT_FILE.
+    """
+
+    def __init__(
+        self, url: str, key: str, *, timeout: float = 120, tls: ssl.SSLContext | None = None
+    ) -> None:
         address = _address(url)
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key.strip()}", "Accept": "application/json"}
         self._secure = address.scheme == "https"
+        self._tls = tls
         self._address = address.netloc.rpartition("@")[2]
         self._base = address.path.rstrip("/")
         self._connection = self._connect(timeout)
@@ -195,19 +202,35 @@ class Client:
         return response
 
     def _connect(self, timeout: float | None) -> HTTPConnection:
-        kind = HTTPSConnection if self._secure else HTTPConnection
-        return kind(self._address, timeout=timeout)
+        if self._secure:
+            return HTTPSConnection(self._address, timeout=timeout, context=self._tls)
+        return HTTPConnection(self._address, timeout=timeout)
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         if isinstance(error, ConnectionRefusedError):
             return ServerUnreachable(
                 f"No gateway answers at {self.url}.", "Start it with `predictd serve`."
             )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ServerUnreachable(
+                f"The gateway at {self.url} cannot be trusted: {error.verify_message}.",
+                "Name the certificate of who vouches for it (PEM) by SSL_CERT_FILE.",
+            )
         reason = str(error) or type(error).__name__
         return ServerUnreachable(
             f"The conversation with the gateway at {self.url} broke off: {reason}.",
             "See whether it still runs with `predictd status`; start it with `predictd serve`.",
         )
+
+
+def trusting(certificate: str) -> ssl.SSLContext:
+    """Trust in whoever has the key of this very certificate (PEM), whatever names are in it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    # Or it would take the certificates above it, too.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=certificate)
+    return context
 
 
 def _address(url: str) -> SplitResult:
@@ -219,7 +242,7 @@ def _address(url: str) -> SplitResult:
         pass  # as below: a port that is no number, or brackets that do not match
     raise ServerUnreachable(
         f"{url!r} is not the address of a gateway.",
-        "Give it as http://HOST:PORT, by --url or PREDICTD_URL.",
+        "Give it as http://HOST:PORT or https://HOST:PORT, by --url or PREDICTD_URL.",
     )
 
 

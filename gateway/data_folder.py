@@ -26,7 +26,7 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def address(self) -> Path:
-        """Written while the gateway runs: its URL and process id, for the CLI."""
+        """Written while the gateway runs: its URL, process id and certificate, for the CLI."""
         return self.root / "gateway.json"
 
     @property

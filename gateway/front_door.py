@@ -5,7 +5,7 @@ asks for that is no call, at first or later, goes with the connection to the oth
 on Hypercorn), and not a byte is lost on the way. The laws:
 
 - Connections are bounded, in all and per address; one too many is told so and closed.
-- However a connection ends, it is forgotten here: `connections` is what there is.
+- However a connection ends, it is forgotten here: `Traffic.connections` is what there is.
 - After `stop` no request begins; those under way are answered.
 """
 
@@ -22,10 +22,12 @@ from typing import Any
 import msgspec
 import trio
 
+from gateway.access_log import AccessLog
+from gateway.bodies import Memory
 from gateway.envelopes import Examiner
 from gateway.errors import Refusal
 from gateway.lines import SocketLine, TlsLine
-from gateway.model_connection import Memory, ModelConnection
+from gateway.model_connection import ModelConnection
 from gateway.openings import Openings
 from gateway.predict import refuse
 from gateway.replies import Replies
@@ -50,13 +52,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     unfinished_bytes: int
 
 
-class DoorStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """`connections` there are, and what came since the start; `answers` by HTTP status."""
+class Traffic(msgspec.Struct, kw_only=True):
+    """The door's own count: `connections` there are, and what came since the start.
 
-    connections: int
-    accepted: int
-    turned_away: int
-    answers: dict[int, int]
+    `answers`, by HTTP status, are those that it gave itself.
+    """
+
+    connections: int = 0
+    accepted: int = 0
+    turned_away: int = 0
+    answers: Counter[int] = msgspec.field(default_factory=Counter)
 
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
@@ -77,10 +82,13 @@ class FrontDoor:
         routes: Routes,
         examiner: Examiner,
         bounds: Bounds,
+        traffic: Traffic,
         tasks: trio.Nursery,
         elsewhere: Elsewhere,
         tls: ssl.SSLContext | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
+        self.access_log = access_log
         self.routes = routes
         self.examiner = examiner
         self.openings = Openings(bounds.request_bytes)
@@ -91,6 +99,8 @@ class FrontDoor:
         self.alarm = reactor.alarm
         self._reactor = reactor
         self._bounds = bounds
+        self._traffic = traffic
+        self.answers = traffic.answers
         self._tasks = tasks
         self._elsewhere = elsewhere
         self._tls = tls
@@ -99,8 +109,6 @@ class FrontDoor:
         self._lines: set[SocketLine | TlsLine] = set()
         self._no_lines = trio.Event()
         self._addresses: Counter[str] = Counter()
-        self._connections = self._accepted = self._turned_away = 0
-        self.answers: Counter[int] = Counter()
 
     def open(self, listener: socket.socket) -> None:
         """Lets clients in. The listener stays its owner's, who may close it after `stop`."""
@@ -124,14 +132,6 @@ class FrontDoor:
         for line in list(self._lines):
             line.connection.close()
 
-    def statistics(self) -> DoorStatistics:
-        return DoorStatistics(
-            connections=self._connections,
-            accepted=self._accepted,
-            turned_away=self._turned_away,
-            answers=dict(self.answers),
-        )
-
     # Letting in.
 
     def _accept(self, events: int) -> None:
@@ -148,7 +148,7 @@ class FrontDoor:
                     self._rest()
                 continue
             client.setblocking(False)
-            self._accepted += 1
+            self._traffic.accepted += 1
             self._let_in(client, address[0])
 
     def _shut(self) -> None:
@@ -170,22 +170,24 @@ class FrontDoor:
     def _let_in(self, client: socket.socket, address: str) -> None:
         bounds = self._bounds
         if (
-            self._connections >= bounds.connections
+            self._traffic.connections >= bounds.connections
             or self._addresses[address] >= bounds.connections_per_address
         ):
             self._turn_away(client)
             return
-        self._connections += 1
+        self._traffic.connections += 1
         self._addresses[address] += 1
         with suppress(OSError):  # it is gone already, as the first read will tell
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             self._connect(SocketLine(client, address, self._reactor, self))
         else:
-            self._tasks.start_soon(self._serve_tls, client, address, self._tls)
+            line = TlsLine(_tls_stream(client, self._tls), address, self)
+            self._connect(line)
+            self._tasks.start_soon(line.run)
 
     def _turn_away(self, client: socket.socket) -> None:
-        self._turned_away += 1
+        self._traffic.turned_away += 1
         if self._tls is not None:  # a handshake is what it would cost to say why
             client.close()
             return
@@ -201,19 +203,6 @@ class FrontDoor:
         self._lines.add(line)
         if self._stopped:
             line.connection.stop()
-
-    async def _serve_tls(
-        self, client: socket.socket, address: str, context: ssl.SSLContext
-    ) -> None:
-        stream = trio.SSLStream(
-            trio.SocketStream(trio.socket.from_stdlib_socket(client)),
-            context,
-            server_side=True,
-            https_compatible=True,
-        )
-        line = TlsLine(stream, address, self)
-        self._connect(line)
-        await line.run()
 
     # What lines and connections tell.
 
@@ -241,7 +230,19 @@ class FrontDoor:
             self._no_lines.set()
 
     def _release(self, address: str) -> None:
-        self._connections -= 1
+        self._traffic.connections -= 1
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
+
+
+def _tls_stream(
+    client: socket.socket, context: ssl.SSLContext
+) -> trio.SSLStream[trio.SocketStream]:
+    """The server's side of it, before the handshake."""
+    return trio.SSLStream(
+        trio.SocketStream(trio.socket.from_stdlib_socket(client)),
+        context,
+        server_side=True,
+        https_compatible=True,
+    )

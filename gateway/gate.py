@@ -37,17 +37,23 @@ class Gate:
     """The requests of one connection. `pump` and `let_through` run side by side, each once.
 
     `first` are bytes that somebody else has read from the stream. `current` is the head of the
-    request that is being let through or answered.
+    request that is being let through or answered, `began` when that came (of Trio's clock), and
+    `busy` whether it has not been answered yet.
     """
 
     def __init__(self, stream: trio.abc.ReceiveStream, first: bytes) -> None:
         self.current: Head | None = None
+        self.began = 0.0
         self._stream = stream
         self._read = bytearray(first)
         self._ended = False
         self._stopping = False
         self._answered = True
         self._news = trio.Event()
+
+    @property
+    def busy(self) -> bool:
+        return not self._answered
 
     def answered(self) -> None:
         """To be called when the current request has been answered in full."""
@@ -97,6 +103,7 @@ class Gate:
                 seen = len(self._read)
                 await self._wait_unless_stopping()
             self._answered = False
+            self.began = trio.current_time()
             return read_head(self._take(end))
         raise Malformed(408, f"the head of the request took more than {HEAD_SECONDS:g} s")
 

@@ -8,6 +8,7 @@ in README).
 
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr
 
+from gateway.access_log import AccessLog
 from gateway.admin.routing import PREFIX
 from gateway.errors import admin_body, refusal
 from gateway.gate import Gate, Gone
@@ -39,6 +41,9 @@ SEND_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 HANDSHAKE_SECONDS = 10.0
 _CHUNK = 64 * 1024
+# In the head of a reply.
+_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
+_REQUEST_ID = re.compile(rb"\r\nx-request-id: ([0-9a-f-]+)\r\n", re.IGNORECASE)
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -74,6 +79,7 @@ class Shared(NamedTuple):
     context: WorkerContext
     sends: Sends
     replies: Replies
+    access_log: AccessLog | None
 
 
 class HttpConnection:
@@ -84,9 +90,11 @@ class HttpConnection:
         self._shared = shared
         self._stream = stream
         self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        self._client, self._server = self._addresses()
         self._life = trio.CancelScope()
         self._sending = trio.Lock()
         self._replying = False
+        self._reply_head = b""  # of the reply that has begun last
         # Whether what the application still says is kept from the client.
         self._over = False
 
@@ -95,6 +103,8 @@ class HttpConnection:
         try:
             if await self._shake_hands():
                 await self._guard()
+                if self.gate.busy or self._replying:
+                    self._note()
                 await self._say_goodbye()
         finally:
             await trio.aclose_forcefully(self._transport)
@@ -126,7 +136,8 @@ class HttpConnection:
                 tasks,
                 ConnectionState(LifespanState()),
                 isinstance(self._stream, trio.SSLStream),
-                *self._addresses(),
+                self._client,
+                self._server,
                 self._on_event,
             )
             tasks.spawn(self.gate.pump)
@@ -137,7 +148,8 @@ class HttpConnection:
             except Malformed as malformed:
                 self._over = True
                 if not self._replying:
-                    await self._send(self._last_words(malformed))
+                    self._replying, self._reply_head = True, self._last_words(malformed)
+                    await self._send(self._reply_head)
             self._life.cancel()
 
     def _last_words(self, malformed: Malformed) -> bytes:
@@ -164,15 +176,33 @@ class HttpConnection:
         if isinstance(event, RawData):
             if not self._over:
                 # `100 Continue` is not the reply yet.
-                self._replying = self._replying or not event.data.startswith(b"HTTP/1.1 1")
+                if not self._replying and not event.data.startswith(b"HTTP/1.1 1"):
+                    self._replying, self._reply_head = True, event.data
                 await self._send(event.data)
         elif isinstance(event, Closed):
             # gotcha G3: the gate may wait for an application that has ended.
             self._life.cancel()
         elif isinstance(event, Updated) and event.idle:
             # gotcha G3: without an await, since the application's end must not come between.
-            self._replying = False
+            self._note()
+            self._replying, self._reply_head = False, b""
             self.gate.answered()
+
+    def _note(self) -> None:
+        """Notes the request, and what was answered as far as it was."""
+        if self._shared.access_log is None:
+            return
+        head, reply = self.gate.current, self._reply_head
+        length, request_id = _LENGTH.search(reply), _REQUEST_ID.search(reply)
+        size = int(length[1]) if length else -1
+        self._shared.access_log.note(
+            self._client[0] if self._client else "-",
+            head,
+            int(reply[9:12] or b"0"),
+            0 if head and head.method == "HEAD" else size,
+            trio.current_time() - self.gate.began if head else 0.0,
+            request_id[1].decode() if request_id else "",
+        )
 
     async def _send(self, data: bytes) -> None:
         # gotcha G2: half of it must not go out because a handler was cancelled, so only a

@@ -16,8 +16,9 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
+from gateway.access_log import AccessLog
 from gateway.envelopes import Examiner
-from gateway.front_door import Bounds, FrontDoor
+from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_connection import HttpConnection, Sends, Shared, Stream
 from gateway.replies import Replies
 from gateway.routes import Routes
@@ -50,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
 class HttpServer:
     """Serves an application on connections that somebody else has accepted."""
 
-    def __init__(self, app: QuartTrio) -> None:
+    def __init__(self, app: QuartTrio, access_log: AccessLog | None = None) -> None:
         config: Any = Config()
         # By default a connection ends after 1,000 requests, under the feet of a client in mid-flow.
         config.keep_alive_max_requests = sys.maxsize
@@ -58,7 +59,9 @@ class HttpServer:
         self._config = config
         self._context = WorkerContext(None)
         self._sends = Sends()
-        self._shared = Shared(ASGIWrapper(app), config, self._context, self._sends, Replies())
+        self._shared = Shared(
+            ASGIWrapper(app), config, self._context, self._sends, Replies(), access_log
+        )
         self._connections: set[HttpConnection] = set()
 
     async def serve(self, stream: Stream, first: bytes = b"") -> None:
@@ -97,22 +100,26 @@ async def serve_http(
     routes: Routes,
     examiner: Examiner,
     bounds: Bounds,
+    traffic: Traffic,
     stop: trio.Event,
     grace: float,
     tls: ssl.SSLContext | None = None,
+    access_log: AccessLog | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until `stop`, then gives requests that have begun `grace` seconds."""
-    server = HttpServer(app)
+    server = HttpServer(app, access_log)
     async with trio.open_nursery() as connections:
         door = FrontDoor(
             reactor=reactor,
             routes=routes,
             examiner=examiner,
             bounds=bounds,
+            traffic=traffic,
             tasks=connections,
             elsewhere=server.serve,
             tls=tls,
+            access_log=access_log,
         )
         door.open(listener)
         task_status.started()

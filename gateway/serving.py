@@ -20,22 +20,25 @@ import trio
 
 import store
 from builder import Shelf, discover
+from gateway.access_log import open_access_log
 from gateway.app import make_app
 from gateway.auth import load_admin_key
 from gateway.control import Control
 from gateway.control.house import House
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
-from gateway.front_door import Bounds
+from gateway.front_door import Bounds, Traffic
 from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
+from gateway.tls import own_certificate, server_tls
 from workers import STOP_GRACE, Room, open_workers
 
 logger = logging.getLogger(__name__)
 
-_ADDRESS_LENGTH = 200
+# Also with a certificate in it; a file takes a block of 4 KiB anyway.
+_ADDRESS_LENGTH = 4095
 # After the grace pools take STOP_GRACE to end, and their callers a moment to be told.
 _LAST_ANSWERS = STOP_GRACE + 0.5
 
@@ -43,7 +46,8 @@ _LAST_ANSWERS = STOP_GRACE + 0.5
 async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers.
 
-    Raises PortTaken, DataFolderBusy, DataFolderUnusable or SchemaTooNew, having changed nothing.
+    Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable or SchemaTooNew, having
+    changed nothing.
     """
     _allow_many_descriptors()
     stop = trio.Event()
@@ -63,16 +67,20 @@ async def run_gateway(
     settings: Settings, *, stop: trio.Event, ready: Callable[[str], None]
 ) -> None:
     """Runs the gateway until `stop`."""
-    data = await trio.to_thread.run_sync(lambda: DataFolder(settings.data.resolve()))
     # First what can be refused, before anything is changed.
+    tls = server_tls(settings)
+    data = await trio.to_thread.run_sync(lambda: DataFolder(settings.data.resolve()))
     with (
         store.lock_data_folder(data.root),
         contextlib.closing(listen(settings.host, settings.port)) as listener,
     ):
         domain = settings.domain or _domain_of(listener)
-        async with _open(settings, data, domain) as control:
+        async with (
+            open_access_log(settings.access_log) as access_log,
+            _open(settings, data, domain) as control,
+        ):
             app = make_app(control, load_admin_key(data.admin_key))
-            url = f"http://{_domain_of(listener)}"
+            url = f"{settings.scheme}://{_domain_of(listener)}"
             async with trio.open_nursery() as nursery:
 
                 async def serve_all(task_status: trio.TaskStatus[None]) -> None:
@@ -83,14 +91,17 @@ async def run_gateway(
                         routes=control.house.routes,
                         examiner=control.house.examiner,
                         bounds=_bounds(settings),
+                        traffic=control.house.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
+                        tls=tls,
+                        access_log=access_log,
                         task_status=task_status,
                     )
                     nursery.cancel_scope.cancel()
 
                 await nursery.start(serve_all)
-                with _address_written(data.address, url):
+                with _address_written(data.address, url, own_certificate(settings)):
                     ready(url)
                     await stop.wait()
                 # Then whoever still waits for a prediction is told that there will be none.
@@ -126,6 +137,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             interpreters=await discover(Path(settings.python) if settings.python else None),
             routes=Routes(),
             examiner=Examiner(workers, data.examiner_logs),
+            traffic=Traffic(),
             tasks=Tasks(tasks),
         )
         control = Control(house)
@@ -154,9 +166,15 @@ def _domain_of(listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _address_written(path: Path, url: str) -> Iterator[None]:
-    """Tells the CLI on this machine where the gateway is, while it is there."""
-    told = json.dumps({"url": url, "pid": os.getpid()}).ljust(_ADDRESS_LENGTH) + "\n"
+def _address_written(path: Path, url: str, certificate: str = "") -> Iterator[None]:
+    """Tells the CLI on this machine where the gateway is, while it is there.
+
+    With TLS it is told by which certificate (PEM) to know it.
+    """
+    address = {"url": url, "pid": os.getpid()}
+    if certificate:
+        address["certificate"] = certificate
+    told = json.dumps(address).ljust(_ADDRESS_LENGTH) + "\n"
     try:
         _write_address(path, told.encode())
     except OSError as error:

@@ -53,7 +53,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
     shutdown_grace: float = 3.0
+    access_log: str = ""
     environment: dict[str, str] = {}
+
+    @property
+    def scheme(self) -> str:
+        """Of the URLs under which this gateway is reached."""
+        return "https" if self.tls_certificate else "http"
 
 
 DESCRIPTIONS = {
@@ -80,6 +86,7 @@ DESCRIPTIONS = {
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
+    "access_log": "path of a file that gets a line for each answered request",
     "environment": "variables that every build and every model sees",
 }
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gateway.settings import Settings, SettingsError
 
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
 
 def server_tls(settings: Settings) -> ssl.SSLContext | None:
     """The context of the server's side, or None where it is to speak plain HTTP.
@@ -20,7 +22,7 @@ def server_tls(settings: Settings) -> ssl.SSLContext | None:
     if not (certificate and key):
         missing = "tls_key" if certificate else "tls_certificate"
         raise SettingsError(f"{missing} is not set: TLS needs both tls_certificate and tls_key")
-    _check(certificate, "tls_certificate", b"-----BEGIN CERTIFICATE-----", "certificate")
+    _check(certificate, "tls_certificate", _BEGIN.encode(), "certificate")
     _check(key, "tls_key", b"PRIVATE KEY-----", "private key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -34,6 +36,14 @@ def server_tls(settings: Settings) -> ssl.SSLContext | None:
             problem = f"tls_certificate {certificate} and tls_key {key} cannot be used: {error}"
         raise SettingsError(problem) from error
     return context
+
+
+def own_certificate(settings: Settings) -> str:
+    """The certificate itself (PEM), without those that vouch for it; empty for plain HTTP."""
+    if not settings.tls_certificate:
+        return ""
+    chain = _path(settings.tls_certificate).read_text("ascii", "replace")
+    return chain[chain.index(_BEGIN) : chain.index(_END) + len(_END)]
 
 
 def _check(name: str, setting: str, begin: bytes, what: str) -> None:

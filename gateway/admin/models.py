@@ -44,7 +44,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         return model_json(
             model,
             project,
-            f"http://{control.house.domain}/model",
+            f"{control.house.url}/model",
             current,
             pool.statistics() if pool else None,
             example,

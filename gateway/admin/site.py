@@ -41,7 +41,8 @@ def add_routes(routing: Routing, control: Control) -> None:
             "started_at": started_at,
             "data": str(house.data.root),
             "domain": house.domain,
-            "url": f"http://{house.domain}",
+            "url": house.url,
+            "traffic": house.traffic,
             "settings": settings,
         }
 

@@ -4,6 +4,9 @@ Where is the gateway? `--url` or PREDICTD_URL; else the address that the running
 its data folder (`--data` or PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else
 the data folder's `admin.key`. That file is never read for a gateway on another machine: its key
 would be told to a stranger.
+
+A gateway with TLS is known by the certificate that it wrote down beside its address, so none need
+name this machine's loopback; with `--url` it is known by what the machine or SSL_CERT_FILE trusts.
 """
 
 import json
@@ -13,10 +16,11 @@ from contextlib import ExitStack
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.cli.terminal import Terminal
-from gateway.client import Client, ServerUnreachable
+from gateway.client import Client, ServerUnreachable, trusting
 
 PORT = 8080
 HOST = "127.0.0.1"
@@ -45,6 +49,16 @@ class CommandFailed(Exception):
         self.exit_code = exit_code
 
 
+class Address(NamedTuple):
+    """Where a gateway is, and by which certificate (PEM) to know it, where it wrote that down."""
+
+    url: str
+    certificate: str = ""
+
+    def client(self, key: str) -> Client:
+        return Client(self.url, key, tls=trusting(self.certificate) if self.certificate else None)
+
+
 class Context:
     """One command: what was typed, where, and whom to tell; `resources` close when it has ended."""
 
@@ -69,36 +83,37 @@ class Context:
     def client(self) -> Client:
         """The client of the gateway that this command talks to."""
         named = self.arguments.url or self.environment.get("PREDICTD_URL")
-        url = named or running_url(self.data)
+        address = Address(named) if named else running_address(self.data)
         key = self.environment.get("PREDICTD_API_KEY")
         if not key and named and not _is_here(named):
             raise CommandFailed(
-                f"There is no key for the gateway at {url}.",
+                f"There is no key for the gateway at {named}.",
                 "Put its admin key into the environment variable PREDICTD_API_KEY.",
                 Exit.USAGE,
             )
-        return self.resources.enter_context(Client(url, key or admin_key(self.data)))
+        return self.resources.enter_context(address.client(key or admin_key(self.data)))
 
 
-def running_url(data: Path) -> str:
+def running_address(data: Path) -> Address:
     """The address that the gateway on this data folder wrote down; it may have died since."""
     try:
-        return str(json.loads((data / "gateway.json").read_bytes())["url"])
-    except (OSError, ValueError, KeyError, TypeError):
+        told = json.loads((data / "gateway.json").read_bytes())
+        return Address(str(told["url"]), str(told.get("certificate", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ServerUnreachable(
             f"No gateway runs on the data folder {data}.",
             "Start it with `predictd serve`, or name another one with --data or --url.",
         ) from None
 
 
-def answering_url(data: Path) -> str | None:
+def answering_address(data: Path) -> Address | None:
     """The address of the gateway on this data folder if it does answer there."""
     try:
-        url = running_url(data)
+        address = running_address(data)
     except ServerUnreachable:
         return None
-    with Client(url, key="") as client:
-        return url if client.alive() else None
+    with address.client(key="") as client:
+        return address if client.alive() else None
 
 
 def admin_key(data: Path) -> str:

@@ -16,12 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gateway.cli.context import HOST, PORT, CommandFailed, Context, Exit, admin_key, answering_url
+from gateway.cli.context import (
+    HOST,
+    PORT,
+    CommandFailed,
+    Context,
+    Exit,
+    admin_key,
+    answering_address,
+    running_address,
+)
 from gateway.cli.deploying import model_named, start_build, start_deployment
 from gateway.cli.finding import model_path
 from gateway.cli.following import follow_build, wait_for_deployment
 from gateway.cli.projects import create_project
-from gateway.client import Client, Json
+from gateway.client import Json
 from gateway.doctor import is_free
 from gateway.samples import samples
 
@@ -43,16 +52,16 @@ def demo(context: Context) -> None:
         data = Path(resources.enter_context(temporary))
     else:
         data = context.data
-    running = answering_url(data)
-    if running:
-        context.terminal.say(f"Using the gateway that runs at {running}.")
-        process, url = None, running
+    process, address = None, answering_address(data)
+    if address:
+        context.terminal.say(f"Using the gateway that runs at {address.url}.")
     else:
-        process, url = resources.enter_context(_started(context, data))
-    context.client = resources.enter_context(Client(url, admin_key(data)))
+        process = resources.enter_context(_started(context, data))
+        address = running_address(data)
+    context.client = resources.enter_context(address.client(admin_key(data)))
     _show(context, _model(context))
     if process and not once:
-        told = f"\nServing at {url} until Ctrl-C. The data stays in {data}."
+        told = f"\nServing at {address.url} until Ctrl-C. The data stays in {data}."
         _serve_on(context, process, told)
 
 
@@ -67,7 +76,7 @@ def _serve_on(context: Context, process: "subprocess.Popen[bytes]", told: str) -
 
 
 @contextmanager
-def _started(context: Context, data: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+def _started(context: Context, data: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A gateway of our own, from its being ready until it has ended."""
     command = [*SERVE, "--json", "--data", str(data), "--parent", str(os.getpid())]
     command += ["--port", str(_port(context))]
@@ -82,7 +91,7 @@ def _started(context: Context, data: Path) -> Iterator[tuple["subprocess.Popen[b
                 raise CommandFailed(message, "`predictd doctor` looks for causes.", Exit.FAILED)
             url = json.loads(told)["url"]
             context.terminal.say(f"Started a gateway at {url}.")
-            yield process, url
+            yield process
         finally:
             _end(process)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.cli.context import CommandFailed, Context, Exit, answering_url
+from gateway.cli.context import CommandFailed, Context, Exit, answering_address
 from gateway.cli.terminal import table
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def serve(context: Context) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         chosen = settings.load(given, Path(arguments.config) if arguments.config else None)
+        _run(context, chosen)
     except settings.SettingsError as error:
         advice = "Correct it; `predictd serve --help` says what can be set."
         raise CommandFailed(str(error), advice, Exit.USAGE) from error
-    _run(context, chosen)
 
 
 def demo(context: Context) -> None:
@@ -49,12 +49,13 @@ def doctor(context: Context) -> int:
     from gateway.doctor import Machine, examine
 
     arguments = context.arguments
+    running = answering_address(context.data)
     machine = Machine(
         data=context.data,
         host=arguments.host,
         port=arguments.port,
         environment=context.environment,
-        gateway_port=urlsplit(answering_url(context.data) or "").port,
+        gateway_port=urlsplit(running.url).port if running else None,
     )
     with context.terminal.live("looking around"):
         findings = examine(machine)
@@ -74,6 +75,7 @@ def _run(context: Context, chosen: "Settings") -> None:
     import trio
 
     from gateway import serving
+    from gateway.settings import SettingsError
 
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -85,6 +87,8 @@ def _run(context: Context, chosen: "Settings") -> None:
         reasons = [each for each in _leaves(error) if _operator_can_mend(each)]
         if ready.came or not reasons:
             raise
+        if isinstance(reasons[0], SettingsError):
+            raise reasons[0] from None
         message = f"The gateway cannot start: {reasons[0]}"
         raise CommandFailed(message, "`predictd doctor` looks for causes.", Exit.FAILED) from error
 
@@ -107,9 +111,10 @@ class _Ready:
 
 def _operator_can_mend(error: BaseException) -> bool:
     from builder import BuilderError
+    from gateway.settings import SettingsError
     from store import StoreError
 
-    return isinstance(error, OSError | StoreError | BuilderError)
+    return isinstance(error, OSError | StoreError | BuilderError | SettingsError)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ import store
 from builder import Interpreter, Shelf
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
+from gateway.front_door import Traffic
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
@@ -41,8 +42,14 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     interpreters: list[Interpreter]
     routes: Routes
     examiner: Examiner
+    traffic: Traffic
     tasks: Tasks
     user: str = "admin"
+
+    @property
+    def url(self) -> str:
+        """Under which clients reach this gateway."""
+        return f"{self.settings.scheme}://{self.domain}"
 
     async def record(
         self,

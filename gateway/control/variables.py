@@ -26,7 +26,7 @@ def build_variables(
     settings: Settings, domain: str, project: Project, build: Build
 ) -> dict[str, str]:
     """What `cdsw-build.sh` sees: no deployment's variables, since a build serves many of them."""
-    facts = _facts(domain, project) | {"CDSW_ENGINE_TYPE": "build"}
+    facts = _facts(settings, domain, project) | {"CDSW_ENGINE_TYPE": "build"}
     facts |= dict.fromkeys(NAME_VARIABLES, build.id)
     return {**settings.environment, **project.environment, **facts}
 
@@ -36,12 +36,12 @@ def model_variables(
 ) -> dict[str, str]:
     """What a replica sees; without a deployment, what a probe of a build does."""
     own = deployment.environment if deployment else {}
-    facts = _facts(domain, project) | {"CDSW_ENGINE_TYPE": "model"}
+    facts = _facts(settings, domain, project) | {"CDSW_ENGINE_TYPE": "model"}
     return {**settings.environment, **project.environment, **own, **facts}
 
 
-def _facts(domain: str, project: Project) -> dict[str, str]:
-    base = f"http://{domain}/api"
+def _facts(settings: Settings, domain: str, project: Project) -> dict[str, str]:
+    base = f"{settings.scheme}://{domain}/api"
     return {
         "CDSW_DOMAIN": domain,
         "CDSW_API_URL": f"{base}/v1",

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import pytest
 import trio
+import trustme
 
+from gateway.settings import Settings
 from tests.gateway.kit import (
     Gateway,
     copy_of,
@@ -60,3 +62,22 @@ async def shared(samples: Samples) -> AsyncIterator[Gateway]:
     """The gateway of the sample models."""
     async with speaking_to(url_in(samples.data), samples.data) as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who vouches for the certificates of these tests."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def certified(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings that name a certificate for localhost and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("localhost")
+    for number, blob in enumerate(issued.cert_chain_pems):
+        blob.write_to_path(folder / "certificate.pem", append=number > 0)
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    return Settings(
+        tls_certificate=str(folder / "certificate.pem"), tls_key=str(folder / "key.pem")
+    )

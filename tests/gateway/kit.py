@@ -7,6 +7,7 @@ only speak HTTP and can share it. Waiting is polling with a deadline, never a pa
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import trio
 
 from gateway.serving import run_gateway
@@ -129,13 +131,20 @@ def copy_of(name: str, folder: Path) -> Path:
     return Path(shutil.copytree(PROJECTS / name, folder / name))
 
 
-def settings_for(data: Path, **more: object) -> Settings:
-    return Settings(**{"data": data, "port": 0, "shutdown_grace": 1.0, **more})  # type: ignore[arg-type]
+def settings_for(data: Path, base: Settings | None = None, **more: object) -> Settings:
+    """Settings for a test, `base` or the defaults otherwise."""
+    ours = {"data": data, "port": 0, "shutdown_grace": 1.0, **more}
+    return msgspec.structs.replace(base or Settings(), **ours)
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Gateway]:
-    """A gateway in this Trio run, stopped in an orderly way at the end."""
+async def running(
+    settings: Settings, trusted: ssl.SSLContext | None = None
+) -> AsyncIterator[Gateway]:
+    """A gateway in this Trio run, stopped in an orderly way at the end.
+
+    One with TLS is spoken to by whoever is `trusted`.
+    """
     stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)
 
     async def run() -> None:
@@ -145,20 +154,23 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         nursery.start_soon(run)
         url = await receive.receive()
         try:
-            async with speaking_to(url, settings.data) as gateway:
+            async with speaking_to(url, settings.data, trusted) as gateway:
                 yield gateway
         finally:
             stop.set()
 
 
 @asynccontextmanager
-async def speaking_to(url: str, data: Path) -> AsyncIterator[Gateway]:
+async def speaking_to(
+    url: str, data: Path, trusted: ssl.SSLContext | None = None
+) -> AsyncIterator[Gateway]:
     """A Gateway for one that runs already."""
     key = (data / "admin.key").read_text().strip()
     bearer = {"Authorization": f"Bearer {key}"}
+    api, verify, timeout = f"{url}/api/v2", trusted or True, PATIENCE
     async with (
-        httpx.AsyncClient(base_url=f"{url}/api/v2", headers=bearer, timeout=PATIENCE) as admin,
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as models,
+        httpx.AsyncClient(base_url=api, headers=bearer, verify=verify, timeout=timeout) as admin,
+        httpx.AsyncClient(base_url=url, verify=verify, timeout=timeout) as models,
     ):
         yield Gateway(url, data, admin, models)
 

@@ -19,6 +19,16 @@ def test_the_address_is_there_while_the_gateway_is(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_the_address_of_a_gateway_with_tls(tmp_path: Path) -> None:
+    """With TLS the file names the certificate, too, and is no longer than without."""
+    path = tmp_path / "gateway.json"
+    with serving._address_written(path, "http://127.0.0.1:1"):
+        plain = path.stat().st_size
+    with serving._address_written(path, "https://127.0.0.1:1", "x" * 2000):
+        assert json.loads(path.read_text())["certificate"] == "x" * 2000
+        assert path.stat().st_size == plain
+
+
 def test_the_address_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

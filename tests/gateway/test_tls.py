@@ -20,24 +20,6 @@ from gateway.tls import server_tls
 GET = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def certified(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings that name a certificate for localhost and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    issued = authority.issue_cert("localhost")
-    for number, blob in enumerate(issued.cert_chain_pems):
-        blob.write_to_path(folder / "certificate.pem", append=number > 0)
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    return Settings(
-        tls_certificate=str(folder / "certificate.pem"), tls_key=str(folder / "key.pem")
-    )
-
-
 def test_plain_http_without_files() -> None:
     """Without the two settings there is no TLS."""
     assert server_tls(Settings()) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway import serving
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from store import DataFolderBusy
 from tests.gateway.cli.conftest import Predictd
 
@@ -74,6 +74,14 @@ def test_what_keeps_it_from_starting(
     assert outcome.code == 1
     assert "The gateway cannot start: " in outcome.err
     assert "predictd doctor" in outcome.err
+
+
+def test_settings_that_show_to_be_wrong_when_used(server: Server, predictd: Predictd) -> None:
+    """What a setting names and cannot be used is told as any wrong setting is; exit code 2."""
+    wrong = SettingsError("tls_key is not set")
+    server.failure, server.ready_first = ExceptionGroup("nursery", [wrong]), False
+    outcome = predictd("serve")
+    assert (outcome.code, "tls_key is not set" in outcome.err) == (2, True)
 
 
 @pytest.mark.parametrize(("failure", "first"), [(OSError("later"), True), (KeyError("x"), False)])
