@@ -181,7 +181,7 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
 
 
 def _response(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, {**CORS, **reply.headers}, content_type=JSON)
+    return Response(reply.whole, reply.status, {**CORS, **reply.headers}, content_type=JSON)
 
 
 def _json(body: bytes) -> Response:

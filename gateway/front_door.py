@@ -196,7 +196,7 @@ class FrontDoor:
         reply = refuse(refused, request_id)
         data = self.replies.render(reply, request_id, self.now(), connection="close")
         with client, suppress(OSError):
-            client.send(data)
+            client.send(b"".join(data))
 
     def _connect(self, line: SocketLine | TlsLine) -> None:
         line.connection = ModelConnection(self, line, line.address)

@@ -158,9 +158,8 @@ class HttpConnection:
         reply = refuse(refused, request_id)
         if self.gate.current is not None and self.gate.current.path.startswith(PREFIX):
             reply = Reply(reply.status, admin_body(refused))
-        return self._shared.replies.render(
-            reply, request_id, trio.current_time(), connection="close"
-        )
+        now = trio.current_time()
+        return b"".join(self._shared.replies.render(reply, request_id, now, connection="close"))
 
     def _addresses(self) -> tuple[Address, Address]:
         """Whose connection it is, and where it came in; a client may be gone already."""

@@ -69,16 +69,16 @@ class SocketLine:
         self._reactor = reactor
         self._owner = owner
         self._size = _READ
-        self._unsent: memoryview | None = None
+        self._unsent: list[memoryview] = []
         self._held = self._ended = False
         self._interest = READABLE
         reactor.register(self._fd, READABLE, self._on_ready)
 
     # What the connection asks for.
 
-    def write(self, data: bytes) -> bool:
-        if self._unsent is not None:
-            self._unsent = memoryview(bytes(self._unsent) + data)
+    def write(self, data: bytes | bytearray) -> bool:
+        if self._unsent:
+            self._unsent.append(memoryview(data))
             return False
         try:
             sent = self._send(data)
@@ -88,7 +88,7 @@ class SocketLine:
             return True  # the client is gone, which the reactor will tell
         if sent == len(data):
             return True
-        self._unsent = memoryview(data)[sent:]
+        self._unsent.append(memoryview(data)[sent:])
         self._watch()
         return False
 
@@ -108,7 +108,7 @@ class SocketLine:
 
     def close(self) -> None:
         self._reactor.unregister(self._fd)
-        if self._unsent is not None:
+        if self._unsent:
             # Or the system would keep what the client does not take, and its connection.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._socket.close()
@@ -152,16 +152,19 @@ class SocketLine:
         self.connection.ended()
 
     def _write_rest(self) -> None:
-        assert self._unsent is not None
+        first = self._unsent[0]
         try:
-            self._unsent = self._unsent[self._send(self._unsent) :]
+            rest = first[self._send(first) :]
         except BlockingIOError:
             return
         except OSError:
             self.connection.close()
             return
+        if rest:
+            self._unsent[0] = rest
+            return
+        del self._unsent[0]
         if not self._unsent:
-            self._unsent = None
             self._watch()
             self.connection.sent()
 
@@ -169,7 +172,7 @@ class SocketLine:
         interest = _SENDS_NO_MORE if self._held else READABLE
         if self._ended:
             interest = 0  # that it is gone for certain is told without asking
-        if self._unsent is not None:
+        if self._unsent:
             interest |= WRITABLE
         if interest != self._interest:
             self._interest = interest
@@ -188,7 +191,7 @@ class TlsLine:
         self._stream = stream
         self._owner = owner
         self._life = trio.CancelScope()
-        self._unsent: list[bytes] = []
+        self._unsent: list[bytes | bytearray] = []
         self._ending = False
         self._news = trio.Event()  # for the sender
         self._may_read = trio.Event()
@@ -218,7 +221,7 @@ class TlsLine:
 
     # What the connection asks for.
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes | bytearray) -> bool:
         self._unsent.append(data)
         self._news.set()
         return False

@@ -61,8 +61,9 @@ _READING = (IDLE, HEAD, BODY)
 class Line(Protocol):
     """The bytes of one client, both ways."""
 
-    def write(self, data: bytes) -> bool:
-        """Sends `data`. False where some of it has to wait: `sent` follows."""
+    def write(self, data: bytes | bytearray) -> bool:
+        """Sends `data`, which nobody changes any more. False where some of it, or of what was
+        written before, has to wait: `sent` follows when all is out."""
 
     def hold(self) -> None:
         """Reads no more until `read_on`. That the client is gone is still told."""
@@ -359,9 +360,12 @@ class ModelConnection:
         now = door.now()
         if door.access_log is not None:
             self._note(door.access_log, reply, request_id, now)
-        if self._line.write(
-            door.replies.render(reply, request_id, now, connection=connection, bodiless=bodiless)
+        out = True
+        for piece in door.replies.render(
+            reply, request_id, now, connection=connection, bodiless=bodiless
         ):
+            out = self._line.write(piece)
+        if out:
             self._answered(now)
         else:
             self.state = SENDING
@@ -369,7 +373,7 @@ class ModelConnection:
 
     def _note(self, log: AccessLog, reply: Reply, request_id: str, now: float) -> None:
         head = None if self._opening is None else self._opening.head
-        size = 0 if head is not None and head.method == "HEAD" else len(reply.body)
+        size = 0 if head is not None and head.method == "HEAD" else reply.size
         log.note(self.flow, head, reply.status, size, max(0.0, now - self._began), request_id)
         self._began = inf
 

@@ -29,6 +29,9 @@ from workers import (
 JSON = "application/json; charset=utf-8"
 CALL_PATHS = ("/model", "/api/altus-ds-1/models/call-model")
 NAMED_PATH = "/models/"
+# Copying less than this costs less than sending it apart.
+_LARGE = 64 * 1024
+_SUCCESS = b'{"success":true,"response":'
 # What browsers are told, on every reply and before a request.
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -55,11 +58,25 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What goes back: the same for every listener."""
+    """What goes back: the same for every listener.
+
+    A large answer of a model is not copied into its body: there is something `before` and `after`.
+    """
 
     status: int
-    body: bytes
+    body: bytes | bytearray
     headers: dict[str, str] = {}
+    before: bytes = b""
+    after: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Of the whole body, in bytes."""
+        return len(self.before) + len(self.body) + len(self.after)
+
+    @property
+    def whole(self) -> bytes:
+        return b"".join((self.before, self.body, self.after))
 
 
 def is_call(path: str) -> bool:
@@ -147,7 +164,9 @@ def reply_to(outcome: Outcome, request_id: str) -> Reply:
     if isinstance(outcome, Answered):
         size = len(outcome.body)
         rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'
-        return Reply(200, b"".join((b'{"success":true,"response":', outcome.body, rest.encode())))
+        if size < _LARGE:
+            return Reply(200, b"".join((_SUCCESS, outcome.body, rest.encode())))
+        return Reply(200, outcome.body, before=_SUCCESS, after=rest.encode())
     return refuse(_refusal(outcome), request_id)
 
 

@@ -37,22 +37,25 @@ class Replies:
         *,
         connection: str = "",
         bodiless: bool = False,
-    ) -> bytes:
-        """The whole reply. `now` is any clock's time in seconds; `connection` that header's value,
-        if it is sent; `bodiless` says that it answers a HEAD."""
+    ) -> tuple[bytes | bytearray, ...]:
+        """The whole reply, in one piece unless it is large. `now` is any clock's time in seconds;
+        `connection` that header's value, if it is sent; `bodiless` says that it answers a HEAD."""
         if now >= self._stale:
             self._beginnings.clear()
             self._stale = now + 1.0
         beginning = self._beginnings.get((reply.status, connection))
         if beginning is None:
             beginning = self._beginning(reply.status, connection)
+        size = reply.size if reply.before else len(reply.body)
         # RFC 9110, 8.6: no length where there can be no body.
-        length = "" if reply.status == 204 else f"content-length: {len(reply.body)}\r\n"
+        length = "" if reply.status == 204 else f"content-length: {size}\r\n"
         rest = f"{request_id}\r\n{length}\r\n"
         if reply.headers:
             extra = "".join(f"{name.lower()}: {text}\r\n" for name, text in reply.headers.items())
             beginning = beginning.replace(b"\r\n", b"\r\n" + extra.encode("latin1"), 1)
-        return b"".join((beginning, rest.encode(), b"" if bodiless else reply.body))
+        if reply.before and not bodiless:
+            return b"".join((beginning, rest.encode(), reply.before)), reply.body, reply.after
+        return (b"".join((beginning, rest.encode(), b"" if bodiless else reply.body)),)
 
     def _beginning(self, status: int, connection: str) -> bytes:
         lines = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{_FIXED}"

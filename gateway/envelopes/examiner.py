@@ -52,7 +52,8 @@ def envelope_in(outcome: Outcome, body: bytes) -> Envelope | Outcome:
         return outcome
     match _decode(outcome.body):
         case [int(begin), int(end), key]:
-            return Envelope(msgspec.Raw(body[begin:end]), key if isinstance(key, str) else None)
+            request = msgspec.Raw(memoryview(body)[begin:end])
+            return Envelope(request, key if isinstance(key, str) else None)
         case [str(wrong)]:
             raise NotAnEnvelope(wrong)
         case answer:

@@ -116,7 +116,7 @@ class RecordingLine:
         self.held = self.ended = self.closed = False
         self.left: bytes | None = None
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes | bytearray) -> bool:
         self._check_open()
         assert not self.ended, "it said that no more comes"
         self.written += data

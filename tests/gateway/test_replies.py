@@ -34,6 +34,8 @@ def read(written: bytes, method: str) -> tuple[h11.Response, bytes, bool]:
         Reply(204, b"", {"Allow": "POST"}),
         Reply(429, b"{}", {"Retry-After": "7", "X-Other": "a, b"}),
         Reply(500, b""),
+        Reply(200, b"[1]", before=b'{"a":', after=b"}"),
+        Reply(201, bytearray(200_000), before=b"before", after=b"after"),
     ],
     ids=lambda reply: str(reply.status),
 )
@@ -42,12 +44,13 @@ def test_a_reply_is_read_as_it_was_meant(reply: Reply, connection: str) -> None:
     replies = Replies()
     for method in ("POST", "HEAD"):
         bodiless = method == "HEAD"
-        written = replies.render(reply, ID, 0.0, connection=connection, bodiless=bodiless)
+        pieces = replies.render(reply, ID, 0.0, connection=connection, bodiless=bodiless)
+        written = b"".join(pieces)
         response, body, goes_on = read(written, method)
         headers = dict(response.headers)
         assert len(headers) == len(list(response.headers))
         assert response.status_code == reply.status
-        assert body == (b"" if bodiless else reply.body)
+        assert body == (b"" if bodiless else reply.whole)
         assert goes_on == (connection != "close")
         assert headers[b"x-request-id"] == ID.encode()
         assert headers.get(b"connection", b"") == connection.encode()
@@ -62,7 +65,7 @@ def test_the_date_is_at_most_a_second_old(monkeypatch: pytest.MonkeyPatch) -> No
     wall = time.time()
     for now in (5.0, 5.5, 6.0, 7.25):
         monkeypatch.setattr(time, "time", lambda now=now: wall + now)
-        response, _, _ = read(replies.render(Reply(200, b""), ID, now), "GET")
+        response, _, _ = read(b"".join(replies.render(Reply(200, b""), ID, now)), "GET")
         date = parsedate_to_datetime(dict(response.headers)[b"date"].decode())
         assert 0 <= wall + now - date.timestamp() < 2
 
