@@ -17,7 +17,7 @@ import msgspec
 class Answered(msgspec.Struct, frozen=True):
     """The function's return value, as JSON."""
 
-    body: bytes
+    body: bytes | bytearray
     replica: str
 
 

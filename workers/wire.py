@@ -88,7 +88,7 @@ class Answer(msgspec.Struct, frozen=True):
     """From the replica: the return value as JSON, passed on without being read."""
 
     kind: ClassVar[int] = 19
-    body: bytes
+    body: bytes | bytearray
 
 
 PREDICT = 2
@@ -121,17 +121,18 @@ class FrameReader:
     """
 
     def __init__(self, limit: int) -> None:
+        # Whether some of a frame has come and more of it is due; read only.
+        self.midway = False
         self._limit = limit
-        self._buffer = bytearray()
-
-    @property
-    def midway(self) -> bool:
-        """Whether some of a frame has come and more of it is due."""
-        return bool(self._buffer)
+        # What has come of the next header, or else the body that is being filled.
+        self._header = b""
+        self._body: bytearray | None = None
+        self._filled = 0
+        self._kind = self._request_id = 0
 
     def whole_answer(self, data: bytes) -> tuple[int, bytes] | None:
         """The id and body of an answer, where `data` is one and no more: as it nearly always is."""
-        if len(data) < HEADER.size or self._buffer:
+        if len(data) < HEADER.size or self.midway:
             return None
         length, kind, request_id = _unpack(data)
         if kind != Answer.kind or length != len(data) - HEADER.size or length > self._limit:
@@ -140,21 +141,44 @@ class FrameReader:
 
     def feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
         """Yields what is complete after `data`. Raises WireError where the bytes are not ours."""
-        buffer = self._buffer
-        buffer += data
-        while len(buffer) >= HEADER.size:
-            length, kind, request_id = _unpack(buffer)
-            if length > self._limit:
-                raise WireError(f"a frame of {length} bytes; the limit is {self._limit}")
-            end = HEADER.size + length
-            if len(buffer) < end:
-                return
-            body = bytes(memoryview(buffer)[HEADER.size : end])
-            del buffer[:end]
-            yield request_id, decode(kind, body)
+        if self._header:
+            data = self._header + data
+        at = 0
+        while self._body is not None or len(data) - at >= HEADER.size:
+            if self._body is None:
+                self._body = self._begin(data, at)
+                at += HEADER.size
+            at += self._fill(self._body, data, at)
+            if self._filled < len(self._body):
+                break
+            body, self._body = self._body, None
+            yield self._request_id, decode(self._kind, body)
+        self._header = data[at:]
+        self.midway = self._body is not None or bool(self._header)
+
+    def _begin(self, data: bytes, at: int) -> bytearray:
+        """Reads the header that begins at `at`. Room for the body that it announces.
+
+        All of it at once: what grows is moved about by the allocator, and what is collected is
+        copied in the end, either of which holds the reactor for 20 ms where it is 30 MB. Memory
+        that nothing was written to yet costs next to nothing.
+        """
+        length, self._kind, self._request_id = _unpack(data, at)
+        if length > self._limit:
+            raise WireError(f"a frame of {length} bytes; the limit is {self._limit}")
+        self._filled = 0
+        return bytearray(length)
+
+    def _fill(self, body: bytearray, data: bytes, at: int) -> int:
+        """Takes what `data` has of the body from `at` on. How much that is."""
+        begin = self._filled
+        taken = min(len(data) - at, len(body) - begin)
+        body[begin : begin + taken] = data[at : at + taken]
+        self._filled += taken
+        return taken
 
 
-def decode(kind: int, body: bytes) -> FromReplica:
+def decode(kind: int, body: bytes | bytearray) -> FromReplica:
     """The message of one frame. Raises WireError where kind or body are not of this protocol."""
     if kind == Answer.kind:
         return Answer(body)
