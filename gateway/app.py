@@ -22,11 +22,8 @@ from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
 from gateway.openapi import openapi
 from gateway.predict import (
-    CALL_PATHS,
     CORS,
     JSON,
-    NAMED_PATH,
-    PREFLIGHT,
     Reply,
     admit,
     examined,
@@ -50,8 +47,8 @@ def make_app(control: Control, admin_key: str) -> QuartTrio:
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
-    _add_model_calls(app, control)
     _add_hooks(app, admin_key)
+    _add_model_calls(app, control)
     return app
 
 
@@ -159,14 +156,19 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
     """What the front door answers by itself, for connections that Hypercorn has already."""
     house = control.house
 
-    async def call(name: str | None = None) -> Response:
-        if request.method == "OPTIONS":
-            return Response(b"", 204, {**CORS, **PREFLIGHT})
+    # Not as routes: those would have other ideas of a slash at the end, or of two.
+    @app.before_request
+    async def call() -> Response | None:
+        if not is_call(request.path):
+            return None
         asked = read_call(
+            request.method,
             request.path,
             request.query_string.decode("ascii"),
             request.headers.get,
         )
+        if isinstance(asked, Reply):
+            return _response(asked)
         body = cast(bytes, await request.get_data(cache=False))
         flow = request.remote_addr or ""
         if len(body) > LARGE:
@@ -176,15 +178,6 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         pool, payload = admit(house.routes, asked, envelope)
         outcome = await pool.predict(payload, flow, asked.limit)
         return _response(reply_to(outcome, g.request_id))
-
-    for path in (*CALL_PATHS, f"{NAMED_PATH}<name>"):
-        app.add_url_rule(
-            path,
-            endpoint=path,
-            view_func=call,
-            methods=["POST", "OPTIONS"],
-            provide_automatic_options=False,
-        )
 
 
 def _response(reply: Reply) -> Response:

@@ -23,10 +23,11 @@ import msgspec
 import trio
 
 from gateway.access_log import AccessLog
+from gateway.bodies import Memory
 from gateway.envelopes import Examiner
 from gateway.errors import Refusal
 from gateway.lines import SocketLine, TlsLine
-from gateway.model_connection import Memory, ModelConnection
+from gateway.model_connection import ModelConnection
 from gateway.openings import Openings
 from gateway.predict import refuse
 from gateway.replies import Replies
@@ -181,7 +182,9 @@ class FrontDoor:
         if self._tls is None:
             self._connect(SocketLine(client, address, self._reactor, self))
         else:
-            self._tasks.start_soon(self._serve_tls, client, address, self._tls)
+            line = TlsLine(_tls_stream(client, self._tls), address, self)
+            self._connect(line)
+            self._tasks.start_soon(line.run)
 
     def _turn_away(self, client: socket.socket) -> None:
         self._traffic.turned_away += 1
@@ -200,19 +203,6 @@ class FrontDoor:
         self._lines.add(line)
         if self._stopped:
             line.connection.stop()
-
-    async def _serve_tls(
-        self, client: socket.socket, address: str, context: ssl.SSLContext
-    ) -> None:
-        stream = trio.SSLStream(
-            trio.SocketStream(trio.socket.from_stdlib_socket(client)),
-            context,
-            server_side=True,
-            https_compatible=True,
-        )
-        line = TlsLine(stream, address, self)
-        self._connect(line)
-        await line.run()
 
     # What lines and connections tell.
 
@@ -244,3 +234,15 @@ class FrontDoor:
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
+
+
+def _tls_stream(
+    client: socket.socket, context: ssl.SSLContext
+) -> trio.SSLStream[trio.SocketStream]:
+    """The server's side of it, before the handshake."""
+    return trio.SSLStream(
+        trio.SocketStream(trio.socket.from_stdlib_socket(client)),
+        context,
+        server_side=True,
+        https_compatible=True,
+    )

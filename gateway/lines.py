@@ -18,9 +18,10 @@ from workers import READABLE, WRITABLE, Reactor
 
 logger = logging.getLogger(__name__)
 
-# Reading into more than is needed costs time; who fills this gets more of it at once.
+# Reading into more than is needed costs time; who fills this gets more of it at once. Yet not so
+# much that a body in the smallest of chunks would hold the reactor for more than 4 ms.
 _READ = 4 * 1024
-_READ_ON = 64 * 1024
+_READ_ON = 32 * 1024
 _SLICE = 256 * 1024
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _RESET = struct.pack("ii", 1, 0)

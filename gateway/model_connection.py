@@ -19,6 +19,7 @@ from math import inf
 from typing import Protocol
 
 from gateway.access_log import AccessLog
+from gateway.bodies import Body, Memory
 from gateway.chunks import Chunks
 from gateway.envelopes import LARGE, Examiner, NotAnEnvelope, read
 from gateway.errors import Refusal, refusal
@@ -37,6 +38,8 @@ IDLE_SECONDS = 75.0
 LINGER_SECONDS = 2.0
 # How much may follow a request that is being answered before the reading stops.
 _MOST_UNREAD = 64 * 1024
+# How many requests are answered at once, without a model, before others have their turn.
+_IN_A_ROW = 32
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -82,73 +85,13 @@ class Door(Protocol):
     examiner: Examiner
     openings: Openings
     replies: Replies
-    memory: "Memory"
+    memory: Memory
     request_limit: int
     answers: Counter[int]  # by status
     access_log: AccessLog | None
 
     def now(self) -> float: ...
     def alarm(self, call: Callable[[], object]) -> Alarm: ...
-
-
-class Memory:
-    """How many bytes of unfinished bodies all connections together may hold."""
-
-    def __init__(self, most: int) -> None:
-        self.free = most
-
-    def take(self, size: int) -> bool:
-        """Whether there was room for so much more."""
-        if size > self.free:
-            return False
-        self.free -= size
-        return True
-
-    def give(self, size: int) -> None:
-        self.free += size
-
-
-class Body:
-    """A body that comes in pieces, and the memory it was given."""
-
-    def __init__(self, memory: Memory, length: int, chunks: Chunks | None, limit: int) -> None:
-        self._memory = memory
-        self._chunks = chunks
-        self._limit = limit
-        self._pieces: list[bytes] = []
-        self._left = length
-        self._taken = 0
-        self._take(length)
-
-    def feed(self, data: bytes) -> bytes:
-        """Takes its own part of `data`; returns what follows it. Raises Malformed, Refusal."""
-        if self._chunks is None:
-            piece, data = data[: self._left], data[self._left :]
-            self._left -= len(piece)
-        else:
-            piece = self._chunks.feed(data)
-            data = self._chunks.rest
-            self._take(len(piece))
-        self._pieces.append(piece)
-        return data
-
-    @property
-    def complete(self) -> bool:
-        return self._left == 0 if self._chunks is None else self._chunks.ended
-
-    def join(self) -> bytes:
-        return b"".join(self._pieces)
-
-    def release(self) -> None:
-        self._memory.give(self._taken)
-        self._taken = 0
-
-    def _take(self, size: int) -> None:
-        if self._taken + size > self._limit:
-            raise Refusal("request.toolarge", f"the body is larger than {self._limit} bytes")
-        if not self._memory.take(size):
-            raise Refusal("gateway.full", "too many bytes of requests are on their way")
-        self._taken += size
 
 
 class ModelConnection:
@@ -165,6 +108,7 @@ class ModelConnection:
         "_last",
         "_line",
         "_opening",
+        "_paused",
         "_ticket",
         "_unread",
         "flow",
@@ -187,6 +131,8 @@ class ModelConnection:
         self._unread = b""
         # `_read` runs, and will see by itself that it may go on.
         self._in_read = False
+        # Others have their turn before the rest of `_unread`.
+        self._paused = False
         # No request is read after this one; the connection goes on after the answer under way.
         self._last = self._keep = False
         self._ended = False  # the client sends no more
@@ -245,11 +191,13 @@ class ModelConnection:
 
     def _read(self, data: bytes) -> None:
         """Goes through `data` until it needs more of it, or an outcome."""
-        self._in_read = True
+        self._in_read, self._paused = True, False
+        left = _IN_A_ROW
         try:
-            while data and self.state in _READING:
+            while data and self.state in _READING and (left > 0 or self.state is not IDLE):
                 body = self._body
                 data = self._read_head(data) if body is None else self._read_body(body, data)
+                left -= 1
         except Malformed as malformed:
             if self._body is None:
                 self._opening = None
@@ -259,7 +207,15 @@ class ModelConnection:
         else:
             if data and self.state is not CLOSED:
                 self._unread = data
+                if self.state is IDLE:
+                    self._pause()
         self._in_read = False
+
+    def _pause(self) -> None:
+        """Goes on in the next turn of the reactor."""
+        self._paused = True
+        self._line.hold()
+        self._alarm.set(self._door.now())
 
     def _read_head(self, data: bytes) -> bytes:
         """Reads a head, and answers its request if all of it has come; returns what follows."""
@@ -363,6 +319,9 @@ class ModelConnection:
             self._resume()
         else:
             self._wait_for(pool, Ticket(payload, self._on_outcome, self.flow, call.limit))
+            # Gone in the meantime, it waits in no queue (if no replica has taken it at once).
+            if self._ended and self._withdraw():
+                self.close()
 
     def _answer_without_model(self, opening: Opening) -> None:
         if opening.refusal is not None:
@@ -453,7 +412,10 @@ class ModelConnection:
     def _too_late(self) -> None:
         if self.state is WAITING:
             return  # its ticket has a deadline of its own
-        if self.state in (HEAD, BODY):
+        if self._paused:
+            self._alarm.set(self._door.now() + IDLE_SECONDS)
+            self._resume()
+        elif self.state in (HEAD, BODY):
             if self.state is HEAD:
                 self._opening = None
             self._refuse_last(Refusal("request.slow", "the request did not come in time"))

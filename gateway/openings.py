@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import Refusal
 from gateway.http1 import Head, read_head
-from gateway.predict import PREFLIGHT, Call, Reply, is_call, read_call
+from gateway.predict import Call, Reply, is_call, read_call
 
 _GENERATION = 512
 # A larger one is read anew each time: so a thousand of them take some MiB at most.
@@ -38,22 +38,15 @@ def read_opening(block: bytes, request_limit: int) -> Opening:
     connection = "close" if not head.keep_alive else "" if head.minor else "keep-alive"
     if not is_call(head.path):
         return Opening(head, connection)
-    if head.method == "OPTIONS":
-        return Opening(head, connection, reply=Reply(204, b"", PREFLIGHT))
     try:
-        return Opening(head, connection, call=_read_call(head, request_limit))
+        asked = read_call(head.method, head.path, head.query, head.headers.get)
+        if isinstance(asked, Reply):
+            return Opening(head, connection, reply=asked)
+        if head.length > request_limit:
+            raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
+        return Opening(head, connection, call=asked)
     except Refusal as refused:
         return Opening(head, connection, refusal=refused.with_traceback(None))
-
-
-def _read_call(head: Head, request_limit: int) -> Call:
-    if head.method != "POST":
-        allowed = {"Allow": PREFLIGHT["Allow"]}
-        text = f"{head.path} does not take {head.method}"
-        raise Refusal("route.method", text, headers=allowed)
-    if head.length > request_limit:
-        raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
-    return read_call(head.path, head.query, head.headers.get)
 
 
 class Openings:

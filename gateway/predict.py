@@ -67,12 +67,19 @@ def is_call(path: str) -> bool:
     return path in CALL_PATHS or path.startswith(NAMED_PATH)
 
 
-def read_call(path: str, query: str, header: Callable[[str], str | None]) -> Call:
-    """Reads the head of a request for a call path, all but its body.
+def read_call(
+    method: str, path: str, query: str, header: Callable[[str], str | None]
+) -> Call | Reply:
+    """Reads the head of a request for a call path, all but its body, or answers it already.
 
     `path` is percent-decoded, `query` is not; `header` gives one by its name in small letters.
     Raises Refusal where the body need not even be read.
     """
+    if method == "OPTIONS":
+        return Reply(204, b"", PREFLIGHT)
+    if method != "POST":
+        allow = {"Allow": PREFLIGHT["Allow"]}
+        raise Refusal("route.method", f"{path} does not take {method}", headers=allow)
     media = (header("content-type") or "").partition(";")[0].strip().lower()
     if media and "json" not in media:
         raise Refusal("request.media", f"{media} is not application/json")
@@ -106,6 +113,9 @@ def examined(outcome: Outcome, body: bytes) -> Envelope:
     if isinstance(envelope, Busy):
         text = "too many large requests are being read"
         raise Refusal("gateway.full", text, headers={"Retry-After": str(envelope.retry_after)})
+    if isinstance(envelope, NotReady):  # as when the gateway stops
+        text = "large requests cannot be read now"
+        raise Refusal("model.notready", text, headers={"Retry-After": "1"})
     raise Refusal("internal", "a large request could not be read")
 
 

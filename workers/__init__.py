@@ -7,10 +7,11 @@ from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.fair_queue import Room
 from workers.log import Line, Log
-from workers.pool import STOP_GRACE, Pool, PoolStatistics
+from workers.pool import Pool
 from workers.reactor import READABLE, WRITABLE, Reactor
-from workers.seat import SeatStatistics
+from workers.seats import STOP_GRACE
 from workers.spec import PoolSpec, ReplicaSpec
+from workers.statistics import PoolStatistics, SeatStatistics
 from workers.ticket import (
     Answered,
     Busy,

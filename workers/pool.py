@@ -1,70 +1,33 @@
-"""A pool: the replicas that serve one deployment, the tickets that wait for them, and `assign`.
+"""A pool: the tickets of one deployment, those that wait and those that its replicas hold.
 
-Each replica fills a *seat* (seat.py), whose name, counters and log stay when it is replaced.
+The replicas sit in *seats* (seats.py), which see to it that there are some. What is decided here is
+which ticket an idle one gets, who waits, and who is refused.
 
 The laws, checked by `verify`:
 - No ticket waits while a replica is idle.
 - A ticket is in one place: the queue, or one replica.
-- Every seat has a replica, or a timer that will bring one, until the pool closes.
 - Nobody waits longer than it may, nor for a replica that is certain to come too late.
 
 All decisions are plain `def`s on the reactor's thread: between looking and changing nothing else
-runs. `launch` brings a replica's process about; it is the only effect, besides the pipes.
+runs, and the pipes of replicas are the only effect.
 """
 
-import secrets
 from collections import deque
 from math import ceil, inf
-from string import ascii_lowercase, digits
-from typing import Protocol
 
-import msgspec
 import trio
 
 from workers.errors import StartFailed
 from workers.fair_queue import FairQueue, QueueFull, Room
-from workers.lifecycle import BUSY, IDLE, STARTING
+from workers.lifecycle import IDLE
 from workers.log import Line, Log
 from workers.replica import Clock, Replica, Why
-from workers.seat import Seat, SeatStatistics
+from workers.seats import Launch, Seats
 from workers.spec import PoolSpec
+from workers.statistics import PoolStatistics
 from workers.ticket import Busy, NotReady, Outcome, Raised, Ticket, TimedOut
 
-# Between starts that fail: 0.25 s, doubled each time, at most half a minute.
-_BACKOFF_FIRST = 0.25
-_BACKOFF_MOST = 30.0
-# A replica that ends by itself sooner than this after it was ready has failed to start.
-_STEADY = 5.0
-# How long predictions may go on once the model is told to stop.
-STOP_GRACE = 1.0
 _HOPELESS = "no replica of the model runs, and the next will be started too late"
-
-
-class Launch(Protocol):
-    """Brings about the process of a replica, in its own time."""
-
-    def __call__(self, replica: Replica, log: Log) -> None: ...
-
-
-class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """The pool as it is now. The last five count requests since it was opened.
-
-    No replica got those in `queue_full`, `waited_too_long` (told that it is busy, both),
-    `not_ready` and `abandoned`; one did get those that `timed_out`.
-    """
-
-    seats: list[SeatStatistics]
-    ready: int
-    waiting: int
-    queue_full: int
-    waited_too_long: int
-    not_ready: int
-    abandoned: int
-    timed_out: int
-
-    @property
-    def busy(self) -> int:
-        return self.queue_full + self.waited_too_long
 
 
 class Pool:
@@ -77,46 +40,25 @@ class Pool:
         self, spec: PoolSpec, *, clock: Clock, launch: Launch, log: Log | None, room: Room
     ) -> None:
         self.spec = spec
-        self.failure: StartFailed | None = None
-        self.log = log
-        self.closed = trio.Event()
-        self._settled = trio.Event()
         self._clock = clock
-        self._launch = launch
         self._queue = FairQueue(Room(spec.queue_requests, spec.queue_bytes), room)
         # Set to the time at which somebody will have waited as long as it may, or before it.
         self._alarm = clock.alarm(self._refuse_late)
         self._run_seconds = spec.request_timeout
         self._idle: deque[Replica] = deque()
-        self._seats = [self._new_seat() for _ in range(spec.replicas)]
-        self._seat_of: dict[Replica, Seat] = {}
-        # Replicas of which something may be left: a process, its children, its folder.
-        self._uncleaned: set[Replica] = set()
         self._closing = False
         self._queue_full = self._waited_too_long = self._not_ready = 0
         self._abandoned = self._timed_out = 0
-        # What the last start took, until its replica was ready.
-        self._start_seconds = 0.0
-        for seat in self._seats:
-            self._fill(seat)
+        self._seats = Seats(spec, clock=clock, launch=launch, log=log, owner=self)
+        # Theirs; the way of each request looks into it.
+        self._seat_of = self._seats.seat_of
+        self.closed = self._seats.closed
 
     def __repr__(self) -> str:
         return (
             f"<Pool {self.spec.name} {self.ready}/{len(self._seats)} ready, "
             f"{self._queue.waiting} waiting{', closing' if self._closing else ''}>"
         )
-
-    @property
-    def ready(self) -> int:
-        """How many seats have a replica that serves."""
-        serving = (IDLE, BUSY)
-        return sum(1 for s in self._seats if s.replica and s.replica.state in serving)
-
-    async def wait_ready(self) -> None:
-        """Returns when every seat was ready at once. Raises StartFailed when one gave up."""
-        await self._settled.wait()
-        if self.failure is not None:
-            raise self.failure
 
     # Requests.
 
@@ -148,7 +90,7 @@ class Pool:
             self._serve(self._idle.popleft(), ticket, now)
         elif self._closing:
             self._refuse_not_ready(ticket, "the model was stopped")
-        elif not self._seat_of and ticket.due <= self._next_start():
+        elif not self._seat_of and ticket.due <= self._seats.next_start():
             self._refuse_not_ready(ticket, _HOPELESS)
         else:
             self._let_wait(ticket, adopted)
@@ -210,16 +152,12 @@ class Pool:
 
         Only an operator could bring one sooner.
         """
-        for ticket in self._queue.expire(self._next_start()):
+        for ticket in self._queue.expire(self._seats.next_start()):
             self._refuse_not_ready(ticket, _HOPELESS)
 
     def _refuse_not_ready(self, ticket: Ticket, reason: str) -> None:
         self._not_ready += 1
         ticket.settle(NotReady(reason, self._ready_after()))
-
-    def _next_start(self) -> float:
-        """When another replica will be started; infinity for never."""
-        return min((seat.timer.due for seat in self._seats if seat.timer), default=inf)
 
     def _retry_after(self) -> int:
         """In how many seconds those who wait now will be out of the way, at today's pace. Whoever
@@ -231,24 +169,16 @@ class Pool:
         return max(1, ceil(min(drained, self.spec.request_timeout)))
 
     def _ready_after(self) -> int:
-        """In how many seconds a replica will be ready, if its start takes as long as the last."""
-        begun = [r.started_at for r in self._seat_of if r.state is STARTING]
-        start = min(begun, default=self._next_start())
-        if start == inf:
-            return 1
-        return max(1, ceil(start + self._start_seconds - self._clock.now()))
+        """In how many seconds a replica will be ready, as far as that is known."""
+        ready = self._seats.next_ready()
+        return 1 if ready == inf else max(1, ceil(ready - self._clock.now()))
 
     # What replicas tell.
 
     def replica_ready(self, replica: Replica) -> None:
-        seat = self._seat_of[replica]
-        if replica is seat.successor:
-            self._succeed(seat)
-        self._start_seconds = self._clock.now() - replica.started_at
+        self._seats.replica_ready(replica)
         self._idle.append(replica)
         self._assign()
-        if self.ready == len(self._seats):
-            self._settled.set()
 
     def replica_settled(
         self, replica: Replica, ticket: Ticket, outcome: Outcome, now: float
@@ -265,9 +195,9 @@ class Pool:
                 replica.assign(queue.pop(), now, now + self._run_seconds)
             else:
                 self._idle.append(replica)
-        elif seat.replica is replica:
-            # A request did this, so its successor starts at once, before the caller hears of it.
-            self._replace(seat)
+        else:
+            # A request did this, and the next replica is on its way before the caller hears of it.
+            self._seats.replica_lost(replica)
         seat.count(outcome)
         if isinstance(outcome, TimedOut):
             self._timed_out += 1
@@ -280,105 +210,13 @@ class Pool:
 
     def replica_gone(self, replica: Replica) -> None:
         self.replica_leaving(replica)
-        seat = self._seat_of.pop(replica)
-        seat.remember_exit(replica)
-        if replica is seat.successor:
-            seat.successor = None
-            seat.restart_ended()
-        elif replica is seat.replica:
-            seat.replica = None
-            self._refill(seat, replica)
+        if not self._seats.replica_gone(replica):
+            self.stop()
         if not self._seat_of:
             self._refuse_hopeless()
 
     def replica_cleaned(self, replica: Replica) -> None:
-        """Nothing is left of it: no child process, no working copy."""
-        self._uncleaned.discard(replica)
-        self._close_if_empty()
-
-    # Seats.
-
-    def _new_seat(self) -> Seat:
-        name = f"{self.spec.name}-{_five_letters()}"
-        return Seat(name, self.log or Log(self.spec.log_folder / f"{name}.log"))
-
-    def _fill(self, seat: Seat) -> None:
-        seat.timer = None
-        seat.replica = self._start(seat)
-
-    def _start(self, seat: Seat) -> Replica:
-        replica = Replica(seat.name, self.spec.replica, self._clock, self)
-        self._seat_of[replica] = seat
-        self._uncleaned.add(replica)
-        self._launch(replica, seat.log)
-        return replica
-
-    def _replace(self, seat: Seat) -> None:
-        """The seat's replica is on its way out: another starts at once."""
-        seat.replica = None
-        seat.failures = 0
-        if not self._closing:
-            seat.restart += 1
-            self._fill(seat)
-
-    def _refill(self, seat: Seat, gone: Replica) -> None:
-        """The seat's replica ended by itself: another starts, at once or after a while."""
-        if self._closing:
-            return
-        seat.restart += 1
-        now = self._clock.now()
-        if gone.ready_at is not None and now - gone.ready_at >= _STEADY:
-            seat.failures = 0
-            self._fill(seat)
-            return
-        seat.failures += 1
-        if self._gives_up(seat, gone):
-            return
-        pause = min(_BACKOFF_FIRST * 2.0 ** (seat.failures - 1), _BACKOFF_MOST)
-        seat.timer = self._clock.call_at(now + pause, lambda: self._fill(seat))
-
-    def _gives_up(self, seat: Seat, gone: Replica) -> bool:
-        tries = self.spec.start_tries
-        if self._settled.is_set() or tries == 0 or seat.failures < tries:
-            return False
-        self.failure = gone.failure or StartFailed(
-            f"the model became ready and then ended: the process {gone.said}"
-        )
-        self._settled.set()
-        self.stop()
-        return True
-
-    # Restart: each seat gets a successor first, so that nobody waits for it.
-
-    async def restart(self) -> None:
-        """Re-initialises all replicas, one after the other, each replaced when its successor is
-        ready. Raises StartFailed where one does not get ready; the old one then goes on."""
-        for seat in self._seats:
-            if self._closing:
-                return
-            await self._restart_seat(seat)
-
-    async def _restart_seat(self, seat: Seat) -> None:
-        successor, restarted = self._begin_restart(seat)
-        await restarted.wait()
-        if successor.failure is not None:
-            raise successor.failure
-
-    def _begin_restart(self, seat: Seat) -> tuple[Replica, trio.Event]:
-        """The seat's successor on its way, and what is set when it has come or failed."""
-        if seat.successor is None or seat.restarted is None:
-            seat.successor = self._start(seat)
-            seat.restarted = trio.Event()
-        return seat.successor, seat.restarted
-
-    def _succeed(self, seat: Seat) -> None:
-        old, seat.replica, seat.successor = seat.replica, seat.successor, None
-        seat.restart += 1
-        seat.failures = 0
-        seat.cancel_timer()
-        if old is not None:
-            old.stop()
-        seat.restart_ended()
+        self._seats.replica_cleaned(replica)
 
     # The end.
 
@@ -390,44 +228,50 @@ class Pool:
         if self._closing:
             return
         self._closing = True
-        if not self._settled.is_set():
-            self.failure = StartFailed("the model was stopped before it was ready")
-            self._settled.set()
         self._alarm.close()
         for ticket in self._send_away():
             self._refuse_not_ready(ticket, "the model was stopped")
-        for seat in self._seats:
-            seat.cancel_timer()
-            for replica in (seat.replica, seat.successor):
-                if replica is not None:
-                    replica.stop()
-            seat.restart_ended()
-        self._close_if_empty()
+        self._seats.end()
 
     def stop(self) -> None:
         """Drains, but lets predictions go on for no longer than STOP_GRACE."""
         self.drain()
-        if self._seat_of:
-            self._clock.call_at(self._clock.now() + STOP_GRACE, self._kill_rest)
+        self._seats.end_soon()
 
-    def _kill_rest(self) -> None:
-        for replica in list(self._seat_of):
-            stopped = NotReady("the model was stopped")
-            replica.kill(replica.why or Why.STOPPED, stopped)
+    # Replicas, all of them (see Seats).
 
-    def _close_if_empty(self) -> None:
-        if self._closing and not self._uncleaned and not self.closed.is_set():
-            if self.log is None:
-                for seat in self._seats:
-                    seat.log.close()
-            self.closed.set()
+    @property
+    def ready(self) -> int:
+        """How many seats have a replica that serves."""
+        return self._seats.ready
+
+    @property
+    def failure(self) -> StartFailed | None:
+        return self._seats.failure
+
+    async def wait_ready(self) -> None:
+        """Returns when every seat was ready at once. Raises StartFailed when one gave up."""
+        await self._seats.wait_ready()
+
+    async def restart(self) -> None:
+        """Re-initialises all replicas, one after the other, each replaced when its successor is
+        ready. Raises StartFailed where one does not get ready; the old one then goes on."""
+        await self._seats.restart()
+
+    def tail(self, count: int) -> list[Line]:
+        """The last lines that any of its replicas printed."""
+        return self._seats.tail(count)
+
+    @property
+    def logs(self) -> dict[str, Log]:
+        """Each replica's log, by its name."""
+        return self._seats.logs
 
     # For those who look.
 
     def statistics(self) -> PoolStatistics:
-        now = self._clock.now()
         return PoolStatistics(
-            seats=[seat.statistics(now) for seat in self._seats],
+            seats=self._seats.statistics(),
             ready=self.ready,
             waiting=self._queue.waiting,
             queue_full=self._queue_full,
@@ -437,36 +281,19 @@ class Pool:
             timed_out=self._timed_out,
         )
 
-    def tail(self, count: int) -> list[Line]:
-        """The last lines that any of its replicas printed."""
-        lines = [line for seat in self._seats for line in seat.log.tail(count)]
-        return sorted(lines, key=lambda line: line.at)[-count:]
-
-    @property
-    def logs(self) -> dict[str, Log]:
-        """Each replica's log, by its name."""
-        return {seat.name: seat.log for seat in self._seats}
-
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""
         self._queue.verify()
+        self._seats.verify()
         assert not (self._idle and self._queue.waiting), "a ticket waits beside an idle replica"
         assert self._alarm.due <= self._queue.next_due(), "somebody waits longer than it may"
         for ticket in self._queue:
             assert ticket.owner is self, "a ticket waits where its caller does not look"
             assert ticket.outcome is None, "a ticket waits though it has its outcome"
-            assert self._seat_of or ticket.due > self._next_start(), "a ticket waits in vain"
+            assert self._seat_of or ticket.due > self._seats.next_start(), "a ticket waits in vain"
         held = [r.ticket for r in self._seat_of if r.ticket is not None]
         assert len(set(held)) == len(held), "a ticket is held twice"
         assert not any(t in self._queue for t in held), "a held ticket also waits"
         idle = {r for r in self._seat_of if r.state is IDLE}
         assert set(self._idle) == idle, f"in the idle line {self._idle}, idle {idle}"
         assert len(self._idle) == len(idle), "a replica is twice in the idle line"
-        if not self._closing:
-            for seat in self._seats:
-                assert seat.replica or seat.timer, f"nobody will fill {seat.name}"
-
-
-def _five_letters() -> str:
-    """What ends a replica's name, as in `predict-2-9-7cf557b957-5wjld`."""
-    return "".join(secrets.choice(ascii_lowercase + digits) for _ in range(5))

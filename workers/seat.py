@@ -4,34 +4,17 @@ One replica at a time fills a seat. Its name, counters and log stay when the rep
 so nothing that an operator looks at is lost by a restart.
 """
 
-import msgspec
 import trio
 
 from workers.log import Log
 from workers.replica import Replica
+from workers.statistics import SeatStatistics
 from workers.ticket import Answered, Outcome, Raised, Refused
 from workers.timers import Timer
 
 
-class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds."""
-
-    name: str
-    status: str
-    pid: int | None
-    uptime: float
-    received: int
-    processed: int
-    success: int
-    failure: int
-    error: int
-    restart: int
-    last_exit: str
-    lost_lines: int
-
-
 class Seat:
-    """`successor` is the replica that takes the place when it is ready (see Pool.restart)."""
+    """`successor` is the replica that takes the place when it is ready (see Seats.restart)."""
 
     def __init__(self, name: str, log: Log) -> None:
         self.name = name

@@ -21,8 +21,8 @@ from workers import Line, Pool
 from workers.log import read_log
 from workers.process import usage
 
-# Of requests: how many wait, and how many got no answer of the model, by reason.
-_COUNTS = (
+# What is told of a model's requests beside its replicas; `busy` is the sum of the next two.
+_REQUESTS = (
     "waiting",
     "busy",
     "queue_full",
@@ -106,7 +106,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
         if current is None or pool is None:
-            return {"replicas": [], **dict.fromkeys(_COUNTS, 0)}
+            return {"replicas": [], **dict.fromkeys(_REQUESTS, 0)}
         return _replicas_json(current, pool)
 
     async def logs(project_id: str, model_id: str) -> Response:
@@ -157,7 +157,7 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
         facts |= {"rss_bytes": used[0] if used else None}
         facts |= {"cpu_seconds": used[1] if used else None}
         replicas.append(facts)
-    return {"replicas": replicas, **{name: getattr(statistics, name) for name in _COUNTS}}
+    return {"replicas": replicas, **{name: getattr(statistics, name) for name in _REQUESTS}}
 
 
 def _which_lines() -> tuple[str, str, int]:

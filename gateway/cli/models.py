@@ -217,8 +217,10 @@ def _replica_table(replicas: Sequence[Json]) -> str:
 
 def _pool_line(replicas: Json) -> str:
     return (
-        f"waiting requests: {replicas['waiting']}   refused as busy: {replicas['busy']}   "
-        f"not ready: {replicas['not_ready']}"
+        f"requests waiting: {replicas['waiting']}   refused as busy: {replicas['busy']} "
+        f"(queue full {replicas['queue_full']}, waited too long {replicas['waited_too_long']})   "
+        f"not ready: {replicas['not_ready']}   abandoned: {replicas['abandoned']}   "
+        f"timed out: {replicas['timed_out']}"
     )
 
 

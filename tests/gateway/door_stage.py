@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from gateway.access_log import AccessLog
-from gateway.envelopes import Examiner
-from gateway.model_connection import Memory, ModelConnection, State
+from gateway.bodies import Memory
+from gateway.envelopes import Examiner, reading
+from gateway.model_connection import ModelConnection, State
 from gateway.openings import Openings
 from gateway.replies import Replies
 from gateway.routes import Routes
@@ -47,14 +48,15 @@ class StagedPool:
     def __init__(self) -> None:
         self.waiting: deque[Ticket] = deque()
         self.held: list[Ticket] = []
-        self.at_once: Outcome | None = None  # what each ticket gets while it is submitted
+        # What each ticket gets while it is submitted.
+        self.at_once: Callable[[Ticket], Outcome] | None = None
         self.seen: list[Ticket] = []
 
     def submit(self, ticket: Ticket) -> None:
         self.seen.append(ticket)
         ticket.owner = self
         if self.at_once is not None:
-            ticket.settle(self.at_once)
+            ticket.settle(self.at_once(ticket))
         else:
             self.waiting.append(ticket)
 
@@ -72,7 +74,7 @@ class StagedPool:
     def answer(self) -> None:
         """A replica echoes the first ticket."""
         ticket = self.held.pop(0) if self.held else self.waiting.popleft()
-        ticket.settle(Answered(ticket.request, "replica-1"))
+        ticket.settle(echo(ticket))
 
     def refuse(self) -> None:
         """The pool gives up the first ticket in line."""
@@ -84,7 +86,24 @@ class StagedPool:
         return len(self.waiting) + sum(ticket.outcome is None for ticket in self.held)
 
 
-BUSY = Busy("the queue is full", 7)
+def echoing_routes(pool: StagedPool) -> Routes:
+    """One model, `echo`, whose key is KEY."""
+    routes, model = Routes(), a_model("echo", KEY, "e1")
+    routes.put(model)
+    routes.point(model.id, cast(Pool, pool))
+    return routes
+
+
+def echo(ticket: Ticket) -> Outcome:
+    return Answered(ticket.request, "replica-1")
+
+
+def busy(ticket: Ticket) -> Outcome:
+    return Busy("the queue is full", 7)
+
+
+def examine(ticket: Ticket) -> Outcome:
+    return Answered(json.dumps(reading.examine(ticket.request)).encode(), "examiner-1")
 
 
 class RecordingLine:
@@ -133,6 +152,14 @@ class RecordingLine:
         return self.closed or self.left is not None
 
 
+class Examined:
+    """An examiner of large bodies."""
+
+    def __init__(self) -> None:
+        self.pool = StagedPool()
+        self.pool.at_once = examine
+
+
 class Stage:
     """The door, with one model behind it, and the time."""
 
@@ -140,17 +167,15 @@ class Stage:
         self.time = 100.0
         self.timers = Timers()
         self.pool = StagedPool()
-        self.routes = Routes()
-        model = a_model("echo", KEY, "e1")
-        self.routes.put(model)
-        self.routes.point(model.id, cast(Pool, self.pool))
+        self.routes = echoing_routes(self.pool)
+        self.examinations = Examined()
+        self.examiner = cast(Examiner, self.examinations)
         self.openings = Openings(LIMIT)
         self.replies = Replies()
         self.memory = Memory(MEMORY)
         self.request_limit = LIMIT
         self.answers: Counter[int] = Counter()
         self.access_log: AccessLog | None = None
-        self.examiner = cast(Examiner, None)  # the requests here are small
 
     def now(self) -> float:
         return self.time

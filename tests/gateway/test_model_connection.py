@@ -1,6 +1,7 @@
 """One connection of a caller, by plays: what comes in, what goes out, and when."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -14,19 +15,22 @@ from gateway.model_connection import (
     State,
 )
 from tests.gateway.door_stage import (
-    BUSY,
     KEY,
     LIMIT,
     MEMORY,
     Answer,
     Client,
     Stage,
+    StagedPool,
+    busy,
     bytewise,
     chunked,
+    echo,
+    examine,
     post,
     request,
 )
-from workers import Answered
+from workers import Answered, NotReady, Outcome, Ticket
 from workers.ticket import Abandoned
 
 INSTANT = 0.001
@@ -230,6 +234,77 @@ def test_what_is_malformed_ends_the_connection(client: Client, sent: bytes, stat
     assert client.stage.memory.free == MEMORY
 
 
+# Large requests, which are examined elsewhere first.
+
+
+@pytest.fixture
+def examiner(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> StagedPool:
+    """Has every request examined, one at a time."""
+    monkeypatch.setattr(model_connection, "LARGE", 10)
+    stage.examinations.pool.at_once = None
+    return stage.examinations.pool
+
+
+def test_a_large_request_is_examined_first(client: Client, examiner: StagedPool) -> None:
+    """Then its payload goes to the model, and nobody else's request comes in between."""
+    client.send(post([1]) + post(2))
+    assert not client.stage.pool.seen
+    for expected in ([1], 2):
+        examiner.at_once = examine
+        if examiner.waiting:
+            ticket = examiner.hold()
+            ticket.settle(examine(ticket))
+        client.stage.pool.answer()
+        client.verify()
+        assert echoes(client.answers()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (busy, "gateway.full"),
+        (lambda ticket: Answered(b'["it is no JSON"]', "e"), "request.invalid"),
+        (lambda ticket: NotReady("no examiner"), "model.notready"),
+    ],
+)
+def test_what_an_examiner_says(
+    client: Client, examiner: StagedPool, outcome: Callable[[Ticket], Outcome], code: str
+) -> None:
+    """Its refusal, or that there is none, is the answer, at once or later; then the next comes."""
+    client.send(post(1) + post(2))
+    examiner.at_once = outcome
+    ticket = examiner.hold()
+    ticket.settle(outcome(ticket))
+    assert echoes(client.answers()) == [code, code]
+    assert client.is_in(State.IDLE)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_who_is_gone_when_its_request_is_examined(
+    client: Client, examiner: StagedPool, free: bool
+) -> None:
+    """Its ticket waits in no queue; where a replica is free it still gets its answer."""
+    client.send(post(1))
+    ticket = examiner.hold()
+    client.end()
+    client.stage.pool.at_once = echo if free else None
+    ticket.settle(examine(ticket))
+    client.verify()
+    assert client.line.closed
+    assert echoes(client.answers()) == ([1] if free else [])
+    assert client.stage.pool.tickets == 0
+
+
+def test_who_is_gone_while_its_request_waits_to_be_examined(
+    client: Client, examiner: StagedPool
+) -> None:
+    """It is not examined any more."""
+    client.send(post(1))
+    client.end()
+    assert client.line.closed
+    assert not examiner.waiting
+
+
 # The budget of bytes.
 
 
@@ -266,7 +341,7 @@ def test_the_budget_is_given_back_however_a_body_ends(stage: Stage) -> None:
         client = stage.client()
         client.send(whole[:-20])
         assert stage.memory.free < MEMORY
-        stage.pool.at_once = BUSY if ending == "busy" else None
+        stage.pool.at_once = busy if ending == "busy" else None
         client.line.deaf = ending == "deaf"
         if ending in ("whole", "busy"):
             client.send(whole[-20:])
@@ -567,24 +642,44 @@ def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
     assert echoes(client.answers()) == [1, "x" * 200_000]
 
 
-def test_outcomes_at_once_are_answered_in_order(client: Client) -> None:
-    """A full queue answers thousands of pipelined requests, in order and without recursion."""
+def test_answers_at_once_come_in_order_and_by_and_by(client: Client) -> None:
+    """Thousands of pipelined requests that need no model are answered in order, without recursion,
+    and a few at a time, so that others have their turn."""
     client.send(post(0))
-    client.stage.pool.at_once = BUSY
-    client.send(post(1) * 600)
+    client.stage.pool.at_once = busy
+    client.send(post(1) * 600 + b"\r\n")
     client.stage.pool.answer()
     answers = client.answers()
+    assert len(answers) == 1 + model_connection._IN_A_ROW
+    client.stage.pass_time(0)
+    answers += client.answers()
     assert echoes(answers) == [0] + ["model.busy"] * 600
     assert answers[1].headers["retry-after"] == "7"
     assert len({answer.headers["x-request-id"] for answer in answers}) == 601
     assert not client.line.held
+    late(client, IDLE_SECONDS)
+    assert client.line.closed
+
+
+@pytest.mark.parametrize("deed", ["end", "close", "stop"])
+def test_the_end_of_who_is_answered_by_and_by(client: Client, deed: str) -> None:
+    """Nothing is left of what it sent ahead."""
+    client.send(request("OPTIONS", "/model") * 100)
+    if deed == "end":
+        client.end()
+    else:
+        getattr(client.connection, deed)()
+    client.verify()
+    assert client.line.closed
+    assert len(client.stage.timers) == 0
+    assert len(client.answers()) == model_connection._IN_A_ROW
 
 
 def test_outcomes_at_once_and_others_by_turns(client: Client) -> None:
     """Whether an outcome comes at once or later does not change the order of the answers."""
     client.send(b"".join(post(number) for number in range(10)))
     for number in range(10):
-        client.stage.pool.at_once = BUSY if number % 3 else None
+        client.stage.pool.at_once = busy if number % 3 else None
         if client.stage.pool.tickets:
             client.stage.pool.answer()
     client.stage.pool.at_once = None

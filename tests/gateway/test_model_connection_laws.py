@@ -8,11 +8,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.model_connection import State
 from tests.gateway.door_stage import (
-    BUSY,
     LIMIT,
     MEMORY,
     Answer,
     Stage,
+    busy,
     chunked,
     post,
     request,
@@ -125,7 +125,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(full=st.booleans())
     def fill(self, full: bool) -> None:
-        self.stage.pool.at_once = BUSY if full else None
+        self.stage.pool.at_once = busy if full else None
 
     @precondition(lambda self: self.stage.pool.waiting)
     @rule(deed=st.sampled_from(["hold", "answer", "answer", "refuse"]))

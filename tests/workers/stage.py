@@ -189,6 +189,12 @@ def take_frames(buffer: bytearray) -> list[tuple[int, int, bytes]]:
     return frames
 
 
+def fail_to_start(stage: Stage) -> None:
+    """The process that was launched last ends before its model is ready."""
+    stage.actors[-1].enter()
+    stage.actors[-1].end("exited with status 1")
+
+
 class Caller:
     """Whoever waits for a ticket, and counts what comes."""
 

@@ -99,7 +99,7 @@ class AnyOrder(RuleBasedStateMachine):
     def restart(self, seat: int) -> None:
         pool = self.pools[-1]
         if not pool._closing:
-            pool._begin_restart(pool._seats[seat])
+            pool._seats.begin_restart(list(pool._seats)[seat])
 
     @precondition(lambda self: len(self.pools) < 4)
     @rule()
@@ -142,6 +142,11 @@ class AnyOrder(RuleBasedStateMachine):
         there |= {a.replica.ticket for a in self.stage.actors if a.replica.ticket}
         open_ones = {caller.ticket for caller in self.callers if not caller.outcomes}
         assert open_ones <= there
+
+    @invariant()
+    def who_holds_a_ticket_is_at_work(self) -> None:
+        held = [a for a in self.stage.actors if a.replica.ticket is not None]
+        assert self.stage.reactor.working == len(held)
 
     @invariant()
     def counters_add_up(self) -> None:

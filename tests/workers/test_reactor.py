@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from workers.process import pipe
-from workers.reactor import READABLE, WRITABLE, Reactor
+from workers.reactor import _EVENTS, READABLE, WRITABLE, Reactor
 
 
 @pytest.fixture
@@ -128,3 +128,95 @@ async def test_a_mistake_in_a_callback_is_loud(ends: tuple[int, int]) -> None:
     with pytest.raises(AssertionError, match="a mistake of ours"):
         await reactor.run()
     reactor.close()
+
+
+async def test_an_event_of_a_closed_descriptor_is_not_its_successors(reactor: Reactor) -> None:
+    """Who closes one and opens another in the same turn gets its number, not its events."""
+    (first, first_end), (second, second_end) = pipe(), pipe()
+    opened: list[int] = []
+    wrong: list[int] = []
+
+    def handler_of(mine: int, other: int) -> None:
+        def handler(events: int) -> None:
+            reactor.unregister(mine)
+            reactor.unregister(other)
+            os.close(other)
+            opened.append(os.dup(first_end))
+            assert opened == [other], "another number was free"
+            reactor.register(other, 0, wrong.append)
+
+        reactor.register(mine, READABLE, handler)
+
+    handler_of(first, second)
+    handler_of(second, first)
+    for end in (first_end, second_end):
+        os.write(end, b"x")
+    await trio.testing.wait_all_tasks_blocked()
+    assert opened
+    assert not wrong
+    reactor.unregister(opened[0])
+    for fd in (first, second, first_end, second_end):
+        os.close(fd)
+
+
+async def test_trio_runs_after_so_many_callbacks(reactor: Reactor, ends: tuple[int, int]) -> None:
+    """However much is ready all the time, between two callbacks to other tasks there are few."""
+    calls = 0
+    most = 0
+
+    def handler(events: int) -> None:
+        nonlocal calls, most
+        calls += 1
+        most = max(most, calls)
+
+    several = [os.dup(ends[1]) for _ in range(50)]
+    for fd in several:
+        reactor.register(fd, WRITABLE, handler)
+    for _ in range(200):
+        await trio.lowlevel.checkpoint()
+        calls = 0
+    # Trio runs its tasks in any order, so another task may be last in one turn, first in the next.
+    assert 0 < most <= 2 * (_EVENTS + len(several))
+    for fd in several:
+        reactor.unregister(fd)
+        os.close(fd)
+
+
+def test_what_follows_is_served_in_the_same_turn(ends: tuple[int, int]) -> None:
+    """What a callback makes ready is served without a pass through Trio's scheduler."""
+    reactor = Reactor(lambda: 0.0)
+    read, write = ends
+    served = []
+
+    def handler(events: int) -> None:
+        served.append(os.read(read, 1))
+        if len(served) < 10:
+            os.write(write, b"x")
+
+    reactor.register(read, READABLE, handler)
+    os.write(write, b"x")
+    reactor._serve()
+    assert len(served) == 10
+    reactor.unregister(read)
+    reactor.close()
+
+
+async def test_idle_costs_nothing(
+    reactor: Reactor, ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing happens the reactor does not wake, with however many descriptors registered
+    and deadlines to come."""
+    turns = 0
+    serve = reactor._serve
+
+    def counted() -> bool:
+        nonlocal turns
+        turns += 1
+        return serve()
+
+    reactor.register(ends[0], READABLE, lambda events: None)
+    reactor.call_at(trio.current_time() + 100, lambda: None)
+    monkeypatch.setattr(reactor, "_serve", counted)
+    await trio.sleep(0.2)
+    assert turns <= 2
+    reactor.unregister(ends[0])

@@ -1,9 +1,12 @@
 """/models, builds, deployments, lists and the site: the outer spelling and what is refused."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.gateway.conftest import Samples
 from tests.gateway.kit import Gateway, copy_of, refusal, running, settings_for
@@ -142,6 +145,29 @@ async def test_replicas_and_logs(shared: Gateway, samples: Samples) -> None:
     for tail in ("-1", "x", "٣", "9" * 5000):
         answer = await shared.admin.get(f"{model}/logs", params={"tail": tail})
         assert refusal(answer) == (400, "argument.invalid")
+
+
+async def test_requests_without_an_answer_are_counted_by_reason(
+    shared: Gateway, samples: Samples
+) -> None:
+    """Beside the replicas one sees what waits, and why requests got no answer."""
+    models = (await shared.get("/models", page_size=100))["models"]
+    (badly,) = [m for m in models if m["access_key"] == samples.badly]
+    path = f"/projects/{badly['project']['id']}/models/{badly['id']}/replicas"
+    before = await shared.get(path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shared.call, samples.badly, {"do": "hang"})
+        busy = await shared.until(path, lambda now: now["replicas"][0]["status"] == "busy")
+        hasty = {"accessKey": samples.badly, "request": {"do": "echo"}}
+        answer = await shared.models.post("/model", json=hasty, headers={"X-Request-Timeout": "0"})
+        assert refusal(answer) == (429, "model.busy")
+        after = await shared.get(path)
+        os.kill(busy["replicas"][0]["pid"], signal.SIGKILL)
+    reasons = ("queue_full", "waited_too_long", "not_ready", "abandoned", "timed_out")
+    grown = {reason: after[reason] - before[reason] for reason in reasons}
+    assert grown == {**dict.fromkeys(reasons, 0), "waited_too_long": 1}
+    assert after["busy"] == before["busy"] + 1
+    assert after["waiting"] == 0
 
 
 async def test_pages(gateway: Gateway) -> None:

@@ -151,7 +151,10 @@ class State:
             "rss_bytes": 64 << 20, "cpu_seconds": 1.5, **dict.fromkeys(counters, 0),
         }  # fmt: skip
         found = [replica] * model["replicas_ready"]
-        return {"replicas": found, "busy": 0, "not_ready": 0, "waiting": 0}
+        return {
+            "replicas": found, "waiting": 1, "busy": 5, "queue_full": 2, "waited_too_long": 3,
+            "not_ready": 6, "abandoned": 7, "timed_out": 8,
+        }  # fmt: skip
 
     def predict(self, call: Json) -> Json:
         for model in self.models.values():

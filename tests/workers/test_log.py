@@ -1,0 +1,136 @@
+"""What was printed is kept, bounded, and told to who follows; a disk that refuses stops nobody."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from workers.log import Line, Log, read_log
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    log = Log(tmp_path / "logs" / "sample.log")
+    yield log
+    log.close()
+
+
+def test_a_line_survives_its_file() -> None:
+    """What is parsed is what was said, whatever blanks the text has."""
+    line = Line("2026-11-21T02:35:00.123Z", "stderr", "  two  blanks ")
+    assert Line.parse(str(line)) == line
+
+
+def test_a_log_is_what_was_written(log: Log) -> None:
+    """Lines lie in the file in order, with time and stream; several in one write are several."""
+    log.write("one\ntwo")
+    log.write("three", "stderr")
+    read = read_log(log.path)
+    assert [(line.stream, line.text) for line in read] == [
+        ("stdout", "one"), ("stdout", "two"), ("stderr", "three"),
+    ]  # fmt: skip
+    assert log.tail(2) == read[1:]
+    assert log.tail(0) == []
+
+
+def test_half_a_surrogate_pair_is_written_escaped(log: Log) -> None:
+    """Text that no encoding can say costs no line."""
+    log.write("a\ud800b")
+    assert read_log(log.path)[0].text == "a\\ud800b"
+    assert log.lost == 0
+
+
+def test_a_log_is_bounded(tmp_path: Path) -> None:
+    """Two files of most_bytes at most (and the line that passes the bound), the newest lines."""
+    log = Log(tmp_path / "log", most_bytes=10_000)
+    for number in range(5_000):
+        log.write(f"line {number}")
+    log.close()
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert len(sizes) == 2
+    assert max(sizes) < 10_100
+    kept = [line.text for line in read_log(log.path)]
+    assert kept == [f"line {number}" for number in range(5_000 - len(kept), 5_000)]
+    assert len(kept) > 250
+
+
+def test_a_log_goes_on_in_its_file(tmp_path: Path) -> None:
+    """A log outlives the object that wrote it."""
+    for text in ("before", "after"):
+        log = Log(tmp_path / "log")
+        log.write(text)
+        log.close()
+        log.write("after the close")
+    assert [line.text for line in read_log(tmp_path / "log")] == ["before", "after"]
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/proc/no/such/folder/log"])
+def test_a_disk_that_refuses_costs_lines_and_nothing_else(path: str) -> None:
+    """Lost lines are counted, the tail still has them, and nobody hears an error."""
+    log = Log(Path(path))
+    log.write("one\ntwo")
+    log.write("three")
+    assert log.lost == 3
+    assert [line.text for line in log.tail(10)] == ["one", "two", "three"]
+    log.close()
+
+
+def test_a_removed_log_is_gone(tmp_path: Path) -> None:
+    """remove takes the older file along, and is content when there is nothing."""
+    log = Log(tmp_path / "log", most_bytes=10)
+    for _ in range(5):
+        log.write("x" * 20)
+    log.remove()
+    log.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+# Followers.
+
+
+async def test_a_follower_reads_from_the_first_line_to_the_last(tmp_path: Path) -> None:
+    """Every line once and in order: those before it came, those after, across a rotation, until
+    the log is closed."""
+    log = Log(tmp_path / "log", most_bytes=200_000)
+    expected = [f"line {number}" for number in range(6_000)]
+    for text in expected[:1_000]:
+        log.write(text)
+    got: list[str] = []
+
+    def write_the_rest() -> None:
+        for text in expected[1_000:]:
+            log.write(text)
+        log.close()
+
+    with log.follower() as follower:
+        got += [line.text for line in await follower.lines()]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, write_the_rest)
+            with trio.fail_after(20):
+                while more := await follower.lines():
+                    got += [line.text for line in more]
+    assert (tmp_path / "log.1").exists()
+    assert got == expected
+
+
+async def test_a_follower_that_begins_late_misses_nothing(tmp_path: Path) -> None:
+    """A rotation between following and the first read does not cost the older file."""
+    log = Log(tmp_path / "log", most_bytes=1_000)
+    with log.follower() as follower:
+        for number in range(30):
+            log.write(f"line {number}")
+        log.close()
+        got: list[str] = []
+        while more := await follower.lines():
+            got += [line.text for line in more]
+    assert (tmp_path / "log.1").exists()
+    assert got == [f"line {number}" for number in range(30)]
+
+
+async def test_a_follower_waits_for_the_first_line(log: Log, nursery: trio.Nursery) -> None:
+    """A log may be followed before it has a file."""
+    with log.follower() as follower:
+        nursery.start_soon(trio.to_thread.run_sync, lambda: log.write("hello"))
+        with trio.fail_after(10):
+            assert [line.text for line in await follower.lines()] == ["hello"]

@@ -1,0 +1,41 @@
+"""What an operator sees of a pool: a picture of one moment, and counts."""
+
+import msgspec
+
+
+class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds."""
+
+    name: str
+    status: str
+    pid: int | None
+    uptime: float
+    received: int
+    processed: int
+    success: int
+    failure: int
+    error: int
+    restart: int
+    last_exit: str
+    lost_lines: int
+
+
+class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """The pool as it is now. The last five count requests since it was opened.
+
+    No replica got those in `queue_full`, `waited_too_long` (told that it is busy, both),
+    `not_ready` and `abandoned`; one did get those that `timed_out`.
+    """
+
+    seats: list[SeatStatistics]
+    ready: int
+    waiting: int
+    queue_full: int
+    waited_too_long: int
+    not_ready: int
+    abandoned: int
+    timed_out: int
+
+    @property
+    def busy(self) -> int:
+        return self.queue_full + self.waited_too_long
