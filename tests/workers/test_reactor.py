@@ -1,14 +1,15 @@
 """The reactor on a real epoll, in a real Trio loop."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+import select
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import trio
 import trio.testing
 
 from workers.process import pipe
-from workers.reactor import _EVENTS, READABLE, WRITABLE, Reactor
+from workers.reactor import _CORES, _DOZE, _EVENTS, _LOOKS, _TRY, READABLE, WRITABLE, Reactor
 
 
 @pytest.fixture
@@ -220,3 +221,100 @@ async def test_idle_costs_nothing(
     await trio.sleep(0.2)
     assert turns <= 2
     reactor.unregister(ends[0])
+
+
+# Before it sleeps.
+
+
+class Watched:
+    """An epoll that notes how long each look at it was to last, in seconds, and before one of them
+    lets something happen."""
+
+    def __init__(self) -> None:
+        self.looks: list[float] = []
+        self.before: dict[int, Callable[[], object]] = {}
+        self._epoll = select.epoll()
+        self.register = self._epoll.register
+        self.unregister = self._epoll.unregister
+        self.close = self._epoll.close
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        self.before.pop(len(self.looks), lambda: None)()
+        self.looks.append(timeout)
+        return self._epoll.poll(timeout, most)
+
+
+class Turns:
+    """A reactor whose turns are taken one by one, and that reads what comes by a pipe."""
+
+    def __init__(self, watched: Watched, read: int, write: int) -> None:
+        self.watched = watched
+        self.reactor = Reactor(lambda: 0.0)
+        self.reactor.close()
+        self.heard: list[bytes] = []
+        self._read, self._write = read, write
+
+    def say(self) -> None:
+        os.write(self._write, b"x")
+
+    def hear(self, events: int) -> None:
+        self.heard.append(os.read(self._read, 1))
+
+    def take(self) -> list[float]:
+        """One turn. The looks that it took."""
+        begin = len(self.watched.looks)
+        assert not self.reactor._serve()
+        return self.watched.looks[begin:]
+
+
+@pytest.fixture
+def turns(ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
+    watched = Watched()
+    turns = Turns(watched, *ends)
+    monkeypatch.setattr(turns.reactor, "_epoll", watched)
+    turns.reactor.register(ends[0], READABLE, turns.hear)
+    yield turns
+    turns.reactor.unregister(ends[0])
+    turns.reactor.close()
+
+
+def test_what_comes_within_a_doze_is_served_without_trio(turns: Turns) -> None:
+    """While replicas work, what they answer within a millisecond costs no pass through Trio, and
+    so on for as long as they do."""
+    turns.reactor.working = _CORES
+    turns.watched.before = {1: turns.say, 3: turns.say}
+    assert turns.take() == [0.0, _DOZE, 0.0, _DOZE, 0.0, _DOZE]
+    assert len(turns.heard) == 2
+
+
+def test_one_doze_for_nothing_ends_the_turn(turns: Turns) -> None:
+    """However long replicas work, Trio's other tasks wait for one doze only."""
+    turns.reactor.working = _CORES
+    assert [turns.take() for _ in range(20)] == [[0.0, _DOZE]] * 20
+
+
+def test_nobody_dozes_where_nobody_works(turns: Turns) -> None:
+    """Where no answer is due the reactor sleeps in Trio at once, but for a look now and then."""
+    assert all(look == 0.0 for _ in range(20) for look in turns.take())
+
+
+def test_looking_that_does_not_pay_is_left_and_tried_again(turns: Turns) -> None:
+    """After some turns in which looking again brought nothing it is left, but for a try in so many;
+    what one of these brings begins it anew."""
+    often, seldom = 1 + _LOOKS, 1
+    left = [seldom] * (_TRY - 1) + [often]
+    assert [len(turns.take()) for _ in range(3 * _TRY)] == left * 3
+    assert [len(turns.take()) for _ in range(_TRY - 1)] == left[:-1]
+    turns.watched.before = {len(turns.watched.looks) + 40: turns.say}
+    assert len(turns.take()) == 41 + often
+    assert len(turns.heard) == 1
+    looked = [len(turns.take()) > seldom for _ in range(4 * _TRY)]
+    assert all(looked[:_TRY])
+    assert looked[2 * _TRY :].count(True) == 2
+
+
+def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
+    """With a replica at work on each core the reactor does not look again, even where it paid."""
+    turns.reactor._belief = 10
+    turns.reactor.working = _CORES
+    assert turns.take() == [0.0, _DOZE]

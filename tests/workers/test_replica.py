@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -252,6 +252,36 @@ def test_who_writes_without_end_does_not_hold_the_reactor(play: Play) -> None:
         patch.setattr(os, "read", counted)
         play.replica._on_readable(READABLE)
     assert reads == 1
+
+
+ENDINGS: dict[str, Callable[[Play], object]] = {
+    "answered": lambda play: play.actor.answer(),
+    "raised": lambda play: play.actor.raise_(),
+    "refused": lambda play: play.actor.say(wire.Refused("too deep"), 1),
+    "another's answer": lambda play: play.actor.answer(request_id=7),
+    "junk": lambda play: play.actor.write(b"\xff" * 20),
+    "hung up": lambda play: play.actor.hang_up(),
+    "ended": lambda play: play.actor.end(),
+    "ended with its last words": lambda play: play.actor.write(answer_frame(b"1", 1)),
+    "timed out": lambda play: play.stage.pass_time(30.0),
+    "killed": lambda play: play.replica.kill(Why.STOPPED),
+    "stopped": lambda play: play.replica.stop(),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_who_works_is_counted_until_the_conversation_ends(play: Play, ending: str) -> None:
+    """However a conversation ends, the reactor knows that one replica less works."""
+    assert play.stage.reactor.working == 0
+    play.assign()
+    assert play.stage.reactor.working == 1
+    ENDINGS[ending](play)
+    assert play.stage.reactor.working == (play.replica.ticket is not None)
+    play.stage.turn()
+    play.stage.pass_time(0.3)
+    play.actor.end()
+    assert play.stage.reactor.working == 0
+    assert len(play.audience.outcomes) == 1
 
 
 def test_every_descriptor_is_given_back(stage: Stage) -> None:

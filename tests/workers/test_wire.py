@@ -53,7 +53,9 @@ def test_the_golden_predictions_are_what_is_sent(name: str) -> None:
     """PREDICT passes the caller's bytes on as they are."""
     golden = GOLDEN[name]
     frame = bytes.fromhex(golden["frame"])
-    assert wire.encode_request(frame[wire.HEADER.size :], golden["id"]) == frame
+    request = frame[wire.HEADER.size :]
+    assert wire.encode_request(request, golden["id"]) == frame
+    assert wire.request_header(len(request), golden["id"]) + request == frame
 
 
 ids = st.integers(0, 2**64 - 1)
