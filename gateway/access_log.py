@@ -135,7 +135,7 @@ class AccessLog:
 
     def _append(self, data: bytes) -> tuple[int, str]:
         """How many of these lines could not be written, and why. For a thread."""
-        left = data
+        lines, left = data.count(b"\n"), data
         try:
             self._make_anew()
             if self._torn:
@@ -145,7 +145,7 @@ class AccessLog:
         except OSError as error:
             written = data[: len(data) - len(left)]
             self._torn = not written.endswith(b"\n") if written else self._torn
-            return left.count(b"\n"), error.strerror or str(error)
+            return min(lines, left.count(b"\n")), error.strerror or str(error)
         self._torn = False
         return 0, ""
 

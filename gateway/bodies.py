@@ -4,32 +4,46 @@ Room for a body is taken when it is announced, before any of it is read; one tha
 takes room as it grows. Whoever made a Body releases it, however it ends.
 """
 
+from collections import Counter
+
 from gateway.chunks import Chunks
 from gateway.errors import Refusal
 
 
 class Memory:
-    """How many bytes of unfinished bodies all connections together may hold."""
+    """How many bytes of unfinished bodies all connections together may hold.
+
+    A flow may hold more as long as that is no more than then stays free: so half is the most of
+    one, and whoever announces bodies and sends none of them leaves room for others.
+    """
 
     def __init__(self, most: int) -> None:
         self.free = most
+        self._held: Counter[str] = Counter()
 
-    def take(self, size: int) -> bool:
+    def take(self, flow: str, size: int) -> bool:
         """Whether there was room for so much more."""
-        if size > self.free:
+        if self._held[flow] + size > self.free - size:
             return False
         self.free -= size
+        self._held[flow] += size
         return True
 
-    def give(self, size: int) -> None:
+    def give(self, flow: str, size: int) -> None:
         self.free += size
+        self._held[flow] -= size
+        if not self._held[flow]:
+            del self._held[flow]
 
 
 class Body:
     """A body that comes in pieces, and the memory it was given."""
 
-    def __init__(self, memory: Memory, length: int, chunks: Chunks | None, limit: int) -> None:
+    def __init__(
+        self, memory: Memory, flow: str, length: int, chunks: Chunks | None, limit: int
+    ) -> None:
         self._memory = memory
+        self._flow = flow
         self._chunks = chunks
         self._limit = limit
         # Not a list: the pieces of a client that sends byte by byte would take many times more.
@@ -58,12 +72,12 @@ class Body:
         return bytes(self._data)
 
     def release(self) -> None:
-        self._memory.give(self._taken)
+        self._memory.give(self._flow, self._taken)
         self._taken = 0
 
     def _take(self, size: int) -> None:
         if self._taken + size > self._limit:
             raise Refusal("request.toolarge", f"the body is larger than {self._limit} bytes")
-        if not self._memory.take(size):
+        if not self._memory.take(self._flow, size):
             raise Refusal("gateway.full", "too many bytes of requests are on their way")
         self._taken += size

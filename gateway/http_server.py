@@ -122,12 +122,13 @@ async def serve_http(
             access_log=access_log,
         )
         door.open(listener)
-        task_status.started()
-        await stop.wait()
-        connections.cancel_scope.deadline = latest = trio.current_time() + grace
-        await server.stop(latest)
-        door.stop()
         try:
+            task_status.started()
+            await stop.wait()
+            connections.cancel_scope.deadline = latest = trio.current_time() + grace
+            await server.stop(latest)
+            door.stop()
             await door.wait_answered()
         finally:
+            door.stop()
             door.close()

@@ -253,11 +253,11 @@ class ModelConnection:
             self._last = True
             self._answer_to(opening, b"")
             return
-        head = opening.head
+        head, door = opening.head, self._door
         chunks = Chunks() if head.chunked else None
-        self._body = Body(self._door.memory, head.length, chunks, self._door.request_limit)
+        self._body = Body(door.memory, self.flow, head.length, chunks, door.request_limit)
         self.state = BODY
-        self._alarm.set(self._door.now() + BODY_SECONDS)
+        self._alarm.set(door.now() + BODY_SECONDS)
         if head.expects_continue:
             self._line.write(CONTINUE)
 

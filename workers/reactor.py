@@ -5,10 +5,11 @@ descriptor, so a request costs no task, no cancel scope and no registration. Who
 is a small state machine in plain `def`: nothing on this path can be cancelled half-way.
 
 A pass through Trio's scheduler costs as much as a quick prediction. So before it sleeps there, the
-reactor does one of two things. While fewer replicas work than there are cores it looks again for a
-little while, since a sleeping core takes longer to wake than a quick model to answer; where looking
-does not pay (slow models, rare requests) it is left, but for a try now and then. And as long as
-replicas work it dozes for a millisecond in its own epoll, which leaves the core to them.
+reactor does one of two things. While one thing happens at a time, and fewer replicas work than
+there are cores, it looks again for a little while, since a sleeping core takes longer to wake than
+a quick model to answer; where looking does not pay (slow models, rare requests) it is left, but
+for a try now and then. And as long as replicas work it dozes for a millisecond in its own epoll,
+which leaves the core to them and to whoever else keeps it busy.
 Yet the rest of the process always gets its share: after so many events, or a doze in which nothing
 came, Trio runs. A callback that raises is a mistake of ours, and ends the process rather than a
 request silently.
@@ -105,10 +106,12 @@ class Reactor:
         events = looks = 0
         most = self._looks_before_sleep()
         timeout = 0.0
+        alone = self.working < _CORES
         while True:
             new.clear()
             ready = poll(timeout, _EVENTS)
             if ready:
+                alone = alone and len(ready) == 1
                 if looks:
                     self._belief, looks, most = _BELIEF, 0, _LOOKS
                 timeout = 0.0
@@ -120,7 +123,7 @@ class Reactor:
                 events += len(ready)
                 if events >= _EVENTS:
                     break
-            elif looks < most and self.working < _CORES:
+            elif looks < most and alone:
                 looks += 1
             elif self.working and not timeout:
                 timeout = _DOZE

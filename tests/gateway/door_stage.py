@@ -22,7 +22,7 @@ from workers.timers import Timers
 
 KEY = "mkey"
 LIMIT = 1000
-MEMORY = 1500
+MEMORY = 3000
 
 
 class Answer(NamedTuple):
@@ -191,17 +191,17 @@ class Stage:
             self.timers.run_due(self.time)
         self.time = end
 
-    def client(self) -> "Client":
-        return Client(self)
+    def client(self, flow: str = "10.0.0.1") -> "Client":
+        return Client(self, flow)
 
 
 class Client:
     """One connection and its line; `send` cuts what it sends as it is told."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, flow: str = "10.0.0.1") -> None:
         self.stage = stage
         self.line = RecordingLine()
-        self.connection = ModelConnection(stage, self.line, "10.0.0.1")
+        self.connection = ModelConnection(stage, self.line, flow)
         self._read = 0
 
     @property

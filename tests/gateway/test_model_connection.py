@@ -309,15 +309,15 @@ def test_who_is_gone_while_its_request_waits_to_be_examined(
 
 
 def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
-    """What unfinished bodies may take in all is given to who comes first; others get 503."""
+    """A caller's unfinished bodies may take as much as they leave free; what is more gets 503."""
     first, second, third = stage.client(), stage.client(), stage.client()
     first.send(request("POST", "/model", f"Content-Length: {LIMIT}"))
-    second.send(request("POST", "/model", f"Content-Length: {MEMORY - LIMIT + 1}"))
+    second.send(request("POST", "/model", f"Content-Length: {MEMORY // 2 - LIMIT + 1}"))
     answer = second.answer()
     assert (answer.status, answer.code) == (503, "gateway.full")
     assert answer.headers["connection"] == "close"
     third.send(request("POST", "/model", "Transfer-Encoding: chunked"))
-    third.send(b"%x\r\n" % (MEMORY - LIMIT + 1) + b"x" * (MEMORY - LIMIT + 1))
+    third.send(b"%x\r\n" % (MEMORY // 2 - LIMIT + 1) + b"x" * (MEMORY // 2 - LIMIT + 1))
     assert third.answer().status == 503
     first.connection.close()
     assert stage.memory.free == MEMORY
@@ -325,11 +325,23 @@ def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
     assert stage.memory.free == MEMORY - LIMIT
 
 
+def test_a_caller_that_announces_bodies_leaves_room_for_others(stage: Stage) -> None:
+    """However much one announces, another's body is read."""
+    for _ in range(10):
+        stage.client("10.0.0.1").send(request("POST", "/model", f"Content-Length: {LIMIT}"))
+    other = stage.client("10.0.0.2")
+    asked = post(1)
+    other.send(asked[:-1])
+    other.send(asked[-1:])
+    assert stage.pool.tickets == 1
+
+
 def test_a_whole_request_needs_no_budget(stage: Stage) -> None:
     """A request that comes in one read is served however many others are unfinished."""
-    stage.client().send(request("POST", "/model", f"Content-Length: {LIMIT}"))
-    stage.client().send(request("POST", "/model", f"Content-Length: {MEMORY - LIMIT}"))
-    assert stage.memory.free == 0
+    for number in range(10):
+        flow = f"10.0.1.{number}"
+        stage.client(flow).send(request("POST", "/model", f"Content-Length: {LIMIT}"))
+    assert stage.memory.free <= LIMIT
     stage.client().send(post(1))
     assert stage.pool.tickets == 1
 

@@ -12,6 +12,7 @@ it ever come back to the loop, answers nobody and ends.
 from __future__ import annotations
 
 import os
+import select
 import struct
 
 TYPE_CHECKING = False
@@ -22,7 +23,14 @@ START, PREDICT = 1, 2
 HELLO, READY, FAILED, ANSWER, RAISED, REFUSED = 16, 17, 18, 19, 20, 21
 
 HEADER = struct.Struct("<IBQ")
+FIRST = 4096  # reading into more than is needed costs time
 CHUNK = 65536  # what a pipe holds, and so the most that one read brings
+
+# How often to look for a frame before sleeping, while that pays; with a yield to whoever needs the
+# core more, a look takes a microsecond.
+LOOKS = 32
+BELIEF = 8  # so many times for nothing in a row, and it does not pay; ...
+TRY = 8  # ... but each time it has slept so often it is tried again
 
 
 class Wire:
@@ -31,6 +39,9 @@ class Wire:
     def __init__(self, inlet: int, outlet: int) -> None:
         self._inlet = inlet
         self._outlet = outlet
+        self._poll = select.poll()
+        self._poll.register(inlet, select.POLLIN)
+        self._belief = self._naps = 0
         for descriptor in (inlet, outlet):
             os.set_inheritable(descriptor, False)
         os.register_at_fork(after_in_child=self._lead_nowhere)  # gotcha G1 in README
@@ -39,7 +50,8 @@ class Wire:
         """Every frame that comes in as (kind, id, body), until the pipe is closed."""
         data = b""
         while True:
-            chunk = os.read(self._inlet, CHUNK)
+            self._look()
+            chunk = os.read(self._inlet, FIRST)
             if not chunk:
                 return
             data = data + chunk if data else chunk
@@ -52,6 +64,22 @@ class Wire:
                         return
                 yield kind, number, data[HEADER.size : end]
                 data = data[end:]
+
+    def _look(self) -> None:
+        """Wait a little for what comes next: to sleep and be woken takes longer than a quick model.
+
+        Where looking does not pay, as for slow models and rare requests, it is left.
+        """
+        self._naps += 1
+        if not self._belief and self._naps % TRY:
+            return
+        for _ in range(LOOKS):
+            if self._poll.poll(0):
+                self._belief = BELIEF
+                return
+            os.sched_yield()
+        if self._belief:
+            self._belief -= 1
 
     def send(self, kind: int, number: int, body: bytes) -> None:
         """Write one whole frame, however many writes that takes; leave when nobody reads."""
