@@ -8,8 +8,9 @@ A pass through Trio's scheduler costs as much as a quick prediction. So before i
 reactor does one of two things. While one thing happens at a time, and fewer replicas work than
 there are cores, it looks again for a little while, since a sleeping core takes longer to wake than
 a quick model to answer; where looking does not pay (slow models, rare requests) it is left, but
-for a try now and then. And as long as replicas work it dozes for a millisecond in its own epoll,
-which leaves the core to them and to whoever else keeps it busy.
+for a try now and then. And while replicas work, or something has just happened, it dozes for a
+millisecond in its own epoll, if none of Trio's tasks is ready: that leaves the core to whoever
+keeps it busy.
 Yet the rest of the process always gets its share: after so many events, or a doze in which nothing
 came, Trio runs. A callback that raises is a mistake of ours, and ends the process rather than a
 request silently.
@@ -48,9 +49,14 @@ class Reactor:
     All methods but `run` are for the thread that runs it.
     """
 
-    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] | None = None,
+        others_are_ready: Callable[[], bool] | None = None,
+    ) -> None:
         # Half the price of `trio.current_time`.
         self.now = clock or trio.lowlevel.current_clock().current_time
+        self._others_are_ready = others_are_ready or _others_are_ready
         # How many replicas are at work; they count it.
         self.working = 0
         self._timers = Timers()
@@ -125,7 +131,7 @@ class Reactor:
                     break
             elif looks < most and alone:
                 looks += 1
-            elif self.working and not timeout:
+            elif not timeout and (self.working or events) and not self._others_are_ready():
                 timeout = _DOZE
             else:
                 break
@@ -146,6 +152,10 @@ async def _let_others_run() -> None:
     for _ in range(_PASSES):
         await trio.lowlevel.checkpoint()
         # Those of the pass that is under way are not counted; hence two in a row.
-        idle = 0 if trio.lowlevel.current_statistics().tasks_runnable else idle + 1
+        idle = 0 if _others_are_ready() else idle + 1
         if idle == 2:
             return
+
+
+def _others_are_ready() -> bool:
+    return trio.lowlevel.current_statistics().tasks_runnable > 0

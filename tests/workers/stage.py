@@ -44,7 +44,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.time = 0.0
-        self.reactor = Reactor(lambda: self.time)
+        self.reactor = Reactor(lambda: self.time, others_are_ready=lambda: True)
         self.actors: list[Actor] = []
         self.room = Room(4000, 256 * MIB)
 

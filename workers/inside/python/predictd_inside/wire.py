@@ -26,9 +26,11 @@ HEADER = struct.Struct("<IBQ")
 FIRST = 4096  # reading into more than is needed costs time
 CHUNK = 65536  # what a pipe holds, and so the most that one read brings
 
-# How often to look for a frame before sleeping, while that pays; with a yield to whoever needs the
-# core more, a look takes a microsecond.
-LOOKS = 32
+# How often to look for a frame before sleeping, while that pays; a look takes half a microsecond.
+LOOKS = 48
+# Between so many looks the core is offered to others: seldom, since the kernel takes each offer for
+# a turn of milliseconds that was given up.
+OFFER = 10
 BELIEF = 8  # so many times for nothing in a row, and it does not pay; ...
 TRY = 8  # ... but each time it has slept so often it is tried again
 
@@ -73,11 +75,12 @@ class Wire:
         self._naps += 1
         if not self._belief and self._naps % TRY:
             return
-        for _ in range(LOOKS):
+        for look in range(1, LOOKS + 1):
             if self._poll.poll(0):
                 self._belief = BELIEF
                 return
-            os.sched_yield()
+            if look % OFFER == 0:
+                os.sched_yield()
         if self._belief:
             self._belief -= 1
 
