@@ -27,7 +27,7 @@ class Nobody:
 def test_pieces_go_out_whole_and_in_order() -> None:
     """Of several pieces, far larger than a socket takes, each byte arrives once, and that all is
     out is told once."""
-    reactor = Reactor(lambda: 0.0)
+    reactor = Reactor(lambda: 0.0, others_are_ready=lambda: True)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.settimeout(10)
