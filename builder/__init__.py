@@ -7,7 +7,7 @@ from builder.build import BuildReport, Failure
 from builder.build import build as make_build
 from builder.clone import check_url, clone
 from builder.errors import BuilderError, CloneFailed, CloneRefused, ProbeFailed, UnknownKernel
-from builder.interpreters import Interpreter, discover, match
+from builder.interpreters import Interpreter, discover, inspect, match
 from builder.journey import SNAPSHOT, Journey
 from builder.shelf import Shelf
 from builder.snapshot import drop_snapshot, take_snapshot
@@ -33,6 +33,7 @@ __all__ = [
     "clone",
     "discover",
     "drop_snapshot",
+    "inspect",
     "make_build",
     "match",
     "take_snapshot",

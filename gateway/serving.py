@@ -19,12 +19,13 @@ from pathlib import Path
 import trio
 
 import store
-from builder import Shelf, discover
+from builder import Shelf, inspect
 from gateway.access_log import open_access_log
 from gateway.app import make_app
 from gateway.auth import load_admin_key
 from gateway.control import Control
 from gateway.control.house import House
+from gateway.control.interpreters import Interpreters
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, Traffic
@@ -121,6 +122,9 @@ def _bounds(settings: Settings) -> Bounds:
 @asynccontextmanager
 async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncIterator[Control]:
     """The engines and the control on them, recovered."""
+    default = Path(settings.python) if settings.python else None
+    if default is not None:
+        await inspect(default)  # so that one which does not work is refused
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(store.open_database(data.database))
         room = Room(settings.queue_requests_total, settings.queue_bytes_total)
@@ -134,7 +138,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             database=database,
             workers=workers,
             shelf=Shelf(data.builds),
-            interpreters=await discover(Path(settings.python) if settings.python else None),
+            interpreters=Interpreters(default),
             routes=Routes(),
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),

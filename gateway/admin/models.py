@@ -71,7 +71,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             new_build(config),
             new_deployment(DEFAULTS, config.auto_deployment_config),
         )
-        control.builds.check(build)
+        await control.builds.check(build)
         check_deployment(deployment)
         model = await control.models.create(project, new)
         made = await control.builds.create(model, build)

@@ -28,7 +28,7 @@ def add_routes(routing: Routing, control: Control) -> None:
                     "path": str(interpreter.path),
                     "default": interpreter.default,
                 }
-                for interpreter in house.interpreters
+                for interpreter in await house.interpreters.all()
             ],
         )
 

@@ -62,7 +62,7 @@ class Builds:
 
     async def create(self, model: Model, asked: NewBuild) -> Build:
         """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
-        self.check(asked)
+        await self.check(asked)
         project = await self._house.database.read(store.projects.get, model.project_id)
         if project.creation_status != "success":
             raise Refusal(
@@ -76,9 +76,9 @@ class Builds:
         await making.settled.wait()
         return making.build
 
-    def check(self, asked: NewBuild) -> None:
+    async def check(self, asked: NewBuild) -> None:
         """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project."""
-        match(asked.kernel, self._house.interpreters)
+        match(asked.kernel, await self._house.interpreters.all())
         _check_paths(asked)
 
     def _begin(self, build: Build) -> Making:

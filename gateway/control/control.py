@@ -25,3 +25,4 @@ class Control:
         await self.models.recover()
         await self.builds.recover()
         await self.deployments.recover()
+        self.house.interpreters.seek(self.house.tasks)

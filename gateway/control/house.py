@@ -9,7 +9,8 @@ import msgspec
 import trio
 
 import store
-from builder import Interpreter, Shelf
+from builder import Shelf
+from gateway.control.interpreters import Interpreters
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
 from gateway.front_door import Traffic
@@ -39,7 +40,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     database: Database
     workers: Workers
     shelf: Shelf
-    interpreters: list[Interpreter]
+    interpreters: Interpreters
     routes: Routes
     examiner: Examiner
     traffic: Traffic

@@ -81,7 +81,7 @@ class Making:
             await self._advance("started")
             try:
                 report = await builder.make_build(
-                    self._spec(project),
+                    await self._spec(project),
                     run=self._house.workers.run,
                     probe=self._probe(model, project),
                     log=self.log,
@@ -114,7 +114,7 @@ class Making:
             await self._fail(_failure_of(step, error))
             return False
         self._travelled(self.journey.finish(step, trio.current_time() - began))
-        interpreter = match(self.build.kernel, self._house.interpreters)
+        interpreter = match(self.build.kernel, await self._house.interpreters.all())
         await self._advance(
             "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
         )
@@ -139,12 +139,13 @@ class Making:
         """Its journey so far, as the store has it."""
         return [msgspec.convert(s, Step, from_attributes=True) for s in self.journey.steps]
 
-    def _spec(self, project: Project) -> BuildSpec:
+    async def _spec(self, project: Project) -> BuildSpec:
         house, build = self._house, self.build
+        interpreter = match(build.interpreter, await house.interpreters.all())
         return BuildSpec(
             snapshot=Snapshot(house.data.snapshots(project.id), build.snapshot),
             folder=house.shelf.folder(build.id),
-            interpreter=match(build.interpreter, house.interpreters).path,
+            interpreter=interpreter.path,
             file=build.file,
             function=build.function,
             model_root=build.model_root,
