@@ -75,6 +75,7 @@ def _start(
             rig.check(gateway.target(key, contenders.REQUEST), contenders.ANSWER)
             answered.append(time.monotonic() - began)
             gateway.wait_ready(replicas)
+            gateway.client.get("/runtimes")  # answered when no interpreter is being asked any more
             sampler = Sampler(gateway.roles)
             sampler.look()
             sizes.append({role: cost.last_mb for role, cost in sampler.costs.items()})
