@@ -8,6 +8,7 @@ import logging
 import select
 import socket
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol
 
@@ -260,11 +261,22 @@ class TlsLine:
             await self._news.wait()
             self._news = trio.Event()
             if self._unsent:
-                data, self._unsent = b"".join(self._unsent), []
-                for at in range(0, len(data), _SLICE):  # which are encrypted in one go each
-                    await self._stream.send_all(data[at : at + _SLICE])
+                pieces, self._unsent = self._unsent, []
+                for piece in _slices(pieces):
+                    await self._stream.send_all(piece)
                 if not self._unsent:
                     self.connection.sent()
             elif self._ending:
                 # Lengths tell where answers end, so the end of TLS need not be said.
                 await self._stream.transport_stream.send_eof()
+
+
+def _slices(pieces: list[bytes | bytearray]) -> Iterator[bytes | bytearray | memoryview]:
+    """What is encrypted in one go each: small pieces as one, large ones in slices, uncopied."""
+    if sum(map(len, pieces)) <= _SLICE:
+        yield b"".join(pieces)
+        return
+    for piece in pieces:
+        whole = memoryview(piece)
+        for at in range(0, len(piece), _SLICE):
+            yield whole[at : at + _SLICE]
