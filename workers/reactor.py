@@ -97,10 +97,20 @@ class Reactor:
         """Serves until cancelled."""
         while True:
             if self._serve():
-                await _let_others_run()
+                await self._let_others_run()
             else:
                 with trio.CancelScope(deadline=self._timers.next_due()) as self._nap:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
+
+    async def _let_others_run(self) -> None:
+        """Runs what else Trio has ready, and what that makes ready, up to a bound."""
+        idle = 0
+        for _ in range(_PASSES):
+            await trio.lowlevel.checkpoint()
+            # Those of the pass that is under way are not counted; hence two in a row.
+            idle = 0 if self._others_are_ready() else idle + 1
+            if idle == 2:
+                return
 
     def close(self) -> None:
         """Gives the epoll back, when nothing is registered any more."""
@@ -144,17 +154,6 @@ class Reactor:
             self._belief -= 1
             return _LOOKS
         return _LOOKS if self._naps % _TRY == 0 else 0
-
-
-async def _let_others_run() -> None:
-    """Runs what else Trio has to do: what is ready, and what that makes ready, up to a bound."""
-    idle = 0
-    for _ in range(_PASSES):
-        await trio.lowlevel.checkpoint()
-        # Those of the pass that is under way are not counted; hence two in a row.
-        idle = 0 if _others_are_ready() else idle + 1
-        if idle == 2:
-            return
 
 
 def _others_are_ready() -> bool:
