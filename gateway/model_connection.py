@@ -178,7 +178,9 @@ class ModelConnection:
     def stop(self) -> None:
         """The gateway ends: a request that has begun, or is on its way, is the last one."""
         self._last = True
-        if self.state is IDLE:
+        if self._paused:
+            self.close()
+        elif self.state is IDLE:
             # Whoever has just come was let in, and gets an answer; others may have sent something
             # that nobody has read yet, and to close now would lose it.
             wait = FIRST_SECONDS if self._opening is None else LAST_SECONDS
