@@ -44,9 +44,10 @@ def gateway(tmp_path: Path, clock: Path) -> Iterator[Gateway]:
         "env",
         f"LD_PRELOAD={libraries[0]}",
         f"FAKETIME_TIMESTAMP_FILE={clock}",
-        "FAKETIME_NO_CACHE=1",
+        "FAKETIME_CACHE_DURATION=1",
         "FAKETIME_DONT_FAKE_MONOTONIC=1",
         "DONT_FAKE_MONOTONIC=1",
+        "FAKETIME_DISABLE_SHM=1",
     ]
     with gateway:
         yield gateway
