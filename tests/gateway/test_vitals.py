@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import trio
 
+import store
+from gateway import app
 from gateway.service_manager import ServiceManager
 from gateway.tasks import Tasks
 from gateway.vitals import STUCK, Vitals, keep_telling
 from store import Database, StoreFailed, open_database
-from tests.gateway.kit import PATIENCE, until
+from tests.gateway.kit import PATIENCE, running, settings_for, until
 from workers import Reactor
 
 MOMENT = 0.05
@@ -140,3 +142,34 @@ async def test_the_watchdog_is_told_while_all_is_alive(parts: Parts) -> None:
 async def test_a_manager_that_does_not_watch(parts: Parts) -> None:
     """Where there is no watchdog nothing is looked at."""
     await keep_telling(parts.vitals, ServiceManager(notify="/nowhere"))
+
+
+async def test_health_is_honest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/healthz` and `/readyz` name a part that is stuck with a 503, in time; `/livez` says that
+    the process answers."""
+    monkeypatch.setattr(app, "_PATIENCE", MOMENT)
+    go_on = threading.Event()
+
+    async def wait(connection: object) -> None:
+        go_on.wait(PATIENCE)
+
+    opened = []
+
+    @asynccontextmanager
+    async def open_and_keep(path: Path) -> AsyncIterator[Database]:
+        async with open_database(path) as database:
+            opened.append(database)
+            yield database
+
+    monkeypatch.setattr(store, "open_database", open_and_keep)
+    async with running(settings_for(tmp_path / "data")) as gateway, trio.open_nursery() as nursery:
+        nursery.start_soon(opened[0].write, wait)
+        failing = await until(
+            lambda: gateway.models.get("/healthz"), lambda response: response.status_code == 503
+        )
+        assert failing.json() == {"status": "failing", "failing": {"store": STUCK}}
+        assert (await gateway.models.get("/readyz")).status_code == 503
+        assert (await gateway.models.get("/livez")).status_code == 200
+        go_on.set()
+        monkeypatch.setattr(app, "_PATIENCE", PATIENCE)
+        assert (await gateway.models.get("/healthz")).status_code == 200
