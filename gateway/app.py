@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 # Bodies of the admin API but uploads: descriptions of things, not the things.
 _ADMIN_BODY_LIMIT = 1024 * 1024
+# A part of the gateway that gives no sign for so long is failing, as far as health goes.
+_PATIENCE = 2.0
 
 
 def make_app(control: Control, admin_key: str) -> QuartTrio:
@@ -139,17 +141,14 @@ def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> 
     @app.get("/readyz")
     @app.get("/healthz")
     async def healthz() -> Response:
-        # A read proves that the store answers; anything else would be a guess.
-        await control.house.database.read(_nothing)
+        if ailing := await control.house.vitals.ailing(_PATIENCE):
+            told = {"status": "failing", "failing": ailing}
+            return Response(msgspec.json.encode(told), 503, content_type="application/json")
         return _json(b'{"status":"ok"}')
 
     @app.get("/openapi.json")
     async def openapi_json() -> Response:
         return _json(description)
-
-
-async def _nothing(connection: object) -> None:
-    """Reads nothing: to reach the database and come back is the answer."""
 
 
 def _add_model_calls(app: QuartTrio, control: Control) -> None:

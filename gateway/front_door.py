@@ -6,7 +6,7 @@ on Hypercorn), and not a byte is lost on the way. The laws:
 
 - Connections are bounded, in all and per address; one too many is told so and closed.
 - However a connection ends, it is forgotten here: `Traffic.connections` is what there is.
-- After `stop` no request begins; those under way are answered.
+- After `stop` nobody is let in; what has begun, or is on its way, is answered.
 """
 
 import errno

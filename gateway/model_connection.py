@@ -34,6 +34,9 @@ HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
 SEND_SECONDS = 30.0
 IDLE_SECONDS = 75.0
+# At the end of the gateway: for the first request of a client, and for one that is on its way.
+FIRST_SECONDS = 1.0
+LAST_SECONDS = 0.1
 # How long a client that still sends after its last answer is listened to (gotcha G4).
 LINGER_SECONDS = 2.0
 # How much may follow a request that is being answered before the reading stops.
@@ -173,10 +176,15 @@ class ModelConnection:
                 self._resume()
 
     def stop(self) -> None:
-        """The gateway ends: a request that has begun is the last one."""
+        """The gateway ends: a request that has begun, or is on its way, is the last one."""
         self._last = True
-        if self.state is IDLE:
+        if self._paused:
             self.close()
+        elif self.state is IDLE:
+            # Whoever has just come was let in, and gets an answer; others may have sent something
+            # that nobody has read yet, and to close now would lose it.
+            wait = FIRST_SECONDS if self._opening is None else LAST_SECONDS
+            self._alarm.set(self._door.now() + wait)
 
     def close(self) -> None:
         """Ends it at once: the client is gone, or is to go."""
@@ -275,9 +283,6 @@ class ModelConnection:
 
     def _leave(self, data: bytes) -> None:
         """The request is for the other server, and so is the rest of the connection."""
-        if self._last:  # which takes no new requests either
-            self.close()
-            return
         self._forget()
         self._line.hand_over(data)
 

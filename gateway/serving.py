@@ -31,9 +31,11 @@ from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, Traffic
 from gateway.http_server import listen, serve_http
 from gateway.routes import Routes
+from gateway.service_manager import ServiceManager
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
+from gateway.vitals import Vitals, keep_telling
 from workers import STOP_GRACE, Room, open_workers
 
 logger = logging.getLogger(__name__)
@@ -42,10 +44,18 @@ logger = logging.getLogger(__name__)
 _ADDRESS_LENGTH = 4095
 # After the grace pools take STOP_GRACE to end, and their callers a moment to be told.
 _LAST_ANSWERS = STOP_GRACE + 0.5
+_NO_MANAGER = ServiceManager()
 
 
-async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[str], None],
+    manager: ServiceManager = _NO_MANAGER,
+) -> None:
     """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers.
+
+    The `manager` is told what it wants to know; its listening socket wins over host and port.
 
     Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable or SchemaTooNew, having
     changed nothing.
@@ -54,7 +64,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
-        await run_gateway(settings, stop=stop, ready=ready)
+        await run_gateway(settings, stop=stop, ready=ready, manager=manager)
         nursery.cancel_scope.cancel()
 
 
@@ -65,7 +75,11 @@ def _allow_many_descriptors() -> None:
 
 
 async def run_gateway(
-    settings: Settings, *, stop: trio.Event, ready: Callable[[str], None]
+    settings: Settings,
+    *,
+    stop: trio.Event,
+    ready: Callable[[str], None],
+    manager: ServiceManager = _NO_MANAGER,
 ) -> None:
     """Runs the gateway until `stop`."""
     # First what can be refused, before anything is changed.
@@ -73,8 +87,9 @@ async def run_gateway(
     data = await trio.to_thread.run_sync(lambda: DataFolder(settings.data.resolve()))
     with (
         store.lock_data_folder(data.root),
-        contextlib.closing(listen(settings.host, settings.port)) as listener,
+        contextlib.closing(manager.listener() or listen(settings.host, settings.port)) as listener,
     ):
+        await manager.tell(STATUS="looking at what was left by the last run")
         domain = settings.domain or _domain_of(listener)
         async with (
             open_access_log(settings.access_log) as access_log,
@@ -102,9 +117,12 @@ async def run_gateway(
                     nursery.cancel_scope.cancel()
 
                 await nursery.start(serve_all)
+                nursery.start_soon(keep_telling, control.house.vitals, manager)
                 with _address_written(data.address, url, own_certificate(settings)):
                     ready(url)
+                    await manager.tell(READY=1, STATUS=f"serves at {url}")
                     await stop.wait()
+                    await manager.tell(STOPPING=1, STATUS="answers what has begun")
                 # Then whoever still waits for a prediction is told that there will be none.
                 await trio.sleep(settings.shutdown_grace)
                 control.house.workers.stop_pools()
@@ -129,7 +147,8 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
         database = await stack.enter_async_context(store.open_database(data.database))
         room = Room(settings.queue_requests_total, settings.queue_bytes_total)
         workers = await stack.enter_async_context(open_workers(data.replicas, data.house, room))
-        tasks = await stack.enter_async_context(trio.open_nursery())
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        tasks = Tasks(nursery)
         house = House(
             settings=settings,
             data=data,
@@ -142,14 +161,15 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             routes=Routes(),
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
-            tasks=Tasks(tasks),
+            tasks=tasks,
+            vitals=Vitals(workers.reactor, database, tasks),
         )
         control = Control(house)
         try:
             await control.recover()
             yield control
         finally:
-            tasks.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
 
 
 async def _watch_signals(

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -219,6 +220,19 @@ def read_log(path: Path) -> list[Line]:
         lines += map(Line.parse, texts)
     reader.close()
     return lines
+
+
+def in_order(lines: Iterable[tuple[str, Line]]) -> list[tuple[str, Line]]:
+    """The lines of several logs, each with its log's name, as one log: by time.
+
+    What one log has keeps its order, also where the clock was set back in between.
+    """
+    latest: dict[str, str] = {}
+    dated = []
+    for name, line in lines:
+        latest[name] = max(latest.get(name, ""), line.at)
+        dated.append((latest[name], name, line))
+    return [(name, line) for _, name, line in sorted(dated, key=itemgetter(0))]
 
 
 def _open_oldest(path: Path) -> BinaryIO | None:

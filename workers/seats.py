@@ -24,7 +24,7 @@ import trio
 
 from workers.errors import StartFailed
 from workers.lifecycle import BUSY, IDLE, STARTING
-from workers.log import Line, Log
+from workers.log import Line, Log, in_order
 from workers.replica import Clock, Owner, Replica, Why
 from workers.seat import Seat
 from workers.spec import PoolSpec
@@ -254,8 +254,8 @@ class Seats:
 
     def tail(self, count: int) -> list[Line]:
         """The last lines that any of the replicas printed."""
-        lines = [line for seat in self for line in seat.log.tail(count)]
-        return sorted(lines, key=lambda line: line.at)[-count:]
+        lines = [(seat.name, line) for seat in self for line in seat.log.tail(count)]
+        return [line for _, line in in_order(lines)][-count:]
 
     @property
     def logs(self) -> dict[str, Log]:

@@ -18,7 +18,7 @@ from gateway.control.models import DEFAULTS, NewModel
 from gateway.errors import Refusal
 from store import Deployment, Model, Project
 from workers import Line, Pool
-from workers.log import read_log
+from workers.log import in_order, read_log
 from workers.process import usage
 
 # What is told of a model's requests beside its replicas; `busy` is the sum of the next two.
@@ -171,7 +171,7 @@ def _which_lines() -> tuple[str, str, int]:
 
 
 def _as_text(lines: list[tuple[str, Line]], tail: int) -> Response:
-    lines = sorted(lines, key=lambda pair: pair[1].at)[-tail:] if tail else []
+    lines = in_order(lines)[-tail:] if tail else []
     several = len({replica for replica, _ in lines}) > 1
     text = "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in lines])
     return Response(text, content_type="text/plain; charset=utf-8")

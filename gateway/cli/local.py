@@ -75,14 +75,15 @@ def _run(context: Context, chosen: "Settings") -> None:
     import trio
 
     from gateway import serving
+    from gateway.service_manager import read_manager
     from gateway.settings import SettingsError
 
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    ready = _Ready(context)
+    ready, manager = _Ready(context), read_manager(context.environment)
     try:
-        trio.run(partial(serving.serve, chosen, ready=ready))
+        trio.run(partial(serving.serve, chosen, ready=ready, manager=manager))
     except Exception as error:
         reasons = [each for each in _leaves(error) if _operator_can_mend(each)]
         if ready.came or not reasons:

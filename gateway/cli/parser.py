@@ -9,7 +9,7 @@ from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatt
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.cli import arguments, deploying, local, models, projects, talking
+from gateway.cli import arguments, deploying, local, models, projects, talking, unit
 from gateway.cli.context import HOST, PORT, Context
 
 EXIT_CODES = """\
@@ -82,6 +82,13 @@ def _starting(verbs: _Verbs) -> None:
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
     add("--config", metavar="FILE", help="a TOML file of settings")
     add("--parent", type=int, help=SUPPRESS)
+
+    add = verbs.local("unit", unit.unit, "the systemd units of this gateway").add_argument
+    add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
+    add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
+    add("--config", metavar="FILE", help="a TOML file of settings, read at each start")
+    add("--user", metavar="NAME", help="the account to run as (default: you)")
+    add("--to", metavar="DIR", help="write them there, for example to /etc/systemd/system")
 
     add = verbs.local("demo", local.demo, "see it work: gateway, model, prediction").add_argument
     add("--once", action="store_true", help="end after the answer and leave nothing behind")

@@ -17,6 +17,7 @@ from gateway.front_door import Traffic
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
+from gateway.vitals import Vitals
 from store import Database
 from workers import Workers
 
@@ -45,6 +46,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     examiner: Examiner
     traffic: Traffic
     tasks: Tasks
+    vitals: Vitals
     user: str = "admin"
 
     @property

@@ -8,8 +8,10 @@ import pytest
 from gateway import model_connection
 from gateway.model_connection import (
     BODY_SECONDS,
+    FIRST_SECONDS,
     HEAD_SECONDS,
     IDLE_SECONDS,
+    LAST_SECONDS,
     LINGER_SECONDS,
     SEND_SECONDS,
     State,
@@ -592,18 +594,20 @@ def test_the_end_of_what_a_client_sends(stage: Stage, state: State) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_after_stop_no_request_begins(stage: Stage, state: State) -> None:
-    """One that has begun is answered with `Connection: close`; who is idle is closed at once."""
+    """One that has begun is answered with `Connection: close`."""
     client = client_in(stage, state)
     client.answers()
     client.connection.stop()
     client.verify()
-    assert client.line.closed == (state is State.IDLE)
+    assert not client.line.closed
     if state in (State.HEAD, State.BODY):
         sent = post(1)
         client.send(sent[20:] if state is State.HEAD else sent[-2:])
     if state is State.SENDING:
         client.take()
-    elif state is not State.IDLE:
+    elif state is State.IDLE:
+        late(client, FIRST_SECONDS)
+    else:
         client.send(post(3))
     before = len(stage.pool.seen)
     answer_all(client)
@@ -614,6 +618,24 @@ def test_after_stop_no_request_begins(stage: Stage, state: State) -> None:
     assert client.state in (State.LINGERING, State.CLOSED)
     stage.pass_time(LINGER_SECONDS)
     assert client.line.closed
+
+
+@pytest.mark.parametrize("seconds", [FIRST_SECONDS, LAST_SECONDS])
+def test_what_is_on_its_way_at_the_stop(stage: Stage, seconds: float) -> None:
+    """Who is idle has a moment for a last request, a longer one if it would be the first."""
+    idle, client = stage.client(), stage.client()
+    if seconds == LAST_SECONDS:
+        for each in (idle, client):
+            each.send(post(1))
+            stage.pool.answer()
+            assert each.answer().json["response"] == 1
+    for each in (idle, client):
+        each.connection.stop()
+    client.send(post(2))
+    late(idle, seconds)
+    stage.pool.answer()
+    answer = client.answer()
+    assert (answer.json["response"], answer.headers["connection"]) == (2, "close")
 
 
 # Who sends ahead.
@@ -736,8 +758,8 @@ def test_a_connection_leaves_when_its_answer_is_out(client: Client) -> None:
     assert client.line.left == request("GET", "/livez")
 
 
-def test_no_connection_leaves_after_stop(stage: Stage) -> None:
-    """The other server takes no new requests either."""
+def test_the_last_to_leave_after_stop(stage: Stage) -> None:
+    """The other server gets a request that has begun, and none that follows another one."""
     waiting, half = stage.client(), stage.client()
     waiting.send(post(1) + request("GET", "/livez"))
     half.send(request("GET", "/livez")[:-1])
@@ -746,5 +768,5 @@ def test_no_connection_leaves_after_stop(stage: Stage) -> None:
     stage.pool.answer()
     assert waiting.is_in(State.LINGERING)
     half.send(b"\n")
-    assert half.line.closed
-    assert half.line.left is None
+    assert half.line.left == request("GET", "/livez")
+    assert waiting.line.left is None

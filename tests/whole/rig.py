@@ -90,6 +90,9 @@ class Gateway:
         self._log = data.with_name(f"{data.name}.stderr")
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
+        # Put before its command, and what it inherits: for who plays a service manager, or a clock.
+        self.wrapper: list[str] = []
+        self.descriptors: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
         self.start()
@@ -103,11 +106,12 @@ class Gateway:
 
     def start(self) -> None:
         """Returns when it answers."""
-        command = [*COMMAND, "serve", "--json", "--data", str(self.data), "--port", "0"]
+        serve = ["serve", "--json", "--data", str(self.data), "--port", "0"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [*self.wrapper, *COMMAND, *serve],
                 env=environment(**self._settings),
+                pass_fds=self.descriptors,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from workers.log import Line, Log, read_log
+from workers.log import Line, Log, in_order, read_log
 
 
 @pytest.fixture
@@ -134,3 +134,25 @@ async def test_a_follower_waits_for_the_first_line(log: Log, nursery: trio.Nurse
         nursery.start_soon(trio.to_thread.run_sync, lambda: log.write("hello"))
         with trio.fail_after(10):
             assert [line.text for line in await follower.lines()] == ["hello"]
+
+
+def test_several_logs_as_one() -> None:
+    """Lines go by time, but never against the order of their own log, though the clock was set
+    back."""
+
+    def lines(name: str, *hours: int) -> list[tuple[str, Line]]:
+        return [
+            (name, Line(f"2026-11-21T{hour:02}:00:00.000Z", "stdout", str(number)))
+            for number, hour in enumerate(hours)
+        ]
+
+    merged = in_order([*lines("a", 10, 12, 11, 13), *lines("b", 9, 11, 12)])
+    assert [f"{name}{line.text}" for name, line in merged] == [
+        "b0",
+        "a0",
+        "b1",
+        "a1",
+        "a2",
+        "b2",
+        "a3",
+    ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway import serving
+from gateway.service_manager import ServiceManager
 from gateway.settings import Settings, SettingsError
 from store import DataFolderBusy
 from tests.gateway.cli.conftest import Predictd
@@ -23,8 +24,10 @@ class Server:
         self.failure: BaseException | None = None
         self.ready_first = True
 
-    async def serve(self, settings: Settings, *, ready: Callable[[str], None]) -> None:
-        self.settings = settings
+    async def serve(
+        self, settings: Settings, *, ready: Callable[[str], None], manager: ServiceManager
+    ) -> None:
+        self.settings, self.manager = settings, manager
         if self.ready_first:
             ready("http://127.0.0.1:8080")
         if self.failure:

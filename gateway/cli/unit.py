@@ -1,0 +1,107 @@
+"""The verb unit: shows, or writes, the systemd units that run this installation.
+
+The service is told every path in full. Nothing is read from the environment of whoever types this
+but the data folder (PREDICTD_DATA), since the service will not have that environment.
+"""
+
+import os
+import pwd
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli.context import CommandFailed, Context, Exit
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+
+def unit(context: Context) -> None:
+    """Shows the units on stdout, or writes them with `--to`."""
+    from gateway.settings import SettingsError, load
+    from gateway.unit_files import Wish, unit_files
+
+    arguments = context.arguments
+    config = Path(arguments.config).absolute() if arguments.config else None
+    flags = {"data": _data(context), "host": arguments.host, "port": arguments.port}
+    try:
+        settings = load(flags, config, environment={})
+        files = unit_files(
+            Wish(
+                command=[*_predictd(), *_flags(settings, config)],
+                host=_address(settings),
+                port=settings.port,
+                data=str(settings.data),
+                shutdown_grace=settings.shutdown_grace,
+                user=arguments.user or "",
+                system=_is_system(context),
+            )
+        )
+    except (SettingsError, ValueError) as error:
+        raise CommandFailed(str(error), "Correct it and try again.", Exit.USAGE) from error
+    if not arguments.to:
+        text = "\n".join(f"# {name}\n{content}" for name, content in files.items())
+        context.terminal.result(files, text.rstrip("\n"))
+        return
+    written = _write(Path(arguments.to), files)
+    systemctl = "systemctl" if _is_system(context) else "systemctl --user"
+    advice = f"Next: {systemctl} daemon-reload && {systemctl} enable --now {' '.join(files)}"
+    context.terminal.result({"written": written}, "\n".join([*written, advice]))
+
+
+def _is_system(context: Context) -> bool:
+    return bool(context.arguments.user) or os.geteuid() == 0
+
+
+def _data(context: Context) -> str | None:
+    """The data folder, if one is named, or if the account is another one than ours."""
+    arguments, named = context.arguments, context.environment.get("PREDICTD_DATA")
+    if arguments.data or named:
+        return str(context.data)
+    if not arguments.user or arguments.config:
+        return None
+    try:
+        home = pwd.getpwnam(arguments.user).pw_dir
+    except KeyError:
+        raise CommandFailed(
+            f"There is no account {arguments.user}.", "Make it, or name another.", Exit.USAGE
+        ) from None
+    return f"{home}/.local/share/predictd"
+
+
+def _predictd() -> list[str]:
+    """How this very installation is started, from any folder."""
+    script = Path(sys.executable).with_name("predictd")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "gateway.cli"]
+
+
+def _flags(settings: "Settings", config: Path | None) -> list[str]:
+    flags = ["serve", "--data", str(settings.data)]
+    flags += ["--host", settings.host, "--port", str(settings.port)]
+    return [*flags, "--config", str(config)] if config else flags
+
+
+def _address(settings: "Settings") -> str:
+    """The address that the host of the settings stands for: systemd takes no names."""
+    if not settings.port:
+        raise ValueError("a unit needs a port of its own: port 0 is a different one at each start")
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ValueError(f"host {settings.host!r} has no address: {error.strerror}") from error
+    return str(found[0][4][0])
+
+
+def _write(folder: Path, files: dict[str, str]) -> list[str]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_text(content)
+    except OSError as error:
+        raise CommandFailed(
+            f"The units cannot be written to {folder}: {error.strerror}.",
+            "Without --to they are shown instead.",
+            Exit.FAILED,
+        ) from error
+    return [str(folder / name) for name in files]
