@@ -130,6 +130,10 @@ class Leaf:
                 toll = _add_toll(toll, group)
         return toll
 
+    def processes(self) -> list[int]:
+        """The ids of those that are in it."""
+        return [pid for group in self._groups[:1] for pid in _processes(group.folder)]
+
     def kill(self, *, seconds: float = 5.0) -> None:
         """Kills whatever is in it and waits until nothing is, or gives up after `seconds`."""
         end = time.monotonic() + seconds
