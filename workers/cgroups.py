@@ -113,7 +113,7 @@ class Leaf:
         self.enter = tuple(group.folder / "cgroup.procs" for group in self._groups)
 
     def make(self, limits: Limits) -> None:
-        """Raises OSError, leaving nothing behind."""
+        """Raises OSError, leaving nothing behind: what cannot be limited should not run."""
         try:
             for group in self._groups:
                 group.folder.mkdir(parents=True)
@@ -172,12 +172,10 @@ class Cgroups:
         found = sorted({f"v{each.version}" for each in self.hierarchies})
         return " and ".join(found) or "none"
 
-    def leaf(self, name: str, limits: Limits) -> Leaf:
-        """A new leaf. Raises OSError where it cannot be had: nothing should run unlimited."""
+    def leaf(self, name: str) -> Leaf:
+        """A new leaf, not made yet."""
         self._made += 1
-        leaf = Leaf(self.hierarchies, f"{name}-{self._made}")
-        leaf.make(limits)
-        return leaf
+        return Leaf(self.hierarchies, f"{name}-{self._made}")
 
     def close(self) -> None:
         """Removes the tree, and kills what is left in it."""

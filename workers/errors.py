@@ -1,6 +1,5 @@
 """What can go wrong in this engine, by who must act. The gateway's catalogue gives them codes."""
 
-
 from workers.limits import Cause
 
 

@@ -39,7 +39,7 @@ class Seat:
             self.error += 1
 
     def remember_exit(self, replica: Replica) -> None:
-        self.last_exit = replica.why.value if replica.why else f"the process {replica.said}"
+        self.last_exit = replica.ending
         if replica.cause is not None:
             self.limits_met[replica.cause.value] += 1
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from workers.cgroups import Leaf
-from workers.limits import Cause, Limits, Verdict, reached_processes, size
+from workers.limits import Cause, Limits, Verdict, held_up, judge, reached_processes, size
 
 _PACE = 1.0
 # Times what a look at the folders took, until the next one.
@@ -58,6 +58,7 @@ class Watched:
         self._leaf = leaf
         self._most = base + limits.disk
         self._exceeds = exceeds
+        self._forks_refused = 0
         # When, and the seconds held up until then; only where those have become more.
         self._held_up: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=600)
 
@@ -66,11 +67,20 @@ class Watched:
         if throttled > self._held_up[-1][1]:
             self._held_up.append((time.monotonic(), throttled))
 
-    def held_up(self, seconds: float) -> float:
-        """For how many of the last `seconds` its CPU limit held it up, to a second or so."""
+    def why_late(self, seconds: float) -> str:
+        """Why what began so many seconds ago took so long, where its CPU limit is to blame."""
         since = time.monotonic() - seconds
         before = max((until for at, until in self._held_up if at <= since), default=0.0)
-        return self._leaf.toll().throttled - before
+        return held_up(seconds, self._leaf.toll().throttled - before, self.limits)
+
+    def why_raised(self) -> str:
+        """Why something failed in it just now, where forks were refused since one last asked."""
+        before, self._forks_refused = self._forks_refused, self._leaf.toll().forks_refused
+        return reached_processes(self.limits) if self._forks_refused > before else ""
+
+    def judge(self, status: int, said: str) -> Verdict:
+        """Why it ended, with `status`, which is `said` in words."""
+        return judge(status, said, self._leaf.toll(), self.limits)
 
     def look_at_folder(self) -> None:
         if not self.limits.disk:

@@ -172,6 +172,12 @@ def needs(tree: Cgroups, *what: str) -> None:
         pytest.skip(f"needs cgroups for {', '.join(sorted(missing))}, which we may not use here")
 
 
+def made(tree: Cgroups, name: str, limits: Limits) -> Leaf:
+    leaf = tree.leaf(name)
+    leaf.make(limits)
+    return leaf
+
+
 def run_in(leaf: Leaf, program: str) -> subprocess.Popen[str]:
     entering = (
         'for file; do [ "$file" = -- ] && break; echo $$ >"$file"; shift; done; shift; exec "$@"'
@@ -205,7 +211,7 @@ def until(met: Callable[[], object]) -> None:
 def test_memory_is_held_and_told(tree: Cgroups) -> None:
     """A process that takes more than its limit is killed, and the leaf says that it met its own."""
     needs(tree, "memory")
-    leaf = tree.leaf("hog", Limits(memory=64 * MIB))
+    leaf = made(tree, "hog", Limits(memory=64 * MIB))
     hog = run_in(leaf, "held = [bytearray(1 << 20) for _ in range(500)]")
     hog.communicate()
     assert hog.returncode == -9
@@ -218,7 +224,7 @@ def test_memory_is_held_and_told(tree: Cgroups) -> None:
 def test_processes_are_held_and_told(tree: Cgroups) -> None:
     """A fork beyond the limit fails in the process that tries it, and is counted."""
     needs(tree, "pids")
-    leaf = tree.leaf("bomb", Limits(processes=5))
+    leaf = made(tree, "bomb", Limits(processes=5))
     program = (
         "import os, time\n"
         "for count in range(99):\n"
@@ -238,7 +244,7 @@ def test_processes_are_held_and_told(tree: Cgroups) -> None:
 def test_cpu_is_held_and_told(tree: Cgroups) -> None:
     """A process that would compute for longer is held up for most of the time by a small quota."""
     needs(tree, "cpu")
-    leaf = tree.leaf("busy", Limits(cpu=100))
+    leaf = made(tree, "busy", Limits(cpu=100))
     busy = run_in(leaf, "import time\nwhile time.process_time() < 0.1: pass")
     began = time.monotonic()
     busy.communicate()
@@ -267,7 +273,7 @@ while True:
 def test_a_kill_misses_nobody(tree: Cgroups) -> None:
     """Sessions of their own, no mark, ever new children: nothing of it is left, nor the leaf."""
     needs(tree, "kill")
-    leaf = tree.leaf("fleeing", Limits(processes=100))
+    leaf = made(tree, "fleeing", Limits(processes=100))
     fleeing = run_in(leaf, FLEEING)
     assert fleeing.stdout is not None
     assert fleeing.stdout.readline() == "fled\n"
@@ -304,7 +310,7 @@ def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
     record = tmp_path / "record"
     first = open_tree(house, record, 0, 1)
     needs(first, "kill")
-    leaf = first.leaf("left", Limits())
+    leaf = made(first, "left", Limits())
     left = run_in(leaf, FLEEING)
     assert left.stdout is not None
     assert left.stdout.readline() == "fled\n"
@@ -326,7 +332,7 @@ def test_all_models_together_are_held(tmp_path: Path) -> None:
     tree = open_tree(f"test-{os.getpid()}-all", tmp_path / "record", 64 * MIB, 1)
     try:
         needs(tree, "memory")
-        leaf = tree.leaf("hog", Limits())
+        leaf = made(tree, "hog", Limits())
         hog = run_in(leaf, "held = [bytearray(1 << 20) for _ in range(500)]")
         hog.communicate()
         assert hog.returncode == -9
@@ -375,7 +381,12 @@ def test_v2_with_others_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(cgroups, "_try_to_write", refuse)
     written: list[tuple[Path, str]] = []
-    monkeypatch.setattr(cgroups, "_write", lambda f, t: (written.append((f, t)), write(f, t)))
+
+    def note(file: Path, text: str) -> None:
+        written.append((file, text))
+        write(file, text)
+
+    monkeypatch.setattr(cgroups, "_write", note)
     cgroups._pass_on(own.folder)
     me = str(os.getpid())
     aside = own.folder / "predictd-gateway"

@@ -98,7 +98,7 @@ def test_disk_is_watched(tmp_path: Path, watch: Watch) -> None:
 
 HOG = """
 import os, threading, time
-held = bytearray(120 << 20)
+held = b"x" * (120 << 20)
 for _ in range(20):
     threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 if os.fork():
