@@ -7,64 +7,124 @@ the replica called clean. Cancelled, it kills the process first.
 
 import os
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from workers import workspace
+from workers.cgroups import Leaf
 from workers.errors import StartFailed
 from workers.lifecycle import State
+from workers.limits import Verdict, threads_for
 from workers.log import Log
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, say_status, spawn
 from workers.replica import Replica, Why
+from workers.watch import Watch, Watched, measure
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+# How many threads numerical libraries start, which else is as many as the machine has cores.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 INSIDE = Path(__file__).parent / "inside" / "python" / "start.py"
 
 
-async def keep(replica: Replica, *, log: Log, output: Output, house: str, folder: Path) -> None:
+async def keep(
+    replica: Replica,
+    *,
+    log: Log,
+    output: Output,
+    house: str,
+    folder: Path,
+    leaf: Leaf,
+    watch: Watch,
+) -> None:
     """Lives as long as the replica's process and what is left of it.
 
-    `folder` does not exist yet and is the replica's own.
+    `folder` and `leaf` do not exist yet and are the replica's own.
     """
+    mark = f"{house}/{uuid.uuid4().hex}/"
     try:
-        await _live(replica, log, output, f"{house}/{uuid.uuid4().hex}/", folder)
+        await _live(replica, log, output, mark, folder, leaf, watch)
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(workspace.remove, folder)
+            await trio.to_thread.run_sync(_remove, folder, leaf)
         replica.cleaned()
 
 
-async def _live(replica: Replica, log: Log, output: Output, mark: str, folder: Path) -> None:
+def _make(replica: Replica, folder: Path, leaf: Leaf) -> tuple[Path, int]:
+    """Its working copy, with what that takes on the disk. Raises OSError."""
+    code = workspace.make(replica.spec.code, folder)
+    leaf.make(replica.spec.limits)
+    return code, measure(folder)
+
+
+def _remove(folder: Path, leaf: Leaf) -> None:
+    leaf.remove()
+    workspace.remove(folder)
+
+
+def _kill(leaf: Leaf, mark: str) -> None:
+    leaf.kill()
+    kill_tree(mark)
+
+
+async def _live(
+    replica: Replica,
+    log: Log,
+    output: Output,
+    mark: str,
+    folder: Path,
+    leaf: Leaf,
+    watch: Watch,
+) -> None:
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            code = await trio.to_thread.run_sync(workspace.make, replica.spec.code, folder)
+            code, base = await trio.to_thread.run_sync(_make, replica, folder, leaf)
         if replica.state is not State.STARTING:
-            replica.exited("was not started, since it was stopped first")
+            replica.exited(Verdict("was not started, since it was stopped first"))
             return
-        started, out, err = _start(replica, code, mark)
+        started, out, err = _start(replica, code, mark, leaf)
     except (OSError, ValueError) as error:  # ValueError: a variable that no process can have
         replica.failure = StartFailed(f"the replica could not be started: {error}")
-        replica.exited("could not be started")
+        replica.exited(Verdict("could not be started"))
         return
     sources = (
         output.attach(out, partial(log.write_lines, stream="stdout")),
         output.attach(err, partial(log.write_lines, stream="stderr")),
     )
+    replica.watched = watched = Watched(
+        started.pid,
+        leaf=leaf,
+        limits=replica.spec.limits,
+        folder=folder,
+        base=base,
+        busy=lambda: replica.ticket is not None or replica.ready_at is None,
+        exceeds=partial(_condemn, trio.lowlevel.current_trio_token(), replica),
+    )
+    watch.begin(watched)
     try:
         await trio.lowlevel.wait_readable(started.pidfd)
     finally:
+        watch.end(watched)
         with trio.CancelScope(shield=True):
             if not _has_ended(started):
                 replica.kill(Why.STOPPED)
                 await trio.lowlevel.wait_readable(started.pidfd)
             started.kill()  # its group, while the id is still its own
-            replica.exited(say_status(started.reap()))
-            await trio.to_thread.run_sync(kill_tree, mark)
+            status = started.reap()
+            replica.exited(watched.judge(status, say_status(status)))
+            await trio.to_thread.run_sync(_kill, leaf, mark)
             await output.drain(*sources)
+            if replica.cause is not None:
+                log.write(f"[predictd] {replica.ending}", "stderr")
+
+
+def _condemn(token: trio.lowlevel.TrioToken, replica: Replica, verdict: Verdict) -> None:
+    """From the thread of the watch."""
+    with suppress(trio.RunFinishedError):
+        token.run_sync_soon(replica.condemn, verdict)
 
 
 def _has_ended(started: Process) -> bool:
@@ -72,7 +132,7 @@ def _has_ended(started: Process) -> bool:
     return bool(os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
 
 
-def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
+def _start(replica: Replica, code: Path, mark: str, leaf: Leaf) -> tuple[Process, int, int]:
     """Spawns the process and gives it to the replica; returns it with its stdout and stderr."""
     spec = replica.spec
     root = code / spec.model_root
@@ -96,6 +156,8 @@ def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
             stdout=out_end,
             stderr=err_end,
             pass_fds=(request_in, answer_out),
+            enter=leaf.enter,
+            file_size=spec.limits.disk,
         )
         ours_on_failure.pop_all()
     replica.attach(started, answer_in, request_out, str(root))
@@ -113,6 +175,7 @@ def _variables(replica: Replica, code: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",
+        **(dict.fromkeys(_THREADS, str(threads_for(spec.limits))) if spec.limits.cpu else {}),
         **spec.variables,
         **dict.fromkeys(spec.name_variables, replica.name),
         "PATH": f"{spec.environment}/bin:{path}",

@@ -54,15 +54,19 @@ def spawn(
     stdout: int,
     stderr: int,
     pass_fds: Sequence[int] = (),
+    enter: Sequence[Path] = (),
+    file_size: int = 0,
 ) -> Process:
     """Starts `command` in a session of its own, with `variables` for its whole environment.
 
-    It reads nothing on stdin. Raises OSError where it cannot be started.
+    It reads nothing on stdin. Through each of `enter` it puts itself into a cgroup before anything
+    else; no file may become larger than `file_size` bytes, 0 for no limit. Raises OSError where it
+    cannot be started.
     """
     # gotcha G1: PR_SET_PDEATHSIG is bound to the thread that made the process, not to the process.
     assert threading.current_thread() is threading.main_thread()
     popen = subprocess.Popen(
-        [*_dies_with_us(), *map(str, command)],
+        [*_dies_with_us(), *_limited(enter, file_size), *map(str, command)],
         cwd=cwd,
         env={**variables, MARK: mark},
         stdin=subprocess.DEVNULL,
@@ -87,6 +91,24 @@ def _dies_with_us() -> list[str]:
     """
     setpriv = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+
+
+# Each is given by its place, so that nothing of them is read as shell. 0 means the writer itself.
+_LIMIT = (
+    'ulimit -f "$1"; { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; shift; '
+    'while [ "$1" != -- ]; do echo 0 >"$1" || exit 126; shift; done; shift; '
+    'unset PWD OLDPWD SHLVL; exec "$@"'
+)
+
+
+def _limited(enter: Sequence[Path], file_size: int) -> list[str]:
+    """The wrapper that limits a process from its first moment: nothing of it can be outside.
+
+    When memory runs out it is to go before the gateway.
+    """
+    # In blocks of 512 bytes.
+    blocks = str(-(-file_size // 512)) if file_size else "unlimited"
+    return ["/bin/sh", "-c", _LIMIT, "sh", blocks, *map(str, enter), "--"]
 
 
 def marked(prefix: str) -> list[int]:

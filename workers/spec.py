@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-MIB = 1024 * 1024
+from workers.limits import MIB, Limits
 
 
 class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     name_variables: tuple[str, ...] = ()
     start_timeout: float = 60.0
     reply_limit: int = 32 * MIB
+    limits: Limits = Limits()
 
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):

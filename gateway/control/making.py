@@ -17,7 +17,7 @@ from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control.house import House
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
-from workers import Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
+from workers import Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 
 logger = logging.getLogger(__name__)
 
@@ -188,8 +188,11 @@ class Making:
         return probe
 
 
-def replica_spec(house: House, build: Build, variables: dict[str, str]) -> ReplicaSpec:
-    """How a replica of a build is started."""
+def replica_spec(
+    house: House, build: Build, variables: dict[str, str], *, memory: int = 0, cpu: int = 0
+) -> ReplicaSpec:
+    """How a replica of a build is started. `memory` in bytes, `cpu` in thousandths of a core; 0 for
+    a probe, of which nobody knows how it will be deployed."""
     folder = house.shelf.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
@@ -201,6 +204,12 @@ def replica_spec(house: House, build: Build, variables: dict[str, str]) -> Repli
         name_variables=NAME_VARIABLES,
         start_timeout=house.settings.model_start_timeout,
         reply_limit=house.settings.reply_limit,
+        limits=Limits(
+            memory=memory,
+            cpu=cpu,
+            processes=house.settings.processes,
+            disk=house.settings.disk_limit,
+        ),
     )
 
 
