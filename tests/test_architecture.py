@@ -72,6 +72,7 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
             ("subprocess", "multiprocessing"),
             (
                 "workers/process.py",
+                "workers/cgroups.py",  # puts a process into a group, to see whether that works
                 "builder/git_store.py",
                 "builder/interpreters.py",
                 "gateway/cli/demo.py",
