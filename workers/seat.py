@@ -7,7 +7,7 @@ so nothing that an operator looks at is lost by a restart.
 import trio
 
 from workers.log import Log
-from workers.replica import Replica
+from workers.replica import Replica, Why
 from workers.statistics import SeatStatistics
 from workers.ticket import Answered, Outcome, Raised, Refused
 from workers.timers import Timer
@@ -22,11 +22,15 @@ class Seat:
         self.replica: Replica | None = None
         self.successor: Replica | None = None
         self.restarted: trio.Event | None = None
+        # Why the successor takes the place.
+        self.restarted_because = Why.STOPPED
+        # Its replica took more than it may as soon as it was ready, so another would as well.
+        self.is_heavy = False
         self.timer: Timer | None = None
         # Starts that failed since the last one that did not.
         self.failures = 0
         self.last_exit = ""
-        self.received = self.success = self.failure = self.error = self.restart = 0
+        self.received = self.success = self.failure = self.error = self.restart = self.recycled = 0
 
     def count(self, outcome: Outcome) -> None:
         if isinstance(outcome, Answered):
@@ -62,6 +66,7 @@ class Seat:
             failure=self.failure,
             error=self.error,
             restart=self.restart,
+            recycled=self.recycled,
             last_exit=self.last_exit,
             lost_lines=self.log.lost,
         )

@@ -4,7 +4,10 @@ import msgspec
 
 
 class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds."""
+    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds.
+
+    Of the `restart`s, `recycled` were due to max_requests or max_memory.
+    """
 
     name: str
     status: str
@@ -16,6 +19,7 @@ class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
     failure: int
     error: int
     restart: int
+    recycled: int
     last_exit: str
     lost_lines: int
 
@@ -24,7 +28,8 @@ class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """The pool as it is now. The last five count requests since it was opened.
 
     No replica got those in `queue_full`, `waited_too_long` (told that it is busy, both),
-    `not_ready` and `abandoned`; one did get those that `timed_out`.
+    `not_ready` and `abandoned`; one did get those that `timed_out`. `restarts_by` are the flows
+    whose requests ended replicas, with how many; the hundred or so that did most.
     """
 
     seats: list[SeatStatistics]
@@ -35,6 +40,7 @@ class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
     not_ready: int
     abandoned: int
     timed_out: int
+    restarts_by: dict[str, int]
 
     @property
     def busy(self) -> int:
