@@ -71,7 +71,8 @@ class _Source:
         self.open = True
         self.floods = False
         self._dropped = 0
-        self._allowance = Allowance(time.monotonic())
+        self._read_at = time.monotonic()
+        self._allowance = Allowance(self._read_at)
         self._sink = sink
         # Keeps the first bytes of a character until its last have come (gotcha G10).
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -83,9 +84,10 @@ class _Source:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
             return None
+        self._read_at = time.monotonic()
         self._take(self._decoder.decode(data))
         cost = len(data) + data.count(b"\n") * _LINE_COST
-        if not self._allowance.spend(cost, time.monotonic()):
+        if not self._allowance.spend(cost, self._read_at):
             self._begin_flood()
         return len(data)
 
@@ -138,6 +140,10 @@ class _Source:
     @property
     def pending(self) -> bool:
         return bool(self._rest)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether a line has been without its end for so long that it is taken as it is."""
+        return self.pending and now - self._read_at >= _QUIET
 
     def flush(self) -> None:
         if self._rest:
@@ -257,10 +263,11 @@ class Output:
                         self._asked.popleft()()
                 elif (source := self._sources.get(fd)) is not None:
                     self._read(source)
+            now = time.monotonic()
             if self._floods:
-                self._discard(time.monotonic())
-            elif not ready:
-                for source in self._sources.values():
+                self._discard(now)
+            for source in self._sources.values():
+                if source.is_quiet(now):
                     source.flush()
         for source in list(self._sources.values()):
             self._drop(source)

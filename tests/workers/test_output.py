@@ -136,7 +136,7 @@ async def test_after_a_flood_lines_are_taken_again(
 async def test_a_flood_keeps_nobody_else_from_being_read(
     output: Output, printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
-    """Beside a pipe that is flooded without end another one's lines are taken."""
+    """Beside a pipe that is flooded without end another one's lines are taken, and its prompts."""
     read, write = pipe()
     stop = threading.Event()
 
@@ -154,6 +154,8 @@ async def test_a_flood_keeps_nobody_else_from_being_read(
         await until(lambda: sum(map(len, dropped)) > 8_000_000)
         os.write(quiet.write_end, b"two\n")
         await until(lambda: lines == ["one", "two"])
+        os.write(quiet.write_end, b"name? ")
+        await until(lambda: lines == ["one", "two", "name? "])
         await quiet.end()
     finally:
         stop.set()
