@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_request_timeout: float = 30.0
     model_start_timeout: float = 60.0
     restart_on_exception: bool = True
+    max_requests: int = 0
+    max_memory: int = 0
     request_limit: int = 5 * MIB
     reply_limit: int = 32 * MIB
     unfinished_bytes: int = 256 * MIB
@@ -75,6 +77,8 @@ DESCRIPTIONS = {
     "model_request_timeout": "how long a request waits for a replica, and how long it then may run",
     "model_start_timeout": "how long a replica may take to run its model file",
     "restart_on_exception": "whether a replica whose function raised is replaced",
+    "max_requests": "after how many requests a replica is replaced; 0 means never",
+    "max_memory": "above how much resident memory a replica is replaced; 0 means never",
     "request_limit": "the largest body of a model request",
     "reply_limit": "the largest return value of a model, as JSON",
     "unfinished_bytes": "how many bytes of model requests may be on their way in, of all callers",
@@ -96,6 +100,7 @@ DESCRIPTIONS = {
 
 # The settings for which a text may say "5MiB".
 SIZES = {
+    "max_memory",
     "request_limit",
     "reply_limit",
     "queue_bytes",

@@ -17,6 +17,9 @@ from typing import BinaryIO, Self
 import msgspec
 import trio
 
+_TAIL = 200
+_LINE_END = 10
+
 
 class Line(msgspec.Struct, frozen=True):
     """One line of a log. `at` is UTC, `2026-11-21T02:35:00.123Z`."""
@@ -39,7 +42,8 @@ class Log:
     """A file of lines, rotated once past `most_bytes`; at most two such files are kept.
 
     `write`, `tail` and `close` are for any thread, `follower` is for Trio. A disk that refuses a
-    line costs that line, counted in `lost`, and never the process that printed it.
+    line costs that line, counted in `lost`, and never the process that printed it; when it takes
+    lines again, one says how many were lost.
     """
 
     def __init__(self, path: Path, *, most_bytes: int = 8 * 1024 * 1024) -> None:
@@ -47,8 +51,13 @@ class Log:
         self.lost = 0
         self.closed = False
         self._most_bytes = most_bytes
+        # Lines that the disk refused and nobody reading it has been told of, and why; whether the
+        # file ends within a line.
+        self._unsaid = 0
+        self._reason = ""
+        self._midline = False
         self._lock = threading.Lock()
-        self._tail: deque[Line] = deque(maxlen=200)
+        self._tail: deque[Line] = deque(maxlen=_TAIL)
         self._file: BinaryIO | None = None
         self._bells: set[Callable[[], None]] = set()
 
@@ -58,18 +67,35 @@ class Log:
 
     def write_lines(self, texts: Iterable[str], stream: str = "stdout") -> None:
         """Adds lines in one go; see `write`."""
+        lines = list(texts)
+        if not lines:
+            return
         at = _now()
-        lines = [Line(at, stream, text) for text in texts]
-        data = "".join([f"{each}\n" for each in lines]).encode("utf-8", "backslashreplace")
+        begin, between = f"{at} {stream} ", f"\n{at} {stream} "
+        # No step of ours for each line: a model may print ten thousands a second.
+        data = f"{begin}{between.join(lines)}\n".encode("utf-8", "backslashreplace")
         with self._lock:
             if self.closed:
                 return
-            self._tail.extend(lines)
+            self._tail.extend([Line(at, stream, text) for text in lines[-_TAIL:]])
             try:
                 self._append(data)
-            except OSError:
-                self.lost += len(lines)
+            except OSError as error:
+                self._lose(len(lines), error)
             self._ring()
+
+    def _lose(self, count: int, error: OSError) -> None:
+        self.lost += count
+        self._unsaid += count
+        self._reason = error.strerror or str(error)
+
+    def _say_lost(self) -> bytes:
+        """What is written before the next line once the disk takes lines again."""
+        end = b"\n" if self._midline else b""
+        if not self._unsaid:
+            return end
+        text = f"[predictd] {self._unsaid:,} lines were lost: {self._reason}"
+        return end + f"{Line(_now(), 'stderr', text)}\n".encode()
 
     def _append(self, data: bytes) -> None:
         if self._file is None:
@@ -78,10 +104,18 @@ class Log:
         elif self._file.tell() > self._most_bytes:
             self._file.close()
             self._file = None
+            self._midline = False
             self.path.replace(_older(self.path))
             self._append(data)
             return
-        self._file.write(data)
+        data = self._say_lost() + data
+        # A disk that is nearly full takes a part, and says so only to the next write.
+        rest = memoryview(data)
+        while rest:
+            written = self._file.write(rest)
+            self._midline = data[len(data) - len(rest) + written - 1] != _LINE_END
+            rest = rest[written:]
+        self._unsaid = 0
 
     def _ring(self) -> None:
         for bell in self._bells:

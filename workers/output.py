@@ -3,25 +3,64 @@
 Text is what was printed, decoded leniently, in pieces of at most 16 KiB.
 
 All pipes are read by one thread with an epoll of its own, because a disk may be slow and the
-reactor must never wait for one (gotcha G9). A model that prints faster than the disk takes it waits
-in its own `print`; nobody else does.
+reactor must never wait for one (gotcha G9).
+
+A pipe may give so much a second, and much more at once after it was still for a while. What comes
+beyond that is a flood: it is thrown away unread, so that nobody waits for it, the writer included,
+and a line says how much that was.
 """
 
 import codecs
+import fcntl
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
 LINE_LIMIT = 16 * 1024
 _READ = 64 * 1024
 _QUIET = 0.5  # seconds after which a line without its end is taken as it is
+# What a pipe may give each second, and at once. More at once than a log keeps would be useless.
+RATE = 1024 * 1024
+BURST = 8 * RATE
+# What a line costs beside its bytes: its time in the log, and the work that it makes.
+_LINE_COST = 64
+# Floods are thrown away so many seconds apart, and then all that a pipe holds: with one of 1 MiB,
+# far more than a model can print.
+_FLOOD_PAUSE = 0.002
+_FLOOD_PIPE = 1024 * 1024
 
 # Takes the lines that one pipe has just given.
 Sink = Callable[[list[str]], object]
+
+
+class Allowance:
+    """What a pipe may still give: grows by RATE each second, up to BURST. A debt is a flood, which
+    lasts until there is enough again for a second."""
+
+    def __init__(self, now: float) -> None:
+        self._at = now
+        self._left = float(BURST)
+
+    def spend(self, cost: int, now: float) -> bool:
+        """Whether that was not too much."""
+        self._grow(now)
+        self._left -= cost
+        return self._left >= 0
+
+    def is_enough(self, now: float) -> bool:
+        """Whether a flood may count as over."""
+        self._grow(now)
+        return self._left >= RATE
+
+    def _grow(self, now: float) -> None:
+        self._left = min(BURST, self._left + RATE * (now - self._at))
+        self._at = now
 
 
 class _Source:
@@ -30,6 +69,10 @@ class _Source:
     def __init__(self, fd: int, sink: Sink) -> None:
         self.fd = fd
         self.open = True
+        self.floods = False
+        self._dropped = 0
+        self._read_at = time.monotonic()
+        self._allowance = Allowance(self._read_at)
         self._sink = sink
         # Keeps the first bytes of a character until its last have come (gotcha G10).
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -41,19 +84,66 @@ class _Source:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
             return None
+        self._read_at = time.monotonic()
         self._take(self._decoder.decode(data))
+        cost = len(data) + data.count(b"\n") * _LINE_COST
+        if not self._allowance.spend(cost, self._read_at):
+            self._begin_flood()
         return len(data)
 
     def _take(self, text: str) -> None:
-        *lines, self._rest = (self._rest + text).split("\n")
+        *lines, self._rest = (self._rest + text).replace("\r\n", "\n").split("\n")
         if lines:
-            self._write([line.removesuffix("\r") for line in lines])
+            self._write(lines)
         if len(self._rest) > LINE_LIMIT:
             self.flush()
+
+    # A flood, from the read that was too much until the allowance has grown again.
+
+    def _begin_flood(self) -> None:
+        self.floods = True
+        self._resize(_FLOOD_PIPE)
+
+    def discard(self, null: int) -> int | None:
+        """Like `read`, but throws it away: moves it to `null` without looking at it."""
+        try:
+            dropped = os.splice(self.fd, null, _FLOOD_PIPE)
+        except BlockingIOError:
+            return None
+        self._dropped += dropped
+        return dropped
+
+    def ends_flood(self) -> bool:
+        """Whether it may be read again; what was dropped meanwhile is said."""
+        if not self._allowance.is_enough(time.monotonic()):
+            return False
+        self.floods = False
+        self._resize(_READ)
+        self._say_dropped()
+        return True
+
+    def _say_dropped(self) -> None:
+        if self._dropped:
+            self._take(self._decoder.decode(b"", final=True))
+            self._decoder.reset()
+            self.flush()
+            size, rate = say_size(self._dropped), say_size(RATE)
+            self._sink([f"[predictd] {size} of output dropped: more than {rate} a second"])
+            self._dropped = 0
+
+    def _resize(self, size: int) -> None:
+        # A user's pipes share 64 MiB, and one that holds more cannot be made smaller: it then
+        # stays as it is, and a flood in it is slower.
+        with suppress(OSError):
+            fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, size)
 
     @property
     def pending(self) -> bool:
         return bool(self._rest)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether a line has been without its end for so long that it is taken as it is."""
+        return self.pending and now - self._read_at >= _QUIET
 
     def flush(self) -> None:
         if self._rest:
@@ -61,16 +151,30 @@ class _Source:
             self._rest = ""
 
     def _write(self, lines: list[str]) -> None:
-        pieces = []
-        for line in lines:
-            pieces += [line[i : i + LINE_LIMIT] for i in range(0, len(line), LINE_LIMIT)] or [""]
-        self._sink(pieces)
+        if max(map(len, lines)) > LINE_LIMIT:
+            lines = [piece for line in lines for piece in _pieces(line)]
+        self._sink(lines)
 
     def close(self) -> None:
+        self._say_dropped()
         self._take(self._decoder.decode(b"", final=True))
         self.flush()
         self.open = False
         os.close(self.fd)
+
+
+def _pieces(line: str) -> list[str]:
+    return [line[i : i + LINE_LIMIT] for i in range(0, len(line), LINE_LIMIT)] or [""]
+
+
+def say_size(count: int) -> str:
+    """So many bytes, for people: "999 B", "1.2 MiB"."""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.1f}".removesuffix(".0") + f" {unit}"
 
 
 class Output:
@@ -80,7 +184,11 @@ class Output:
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._bell, select.EPOLLIN)
+        self._null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         self._sources: dict[int, _Source] = {}
+        # Those that flood; epoll does not watch them.
+        self._floods: set[_Source] = set()
+        self._discard_at = 0.0
         self._asked: deque[Callable[[], None]] = deque()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="predictd-output", daemon=True)
@@ -107,7 +215,7 @@ class Output:
                 if source.open:
                     # A pipe holds 64 KiB; more than a few rounds is somebody who goes on printing.
                     for _ in range(8):
-                        if not source.read():
+                        if not (source.discard(self._null) if source.floods else source.read()):
                             break
                     self._drop(source)
             token.run_sync_soon(done.set)
@@ -125,6 +233,7 @@ class Output:
         self._thread.join()
         self._epoll.close()
         os.close(self._bell)
+        os.close(self._null)
 
     def _ask(self, call: Callable[[], None]) -> None:
         self._asked.append(call)
@@ -137,13 +246,16 @@ class Output:
     def _drop(self, source: _Source) -> None:
         if source.open:
             del self._sources[source.fd]
-            self._epoll.unregister(source.fd)
+            if source in self._floods:
+                self._floods.remove(source)
+            else:
+                self._epoll.unregister(source.fd)
             source.close()
 
     def _run(self) -> None:
         while not self._ended:
             quiet = _QUIET if any(s.pending for s in self._sources.values()) else -1
-            ready = self._epoll.poll(quiet)
+            ready = self._epoll.poll(_FLOOD_PAUSE if self._floods else quiet)
             for fd, _ in ready:
                 if fd == self._bell:
                     os.eventfd_read(self._bell)
@@ -151,8 +263,11 @@ class Output:
                         self._asked.popleft()()
                 elif (source := self._sources.get(fd)) is not None:
                     self._read(source)
-            if not ready:
-                for source in self._sources.values():
+            now = time.monotonic()
+            if self._floods:
+                self._discard(now)
+            for source in self._sources.values():
+                if source.is_quiet(now):
                     source.flush()
         for source in list(self._sources.values()):
             self._drop(source)
@@ -163,3 +278,18 @@ class Output:
                 self._drop(source)
         except OSError:
             self._drop(source)
+        if source.open and source.floods:
+            self._epoll.unregister(source.fd)
+            self._floods.add(source)
+
+    def _discard(self, now: float) -> None:
+        """Throws away what floods the pipes, and reads those again that have been still."""
+        if now < self._discard_at:
+            return
+        self._discard_at = now + _FLOOD_PAUSE
+        for source in list(self._floods):
+            if source.discard(self._null) == 0:
+                self._drop(source)
+            elif source.ends_flood():
+                self._floods.remove(source)
+                self._epoll.register(source.fd, select.EPOLLIN)

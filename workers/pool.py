@@ -12,7 +12,7 @@ All decisions are plain `def`s on the reactor's thread: between looking and chan
 runs, and the pipes of replicas are the only effect.
 """
 
-from collections import deque
+from collections import Counter, deque
 from math import ceil, inf
 
 import trio
@@ -25,8 +25,10 @@ from workers.replica import Clock, Replica, Why
 from workers.seats import Launch, Seats
 from workers.spec import PoolSpec
 from workers.statistics import PoolStatistics
-from workers.ticket import Busy, NotReady, Outcome, Raised, Ticket, TimedOut
+from workers.ticket import Answered, Busy, NotReady, Outcome, Raised, Ticket, TimedOut
 
+# Restarts are counted for so many flows; of more, those with the fewest are forgotten.
+_MOST_BLAMED = 100
 _HOPELESS = "no replica of the model runs, and the next will be started too late"
 
 
@@ -45,10 +47,12 @@ class Pool:
         # Set to the time at which somebody will have waited as long as it may, or before it.
         self._alarm = clock.alarm(self._refuse_late)
         self._run_seconds = spec.request_timeout
+        self._most_requests = spec.max_requests or inf
         self._idle: deque[Replica] = deque()
         self._closing = False
         self._queue_full = self._waited_too_long = self._not_ready = 0
         self._abandoned = self._timed_out = 0
+        self._restarts_by: Counter[str] = Counter()
         self._seats = Seats(spec, clock=clock, launch=launch, log=log, owner=self)
         # Theirs; the way of each request looks into it.
         self._seat_of = self._seats.seat_of
@@ -195,13 +199,21 @@ class Pool:
                 replica.assign(queue.pop(), now, now + self._run_seconds)
             else:
                 self._idle.append(replica)
-        else:
-            # A request did this, and the next replica is on its way before the caller hears of it.
-            self._seats.replica_lost(replica)
+            if replica.requests >= self._most_requests:
+                self._seats.recycle(replica, Why.SERVED)
+        # A request did this, and the next replica is on its way before the caller hears of it.
+        elif self._seats.replica_lost(replica) and not isinstance(outcome, Answered):
+            self._blame(ticket.flow)
         seat.count(outcome)
         if isinstance(outcome, TimedOut):
             self._timed_out += 1
         ticket.settle(outcome)
+
+    def _blame(self, flow: str) -> None:
+        """Counts the restart that a request of `flow` caused."""
+        if flow not in self._restarts_by and len(self._restarts_by) >= _MOST_BLAMED:
+            del self._restarts_by[min(self._restarts_by, key=self._restarts_by.__getitem__)]
+        self._restarts_by[flow] += 1
 
     def replica_leaving(self, replica: Replica) -> None:
         """It takes no more tickets, though its process is still there."""
@@ -279,6 +291,7 @@ class Pool:
             not_ready=self._not_ready,
             abandoned=self._abandoned,
             timed_out=self._timed_out,
+            restarts_by=dict(self._restarts_by.most_common()),
         )
 
     def verify(self) -> None:

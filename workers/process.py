@@ -34,6 +34,11 @@ class Process:
         self.pid = popen.pid
         self.pidfd = pidfd
 
+    def resident(self) -> int:
+        """How many bytes of memory it has now, without its children; 0 when it has ended."""
+        use = usage(self.pid)
+        return use[0] if use else 0
+
     def reap(self) -> int:
         """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
         os.close(self.pidfd)

@@ -88,6 +88,8 @@ class Why(Enum):
     START_TIMED_OUT = "it was not ready in time"
     WIRE = "it broke the conversation with the gateway"
     OVER = "it met a limit"
+    SERVED = "it had served as many requests as it may"
+    GREW = "it had grown above the memory that it may have"
 
 
 class Replica:
@@ -98,6 +100,8 @@ class Replica:
         self.spec = spec
         self.state = STARTING
         self.why: Why | None = None
+        # Why it ends when it has answered, where it was told to.
+        self._leaves_because = Why.STOPPED
         self.failure: StartFailed | None = None
         self.said = ""
         # The limit that it met, and so ended or was too late.
@@ -165,6 +169,11 @@ class Replica:
         """Nothing of the process is left: no child of it, no working copy."""
         self._owner.replica_cleaned(self)
 
+    @property
+    def requests(self) -> int:
+        """How many it has been given."""
+        return self._request_id
+
     # What the pool asks for.
 
     def assign(self, ticket: Ticket, now: float, due: float) -> None:
@@ -192,6 +201,7 @@ class Replica:
             self.kill(Why.STOPPED)
             return
         self._take_no_more()
+        self._leaves_because = why
         if self.ticket is None:
             self._end_orderly(why)
 
@@ -297,7 +307,7 @@ class Replica:
             raise WireError("an answer before the request was read")
         self.state = advance(self.state, ANSWERED)
         if self.state is STOPPING:
-            self._end_orderly(Why.STOPPED)
+            self._end_orderly(self._leaves_because)
         self._settle(outcome)
 
     def _too_late(self) -> None:

@@ -8,7 +8,7 @@ import trio
 
 from workers.limits import Cause
 from workers.log import Log
-from workers.replica import Replica
+from workers.replica import Replica, Why
 from workers.statistics import SeatStatistics
 from workers.ticket import Answered, Outcome, Raised, Refused
 from workers.timers import Timer
@@ -23,12 +23,16 @@ class Seat:
         self.replica: Replica | None = None
         self.successor: Replica | None = None
         self.restarted: trio.Event | None = None
+        # Why the successor takes the place.
+        self.restarted_because = Why.STOPPED
+        # Its replica took more than it may as soon as it was ready, so another would as well.
+        self.is_heavy = False
         self.timer: Timer | None = None
         # Starts that failed since the last one that did not.
         self.failures = 0
         self.last_exit = ""
-        self.received = self.success = self.failure = self.error = self.restart = 0
         self.limits_met = {cause.value: 0 for cause in Cause}
+        self.received = self.success = self.failure = self.error = self.restart = self.recycled = 0
 
     def count(self, outcome: Outcome) -> None:
         if isinstance(outcome, Answered):
@@ -66,6 +70,7 @@ class Seat:
             failure=self.failure,
             error=self.error,
             restart=self.restart,
+            recycled=self.recycled,
             last_exit=self.last_exit,
             lost_lines=self.log.lost,
             limits_met=self.limits_met.copy(),

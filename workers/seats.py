@@ -9,6 +9,7 @@ The laws, checked by `verify`:
 - Every seat has a replica, or a timer that will bring one, until they are told to end.
 - Who sits in a seat, or is to take it, has a process, or is to get one.
 - Nothing is closed before everything that was started is cleaned up.
+- A replica that is recycled serves until its successor is ready, and one at a time is.
 
 Which ticket a replica gets is none of its concern. What replicas tell, they tell the pool, which
 passes on what is about seats. `launch` brings a replica's process about; it is the only effect.
@@ -30,12 +31,16 @@ from workers.seat import Seat
 from workers.spec import PoolSpec
 from workers.statistics import SeatStatistics
 from workers.ticket import NotReady
+from workers.timers import Timer
 
 # Between starts that fail: 0.25 s, doubled each time, at most half a minute.
 _BACKOFF_FIRST = 0.25
 _BACKOFF_MOST = 30.0
 # A replica that ends by itself sooner than this after it was ready has failed to start.
 _STEADY = 5.0
+# How often replicas are weighed, where their memory is bounded, and how old one must be at least.
+_WEIGH_EVERY = 1.0
+_WEIGH_FROM = 10.0
 # How long predictions may go on once the model is told to stop.
 STOP_GRACE = 1.0
 
@@ -71,9 +76,15 @@ class Seats:
         self._uncleaned: set[Replica] = set()
         # What the last start took, until its replica was ready.
         self._start_seconds = 0.0
+        # Successors that did not get ready, in a row, and when the next may be started unasked.
+        self._failed_successors = 0
+        self._recycle_from = 0.0
+        self._weigher: Timer | None = None
         self._seats = [self._new_seat() for _ in range(spec.replicas)]
         for seat in self:
             self._fill(seat)
+        if spec.max_memory:
+            self._weigh_later()
 
     def __iter__(self) -> Iterator[Seat]:
         return iter(self._seats)
@@ -110,20 +121,25 @@ class Seats:
         seat = self.seat_of[replica]
         if replica is seat.successor:
             self._succeed(seat)
+        if self._spec.max_memory:
+            seat.is_heavy = _weight(replica) > self._spec.max_memory
         self._start_seconds = self._clock.now() - replica.started_at
         if self.ready == len(self._seats):
             self._settled.set()
 
-    def replica_lost(self, replica: Replica) -> None:
+    def replica_lost(self, replica: Replica) -> bool:
         """A request ended it, or will have: another starts at once, for all that it may still
-        finish."""
+        finish. False where none does."""
         seat = self.seat_of[replica]
-        if seat.replica is replica:
-            seat.replica = None
-            seat.failures = 0
-            if not self._ending:
-                seat.restart += 1
-                self._fill(seat)
+        if seat.replica is not replica:
+            return False
+        seat.replica = None
+        seat.failures = 0
+        if self._ending:
+            return False
+        seat.restart += 1
+        self._fill(seat)
+        return True
 
     def replica_gone(self, replica: Replica) -> bool:
         """Its process has ended: another starts, at once or after a while. Whether there is hope;
@@ -132,6 +148,8 @@ class Seats:
         seat.remember_exit(replica)
         if replica is seat.successor:
             seat.successor = None
+            self._failed_successors += 1
+            self._recycle_from = self._clock.now() + _pause(self._failed_successors)
             seat.restart_ended()
         elif replica is seat.replica:
             seat.replica = None
@@ -170,8 +188,7 @@ class Seats:
         seat.failures += 1
         if self._gives_up(seat, gone):
             return False
-        pause = min(_BACKOFF_FIRST * 2.0 ** (seat.failures - 1), _BACKOFF_MOST)
-        seat.timer = self._clock.call_at(now + pause, lambda: self._fill(seat))
+        seat.timer = self._clock.call_at(now + _pause(seat.failures), lambda: self._fill(seat))
         return True
 
     def _gives_up(self, seat: Seat, gone: Replica) -> bool:
@@ -197,9 +214,10 @@ class Seats:
             if successor.failure is not None:
                 raise successor.failure
 
-    def begin_restart(self, seat: Seat) -> tuple[Replica, trio.Event]:
+    def begin_restart(self, seat: Seat, why: Why = Why.STOPPED) -> tuple[Replica, trio.Event]:
         """The seat's successor on its way, and what is set when it has come or failed."""
         if seat.successor is None or seat.restarted is None:
+            seat.restarted_because = why
             seat.successor = self._start(seat)
             seat.restarted = trio.Event()
         return seat.successor, seat.restarted
@@ -207,11 +225,38 @@ class Seats:
     def _succeed(self, seat: Seat) -> None:
         old, seat.replica, seat.successor = seat.replica, seat.successor, None
         seat.restart += 1
-        seat.failures = 0
+        seat.failures = self._failed_successors = 0
         seat.cancel_timer()
+        if seat.restarted_because is not Why.STOPPED:
+            seat.recycled += 1
         if old is not None:
-            old.stop()
+            old.stop(seat.restarted_because)
         seat.restart_ended()
+
+    # Recycling: a restart of one seat that nobody asked for.
+
+    def recycle(self, replica: Replica, why: Why) -> None:
+        """Has it replaced, unless another is being replaced or the last try failed just now:
+        then its next request, or the next weighing, asks again."""
+        seat = self.seat_of[replica]
+        if self._ending or replica is not seat.replica or self._clock.now() < self._recycle_from:
+            return
+        if not any(each.successor for each in self):
+            self.begin_restart(seat, why)
+
+    def _weigh_later(self) -> None:
+        self._weigher = self._clock.call_at(self._clock.now() + _WEIGH_EVERY, self._weigh)
+
+    def _weigh(self) -> None:
+        now = self._clock.now()
+        for seat in self:
+            replica = seat.replica
+            if replica is None or seat.is_heavy or replica.ready_at is None:
+                continue
+            old_enough = now - replica.ready_at >= _WEIGH_FROM
+            if old_enough and _weight(replica) > self._spec.max_memory:
+                self.recycle(replica, Why.GREW)
+        self._weigh_later()
 
     # The end.
 
@@ -221,6 +266,8 @@ class Seats:
         if not self._settled.is_set():
             self.failure = StartFailed("the model was stopped before it was ready")
             self._settled.set()
+        if self._weigher is not None:
+            self._weigher.cancel()
         for seat in self:
             seat.cancel_timer()
             for replica in (seat.replica, seat.successor):
@@ -269,8 +316,19 @@ class Seats:
             assert all(self.seat_of.get(r) is seat for r in sitting), f"a ghost in {seat.name}"
             assert self._ending or seat.replica or seat.timer, f"nobody will fill {seat.name}"
             assert not (self._ending and seat.timer), f"{seat.name} would be filled after the end"
+        if self._spec.max_memory and not self._ending:
+            assert self._weigher, "nobody will weigh the replicas"
         assert self.seat_of.keys() <= self._uncleaned, "a replica that lives counts as cleaned up"
         assert not (self.closed.is_set() and self._uncleaned), "closed, and something is left"
+
+
+def _pause(failures: int) -> float:
+    """How long to wait after so many failed starts in a row."""
+    return float(min(_BACKOFF_FIRST * 2.0 ** min(failures - 1, 16), _BACKOFF_MOST))
+
+
+def _weight(replica: Replica) -> int:
+    return replica.process.resident() if replica.process else 0
 
 
 def _five_letters() -> str:

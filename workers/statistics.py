@@ -7,6 +7,7 @@ class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds.
 
     `limits_met` counts the ends and time-outs of its replicas that were due to a limit.
+    Of the `restart`s, `recycled` were due to max_requests or max_memory.
     """
 
     name: str
@@ -19,6 +20,7 @@ class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
     failure: int
     error: int
     restart: int
+    recycled: int
     last_exit: str
     lost_lines: int
     limits_met: dict[str, int]
@@ -28,7 +30,8 @@ class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """The pool as it is now. The last five count requests since it was opened.
 
     No replica got those in `queue_full`, `waited_too_long` (told that it is busy, both),
-    `not_ready` and `abandoned`; one did get those that `timed_out`.
+    `not_ready` and `abandoned`; one did get those that `timed_out`. `restarts_by` are the flows
+    whose requests ended replicas, with how many; the hundred or so that did most.
     """
 
     seats: list[SeatStatistics]
@@ -39,6 +42,7 @@ class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
     not_ready: int
     abandoned: int
     timed_out: int
+    restarts_by: dict[str, int]
 
     @property
     def busy(self) -> int:

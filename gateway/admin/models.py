@@ -29,6 +29,7 @@ _REQUESTS = (
     "not_ready",
     "abandoned",
     "timed_out",
+    "restarts_by",
 )
 
 

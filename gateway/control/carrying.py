@@ -177,6 +177,8 @@ class Carrying:
             request_timeout=house.settings.model_request_timeout,
             restart_on_exception=house.settings.restart_on_exception,
             start_tries=start_tries,
+            max_requests=house.settings.max_requests,
+            max_memory=house.settings.max_memory,
             queue_requests=house.settings.queue_requests,
             queue_bytes=house.settings.queue_bytes,
         )

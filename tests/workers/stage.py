@@ -35,6 +35,10 @@ class FakeProcess(Process):
         self.pid = pid
         self.pidfd = -1
         self.killed = False
+        self.weight = 0
+
+    def resident(self) -> int:
+        return self.weight
 
     def kill(self) -> None:
         self.killed = True

@@ -348,6 +348,36 @@ async def test_a_restart_under_load_loses_nothing(house: House) -> None:
     assert before.isdisjoint({seat.pid for seat in pool.statistics().seats})
 
 
+async def test_recycling_under_load_loses_nothing(house: House) -> None:
+    """While replicas are replaced after every 20 requests each caller gets its own answer."""
+    pool = await house.serve("add", "add", replicas=2, max_requests=20)
+    asked = 0
+    with trio.fail_after(PATIENCE):
+        while sum(seat.recycled for seat in pool.statistics().seats) < 3:
+            assert await ask(pool, {"a": asked, "b": 1}) == asked + 1
+            asked += 1
+    assert asked > 40
+
+
+async def test_a_replica_that_ends_is_told(house: House, tmp_path: Path) -> None:
+    """At a stop a handler of SIGTERM and what is registered with atexit run, and are in the log."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "model.py").write_text(
+        "import atexit, signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('told'))\n"
+        "atexit.register(print, 'farewell')\n"
+        "def predict(args): ...\n"
+    )
+    spec = house.spec("add", "predict")
+    replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
+    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    with trio.fail_after(PATIENCE):
+        await pool.wait_ready()
+        pool.stop()
+        await pool.closed.wait()
+    assert [line.text for line in pool.tail(2)] == ["told", "farewell"]
+
+
 async def test_a_new_pool_takes_over_under_load(house: House) -> None:
     """A re-deployment under load: switch, take over, drain; every request has its answer."""
     current = await house.serve("badly", "behave")

@@ -1,5 +1,7 @@
 """What was printed is kept, bounded, and told to who follows; a disk that refuses stops nobody."""
 
+import resource
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +75,31 @@ def test_a_disk_that_refuses_costs_lines_and_nothing_else(path: str) -> None:
     log.write("three")
     assert log.lost == 3
     assert [line.text for line in log.tail(10)] == ["one", "two", "three"]
+    log.close()
+
+
+def test_a_full_disk_heals(tmp_path: Path) -> None:
+    """When the disk takes lines again one tells how many were lost, and no line is torn: not
+    even where the last write was cut short."""
+    log = Log(tmp_path / "log")
+    log.write("before")
+    size = (tmp_path / "log").stat().st_size
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+    try:
+        log.write("cut short")
+        log.write("lost\nas well")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    log.write("after")
+    assert log.lost == 3
+    first, torn, told, last = read_log(log.path)
+    assert first.text == "before"
+    assert len(str(torn)) <= 12
+    assert told.text == "[predictd] 3 lines were lost: File too large"
+    assert last.text == "after"
     log.close()
 
 

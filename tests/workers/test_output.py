@@ -2,12 +2,13 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 import trio
 
-from workers.output import LINE_LIMIT, Output
+from workers.output import BURST, LINE_LIMIT, RATE, Allowance, Output, say_size
 from workers.process import pipe
 
 
@@ -86,11 +87,98 @@ async def test_a_megabyte_without_a_line_end_comes_in_pieces(
     assert max(map(len, lines)) <= LINE_LIMIT
 
 
-async def test_a_flood_arrives_whole(printed: Callable[[bytes], Printed], lines: list[str]) -> None:
-    """Nothing of a flood is lost; who prints it waits."""
-    expected = [f"line {number}" for number in range(200_000)]
+async def test_much_at_once_arrives_whole(
+    printed: Callable[[bytes], Printed], lines: list[str]
+) -> None:
+    """Who prints much after having been still loses nothing."""
+    expected = [f"line {number}" for number in range(80_000)]
     await printed("\n".join(expected).encode() + b"\n").end()
     assert lines == expected
+
+
+FLOODS = [b"x" * 99 + b"\n", b"\n", b"no end", bytes(range(256)) * 4, "\x1b[31m€</script>".encode()]
+
+
+@pytest.mark.parametrize("piece", FLOODS)
+async def test_a_flood_is_dropped_and_its_size_said(
+    printed: Callable[[bytes], Printed], lines: list[str], piece: bytes
+) -> None:
+    """Of 100 MB no more is taken than the burst and some seconds' rate; lines say how much was
+    dropped."""
+    flood = printed(piece * (100_000_000 // len(piece)))
+    await flood.end()
+    told = [line for line in lines if line.startswith("[predictd] ")]
+    assert told
+    assert all("MiB of output dropped: more than 1 MiB a second" in line for line in told)
+    assert sum(map(len, lines)) < 20 * RATE
+    assert max(map(len, lines)) <= LINE_LIMIT
+
+
+async def test_a_flood_does_not_stall_its_writer(printed: Callable[[bytes], Printed]) -> None:
+    """100 MB are printed in the time that the kernel takes to copy them, not the log."""
+    began = time.monotonic()
+    await printed(b"x" * 100_000_000).end()
+    # At the rate it would take more than a minute; two shared cores take a quarter of a second.
+    assert time.monotonic() - began < 10
+
+
+async def test_after_a_flood_lines_are_taken_again(
+    printed: Callable[[bytes], Printed], lines: list[str]
+) -> None:
+    """When a flood is over a line says what was dropped, by itself, and the next ones come."""
+    flood = printed(b"x" * 20_000_000 + b"\n")
+    await until(lambda: lines and lines[-1].startswith("[predictd] "))
+    os.write(flood.write_end, b"at last\n")
+    await until(lambda: lines[-1] == "at last")
+    await flood.end()
+
+
+async def test_a_flood_keeps_nobody_else_from_being_read(
+    output: Output, printed: Callable[[bytes], Printed], lines: list[str]
+) -> None:
+    """Beside a pipe that is flooded without end another one's lines are taken, and its prompts."""
+    read, write = pipe()
+    stop = threading.Event()
+
+    def flood() -> None:
+        while not stop.is_set():
+            os.write(write, b"x" * 65536)
+        os.close(write)
+
+    dropped: list[str] = []
+    output.attach(read, dropped.extend)
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        quiet = printed(b"one\n")
+        await until(lambda: sum(map(len, dropped)) > 8_000_000)
+        os.write(quiet.write_end, b"two\n")
+        await until(lambda: lines == ["one", "two"])
+        os.write(quiet.write_end, b"name? ")
+        await until(lambda: lines == ["one", "two", "name? "])
+        await quiet.end()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
+    """It never grows above the burst; a flood lasts until there is enough for a second."""
+    allowance = Allowance(0.0)
+    assert allowance.spend(BURST, 100.0)
+    assert not allowance.spend(1, 100.0)
+    assert not allowance.is_enough(100.9)
+    assert allowance.is_enough(101.1)
+    assert allowance.spend(RATE, 101.1)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1_300_000, "1.2 MiB"), (1 << 41, "2048 GiB")],
+)
+def test_sizes_are_said_in_words(count: int, said: str) -> None:
+    """In the largest unit that leaves something before the point."""
+    assert say_size(count) == said
 
 
 async def test_a_prompt_is_shown_while_its_line_is_open(

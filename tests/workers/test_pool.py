@@ -1,8 +1,10 @@
 """The pool as plays: an event goes in, an outcome or a launch comes out, and its laws hold."""
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.workers.stage import Caller, Stage, counts, fail_to_start
+from tests.workers.stage import Actor, Caller, Stage, counts, fail_to_start
 from workers import wire
 from workers.fair_queue import Room
 from workers.seats import STOP_GRACE
@@ -348,6 +350,50 @@ def test_an_exception_can_be_allowed(stage: Stage) -> None:
     stage.actors[0].answer()
     assert isinstance(next_one.outcome, Answered)
     assert len(stage.actors) == 1
+
+
+def test_restarts_are_counted_by_whose_request_caused_them(stage: Stage) -> None:
+    """What raised, died and ran too long counts for its flow; what was answered does not."""
+    pool = stage.serving(request_timeout=2.0)
+    deeds: list[tuple[str, Callable[[Actor], object]]] = [
+        ("one", lambda actor: actor.raise_()),
+        ("two", lambda actor: actor.end("was killed by SIGSEGV")),
+        ("two", lambda actor: stage.pass_time(2.1)),
+        ("good", lambda actor: actor.answer()),
+    ]
+    for flow, deed in deeds:
+        Caller(flow=flow).submit(pool)
+        deed(stage.actors[-1])
+        if flow != "good":
+            stage.actors[-1].get_ready()
+    assert pool.statistics().restarts_by == {"two": 2, "one": 1}
+    assert counts(pool)["restart"] == 3
+
+
+def test_restarts_are_counted_for_a_bounded_number_of_flows(stage: Stage) -> None:
+    """Of ever new callers those with the fewest restarts are forgotten."""
+    pool = stage.serving()
+    for number in [0, 0, *range(1, 150)]:
+        Caller(flow=str(number)).submit(pool)
+        stage.actors[-1].raise_()
+        stage.actors[-2].end()
+        stage.actors[-1].get_ready()
+    counted = pool.statistics().restarts_by
+    assert len(counted) == 100
+    assert counted["0"] == 2
+
+
+def test_a_poisoned_input_never_locks_a_pool_out(stage: Stage) -> None:
+    """However often requests end replicas, the next starts at once."""
+    pool = stage.serving()
+    for _ in range(50):
+        caller = Caller().submit(pool)
+        stage.actors[-1].end("exited with status 1")
+        assert isinstance(caller.outcome, Died)
+        stage.actors[-1].get_ready()
+    assert stage.time == 0.0
+    assert len(stage.actors) == 51
+    assert pool.ready == 1
 
 
 def test_a_death_is_told_with_its_status_and_mended_at_once(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from workers import wire
 from workers.fair_queue import Room
 from workers.lifecycle import State
 from workers.pool import Pool
+from workers.replica import Why
 from workers.ticket import Abandoned, Busy, NotReady
 
 
@@ -25,7 +26,13 @@ class AnyOrder(RuleBasedStateMachine):
 
     def open(self) -> Pool:
         pool = self.stage.open_pool(
-            replicas=2, request_timeout=3.0, start_tries=0, queue_requests=4, queue_bytes=100
+            replicas=2,
+            request_timeout=3.0,
+            start_tries=0,
+            queue_requests=4,
+            queue_bytes=100,
+            max_requests=3,
+            max_memory=1000,
         )
         self.pools.append(pool)
         return pool
@@ -85,6 +92,11 @@ class AnyOrder(RuleBasedStateMachine):
     def die(self, data: st.DataObject) -> None:
         living = [actor for actor in self.stage.actors if not actor.over]
         data.draw(st.sampled_from(living)).end("exited with status 3")
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), weight=st.sampled_from([0, 1000, 1001]))
+    def weigh(self, data: st.DataObject, weight: int) -> None:
+        data.draw(st.sampled_from(self.living())).process.weight = weight
 
     def living(self) -> list[Actor]:
         return [actor for actor in self.stage.actors if actor.entered and not actor.over]
@@ -147,6 +159,14 @@ class AnyOrder(RuleBasedStateMachine):
     def who_holds_a_ticket_is_at_work(self) -> None:
         held = [a for a in self.stage.actors if a.replica.ticket is not None]
         assert self.stage.reactor.working == len(held)
+
+    @invariant()
+    def who_is_recycled_serves_until_its_successor_does(self) -> None:
+        for pool in self.pools:
+            for seat in pool._seats:
+                leaves = [r for r in pool._seat_of if r.why in (Why.SERVED, Why.GREW)]
+                assert seat.replica not in leaves
+                assert not leaves or sum(s.recycled for s in pool._seats) >= 1
 
     @invariant()
     def counters_add_up(self) -> None:

@@ -51,6 +51,20 @@ def wait(started: process.Process) -> int:
     return started.reap()
 
 
+def test_a_process_is_weighed(house: str) -> None:
+    """`resident` is the memory that the process has, and nothing once it has ended."""
+    read, write = process.pipe()
+    code = "x = b'x' * 50_000_000; print(1, flush=True); import time; time.sleep(60)"
+    started = start(house, f'exec {sys.executable} -c "{code}"', stdout=write)
+    os.close(write)
+    assert os.read(read, 10) == b"1\n"
+    os.close(read)
+    assert 50_000_000 < started.resident() < 150_000_000
+    started.kill()
+    wait(started)
+    assert started.resident() == 0
+
+
 def test_the_whole_environment_is_what_is_given(house: str) -> None:
     """Nothing of ours is inherited; the mark is added."""
     read, write = process.pipe()

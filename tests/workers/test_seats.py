@@ -9,6 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.workers.stage import REPLICA, Caller, Stage, fail_to_start
 from workers import wire
 from workers.errors import StartFailed
+from workers.pool import Pool
 from workers.ticket import Answered, NotReady
 
 # Starts that fail.
@@ -153,6 +154,103 @@ async def test_a_replica_restarted_in_a_prediction_finishes_it(
     stage.actors[0].answer()
     assert isinstance(caller.outcome, Answered)
     assert stage.actors[0].told_to_end
+
+
+# Recycling.
+
+
+def serve(stage: Stage, pool: Pool, count: int) -> None:
+    """So many requests, one after the other, each answered."""
+    for _ in range(count):
+        caller = Caller().submit(pool)
+        actor = next(a for a in stage.actors if a.replica.ticket is not None)
+        actor.answer()
+        assert isinstance(caller.outcome, Answered)
+        pool.verify()
+
+
+def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) -> None:
+    """After max_requests a successor is started; until it is ready the old one goes on."""
+    pool = stage.serving(max_requests=10)
+    serve(stage, pool, 9)
+    assert len(stage.actors) == 1
+    serve(stage, pool, 5)
+    assert len(stage.actors) == 2
+    holds = Caller().submit(pool)
+    stage.actors[1].get_ready()
+    stage.actors[0].answer()
+    assert isinstance(holds.outcome, Answered)
+    assert stage.actors[0].told_to_end
+    stage.actors[0].end()
+    [seat] = pool.statistics().seats
+    assert (seat.restart, seat.recycled) == (1, 1)
+    assert seat.last_exit == "it had served as many requests as it may"
+    serve(stage, pool, 9)
+    assert len(stage.actors) == 2
+
+
+def test_one_replica_of_a_pool_is_recycled_at_a_time(stage: Stage) -> None:
+    """Memory must hold one more replica, not as many again; the next follows at its next
+    request."""
+    pool = stage.serving(3, max_requests=2)
+    serve(stage, pool, 12)
+    assert len(stage.actors) == 4
+    stage.actors[3].get_ready()
+    serve(stage, pool, 3)
+    assert len(stage.actors) == 5
+
+
+def test_a_successor_that_fails_costs_nothing_but_time(stage: Stage) -> None:
+    """The old one serves on, and the next try waits for as long as failed starts do."""
+    pool = stage.serving(max_requests=1)
+    for pause in [0.25, 0.5, 1.0]:
+        serve(stage, pool, 1)
+        fail_to_start(stage)
+        launched = len(stage.actors)
+        stage.pass_time(pause - 0.01)
+        serve(stage, pool, 1)
+        assert len(stage.actors) == launched
+        stage.pass_time(0.02)
+    assert pool.ready == 1
+
+
+def test_who_has_grown_is_replaced(stage: Stage) -> None:
+    """Above max_memory a replica is recycled within a second, unless it is young."""
+    pool = stage.serving(max_memory=1000)
+    stage.actors[0].process.weight = 1001
+    stage.pass_time(9.5)
+    assert len(stage.actors) == 1
+    stage.pass_time(1.0)
+    assert len(stage.actors) == 2
+    stage.actors[1].get_ready()
+    stage.actors[0].end()
+    assert pool.statistics().seats[0].last_exit == (
+        "it had grown above the memory that it may have"
+    )
+    stage.pass_time(60.0)
+    assert len(stage.actors) == 2
+
+
+def test_who_is_heavy_from_the_beginning_is_left_alone(stage: Stage) -> None:
+    """Another would be as heavy: there is no end to replacing them."""
+    pool = stage.open_pool(max_memory=1000)
+    stage.actors[0].process.weight = 2000
+    stage.actors[0].get_ready()
+    stage.pass_time(60.0)
+    assert len(stage.actors) == 1
+    pool.verify()
+
+
+def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
+    """A pool that drains lets its replicas finish, however much they have served or grown."""
+    pool = stage.serving(max_requests=1, max_memory=1000)
+    caller = Caller().submit(pool)
+    stage.actors[0].process.weight = 2000
+    pool.drain()
+    stage.pass_time(20.0)
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+    assert len(stage.actors) == 1
 
 
 # The end.

@@ -141,6 +141,25 @@ def test_the_end_of_the_pipe_is_an_orderly_end(converse: Converse, write_model: 
     assert replica.stdout.endswith("farewell\n")
 
 
+def test_a_handler_of_sigterm_runs_at_the_end(converse: Converse, write_model: Any) -> None:
+    """Who has a handler of SIGTERM is told by it, before its exit handlers; it may set the
+    status."""
+    root = write_model(
+        "import atexit, signal, sys\n"
+        "def leave(number, frame):\n"
+        "    print('told by', number)\n"
+        "    sys.exit(3)\n"
+        "signal.signal(signal.SIGTERM, leave)\n"
+        "atexit.register(print, 'farewell')\n"
+        "def predict(args): ...\n"
+    )
+    replica = converse()
+    assert replica.start(root, "model.py", "predict").kind == READY
+    replica.hang_up()
+    assert replica.exit_status() == 3
+    assert replica.stdout.endswith("told by 15\nfarewell\n")
+
+
 def test_a_gateway_gone_before_the_start_is_an_orderly_end(converse: Converse) -> None:
     """A replica that is never told what to load leaves without complaint."""
     replica = converse()

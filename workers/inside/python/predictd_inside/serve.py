@@ -2,7 +2,8 @@
 
     -> HELLO    <- START    -> READY | FAILED, exit 1
                 <- PREDICT  -> ANSWER | RAISED | REFUSED     again and again
-                end of pipe: leave as any program does, exit handlers and all
+                end of pipe: leave as a program does that is asked to: its handler of SIGTERM runs,
+                if it has one, then what it registered with `atexit`
 
 Each prediction is answered exactly once or the process ends. Ordinary exceptions are the function's
 answer; SystemExit, KeyboardInterrupt and their like end the process as they end any Python program.
@@ -10,6 +11,8 @@ answer; SystemExit, KeyboardInterrupt and their like end the process as they end
 
 from __future__ import annotations
 
+# Not `signal`, which a project's file may be named (gotcha G2); unknown to typeshed.
+import _signal  # type: ignore[import-not-found]
 import faulthandler
 import json
 import os
@@ -41,6 +44,7 @@ def main(inlet: int, outlet: int) -> None:
         function = _load(wire, start)
         read = bytes if start["raw"] else _decode
         _answer(wire, frames, read, function, start["reply_limit"])
+    _run_handler_of_sigterm()
 
 
 def _introduction() -> dict[str, object]:
@@ -100,6 +104,12 @@ def _predict(
         output.complain(failures.traceback_text(problem))
         return RAISED, _json(failures.describe(problem))
     return ANSWER, reply
+
+
+def _run_handler_of_sigterm() -> None:
+    """Those who clean up expect a SIGTERM. From here it comes between predictions, never in one."""
+    if callable(_signal.getsignal(_signal.SIGTERM)):
+        _signal.raise_signal(_signal.SIGTERM)
 
 
 def _expect(expected: int, kind: int) -> None:
