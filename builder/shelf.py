@@ -6,7 +6,6 @@ the disk, and it is the first thing to go. So at whatever instant the machine st
 folder with a seal is whole. A sealed build is never changed.
 """
 
-import ctypes
 import os
 import shutil
 from collections.abc import Collection
@@ -16,6 +15,8 @@ from pathlib import Path
 import msgspec
 import trio
 from msgspec import Struct
+
+from builder.lasting import sync_file_system, sync_folder
 
 SEAL = "sealed"
 
@@ -57,11 +58,10 @@ class Shelf:
         await remove_build(self.folder(build))
 
     async def sweep(self, keep: Collection[str]) -> list[str]:
-        """Remove whatever is not both sealed and in `keep`; returns what was removed."""
+        """Remove whatever is not in `keep`; returns what was removed."""
         if not self.root.exists():
             return []
-        found = sorted(path.name for path in self.root.iterdir())
-        removed = [name for name in found if name not in keep or self.sealed(name) is None]
+        removed = sorted(path.name for path in self.root.iterdir() if path.name not in keep)
         for name in removed:
             await self.remove(name)
         return removed
@@ -78,27 +78,23 @@ async def remove_build(folder: Path) -> None:
 
 
 def _seal(folder: Path, manifest: Manifest) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Everything at once: thousands of files, and what the script linked to them.
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-        with (folder / SEAL).open("xb") as file:
-            file.write(msgspec.json.encode(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # Everything at once: thousands of files, and what the script linked to them.
+    sync_file_system(folder)
+    with (folder / SEAL).open("xb") as file:
+        file.write(msgspec.json.encode(manifest))
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def _remove(folder: Path) -> None:
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():
-        (folder / SEAL).unlink(missing_ok=True)
+        if (folder / SEAL).exists():
+            (folder / SEAL).unlink()
+            # Else it could be back after a loss of power, and what it speaks for not.
+            sync_folder(folder)
         _remove_tree(folder)
 
 

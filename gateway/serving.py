@@ -24,6 +24,7 @@ from gateway.access_log import open_access_log
 from gateway.app import make_app
 from gateway.auth import load_admin_key
 from gateway.control import Control
+from gateway.control.disk import Disk
 from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
 from gateway.data_folder import DataFolder
@@ -47,8 +48,8 @@ _LAST_ANSWERS = STOP_GRACE + 0.5
 async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers.
 
-    Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable or SchemaTooNew, having
-    changed nothing.
+    Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable, SchemaTooNew or
+    StoreFailed, having changed nothing.
     """
     _allow_many_descriptors()
     stop = trio.Event()
@@ -126,13 +127,18 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(store.open_database(data.database))
+        disk = Disk(data.root, store.Ballast(data.ballast), settings.disk_reserve)
+        await disk.make_way()
+        database = await stack.enter_async_context(
+            store.open_database(data.database, make_room=disk.give_back)
+        )
         room = Room(settings.queue_requests_total, settings.queue_bytes_total)
         workers = await stack.enter_async_context(open_workers(data.replicas, data.house, room))
         tasks = await stack.enter_async_context(trio.open_nursery())
         house = House(
             settings=settings,
             data=data,
+            disk=disk,
             domain=domain,
             workspace=await database.write(store.site.workspace_id),
             database=database,
@@ -145,6 +151,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             tasks=Tasks(tasks),
         )
         control = Control(house)
+        tasks.start_soon(disk.watch)
         try:
             await control.recover()
             yield control

@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_requests_total: int = 4000
     queue_bytes_total: int = 256 * MIB
     upload_limit: int = 1024 * MIB
+    disk_reserve: int = 256 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
     shutdown_grace: float = 3.0
@@ -83,6 +84,7 @@ DESCRIPTIONS = {
     "queue_requests_total": "how many requests may wait for all deployments together",
     "queue_bytes_total": "how many bytes of requests may wait for all deployments together",
     "upload_limit": "the largest upload of project files",
+    "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
@@ -98,6 +100,7 @@ SIZES = {
     "queue_bytes_total",
     "unfinished_bytes",
     "upload_limit",
+    "disk_reserve",
 }
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}

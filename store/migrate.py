@@ -17,6 +17,7 @@ from pathlib import Path
 import aiosqlite
 
 from store.errors import SchemaTooNew
+from store.lasting import sync
 
 logger = logging.getLogger(__name__)
 
@@ -46,26 +47,16 @@ def copy_before(path: Path, schema: int) -> Path:
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Written whole before it has its name; one that is there already is of the same schema."""
-    if target.exists():
-        return
+    """Written whole before it has its name."""
     fresh = target.with_name(f"{target.name}.new")
     fresh.unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(fresh)) as copy:
         database.backup(copy)
-    _sync(fresh)
+    sync(fresh)
     fresh.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     logger.info("the database as it was before the upgrade is kept in %s", target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 async def _run(connection: aiosqlite.Connection, sql: str, version: int) -> None:

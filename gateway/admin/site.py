@@ -43,6 +43,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             "domain": house.domain,
             "url": house.url,
             "traffic": house.traffic,
+            "disk": await house.disk.state(),
             "settings": settings,
         }
 

@@ -59,6 +59,7 @@ class Deployments:
         check_deployment(asked)
         if build.status in ("build failed", "timedout"):
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
+        await self._house.disk.admit("a deployment")
         deployment = await self._house.database.write(
             store.deployments.insert,
             Deployment(

@@ -10,6 +10,7 @@ import trio
 
 import store
 from builder import Shelf
+from gateway.control.disk import Disk
 from gateway.control.interpreters import Interpreters
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
@@ -35,6 +36,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     data: DataFolder
+    disk: Disk
     domain: str
     workspace: str
     database: Database
