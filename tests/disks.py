@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,10 +37,11 @@ def fill(disk: Path, name: str = "filler") -> Path:
     return path
 
 
-def use_up_inodes(disk: Path) -> Path:
+def use_up_inodes(disk: Path, name: str = "filler") -> Path:
     """Takes all the inodes there are, as files in one folder."""
-    folder = disk / "filler"
-    folder.mkdir()
+    folder = disk / name
+    with suppress(OSError):
+        folder.mkdir()
     with suppress(OSError):
         for number in range(1_000_000):
             (folder / str(number)).touch()
@@ -51,6 +53,24 @@ def traced(fault: str, command: Sequence[str]) -> list[str]:
     calls = fault.partition(":")[0]
     tracer = ["strace", "-f", "-qq", "-o", os.devnull]
     return [*tracer, "-e", f"trace={calls}", "-e", f"inject={fault}", *command]
+
+
+@contextmanager
+def failing(pid: int, fault: str) -> Iterator[None]:
+    """Has a running process meet the fault, in all its threads, while the block runs."""
+    need_strace()
+    calls = fault.partition(":")[0]
+    command = ["strace", "-f", "-o", os.devnull, "-e", f"trace={calls}", "-e", f"inject={fault}"]
+    with subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.PIPE, text=True) as tracer:
+        try:
+            assert tracer.stderr is not None
+            said = tracer.stderr.readline()
+            assert "attached" in said, said
+            yield
+        finally:
+            # It detaches, and what it traced goes on.
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate()
 
 
 def need_strace() -> None:
