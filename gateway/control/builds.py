@@ -48,7 +48,7 @@ class Builds:
         unfinished = await database.read(store.builds.unfinished)
         for build in unfinished:
             if build.status == "building":
-                await database.write(
+                await self._house.put_right(
                     store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
                 )
         keep = [

@@ -50,6 +50,7 @@ class Disk:
         self._ballast = ballast
         self._reserve = reserve
         self._was_low = False
+        self._problem = ""
 
     async def state(self) -> DiskState:
         """What there is now. In a thread, since a disk can hang."""
@@ -89,10 +90,14 @@ class Disk:
     async def watch(self) -> None:
         """Tells the log when there is little room and when that is over; takes ballast again."""
         while True:
+            problem = ""
             try:
                 await self._look()
             except OSError as error:
-                logger.warning("cannot look at the disk of %s: %s", self._folder, error)
+                problem = str(error)
+            if problem and problem != self._problem:
+                logger.warning("cannot keep room on the disk of %s: %s", self._folder, problem)
+            self._problem = problem
             await trio.sleep(_PERIOD)
 
     async def _look(self) -> None:

@@ -57,7 +57,12 @@ class Projects:
         """A clone that an earlier gateway did not finish has failed."""
         for project in await self._house.database.read(store.projects.listing):
             if project.creation_status == "creating":
-                await self._end_creation(project, "the gateway ended while it was being cloned")
+                await self._house.put_right(
+                    store.projects.update,
+                    project.id,
+                    creation_status="failure",
+                    creation_error="the gateway ended while it was being cloned",
+                )
 
     async def create(self, asked: NewProject) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""

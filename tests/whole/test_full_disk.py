@@ -1,6 +1,7 @@
 """A full disk: what serves goes on serving, what takes room is refused, what frees it is not, and
 it heals."""
 
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,6 +72,31 @@ def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], P
             until(lambda: gateway.call(bad, {"do": "echo"}).status == 200)
             until(ballast.exists)
             assert gateway.build(model, "echo.py", "echo")["status"] == "built"
+
+
+def test_a_start_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
+    """A gateway killed in the midst of a build serves again on a disk without any room; that the
+    build was interrupted it writes down when there is some."""
+    folder = write(tmp_path / "echo", ECHO)
+    with Gateway(disk / "data", disk_reserve="8MiB") as gateway:
+        model = gateway.serve(folder, "echo.py", "echo", replicas=1)
+        write(folder, {"cdsw-build.sh": "sleep 3600\n"})
+        wish = {"file_path": "echo.py", "function_name": "echo"}
+        build = gateway.client.post(f"{at(model)}/builds", wish)
+        path = f"{at(model)}/builds/{build['id']}"
+        until(lambda: gateway.client.get(path)["status"] == "building")
+        gateway.end(signal.SIGKILL)
+        shutil.rmtree(gateway.data / "ballast")
+        # There is room for the working copy of a replica only: else nobody could be served.
+        shutil.rmtree(gateway.data / "replicas")
+        (tmp_path / "elsewhere").mkdir()
+        (gateway.data / "replicas").symlink_to(tmp_path / "elsewhere")
+        filler = fill(disk)
+        gateway.start()
+        until(lambda: gateway.call(model, 1).status == 200)
+        assert gateway.client.get(path)["status"] == "building"
+        empty(filler)
+        until(lambda: gateway.client.get(path)["status"] == "build failed")
 
 
 def empty(used: Path) -> None:
