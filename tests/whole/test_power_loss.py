@@ -9,12 +9,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from tests.disks import need_strace
+from tests.disks import need_strace, tracing
 from tests.whole.rig import ROOT, Gateway, at
 
 NAMES = "openat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink"
@@ -106,22 +105,6 @@ def replay(trace: str) -> Iterator[tuple[str, Disk]]:
             disk.change(call, rest)
 
 
-@contextmanager
-def recorded(pid: int, trace: Path) -> Iterator[None]:
-    """Records the calls of a running process and of what it starts."""
-    need_strace()
-    command = ["strace", "-f", "-y", "-s", "256", "-o", str(trace), "-e", f"trace={TRACE}"]
-    with subprocess.Popen([*command, "-p", str(pid)], stderr=subprocess.PIPE, text=True) as tracer:
-        try:
-            assert tracer.stderr is not None
-            said = tracer.stderr.readline()
-            assert "attached" in said, said
-            yield
-        finally:
-            tracer.terminate()
-            tracer.communicate()
-
-
 def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> None:
     """When an answer to a change leaves, no byte and no name of what it speaks for is still to be
     written: of projects, files, models, snapshots and the database."""
@@ -129,7 +112,7 @@ def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> No
     admin = httpx.Client(
         base_url=f"{gateway.url}/api/v2", headers={"Authorization": f"Bearer {gateway.key}"}
     )
-    with admin, recorded(gateway.pid, trace):
+    with admin, tracing(gateway.pid, "-y", "-s", "256", "-o", str(trace), "-e", f"trace={TRACE}"):
         project = gateway.client.post("/projects", {"name": "iris", "template": "python"})
         files = f"/projects/{project['id']}/files"
         parts = {"deep/down/model.py": b"def f(x):\n    return x\n", "data.bin": bytes(300_000)}
