@@ -58,10 +58,11 @@ class Shelf:
         await remove_build(self.folder(build))
 
     async def sweep(self, keep: Collection[str]) -> list[str]:
-        """Remove whatever is not in `keep`; returns what was removed."""
+        """Remove whatever is not both sealed and in `keep`; returns what was removed."""
         if not self.root.exists():
             return []
-        removed = sorted(path.name for path in self.root.iterdir() if path.name not in keep)
+        found = sorted(path.name for path in self.root.iterdir())
+        removed = [name for name in found if name not in keep or self.sealed(name) is None]
         for name in removed:
             await self.remove(name)
         return removed

@@ -14,7 +14,7 @@ import builder
 import store
 from builder import drop_snapshot, match
 from gateway.control.house import House
-from gateway.control.making import DAMAGED, INTERRUPTED, Making
+from gateway.control.making import INTERRUPTED, Making
 from gateway.errors import Refusal
 from store import Build, Model, Step
 from workers import Log
@@ -61,7 +61,7 @@ class Builds:
         await self._house.shelf.sweep(keep)
         for build_id in keep:
             if self._house.shelf.sealed(build_id) is None:
-                logger.error("build %s is damaged: it has no seal; %s", build_id, DAMAGED.advice)
+                logger.error("build %s is lost: its folder is gone or had no seal", build_id)
         for build in unfinished:
             if build.status != "building":
                 self._begin(build)

@@ -17,7 +17,7 @@ import store
 from gateway.control.builds import Builds
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
-from gateway.control.making import DAMAGED, replica_spec
+from gateway.control.making import replica_spec
 from gateway.control.variables import model_variables, slug
 from store import Build, Deployment, Failure
 from workers import Pool, PoolSpec, StartFailed
@@ -107,8 +107,6 @@ class Carrying:
             return None
         if await database.read(store.deployments.overtaken, self.deployment):
             return None
-        if await trio.to_thread.run_sync(self._house.shelf.sealed, build.id) is None:
-            return DAMAGED
         if self.deployment.status == "pending":
             self.deployment = await self._house.record(
                 store.deployments.advance, self.deployment.id, "started"

@@ -33,13 +33,6 @@ INTERRUPTED = Failure(
     advice="Build again.",
 )
 
-DAMAGED = Failure(
-    step="START",
-    summary="The files of the build are damaged",
-    problem="it was built, but its folder is gone or has no seal",
-    advice="Build again, or restore a backup.",
-)
-
 
 class Making:
     """A build on its way: what followers and waiters look at, and who carries it out."""

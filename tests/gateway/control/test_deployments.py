@@ -329,16 +329,3 @@ async def test_a_mistake_of_ours_ends_the_deployment(
     assert now["status"] == "failed"
     assert "nobody foresaw this" in now["failure"]["problem"]
     await gateway.deployed(build)
-
-
-async def test_a_damaged_build_is_not_deployed(gateway: Gateway, tmp_path: Path) -> None:
-    """A build whose seal is gone is refused by name, and what served before serves on."""
-    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
-    await gateway.deployed(await gateway.built(model, "add.py:add"))
-    damaged = await gateway.built(model, "add.py:add")
-    (gateway.data / "builds" / damaged.rpartition("/")[2] / "sealed").unlink()
-    deployment = await gateway.deploy(damaged)
-    failed = await gateway.until(deployment, status_is("failed"))
-    assert failed["failure"]["summary"] == "The files of the build are damaged"
-    answer = await gateway.call(await gateway.key(model), {"a": 1, "b": 2})
-    assert answer.status_code == 200
