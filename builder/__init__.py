@@ -9,6 +9,7 @@ from builder.clone import check_url, clone
 from builder.errors import BuilderError, CloneFailed, CloneRefused, ProbeFailed, UnknownKernel
 from builder.interpreters import Interpreter, discover, inspect, match
 from builder.journey import SNAPSHOT, Journey
+from builder.lasting import make_folder, sync_file_system, sync_folder
 from builder.shelf import Shelf
 from builder.snapshot import drop_snapshot, take_snapshot
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Snapshot
@@ -35,6 +36,9 @@ __all__ = [
     "drop_snapshot",
     "inspect",
     "make_build",
+    "make_folder",
     "match",
+    "sync_file_system",
+    "sync_folder",
     "take_snapshot",
 ]

@@ -8,7 +8,9 @@ neither attributes nor an index. The user's own `.git` is no part of it.
 All of this blocks; callers run it in a thread.
 """
 
+import errno
 import fcntl
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from builder.errors import SnapshotFailed
+from builder.lasting import sync_file_system, sync_folder
 
 if TYPE_CHECKING:
     from git import Git
@@ -77,16 +80,33 @@ class GitStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the store alone, making it if need be.
+        """Hold the store alone, making it if need be. Raises OSError, or SnapshotFailed.
 
         Objects are written before anything refers to them, so pruning must never run beside
         the taking of a snapshot. Reading a snapshot that has its reference needs no lock.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            self._make()
         with (self.path / "predictd.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            self.run("init", "--quiet", "--bare", "--template=", str(self.path))
             yield
+
+    def _make(self) -> None:
+        """Make the repository elsewhere, and give it its name once it is on the disk: one without
+        its HEAD would be none to git, and never be mended (gotcha G10 in README)."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=self.path.parent, prefix="new-", ignore_cleanup_errors=True
+        ) as fresh:
+            GitStore(Path(fresh)).run("init", "--quiet", "--bare", "--template=", fresh)
+            sync_file_system(Path(fresh))
+            try:
+                os.rename(fresh, self.path)
+            except OSError as error:
+                # Somebody else was quicker, and it may hold snapshots already.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        sync_folder(self.path.parent)
 
     def ignored(self, project: Path, paths: Sequence[bytes]) -> set[bytes]:
         """Those of `paths` (relative to `project`) that its `.gitignore` files exclude."""

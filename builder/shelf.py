@@ -6,7 +6,6 @@ the disk, and it is the first thing to go. So at whatever instant the machine st
 folder with a seal is whole. A sealed build is never changed.
 """
 
-import ctypes
 import os
 import shutil
 from collections.abc import Collection
@@ -16,6 +15,8 @@ from pathlib import Path
 import msgspec
 import trio
 from msgspec import Struct
+
+from builder.lasting import sync_file_system, sync_folder
 
 SEAL = "sealed"
 
@@ -78,27 +79,23 @@ async def remove_build(folder: Path) -> None:
 
 
 def _seal(folder: Path, manifest: Manifest) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Everything at once: thousands of files, and what the script linked to them.
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-        with (folder / SEAL).open("xb") as file:
-            file.write(msgspec.json.encode(manifest))
-            file.flush()
-            os.fsync(file.fileno())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # Everything at once: thousands of files, and what the script linked to them.
+    sync_file_system(folder)
+    with (folder / SEAL).open("xb") as file:
+        file.write(msgspec.json.encode(manifest))
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def _remove(folder: Path) -> None:
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():
-        (folder / SEAL).unlink(missing_ok=True)
+        if (folder / SEAL).exists():
+            (folder / SEAL).unlink()
+            # Else it could be back after a loss of power, and what it speaks for not.
+            sync_folder(folder)
         _remove_tree(folder)
 
 

@@ -20,6 +20,7 @@ import trio
 
 from builder.errors import SnapshotFailed
 from builder.git_store import BlobReader, GitStore
+from builder.lasting import sync_file_system
 from builder.listing import Entry, list_project
 from builder.spec import Log, Snapshot
 
@@ -60,6 +61,8 @@ def _take(project: Path, path: Path, name: str) -> tuple[Snapshot, list[str]]:
         levels = listing.levels
         blobs = _store_files(store, project, levels) | _store_links(store, project, levels)
         commit = store.commit(_store_tree(store, levels, blobs), _reference(name))
+        # Git syncs what it writes, but not the folders in which that gets its name.
+        sync_file_system(store.path)
     return Snapshot(store.path, commit), listing.left_out
 
 

@@ -10,6 +10,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from builder import sync_folder
+
 
 def load_admin_key(path: Path) -> str:
     """The key in `path`, made if there is none or an empty one. Raises OSError."""
@@ -27,6 +29,7 @@ def load_admin_key(path: Path) -> str:
         file.flush()
         os.fsync(fd)
     fresh.replace(path)
+    sync_folder(path.parent)
     return key
 
 

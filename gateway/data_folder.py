@@ -21,6 +21,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "predictd.db"
 
     @property
+    def ballast(self) -> Path:
+        """Room that is given back when the disk is full."""
+        return self.root / "ballast"
+
+    @property
     def admin_key(self) -> Path:
         return self.root / "admin.key"
 

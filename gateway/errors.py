@@ -60,7 +60,8 @@ CATALOGUE: dict[str, Entry] = {
     "machine.full": Entry(503, 8, "later", "stop another model, or ask for less memory"),
     "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),
     "path.refused": Entry(400, 3, "caller", "name a path inside the project, relative to it"),
-    "disk.failed": Entry(507, 13, "operator", "make room on the disk of the data folder"),
+    "disk.full": Entry(507, 8, "operator", "make room on the disk of the data folder"),
+    "disk.failed": Entry(503, 14, "operator", "look at the data folder's disk: `dmesg`, `mount`"),
     "internal": Entry(500, 13, "us", "a mistake of predictd; its log has the traceback"),
 }
 
@@ -100,12 +101,17 @@ def refusal(error: Exception) -> Refusal:
                 return Refusal(code, error.problem, advice=error.advice)
             return Refusal(code, str(error))
     if isinstance(error, OSError) and error.errno in _DISK:
-        return Refusal("disk.failed", error.strerror or "the disk failed")
+        return Refusal(_DISK[error.errno], error.strerror or "the disk failed")
     return Refusal("internal", "something went wrong inside predictd")
 
 
 # What a disk says when it has no room, may not be written or breaks.
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_DISK = {
+    errno.ENOSPC: "disk.full",
+    errno.EDQUOT: "disk.full",
+    errno.EROFS: "disk.failed",
+    errno.EIO: "disk.failed",
+}
 
 _FROM_STATUS = {
     400: "request.malformed",
@@ -120,6 +126,7 @@ _FROM_ENGINES: dict[type[Exception], str] = {
     store.NameTaken: "name.taken",
     store.IllegalTransition: "state.conflict",
     store.BuildInUse: "build.inuse",
+    store.StoreFull: "disk.full",
     store.StoreFailed: "disk.failed",
     builder.UnknownKernel: "kernel.unknown",
     builder.CloneRefused: "argument.invalid",

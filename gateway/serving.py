@@ -24,6 +24,7 @@ from gateway.access_log import open_access_log
 from gateway.app import make_app
 from gateway.auth import load_admin_key
 from gateway.control import Control
+from gateway.control.disk import Disk
 from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
@@ -58,8 +59,8 @@ async def serve(
 
     The `manager` is told what it wants to know; its listening socket wins over host and port.
 
-    Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable or SchemaTooNew, having
-    changed nothing.
+    Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable, SchemaTooNew or
+    StoreFailed, having changed nothing.
     """
     _allow_many_descriptors()
     _prepare_for_the_worst()
@@ -154,7 +155,11 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(store.open_database(data.database))
+        disk = Disk(data.root, store.Ballast(data.ballast), settings.disk_reserve)
+        await disk.make_way()
+        database = await stack.enter_async_context(
+            store.open_database(data.database, make_room=disk.give_back)
+        )
         room = Room(settings.queue_requests_total, settings.queue_bytes_total)
         machine = Machine()
         workers = await stack.enter_async_context(
@@ -166,6 +171,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
         house = House(
             settings=settings,
             data=data,
+            disk=disk,
             domain=domain,
             workspace=await database.write(store.site.workspace_id),
             database=database,
@@ -180,6 +186,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             vitals=Vitals(workers.reactor, database, tasks),
         )
         control = Control(house)
+        nursery.start_soon(disk.watch)
         try:
             await control.recover()
             yield control

@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upload_limit: int = 1024 * MIB
     processes: int = 512
     disk_limit: int = 4096 * MIB
+    disk_reserve: int = 256 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
     shutdown_grace: float = 3.0
@@ -91,6 +92,7 @@ DESCRIPTIONS = {
     "upload_limit": "the largest upload of project files",
     "processes": "how many processes and threads one replica may have",
     "disk_limit": "how much one replica may write into its working copy, and into one file",
+    "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
@@ -108,6 +110,7 @@ SIZES = {
     "unfinished_bytes",
     "upload_limit",
     "disk_limit",
+    "disk_reserve",
 }
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}

@@ -1,6 +1,7 @@
 """What predictd remembers: records, their lifecycles, and all of its SQL. README.md is the map."""
 
 from store import builds, deployments, lifecycles, models, projects, site
+from store.ballast import Ballast
 from store.data_folder import lock_data_folder
 from store.database import Database, open_database
 from store.errors import (
@@ -11,6 +12,7 @@ from store.errors import (
     NameTaken,
     NotFound,
     SchemaTooNew,
+    StoreDamaged,
     StoreError,
     StoreFailed,
     StoreFull,
@@ -28,6 +30,7 @@ from store.records import (
 )
 
 __all__ = [
+    "Ballast",
     "Build",
     "BuildInUse",
     "DataFolderBusy",
@@ -42,6 +45,7 @@ __all__ = [
     "Project",
     "SchemaTooNew",
     "Step",
+    "StoreDamaged",
     "StoreError",
     "StoreFailed",
     "StoreFull",

@@ -5,9 +5,13 @@ serves one transaction at a time. A reader sees the database as it stood at its 
 whatever is written meanwhile.
 
 Only the writer checkpoints, and it is the last to be closed (gotcha G3 in README).
+
+A disk that is full is asked once for the room that was kept for this; a commit that the disk
+failed is buried, so that what was refused does not come true after a kill (gotcha G9).
 """
 
 import asyncio
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,11 +21,14 @@ from typing import TypeVar
 
 import aiosqlite
 
-from store.errors import StoreFailed, StoreFull
+from store.check import check
+from store.errors import StoreDamaged, StoreFailed, StoreFull
 from store.migrate import migrate
 
 Value = TypeVar("Value")
 Work = Callable[[aiosqlite.Connection], Awaitable[Value]]
+
+logger = logging.getLogger(__name__)
 
 READERS = 2
 BUSY_TIMEOUT = "busy_timeout = 5000"  # ms; for an operator's own sqlite3 beside us
@@ -36,20 +43,25 @@ READER_PRAGMAS = (BUSY_TIMEOUT, "query_only = ON", "wal_autocheckpoint = 0")
 
 
 class Connections:
-    """The open connections of one database."""
+    """The open connections of one database. `make_room` says whether it could make some."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make_room: Callable[[], bool]) -> None:
         self._path = path
+        self._make_room = make_room
         self._held = AsyncExitStack()
         self._writing = asyncio.Lock()
         self._idle_readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
 
     async def open(self) -> None:
-        """Connect, and migrate before anything else can be asked. A failure leaves nothing open."""
+        """Connect, check and migrate before anything else can be asked.
+
+        A failure leaves nothing open.
+        """
         async with AsyncExitStack() as held:
             with _failures_named(self._path):
                 _make_sure_of(self._path)
                 self._writer = await held.enter_async_context(_connect(self._path))
+                await check(self._writer, self._path)
                 await migrate(self._writer, self._path)
                 await _set(self._writer, WRITER_PRAGMAS)
                 for _ in range(READERS):
@@ -65,7 +77,31 @@ class Connections:
     async def write(self, work: Work[Value]) -> Value:
         """Run `work` in a transaction of its own and commit it; an exception rolls it back."""
         async with self._writing:
+            try:
+                return await self._write(work)
+            except StoreFull:
+                if not self._make_room():
+                    raise
+                return await self._write(work)
+
+    async def _write(self, work: Work[Value]) -> Value:
+        try:
             return await self._transact(self._writer, work, begin="BEGIN IMMEDIATE", end="COMMIT")
+        except StoreFailed as error:
+            if _name(error.__cause__).startswith("SQLITE_IOERR"):
+                await self._bury()
+            raise
+
+    async def _bury(self) -> None:
+        """Overwrites what a failed commit may have left in the log (gotcha G9)."""
+        try:
+            async with self._writer.execute("PRAGMA user_version") as found:
+                ((version,),) = await found.fetchall()
+            # The one statement that writes a page although nothing changes.
+            await self._writer.execute(f"PRAGMA user_version = {version}")
+        except sqlite3.Error as error:
+            # Its frames lie over the others all the same, unless they could not be written.
+            logger.warning("%s: cannot bury a failed commit: %s", self._path, error)
 
     async def read(self, work: Work[Value]) -> Value:
         """Run `work` on one unchanging view of the database."""
@@ -113,7 +149,14 @@ def _failures_named(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        is_full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
-        raise (StoreFull if is_full else StoreFailed)(f"{path}: {error}") from error
+        name = _name(error)
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise StoreDamaged(path, str(error)) from error
+        raise (StoreFull if name == "SQLITE_FULL" else StoreFailed)(f"{path}: {error}") from error
     except OSError as error:
         raise StoreFailed(f"{path}: {error.strerror}") from error
+
+
+def _name(error: BaseException | None) -> str:
+    """SQLite's own name of its error, or nothing."""
+    return str(getattr(error, "sqlite_errorname", ""))

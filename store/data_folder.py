@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from store.errors import DataFolderBusy, DataFolderUnusable
+from store.lasting import make_folder
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def _saying_what_is_wrong(path: Path) -> Iterator[None]:
 
 
 def _open_lock(path: Path) -> IO[str]:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path, mode=0o700)
     # A lock file made earlier can be open to us in a folder that is not.
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

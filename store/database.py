@@ -61,13 +61,16 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
+async def open_database(
+    path: Path, *, make_room: Callable[[], bool] = lambda: False
+) -> AsyncIterator[Database]:
     """Open the database at `path`, made and migrated if need be; it closes with the block.
 
-    Raises SchemaTooNew, or StoreFailed when it cannot be opened.
+    `make_room` is called in the store's thread when the disk is full, and says whether a second
+    try is worth it. Raises SchemaTooNew, StoreDamaged, or StoreFailed when it cannot be opened.
     """
     async with open_bridge() as bridge:
-        connections = Connections(path)
+        connections = Connections(path, make_room)
         await bridge.cross(connections.open)
         try:
             yield Database(bridge, connections)

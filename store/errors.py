@@ -88,3 +88,15 @@ class StoreFailed(StoreError):
 
 class StoreFull(StoreFailed):
     """The disk is full. Reads go on, and so do writes as soon as there is room (gotcha G6)."""
+
+
+class StoreDamaged(StoreFailed):
+    """The database is not what was written: the disk, or somebody, has changed it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"{path} is damaged: {reason}. Restore a backup into a new data folder; without one, "
+            'keep a copy of this folder and try `sqlite3 predictd.db ".recover"`'
+        )

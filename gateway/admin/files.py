@@ -11,6 +11,7 @@ import trio
 from quart import Response, request
 from werkzeug.datastructures import FileStorage
 
+from builder import make_folder, sync_folder
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
@@ -43,6 +44,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         parts = await request.files
         if not parts:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
+        await control.house.disk.admit("an upload")
         targets = [(await inside(project_id, name), part) for name, part in parts.items(multi=True)]
         for target, part in targets:
             await trio.to_thread.run_sync(_save, part, target)
@@ -114,15 +116,18 @@ def _save(part: FileStorage, target: Path) -> None:
     if target.is_dir() and not target.is_symlink():
         raise Refusal("path.refused", f"{target.name!r} is a folder")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         fd, fresh = tempfile.mkstemp(prefix=".uploading-", dir=target.parent)
     except (FileExistsError, NotADirectoryError) as error:
         raise Refusal("path.refused", f"{target.parent.name!r} is not a folder") from error
     try:
         with open(fd, "wb") as file:
             shutil.copyfileobj(part.stream, file, _CHUNK)
+            file.flush()
+            os.fsync(fd)
         os.chmod(fresh, 0o644)
         os.replace(fresh, target)
+        sync_folder(target.parent)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(fresh)
@@ -137,3 +142,4 @@ def _remove(root: Path, target: Path) -> None:
         target.unlink()
     else:
         raise Refusal("file.notfound", f"there is no {target.name!r}")
+    sync_folder(target.parent)

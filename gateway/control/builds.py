@@ -3,6 +3,7 @@
 What an earlier gateway left half-made is marked so at boot; what still waited goes on.
 """
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from gateway.control.making import INTERRUPTED, Making
 from gateway.errors import Refusal
 from store import Build, Model, Step
 from workers import Log
+
+logger = logging.getLogger(__name__)
 
 
 class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +48,7 @@ class Builds:
         unfinished = await database.read(store.builds.unfinished)
         for build in unfinished:
             if build.status == "building":
-                await database.write(
+                await self._house.put_right(
                     store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
                 )
         keep = [
@@ -56,6 +59,9 @@ class Builds:
         ]
         # Before any build goes on: its folder would be swept from under it.
         await self._house.shelf.sweep(keep)
+        for build_id in keep:
+            if self._house.shelf.sealed(build_id) is None:
+                logger.error("build %s is lost: its folder is gone or had no seal", build_id)
         for build in unfinished:
             if build.status != "building":
                 self._begin(build)
@@ -80,6 +86,7 @@ class Builds:
         """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project."""
         match(asked.kernel, await self._house.interpreters.all())
         _check_paths(asked)
+        await self._house.disk.admit("a build")
 
     def _begin(self, build: Build) -> Making:
         self._makings[build.id] = making = Making(self._house, build)
@@ -123,6 +130,7 @@ class Builds:
         if (making := self._makings.get(build_id)) is not None:
             await making.cancel()
         await self._house.shelf.remove(build_id)
+        await self._house.disk.make_way()
         await drop_snapshot(self._house.data.snapshots(project_id), build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)
 

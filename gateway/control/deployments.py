@@ -46,7 +46,7 @@ class Deployments:
         database = self._house.database
         for deployment in await database.read(store.deployments.unfinished):
             if deployment.wanted == "stop":
-                await database.write(store.deployments.end, deployment.id)
+                await self._house.put_right(store.deployments.end, deployment.id)
         wanted = await database.read(store.deployments.wanted)
         # First what served: what was on its way then follows it as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
@@ -59,6 +59,7 @@ class Deployments:
         self.check(asked, now=build.status == "built")
         if build.status in ("build failed", "timedout"):
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
+        await self._house.disk.admit("a deployment")
         deployment = await self._house.database.write(
             store.deployments.insert,
             Deployment(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 import aiosqlite
@@ -10,6 +11,7 @@ import trio
 
 import store
 from builder import Shelf
+from gateway.control.disk import Disk
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.data_folder import DataFolder
@@ -37,6 +39,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     data: DataFolder
+    disk: Disk
     domain: str
     workspace: str
     database: Database
@@ -73,3 +76,17 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
             except store.StoreFailed as error:
                 logger.error("cannot write, will try again: %s", error)
                 await trio.sleep(_PAUSE)
+
+    async def put_right(
+        self,
+        work: Callable[Concatenate[aiosqlite.Connection, P], Awaitable[object]],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> None:
+        """Writes what an earlier gateway left unsaid: at once, or, since it matters more to serve,
+        as soon as the disk accepts it."""
+        try:
+            await self.database.write(work, *args, **named)
+        except store.StoreFailed as error:
+            logger.error("cannot write, will try again: %s", error)
+            self.tasks.start(partial(self.record, work, *args, **named))

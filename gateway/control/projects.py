@@ -1,5 +1,6 @@
 """Projects: folders of code, made from a template, a git repository, or the user's own folder."""
 
+import os
 import shutil
 from functools import partial
 from importlib.resources import as_file, files
@@ -11,7 +12,7 @@ import trio
 
 import builder
 import store
-from builder import check_url, clone
+from builder import check_url, clone, make_folder, sync_file_system, sync_folder
 from gateway.control import variables
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
@@ -56,7 +57,12 @@ class Projects:
         """A clone that an earlier gateway did not finish has failed."""
         for project in await self._house.database.read(store.projects.listing):
             if project.creation_status == "creating":
-                await self._end_creation(project, "the gateway ended while it was being cloned")
+                await self._house.put_right(
+                    store.projects.update,
+                    project.id,
+                    creation_status="failure",
+                    creation_error="the gateway ended while it was being cloned",
+                )
 
     async def create(self, asked: NewProject) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
@@ -69,6 +75,7 @@ class Projects:
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
         if template == "git" or asked.git_url:
             check_url(asked.git_url)
+        await self._house.disk.admit("a project")
         project_id = store.new_id()
         path = await self._folder(asked, project_id)
         project = await self._house.database.write(
@@ -148,6 +155,7 @@ class Projects:
             )
         finally:
             log.remove()  # what matters of it is in the error
+        await trio.to_thread.run_sync(sync_file_system, Path(project.path))
 
     async def _end_creation(self, project: Project, problem: str) -> Project:
         return await self._house.database.write(
@@ -202,11 +210,15 @@ def _real_folder(text: str) -> Path:
 
 def _lay_out(template: str, path: Path) -> None:
     """Copies a template into the project's folder; files that are there already stay."""
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     if not template:
         return
     with as_file(files("gateway") / "templates" / template) as source:
         for entry in sorted(source.iterdir()):
             target = path / entry.name
             if entry.is_file() and not target.exists():
-                shutil.copy(entry, target)
+                with entry.open("rb") as source_file, target.open("xb") as file:
+                    shutil.copyfileobj(source_file, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+    sync_folder(path)

@@ -3,6 +3,7 @@
 import errno
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,7 @@ ASKED: list[Exception] = [
     store.errors.BuildInUse(1, [2]),
     store.errors.StoreFailed("disk"),
     store.errors.StoreFull("full"),
+    store.errors.StoreDamaged(Path("predictd.db"), "reason"),
     builder.errors.UnknownKernel("r", ["python3.11"]),
     builder.errors.CloneRefused("problem", "advice"),
     OSError(errno.ENOSPC, "No space left on device"),

@@ -1,0 +1,26 @@
+"""What makes files outlive a loss of power, for the files that SQLite does not write.
+
+The bytes of a file last by a sync of it, its name by a sync of its folder. All of this blocks.
+"""
+
+import os
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes last, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder with this mode, and those above it as far as they are missing."""
+    if folder.is_dir():
+        return
+    if not folder.parent.exists():
+        make_folder(folder.parent)
+    folder.mkdir(mode=mode, exist_ok=True)
+    sync(folder.parent)

@@ -1,0 +1,164 @@
+"""What would be lost if the power went right after an answer: nothing of what it acknowledged.
+
+The gateway's system calls are recorded and replayed on a model of a disk that keeps nothing until
+it is told to: bytes until a sync of their file, names until a sync of their folder.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from tests.disks import need_strace, tracing
+from tests.whole.rig import ROOT, Gateway, at
+
+NAMES = "openat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink"
+BYTES = "write,writev,pwrite64,ftruncate,copy_file_range,sendfile"
+SYNCS = "fsync,fdatasync,syncfs"
+TRACE = f"{NAMES},unlinkat,rmdir,{BYTES},{SYNCS},sendto"
+
+# Not promised to anybody: what the next start makes anew, or sweeps.
+FLEETING = re.compile(
+    r"(logs|replicas|cache|ballast|builds)(/|$)|gateway\.(json|new)$|predictd\.db-shm$"
+    r"|.*/predictd\.lock$"
+)
+
+CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed>)(.*)$")
+PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
+OPENED = re.compile(r"^\d+<([^>]*)>")
+
+
+class Disk:
+    """A disk that loses all that it was not told to keep: `bytes` of files, `names` of folders."""
+
+    def __init__(self) -> None:
+        self.bytes: set[str] = set()
+        self.names: set[str] = set()
+
+    def at_risk(self, root: Path) -> set[str]:
+        """What of `root` a loss of power would take, but the fleeting."""
+        lost = {each for each in self.bytes | self.names if Path(each).is_relative_to(root)}
+        return {each for each in lost if not FLEETING.match(os.path.relpath(each, root))}
+
+    def change(self, call: str, rest: str) -> None:
+        """A call that changes names or bytes."""
+        if call in BYTES.split(","):
+            if opened := OPENED.match(rest):
+                self.bytes.add(opened[1])
+            return
+        paths = PATH.findall(rest)
+        if call == "openat" and "O_CREAT" not in rest:
+            return
+        # Relative ones are git's, told with the folder that they are relative to.
+        base = re.match(r"AT_FDCWD<([^>]*)>|\d+<([^>]*)>", rest)
+        folder = next(filter(None, base.groups()), "/") if base else "/"
+        paths = [os.path.normpath(os.path.join(folder, path)) for path in paths]
+        if call.startswith("symlink"):
+            paths = paths[1:]
+        self.names |= {os.path.dirname(path) for path in paths}
+        if call.startswith("rename") and paths[0] in self.bytes:
+            self.bytes.remove(paths[0])
+            self.bytes.add(paths[1])
+        if call.startswith(("unlink", "rmdir")):
+            self.bytes.discard(paths[0])
+            self.names.discard(paths[0])
+
+    def sync(self, call: str, opened: str) -> None:
+        """A call that keeps what there is."""
+        if call == "syncfs":
+            self.bytes.clear()
+            self.names.clear()
+        self.bytes.discard(opened)
+        self.names.discard(opened)
+
+
+def replay(trace: str) -> Iterator[tuple[str, Disk]]:
+    """Each answer, new file and new name of a file, with the disk as it was right before.
+
+    What changes counts from the call's beginning, what keeps only from its end.
+    """
+    disk = Disk()
+    begun: dict[str, str] = {}
+    for line in trace.splitlines():
+        if (found := CALL.match(line)) is None:
+            continue
+        thread, call, how, rest = found.groups()
+        resumed = how != "("
+        if call in SYNCS.split(","):
+            if rest.endswith("<unfinished ...>"):
+                begun[thread] = rest
+            elif rest.endswith(" = 0"):
+                opened = OPENED.match(begun.pop(thread) if resumed else rest)
+                assert opened is not None, line
+                disk.sync(call, opened[1])
+        elif resumed or " = -1 " in rest:
+            continue
+        elif call == "sendto":
+            yield rest, disk
+        else:
+            if "O_CREAT" in rest or call.startswith("rename"):
+                yield f"{call} {rest}", disk
+            disk.change(call, rest)
+
+
+def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> None:
+    """When an answer to a change leaves, no byte and no name of what it speaks for is still to be
+    written: of projects, files, models, snapshots and the database."""
+    trace = tmp_path / "trace"
+    admin = httpx.Client(
+        base_url=f"{gateway.url}/api/v2", headers={"Authorization": f"Bearer {gateway.key}"}
+    )
+    with admin, tracing(gateway.pid, "-y", "-s", "256", "-o", str(trace), "-e", f"trace={TRACE}"):
+        project = gateway.client.post("/projects", {"name": "iris", "template": "python"})
+        files = f"/projects/{project['id']}/files"
+        parts = {"deep/down/model.py": b"def f(x):\n    return x\n", "data.bin": bytes(300_000)}
+        answers = [
+            admin.put(files, files=parts),
+            admin.put(files, files={"data.bin": b"anew"}),
+            admin.delete(f"{files}/deep/down/model.py"),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        model = gateway.model(project, "petal")
+        gateway.client.patch(at(model), {"description": "new"})
+        wish = {"file_path": "pi.py", "function_name": "predict"}
+        gateway.client.post(f"{at(model)}/builds", wish)
+    sent = stores = 0
+    for what, disk in replay(trace.read_text()):
+        if "HTTP/1.1 200" in what:
+            sent += 1
+            assert not disk.at_risk(gateway.data), f"at answer {sent}"
+        elif re.match(r'rename "[^"]*/snapshots/new-\w+"', what):
+            stores += 1
+            assert not disk.at_risk(gateway.data / "snapshots")
+    assert (sent, stores) == (7, 1)
+
+
+def test_a_seal_speaks_for_what_is_on_the_disk(tmp_path: Path) -> None:
+    """When the seal of a build gets its name every file of the build is on the disk, and when it
+    goes nothing of the build has gone before."""
+    need_strace()
+    folder, trace = tmp_path / "builds" / "one", tmp_path / "trace"
+    program = f"""
+import pathlib, trio, builder.shelf as shelf
+from tests.builder.test_shelf import MANIFEST
+folder = pathlib.Path({str(folder)!r})
+(folder / "code").mkdir(parents=True)
+(folder / "code" / "model.py").write_text("whole")
+trio.run(shelf.seal_build, folder, MANIFEST)
+trio.run(shelf.remove_build, folder)
+"""
+    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={TRACE}"]
+    subprocess.run([*command, sys.executable, "-c", program], cwd=ROOT, check=True)
+    at_seal = [
+        disk.at_risk(folder) for what, disk in replay(trace.read_text()) if "/sealed" in what
+    ]
+    assert at_seal == [set()]
+    lines = [line for line in trace.read_text().splitlines() if f"{folder}" in line]
+    last = [re.split(r"\d+ +", line, maxsplit=1)[1].partition("(")[0] for line in lines]
+    unsealed = next(n for n, line in enumerate(lines) if "unlink" in line and "/sealed" in line)
+    # open the folder to sync it; then the rest may go
+    assert "fsync" in last[unsealed + 1 : unsealed + 3]
