@@ -159,7 +159,7 @@ class Carrying:
         name = f"{slug(model.name)}-{model.number}-{deployment.number}"
         return PoolSpec(
             name=f"{name}-{build.id.replace('-', '')[:10]}",
-            replica=replica_spec(house, build, variables),
+            replica=replica_spec(house, build, variables, deployment.number),
             log_folder=house.data.model_logs(model.id),
             replicas=deployment.replicas,
             request_timeout=house.settings.model_request_timeout,

@@ -56,6 +56,11 @@ class Launch(msgspec.Struct, frozen=True):
     descriptors: tuple[int, ...] = ()
     wrapped: bool = False
 
+    def close(self) -> None:
+        """Once it was started, or will not be."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
 
 class Confinement:
     """One level, on this machine. `folder` is for the few small files it needs; `readable` are
@@ -74,10 +79,13 @@ class Confinement:
         *,
         cwd: Path,
         variables: Mapping[str, str],
-        view: View,
+        view: View | None,
     ) -> Launch:
-        """How to start `command` with this view; `cwd` is a real folder in it. HOME and the like
-        are set here, for what they are in the view; `variables` win. Raises OSError."""
+        """How to start `command` with this view, or as a program of ours; `cwd` is a real folder.
+        HOME and the like are set here, for what they are in the view; `variables` win. Raises
+        OSError."""
+        if view is None:
+            return Launch(list(map(str, command)), cwd, dict(variables))
         home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
         own = {"HOME": str(home), "TMPDIR": str(tmp), "USER": USER, "LOGNAME": USER}
         words, merged = list(map(str, command)), {**own, **variables}
@@ -179,8 +187,7 @@ def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -
         try:
             return levels.run(["env", *_pairs(launch), *launch.command], launch.descriptors)
         finally:
-            for descriptor in launch.descriptors:
-                os.close(descriptor)
+            launch.close()
 
     return Confinement(levels.find(wanted, attempt), folder, readable)
 
