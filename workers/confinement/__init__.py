@@ -87,8 +87,8 @@ class Confinement:
         if view is None:
             return Launch(list(map(str, command)), cwd, dict(variables))
         home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
-        own = {"HOME": str(home), "TMPDIR": str(tmp), "USER": USER, "LOGNAME": USER}
-        words, merged = list(map(str, command)), {**own, **variables}
+        words = list(map(str, command))
+        merged = {"HOME": str(home), "TMPDIR": str(tmp), **variables}
         if self.level == "none":
             return Launch(words, cwd, merged)
         if self.level == "landlock":
@@ -103,7 +103,8 @@ class Confinement:
             *("--seccomp", str(filtered)),
             *_as_user(self.level, uid),
         ]
-        return Launch([*wrapper, *words], Path("/"), merged, (filtered,), wrapped=True)
+        named = {"USER": USER, "LOGNAME": USER, **merged}
+        return Launch([*wrapper, *words], Path("/"), named, (filtered,), wrapped=True)
 
     def shown(self, view: View, path: Path) -> Path:
         """Where a real path in a view is for whoever has that view."""

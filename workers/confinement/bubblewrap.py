@@ -54,25 +54,31 @@ def arguments(view: View, host: Host, cwd: Path) -> Iterator[str]:
     yield from ("--hostname", "predictd", "--unshare-cgroup-try")
     if not view.network:
         yield "--unshare-net"
-    for path in host.system:
-        yield from ("--ro-bind", path, path)
-    for folder, target in host.programs.items():
-        yield from ("--symlink", target, folder) if target else ("--ro-bind", folder, folder)
-    for name in ("passwd", "group"):
-        yield from ("--ro-bind", str(host.accounts / name), f"/etc/{name}")
+    for folder in host.system:
+        yield from _mount("--ro-bind", folder, folder)
+    for name, target in host.programs.items():
+        yield from ("--symlink", target, name) if target else ("--ro-bind", name, name)
+    for file in ("passwd", "group"):
+        yield from ("--ro-bind", str(host.accounts / file), f"/etc/{file}")
     yield from ("--proc", "/proc", "--dev", "/dev")
     # Semaphores of multiprocessing live there, and are whoever's who makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
-    mounts = [("--bind", view.tmp, Path("/tmp")), ("--bind", view.home, HOME)]
-    mounts += [("--ro-bind", path, path) for path in view.read]
-    mounts += [("--bind", path, path) for path in view.write]
-    for way, real, seen in mounts:
-        # Those that bubblewrap makes by itself are closed to all but root.
-        for above in (*reversed(seen.parents),)[1:]:
-            if not str(above).startswith(host.system):
-                yield from ("--perms", "0755", "--dir", str(above))
-        yield from (way, str(real), str(seen))
+    # Folders first: what is mounted later may lie in what was mounted before.
+    yield from _mount("--bind", view.tmp, "/tmp")
+    yield from _mount("--bind", view.home, HOME)
+    for path in view.read:
+        if not path.is_relative_to("/usr"):
+            yield from _mount("--ro-bind", path, path)
+    for path in view.write:
+        yield from _mount("--bind", path, path)
     yield from ("--chdir", str(cwd))
+
+
+def _mount(way: str, real: Path | str, seen: Path | str) -> Iterator[str]:
+    for above in (*reversed(Path(seen).parents),)[1:]:
+        # Those that bubblewrap makes by itself are closed to all but root.
+        yield from ("--perms", "0755", "--dir", str(above))
+    yield from (way, str(real), str(seen))
 
 
 def accounts_text(uid: int) -> tuple[str, str]:
