@@ -7,13 +7,13 @@ into one that runs in it. Decided in `view.py` and `bubblewrap.py`, held by the 
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from workers.confinement import bubblewrap, landlock, levels, seccomp
+from workers.confinement import bubblewrap, landlock, levels, parts, seccomp
 from workers.confinement.bubblewrap import Host
 from workers.confinement.levels import (
     LEVELS,
@@ -63,15 +63,17 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Confinement:
-    """One level, on this machine. `folder` is for the few small files it needs; `readable` are
-    folders that everybody may read."""
+    """One level, on this machine. `folder` is for the few small files it needs; the folder that it
+    is in is shown to nobody. `readable` are folders that everybody may read."""
 
     def __init__(self, tried: Tried, folder: Path, readable: Sequence[Path] = ()) -> None:
         self.level = tried.level
         self.refused = tried.refused
         self._folder = folder
         self._readable = tuple(path for path in readable if path.exists())
-        self._system = Host.looked_at(folder)
+        hidden = folder.parent.resolve()
+        self._system = Host.looked_at(folder, hidden)
+        self._parts = list(_parts(self._system)) if tried.level == "landlock" else []
 
     def launch(
         self,
@@ -131,8 +133,7 @@ class Confinement:
                 _own(path, uid)
 
     def _landlock(self, view: View) -> list[str]:
-        system = [*self._system.system, *self._system.programs, "/proc", "/sys", "/dev"]
-        read = [*system, *view.read, *self._readable]
+        read = [*self._parts, "/proc", *view.read, *self._readable]
         write = [*_DEVICES, view.home, view.tmp, *view.write]
         rules = {
             "read": list(map(str, read)),
@@ -159,7 +160,10 @@ class Confinement:
 
 _FILTER = "seccomp.bpf"
 # What programs write to without meaning anything by it.
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm")
+_DEVICES = (
+    *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"),
+    *("/dev/ptmx", "/dev/pts", "/dev/shm"),
+)
 
 
 def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -> Confinement:
@@ -196,6 +200,16 @@ def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -
 def unconfined(folder: Path) -> Confinement:
     """The level `none`, without looking for a better one."""
     return Confinement(Tried("none", {}), folder)
+
+
+def _parts(host: Host) -> Iterator[Path]:
+    """What may be read of the system by whoever has the rights of the gateway's user."""
+    for name in (*host.system, *host.programs):
+        real = Path(name).resolve()
+        if name == "/etc" and levels.is_root():
+            yield from parts.public(real)
+        else:
+            yield from parts.without(real, host.hidden)
 
 
 def _missing(level: Level) -> str:

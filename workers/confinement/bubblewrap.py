@@ -6,7 +6,7 @@ named does not exist for it: the data folder with its keys and other builds, peo
 processes, the cgroups. Pure: the machine is looked at by `Host`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -31,21 +31,26 @@ _PROGRAMS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What there is on this machine. `programs` maps each of _PROGRAMS to where it leads, "" for a
-    folder; `accounts` is the folder of a passwd and a group in which only cdsw is."""
+    folder; `accounts` is the folder of a passwd and a group in which only cdsw is. `hidden` is
+    the real path of what is not to be seen, wherever it lies: the data folder."""
 
     system: tuple[str, ...]
     programs: dict[str, str]
     accounts: Path
+    hidden: Path
 
     @classmethod
-    def looked_at(cls, accounts: Path) -> "Host":
+    def looked_at(cls, accounts: Path, hidden: Path) -> "Host":
         programs = {
             name: str(Path(name).readlink()) if Path(name).is_symlink() else ""
             for name in _PROGRAMS
             if Path(name).exists()
         }
         system = tuple(path for path in SYSTEM if Path(path).exists())
-        return cls(system=system, programs=programs, accounts=accounts)
+        resolver = str(Path("/etc/resolv.conf").resolve())
+        if Path(resolver).is_file() and not any(map(Path(resolver).is_relative_to, system)):
+            system += (resolver,)
+        return cls(system=system, programs=programs, accounts=accounts, hidden=hidden)
 
 
 def arguments(view: View, host: Host, cwd: Path) -> Iterator[str]:
@@ -63,15 +68,31 @@ def arguments(view: View, host: Host, cwd: Path) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
     # Semaphores of multiprocessing live there, and are whoever's who makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
+    read = [path for path in view.read if not path.is_relative_to("/usr")]
+    around = [path for path in read if host.hidden.is_relative_to(path.resolve())]
+    for path in around:
+        yield from _mount("--ro-bind", path, path)
+    masks = list(_masks([*map(Path, host.system), *around], host.hidden))
+    for mask in masks:
+        yield from ("--perms", "0755", "--tmpfs", str(mask))
     # Folders first: what is mounted later may lie in what was mounted before.
     yield from _mount("--bind", view.tmp, "/tmp")
     yield from _mount("--bind", view.home, HOME)
-    for path in view.read:
-        if not path.is_relative_to("/usr"):
+    for path in read:
+        if path not in around:
             yield from _mount("--ro-bind", path, path)
     for path in view.write:
         yield from _mount("--bind", path, path)
+    for mask in masks:
+        yield from ("--remount-ro", str(mask))
     yield from ("--chdir", str(cwd))
+
+
+def _masks(folders: Iterable[Path], hidden: Path) -> Iterator[Path]:
+    """Where `hidden` would be seen in what is mounted from `folders`."""
+    for folder in folders:
+        if hidden.is_relative_to(folder.resolve()):
+            yield folder / hidden.relative_to(folder.resolve())
 
 
 def _mount(way: str, real: Path | str, seen: Path | str) -> Iterator[str]:

@@ -96,5 +96,12 @@ def prefixes(environment: Path) -> tuple[Path, ...]:
         lines = (line.partition("=") for line in text.splitlines())
         homes = [Path(value.strip()) for name, _, value in lines if name.strip() == "home"]
     real = (environment / "bin" / "python").resolve().parent
-    found = {home.parent for home in [*homes, real]}
-    return tuple(sorted(path for path in found if not path.is_relative_to("/usr")))
+    # Where a link to it lies is nobody's prefix: ~/.local/bin would show all of ~/.local.
+    found = {real.parent, *(home for home in homes if home.resolve() != real)}
+    return tuple(sorted(path for path in found if not _of_system(path)))
+
+
+def _of_system(folder: Path) -> bool:
+    """Whether it is shown anyway, or is everything (that of /bin/python)."""
+    real = folder.resolve()
+    return real.is_relative_to("/usr") or real == Path("/")
