@@ -130,7 +130,20 @@ def load(
     ):
         for name, value in values.items():
             merged[name] = _convert(name, value, source)
-    return Settings(**{"data": default_data_folder(environment)} | merged)
+    settings = Settings(**{"data": default_data_folder(environment)} | merged)
+    _check_readable(settings)
+    return settings
+
+
+def _check_readable(settings: Settings) -> None:
+    """What everybody may read has nothing to do with what nobody may see."""
+    data = settings.data.resolve()
+    for folder in settings.readable:
+        real = Path(folder).resolve()
+        if real.is_relative_to(data) or data.is_relative_to(real):
+            raise SettingsError(
+                f"readable = {folder!r}: the data folder {data} is in it, or around"
+            )
 
 
 def _from_file(config: Path | None) -> dict[str, Any]:

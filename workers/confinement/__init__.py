@@ -98,15 +98,21 @@ class Confinement:
         uid = self.uid(view)
         host = msgspec.structs.replace(self._system, accounts=self._accounts(uid))
         view = msgspec.structs.replace(view, read=(*view.read, *self._readable))
-        filtered = os.open(self._folder / _FILTER, os.O_RDONLY | os.O_CLOEXEC)
+        filters = self._open_filter()
         wrapper: list[str] = [
             levels.program("bwrap"),
             *bubblewrap.arguments(view, host, self.shown(view, cwd)),
-            *("--seccomp", str(filtered)),
+            *(word for descriptor in filters for word in ("--seccomp", str(descriptor))),
             *_as_user(self.level, uid),
         ]
         named = {"USER": USER, "LOGNAME": USER, **merged}
-        return Launch([*wrapper, *words], Path("/"), named, (filtered,), wrapped=True)
+        return Launch([*wrapper, *words], Path("/"), named, filters, wrapped=True)
+
+    def _open_filter(self) -> tuple[int, ...]:
+        """None where the machine's calls are not known."""
+        if not seccomp.program():
+            return ()
+        return (os.open(self._folder / _FILTER, os.O_RDONLY | os.O_CLOEXEC),)
 
     def shown(self, view: View, path: Path) -> Path:
         """Where a real path in a view is for whoever has that view."""
@@ -133,7 +139,9 @@ class Confinement:
                 _own(path, uid)
 
     def _landlock(self, view: View) -> list[str]:
-        read = [*self._parts, "/proc", *view.read, *self._readable]
+        given = [path.resolve() for path in (*view.read, *self._readable)]
+        shown = (part for path in given for part in parts.without(path, self._system.hidden))
+        read = [*self._parts, "/proc", *shown]
         write = [*_DEVICES, view.home, view.tmp, *view.write]
         rules = {
             "read": list(map(str, read)),

@@ -83,8 +83,9 @@ def arguments(view: View, host: Host, cwd: Path) -> Iterator[str]:
             yield from _mount("--ro-bind", path, path)
     for path in view.write:
         yield from _mount("--bind", path, path)
-    for mask in masks:
-        yield from ("--remount-ro", str(mask))
+    # What holds the mounts is memory, of which there is no end.
+    for made in (*masks, "/dev", "/"):
+        yield from ("--remount-ro", str(made))
     yield from ("--chdir", str(cwd))
 
 

@@ -1,9 +1,10 @@
 """System calls that no model needs, as a filter for the kernel.
 
 Most of the kernel's holes of late were reached through calls that programs hardly ever make: new
-user namespaces, io_uring, BPF, keyrings, performance counters. They fail with EPERM (clone3 with
-ENOSYS, so that the C library asks in the older way, whose flags can be looked at). What is not
-named is allowed: a list of what is would break the next version of numpy.
+user namespaces, io_uring, BPF, keyrings, performance counters, sockets of odd families. They fail
+with EPERM or, as the C library expects it of an older kernel, otherwise (clone3 with ENOSYS, so
+that it asks in the older way, whose flags can be looked at). What is not named is allowed: a list
+of what is would break the next version of numpy.
 """
 
 import errno
@@ -56,6 +57,9 @@ _CLONE = (56, 220)
 _CLONE3 = 435
 _IOCTL = (16, 29)
 _TIOCSTI = 0x5412
+_SOCKET = (41, 198)
+# Of <sys/socket.h>: UNIX, INET, INET6, NETLINK, by which the network is asked of.
+_FAMILIES = (1, 2, 10, 16)
 # CLONE_NEW* of <linux/sched.h>, all of them.
 _NAMESPACES = 0x7E020000
 # Calls of x86-64's 32-bit sibling have other numbers.
@@ -86,6 +90,13 @@ def program(machine: str = "") -> bytes:
     for numbers in _CALLS.values():
         steps += [_step(_JUMP_EQUAL, numbers[column], 0, 1), _step(_RETURN, refused)]
     steps += [_step(_JUMP_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
+    steps += [
+        _step(_JUMP_EQUAL, _SOCKET[column], 0, len(_FAMILIES) + 3),
+        _step(_LOAD, _FIRST),
+        *(_step(_JUMP_EQUAL, each, len(_FAMILIES) - n, 0) for n, each in enumerate(_FAMILIES)),
+        _step(_RETURN, _ERRNO | errno.EAFNOSUPPORT),
+        _step(_RETURN, _ALLOW),
+    ]
     steps += [
         _step(_JUMP_EQUAL, _CLONE[column], 0, 4),
         _step(_LOAD, _FIRST),
