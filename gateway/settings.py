@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_requests_total: int = 4000
     queue_bytes_total: int = 256 * MIB
     upload_limit: int = 1024 * MIB
+    processes: int = 512
+    disk_limit: int = 4096 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
     shutdown_grace: float = 3.0
@@ -85,6 +87,8 @@ DESCRIPTIONS = {
     "queue_requests_total": "how many requests may wait for all deployments together",
     "queue_bytes_total": "how many bytes of requests may wait for all deployments together",
     "upload_limit": "the largest upload of project files",
+    "processes": "how many processes and threads one replica may have",
+    "disk_limit": "how much one replica may write into its working copy, and into one file",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
@@ -102,6 +106,7 @@ SIZES = {
     "queue_bytes_total",
     "unfinished_bytes",
     "upload_limit",
+    "disk_limit",
 }
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}

@@ -56,6 +56,8 @@ class Hierarchy(msgspec.Struct, frozen=True):
     version: int
     folder: Path
     controllers: tuple[str, ...]
+    # In v2: what the group above was made to pass on, for which this process stepped aside.
+    passed_on: tuple[str, ...] = ()
 
 
 def places(cgroup: str, mountinfo: str) -> list[Place]:
@@ -178,9 +180,11 @@ class Cgroups:
         return Leaf(self.hierarchies, f"{name}-{self._made}")
 
     def close(self) -> None:
-        """Removes the tree, and kills what is left in it."""
+        """Removes the tree, kills what is left in it, and leaves all else as it was."""
         for each in self.hierarchies:
             _sweep_folder(each.version, each.folder)
+            if each.passed_on:
+                _take_back(each.folder.parent, each.passed_on)
 
 
 def open_tree(house: str, record: Path, most_memory: int, cores: int) -> Cgroups:
@@ -228,21 +232,23 @@ def _open(place: Place, house: str, most_memory: int, cores: int) -> Hierarchy |
     folder = base / f"{PREFIX}{house}"
     _sweep_folder(place.version, folder)
     folder.mkdir()
+    passed: tuple[str, ...] = ()
     try:
         if place.version == 2:
-            wanted = _offered(base, folder)
-        hierarchy = Hierarchy(place.version, folder, tuple(wanted))
+            passed = _pass_on(base)
+            wanted = _offered(folder)
+        hierarchy = Hierarchy(place.version, folder, tuple(wanted), passed)
         _hold(hierarchy, Limits(memory=most_memory), weight=1000 * cores)
         _try_out(hierarchy)
     except OSError:
         _sweep_folder(place.version, folder)
+        _take_back(base, passed)
         raise
     return hierarchy
 
 
-def _offered(base: Path, folder: Path) -> list[str]:
+def _offered(folder: Path) -> list[str]:
     """The controllers that v2 lets the leaves of `folder` have, switched on there."""
-    _pass_on(base)
     offered = _words(folder / "cgroup.controllers")
     wanted = [name for name in _WANTED if name in offered]
     for name in wanted:
@@ -250,8 +256,8 @@ def _offered(base: Path, folder: Path) -> list[str]:
     return wanted
 
 
-def _pass_on(base: Path) -> None:
-    """Has v2's group `base` pass its controllers on to its children.
+def _pass_on(base: Path) -> tuple[str, ...]:
+    """Has v2's group `base` pass its controllers on to its children; returns which did not yet.
 
     Only a group without processes may do so: the gateway, which is in it, moves one down. Where
     others are in it too they are left alone, and there will be no limits.
@@ -259,17 +265,26 @@ def _pass_on(base: Path) -> None:
     have = _words(base / "cgroup.controllers") & set(_WANTED)
     missing = sorted(have - _words(base / "cgroup.subtree_control"))
     if not missing:
-        return
+        return ()
     aside = base / _GATEWAY
     is_root = not (base / "cgroup.type").exists()
     if not is_root:
         aside.mkdir(exist_ok=True)
         _write(aside / "cgroup.procs", str(os.getpid()))
-    passed = [_try_to_write(base / "cgroup.subtree_control", f"+{name}") for name in missing]
-    if not is_root and not any(passed):
-        _write(base / "cgroup.procs", str(os.getpid()))
+    control = base / "cgroup.subtree_control"
+    passed = tuple(name for name in missing if _try_to_write(control, f"+{name}"))
+    if not passed:
+        _take_back(base, passed)
+    return passed
+
+
+def _take_back(base: Path, passed: Iterable[str]) -> None:
+    """Undoes `_pass_on`, as far as nobody else's group needs it by now."""
+    for name in passed:
+        _try_to_write(base / "cgroup.subtree_control", f"-{name}")
+    if (base / _GATEWAY).exists() and _try_to_write(base / "cgroup.procs", str(os.getpid())):
         with suppress(OSError):
-            aside.rmdir()
+            (base / _GATEWAY).rmdir()
 
 
 def _try_out(hierarchy: Hierarchy) -> None:

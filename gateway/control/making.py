@@ -18,7 +18,7 @@ from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control.house import House
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
-from workers import Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
+from workers import Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Making:
                 house,
                 build,
                 model_variables(house.settings, house.domain, project, None),
-                _identity(project),
+                identity=_identity(project),
             ),
             log_folder=house.data.model_logs(model.id),
             request_timeout=house.settings.model_request_timeout,
@@ -201,9 +201,17 @@ def _identity(project: Project) -> int:
 
 
 def replica_spec(
-    house: House, build: Build, variables: dict[str, str], identity: int
+    house: House,
+    build: Build,
+    variables: dict[str, str],
+    *,
+    identity: int,
+    memory: int = 0,
+    cpu: int = 0,
 ) -> ReplicaSpec:
-    """How a replica of a build is started. Those of equal `identity` could meddle with another."""
+    """How a replica of a build is started. Those of equal `identity` could meddle with another.
+    `memory` in bytes, `cpu` in thousandths of a core; 0 for a probe, of which nobody knows how it
+    will be deployed."""
     folder = house.shelf.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
@@ -216,6 +224,12 @@ def replica_spec(
         start_timeout=house.settings.model_start_timeout,
         reply_limit=house.settings.reply_limit,
         identity=identity,
+        limits=Limits(
+            memory=memory,
+            cpu=cpu,
+            processes=house.settings.processes,
+            disk=house.settings.disk_limit,
+        ),
     )
 
 
