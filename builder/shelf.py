@@ -8,6 +8,7 @@ folder with a seal is whole. A sealed build is never changed.
 
 import os
 import shutil
+import stat
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from msgspec import Struct
 from builder.lasting import sync_file_system, sync_folder
 
 SEAL = "sealed"
+# For everybody.
+_READABLE, _ENTERED = 0o444, 0o111
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -79,6 +82,7 @@ async def remove_build(folder: Path) -> None:
 
 
 def _seal(folder: Path, manifest: Manifest) -> None:
+    _make_ours(folder)
     # Everything at once: thousands of files, and what the script linked to them.
     sync_file_system(folder)
     with (folder / SEAL).open("xb") as file:
@@ -86,6 +90,21 @@ def _seal(folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     sync_folder(folder)
+
+
+def _make_ours(folder: Path) -> None:
+    """Takes from whoever ran the script what they made: it is ours, to be read by all who are
+    shown it. Only root can, and only for root do scripts run as somebody else."""
+    if os.geteuid() != 0:
+        return
+    os.chown(folder, 0, 0)
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            entry = os.path.join(path, name)
+            os.lchown(entry, 0, 0)
+            if not os.path.islink(entry):
+                mode = stat.S_IMODE(os.lstat(entry).st_mode)
+                os.chmod(entry, mode | _READABLE | (_ENTERED if name in folders else 0))
 
 
 def _remove(folder: Path) -> None:

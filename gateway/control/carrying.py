@@ -169,6 +169,7 @@ class Carrying:
                 house,
                 build,
                 variables,
+                identity=deployment.number,
                 memory=deployment.memory_mb * MIB,
                 cpu=deployment.cpu_millicores,
             ),
