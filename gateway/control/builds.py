@@ -1,9 +1,11 @@
 """Builds: taken on, found, waited for, and taken away. How one is made is in making.py.
 
-What an earlier gateway left half-made is marked so at boot; what still waited goes on.
+What an earlier gateway left half-made is marked so at boot; what still waited goes on. A build
+whose folder is gone, as after a restore, is made anew once somebody wants to serve it.
 """
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,8 +16,9 @@ import store
 from builder import drop_snapshot, match
 from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
+from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
-from store import Build, Model, Step
+from store import Build, Model
 from workers import Log
 
 
@@ -58,7 +61,7 @@ class Builds:
         await self._house.shelf.sweep(keep)
         for build in unfinished:
             if build.status != "building":
-                self._begin(build)
+                self._begin(Making(self._house, build))
 
     async def create(self, model: Model, asked: NewBuild) -> Build:
         """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
@@ -72,7 +75,7 @@ class Builds:
             store.builds.insert,
             Build(model_id=model.id, creator=self._house.user, **msgspec.structs.asdict(asked)),
         )
-        making = self._begin(build)
+        making = self._begin(Making(self._house, build))
         await making.settled.wait()
         return making.build
 
@@ -81,8 +84,8 @@ class Builds:
         match(asked.kernel, await self._house.interpreters.all())
         _check_paths(asked)
 
-    def _begin(self, build: Build) -> Making:
-        self._makings[build.id] = making = Making(self._house, build)
+    def _begin(self, making: Making) -> Making:
+        self._makings[making.build.id] = making
         self._house.tasks.start(self._make, making)
         return making
 
@@ -100,6 +103,24 @@ class Builds:
             await making.done.wait()
         return await self._house.database.read(store.builds.get, build_id)
 
+    def is_whole(self, build_id: str) -> bool:
+        """Whether it stands on the shelf, sealed."""
+        return self._house.shelf.sealed(build_id) is not None
+
+    async def ready(self, build_id: str) -> Build:
+        """The build at its end, made anew if its folder is gone. Raises NotFound.
+
+        If that fails, what is returned says so and its row does not: it can be tried again.
+        """
+        making = self._makings.get(build_id)
+        if not isinstance(making, Remaking):
+            build = await self.wait(build_id)
+            if build.status != "built" or self.is_whole(build_id):
+                return build
+            making = self._makings.get(build_id) or self._begin(Remaking(self._house, build))
+        await making.done.wait()
+        return making.build
+
     def log(self, build_id: str) -> Log:
         """What it printed: growing while it is made, closed afterwards."""
         if (making := self._makings.get(build_id)) is not None:
@@ -108,10 +129,12 @@ class Builds:
         log.close()
         return log
 
-    def journey(self, build: Build) -> list[Step]:
-        """Its steps as they are now."""
+    def as_it_is(self, build: Build) -> Build:
+        """With the status and the steps that it has now, also while it is made anew."""
         making = self._makings.get(build.id)
-        return making.steps if making else build.journey
+        if making is None:
+            return build
+        return msgspec.structs.replace(making.build, journey=making.steps)
 
     async def delete(self, project_id: str, build: Build) -> None:
         """Ends it if need be and frees what it takes. Raises BuildInUse for a deployed one."""
@@ -122,6 +145,9 @@ class Builds:
         """Ends the making and removes the files of a build whose row is gone."""
         if (making := self._makings.get(build_id)) is not None:
             await making.cancel()
+        await self._house.hold.remove(partial(self._remove, project_id, build_id))
+
+    async def _remove(self, project_id: str, build_id: str) -> None:
         await self._house.shelf.remove(build_id)
         await drop_snapshot(self._house.data.snapshots(project_id), build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)

@@ -10,6 +10,7 @@ import trio
 
 import store
 from builder import Shelf
+from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
@@ -45,6 +46,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     examiner: Examiner
     traffic: Traffic
     tasks: Tasks
+    hold: Hold = msgspec.field(default_factory=Hold)
     user: str = "admin"
 
     @property
