@@ -1,7 +1,7 @@
 """A data folder from a backup, on this machine or another, while no gateway runs on it.
 
 All of the backup is read and verified before anything is written. Environments work only where they
-were made (gotcha G7 of builder), so each build is asked: same path, same kind of machine, same
+were made, so each build is asked: same path, same kind of machine, same
 Python? Then it is put back as it was. Else it is left to be made anew from its snapshot, which is
 in every backup, and the gateway does that for whatever is to be served. The database comes last: a
 folder without one was not restored to the end.
