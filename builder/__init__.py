@@ -6,17 +6,26 @@ Knows nothing of records, replicas or HTTP; what it needs of them it is given. S
 from builder.build import BuildReport, Failure
 from builder.build import build as make_build
 from builder.clone import check_url, clone
-from builder.errors import BuilderError, CloneFailed, CloneRefused, ProbeFailed, UnknownKernel
+from builder.errors import (
+    BuilderError,
+    CloneFailed,
+    CloneRefused,
+    InterpreterUnusable,
+    ProbeFailed,
+    UnknownKernel,
+)
 from builder.interpreters import Interpreter, discover, inspect, match
-from builder.journey import SNAPSHOT, Journey
+from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
-from builder.shelf import Shelf
+from builder.shelf import SEAL, Manifest, Shelf
 from builder.snapshot import drop_snapshot, take_snapshot
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Snapshot
 
 __all__ = [
     "DEFAULT_SCRIPT",
+    "SEAL",
     "SNAPSHOT",
+    "SNAPSHOT_TAKEN",
     "BuildReport",
     "BuildSpec",
     "BuilderError",
@@ -24,7 +33,9 @@ __all__ = [
     "CloneRefused",
     "Failure",
     "Interpreter",
+    "InterpreterUnusable",
     "Journey",
+    "Manifest",
     "Probe",
     "ProbeFailed",
     "Shelf",

@@ -133,6 +133,18 @@ class Client:
         payload = self._exchange("GET", target, None, {"Accept": "text/plain, */*"})
         return payload.decode("utf-8", "replace")
 
+    def blocks(self, path: str) -> Iterator[bytes]:
+        """What is at `path`, however large, block by block; it may be cut short."""
+        connection = self._connect(None)  # a disk may be slow
+        try:
+            response = self._ask(connection, "GET", PREFIX + path, None, {"Accept": "*/*"})
+            while block := response.read1(1 << 20):
+                yield block
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
+
     def alive(self) -> bool:
         """Whether a gateway answers at this address; needs no key."""
         try:

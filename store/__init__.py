@@ -17,6 +17,7 @@ from store.errors import (
     StoreFailed,
     StoreFull,
 )
+from store.image import check_image, image
 from store.records import (
     Build,
     Deployment,
@@ -51,7 +52,9 @@ __all__ = [
     "StoreFull",
     "Visibility",
     "builds",
+    "check_image",
     "deployments",
+    "image",
     "lifecycles",
     "lock_data_folder",
     "models",

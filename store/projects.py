@@ -1,5 +1,7 @@
 """Projects: folders with the code of models. Their names and their folders are unique."""
 
+from pathlib import Path
+
 import aiosqlite
 
 from store.records import Project
@@ -33,6 +35,15 @@ async def update(
 ) -> Project:
     """Change fields of a project and return it. Raises NotFound, NameTaken."""
     return await _table.update(connection, project_id, changes)
+
+
+async def move(connection: aiosqlite.Connection, old: str, new: str) -> None:
+    """Say that the data folder lies elsewhere now, with the projects' folders in it."""
+    for project in await listing(connection):
+        path = Path(project.path)
+        if not project.linked and path.is_relative_to(old):
+            moved = Path(new) / path.relative_to(old)
+            await _table.update(connection, project.id, {"path": str(moved)})
 
 
 async def delete(connection: aiosqlite.Connection, project_id: str) -> None:

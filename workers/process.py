@@ -213,13 +213,22 @@ def usage(pid: int) -> tuple[int, float] | None:
     Of what a wrapper wraps, and not of that.
     """
     try:
-        process = psutil.Process(pid)
-        while process.name() == _WRAPPER and (inner := process.children()):
-            process = inner[0]
+        process = psutil.Process(_wrapped(pid))
         times = process.cpu_times()
         return process.memory_info().rss, times.user + times.system
-    except psutil.Error:
+    except (OSError, psutil.Error):
         return None
+
+
+def _wrapped(pid: int) -> int:
+    """The process that a wrapper wraps; `pid` itself where that is none. (psutil would look at all
+    processes there are.) Raises OSError."""
+    while Path(f"/proc/{pid}/comm").read_text().strip() == _WRAPPER:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if not children:
+            break
+        pid = int(children[0])
+    return pid
 
 
 def pipe() -> tuple[int, int]:

@@ -24,7 +24,8 @@ def add_routes(routing: Routing, control: Control) -> None:
     database, seek = control.house.database, Seeker(control)
 
     def as_json(build: Build) -> Json:
-        return build_json(build, control.builds.journey(build), control.house.workspace)
+        build = control.builds.as_it_is(build)
+        return build_json(build, build.journey, control.house.workspace)
 
     def deployed_json(deployment: Deployment) -> Json:
         pool = control.deployments.pool(deployment.id)

@@ -9,7 +9,7 @@ from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatt
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.cli import arguments, deploying, local, models, projects, talking, unit
+from gateway.cli import arguments, deploying, keeping, local, models, projects, talking, unit
 from gateway.cli.context import HOST, PORT, Context
 
 EXIT_CODES = """\
@@ -73,6 +73,7 @@ def make_parser() -> ArgumentParser:
     _making(verbs)
     _looking(verbs)
     _ending(verbs)
+    _keeping(verbs)
     return parser
 
 
@@ -172,6 +173,19 @@ def _ending(verbs: _Verbs) -> None:
     verbs.of_model("stop", models.stop, "stop serving; builds stay")
     verbs.of_model("restart", models.restart, "start all replicas anew, one after the other")
     _yes(verbs.of_model("rm", models.rm, "delete a model with all its builds"))
+
+
+def _keeping(verbs: _Verbs) -> None:
+    backup = verbs.remote("backup", keeping.backup, "all that a new machine needs, in one file")
+    backup.add_argument("file", metavar="FILE", help="one that is not there, or a folder for it")
+    restore = verbs.local("restore", keeping.restore, "a new data folder from a backup")
+    restore.add_argument("file", metavar="FILE", help="what `predictd backup` wrote")
+    gc = verbs.remote("gc", keeping.gc, "remove builds, caches and leftovers that nobody needs")
+    gc.add_argument("--dry-run", action="store_true", help="only show what that is")
+    gc.add_argument(
+        "--keep", metavar="N", type=arguments.count, help="the latest builds of each model (5)"
+    )
+    _yes(gc)
 
 
 def _of_build(parser: ArgumentParser) -> None:

@@ -1,10 +1,12 @@
 """Builds: taken on, found, waited for, and taken away. How one is made is in making.py.
 
-What an earlier gateway left half-made is marked so at boot; what still waited goes on.
+What an earlier gateway left half-made is marked so at boot; what still waited goes on. A build
+whose folder is gone, as after a restore, is made anew once somebody wants to serve it.
 """
 
 import logging
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,8 +17,9 @@ import store
 from builder import drop_snapshot, match
 from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
+from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
-from store import Build, Model, Step
+from store import Build, Model
 from workers import Log
 
 logger = logging.getLogger(__name__)
@@ -61,10 +64,12 @@ class Builds:
         await self._house.shelf.sweep(keep)
         for build_id in keep:
             if self._house.shelf.sealed(build_id) is None:
-                logger.error("build %s is lost: its folder is gone or had no seal", build_id)
+                logger.error(
+                    "build %s lost its folder or its seal: made anew when wanted", build_id
+                )
         for build in unfinished:
             if build.status != "building":
-                self._begin(build)
+                self._begin(Making(self._house, build))
 
     async def create(self, model: Model, asked: NewBuild) -> Build:
         """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
@@ -78,7 +83,7 @@ class Builds:
             store.builds.insert,
             Build(model_id=model.id, creator=self._house.user, **msgspec.structs.asdict(asked)),
         )
-        making = self._begin(build)
+        making = self._begin(Making(self._house, build))
         await making.settled.wait()
         return making.build
 
@@ -88,8 +93,8 @@ class Builds:
         _check_paths(asked)
         await self._house.disk.admit("a build")
 
-    def _begin(self, build: Build) -> Making:
-        self._makings[build.id] = making = Making(self._house, build)
+    def _begin(self, making: Making) -> Making:
+        self._makings[making.build.id] = making
         self._house.tasks.start(self._make, making)
         return making
 
@@ -107,6 +112,24 @@ class Builds:
             await making.done.wait()
         return await self._house.database.read(store.builds.get, build_id)
 
+    def is_whole(self, build_id: str) -> bool:
+        """Whether it stands on the shelf, sealed."""
+        return self._house.shelf.sealed(build_id) is not None
+
+    async def ready(self, build_id: str) -> Build:
+        """The build at its end, made anew if its folder is gone. Raises NotFound.
+
+        If that fails, what is returned says so and its row does not: it can be tried again.
+        """
+        making = self._makings.get(build_id)
+        if not isinstance(making, Remaking):
+            build = await self.wait(build_id)
+            if build.status != "built" or self.is_whole(build_id):
+                return build
+            making = self._makings.get(build_id) or self._begin(Remaking(self._house, build))
+        await making.done.wait()
+        return making.build
+
     def log(self, build_id: str) -> Log:
         """What it printed: growing while it is made, closed afterwards."""
         if (making := self._makings.get(build_id)) is not None:
@@ -115,10 +138,12 @@ class Builds:
         log.close()
         return log
 
-    def journey(self, build: Build) -> list[Step]:
-        """Its steps as they are now."""
+    def as_it_is(self, build: Build) -> Build:
+        """With the status and the steps that it has now, also while it is made anew."""
         making = self._makings.get(build.id)
-        return making.steps if making else build.journey
+        if making is None:
+            return build
+        return msgspec.structs.replace(making.build, journey=making.steps)
 
     async def delete(self, project_id: str, build: Build) -> None:
         """Ends it if need be and frees what it takes. Raises BuildInUse for a deployed one."""
@@ -129,6 +154,9 @@ class Builds:
         """Ends the making and removes the files of a build whose row is gone."""
         if (making := self._makings.get(build_id)) is not None:
             await making.cancel()
+        await self._house.hold.remove(partial(self._remove, project_id, build_id))
+
+    async def _remove(self, project_id: str, build_id: str) -> None:
         await self._house.shelf.remove(build_id)
         await self._house.disk.make_way()
         await drop_snapshot(self._house.data.snapshots(project_id), build_id)

@@ -26,6 +26,10 @@ from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
 
+# Between two tries of making a build anew for what was deployed: seconds.
+_FIRST_PAUSE = 30.0
+_LONGEST_PAUSE = 1800.0
+
 
 class Carrying:
     """A deployment while there is something of it: in line, starting, serving, or winding down."""
@@ -48,10 +52,13 @@ class Carrying:
         self._turn = turn
         self._pool_of = pool_of
         self._told_to_stop = False
+        # The wait for its build, which ends when it is told to stop.
+        self._waiting = trio.CancelScope()
 
     def stop(self) -> None:
         """What waits is refused, what runs ends; `ended` follows."""
         self._told_to_stop = True
+        self._waiting.cancel()
         if self.pool is not None:
             self._unpoint(self.pool)
             self.pool.stop()
@@ -80,9 +87,10 @@ class Carrying:
         assert self.deployment.build_id is not None
         failure = None
         try:
-            build = await self._builds.wait(self.deployment.build_id)
-            async with self._turn:
-                failure = await self._serve(build)
+            build = await self._made_build(self.deployment.build_id)
+            if build is not None:
+                async with self._turn:
+                    failure = await self._serve(build)
         except store.IllegalTransition:
             logger.info("deployment %d was stopped on its way", self.deployment.number)
             await self._leave_nothing()
@@ -95,6 +103,24 @@ class Carrying:
             await self._fail(failure)
         else:
             await self._house.record(store.deployments.end, self.deployment.id)
+
+    async def _made_build(self, build_id: str) -> Build | None:
+        """Its build at its end; None when it was told to stop meanwhile.
+
+        What was deployed is not given up because its build cannot be made anew just now.
+        """
+        pause = _FIRST_PAUSE
+        with self._waiting:
+            while True:
+                build = await self._builds.ready(build_id)
+                if build.status == "built" or self.deployment.status != "deployed":
+                    return build
+                why = build.failure.problem if build.failure else build.status
+                told = (self.deployment.number, pause, why)
+                logger.error("deployment %d: no build; trying again in %g s: %s", *told)
+                await trio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        return None
 
     async def _serve(self, build: Build) -> Failure | None:
         """Its turn has come: returns when callers are served by it, or why they never will be."""

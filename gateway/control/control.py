@@ -1,7 +1,9 @@
 """The control as a whole: its parts, made in order and recovered at boot."""
 
+from gateway.control.backup import Backups
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
+from gateway.control.garbage import Collector
 from gateway.control.house import House
 from gateway.control.models import Models
 from gateway.control.projects import Projects
@@ -17,6 +19,8 @@ class Control:
         self.deployments = Deployments(house, self.builds)
         self.models = Models(house, self.builds, self.deployments)
         self.projects = Projects(house, self.models)
+        self.backups = Backups(house)
+        self.collector = Collector(house, self.builds)
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and serves again what is wanted."""

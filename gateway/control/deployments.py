@@ -51,7 +51,9 @@ class Deployments:
         # First what served: what was on its way then follows it as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
             carrying = self._begin(deployment)
-            if deployment.status == "deployed":
+            whole = deployment.build_id is not None and self._builds.is_whole(deployment.build_id)
+            # A build that has to be made anew takes its time: others do not wait for it.
+            if deployment.status == "deployed" and whole:
                 await carrying.started.wait()
 
     async def create(self, model: Model, build: Build, asked: NewDeployment) -> Deployment:

@@ -12,6 +12,7 @@ import trio
 import store
 from builder import Shelf
 from gateway.control.disk import Disk
+from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.data_folder import DataFolder
@@ -52,6 +53,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     traffic: Traffic
     tasks: Tasks
     vitals: Vitals
+    hold: Hold = msgspec.field(default_factory=Hold)
     user: str = "admin"
 
     @property

@@ -185,7 +185,7 @@ class Projects:
         if not project.linked:
             folders.append(Path(project.path))
         for folder in folders:
-            await _remove(folder)
+            await self._house.hold.remove(partial(_remove, folder))
 
 
 async def _remove(folder: Path) -> None:

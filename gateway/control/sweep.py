@@ -5,6 +5,7 @@ of nothing that is remembered is nobody's.
 """
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import aiosqlite
@@ -17,25 +18,33 @@ from gateway.control.logs import keep_latest
 
 async def sweep(house: House) -> None:
     """Removes what belongs to no row. `Shelf.sweep` does the same, and more, for builds."""
-    ids = await house.database.read(_ids)
+    known = await house.database.read(ids)
     for folder in house.data.named_by_id:
-        await trio.to_thread.run_sync(_remove_strangers, folder, ids)
+        await trio.to_thread.run_sync(_remove_strangers, folder, known)
     await trio.to_thread.run_sync(keep_latest, house.data.examiner_logs)
 
 
-async def _ids(connection: aiosqlite.Connection) -> set[str]:
+async def ids(connection: aiosqlite.Connection) -> set[str]:
+    """The ids of all projects, models and builds."""
     projects = await store.projects.listing(connection)
     models = await store.models.listing(connection)
     builds = [b for m in models for b in await store.builds.listing(connection, m.id)]
     return {record.id for record in (*projects, *models, *builds)}
 
 
-def _remove_strangers(folder: Path, ids: set[str]) -> None:
-    for entry in folder.iterdir() if folder.is_dir() else ():
-        # "<id>", "<id>.git", "<id>.log" and "<id>.log.1"
-        if entry.name.partition(".")[0] in ids:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+def named_strangers(entries: Iterable[Path], known: set[str]) -> list[Path]:
+    """Those that bear none of the ids: "<id>", "<id>.git", "<id>.log" and "<id>.log.1" do."""
+    return [entry for entry in entries if entry.name.partition(".")[0] not in known]
+
+
+def remove(entry: Path) -> None:
+    """Takes away a file, a link or a folder; no matter if it is gone. Blocking."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)
+
+
+def _remove_strangers(folder: Path, known: set[str]) -> None:
+    for entry in named_strangers(folder.iterdir() if folder.is_dir() else (), known):
+        remove(entry)

@@ -1,0 +1,38 @@
+"""/backup and /garbage: what keeps the data folder safe and small."""
+
+from quart import Response, request
+
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json
+from gateway.control import Control
+from gateway.control.garbage import KEPT_BUILDS, Garbage
+from gateway.errors import Refusal
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    async def backup() -> Response:
+        response = Response(await control.backups.begin(), content_type="application/x-tar")
+        response.timeout = None
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    async def find() -> Json:
+        return _told(await control.collector.find(_keep()))
+
+    async def collect() -> Json:
+        return _told(await control.collector.collect(_keep()))
+
+    routing.add("GET", "/backup", "all that a new machine needs, as one tar", backup)
+    routing.add("GET", "/garbage", "what nobody needs; `keep`: builds of each model", find)
+    routing.add("DELETE", "/garbage", "remove it; `keep` as above", collect)
+
+
+def _keep() -> int:
+    given = request.args.get("keep", str(KEPT_BUILDS))
+    if not given.isdecimal() or not 1 <= int(given) <= 1_000_000:
+        raise Refusal("argument.invalid", f"keep: {given!r} is not a number from 1 on")
+    return int(given)
+
+
+def _told(garbage: list[Garbage]) -> Json:
+    return {"garbage": garbage, "bytes": sum(each.bytes for each in garbage)}

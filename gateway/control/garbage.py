@@ -1,0 +1,177 @@
+"""What is on the disk and nobody needs: found, and taken away while all goes on.
+
+Of each model the latest builds are kept, those that a deployment serves or is about to, those that
+are being made, and the one that `rollback` would take. Older ones go with their environment,
+snapshot and log. So do caches of packages, and whatever bears the id of nothing that is remembered.
+
+Law: what is referenced stays. A build's row is deleted in one transaction that refuses if a
+deployment wants it; a deployment's is written in one that refuses if its build is gone. So of a
+removal and a deployment at the same instant one is refused, and nothing serves from what is gone.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import aiosqlite
+import msgspec
+import trio
+
+import store
+from gateway.control.builds import Builds
+from gateway.control.house import House
+from gateway.control.sweep import ids, named_strangers, remove
+from store import Build, Deployment, Model
+
+KEPT_BUILDS = 5
+# What changed later may be a deletion that is under way: seconds.
+LEAST_AGE = 3600.0
+_UNFINISHED = ("pending", "queued", "building")
+
+
+class Garbage(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that can go. `kind` is build, cache or leftover; `model` is of builds only."""
+
+    kind: str
+    name: str
+    bytes: int
+    model: str = ""
+    number: int = 0
+
+
+class _Old(msgspec.Struct, frozen=True):
+    """A build that can go, and whose it is."""
+
+    model: Model
+    build: Build
+
+
+class Collector:
+    """Finds garbage, and removes it."""
+
+    def __init__(self, house: House, builds: Builds) -> None:
+        self._house = house
+        self._builds = builds
+
+    async def find(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
+        """What would go now."""
+        old = await self._house.database.read(_old_builds, keep)
+        caches = await self._caches()
+        strangers = await self._strangers()
+        return await trio.to_thread.run_sync(self._described, old, caches, strangers)
+
+    async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
+        """Removes it; returns what went. What somebody began to use meanwhile stays."""
+        gone = []
+        for each in await self._house.database.read(_old_builds, keep):
+            (told,) = await trio.to_thread.run_sync(self._described, [each], [], [])
+            with suppress(store.BuildInUse, store.NotFound):
+                await self._builds.delete(each.model.project_id, each.build)
+                gone.append(told)
+        paths = [("cache", path) for path in await self._caches()]
+        paths += [("leftover", path) for path in await self._strangers()]
+        for kind, path in paths:
+            gone.append(await trio.to_thread.run_sync(_told, kind, path, self._house.data.root))
+            await self._house.hold.remove(partial(trio.to_thread.run_sync, remove, path))
+        return gone
+
+    def _described(
+        self, old: list[_Old], caches: list[Path], strangers: list[Path]
+    ) -> list[Garbage]:
+        data = self._house.data
+        builds = [
+            Garbage(
+                kind="build",
+                name=each.build.id,
+                bytes=size_of((data.builds / each.build.id, data.build_log(each.build.id))),
+                model=each.model.name,
+                number=each.build.number,
+            )
+            for each in old
+        ]
+        return [
+            *builds,
+            *(_told("cache", path, data.root) for path in caches),
+            *(_told("leftover", path, data.root) for path in strangers),
+        ]
+
+    async def _caches(self) -> list[Path]:
+        """Those of projects for which nothing is being made; pip fills them again."""
+        idle = await self._house.database.read(_idle_projects)
+        paths = [self._house.data.pip_cache(project_id) for project_id in idle]
+        return [path for path in paths if await trio.to_thread.run_sync(path.exists)]
+
+    async def _strangers(self) -> list[Path]:
+        """What bears the id of nothing. First the names, then the rows: what is made meanwhile has
+        its row before it has a name on the disk."""
+        data = self._house.data
+        folders = [*data.named_by_id, data.builds]
+        entries = await trio.to_thread.run_sync(_entries, folders)
+        known = await self._house.database.read(ids)
+        return named_strangers(entries, known)
+
+
+def _entries(folders: Iterable[Path]) -> list[Path]:
+    before = time.time() - LEAST_AGE
+    found = []
+    for folder in folders:
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if entry.lstat().st_mtime < before:
+                    found.append(entry)
+    return found
+
+
+async def _old_builds(connection: aiosqlite.Connection, keep: int) -> list[_Old]:
+    old = []
+    for model in await store.models.listing(connection):
+        builds = await store.builds.listing(connection, model.id)
+        deployments = await store.deployments.listing(connection, model.id)
+        old += [_Old(model, build) for build in unneeded(builds, deployments, keep)]
+    return old
+
+
+def unneeded(builds: list[Build], deployments: list[Deployment], keep: int) -> list[Build]:
+    """Those of a model's builds that can go, oldest first. Both lists ascend by number."""
+    made = [build for build in builds if build.status == "built"]
+    kept = {build.id for build in [*builds[-keep:], *made[-keep:]]}
+    kept |= {build.id for build in builds if build.status in _UNFINISHED}
+    in_use = [d for d in deployments if d.wanted == "serve" or d.status == "stopping"]
+    kept |= {d.build_id for d in in_use if d.build_id}
+    served = [d.build_id for d in deployments if d.deployed_at is not None and d.build_id]
+    # The one that serves, or did last, and the one before it, which a rollback takes.
+    kept |= set(list(dict.fromkeys(reversed(served)))[:2])
+    return [build for build in builds if build.id not in kept]
+
+
+async def _idle_projects(connection: aiosqlite.Connection) -> list[str]:
+    models = {model.id: model for model in await store.models.listing(connection)}
+    unfinished = await store.builds.unfinished(connection)
+    busy = {models[build.model_id].project_id for build in unfinished}
+    return [p.id for p in await store.projects.listing(connection) if p.id not in busy]
+
+
+def _told(kind: str, path: Path, root: Path) -> Garbage:
+    return Garbage(kind=kind, name=str(path.relative_to(root)), bytes=size_of([path]))
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """The bytes that some files and folders take on the disk; blocking."""
+    seen: set[tuple[int, int]] = set()
+    return sum(_size(path, seen) for path in paths)
+
+
+def _size(path: Path, seen: set[tuple[int, int]]) -> int:
+    try:
+        facts = path.lstat()
+        key = (facts.st_dev, facts.st_ino)
+        own = 0 if key in seen else facts.st_blocks * 512
+        seen.add(key)
+        if path.is_dir() and not path.is_symlink():
+            return own + sum(_size(Path(entry.path), seen) for entry in os.scandir(path))
+        return own
+    except OSError:
+        return 0  # it went meanwhile, or is closed to us

@@ -1,0 +1,70 @@
+"""Backups over the admin API, while others delete and others hang up."""
+
+from pathlib import Path
+from typing import IO
+
+import trio
+
+from gateway.archive import Entry, read_archive
+from gateway.control.hold import Hold
+from tests.gateway.kit import Gateway, copy_of, refusal, until
+
+
+async def test_what_is_removed_while_held() -> None:
+    """A removal waits for the last holder, is done then, and one that fails stops no other."""
+    hold, removed = Hold(), []
+
+    async def remove(name: str = "") -> None:
+        if name == "bad":
+            raise OSError(name)
+        removed.append(name)
+
+    async with hold.held():
+        async with hold.held():
+            await hold.remove(lambda: remove("bad"))
+            await hold.remove(lambda: remove("first"))
+        assert removed == []
+    assert removed == ["first"]
+    await hold.remove(lambda: remove("second"))
+    assert removed == ["first", "second"]
+
+
+async def test_a_project_deleted_during_its_backup(gateway: Gateway, tmp_path: Path) -> None:
+    """What is deleted while a backup is being read is gone at once for everybody, but whole in the
+    backup, and its files go when the backup has ended."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    build = await gateway.built(await gateway.model(project), "add.py:add")
+    folder = gateway.data / "builds" / build.rpartition("/")[2]
+    file = tmp_path / "backup.tar"
+    async with gateway.admin.stream("GET", "/backup") as response:
+        blocks = response.aiter_raw()
+        data = await anext(blocks)
+        second = await gateway.admin.get("/backup")
+        assert refusal(second) == (409, "state.conflict")
+        await gateway.delete(project)
+        assert (await gateway.admin.get(build)).status_code == 404
+        assert folder.is_dir()
+        file.write_bytes(data + b"".join([block async for block in blocks]))
+    names = set()
+
+    def take(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+        names.add(entry.name)
+
+    read_archive(file, take)
+    inside = f"builds/{folder.name}"
+    assert {f"{inside}/sealed", f"{inside}/environment/bin/python"} <= names
+    assert f"snapshots/{project.rpartition('/')[2]}.git/refs/builds/{folder.name}" in names
+    await until(trio.Path(folder).exists, lambda there: not there)
+
+
+async def test_a_client_that_goes(gateway: Gateway, tmp_path: Path) -> None:
+    """Who hangs up in the midst of a backup holds nothing any longer: another one can begin."""
+    await gateway.built(
+        await gateway.model(await gateway.project(copy_of("add", tmp_path))), "add.py:add"
+    )
+    key = gateway.admin.headers["Authorization"]
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        head = f"GET /api/v2/backup HTTP/1.1\r\nHost: h\r\nAuthorization: {key}\r\n\r\n"
+        await stream.send_all(head.encode())
+        assert (await stream.receive_some(12)) == b"HTTP/1.1 200"
+    await until(lambda: gateway.admin.get("/backup"), lambda response: response.status_code == 200)
