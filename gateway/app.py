@@ -131,6 +131,8 @@ def _refused(error: Exception) -> Refusal:
 
 def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> None:
     description = msgspec.json.encode(described)
+    level = control.house.workers.confinement.level
+    healthy = msgspec.json.encode({"status": "ok", "isolation": level})
 
     @app.get("/livez")
     async def livez() -> Response:
@@ -141,7 +143,7 @@ def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> 
     async def healthz() -> Response:
         # A read proves that the store answers; anything else would be a guess.
         await control.house.database.read(_nothing)
-        return _json(b'{"status":"ok"}')
+        return _json(healthy)
 
     @app.get("/openapi.json")
     async def openapi_json() -> Response:

@@ -44,6 +44,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             "url": house.url,
             "traffic": house.traffic,
             "machine": house.machine.capacity(),
+            "isolation": house.workers.confinement.described(),
             "settings": settings,
         }
 
