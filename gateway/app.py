@@ -133,6 +133,8 @@ def _refused(error: Exception) -> Refusal:
 
 def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> None:
     description = msgspec.json.encode(described)
+    level = control.house.workers.confinement.level
+    healthy = msgspec.json.encode({"status": "ok", "isolation": level})
 
     @app.get("/livez")
     async def livez() -> Response:
@@ -144,7 +146,7 @@ def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> 
         if ailing := await control.house.vitals.ailing(_PATIENCE):
             told = {"status": "failing", "failing": ailing}
             return Response(msgspec.json.encode(told), 503, content_type="application/json")
-        return _json(b'{"status":"ok"}')
+        return _json(healthy)
 
     @app.get("/openapi.json")
     async def openapi_json() -> Response:

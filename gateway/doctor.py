@@ -122,14 +122,20 @@ def _r() -> Finding:
 
 
 def _isolation() -> Finding:
-    also = "; the machine also has bubblewrap, not used yet" if shutil.which("bwrap") else ""
+    """Tries the levels out, strongest first."""
+    from workers.confinement import MEANINGS, open_confinement
+
+    with tempfile.TemporaryDirectory() as folder:
+        confinement = open_confinement("auto", Path(folder, "confinement"))
+    level = confinement.level
+    found = f"{level}: {MEANINGS[level]}"
     if not shutil.which("setpriv"):
-        also += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
+        found += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
+    if level in ("root", "user"):
+        return Finding("isolation", "ok", found)
+    why = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
     return Finding(
-        "isolation",
-        "warning",
-        f"each replica is a process of its own in its build's virtualenv{also}",
-        "Models run as the gateway's user: deploy only code that you trust.",
+        "isolation", "warning", found, f"Deploy only code that you trust. Stronger would be {why}."
     )
 
 

@@ -164,6 +164,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
         machine = Machine()
         workers = await stack.enter_async_context(_workers(settings, data, room, machine))
         machine.hold(workers.cgroups)
+        _tell_isolation(workers)
         nursery = await stack.enter_async_context(trio.open_nursery())
         tasks = Tasks(nursery)
         house = House(
@@ -203,6 +204,13 @@ def _workers(
         isolation=settings.isolation,
         readable=[Path(folder) for folder in settings.readable],
     )
+
+
+def _tell_isolation(workers: Workers) -> None:
+    told = workers.confinement.described()
+    logger.info("isolation %s: %s", told["level"], told["meaning"])
+    for level, why in workers.confinement.refused.items():
+        logger.info("not isolation %s, which is stronger: %s", level, why)
 
 
 async def _watch_signals(

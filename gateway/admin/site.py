@@ -45,6 +45,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             "traffic": house.traffic,
             "machine": house.machine.capacity(),
             "disk": await house.disk.state(),
+            "isolation": house.workers.confinement.described(),
             "settings": settings,
         }
 

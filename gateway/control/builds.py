@@ -64,9 +64,7 @@ class Builds:
         await self._house.shelf.sweep(keep)
         for build_id in keep:
             if self._house.shelf.sealed(build_id) is None:
-                logger.error(
-                    "build %s lost its folder or its seal: made anew when wanted", build_id
-                )
+                logger.error("build %s lost its folder or seal: made anew when wanted", build_id)
         for build in unfinished:
             if build.status != "building":
                 self._begin(Making(self._house, build))

@@ -46,6 +46,13 @@ async def test_what_is_public(shared: Gateway, path: str) -> None:
     assert response.json()
 
 
+async def test_isolation_is_told(shared: Gateway) -> None:
+    """Health names the level of isolation that is in force."""
+    health = (await shared.models.get("/healthz")).json()
+    assert health["status"] == "ok"
+    assert health["isolation"] in ("root", "user", "landlock", "none")
+
+
 async def test_the_description_is_whole(shared: Gateway) -> None:
     """The OpenAPI document has each route, unique operations, and every schema it refers to."""
     described = (await shared.models.get("/openapi.json")).json()

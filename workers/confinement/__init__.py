@@ -138,6 +138,10 @@ class Confinement:
             if path == view.home or path.stat().st_uid != uid:
                 _own(path, uid)
 
+    def described(self) -> dict[str, object]:
+        """For operators: the level in force, what it means, and why each stronger one is not."""
+        return {"level": self.level, "meaning": MEANINGS[self.level], "refused": self.refused}
+
     def _landlock(self, view: View) -> list[str]:
         given = [path.resolve() for path in (*view.read, *self._readable)]
         shown = (part for path in given for part in parts.without(path, self._system.hidden))

@@ -62,11 +62,13 @@ def test_a_tool_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert states == {"git": "missing", "bash": "missing", "R": "ok"}
 
 
-def test_isolation_is_told_honestly(tmp_path: Path) -> None:
-    """What is not enforced is said to be so."""
+def test_isolation_is_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is weaker than it could be is said to be so, and what a stronger level lacks."""
+    monkeypatch.setattr("workers.confinement.levels.program", lambda name: "")
     finding = look(machine(tmp_path), "isolation")
     assert finding.state == "warning"
     assert "code that you trust" in finding.advice
+    assert "bwrap is missing: install bubblewrap" in finding.advice
 
 
 def test_limits_are_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
