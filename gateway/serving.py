@@ -13,7 +13,7 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -35,7 +35,7 @@ from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
-from workers import STOP_GRACE, Room, open_workers
+from workers import STOP_GRACE, Room, Workers, open_workers
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +139,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
         database = await stack.enter_async_context(store.open_database(data.database))
         room = Room(settings.queue_requests_total, settings.queue_bytes_total)
         machine = Machine()
-        workers = await stack.enter_async_context(
-            open_workers(data.replicas, data.house, room, most_memory=machine.for_models)
-        )
+        workers = await stack.enter_async_context(_workers(settings, data, room, machine))
         machine.hold(workers.cgroups)
         tasks = await stack.enter_async_context(trio.open_nursery())
         house = House(
@@ -165,6 +163,19 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             yield control
         finally:
             tasks.cancel_scope.cancel()
+
+
+def _workers(
+    settings: Settings, data: DataFolder, room: Room, machine: Machine
+) -> AbstractAsyncContextManager[Workers]:
+    return open_workers(
+        data.replicas,
+        data.house,
+        room,
+        most_memory=machine.for_models,
+        isolation=settings.isolation,
+        readable=[Path(folder) for folder in settings.readable],
+    )
 
 
 async def _watch_signals(

@@ -4,6 +4,7 @@ Knows nothing of builds, records or HTTP. See README.md in this folder.
 """
 
 from workers.cgroups import Cgroups
+from workers.confinement import ConfinementUnavailable
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.fair_queue import Room
@@ -36,6 +37,7 @@ __all__ = [
     "Busy",
     "Cause",
     "Cgroups",
+    "ConfinementUnavailable",
     "Died",
     "Limits",
     "Line",

@@ -3,13 +3,15 @@
 import os
 import shutil
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
 from workers.cgroups import Cgroups, open_tree
+from workers.confinement import Confinement, View, open_confinement
 from workers.errors import ProbeRaised
 from workers.fair_queue import Room
 from workers.keeper import keep
@@ -40,6 +42,19 @@ _PATIENCE = 3.0
 _SCRIPT_LIMITS = Limits(processes=4096)
 
 
+class Place(Protocol):
+    """What a script is shown; see `View`."""
+
+    @property
+    def home(self) -> Path: ...
+    @property
+    def tmp(self) -> Path: ...
+    @property
+    def read(self) -> tuple[Path, ...]: ...
+    @property
+    def write(self) -> tuple[Path, ...]: ...
+
+
 class Workers:
     """What `open_workers` gives: makes pools and runs scripts. For the thread that opened it."""
 
@@ -55,6 +70,7 @@ class Workers:
         cgroups: Cgroups,
         watch: Watch,
         script_limits: Limits,
+        confinement: Confinement,
     ) -> None:
         self._house = house
         self._folder = folder
@@ -65,6 +81,7 @@ class Workers:
         self.cgroups = cgroups
         self._watch = watch
         self._script_limits = script_limits
+        self.confinement = confinement
         self.ending = False
         self._started = 0
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -106,6 +123,7 @@ class Workers:
             folder=folder,
             leaf=self.cgroups.leaf(replica.name),
             watch=self._watch,
+            confinement=self.confinement,
         )
 
     async def probe(self, spec: PoolSpec, log: Log, example: bytes | None) -> None:
@@ -130,21 +148,25 @@ class Workers:
         command: Sequence[str | Path],
         *,
         cwd: Path,
+        place: Place | None = None,
         variables: Mapping[str, str],
         log: LineLog,
         time_limit: float,
+        identity: int = 0,
     ) -> int:
-        """Runs a command to its end; see `run_script`."""
+        """Runs a command to its end; see `run_script`. In a `place` it is confined to that."""
         return await run_script(
             command,
             cwd=cwd,
             variables=variables,
+            view=None if place is None else _view(place, identity),
             log=log,
             output=self._output,
             house=self._house,
             time_limit=time_limit,
             leaf=self.cgroups.leaf("script"),
             limits=self._script_limits,
+            confinement=self.confinement,
         )
 
 
@@ -156,15 +178,21 @@ async def open_workers(
     *,
     most_memory: int = 0,
     script_limits: Limits = _SCRIPT_LIMITS,
+    isolation: str = "none",
+    readable: Iterable[Path] = (),
 ) -> AsyncIterator[Workers]:
     """The engine, with `folder` for working copies. `house` marks its processes; `room` is how many
     requests may wait in all its pools together, and how many bytes of them. All its processes
     together may take `most_memory` bytes, 0 for no limit, and a script what `script_limits` say.
+    They are confined by `isolation`, a level or "auto", and may read the `readable` folders.
 
     First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
-    and whatever is left then is killed.
+    and whatever is left then is killed. Raises ConfinementUnavailable.
     """
     cgroups = await trio.to_thread.run_sync(_sweep, folder, house, most_memory)
+    confinement = await trio.to_thread.run_sync(
+        open_confinement, isolation, folder.with_name(f"{folder.name}.confinement"), readable
+    )
     output, reactor, watch = Output(), Reactor(), Watch(cgroups.holds)
     try:
         async with trio.open_nursery() as nursery:
@@ -180,6 +208,7 @@ async def open_workers(
                     cgroups=cgroups,
                     watch=watch,
                     script_limits=script_limits,
+                    confinement=confinement,
                 )
                 try:
                     yield workers
@@ -206,6 +235,12 @@ def _sweep(folder: Path, house: str, most_memory: int) -> Cgroups:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return cgroups
+
+
+def _view(place: Place, identity: int) -> View:
+    return View(
+        home=place.home, tmp=place.tmp, read=place.read, write=place.write, identity=identity
+    )
 
 
 def _say(outcome: Outcome) -> str:

@@ -15,6 +15,7 @@ import trio
 
 from workers import workspace
 from workers.cgroups import Leaf
+from workers.confinement import Confinement, View, prefixes
 from workers.errors import StartFailed
 from workers.lifecycle import State
 from workers.limits import Verdict, threads_for
@@ -39,6 +40,7 @@ async def keep(
     folder: Path,
     leaf: Leaf,
     watch: Watch,
+    confinement: Confinement,
 ) -> None:
     """Lives as long as the replica's process and what is left of it.
 
@@ -46,18 +48,28 @@ async def keep(
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
     try:
-        await _live(replica, log, output, mark, folder, leaf, watch)
+        await _live(replica, log, output, mark, folder, leaf, watch, confinement)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(_remove, folder, leaf)
         replica.cleaned()
 
 
-def _make(replica: Replica, folder: Path, leaf: Leaf) -> tuple[Path, int]:
-    """Its working copy, with what that takes on the disk. Raises OSError."""
-    code = workspace.make(replica.spec.code, folder)
-    leaf.make(replica.spec.limits)
-    return code, measure(folder)
+def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) -> tuple[View, int]:
+    """Its working copy and what it sees beside that, and what that takes on the disk. Raises
+    OSError."""
+    spec = replica.spec
+    code = workspace.make(spec.code, folder)
+    view = View(
+        home=code,
+        tmp=folder / "tmp",
+        read=(spec.environment, *prefixes(spec.environment), INSIDE.parent),
+        network=spec.network,
+        identity=spec.identity,
+    )
+    confinement.give(view)
+    leaf.make(spec.limits)
+    return view, measure(folder)
 
 
 def _remove(folder: Path, leaf: Leaf) -> None:
@@ -78,14 +90,15 @@ async def _live(
     folder: Path,
     leaf: Leaf,
     watch: Watch,
+    confinement: Confinement,
 ) -> None:
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            code, base = await trio.to_thread.run_sync(_make, replica, folder, leaf)
+            view, base = await trio.to_thread.run_sync(_make, replica, folder, leaf, confinement)
         if replica.state is not State.STARTING:
             replica.exited(Verdict("was not started, since it was stopped first"))
             return
-        started, out, err = _start(replica, code, mark, leaf)
+        started, out, err = _start(replica, view, mark, leaf, confinement)
     except (OSError, ValueError) as error:  # ValueError: a variable that no process can have
         replica.failure = StartFailed(f"the replica could not be started: {error}")
         replica.exited(Verdict("could not be started"))
@@ -132,10 +145,12 @@ def _has_ended(started: Process) -> bool:
     return bool(os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
 
 
-def _start(replica: Replica, code: Path, mark: str, leaf: Leaf) -> tuple[Process, int, int]:
+def _start(
+    replica: Replica, view: View, mark: str, leaf: Leaf, confinement: Confinement
+) -> tuple[Process, int, int]:
     """Spawns the process and gives it to the replica; returns it with its stdout and stderr."""
     spec = replica.spec
-    root = code / spec.model_root
+    root = view.home / spec.model_root
     with ExitStack() as ours_on_failure, ExitStack() as theirs:
 
         def from_it() -> tuple[int, int]:
@@ -148,10 +163,14 @@ def _start(replica: Replica, code: Path, mark: str, leaf: Leaf) -> tuple[Process
         theirs.callback(os.close, request_in)
         ours_on_failure.callback(os.close, request_out)
         (answer_in, answer_out), (out, out_end), (err, err_end) = from_it(), from_it(), from_it()
-        started = spawn(
+        launch = confinement.launch(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,
-            variables=_variables(replica, code),
+            variables=_variables(replica),
+            view=view,
+        )
+        started = spawn(
+            launch,
             mark=mark,
             stdout=out_end,
             stderr=err_end,
@@ -160,18 +179,16 @@ def _start(replica: Replica, code: Path, mark: str, leaf: Leaf) -> tuple[Process
             file_size=spec.limits.disk,
         )
         ours_on_failure.pop_all()
-    replica.attach(started, answer_in, request_out, str(root))
+    replica.attach(started, answer_in, request_out, str(confinement.shown(view, root)))
     return started, out, err
 
 
-def _variables(replica: Replica, code: Path) -> dict[str, str]:
-    """The whole environment of the process: nothing of ours is inherited."""
+def _variables(replica: Replica) -> dict[str, str]:
+    """The environment of the process, but for what its confinement adds: nothing is inherited."""
     spec = replica.spec
     path = spec.variables.get("PATH", SYSTEM_PATH)
     return {
         "VIRTUAL_ENV": str(spec.environment),
-        "HOME": str(code),
-        "TMPDIR": str(code.parent / "tmp"),
         "LANG": "C.UTF-8",
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",

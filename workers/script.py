@@ -13,6 +13,7 @@ from typing import Protocol
 import trio
 
 from workers.cgroups import Leaf
+from workers.confinement import Confinement, Launch, View
 from workers.limits import Limits, judge
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, say_status, spawn
@@ -29,23 +30,27 @@ async def run_script(
     *,
     cwd: Path,
     variables: Mapping[str, str],
+    view: View | None,
     log: LineLog,
     output: Output,
     house: str,
     time_limit: float,
     leaf: Leaf,
     limits: Limits,
+    confinement: Confinement,
 ) -> int:
     """The exit status of `command`, negative for a signal; what it prints goes to `log`.
 
-    `variables` is its whole environment; `leaf`, which does not exist yet, holds its `limits`.
+    `variables`, with HOME and the like of its `view`, are its whole environment; without a view it
+    is a program of ours. `leaf`, which does not exist yet, holds its `limits`.
     Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
     error or cancellation its whole tree is dead. What limit it met, if it did, ends its log.
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
-    leaf.make(limits)
     try:
-        started, out = _start(command, cwd, variables, mark, leaf)
+        await trio.to_thread.run_sync(_prepare, leaf, limits, confinement, view)
+        launch = confinement.launch(command, cwd=cwd, variables=variables, view=view)
+        started, out = _start(launch, mark, leaf)
     except OSError:
         leaf.remove()
         raise
@@ -75,29 +80,25 @@ async def run_script(
     return status
 
 
+def _prepare(leaf: Leaf, limits: Limits, confinement: Confinement, view: View | None) -> None:
+    leaf.make(limits)
+    if view is not None:
+        confinement.give(view)
+
+
 def _end(leaf: Leaf, mark: str) -> None:
     leaf.kill()
     kill_tree(mark)
     leaf.remove()
 
 
-def _start(
-    command: Sequence[str | Path], cwd: Path, variables: Mapping[str, str], mark: str, leaf: Leaf
-) -> tuple[Process, int]:
+def _start(launch: Launch, mark: str, leaf: Leaf) -> tuple[Process, int]:
     out, end = pipe()
     with ExitStack() as on_failure:
         on_failure.callback(os.close, out)
         try:
             # One pipe for both streams keeps their lines in order.
-            started = spawn(
-                command,
-                cwd=cwd,
-                variables=variables,
-                mark=mark,
-                stdout=end,
-                stderr=end,
-                enter=leaf.enter,
-            )
+            started = spawn(launch, mark=mark, stdout=end, stderr=end, enter=leaf.enter)
         finally:
             os.close(end)
         on_failure.pop_all()

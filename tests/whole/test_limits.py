@@ -102,7 +102,7 @@ def test_what_fled_ends_with_its_replica(
 def test_what_a_killed_gateway_left_is_swept(tmp_path: Path, held: tuple[str, ...]) -> None:
     """After `kill -9` the next gateway ends even what no mark leads to, and serves again."""
     needs(held, "kill")
-    with Gateway(tmp_path / "data") as gateway:
+    with Gateway(tmp_path / "data", isolation="none") as gateway:  # else it would end by itself
         model = gateway.serve(copy("greedy", tmp_path / "fleeing"), "greedy.py", "take")
         assert gateway.call(model, {"do": "flee"}).status == 200
         [old] = {leaf.name for leaf in leaves(gateway)}
