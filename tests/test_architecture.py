@@ -72,7 +72,9 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
             ("subprocess", "multiprocessing"),
             (
                 "workers/process.py",
-                "workers/cgroups.py",  # puts a process into a group, to see whether that works
+                # To see what works here.
+                "workers/cgroups.py",
+                "workers/confinement/levels.py",
                 "builder/git_store.py",
                 "builder/interpreters.py",
                 "gateway/cli/demo.py",

@@ -353,7 +353,7 @@ def _add_toll(toll: Toll, group: Hierarchy) -> Toll:
     folder = group.folder
     if "memory" in group.controllers and group.version == 1:
         new["memory_kills"] = _numbers(folder / "memory.oom_control").get("oom_kill", 0)
-        # gotcha G11: memory.failcnt is no evidence.
+        # gotcha G12: memory.failcnt is no evidence.
         most, limit = _number(folder / "memory.max_usage_in_bytes"), memory_limit(1, folder)
         new["met_own"] = limit is not None and most >= limit - _SLACK
     elif "memory" in group.controllers:

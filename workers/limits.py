@@ -94,6 +94,6 @@ def threads_for(limits: Limits) -> int:
 
 def size(count: float) -> str:
     """Bytes as people say them: "512 MiB", "1.5 GiB"."""
-    if count >= 1024 * MIB:
-        return f"{count / (1024 * MIB):.3g} GiB"
-    return f"{count / MIB:.3g} MiB"
+    amount, unit = (count / 1024, "GiB") if count >= 1024 * MIB else (count, "MiB")
+    amount /= MIB
+    return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.3g} {unit}"

@@ -120,7 +120,7 @@ _LIMIT = (
 def _limited(enter: Sequence[Path], file_size: int) -> list[str]:
     """The wrapper that limits a process from its first moment: nothing of it can be outside.
 
-    When memory runs out it is to go before the gateway.
+    When memory runs out it is to go before the gateway. Entering may take a while (gotcha G13).
     """
     # In blocks of 512 bytes.
     blocks = str(-(-file_size // 512)) if file_size else "unlimited"

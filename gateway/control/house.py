@@ -23,7 +23,7 @@ from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.vitals import Vitals
 from store import Database
-from workers import Workers
+from workers import Limits, Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +60,12 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         """Under which clients reach this gateway."""
         return f"{self.settings.scheme}://{self.domain}"
+
+    def limits(self, memory: int = 0, cpu: int = 0) -> Limits:
+        """Of one replica: `memory` in bytes, `cpu` in thousandths of a core; 0 for a probe, of
+        which nobody knows how it will be deployed."""
+        processes, disk = self.settings.processes, self.settings.disk_limit
+        return Limits(memory=memory, cpu=cpu, processes=processes, disk=disk)
 
     async def record(
         self,

@@ -169,6 +169,7 @@ class Making:
                 build,
                 model_variables(house.settings, house.domain, project, None),
                 identity=_identity(project),
+                limits=house.limits(),
             ),
             log_folder=house.data.model_logs(model.id),
             request_timeout=house.settings.model_request_timeout,
@@ -201,17 +202,9 @@ def _identity(project: Project) -> int:
 
 
 def replica_spec(
-    house: House,
-    build: Build,
-    variables: dict[str, str],
-    *,
-    identity: int,
-    memory: int = 0,
-    cpu: int = 0,
+    house: House, build: Build, variables: dict[str, str], *, identity: int, limits: Limits
 ) -> ReplicaSpec:
-    """How a replica of a build is started. Those of equal `identity` could meddle with another.
-    `memory` in bytes, `cpu` in thousandths of a core; 0 for a probe, of which nobody knows how it
-    will be deployed."""
+    """How a replica of a build is started. Those of equal `identity` could meddle with another."""
     folder = house.shelf.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
@@ -224,12 +217,7 @@ def replica_spec(
         start_timeout=house.settings.model_start_timeout,
         reply_limit=house.settings.reply_limit,
         identity=identity,
-        limits=Limits(
-            memory=memory,
-            cpu=cpu,
-            processes=house.settings.processes,
-            disk=house.settings.disk_limit,
-        ),
+        limits=limits,
     )
 
 

@@ -23,6 +23,19 @@ def fork_bomb(args):
             time.sleep(3600)
 
 
+def flee(args):
+    """Leave a process that neither the group, the session nor the environment leads to; its id."""
+    inlet, outlet = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(outlet, str(os.getpid()).encode())
+            os.execve("/bin/sleep", ["sleep", "3600"], {})
+        os._exit(0)
+    os.wait()
+    return int(os.read(inlet, 16))
+
+
 def compute(args):
     end = time.process_time() + args["seconds"]
     while time.process_time() < end:
@@ -49,6 +62,7 @@ DEEDS = {
     "nothing": nothing,
     "memory": memory,
     "fork_bomb": fork_bomb,
+    "flee": flee,
     "compute": compute,
     "sleep": sleep,
     "fill": fill,
