@@ -46,7 +46,7 @@ class Process:
         """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
         os.close(self.pidfd)
         status = self._popen.wait()
-        # gotcha G11: a wrapper that outlives its command says a signal as a shell does.
+        # gotcha G12: a wrapper that outlives its command says a signal as a shell does.
         return _SIGNALLED - status if self._wrapped and status > _SIGNALLED else status
 
     def kill(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import trio
 
 import store
+from gateway.control import identities
 from gateway.control.builds import Builds
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
@@ -169,7 +170,7 @@ class Carrying:
                 house,
                 build,
                 variables,
-                identity=deployment.number,
+                identity=identities.of_deployment(deployment),
                 memory=deployment.memory_mb * MIB,
                 cpu=deployment.cpu_millicores,
             ),
