@@ -1,4 +1,4 @@
-"""Whose a confined process is, as a number: what is of equal numbers could meddle with each other."""
+"""Whose a confined process is, as a number: those of equal numbers could meddle with each other."""
 
 from store import Deployment, Project
 
