@@ -114,8 +114,10 @@ def _operator_can_mend(error: BaseException) -> bool:
     from builder import BuilderError
     from gateway.settings import SettingsError
     from store import StoreError
+    from workers import ConfinementUnavailable
 
-    return isinstance(error, OSError | StoreError | BuilderError | SettingsError)
+    kinds = OSError | StoreError | BuilderError | SettingsError | ConfinementUnavailable
+    return isinstance(error, kinds)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

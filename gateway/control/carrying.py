@@ -14,6 +14,7 @@ from collections.abc import Callable
 import trio
 
 import store
+from gateway.control import identities
 from gateway.control.builds import Builds
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
@@ -195,7 +196,7 @@ class Carrying:
                 house,
                 build,
                 variables,
-                identity=deployment.number,
+                identity=identities.of_deployment(deployment),
                 limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
             ),
             log_folder=house.data.model_logs(model.id),

@@ -15,6 +15,7 @@ import trio
 import builder
 import store
 from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
+from gateway.control import identities
 from gateway.control.house import House
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
@@ -26,9 +27,6 @@ logger = logging.getLogger(__name__)
 JOURNEY = "journey"
 
 _PATIENCE = 1.0
-
-# The identities below are those of deployments, by their numbers.
-_BUILDERS = 50_000_000
 
 INTERRUPTED = Failure(
     step="",
@@ -86,7 +84,7 @@ class Making:
             try:
                 report = await builder.make_build(
                     await self._spec(project),
-                    run=partial(self._house.workers.run, identity=_identity(project)),
+                    run=partial(self._house.workers.run, identity=identities.of_builds(project)),
                     probe=self._probe(model, project),
                     log=self.log,
                     changed=self._travelled,
@@ -168,7 +166,7 @@ class Making:
                 house,
                 build,
                 model_variables(house.settings, house.domain, project, None),
-                identity=_identity(project),
+                identity=identities.of_builds(project),
                 limits=house.limits(),
             ),
             log_folder=house.data.model_logs(model.id),
@@ -194,11 +192,6 @@ class Making:
                 ) from error
 
         return probe
-
-
-def _identity(project: Project) -> int:
-    """Of a project's builds, which share a cache."""
-    return _BUILDERS + project.number
 
 
 def replica_spec(

@@ -28,7 +28,7 @@ def test_the_map_is_complete() -> None:
     """The map names every file of the folder, and no other."""
     mapped = re.findall(r"^\| `([\w/.]+)` \|", section("Map"), re.MULTILINE)
     files = {file.name for file in FOLDER.glob("*.py")} - {"__init__.py"}
-    assert set(mapped) == files | {"inside/"}
+    assert set(mapped) == files | {"confinement/", "inside/"}
     assert len(mapped) == len(set(mapped))
 
 
@@ -36,5 +36,5 @@ def test_gotchas_are_numbered_and_cited() -> None:
     """Gotchas are numbered from G1 without a gap, and each is cited by the code it concerns."""
     numbered = re.findall(r"^- \*\*(G\d+)\*\*", section("Gotchas"), re.MULTILINE)
     assert numbered == [f"G{n}" for n in range(1, len(numbered) + 1)]
-    code = "\n".join(file.read_text("utf-8") for file in FOLDER.glob("*.py"))
+    code = "\n".join(file.read_text("utf-8") for file in FOLDER.rglob("*.py"))
     assert set(re.findall(r"gotcha (G\d+)", code)) == set(numbered)

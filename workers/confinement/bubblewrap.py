@@ -90,7 +90,7 @@ def arguments(view: View, host: Host, cwd: Path) -> Iterator[str]:
 
 
 def _masks(folders: Iterable[Path], hidden: Path) -> Iterator[Path]:
-    """Where `hidden` would be seen in what is mounted from `folders`."""
+    """gotcha G14: where `hidden` would be seen in what is mounted from `folders`."""
     for folder in folders:
         if hidden.is_relative_to(folder.resolve()):
             yield folder / hidden.relative_to(folder.resolve())

@@ -65,7 +65,7 @@ def confine(read: list[str], write: list[str], network: bool) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Takes from root what makes it more than the owner of its files, for good."""
+    """gotcha G15: takes from root what makes it more than the owner of its files, for good."""
     for number in range(_CAPABILITIES):
         if _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
             break  # there is no such one, or it is a root that may not even do this

@@ -15,7 +15,7 @@ import msgspec
 
 Level = Literal["root", "user", "landlock", "none"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-# Strongest first, each with what it is in a sentence.
+# Strongest first, each with what it is in a sentence (of Landlock see also gotcha G16).
 MEANINGS: dict[Level, str] = {
     "root": "each deployment is a user of its own, in namespaces of its own, with its files only",
     "user": "each process tree is in namespaces of its own, and sees its files only",

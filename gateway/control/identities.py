@@ -1,0 +1,16 @@
+"""Whose a confined process is, as a number: those of equal numbers could meddle with each other."""
+
+from store import Deployment, Project
+
+# The identities below are those of deployments, by their numbers.
+_BUILDERS = 50_000_000
+
+
+def of_deployment(deployment: Deployment) -> int:
+    """Of its replicas."""
+    return deployment.number
+
+
+def of_builds(project: Project) -> int:
+    """Of a project's builds and their probes, which share a cache."""
+    return _BUILDERS + project.number
