@@ -132,7 +132,7 @@ class _Maker:
         with self._travel.step(steps.ENVIRONMENT):
             interpreter = await self._prepare()
         with self._travel.step(steps.BUILD_SCRIPT):
-            await self._run_script()
+            await self._run_script(interpreter)
         with self._travel.step(steps.PROBE):
             check_model_file(self._spec)
             self._log.write("Starting the model once")
@@ -152,10 +152,10 @@ class _Maker:
         await make_environment(spec, interpreter, self._run, self._log, self._time_left())
         return interpreter
 
-    async def _run_script(self) -> None:
+    async def _run_script(self, interpreter: Interpreter) -> None:
         if has_script(self._spec):
             self._log.write(f"Running {self._spec.script}")
-            await run_script(self._spec, self._run, self._log, self._time_left())
+            await run_script(self._spec, interpreter, self._run, self._log, self._time_left())
         else:
             self._log.write(f"There is no {self._spec.script}: nothing to prepare")
             self._travel.skip()

@@ -12,9 +12,10 @@ from pathlib import Path
 from builder.errors import EnvironmentFailed
 from builder.git_store import SYSTEM_PATH
 from builder.interpreters import Interpreter
-from builder.spec import BuildSpec, Log, Run
+from builder.spec import BuildSpec, Log, Place, Run
 from builder.tail import Tail
 
+_BASE = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
 # Drops `--user`: gotcha G6 in README.
 PIP = """#!/bin/sh
 for argument do
@@ -30,11 +31,19 @@ async def make_environment(
 ) -> None:
     """Make `spec.virtualenv` for an interpreter, with pip in it; raises EnvironmentFailed."""
     tail = Tail(log)
+    spec.virtualenv.mkdir()
+    place = Place(
+        home=spec.code,
+        tmp=spec.tmp,
+        read=(Path(sys.prefix), Path(sys.base_prefix), interpreter.prefix),
+        write=(spec.virtualenv, spec.tmp),
+    )
     for command in _commands(spec, interpreter):
         status = await run(
             command,
-            cwd=spec.folder,
-            variables=_base(spec) | {"VIRTUALENV_CONFIG_FILE": "/dev/null"},
+            cwd=spec.code,
+            place=place,
+            variables=_BASE | {"VIRTUALENV_CONFIG_FILE": "/dev/null"},
             log=tail,
             time_limit=time_limit,
         )
@@ -45,13 +54,12 @@ async def make_environment(
 
 
 def script_variables(spec: BuildSpec) -> dict[str, str]:
-    """The whole environment of the build script.
+    """The environment of the build script, but for HOME and TMPDIR.
 
     What the project sets wins, but for the place of the build's own folders on PATH: the
     script's `pip` and `python` are always the build's.
     """
-    own = _base(spec) | {
-        "HOME": str(spec.code),
+    own = _BASE | {
         "VIRTUAL_ENV": str(spec.virtualenv),
         "PIP_CACHE_DIR": str(spec.pip_cache),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -61,11 +69,6 @@ def script_variables(spec: BuildSpec) -> dict[str, str]:
     path = spec.variables.get("PATH", SYSTEM_PATH)
     wrappers = _wrappers(spec)
     return own | spec.variables | {"PATH": f"{wrappers}:{spec.virtualenv / 'bin'}:{path}"}
-
-
-def _base(spec: BuildSpec) -> dict[str, str]:
-    tmp = str(spec.tmp)
-    return {"PATH": SYSTEM_PATH, "HOME": tmp, "TMPDIR": tmp, "LANG": "C.UTF-8"}
 
 
 def _commands(spec: BuildSpec, interpreter: Interpreter) -> list[list[str]]:

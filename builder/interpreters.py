@@ -49,6 +49,11 @@ class Interpreter(Struct, frozen=True, kw_only=True):
         return tuple(map(int, self.version.split(".")))
 
     @property
+    def prefix(self) -> Path:
+        """The folder that its program and its library are in."""
+        return self.path.resolve().parent.parent
+
+    @property
     def seeded(self) -> bool:
         """Whether virtualenv brings a pip for it."""
         return self.release >= OLDEST_SEEDED

@@ -9,7 +9,8 @@ from builder.confined import resolve_beneath
 from builder.diagnosis import explain
 from builder.environment import script_variables
 from builder.errors import ScriptFailed
-from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run
+from builder.interpreters import Interpreter
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Place, Run
 from builder.tail import Tail
 
 SUMMARY = "The build script failed"
@@ -41,12 +42,20 @@ def has_script(spec: BuildSpec) -> bool:
     return True
 
 
-async def run_script(spec: BuildSpec, run: Run, log: Log, time_limit: float) -> None:
+async def run_script(
+    spec: BuildSpec, interpreter: Interpreter, run: Run, log: Log, time_limit: float
+) -> None:
     """Run the script to its end; raises ScriptFailed, or TimeoutError past `time_limit`."""
     tail = Tail(log)
     status = await run(
         ["bash", spec.script],
         cwd=spec.code,
+        place=Place(
+            home=spec.code,
+            tmp=spec.tmp,
+            read=(interpreter.prefix,),
+            write=(spec.virtualenv, spec.pip_cache),
+        ),
         variables=script_variables(spec),
         log=tail,
         time_limit=time_limit,

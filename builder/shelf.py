@@ -9,6 +9,7 @@ folder with a seal is whole. A sealed build is never changed.
 import ctypes
 import os
 import shutil
+import stat
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ import trio
 from msgspec import Struct
 
 SEAL = "sealed"
+# For everybody.
+_READABLE, _ENTERED = 0o444, 0o111
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -78,6 +81,7 @@ async def remove_build(folder: Path) -> None:
 
 
 def _seal(folder: Path, manifest: Manifest) -> None:
+    _make_ours(folder)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         # Everything at once: thousands of files, and what the script linked to them.
@@ -92,6 +96,21 @@ def _seal(folder: Path, manifest: Manifest) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make_ours(folder: Path) -> None:
+    """Takes from whoever ran the script what they made: it is ours, to be read by all who are
+    shown it. Only root can, and only for root do scripts run as somebody else."""
+    if os.geteuid() != 0:
+        return
+    os.chown(folder, 0, 0)
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            entry = os.path.join(path, name)
+            os.lchown(entry, 0, 0)
+            if not os.path.islink(entry):
+                mode = stat.S_IMODE(os.lstat(entry).st_mode)
+                os.chmod(entry, mode | _READABLE | (_ENTERED if name in folders else 0))
 
 
 def _remove(folder: Path) -> None:

@@ -61,6 +61,16 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
         return self.folder / "tmp"
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a project's program works: `home`, which it may change, a folder for temporary files,
+    and what else it may `read` and `write`."""
+
+    home: Path
+    tmp: Path
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+
+
 class Log(Protocol):
     """Takes one line at a time, without its line break."""
 
@@ -70,8 +80,10 @@ class Log(Protocol):
 class Run(Protocol):
     """Runs one command to its end.
 
-    Standard output and error go to `log`, standard input is empty, and its variables are
-    exactly the one given. Returns the exit status, negative for a signal; raises
+    In a `place` it is somebody else's program, and need see nothing but that and the system; HOME
+    and TMPDIR say where it is. Without one it is ours. Standard output and error go to `log`,
+    standard input is empty, and its other variables are exactly the ones given. Returns the exit
+    status, negative for a signal; raises
     TimeoutError past `time_limit` seconds. However it ends, cancellation included, no
     process of the command's tree is left.
     """
@@ -81,6 +93,7 @@ class Run(Protocol):
         command: list[str],
         *,
         cwd: Path,
+        place: Place | None = None,
         variables: dict[str, str],
         log: Log,
         time_limit: float,

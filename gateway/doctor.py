@@ -12,6 +12,7 @@ import resource
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ def examine(
         _bash(),
         _r(),
         _isolation(),
+        _limits(),
         _data_folder(machine.data),
         _disk(machine.data),
         _port(machine),
@@ -120,20 +122,46 @@ def _r() -> Finding:
 
 
 def _isolation() -> Finding:
-    offered = ["bubblewrap"] if shutil.which("bwrap") else []
-    if Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        offered.append("cgroups v2")
-    elif Path("/sys/fs/cgroup/memory").exists():
-        offered.append("cgroups v1")
-    also = f"; the machine also has {', '.join(offered)}, not used yet" if offered else ""
+    also = "; the machine also has bubblewrap, not used yet" if shutil.which("bwrap") else ""
     if not shutil.which("setpriv"):
         also += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
     return Finding(
         "isolation",
         "warning",
         f"each replica is a process of its own in its build's virtualenv{also}",
-        "Limits on CPU and memory are recorded, not enforced, and models run as the gateway's "
-        "user: deploy only code that you trust.",
+        "Models run as the gateway's user: deploy only code that you trust.",
+    )
+
+
+def _limits() -> Finding:
+    """Tries the limits out, in a cgroup that is gone again on return."""
+    from workers.cgroups import open_tree
+
+    with tempfile.TemporaryDirectory() as folder:
+        tree = open_tree(f"doctor-{os.getpid()}", Path(folder, "record"), 0, 1)
+        tree.close()
+    weaker = {
+        "memory": "memory is looked at once a second",
+        "cpu": "CPU is not limited",
+        "pids": "processes are counted once a second",
+        "kill": "what flees from its process group is found by its environment",
+    }
+    missing = [text for name, text in weaker.items() if name not in tree.holds]
+    if not missing:
+        return Finding(
+            "limits", "ok", f"CPU, memory and processes are held by cgroups {tree.version}"
+        )
+    held = (
+        f"cgroups {tree.version} hold {', '.join(tree.holds)}"
+        if tree.holds
+        else "no cgroups to be used"
+    )
+    return Finding(
+        "limits",
+        "warning",
+        f"{held}; {', '.join(missing)}",
+        "Start the gateway as a service with `Delegate=yes`, or by `systemd-run --user --scope "
+        "-p Delegate=yes predictd serve`, so that it has a cgroup of its own.",
     )
 
 

@@ -56,6 +56,8 @@ CATALOGUE: dict[str, Entry] = {
     "name.taken": Entry(409, 6, "caller", "choose another name"),
     "state.conflict": Entry(409, 9, "caller", "look at its status, then try again"),
     "build.inuse": Entry(409, 9, "caller", "deploy another build or stop the model first"),
+    "machine.toosmall": Entry(400, 3, "caller", "ask for less, or use a larger machine"),
+    "machine.full": Entry(503, 8, "later", "stop another model, or ask for less memory"),
     "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),
     "path.refused": Entry(400, 3, "caller", "name a path inside the project, relative to it"),
     "disk.failed": Entry(507, 13, "operator", "make room on the disk of the data folder"),

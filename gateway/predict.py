@@ -184,8 +184,9 @@ def _refusal(outcome: Outcome) -> Refusal:
             return Refusal("model.shutdown", text, extra={"ReplicaID": replica})
         case Refused(message, replica):
             return Refusal("request.invalid", message, extra={"ReplicaID": replica})
-        case TimedOut(seconds, replica):
-            text = f"the prediction did not end within {seconds:.3g} s"
+        case TimedOut(seconds, replica, because):
+            late = f"the prediction did not end within {seconds:.3g} s"
+            text = "; ".join(filter(None, (late, because)))
             return Refusal("model.timeout", text, extra={"ReplicaID": replica})
         case Busy(reason, retry_after):
             return Refusal("model.busy", reason, headers={"Retry-After": str(retry_after)})

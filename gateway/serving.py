@@ -13,7 +13,7 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -26,6 +26,7 @@ from gateway.auth import load_admin_key
 from gateway.control import Control
 from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
+from gateway.control.machine import Machine
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, Traffic
@@ -34,7 +35,7 @@ from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
-from workers import STOP_GRACE, Room, open_workers
+from workers import STOP_GRACE, Room, Workers, open_workers
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ async def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     changed nothing.
     """
     _allow_many_descriptors()
+    _prepare_for_the_worst()
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
@@ -62,6 +64,14 @@ def _allow_many_descriptors() -> None:
     """A replica takes six, a connection one; the usual soft limit is for much less than that."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _prepare_for_the_worst() -> None:
+    """No core dump, whose bytes would be keys, and the last to go when memory runs out."""
+    # With 1 byte, unlike 0, dumps to a program (core(5)) are off too. Children inherit it.
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    with contextlib.suppress(PermissionError):  # which only root may
+        Path("/proc/self/oom_score_adj").write_text("-500")
 
 
 async def run_gateway(
@@ -128,7 +138,9 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(store.open_database(data.database))
         room = Room(settings.queue_requests_total, settings.queue_bytes_total)
-        workers = await stack.enter_async_context(open_workers(data.replicas, data.house, room))
+        machine = Machine()
+        workers = await stack.enter_async_context(_workers(settings, data, room, machine))
+        machine.hold(workers.cgroups)
         tasks = await stack.enter_async_context(trio.open_nursery())
         house = House(
             settings=settings,
@@ -139,6 +151,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             workers=workers,
             shelf=Shelf(data.builds),
             interpreters=Interpreters(default),
+            machine=machine,
             routes=Routes(),
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
@@ -150,6 +163,19 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             yield control
         finally:
             tasks.cancel_scope.cancel()
+
+
+def _workers(
+    settings: Settings, data: DataFolder, room: Room, machine: Machine
+) -> AbstractAsyncContextManager[Workers]:
+    return open_workers(
+        data.replicas,
+        data.house,
+        room,
+        most_memory=machine.for_models,
+        isolation=settings.isolation,
+        readable=[Path(folder) for folder in settings.readable],
+    )
 
 
 async def _watch_signals(

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -50,10 +50,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue_requests_total: int = 4000
     queue_bytes_total: int = 256 * MIB
     upload_limit: int = 1024 * MIB
+    processes: int = 512
+    disk_limit: int = 4096 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
     shutdown_grace: float = 3.0
     access_log: str = ""
+    isolation: Literal["auto", "root", "user", "landlock", "none"] = "auto"
+    readable: list[str] = []
     environment: dict[str, str] = {}
 
     @property
@@ -83,10 +87,14 @@ DESCRIPTIONS = {
     "queue_requests_total": "how many requests may wait for all deployments together",
     "queue_bytes_total": "how many bytes of requests may wait for all deployments together",
     "upload_limit": "the largest upload of project files",
+    "processes": "how many processes and threads one replica may have",
+    "disk_limit": "how much one replica may write into its working copy, and into one file",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
     "access_log": "path of a file that gets a line for each answered request",
+    "isolation": "how models and builds are confined: a level, or the strongest that works here",
+    "readable": "folders that every model and build may read, such as data sets",
     "environment": "variables that every build and every model sees",
 }
 
@@ -98,6 +106,7 @@ SIZES = {
     "queue_bytes_total",
     "unfinished_bytes",
     "upload_limit",
+    "disk_limit",
 }
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
@@ -126,7 +135,20 @@ def load(
     ):
         for name, value in values.items():
             merged[name] = _convert(name, value, source)
-    return Settings(**{"data": default_data_folder(environment)} | merged)
+    settings = Settings(**{"data": default_data_folder(environment)} | merged)
+    _check_readable(settings)
+    return settings
+
+
+def _check_readable(settings: Settings) -> None:
+    """What everybody may read has nothing to do with what nobody may see."""
+    data = settings.data.resolve()
+    for folder in settings.readable:
+        real = Path(folder).resolve()
+        if real.is_relative_to(data) or data.is_relative_to(real):
+            raise SettingsError(
+                f"readable = {folder!r}: the data folder {data} is in it, or around"
+            )
 
 
 def _from_file(config: Path | None) -> dict[str, Any]:
@@ -159,14 +181,16 @@ def _convert(name: str, value: object, source: str) -> object:
     try:
         if name in SIZES and isinstance(value, str):
             return _check(name, parse_size(value))
-        return _check(name, _as_kind(kinds[name], value))
+        return _check(name, _as_kind(name, kinds[name], value))
     except (msgspec.ValidationError, ValueError, RuntimeError) as error:
         raise SettingsError(f"{source} sets {name} = {value!r}: {error}") from error
 
 
-def _as_kind(kind: Any, value: object) -> Any:
+def _as_kind(name: str, kind: Any, value: object) -> Any:
     if kind is Path:
         return Path(str(value)).expanduser().absolute()
+    if name == "readable" and isinstance(value, str):
+        value = [folder for folder in value.split(":") if folder]
     return msgspec.convert(value, kind, strict=False)
 
 
@@ -186,6 +210,10 @@ def _check(name: str, value: Any) -> Any:
             raise ValueError("a port is a number from 0 to 65535")
     elif name == "environment":
         check_variables(value)
+    elif name == "readable":
+        for folder in value:
+            if not Path(folder).is_absolute() or not Path(folder).is_dir():
+                raise ValueError(f"{folder} is not the absolute path of a folder")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         least = 0 if name == "shutdown_grace" else 1e-3
         if not least <= value < float("inf"):

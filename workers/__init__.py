@@ -3,9 +3,12 @@
 Knows nothing of builds, records or HTTP. See README.md in this folder.
 """
 
+from workers.cgroups import Cgroups
+from workers.confinement import ConfinementUnavailable
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.fair_queue import Room
+from workers.limits import Cause, Limits
 from workers.log import Line, Log
 from workers.pool import Pool
 from workers.reactor import READABLE, WRITABLE, Reactor
@@ -32,7 +35,11 @@ __all__ = [
     "Alarm",
     "Answered",
     "Busy",
+    "Cause",
+    "Cgroups",
+    "ConfinementUnavailable",
     "Died",
+    "Limits",
     "Line",
     "Log",
     "NotReady",

@@ -1,16 +1,21 @@
 """The engine: one reactor, one output thread, and the pools, probes and scripts on them."""
 
+import os
 import shutil
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
+from workers.cgroups import Cgroups, open_tree
+from workers.confinement import Confinement, View, open_confinement
 from workers.errors import ProbeRaised
 from workers.fair_queue import Room
 from workers.keeper import keep
+from workers.limits import MIB, Limits
 from workers.log import Log
 from workers.output import Output
 from workers.pool import Pool
@@ -18,7 +23,7 @@ from workers.process import kill_tree
 from workers.reactor import Reactor
 from workers.replica import Replica
 from workers.script import LineLog, run_script
-from workers.spec import MIB, PoolSpec
+from workers.spec import PoolSpec
 from workers.ticket import (
     Abandoned,
     Answered,
@@ -30,9 +35,24 @@ from workers.ticket import (
     Refused,
     TimedOut,
 )
+from workers.watch import Watch
 
 # How long the pools may take to stop when the engine ends; a kill takes less.
 _PATIENCE = 3.0
+_SCRIPT_LIMITS = Limits(processes=4096)
+
+
+class Place(Protocol):
+    """What a script is shown; see `View`."""
+
+    @property
+    def home(self) -> Path: ...
+    @property
+    def tmp(self) -> Path: ...
+    @property
+    def read(self) -> tuple[Path, ...]: ...
+    @property
+    def write(self) -> tuple[Path, ...]: ...
 
 
 class Workers:
@@ -47,6 +67,10 @@ class Workers:
         output: Output,
         keepers: trio.Nursery,
         room: Room,
+        cgroups: Cgroups,
+        watch: Watch,
+        script_limits: Limits,
+        confinement: Confinement,
     ) -> None:
         self._house = house
         self._folder = folder
@@ -54,6 +78,10 @@ class Workers:
         self._output = output
         self._keepers = keepers
         self._room = room
+        self.cgroups = cgroups
+        self._watch = watch
+        self._script_limits = script_limits
+        self.confinement = confinement
         self.ending = False
         self._started = 0
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -87,7 +115,16 @@ class Workers:
         self._keepers.start_soon(self._keep, replica, log, folder)
 
     async def _keep(self, replica: Replica, log: Log, folder: Path) -> None:
-        await keep(replica, log=log, output=self._output, house=self._house, folder=folder)
+        await keep(
+            replica,
+            log=log,
+            output=self._output,
+            house=self._house,
+            folder=folder,
+            leaf=self.cgroups.leaf(replica.name),
+            watch=self._watch,
+            confinement=self.confinement,
+        )
 
     async def probe(self, spec: PoolSpec, log: Log, example: bytes | None) -> None:
         """Starts one replica of `spec`; given an example input (raw JSON), asks it for an answer.
@@ -111,34 +148,52 @@ class Workers:
         command: Sequence[str | Path],
         *,
         cwd: Path,
+        place: Place | None = None,
         variables: Mapping[str, str],
         log: LineLog,
         time_limit: float,
+        identity: int = 0,
     ) -> int:
-        """Runs a command to its end; see `run_script`."""
+        """Runs a command to its end; see `run_script`. In a `place` it is confined to that."""
         return await run_script(
             command,
             cwd=cwd,
             variables=variables,
+            view=None if place is None else _view(place, identity),
             log=log,
             output=self._output,
             house=self._house,
             time_limit=time_limit,
+            leaf=self.cgroups.leaf("script"),
+            limits=self._script_limits,
+            confinement=self.confinement,
         )
 
 
 @asynccontextmanager
 async def open_workers(
-    folder: Path, house: str, room: Room | None = None
+    folder: Path,
+    house: str,
+    room: Room | None = None,
+    *,
+    most_memory: int = 0,
+    script_limits: Limits = _SCRIPT_LIMITS,
+    isolation: str = "none",
+    readable: Iterable[Path] = (),
 ) -> AsyncIterator[Workers]:
     """The engine, with `folder` for working copies. `house` marks its processes; `room` is how many
-    requests may wait in all its pools together, and how many bytes of them.
+    requests may wait in all its pools together, and how many bytes of them. All its processes
+    together may take `most_memory` bytes, 0 for no limit, and a script what `script_limits` say.
+    They are confined by `isolation`, a level or "auto", and may read the `readable` folders.
 
     First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
-    and whatever is left then is killed.
+    and whatever is left then is killed. Raises ConfinementUnavailable.
     """
-    await trio.to_thread.run_sync(_sweep, folder, house)
-    output, reactor = Output(), Reactor()
+    cgroups = await trio.to_thread.run_sync(_sweep, folder, house, most_memory)
+    confinement = await trio.to_thread.run_sync(
+        open_confinement, isolation, folder.with_name(f"{folder.name}.confinement"), readable
+    )
+    output, reactor, watch = Output(), Reactor(), Watch(cgroups.holds)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
@@ -150,6 +205,10 @@ async def open_workers(
                     output=output,
                     keepers=keepers,
                     room=room or Room(4000, 256 * MIB),
+                    cgroups=cgroups,
+                    watch=watch,
+                    script_limits=script_limits,
+                    confinement=confinement,
                 )
                 try:
                     yield workers
@@ -159,14 +218,29 @@ async def open_workers(
                     keepers.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     finally:
+        watch.close()
         output.close()
         reactor.close()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(cgroups.close)
 
 
-def _sweep(folder: Path, house: str) -> None:
+def _sweep(folder: Path, house: str, most_memory: int) -> Cgroups:
+    """Ends and removes what an earlier engine left; the cgroups for this one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder: what tells of leftovers must not go before them.
+    record = folder.with_name(f"{folder.name}.cgroups")
+    cgroups = open_tree(house, record, most_memory, os.cpu_count() or 1)
     kill_tree(f"{house}/")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
+    return cgroups
+
+
+def _view(place: Place, identity: int) -> View:
+    return View(
+        home=place.home, tmp=place.tmp, read=place.read, write=place.write, identity=identity
+    )
 
 
 def _say(outcome: Outcome) -> str:
@@ -176,8 +250,8 @@ def _say(outcome: Outcome) -> str:
             return f"{kind}: {message}"
         case Refused(message):
             return message
-        case TimedOut(seconds):
-            return f"it did not answer within {seconds:g} s"
+        case TimedOut(seconds, _, because):
+            return "; ".join(filter(None, (f"it did not answer within {seconds:g} s", because)))
         case Died(reason) | Busy(reason) | NotReady(reason):
             return reason
         case Answered() | Abandoned():

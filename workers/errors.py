@@ -1,5 +1,7 @@
 """What can go wrong in this engine, by who must act. The gateway's catalogue gives them codes."""
 
+from workers.limits import Cause
+
 
 class WorkersError(Exception):
     """Base of this engine's errors."""
@@ -16,13 +18,15 @@ class IllegalTransition(WorkersError):
 class StartFailed(WorkersError):
     """A replica did not become ready. The model's author must act.
 
-    `summary` is one line, `detail` the traceback or the last lines of its log.
+    `summary` is one line, `detail` the traceback or the last lines of its log, `cause` the limit
+    that it met, if it was one.
     """
 
-    def __init__(self, summary: str, detail: str = "") -> None:
+    def __init__(self, summary: str, detail: str = "", cause: Cause | None = None) -> None:
         super().__init__(summary)
         self.summary = summary
         self.detail = detail
+        self.cause = cause
 
 
 class ProbeRaised(WorkersError):

@@ -7,64 +7,137 @@ the replica called clean. Cancelled, it kills the process first.
 
 import os
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from workers import workspace
+from workers.cgroups import Leaf
+from workers.confinement import Confinement, View, prefixes
 from workers.errors import StartFailed
 from workers.lifecycle import State
+from workers.limits import Verdict, threads_for
 from workers.log import Log
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, say_status, spawn
 from workers.replica import Replica, Why
+from workers.watch import Watch, Watched, measure
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+# How many threads numerical libraries start, which else is as many as the machine has cores.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 INSIDE = Path(__file__).parent / "inside" / "python" / "start.py"
 
 
-async def keep(replica: Replica, *, log: Log, output: Output, house: str, folder: Path) -> None:
+async def keep(
+    replica: Replica,
+    *,
+    log: Log,
+    output: Output,
+    house: str,
+    folder: Path,
+    leaf: Leaf,
+    watch: Watch,
+    confinement: Confinement,
+) -> None:
     """Lives as long as the replica's process and what is left of it.
 
-    `folder` does not exist yet and is the replica's own.
+    `folder` and `leaf` do not exist yet and are the replica's own.
     """
+    mark = f"{house}/{uuid.uuid4().hex}/"
     try:
-        await _live(replica, log, output, f"{house}/{uuid.uuid4().hex}/", folder)
+        await _live(replica, log, output, mark, folder, leaf, watch, confinement)
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(workspace.remove, folder)
+            await trio.to_thread.run_sync(_remove, folder, leaf)
         replica.cleaned()
 
 
-async def _live(replica: Replica, log: Log, output: Output, mark: str, folder: Path) -> None:
+def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) -> tuple[View, int]:
+    """Its working copy and what it sees beside that, and what that takes on the disk. Raises
+    OSError."""
+    spec = replica.spec
+    code = workspace.make(spec.code, folder)
+    view = View(
+        home=code,
+        tmp=folder / "tmp",
+        read=(spec.environment, *prefixes(spec.environment), INSIDE.parent),
+        network=spec.network,
+        identity=spec.identity,
+    )
+    confinement.give(view)
+    leaf.make(spec.limits)
+    return view, measure(folder)
+
+
+def _remove(folder: Path, leaf: Leaf) -> None:
+    leaf.remove()
+    workspace.remove(folder)
+
+
+def _kill(leaf: Leaf, mark: str) -> None:
+    leaf.kill()
+    kill_tree(mark)
+
+
+async def _live(
+    replica: Replica,
+    log: Log,
+    output: Output,
+    mark: str,
+    folder: Path,
+    leaf: Leaf,
+    watch: Watch,
+    confinement: Confinement,
+) -> None:
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            code = await trio.to_thread.run_sync(workspace.make, replica.spec.code, folder)
+            view, base = await trio.to_thread.run_sync(_make, replica, folder, leaf, confinement)
         if replica.state is not State.STARTING:
-            replica.exited("was not started, since it was stopped first")
+            replica.exited(Verdict("was not started, since it was stopped first"))
             return
-        started, out, err = _start(replica, code, mark)
+        started, out, err = _start(replica, view, mark, leaf, confinement)
     except (OSError, ValueError) as error:  # ValueError: a variable that no process can have
         replica.failure = StartFailed(f"the replica could not be started: {error}")
-        replica.exited("could not be started")
+        replica.exited(Verdict("could not be started"))
         return
     sources = (
         output.attach(out, partial(log.write_lines, stream="stdout")),
         output.attach(err, partial(log.write_lines, stream="stderr")),
     )
+    replica.watched = watched = Watched(
+        started.pid,
+        leaf=leaf,
+        limits=replica.spec.limits,
+        folder=folder,
+        base=base,
+        busy=lambda: replica.ticket is not None or replica.ready_at is None,
+        exceeds=partial(_condemn, trio.lowlevel.current_trio_token(), replica),
+    )
+    watch.begin(watched)
     try:
         await trio.lowlevel.wait_readable(started.pidfd)
     finally:
+        watch.end(watched)
         with trio.CancelScope(shield=True):
             if not _has_ended(started):
                 replica.kill(Why.STOPPED)
                 await trio.lowlevel.wait_readable(started.pidfd)
             started.kill()  # its group, while the id is still its own
-            replica.exited(say_status(started.reap()))
-            await trio.to_thread.run_sync(kill_tree, mark)
+            status = started.reap()
+            replica.exited(watched.judge(status, say_status(status)))
+            await trio.to_thread.run_sync(_kill, leaf, mark)
             await output.drain(*sources)
+            if replica.cause is not None:
+                log.write(f"[predictd] {replica.ending}", "stderr")
+
+
+def _condemn(token: trio.lowlevel.TrioToken, replica: Replica, verdict: Verdict) -> None:
+    """From the thread of the watch."""
+    with suppress(trio.RunFinishedError):
+        token.run_sync_soon(replica.condemn, verdict)
 
 
 def _has_ended(started: Process) -> bool:
@@ -72,10 +145,12 @@ def _has_ended(started: Process) -> bool:
     return bool(os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
 
 
-def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
+def _start(
+    replica: Replica, view: View, mark: str, leaf: Leaf, confinement: Confinement
+) -> tuple[Process, int, int]:
     """Spawns the process and gives it to the replica; returns it with its stdout and stderr."""
     spec = replica.spec
-    root = code / spec.model_root
+    root = view.home / spec.model_root
     with ExitStack() as ours_on_failure, ExitStack() as theirs:
 
         def from_it() -> tuple[int, int]:
@@ -88,31 +163,36 @@ def _start(replica: Replica, code: Path, mark: str) -> tuple[Process, int, int]:
         theirs.callback(os.close, request_in)
         ours_on_failure.callback(os.close, request_out)
         (answer_in, answer_out), (out, out_end), (err, err_end) = from_it(), from_it(), from_it()
-        started = spawn(
+        launch = confinement.launch(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,
-            variables=_variables(replica, code),
+            variables=_variables(replica),
+            view=view,
+        )
+        started = spawn(
+            launch,
             mark=mark,
             stdout=out_end,
             stderr=err_end,
             pass_fds=(request_in, answer_out),
+            enter=leaf.enter,
+            file_size=spec.limits.disk,
         )
         ours_on_failure.pop_all()
-    replica.attach(started, answer_in, request_out, str(root))
+    replica.attach(started, answer_in, request_out, str(confinement.shown(view, root)))
     return started, out, err
 
 
-def _variables(replica: Replica, code: Path) -> dict[str, str]:
-    """The whole environment of the process: nothing of ours is inherited."""
+def _variables(replica: Replica) -> dict[str, str]:
+    """The environment of the process, but for what its confinement adds: nothing is inherited."""
     spec = replica.spec
     path = spec.variables.get("PATH", SYSTEM_PATH)
     return {
         "VIRTUAL_ENV": str(spec.environment),
-        "HOME": str(code),
-        "TMPDIR": str(code.parent / "tmp"),
         "LANG": "C.UTF-8",
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",
+        **(dict.fromkeys(_THREADS, str(threads_for(spec.limits))) if spec.limits.cpu else {}),
         **spec.variables,
         **dict.fromkeys(spec.name_variables, replica.name),
         "PATH": f"{spec.environment}/bin:{path}",

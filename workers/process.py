@@ -15,13 +15,18 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from workers.confinement import Launch
+
 MARK = "PREDICTD_TREE"
+_WRAPPER = "bwrap"
+# More than this as an exit status: the command was ended by a signal.
+_SIGNALLED = 128
 # PF_KTHREAD of <linux/sched.h>.
 _KERNEL_THREAD = 0x00200000
 
@@ -29,15 +34,20 @@ _KERNEL_THREAD = 0x00200000
 class Process:
     """A process of ours that has been started; `pidfd` becomes readable when it has ended."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], pidfd: int) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes], pidfd: int, *, wrapped: bool = False
+    ) -> None:
         self._popen = popen
+        self._wrapped = wrapped
         self.pid = popen.pid
         self.pidfd = pidfd
 
     def reap(self) -> int:
         """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
         os.close(self.pidfd)
-        return self._popen.wait()
+        status = self._popen.wait()
+        # gotcha G11: a wrapper that outlives its command says a signal as a shell does.
+        return _SIGNALLED - status if self._wrapped and status > _SIGNALLED else status
 
     def kill(self) -> None:
         """SIGKILL to the process and its group; who left it is `kill_tree`'s (gotcha G6)."""
@@ -46,33 +56,38 @@ class Process:
 
 
 def spawn(
-    command: Sequence[str | Path],
+    launch: Launch,
     *,
-    cwd: Path,
-    variables: Mapping[str, str],
     mark: str,
     stdout: int,
     stderr: int,
     pass_fds: Sequence[int] = (),
+    enter: Sequence[Path] = (),
+    file_size: int = 0,
 ) -> Process:
-    """Starts `command` in a session of its own, with `variables` for its whole environment.
+    """Starts a command in a session of its own; the variables of `launch` are all it has.
 
-    It reads nothing on stdin. Raises OSError where it cannot be started.
+    It reads nothing on stdin. Through each of `enter` it puts itself into a cgroup before anything
+    else; no file may become larger than `file_size` bytes, 0 for no limit. Raises OSError where it
+    cannot be started.
     """
     # gotcha G1: PR_SET_PDEATHSIG is bound to the thread that made the process, not to the process.
     assert threading.current_thread() is threading.main_thread()
-    popen = subprocess.Popen(
-        [*_dies_with_us(), *map(str, command)],
-        cwd=cwd,
-        env={**variables, MARK: mark},
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=pass_fds,
-        start_new_session=True,
-    )
     try:
-        return Process(popen, os.pidfd_open(popen.pid))  # gotcha G4
+        popen = subprocess.Popen(
+            [*_dies_with_us(), *_limited(enter, file_size), *launch.command],
+            cwd=launch.cwd,
+            env={**launch.variables, MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(*pass_fds, *launch.descriptors),
+            start_new_session=True,
+        )
+    finally:
+        launch.close()
+    try:
+        return Process(popen, os.pidfd_open(popen.pid), wrapped=launch.wrapped)  # gotcha G4
     except OSError:  # no descriptors left: what nobody can watch must not run
         os.killpg(popen.pid, signal.SIGKILL)
         popen.wait()
@@ -87,6 +102,24 @@ def _dies_with_us() -> list[str]:
     """
     setpriv = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+
+
+# Each is given by its place, so that nothing of them is read as shell. 0 means the writer itself.
+_LIMIT = (
+    'ulimit -f "$1"; { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; shift; '
+    'while [ "$1" != -- ]; do echo 0 >"$1" || exit 126; shift; done; shift; '
+    'unset PWD OLDPWD SHLVL; exec "$@"'
+)
+
+
+def _limited(enter: Sequence[Path], file_size: int) -> list[str]:
+    """The wrapper that limits a process from its first moment: nothing of it can be outside.
+
+    When memory runs out it is to go before the gateway.
+    """
+    # In blocks of 512 bytes.
+    blocks = str(-(-file_size // 512)) if file_size else "unlimited"
+    return ["/bin/sh", "-c", _LIMIT, "sh", blocks, *map(str, enter), "--"]
 
 
 def marked(prefix: str) -> list[int]:
@@ -170,9 +203,14 @@ def say_status(status: int) -> str:
 
 
 def usage(pid: int) -> tuple[int, float] | None:
-    """(resident bytes, CPU seconds) of a process, or None when it is gone."""
+    """(resident bytes, CPU seconds) of a process, or None when it is gone.
+
+    Of what a wrapper wraps, and not of that.
+    """
     try:
         process = psutil.Process(pid)
+        while process.name() == _WRAPPER and (inner := process.children()):
+            process = inner[0]
         times = process.cpu_times()
         return process.memory_info().rss, times.user + times.system
     except psutil.Error:

@@ -31,11 +31,13 @@ from workers.lifecycle import (
     STOPPING,
     advance,
 )
+from workers.limits import Cause, Verdict
 from workers.process import Process
 from workers.reactor import READABLE, WRITABLE
 from workers.spec import ReplicaSpec
 from workers.ticket import Answered, Died, Outcome, Raised, Refused, Ticket, TimedOut
 from workers.timers import Alarm, Timer
+from workers.watch import Watched
 
 # How long an orderly end (its pipe closed, `atexit` handlers running) may take before SIGKILL.
 EXIT_GRACE = 1.0
@@ -85,6 +87,7 @@ class Why(Enum):
     RAISED = "its function raised"
     START_TIMED_OUT = "it was not ready in time"
     WIRE = "it broke the conversation with the gateway"
+    OVER = "it met a limit"
 
 
 class Replica:
@@ -97,6 +100,9 @@ class Replica:
         self.why: Why | None = None
         self.failure: StartFailed | None = None
         self.said = ""
+        # The limit that it met, and so ended or was too late.
+        self.cause: Cause | None = None
+        self.watched: Watched | None = None
         self.ticket: Ticket | None = None
         self.process: Process | None = None
         self.started_at = clock.now()
@@ -131,21 +137,29 @@ class Replica:
         start = wire.Start(spec.file, spec.function, root, self.name, spec.reply_limit, spec.raw)
         self._send(wire.encode(start))
 
-    def exited(self, said: str) -> None:
-        """The process has ended, or could not be made; `said` goes on from "the process"."""
+    def exited(self, verdict: Verdict) -> None:
+        """The process has ended, or could not be made."""
         self.process = None  # its id may be somebody else's by now
         if self.state is BUSY:
             self._take_no_more()
         self._on_readable(READABLE)  # what it said last still counts
         self._close_pipes()
         self._deadline.close()
-        self.said = said
+        if self.why is not Why.OVER:
+            self.said, self.cause = verdict.said, self.cause or verdict.cause
         if self.ready_at is None and self.failure is None:
-            reason = self.why.value if self.why else f"the process {said}"
-            self.failure = StartFailed(f"the model did not become ready: {reason}")
+            text = f"the model did not become ready: {self.ending}"
+            self.failure = StartFailed(text, cause=self.cause)
         self.state = advance(self.state, EXITED)
-        self._settle(Died(f"the process {said}", self.name))
+        self._settle(Died(f"the process {self.said}", self.name))
         self._owner.replica_gone(self)
+
+    @property
+    def ending(self) -> str:
+        """Why it ended, in words."""
+        if self.why is None or self.why is Why.OVER:
+            return f"the process {self.said}"
+        return str(self.why.value)
 
     def cleaned(self) -> None:
         """Nothing of the process is left: no child of it, no working copy."""
@@ -193,6 +207,12 @@ class Replica:
         if self.process is not None:
             self.process.kill()
         self._settle(outcome or Died(f"the replica was ended because {why.value}", self.name))
+
+    def condemn(self, verdict: Verdict) -> None:
+        """It was found beyond a limit that the kernel does not hold."""
+        if self.state not in _OVER:
+            self.said, self.cause = verdict.said, verdict.cause
+            self.kill(Why.OVER, Died(f"the process {verdict.said}", self.name))
 
     # Callbacks.
 
@@ -264,7 +284,11 @@ class Replica:
         if isinstance(message, wire.Answer):
             return Answered(message.body, self.name)
         if isinstance(message, wire.Raised):
-            return Raised(message.type, message.message, self.name)
+            because = self.watched.why_raised() if self.watched else ""
+            if because:
+                self.cause = Cause.PROCESSES
+            text = f"{message.message} ({because})" if because else message.message
+            return Raised(message.type, text, self.name)
         return Refused(message.message, self.name)
 
     def _answered(self, outcome: Outcome) -> None:
@@ -280,15 +304,22 @@ class Replica:
         """What it had to do by its deadline was not done."""
         if self.ticket is not None:
             seconds = round(self._clock.now() - self.assigned_at, 3)
-            self.kill(Why.TIMED_OUT, TimedOut(seconds, self.name))
+            because = self.watched.why_late(seconds) if self.watched else ""
+            if because:
+                self.cause = Cause.CPU
+            self.kill(Why.TIMED_OUT, TimedOut(seconds, self.name, because))
         elif self.state is not STARTING:
             if self.process is not None:
                 self.process.kill()
         elif self.failure is not None:
             self.kill(Why.FAILED)
         else:
-            limit = f"{self.spec.start_timeout:g} s"
-            self.failure = StartFailed(f"the model was not ready within {limit}")
+            limit = self.spec.start_timeout
+            because = self.watched.why_late(limit) if self.watched else ""
+            if because:
+                self.cause = Cause.CPU
+            text = "; ".join(filter(None, (f"the model was not ready within {limit:g} s", because)))
+            self.failure = StartFailed(text, cause=self.cause)
             self.kill(Why.START_TIMED_OUT)
 
     # The pipes.

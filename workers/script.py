@@ -12,8 +12,11 @@ from typing import Protocol
 
 import trio
 
+from workers.cgroups import Leaf
+from workers.confinement import Confinement, Launch, View
+from workers.limits import Limits, judge
 from workers.output import Output
-from workers.process import Process, kill_tree, pipe, spawn
+from workers.process import Process, kill_tree, pipe, say_status, spawn
 
 
 class LineLog(Protocol):
@@ -27,18 +30,30 @@ async def run_script(
     *,
     cwd: Path,
     variables: Mapping[str, str],
+    view: View | None,
     log: LineLog,
     output: Output,
     house: str,
     time_limit: float,
+    leaf: Leaf,
+    limits: Limits,
+    confinement: Confinement,
 ) -> int:
     """The exit status of `command`, negative for a signal; what it prints goes to `log`.
 
-    `variables` is its whole environment. Raises OSError where it cannot be started, TimeoutError
-    after `time_limit` seconds. On return, error or cancellation its whole tree is dead.
+    `variables`, with HOME and the like of its `view`, are its whole environment; without a view it
+    is a program of ours. `leaf`, which does not exist yet, holds its `limits`.
+    Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
+    error or cancellation its whole tree is dead. What limit it met, if it did, ends its log.
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
-    started, out = _start(command, cwd, variables, mark)
+    try:
+        await trio.to_thread.run_sync(_prepare, leaf, limits, confinement, view)
+        launch = confinement.launch(command, cwd=cwd, variables=variables, view=view)
+        started, out = _start(launch, mark, leaf)
+    except OSError:
+        leaf.remove()
+        raise
 
     def write(lines: list[str]) -> None:
         for line in lines:
@@ -55,24 +70,35 @@ async def run_script(
             started.kill()  # and its group, which may outlive it
             await trio.lowlevel.wait_readable(started.pidfd)
             status = started.reap()
-            await trio.to_thread.run_sync(kill_tree, mark)
+            verdict = judge(status, say_status(status), leaf.toll(), limits)
+            await trio.to_thread.run_sync(_end, leaf, mark)
             await output.drain(source)
+            if ended and verdict.cause is not None:
+                log.write(f"[predictd] the script {verdict.said}")
     if not ended:
         raise TimeoutError(f"it did not end within {time_limit:g} s")
     return status
 
 
-def _start(
-    command: Sequence[str | Path], cwd: Path, variables: Mapping[str, str], mark: str
-) -> tuple[Process, int]:
+def _prepare(leaf: Leaf, limits: Limits, confinement: Confinement, view: View | None) -> None:
+    leaf.make(limits)
+    if view is not None:
+        confinement.give(view)
+
+
+def _end(leaf: Leaf, mark: str) -> None:
+    leaf.kill()
+    kill_tree(mark)
+    leaf.remove()
+
+
+def _start(launch: Launch, mark: str, leaf: Leaf) -> tuple[Process, int]:
     out, end = pipe()
     with ExitStack() as on_failure:
         on_failure.callback(os.close, out)
         try:
             # One pipe for both streams keeps their lines in order.
-            started = spawn(
-                command, cwd=cwd, variables=variables, mark=mark, stdout=end, stderr=end
-            )
+            started = spawn(launch, mark=mark, stdout=end, stderr=end, enter=leaf.enter)
         finally:
             os.close(end)
         on_failure.pop_all()

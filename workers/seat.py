@@ -6,6 +6,7 @@ so nothing that an operator looks at is lost by a restart.
 
 import trio
 
+from workers.limits import Cause
 from workers.log import Log
 from workers.replica import Replica
 from workers.statistics import SeatStatistics
@@ -27,6 +28,7 @@ class Seat:
         self.failures = 0
         self.last_exit = ""
         self.received = self.success = self.failure = self.error = self.restart = 0
+        self.limits_met = {cause.value: 0 for cause in Cause}
 
     def count(self, outcome: Outcome) -> None:
         if isinstance(outcome, Answered):
@@ -37,7 +39,9 @@ class Seat:
             self.error += 1
 
     def remember_exit(self, replica: Replica) -> None:
-        self.last_exit = replica.why.value if replica.why else f"the process {replica.said}"
+        self.last_exit = replica.ending
+        if replica.cause is not None:
+            self.limits_met[replica.cause.value] += 1
 
     def cancel_timer(self) -> None:
         if self.timer is not None:
@@ -64,4 +68,5 @@ class Seat:
             restart=self.restart,
             last_exit=self.last_exit,
             lost_lines=self.log.lost,
+            limits_met=self.limits_met.copy(),
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-MIB = 1024 * 1024
+from workers.limits import MIB, Limits
 
 
 class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,7 +14,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     virtualenv beside it. `variables` win over the ones set here, but not over the tree mark;
     a PATH among them comes behind the environment's own. Those of `name_variables` get the
     replica's name. Where `raw` is set the function gets a request as bytes, unread.
-    Times in seconds, sizes in bytes.
+    Where models are confined, `identity` says whose they are (`View`), and without `network` they
+    reach nothing but their callers. Times in seconds, sizes in bytes.
     """
 
     code: Path
@@ -27,6 +28,9 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     name_variables: tuple[str, ...] = ()
     start_timeout: float = 60.0
     reply_limit: int = 32 * MIB
+    limits: Limits = Limits()
+    network: bool = True
+    identity: int = 0
 
 
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):

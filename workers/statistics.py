@@ -4,7 +4,10 @@ import msgspec
 
 
 class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds."""
+    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds.
+
+    `limits_met` counts the ends and time-outs of its replicas that were due to a limit.
+    """
 
     name: str
     status: str
@@ -18,6 +21,7 @@ class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
     restart: int
     last_exit: str
     lost_lines: int
+    limits_met: dict[str, int]
 
 
 class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,10 +44,14 @@ class Died(msgspec.Struct, frozen=True):
 
 
 class TimedOut(msgspec.Struct, frozen=True):
-    """The prediction ran past `seconds`; its replica was killed and is being replaced."""
+    """The prediction ran past `seconds`; its replica was killed and is being replaced.
+
+    `because` goes on from there, where it was held up by its CPU limit.
+    """
 
     seconds: float
     replica: str
+    because: str = ""
 
 
 class Busy(msgspec.Struct, frozen=True):

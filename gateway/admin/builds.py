@@ -13,7 +13,7 @@ from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json
 from gateway.admin.sought import Seeker
 from gateway.control import Control
 from gateway.control.builds import NewBuild
-from gateway.control.deployments import NewDeployment, check_deployment
+from gateway.control.deployments import NewDeployment
 from gateway.control.making import JOURNEY
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
@@ -39,7 +39,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def create(project_id: str, model_id: str, asked: CreateBuild) -> Json:
         model = await seek.model(project_id, model_id)
         deployment = new_deployment(model, asked.auto_deployment_config)
-        check_deployment(deployment)
+        control.deployments.check(deployment)
         build = await control.builds.create(model, new_build(asked))
         if asked.auto_deploy_model and build.status != "build failed":
             await control.deployments.create(model, build, deployment)

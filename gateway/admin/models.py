@@ -12,9 +12,8 @@ from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateModel, Json, UpdateModel, deployment_json, model_json
 from gateway.admin.sought import Seeker
 from gateway.control import Control
-from gateway.control.deployments import check_deployment
 from gateway.control.logs import logs_of
-from gateway.control.models import DEFAULTS, NewModel
+from gateway.control.models import NewModel
 from gateway.errors import Refusal
 from store import Deployment, Model, Project
 from workers import Line, Pool
@@ -69,10 +68,10 @@ def add_routes(routing: Routing, control: Control) -> None:
         # All that can be refused comes first, so that a refusal leaves no model behind.
         build, deployment = (
             new_build(config),
-            new_deployment(DEFAULTS, config.auto_deployment_config),
+            new_deployment(control.models.defaults, config.auto_deployment_config),
         )
         await control.builds.check(build)
-        check_deployment(deployment)
+        control.deployments.check(deployment)
         model = await control.models.create(project, new)
         made = await control.builds.create(model, build)
         if config.auto_deploy_model and made.status != "build failed":

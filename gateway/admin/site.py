@@ -43,6 +43,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             "domain": house.domain,
             "url": house.url,
             "traffic": house.traffic,
+            "machine": house.machine.capacity(),
             "settings": settings,
         }
 

@@ -37,7 +37,7 @@ from gateway.samples import samples
 PROJECT = "iris-demo"
 MODEL = "predict-petal-width"
 EXAMPLE = {"petal_length": 5.4}
-WISHES = {"replicas": 2, "cpu": 1.0, "memory": 2.0, "environment": {}}
+WISHES = {"replicas": 2, "cpu": 1.0, "environment": {}}
 GRACE_SECONDS = 30
 SERVE = [sys.executable, "-m", "gateway.cli", "serve"]
 

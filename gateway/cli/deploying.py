@@ -20,8 +20,9 @@ from gateway.cli.following import (
 )
 from gateway.client import ApiError, Client, Json
 
-NEW = {"replicas": 2, "cpu": 1.0, "memory": 2.0}
-SIZES = tuple(NEW)
+# Memory is the gateway's to say, which knows the machine.
+NEW = {"replicas": 2, "cpu": 1.0}
+SIZES = (*NEW, "memory")
 
 
 def deploy(context: Context) -> None:
@@ -172,7 +173,8 @@ def _wishes(context: Context, client: Client, model: Json) -> Json:
         deployments = client.listing(f"{model_path(model)}/deployments")
         present = next(each for each in deployments if each["id"] == model["current_deployment_id"])
     sizes = {
-        size: getattr(context.arguments, size) or present.get(size) or NEW[size] for size in SIZES
+        size: getattr(context.arguments, size) or present.get(size) or NEW.get(size)
+        for size in SIZES
     }
     return {**sizes, "environment": dict(context.arguments.env)}
 

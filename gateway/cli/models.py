@@ -9,6 +9,9 @@ from gateway.cli.terminal import facts, table
 from gateway.client import Client, Json
 
 MIB = 1 << 20
+GIB = 1 << 30
+# How the machine's controllers are called here.
+HELD = {"memory": "memory", "cpu": "CPU", "pids": "processes"}
 # What a deployment is while there is something of it to stop.
 LIVING = ("pending", "deploying", "deployed")
 
@@ -152,9 +155,21 @@ def _gateway_status(context: Context) -> None:
             "at": site["url"],
             "data": site["data"],
             "since": f"{_when(site['started_at'])} UTC",
+            "machine": _machine_line(site["machine"]),
         }
     )
     context.terminal.result({"site": site, "models": models}, f"{about}\n\n{model_table(models)}")
+
+
+def _machine_line(machine: Json) -> str:
+    """What the machine has for models, and what holds them to their part of it."""
+    cores, free = machine["cores"], machine["memory_free"] / GIB
+    held = [HELD[each] for each in machine["holds"] if each in HELD]
+    by = f"cgroups ({machine['cgroups']}) hold {', '.join(held)}" if held else "no cgroups"
+    return (
+        f"{cores} core{'s' * (cores > 1)}, {machine['memory'] / GIB:.1f} GiB; free for models "
+        f"{free:.1f} of {machine['memory_for_models'] / GIB:.1f} GiB; {by}"
+    )
 
 
 def _model_status(context: Context) -> None:
@@ -169,6 +184,7 @@ def _model_status(context: Context) -> None:
     parts = [_model_facts(model, deployment, last)]
     if replicas["replicas"]:
         parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
+        parts += filter(None, [_limits_line(replicas["replicas"])])
     if last is None:
         parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
     elif deployment is None or deployment["status"] not in LIVING:
@@ -222,6 +238,16 @@ def _pool_line(replicas: Json) -> str:
         f"not ready: {replicas['not_ready']}   abandoned: {replicas['abandoned']}   "
         f"timed out: {replicas['timed_out']}"
     )
+
+
+def _limits_line(replicas: Sequence[Json]) -> str:
+    """How often which limit was met, if any was."""
+    met: dict[str, int] = {}
+    for each in replicas:
+        for limit, count in each["limits_met"].items():
+            met[limit] = met.get(limit, 0) + count
+    told = [f"{limit} {count}" for limit, count in met.items() if count]
+    return f"limits met: {', '.join(told)}" if told else ""
 
 
 def _present(client: Client, model: Json) -> Json | None:

@@ -180,7 +180,7 @@ def _of_deployment(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--replicas", metavar="R", type=arguments.replicas, help=f"1 to 9 (new: {new['replicas']})")
     add("--cpu", metavar="C", type=arguments.cpu, help=f"virtual CPUs (new: {new['cpu']:g})")
-    add("--memory", metavar="M", type=arguments.memory, help=f"each (new: {new['memory']:g}GiB)")
+    add("--memory", metavar="M", type=arguments.memory, help="each (new: 2GiB at most)")
     _variables(parser)
 
 

@@ -17,10 +17,12 @@ import store
 from gateway.control.builds import Builds
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
+from gateway.control.machine import NotEnoughMemory
 from gateway.control.making import replica_spec
 from gateway.control.variables import model_variables, slug
 from store import Build, Deployment, Failure
-from workers import Pool, PoolSpec, StartFailed
+from workers import Cause, Pool, PoolSpec, StartFailed
+from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
 
@@ -115,14 +117,18 @@ class Carrying:
 
     async def _replace(self, build: Build) -> Failure | None:
         """From the pool that served before, if one did, to a new one."""
-        pool = await self._open(build)
-        if pool is None:
-            return None
         try:
-            await pool.wait_ready()
+            async with self._house.machine.room_for(self.deployment):
+                pool = await self._open(build)
+                if pool is None:
+                    return None
+                await pool.wait_ready()
+        except NotEnoughMemory as error:
+            return _no_room(error)
         except StartFailed as error:
-            await pool.closed.wait()
-            return None if self._told_to_stop else _not_started(error, pool)
+            assert self.pool is not None
+            await self.pool.closed.wait()
+            return None if self._told_to_stop else _not_started(error, self.pool)
         await self._switch(pool)
         return None
 
@@ -159,7 +165,14 @@ class Carrying:
         name = f"{slug(model.name)}-{model.number}-{deployment.number}"
         return PoolSpec(
             name=f"{name}-{build.id.replace('-', '')[:10]}",
-            replica=replica_spec(house, build, variables),
+            replica=replica_spec(
+                house,
+                build,
+                variables,
+                identity=deployment.number,
+                memory=deployment.memory_mb * MIB,
+                cpu=deployment.cpu_millicores,
+            ),
             log_folder=house.data.model_logs(model.id),
             replicas=deployment.replicas,
             request_timeout=house.settings.model_request_timeout,
@@ -200,11 +213,31 @@ def _build_failed(build: Build) -> Failure:
     )
 
 
+def _no_room(error: NotEnoughMemory) -> Failure:
+    return Failure(
+        step="START",
+        summary="The machine has no room for the model",
+        problem=str(error),
+        advice="Stop another model, or ask for less memory, and deploy again.",
+    )
+
+
+# What to do about a start that failed because of a limit.
+_ADVICE = {
+    Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",
+    Cause.CPU: "Ask for more CPU (`--cpu`), or raise `model_start_timeout`.",
+    Cause.PROCESSES: "Have the model start fewer processes and threads, or raise `processes`.",
+    Cause.DISK: "Have the model write less, or raise `disk_limit`.",
+}
+
+
 def _not_started(error: StartFailed, pool: Pool) -> Failure:
     detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
     return Failure(
         step="START",
         summary="The model did not start",
         problem=f"{error.summary}\n\n{detail}".strip(),
-        advice="Correct the file and deploy a new build; `predictd logs` shows all it printed.",
+        advice=_ADVICE[error.cause]
+        if error.cause
+        else "Correct the file and deploy a new build; `predictd logs` shows all it printed.",
     )

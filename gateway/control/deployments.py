@@ -56,7 +56,7 @@ class Deployments:
 
     async def create(self, model: Model, build: Build, asked: NewDeployment) -> Deployment:
         """Takes on a deployment; it waits for its build if that is not made yet."""
-        check_deployment(asked)
+        self.check(asked, now=build.status == "built")
         if build.status in ("build failed", "timedout"):
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
         deployment = await self._house.database.write(
@@ -72,6 +72,11 @@ class Deployments:
         )
         self._begin(deployment)
         return deployment
+
+    def check(self, asked: NewDeployment, *, now: bool = False) -> None:
+        """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs."""
+        check_deployment(asked)
+        self._house.machine.check(asked, now=now)
 
     def _begin(self, deployment: Deployment) -> Carrying:
         turn = self._turns.setdefault(deployment.model_id, trio.Lock())

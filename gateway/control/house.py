@@ -11,6 +11,7 @@ import trio
 import store
 from builder import Shelf
 from gateway.control.interpreters import Interpreters
+from gateway.control.machine import Machine
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
 from gateway.front_door import Traffic
@@ -41,6 +42,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     workers: Workers
     shelf: Shelf
     interpreters: Interpreters
+    machine: Machine
     routes: Routes
     examiner: Examiner
     traffic: Traffic

@@ -6,6 +6,7 @@ row follows: pending, queued, building, and one of the ends.
 """
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control.house import House
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
-from workers import Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
+from workers import Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 JOURNEY = "journey"
 
 _PATIENCE = 1.0
+
+# The identities below are those of deployments, by their numbers.
+_BUILDERS = 50_000_000
 
 INTERRUPTED = Failure(
     step="",
@@ -82,7 +86,7 @@ class Making:
             try:
                 report = await builder.make_build(
                     await self._spec(project),
-                    run=self._house.workers.run,
+                    run=partial(self._house.workers.run, identity=_identity(project)),
                     probe=self._probe(model, project),
                     log=self.log,
                     changed=self._travelled,
@@ -161,7 +165,10 @@ class Making:
         pool = PoolSpec(
             name=f"{slug(model.name)}-probe-{build.number}",
             replica=replica_spec(
-                house, build, model_variables(house.settings, house.domain, project, None)
+                house,
+                build,
+                model_variables(house.settings, house.domain, project, None),
+                identity=_identity(project),
             ),
             log_folder=house.data.model_logs(model.id),
             request_timeout=house.settings.model_request_timeout,
@@ -188,8 +195,23 @@ class Making:
         return probe
 
 
-def replica_spec(house: House, build: Build, variables: dict[str, str]) -> ReplicaSpec:
-    """How a replica of a build is started."""
+def _identity(project: Project) -> int:
+    """Of a project's builds, which share a cache."""
+    return _BUILDERS + project.number
+
+
+def replica_spec(
+    house: House,
+    build: Build,
+    variables: dict[str, str],
+    *,
+    identity: int,
+    memory: int = 0,
+    cpu: int = 0,
+) -> ReplicaSpec:
+    """How a replica of a build is started. Those of equal `identity` could meddle with another.
+    `memory` in bytes, `cpu` in thousandths of a core; 0 for a probe, of which nobody knows how it
+    will be deployed."""
     folder = house.shelf.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
@@ -201,6 +223,13 @@ def replica_spec(house: House, build: Build, variables: dict[str, str]) -> Repli
         name_variables=NAME_VARIABLES,
         start_timeout=house.settings.model_start_timeout,
         reply_limit=house.settings.reply_limit,
+        identity=identity,
+        limits=Limits(
+            memory=memory,
+            cpu=cpu,
+            processes=house.settings.processes,
+            disk=house.settings.disk_limit,
+        ),
     )
 
 

@@ -26,10 +26,6 @@ class NewModel(msgspec.Struct, frozen=True, kw_only=True):
     visibility: store.Visibility = "private"
 
 
-# What a model's deployments get unless it, or they, say otherwise.
-DEFAULTS = NewDeployment(cpu_millicores=1000, memory_mb=2048, replicas=1)
-
-
 class Models:
     """All models of all projects."""
 
@@ -37,6 +33,12 @@ class Models:
         self._house = house
         self._builds = builds
         self._deployments = deployments
+
+    @property
+    def defaults(self) -> NewDeployment:
+        """What a model's deployments get unless it, or they, say otherwise."""
+        memory = self._house.machine.default_memory_mb
+        return NewDeployment(cpu_millicores=1000, memory_mb=memory, replicas=1)
 
     async def recover(self) -> None:
         """Makes every model known to callers, deployed or not."""
@@ -46,15 +48,16 @@ class Models:
     async def create(self, project: Project, asked: NewModel) -> Model:
         """Raises NameTaken, or Refusal("argument.invalid")."""
         check_name(asked.name)
+        defaults = self.defaults
         model = await self._house.database.write(
             store.models.insert,
             Model(
                 project_id=project.id,
                 access_key=_new_access_key(),
                 creator=self._house.user,
-                cpu_millicores=DEFAULTS.cpu_millicores,
-                memory_mb=DEFAULTS.memory_mb,
-                replicas=DEFAULTS.replicas,
+                cpu_millicores=defaults.cpu_millicores,
+                memory_mb=defaults.memory_mb,
+                replicas=defaults.replicas,
                 **msgspec.structs.asdict(asked),
             ),
         )

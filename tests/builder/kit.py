@@ -14,7 +14,7 @@ from builder.build import BuildReport, build
 from builder.journey import Journey
 from builder.shelf import Shelf
 from builder.snapshot import take_snapshot
-from builder.spec import BuildSpec, Log, Probe, Run, Snapshot
+from builder.spec import BuildSpec, Log, Place, Probe, Run, Snapshot
 
 
 class Lines:
@@ -34,11 +34,14 @@ async def run(
     command: list[str],
     *,
     cwd: Path,
+    place: Place | None = None,
     variables: dict[str, str],
     log: Log,
     time_limit: float,
 ) -> int:
     """A `builder.spec.Run` whose process tree is a session of its own."""
+    if place is not None:
+        variables = {"HOME": str(place.home), "TMPDIR": str(place.tmp), **variables}
     with trio.move_on_after(time_limit):
         return await _run(command, cwd, variables, log)
     raise TimeoutError
@@ -76,15 +79,17 @@ async def run_quickly(
     command: list[str],
     *,
     cwd: Path,
+    place: Place | None = None,
     variables: dict[str, str],
     log: Log,
     time_limit: float,
 ) -> int:
     """`run`, but the environment stays empty: for laws that are not about it."""
     if "virtualenv" in command:
-        Path(command[-1]).mkdir()
         return 0
-    return await run(command, cwd=cwd, variables=variables, log=log, time_limit=time_limit)
+    return await run(
+        command, cwd=cwd, place=place, variables=variables, log=log, time_limit=time_limit
+    )
 
 
 async def content(spec: BuildSpec) -> None:

@@ -14,12 +14,13 @@ import msgspec
 from workers import wire
 from workers.fair_queue import Room
 from workers.lifecycle import State
+from workers.limits import MIB, Verdict
 from workers.log import Log
 from workers.pool import Pool
 from workers.process import Process, pipe
 from workers.reactor import Reactor
 from workers.replica import Replica
-from workers.spec import MIB, PoolSpec, ReplicaSpec
+from workers.spec import PoolSpec, ReplicaSpec
 from workers.ticket import Outcome, Ticket
 
 REPLICA = ReplicaSpec(
@@ -164,7 +165,7 @@ class Actor:
             if fd >= 0:
                 os.close(fd)
         self._read = self._write = -1
-        self.replica.exited(said)
+        self.replica.exited(Verdict(said))
         self.replica.cleaned()
         self.stage.turn()
 

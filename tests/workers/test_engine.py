@@ -31,6 +31,7 @@ from workers import (
     Workers,
     open_workers,
 )
+from workers.confinement import Launch
 from workers.process import kill_tree, marked, spawn
 
 PROJECTS = Path(__file__).parents[1] / "projects"
@@ -382,9 +383,7 @@ async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
     name = f"test-{os.getpid()}-{tmp_path.name}"
     (tmp_path / "replicas" / "add-abcde-1" / "code").mkdir(parents=True)
     orphan = spawn(
-        ["/bin/sleep", "1000"],
-        cwd=Path("/"),
-        variables={},
+        Launch(["/bin/sleep", "1000"], Path("/"), {}),
         mark=f"{name}/tree/",
         stdout=1,
         stderr=2,

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from workers import process
+from workers.confinement import Launch
 from workers.process import MARK, kill_tree, marked, say_status, spawn
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +30,7 @@ def house(tmp_path: Path) -> Iterator[str]:
 
 def start(house: str, script: str, stdout: int = 1) -> process.Process:
     return spawn(
-        ["/bin/sh", "-c", script],
-        cwd=Path("/"),
-        variables={"PATH": "/usr/bin:/bin"},
+        Launch(["/bin/sh", "-c", script], Path("/"), {"PATH": "/usr/bin:/bin"}),
         mark=f"{house}/tree/",
         stdout=stdout,
         stderr=2,
@@ -127,9 +126,7 @@ def test_what_cannot_be_started_raises(house: str) -> None:
     """A command or a folder that is not there is an OSError, and leaves no process."""
     with pytest.raises(OSError, match="nowhere"):
         spawn(
-            ["true"],
-            cwd=Path("/nowhere"),
-            variables={},
+            Launch(["true"], Path("/nowhere"), {}),
             mark=f"{house}/tree/",
             stdout=1,
             stderr=2,
@@ -155,7 +152,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from workers.process import spawn
-child = spawn(["/bin/sh", "-c", "while :; do :; done"], cwd=Path("/"), variables={},
+from workers.confinement import Launch
+child = spawn(Launch(["/bin/sh", "-c", "while :; do :; done"], Path("/"), {}),
     mark=sys.argv[1] + "/tree/", stdout=1, stderr=2)
 print(child.pid, flush=True)
 sys.stdin.read()

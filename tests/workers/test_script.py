@@ -9,6 +9,9 @@ import psutil
 import pytest
 import trio
 
+from workers.cgroups import Leaf
+from workers.confinement import unconfined
+from workers.limits import Limits
 from workers.output import Output
 from workers.process import kill_tree, marked
 from workers.script import run_script
@@ -43,10 +46,14 @@ async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
             ["/bin/bash", "-c", script],
             cwd=tmp_path,
             variables={"PATH": "/usr/bin:/bin"},
+            view=None,
             log=log,
             output=output,
             house=house,
             time_limit=time_limit,
+            leaf=Leaf((), "none"),
+            limits=Limits(),
+            confinement=unconfined(tmp_path),
         )
 
     yield run
@@ -122,7 +129,8 @@ async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, house: 
     with pytest.raises(FileNotFoundError):
         await run_script(
             ["true"], cwd=tmp_path / "nowhere", variables={}, log=log, output=output, house=house,
-            time_limit=1.0,
+            time_limit=1.0, leaf=Leaf((), "none"), limits=Limits(),
+            view=None, confinement=unconfined(tmp_path),
         )  # fmt: skip
     assert os.listdir("/proc/self/fd") == before
     output.close()

@@ -23,6 +23,10 @@ Json: TypeAlias = dict[str, Any]
 
 KEY = "the-admin-key"
 NOW = "2026-11-21T02:35:00.123456Z"
+MACHINE = {
+    "cores": 2, "memory": 8 << 30, "memory_for_models": 7 << 30, "memory_free": 5 << 30,
+    "cgroups": "v2", "holds": ["memory", "cpu", "pids", "kill"],
+}  # fmt: skip
 MODEL = "/projects/([^/]+)/models/([^/]+)"
 BUILD = f"{MODEL}/builds/([^/]+)"
 DEPLOYMENT = f"{BUILD}/deployments/([^/:]+)"
@@ -149,6 +153,7 @@ class State:
         replica = {
             "name": f"{model['name']}-1-1-abc-x", "status": "idle", "pid": 4711, "last_exit": None,
             "rss_bytes": 64 << 20, "cpu_seconds": 1.5, **dict.fromkeys(counters, 0),
+            "limits_met": {"memory": 1, "processes": 0},
         }  # fmt: skip
         found = [replica] * model["replicas_ready"]
         return {
@@ -327,7 +332,8 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def site(self, body: bytes) -> None:
-        self._json({"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url})
+        site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
+        self._json({**site, "machine": MACHINE})
 
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)

@@ -37,7 +37,7 @@ def look(machine: Machine, name: str) -> Finding:
 def test_every_finding_that_is_not_good_has_advice(tmp_path: Path) -> None:
     """Nobody is told of trouble without a way out."""
     findings = examine(machine(tmp_path), interpreters=list)
-    assert len({each.name for each in findings}) == len(findings) == 10
+    assert len({each.name for each in findings}) == len(findings) == 11
     assert all(each.advice for each in findings if each.state != "ok")
     assert not any(each.advice for each in findings if each.state == "ok")
 
@@ -66,7 +66,17 @@ def test_isolation_is_told_honestly(tmp_path: Path) -> None:
     """What is not enforced is said to be so."""
     finding = look(machine(tmp_path), "isolation")
     assert finding.state == "warning"
-    assert "not enforced" in finding.advice
+    assert "code that you trust" in finding.advice
+
+
+def test_limits_are_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is weaker without cgroups is named, and how to get them."""
+    monkeypatch.setattr("workers.cgroups.our_places", list)
+    finding = look(machine(tmp_path), "limits")
+    assert finding.state == "warning"
+    assert "memory is looked at once a second" in finding.found
+    assert "CPU is not limited" in finding.found
+    assert "Delegate=yes" in finding.advice
 
 
 def test_data_folder(tmp_path: Path) -> None:

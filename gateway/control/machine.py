@@ -1,0 +1,155 @@
+"""The machine: what it has for models, and which deployments may start on it.
+
+What counts is the memory that is really free, not the sum of what deployments may take: that is a
+limit, and most models stay far below theirs. A deployment may start when one replica of the size
+that was asked for fits into what is free, less what those that are starting may still take. While
+others start it waits for them, since what they really take is known when they are ready. If it does
+not fit even then it fails, with the numbers. What served already, before a restart, is not asked.
+
+CPU may be promised more than once: when all compute each gets its part. But no replica can have
+more than there is.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import psutil
+import trio
+
+from gateway.errors import Refusal
+from workers import Cgroups
+from workers.cgroups import memory_groups, memory_limit, memory_used, our_places
+from workers.limits import MIB, size
+
+GIB = 1024 * MIB
+# Memory may be freed by others than those who start.
+_LOOK_AGAIN = 1.0
+
+
+class Asked(Protocol):
+    """What a deployment asks for each of its replicas."""
+
+    @property
+    def cpu_millicores(self) -> int: ...
+    @property
+    def memory_mb(self) -> int: ...
+    @property
+    def replicas(self) -> int: ...
+
+
+class NotEnoughMemory(Exception):
+    """A deployment does not fit beside what runs now."""
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is. Memory in bytes: all of the machine's, or the container's; what models may
+    take of it together, and how much of that is free; what those that start may still take.
+
+    `holds` says what the kernel sees to, by which `cgroups`.
+    """
+
+    cores: int
+    memory: int
+    memory_for_models: int
+    memory_free: int
+    memory_starting: int
+    default_memory_mb: int
+    cgroups: str
+    holds: tuple[str, ...]
+
+
+class Machine:
+    """This machine, or the container that the gateway is in."""
+
+    def __init__(self) -> None:
+        self.cores = len(os.sched_getaffinity(0))
+        self._groups = memory_groups(our_places())
+        limits = [limit for group in self._groups if (limit := memory_limit(*group)) is not None]
+        self.memory = min([psutil.virtual_memory().total, *limits])
+        # For the gateway, builds' page cache, the system: a twentieth of the machine, but enough.
+        self._reserve = min(max(self.memory // 20, 128 * MIB), 2 * GIB)
+        self.for_models = self.memory - self._reserve
+        self._cgroups = Cgroups()
+        self._starting = 0
+        self._changed = trio.Event()
+
+    def hold(self, cgroups: Cgroups) -> None:
+        """From now on models are in these."""
+        self._cgroups = cgroups
+
+    @property
+    def default_memory_mb(self) -> int:
+        """What a replica may take unless somebody says: CDSW's 2 GB, on a small machine a quarter
+        of it, so that there is room for more than one."""
+        return max(64, min(2048, self.for_models // 4 // MIB // 64 * 64))
+
+    def free(self) -> int:
+        """The bytes that models could take now, beside those that run. Blocking, for moments."""
+        available = [psutil.virtual_memory().available]
+        available += [room for group in self._groups if (room := _room(*group)) is not None]
+        house = [
+            room
+            for each in self._cgroups.hierarchies
+            if "memory" in each.controllers
+            if (room := _room(each.version, each.folder)) is not None
+        ]
+        return max(0, min([min(available) - self._reserve, self.for_models, *house]))
+
+    def capacity(self) -> Capacity:
+        return Capacity(
+            cores=self.cores,
+            memory=self.memory,
+            memory_for_models=self.for_models,
+            memory_free=self.free(),
+            memory_starting=self._starting,
+            default_memory_mb=self.default_memory_mb,
+            cgroups=self._cgroups.version,
+            holds=self._cgroups.holds,
+        )
+
+    def check(self, asked: Asked, *, now: bool) -> None:
+        """Raises Refusal where one replica could never run here; with `now`, also where it would
+        have to wait for others to stop."""
+        if asked.cpu_millicores > 1000 * self.cores:
+            text = f"not enough CPU: asked {asked.cpu_millicores / 1000:g}, the machine has"
+            raise Refusal("machine.toosmall", f"{text} {self.cores}")
+        memory = asked.memory_mb * MIB
+        if memory > self.for_models:
+            text = f"not enough memory: asked {size(memory)}, models may take"
+            raise Refusal("machine.toosmall", f"{text} {size(self.for_models)} on this machine")
+        if now and not self._starting and memory > (free := self.free()):
+            raise Refusal("machine.full", _too_little(memory, free))
+
+    @asynccontextmanager
+    async def room_for(self, asked: Asked) -> AsyncIterator[None]:
+        """For the time in which the replicas of a deployment start. Waits for others that do.
+
+        Raises NotEnoughMemory.
+        """
+        memory = asked.memory_mb * MIB
+        while memory > (free := self.free()) - self._starting:
+            if not self._starting:
+                raise NotEnoughMemory(_too_little(memory, free))
+            with trio.move_on_after(_LOOK_AGAIN):
+                await self._changed.wait()
+        self._starting += memory * asked.replicas
+        try:
+            yield
+        finally:
+            self._starting -= memory * asked.replicas
+            self._changed.set()
+            self._changed = trio.Event()
+
+
+def _too_little(asked: int, free: int) -> str:
+    return f"not enough memory: asked {size(asked)}, {size(free)} free"
+
+
+def _room(version: int, folder: Path) -> int | None:
+    """What a group with a limit could still take; None where it has none."""
+    limit = memory_limit(version, folder)
+    return None if limit is None else limit - memory_used(version, folder)

@@ -1,0 +1,387 @@
+"""Laws of confinement, on the level that is named in each."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from workers.confinement import (
+    HOME,
+    Confinement,
+    ConfinementUnavailable,
+    View,
+    bubblewrap,
+    open_confinement,
+    parts,
+    prefixes,
+    seccomp,
+)
+from workers.confinement.bubblewrap import Host
+from workers.process import Process, pipe, spawn
+
+NOBODY = 12345
+X86 = 0xC000003E
+LEVELS = ("root", "user", "landlock")
+PATH = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+
+# Each line is an attempt that must fail.
+ESCAPES = """
+cat {data}/admin.key
+cat {data}/builds/other/code.py
+cat /proc/{gateway}/environ
+cat /proc/{gateway}/root/{data}/admin.key
+ls /proc/{gateway}/fd/0
+kill -0 {gateway}
+cat /etc/shadow
+ls /root
+echo x >/usr/x
+echo x >/etc/x
+echo x >{data}/builds/own/x
+echo x >/x
+echo x >/dev/x
+touch {data}/builds/own/code.py
+rm {data}/builds/own/code.py
+ln {data}/builds/own/code.py $HOME/hard
+ln -s {data}/admin.key $HOME/soft && cat $HOME/soft
+mknod $HOME/device c 1 1
+chroot / true
+unshare --user true
+unshare --mount true
+mount -t tmpfs none $HOME
+echo b >/proc/sysrq-trigger
+echo x >/proc/sys/kernel/core_pattern
+mkdir /sys/fs/cgroup/mine
+echo 0 >/sys/fs/cgroup/cgroup.procs
+dmesg
+cp /bin/true $HOME/t && chown 4:4 $HOME/t
+"""
+
+# What a level does not hold: Landlock knows opening, making and removing, not the changing of
+# modes and times, so a file's owner may still do that.
+NOT_HELD = {"landlock": ["touch {data}/builds/own/code.py"]}
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A data folder with secrets, other people's things, and a build that may be read."""
+    with tempfile.TemporaryDirectory(prefix="confinement-", dir="/var/tmp") as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (root / "admin.key").write_text("secret")
+        for build in ("own", "other"):
+            (root / "builds" / build).mkdir(parents=True)
+            (root / "builds" / build / "code.py").write_text("secret")
+        for own in ("home", "tmp"):
+            (root / "replicas" / own).mkdir(parents=True)
+        yield root
+
+
+def _run_as(uid: int, work: Callable[[], object]) -> object:
+    """What `work` returns, done by another user; what it needs is imported already."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if uid:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
+            answer = json.dumps(work())
+        except BaseException as error:
+            answer = json.dumps(f"{type(error).__name__}: {error}")
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        answer = file.read()
+    os.waitpid(pid, 0)
+    return json.loads(answer)
+
+
+def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> object:
+    """What `work` returns at a level, as a user to whom that level is offered."""
+    view = View(
+        home=data / "replicas" / "home",
+        tmp=data / "replicas" / "tmp",
+        read=(data / "builds" / "own",),
+        identity=7,
+    )
+
+    def confined() -> object:
+        confinement = open_confinement(level, data / "confinement")
+        confinement.give(view)
+        return work(confinement, view)
+
+    if level == "root" and os.geteuid() != 0:
+        pytest.skip("this needs to be run by root")
+    other = level == "user" and os.geteuid() == 0
+    if other:
+        for path in (data, *data.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+    answer = _run_as(NOBODY if other else 0, confined)
+    if isinstance(answer, str) and answer.startswith("ConfinementUnavailable"):
+        pytest.skip(answer)
+    return answer
+
+
+def _shell(confinement: Confinement, view: View, script: str) -> subprocess.CompletedProcess[str]:
+    launch = confinement.launch(["/bin/sh", "-c", script], cwd=view.home, variables=PATH, view=view)
+    try:
+        return subprocess.run(
+            launch.command,
+            cwd=launch.cwd,
+            env=launch.variables,
+            pass_fds=launch.descriptors,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    finally:
+        launch.close()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_escape(level: str, data: Path) -> None:
+    """A confined process reaches nothing of the gateway's, of others', or of the system's."""
+    values = {"data": data, "gateway": os.getpid()}
+    attempts = [line.format(**values) for line in ESCAPES.strip().splitlines()]
+
+    def succeeded(confinement: Confinement, view: View) -> list[str]:
+        assert _shell(confinement, view, f"cat {data}/builds/own/code.py").stdout == "secret"
+        return [each for each in attempts if _shell(confinement, view, each).returncode == 0]
+
+    expected = [line.format(**values) for line in NOT_HELD.get(level, [])]
+    assert _at(level, data, succeeded) == expected
+    assert sorted(path.name for path in data.iterdir()) == [
+        *("admin.key", "builds", "confinement", "replicas"),
+    ]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_it_may(level: str, data: Path) -> None:
+    """A confined process can write where it lives and into its temporary folder, which HOME and
+    TMPDIR name, and can use what programs usually use."""
+    script = 'echo a >a && echo b >"$HOME/b" && echo c >"$TMPDIR/c" && echo >/dev/null && pwd'
+
+    def works(confinement: Confinement, view: View) -> list[str]:
+        done = _shell(confinement, view, script)
+        return [done.stdout.strip(), done.stderr, str(confinement.shown(view, view.home))]
+
+    told = _at(level, data, works)
+    assert isinstance(told, list)
+    assert told[0] == told[2]
+    assert told[1] == ""
+    assert told[0] == (str(data / "replicas/home") if level == "landlock" else str(HOME))
+    home = data / "replicas" / "home"
+    assert [(home / name).read_text() for name in "ab"] == ["a\n", "b\n"]
+    assert (data / "replicas" / "tmp" / "c").read_text() == "c\n"
+
+
+@pytest.mark.parametrize("level", ["root", "user"])
+def test_alone(level: str, data: Path) -> None:
+    """In namespaces of its own a process sees no process but its own."""
+
+    def seen(confinement: Confinement, view: View) -> str:
+        return _shell(confinement, view, "ls /proc | grep -c '^[0-9]'").stdout.strip()
+
+    assert int(str(_at(level, data, seen))) <= 6
+
+
+@pytest.mark.parametrize("level", ["root", "user"])
+def test_no_network(level: str, data: Path) -> None:
+    """Without network a process has nothing but a loopback of its own."""
+
+    def interfaces(confinement: Confinement, view: View) -> str:
+        alone = View(home=view.home, tmp=view.tmp, network=False, identity=7)
+        return _shell(confinement, alone, "tail -n +3 /proc/net/dev | cut -d: -f1").stdout.strip()
+
+    assert _at(level, data, interfaces) == "lo"
+
+
+@pytest.mark.parametrize("level", ["root", "landlock"])
+@pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -SEGV $$", -signal.SIGSEGV)])
+def test_status(level: str, script: str, status: int, data: Path) -> None:
+    """How a confined process ended is told as of any other."""
+    confinement, view = _open(level, data)
+    process, out = _spawn(confinement, view, script, "test-status/")
+    os.close(out)
+    os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
+    assert process.reap() == status
+
+
+def test_tree_dies_at_once(data: Path) -> None:
+    """In a process namespace nothing outlives the kill of its first process: no session of its
+    own, no environment of its own saves a grandchild."""
+    confinement, view = _open("root", data)
+    script = "(setsid env -i sleep 4242 &) ; echo $$ ; sleep 4242"
+    process, out = _spawn(confinement, view, script, "test-tree/")
+    with os.fdopen(out) as said:
+        said.readline()
+        process.kill()
+        os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
+        process.reap()
+        # Its end comes when the last who holds the pipe is gone.
+        began = time.monotonic()
+        assert said.read() == ""
+        assert time.monotonic() - began < 2
+
+
+def _open(level: str, data: Path) -> tuple[Confinement, View]:
+    try:
+        confinement = open_confinement(level, data / "confinement")
+    except ConfinementUnavailable as error:
+        pytest.skip(str(error))
+    view = View(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", identity=7)
+    confinement.give(view)
+    return confinement, view
+
+
+def _spawn(confinement: Confinement, view: View, script: str, mark: str) -> tuple[Process, int]:
+    out, end = pipe()
+    launch = confinement.launch(["/bin/sh", "-c", script], cwd=view.home, variables=PATH, view=view)
+    process = spawn(launch, mark=mark, stdout=end, stderr=end)
+    os.close(end)
+    return process, out
+
+
+def _arguments(view: View, **host: object) -> list[str]:
+    known = {"system": ("/usr", "/opt"), "programs": {"/bin": "usr/bin"}, "accounts": Path("/a")}
+    whole = Host(**(known | {"hidden": Path("/srv/data")} | host))  # type: ignore[arg-type]
+    return list(bubblewrap.arguments(view, whole, HOME))
+
+
+def _mounts(arguments: list[str], way: str) -> list[tuple[str, str]]:
+    places = [i for i, word in enumerate(arguments) if word == way]
+    return [(arguments[i + 1], arguments[i + 2]) for i in places]
+
+
+VIEW = View(home=Path("/srv/data/r/code"), tmp=Path("/srv/data/r/tmp"))
+
+
+def test_only_what_is_named() -> None:
+    """What a view names is mounted, writable where it says so, and nothing else but the system."""
+    view = View(home=VIEW.home, tmp=VIEW.tmp, read=(Path("/data"),), write=(Path("/cache"),))
+    arguments = _arguments(view)
+    assert sorted(_mounts(arguments, "--bind")) == [
+        ("/cache", "/cache"),
+        ("/srv/data/r/code", "/home/cdsw"),
+        ("/srv/data/r/tmp", "/tmp"),
+    ]
+    assert sorted(_mounts(arguments, "--ro-bind")) == [
+        ("/a/group", "/etc/group"),
+        ("/a/passwd", "/etc/passwd"),
+        ("/data", "/data"),
+        ("/opt", "/opt"),
+        ("/usr", "/usr"),
+    ]
+
+
+def test_network_is_asked_for() -> None:
+    """A view without network has a network namespace of its own, one with it has not."""
+    assert "--unshare-net" not in _arguments(VIEW)
+    assert "--unshare-net" in _arguments(View(home=VIEW.home, tmp=VIEW.tmp, network=False))
+
+
+def test_hidden_within_the_system(tmp_path: Path) -> None:
+    """A data folder in a folder that is shown is covered, before anything of it is shown."""
+    hidden = tmp_path / "predictd"
+    home = hidden / "r"
+    view = View(home=home, tmp=home, read=(hidden / "build",))
+    arguments = _arguments(view, system=(str(tmp_path),), hidden=hidden)
+    assert arguments[arguments.index("--tmpfs", arguments.index(str(hidden)) - 1) + 1] == str(
+        hidden
+    )
+    assert arguments.index(str(hidden)) < arguments.index(str(hidden / "build"))
+
+
+def test_parts_without(tmp_path: Path) -> None:
+    """A folder without another is all beside the way to that."""
+    for path in ("a/hidden/x", "a/b", "c"):
+        (tmp_path / path).mkdir(parents=True)
+    found = set(parts.without(tmp_path, tmp_path / "a" / "hidden"))
+    assert found == {tmp_path / "a" / "b", tmp_path / "c"}
+    assert list(parts.without(tmp_path / "c", tmp_path / "a")) == [tmp_path / "c"]
+
+
+def test_public_parts(tmp_path: Path) -> None:
+    """What is not for everybody to read is in no public part, and what is, is in one."""
+    for name in ("open/a", "mixed/a", "mixed/secret", "closed/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    tmp_path.chmod(0o755)
+    (tmp_path / "mixed" / "secret").chmod(0o640)
+    (tmp_path / "closed").chmod(0o700)
+    assert set(parts.public(tmp_path)) == {tmp_path / "open", tmp_path / "mixed" / "a"}
+
+
+def test_prefix_of_a_linked_interpreter(tmp_path: Path) -> None:
+    """A virtual environment needs the prefix of its real interpreter, and of a link to that no
+    more than the folder that the link is in."""
+    real, link = tmp_path / "python" / "bin", tmp_path / "home" / "bin"
+    environment = tmp_path / "environment"
+    for folder in (real, link, environment / "bin"):
+        folder.mkdir(parents=True)
+    (real / "python").write_text("")
+    (link / "python").symlink_to(real / "python")
+    (environment / "bin" / "python").symlink_to(link / "python")
+    (environment / "pyvenv.cfg").write_text(f"home = {link}\n")
+    assert set(prefixes(environment)) == {tmp_path / "python", link}
+
+
+def _decide(number: int, *arguments: int, architecture: int = X86) -> int:
+    """What the filter for x86-64 says to a call."""
+    padded = [*arguments, *(0,) * (6 - len(arguments))]
+    data = struct.pack("<IIQ6Q", number, architecture, 0, *padded)
+    program = list(struct.iter_unpack("<HBBI", seccomp.program("x86_64")))
+    at, loaded = 0, 0
+    while True:
+        code, if_true, if_false, operand = program[at]
+        if code == 0x06:
+            return int(operand)
+        if code == 0x20:
+            loaded = int(struct.unpack_from("<I", data, operand)[0])
+            at += 1
+            continue
+        holds = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}
+        at += 1 + (if_true if holds[code] else if_false)
+
+
+ALLOWED = 0x7FFF0000
+EPERM = 0x50000 | errno.EPERM
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ((0,), ALLOWED),  # read
+        ((56, 0x11), ALLOWED),  # clone, as fork makes it
+        ((56, 0x10000000), EPERM),  # clone of a user namespace
+        ((435,), 0x50000 | errno.ENOSYS),  # clone3
+        ((272,), EPERM),  # unshare
+        ((425,), EPERM),  # io_uring_setup
+        ((16, 0, 0x5412), EPERM),  # ioctl TIOCSTI
+        ((16, 0, 0x5401), ALLOWED),
+        ((41, socket.AF_UNIX), ALLOWED),
+        ((41, socket.AF_INET6), ALLOWED),
+        ((41, 38), 0x50000 | errno.EAFNOSUPPORT),  # AF_ALG
+        ((41, 40), 0x50000 | errno.EAFNOSUPPORT),  # AF_VSOCK
+        ((0x40000000,), 0x50000 | errno.ENOSYS),  # by the numbers of x32
+    ],
+)
+def test_filter(call: tuple[int, ...], said: int) -> None:
+    """The filter refuses what no model needs, and nothing else."""
+    assert _decide(*call) == said
+
+
+def test_filter_of_another_architecture() -> None:
+    """Calls by another architecture's numbers end the process."""
+    assert _decide(0, architecture=0x40000003) == 0x80000000

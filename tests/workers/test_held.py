@@ -1,0 +1,177 @@
+"""Limits on real models: whoever meets one is told so by name, and nobody else notices."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import trio
+
+from workers import (
+    Answered,
+    Died,
+    Limits,
+    Pool,
+    PoolSpec,
+    Raised,
+    ReplicaSpec,
+    StartFailed,
+    TimedOut,
+    Workers,
+    open_workers,
+)
+from workers.limits import MIB
+from workers.process import marked
+
+PROJECTS = Path(__file__).parents[1] / "projects"
+PATIENCE = 30.0
+
+
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
+    house = f"held-{tmp_path.name}"
+    async with open_workers(tmp_path / "replicas", house) as workers:
+        yield workers
+    assert marked(f"{house}/") == []
+    assert not any(each.folder.exists() for each in workers.cgroups.hierarchies)
+
+
+def needs(workers: Workers, what: str) -> None:
+    if what not in workers.cgroups.holds:
+        pytest.skip(f"needs cgroups for {what}, which we may not use here")
+
+
+def pool_of(workers: Workers, folder: Path, limits: Limits, **settings: Any) -> Pool:
+    environment = folder / "environment" / "bin"
+    environment.mkdir(parents=True, exist_ok=True)
+    if not (environment / "python").exists():
+        (environment / "python").symlink_to(sys.executable)
+    replica = ReplicaSpec(
+        code=PROJECTS / "greedy",
+        environment=environment.parent,
+        file="greedy.py",
+        function="take",
+        limits=limits,
+    )
+    return workers.open_pool(
+        PoolSpec(name="greedy", replica=replica, log_folder=folder / "logs", **settings)
+    )
+
+
+async def ask(pool: Pool, **deed: object) -> Any:
+    with trio.fail_after(PATIENCE):
+        outcome = await pool.predict(msgspec.json.encode(deed))
+    pool.verify()
+    return outcome
+
+
+async def until(met: Callable[[], object]) -> None:
+    with trio.fail_after(PATIENCE):
+        while not met():  # noqa: ASYNC110 - what is waited for tells nobody
+            await trio.sleep(0.01)
+
+
+async def until_counted(pool: Pool, what: str) -> None:
+    await until(lambda: pool.statistics().seats[0].limits_met[what])
+
+
+async def until_told(pool: Pool, text: str) -> None:
+    await until(lambda: any(text in line.text for line in pool.tail(50)))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
+    """A model beyond its memory is replaced; its caller, its log and its counters say why."""
+    needs(workers, "memory")
+    pool = pool_of(workers, tmp_path, Limits(memory=64 * MIB))
+    died = await ask(pool, do="memory", bytes=200 * MIB)
+    assert isinstance(died, Died)
+    assert died.reason == "the process ran out of memory: its limit is 64 MiB"
+    await until_told(pool, "[predictd] the process ran out of memory: its limit is 64 MiB")
+    assert isinstance(await ask(pool, do="nothing"), Answered)
+    seat = pool.statistics().seats[0]
+    assert seat.limits_met["memory"] == 1
+    assert seat.last_exit == died.reason
+
+
+async def test_out_of_memory_at_import(workers: Workers, tmp_path: Path) -> None:
+    """A model that does not fit fails to start with that as the reason."""
+    needs(workers, "memory")
+    pool = pool_of(workers, tmp_path, Limits(memory=4 * MIB), start_tries=1)
+    with pytest.raises(StartFailed, match="ran out of memory: its limit is 4 MiB") as failed:
+        await pool.wait_ready()
+    assert failed.value.cause is not None
+    assert failed.value.cause.value == "memory"
+
+
+async def test_out_of_processes(workers: Workers, tmp_path: Path) -> None:
+    """A fork bomb finds its limit, the caller is told, and nothing of it is left."""
+    needs(workers, "pids")
+    pool = pool_of(workers, tmp_path, Limits(processes=20))
+    raised = await ask(pool, do="fork_bomb")
+    assert isinstance(raised, Raised)
+    assert "its limit of 20 processes and threads was reached" in raised.message
+    assert isinstance(await ask(pool, do="nothing"), Answered)
+    await until_counted(pool, "processes")
+
+
+async def test_out_of_cpu(workers: Workers, tmp_path: Path) -> None:
+    """A time-out that its CPU limit caused is told from a model that is slow by itself."""
+    needs(workers, "cpu")
+    pool = pool_of(workers, tmp_path, Limits(cpu=100), request_timeout=2.0)
+    await pool.wait_ready()
+    late = await ask(pool, do="compute", seconds=10)
+    assert isinstance(late, TimedOut)
+    assert late.because.startswith("its limit of 0.1 CPU held it up for ")
+    await until_counted(pool, "cpu")
+    idle = await ask(pool, do="sleep", seconds=10)
+    assert isinstance(idle, TimedOut)
+    assert idle.because == ""
+
+
+async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
+    """A model that fills its working copy is ended, whether it computes or idles; one file cannot
+    even become that large."""
+    pool = pool_of(workers, tmp_path, Limits(disk=20 * MIB))
+    died = await ask(pool, do="fill", files=30, bytes=MIB, then=600)
+    assert isinstance(died, Died)
+    assert died.reason == "the process was ended since it had written more than 20 MiB to disk"
+    await until_counted(pool, "disk")
+    raised = await ask(pool, do="fill", files=1, bytes=40 * MIB, then=0)
+    assert isinstance(raised, Raised)
+    assert "File too large" in raised.message
+    assert isinstance(await ask(pool, do="fill", files=5, bytes=MIB, then=0), Answered)
+
+
+async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
+    """Who fled from a script, with no mark and a session of its own, ends with it."""
+    needs(workers, "kill")
+    lines: list[str] = []
+
+    class Lines:
+        def write(self, line: str) -> None:
+            lines.append(line)
+
+    script = "setsid env -i sh -c 'setsid sleep 600 & echo $!; wait' & sleep 0.2"
+    status = await workers.run(
+        ["/bin/sh", "-c", script], cwd=tmp_path, variables={}, log=Lines(), time_limit=PATIENCE
+    )
+    assert status == 0
+    assert not is_alive(int(lines[0]))
+
+
+async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:
+    """Numerical libraries are told of the quota, unless the deployment says otherwise."""
+    pool = pool_of(workers, tmp_path, Limits(cpu=1500))
+    answered = await ask(pool, do="variable", name="OMP_NUM_THREADS")
+    assert isinstance(answered, Answered)
+    assert answered.body == b'"2"'

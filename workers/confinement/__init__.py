@@ -1,0 +1,254 @@
+"""Confinement: what a process tree can reach of the machine it runs on, and of its neighbours.
+
+`open_confinement` finds the strongest level that works here; `Confinement.launch` turns a command
+into one that runs in it. Decided in `view.py` and `bubblewrap.py`, held by the kernel.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from workers.confinement import bubblewrap, landlock, levels, parts, seccomp
+from workers.confinement.bubblewrap import Host
+from workers.confinement.levels import (
+    LEVELS,
+    MEANINGS,
+    ConfinementUnavailable,
+    Level,
+    Tried,
+    prefixes,
+)
+from workers.confinement.view import HOME, USER, View
+
+__all__ = [
+    "HOME",
+    "LEVELS",
+    "MEANINGS",
+    "Confinement",
+    "ConfinementUnavailable",
+    "Launch",
+    "Level",
+    "View",
+    "open_confinement",
+    "prefixes",
+    "unconfined",
+]
+
+# Users of deployments and builds are FIRST_UID + identity: a range that systemd's list of uids
+# leaves unused, above what subuid files give away and below where ids are taken for negative.
+FIRST_UID = 2_000_000_000
+UIDS = 100_000_000
+_USER_UID = 1000  # of cdsw where a namespace maps it to ours
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """A command as it is to be started. `descriptors` are for it alone: close them after that.
+    Where `wrapped`, 128 + n as the exit status means signal n."""
+
+    command: list[str]
+    cwd: Path
+    variables: dict[str, str]
+    descriptors: tuple[int, ...] = ()
+    wrapped: bool = False
+
+    def close(self) -> None:
+        """Once it was started, or will not be."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+class Confinement:
+    """One level, on this machine. `folder` is for the few small files it needs; the folder that it
+    is in is shown to nobody. `readable` are folders that everybody may read."""
+
+    def __init__(self, tried: Tried, folder: Path, readable: Sequence[Path] = ()) -> None:
+        self.level = tried.level
+        self.refused = tried.refused
+        self._folder = folder
+        self._readable = tuple(path for path in readable if path.exists())
+        hidden = folder.parent.resolve()
+        self._system = Host.looked_at(folder, hidden)
+        self._parts = list(_parts(self._system)) if tried.level == "landlock" else []
+
+    def launch(
+        self,
+        command: Sequence[str | Path],
+        *,
+        cwd: Path,
+        variables: Mapping[str, str],
+        view: View | None,
+    ) -> Launch:
+        """How to start `command` with this view, or as a program of ours; `cwd` is a real folder.
+        HOME and the like are set here, for what they are in the view; `variables` win. Raises
+        OSError."""
+        if view is None:
+            return Launch(list(map(str, command)), cwd, dict(variables))
+        home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
+        words = list(map(str, command))
+        merged = {"HOME": str(home), "TMPDIR": str(tmp), **variables}
+        if self.level == "none":
+            return Launch(words, cwd, merged)
+        if self.level == "landlock":
+            return Launch([*self._landlock(view), *words], cwd, merged)
+        uid = self.uid(view)
+        host = msgspec.structs.replace(self._system, accounts=self._accounts(uid))
+        view = msgspec.structs.replace(view, read=(*view.read, *self._readable))
+        filters = self._open_filter()
+        wrapper: list[str] = [
+            levels.program("bwrap"),
+            *bubblewrap.arguments(view, host, self.shown(view, cwd)),
+            *(word for descriptor in filters for word in ("--seccomp", str(descriptor))),
+            *_as_user(self.level, uid),
+        ]
+        named = {"USER": USER, "LOGNAME": USER, **merged}
+        return Launch([*wrapper, *words], Path("/"), named, filters, wrapped=True)
+
+    def _open_filter(self) -> tuple[int, ...]:
+        """None where the machine's calls are not known."""
+        if not seccomp.program():
+            return ()
+        return (os.open(self._folder / _FILTER, os.O_RDONLY | os.O_CLOEXEC),)
+
+    def shown(self, view: View, path: Path) -> Path:
+        """Where a real path in a view is for whoever has that view."""
+        if self.level in ("landlock", "none"):
+            return path
+        for real, seen in ((view.home, HOME), (view.tmp, Path("/tmp"))):
+            if path.is_relative_to(real):
+                return seen / path.relative_to(real)
+        return path
+
+    def uid(self, view: View) -> int:
+        """As whom a process with this view runs, in its own eyes."""
+        if self.level == "root":
+            return FIRST_UID + view.identity % UIDS
+        return _USER_UID if self.level == "user" else os.geteuid()
+
+    def give(self, view: View) -> None:
+        """Makes what it may write its own. Blocking. Raises OSError."""
+        if self.level != "root":
+            return
+        uid = self.uid(view)
+        for path in (view.home, view.tmp, *view.write):
+            if path == view.home or path.stat().st_uid != uid:
+                _own(path, uid)
+
+    def _landlock(self, view: View) -> list[str]:
+        given = [path.resolve() for path in (*view.read, *self._readable)]
+        shown = (part for path in given for part in parts.without(path, self._system.hidden))
+        read = [*self._parts, "/proc", *shown]
+        write = [*_DEVICES, view.home, view.tmp, *view.write]
+        rules = {
+            "read": list(map(str, read)),
+            "write": list(map(str, write)),
+            "network": view.network,
+            "seccomp": seccomp.program().hex(),
+        }
+        # Its file has to be readable from within too: it is run before anything is confined.
+        return [sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules)]
+
+    def _accounts(self, uid: int) -> Path:
+        """A folder with the passwd and group of one user."""
+        folder = self._folder / str(uid)
+        if not folder.is_dir():
+            fresh = folder.with_suffix(".new")
+            fresh.mkdir(parents=True, exist_ok=True)
+            texts = bubblewrap.accounts_text(uid)
+            for name, text in zip(("passwd", "group"), texts, strict=True):
+                (fresh / name).write_text(text)
+                (fresh / name).chmod(0o644)
+            fresh.rename(folder)
+        return folder
+
+
+_FILTER = "seccomp.bpf"
+# What programs write to without meaning anything by it.
+_DEVICES = (
+    *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"),
+    *("/dev/ptmx", "/dev/pts", "/dev/shm"),
+)
+
+
+def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -> Confinement:
+    """The strongest level that works here, or the one `wanted` by name; `folder` is made and its
+    own. Blocking: a few milliseconds. Raises ConfinementUnavailable, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _FILTER).write_bytes(seccomp.program())
+    probe = folder / "probe"
+    for name in ("home", "tmp"):
+        (probe / name).mkdir(parents=True, exist_ok=True)
+    readable = tuple(readable)
+
+    def attempt(level: Level) -> str:
+        if level == "none":
+            return ""
+        if why := _missing(level):
+            return why
+        trial = Confinement(Tried(level, {}), folder, readable)
+        # What replicas have to be able to read: that it lies in a closed folder does not matter,
+        # that its own rights are closed does.
+        inside = Path(__file__).parent.parent / "inside"
+        view = View(home=probe / "home", tmp=probe / "tmp", read=(inside,))
+        trial.give(view)
+        script = f"cat {inside}/python/start.py >/dev/null && echo x >$HOME/x && echo x >$TMPDIR/x"
+        launch = trial.launch(["/bin/sh", "-c", script], cwd=view.home, variables={}, view=view)
+        try:
+            return levels.run(["env", *_pairs(launch), *launch.command], launch.descriptors)
+        finally:
+            launch.close()
+
+    return Confinement(levels.find(wanted, attempt), folder, readable)
+
+
+def unconfined(folder: Path) -> Confinement:
+    """The level `none`, without looking for a better one."""
+    return Confinement(Tried("none", {}), folder)
+
+
+def _parts(host: Host) -> Iterator[Path]:
+    """What may be read of the system by whoever has the rights of the gateway's user."""
+    for name in (*host.system, *host.programs):
+        real = Path(name).resolve()
+        if name == "/etc" and levels.is_root():
+            yield from parts.public(real)
+        else:
+            yield from parts.without(real, host.hidden)
+
+
+def _missing(level: Level) -> str:
+    if level == "root" and not levels.is_root():
+        return "predictd does not run as root"
+    if level == "user" and levels.is_root():
+        return "root has no use for a user namespace; isolation 'root' is stronger"
+    if level in ("root", "user"):
+        for name, package in (("bwrap", "bubblewrap"), ("setpriv", "util-linux")):
+            if not levels.program(name):
+                return f"{name} is missing: install {package}"
+    if level == "landlock" and not landlock.version():
+        return "this kernel has no Landlock"
+    return ""
+
+
+def _as_user(level: Level, uid: int) -> list[str]:
+    if level == "user":
+        return ["--unshare-user", "--uid", str(uid), "--gid", str(uid), "--cap-drop", "ALL", "--"]
+    drop = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+    return ["--", levels.program("setpriv"), "--reuid", str(uid), "--regid", str(uid), *drop, "--"]
+
+
+def _pairs(launch: Launch) -> list[str]:
+    return [f"{name}={value}" for name, value in launch.variables.items()]
+
+
+def _own(path: Path, uid: int) -> None:
+    """Links are not followed: what they lead to is not ours to give."""
+    os.lchown(path, uid, uid)
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):
+                os.lchown(os.path.join(folder, name), uid, uid)

@@ -1,0 +1,107 @@
+"""How strongly this machine can confine what runs on it: tried out, not guessed.
+
+A level counts when a program was really run in it; why one does not is kept for whoever asks.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+Level = Literal["root", "user", "landlock", "none"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+# Strongest first, each with what it is in a sentence.
+MEANINGS: dict[Level, str] = {
+    "root": "each deployment is a user of its own, in namespaces of its own, with its files only",
+    "user": "each process tree is in namespaces of its own, and sees its files only",
+    "landlock": "each process tree can open its own files only, but sees what else runs",
+    "none": "models can do what the gateway's user can do",
+}
+# A program is started for it, no more.
+PATIENCE = 10.0
+
+
+class ConfinementUnavailable(Exception):
+    """The level that was asked for does not work here."""
+
+    def __init__(self, wanted: str, why: str) -> None:
+        super().__init__(f"isolation {wanted!r} does not work here: {why}")
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """The level in force, and why each stronger one is not."""
+
+    level: Level
+    refused: dict[Level, str]
+
+
+def find(wanted: str, attempt: Callable[[Level], str]) -> Tried:
+    """The strongest level that works, or the one that is wanted by name ("auto": any).
+
+    `attempt` runs a program in a level and says why it did not work, "" if it did. Raises
+    ConfinementUnavailable.
+    """
+    refused: dict[Level, str] = {}
+    for level in LEVELS:
+        if wanted not in ("auto", level):
+            continue
+        if why := attempt(level):
+            refused[level] = why
+        else:
+            return Tried(level, refused)
+    raise ConfinementUnavailable(wanted, next(iter(refused.values())))
+
+
+def program(name: str) -> str:
+    """The path of a system program, "" where it is missing."""
+    return shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin") or ""
+
+
+def run(command: Iterable[str], pass_fds: tuple[int, ...] = ()) -> str:
+    """Why a command did not succeed; "" if it did."""
+    try:
+        done = subprocess.run(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            pass_fds=pass_fds,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"it ended with {done.returncode}"
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def prefixes(environment: Path) -> tuple[Path, ...]:
+    """The folders of an interpreter that a virtual environment at `environment` needs beside
+    itself: that of the Python it was made from, unless the system has it."""
+    try:
+        text = (environment / "pyvenv.cfg").read_text()
+    except OSError:
+        homes = [Path(sys.base_prefix) / "bin"] if environment == Path(sys.prefix) else []
+    else:
+        lines = (line.partition("=") for line in text.splitlines())
+        homes = [Path(value.strip()) for name, _, value in lines if name.strip() == "home"]
+    real = (environment / "bin" / "python").resolve().parent
+    # Where a link to it lies is nobody's prefix: ~/.local/bin would show all of ~/.local.
+    found = {real.parent, *(home for home in homes if home.resolve() != real)}
+    return tuple(sorted(path for path in found if not _of_system(path)))
+
+
+def _of_system(folder: Path) -> bool:
+    """Whether it is shown anyway, or is everything (that of /bin/python)."""
+    real = folder.resolve()
+    return real.is_relative_to("/usr") or real == Path("/")

@@ -1,0 +1,25 @@
+"""What a process is to see of the machine: a plain value, decided by whoever starts it."""
+
+from pathlib import Path
+
+import msgspec
+
+# Where the project lies for whoever can be shown it there, and whose home that is.
+HOME = Path("/home/cdsw")
+USER = "cdsw"
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process tree sees beside the system's own programs and libraries.
+
+    `home`, its working folder, is writable and stands at /home/cdsw; `tmp` at /tmp. `read` and
+    `write` stand where they are. With `network` it reaches what the machine reaches. Trees of
+    equal `identity` could meddle with each other; the numbers are the gateway's to give.
+    """
+
+    home: Path
+    tmp: Path
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+    network: bool = True
+    identity: int = 0

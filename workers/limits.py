@@ -1,0 +1,99 @@
+"""What a process tree may take of the machine, and which limit ended it, in words.
+
+A limit is decided by the gateway, held by the kernel where cgroups allow (cgroups.py), and by a
+look every second where they do not, and for disk (watch.py). What ended a process is told by what
+its cgroup has counted, not guessed from its exit status: SIGKILL has many senders.
+"""
+
+from enum import Enum
+from math import ceil
+from signal import SIGKILL
+
+import msgspec
+
+MIB = 1024 * 1024
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """For one process with all that it ever starts. Sizes in bytes, 0 for no limit.
+
+    `cpu` is in thousandths of a core; `processes` counts threads too; `disk` is what may be added
+    to the folder that it works in.
+    """
+
+    memory: int = 0
+    cpu: int = 0
+    processes: int = 0
+    disk: int = 0
+
+
+class Cause(Enum):
+    """Which limit a process met."""
+
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    DISK = "disk"
+    CPU = "cpu"
+
+
+class Toll(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cgroup has counted since it was made. `throttled` in seconds.
+
+    `met_own` says that the processes killed for memory met their own limit, and not the one of all.
+    """
+
+    memory_kills: int = 0
+    met_own: bool = False
+    forks_refused: int = 0
+    throttled: float = 0.0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """How a process ended: `said` goes on from "the process"."""
+
+    said: str
+    cause: Cause | None = None
+
+
+NO_TOLL = Toll()
+
+
+def judge(status: int, said: str, toll: Toll, limits: Limits) -> Verdict:
+    """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
+    if toll.memory_kills and status == -SIGKILL:
+        if toll.met_own and limits.memory:
+            return Verdict(f"ran out of memory: its limit is {size(limits.memory)}", Cause.MEMORY)
+        text = "was killed for its memory, since all models together may not take more"
+        return Verdict(text, Cause.MEMORY)
+    if toll.forks_refused and status != 0:
+        return Verdict(f"{said}, after {reached_processes(limits)}", Cause.PROCESSES)
+    if toll.memory_kills:
+        return Verdict(f"{said}, after a process that it had started ran out of memory")
+    return Verdict(said)
+
+
+def reached_processes(limits: Limits) -> str:
+    return f"its limit of {limits.processes} processes and threads was reached"
+
+
+def held_up(seconds: float, throttled: float, limits: Limits) -> str:
+    """Why a prediction of `seconds` took so long, where its CPU limit is to blame; else nothing.
+
+    A quarter of the time: less would not have saved it.
+    """
+    if not limits.cpu or throttled < seconds / 4:
+        return ""
+    return f"its limit of {limits.cpu / 1000:g} CPU held it up for {min(seconds, throttled):.3g} s"
+
+
+def threads_for(limits: Limits) -> int:
+    """How many threads a numerical library does best with: more of them share the same quota, and
+    are all held up when it is used up."""
+    return max(1, ceil(limits.cpu / 1000))
+
+
+def size(count: float) -> str:
+    """Bytes as people say them: "512 MiB", "1.5 GiB"."""
+    if count >= 1024 * MIB:
+        return f"{count / (1024 * MIB):.3g} GiB"
+    return f"{count / MIB:.3g} MiB"

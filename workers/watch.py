@@ -1,0 +1,232 @@
+"""The watch: one thread that looks at what the kernel does not hold for us.
+
+What a tree writes into its folder, and, where cgroups are missing, its memory and its number of
+processes. A look once a second is weaker than a limit of the kernel: a quick hog overshoots.
+Looking at folders takes at most a hundredth of the time, however much is in them: with more to
+look at, each is looked at less often.
+
+It also remembers for how long a busy tree was held up by its CPU limit, so that a time-out can be
+told from a slow model without a request paying for it.
+"""
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+
+import msgspec
+
+from workers.cgroups import Leaf
+from workers.limits import Cause, Limits, Verdict, held_up, judge, reached_processes, size
+
+_PACE = 1.0
+# Times what a look at the folders took, until the next one.
+_REST = 99
+# What an entry takes at least: its own inode, and its part of the folder.
+_ENTRY = 4096
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Watched:
+    """A process with all that it ever starts. `base` is what was in its folder at first, in bytes.
+
+    `busy` says whether its time counts, `exceeds` is told the first excess; both are called in the
+    thread of the watch.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        *,
+        leaf: Leaf,
+        limits: Limits,
+        folder: Path,
+        base: int,
+        busy: Callable[[], bool],
+        exceeds: Callable[[Verdict], object],
+    ) -> None:
+        self.pid = pid
+        self.limits = limits
+        self.folder = folder
+        self.busy = busy
+        self._leaf = leaf
+        self._most = base + limits.disk
+        self._exceeds = exceeds
+        self._forks_refused = 0
+        # When, and the seconds held up until then; only where those have become more.
+        self._held_up: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=600)
+
+    def look_at_time(self) -> None:
+        throttled = self._leaf.toll().throttled
+        if throttled > self._held_up[-1][1]:
+            self._held_up.append((time.monotonic(), throttled))
+
+    def why_late(self, seconds: float) -> str:
+        """Why what began so many seconds ago took so long, where its CPU limit is to blame."""
+        since = time.monotonic() - seconds
+        before = max((until for at, until in self._held_up if at <= since), default=0.0)
+        return held_up(seconds, self._leaf.toll().throttled - before, self.limits)
+
+    def why_raised(self) -> str:
+        """Why something failed in it just now, where forks were refused since one last asked."""
+        before, self._forks_refused = self._forks_refused, self._leaf.toll().forks_refused
+        return reached_processes(self.limits) if self._forks_refused > before else ""
+
+    def judge(self, status: int, said: str) -> Verdict:
+        """Why it ended, with `status`, which is `said` in words."""
+        return judge(status, said, self._leaf.toll(), self.limits)
+
+    def look_at_folder(self) -> None:
+        if not self.limits.disk:
+            return
+        with suppress(FileNotFoundError):  # it has just been removed
+            device = self.folder.stat().st_dev
+            nameless = unlinked(self._leaf.processes(), device)
+            if nameless + measure(self.folder, enough=self._most) > self._most:
+                more = size(self.limits.disk)
+                self._excess(f"was ended since it had written more than {more} to disk", Cause.DISK)
+
+    def look_at_tree(self, tree: "list[_Process]", holds: tuple[str, ...]) -> None:
+        """For what the kernel does not hold."""
+        memory, processes = self.limits.memory, self.limits.processes
+        if "memory" not in holds and 0 < memory < sum(each.resident for each in tree):
+            # Which counts what they share more than once; to count well takes longer.
+            if sum(_own_part(each.pid) for each in tree) > memory:
+                self._excess(f"ran out of memory: its limit is {size(memory)}", Cause.MEMORY)
+        elif "pids" not in holds and 0 < processes < sum(each.threads for each in tree):
+            self._excess(f"was ended since {reached_processes(self.limits)}", Cause.PROCESSES)
+
+    def _excess(self, said: str, cause: Cause) -> None:
+        self._exceeds(Verdict(said, cause))
+
+
+class Watch:
+    """The thread. `holds` says what the kernel sees to, as `Cgroups.holds` does."""
+
+    def __init__(self, holds: tuple[str, ...]) -> None:
+        self._holds = holds
+        self._watched: set[Watched] = set()
+        self._end = threading.Event()
+        self._rested = 0.0
+        self._thread = threading.Thread(target=self._run, name="predictd-watch", daemon=True)
+        self._thread.start()
+
+    def begin(self, watched: Watched) -> None:
+        self._watched.add(watched)
+
+    def end(self, watched: Watched) -> None:
+        """It may be told of an excess once more, if a look is under way."""
+        self._watched.discard(watched)
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(_PACE):
+            for each in self._watched.copy():
+                if each.busy():
+                    each.look_at_time()
+            if self._watched and not {"memory", "pids"} <= set(self._holds):
+                self._look_at_trees()
+            if time.monotonic() >= self._rested:
+                self._look_at_folders()
+
+    def _look_at_folders(self) -> None:
+        began = time.monotonic()
+        for each in self._watched.copy():
+            each.look_at_folder()
+            if self._end.is_set():
+                return
+        self._rested = (now := time.monotonic()) + _REST * (now - began)
+
+    def _look_at_trees(self) -> None:
+        children: dict[int, list[_Process]] = {}
+        processes = {each.pid: each for each in _processes()}
+        for each in processes.values():
+            children.setdefault(each.parent, []).append(each)
+        for watched in self._watched.copy():
+            tree = [processes[watched.pid]] if watched.pid in processes else []
+            for each in tree:  # which grows meanwhile
+                tree += children.get(each.pid, ())
+            watched.look_at_tree(tree, self._holds)
+
+
+class _Process(msgspec.Struct, frozen=True):
+    """Of one process, what /proc/<pid>/stat says. `resident` in bytes."""
+
+    pid: int
+    parent: int
+    threads: int
+    resident: int
+
+
+def _processes() -> list[_Process]:
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):  # ended meanwhile
+            # proc(5); its second field may hold blanks and brackets of its own.
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            parent, threads, pages = (int(fields[i]) for i in (1, 17, 21))
+            found.append(_Process(int(pid), parent, threads, pages * _PAGE))
+    return found
+
+
+def _own_part(pid: int) -> int:
+    """A process's memory, of what it shares with others its part only, in bytes."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def measure(folder: Path, *, enough: float = inf) -> int:
+    """The bytes that a folder takes on its disk, or any number beyond `enough`.
+
+    Links are not followed; what goes while one looks counts nothing. What lies too deep to be
+    looked at counts as too much.
+    """
+    total, folders = 0, [str(folder)]
+    while folders and total <= enough:
+        path = folders.pop()
+        try:
+            with _listing(path) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    total += max(_ENTRY, 512 * found.st_blocks)
+                    if stat.S_ISDIR(found.st_mode):
+                        folders.append(entry.path)
+                    if total > enough:
+                        break
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG and enough < inf:
+                return int(enough) + 1
+    return total
+
+
+def _listing(path: str) -> "os._ScandirIterator[str]":
+    try:
+        return os.scandir(path)
+    except PermissionError:  # its maker runs as we do, and shut it, perhaps to hide what is in it
+        os.chmod(path, stat.S_IRWXU)
+        return os.scandir(path)
+
+
+def unlinked(pids: Iterable[int], device: int) -> int:
+    """The bytes on `device` of files that have no name any more, and that processes hold open."""
+    found = {}
+    for pid in pids:
+        with suppress(OSError):  # ended meanwhile, or not ours to look at
+            for name in os.listdir(folder := f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    each = os.stat(f"{folder}/{name}")
+                    if stat.S_ISREG(each.st_mode) and not each.st_nlink and each.st_dev == device:
+                        found[each.st_ino] = 512 * each.st_blocks
+    return sum(found.values())
