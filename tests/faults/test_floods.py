@@ -76,7 +76,7 @@ def flood(bench: Bench, observe: Observe, kind: str, size: int) -> None:
     written = on_disk(gateway.data / "logs") - disk
     spent = cpu_seconds(gateway.pid) - cpu
     observe(
-        f"{kind}: {size / MB / took:.0f} MB/s printed, others waited {prober.slowest:.2f} s at most, "
+        f"{kind}: {size / MB / took:.0f} MB/s printed, others {prober.slowest:.2f} s at most, "
         f"{(peak - memory) / MB:.0f} MB of memory, {written / MB:.0f} MB on disk, "
         f"{spent:.1f} s of processor time"
     )
