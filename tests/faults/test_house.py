@@ -45,11 +45,10 @@ def test_canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Obse
             gateway.stderr,
         ]
         for part in ("builds", "logs", "snapshots"):
-            for path in (gateway.data / part).rglob("*"):
-                if path.is_file() and "environment" not in path.parts:
-                    seen.append(path.read_bytes().decode(errors="replace"))
-        for pid in gateway.processes():
-            seen.append(Path(f"/proc/{pid}/cmdline").read_text())
+            files = filter(Path.is_file, (gateway.data / part).rglob("*"))
+            ours = (path for path in files if "environment" not in path.parts)
+            seen += [path.read_bytes().decode(errors="replace") for path in ours]
+        seen += [Path(f"/proc/{pid}/cmdline").read_text() for pid in gateway.processes()]
     found = [text[:200] for text in seen if any(secret in text for secret in secrets)]
     assert not found
     observe(f"looked for in {len(seen)} places, found in none")

@@ -54,9 +54,9 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         yield running
 
 
-def hatch(gateway: Gateway, model: Json, token: str) -> None:
+def hatch(gateway: Gateway, model: Json, token: str, **more: object) -> None:
     """Has a replica leave its brood."""
-    told = gateway.call(model, {"do": "brood", "count": COUNT, "token": token})
+    told = gateway.call(model, {"do": "brood", "count": COUNT, "token": token, **more})
     assert told.status == 200, told.body
     until(lambda: len(alive(token)) == COUNT)
 
@@ -114,6 +114,24 @@ def test_a_brood(
     began = time.monotonic()
     until(lambda: not alive(token), SECONDS)
     observe(f"{how.__name__}: none after {timed(began)}")
+
+
+@fault(
+    "such children, without the mark in their environment",
+    injection="five of them started with an empty environment, then stop",
+    bound="none of them is left 2 s after, where there are namespaces or cgroups",
+)
+def test_a_brood_without_a_mark(
+    gateway: Gateway, served: Json, token: str, observe: Observe
+) -> None:
+    """Who sheds its mark is still in the namespace, and in the cgroup."""
+    if os.geteuid():
+        pytest.skip("whether there are namespaces or cgroups is certain for root only")
+    hatch(gateway, served, token, without_mark=True)
+    stop(gateway, served)
+    began = time.monotonic()
+    until(lambda: not alive(token), SECONDS)
+    observe(f"none after {timed(began)}")
 
 
 @fault(
