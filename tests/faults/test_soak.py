@@ -58,8 +58,8 @@ def test_soak(tmp_path: Path, observe: Observe) -> None:
         until(lambda: cgroups() == leaves)
         assert working_copies(bench.gateway) == files
     observe(
-        f"{answered} right answers and {deployments} deployments in {time.monotonic() - began:.0f} s;"
-        f" {before} became {after}, {grown / MB:+.1f} MB of memory"
+        f"{answered} right answers, {deployments} deployments in {time.monotonic() - began:.0f} s; "
+        f"{before} became {after}, {grown / MB:+.1f} MB of memory"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -107,7 +108,7 @@ def storms(root: Path, orders: int, length: int) -> int:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-        wishes: int = storm.wishes  # type: ignore[attr-defined]
+        wishes: int = storm.wishes
         return wishes
 
 
@@ -119,4 +120,14 @@ def storms(root: Path, orders: int, length: int) -> int:
 def test_a_storm(observe: Observe) -> None:
     """Whatever is wished in whatever order, records, processes and answers agree in the end."""
     with TemporaryDirectory() as folder:
-        observe(f"{storms(Path(folder), 4, 8)} wishes")
+        observe(f"{storms(Path(folder), 2, 6)} wishes")
+
+
+@pytest.mark.soak
+@fault(
+    "wishes that overtake each other, for long", injection="the same, 40 orders", bound="as above"
+)
+def test_a_long_storm(observe: Observe) -> None:
+    """The same, for longer."""
+    with TemporaryDirectory() as folder:
+        observe(f"{storms(Path(folder), 40, 15)} wishes")
