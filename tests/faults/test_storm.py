@@ -97,7 +97,7 @@ def storms(root: Path, orders: int, length: int) -> int:
         project = gateway.project(write(root / "p", {"echo.py": ECHO}))
         known: dict[str, Any] = {"gateway": gateway, "project": project, "wishes": 0}
         storm = type("ThisStorm", (Storm,), known)
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             storm,
             settings=settings(
                 max_examples=orders,
@@ -108,7 +108,7 @@ def storms(root: Path, orders: int, length: int) -> int:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-        wishes: int = storm.wishes
+        wishes: int = storm.wishes  # type: ignore[attr-defined]
         return wishes
 
 
