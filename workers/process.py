@@ -52,7 +52,8 @@ class Process:
         os.close(self.pidfd)
         status = self._popen.wait()
         # gotcha G11: a wrapper that outlives its command says a signal as a shell does.
-        return _SIGNALLED - status if self._wrapped and status > _SIGNALLED else status
+        is_signal = self._wrapped and _SIGNALLED < status < _SIGNALLED + signal.NSIG
+        return _SIGNALLED - status if is_signal else status
 
     def kill(self) -> None:
         """SIGKILL to the process and its group; who left it is `kill_tree`'s (gotcha G6)."""

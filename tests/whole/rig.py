@@ -250,6 +250,8 @@ class Prober:
         self._stop = threading.Event()
         self.right = 0
         self.wrong: list[object] = []
+        # The longest that anybody waited for an answer, in seconds.
+        self.slowest = 0.0
 
     def run(self, most: int = 1_000_000, pause: float = 0.0) -> None:
         with self._gateway.new_client() as client:
@@ -261,6 +263,7 @@ class Prober:
 
     def _ask(self, client: Client, nonce: str) -> None:
         for model in self._models:
+            began = time.monotonic()
             try:
                 answer = client.call(model["access_key"], {**self._request, "nonce": nonce})
             except ClientError as error:
@@ -271,6 +274,7 @@ class Prober:
                     self.right += 1
                 else:
                     self.wrong.append(answer)
+            self.slowest = max(self.slowest, time.monotonic() - began)
 
     @contextmanager
     def running(self, callers: int = 1, pause: float = 0.05) -> Iterator[Self]:

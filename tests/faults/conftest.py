@@ -1,0 +1,22 @@
+"""For the faults: how a test says what it saw, and the gateway that most of them share."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.bench import Bench, open_bench
+
+Observe = Callable[[str], None]
+
+
+@pytest.fixture
+def observe(record_property: Callable[[str, object], None]) -> Observe:
+    """Says what came of the fault, for the matrix."""
+    return lambda text: record_property("observed", text)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A gateway with a model that misbehaves and two that must never notice."""
+    with open_bench(tmp_path_factory.mktemp("bench")) as opened:
+        yield opened

@@ -1,0 +1,183 @@
+"""The faults that tests of other folders inject: entered into the matrix, not repeated."""
+
+from tests.faults.matrix import Fault
+
+ELSEWHERE = {
+    # Replicas.
+    "tests/whole/test_badly.py::test_what_fails": Fault(
+        "a model raises, exits, crashes, hangs, freezes, babbles on the wire",
+        "nine deeds of a model in the midst of a request, one of them in C with the interpreter's "
+        "lock held",
+        "its caller gets the documented error, the next request is served, others never notice",
+    ),
+    "tests/workers/test_replica.py::test_an_answer_to_something_else_is_delivered_to_nobody": Fault(
+        "a wrong id", "a replica answers another request's id", "nobody gets it; it is killed"
+    ),
+    "tests/workers/test_replica.py::test_a_second_answer_is_delivered_to_nobody": Fault(
+        "two answers", "a replica answers one request twice", "the second one kills it"
+    ),
+    "tests/workers/test_wire.py::test_a_length_past_the_limit_is_refused_at_the_header": Fault(
+        "a frame of 4 GiB", "any length past the limit", "refused before memory is taken"
+    ),
+    "tests/workers/test_wire.py::test_junk_is_a_message_or_a_wire_error": Fault(
+        "junk on the wire", "any bytes (hypothesis)", "a message, or the end of that replica"
+    ),
+    "tests/workers/test_engine.py::test_a_slow_start_is_cut_off": Fault(
+        "an endless import (engine)", "a model file that sleeps", "cut off with its reason in time"
+    ),
+    "tests/workers/test_seats.py::test_failed_starts_back_off": Fault(
+        "a crash loop at import (pace)", "every start fails", "the pauses double up to 30 s"
+    ),
+    "tests/workers/test_seats.py::test_a_pool_gives_up_with_the_reason": Fault(
+        "a crash loop at import (end)", "no start ever succeeds", "the pool gives up, saying why"
+    ),
+    "tests/workers/test_process.py::test_who_forks_faster_is_killed_as_well": Fault(
+        "a tree that forks while it is killed", "forks without end", "none is left"
+    ),
+    "tests/workers/test_process.py::test_a_busy_process_dies_with_its_parent": Fault(
+        "the gateway dies while a replica computes", "SIGKILL to the parent", "it is gone in 1 s"
+    ),
+    "tests/workers/test_script.py::test_what_a_script_leaves_running_is_killed": Fault(
+        "a script that leaves processes", "children in sessions of their own", "none is left"
+    ),
+    "tests/workers/test_log.py::test_a_disk_that_refuses_costs_lines_and_nothing_else": Fault(
+        "the disk of a log is full", "writes fail with ENOSPC", "lines are lost, nothing else"
+    ),
+    "tests/workers/test_output.py::test_a_megabyte_without_a_line_end_comes_in_pieces": Fault(
+        "output without a line's end", "1 MB of it", "it comes in pieces, in bounded memory"
+    ),
+    # Callers.
+    "tests/gateway/test_http_server.py::test_hostile_bytes_cost_their_connection_only": Fault(
+        "bytes that ended the server under it",
+        "h2c upgrades, cleartext h2, odd WebSocket headers, resets",
+        "they cost their own connection",
+    ),
+    "tests/gateway/test_http_server.py::test_bad_requests_are_refused": Fault(
+        "malformed and smuggled requests",
+        "a corpus of them",
+        "the status in its name, then the end",
+    ),
+    "tests/gateway/test_fuzz.py::test_any_bytes_in_any_pieces": Fault(
+        "any bytes in any pieces", "hypothesis", "an end in bounded time; the cuts do not matter"
+    ),
+    "tests/gateway/test_fuzz.py::test_nothing_grows": Fault(
+        "the corpus again and again", "whole and cut off", "descriptors and tasks stay as they were"
+    ),
+    "tests/gateway/test_gate.py::test_a_head_has_its_time_in_all": Fault(
+        "slow headers (admin API)", "a head that drips", "408 in its time"
+    ),
+    "tests/gateway/test_model_connection.py::test_a_head_has_ten_seconds_in_all": Fault(
+        "slow headers (models)", "a head that drips", "408 after 10 s"
+    ),
+    "tests/gateway/test_model_connection.py::test_a_body_has_thirty_seconds_in_all": Fault(
+        "slow body", "a body that drips", "408 after 30 s"
+    ),
+    "tests/gateway/test_front_door.py::test_who_reads_nothing_stalls_nobody": Fault(
+        "slow read", "a client that never reads its answers", "others are answered as before"
+    ),
+    "tests/gateway/test_http_server.py::test_a_client_that_never_reads_is_let_go": Fault(
+        "a client that never reads (admin API)", "its buffers stay full", "it is let go in time"
+    ),
+    "tests/gateway/test_front_door.py::test_one_too_many_is_told_so": Fault(
+        "more connections than allowed", "one too many", "503, and those there stay"
+    ),
+    "tests/gateway/test_front_door.py::test_without_descriptors_the_door_rests": Fault(
+        "no descriptors (the door)", "accept fails with EMFILE", "it rests and accepts again"
+    ),
+    "tests/gateway/test_model_connection.py::test_bodies_beyond_the_budget_are_refused": Fault(
+        "bodies without a key", "more bytes at once than the budget", "503; memory stays bounded"
+    ),
+    "tests/gateway/test_model_connection.py::test_a_body_that_is_announced_too_large": Fault(
+        "oversize: Content-Length and Expect", "a body beyond the limit", "413 before it is read"
+    ),
+    "tests/gateway/test_model_connection.py::test_a_body_that_grows_too_large_in_chunks": Fault(
+        "oversize: chunked", "chunks beyond the limit", "413 when the limit is passed"
+    ),
+    "tests/whole/test_bad_input.py::test_a_model_call": Fault(
+        "JSON bombs and what is no JSON",
+        "depth 100,000, 6 MB, not UTF-8, empty",
+        "400, 401 or 413 with the reason; the model serves on",
+    ),
+    "tests/gateway/test_predict.py::test_what_is_no_envelope_is_refused_saying_why": Fault(
+        "odd envelopes", "what is JSON and no request", "400 with the reason"
+    ),
+    "tests/gateway/test_overload.py::test_a_full_queue": Fault(
+        "a full queue", "more requests than places", "429 at once, with Retry-After"
+    ),
+    "tests/gateway/test_overload.py::test_who_went_away_waits_no_longer": Fault(
+        "a waiting client goes", "it closes its connection", "its request leaves the queue"
+    ),
+    "tests/gateway/test_overload.py::test_nothing_is_sent_twice": Fault(
+        "a replica dies with a request", "os._exit at a hundred of them", "none runs twice"
+    ),
+    "tests/gateway/test_app.py::test_every_admin_route_wants_the_key": Fault(
+        "the admin API without a key", "every route", "401, but for what is marked public"
+    ),
+    # Durability.
+    "tests/whole/test_killed.py::test_kill_at_random_instants": Fault(
+        "kill -9 of the gateway",
+        "at random instants of a busy life, against an outside ledger",
+        "all that was acknowledged is there and serves; no half build, no process",
+    ),
+    "tests/whole/test_killed.py::test_kill_at_many_instants": Fault(
+        "kill -9 of the gateway, eighty times", "as above, with four seeds", "as above"
+    ),
+    "tests/whole/test_killed.py::test_no_orphan_survives_the_next_start": Fault(
+        "kill -9, with a double-forked grandchild", "in a session of its own", "gone at next start"
+    ),
+    "tests/whole/test_killed.py::test_a_build_that_was_being_made": Fault(
+        "kill -9 during a build", "while its script runs", "the build failed; the next succeeds"
+    ),
+    "tests/store/test_killed.py::test_no_acknowledged_write_is_lost": Fault(
+        "kill -9 of a writer", "in the midst of commits", "no acknowledged row is lost"
+    ),
+    "tests/whole/test_full_disk.py::test_a_full_disk": Fault(
+        "a full disk",
+        "no byte left while models serve, change, die; then kill -9",
+        "predictions go on, changes are 507, it starts again, it heals",
+    ),
+    "tests/store/test_migrate.py::test_a_newer_schema_is_refused": Fault(
+        "a schema newer than the code", "a database of a later version", "refused, untouched"
+    ),
+    "tests/store/test_migrate.py::test_a_migration_is_whole_or_absent": Fault(
+        "a migration that fails", "at its last statement", "no trace of its first"
+    ),
+    "tests/builder/test_shelf.py::test_torn_seal": Fault(
+        "a torn seal", "a marker cut short", "the build counts as absent"
+    ),
+    "tests/builder/test_build.py::test_cancellation": Fault(
+        "a build is cancelled", "in each of its steps", "neither folder nor process is left"
+    ),
+    # The house.
+    "tests/whole/test_bad_input.py::test_a_port_in_use": Fault(
+        "the port is in use", "another listens there", "refused by name, without a traceback"
+    ),
+    "tests/whole/test_bad_input.py::test_a_second_gateway_on_one_data_folder": Fault(
+        "two gateways on one folder",
+        "a second serve",
+        "refused with the owner's pid, who serves on",
+    ),
+    "tests/whole/test_bad_input.py::test_a_data_folder_on_a_read_only_file_system": Fault(
+        "a read-only file system", "mounted so before the start", "refused by name"
+    ),
+    "tests/whole/test_odd.py::test_an_interpreter_that_vanishes": Fault(
+        "the interpreter of a build is gone", "its links removed", "said; what runs goes on"
+    ),
+    "tests/builder/test_build.py::test_interpreter_that_is_gone": Fault(
+        "an interpreter that does not run", "asked for in a build", "named, with what to do"
+    ),
+    "tests/whole/test_odd.py::test_deletions_side_by_side": Fault(
+        "deletions side by side", "during deployments and builds", "one wins; nothing is left"
+    ),
+    "tests/whole/test_odd.py::test_deploying_and_stopping_in_a_storm": Fault(
+        "deploying and stopping in a storm", "four people at once", "the last wish serves"
+    ),
+    "tests/whole/test_ending.py::test_sigterm_ends_whatever_clients_do": Fault(
+        "SIGTERM with everything stuck",
+        "an idle client, half a request, a client that never reads, models that hang, a build",
+        "the end in grace + 3 s, no process left",
+    ),
+    "tests/builder/test_snapshot.py::test_hostile_git_folder": Fault(
+        "a hostile .git in a project", "hooks, filters, fsmonitor", "none of it runs"
+    ),
+}

@@ -1,0 +1,231 @@
+"""Clients that are many, gone, deaf or out of date: nobody else waits for them."""
+
+import json
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.client import ApiError, Client, Json
+from tests.faults.bench import Bench, descriptors, resident, timed
+from tests.faults.conftest import Observe
+from tests.faults.matrix import fault
+from tests.whole.rig import Gateway, at, until, write
+
+MB = 1_000_000
+
+
+def connect(gateway: Gateway) -> socket.socket:
+    address = urlsplit(gateway.url)
+    return socket.create_connection((address.hostname, address.port), timeout=30)
+
+
+def request(model: Json, content: Json) -> bytes:
+    """One call as bytes."""
+    body = json.dumps({"accessKey": model["access_key"], "request": content})
+    return (
+        "POST /model HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+@fault(
+    "3,000 idle connections",
+    injection="3,000 clients connect; a third say nothing, a third half a head, a third idle "
+    "after an answer",
+    bound="others' answers stay right and quick; memory per client is small; all is given back",
+)
+def test_idle_connections(bench: Bench, observe: Observe) -> None:
+    """Clients that hold a connection hold nothing else."""
+    count = 3000
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + 500:
+        pytest.skip(f"a process may not have {count} descriptors here")
+    before = resident(bench.gateway.pid)
+    with bench.unnoticed() as prober:
+        with ExitStack() as clients:
+            for number in range(count):
+                client = clients.enter_context(connect(bench.gateway))
+                if number % 3 == 1:
+                    client.sendall(b"POST /model HTTP/1.1\r\nHost: localhost\r\nContent-")
+                elif number % 3 == 2:
+                    client.sendall(request(bench.others[0], {"n": number}))
+            until(lambda: descriptors(bench.gateway) >= count)
+            grown = resident(bench.gateway.pid) - before
+            answered = prober.right
+            until(lambda: prober.right > answered + 40)
+        until(lambda: descriptors(bench.gateway) < 200)
+    assert grown < 150 * MB
+    assert prober.slowest < 2.0
+    observe(
+        f"{grown / count / 1000:.0f} kB a client; "
+        f"others waited {prober.slowest * 1000:.0f} ms at most"
+    )
+
+
+@contextmanager
+def few_descriptors(gateway: Gateway, more: int) -> Iterator[None]:
+    """The gateway may open so many more descriptors than it has; afterwards as many as before."""
+    most = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    low = descriptors(gateway) + more
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (low, most[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, most)
+
+
+@fault(
+    "the gateway is out of descriptors",
+    injection="its limit is lowered to 12 above what it has, 60 clients connect and a replica dies",
+    bound="those connected are answered; with descriptors again all heals, without a restart",
+)
+def test_out_of_descriptors(bench: Bench, observe: Observe) -> None:
+    """Who has a connection is served; who has none waits until there are descriptors."""
+    with bench.unnoticed():
+        with connect(bench.gateway) as kept, few_descriptors(bench.gateway, 12):
+            kept.sendall(request(bench.others[1], {"n": 0}))
+            assert b"200 OK" in kept.recv(4096)
+            with ExitStack() as clients:
+                for _ in range(60):
+                    clients.enter_context(connect(bench.gateway))
+                until(lambda: exhausted(bench.gateway))
+                kept.sendall(request(bench.hostile, {"do": "os_exit"}))
+                assert b"502" in kept.recv(4096)
+                kept.sendall(request(bench.others[1], {"n": 1}))
+                assert b"200 OK" in kept.recv(4096)
+        began = time.monotonic()
+        bench.settle()
+    observe(f"connected ones answered; whole {timed(began)} after")
+
+
+def exhausted(gateway: Gateway) -> bool:
+    """Whether less than a handful of descriptors is left to the gateway."""
+    low, _ = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    return descriptors(gateway) >= low - 1
+
+
+@fault(
+    "a queue with half the clients gone",
+    injection="200 clients wait for two replicas; every other one closes or resets its own",
+    bound="each of the rest gets its own nonce; those gone cost no predictions",
+)
+def test_half_the_queue_gone(bench: Bench, observe: Observe) -> None:
+    """A queue moves past who left it."""
+    count = 200
+    with bench.unnoticed(), ExitStack() as clients:
+        began = time.monotonic()
+        waiting = []
+        for number in range(count):
+            client = clients.enter_context(connect(bench.gateway))
+            client.sendall(
+                request(bench.hostile, {"do": "sleep", "seconds": 0.01, "nonce": number})
+            )
+            waiting.append((number, client))
+        for number, client in waiting[::2]:
+            if number % 4:  # with a reset
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+        for number, client in waiting[1::2]:
+            body = client.recv(65536).partition(b"\r\n\r\n")[2]
+            assert json.loads(body)["response"] == number
+    observe(f"100 of 100 right answers in {timed(began)}")
+
+
+@fault(
+    "clients that never read large replies",
+    injection="20 clients ask for 20 MB each and never read",
+    bound="others are answered; the gateway's memory is bounded and given back",
+)
+def test_deaf_clients(bench: Bench, observe: Observe) -> None:
+    """Replies that nobody takes are held for a while, for so many bytes, and let go."""
+    before = resident(bench.gateway.pid)
+    most = before
+    with bench.unnoticed() as prober:
+        with ExitStack() as clients:
+            for _ in range(20):
+                client = clients.enter_context(connect(bench.gateway))
+                client.sendall(request(bench.hostile, {"do": "big", "bytes": 20 * MB}))
+            until(lambda: bench.busy() == 0, 60)
+            most = resident(bench.gateway.pid)
+        bench.settle()
+    observe(
+        f"{(most - before) / MB:.0f} MB more while they held; "
+        f"others waited {prober.slowest * 1000:.0f} ms at most"
+    )
+    assert prober.slowest < 2.0
+    assert most - before < 600 * MB
+
+
+@fault(
+    "a key revoked in a storm",
+    injection="a model is deleted while 8 clients call it without a pause",
+    bound="from the moment that the deletion is acknowledged every call is 401",
+)
+def test_a_key_revoked_in_a_storm(bench: Bench, tmp_path: Path, observe: Observe) -> None:
+    """Revocation is immediate: no call that begins afterwards is answered by the model."""
+    source = {"echo.py": "def echo(args):\n    return args\n"}
+    model = bench.gateway.serve(write(tmp_path / "revoked", source), "echo.py", "echo", replicas=2)
+    revoked = threading.Event()
+    done = threading.Event()
+
+    def storm(_: int) -> list[tuple[bool, int]]:
+        """Whether the key was revoked when the call began, and what was answered."""
+        told = []
+        while not done.is_set():
+            late = revoked.is_set()
+            told.append((late, bench.gateway.call(model, {"n": 1}).status))
+        return told
+
+    with ThreadPoolExecutor(8) as pool:
+        storms = pool.map(storm, range(8))
+        bench.gateway.client.delete(at(model))
+        revoked.set()
+        for _ in range(100):
+            assert bench.gateway.call(model, {"n": 1}).status == 401
+        done.set()
+        answers = [each for told in storms for each in told]
+    assert {status for late, status in answers if late} == {401}
+    assert {status for late, status in answers if not late} <= {200, 401, 503}
+    observe(f"{sum(late for late, _ in answers)} calls afterwards, all 401")
+
+
+@fault(
+    "the admin API with a key of another or none",
+    injection="every verb with no key, half the key, the key and a blank line, a model's key",
+    bound="401 each; nothing is changed",
+)
+def test_wrong_admin_keys(bench: Bench, observe: Observe) -> None:
+    """Only the whole key opens."""
+    key = bench.gateway.key
+    wrong = ["", key[:-1], key + "x", key.swapcase(), bench.hostile["access_key"]]
+    before = bench.gateway.client.listing("/models")
+    for each in wrong:
+        for method in ("GET", "POST", "DELETE"):
+            with Client(bench.gateway.url, each) as client, pytest.raises(ApiError) as told:
+                {"GET": client.get, "POST": client.post, "DELETE": client.delete}[method](
+                    at(bench.hostile)
+                )
+            assert told.value.status == 401
+    assert bench.gateway.client.listing("/models") == before
+    observe(f"{len(wrong) * 3} of {len(wrong) * 3} refused")
+
+
+@fault(
+    "many new connections",
+    injection="2,000 connections, one call each, from 16 threads",
+    bound="each is answered; nothing is left of them",
+)
+def test_a_connection_for_each_call(bench: Bench, observe: Observe) -> None:
+    """A connection costs nothing when it is gone."""
+    with bench.unnoticed(), ThreadPoolExecutor(16) as pool:
+        began = time.monotonic()
+        told = pool.map(lambda n: bench.gateway.call(bench.others[0], {"n": n}).body, range(2000))
+        assert [each["response"]["n"] for each in told] == list(range(2000))
+    observe(f"2,000 of 2,000 right, in {timed(began)}")

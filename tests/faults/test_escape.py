@@ -1,0 +1,189 @@
+"""Every way out that we can think of, tried from inside of a model and of a build script.
+
+What each level does not hold is listed in HOLES; a success that is not listed fails. With the
+level `none` nothing is held: there it is proved that the attempts are real ones.
+"""
+
+import ctypes
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.client import Json
+from tests.faults.bench import ECHO, replica_pids
+from tests.faults.conftest import Observe
+from tests.faults.matrix import fault
+from tests.whole.rig import Gateway, copy, write
+from workers.confinement import landlock
+
+LEVELS = ["root", "user", "landlock"]
+# By level: the attempts that succeed, and why that is left so.
+HOLES: dict[str, dict[str, str]] = {
+    # Models reach the network, whose name space has the abstract sockets in it too.
+    "root": {"abstract socket": "the network is the machine's"},
+    "user": {"abstract socket": "the network is the machine's"},
+    "landlock": {
+        "see other processes": "/proc is the machine's",
+        "shared memory": "there is no IPC namespace",
+        "see other builds": "the names of folders are seen, not what is in them",
+        "be root": "its user is the gateway's, without any of root's rights",
+        "list homes": "the names of folders are seen, not what is in them",
+    },
+}
+# What a process without any confinement does at the least, also where it is not root.
+REAL = {
+    "read the admin key",
+    "read the database",
+    "read another build",
+    "write another working copy",
+    "see other processes",
+    "signal the gateway",
+    "signal another model",
+    "abstract socket",
+    "shared memory",
+}
+IPC_CREAT, IPC_RMID, KEY = 0o1000, 0, 0x70726564
+
+
+@contextmanager
+def shared_memory() -> Iterator[int]:
+    """The key of a segment of System V that belongs to nobody inside."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    segment = libc.shmget(KEY, 4096, IPC_CREAT | 0o666)
+    assert segment >= 0
+    try:
+        yield KEY
+    finally:
+        libc.shmctl(segment, IPC_RMID, None)
+
+
+class Prison:
+    """A gateway of one level, with a victim in it and whatever one may want to reach."""
+
+    def __init__(self, gateway: Gateway, root: Path, targets: dict[str, Any]) -> None:
+        self.gateway, self.root, self.targets = gateway, root, targets
+
+    def as_model(self) -> dict[str, bool]:
+        """What succeeds in a replica."""
+        folder = copy("escape", self.root / "model")
+        model = self.gateway.serve(folder, "escape.py", "escape", replicas=1)
+        build = self.build_of(model)
+        own = {"own build": str(build / "code"), "own environment": str(build / "environment")}
+        told = self.gateway.call(model, {**self.targets, "readable": own})
+        assert told.status == 200, told.body
+        found: dict[str, bool] = told.body["response"]
+        return found
+
+    def as_script(self) -> dict[str, bool]:
+        """What succeeds in a build script."""
+        folder = copy("escape", self.root / "script")
+        targets = json.dumps({**self.targets, "readable": {}})
+        write(
+            folder,
+            {
+                "targets.json": targets,
+                "cdsw-build.sh": "python escape.py targets.json result.json\n",
+            },
+        )
+        model = self.gateway.model(self.gateway.project(folder), "escape")
+        build = self.gateway.build(model, "escape.py", "escape")
+        assert build["status"] == "built", build["failure"]
+        (result,) = (self.gateway.data / "builds" / build["id"]).rglob("result.json")
+        found: dict[str, bool] = json.loads(result.read_text())
+        return found
+
+    def build_of(self, model: Json) -> Path:
+        path = f"/projects/{model['project']['id']}/models/{model['id']}/builds"
+        (build,) = self.gateway.client.listing(path)
+        return self.gateway.data / "builds" / str(build["id"])
+
+
+@contextmanager
+def prison(level: str, root: Path) -> Iterator[Prison]:
+    name = f"predictd-escape-{os.getpid()}"
+    with (
+        closing(socket.socket(socket.AF_UNIX)) as abstract,
+        shared_memory() as key,
+        Gateway(root / "data", isolation=level) as gateway,
+    ):
+        abstract.bind("\0" + name)
+        abstract.listen(100)
+        project = write(root / "victim", {"echo.py": ECHO})
+        victim = gateway.serve(project, "echo.py", "echo", replicas=1)
+        inside = Prison(gateway, root, {})
+        build = inside.build_of(victim)
+        (working_copy,) = (gateway.data / "replicas").glob("*/code/..")
+        inside.targets = {
+            "secrets": {
+                "the admin key": str(gateway.data / "admin.key"),
+                "the database": str(gateway.data / "predictd.db"),
+                "the gateway's address": str(gateway.data / "gateway.json"),
+                "another build": str(build / "code" / "echo.py"),
+                "another environment": str(build / "environment" / "bin"),
+                "another working copy": str(working_copy.resolve() / "code"),
+                "logs": str(gateway.data / "logs"),
+                "snapshots": str(gateway.data / "snapshots"),
+                "a user's project": str(project),
+            },
+            "token": f"serve\0--json\0--data\0{gateway.data}",
+            "gateway": gateway.pid,
+            "builds": str(gateway.data / "builds"),
+            "victim_mark": build.name,
+            "victim": replica_pids(gateway, victim)[0],
+            "abstract": name,
+            "socket": str(gateway.data / "socket"),
+            "shared": key,
+        }
+        yield inside
+
+
+@fault(
+    "a program that tries every way out",
+    injection="some eighty attempts from a replica and from a build script, in each level",
+    bound="nothing succeeds but what the level is known not to hold",
+)
+@pytest.mark.parametrize("level", LEVELS)
+def test_escapes(tmp_path: Path, observe: Observe, level: str) -> None:
+    """A new success fails."""
+    if why := unavailable(level):
+        pytest.skip(why)
+    with prison(level, tmp_path) as inside:
+        found = {"model": inside.as_model(), "script": inside.as_script()}
+    out = {where: {name for name, done in told.items() if done} for where, told in found.items()}
+    held = len(found["model"]) - len(out["model"])
+    observe(
+        f"{level}: {held} of {len(found['model'])} held; not: {', '.join(sorted(out['model']))}"
+    )
+    allowed = set(HOLES[level])
+    if level == "landlock" and landlock.version() < 6:
+        allowed |= {"signal the gateway", "signal another model", "kill all", "abstract socket"}
+    assert not {where: sorted(names - allowed) for where, names in out.items() if names - allowed}
+
+
+@fault(
+    "the same without confinement",
+    injection="the same program with isolation = none",
+    bound="the attempts succeed: they are real ones",
+)
+def test_the_attempts_are_real(tmp_path: Path, observe: Observe) -> None:
+    """Where nothing is held the program gets what it is after."""
+    with prison("none", tmp_path) as inside:
+        found = inside.as_model()
+    out = {name for name, done in found.items() if done}
+    observe(f"{len(out)} of {len(found)} succeed")
+    assert out >= REAL
+
+
+def unavailable(level: str) -> str:
+    """Why a level cannot be tried here; whether it should work here is `doctor`'s to say."""
+    if level == "root" and os.geteuid():
+        return "only root has the level root"
+    if level == "user" and not os.geteuid():
+        return "root has no use for the level user"
+    return ""

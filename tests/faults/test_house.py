@@ -1,0 +1,122 @@
+"""What may befall the house: its secrets are sought, its helpers are gone, its builds are shot."""
+
+import os
+import random
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from gateway.client import Json
+from tests.faults.bench import ECHO, timed
+from tests.faults.conftest import Observe
+from tests.faults.matrix import fault
+from tests.whole.rig import Gateway, Prober, at, copy, until, write
+
+
+@fault(
+    "canaries in place of secrets",
+    injection="a marked secret in the gateway's environment; the admin key; another model's key",
+    bound="none is in a model's or script's environment or arguments, in logs, or in any reply",
+)
+def test_canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Observe) -> None:
+    """What the gateway knows is told to nobody who need not know it."""
+    canary = f"canary-{uuid4().hex}"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", canary)
+    monkeypatch.setenv("DATABASE_PASSWORD", canary)
+    with Gateway(tmp_path / "data") as gateway:
+        other = gateway.serve(write(tmp_path / "other", {"echo.py": ECHO}), "echo.py", "echo")
+        folder = copy("hostile", tmp_path / "hostile")
+        write(folder, {"cdsw-build.sh": "env; cat /proc/$PPID/environ | tr '\\0' '\\n'; env > e\n"})
+        model = gateway.serve(folder, "hostile.py", "behave")
+        secrets = {canary, gateway.key, other["access_key"]}
+        seen = [
+            str(gateway.call(model, {"do": "environment"}).body),
+            str(gateway.call(model, {"do": "os_exit"}).body),
+            str(gateway.post(b"{]").body),
+            str(gateway.post(f'{{"accessKey": "{canary}", "request": 1}}').body),
+            gateway.cli("logs", "behave").out,
+            gateway.cli("build-log", "behave").out,
+            gateway.cli("doctor", "--json").out,
+            gateway.stderr,
+        ]
+        for part in ("builds", "logs", "snapshots"):
+            files = filter(Path.is_file, (gateway.data / part).rglob("*"))
+            ours = (path for path in files if "environment" not in path.parts)
+            seen += [path.read_bytes().decode(errors="replace") for path in ours]
+        seen += [Path(f"/proc/{pid}/cmdline").read_text() for pid in gateway.processes()]
+    found = [text[:200] for text in seen if any(secret in text for secret in secrets)]
+    assert not found
+    observe(f"looked for in {len(seen)} places, found in none")
+
+
+@fault(
+    "the package index is down",
+    injection="connections to the index are refused, or accepted and never answered",
+    bound="the build fails in its time limit and says so; models serve on",
+)
+@pytest.mark.parametrize("how", ["refused", "silent"])
+def test_no_package_index(tmp_path: Path, observe: Observe, how: str) -> None:
+    """A build that cannot get what it needs fails by itself; nobody else notices."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        Gateway(tmp_path / "data", build_timeout="12") as gateway,
+    ):
+        port = server.getsockname()[1] if how == "silent" else 1
+        script = f"pip install --retries 0 --index-url http://127.0.0.1:{port}/ nothing-there\n"
+        folder = write(tmp_path / "p", {"echo.py": ECHO, "cdsw-build.sh": script})
+        good = gateway.serve(write(tmp_path / "good", {"echo.py": ECHO}), "echo.py", "echo")
+        model = gateway.model(gateway.project(folder), "needs")
+        began = time.monotonic()
+        with Prober(gateway, [good], {}).running():
+            build = gateway.build(model, "echo.py", "echo")
+        took = timed(began)
+        assert build["status"] in ("build failed", "timedout")
+        assert not list((gateway.data / "builds").glob(f"{build['id']}*"))
+        observe(f"{how}: {build['status']} after {took}: {build['failure']['summary']}")
+
+
+@fault(
+    "builds are killed at random times",
+    injection="SIGKILL to all processes of a build, six times, in whatever step it is",
+    bound="the build is complete, or failed and absent; the next succeeds; models serve on",
+)
+def test_builds_killed(tmp_path: Path, observe: Observe) -> None:
+    """A build is whole or not there, whoever kills what makes it."""
+    chance = random.Random(20261121)
+    with Gateway(tmp_path / "data") as gateway:
+        good = gateway.serve(write(tmp_path / "good", {"echo.py": ECHO}), "echo.py", "echo")
+        serving = set(gateway.processes())
+        script = "sleep 0.3; echo prepared > prepared.txt; sleep 0.3\n"
+        folder = write(tmp_path / "p", {"echo.py": ECHO, "cdsw-build.sh": script})
+        model = gateway.model(gateway.project(folder), "shot")
+        wish = {"file_path": "echo.py", "function_name": "echo"}
+        ends: list[str] = []
+        with Prober(gateway, [good], {}).running():
+            for _ in range(6):
+                path = f"{at(model)}/builds"
+                build = gateway.client.post(path, wish)
+                until(lambda: set(gateway.processes()) - serving)
+                time.sleep(chance.uniform(0, 2.0))
+                for pid in set(gateway.processes()) - serving:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                ends.append(whole_or_absent(gateway, gateway.finished(build, path)))
+        write(folder, {"cdsw-build.sh": "true\n"})
+        assert gateway.build(model, "echo.py", "echo")["status"] == "built"
+    observe(f"{ends.count('built')} built, {len(ends) - ends.count('built')} failed; no half")
+
+
+def whole_or_absent(gateway: Gateway, build: Json) -> str:
+    """The status of a build that has ended, which its folder bears out."""
+    folder = gateway.data / "builds" / build["id"]
+    if build["status"] == "built":
+        assert (folder / "sealed").is_file()
+    else:
+        assert build["status"] == "build failed"
+        assert not folder.exists()
+    return str(build["status"])

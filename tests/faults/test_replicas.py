@@ -1,0 +1,284 @@
+"""Models that attack the wire, end, freeze or hoard: their own requests pay, nobody else."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.bench import TIME_LIMIT, Bench, replica_pids, resident, timed
+from tests.faults.conftest import Observe
+from tests.faults.matrix import fault
+from tests.whole.rig import Gateway, until, write
+
+BROKEN = "it broke the conversation with the gateway"
+MB = 1_000_000
+
+
+@fault(
+    "a wrong id, through the product",
+    injection="a model answers with ids of earlier and later requests before its own",
+    bound="502; the forged answer reaches nobody; others never notice",
+)
+@pytest.mark.parametrize("number", [0, 1, 2**63])
+def test_a_wrong_id(bench: Bench, observe: Observe, number: int) -> None:
+    """An answer to something else is delivered to nobody and ends its replica."""
+    with bench.unnoticed():
+        assert BROKEN in bench.fails(502, "model.shutdown", do="forge", id=number)
+    observe("502")
+
+
+@fault(
+    "two answers, through the product",
+    injection="a model answers its request by itself, and then as it should",
+    bound="the first counts, the second reaches nobody: each later caller gets its own nonce",
+)
+def test_two_answers(bench: Bench, observe: Observe) -> None:
+    """A second answer to one request is never somebody else's."""
+    with bench.unnoticed():
+        told = bench.do("answer_twice")
+        assert told["response"] == "forged" or told["error"]["code"] == "model.shutdown", told
+        for nonce in range(20):
+            after = bench.do("echo", nonce=nonce)
+            assert after["response"] == {"do": "echo", "nonce": nonce}
+    observe(f"{told['status']}, then 20 of 20 right answers")
+
+
+@fault(
+    "a length of 4 GiB, through the product",
+    injection="a model announces a frame of 4 GiB and sends 1 kB of it",
+    bound="502 at once; the gateway takes no memory for it",
+)
+def test_a_length_of_4_gib(bench: Bench, observe: Observe) -> None:
+    """A length past the limit ends the replica when its header arrives."""
+    before = resident(bench.gateway.pid)
+    with bench.unnoticed():
+        began = time.monotonic()
+        assert BROKEN in bench.fails(502, "model.shutdown", do="announce", length=2**32 - 1)
+        took = timed(began)
+    grown = resident(bench.gateway.pid) - before
+    assert grown < 50 * MB
+    observe(f"502 after {took}, {max(0, grown) / MB:.0f} MB more")
+
+
+@fault(
+    "an answer that never comes whole",
+    injection="a model announces 30 MB, sends 1 kB and sleeps",
+    bound="504 at the time-out + 0.5 s, a new replica",
+)
+def test_an_answer_that_never_comes_whole(bench: Bench, observe: Observe) -> None:
+    """The time limit holds also in the midst of an answer."""
+    with bench.unnoticed():
+        began = time.monotonic()
+        bench.fails(502, "model.shutdown", do="announce", length=2**25 + 1)
+        began = time.monotonic()
+        told = bench.do("announce", length=30 * MB)
+        took = time.monotonic() - began
+    assert told["status"] in (502, 504), told
+    assert took < TIME_LIMIT + 2
+    observe(f"{told['status']} after {took:.2f} s with a limit of {TIME_LIMIT} s")
+
+
+@fault(
+    "half a frame",
+    injection="a model writes a part of a header and goes on, or ends",
+    bound="502 for its caller; nothing of it reaches another",
+)
+@pytest.mark.parametrize("die", [False, True], ids=["goes on", "ends"])
+@pytest.mark.parametrize("count", [1, 5, 12])
+def test_half_a_frame(bench: Bench, observe: Observe, count: int, die: bool) -> None:
+    """A replica that breaks off in a frame costs its own request."""
+    with bench.unnoticed():
+        told = bench.do("half_frame", bytes=count, die=die)
+        assert told["status"] in (502, 504), told
+        assert bench.do("echo", nonce=1)["response"] == {"do": "echo", "nonce": 1}
+    observe(f"{told['status']}")
+
+
+@fault(
+    "junk on every descriptor",
+    injection="a model writes 5 kB of junk to each of 1024 descriptors, those printed to included",
+    bound="502; others never notice; the log stays text",
+)
+def test_junk_everywhere(bench: Bench, observe: Observe) -> None:
+    """Junk ends the conversation, and nothing but that."""
+    with bench.unnoticed():
+        bench.fails(502, "model.shutdown", do="junk_everywhere")
+    assert bench.gateway.cli("logs", "behave").code == 0
+    observe("502")
+
+
+@fault(
+    "every descriptor closed",
+    injection="a model closes all its descriptors and lives on",
+    bound="502 well before its time-out; it is killed",
+)
+def test_every_descriptor_closed(bench: Bench, observe: Observe) -> None:
+    """Who hangs up and lives on is ended."""
+    with bench.unnoticed():
+        began = time.monotonic()
+        bench.fails(502, "model.shutdown", do="close_everything")
+        observe(f"502 after {timed(began)}")
+
+
+ENDINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "os._exit(0)": ({"do": "os_exit", "status": 0}, "exited with status 0"),
+    "os._exit(255)": ({"do": "os_exit", "status": 255}, "exited with status 255"),
+    "sys.exit(0)": ({"do": "exit", "status": 0}, "exited with status 0"),
+    "SIGKILL": ({"do": "kill", "signal": "SIGKILL"}, "was killed by SIGKILL"),
+    "SIGSEGV": ({"do": "kill", "signal": "SIGSEGV"}, "was killed by SIGSEGV"),
+    "SIGABRT": ({"do": "kill", "signal": "SIGABRT"}, "was killed by SIGABRT"),
+    "SIGTERM": ({"do": "kill", "signal": "SIGTERM"}, "was killed by SIGTERM"),
+}
+
+
+@fault(
+    "a model ends in the midst of a request",
+    injection="os._exit, sys.exit, SIGKILL, SIGSEGV, SIGABRT, SIGTERM",
+    bound="502 that says how; noticed in 100 ms; replaced in init + 0.5 s",
+)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_endings(bench: Bench, observe: Observe, ending: str) -> None:
+    """The caller hears at once how the process ended."""
+    deed, words = ENDINGS[ending]
+    with bench.unnoticed():
+        began = time.monotonic()
+        message = bench.fails(502, "model.shutdown", **deed)
+        told = time.monotonic() - began
+        assert words in message
+        assert told < 1.0
+        bench.settle()
+        observe(f"{ending}: told after {told * 1000:.0f} ms, whole again after {timed(began)}")
+
+
+@fault(
+    "a model ends between two requests",
+    injection="a thread of it calls os._exit just after an answer",
+    bound="the answer stands; the next requests are answered",
+)
+def test_an_end_between_requests(bench: Bench, observe: Observe) -> None:
+    """A replica that ends while nobody asks costs nobody a request."""
+    with bench.unnoticed():
+        for _ in range(2):
+            told = bench.do("exit_in_thread", seconds=0.05)
+            assert told["response"] == "answered"
+        for nonce in range(5):
+            assert bench.do("echo", nonce=nonce)["status"] == 200
+    observe("7 of 7 answered")
+
+
+@fault(
+    "a replica frozen from outside, in a request",
+    injection="SIGSTOP by somebody else while it predicts",
+    bound="504 at the time-out + 0.5 s; killed although stopped; replaced",
+)
+def test_frozen_in_a_request(bench: Bench, observe: Observe) -> None:
+    """A stopped process is ended like one that hangs."""
+    with bench.unnoticed():
+        pids = replica_pids(bench.gateway, bench.hostile)
+        began = time.monotonic()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        message = bench.fails(504, "model.timeout", do="echo")
+        took = time.monotonic() - began
+        assert "did not end within" in message
+        assert took < TIME_LIMIT + 2
+        # The other one is stopped as well, and idle: who asks next waits out its time-out.
+        while set(pids) & set(replica_pids(bench.gateway, bench.hostile)):
+            bench.do("echo")
+    observe(f"504 after {took:.2f} s with a limit of {TIME_LIMIT} s")
+
+
+@fault(
+    "a replica frozen and continued",
+    injection="SIGSTOP, then SIGCONT before the time-out",
+    bound="the answer, late; nothing is restarted",
+)
+def test_frozen_and_continued(bench: Bench, observe: Observe) -> None:
+    """A pause is no death."""
+    with bench.unnoticed():
+        pids = replica_pids(bench.gateway, bench.hostile)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        told: list[int] = []
+        caller = threading.Thread(target=lambda: told.append(bench.do("echo")["status"]))
+        caller.start()
+        until(lambda: bench.busy() == 1)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        caller.join()
+        assert told == [200]
+        assert replica_pids(bench.gateway, bench.hostile) == pids
+    observe("200")
+
+
+@fault(
+    "poison, again and again",
+    injection="20 requests that each end their replica, a good one after each",
+    bound="every good one is answered: restarts by requests are never locked out",
+)
+def test_poison(bench: Bench, observe: Observe) -> None:
+    """Who sends what kills replicas does not put the model out of service."""
+    began = time.monotonic()
+    with bench.unnoticed() as prober:
+        for nonce in range(20):
+            bench.fails(502, "model.shutdown", do="os_exit")
+            assert bench.do("echo", nonce=nonce)["status"] == 200
+    observe(
+        f"20 of 20 good ones answered, in {timed(began)}; others: {prober.slowest:.2f} s at most"
+    )
+
+
+@fault(
+    "a reply of 100 MB",
+    injection="a model returns a string of 100 MB; the limit is 32 MiB",
+    bound="500 with both numbers; the gateway does not take it in",
+)
+def test_a_reply_of_100_mb(tmp_path: Path, observe: Observe) -> None:
+    """A reply past its limit is the model's error, told in numbers."""
+    source = "def big(args):\n    return 'x' * args['bytes'] if 'bytes' in args else args\n"
+    with Gateway(tmp_path / "data") as gateway:
+        model = gateway.serve(write(tmp_path / "big", {"big.py": source}), "big.py", "big")
+        before = resident(gateway.pid)
+        told = gateway.call(model, {"bytes": 100 * MB})
+        grown = resident(gateway.pid) - before
+        assert (told.status, told.body["error"]["code"]) == (500, "model.error")
+        assert "100000002 bytes" in told.body["message"]
+        assert grown < 50 * MB
+        assert gateway.call(model, {}).status == 200
+    observe(f"500, {max(0, grown) / MB:.0f} MB more")
+
+
+@fault(
+    "a model that hoards descriptors and threads",
+    injection="500 descriptors and 100 threads held in a replica",
+    bound="it serves on; the gateway's own stay as they were",
+)
+def test_hoards(bench: Bench, observe: Observe) -> None:
+    """What a model holds is its own, and goes with it."""
+    with bench.unnoticed():
+        assert bench.do("descriptors", count=500)["status"] == 200
+        assert bench.do("threads", count=100)["status"] == 200
+        assert bench.gateway.cli("restart", "behave").code == 0
+    observe("200, and all given back")
+
+
+@fault(
+    "an endless import",
+    injection="a model file that sleeps for an hour; a start may take 2 s",
+    bound="the build fails in the limit + 3 s, says so, and leaves no process",
+)
+def test_an_endless_import(tmp_path: Path, observe: Observe) -> None:
+    """A model that never gets ready is cut off, and its author is told."""
+    source = "import time\ntime.sleep(3600)\ndef never(args):\n    return args\n"
+    with Gateway(tmp_path / "data", model_start_timeout="2") as gateway:
+        model = gateway.model(gateway.project(write(tmp_path / "p", {"n.py": source})), "never")
+        began = time.monotonic()
+        build = gateway.build(model, "n.py", "never")
+        took = timed(began)
+        assert build["status"] == "build failed"
+        assert not gateway.processes()
+        observe(f"{build['failure']['summary']} after {took}")
