@@ -24,7 +24,8 @@ import psutil
 from workers.confinement import Launch
 
 MARK = "PREDICTD_TREE"
-_WRAPPER = "bwrap"
+# What comes before a command, and one of which stays: by these names until it runs.
+_WRAPPERS = ("setpriv", "sh", "bwrap")
 # More than this as an exit status: the command was ended by a signal.
 _SIGNALLED = 128
 # PF_KTHREAD of <linux/sched.h>.
@@ -32,7 +33,10 @@ _KERNEL_THREAD = 0x00200000
 
 
 class Process:
-    """A process of ours that has been started; `pidfd` becomes readable when it has ended."""
+    """A process of ours that has been started; `pidfd` becomes readable when it has ended.
+
+    Where it is `wrapped`, `pid` is the wrapper's, which ends with the command; see `command_pid`.
+    """
 
     def __init__(
         self, popen: subprocess.Popen[bytes], pidfd: int, *, wrapped: bool = False
@@ -41,10 +45,19 @@ class Process:
         self._wrapped = wrapped
         self.pid = popen.pid
         self.pidfd = pidfd
+        self._command_pid = 0 if wrapped else popen.pid
+
+    @property
+    def command_pid(self) -> int:
+        """The id, as we see it, of the command itself; `pid` until the wrapper has started it."""
+        if not self._command_pid:
+            with suppress(OSError):  # ended meanwhile
+                self._command_pid = _command_of(self.pid)
+        return self._command_pid or self.pid
 
     def resident(self) -> int:
         """How many bytes of memory it has now, without its children; 0 when it has ended."""
-        use = usage(self.pid)
+        use = usage(self.command_pid)
         return use[0] if use else 0
 
     def reap(self) -> int:
@@ -209,25 +222,22 @@ def say_status(status: int) -> str:
 
 
 def usage(pid: int) -> tuple[int, float] | None:
-    """(resident bytes, CPU seconds) of a process, or None when it is gone.
-
-    Of what a wrapper wraps, and not of that.
-    """
+    """(resident bytes, CPU seconds) of a process, or None when it is gone."""
     try:
-        process = psutil.Process(_wrapped(pid))
+        process = psutil.Process(pid)
         times = process.cpu_times()
         return process.memory_info().rss, times.user + times.system
-    except (OSError, psutil.Error):
+    except psutil.Error:
         return None
 
 
-def _wrapped(pid: int) -> int:
-    """The process that a wrapper wraps; `pid` itself where that is none. (psutil would look at all
+def _command_of(pid: int) -> int:
+    """The process that this wrapper wraps, 0 as long as there is none. (psutil would look at all
     processes there are.) Raises OSError."""
-    while Path(f"/proc/{pid}/comm").read_text().strip() == _WRAPPER:
+    while Path(f"/proc/{pid}/comm").read_text().strip() in _WRAPPERS:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         if not children:
-            break
+            return 0
         pid = int(children[0])
     return pid
 

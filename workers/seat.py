@@ -62,7 +62,7 @@ class Seat:
         return SeatStatistics(
             name=self.name,
             status=replica.state.value if replica else "waiting to start",
-            pid=replica.process.pid if replica and replica.process else None,
+            pid=replica.process.command_pid if replica and replica.process else None,
             uptime=now - replica.started_at if replica else 0.0,
             received=self.received,
             processed=self.success + self.failure + self.error,

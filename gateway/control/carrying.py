@@ -14,7 +14,7 @@ from collections.abc import Callable
 import trio
 
 import store
-from gateway.control import identities
+from gateway.control import failures, identities
 from gateway.control.builds import Builds
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
@@ -22,7 +22,7 @@ from gateway.control.machine import NotEnoughMemory
 from gateway.control.making import replica_spec
 from gateway.control.variables import model_variables, slug
 from store import Build, Deployment, Failure
-from workers import Cause, Pool, PoolSpec, StartFailed
+from workers import Pool, PoolSpec, StartFailed
 from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Carrying:
         except Exception as error:
             logger.exception("deployment %d", self.deployment.number)
             await self._leave_nothing()
-            await self._fail(_our_mistake(error))
+            await self._fail(failures.our_mistake(error))
         finally:
             self.started.set()
             self.ended.set()
@@ -130,7 +130,7 @@ class Carrying:
         if self.deployment.wanted == "stop":
             return None
         if build.status != "built":
-            return _build_failed(build)
+            return failures.build_failed(build)
         if self.deployment.status == "deployed":
             await self._open(build, start_tries=0)
             return None
@@ -151,11 +151,11 @@ class Carrying:
                     return None
                 await pool.wait_ready()
         except NotEnoughMemory as error:
-            return _no_room(error)
+            return failures.no_room(error)
         except StartFailed as error:
             assert self.pool is not None
             await self.pool.closed.wait()
-            return None if self._told_to_stop else _not_started(error, self.pool)
+            return None if self._told_to_stop else failures.not_started(error, self.pool)
         await self._switch(pool)
         return None
 
@@ -220,52 +220,3 @@ class Carrying:
         routes, model_id = self._house.routes, self.deployment.model_id
         if routes.pool_of(model_id) is pool:
             routes.point(model_id, None)
-
-
-def _our_mistake(error: Exception) -> Failure:
-    return Failure(
-        step="",
-        summary="predictd failed the deployment",
-        problem=f"{type(error).__name__}: {error}",
-        advice="This is a mistake of predictd; its own log has the traceback.",
-    )
-
-
-def _build_failed(build: Build) -> Failure:
-    why = build.failure
-    return Failure(
-        step="BUILD",
-        summary=f"Build {build.number} did not succeed",
-        problem=f"{why.summary}: {why.problem}" if why else build.status,
-        advice=why.advice if why else "Build again.",
-    )
-
-
-def _no_room(error: NotEnoughMemory) -> Failure:
-    return Failure(
-        step="START",
-        summary="The machine has no room for the model",
-        problem=str(error),
-        advice="Stop another model, or ask for less memory, and deploy again.",
-    )
-
-
-# What to do about a start that failed because of a limit.
-_ADVICE = {
-    Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",
-    Cause.CPU: "Ask for more CPU (`--cpu`), or raise `model_start_timeout`.",
-    Cause.PROCESSES: "Have the model start fewer processes and threads, or raise `processes`.",
-    Cause.DISK: "Have the model write less, or raise `disk_limit`.",
-}
-
-
-def _not_started(error: StartFailed, pool: Pool) -> Failure:
-    detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
-    return Failure(
-        step="START",
-        summary="The model did not start",
-        problem=f"{error.summary}\n\n{detail}".strip(),
-        advice=_ADVICE[error.cause]
-        if error.cause
-        else "Correct the file and deploy a new build; `predictd logs` shows all it printed.",
-    )
