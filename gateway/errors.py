@@ -56,6 +56,7 @@ CATALOGUE: dict[str, Entry] = {
     "name.taken": Entry(409, 6, "caller", "choose another name"),
     "state.conflict": Entry(409, 9, "caller", "look at its status, then try again"),
     "build.inuse": Entry(409, 9, "caller", "deploy another build or stop the model first"),
+    "machine.isolation": Entry(400, 3, "operator", "`predictd doctor` says what is missing for it"),
     "machine.toosmall": Entry(400, 3, "caller", "ask for less, or use a larger machine"),
     "machine.full": Entry(503, 8, "later", "stop another model, or ask for less memory"),
     "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),

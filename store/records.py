@@ -126,6 +126,7 @@ class Deployment(LivingRecord, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     replicas: int
+    network: bool = True
     environment: dict[str, str] = field(default_factory=dict)
     wanted: Wanted = "serve"
     status: DeploymentStatus = "pending"

@@ -24,7 +24,7 @@ L = TypeVar("L", bound=LivingRecord)
 
 # What SQLite has no type for. (Lax conversion would read 0 and 1 as truth values, but also the text
 # "null" as None: gotcha G7 in README.)
-TRUTH_COLUMNS = ("linked", "auth_enabled")
+TRUTH_COLUMNS = ("linked", "auth_enabled", "network")
 JSON_COLUMNS = ("environment", "journey", "failure")
 
 # What people choose, and so can choose twice.

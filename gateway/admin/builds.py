@@ -130,6 +130,7 @@ def new_deployment(
         cpu_millicores=_scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
         memory_mb=_scaled("memory", asked.memory, 1024, defaults.memory_mb),
         replicas=defaults.replicas if asked.replicas is None else asked.replicas,
+        network=asked.network,
         environment=msgspec.structs.asdict(asked)["environment"],
     )
 

@@ -35,12 +35,14 @@ class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class CreateDeployment(msgspec.Struct, kw_only=True):
-    """`cpu` in cores, `memory` in GB; what is left out is the model's default."""
+    """`cpu` in cores, `memory` in GB; what is left out is the model's default. Without `network`
+    the replicas reach nothing but their callers."""
 
     cpu: float | None = None
     memory: float | None = None
     nvidia_gpus: int = 0
     replicas: int | None = None
+    network: bool = True
     environment: dict[str, str] = {}
 
 
@@ -217,6 +219,7 @@ def deployment_json(
         "nvidia_gpu": 0,
         "replicas": deployment.replicas,
         "replicas_ready": statistics.ready if statistics else 0,
+        "network": deployment.network,
         "environment": text_of(deployment.environment),
         "wanted": deployment.wanted,
         "status": deployment.status,

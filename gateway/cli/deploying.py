@@ -176,7 +176,10 @@ def _wishes(context: Context, client: Client, model: Json) -> Json:
         size: getattr(context.arguments, size) or present.get(size) or NEW.get(size)
         for size in SIZES
     }
-    return {**sizes, "environment": dict(context.arguments.env)}
+    network = context.arguments.network
+    if network is None:
+        network = present.get("network", True)
+    return {**sizes, "network": network, "environment": dict(context.arguments.env)}
 
 
 def _earlier_deployment(client: Client, model: Json) -> Json | None:

@@ -5,7 +5,13 @@ A verb is a function that takes the `Context`; what it raises and returns become
 ls` stays quick.
 """
 
-from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import (
+    SUPPRESS,
+    Action,
+    ArgumentParser,
+    BooleanOptionalAction,
+    RawDescriptionHelpFormatter,
+)
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -202,6 +208,8 @@ def _of_deployment(parser: ArgumentParser) -> None:
     add("--replicas", metavar="R", type=arguments.replicas, help=f"1 to 9 (new: {new['replicas']})")
     add("--cpu", metavar="C", type=arguments.cpu, help=f"virtual CPUs (new: {new['cpu']:g})")
     add("--memory", metavar="M", type=arguments.memory, help="each (new: 2GiB at most)")
+    reach = "may its replicas use the network (new: yes)"
+    add("--network", action=BooleanOptionalAction, default=None, help=reach)
     _variables(parser)
 
 

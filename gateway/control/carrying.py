@@ -198,6 +198,7 @@ class Carrying:
                 variables,
                 identity=identities.of_deployment(deployment),
                 limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
+                network=deployment.network,
             ),
             log_folder=house.data.model_logs(model.id),
             replicas=deployment.replicas,

@@ -28,6 +28,7 @@ class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     replicas: int
+    network: bool = True
     environment: dict[str, str] = {}
 
 
@@ -79,6 +80,10 @@ class Deployments:
     def check(self, asked: NewDeployment, *, now: bool = False) -> None:
         """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs."""
         check_deployment(asked)
+        isolation = self._house.workers.confinement
+        if not asked.network and not isolation.can_take_network:
+            text = f"network: the isolation in force, {isolation.level!r}, cannot take it away"
+            raise Refusal("machine.isolation", text)
         self._house.machine.check(asked, now=now)
 
     def _begin(self, deployment: Deployment) -> Carrying:

@@ -195,7 +195,13 @@ class Making:
 
 
 def replica_spec(
-    house: House, build: Build, variables: dict[str, str], *, identity: int, limits: Limits
+    house: House,
+    build: Build,
+    variables: dict[str, str],
+    *,
+    identity: int,
+    limits: Limits,
+    network: bool = True,
 ) -> ReplicaSpec:
     """How a replica of a build is started. Those of equal `identity` could meddle with another."""
     folder = house.shelf.folder(build.id)
@@ -211,6 +217,7 @@ def replica_spec(
         reply_limit=house.settings.reply_limit,
         identity=identity,
         limits=limits,
+        network=network,
     )
 
 

@@ -1,11 +1,25 @@
 """Each model has what its own build installed, and nothing else."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 from zipfile import ZipFile
 
+import pytest
+
+from gateway.client import ApiError
 from tests.whole.rig import Gateway, Prober, copy, write
 
 SCRIPT = "pip install --no-index --find-links . -r requirements.txt\n"
+NETWORK = """\
+import socket
+
+def reach(args):
+    try:
+        socket.create_connection(("127.0.0.1", args["port"]), 5).close()
+    except OSError as error:
+        return error.strerror
+    return "reached"
+"""
 MODEL = """\
 import pinned
 
@@ -57,3 +71,26 @@ def test_only_what_the_build_installed_can_be_imported(gateway: Gateway, tmp_pat
     assert [name for name, found in told["importable"].items() if found] == ["json"]
     leaked = {name for name in told["environment"] if name.startswith(("PYTHONPATH", "PYTEST"))}
     assert not leaked
+
+
+def test_without_a_network(gateway: Gateway, tmp_path: Path) -> None:
+    """A deployment that asks for none reaches nothing, not even its gateway, and answers; the next
+    one that does not ask has it again."""
+    port = urlsplit(gateway.url).port
+    folder = write(tmp_path / "project", {"network.py": NETWORK})
+    model = gateway.model(gateway.project(folder), "reach")
+    build = gateway.build(model, "network.py", "reach")
+    for network, reached in ((False, "Connection refused"), (True, "reached")):
+        deployment = gateway.deploy(model, build, network=network)
+        assert deployment["network"] is network
+        assert gateway.call(model, {"port": port}).body["response"] == reached
+
+
+def test_a_network_that_cannot_be_taken_away(tmp_path: Path) -> None:
+    """Where isolation does not hold it, asking for none is refused, not ignored."""
+    with Gateway(tmp_path / "data", isolation="none") as gateway:
+        model = gateway.model(gateway.project(copy("add", tmp_path / "project")), "add")
+        build = gateway.build(model, "add.py", "add")
+        with pytest.raises(ApiError, match="cannot take it away") as refused:
+            gateway.deploy(model, build, network=False)
+        assert refused.value.code == "machine.isolation"

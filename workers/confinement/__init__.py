@@ -123,6 +123,11 @@ class Confinement:
                 return seen / path.relative_to(real)
         return path
 
+    @property
+    def can_take_network(self) -> bool:
+        """Whether a view without network holds: Landlock knows of TCP alone."""
+        return self.level in ("root", "user")
+
     def uid(self, view: View) -> int:
         """As whom a process with this view runs, in its own eyes."""
         if self.level == "root":
