@@ -132,8 +132,11 @@ def copy_of(name: str, folder: Path) -> Path:
 
 
 def settings_for(data: Path, base: Settings | None = None, **more: object) -> Settings:
-    """Settings for a test, `base` or the defaults otherwise."""
-    ours = {"data": data, "port": 0, "shutdown_grace": 1.0, **more}
+    """Settings for a test, `base` or the defaults otherwise.
+
+    Not confined: models and scripts of these tests meet them in files. `tests/whole` is.
+    """
+    ours = {"data": data, "port": 0, "shutdown_grace": 1.0, "isolation": "none", **more}
     return msgspec.structs.replace(base or Settings(), **ours)
 
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -156,8 +157,8 @@ async def test_health_is_honest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     opened = []
 
     @asynccontextmanager
-    async def open_and_keep(path: Path) -> AsyncIterator[Database]:
-        async with open_database(path) as database:
+    async def open_and_keep(path: Path, **named: Any) -> AsyncIterator[Database]:
+        async with open_database(path, **named) as database:
             opened.append(database)
             yield database
 

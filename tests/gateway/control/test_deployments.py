@@ -28,12 +28,11 @@ FINAL = ("deployed", "stopped", "failed")
 
 
 def processes_of(gateway: Gateway) -> list[psutil.Process]:
-    """The replicas that run, by where they work: confined, in a home that all call the same."""
+    """The replicas that run, by where they work."""
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
-            works_in = (str(gateway.data), "/home/cdsw")
-            if child.name() != "bwrap" and child.cwd().startswith(works_in):
+            if child.cwd().startswith(str(gateway.data)):
                 found.append(child)
         except psutil.Error:
             continue
