@@ -49,7 +49,10 @@ def gateway(tmp_path: Path, clock: Path) -> Iterator[Gateway]:
     library = tmp_path / "wrong_clock.so"
     flags = ["-shared", "-fPIC", "-nostdlib", "-fno-builtin", f"-DCLOCK_GETTIME={number}L"]
     subprocess.run([compiler, *flags, "-o", library, SOURCE], check=True)
-    gateway = Gateway(tmp_path / "data", model_request_timeout=str(LIMIT))
+    (tmp_path / "gates").mkdir()
+    gateway = Gateway(
+        tmp_path / "data", model_request_timeout=str(LIMIT), readable=str(tmp_path / "gates")
+    )
     gateway.wrapper = ["env", f"LD_PRELOAD={library}", f"WRONG_CLOCK={clock}"]
     with gateway:
         yield gateway
@@ -103,7 +106,7 @@ def test_jumps_of_the_wall_clock(gateway: Gateway, tmp_path: Path, clock: Path) 
     model = gateway.serve(
         write(tmp_path / "waits", {"waits.py": WAITS}), "waits.py", "wait", replicas=2
     )
-    gate = tmp_path / "gate"
+    gate = tmp_path / "gates" / "gate"
     slow = {"waits.py": WAITS, "cdsw-build.sh": f"until [ -e {gate} ]; do sleep 0.05; done\n"}
     building = gateway.model(gateway.project(write(tmp_path / "slow", slow)), "slow")
     wish = {"file_path": "waits.py", "function_name": "wait"}

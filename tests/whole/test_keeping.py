@@ -117,17 +117,18 @@ def test_another_place_builds_anew(tmp_path: Path) -> None:
 def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> None:
     """While a build cannot be made anew, its model is not ready and keeps its will to serve; once
     it can, the next start serves it."""
-    data, file, door = tmp_path / "data", tmp_path / "backup.tar", tmp_path / "door"
+    data, file, door = tmp_path / "data", tmp_path / "backup.tar", tmp_path / "doors" / "door"
+    door.parent.mkdir()
     door.touch()
     script = f"test -e {door}\n"
-    with Gateway(data) as gateway:
+    with Gateway(data, readable=str(door.parent)) as gateway:
         folder = write(tmp_path / "echo", {"echo.py": ECHO, "cdsw-build.sh": script})
         model = gateway.serve(folder, "echo.py", "echo")
         assert gateway.cli("backup", file).code == 0
     door.unlink()
     elsewhere = tmp_path / "elsewhere"
     assert predictd("restore", file, "--data", elsewhere).code == 0
-    with Gateway(elsewhere) as gateway:
+    with Gateway(elsewhere, readable=str(door.parent)) as gateway:
         until(lambda: "trying again" in gateway.stderr, 60)
         assert gateway.call(model, {}).status == 503
         (deployment,) = gateway.client.listing(f"{at(model)}/deployments")

@@ -167,16 +167,22 @@ def test_kill_at_many_instants(gateway: Gateway, tmp_path: Path, seed: int) -> N
     rounds(gateway, tmp_path / "projects", seed=seed, count=20)
 
 
-def test_no_orphan_survives_the_next_start(gateway: Gateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize("isolation", ["auto", "none"])
+def test_no_orphan_survives_the_next_start(tmp_path: Path, isolation: str) -> None:
     """A grandchild in a session of its own, which no signal to a group reaches, is gone after the
     next start, and the model serves again without being asked to."""
-    model = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave")
-    orphan = gateway.call(model, {"do": "fork"}).body["response"]
-    gateway.end(signal.SIGKILL)
-    assert orphan in gateway.processes()
-    gateway.start()
-    assert orphan not in gateway.processes()
-    until(lambda: gateway.call(model, {"do": "echo"}).status == 200, 10)
+    with Gateway(tmp_path / "data", isolation=isolation) as gateway:
+        model = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave")
+        before = set(gateway.processes())
+        assert gateway.call(model, {"do": "fork"}).status == 200
+        orphans = set(gateway.processes()) - before
+        assert orphans
+        gateway.end(signal.SIGKILL)
+        if isolation == "none":  # confined, they die with the gateway
+            assert orphans <= set(gateway.processes())
+        gateway.start()
+        assert not orphans & set(gateway.processes())
+        until(lambda: gateway.call(model, {"do": "echo"}).status == 200, 10)
 
 
 def test_a_build_that_was_being_made(gateway: Gateway, tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def test_deploying_and_stopping_in_a_storm(gateway: Gateway, tmp_path: Path) -> 
     """Whatever several people want at once, one deployment serves in the end: the last one."""
     folder = write(tmp_path / "project", {"echo.py": ECHO})
     model = gateway.serve(folder, "echo.py", "echo", replicas=1)
+    of_one_replica = len(gateway.processes())
     build = gateway.client.listing(f"{at(model)}/builds")[0]
     path = f"{at(model)}/builds/{build['id']}/deployments"
 
@@ -123,7 +124,7 @@ def test_deploying_and_stopping_in_a_storm(gateway: Gateway, tmp_path: Path) -> 
 
     serving = [each["id"] for each in until(ended) if each["status"] == "deployed"]
     assert serving == [last["id"]]
-    until(lambda: len(gateway.processes()) == 1)
+    until(lambda: len(gateway.processes()) == of_one_replica)
     assert gateway.call(model, 1).status == 200
 
 
