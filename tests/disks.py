@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.skipping import not_here
+
 
 @contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[Path]:
     """A file system of its own at `folder`, such as `size=60m,nr_inodes=900`; for root only."""
     if os.geteuid() or not shutil.which("mount"):
-        pytest.skip("only root can mount")
+        not_here("only root can mount")
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount")
+        not_here("this machine lets nobody mount")
     try:
         yield folder
     finally:
@@ -64,7 +66,7 @@ def tracing(pid: int, *options: str) -> Iterator[None]:
             assert tracer.stderr is not None
             said = tracer.stderr.readline()
             if "attached" not in said:
-                pytest.skip(f"nobody may look at a process that runs: {said}")
+                not_here(f"nobody may look at a process that runs: {said}")
             yield
         finally:
             # It detaches, and what it traced goes on.

@@ -17,6 +17,7 @@ from gateway.client import ApiError, Client, Json
 from tests.faults.bench import Bench, descriptors, resident, timed
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.skipping import not_here
 from tests.whole.rig import Gateway, at, until, write
 
 MB = 1_000_000
@@ -46,7 +47,7 @@ def test_idle_connections(bench: Bench, observe: Observe) -> None:
     """Clients that hold a connection hold nothing else."""
     count = 3000
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + 500:
-        pytest.skip(f"a process may not have {count} descriptors here")
+        not_here(f"a process may not have {count} descriptors here")
     before = resident(bench.gateway.pid)
     with bench.unnoticed() as prober:
         with ExitStack() as clients:

@@ -19,6 +19,7 @@ from gateway.client import Json
 from tests.faults.bench import ECHO, replica_pids
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.skipping import not_here
 from tests.whole.rig import Gateway, copy, write
 from workers.confinement import landlock
 
@@ -152,7 +153,7 @@ def prison(level: str, root: Path) -> Iterator[Prison]:
 def test_escapes(tmp_path: Path, observe: Observe, level: str) -> None:
     """A new success fails."""
     if why := unavailable(level):
-        pytest.skip(why)
+        not_here(why)
     with prison(level, tmp_path) as inside:
         found = {"model": inside.as_model(), "script": inside.as_script()}
     out = {where: {name for name, done in told.items() if done} for where, told in found.items()}

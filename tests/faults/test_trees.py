@@ -18,6 +18,7 @@ from gateway.client import Json
 from tests.faults.bench import TIME_LIMIT, timed
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.skipping import not_here
 from tests.whole.rig import Gateway, at, copy, until, write
 
 COUNT = 5
@@ -126,7 +127,7 @@ def test_a_brood_without_a_mark(
 ) -> None:
     """Who sheds its mark is still in the namespace, and in the cgroup."""
     if os.geteuid():
-        pytest.skip("whether there are namespaces or cgroups is certain for root only")
+        not_here("whether there are namespaces or cgroups is certain for root only")
     hatch(gateway, served, token, without_mark=True)
     stop(gateway, served)
     began = time.monotonic()

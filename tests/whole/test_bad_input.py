@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.skipping import not_here
 from tests.whole.rig import ROOT, Gateway, copy, environment, predictd, write
 
 
@@ -155,7 +156,7 @@ def test_a_data_folder_on_a_read_only_file_system(tmp_path: Path) -> None:
     """The gateway does not start, and says which folder it cannot write."""
     # Mounted in a namespace of its own, so that it is gone with the command; root needs it.
     if os.geteuid() or not shutil.which("unshare"):
-        pytest.skip("only root can mount")
+        not_here("only root can mount")
     script = (
         f'mount -t tmpfs -o ro none {tmp_path} && exec "$0" -m gateway.cli serve'
         f" --data {tmp_path}/data --port 0"

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.client import ApiError
 from gateway.data_folder import DataFolder
+from tests.skipping import not_here
 from tests.whole.rig import Gateway, at, copy, until
 from workers.cgroups import PREFIX, open_tree, our_places
 
@@ -31,7 +32,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 def needs(held: tuple[str, ...], what: str) -> None:
     if what not in held:
-        pytest.skip(f"needs cgroups for {what}, which we may not use here")
+        not_here(f"needs cgroups for {what}, which we may not use here")
 
 
 def leaves(gateway: Gateway) -> list[Path]:

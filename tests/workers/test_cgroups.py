@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.skipping import not_here
 from workers import cgroups
 from workers.cgroups import Cgroups, Hierarchy, Leaf, Place, open_tree, places
 from workers.limits import MIB, Limits, Toll
@@ -169,7 +170,7 @@ def tree(tmp_path: Path) -> Iterator[Cgroups]:
 def needs(tree: Cgroups, *what: str) -> None:
     """Skips where this machine's cgroups do not hold it for us."""
     if missing := set(what) - set(tree.holds):
-        pytest.skip(f"needs cgroups for {', '.join(sorted(missing))}, which we may not use here")
+        not_here(f"needs cgroups for {', '.join(sorted(missing))}, which we may not use here")
 
 
 def made(tree: Cgroups, name: str, limits: Limits) -> Leaf:
@@ -291,7 +292,7 @@ def test_a_kill_by_lists_of_ids_misses_nobody(tree: Cgroups) -> None:
     needs(tree, "pids")
     one = [each for each in tree.hierarchies if each.version == 1 and "pids" in each.controllers]
     if not one:
-        pytest.skip("needs the pids controller of cgroups v1")
+        not_here("needs the pids controller of cgroups v1")
     leaf = Leaf(one, "listed")
     leaf.make(Limits(processes=100))
     fleeing = run_in(leaf, FLEEING)

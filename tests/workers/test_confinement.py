@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.skipping import not_here
 from workers.confinement import (
     HOME,
     Confinement,
@@ -122,14 +123,14 @@ def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> 
         return work(confinement, view)
 
     if level == "root" and os.geteuid() != 0:
-        pytest.skip("this needs to be run by root")
+        not_here("this needs to be run by root")
     other = level == "user" and os.geteuid() == 0
     if other:
         for path in (data, *data.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
     answer = _run_as(NOBODY if other else 0, confined)
     if isinstance(answer, str) and answer.startswith("ConfinementUnavailable"):
-        pytest.skip(answer)
+        not_here(answer)
     return answer
 
 
@@ -239,7 +240,7 @@ def _open(level: str, data: Path) -> tuple[Confinement, View]:
     try:
         confinement = open_confinement(level, data / "confinement")
     except ConfinementUnavailable as error:
-        pytest.skip(str(error))
+        not_here(str(error))
     view = View(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", identity=7)
     confinement.give(view)
     return confinement, view

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import trio
 
+from tests.skipping import not_here
 from workers import (
     Answered,
     Died,
@@ -41,7 +42,7 @@ async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
 
 def needs(workers: Workers, what: str) -> None:
     if what not in workers.cgroups.holds:
-        pytest.skip(f"needs cgroups for {what}, which we may not use here")
+        not_here(f"needs cgroups for {what}, which we may not use here")
 
 
 def pool_of(workers: Workers, folder: Path, limits: Limits, **settings: Any) -> Pool:
