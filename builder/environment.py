@@ -92,6 +92,7 @@ def _wrappers(spec: BuildSpec) -> Path:
 def _write_wrappers(spec: BuildSpec, interpreter: Interpreter) -> None:
     text = PIP.format(python=shlex.quote(str(spec.virtualenv / "bin/python")))
     _wrappers(spec).mkdir()
+    _wrappers(spec).chmod(0o755)  # whoever runs the script may be somebody else than we are
     major, minor, *_ = interpreter.release
     for name in ("pip", f"pip{major}", f"pip{major}.{minor}"):
         wrapper = _wrappers(spec) / name

@@ -347,3 +347,17 @@ async def test_oldest_python(bench: Bench) -> None:
     assert report.failure is None
     code = "import sys, greeting; print(sys.version_info[:2], greeting.VERSION)"
     assert python(bench, code) == "(3, 8) 1.0"
+
+
+async def test_a_careful_umask(bench: Bench) -> None:
+    """What the script is given it can use as another user too, whatever the gateway's umask."""
+    bench.write("model.py")
+    before = os.umask(0o077)
+    try:
+        report = await bench.build()
+    finally:
+        os.umask(before)
+    assert report.outcome == "built"
+    wrappers = bench.shelf.folder("one") / "environment" / "predictd-bin"
+    assert wrappers.stat().st_mode & 0o777 == 0o755
+    assert all(each.stat().st_mode & 0o777 == 0o755 for each in wrappers.iterdir())
