@@ -77,7 +77,8 @@ def _remove(folder: Path, leaf: Leaf) -> None:
     workspace.remove(folder)
 
 
-def _kill(leaf: Leaf, mark: str) -> None:
+def _kill(started: Process, leaf: Leaf, mark: str) -> None:
+    started.await_group()
     leaf.kill()
     kill_tree(mark)
 
@@ -128,7 +129,7 @@ async def _live(
             started.kill()  # its group, while the id is still its own
             status = started.reap()
             replica.exited(watched.judge(status, say_status(status)))
-            await trio.to_thread.run_sync(_kill, leaf, mark)
+            await trio.to_thread.run_sync(_kill, started, leaf, mark)
             await output.drain(*sources)
             if replica.cause is not None:
                 log.write(f"[predictd] {replica.ending}", "stderr")

@@ -73,6 +73,15 @@ class Process:
         with suppress(ProcessLookupError):  # ended meanwhile: the pidfd tells
             os.killpg(self.pid, signal.SIGKILL)
 
+    def await_group(self, *, seconds: float = 0.5) -> None:
+        """Returns when nothing of its group is left: a process that was killed may take a moment to
+        end. Blocking; call it after `reap`."""
+        end = time.monotonic() + seconds
+        with suppress(ProcessLookupError, PermissionError):  # none is left, or none of ours
+            while time.monotonic() < end:
+                os.killpg(self.pid, 0)
+                time.sleep(0.002)
+
 
 def spawn(
     launch: Launch,

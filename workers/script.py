@@ -71,7 +71,7 @@ async def run_script(
             await trio.lowlevel.wait_readable(started.pidfd)
             status = started.reap()
             verdict = judge(status, say_status(status), leaf.toll(), limits)
-            await trio.to_thread.run_sync(_end, leaf, mark)
+            await trio.to_thread.run_sync(_end, started, leaf, mark)
             await output.drain(source)
             if ended and verdict.cause is not None:
                 log.write(f"[predictd] the script {verdict.said}")
@@ -86,7 +86,8 @@ def _prepare(leaf: Leaf, limits: Limits, confinement: Confinement, view: View | 
         confinement.give(view)
 
 
-def _end(leaf: Leaf, mark: str) -> None:
+def _end(started: Process, leaf: Leaf, mark: str) -> None:
+    started.await_group()
     leaf.kill()
     kill_tree(mark)
     leaf.remove()
