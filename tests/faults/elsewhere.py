@@ -131,11 +131,6 @@ ELSEWHERE = {
     "tests/store/test_killed.py::test_no_acknowledged_write_is_lost": Fault(
         "kill -9 of a writer", "in the midst of commits", "no acknowledged row is lost"
     ),
-    "tests/whole/test_full_disk.py::test_a_full_disk": Fault(
-        "a full disk",
-        "no byte left while models serve, change, die; then kill -9",
-        "predictions go on, changes are 507, it starts again, it heals",
-    ),
     "tests/store/test_migrate.py::test_a_newer_schema_is_refused": Fault(
         "a schema newer than the code", "a database of a later version", "refused, untouched"
     ),
@@ -179,5 +174,88 @@ ELSEWHERE = {
     ),
     "tests/builder/test_snapshot.py::test_hostile_git_folder": Fault(
         "a hostile .git in a project", "hooks, filters, fsmonitor", "none of it runs"
+    ),
+    # The disk, the machine, the clock, and what starts it.
+    "tests/whole/test_full_disk.py::test_a_full_disk": Fault(
+        "the disk is full, or has no inodes",
+        "a small disk, filled while models are called",
+        "507 for changes, right predictions, deletions by the ballast; it heals by itself",
+    ),
+    "tests/whole/test_full_disk.py::test_a_start_on_a_full_disk": Fault(
+        "a start on a full disk", "with a build to be written off", "it serves what was deployed"
+    ),
+    "tests/whole/test_full_disk.py::test_admission_stops_before_the_disk_does": Fault(
+        "little room",
+        "less than the reserve is free",
+        "builds, deployments and uploads are refused, before anything fails",
+    ),
+    "tests/whole/test_failing_disk.py::test_writes_that_fail": Fault(
+        "fsync and write errors",
+        "EIO and EROFS in a gateway that runs",
+        "503; what was refused did not happen, live, healed and after a kill",
+    ),
+    "tests/whole/test_failing_disk.py::test_a_build_that_cannot_be_synced": Fault(
+        "a build cannot be synced", "EIO on syncfs", "the build fails, and nothing of it stays"
+    ),
+    "tests/whole/test_power_loss.py::test_nothing_acknowledged_is_at_risk": Fault(
+        "loss of power",
+        "what was not synced is lost, at every acknowledgement",
+        "nothing acknowledged is",
+    ),
+    "tests/whole/test_killed_starting.py::test_killed_at_a_call": Fault(
+        "a first start is killed", "SIGKILL at its n-th call to the disk", "the next start serves"
+    ),
+    "tests/store/test_failing_disk.py::test_refused_is_refused": Fault(
+        "a commit that fails, then a kill",
+        "EIO in the commit",
+        "the refused transaction never comes true",
+    ),
+    "tests/store/test_failing_disk.py::test_a_damaged_database_is_refused": Fault(
+        "a damaged database", "bytes overwritten", "the start is refused, with what to do"
+    ),
+    "tests/whole/test_keeping.py::test_backups_of_a_busy_life_are_consistent": Fault(
+        "a backup in the midst of life",
+        "builds, deployments and deletions meanwhile",
+        "of one instant: all of it is restored",
+    ),
+    "tests/whole/test_keeping.py::test_a_cut_or_damaged_backup_is_refused": Fault(
+        "a damaged backup", "cut, and bits turned over", "refused by the name of what is damaged"
+    ),
+    "tests/workers/test_held.py::test_out_of_memory": Fault(
+        "a memory hog", "more than its limit", "it alone ends, and its caller hears why"
+    ),
+    "tests/workers/test_held.py::test_out_of_processes": Fault(
+        "a fork bomb in a model", "forks without end", "held at its limit; its caller hears why"
+    ),
+    "tests/workers/test_held.py::test_a_script_is_held_too": Fault(
+        "a child that flees from a build",
+        "a session of its own, no mark in its environment",
+        "it ends with the script",
+    ),
+    "tests/workers/test_held.py::test_out_of_disk": Fault(
+        "a model that writes without end",
+        "more than its limit",
+        "it alone ends, and its caller hears why",
+    ),
+    "tests/workers/test_output.py::test_a_flood_does_not_stall_its_writer": Fault(
+        "a flood of output",
+        "far more than the allowance",
+        "dropped unread; neither the writer nor others wait",
+    ),
+    "tests/whole/test_clock.py::test_jumps_of_the_wall_clock": Fault(
+        "the wall clock jumps",
+        "an hour forth and back",
+        "limits, builds and the log's order are as before",
+    ),
+    "tests/whole/test_service_manager.py::test_nothing_is_lost_over_restarts": Fault(
+        "restarts behind a socket", "four callers meanwhile", "nobody is refused or cut off"
+    ),
+    "tests/whole/test_service_manager.py::test_a_gateway_that_is_stuck_says_nothing": Fault(
+        "a stuck gateway", "SIGSTOP", "the watchdog hears nothing"
+    ),
+    "tests/whole/test_two_gateways.py::test_a_second_gateway": Fault(
+        "a second gateway",
+        "the same folder, the same port, both",
+        "refused by name; the first serves on",
     ),
 }
