@@ -285,6 +285,8 @@ class Replica:
             case wire.Ready() if self.process is not None:
                 self.state = advance(self.state, READY)
                 self.ready_at = self._clock.now()
+                if self.watched is not None:
+                    self.watched.look_at_time()  # how its start was held up is no request's matter
                 self._deadline.clear()
                 self._owner.replica_ready(self)
             case wire.Ready():

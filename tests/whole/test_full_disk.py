@@ -61,6 +61,8 @@ def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], P
             gateway.client.delete(builds)
             assert not (gateway.data / "builds" / spare["id"]).exists()
         assert gateway.call(bad, {"do": "os_exit"}).status == 502
+        # Its successor has what it needs; else it would take that from the other one's later.
+        assert gateway.call(bad, {"do": "echo"}).status == 200
         second = use_up(disk, "second")
         assert gateway.call(model, 1).status == 200
         gateway.end(signal.SIGKILL)

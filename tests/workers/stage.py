@@ -34,6 +34,7 @@ class FakeProcess(Process):
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.pidfd = -1
+        self._command_pid = pid
         self.killed = False
         self.weight = 0
 

@@ -1,6 +1,7 @@
 """Laws of confinement, on the level that is named in each."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -88,7 +89,10 @@ def data() -> Iterator[Path]:
 
 def _run_as(uid: int, work: Callable[[], object]) -> object:
     """What `work` returns, done by another user; what it needs is imported already."""
-    reading, writing = os.pipe()
+    reading, low = os.pipe()
+    # Out of the way of what other tests have told to happen to theirs in a process that is forked.
+    writing = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 500)
+    os.close(low)
     pid = os.fork()
     if pid == 0:
         try:
