@@ -18,7 +18,7 @@ import trio
 
 import builder
 import store
-from builder import InterpreterUnusable, Manifest
+from builder import InterpreterUnusable, Manifest, sync_folder
 from gateway.archive import Entry, Head, Outline, read_archive
 from gateway.control.backup import ADMIN_KEY, DATABASE, machine
 from gateway.data_folder import DataFolder
@@ -194,15 +194,6 @@ def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
         file.flush()
         os.fsync(file.fileno())
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes what was created, renamed or removed in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 async def _finish(

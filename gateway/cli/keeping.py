@@ -15,6 +15,8 @@ MIB = 1 << 20
 
 def backup(context: Context) -> None:
     """Fetches a backup from the gateway, writes it down and reads it back."""
+    from builder import sync_folder
+
     target = _target(Path(context.arguments.file).absolute())
     part = target.with_name(f"{target.name}.part")
     try:
@@ -22,7 +24,7 @@ def backup(context: Context) -> None:
             _fetch(context, part)
             told = _verify(context, part)
             os.rename(part, target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         finally:
             with suppress(FileNotFoundError):
                 part.unlink()
@@ -155,11 +157,3 @@ def _verify(context: Context, part: Path) -> Json:
         advice = "Nothing was kept. Try again; the gateway's log may say more."
         raise CommandFailed(f"The backup is not whole: {error}.", advice, Exit.FAILED) from error
     return {"entries": outline.entries, "left_out": outline.left_out}
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
