@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.client import Client, Json
-from tests.whole.rig import Gateway, Prober, at, copy, predictd, until, write
+from tests.whole.rig import UNFINISHED, Gateway, Prober, at, copy, predictd, until, write
 from tests.whole.test_killed import ECHO, Customer, Ledger, serves
 
 # Says which environment answers: what the script left in it is not in the snapshot.
@@ -90,6 +90,7 @@ def test_another_place_builds_anew(tmp_path: Path) -> None:
         first = gateway.client.listing(f"{at(model)}/builds")[0]
         second = gateway.build(model, "mark.py", "mark")
         gateway.deploy(model, second)
+        until(partial(has_settled, gateway, model))  # the first one takes a moment to stop
         own = gateway.client.post("/projects", {"name": "own", "template": "python"})
         before, said = rows(gateway), answer(gateway, model)
         assert gateway.cli("backup", file).code == 0
@@ -188,6 +189,12 @@ def test_backups_of_a_busy_life_are_consistent(gateway: Gateway, tmp_path: Path)
 def has_served(ledger: Ledger, number: int) -> bool:
     """Whether more than so many models have."""
     return len(ledger.serving) > number
+
+
+def has_settled(gateway: Gateway, model: Json) -> bool:
+    """Whether no deployment is on its way."""
+    deployments = gateway.client.listing(f"{at(model)}/deployments")
+    return not any(each["status"] in UNFINISHED for each in deployments)
 
 
 def is_built(client: Client, build: str) -> bool:
