@@ -215,7 +215,12 @@ def _listing(path: str) -> "os._ScandirIterator[str]":
     try:
         return os.scandir(path)
     except PermissionError:  # its maker runs as we do, and shut it, perhaps to hide what is in it
-        os.chmod(path, stat.S_IRWXU)
+        # By its inode: its maker could have put a link in its place by now.
+        inode = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.chmod(f"/proc/self/fd/{inode}", stat.S_IRWXU)
+        finally:
+            os.close(inode)
         return os.scandir(path)
 
 
