@@ -19,6 +19,8 @@ BuildStatus = Literal["pending", "queued", "building", "built", "build failed", 
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
+KeyKind = Literal["api", "model", "legacy"]
+Role = Literal["viewer", "operator", "contributor", "admin"]
 
 
 def now() -> str:
@@ -68,7 +70,7 @@ class Model(Record, frozen=True, kw_only=True):
 
     project_id: str
     name: str
-    access_key: str
+    key_generation: int = 1  # how often the access key was made; the key itself is derived
     description: str = ""
     visibility: Visibility = "private"
     auth_enabled: bool = False
@@ -134,3 +136,55 @@ class Deployment(LivingRecord, frozen=True, kw_only=True):
     deployer: str
     deployed_at: str | None = None
     stopped_at: str | None = None
+
+
+class User(Record, frozen=True, kw_only=True):
+    """Somebody who signs in. `name` is unique whatever its case; `password` is argon2id's text."""
+
+    name: str
+    full_name: str = ""
+    email: str = ""
+    password: str = ""  # none: cannot sign in by password
+    must_change_password: bool = False
+    administrator: bool = False
+    disabled: bool = False
+
+
+class Key(Record, frozen=True, kw_only=True):
+    """What a program signs in with for a user: `id` is its public half, `digest` the SHA-256 of
+    its secret one. `expires_at` None: never."""
+
+    kind: KeyKind
+    user_id: str
+    digest: str
+    comment: str = ""
+    expires_at: str | None = None
+
+
+class Session(Record, frozen=True, kw_only=True):
+    """A browser that is signed in: `id` is the SHA-256 of what it holds."""
+
+    user_id: str
+    address: str
+    agent: str
+    expires_at: str
+
+
+class Membership(Record, frozen=True, kw_only=True):
+    """What a user may do in a project that is not theirs."""
+
+    project_id: str
+    user_id: str
+    role: Role
+
+
+class Entry(Record, frozen=True, kw_only=True):
+    """One line of the audit trail: who did what to what, from where, and what came of it."""
+
+    who: str
+    address: str
+    request_id: str
+    action: str
+    object: str
+    outcome: str = "done"  # or the code of the refusal
+    detail: str = ""

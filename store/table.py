@@ -1,4 +1,4 @@
-"""What the four nouns share: how a record becomes a row and back, and the statements all need.
+"""What the nouns share: how a record becomes a row and back, and the statements all need.
 
 A table's columns are its record's fields. Only they and words from code are ever put into the text
 of a statement; values are always bound.
@@ -24,7 +24,14 @@ L = TypeVar("L", bound=LivingRecord)
 
 # What SQLite has no type for. (Lax conversion would read 0 and 1 as truth values, but also the text
 # "null" as None: gotcha G7 in README.)
-TRUTH_COLUMNS = ("linked", "auth_enabled", "network")
+TRUTH_COLUMNS = (
+    "linked",
+    "auth_enabled",
+    "network",
+    "must_change_password",
+    "administrator",
+    "disabled",
+)
 JSON_COLUMNS = ("environment", "journey", "failure")
 
 # What people choose, and so can choose twice.

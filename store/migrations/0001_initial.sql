@@ -33,7 +33,7 @@ CREATE TABLE models (
     updated_at        TEXT NOT NULL,
     project_id        TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,
     name              TEXT NOT NULL,
-    access_key        TEXT NOT NULL UNIQUE,
+    key_generation    INTEGER NOT NULL,  -- of the access key, which is not in here
     description       TEXT NOT NULL,
     visibility        TEXT NOT NULL,
     auth_enabled      INTEGER NOT NULL,

@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from store import Build, Deployment, Model, Project
+from store import Build, Deployment, Key, KeyKind, Model, Project, Session, User
 
 _serial = count(1)
 
@@ -14,12 +14,11 @@ def a_project(name: str = "", path: str = "") -> Project:
     )
 
 
-def a_model(project: Project, name: str = "", access_key: str = "") -> Model:
+def a_model(project: Project, name: str = "") -> Model:
     n = next(_serial)
     return Model(
         project_id=project.id,
         name=name or f"model {n}",
-        access_key=access_key or f"m{n:031}",
         cpu_millicores=1000,
         memory_mb=2048,
         replicas=2,
@@ -41,4 +40,22 @@ def a_deployment(model: Model, build: Build) -> Deployment:
         memory_mb=256,
         replicas=1,
         deployer="ada",
+    )
+
+
+def a_user(name: str = "") -> User:
+    return User(name=name or f"user {next(_serial)}")
+
+
+def a_key(user: User, kind: KeyKind = "model") -> Key:
+    return Key(id=f"{next(_serial):064x}", kind=kind, user_id=user.id, digest="d" * 64)
+
+
+def a_session(user: User, expires_at: str = "9999-01-01T00:00:00.000000Z") -> Session:
+    return Session(
+        id=f"{next(_serial):064x}",
+        user_id=user.id,
+        address="127.0.0.1",
+        agent="a browser",
+        expires_at=expires_at,
     )

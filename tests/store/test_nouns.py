@@ -189,7 +189,7 @@ async def test_deleted_names_are_free_again(
     await database.write(models.delete, model.id)
     assert await database.read(builds.listing, model.id) == []
     assert await database.read(deployments.listing) == []
-    again = await database.write(models.insert, a_model(project, model.name, model.access_key))
+    again = await database.write(models.insert, a_model(project, model.name))
     assert again.number == model.number + 1
     assert (await database.write(builds.insert, a_build(again))).number == 1
 

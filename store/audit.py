@@ -1,0 +1,44 @@
+"""The audit trail: what was done and what was refused. Only ever added to."""
+
+import aiosqlite
+
+from store.records import Entry
+from store.table import Table
+
+_table = Table("audit", Entry, keeps=list(Entry.__struct_fields__))
+
+
+async def append(connection: aiosqlite.Connection, entry: Entry) -> Entry:
+    """Add an entry; call it in the transaction of what it tells."""
+    return await _table.insert(connection, entry)
+
+
+async def listing(
+    connection: aiosqlite.Connection,
+    *,
+    after: int = 0,
+    before: int | None = None,
+    who: str = "",
+    action: str = "",
+    most: int = 100,
+) -> list[Entry]:
+    """Return the newest `most` entries with numbers between, ascending; of one user, or of actions
+    that begin so."""
+    conditions = ["number > ?", "action LIKE ? ESCAPE '\\'"]
+    values: list[object] = [after, _like(action)]
+    if before is not None:
+        conditions.append("number < ?")
+        values.append(before)
+    if who:
+        conditions.append("who = ?")
+        values.append(who)
+    found = await _table.select(
+        connection, f"WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?", *values, most
+    )
+    return found[::-1]
+
+
+def _like(beginning: str) -> str:
+    for special in "\\%_":
+        beginning = beginning.replace(special, "\\" + special)
+    return beginning + "%"

@@ -1,0 +1,47 @@
+"""Memberships: who works in whose project, and as what. One for each user and project."""
+
+import aiosqlite
+
+from store import projects, users
+from store.errors import NotFound
+from store.records import Membership, Role
+from store.table import Table
+
+_table = Table("memberships", Membership, keeps=["project_id", "user_id"])
+
+
+async def put(
+    connection: aiosqlite.Connection, project_id: str, user_id: str, role: Role
+) -> Membership:
+    """Give a user this role in a project, whatever it was before. Raises NotFound."""
+    await projects.get(connection, project_id)
+    await users.get(connection, user_id)
+    there = await _find(connection, project_id, user_id)
+    if there is not None:
+        return await _table.update(connection, there.id, {"role": role})
+    return await _table.insert(
+        connection, Membership(project_id=project_id, user_id=user_id, role=role)
+    )
+
+
+async def listing(
+    connection: aiosqlite.Connection, project_id: str | None = None
+) -> list[Membership]:
+    """Return the memberships of a project, or all of them, ascending by creation."""
+    if project_id is None:
+        return await _table.select(connection)
+    return await _table.select(connection, "WHERE project_id = ? ORDER BY number", project_id)
+
+
+async def delete(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:
+    """End a membership. Raises NotFound."""
+    there = await _find(connection, project_id, user_id)
+    if there is None:
+        raise NotFound("membership", user_id)
+    await _table.delete(connection, there.id)
+
+
+async def _find(
+    connection: aiosqlite.Connection, project_id: str, user_id: str
+) -> Membership | None:
+    return await _table.find(connection, "project_id = ? AND user_id = ?", project_id, user_id)

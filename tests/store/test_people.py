@@ -1,0 +1,135 @@
+"""Users, keys, sessions, memberships, the audit trail: what comes back, and what goes with whom."""
+
+import sqlite3
+
+import aiosqlite
+import pytest
+
+from store import (
+    Database,
+    Entry,
+    NameTaken,
+    NotFound,
+    Project,
+    StoreFailed,
+    User,
+    audit,
+    keys,
+    memberships,
+    new_id,
+    projects,
+    sessions,
+    users,
+)
+from tests.store.samples import a_key, a_session, a_user
+
+
+@pytest.fixture
+async def user(database: Database) -> User:
+    return await database.write(users.insert, a_user("Ada"))
+
+
+def an_entry(who: str = "ada", action: str = "model.stop") -> Entry:
+    return Entry(who=who, address="127.0.0.1", request_id=new_id(), action=action, object="m")
+
+
+async def test_a_name_is_taken_in_any_case(database: Database, user: User) -> None:
+    """Names differ by more than their case, and are found in any."""
+    with pytest.raises(NameTaken):
+        await database.write(users.insert, a_user("aDA"))
+    assert await database.read(users.by_name, "ADA") == user
+    assert await database.read(users.by_name, "bob") is None
+
+
+async def test_a_user_changes(database: Database, user: User) -> None:
+    """All fields can be changed and come back as what they were."""
+    changed = await database.write(
+        users.update, user.id, administrator=True, disabled=True, must_change_password=True
+    )
+    assert (changed.administrator, changed.disabled, changed.must_change_password) == (True,) * 3
+    assert await database.read(users.listing) == [changed]
+
+
+async def test_who_goes_takes_all_along(database: Database, user: User, project: Project) -> None:
+    """With a user go their keys, sessions and memberships; what they did stays in the trail."""
+    key = await database.write(keys.insert, a_key(user))
+    session = await database.write(sessions.insert, a_session(user))
+    await database.write(memberships.put, project.id, user.id, "operator")
+    entry = await database.write(audit.append, an_entry())
+    await database.write(users.delete, user.id)
+    with pytest.raises(NotFound):
+        await database.read(keys.get, key.id)
+    assert await database.read(sessions.find, session.id) is None
+    assert await database.read(memberships.listing) == []
+    assert await database.read(audit.listing) == [entry]
+
+
+async def test_nothing_is_given_to_nobody(database: Database, project: Project) -> None:
+    """Keys, sessions and memberships need a user that there is."""
+    nobody = a_user()
+    for work, record in ((keys.insert, a_key(nobody)), (sessions.insert, a_session(nobody))):
+        with pytest.raises(NotFound):
+            await database.write(work, record)  # type: ignore[arg-type]
+    with pytest.raises(NotFound):
+        await database.write(memberships.put, project.id, nobody.id, "viewer")
+
+
+async def test_all_keys_of_some_kinds(database: Database, user: User) -> None:
+    """Keys go by kind, and those of others stay."""
+    other = await database.write(users.insert, a_user())
+    mine = [await database.write(keys.insert, a_key(user, kind)) for kind in ("model", "api")]
+    stays = await database.write(keys.insert, a_key(other))
+    assert await database.write(keys.delete_all, user.id, ["model", "legacy"]) == mine[:1]
+    assert await database.read(keys.listing) == [mine[1], stays]
+    assert await database.read(keys.listing, user.id) == [mine[1]]
+
+
+async def test_sessions_end(database: Database, user: User) -> None:
+    """One that is over is not found and goes with the next; the others can be ended together."""
+    over = await database.write(sessions.insert, a_session(user, "2001-01-01T00:00:00.000000Z"))
+    assert await database.read(sessions.find, over.id) is None
+    kept, other = [await database.write(sessions.insert, a_session(user)) for _ in range(2)]
+    assert await database.read(sessions.listing, user.id) == [kept, other]
+    await database.write(sessions.delete_all, user.id, kept.id)
+    assert await database.read(sessions.listing, user.id) == [kept]
+
+
+async def test_one_role_in_each_project(database: Database, user: User, project: Project) -> None:
+    """A second role takes the place of the first; a project that goes takes its members along."""
+    await database.write(memberships.put, project.id, user.id, "viewer")
+    now = await database.write(memberships.put, project.id, user.id, "admin")
+    assert await database.read(memberships.listing, project.id) == [now]
+    await database.write(memberships.delete, project.id, user.id)
+    with pytest.raises(NotFound):
+        await database.write(memberships.delete, project.id, user.id)
+    await database.write(memberships.put, project.id, user.id, "admin")
+    await database.write(projects.delete, project.id)
+    assert await database.read(memberships.listing) == []
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit SET who = 'eve'", "DELETE FROM audit"])
+async def test_the_trail_is_only_added_to(database: Database, statement: str) -> None:
+    """Neither change nor deletion of an entry is possible, by whatever way."""
+
+    async def tamper(connection: aiosqlite.Connection) -> None:
+        await connection.execute(statement)
+
+    entry = await database.write(audit.append, an_entry())
+    with pytest.raises((StoreFailed, sqlite3.Error), match="only ever added to"):
+        await database.write(tamper)
+    assert await database.read(audit.listing) == [entry]
+
+
+async def test_the_trail_is_read_in_parts(database: Database) -> None:
+    """By who and by action, the newest first to be had, in the order in which they happened."""
+    made = [
+        await database.write(audit.append, an_entry(who, action))
+        for who, action in (("ada", "model.stop"), ("bob", "model.stop"), ("ada", "key_make"))
+    ]
+    assert await database.read(audit.listing, most=2) == made[1:]
+    assert await database.read(audit.listing, who="ada") == [made[0], made[2]]
+    assert await database.read(audit.listing, action="model.") == made[:2]
+    assert await database.read(audit.listing, action="key%") == []
+    assert await database.read(audit.listing, after=made[0].number, before=made[2].number) == [
+        made[1]
+    ]
