@@ -30,6 +30,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "admin.key"
 
     @property
+    def secret_key(self) -> Path:
+        """From which the access keys of models are made; not in the database."""
+        return self.root / "secret.key"
+
+    @property
     def address(self) -> Path:
         """Written while the gateway runs: its URL, process id and certificate, for the CLI."""
         return self.root / "gateway.json"

@@ -4,6 +4,8 @@ The hot path looks here and nowhere else. `control` keeps it true: every change 
 assignment, so a request sees the old pool or the new one and never neither.
 """
 
+from collections.abc import Callable
+
 from store import Model
 from workers import Pool
 
@@ -13,30 +15,31 @@ class Target:
 
     __slots__ = ("access_key", "model_id", "name", "pool")
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, access_key: str) -> None:
         self.model_id = model.id
         self.name = model.name
-        self.access_key = model.access_key
+        self.access_key = access_key
         self.pool: Pool | None = None
 
 
 class Routes:
-    """All models that can be called."""
+    """All models that can be called. `key_of` tells a model's access key."""
 
-    def __init__(self) -> None:
+    def __init__(self, key_of: Callable[[Model], str]) -> None:
+        self.key_of = key_of
         self._by_key: dict[str, Target] = {}
         self._by_id: dict[str, Target] = {}
         # The one look of the hot path, without a call in between.
         self.by_access_key = self._by_key.get
 
     def put(self, model: Model) -> None:
-        """A model is there, or has a new name."""
+        """A model is there, or has a new name or access key; the old key is nobody's at once."""
         old = self._by_id.get(model.id)
-        target = Target(model)
+        target = Target(model, self.key_of(model))
         if old is not None:
             target.pool = old.pool
             del self._by_key[old.access_key]
-        self._by_id[model.id] = self._by_key[model.access_key] = target
+        self._by_id[model.id] = self._by_key[target.access_key] = target
 
     def forget(self, model_id: str) -> None:
         if (target := self._by_id.pop(model_id, None)) is not None:

@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -32,12 +33,14 @@ from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, Traffic
 from gateway.http_server import listen, serve_http
+from gateway.keyring import access_key, load_secret
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
 from gateway.vitals import Vitals, keep_telling
+from store import Model
 from workers import STOP_GRACE, Room, Workers, open_workers
 
 logger = logging.getLogger(__name__)
@@ -178,7 +181,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             shelf=Shelf(data.builds),
             interpreters=Interpreters(default),
             machine=machine,
-            routes=Routes(),
+            routes=Routes(partial(_access_key, load_secret(data.secret_key))),
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
             tasks=tasks,
@@ -211,6 +214,10 @@ def _tell_isolation(workers: Workers) -> None:
     logger.info("isolation %s: %s", told["level"], told["meaning"])
     for level, why in workers.confinement.refused.items():
         logger.info("not isolation %s, which is stronger: %s", level, why)
+
+
+def _access_key(secret: bytes, model: Model) -> str:
+    return access_key(secret, model.id, model.key_generation)
 
 
 async def _watch_signals(

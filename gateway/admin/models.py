@@ -44,6 +44,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         return model_json(
             model,
             project,
+            control.house.routes.key_of(model),
             f"{control.house.url}/model",
             current,
             pool.statistics() if pool else None,

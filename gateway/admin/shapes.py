@@ -138,6 +138,7 @@ def project_json(project: Project) -> Json:
 def model_json(
     model: Model,
     project: Project,
+    access_key: str,
     url: str,
     deployment: Deployment | None,
     statistics: PoolStatistics | None,
@@ -150,7 +151,7 @@ def model_json(
         "name": model.name,
         "description": model.description,
         "creator": user(model.creator),
-        "access_key": model.access_key,
+        "access_key": access_key,
         "auth_enabled": model.auth_enabled,
         "visibility": model.visibility,
         "deletion_status": "",

@@ -1,9 +1,7 @@
 """Models: made, found, changed, deleted with all that is theirs."""
 
-import secrets
 import shutil
 from functools import partial
-from string import ascii_lowercase, digits
 from typing import Any
 
 import aiosqlite
@@ -53,7 +51,6 @@ class Models:
             store.models.insert,
             Model(
                 project_id=project.id,
-                access_key=_new_access_key(),
                 creator=self._house.user,
                 cpu_millicores=defaults.cpu_millicores,
                 memory_mb=defaults.memory_mb,
@@ -63,6 +60,14 @@ class Models:
         )
         self._house.routes.put(model)
         return model
+
+    async def regenerate_key(self, model: Model) -> Model:
+        """Gives the model another access key; nobody is let in by the old one any more."""
+        changed = await self._house.database.write(
+            store.models.update, model.id, key_generation=model.key_generation + 1
+        )
+        self._house.routes.put(changed)
+        return changed
 
     async def update(self, model: Model, changes: dict[str, Any]) -> Model:
         """Changes name, description, visibility or defaults. Raises NameTaken, or Refusal."""
@@ -108,8 +113,3 @@ def check_name(name: str) -> None:
         raise Refusal("argument.invalid", "name: give 1 to 128 printable characters")
     if "/" in name:
         raise Refusal("argument.invalid", "name: a slash separates project and model")
-
-
-def _new_access_key() -> str:
-    """32 characters of a-z and 0-9, the first an m, as CDSW's are."""
-    return "m" + "".join(secrets.choice(ascii_lowercase + digits) for _ in range(31))

@@ -88,7 +88,7 @@ class StagedPool:
 
 def echoing_routes(pool: StagedPool) -> Routes:
     """One model, `echo`, whose key is KEY."""
-    routes, model = Routes(), a_model("echo", KEY, "e1")
+    routes, model = Routes(lambda _: KEY), a_model("echo", model_id="e1")
     routes.put(model)
     routes.point(model.id, cast(Pool, pool))
     return routes

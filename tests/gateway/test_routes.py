@@ -9,12 +9,16 @@ from workers import Pool
 POOL = cast(Pool, object())
 
 
-def a_model(name: str = "add", access_key: str = "m1", model_id: str = "") -> Model:
+def key_of(model: Model) -> str:
+    return f"{model.id}-{model.key_generation}"
+
+
+def a_model(name: str = "add", key_generation: int = 1, model_id: str = "") -> Model:
     return Model(
         id=model_id or new_id(),
         project_id="p",
         name=name,
-        access_key=access_key,
+        key_generation=key_generation,
         cpu_millicores=1,
         memory_mb=1,
         replicas=1,
@@ -24,9 +28,9 @@ def a_model(name: str = "add", access_key: str = "m1", model_id: str = "") -> Mo
 
 def test_a_model_is_found_by_its_key() -> None:
     """A model is found by its access key, before it is ever deployed."""
-    routes, model = Routes(), a_model()
+    routes, model = Routes(key_of), a_model()
     routes.put(model)
-    found = routes.by_access_key(model.access_key)
+    found = routes.by_access_key(key_of(model))
     assert found is not None
     assert found.pool is None
     assert (found.model_id, found.name) == (model.id, "add")
@@ -34,20 +38,21 @@ def test_a_model_is_found_by_its_key() -> None:
 
 def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
     """Callers see the pool pointed at, and a new name changes nothing of it."""
-    routes, model = Routes(), a_model()
+    routes, model = Routes(key_of), a_model()
     routes.put(model)
     routes.point(model.id, POOL)
-    routes.put(a_model("sum", "other", model.id))
+    renamed = a_model("sum", 2, model.id)
+    routes.put(renamed)
     assert routes.pool_of(model.id) is POOL
-    assert routes.by_access_key(model.access_key) is None
-    assert cast(Target, routes.by_access_key("other")).pool is POOL
+    assert routes.by_access_key(key_of(model)) is None
+    assert cast(Target, routes.by_access_key(key_of(renamed))).pool is POOL
 
 
 def test_a_forgotten_model_is_nowhere() -> None:
     """What was forgotten is found by nothing, and pointing at it does nothing."""
-    routes, model = Routes(), a_model()
+    routes, model = Routes(key_of), a_model()
     routes.put(model)
     routes.forget(model.id)
     routes.point(model.id, POOL)
-    assert routes.by_access_key(model.access_key) is None
+    assert routes.by_access_key(key_of(model)) is None
     assert routes.pool_of(model.id) is None

@@ -1,0 +1,139 @@
+"""The keys of predictd: how they are made, and how one that is shown is known again.
+
+A model's *access key* says what is called. It has to be shown again and again, so it cannot be kept
+as a hash; instead it is derived from a secret beside the database, the model's id and how often it
+was regenerated. An *API key* says who asks: `<id>.<secret>`, shown once; the id and the SHA-256 of
+the secret are kept. It has 256 random bits, so a slow hash would protect nothing. A *legacy key* is
+the same in the old format, of which the first half is the id. Passwords are people's own, and slow.
+
+So who steals the database has no key of any kind, without the file `secret.key`.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from store import KeyKind
+
+_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+# Of a legacy key's 32 characters so many are its id; what is left has 82 random bits.
+_LEGACY_ID = 16
+_LEGACY = 32
+# Of nothing: what a key is compared with when there is none of its id.
+NO_DIGEST = hashlib.sha256(b"").hexdigest()
+
+
+class NewKey(NamedTuple):
+    """`text` is for the user, once; the rest is what is kept."""
+
+    id: str
+    digest: str
+    text: str
+
+
+class Presented(NamedTuple):
+    """A key as somebody shows it."""
+
+    id: str
+    digest: str
+
+
+def new_key(kind: KeyKind) -> NewKey:
+    """A key that nobody has had."""
+    if kind == "legacy":
+        identifier, secret = (_letters(n) for n in (_LEGACY_ID, _LEGACY - _LEGACY_ID))
+        return NewKey(identifier, digest_of(secret), identifier + secret)
+    identifier, secret = secrets.token_hex(32), secrets.token_hex(32)
+    return NewKey(identifier, digest_of(secret), f"{identifier}.{secret}")
+
+
+def presented(text: str) -> Presented:
+    """Takes apart what was shown, whatever it is."""
+    text = text.strip()
+    identifier, dot, secret = text.partition(".")
+    if not dot:
+        identifier, secret = text[:_LEGACY_ID], text[_LEGACY_ID:]
+    return Presented(identifier, digest_of(secret))
+
+
+def matches(shown: Presented, digest: str | None) -> bool:
+    """Whether it is the key with this digest (None: there is no key of that id). Takes as long
+    for a wrong key as for an unknown one."""
+    return hmac.compare_digest(shown.digest, digest or NO_DIGEST) and digest is not None
+
+
+def digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def access_key(secret: bytes, model_id: str, generation: int) -> str:
+    """A model's access key: 32 characters of a-z and 0-9, the first an m, as CDSW's are."""
+    told = f"access key {generation} of {model_id}".encode()
+    number = int.from_bytes(hmac.digest(secret, told, "sha256"))
+    letters = []
+    for _ in range(31):
+        number, letter = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[letter])
+    return "m" + "".join(letters)
+
+
+def load_secret(path: Path) -> bytes:
+    """The secret in `path`, made if there is none or an empty one. Raises OSError."""
+    with suppress(FileNotFoundError):
+        # An empty secret would be everybody's.
+        if secret := path.read_text().strip():
+            return secret.encode()
+    secret = secrets.token_hex(32)
+    # Written whole before it has its name, so that no kill leaves half of it.
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "w") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(fd)
+    fresh.replace(path)
+    return secret.encode()
+
+
+class Passwords:
+    """Argon2id with the library's present advice: some 50 ms and 64 MiB a look, by design. So all
+    functions block: call them in a thread, and few at a time."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        # Checked when there is no such user, which then takes as long.
+        self._nobodys = self._hasher.hash(secrets.token_hex(16))
+
+    def hash(self, password: str) -> str:
+        return self._hasher.hash(password)
+
+    def fits(self, password: str, kept: str) -> bool:
+        """Whether it is the password of which this was kept ("": of nobody)."""
+        try:
+            return self._hasher.verify(kept or self._nobodys, password) and bool(kept)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def is_outdated(self, kept: str) -> bool:
+        """Whether it was made with less care than is advised today."""
+        return self._hasher.check_needs_rehash(kept)
+
+
+def new_password() -> str:
+    """Random, for somebody who will change it; without letters that look alike."""
+    return "-".join(
+        "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(5))
+        for _ in range(4)
+    )
+
+
+def _letters(count: int) -> str:
+    return "".join(secrets.choice(_LETTERS) for _ in range(count))
