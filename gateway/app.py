@@ -176,7 +176,7 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
             envelope = examined(await house.examiner.pool.predict(body, flow), body)
         else:
             envelope = read(body)
-        pool, payload = admit(house.routes, asked, envelope)
+        pool, payload, flow = admit(house.routes, asked, envelope, flow)
         outcome = await pool.predict(payload, flow, asked.limit)
         return _response(reply_to(outcome, g.request_id))
 

@@ -7,6 +7,7 @@ finds it. Keys are compared in constant time.
 import hmac
 import os
 import secrets
+from base64 import b64decode
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def bearer(header: str | None) -> str:
     """The token of an Authorization header, or ""."""
     scheme, _, token = (header or "").strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def token_in(header: str | None) -> str:
+    """The key in an Authorization header, or "": a Bearer token, or the user of Basic, by which
+    legacy keys are sent."""
+    scheme, _, rest = (header or "").strip().partition(" ")
+    if scheme.lower() != "basic":
+        return bearer(header)
+    try:
+        return b64decode(rest, validate=True).decode().partition(":")[0]
+    except ValueError:
+        return ""
 
 
 def same_key(given: str, expected: str) -> bool:

@@ -33,6 +33,8 @@ CATALOGUE: dict[str, Entry] = {
     "model.timeout": Entry(504, 4, "author", "make the function quicker, or raise the time limit"),
     "model.notready": Entry(503, 14, "later", "deploy the model, or wait until it is ready"),
     "model.accesskey": Entry(401, 16, "caller", "use the access key shown by `predictd status`"),
+    "model.unauthorized": Entry(401, 16, "caller", "send Authorization: Bearer <Model API key>"),
+    "model.forbidden": Entry(403, 7, "caller", "ask the project's owner to let you call it"),
     "model.notfound": Entry(404, 5, "caller", "`predictd ls` lists the models there are"),
     "request.invalid": Entry(400, 3, "caller", 'send {"accessKey": "...", "request": ...} as JSON'),
     "request.toolarge": Entry(413, 8, "caller", "send a reference instead of the data itself"),

@@ -298,11 +298,12 @@ class ModelConnection:
             self._wait_for(self._door.examiner.pool, ticket)
         else:
             try:
-                pool, payload = admit(self._door.routes, opening.call, read(body))
+                call = opening.call
+                pool, payload, flow = admit(self._door.routes, call, read(body), self.flow)
             except (Refusal, NotAnEnvelope) as error:
                 self._refuse(refusal(error))
             else:
-                ticket = Ticket(payload, self._on_outcome, self.flow, opening.call.limit)
+                ticket = Ticket(payload, self._on_outcome, flow, call.limit)
                 self._wait_for(pool, ticket)
 
     def _wait_for(self, pool: Pool, ticket: Ticket) -> None:
@@ -319,12 +320,12 @@ class ModelConnection:
         call = self._opening.call
         try:
             envelope = examined(ticket.outcome, ticket.request)
-            pool, payload = admit(self._door.routes, call, envelope)
+            pool, payload, flow = admit(self._door.routes, call, envelope, self.flow)
         except (Refusal, NotAnEnvelope) as error:
             self._refuse(refusal(error))
             self._resume()
         else:
-            self._wait_for(pool, Ticket(payload, self._on_outcome, self.flow, call.limit))
+            self._wait_for(pool, Ticket(payload, self._on_outcome, flow, call.limit))
             # Gone in the meantime, it waits in no queue (if no replica has taken it at once).
             if self._ended and self._withdraw():
                 self.close()

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from gateway.auth import token_in
+from gateway.callers import Caller
 from gateway.envelopes import Envelope, envelope_in
 from gateway.errors import Refusal, model_body
 from gateway.routes import Routes, Target
@@ -45,16 +47,19 @@ PREFLIGHT = {
 }
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct):
     """What the head of a request says of a call.
 
     `name` of a model or its id, where the path has one; `key`, an access key outside of the body;
-    `limit`, how many seconds the caller is willing to wait for a replica.
+    `token`, the caller's own key; `limit`, how many seconds the caller is willing to wait for a
+    replica. `caller` is whose token it is, once somebody has looked.
     """
 
     name: str | None = None
     key: str = ""
+    token: str = ""
     limit: float | None = None
+    caller: Caller | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -104,7 +109,9 @@ def read_call(
         raise Refusal("request.media", "the body is encoded; send it as it is")
     name = path.removeprefix(NAMED_PATH) if path.startswith(NAMED_PATH) else None
     key = header("x-access-key") or parse_qs(query).get("accessKey", [""])[-1]
-    return Call(name, key, _read_limit(header("x-request-timeout")))
+    return Call(
+        name, key, token_in(header("authorization")), _read_limit(header("x-request-timeout"))
+    )
 
 
 def _read_limit(text: str | None) -> float | None:
@@ -136,16 +143,22 @@ def examined(outcome: Outcome, body: bytes) -> Envelope:
     raise Refusal("internal", "a large request could not be read")
 
 
-def admit(routes: Routes, call: Call, envelope: Envelope) -> tuple[Pool, bytes]:
-    """The pool that answers a call, and the payload for it. Raises Refusal."""
+def admit(routes: Routes, call: Call, envelope: Envelope, flow: str) -> tuple[Pool, bytes, str]:
+    """The pool that answers a call, the payload for it, and whose it is: the key's where one is
+    needed, else `flow`. Raises Refusal."""
     key = envelope.accessKey or call.key
     target = routes.by_access_key(key) or _find(routes, key)
     if call.name is not None and call.name not in (target.name, target.model_id):
         # Says nothing about which names there are to whoever has no key of theirs.
         raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
+    if target.may_call is not None:
+        callers, caller = routes.callers, call.caller
+        if caller is None or not caller.live:
+            caller = call.caller = callers.find(call.token)
+        flow = callers.check(caller, target.name, target.may_call).flow
     if target.pool is None:
         raise Refusal("model.notready", f"the model {target.name!r} is not deployed")
-    return target.pool, bytes(envelope.request)
+    return target.pool, bytes(envelope.request), flow
 
 
 def _find(routes: Routes, key: str) -> Target:

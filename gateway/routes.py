@@ -1,4 +1,4 @@
-"""Which pool answers for which model: access key to pool, all from memory.
+"""Which pool answers for which model, and for whom: access key to pool, all from memory.
 
 The hot path looks here and nowhere else. `control` keeps it true: every change is one plain
 assignment, so a request sees the old pool or the new one and never neither.
@@ -6,36 +6,41 @@ assignment, so a request sees the old pool or the new one and never neither.
 
 from collections.abc import Callable
 
+from gateway.callers import Callers
 from store import Model
 from workers import Pool
 
 
 class Target:
-    """One model as callers reach it. `pool` is None while nothing of it is deployed."""
+    """One model as callers reach it. `pool` is None while nothing of it is deployed; `may_call` are
+    the ids of the users whose keys open it, None: it takes calls without a key."""
 
-    __slots__ = ("access_key", "model_id", "name", "pool")
+    __slots__ = ("access_key", "may_call", "model_id", "name", "pool")
 
-    def __init__(self, model: Model, access_key: str) -> None:
+    def __init__(self, model: Model, access_key: str, may_call: frozenset[str] | None) -> None:
         self.model_id = model.id
         self.name = model.name
         self.access_key = access_key
         self.pool: Pool | None = None
+        self.may_call = may_call
 
 
 class Routes:
-    """All models that can be called. `key_of` tells a model's access key."""
+    """All models that can be called. `key_of` tells a model's access key, `callers`
+    whose keys there are."""
 
-    def __init__(self, key_of: Callable[[Model], str]) -> None:
+    def __init__(self, key_of: Callable[[Model], str], callers: Callers) -> None:
         self.key_of = key_of
+        self.callers = callers
         self._by_key: dict[str, Target] = {}
         self._by_id: dict[str, Target] = {}
         # The one look of the hot path, without a call in between.
         self.by_access_key = self._by_key.get
 
-    def put(self, model: Model) -> None:
+    def put(self, model: Model, may_call: frozenset[str] | None) -> None:
         """A model is there, or has a new name or access key; the old key is nobody's at once."""
         old = self._by_id.get(model.id)
-        target = Target(model, self.key_of(model))
+        target = Target(model, self.key_of(model), may_call)
         if old is not None:
             target.pool = old.pool
             del self._by_key[old.access_key]
@@ -44,6 +49,11 @@ class Routes:
     def forget(self, model_id: str) -> None:
         if (target := self._by_id.pop(model_id, None)) is not None:
             del self._by_key[target.access_key]
+
+    def open_to(self, model_id: str, may_call: frozenset[str] | None) -> None:
+        """From now on these users' keys open the model; None: it needs none."""
+        if (target := self._by_id.get(model_id)) is not None:
+            target.may_call = may_call
 
     def point(self, model_id: str, pool: Pool | None) -> None:
         """From now on `pool` answers for the model; None: nothing does."""

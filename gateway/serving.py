@@ -24,6 +24,7 @@ from builder import Shelf, inspect
 from gateway.access_log import open_access_log
 from gateway.app import make_app
 from gateway.auth import load_admin_key
+from gateway.callers import Callers
 from gateway.control import Control
 from gateway.control.disk import Disk
 from gateway.control.house import House
@@ -181,7 +182,7 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             shelf=Shelf(data.builds),
             interpreters=Interpreters(default),
             machine=machine,
-            routes=Routes(partial(_access_key, load_secret(data.secret_key))),
+            routes=Routes(partial(_access_key, load_secret(data.secret_key)), Callers()),
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
             tasks=tasks,

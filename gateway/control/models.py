@@ -41,7 +41,7 @@ class Models:
     async def recover(self) -> None:
         """Makes every model known to callers, deployed or not."""
         for model in await self._house.database.read(store.models.listing):
-            self._house.routes.put(model)
+            self._house.routes.put(model, None)
 
     async def create(self, project: Project, asked: NewModel) -> Model:
         """Raises NameTaken, or Refusal("argument.invalid")."""
@@ -58,7 +58,7 @@ class Models:
                 **msgspec.structs.asdict(asked),
             ),
         )
-        self._house.routes.put(model)
+        self._house.routes.put(model, None)
         return model
 
     async def regenerate_key(self, model: Model) -> Model:
@@ -66,7 +66,7 @@ class Models:
         changed = await self._house.database.write(
             store.models.update, model.id, key_generation=model.key_generation + 1
         )
-        self._house.routes.put(changed)
+        self._house.routes.put(changed, None)
         return changed
 
     async def update(self, model: Model, changes: dict[str, Any]) -> Model:
@@ -82,7 +82,7 @@ class Models:
             )
         )
         changed = await self._house.database.write(store.models.update, model.id, **changes)
-        self._house.routes.put(changed)
+        self._house.routes.put(changed, None)
         return changed
 
     async def delete(self, model: Model) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from gateway.access_log import AccessLog
 from gateway.bodies import Memory
+from gateway.callers import Callers
 from gateway.envelopes import Examiner, reading
 from gateway.model_connection import ModelConnection, State
 from gateway.openings import Openings
@@ -88,8 +89,8 @@ class StagedPool:
 
 def echoing_routes(pool: StagedPool) -> Routes:
     """One model, `echo`, whose key is KEY."""
-    routes, model = Routes(lambda _: KEY), a_model("echo", model_id="e1")
-    routes.put(model)
+    routes, model = Routes(lambda _: KEY, Callers()), a_model("echo", model_id="e1")
+    routes.put(model, None)
     routes.point(model.id, cast(Pool, pool))
     return routes
 

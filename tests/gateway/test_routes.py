@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from gateway.callers import Callers
 from gateway.routes import Routes, Target
 from store import Model, new_id
 from workers import Pool
@@ -28,8 +29,8 @@ def a_model(name: str = "add", key_generation: int = 1, model_id: str = "") -> M
 
 def test_a_model_is_found_by_its_key() -> None:
     """A model is found by its access key, before it is ever deployed."""
-    routes, model = Routes(key_of), a_model()
-    routes.put(model)
+    routes, model = Routes(key_of, Callers()), a_model()
+    routes.put(model, None)
     found = routes.by_access_key(key_of(model))
     assert found is not None
     assert found.pool is None
@@ -38,11 +39,11 @@ def test_a_model_is_found_by_its_key() -> None:
 
 def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
     """Callers see the pool pointed at, and a new name changes nothing of it."""
-    routes, model = Routes(key_of), a_model()
-    routes.put(model)
+    routes, model = Routes(key_of, Callers()), a_model()
+    routes.put(model, None)
     routes.point(model.id, POOL)
     renamed = a_model("sum", 2, model.id)
-    routes.put(renamed)
+    routes.put(renamed, frozenset("u"))
     assert routes.pool_of(model.id) is POOL
     assert routes.by_access_key(key_of(model)) is None
     assert cast(Target, routes.by_access_key(key_of(renamed))).pool is POOL
@@ -50,8 +51,8 @@ def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
 
 def test_a_forgotten_model_is_nowhere() -> None:
     """What was forgotten is found by nothing, and pointing at it does nothing."""
-    routes, model = Routes(key_of), a_model()
-    routes.put(model)
+    routes, model = Routes(key_of, Callers()), a_model()
+    routes.put(model, None)
     routes.forget(model.id)
     routes.point(model.id, POOL)
     assert routes.by_access_key(key_of(model)) is None
