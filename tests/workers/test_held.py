@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,34 @@ async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
     )
     assert status == 0
     assert not is_alive(int(lines[0]))
+
+
+async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
+    """The log of a script whose child ran out of memory, or that may not fork, ends with that."""
+    lines: list[str] = []
+
+    class Lines:
+        def write(self, line: str) -> None:
+            lines.append(line)
+
+    limits = Limits(memory=64 * MIB, processes=20)
+    async with open_workers(tmp_path / "replicas", "held-script", script_limits=limits) as workers:
+        needs(workers, "memory")
+        needs(workers, "pids")
+        hog = f"""{sys.executable} -c 'print(len(b"x" * (200 << 20)))'; exit 3"""
+        forks = (
+            "for each in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do sleep 60 & done"
+        )
+        for script in (hog, forks):
+            await workers.run(
+                ["/bin/sh", "-c", script], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
+                log=Lines(), time_limit=PATIENCE,
+            )  # fmt: skip
+            lines.append("and ended")
+    told = [before for before, line in pairwise(lines) if line == "and ended"]
+    child = "exited with status 3, after a process that it had started ran out of memory"
+    assert told[0] == f"[predictd] the script {child}"
+    assert told[1].endswith("after its limit of 20 processes and threads was reached")
 
 
 async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:
