@@ -184,7 +184,7 @@ def _model_status(context: Context) -> None:
     parts = [_model_facts(model, deployment, last)]
     if replicas["replicas"]:
         parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
-        parts += filter(None, [_limits_line(replicas["replicas"])])
+        parts += filter(None, [_limits_line(replicas["replicas"]), _blame_line(replicas)])
     if last is None:
         parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
     elif deployment is None or deployment["status"] not in LIVING:
@@ -214,7 +214,7 @@ def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str
 
 
 def _replica_table(replicas: Sequence[Json]) -> str:
-    counters = ("received", "processed", "success", "failure", "error", "restart")
+    counters = ("received", "processed", "success", "failure", "error", "restart", "recycled")
     rows = [
         (
             each["name"],
@@ -248,6 +248,12 @@ def _limits_line(replicas: Sequence[Json]) -> str:
             met[limit] = met.get(limit, 0) + count
     told = [f"{limit} {count}" for limit, count in met.items() if count]
     return f"limits met: {', '.join(told)}" if told else ""
+
+
+def _blame_line(replicas: Json) -> str:
+    """Whose requests ended replicas, who did it most often first."""
+    told = [f"{caller} {count}" for caller, count in replicas["restarts_by"].items()]
+    return f"replicas ended by requests of: {', '.join(told)}" if told else ""
 
 
 def _present(client: Client, model: Json) -> Json | None:

@@ -153,12 +153,13 @@ class State:
         replica = {
             "name": f"{model['name']}-1-1-abc-x", "status": "idle", "pid": 4711, "last_exit": None,
             "rss_bytes": 64 << 20, "cpu_seconds": 1.5, **dict.fromkeys(counters, 0),
-            "limits_met": {"memory": 1, "processes": 0},
+            "limits_met": {"memory": 1, "processes": 0}, "recycled": 17,
         }  # fmt: skip
         found = [replica] * model["replicas_ready"]
         return {
             "replicas": found, "waiting": 1, "busy": 5, "queue_full": 2, "waited_too_long": 3,
             "not_ready": 6, "abandoned": 7, "timed_out": 8,
+            "restarts_by": {"10.0.0.7": 3, "10.0.0.8": 1},
         }  # fmt: skip
 
     def predict(self, call: Json) -> Json:
