@@ -30,7 +30,8 @@ def add_routes(routing: Routing, control: Control) -> None:
     def deployed_json(deployment: Deployment) -> Json:
         pool = control.deployments.pool(deployment.id)
         statistics = pool.statistics() if pool else None
-        return deployment_json(deployment, statistics, control.house.workspace)
+        waits_for = control.deployments.waits_for(deployment.id)
+        return deployment_json(deployment, statistics, waits_for, control.house.workspace)
 
     async def index(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)

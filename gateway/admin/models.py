@@ -98,7 +98,9 @@ def add_routes(routing: Routing, control: Control) -> None:
         for deployment in listed:
             pool = control.deployments.pool(deployment.id)
             statistics = pool.statistics() if pool else None
-            items.append(deployment_json(deployment, statistics, control.house.workspace))
+            waits_for = control.deployments.waits_for(deployment.id)
+            about = deployment_json(deployment, statistics, waits_for, control.house.workspace)
+            items.append(about)
         return page("model_deployments", items)
 
     async def replicas(project_id: str, model_id: str) -> Json:

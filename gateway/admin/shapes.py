@@ -205,7 +205,7 @@ def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
 
 
 def deployment_json(
-    deployment: Deployment, statistics: PoolStatistics | None, workspace: str
+    deployment: Deployment, statistics: PoolStatistics | None, waits_for: str, workspace: str
 ) -> Json:
     return {
         "id": deployment.id,
@@ -223,6 +223,7 @@ def deployment_json(
         "environment": text_of(deployment.environment),
         "wanted": deployment.wanted,
         "status": deployment.status,
+        "waits_for": waits_for,
         "failure": failure_json(deployment.failure),
         "deployer": user(deployment.deployer),
         "crn": crn(workspace, deployment.id),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.finding import find_model, full_name, model_path
-from gateway.cli.following import look_again, reason_of
+from gateway.cli.following import look_again, progress_of, reason_of
 from gateway.cli.terminal import facts, table
 from gateway.client import Client, Json
 
@@ -195,7 +195,7 @@ def _model_status(context: Context) -> None:
 def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str:
     serving = deployment and (
         f"{deployment['deployment_number']}, build {deployment['build_number']}: "
-        f"{deployment['status']}, {deployment['replicas_ready']} of {deployment['replicas']} ready"
+        f"{deployment['status']}, {progress_of(deployment)}"
     )
     latest = last and f"{last['build_number']}: {last['status']}"
     failed = next((each for each in (deployment, last) if each and each["failure"]), None)

@@ -113,6 +113,7 @@ class State:
             **wish, "id": identity, "deployment_number": len(self.deployments) + 1,
             "model_id": model["id"], "build_id": build["id"], "build_number": build["build_number"],
             "status": "pending", "failure": None, "replicas_ready": 0, "deployed_at": None,
+            "waits_for": "",
             "environment": json.dumps(wish["environment"]), "created_at": NOW, "stopped_at": None,
             "deployer": {"username": "admin"},
         }  # fmt: skip
@@ -144,6 +145,7 @@ class State:
             current |= {"status": "stopped", "stopped_at": NOW}
         replicas = deployment["replicas"]
         deployment |= {"status": "deployed", "deployed_at": NOW, "replicas_ready": replicas}
+        deployment["waits_for"] = ""
         model |= {"status": "deployed", "replicas_ready": replicas, "replicas_wanted": replicas}
         model["current_deployment_id"] = deployment["id"]
         model["current_build_number"] = deployment["build_number"]

@@ -34,7 +34,7 @@ def test_status_of_a_model(state: State, predictd: Predictd) -> None:
     for told in (
         model["url"],
         model["access_key"],
-        "1, build 1: deployed, 2 of 2 ready",
+        "1, build 1: deployed, 2 of 2 replicas ready",
         "1: built",
         "requests waiting: 1   refused as busy: 5 (queue full 2, waited too long 3)   "
         "not ready: 6   abandoned: 7   timed out: 8",
