@@ -16,8 +16,10 @@ from workers import (
     Answered,
     Died,
     Limits,
+    Log,
     Pool,
     PoolSpec,
+    ProbeRaised,
     Raised,
     ReplicaSpec,
     StartFailed,
@@ -25,7 +27,7 @@ from workers import (
     Workers,
     open_workers,
 )
-from workers.limits import MIB
+from workers.limits import MIB, Cause
 from workers.process import marked
 
 PROJECTS = Path(__file__).parents[1] / "projects"
@@ -47,6 +49,10 @@ def needs(workers: Workers, what: str) -> None:
 
 
 def pool_of(workers: Workers, folder: Path, limits: Limits, **settings: Any) -> Pool:
+    return workers.open_pool(pool_spec(folder, limits, **settings))
+
+
+def pool_spec(folder: Path, limits: Limits, **settings: Any) -> PoolSpec:
     environment = folder / "environment" / "bin"
     environment.mkdir(parents=True, exist_ok=True)
     if not (environment / "python").exists():
@@ -58,9 +64,7 @@ def pool_of(workers: Workers, folder: Path, limits: Limits, **settings: Any) -> 
         function="take",
         limits=limits,
     )
-    return workers.open_pool(
-        PoolSpec(name="greedy", replica=replica, log_folder=folder / "logs", **settings)
-    )
+    return PoolSpec(name="greedy", replica=replica, log_folder=folder / "logs", **settings)
 
 
 async def ask(pool: Pool, **deed: object) -> Any:
@@ -113,6 +117,16 @@ async def test_out_of_memory_at_import(workers: Workers, tmp_path: Path) -> None
         await pool.wait_ready()
     assert failed.value.cause is not None
     assert failed.value.cause.value == "memory"
+
+
+async def test_a_probe_out_of_memory(workers: Workers, tmp_path: Path) -> None:
+    """A try that meets a limit tells which."""
+    needs(workers, "memory")
+    spec, log = pool_spec(tmp_path, Limits(memory=64 * MIB)), Log(tmp_path / "probe.log")
+    with pytest.raises(ProbeRaised, match="its limit is 64 MiB") as raised:
+        await workers.probe(spec, log, b'{"do": "memory", "bytes": 209715200}')
+    log.close()
+    assert raised.value.cause is Cause.MEMORY
 
 
 async def test_out_of_processes(workers: Workers, tmp_path: Path) -> None:
