@@ -21,7 +21,7 @@ from workers.lifecycle import State
 from workers.limits import Verdict, threads_for
 from workers.log import Log
 from workers.output import Output
-from workers.process import Process, kill_tree, pipe, say_status, spawn
+from workers.process import Process, kill_tree, pipe, spawn
 from workers.replica import Replica, Why
 from workers.watch import Watch, Watched, measure
 
@@ -128,7 +128,7 @@ async def _live(
                 await trio.lowlevel.wait_readable(started.pidfd)
             started.kill()  # its group, while the id is still its own
             status = started.reap()
-            replica.exited(watched.judge(status, say_status(status)))
+            replica.exited(watched.judge(status, started.say(status)))
             await trio.to_thread.run_sync(_kill, started, leaf, mark)
             await output.drain(*sources)
             if replica.cause is not None:

@@ -60,7 +60,8 @@ NO_TOLL = Toll()
 
 def judge(status: int, said: str, toll: Toll, limits: Limits) -> Verdict:
     """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
-    if toll.memory_kills and status == -SIGKILL:
+    # gotcha G11: as its wrapper, or a shell, says that it was killed.
+    if toll.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
         if toll.met_own and limits.memory:
             return Verdict(f"ran out of memory: its limit is {size(limits.memory)}", Cause.MEMORY)
         text = "was killed for its memory, since all models together may not take more"

@@ -16,7 +16,7 @@ from workers.cgroups import Leaf
 from workers.confinement import Confinement, Launch, View
 from workers.limits import Limits, judge
 from workers.output import Output
-from workers.process import Process, kill_tree, pipe, say_status, spawn
+from workers.process import Process, kill_tree, pipe, spawn
 
 
 class LineLog(Protocol):
@@ -70,7 +70,7 @@ async def run_script(
             started.kill()  # and its group, which may outlive it
             await trio.lowlevel.wait_readable(started.pidfd)
             status = started.reap()
-            plain = say_status(status)
+            plain = started.say(status)
             verdict = judge(status, plain, leaf.toll(), limits)
             await trio.to_thread.run_sync(_end, started, leaf, mark)
             await output.drain(source)

@@ -166,6 +166,7 @@ VERDICTS = [
     (-9, Toll(memory_kills=1, met_own=True), "ran out of memory: its limit is 64 MiB", "memory"),
     (-9, Toll(memory_kills=1), "was killed for its memory, since all models together may not "
      "take more", "memory"),
+    (137, Toll(memory_kills=1, met_own=True), "ran out of memory: its limit is 64 MiB", "memory"),
     (-9, Toll(), "was killed by SIGKILL", None),
     (1, Toll(memory_kills=1, met_own=True), "exited with status 1, after a process that it had "
      "started ran out of memory", None),
