@@ -1,7 +1,6 @@
 """The engine: one reactor, one output thread, and the pools, probes and scripts on them."""
 
 import os
-import shutil
 import weakref
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from typing import Protocol
 
 import trio
 
+from workers import folders
 from workers.cgroups import Cgroups, open_tree
 from workers.confinement import Confinement, View, open_confinement
 from workers.errors import ProbeRaised
@@ -235,7 +235,7 @@ def _sweep(folder: Path, house: str, most_memory: int) -> Cgroups:
     record = folder.with_name(f"{folder.name}.cgroups")
     cgroups = open_tree(house, record, most_memory, os.cpu_count() or 1)
     kill_tree(f"{house}/")
-    shutil.rmtree(folder, ignore_errors=True)
+    folders.remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return cgroups
 

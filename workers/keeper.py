@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from workers import workspace
+from workers import folders, workspace
 from workers.cgroups import Leaf
 from workers.confinement import Confinement, View, prefixes
 from workers.errors import StartFailed
@@ -23,7 +23,7 @@ from workers.log import Log
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
 from workers.replica import Replica, Why
-from workers.watch import Watch, Watched, measure
+from workers.watch import Watch, Watched
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # How many threads numerical libraries start, which else is as many as the machine has cores.
@@ -69,12 +69,12 @@ def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) 
     )
     confinement.give(view)
     leaf.make(spec.limits)
-    return view, measure(folder)
+    return view, folders.measure(folder)
 
 
 def _remove(folder: Path, leaf: Leaf) -> None:
     leaf.remove()
-    workspace.remove(folder)
+    folders.remove(folder)
 
 
 def _kill(started: Process, leaf: Leaf, mark: str) -> None:

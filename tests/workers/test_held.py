@@ -168,6 +168,18 @@ async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
     assert isinstance(await ask(pool, do="fill", files=5, bytes=MIB, then=0), Answered)
 
 
+async def test_depth_harms_nobody(workers: Workers, tmp_path: Path) -> None:
+    """A model that nests folders by the thousand loses its replica, and leaves nothing."""
+    pool = pool_of(workers, tmp_path, Limits(disk=20 * MIB))
+    assert isinstance(await ask(pool, do="dig", folders=3000), Answered)
+    await until_counted(pool, "disk")
+    assert isinstance(await ask(pool, do="dig", folders=3000), Answered)
+    pool.stop()
+    with trio.fail_after(PATIENCE):
+        await pool.closed.wait()
+    assert not list((tmp_path / "replicas").iterdir())
+
+
 async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
     """Who fled from a script, with no mark and a session of its own, ends with it."""
     needs(workers, "kill")
