@@ -73,7 +73,7 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
             (
                 "workers/process.py",
                 # To see what works here.
-                "workers/cgroups.py",
+                "workers/cgroups/tree.py",
                 "workers/confinement/levels.py",
                 "builder/git_store.py",
                 "builder/interpreters.py",

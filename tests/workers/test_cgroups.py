@@ -12,7 +12,9 @@ import pytest
 
 from tests.skipping import not_here
 from workers import cgroups
-from workers.cgroups import Cgroups, Hierarchy, Leaf, Place, open_tree, places
+from workers.cgroups import Cgroups, Hierarchy, Leaf, Place, files, open_tree, places
+from workers.cgroups import tree as trees
+from workers.cgroups.leaf import sweep_folder
 from workers.limits import MIB, Limits, Toll
 
 V1_MOUNTS = """\
@@ -323,8 +325,8 @@ def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
     elsewhere = first.hierarchies[0].folder
     (elsewhere / "left").mkdir(parents=True)
     record.write_text(f"{elsewhere}\n{tmp_path}\n")
-    assert cgroups._recorded(record, house) == [elsewhere]
-    cgroups._sweep_folder(2, elsewhere)
+    assert trees._recorded(record, house) == [elsewhere]
+    sweep_folder(2, elsewhere)
     assert not elsewhere.exists()
 
 
@@ -358,11 +360,11 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
     """The gateway moves aside, below its own group, before that has limited children; at the end
     it takes that back."""
     own = play_v2(tmp_path / "own", "cpuset cpu io memory pids")
-    assert cgroups._pass_on(own.folder) == ("cpu", "memory", "pids")
+    assert trees._pass_on(own.folder) == ("cpu", "memory", "pids")
     assert (own.folder / "predictd-gateway/cgroup.procs").read_text() == str(os.getpid())
     assert (own.folder / "cgroup.subtree_control").read_text() in ("+cpu", "+memory", "+pids")
     assert (own.folder / "cgroup.procs").read_text() == "1\n"
-    cgroups._take_back(own.folder, ("pids",))
+    trees._take_back(own.folder, ("pids",))
     assert (own.folder / "cgroup.subtree_control").read_text() == "-pids"
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
 
@@ -370,7 +372,7 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
 def test_v2_that_passes_them_on_already_is_left_as_it_is(tmp_path: Path) -> None:
     """Nobody moves where there is nothing to switch on."""
     own = play_v2(tmp_path / "own", "cpu memory pids", switched_on="cpu memory pids")
-    cgroups._pass_on(own.folder)
+    trees._pass_on(own.folder)
     assert not (own.folder / "predictd-gateway").exists()
 
 
@@ -378,11 +380,11 @@ def test_v2_with_others_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Where the group holds others too, controllers stay off, the gateway goes back, and nobody
     else is touched."""
     own = play_v2(tmp_path / "own", "cpu memory pids")
-    control, write = own.folder / "cgroup.subtree_control", cgroups._try_to_write
+    control, write = own.folder / "cgroup.subtree_control", files.try_to_write
 
     def refuse(file: Path, text: str) -> bool:
         return file != control and write(file, text)  # as EBUSY is
 
-    monkeypatch.setattr(cgroups, "_try_to_write", refuse)
-    assert cgroups._pass_on(own.folder) == ()
+    monkeypatch.setattr(trees, "try_to_write", refuse)
+    assert trees._pass_on(own.folder) == ()
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
