@@ -1,18 +1,30 @@
 """Control groups: found, held, counted and removed; on this machine's own hierarchies where there
 are some, and on folders that play the part of those that it does not have."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.skipping import not_here
 from workers import cgroups
-from workers.cgroups import Cgroups, Hierarchy, Leaf, Place, files, open_tree, places
+from workers.cgroups import (
+    Cgroups,
+    Hierarchy,
+    Leaf,
+    Place,
+    files,
+    open_tree,
+    our_places,
+    places,
+)
 from workers.cgroups import tree as trees
 from workers.cgroups.leaf import sweep_folder
 from workers.limits import MIB, Limits, Toll
@@ -388,3 +400,58 @@ def test_v2_with_others_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(trees, "try_to_write", refuse)
     assert trees._pass_on(own.folder) == ()
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
+
+
+def as_a_user(uid: int, given: list[Path], folder: Path) -> object:
+    """What the groups hold for a user to whom they were given, and how many of those who fled in a
+    leaf were there before and after its end."""
+    for group in given:
+        (group / "cgroup.procs").write_text("0")
+        for file in (group, *group.glob("cgroup.*"), *group.glob("tasks")):
+            os.chown(file, uid, uid)
+    os.chown(folder, uid, uid)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    tree = open_tree("given", folder / "record", 0, 1)
+    leaf = made(tree, "fleeing", Limits(memory=64 * MIB, processes=100, cpu=1000))
+    flee = 'for file; do echo 0 >"$file"; done; setsid sleep 600 & setsid sleep 600 & kill -STOP $$'
+    subprocess.Popen(["/bin/sh", "-c", flee, "sh", *map(str, leaf.enter)])
+    until(lambda: len(leaf.processes()) == 3)
+    leaf.kill()
+    left = leaf.processes()
+    leaf.remove()
+    tree.close()
+    return [tree.holds, left, [group.name for group in given if any(group.glob("predictd-*"))]]
+
+
+def test_groups_that_are_given_to_a_user() -> None:
+    """Who is not root has leaves that hold in the groups that were delegated, v1 and v2."""
+    if os.geteuid() != 0:
+        not_here("needs root, to give groups away")
+    wanted = {"memory", "cpu", "pids"}
+    useful = [each for each in our_places() if each.version == 2 or wanted & {*each.controllers}]
+    given = [each.folder / f"given-{os.getpid()}" for each in useful]
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name, ExitStack() as after:
+        for group in given:
+            try:
+                group.mkdir()
+            except OSError:
+                not_here("needs cgroups, which we may not make here")
+            after.callback(group.rmdir)
+        reading, writing = os.pipe()
+        if (pid := os.fork()) == 0:
+            try:
+                answer = as_a_user(12345, given, Path(name))
+            except BaseException as error:
+                answer = f"{type(error).__name__}: {error}"
+            os.write(writing, json.dumps(answer).encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as file:
+            answer = json.loads(file.read())
+        os.waitpid(pid, 0)
+    held = wanted & {name for each in useful for name in each.controllers}
+    assert isinstance(answer, list), answer
+    assert set(answer[0]) >= {"kill", *held}
+    assert answer[1:] == [[], []]
