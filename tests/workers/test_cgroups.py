@@ -1,7 +1,6 @@
 """Control groups: found, held, counted and removed; on this machine's own hierarchies where there
 are some, and on folders that play the part of those that it does not have."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.skipping import not_here
+from tests.workers.users import become, run_as
 from workers import cgroups
 from workers.cgroups import (
     Cgroups,
@@ -410,9 +410,7 @@ def as_a_user(uid: int, given: list[Path], folder: Path) -> object:
         for file in (group, *group.glob("cgroup.*"), *group.glob("tasks")):
             os.chown(file, uid, uid)
     os.chown(folder, uid, uid)
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    become(uid)
     tree = open_tree("given", folder / "record", 0, 1)
     leaf = made(tree, "fleeing", Limits(memory=64 * MIB, processes=100, cpu=1000))
     flee = 'for file; do echo 0 >"$file"; done; setsid sleep 600 & setsid sleep 600 & kill -STOP $$'
@@ -439,18 +437,7 @@ def test_groups_that_are_given_to_a_user() -> None:
             except OSError:
                 not_here("needs cgroups, which we may not make here")
             after.callback(group.rmdir)
-        reading, writing = os.pipe()
-        if (pid := os.fork()) == 0:
-            try:
-                answer = as_a_user(12345, given, Path(name))
-            except BaseException as error:
-                answer = f"{type(error).__name__}: {error}"
-            os.write(writing, json.dumps(answer).encode())
-            os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading) as file:
-            answer = json.loads(file.read())
-        os.waitpid(pid, 0)
+        answer = run_as(0, lambda: as_a_user(12345, given, Path(name)))
     held = wanted & {name for each in useful for name in each.controllers}
     assert isinstance(answer, list), answer
     assert set(answer[0]) >= {"kill", *held}

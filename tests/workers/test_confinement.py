@@ -1,8 +1,6 @@
 """Laws of confinement, on the level that is named in each."""
 
 import errno
-import fcntl
-import json
 import os
 import socket
 import struct
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.skipping import not_here
+from tests.workers.users import run_as
 from workers.confinement import (
     HOME,
     Confinement,
@@ -86,31 +85,6 @@ def data() -> Iterator[Path]:
         yield root
 
 
-def _run_as(uid: int, work: Callable[[], object]) -> object:
-    """What `work` returns, done by another user; what it needs is imported already."""
-    reading, low = os.pipe()
-    # Out of the way of what other tests have told to happen to theirs in a process that is forked.
-    writing = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 500)
-    os.close(low)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            if uid:
-                os.setgroups([])
-                os.setresgid(uid, uid, uid)
-                os.setresuid(uid, uid, uid)
-            answer = json.dumps(work())
-        except BaseException as error:
-            answer = json.dumps(f"{type(error).__name__}: {error}")
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as file:
-        answer = file.read()
-    os.waitpid(pid, 0)
-    return json.loads(answer)
-
-
 def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> object:
     """What `work` returns at a level, as a user to whom that level is offered."""
     view = View(
@@ -131,7 +105,7 @@ def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> 
     if other:
         for path in (data, *data.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
-    answer = _run_as(NOBODY if other else 0, confined)
+    answer = run_as(NOBODY if other else 0, confined)
     if isinstance(answer, str) and answer.startswith("ConfinementUnavailable"):
         not_here(answer)
     return answer
