@@ -14,7 +14,7 @@ import trio
 
 from workers.cgroups import Leaf
 from workers.confinement import Confinement, Launch, View
-from workers.limits import Limits, judge
+from workers.limits import Limits, judge, reached_processes
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
 
@@ -71,11 +71,14 @@ async def run_script(
             await trio.lowlevel.wait_readable(started.pidfd)
             status = started.reap()
             plain = started.say(status)
-            verdict = judge(status, plain, leaf.toll(), limits)
+            toll = leaf.toll()
+            verdict = judge(status, plain, toll, limits)
             await trio.to_thread.run_sync(_end, started, leaf, mark)
             await output.drain(source)
             if ended and verdict.said != plain:
                 log.write(f"[predictd] the script {verdict.said}")
+            elif not ended and toll.forks_refused:
+                log.write(f"[predictd] the script was ended after {reached_processes(limits)}")
     if not ended:
         raise TimeoutError(f"it did not end within {time_limit:g} s")
     return status

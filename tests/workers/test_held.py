@@ -219,10 +219,20 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
                 log=Lines(), time_limit=PATIENCE,
             )  # fmt: skip
             lines.append("and ended")
+        # bash goes on trying, for longer than its time.
+        forks = f"{forks}; wait"
+        with pytest.raises(TimeoutError):
+            await workers.run(
+                ["/bin/bash", "-c", forks], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
+                log=Lines(), time_limit=2.0,
+            )  # fmt: skip
+        lines.append("and ended")
     told = [before for before, line in pairwise(lines) if line == "and ended"]
     child = "exited with status 3, after a process that it had started ran out of memory"
     assert told[0] == f"[predictd] the script {child}"
-    assert told[1].endswith("after its limit of 20 processes and threads was reached")
+    for line in told[1:]:
+        assert line.endswith("after its limit of 20 processes and threads was reached")
+    assert told[2].startswith("[predictd] the script was ended after")
 
 
 async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:
