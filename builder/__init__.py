@@ -17,6 +17,7 @@ from builder.errors import (
 from builder.interpreters import Interpreter, discover, inspect, match
 from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
+from builder.removal import remove_tree
 from builder.shelf import SEAL, Manifest, Shelf
 from builder.snapshot import drop_snapshot, take_snapshot
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Snapshot
@@ -49,6 +50,7 @@ __all__ = [
     "make_build",
     "make_folder",
     "match",
+    "remove_tree",
     "sync_file_system",
     "sync_folder",
     "take_snapshot",

@@ -7,7 +7,7 @@ holds of secrets is never shown.
 """
 
 import re
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ import trio
 
 from builder.errors import CloneFailed, CloneRefused
 from builder.git_store import clean_environment, git_executable
+from builder.removal import remove_tree
 from builder.spec import Log, Run
 from builder.tail import Tail
 
@@ -48,8 +49,9 @@ async def clone(
         whole = True
     finally:
         if not whole:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(shutil.rmtree, target, True)
+            # Why it is not whole matters more than what stays of it.
+            with trio.CancelScope(shield=True), suppress(OSError):
+                await trio.to_thread.run_sync(remove_tree, target)
 
 
 def check_url(url: str) -> None:

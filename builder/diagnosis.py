@@ -9,6 +9,16 @@ from signal import SIGKILL, Signals
 
 FALLBACK = "Run the script by hand in a fresh environment, or read the whole log of this build."
 
+# How `Run` ends the log of a script that met a limit, and what to do about each.
+_TOLD = "[predictd] the script "
+LIMITS = [
+    (
+        "memory",
+        "Have the script do less at a time (fewer compilers by `make -j` or MAX_JOBS, a wheel in "
+        "place of a source), or stop a model while it is built.",
+    ),
+    ("processes", "Have the script start fewer processes and threads at a time (`make -j`)."),
+]
 RULES = [
     (re.compile(pattern), advice)
     for pattern, advice in (
@@ -68,6 +78,10 @@ RULES = [
 
 def explain(status: int, lines: list[str]) -> tuple[str, str]:
     """(problem, advice) for a script that ended with `status` after writing `lines`."""
+    if lines and lines[-1].startswith(_TOLD):
+        said = lines[-1].removeprefix(_TOLD)
+        advice = next((advice for word, advice in LIMITS if word in said), FALLBACK)
+        return f"it {said}", advice
     if status < 0:
         advice = "The machine may have run out of memory." if status == -SIGKILL else FALLBACK
         return f"it was ended by {_name(-status)}", advice

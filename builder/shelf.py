@@ -7,7 +7,6 @@ folder with a seal is whole. A sealed build is never changed.
 """
 
 import os
-import shutil
 import stat
 from collections.abc import Collection
 from functools import partial
@@ -17,7 +16,9 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from builder.errors import ScriptFailed
 from builder.lasting import sync_file_system, sync_folder
+from builder.removal import remove_tree
 
 SEAL = "sealed"
 # For everybody.
@@ -72,7 +73,8 @@ class Shelf:
 
 
 async def seal_build(folder: Path, manifest: Manifest) -> None:
-    """Make a build whole and lasting: when this returns it survives the loss of power."""
+    """Make a build whole and lasting: when this returns it survives the loss of power. Raises
+    ScriptFailed, OSError."""
     await trio.to_thread.run_sync(partial(_seal, folder, manifest))
 
 
@@ -82,7 +84,14 @@ async def remove_build(folder: Path) -> None:
 
 
 def _seal(folder: Path, manifest: Manifest) -> None:
-    _make_ours(folder)
+    try:
+        _make_ours(folder)
+    except RecursionError:
+        raise ScriptFailed(
+            "The build cannot be kept",
+            "its script left folders that are nested too deep",
+            "Have the script remove what it does not need.",
+        ) from None
     # Everything at once: thousands of files, and what the script linked to them.
     sync_file_system(folder)
     with (folder / SEAL).open("xb") as file:
@@ -115,20 +124,4 @@ def _remove(folder: Path) -> None:
             (folder / SEAL).unlink()
             # Else it could be back after a loss of power, and what it speaks for not.
             sync_folder(folder)
-        _remove_tree(folder)
-
-
-def _remove_tree(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except PermissionError:
-        # A script may have taken away our right to change its folders.
-        _open_up(folder)
-        shutil.rmtree(folder)
-
-
-def _open_up(folder: Path) -> None:
-    folder.chmod(0o700)
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            _open_up(Path(entry.path))
+        remove_tree(folder)

@@ -47,7 +47,7 @@ async def wanted(connection: aiosqlite.Connection) -> list[Deployment]:
 
 
 async def unfinished(connection: aiosqlite.Connection) -> list[Deployment]:
-    """Return the deployments that have neither stopped nor failed, ascending by creation."""
+    """Return the deployments that have neither stopped nor failed, ascending by number."""
     return await _table.unfinished(connection)
 
 

@@ -165,12 +165,13 @@ class LifecycleTable(Table[L]):
         return await self._set(connection, key, changes, guard, *allowing)
 
     async def unfinished(self, connection: aiosqlite.Connection) -> list[L]:
-        """Return the records to which something can still happen."""
+        """Return the records to which something can still happen, as they were made.
+
+        By rowid: a number may count within a model, and a clock may be set back.
+        """
         states = unfinished_states(self._lifecycle)
         places = ", ".join("?" * len(states))
-        return await self.select(
-            connection, f"WHERE status IN ({places}) ORDER BY created_at, number", *states
-        )
+        return await self.select(connection, f"WHERE status IN ({places}) ORDER BY rowid", *states)
 
 
 def _to_sql(values: Mapping[str, object]) -> dict[str, object]:

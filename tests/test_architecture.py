@@ -68,15 +68,16 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
         (("git",), ("builder/git_store.py",)),
         (
             # Processes of models and scripts are workers/process.py's alone; the others ask
-            # git, interpreters and the kernel what they are, or start a gateway.
+            # git, interpreters and the kernel what they are, call rm, or start a gateway.
             ("subprocess", "multiprocessing"),
             (
                 "workers/process.py",
                 # To see what works here.
-                "workers/cgroups.py",
+                "workers/cgroups/tree.py",
                 "workers/confinement/levels.py",
                 "builder/git_store.py",
                 "builder/interpreters.py",
+                "builder/removal.py",
                 "gateway/cli/demo.py",
                 "gateway/doctor.py",
             ),

@@ -1,7 +1,6 @@
 """The engine: one reactor, one output thread, and the pools, probes and scripts on them."""
 
 import os
-import shutil
 import weakref
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,12 +9,13 @@ from typing import Protocol
 
 import trio
 
+from workers import folders
 from workers.cgroups import Cgroups, open_tree
 from workers.confinement import Confinement, View, open_confinement
 from workers.errors import ProbeRaised
 from workers.fair_queue import Room
 from workers.keeper import keep
-from workers.limits import MIB, Limits
+from workers.limits import MIB, Cause, Limits
 from workers.log import Log
 from workers.output import Output
 from workers.pool import Pool
@@ -132,16 +132,19 @@ class Workers:
         Raises StartFailed or ProbeRaised. Nothing is left of the replica on return.
         """
         pool = self.open_pool(spec, log)
+        outcome = None
         try:
             await pool.wait_ready()
             if example is not None:
                 outcome = await pool.predict(example)
-                if not isinstance(outcome, Answered):
-                    raise ProbeRaised(_say(outcome))
         finally:
             with trio.CancelScope(shield=True):
                 pool.stop()
                 await pool.closed.wait()
+        if outcome is not None and not isinstance(outcome, Answered):
+            [seat] = pool.statistics().seats
+            met = (Cause(name) for name, count in seat.limits_met.items() if count)
+            raise ProbeRaised(_say(outcome), next(met, None))
 
     async def run(
         self,
@@ -232,7 +235,7 @@ def _sweep(folder: Path, house: str, most_memory: int) -> Cgroups:
     record = folder.with_name(f"{folder.name}.cgroups")
     cgroups = open_tree(house, record, most_memory, os.cpu_count() or 1)
     kill_tree(f"{house}/")
-    shutil.rmtree(folder, ignore_errors=True)
+    folders.remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return cgroups
 

@@ -30,4 +30,11 @@ class StartFailed(WorkersError):
 
 
 class ProbeRaised(WorkersError):
-    """The example input given with a build did not get an answer. The model's author must act."""
+    """The example input given with a build did not get an answer. The model's author must act.
+
+    `cause` is the limit that was met, if one was.
+    """
+
+    def __init__(self, problem: str, cause: Cause | None = None) -> None:
+        super().__init__(problem)
+        self.cause = cause

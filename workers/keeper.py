@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from workers import workspace
+from workers import folders, workspace
 from workers.cgroups import Leaf
 from workers.confinement import Confinement, View, prefixes
 from workers.errors import StartFailed
@@ -21,9 +21,9 @@ from workers.lifecycle import State
 from workers.limits import Verdict, threads_for
 from workers.log import Log
 from workers.output import Output
-from workers.process import Process, kill_tree, pipe, say_status, spawn
+from workers.process import Process, kill_tree, pipe, spawn
 from workers.replica import Replica, Why
-from workers.watch import Watch, Watched, measure
+from workers.watch import Watch, Watched
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # How many threads numerical libraries start, which else is as many as the machine has cores.
@@ -69,12 +69,12 @@ def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) 
     )
     confinement.give(view)
     leaf.make(spec.limits)
-    return view, measure(folder)
+    return view, folders.measure(folder)
 
 
 def _remove(folder: Path, leaf: Leaf) -> None:
     leaf.remove()
-    workspace.remove(folder)
+    folders.remove(folder)
 
 
 def _kill(started: Process, leaf: Leaf, mark: str) -> None:
@@ -128,7 +128,7 @@ async def _live(
                 await trio.lowlevel.wait_readable(started.pidfd)
             started.kill()  # its group, while the id is still its own
             status = started.reap()
-            replica.exited(watched.judge(status, say_status(status)))
+            replica.exited(watched.judge(status, started.say(status)))
             await trio.to_thread.run_sync(_kill, started, leaf, mark)
             await output.drain(*sources)
             if replica.cause is not None:

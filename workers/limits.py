@@ -1,6 +1,6 @@
 """What a process tree may take of the machine, and which limit ended it, in words.
 
-A limit is decided by the gateway, held by the kernel where cgroups allow (cgroups.py), and by a
+A limit is decided by the gateway, held by the kernel where cgroups allow (cgroups/), and by a
 look every second where they do not, and for disk (watch.py). What ended a process is told by what
 its cgroup has counted, not guessed from its exit status: SIGKILL has many senders.
 """
@@ -60,7 +60,8 @@ NO_TOLL = Toll()
 
 def judge(status: int, said: str, toll: Toll, limits: Limits) -> Verdict:
     """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
-    if toll.memory_kills and status == -SIGKILL:
+    # gotcha G11: as its wrapper, or a shell, says that it was killed.
+    if toll.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
         if toll.met_own and limits.memory:
             return Verdict(f"ran out of memory: its limit is {size(limits.memory)}", Cause.MEMORY)
         text = "was killed for its memory, since all models together may not take more"

@@ -26,7 +26,7 @@ from workers.confinement import Launch
 MARK = "PREDICTD_TREE"
 # What comes before a command, and one of which stays: by these names until it runs.
 _WRAPPERS = ("setpriv", "sh", "bwrap")
-# More than this as an exit status: the command was ended by a signal.
+# More than this as an exit status: the command may have been ended by a signal.
 _SIGNALLED = 128
 # PF_KTHREAD of <linux/sched.h>.
 _KERNEL_THREAD = 0x00200000
@@ -63,10 +63,14 @@ class Process:
     def reap(self) -> int:
         """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
         os.close(self.pidfd)
-        status = self._popen.wait()
+        return self._popen.wait()
+
+    def say(self, status: int) -> str:
+        """Its exit status in words: "exited with status 3", "was killed by SIGSEGV"."""
         # gotcha G11: a wrapper that outlives its command says a signal as a shell does.
-        is_signal = self._wrapped and _SIGNALLED < status < _SIGNALLED + signal.NSIG
-        return _SIGNALLED - status if is_signal else status
+        if self._wrapped and _SIGNALLED < status < _SIGNALLED + signal.NSIG:
+            return f"{say_status(_SIGNALLED - status)}, or exited with status {status}"
+        return say_status(status)
 
     def kill(self) -> None:
         """SIGKILL to the process and its group; who left it is `kill_tree`'s (gotcha G6)."""

@@ -14,9 +14,9 @@ import trio
 
 from workers.cgroups import Leaf
 from workers.confinement import Confinement, Launch, View
-from workers.limits import Limits, judge
+from workers.limits import Limits, judge, reached_processes
 from workers.output import Output
-from workers.process import Process, kill_tree, pipe, say_status, spawn
+from workers.process import Process, kill_tree, pipe, spawn
 
 
 class LineLog(Protocol):
@@ -44,7 +44,7 @@ async def run_script(
     `variables`, with HOME and the like of its `view`, are its whole environment; without a view it
     is a program of ours. `leaf`, which does not exist yet, holds its `limits`.
     Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
-    error or cancellation its whole tree is dead. What limit it met, if it did, ends its log.
+    error or cancellation its whole tree is dead. What limit it or a child of its met ends its log.
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
     try:
@@ -70,11 +70,15 @@ async def run_script(
             started.kill()  # and its group, which may outlive it
             await trio.lowlevel.wait_readable(started.pidfd)
             status = started.reap()
-            verdict = judge(status, say_status(status), leaf.toll(), limits)
+            plain = started.say(status)
+            toll = leaf.toll()
+            verdict = judge(status, plain, toll, limits)
             await trio.to_thread.run_sync(_end, started, leaf, mark)
             await output.drain(source)
-            if ended and verdict.cause is not None:
+            if ended and verdict.said != plain:
                 log.write(f"[predictd] the script {verdict.said}")
+            elif not ended and toll.forks_refused:
+                log.write(f"[predictd] the script was ended after {reached_processes(limits)}")
     if not ended:
         raise TimeoutError(f"it did not end within {time_limit:g} s")
     return status

@@ -9,7 +9,6 @@ It also remembers for how long a busy tree was held up by its CPU limit, so that
 told from a slow model without a request paying for it.
 """
 
-import errno
 import os
 import stat
 import threading
@@ -17,19 +16,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from math import inf
 from pathlib import Path
 
 import msgspec
 
 from workers.cgroups import Leaf
+from workers.folders import measure
 from workers.limits import Cause, Limits, Verdict, held_up, judge, reached_processes, size
 
 _PACE = 1.0
 # Times what a look at the folders took, until the next one.
 _REST = 99
-# What an entry takes at least: its own inode, and its part of the folder.
-_ENTRY = 4096
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -185,43 +182,6 @@ def _own_part(pid: int) -> int:
     except OSError:
         return 0
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-
-
-def measure(folder: Path, *, enough: float = inf) -> int:
-    """The bytes that a folder takes on its disk, or any number beyond `enough`.
-
-    Links are not followed; what goes while one looks counts nothing. What lies too deep to be
-    looked at counts as too much.
-    """
-    total, folders = 0, [str(folder)]
-    while folders and total <= enough:
-        path = folders.pop()
-        try:
-            with _listing(path) as entries:
-                for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
-                    total += max(_ENTRY, 512 * found.st_blocks)
-                    if stat.S_ISDIR(found.st_mode):
-                        folders.append(entry.path)
-                    if total > enough:
-                        break
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG and enough < inf:
-                return int(enough) + 1
-    return total
-
-
-def _listing(path: str) -> "os._ScandirIterator[str]":
-    try:
-        return os.scandir(path)
-    except PermissionError:  # its maker runs as we do, and shut it, perhaps to hide what is in it
-        # By its inode: its maker could have put a link in its place by now.
-        inode = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.chmod(f"/proc/self/fd/{inode}", stat.S_IRWXU)
-        finally:
-            os.close(inode)
-        return os.scandir(path)
 
 
 def unlinked(pids: Iterable[int], device: int) -> int:

@@ -5,12 +5,14 @@ a folder of its own, gone when the replica is. On file systems that share blocks
 copy costs no space; elsewhere it is a plain copy. All functions block: call them in a thread.
 """
 
+import errno
 import fcntl
 import os
 import shutil
 import stat
-from contextlib import suppress
 from pathlib import Path
+
+from workers.folders import remove
 
 # <linux/fs.h>: share the blocks of another file.
 _FICLONE = 0x40049409
@@ -26,6 +28,9 @@ def make(code: Path, folder: Path) -> Path:
         shutil.copytree(
             code, folder / "code", symlinks=True, copy_function=_copy, ignore=_special_files
         )
+    except RecursionError:
+        remove(folder)
+        raise OSError(errno.ENAMETOOLONG, "its folders lie too deep") from None
     except OSError:
         remove(folder)
         raise
@@ -40,29 +45,6 @@ def _special_files(folder: str, names: list[str]) -> list[str]:
 def _is_plain(path: str) -> bool:
     mode = os.lstat(path).st_mode
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
-
-
-def remove(folder: Path) -> None:
-    """Removes a working copy, whatever the model made of its permissions.
-
-    What even so cannot be removed stays for the sweep at the next start.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        _open_up(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _open_up(folder: Path) -> None:
-    """Gives us back the folders from which a model took its own permissions (not what links lead
-    to). From the top: a folder must be open before one sees what is in it."""
-    with suppress(OSError):
-        folder.chmod(0o700)
-        for path, names, _ in os.walk(folder):
-            for name in names:
-                inner = Path(path, name)
-                if not inner.is_symlink():
-                    inner.chmod(0o700)
 
 
 def _copy(source: str, target: str) -> None:

@@ -124,6 +124,7 @@ def deployed_json(control: Control, deployment: Deployment) -> Json:
     return deployment_json(
         deployment,
         pool.statistics() if pool else None,
+        control.deployments.waits_for(deployment.id),
         control.house.workspace,
         with_environment=edits,
     )

@@ -225,6 +225,7 @@ def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
 def deployment_json(
     deployment: Deployment,
     statistics: PoolStatistics | None,
+    waits_for: str,
     workspace: str,
     *,
     with_environment: bool,
@@ -245,6 +246,7 @@ def deployment_json(
         "environment": text_of(deployment.environment if with_environment else {}),
         "wanted": deployment.wanted,
         "status": deployment.status,
+        "waits_for": waits_for,
         "failure": failure_json(deployment.failure),
         "deployer": creator(deployment.deployer),
         "crn": crn(workspace, deployment.id),

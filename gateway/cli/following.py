@@ -49,16 +49,26 @@ def log_events(client: Client, path: str) -> Iterator[Event]:
 def wait_for_deployment(context: Context, model: Json, build: Json, deployment: Json) -> Json:
     """Waits until the deployment serves; returns it then."""
     path = f"{model_path(model)}/builds/{build['id']}/deployments/{deployment['id']}"
+    said = ""
     with context.terminal.live("deployment") as live:
         while deployment["status"] in ("pending", "deploying"):
-            ready, wanted = deployment["replicas_ready"], deployment["replicas"]
-            live.label = (
-                f"deployment {deployment['deployment_number']}: {ready} of {wanted} replicas ready"
-            )
+            number, waits_for = deployment["deployment_number"], deployment["waits_for"]
+            live.label = f"deployment {number}: {progress_of(deployment)}"
+            # What comes after the colon changes while one waits.
+            if waits_for and waits_for.partition(":")[0] != said:
+                context.terminal.say(f"Deployment {number} waits for {waits_for}.")
+                said = waits_for.partition(":")[0]
             deployment = look_again(context.client, path)
     if deployment["status"] != "deployed":
         raise _deployment_failed(context.client, model, deployment)
     return deployment
+
+
+def progress_of(deployment: Json) -> str:
+    """How far it is: its replicas, or what it waits for before they can be started."""
+    if deployment["waits_for"]:
+        return f"waiting for {deployment['waits_for']}"
+    return f"{deployment['replicas_ready']} of {deployment['replicas']} replicas ready"
 
 
 def look_again(client: Client, path: str) -> Json:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.finding import find_model, full_name, model_path
-from gateway.cli.following import look_again, reason_of
+from gateway.cli.following import look_again, progress_of, reason_of
 from gateway.cli.terminal import facts, table
 from gateway.client import Client, Json
 
@@ -184,7 +184,7 @@ def _model_status(context: Context) -> None:
     parts = [_model_facts(model, deployment, last)]
     if replicas["replicas"]:
         parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
-        parts += filter(None, [_limits_line(replicas["replicas"])])
+        parts += filter(None, [_limits_line(replicas["replicas"]), _blame_line(replicas)])
     if last is None:
         parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
     elif deployment is None or deployment["status"] not in LIVING:
@@ -195,7 +195,7 @@ def _model_status(context: Context) -> None:
 def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str:
     serving = deployment and (
         f"{deployment['deployment_number']}, build {deployment['build_number']}: "
-        f"{deployment['status']}, {deployment['replicas_ready']} of {deployment['replicas']} ready"
+        f"{deployment['status']}, {progress_of(deployment)}"
     )
     latest = last and f"{last['build_number']}: {last['status']}"
     failed = next((each for each in (deployment, last) if each and each["failure"]), None)
@@ -214,7 +214,7 @@ def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str
 
 
 def _replica_table(replicas: Sequence[Json]) -> str:
-    counters = ("received", "processed", "success", "failure", "error", "restart")
+    counters = ("received", "processed", "success", "failure", "error", "restart", "recycled")
     rows = [
         (
             each["name"],
@@ -248,6 +248,12 @@ def _limits_line(replicas: Sequence[Json]) -> str:
             met[limit] = met.get(limit, 0) + count
     told = [f"{limit} {count}" for limit, count in met.items() if count]
     return f"limits met: {', '.join(told)}" if told else ""
+
+
+def _blame_line(replicas: Json) -> str:
+    """Whose requests ended replicas, who did it most often first."""
+    told = [f"{caller} {count}" for caller, count in replicas["restarts_by"].items()]
+    return f"replicas ended by requests of: {', '.join(told)}" if told else ""
 
 
 def _present(client: Client, model: Json) -> Json | None:

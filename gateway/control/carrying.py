@@ -9,7 +9,8 @@ Whoever wants it to stop says so in the store and calls `stop`; this task alone 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import trio
 
@@ -48,12 +49,14 @@ class Carrying:
         # Its replicas are on their way, or will never be.
         self.started = trio.Event()
         self.ended = trio.Event()
+        # What it cannot go on without, in words; nothing while it goes on.
+        self.waits_for = ""
         self._house = house
         self._builds = builds
         self._turn = turn
         self._pool_of = pool_of
         self._told_to_stop = False
-        # The wait for its build, which ends when it is told to stop.
+        # A wait that ends when it is told to stop.
         self._waiting = trio.CancelScope()
 
     def stop(self) -> None:
@@ -90,7 +93,10 @@ class Carrying:
         try:
             build = await self._made_build(self.deployment.build_id)
             if build is not None:
+                if self._turn.locked():
+                    self._wait_for("the deployment of its model that is on its way")
                 async with self._turn:
+                    self.waits_for = ""
                     failure = await self._serve(build)
         except store.IllegalTransition:
             logger.info("deployment %d was stopped on its way", self.deployment.number)
@@ -111,7 +117,7 @@ class Carrying:
         What was deployed is not given up because its build cannot be made anew just now.
         """
         pause = _FIRST_PAUSE
-        with self._waiting:
+        with self._waiting_for(f"build {self.deployment.build_number}"):
             while True:
                 build = await self._builds.ready(build_id)
                 if build.status == "built" or self.deployment.status != "deployed":
@@ -122,6 +128,24 @@ class Carrying:
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         return None
+
+    @contextmanager
+    def _waiting_for(self, what: str) -> Iterator[None]:
+        """A wait that is over when it is told to stop."""
+        self.waits_for = what
+        with trio.CancelScope() as self._waiting:
+            if self._told_to_stop:
+                self._waiting.cancel()
+            try:
+                yield
+            finally:
+                self.waits_for = ""
+
+    def _wait_for(self, what: str) -> None:
+        """What comes after a colon may change while it waits, and is logged once."""
+        if what.partition(":")[0] != self.waits_for.partition(":")[0]:
+            logger.info("deployment %d waits for %s", self.deployment.number, what)
+        self.waits_for = what
 
     async def _serve(self, build: Build) -> Failure | None:
         """Its turn has come: returns when callers are served by it, or why they never will be."""
@@ -145,7 +169,10 @@ class Carrying:
     async def _replace(self, build: Build) -> Failure | None:
         """From the pool that served before, if one did, to a new one."""
         try:
-            async with self._house.machine.room_for(self.deployment):
+            async with AsyncExitStack() as starting:
+                with self._waiting_for("room on the machine"):
+                    room = self._house.machine.room_for(self.deployment, self._wait_for)
+                    await starting.enter_async_context(room)
                 pool = await self._open(build)
                 if pool is None:
                     return None

@@ -143,6 +143,11 @@ class Deployments:
         carrying = self._carryings.get(deployment_id)
         return carrying.pool if carrying else None
 
+    def waits_for(self, deployment_id: str) -> str:
+        """What it cannot go on without just now, in words; nothing for one that does not wait."""
+        carrying = self._carryings.get(deployment_id)
+        return carrying.waits_for if carrying else ""
+
 
 def check_deployment(asked: NewDeployment) -> None:
     """Raises Refusal("argument.invalid") naming what cannot be."""

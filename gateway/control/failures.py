@@ -1,8 +1,9 @@
 """Why a deployment does not serve, in words for whoever can mend it."""
 
+import builder
 from gateway.control.machine import NotEnoughMemory
 from store import Build, Failure
-from workers import Pool, StartFailed
+from workers import Pool, ProbeRaised, StartFailed
 from workers.limits import Cause
 
 
@@ -37,7 +38,7 @@ def no_room(error: NotEnoughMemory) -> Failure:
     )
 
 
-# What to do about a start that failed because of a limit.
+# What to do about a start or a try that failed because of a limit.
 _ADVICE = {
     Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",
     Cause.CPU: "Ask for more CPU (`--cpu`), or raise `model_start_timeout`.",
@@ -57,3 +58,21 @@ def not_started(error: StartFailed, pool: Pool) -> Failure:
         if error.cause
         else "Correct the file and deploy a new build; `predictd logs` shows all it printed.",
     )
+
+
+def probe_failed(error: StartFailed | ProbeRaised) -> builder.ProbeFailed:
+    """A build was tried out with what its model's replicas get."""
+    if isinstance(error, StartFailed):
+        summary, problem = "The model did not start", error.summary
+        advice = "Correct the file, or what the build installs; see the build log's end."
+    else:
+        summary, problem = "The model did not answer its example input", str(error)
+        advice = "Correct the function or the example; see the build log's end."
+    if error.cause is Cause.MEMORY:
+        advice = (
+            "Ask for more memory when you deploy it (`predictd deploy --memory`), which the build "
+            "is then tried out with, or have the model load less."
+        )
+    elif error.cause is not None:
+        advice = _ADVICE[error.cause]
+    return builder.ProbeFailed(summary, problem, advice)

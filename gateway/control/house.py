@@ -65,9 +65,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
         """Under which clients reach this gateway."""
         return f"{self.settings.scheme}://{self.domain}"
 
-    def limits(self, memory: int = 0, cpu: int = 0) -> Limits:
-        """Of one replica: `memory` in bytes, `cpu` in thousandths of a core; 0 for a probe, of
-        which nobody knows how it will be deployed."""
+    def limits(self, memory: int, cpu: int) -> Limits:
+        """Of one replica: `memory` in bytes, `cpu` in thousandths of a core."""
         processes, disk = self.settings.processes, self.settings.disk_limit
         return Limits(memory=memory, cpu=cpu, processes=processes, disk=disk)
 

@@ -1,10 +1,17 @@
-"""The logs of a model's replicas, which outlive them: found, and not too many."""
+"""The logs of a model's replicas, which outlive them: found, and not too many.
 
+Which is older is told by the number of the deployment in its name, since a clock may be set back;
+and among those of one deployment by time.
+"""
+
+import re
 from contextlib import suppress
 from pathlib import Path
 
 # A log is at most two files of 8 MiB.
 MOST_LOGS = 20
+# As Carrying names replicas: model, its number, the deployment's, the build's id, and a seat.
+_NAME = re.compile(r".*-(\d+)-[0-9a-f]{10}-[a-z0-9]{5}")
 
 
 def logs_of(folder: Path) -> list[Path]:
@@ -12,8 +19,13 @@ def logs_of(folder: Path) -> list[Path]:
     found = []
     for path in folder.glob("*.log"):
         with suppress(FileNotFoundError):  # a rotation renames a log for a moment
-            found.append((path.stat().st_mtime, path))
-    return [path for _, path in sorted(found)]
+            found.append((_deployment_of(path), path.stat().st_mtime, path))
+    return [path for _, _, path in sorted(found)]
+
+
+def _deployment_of(path: Path) -> int:
+    name = _NAME.fullmatch(path.stem)
+    return int(name[1]) if name else 0
 
 
 def keep_latest(folder: Path, most: int = MOST_LOGS) -> None:

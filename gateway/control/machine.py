@@ -11,7 +11,7 @@ more than there is.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -125,15 +125,16 @@ class Machine:
             raise Refusal("machine.full", _too_little(memory, free))
 
     @asynccontextmanager
-    async def room_for(self, asked: Asked) -> AsyncIterator[None]:
-        """For the time in which the replicas of a deployment start. Waits for others that do.
-
-        Raises NotEnoughMemory.
+    async def room_for(self, asked: Asked, tell: Callable[[str], object]) -> AsyncIterator[None]:
+        """For the time in which the replicas of a deployment start. Waits for others that do, and
+        each time that it looks tells what is missing. Raises NotEnoughMemory.
         """
         memory = asked.memory_mb * MIB
         while memory > (free := self.free()) - self._starting:
             if not self._starting:
                 raise NotEnoughMemory(_too_little(memory, free))
+            taken = f"of which models that start may take {size(self._starting)}"
+            tell(f"{_asked(memory, free)}, {taken}")
             with trio.move_on_after(_LOOK_AGAIN):
                 await self._changed.wait()
         self._starting += memory * asked.replicas
@@ -146,7 +147,11 @@ class Machine:
 
 
 def _too_little(asked: int, free: int) -> str:
-    return f"not enough memory: asked {size(asked)}, {size(free)} free"
+    return f"not enough {_asked(asked, free)}"
+
+
+def _asked(memory: int, free: int) -> str:
+    return f"memory: asked {size(memory)}, {size(free)} free"
 
 
 def _room(version: int, folder: Path) -> int | None:

@@ -15,11 +15,13 @@ import trio
 import builder
 import store
 from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
-from gateway.control import identities
+from gateway.control import failures, identities
 from gateway.control.house import House
+from gateway.control.machine import Asked
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
 from workers import Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
+from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
 
@@ -160,38 +162,38 @@ class Making:
     def _probe(self, model: Model, project: Project) -> builder.Probe:
         """The builder's PROBE step: one replica, started and asked for the example."""
         house, build = self._house, self.build
-        pool = PoolSpec(
-            name=f"{slug(model.name)}-probe-{build.number}",
-            replica=replica_spec(
-                house,
-                build,
-                model_variables(house.settings, house.domain, project, None),
-                identity=identities.of_builds(project),
-                limits=house.limits(),
-            ),
-            log_folder=house.data.model_logs(model.id),
-            request_timeout=house.settings.model_request_timeout,
-            start_tries=1,
-        )
         example = build.example.encode() if build.example is not None else None
 
         async def probe(spec: BuildSpec) -> None:
+            pool = PoolSpec(
+                name=f"{slug(model.name)}-probe-{build.number}",
+                replica=replica_spec(
+                    house,
+                    build,
+                    model_variables(house.settings, house.domain, project, None),
+                    identity=identities.of_builds(project),
+                    limits=await self._probe_limits(),
+                ),
+                log_folder=house.data.model_logs(model.id),
+                request_timeout=house.settings.model_request_timeout,
+                start_tries=1,
+            )
             try:
                 await house.workers.probe(pool, self.log, example)
-            except StartFailed as error:
-                raise builder.ProbeFailed(
-                    "The model did not start",
-                    error.summary,
-                    "Correct the file, or what the build installs; see the build log's end.",
-                ) from error
-            except ProbeRaised as error:
-                raise builder.ProbeFailed(
-                    "The model did not answer its example input",
-                    str(error),
-                    "Correct the function or the example; see the build log's end.",
-                ) from error
+            except (StartFailed, ProbeRaised) as error:
+                raise failures.probe_failed(error) from error
 
         return probe
+
+    async def _probe_limits(self) -> Limits:
+        """The most that replicas of the model get: by default, or in a deployment that is wanted,
+        which may have been asked for together with this build."""
+        database = self._house.database
+        model = await database.read(store.models.get, self.build.model_id)
+        listed = await database.read(store.deployments.listing, model.id)
+        asked: list[Asked] = [model, *(each for each in listed if each.wanted == "serve")]
+        memory = max(each.memory_mb for each in asked)
+        return self._house.limits(memory * MIB, max(each.cpu_millicores for each in asked))
 
 
 def replica_spec(

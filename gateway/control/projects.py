@@ -16,6 +16,7 @@ from builder import check_url, clone, make_folder, sync_file_system, sync_folder
 from gateway.control import variables
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
+from gateway.control.sweep import remove
 from gateway.errors import Refusal
 from store import Build, Membership, Model, Project, User
 from workers import Log
@@ -204,7 +205,7 @@ class Projects:
 
 
 async def _remove(folder: Path) -> None:
-    await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+    await trio.to_thread.run_sync(remove, folder)
 
 
 async def _insert(

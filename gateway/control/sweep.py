@@ -4,14 +4,15 @@ Everything of a project, model or build lies in a folder or file named by its id
 of nothing that is remembered is nobody's.
 """
 
-import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import aiosqlite
 import trio
 
 import store
+from builder import remove_tree
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
 
@@ -40,7 +41,8 @@ def named_strangers(entries: Iterable[Path], known: set[str]) -> list[Path]:
 def remove(entry: Path) -> None:
     """Takes away a file, a link or a folder; no matter if it is gone. Blocking."""
     if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry, ignore_errors=True)
+        with suppress(OSError):  # what stays is found by the next sweep
+            remove_tree(entry)
     else:
         entry.unlink(missing_ok=True)
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from builder.diagnosis import FALLBACK, RULES, explain
+from builder.diagnosis import FALLBACK, LIMITS, RULES, explain
+from workers.limits import Limits, Toll, judge
+from workers.process import say_status
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,26 @@ def test_signals() -> None:
     assert explain(-33, ["fine"])[0] == "it was ended by signal 33"
 
 
+@pytest.mark.parametrize(
+    ("toll", "advice"),
+    [
+        (Toll(memory_kills=1), "stop a model"),
+        (Toll(memory_kills=1, met_own=True), "stop a model"),
+        (Toll(forks_refused=1), "fewer processes"),
+    ],
+)
+@pytest.mark.parametrize("status", [-9, 1])
+def test_limits(status: int, toll: Toll, advice: str) -> None:
+    """A script that met a limit failed by that, whatever it wrote, and hears what to do."""
+    verdict = judge(status, say_status(status), toll, Limits(memory=64, processes=9))
+    found, told = explain(
+        status, ["bash: command not found", f"[predictd] the script {verdict.said}"]
+    )
+    assert found == f"it {verdict.said}"
+    assert advice in told
+
+
 def test_every_rule_advises() -> None:
     """Advice is a sentence."""
-    assert all(advice[0].isupper() and advice.endswith(".") for _, advice in RULES)
+    pieces = [advice for _, advice in RULES] + [advice for _, advice in LIMITS]
+    assert all(advice[0].isupper() and advice.endswith(".") for advice in pieces)

@@ -1,10 +1,13 @@
 """Only what is sealed and wanted stands on the shelf."""
 
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from builder.errors import ScriptFailed
+from builder.removal import remove_tree
 from builder.shelf import Manifest, Shelf, seal_build
 
 MANIFEST = Manifest(
@@ -83,6 +86,29 @@ async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
     assert (outside / "precious").exists()
 
 
+async def test_no_depth_keeps_a_build(shelf: Shelf) -> None:
+    """Folders nested by the thousand are not sealed, and no sweep fails because of them."""
+    folder = half(shelf, "one")
+    here = os.open(folder / "code", os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    if os.geteuid() == 0:
+        with pytest.raises(ScriptFailed, match="nested too deep"):
+            await seal_build(folder, MANIFEST)
+    assert await shelf.sweep([]) == ["one"]
+    assert not folder.exists()
+
+
+async def test_what_cannot_be_removed_is_told(shelf: Shelf) -> None:
+    """A removal that fails raises, with what stays."""
+    with pytest.raises(OSError, match="proc"):
+        remove_tree(Path("/proc/self/task"))
+
+
 async def test_seal_goes_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal that is interrupted leaves a build without its seal."""
     folder = half(shelf, "one")
@@ -91,7 +117,7 @@ async def test_seal_goes_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) ->
     def interrupted(_: Path) -> None:
         raise OSError("no more")
 
-    monkeypatch.setattr("shutil.rmtree", interrupted)
+    monkeypatch.setattr("builder.shelf.remove_tree", interrupted)
     with pytest.raises(OSError, match="no more"):
         await shelf.remove("one")
     assert shelf.sealed("one") is None

@@ -25,6 +25,7 @@ from store import (
     now,
     projects,
     site,
+    table,
 )
 from tests.store.samples import a_build, a_deployment, a_model, a_project
 
@@ -256,6 +257,22 @@ async def test_unfinished(database: Database, model: Model) -> None:
     ]
     await database.write(deployments.advance, one.id, "failed", failure=FAILURE)
     assert await database.read(deployments.unfinished) == [two]
+
+
+async def test_unfinished_as_they_were_made(
+    database: Database, project: Project, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is unfinished comes in the order of its making, whatever the model and the clock."""
+    other = await database.write(models.insert, a_model(project))
+    hours = iter(range(23, 0, -1))
+    monkeypatch.setattr(table, "now", lambda: f"2026-11-21T{next(hours):02}:00:00.000000Z")
+    made = []
+    for each in (other, other, model, other):
+        made.append(await database.write(builds.insert, a_build(each)))
+        await database.write(deployments.insert, a_deployment(each, made[-1]))
+    assert await database.read(builds.unfinished) == made
+    found = await database.read(deployments.unfinished)
+    assert [each.build_id for each in found] == [each.id for each in made]
 
 
 async def test_wanted(database: Database, model: Model, build: Build) -> None:

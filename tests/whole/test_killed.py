@@ -150,7 +150,8 @@ def no_half_builds(gateway: Gateway) -> None:
         if build["status"] != "built":
             assert build["status"] == "build failed"
             assert "interrupted" in build["failure"]["summary"], build["failure"]
-    folders = {folder.name for folder in (gateway.data / "builds").iterdir()}
+    # Which there is once a build has begun.
+    folders = {folder.name for folder in (gateway.data / "builds").glob("*")}
     assert folders == {build["id"] for build in builds if build["status"] == "built"}
     assert all((gateway.data / "builds" / name / "sealed").is_file() for name in folders)
 

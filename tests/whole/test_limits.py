@@ -76,6 +76,24 @@ def test_a_model_that_does_not_fit(gateway: Gateway, tmp_path: Path, held: tuple
     gateway.client.delete(at(model))
 
 
+def test_a_build_is_tried_out_within_limits(
+    gateway: Gateway, tmp_path: Path, held: tuple[str, ...]
+) -> None:
+    """A probe gets what the model's replicas get, or what a deployment asks that waits for it."""
+    needs(held, "memory")
+    model = gateway.model(gateway.project(copy("greedy", tmp_path / "tried")), "tried")
+    gateway.client.patch(at(model), {"default_resources": {"memory_mb": 64}})
+    hungry = {"example": {"do": "memory", "bytes": 200 << 20}}
+    build = gateway.build(model, "greedy.py", "take", **hungry)
+    assert build["status"] == "build failed"
+    assert "ran out of memory: its limit is 64 MiB" in build["failure"]["problem"]
+    assert "--memory" in build["failure"]["advice"]
+    more = {"auto_deploy_model": True, "auto_deployment_config": {"memory": 0.5}}
+    build = gateway.build(model, "greedy.py", "take", **hungry, **more)
+    assert build["status"] == "built", build["failure"]
+    gateway.client.delete(at(model))
+
+
 def test_the_machine_is_shown(gateway: Gateway, held: tuple[str, ...]) -> None:
     """The site and the status tell what there is, what is free and who holds the limits."""
     machine = gateway.client.get("/site")["machine"]

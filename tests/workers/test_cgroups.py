@@ -4,15 +4,29 @@ are some, and on folders that play the part of those that it does not have."""
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.skipping import not_here
+from tests.workers.users import become, run_as
 from workers import cgroups
-from workers.cgroups import Cgroups, Hierarchy, Leaf, Place, open_tree, places
+from workers.cgroups import (
+    Cgroups,
+    Hierarchy,
+    Leaf,
+    Place,
+    files,
+    open_tree,
+    our_places,
+    places,
+)
+from workers.cgroups import tree as trees
+from workers.cgroups.leaf import sweep_folder
 from workers.limits import MIB, Limits, Toll
 
 V1_MOUNTS = """\
@@ -323,8 +337,8 @@ def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
     elsewhere = first.hierarchies[0].folder
     (elsewhere / "left").mkdir(parents=True)
     record.write_text(f"{elsewhere}\n{tmp_path}\n")
-    assert cgroups._recorded(record, house) == [elsewhere]
-    cgroups._sweep_folder(2, elsewhere)
+    assert trees._recorded(record, house) == [elsewhere]
+    sweep_folder(2, elsewhere)
     assert not elsewhere.exists()
 
 
@@ -358,11 +372,11 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
     """The gateway moves aside, below its own group, before that has limited children; at the end
     it takes that back."""
     own = play_v2(tmp_path / "own", "cpuset cpu io memory pids")
-    assert cgroups._pass_on(own.folder) == ("cpu", "memory", "pids")
+    assert trees._pass_on(own.folder) == ("cpu", "memory", "pids")
     assert (own.folder / "predictd-gateway/cgroup.procs").read_text() == str(os.getpid())
     assert (own.folder / "cgroup.subtree_control").read_text() in ("+cpu", "+memory", "+pids")
     assert (own.folder / "cgroup.procs").read_text() == "1\n"
-    cgroups._take_back(own.folder, ("pids",))
+    trees._take_back(own.folder, ("pids",))
     assert (own.folder / "cgroup.subtree_control").read_text() == "-pids"
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
 
@@ -370,7 +384,7 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
 def test_v2_that_passes_them_on_already_is_left_as_it_is(tmp_path: Path) -> None:
     """Nobody moves where there is nothing to switch on."""
     own = play_v2(tmp_path / "own", "cpu memory pids", switched_on="cpu memory pids")
-    cgroups._pass_on(own.folder)
+    trees._pass_on(own.folder)
     assert not (own.folder / "predictd-gateway").exists()
 
 
@@ -378,11 +392,53 @@ def test_v2_with_others_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Where the group holds others too, controllers stay off, the gateway goes back, and nobody
     else is touched."""
     own = play_v2(tmp_path / "own", "cpu memory pids")
-    control, write = own.folder / "cgroup.subtree_control", cgroups._try_to_write
+    control, write = own.folder / "cgroup.subtree_control", files.try_to_write
 
     def refuse(file: Path, text: str) -> bool:
         return file != control and write(file, text)  # as EBUSY is
 
-    monkeypatch.setattr(cgroups, "_try_to_write", refuse)
-    assert cgroups._pass_on(own.folder) == ()
+    monkeypatch.setattr(trees, "try_to_write", refuse)
+    assert trees._pass_on(own.folder) == ()
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
+
+
+def as_a_user(uid: int, given: list[Path], folder: Path) -> object:
+    """What the groups hold for a user to whom they were given, and how many of those who fled in a
+    leaf were there before and after its end."""
+    for group in given:
+        (group / "cgroup.procs").write_text("0")
+        for file in (group, *group.glob("cgroup.*"), *group.glob("tasks")):
+            os.chown(file, uid, uid)
+    os.chown(folder, uid, uid)
+    become(uid)
+    tree = open_tree("given", folder / "record", 0, 1)
+    leaf = made(tree, "fleeing", Limits(memory=64 * MIB, processes=100, cpu=1000))
+    flee = 'for file; do echo 0 >"$file"; done; setsid sleep 600 & setsid sleep 600 & kill -STOP $$'
+    subprocess.Popen(["/bin/sh", "-c", flee, "sh", *map(str, leaf.enter)])
+    until(lambda: len(leaf.processes()) == 3)
+    leaf.kill()
+    left = leaf.processes()
+    leaf.remove()
+    tree.close()
+    return [tree.holds, left, [group.name for group in given if any(group.glob("predictd-*"))]]
+
+
+def test_groups_that_are_given_to_a_user() -> None:
+    """Who is not root has leaves that hold in the groups that were delegated, v1 and v2."""
+    if os.geteuid() != 0:
+        not_here("needs root, to give groups away")
+    wanted = {"memory", "cpu", "pids"}
+    useful = [each for each in our_places() if each.version == 2 or wanted & {*each.controllers}]
+    given = [each.folder / f"given-{os.getpid()}" for each in useful]
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name, ExitStack() as after:
+        for group in given:
+            try:
+                group.mkdir()
+            except OSError:
+                not_here("needs cgroups, which we may not make here")
+            after.callback(group.rmdir)
+        answer = run_as(0, lambda: as_a_user(12345, given, Path(name)))
+    held = wanted & {name for each in useful for name in each.controllers}
+    assert isinstance(answer, list), answer
+    assert set(answer[0]) >= {"kill", *held}
+    assert answer[1:] == [[], []]

@@ -1,10 +1,7 @@
 """Laws of confinement, on the level that is named in each."""
 
 import errno
-import fcntl
-import json
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -16,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.skipping import not_here
+from tests.workers.users import run_as
 from workers.confinement import (
     HOME,
     Confinement,
@@ -87,31 +85,6 @@ def data() -> Iterator[Path]:
         yield root
 
 
-def _run_as(uid: int, work: Callable[[], object]) -> object:
-    """What `work` returns, done by another user; what it needs is imported already."""
-    reading, low = os.pipe()
-    # Out of the way of what other tests have told to happen to theirs in a process that is forked.
-    writing = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 500)
-    os.close(low)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            if uid:
-                os.setgroups([])
-                os.setresgid(uid, uid, uid)
-                os.setresuid(uid, uid, uid)
-            answer = json.dumps(work())
-        except BaseException as error:
-            answer = json.dumps(f"{type(error).__name__}: {error}")
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as file:
-        answer = file.read()
-    os.waitpid(pid, 0)
-    return json.loads(answer)
-
-
 def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> object:
     """What `work` returns at a level, as a user to whom that level is offered."""
     view = View(
@@ -132,7 +105,7 @@ def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> 
     if other:
         for path in (data, *data.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
-    answer = _run_as(NOBODY if other else 0, confined)
+    answer = run_as(NOBODY if other else 0, confined)
     if isinstance(answer, str) and answer.startswith("ConfinementUnavailable"):
         not_here(answer)
     return answer
@@ -212,15 +185,28 @@ def test_no_network(level: str, data: Path) -> None:
     assert _at(level, data, interfaces) == "lo"
 
 
-@pytest.mark.parametrize("level", ["root", "landlock"])
-@pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -SEGV $$", -signal.SIGSEGV)])
-def test_status(level: str, script: str, status: int, data: Path) -> None:
-    """How a confined process ended is told as of any other."""
+EITHER = "was killed by SIGSEGV, or exited with status 139"
+
+
+@pytest.mark.parametrize(
+    ("level", "script", "said"),
+    [
+        ("root", "exit 3", "exited with status 3"),
+        ("root", "exit 128", "exited with status 128"),
+        ("root", "exit 200", "exited with status 200"),
+        ("root", "kill -SEGV $$", EITHER),
+        ("root", "exit 139", EITHER),
+        ("landlock", "kill -SEGV $$", "was killed by SIGSEGV"),
+        ("landlock", "exit 139", "exited with status 139"),
+    ],
+)
+def test_status(level: str, script: str, said: str, data: Path) -> None:
+    """How a confined process ended is told, and what cannot be told apart is not guessed."""
     confinement, view = _open(level, data)
     process, out = _spawn(confinement, view, script, "test-status/")
     os.close(out)
     os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
-    assert process.reap() == status
+    assert process.say(process.reap()) == said
 
 
 def test_tree_dies_at_once(data: Path) -> None:

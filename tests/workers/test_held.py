@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from workers import (
     Answered,
     Died,
     Limits,
+    Log,
     Pool,
     PoolSpec,
+    ProbeRaised,
     Raised,
     ReplicaSpec,
     StartFailed,
@@ -24,7 +27,7 @@ from workers import (
     Workers,
     open_workers,
 )
-from workers.limits import MIB
+from workers.limits import MIB, Cause
 from workers.process import marked
 
 PROJECTS = Path(__file__).parents[1] / "projects"
@@ -46,6 +49,10 @@ def needs(workers: Workers, what: str) -> None:
 
 
 def pool_of(workers: Workers, folder: Path, limits: Limits, **settings: Any) -> Pool:
+    return workers.open_pool(pool_spec(folder, limits, **settings))
+
+
+def pool_spec(folder: Path, limits: Limits, **settings: Any) -> PoolSpec:
     environment = folder / "environment" / "bin"
     environment.mkdir(parents=True, exist_ok=True)
     if not (environment / "python").exists():
@@ -57,9 +64,7 @@ def pool_of(workers: Workers, folder: Path, limits: Limits, **settings: Any) -> 
         function="take",
         limits=limits,
     )
-    return workers.open_pool(
-        PoolSpec(name="greedy", replica=replica, log_folder=folder / "logs", **settings)
-    )
+    return PoolSpec(name="greedy", replica=replica, log_folder=folder / "logs", **settings)
 
 
 async def ask(pool: Pool, **deed: object) -> Any:
@@ -114,6 +119,16 @@ async def test_out_of_memory_at_import(workers: Workers, tmp_path: Path) -> None
     assert failed.value.cause.value == "memory"
 
 
+async def test_a_probe_out_of_memory(workers: Workers, tmp_path: Path) -> None:
+    """A try that meets a limit tells which."""
+    needs(workers, "memory")
+    spec, log = pool_spec(tmp_path, Limits(memory=64 * MIB)), Log(tmp_path / "probe.log")
+    with pytest.raises(ProbeRaised, match="its limit is 64 MiB") as raised:
+        await workers.probe(spec, log, b'{"do": "memory", "bytes": 209715200}')
+    log.close()
+    assert raised.value.cause is Cause.MEMORY
+
+
 async def test_out_of_processes(workers: Workers, tmp_path: Path) -> None:
     """A fork bomb finds its limit, the caller is told, and nothing of it is left."""
     needs(workers, "pids")
@@ -153,6 +168,18 @@ async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
     assert isinstance(await ask(pool, do="fill", files=5, bytes=MIB, then=0), Answered)
 
 
+async def test_depth_harms_nobody(workers: Workers, tmp_path: Path) -> None:
+    """A model that nests folders by the thousand loses its replica, and leaves nothing."""
+    pool = pool_of(workers, tmp_path, Limits(disk=20 * MIB))
+    # It may be found while it still digs.
+    assert isinstance(await ask(pool, do="dig", folders=3000), Answered | Died)
+    await until_counted(pool, "disk")
+    pool.stop()
+    with trio.fail_after(PATIENCE):
+        await pool.closed.wait()
+    assert not list((tmp_path / "replicas").iterdir())
+
+
 async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
     """Who fled from a script, with no mark and a session of its own, ends with it."""
     needs(workers, "kill")
@@ -168,6 +195,44 @@ async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
     )
     assert status == 0
     assert not is_alive(int(lines[0]))
+
+
+async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
+    """The log of a script whose child ran out of memory, or that may not fork, ends with that."""
+    lines: list[str] = []
+
+    class Lines:
+        def write(self, line: str) -> None:
+            lines.append(line)
+
+    limits = Limits(memory=64 * MIB, processes=20)
+    async with open_workers(tmp_path / "replicas", "held-script", script_limits=limits) as workers:
+        needs(workers, "memory")
+        needs(workers, "pids")
+        hog = f"""{sys.executable} -c 'print(len(b"x" * (200 << 20)))'; exit 3"""
+        forks = (
+            "for each in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do sleep 60 & done"
+        )
+        for script in (hog, forks):
+            await workers.run(
+                ["/bin/sh", "-c", script], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
+                log=Lines(), time_limit=PATIENCE,
+            )  # fmt: skip
+            lines.append("and ended")
+        # bash goes on trying, for longer than its time.
+        forks = f"{forks}; wait"
+        with pytest.raises(TimeoutError):
+            await workers.run(
+                ["/bin/bash", "-c", forks], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
+                log=Lines(), time_limit=2.0,
+            )  # fmt: skip
+        lines.append("and ended")
+    told = [before for before, line in pairwise(lines) if line == "and ended"]
+    child = "exited with status 3, after a process that it had started ran out of memory"
+    assert told[0] == f"[predictd] the script {child}"
+    for line in told[1:]:
+        assert line.endswith("after its limit of 20 processes and threads was reached")
+    assert told[2].startswith("[predictd] the script was ended after")
 
 
 async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:

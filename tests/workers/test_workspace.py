@@ -2,13 +2,12 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from workers import workspace
+from tests.workers.test_folders import dig
+from workers import folders, workspace
 
 
 @pytest.fixture
@@ -64,39 +63,10 @@ def test_a_build_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "replica").exists()
 
 
-def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
-    """remove can be called for a copy that was never made."""
-    workspace.remove(tmp_path / "nothing")
-
-
-REMOVE = """
-import os, sys
-from pathlib import Path
-from workers import workspace
-folder = Path("copy")
-if os.getuid() == 0:
-    os.setgid(65534); os.setuid(65534)
-(folder / "a" / "b").mkdir(parents=True)
-(folder / "a" / "b" / "file").write_text("x")
-(folder / "a" / "link").symlink_to(sys.argv[1])
-(folder / "a" / "b").chmod(0)
-(folder / "a").chmod(0o500)
-folder.chmod(0)
-workspace.remove(folder)
-"""
-
-
-def test_no_permission_keeps_a_copy(tmp_path: Path) -> None:
-    """Folders that a model closed are opened and removed; where its links lead is left alone."""
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work").chmod(0o777)
-    outside = tmp_path / "outside"
-    outside.mkdir(mode=0o500)
-    subprocess.run(
-        [sys.executable, "-c", REMOVE, outside],
-        check=True,
-        cwd=tmp_path / "work",  # relative paths need no permission above
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    assert not (tmp_path / "work" / "copy").exists()
-    assert outside.stat().st_mode & 0o777 == 0o500
+def test_a_build_too_deep_to_be_copied_is_an_error(code: Path, tmp_path: Path) -> None:
+    """Folders by the thousand, which a build script can make, are refused; no half copy stays."""
+    dig(code, 3000)
+    with pytest.raises(OSError, match="too deep"):
+        workspace.make(code, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    folders.remove(code)  # pytest could not

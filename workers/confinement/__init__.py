@@ -48,7 +48,7 @@ _USER_UID = 1000  # of cdsw where a namespace maps it to ours
 
 class Launch(msgspec.Struct, frozen=True):
     """A command as it is to be started. `descriptors` are for it alone: close them after that.
-    Where `wrapped`, 128 + n as the exit status means signal n."""
+    Where `wrapped`, 128 + n as the exit status may mean signal n."""
 
     command: list[str]
     cwd: Path

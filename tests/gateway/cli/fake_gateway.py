@@ -114,6 +114,7 @@ class State:
             **wish, "id": identity, "deployment_number": len(self.deployments) + 1,
             "model_id": model["id"], "build_id": build["id"], "build_number": build["build_number"],
             "status": "pending", "failure": None, "replicas_ready": 0, "deployed_at": None,
+            "waits_for": "",
             "environment": json.dumps(wish["environment"]), "created_at": NOW, "stopped_at": None,
             "deployer": {"username": "admin"},
         }  # fmt: skip
@@ -145,6 +146,7 @@ class State:
             current |= {"status": "stopped", "stopped_at": NOW}
         replicas = deployment["replicas"]
         deployment |= {"status": "deployed", "deployed_at": NOW, "replicas_ready": replicas}
+        deployment["waits_for"] = ""
         model |= {"status": "deployed", "replicas_ready": replicas, "replicas_wanted": replicas}
         model["current_deployment_id"] = deployment["id"]
         model["current_build_number"] = deployment["build_number"]
@@ -154,12 +156,13 @@ class State:
         replica = {
             "name": f"{model['name']}-1-1-abc-x", "status": "idle", "pid": 4711, "last_exit": None,
             "rss_bytes": 64 << 20, "cpu_seconds": 1.5, **dict.fromkeys(counters, 0),
-            "limits_met": {"memory": 1, "processes": 0},
+            "limits_met": {"memory": 1, "processes": 0}, "recycled": 17,
         }  # fmt: skip
         found = [replica] * model["replicas_ready"]
         return {
             "replicas": found, "waiting": 1, "busy": 5, "queue_full": 2, "waited_too_long": 3,
             "not_ready": 6, "abandoned": 7, "timed_out": 8,
+            "restarts_by": {"10.0.0.7": 3, "10.0.0.8": 1},
         }  # fmt: skip
 
     def predict(self, call: Json) -> Json:

@@ -195,3 +195,20 @@ def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predi
     outcome = predictd("rollback", "add")
     assert (outcome.code, len(state.deployments)) == (4, 1)
     assert "has never served another build" in outcome.err
+
+
+def test_what_a_deployment_waits_for(state: State, folder: Path, predictd: Predictd) -> None:
+    """A deployment that waits says for what, once, and so does its model's status."""
+    why = "memory: asked 8 GiB, 3.1 GiB free"
+
+    def wait() -> None:
+        [deployment] = state.deployments.values()
+        deployment["waits_for"] = why
+
+    state.while_deploying = wait
+    outcome = predictd("deploy", "model.py:add")
+    assert outcome.code == 0
+    assert outcome.err.count(f"Deployment 1 waits for {why}.") == 1
+    [deployment] = state.deployments.values()
+    deployment |= {"status": "deploying", "waits_for": why}
+    assert f"deploying, waiting for {why}" in predictd("status", "add").out

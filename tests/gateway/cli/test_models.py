@@ -34,13 +34,16 @@ def test_status_of_a_model(state: State, predictd: Predictd) -> None:
     for told in (
         model["url"],
         model["access_key"],
-        "1, build 1: deployed, 2 of 2 ready",
+        "1, build 1: deployed, 2 of 2 replicas ready",
         "1: built",
         "requests waiting: 1   refused as busy: 5 (queue full 2, waited too long 3)   "
         "not ready: 6   abandoned: 7   timed out: 8",
+        "limits met: memory 2",
+        "replicas ended by requests of: 10.0.0.7 3, 10.0.0.8 1",
     ):
         assert told in text
-    assert text.count("64 MiB") == 2
+    assert text.count("64 MiB") == text.count(" 17") == 2
+    assert "RESTART  RECYCLED  LAST EXIT" in text
     document = predictd("status", "add", "--json").json
     assert document["deployment"]["deployment_number"] == 1
     assert len(document["replicas"]) == 2

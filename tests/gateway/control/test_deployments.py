@@ -1,5 +1,6 @@
 """Deployments: switched without a gap, superseded, stopped, failed, and all of it at once."""
 
+import logging
 import random
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import trio
 
 import store
 from gateway.control import carrying, house
+from gateway.control.machine import Machine
 from store import Database
 from tests.gateway.kit import (
     Gateway,
@@ -23,6 +25,7 @@ from tests.gateway.kit import (
     status_is,
     until,
 )
+from workers.limits import MIB
 
 FINAL = ("deployed", "stopped", "failed")
 
@@ -113,6 +116,45 @@ async def test_stopping_one_while_its_pool_is_being_opened(
     assert not (gateway.data / "logs" / "models").exists()
     refused = await gateway.call(await gateway.key(model), {"a": 1, "b": 1})
     assert refusal(refused) == (503, "model.notready")
+
+
+async def test_what_a_deployment_waits_for(
+    gateway: Gateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that waits says for what, in the API and once in the log, and can be stopped then."""
+    model, build = await slow_start(gateway, tmp_path)
+    other = await gateway.built(
+        await gateway.model(model.partition("/models")[0], "other"), "slow_start.py:predict"
+    )
+    monkeypatch.setattr(Machine, "free", lambda self: 768 * MIB)
+    caplog.set_level(logging.INFO, carrying.__name__)
+    starting = await gateway.deploy(
+        build, memory=0.5, environment={"SLOW_START_SECONDS": "60"}, replicas=1
+    )
+    await gateway.until(starting, lambda now: now["status"] == "deploying")
+    assert (await gateway.get(starting))["waits_for"] == ""
+    second = await gateway.deploy(other, memory=0.5, replicas=1)
+    why = "memory: asked 512 MiB, 768 MiB free, of which models that start may take 512 MiB"
+    await gateway.until(second, lambda now: now["waits_for"] == why)
+    third = await gateway.deploy(other, memory=0.5, replicas=1)
+    before = "the deployment of its model that is on its way"
+    await gateway.until(third, lambda now: now["waits_for"] == before)
+    listed = (await gateway.get(f"{other.partition('/builds')[0]}/deployments"))[
+        "model_deployments"
+    ]
+    assert [each["waits_for"] for each in listed] == [why, before]
+    await gateway.post(f"{second}:stop")
+    await gateway.until(second, status_is("stopped"))
+    await gateway.until(third, lambda now: now["waits_for"] == why)
+    assert [line.partition(" ")[2] for line in caplog.messages if " waits for memory" in line] == [
+        f"{(await gateway.get(each))['deployment_number']} waits for {why}"
+        for each in (second, third)
+    ]
+    await gateway.post(f"{starting}:stop")
+    await gateway.until(third, status_is("deployed"))
 
 
 async def test_stopping_the_old_one_during_the_switch(

@@ -17,6 +17,16 @@ def test_the_newest_stay(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.log", "a.log.1", "d.log", "d.log.1"]
 
 
+def test_a_later_deployment_is_newer(tmp_path: Path) -> None:
+    """Though the clock was set back since, the logs of the latest deployment stay."""
+    names = ["a-7-1-9-0123456789-bcdfg", "a-7-1-10-0123456789-zzzzz", "a-7-1-10-0123456789-aaaaa"]
+    for age, name in enumerate(names):
+        (tmp_path / f"{name}.log").touch()
+        os.utime(tmp_path / f"{name}.log", (1000 - age, 1000 - age))
+    keep_latest(tmp_path, 2)
+    assert [path.stem for path in logs_of(tmp_path)] == [names[2], names[1]]
+
+
 def test_few_stay(tmp_path: Path) -> None:
     """Where there are no more than may be, or no folder at all, nothing goes."""
     (tmp_path / "a.log").touch()

@@ -84,16 +84,19 @@ async def test_one_waits_for_those_that_start(
 ) -> None:
     """What is starting may take all it asked for; once it is ready, what it takes counts."""
     entered: list[str] = []
+    told: list[str] = []
 
     async def second() -> None:
-        async with machine.room_for(Asked(2048)):
+        async with machine.room_for(Asked(2048), told.append):
             entered.append("second")
 
     async with trio.open_nursery() as nursery:
-        async with machine.room_for(Asked(1024, replicas=2)):
+        async with machine.room_for(Asked(1024, replicas=2), print):
             nursery.start_soon(second)
             await trio.sleep(5)
             assert entered == []
+            missing = "asked 2 GiB, 3 GiB free, of which models that start may take 2 GiB"
+            assert set(told) == {f"memory: {missing}"}
             assert machine.capacity().memory_starting == 2 * GIB
             machine.is_free -= 100 * MIB
         await trio.testing.wait_all_tasks_blocked()
@@ -108,10 +111,10 @@ async def test_who_waits_in_vain_is_told(
 
     async def too_late() -> None:
         with pytest.raises(NotEnoughMemory, match=r"asked 2 GiB, 1\.5 GiB free"):
-            async with machine.room_for(Asked(2048)):
+            async with machine.room_for(Asked(2048), print):
                 raise AssertionError("let in")
 
-    async with trio.open_nursery() as nursery, machine.room_for(Asked(2048)):
+    async with trio.open_nursery() as nursery, machine.room_for(Asked(2048), print):
         nursery.start_soon(too_late)
         await trio.sleep(3)
         machine.is_free = 3 * GIB // 2
@@ -119,7 +122,7 @@ async def test_who_waits_in_vain_is_told(
 
 async def test_who_starts_alone_may_start(machine: Played) -> None:
     """One replica has to fit, not all of them."""
-    async with machine.room_for(Asked(2048, replicas=9)):
+    async with machine.room_for(Asked(2048, replicas=9), print):
         pass
 
 

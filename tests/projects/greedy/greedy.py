@@ -54,6 +54,13 @@ def fill(args):
     time.sleep(args["then"])
 
 
+def dig(args):
+    """Nest folders, deeper than any path leads."""
+    for _ in range(args["folders"]):
+        os.mkdir("d")
+        os.chdir("d")
+
+
 def variable(args):
     return os.environ[args["name"]]
 
@@ -66,5 +73,6 @@ DEEDS = {
     "compute": compute,
     "sleep": sleep,
     "fill": fill,
+    "dig": dig,
     "variable": variable,
 }

@@ -1,0 +1,134 @@
+"""A leaf: the group of one process with all that it ever starts, from its making to its end."""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from workers.cgroups.counts import add_toll
+from workers.cgroups.files import numbers, try_to_write
+from workers.cgroups.hierarchy import Hierarchy, hold
+from workers.limits import Limits, Toll
+
+logger = logging.getLogger(__name__)
+
+
+class Leaf:
+    """The group of one process and all that it ever starts. `enter` are the files through which a
+    process puts itself into it, by writing its id, before it becomes what is limited."""
+
+    def __init__(self, hierarchies: Iterable[Hierarchy], name: str) -> None:
+        self._groups = [
+            msgspec.structs.replace(each, folder=each.folder / name) for each in hierarchies
+        ]
+        self.enter = tuple(group.folder / "cgroup.procs" for group in self._groups)
+
+    def make(self, limits: Limits) -> None:
+        """Raises OSError, leaving nothing behind: what cannot be limited should not run."""
+        try:
+            for group in self._groups:
+                group.folder.mkdir(parents=True)
+                hold(group, limits)
+        except OSError:
+            self.remove()
+            raise
+
+    def toll(self) -> Toll:
+        """What it has counted so far; nothing where it is gone or counts nothing."""
+        toll = Toll()
+        for group in self._groups:
+            with suppress(OSError):
+                toll = add_toll(toll, group)
+        return toll
+
+    def processes(self) -> list[int]:
+        """The ids of those that are in it."""
+        return [pid for group in self._groups[:1] for pid in _processes(group.folder)]
+
+    def kill(self, *, seconds: float = 5.0) -> None:
+        """Kills whatever is in it and waits until nothing is, or gives up after `seconds`."""
+        end = time.monotonic() + seconds
+        while any(_begin_kill(group) for group in self._groups):
+            if time.monotonic() > end:
+                logger.warning("not all of %s could be killed", self._groups[0].folder.name)
+                return
+            time.sleep(0.001)
+
+    def remove(self, *, seconds: float = 1.0) -> None:
+        """Removes it, after `kill`. What a dying process still holds stays for the next sweep."""
+        end = time.monotonic() + seconds
+        for group in self._groups:
+            while not _removed(group.folder):
+                if time.monotonic() > end:
+                    logger.warning("the cgroup %s cannot be removed yet", group.folder)
+                    break
+                time.sleep(0.002)
+
+
+def sweep_folder(version: int, folder: Path) -> None:
+    """Kills whatever is below `folder`, which is ours, and removes it."""
+    if not folder.is_dir():
+        return
+    children = ("pids",) if (folder / "pids.max").exists() else ()
+    for leaf in sorted(each.name for each in folder.iterdir() if each.is_dir()):
+        left = Leaf([Hierarchy(version, folder, children)], leaf)
+        left.kill()
+        left.remove()
+    if not _removed(folder):
+        logger.warning("the cgroup %s cannot be removed", folder)
+
+
+# Ending what is in a group.
+
+
+def _begin_kill(group: Hierarchy) -> bool:
+    """Kills what is in a group and in those that its processes may have made; whether there was
+    anything."""
+    if group.version == 2 and try_to_write(group.folder / "cgroup.kill", "1"):
+        return _is_populated(group.folder)
+    # Who cannot fork cannot run away from a list of ids.
+    if "pids" in group.controllers:
+        try_to_write(group.folder / "pids.max", "0")
+    found = [pid for folder in _with_children(group.folder) for pid in _processes(folder)]
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
+
+
+def _with_children(folder: Path) -> list[Path]:
+    """A group and all below it, the deepest first."""
+    return [Path(path) for path, _, _ in os.walk(folder, topdown=False)]
+
+
+def _is_populated(folder: Path) -> bool:
+    try:
+        return numbers(folder / "cgroup.events").get("populated", 0) > 0
+    except OSError:  # removed meanwhile
+        return False
+
+
+def _removed(folder: Path) -> bool:
+    with suppress(OSError):
+        folder.rmdir()  # as it usually is: without children
+        return True
+    for each in _with_children(folder):
+        try:
+            each.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+    return True
+
+
+def _processes(folder: Path) -> list[int]:
+    try:
+        return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+    except (FileNotFoundError, OSError):  # ENODEV: removed meanwhile
+        return []

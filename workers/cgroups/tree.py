@@ -1,0 +1,174 @@
+"""The house's tree of groups: opened where this process is, tried out, and swept.
+
+What works is found by putting a process into a leaf: rights, mount options and old kernels differ
+in too many ways to be guessed.
+"""
+
+import errno
+import logging
+import os
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from workers.cgroups.files import try_to_write, words, write
+from workers.cgroups.hierarchy import Hierarchy, hold
+from workers.cgroups.leaf import Leaf, sweep_folder
+from workers.cgroups.places import Place, our_places
+from workers.limits import Limits
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "predictd-"
+# Where a gateway puts itself in v2, in which a group with processes cannot have limited children.
+_GATEWAY = f"{PREFIX}gateway"
+_WANTED = ("memory", "cpu", "pids")
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Cgroups:
+    """The house's tree. `holds` says what the kernel limits: any of "memory", "cpu", "pids" and
+    "kill", which even without the others takes what a process has started along."""
+
+    def __init__(self, hierarchies: Iterable[Hierarchy] = ()) -> None:
+        # First the one that can kill at a stroke.
+        self.hierarchies = tuple(sorted(hierarchies, key=lambda each: -each.version))
+        self._made = 0
+        held = {name for each in self.hierarchies for name in each.controllers}
+        kill = ("kill",) if self.hierarchies else ()
+        self.holds = (*(name for name in _WANTED if name in held), *kill)
+
+    @property
+    def version(self) -> str:
+        """Of the hierarchies in use: "v1", "v2", "v1 and v2", or "none"."""
+        found = sorted({f"v{each.version}" for each in self.hierarchies})
+        return " and ".join(found) or "none"
+
+    def leaf(self, name: str) -> Leaf:
+        """A new leaf, not made yet."""
+        self._made += 1
+        return Leaf(self.hierarchies, f"{name}-{self._made}")
+
+    def close(self) -> None:
+        """Removes the tree, kills what is left in it, and leaves all else as it was."""
+        for each in self.hierarchies:
+            sweep_folder(each.version, each.folder)
+            if each.passed_on:
+                _take_back(each.folder.parent, each.passed_on)
+
+
+def open_tree(house: str, record: Path, most_memory: int, cores: int) -> Cgroups:
+    """The tree of `house`, in which all models together may take `most_memory` bytes.
+
+    First ends and removes what an earlier gateway has left there. `record` is the file that tells
+    the next gateway where that was, since it may be started in another cgroup.
+    """
+    for folder in _recorded(record, house):
+        sweep_folder(1 if _is_v1(folder) else 2, folder)
+    found = []
+    for place in our_places():
+        try:
+            hierarchy = _open(place, house, most_memory, cores)
+        except OSError as error:
+            if error.errno not in _FORBIDDEN:
+                logger.info("the cgroup %s is of no use: %s", place.folder, error)
+            continue
+        if hierarchy is not None:
+            found.append(hierarchy)
+    record.write_text("".join(f"{each.folder}\n" for each in found))
+    return Cgroups(found)
+
+
+def _recorded(record: Path, house: str) -> list[Path]:
+    try:
+        lines = record.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    # The data folder may have been copied from elsewhere: only what bears our name is ours.
+    return [path for line in lines if (path := Path(line)).name == f"{PREFIX}{house}"]
+
+
+def _is_v1(folder: Path) -> bool:
+    return not (folder / "cgroup.controllers").exists()
+
+
+def _open(place: Place, house: str, most_memory: int, cores: int) -> Hierarchy | None:
+    """The house's folder at `place`, if a process can be put below it. Raises OSError."""
+    own = place.folder
+    base = own.parent if place.version == 2 and own.name == _GATEWAY else own
+    wanted = [name for name in _WANTED if name in place.controllers]
+    if place.version == 1 and not wanted:
+        return None
+    folder = base / f"{PREFIX}{house}"
+    sweep_folder(place.version, folder)
+    folder.mkdir()
+    passed: tuple[str, ...] = ()
+    try:
+        if place.version == 2:
+            passed = _pass_on(base)
+            wanted = _offered(folder)
+        hierarchy = Hierarchy(place.version, folder, tuple(wanted), passed)
+        hold(hierarchy, Limits(memory=most_memory), weight=1000 * cores)
+        _try_out(hierarchy)
+    except OSError:
+        sweep_folder(place.version, folder)
+        _take_back(base, passed)
+        raise
+    return hierarchy
+
+
+def _offered(folder: Path) -> list[str]:
+    """The controllers that v2 lets the leaves of `folder` have, switched on there."""
+    offered = words(folder / "cgroup.controllers")
+    wanted = [name for name in _WANTED if name in offered]
+    for name in wanted:
+        write(folder / "cgroup.subtree_control", f"+{name}")
+    return wanted
+
+
+def _pass_on(base: Path) -> tuple[str, ...]:
+    """Has v2's group `base` pass its controllers on to its children; returns which did not yet.
+
+    Only a group without processes may do so: the gateway, which is in it, moves one down. Where
+    others are in it too they are left alone, and there will be no limits.
+    """
+    have = words(base / "cgroup.controllers") & set(_WANTED)
+    missing = sorted(have - words(base / "cgroup.subtree_control"))
+    if not missing:
+        return ()
+    aside = base / _GATEWAY
+    is_root = not (base / "cgroup.type").exists()
+    if not is_root:
+        aside.mkdir(exist_ok=True)
+        write(aside / "cgroup.procs", str(os.getpid()))
+    control = base / "cgroup.subtree_control"
+    passed = tuple(name for name in missing if try_to_write(control, f"+{name}"))
+    if not passed:
+        _take_back(base, passed)
+    return passed
+
+
+def _take_back(base: Path, passed: Iterable[str]) -> None:
+    """Undoes `_pass_on`, as far as nobody else's group needs it by now."""
+    for name in passed:
+        try_to_write(base / "cgroup.subtree_control", f"-{name}")
+    if (base / _GATEWAY).exists() and try_to_write(base / "cgroup.procs", str(os.getpid())):
+        with suppress(OSError):
+            (base / _GATEWAY).rmdir()
+
+
+def _try_out(hierarchy: Hierarchy) -> None:
+    """Puts a process into a leaf as replicas will be. Raises OSError where that cannot be."""
+    leaf = Leaf([hierarchy], "try")
+    leaf.make(Limits(memory=64 * 1024 * 1024, cpu=1000, processes=16))
+    try:
+        entering = 'echo $$ >"$1" && exec /bin/true'
+        done = subprocess.run(
+            ["/bin/sh", "-c", entering, "sh", str(leaf.enter[0])], stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            raise PermissionError(errno.EPERM, done.stderr.strip() or "a process could not enter")
+    finally:
+        leaf.kill()
+        leaf.remove()
