@@ -1,5 +1,6 @@
 """What models print without end: their own lines are dropped, nobody else notices."""
 
+import re
 import time
 
 import pytest
@@ -7,18 +8,19 @@ import pytest
 from tests.faults.bench import Bench, Peak, cpu_seconds, on_disk
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
+from tests.whole.rig import Gateway, until
 
 MB = 1_000_000
 # What is printed in one flood; the long form is a gigabyte.
-FLOOD = 60 * MB
+FLOOD = 100 * MB
 KINDS = ["lines", "one line", "binary", "ansi"]
 
 
 @fault(
     "a flood of output",
-    injection="60 MB at full speed: lines, one line without end, binary, terminal codes and markup",
+    injection="100 MB at full speed: lines, one line without end, binary, terminal codes, markup",
     bound="the model is not stalled, others never notice; the gateway's memory, time and disk are "
-    "bounded",
+    "bounded; a line in the log says what was dropped",
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_floods(patient_bench: Bench, observe: Observe, kind: str) -> None:
@@ -56,5 +58,11 @@ def flood(bench: Bench, observe: Observe, kind: str, size: int) -> None:
     assert peak.grown < 150 * MB
     assert written < 40 * MB
     assert prober.slowest < 2.0
-    log = gateway.cli("logs", "behave")
+    until(lambda: tells_of_drops(gateway))
+
+
+def tells_of_drops(gateway: Gateway) -> bool:
+    """Whether the end of the log does, which it comes to when the pace allows lines again."""
+    log = gateway.cli("logs", "behave", "--tail", "5")
     assert log.code == 0
+    return bool(re.search(r"\[predictd\] .* of output dropped: more than", log.out))
