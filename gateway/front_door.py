@@ -32,6 +32,7 @@ from gateway.openings import Openings
 from gateway.predict import refuse
 from gateway.replies import Replies
 from gateway.routes import Routes
+from gateway.untaken import Untaken
 from workers import READABLE, Reactor
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ _NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What the door lets in: connections, and bytes of bodies, whole and on their way."""
+    """What the door lets in: connections, and bytes of bodies, whole and on their way. As many as
+    of bodies may be on their way of answers."""
 
     connections: int
     connections_per_address: int
@@ -94,6 +96,7 @@ class FrontDoor:
         self.openings = Openings(bounds.request_bytes)
         self.replies = Replies()
         self.memory = Memory(bounds.unfinished_bytes)
+        self.untaken = Untaken(bounds.unfinished_bytes)
         self.request_limit = bounds.request_bytes
         self.now = reactor.now
         self.alarm = reactor.alarm

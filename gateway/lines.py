@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from gateway.model_connection import HEAD_SECONDS, ModelConnection
+from gateway.untaken import Untaken
 from workers import READABLE, WRITABLE, Reactor
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,9 @@ _SENDS_NO_MORE = select.EPOLLRDHUP
 
 
 class Owner(Protocol):
-    """Who is told that a line is over; exactly one of these, once."""
+    """Who is told that a line is over, by exactly one of these, once; and the memory of all."""
+
+    untaken: Untaken
 
     def line_closed(self, line: "SocketLine | TlsLine") -> None: ...
     def line_left(
@@ -79,7 +82,7 @@ class SocketLine:
 
     def write(self, data: bytes | bytearray) -> bool:
         if self._unsent:
-            self._unsent.append(memoryview(data))
+            self._await(data, 0)
             return False
         try:
             sent = self._send(data)
@@ -89,7 +92,7 @@ class SocketLine:
             return True  # the client is gone, which the reactor will tell
         if sent == len(data):
             return True
-        self._unsent.append(memoryview(data)[sent:])
+        self._await(data, sent)
         self._watch()
         return False
 
@@ -112,6 +115,8 @@ class SocketLine:
         if self._unsent:
             # Or the system would keep what the client does not take, and its connection.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._unsent.clear()
+            self._owner.untaken.release(self)
         self._socket.close()
         self._owner.line_closed(self)
 
@@ -119,6 +124,11 @@ class SocketLine:
         self._reactor.unregister(self._fd)
         client = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
         self._owner.line_left(self, client, first)
+
+    def _await(self, data: bytes | bytearray, sent: int) -> None:
+        """Keeps what is not sent yet; of `data`, all stays in memory until its end is sent."""
+        self._unsent.append(memoryview(data)[sent:])
+        self._owner.untaken.hold(self, len(data))
 
     # What the reactor tells.
 
@@ -166,6 +176,7 @@ class SocketLine:
             return
         del self._unsent[0]
         if not self._unsent:
+            self._owner.untaken.release(self)
             self._watch()
             self.connection.sent()
 
@@ -224,6 +235,7 @@ class TlsLine:
 
     def write(self, data: bytes | bytearray) -> bool:
         self._unsent.append(data)
+        self._owner.untaken.hold(self, len(data))
         self._news.set()
         return False
 
@@ -238,6 +250,7 @@ class TlsLine:
         self._news.set()
 
     def close(self) -> None:
+        self._owner.untaken.release(self)
         self._life.cancel()
 
     def hand_over(self, first: bytes) -> None:
@@ -265,6 +278,7 @@ class TlsLine:
                 for piece in _slices(pieces):
                     await self._stream.send_all(piece)
                 if not self._unsent:
+                    self._owner.untaken.release(self)
                     self.connection.sent()
             elif self._ending:
                 # Lengths tell where answers end, so the end of TLS need not be said.

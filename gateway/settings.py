@@ -84,7 +84,7 @@ DESCRIPTIONS = {
     "max_memory": "above how much resident memory a replica is replaced; 0 means never",
     "request_limit": "the largest body of a model request",
     "reply_limit": "the largest return value of a model, as JSON",
-    "unfinished_bytes": "how many bytes of model requests may be on their way in, of all callers",
+    "unfinished_bytes": "how many bytes of requests may be coming in, and of answers going out",
     "connections": "how many clients may be connected",
     "connections_per_address": "how many of them from one address",
     "queue_requests": "how many requests may wait for one deployment",

@@ -169,6 +169,7 @@ class Workers:
             time_limit=time_limit,
             leaf=self.cgroups.leaf("script"),
             limits=self._script_limits,
+            watch=self._watch,
             confinement=self.confinement,
         )
 

@@ -6,7 +6,7 @@ For build scripts, and whatever else is a program rather than a server.
 import os
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +14,10 @@ import trio
 
 from workers.cgroups import Leaf
 from workers.confinement import Confinement, Launch, View
-from workers.limits import Limits, judge, reached_processes
+from workers.limits import Limits, Verdict, judge, reached_processes
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
+from workers.watch import Watch, Watched
 
 
 class LineLog(Protocol):
@@ -37,12 +38,13 @@ async def run_script(
     time_limit: float,
     leaf: Leaf,
     limits: Limits,
+    watch: Watch,
     confinement: Confinement,
 ) -> int:
     """The exit status of `command`, negative for a signal; what it prints goes to `log`.
 
     `variables`, with HOME and the like of its `view`, are its whole environment; without a view it
-    is a program of ours. `leaf`, which does not exist yet, holds its `limits`.
+    is a program of ours. `leaf`, which does not exist yet, holds its `limits`, or `watch` does.
     Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
     error or cancellation its whole tree is dead. What limit it or a child of its met ends its log.
     """
@@ -61,11 +63,30 @@ async def run_script(
 
     source = output.attach(out, write)
     ended = False
+    excesses: list[Verdict] = []
+    token, waiting = trio.lowlevel.current_trio_token(), trio.CancelScope()
+
+    def exceeds(excess: Verdict) -> None:  # in the thread of the watch
+        excesses.append(excess)
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(waiting.cancel)
+
+    watched = Watched(
+        started.pid,
+        leaf=leaf,
+        limits=limits,
+        folder=cwd,
+        base=0,
+        busy=lambda: False,
+        exceeds=exceeds,
+    )
+    watch.begin(watched)
     try:
-        with trio.move_on_after(time_limit):
+        with trio.move_on_after(time_limit), waiting:
             await trio.lowlevel.wait_readable(started.pidfd)
             ended = True
     finally:
+        watch.end(watched)
         with trio.CancelScope(shield=True):
             started.kill()  # and its group, which may outlive it
             await trio.lowlevel.wait_readable(started.pidfd)
@@ -73,13 +94,16 @@ async def run_script(
             plain = started.say(status)
             toll = leaf.toll()
             verdict = judge(status, plain, toll, limits)
+            is_over = bool(excesses) and not ended
+            if is_over:
+                verdict = excesses[0]
             await trio.to_thread.run_sync(_end, started, leaf, mark)
             await output.drain(source)
-            if ended and verdict.said != plain:
+            if is_over or (ended and verdict.said != plain):
                 log.write(f"[predictd] the script {verdict.said}")
             elif not ended and toll.forks_refused:
                 log.write(f"[predictd] the script was ended after {reached_processes(limits)}")
-    if not ended:
+    if not (ended or is_over):
         raise TimeoutError(f"it did not end within {time_limit:g} s")
     return status
 

@@ -6,11 +6,12 @@ threads must be afterwards what they were before.
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from gateway.client import Json
 from tests.whole.rig import Gateway, Prober, at, copy, until, write
@@ -37,7 +38,7 @@ class Bench:
     def tables(self) -> Tables:
         """As they are once the pace of the moment is over."""
         return Tables(
-            len(self.gateway.processes()), descriptors(self.gateway), threads(self.gateway)
+            len(self.gateway.processes()), descriptors(self.gateway), thread_count(self.gateway)
         )
 
     @contextmanager
@@ -92,7 +93,7 @@ def descriptors(gateway: Gateway) -> int:
     return len(os.listdir(f"/proc/{gateway.pid}/fd"))
 
 
-def threads(gateway: Gateway) -> int:
+def thread_count(gateway: Gateway) -> int:
     return len(os.listdir(f"/proc/{gateway.pid}/task"))
 
 
@@ -100,6 +101,31 @@ def resident(pid: int) -> int:
     """Bytes of memory that a process holds."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Peak:
+    """The most memory that a process holds while the block runs, beyond what it held before."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._done = pid, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._before = self._most = resident(pid)
+
+    @property
+    def grown(self) -> int:
+        return self._most - self._before
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.02):
+            self._most = max(self._most, resident(self._pid))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
 
 
 def cpu_seconds(pid: int) -> float:

@@ -20,3 +20,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A gateway with a model that misbehaves and two that must never notice."""
     with open_bench(tmp_path_factory.mktemp("bench")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def patient_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A bench at which a request may take a minute: nothing here is cut off by its time."""
+    with open_bench(tmp_path_factory.mktemp("patient"), model_request_timeout="60") as opened:
+        yield opened

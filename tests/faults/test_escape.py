@@ -8,6 +8,8 @@ import ctypes
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +22,8 @@ from tests.faults.bench import ECHO, replica_pids
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.skipping import not_here
-from tests.whole.rig import Gateway, copy, write
+from tests.users import as_ordinary_user
+from tests.whole.rig import ROOT, Gateway, copy, write
 from workers.confinement import landlock
 
 LEVELS = ["root", "user", "landlock"]
@@ -105,14 +108,30 @@ class Prison:
         return self.gateway.data / "builds" / str(build["id"])
 
 
+def gateway_of(level: str, root: Path) -> Gateway:
+    """With the level `user` it is an ordinary user's, also where root runs the tests."""
+    if level != "user" or os.geteuid():
+        return Gateway(root / "data", isolation=level)
+    root.chmod(0o755)
+    home = root / "home"
+    gateway = Gateway(home / "data", isolation=level)
+    pythons = [Path(prefix) for prefix in (sys.prefix, sys.base_prefix)]
+    gateway.wrapper = as_ordinary_user(home, [root, ROOT, *pythons])
+    tried = [*gateway.wrapper, "bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"]
+    if subprocess.run(tried, capture_output=True).returncode:
+        not_here("an ordinary user may make no namespaces")
+    return gateway
+
+
 @contextmanager
 def prison(level: str, root: Path) -> Iterator[Prison]:
     name = f"predictd-escape-{os.getpid()}"
     with (
         closing(socket.socket(socket.AF_UNIX)) as abstract,
         shared_memory() as key,
-        Gateway(root / "data", isolation=level) as gateway,
+        gateway_of(level, root) as gateway,
     ):
+        assert level != "user" or Path(f"/proc/{gateway.pid}").stat().st_uid != 0
         abstract.bind("\0" + name)
         abstract.listen(100)
         project = write(root / "victim", {"echo.py": ECHO})
@@ -185,6 +204,4 @@ def unavailable(level: str) -> str:
     """Why a level cannot be tried here; whether it should work here is `doctor`'s to say."""
     if level == "root" and os.geteuid():
         return "only root has the level root"
-    if level == "user" and not os.geteuid():
-        return "root has no use for the level user"
     return ""

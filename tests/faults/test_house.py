@@ -120,3 +120,41 @@ def whole_or_absent(gateway: Gateway, build: Json) -> str:
         assert build["status"] == "build failed"
         assert not folder.exists()
     return str(build["status"])
+
+
+# A script, and how long its build may take.
+BOMBS = {
+    "until no more are to be had": (
+        "python -c 'import os, time\nwhile os.fork(): pass\ntime.sleep(3600)'\n",
+        60,
+    ),
+    "again and again": ("bomb() { bomb | bomb & }; bomb; sleep 3600\n", 6),
+}
+
+
+@fault(
+    "a fork bomb in a build script",
+    injection="cdsw-build.sh forks without end, and fails when it cannot or tries again",
+    bound="held at 4096; the build fails for that or at its time limit, and says so; others never "
+    "notice; none is left",
+)
+@pytest.mark.parametrize("how", BOMBS)
+def test_a_fork_bomb_in_a_build(tmp_path: Path, observe: Observe, how: str) -> None:
+    """A script that forks without end costs its own build."""
+    script, most = BOMBS[how]
+    with Gateway(tmp_path / "data", build_timeout=str(most)) as gateway:
+        good = gateway.serve(write(tmp_path / "good", {"echo.py": ECHO}), "echo.py", "echo")
+        serving = set(gateway.processes())
+        folder = write(tmp_path / "p", {"echo.py": ECHO, "cdsw-build.sh": script})
+        model = gateway.model(gateway.project(folder), "bomb")
+        began = time.monotonic()
+        with Prober(gateway, [good], {}).running() as prober:
+            build = gateway.build(model, "echo.py", "echo")
+            took = timed(began)
+            assert set(gateway.processes()) == serving
+        assert build["failure"]["step"] == "BUILD_SCRIPT"
+        log = gateway.cli("build-log", "bomb").out
+        assert build["status"] == "timedout" or "its limit of 4096 processes" in log
+        assert prober.slowest < 2.0
+    slowest = f"{prober.slowest * 1000:.0f} ms"
+    observe(f"{how}: {build['status']} after {took}; others waited {slowest} at most")

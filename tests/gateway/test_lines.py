@@ -5,6 +5,7 @@ from typing import cast
 
 from gateway.lines import Owner, SocketLine
 from gateway.model_connection import ModelConnection
+from gateway.untaken import Untaken
 from workers import Reactor
 
 
@@ -21,6 +22,9 @@ class Listener:
 class Nobody:
     """An owner that does not mind."""
 
+    def __init__(self) -> None:
+        self.untaken = Untaken(10**9)
+
     def line_closed(self, line: object) -> None: ...
 
 
@@ -31,18 +35,21 @@ def test_pieces_go_out_whole_and_in_order() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.settimeout(10)
-    line = SocketLine(ours, "", reactor, cast(Owner, Nobody()))
+    owner = Nobody()
+    line = SocketLine(ours, "", reactor, cast(Owner, owner))
     listener = Listener()
     line.connection = cast(ModelConnection, listener)
     large = bytearray(b"body" * 500_000)
     pieces: list[bytes | bytearray] = [b"head" * 5, large, b"tail", b"next" * 100_000]
     assert [line.write(piece) for piece in pieces] == [True, False, False, False]
+    assert owner.untaken.held == sum(map(len, pieces[1:]))
     expected, received = b"".join(pieces), bytearray()
     while len(received) < len(expected):
         received += theirs.recv(1 << 20)
         reactor._serve()
     assert received == expected
     assert listener.times_out == 1
+    assert owner.untaken.held == 0
     assert line.write(b"again")
     line.close()
     theirs.close()

@@ -15,6 +15,7 @@ from workers.limits import Limits
 from workers.output import Output
 from workers.process import kill_tree, marked
 from workers.script import run_script
+from workers.watch import Watch
 
 Run = Callable[..., Awaitable[int]]
 
@@ -39,7 +40,7 @@ def house(tmp_path: Path) -> str:
 @pytest.fixture
 async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
     """`run(script, time_limit)` with nothing left behind, whatever comes."""
-    output = Output()
+    output, watch = Output(), Watch(holds=())
 
     async def run(script: str, time_limit: float = 20.0) -> int:
         return await run_script(
@@ -52,13 +53,15 @@ async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
             house=house,
             time_limit=time_limit,
             leaf=Leaf((), "none"),
-            limits=Limits(),
+            limits=Limits(processes=100),
+            watch=watch,
             confinement=unconfined(tmp_path),
         )
 
     yield run
     left = marked(house)
     kill_tree(house)
+    watch.close()
     output.close()
     assert left == []
 
@@ -124,13 +127,22 @@ async def test_a_child_without_the_mark_is_killed(
 
 async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, house: str) -> None:
     """A folder that is not there is an OSError, and leaves no descriptor."""
-    output = Output()
+    output, watch = Output(), Watch(holds=())
     before = os.listdir("/proc/self/fd")
     with pytest.raises(FileNotFoundError):
         await run_script(
             ["true"], cwd=tmp_path / "nowhere", variables={}, log=log, output=output, house=house,
-            time_limit=1.0, leaf=Leaf((), "none"), limits=Limits(),
+            time_limit=1.0, leaf=Leaf((), "none"), limits=Limits(), watch=watch,
             view=None, confinement=unconfined(tmp_path),
         )  # fmt: skip
     assert os.listdir("/proc/self/fd") == before
+    watch.close()
     output.close()
+
+
+async def test_too_many_processes_without_cgroups(run: Run, log: Lines) -> None:
+    """Where the kernel does not count a script's processes, the watch does, and says so."""
+    assert await run("for i in $(seq 200); do sleep 600 & done; wait") == -9
+    assert log[-1] == (
+        "[predictd] the script was ended since its limit of 100 processes and threads was reached"
+    )

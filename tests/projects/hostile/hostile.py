@@ -108,6 +108,8 @@ def kill(args):
 
 
 def sleep(args):
+    if "nonce" in args:
+        print("begun", args["nonce"], flush=True)
     time.sleep(args["seconds"])
     return args.get("nonce")
 

@@ -1,0 +1,51 @@
+"""Answers that clients have not taken yet, and the memory that all of them may hold.
+
+An answer stays whole in memory until its client has taken the last byte of it. A client may need
+its time for that, and many of them could hold any number of bytes. So when these are too many, of
+the address that holds most the client who has waited longest is let go, with its answer.
+"""
+
+from typing import Protocol
+
+
+class Connection(Protocol):
+    def close(self) -> None: ...
+
+
+class Taker(Protocol):
+    """A client's line."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def connection(self) -> Connection: ...
+
+
+class Untaken:
+    """At most `most` bytes; only who writes just now is never let go for it."""
+
+    def __init__(self, most: int) -> None:
+        self.held = 0
+        self._most = most
+        self._takers: dict[str, dict[Taker, int]] = {}  # by address, the first is the oldest
+
+    def hold(self, taker: Taker, size: int) -> None:
+        """So many bytes more of an answer wait for this client; others may have to go."""
+        takers = self._takers.setdefault(taker.address, {})
+        takers[taker] = takers.get(taker, 0) + size
+        self.held += size
+        while self.held > self._most and (other := self._next_to_go(taker)) is not None:
+            other.connection.close()
+            self.release(other)
+
+    def release(self, taker: Taker) -> None:
+        """It has taken all, or is gone."""
+        takers = self._takers.get(taker.address, {})
+        self.held -= takers.pop(taker, 0)
+        if not takers:
+            self._takers.pop(taker.address, None)
+
+    def _next_to_go(self, writing: Taker) -> Taker | None:
+        """Looks at all of them: it is asked in need only."""
+        by_weight = sorted(self._takers.values(), key=lambda takers: -sum(takers.values()))
+        return next((each for takers in by_weight for each in takers if each is not writing), None)

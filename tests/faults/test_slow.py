@@ -1,0 +1,63 @@
+"""`slowhttptest` against a gateway: who is slow is let go in time, and nobody else waits."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.faults.bench import Bench, descriptors
+from tests.faults.conftest import Observe
+from tests.faults.matrix import fault
+from tests.whole.rig import until
+
+CLIENTS = 500
+# How each kind of client is slow, what it asks for, and how long the gateway bears with it.
+KINDS = {
+    "headers": (["-H", "-t", "POST", "-i", "1"], "/model", 10),
+    "body": (["-B", "-f", "application/json", "-i", "1"], "/model", 30),
+    "read": (["-X", "-k", "10", "-w", "8", "-y", "64", "-n", "1", "-z", "4"], "/openapi.json", 30),
+}
+
+
+@contextmanager
+def slowhttptest(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """It runs at least until the end of the block."""
+    tool = shutil.which("slowhttptest") or pytest.skip("slowhttptest is not installed")
+    with subprocess.Popen([tool, *arguments], stdout=subprocess.DEVNULL) as running:
+        try:
+            yield running
+        finally:
+            running.terminate()
+
+
+@fault(
+    "slow clients by the hundred",
+    injection="slowhttptest: 500 clients send a head or a body by drops, or take answers by drops",
+    bound="let go after 10 s, 30 s and 30 s; others' answers stay right and quick",
+)
+@pytest.mark.parametrize(
+    "kind",
+    ["headers", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("body", "read"))],
+)
+def test_slow_clients(bench: Bench, observe: Observe, kind: str) -> None:
+    """Patience has an end, which drops do not put off."""
+    how, path, seconds = KINDS[kind]
+    few, many = descriptors(bench.gateway) + CLIENTS // 20, descriptors(bench.gateway) + CLIENTS
+    with bench.unnoticed() as prober:
+        began = time.monotonic()
+        limits = ["-c", str(CLIENTS), "-r", "250", "-l", "120", "-u", bench.gateway.url + path]
+        with slowhttptest(*how, *limits) as running:
+            until(lambda: descriptors(bench.gateway) >= many)
+            until(lambda: descriptors(bench.gateway) < few, 3 * seconds)
+            took = time.monotonic() - began
+            assert running.poll() is None, "they went away by themselves"
+    observe(
+        f"{kind}: let go {took:.0f} s after the first came; "
+        f"others waited {prober.slowest * 1000:.0f} ms at most"
+    )
+    # The last of them came 2 s after the first.
+    assert seconds <= took < seconds + 2 + 5
+    assert prober.slowest < 1.0
