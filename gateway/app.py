@@ -14,10 +14,11 @@ from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
-from gateway.admin import builds, files, keeping, models, projects, site
+from gateway.admin import builds, files, keeping, models, projects, site, site_settings
 from gateway.admin.routing import PREFIX, Routing
 from gateway.auth import bearer, same_key
 from gateway.control import Control
+from gateway.control.site_settings import SiteSettings
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
 from gateway.openapi import openapi
@@ -32,7 +33,6 @@ from gateway.predict import (
     refuse,
     reply_to,
 )
-from gateway.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _PATIENCE = 2.0
 def make_app(control: Control, admin_key: str) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__)
-    app.request_class = _request_class(control.house.settings)
+    app.request_class = _request_class(control.house.site)
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
@@ -57,20 +57,20 @@ def make_app(control: Control, admin_key: str) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     routing = Routing(control.house.tasks)
-    for noun in (projects, files, models, builds, keeping, site):
+    for noun in (projects, files, models, builds, keeping, site, site_settings):
         noun.add_routes(routing, control)
     return routing
 
 
-def _request_class(settings: Settings) -> type[TrioRequest]:
+def _request_class(site: SiteSettings) -> type[TrioRequest]:
     """Requests that know how large their body may be (gotcha G5: a handler could not say so)."""
 
     class LimitedRequest(TrioRequest):
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
             if not path.startswith(PREFIX):
-                limit = settings.request_limit
+                limit = site.now.request_limit
             elif method == "PUT":
-                limit = settings.upload_limit
+                limit = site.now.upload_limit
             else:
                 limit = _ADMIN_BODY_LIMIT
             named["max_content_length"] = self.max_content_length = limit

@@ -137,6 +137,21 @@ class Pool:
         self._seat_of[replica].received += 1
         replica.assign(ticket, now, now + self._run_seconds)
 
+    # Other bounds.
+
+    def adjust(self, spec: PoolSpec) -> None:
+        """Goes on by other bounds: what is asked from now on, and replicas that start from now on.
+        The `spec` may differ from the present one in nothing else."""
+        self.spec = spec
+        self._run_seconds = spec.request_timeout
+        self._most_requests = spec.max_requests or inf
+        self._queue.resize(spec.queue_requests, spec.queue_bytes)
+        self._seats.adjust(spec)
+
+    def room_resized(self) -> None:
+        """What the requests that wait in all pools share has other bounds."""
+        self._queue.total_resized()
+
     # Refusals.
 
     def _refuse_late(self) -> None:

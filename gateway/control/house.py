@@ -15,6 +15,7 @@ from gateway.control.disk import Disk
 from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.site_settings import SiteSettings
 from gateway.data_folder import DataFolder
 from gateway.envelopes import Examiner
 from gateway.front_door import Traffic
@@ -38,7 +39,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     """Handed to each part once. `domain` is the host and port that clients use, `workspace` the
     id of the data folder, `user` who acts (one administrator, until there are users)."""
 
-    settings: Settings
+    site: SiteSettings
     data: DataFolder
     disk: Disk
     domain: str
@@ -55,6 +56,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     vitals: Vitals
     hold: Hold = msgspec.field(default_factory=Hold)
     user: str = "admin"
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now: to be asked each time, not kept."""
+        return self.site.now
 
     @property
     def url(self) -> str:

@@ -79,7 +79,8 @@ class Models:
                 cpu_millicores=wished.cpu_millicores,
                 memory_mb=wished.memory_mb,
                 replicas=wished.replicas,
-            )
+            ),
+            most_replicas=self._house.settings.max_replicas,
         )
         changed = await self._house.database.write(store.models.update, model.id, **changes)
         self._house.routes.put(changed, None)

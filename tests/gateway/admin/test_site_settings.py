@@ -1,0 +1,145 @@
+"""/site/settings: changed while the gateway runs, and felt where they count."""
+
+from pathlib import Path
+
+import trio
+
+from gateway.settings import Given
+from tests.gateway.kit import (
+    Gateway,
+    Json,
+    copy_of,
+    ended_build,
+    refusal,
+    running,
+    settings_for,
+    status_is,
+    until,
+)
+
+
+async def change(gateway: Gateway, **values: object) -> dict[str, Json]:
+    answer = await gateway.admin.patch("/site/settings", json=values)
+    assert answer.status_code == 200, answer.text
+    return {each["name"]: each for each in answer.json()["settings"]}
+
+
+async def test_what_is_told_of_settings(tmp_path: Path) -> None:
+    """Of each setting is told what holds, from where, and whether it can be changed now; a change
+    is kept over a restart, and undone by a deletion."""
+    given = Given(settings_for(tmp_path / "data", build_timeout=60.0), {"build_timeout": "a.toml"})
+    async with running(given) as gateway:
+        told = await change(gateway, model_request_timeout=7, request_limit="2MiB")
+        assert (told["model_request_timeout"]["value"], told["request_limit"]["value"]) == (
+            7,
+            2 << 20,
+        )
+        assert told["build_timeout"]["source"] == "a.toml"
+        for body, refused in (
+            ({"build_timeout": 1}, (409, "setting.fixed")),
+            ({"port": 1}, (409, "setting.restart")),
+            ({"prot": 1}, (400, "argument.invalid")),
+            ({"max_replicas": 3, "connections": 0}, (400, "argument.invalid")),
+        ):
+            assert refusal(await gateway.admin.patch("/site/settings", json=body)) == refused
+        assert refusal(await gateway.admin.delete("/site/settings/prot")) == (
+            404,
+            "setting.notfound",
+        )
+    async with running(given) as gateway:
+        site = (await gateway.get("/site"))["settings"]
+        assert (site["model_request_timeout"], site["max_replicas"]) == (7, 9)
+        await gateway.delete("/site/settings/model_request_timeout")
+        assert (await gateway.get("/site"))["settings"]["model_request_timeout"] == 30
+
+
+async def test_bounds_of_requests(gateway: Gateway, tmp_path: Path) -> None:
+    """The bounds of model requests change at once, at both doors, also for heads seen before."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    await gateway.deployed(await gateway.built(model, "add.py:add"))
+    key, request = await gateway.key(model), {"a": 1, "b": 2, "more": "x" * 2000}
+
+    async def statuses() -> list[int]:
+        """At the front door, and on a connection that spoke to the admin API first."""
+        body = {"accessKey": key, "request": request}
+        elsewhere = await gateway.admin.post(f"{gateway.url}/model", json=body)
+        return [(await gateway.call(key, request)).status_code, elsewhere.status_code]
+
+    assert await statuses() == [200, 200]
+    await change(gateway, request_limit=1000)
+    assert await statuses() == [413, 413]
+    await change(gateway, request_limit="1MiB", unfinished_bytes=1 << 20)
+    assert await statuses() == [200, 200]
+    await change(gateway, connections=1)
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as one_more:
+        assert b"gateway.full" in await one_more.receive_some()
+    await change(gateway, connections=100)
+    assert await statuses() == [200, 200]
+
+
+async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> None:
+    """A model that serves goes on by the bounds set now: of time, of its queue, of all queues, and,
+    for replicas that start later, of how long they may take."""
+    model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
+    deployment = await gateway.deployed(await gateway.built(model, "badly.py:behave"))
+    key = await gateway.key(model)
+    sleep = {"do": "sleep", "seconds": 60}
+    answers: list[tuple[int, str]] = []
+
+    async def call() -> None:
+        answers.append(refusal(await gateway.call(key, sleep)))
+
+    for bounds in ({"queue_requests": 1}, {"queue_requests": 100, "queue_requests_total": 1}):
+        await change(gateway, model_request_timeout=1, **bounds)
+        answers.clear()
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(call)
+        assert sorted(answers)[:1] == [(429, "model.busy")]
+        assert (504, "model.timeout") in answers
+    path = f"{model}/replicas"
+    await gateway.until(path, lambda told: told["replicas"][0]["status"] == "idle")
+    counted = await gateway.get(path)
+    assert counted["queue_full"] >= 2
+    await change(gateway, model_start_timeout=0.001)
+    await gateway.post(f"{deployment}:restart")
+    await gateway.until(
+        path, lambda told: told["replicas"][0]["last_exit"] == "it was not ready in time"
+    )
+
+
+async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
+    """A deployment is checked against the bounds set now, and sees the variables set now."""
+    model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
+    build = await gateway.built(model, "badly.py:behave")
+    await change(gateway, max_replicas=1, environment={"SITE": "so"})
+    many = await gateway.admin.post(f"{build}/deployments", json={"replicas": 2})
+    assert refusal(many) == (400, "argument.invalid")
+    await change(gateway, max_replicas=12)
+    await gateway.until(
+        await gateway.deploy(build, replicas=12), status_is("deploying", "deployed")
+    )
+    await change(gateway, disk_reserve=1 << 60)
+    full = await gateway.admin.post(f"{build}/deployments", json={})
+    assert refusal(full) == (507, "disk.full")
+
+
+async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
+    """How many builds run at once changes at once: more are begun, and fewer when some end."""
+    gate = tmp_path / "gate"
+    project = copy_of("add", tmp_path)
+    waits = f"while [ ! -e {gate} ]; do sleep 0.02; done\n"
+    (project / "cdsw-build.sh").write_text(waits)
+    await change(gateway, concurrent_builds=1)
+    model = await gateway.model(await gateway.project(project))
+    builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
+
+    async def statuses() -> list[str]:
+        return [(await gateway.get(build))["status"] for build in builds]
+
+    await until(statuses, lambda found: found == ["building", "queued", "queued"])
+    await change(gateway, concurrent_builds=2)
+    await until(statuses, lambda found: found == ["building", "building", "queued"])
+    gate.touch()
+    for build in builds:
+        await gateway.until(build, ended_build)
