@@ -14,7 +14,7 @@ from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
-from gateway.admin import builds, files, keeping, models, projects, site, site_settings
+from gateway.admin import builds, files, keeping, models, projects, site, site_models, site_settings
 from gateway.admin.routing import PREFIX, Routing
 from gateway.auth import bearer, same_key
 from gateway.control import Control
@@ -57,7 +57,7 @@ def make_app(control: Control, admin_key: str) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     routing = Routing(control.house.tasks)
-    for noun in (projects, files, models, builds, keeping, site, site_settings):
+    for noun in (projects, files, models, builds, keeping, site, site_models, site_settings):
         noun.add_routes(routing, control)
     return routing
 

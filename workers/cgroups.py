@@ -132,6 +132,14 @@ class Leaf:
                 toll = _add_toll(toll, group)
         return toll
 
+    def memory(self) -> int | None:
+        """The bytes that count against its limit; None where nobody counts them."""
+        for group in self._groups:
+            if "memory" in group.controllers:
+                with suppress(OSError):  # removed meanwhile
+                    return memory_used(group.version, group.folder)
+        return None
+
     def processes(self) -> list[int]:
         """The ids of those that are in it."""
         return [pid for group in self._groups[:1] for pid in _processes(group.folder)]

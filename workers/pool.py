@@ -26,6 +26,7 @@ from workers.seats import Launch, Seats
 from workers.spec import PoolSpec
 from workers.statistics import PoolStatistics
 from workers.ticket import Answered, Busy, NotReady, Outcome, Raised, Ticket, TimedOut
+from workers.watch import Watched
 
 # Restarts are counted for so many flows; of more, those with the fewest are forgotten.
 _MOST_BLAMED = 100
@@ -295,6 +296,11 @@ class Pool:
         return self._seats.logs
 
     # For those who look.
+
+    @property
+    def watched(self) -> list[Watched]:
+        """Those of its replicas that have a process, to be asked what they take."""
+        return [each.watched for each in self._seat_of if each.watched and each.process]
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(

@@ -1,5 +1,6 @@
 """The control as a whole: its parts, made in order and recovered at boot."""
 
+from gateway.control.active import ActiveModels
 from gateway.control.backup import Backups
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
@@ -19,6 +20,7 @@ class Control:
         self.deployments = Deployments(house, self.builds)
         self.models = Models(house, self.builds, self.deployments)
         self.projects = Projects(house, self.models)
+        self.active = ActiveModels(house, self.deployments)
         self.backups = Backups(house)
         self.collector = Collector(house, self.builds)
 

@@ -9,7 +9,6 @@ from tests.gateway.kit import (
     Gateway,
     Json,
     copy_of,
-    ended_build,
     refusal,
     running,
     settings_for,
@@ -110,14 +109,17 @@ async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> N
 
 async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
     """A deployment is checked against the bounds set now, and sees the variables set now."""
-    model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
-    build = await gateway.built(model, "badly.py:behave")
+    model = await gateway.model(await gateway.project(copy_of("greedy", tmp_path)))
+    build = await gateway.built(model, "greedy.py:take")
     await change(gateway, max_replicas=1, environment={"SITE": "so"})
     many = await gateway.admin.post(f"{build}/deployments", json={"replicas": 2})
     assert refusal(many) == (400, "argument.invalid")
-    await change(gateway, max_replicas=12)
+    await gateway.deployed(build)
+    told = await gateway.call(await gateway.key(model), {"do": "variable", "name": "SITE"})
+    assert told.json()["response"] == "so"
+    await change(gateway, max_replicas=10)
     await gateway.until(
-        await gateway.deploy(build, replicas=12), status_is("deploying", "deployed")
+        await gateway.deploy(build, replicas=10), status_is("deploying", "deployed")
     )
     await change(gateway, disk_reserve=1 << 60)
     full = await gateway.admin.post(f"{build}/deployments", json={})
@@ -125,11 +127,10 @@ async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
 
 
 async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
-    """How many builds run at once changes at once: more are begun, and fewer when some end."""
-    gate = tmp_path / "gate"
+    """How many builds run at once changes at once: more are begun; with fewer, those there are go
+    on, and the next waits until there is a place."""
     project = copy_of("add", tmp_path)
-    waits = f"while [ ! -e {gate} ]; do sleep 0.02; done\n"
-    (project / "cdsw-build.sh").write_text(waits)
+    (project / "cdsw-build.sh").write_text("sleep 600\n")
     await change(gateway, concurrent_builds=1)
     model = await gateway.model(await gateway.project(project))
     builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
@@ -140,6 +141,8 @@ async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
     await until(statuses, lambda found: found == ["building", "queued", "queued"])
     await change(gateway, concurrent_builds=2)
     await until(statuses, lambda found: found == ["building", "building", "queued"])
-    gate.touch()
-    for build in builds:
-        await gateway.until(build, ended_build)
+    await change(gateway, concurrent_builds=1)
+    await gateway.delete(builds.pop(0))
+    assert await statuses() == ["building", "queued"]
+    await gateway.delete(builds.pop(0))
+    await until(statuses, lambda found: found == ["building"])
