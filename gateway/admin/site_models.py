@@ -2,7 +2,7 @@
 
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json, user
+from gateway.admin.shapes import Json, creator
 from gateway.control import Control
 from gateway.control.active import ActiveModel
 
@@ -14,6 +14,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     routing.add(
         "GET",
         "/site/models",
+        "site.administer",
         "all models that are active, and what they take of the machine",
         index,
     )
@@ -27,13 +28,13 @@ def _as_json(active: ActiveModel) -> Json:
         "model_number": model.number,
         "name": model.name,
         "project": {"id": active.project.id, "name": active.project.name},
-        "creator": user(model.creator),
+        "creator": creator(model.creator),
         "status": deployment.status,
         "deployment_id": deployment.id,
         "deployment_number": deployment.number,
         "build_id": deployment.build_id or "",
         "build_number": deployment.build_number,
-        "deployer": user(deployment.deployer),
+        "deployer": creator(deployment.deployer),
         "deployed_at": deployment.deployed_at,
         "replicas_wanted": deployment.replicas,
         "replicas_ready": statistics.ready if statistics else 0,

@@ -8,6 +8,7 @@ import msgspec
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.control import Control
+from gateway.permissions import Permission
 from gateway.settings import SIZES, Settings
 
 
@@ -46,7 +47,10 @@ def add_routes(routing: Routing, control: Control) -> None:
         await settings.reset(name)
         return await show()
 
+    needs: Permission = "site.administer"
     many = "/site/settings"
-    routing.add("GET", many, "the settings, and which can be changed now", show)
-    routing.add("PATCH", many, "change settings, all of them or none", change, ChangeSettings)
-    routing.add("DELETE", f"{many}/<name>", "set a setting back to its default", reset)
+    routing.add("GET", many, needs, "the settings, and which can be changed now", show)
+    routing.add(
+        "PATCH", many, needs, "change settings, all of them or none", change, ChangeSettings
+    )
+    routing.add("DELETE", f"{many}/<name>", needs, "set a setting back to its default", reset)
