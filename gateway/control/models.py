@@ -45,7 +45,8 @@ class Models:
             self._house.routes.put(model)
 
     async def create(self, project: Project, asked: NewModel, creator: User) -> Model:
-        """Raises NameTaken, or Refusal("argument.invalid")."""
+        """Raises NameTaken, or Refusal where the name, or the site, does not allow it."""
+        self._house.site.check_may_create("models", creator)
         check_name(asked.name)
         defaults = self.defaults
         model = await self._house.database.write(

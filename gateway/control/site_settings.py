@@ -9,7 +9,7 @@ The law: nobody keeps a setting. Who needs one asks `now` at that moment, or fol
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import trio
@@ -17,7 +17,7 @@ import trio
 import store
 from gateway.errors import Refusal
 from gateway.settings import DESCRIPTIONS, SIZES, TAKES_EFFECT, Given, Settings, checked
-from store import Database
+from store import Database, User
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,13 @@ class SiteSettings:
         """Tells what holds, now and after each change."""
         self._followers.append(tell)
         tell(self.now)
+
+    def check_may_create(self, what: Literal["models", "projects"], user: User) -> None:
+        """Raises Refusal("auth.forbidden") where only site administrators may."""
+        setting = f"users_may_create_{what}"
+        if not (user.administrator or getattr(self.now, setting)):
+            text = f"on this site only a site administrator makes {what}: {setting} is off"
+            raise Refusal("auth.forbidden", text)
 
     async def change(self, values: Mapping[str, Any]) -> None:
         """Sets all of them or none. Raises Refusal: `setting.fixed`, `setting.restart`,

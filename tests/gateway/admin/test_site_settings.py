@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import trio
 
 from gateway.settings import Given
@@ -146,3 +147,31 @@ async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
     assert await statuses() == ["building", "queued"]
     await gateway.delete(builds.pop(0))
     await until(statuses, lambda found: found == ["building"])
+
+
+async def test_what_users_may_make(gateway: Gateway, tmp_path: Path) -> None:
+    """Where the site says so nobody but site administrators makes projects, or models; whoever
+    else tries is told why. What there is goes on."""
+    await gateway.post("/users", {"username": "ada", "password": "a long password"})
+    key = (await gateway.post("/users/ada/v2_keys", {}))["api_key"]
+    ada = {"Authorization": f"Bearer {key}"}
+
+    async def make(path: str, name: str) -> httpx.Response:
+        return await gateway.admin.post(path, json={"name": name}, headers=ada)
+
+    project = f"/projects/{(await make('/projects', 'first')).json()['id']}"
+    models = f"{project}/models"
+    assert (await make(models, "first")).status_code == 200
+    await change(gateway, users_may_create_models=False)
+    refused = await make(models, "second")
+    assert refusal(refused) == (403, "auth.forbidden")
+    assert "users_may_create_models" in refused.json()["message"]
+    assert (await make("/projects", "second")).status_code == 200
+    await change(gateway, users_may_create_projects=False)
+    assert refusal(await make("/projects", "third")) == (403, "auth.forbidden")
+    assert len((await gateway.admin.get(models, headers=ada)).json()["models"]) == 1
+    await gateway.model(project, "second")
+    for path in ("/site/settings", "/site/models"):
+        assert refusal(await gateway.admin.get(path, headers=ada)) == (403, "auth.forbidden")
+    await gateway.delete("/site/settings/users_may_create_models")
+    assert (await make(models, "third")).status_code == 200
