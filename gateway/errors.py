@@ -66,7 +66,7 @@ CATALOGUE: dict[str, Entry] = {
     "name.taken": Entry(409, 6, "caller", "choose another name"),
     "state.conflict": Entry(409, 9, "caller", "look at its status, then try again"),
     "build.inuse": Entry(409, 9, "caller", "deploy another build or stop the model first"),
-    "setting.notfound": Entry(404, 5, "caller", "`predictd site` lists the settings there are"),
+    "setting.notfound": Entry(404, 5, "caller", "`predictd site show` lists them"),
     "setting.fixed": Entry(409, 9, "operator", "change it there and restart the gateway"),
     "setting.restart": Entry(409, 9, "operator", "set it where `predictd serve` reads; restart"),
     "machine.isolation": Entry(400, 3, "operator", "`predictd doctor` says what is missing for it"),
