@@ -162,6 +162,9 @@ SIZES = {
 # Those that may be 0, which means none or never.
 _MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory"}
 
+# What every program that reads JSON can hold.
+_MOST = 1 << 53
+
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
@@ -171,7 +174,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
         raise ValueError(f"{text!r} is not a size such as 512MiB or 2GiB")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return int(min(float(match[1]) * _UNITS[match[2].lower()], 2.0 * _MOST))
 
 
 class Given(NamedTuple):
@@ -286,6 +289,8 @@ def _check_number(name: str, value: float) -> None:
     least = 0 if name in _MAY_BE_ZERO else 1e-3
     if not least <= value < float("inf"):
         raise ValueError("it must be more than 0")
+    if value > _MOST:
+        raise ValueError("it is too large to be meant")
 
 
 def _check(name: str, value: Any) -> Any:

@@ -122,7 +122,7 @@ async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.until(
         await gateway.deploy(build, replicas=10), status_is("deploying", "deployed")
     )
-    await change(gateway, disk_reserve=1 << 60)
+    await change(gateway, disk_reserve=1 << 50)
     full = await gateway.admin.post(f"{build}/deployments", json={})
     assert refusal(full) == (507, "disk.full")
 
