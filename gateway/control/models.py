@@ -73,14 +73,14 @@ class Models:
         if "name" in changes:
             check_name(changes["name"])
         wished = msgspec.structs.replace(model, **changes)
-        check_deployment(
-            NewDeployment(
-                cpu_millicores=wished.cpu_millicores,
-                memory_mb=wished.memory_mb,
-                replicas=wished.replicas,
-            ),
-            most_replicas=self._house.settings.max_replicas,
+        sizes = NewDeployment(
+            cpu_millicores=wished.cpu_millicores,
+            memory_mb=wished.memory_mb,
+            replicas=wished.replicas,
         )
+        # What it was given when more was allowed stays, until somebody asks for other sizes.
+        if changes.keys() & {"cpu_millicores", "memory_mb", "replicas"}:
+            check_deployment(sizes, most_replicas=self._house.settings.max_replicas)
         return await self._change(model, changes)
 
     async def _change(self, model: Model, changes: dict[str, Any]) -> Model:

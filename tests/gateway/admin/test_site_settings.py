@@ -90,7 +90,7 @@ async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> N
         answers.append(refusal(await gateway.call(key, sleep)))
 
     for bounds in ({"queue_requests": 1}, {"queue_requests": 100, "queue_requests_total": 1}):
-        await change(gateway, model_request_timeout=1, **bounds)
+        await change(gateway, model_request_timeout=0.5, **bounds)
         answers.clear()
         async with trio.open_nursery() as nursery:
             for _ in range(3):
@@ -106,6 +106,52 @@ async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> N
     await gateway.until(
         path, lambda told: told["replicas"][0]["last_exit"] == "it was not ready in time"
     )
+
+
+async def test_replacing_replicas(gateway: Gateway, tmp_path: Path) -> None:
+    """Whether and when replicas that serve are replaced changes at once; new ones have the new
+    limits."""
+    model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
+    await gateway.deployed(await gateway.built(model, "badly.py:behave"))
+    key, path = await gateway.key(model), f"{model}/replicas"
+
+    async def replica() -> Json:
+        return dict((await gateway.get(path))["replicas"][0])
+
+    await change(gateway, restart_on_exception=False)
+    assert refusal(await gateway.call(key, {"do": "raise"})) == (500, "model.error")
+    assert (await replica())["restart"] == 0
+    await change(gateway, max_requests=1, reply_limit=1000)
+    assert (await gateway.call(key, {"do": "big", "bytes": 2000})).status_code == 200
+    await until(replica, lambda now: now["recycled"] == 1 and now["status"] == "idle")
+    await change(gateway, max_requests=0)
+    assert (await gateway.call(key, {"do": "big", "bytes": 2000})).status_code == 500
+
+
+async def test_uploads_and_builds(gateway: Gateway, tmp_path: Path) -> None:
+    """The bounds of uploads and of the time that a build takes are those set when they begin."""
+    folder = copy_of("add", tmp_path)
+    (folder / "cdsw-build.sh").write_text("sleep 600\n")
+    project = await gateway.project(folder)
+    await change(gateway, upload_limit=1000, build_timeout=1.5)
+    files = {"more.txt": b"x" * 2000}
+    too_large = await gateway.admin.put(f"{project}/files", files=files)
+    assert refusal(too_large) == (413, "request.toolarge")
+    await gateway.delete("/site/settings/upload_limit")
+    assert (await gateway.admin.put(f"{project}/files", files=files)).status_code == 200
+    build = await gateway.build(await gateway.model(project), "add.py:add")
+    await gateway.until(build, status_is("timedout"))
+
+
+async def test_a_smaller_bound_leaves_alone_what_there_is(gateway: Gateway, tmp_path: Path) -> None:
+    """A model with more replicas than there may be from now on can be changed in what is not its
+    size."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    policy = {"default_replication_policy": {"num_replicas": 5}}
+    assert (await gateway.admin.patch(model, json=policy)).status_code == 200
+    await change(gateway, max_replicas=4)
+    assert (await gateway.admin.patch(model, json={"name": "other"})).status_code == 200
+    assert refusal(await gateway.admin.patch(model, json=policy)) == (400, "argument.invalid")
 
 
 async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
