@@ -26,7 +26,12 @@ class Server:
         self.ready_first = True
 
     async def serve(
-        self, given: Given, *, ready: Callable[[str], None], manager: ServiceManager
+        self,
+        given: Given,
+        *,
+        ready: Callable[[str], None],
+        manager: ServiceManager,
+        tell_password: Callable[[str], None] | None,
     ) -> None:
         self.settings, self.sources, self.manager = *given, manager
         if self.ready_first:
