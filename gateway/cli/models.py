@@ -153,7 +153,7 @@ def _gateway_status(context: Context) -> None:
         {
             "predictd": site["version"],
             "at": site["url"],
-            "data": site["data"],
+            "data": site.get("data"),  # told to site administrators
             "since": f"{when(site['started_at'])} UTC",
             "machine": _machine_line(site["machine"]),
         }

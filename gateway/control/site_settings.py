@@ -21,6 +21,7 @@ from store import Database, User
 
 logger = logging.getLogger(__name__)
 
+Creatable = Literal["models", "projects"]
 _DEFAULT, _HERE = "default", "site settings"
 
 
@@ -56,12 +57,15 @@ class SiteSettings:
         self._followers.append(tell)
         tell(self.now)
 
-    def check_may_create(self, what: Literal["models", "projects"], user: User) -> None:
+    def may_create(self, what: Creatable, user: User) -> bool:
+        """Whether the site lets somebody make these at all."""
+        return user.administrator or bool(getattr(self.now, f"users_may_create_{what}"))
+
+    def check_may_create(self, what: Creatable, user: User) -> None:
         """Raises Refusal("auth.forbidden") where only site administrators may."""
-        setting = f"users_may_create_{what}"
-        if not (user.administrator or getattr(self.now, setting)):
-            text = f"on this site only a site administrator makes {what}: {setting} is off"
-            raise Refusal("auth.forbidden", text)
+        if not self.may_create(what, user):
+            text = f"on this site only a site administrator makes {what}"
+            raise Refusal("auth.forbidden", f"{text}: users_may_create_{what} is off")
 
     async def change(self, values: Mapping[str, Any]) -> None:
         """Sets all of them or none. Raises Refusal: `setting.fixed`, `setting.restart`,

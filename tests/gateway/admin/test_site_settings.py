@@ -213,6 +213,9 @@ async def test_what_users_may_make(gateway: Gateway, tmp_path: Path) -> None:
     assert refusal(refused) == (403, "auth.forbidden")
     assert "users_may_create_models" in refused.json()["message"]
     assert (await make("/projects", "second")).status_code == 200
+    site = (await gateway.admin.get("/site", headers=ada)).json()
+    assert (site["may_create_models"], site["may_create_projects"]) == (False, True)
+    assert (await gateway.get("/site"))["may_create_models"]
     await change(gateway, users_may_create_projects=False)
     assert refusal(await make("/projects", "third")) == (403, "auth.forbidden")
     assert len((await gateway.admin.get(models, headers=ada)).json()["models"]) == 1
