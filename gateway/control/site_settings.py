@@ -138,5 +138,6 @@ def _usable(kept: Mapping[str, Any]) -> dict[str, Any]:
                 raise ValueError("it cannot be set at run time")
             usable[name] = checked(name, value)
         except ValueError as error:
-            logger.warning("the setting %s = %r of the site is left out: %s", name, value, error)
+            # Without the value: those of variables may be secrets.
+            logger.warning("the setting %s of the site is left out: %s", name, error)
     return usable
