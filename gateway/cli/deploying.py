@@ -32,6 +32,7 @@ def deploy(context: Context) -> None:
     project = _project(context, file)
     name = arguments.name or function.replace("_", "-")
     model, is_new = model_named(client, project, name, authentication=arguments.auth)
+    wishes = _wishes(context, client, model)
     try:
         build = start_build(
             client,
@@ -41,10 +42,11 @@ def deploy(context: Context) -> None:
             kernel=arguments.kernel,
             comment=arguments.comment,
             example=arguments.example,
+            deployment=wishes,
         )
         deployment = {}
         if build["status"] != "build failed":  # its snapshot may have failed already
-            deployment = start_deployment(client, model, build, _wishes(context, client, model))
+            deployment = start_deployment(client, model, build, wishes)
     except ApiError:
         if is_new:  # what was refused leaves no model without a build behind
             client.delete(model_path(model))
@@ -77,7 +79,7 @@ def rebuild(context: Context) -> None:
     client = context.client
     model = find_model(client, context.arguments.model)
     wishes = _wishes(context, client, model)
-    new = _build_again(context, model)
+    new = _build_again(context, model, deployment=wishes)
     if new["status"] == "build failed":
         raise build_failed(model, new)
     deployment = start_deployment(client, model, new, wishes)
@@ -144,18 +146,27 @@ def start_build(
     kernel: str | None = None,
     comment: str = "",
     example: object = None,
+    deployment: Json | None = None,
     **places: str,
 ) -> Json:
-    """Asks for a build of the project as it is at this moment."""
+    """Asks for a build of the project as it is at this moment. Where the `deployment` that is to
+    follow would be refused, so is the build."""
     asked = {"file_path": file, "function_name": function, "comment": comment, **places}
     if kernel:
         asked["kernel"] = kernel
     wish: Json = asked if example is None else {**asked, "example": example}
+    if deployment is not None:
+        wish = {**wish, "auto_deployment_config": deployment}
     return client.post(f"{model_path(model)}/builds", wish)
 
 
 def _build_again(
-    context: Context, model: Json, *, file: str | None = None, function: str | None = None
+    context: Context,
+    model: Json,
+    *,
+    file: str | None = None,
+    function: str | None = None,
+    deployment: Json | None = None,
 ) -> Json:
     """Asks for a build like the last one, but for what the arguments say."""
     arguments = context.arguments
@@ -168,6 +179,7 @@ def _build_again(
         kernel=arguments.kernel or last["kernel"],
         comment=arguments.comment,
         example=last["example"] if arguments.example is None else arguments.example,
+        deployment=deployment,
         model_root_dir=last["model_root_dir"],
         build_script_path=last["build_script_path"],
     )

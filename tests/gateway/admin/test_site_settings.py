@@ -152,6 +152,11 @@ async def test_a_smaller_bound_leaves_alone_what_there_is(gateway: Gateway, tmp_
     await change(gateway, max_replicas=4)
     assert (await gateway.admin.patch(model, json={"name": "other"})).status_code == 200
     assert refusal(await gateway.admin.patch(model, json=policy)) == (400, "argument.invalid")
+    asked: Json = {"file_path": "add.py", "function_name": "add"}
+    to_follow = {**asked, "auto_deployment_config": {"replicas": 5}}
+    refused = await gateway.admin.post(f"{model}/builds", json=to_follow)
+    assert refusal(refused) == (400, "argument.invalid")
+    assert (await gateway.post(f"{model}/builds", asked))["build_number"] == 1
 
 
 async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
