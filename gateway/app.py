@@ -23,11 +23,14 @@ from gateway.admin import (
     models,
     projects,
     site,
+    site_models,
+    site_settings,
     users,
 )
 from gateway.admin.routing import PREFIX, Routing
 from gateway.auth import principal, principal_of
 from gateway.control import Control
+from gateway.control.site_settings import SiteSettings
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
 from gateway.openapi import openapi
@@ -42,7 +45,6 @@ from gateway.predict import (
     refuse,
     reply_to,
 )
-from gateway.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ _PATIENCE = 2.0
 def make_app(control: Control) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__)
-    app.request_class = _request_class(control.house.settings)
+    app.request_class = _request_class(control.house.site)
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
@@ -67,20 +69,21 @@ def make_app(control: Control) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     routing = Routing(control.house.tasks, control.house.directory)
-    for noun in (projects, members, files, models, builds, users, keys, keeping, site):
+    nouns = (projects, members, files, models, builds, users, keys, keeping)
+    for noun in (*nouns, site, site_models, site_settings):
         noun.add_routes(routing, control)
     return routing
 
 
-def _request_class(settings: Settings) -> type[TrioRequest]:
+def _request_class(site: SiteSettings) -> type[TrioRequest]:
     """Requests that know how large their body may be (gotcha G5: a handler could not say so)."""
 
     class LimitedRequest(TrioRequest):
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
             if not path.startswith(PREFIX):
-                limit = settings.request_limit
+                limit = site.now.request_limit
             elif method == "PUT":
-                limit = settings.upload_limit
+                limit = site.now.upload_limit
             else:
                 limit = _ADMIN_BODY_LIMIT
             named["max_content_length"] = self.max_content_length = limit

@@ -18,8 +18,13 @@ class Memory:
     """
 
     def __init__(self, most: int) -> None:
-        self.free = most
+        self.most = self.free = most
         self._held: Counter[str] = Counter()
+
+    def resize(self, most: int) -> None:
+        """From now on so many. Nobody who has room loses it."""
+        self.free += most - self.most
+        self.most = most
 
     def take(self, flow: str, size: int) -> bool:
         """Whether there was room for so much more."""

@@ -93,15 +93,13 @@ class FrontDoor:
         self.access_log = access_log
         self.routes = routes
         self.examiner = examiner
-        self.openings = Openings(bounds.request_bytes)
         self.replies = Replies()
         self.memory = Memory(bounds.unfinished_bytes)
         self.untaken = Untaken(bounds.unfinished_bytes)
-        self.request_limit = bounds.request_bytes
+        self.bind(bounds)
         self.now = reactor.now
         self.alarm = reactor.alarm
         self._reactor = reactor
-        self._bounds = bounds
         self._traffic = traffic
         self.answers = traffic.answers
         self._tasks = tasks
@@ -112,6 +110,15 @@ class FrontDoor:
         self._lines: set[SocketLine | TlsLine] = set()
         self._no_lines = trio.Event()
         self._addresses: Counter[str] = Counter()
+
+    def bind(self, bounds: Bounds) -> None:
+        """From now on these bounds; who is there already stays."""
+        self._bounds = bounds
+        self.request_limit = bounds.request_bytes
+        # Anew, since what it remembers of a head says whether the body may be so large.
+        self.openings = Openings(bounds.request_bytes)
+        self.memory.resize(bounds.unfinished_bytes)
+        self.untaken.resize(bounds.unfinished_bytes)
 
     def open(self, listener: socket.socket) -> None:
         """Lets clients in. The listener stays its owner's, who may close it after `stop`."""

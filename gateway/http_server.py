@@ -105,9 +105,10 @@ async def serve_http(
     grace: float,
     tls: ssl.SSLContext | None = None,
     access_log: AccessLog | None = None,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[FrontDoor] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serves until `stop`, then gives requests that have begun `grace` seconds."""
+    """Serves until `stop`, then gives requests that have begun `grace` seconds. Started, it gives
+    its door, whose bounds may change."""
     server = HttpServer(app, access_log)
     async with trio.open_nursery() as connections:
         door = FrontDoor(
@@ -123,7 +124,7 @@ async def serve_http(
         )
         door.open(listener)
         try:
-            task_status.started()
+            task_status.started(door)
             await stop.wait()
             connections.cancel_scope.deadline = latest = trio.current_time() + grace
             await server.stop(latest)

@@ -29,15 +29,16 @@ from gateway.control.disk import Disk
 from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.site_settings import SiteSettings
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.envelopes import Examiner
-from gateway.front_door import Bounds, Traffic
+from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_server import listen, serve_http
 from gateway.keyring import access_key, load_secret
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
-from gateway.settings import Settings
+from gateway.settings import Given, Settings
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
 from gateway.vitals import Vitals, keep_telling
@@ -54,7 +55,7 @@ _NO_MANAGER = ServiceManager()
 
 
 async def serve(
-    settings: Settings,
+    given: Given,
     *,
     ready: Callable[[str], None],
     manager: ServiceManager = _NO_MANAGER,
@@ -74,7 +75,7 @@ async def serve(
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
         await run_gateway(
-            settings, stop=stop, ready=ready, manager=manager, tell_password=tell_password
+            given, stop=stop, ready=ready, manager=manager, tell_password=tell_password
         )
         nursery.cancel_scope.cancel()
 
@@ -94,7 +95,7 @@ def _prepare_for_the_worst() -> None:
 
 
 async def run_gateway(
-    settings: Settings,
+    given: Given,
     *,
     stop: trio.Event,
     ready: Callable[[str], None],
@@ -102,6 +103,7 @@ async def run_gateway(
     tell_password: Callable[[str], None] | None = None,
 ) -> None:
     """Runs the gateway until `stop`; see `serve`."""
+    settings = given.settings  # of which only those are used here that are read at the start
     # First what can be refused, before anything is changed.
     tls = server_tls(settings)
     data = await trio.to_thread.run_sync(lambda: DataFolder(settings.data.resolve()))
@@ -113,20 +115,20 @@ async def run_gateway(
         domain = settings.domain or _domain_of(listener)
         async with (
             open_access_log(settings.access_log) as access_log,
-            _open(settings, data, domain, tell_password) as control,
+            _open(given, data, domain, tell_password) as control,
         ):
             app = make_app(control)
             url = f"{settings.scheme}://{_domain_of(listener)}"
             async with trio.open_nursery() as nursery:
 
-                async def serve_all(task_status: trio.TaskStatus[None]) -> None:
+                async def serve_all(task_status: trio.TaskStatus[FrontDoor]) -> None:
                     await serve_http(
                         app,
                         listener,
                         reactor=control.house.workers.reactor,
                         routes=control.house.routes,
                         examiner=control.house.examiner,
-                        bounds=_bounds(settings),
+                        bounds=_bounds(control.house.settings),
                         traffic=control.house.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
@@ -136,7 +138,8 @@ async def run_gateway(
                     )
                     nursery.cancel_scope.cancel()
 
-                await nursery.start(serve_all)
+                door: FrontDoor = await nursery.start(serve_all)
+                control.house.site.follow(lambda now: door.bind(_bounds(now)))
                 nursery.start_soon(keep_telling, control.house.vitals, manager)
                 with _address_written(data.address, url, own_certificate(settings)):
                     ready(url)
@@ -159,12 +162,13 @@ def _bounds(settings: Settings) -> Bounds:
 
 @asynccontextmanager
 async def _open(
-    settings: Settings,
+    given: Given,
     data: DataFolder,
     domain: str,
     tell_password: Callable[[str], None] | None,
 ) -> AsyncIterator[Control]:
     """The engines and the control on them, recovered."""
+    settings = given.settings
     default = Path(settings.python) if settings.python else None
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
@@ -174,7 +178,9 @@ async def _open(
         database = await stack.enter_async_context(
             store.open_database(data.database, make_room=disk.give_back)
         )
-        room = Room(settings.queue_requests_total, settings.queue_bytes_total)
+        kept = await database.read(store.site.settings)
+        site = SiteSettings(given, kept, database)
+        room = Room(site.now.queue_requests_total, site.now.queue_bytes_total)
         machine = Machine()
         workers = await stack.enter_async_context(_workers(settings, data, room, machine))
         machine.hold(workers.cgroups)
@@ -184,7 +190,7 @@ async def _open(
         callers = Callers()
         directory = Directory(callers)
         house = House(
-            settings=settings,
+            site=site,
             data=data,
             disk=disk,
             domain=domain,
@@ -203,6 +209,7 @@ async def _open(
             tasks=tasks,
             vitals=Vitals(workers.reactor, database, tasks),
         )
+        site.follow(partial(_apply, disk, workers))
         control = Control(house)
         nursery.start_soon(disk.watch)
         try:
@@ -212,6 +219,11 @@ async def _open(
             yield control
         finally:
             nursery.cancel_scope.cancel()
+
+
+def _apply(disk: Disk, workers: Workers, settings: Settings) -> None:
+    disk.reserve = settings.disk_reserve
+    workers.resize_room(settings.queue_requests_total, settings.queue_bytes_total)
 
 
 def _workers(

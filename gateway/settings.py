@@ -3,6 +3,8 @@
 A flag wins over the environment (`PREDICTD_<NAME>`), that over the TOML file, that over the
 default. Nothing else reads the environment. Durations are seconds, sizes bytes (a text may say
 "5MiB"). The README's table of settings is tested against `DESCRIPTIONS`.
+
+What nobody has set so can be changed while the gateway runs, as far as `TAKES_EFFECT` has it.
 """
 
 import os
@@ -10,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -57,6 +59,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disk_reserve: int = 256 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
+    max_replicas: int = 9
+    users_may_create_models: bool = True
+    users_may_create_projects: bool = True
     shutdown_grace: float = 3.0
     access_log: str = ""
     isolation: Literal["auto", "root", "user", "landlock", "none"] = "auto"
@@ -97,11 +102,48 @@ DESCRIPTIONS = {
     "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
+    "max_replicas": "how many replicas one deployment may have",
+    "users_may_create_models": "whether others than site administrators make models",
+    "users_may_create_projects": "whether others than site administrators make projects",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
     "access_log": "path of a file that gets a line for each answered request",
     "isolation": "how models and builds are confined: a level, or the strongest that works here",
     "readable": "folders that every model and build may read, such as data sets",
     "environment": "variables that every build and every model sees",
+}
+
+_NOW = "at once"
+_NEXT_REPLICA = "for replicas that start from then on"
+_NEXT_BUILD = "for builds that begin from then on"
+_NEXT_DEPLOYMENT = "for builds and deployments that begin from then on"
+_NEXT_REQUEST = "for requests that come from then on"
+
+# When a change at run time is felt. All others are read at the start only.
+TAKES_EFFECT = {
+    "model_request_timeout": _NEXT_REQUEST,
+    "model_start_timeout": _NEXT_REPLICA,
+    "restart_on_exception": _NOW,
+    "max_requests": _NOW,
+    "max_memory": _NOW,
+    "request_limit": _NEXT_REQUEST,
+    "reply_limit": _NEXT_REPLICA,
+    "unfinished_bytes": _NOW,
+    "connections": _NOW,
+    "connections_per_address": _NOW,
+    "queue_requests": _NOW,
+    "queue_bytes": _NOW,
+    "queue_requests_total": _NOW,
+    "queue_bytes_total": _NOW,
+    "upload_limit": _NEXT_REQUEST,
+    "processes": _NEXT_REPLICA,
+    "disk_limit": _NEXT_REPLICA,
+    "disk_reserve": _NOW,
+    "build_timeout": _NEXT_BUILD,
+    "concurrent_builds": _NOW,
+    "max_replicas": _NEXT_DEPLOYMENT,
+    "users_may_create_models": _NOW,
+    "users_may_create_projects": _NOW,
+    "environment": _NEXT_DEPLOYMENT,
 }
 
 # The settings for which a text may say "5MiB".
@@ -117,6 +159,12 @@ SIZES = {
     "disk_reserve",
 }
 
+# Those that may be 0, which means none or never.
+_MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory"}
+
+# What every program that reads JSON can hold.
+_MOST = 1 << 53
+
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
@@ -126,7 +174,14 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
         raise ValueError(f"{text!r} is not a size such as 512MiB or 2GiB")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return int(min(float(match[1]) * _UNITS[match[2].lower()], 2.0 * _MOST))
+
+
+class Given(NamedTuple):
+    """The settings at the start; `sources` says where each that is no default was set."""
+
+    settings: Settings
+    sources: dict[str, str]
 
 
 def load(
@@ -134,8 +189,18 @@ def load(
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """The settings in force. Flags that are None do not count. Raises SettingsError."""
+    """The settings at the start. Flags that are None do not count. Raises SettingsError."""
+    return read(flags, config, environment).settings
+
+
+def read(
+    flags: Mapping[str, object],
+    config: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Given:
+    """The same, with where they are from."""
     merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for source, values in (
         (str(config), _from_file(config)),
         ("the environment", _from_environment(environment)),
@@ -143,9 +208,10 @@ def load(
     ):
         for name, value in values.items():
             merged[name] = _convert(name, value, source)
+            sources[name] = source
     settings = Settings(**{"data": default_data_folder(environment)} | merged)
     _check_readable(settings)
-    return settings
+    return Given(settings, sources)
 
 
 def _check_readable(settings: Settings) -> None:
@@ -182,16 +248,24 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _convert(name: str, value: object, source: str) -> object:
-    kinds = {f.name: f.type for f in msgspec.structs.fields(Settings)}
-    if name not in kinds:
-        known = ", ".join(kinds)
+    if name not in Settings.__struct_fields__:
+        known = ", ".join(Settings.__struct_fields__)
         raise SettingsError(f"{source} sets {name!r}, which is no setting; there are: {known}")
+    try:
+        return checked(name, value)
+    except ValueError as error:
+        raise SettingsError(f"{source} sets {name} = {value!r}: {error}") from error
+
+
+def checked(name: str, value: object) -> Any:
+    """The value as the setting has it. Raises ValueError saying what would fit."""
+    kinds = {f.name: f.type for f in msgspec.structs.fields(Settings)}
     try:
         if name in SIZES and isinstance(value, str):
             return _check(name, parse_size(value))
         return _check(name, _as_kind(name, kinds[name], value))
-    except (msgspec.ValidationError, ValueError, RuntimeError) as error:
-        raise SettingsError(f"{source} sets {name} = {value!r}: {error}") from error
+    except (msgspec.ValidationError, RuntimeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _as_kind(name: str, kind: Any, value: object) -> Any:
@@ -211,6 +285,14 @@ def check_variables(variables: Mapping[str, str]) -> None:
             raise ValueError(f"{name} has a character in it that no variable can have")
 
 
+def _check_number(name: str, value: float) -> None:
+    least = 0 if name in _MAY_BE_ZERO else 1e-3
+    if not least <= value < float("inf"):
+        raise ValueError("it must be more than 0")
+    if value > _MOST:
+        raise ValueError("it is too large to be meant")
+
+
 def _check(name: str, value: Any) -> Any:
     """The value, if it makes sense. Raises ValueError saying what would."""
     if name == "port":
@@ -223,7 +305,5 @@ def _check(name: str, value: Any) -> Any:
             if not Path(folder).is_absolute() or not Path(folder).is_dir():
                 raise ValueError(f"{folder} is not the absolute path of a folder")
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        least = 0 if name == "shutdown_grace" else 1e-3
-        if not least <= value < float("inf"):
-            raise ValueError("it must be more than 0")
+        _check_number(name, value)
     return value

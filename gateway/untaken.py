@@ -29,6 +29,10 @@ class Untaken:
         self._most = most
         self._takers: dict[str, dict[Taker, int]] = {}  # by address, the first is the oldest
 
+    def resize(self, most: int) -> None:
+        """From now on so many; who holds more is looked at when the next one writes."""
+        self._most = most
+
     def hold(self, taker: Taker, size: int) -> None:
         """So many bytes more of an answer wait for this client; others may have to go."""
         takers = self._takers.setdefault(taker.address, {})

@@ -1,6 +1,10 @@
-"""The site: what is true of one data folder as a whole."""
+"""The site: what is true of one data folder as a whole, and its settings."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import aiosqlite
+import msgspec
 
 from store.records import new_id
 
@@ -13,3 +17,24 @@ async def workspace_id(connection: aiosqlite.Connection) -> str:
     made = new_id()
     await connection.execute("INSERT INTO site (workspace_id) VALUES (?)", (made,))
     return made
+
+
+async def settings(connection: aiosqlite.Connection) -> dict[str, Any]:
+    """Return what was set at run time: name and value, as JSON has it."""
+    rows = await connection.execute_fetchall("SELECT name, value FROM site_settings ORDER BY name")
+    return {str(name): msgspec.json.decode(value) for name, value in rows}
+
+
+async def set_settings(connection: aiosqlite.Connection, values: Mapping[str, Any]) -> None:
+    """Remember these values, over those that there were."""
+    await connection.executemany(
+        "INSERT OR REPLACE INTO site_settings (name, value) VALUES (?, ?)",
+        [(name, msgspec.json.encode(value).decode()) for name, value in values.items()],
+    )
+
+
+async def forget_settings(connection: aiosqlite.Connection, names: Iterable[str]) -> None:
+    """Forget the values of these, where there are any."""
+    await connection.executemany(
+        "DELETE FROM site_settings WHERE name = ?", [(name,) for name in names]
+    )

@@ -27,6 +27,7 @@ from workers.ticket import (
     TimedOut,
 )
 from workers.timers import Alarm
+from workers.usage import Usage, all_processes
 
 __all__ = [
     "READABLE",
@@ -57,7 +58,9 @@ __all__ = [
     "StartFailed",
     "Ticket",
     "TimedOut",
+    "Usage",
     "Workers",
     "WorkersError",
+    "all_processes",
     "open_workers",
 ]

@@ -96,6 +96,12 @@ class Workers:
         self._pools.add(pool)
         return pool
 
+    def resize_room(self, most_requests: int, most_bytes: int) -> None:
+        """Sets other bounds for the requests that wait in all pools together."""
+        self._room.resize(most_requests, most_bytes)
+        for pool in self._pools:
+            pool.room_resized()
+
     async def end_pools(self) -> None:
         """Stops all pools and returns when nothing of them is left."""
         for pool in self.stop_pools():

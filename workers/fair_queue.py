@@ -14,7 +14,11 @@ then stays free: a flow in its queue, and a queue in the room of all. So the las
 those who hold least, and nobody can fill the queue against others. No ticket is put out to make
 room for another: whoever was let in is served, unless its time runs out.
 
-The laws, checked by `verify`: what is counted is what waits; no room is overfull; every flow that
+Bounds may change: who waits then goes on waiting, also where it is more than may wait from then
+on, and nobody new is let in until there is room.
+
+The laws, checked by `verify`: what is counted is what waits; no room is overfull, unless by what
+waited when it became smaller; every flow that
 waits is in the heap, no further on than it is; nobody is due before `next_due`.
 """
 
@@ -47,13 +51,24 @@ class Room:
     each has if as many wait as may (rounded down). So one count keeps both bounds.
     """
 
-    __slots__ = ("free", "least", "most_bytes", "most_requests", "size")
+    __slots__ = ("excess", "free", "least", "most_bytes", "most_requests", "size")
 
     def __init__(self, most_requests: int, most_bytes: int) -> None:
+        self.resize(most_requests, most_bytes)
+
+    def resize(self, most_requests: int, most_bytes: int) -> None:
+        """Sets other bounds and forgets what is held: the queues in it have to `hold` it again."""
         self.most_requests = most_requests
         self.most_bytes = most_bytes
         self.least = max(1, most_bytes // most_requests)
         self.size = self.free = self.least * min(most_requests, most_bytes)
+        # By how much what waited already is more than may wait now.
+        self.excess = 0
+
+    def hold(self, size: int) -> None:
+        """Counts what waited before the bounds were set."""
+        self.free -= size
+        self.excess = max(0, -self.free)
 
     def __str__(self) -> str:
         return f"at most {self.most_requests} requests or {self.most_bytes} bytes of them may wait"
@@ -252,6 +267,25 @@ class FairQueue:
         self._held -= took_of_all
         self.waiting -= 1
 
+    # Other bounds.
+
+    def resize(self, most_requests: int, most_bytes: int) -> None:
+        """Sets other bounds for this queue."""
+        own = self._own
+        own.resize(most_requests, most_bytes)
+        for flow in self._flows.values():
+            flow.held = 0
+        for ticket in self:
+            takes = max(len(ticket.request), own.least)
+            self._flows[ticket.flow].held += takes
+            own.hold(takes)
+
+    def total_resized(self) -> None:
+        """The room of all has other bounds, and does not know of this queue yet."""
+        least = self._total.least
+        self._held = sum(max(len(ticket.request), least) for ticket in self)
+        self._total.hold(self._held)
+
     # Flows.
 
     def _new_flow(self, name: str) -> Flow:
@@ -314,9 +348,10 @@ class FairQueue:
             if waiting:
                 assert (flow.key, flow.number, flow) in self._heap, "a flow that waits is lost"
                 assert flow.key <= flow.time, "a flow that waits is found too late"
-        assert 0 <= self._own.free == self._own.size - held, "the queue's room is what is not held"
+        own, total = self._own, self._total
+        assert -own.excess <= own.free == own.size - held, "the queue's room is what is not held"
         takes = [max(len(ticket.request), self._total.least) for ticket in self]
         assert self._held == sum(takes), "a queue holds what waits"
-        assert 0 <= self._total.free <= self._total.size - self._held, "the room of all is overfull"
+        assert -total.excess <= total.free <= total.size - self._held, "the room of all is overfull"
         assert len(self._heap) <= 2 * len(self._flows) + _SLACK + 1, "the heap keeps garbage"
         assert self.next_due() == min((t.due for t in self), default=inf), "somebody is due before"

@@ -26,6 +26,7 @@ from workers.seats import Launch, Seats
 from workers.spec import PoolSpec
 from workers.statistics import PoolStatistics
 from workers.ticket import Answered, Busy, NotReady, Outcome, Raised, Ticket, TimedOut
+from workers.watch import Watched
 
 # Restarts are counted for so many flows; of more, those with the fewest are forgotten.
 _MOST_BLAMED = 100
@@ -136,6 +137,21 @@ class Pool:
     def _serve(self, replica: Replica, ticket: Ticket, now: float) -> None:
         self._seat_of[replica].received += 1
         replica.assign(ticket, now, now + self._run_seconds)
+
+    # Other bounds.
+
+    def adjust(self, spec: PoolSpec) -> None:
+        """Goes on by other bounds: what is asked from now on, and replicas that start from now on.
+        The `spec` may differ from the present one in nothing else."""
+        self.spec = spec
+        self._run_seconds = spec.request_timeout
+        self._most_requests = spec.max_requests or inf
+        self._queue.resize(spec.queue_requests, spec.queue_bytes)
+        self._seats.adjust(spec)
+
+    def room_resized(self) -> None:
+        """What the requests that wait in all pools share has other bounds."""
+        self._queue.total_resized()
 
     # Refusals.
 
@@ -280,6 +296,11 @@ class Pool:
         return self._seats.logs
 
     # For those who look.
+
+    @property
+    def watched(self) -> list[Watched]:
+        """Those of its replicas that have a process, to be asked what they take."""
+        return [each.watched for each in self._seat_of if each.watched and each.process]
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(

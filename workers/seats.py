@@ -86,6 +86,17 @@ class Seats:
         if spec.max_memory:
             self._weigh_later()
 
+    def adjust(self, spec: PoolSpec) -> None:
+        """Goes on by other bounds, as `Pool.adjust` says."""
+        self._spec = spec
+        if self._weigher is not None:
+            self._weigher.cancel()
+            self._weigher = None
+        if spec.max_memory and not self._ending:
+            self._weigh_later()
+        for seat in self:
+            seat.is_heavy = False
+
     def __iter__(self) -> Iterator[Seat]:
         return iter(self._seats)
 

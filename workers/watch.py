@@ -14,20 +14,18 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-
-import msgspec
 
 from workers.cgroups import Leaf
 from workers.folders import measure
 from workers.limits import Cause, Limits, Verdict, held_up, judge, reached_processes, size
+from workers.usage import Seen, Usage, all_processes, trees
 
 _PACE = 1.0
 # Times what a look at the folders took, until the next one.
 _REST = 99
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watched:
@@ -79,6 +77,16 @@ class Watched:
         """Why it ended, with `status`, which is `said` in words."""
         return judge(status, said, self._leaf.toll(), self.limits)
 
+    def usage(self, there: Mapping[int, Seen]) -> Usage:
+        """What it takes with all that it started. Memory is what counts against its limit where a
+        cgroup counts; else the sum of what is resident, with what is shared counted repeatedly."""
+        inside = [there[pid] for pid in self._leaf.processes() if pid in there]
+        tree = inside or trees([self.pid], there)[self.pid]
+        memory = self._leaf.memory()
+        if memory is None:
+            memory = sum(each.resident for each in tree)
+        return Usage(memory=memory, cpu=sum(each.cpu for each in tree))
+
     def look_at_folder(self) -> None:
         if not self.limits.disk:
             return
@@ -89,7 +97,7 @@ class Watched:
                 more = size(self.limits.disk)
                 self._excess(f"was ended since it had written more than {more} to disk", Cause.DISK)
 
-    def look_at_tree(self, tree: "list[_Process]", holds: tuple[str, ...]) -> None:
+    def look_at_tree(self, tree: list[Seen], holds: tuple[str, ...]) -> None:
         """For what the kernel does not hold."""
         memory, processes = self.limits.memory, self.limits.processes
         if "memory" not in holds and 0 < memory < sum(each.resident for each in tree):
@@ -144,35 +152,10 @@ class Watch:
         self._rested = (now := time.monotonic()) + _REST * (now - began)
 
     def _look_at_trees(self) -> None:
-        children: dict[int, list[_Process]] = {}
-        processes = {each.pid: each for each in _processes()}
-        for each in processes.values():
-            children.setdefault(each.parent, []).append(each)
-        for watched in self._watched.copy():
-            tree = [processes[watched.pid]] if watched.pid in processes else []
-            for each in tree:  # which grows meanwhile
-                tree += children.get(each.pid, ())
-            watched.look_at_tree(tree, self._holds)
-
-
-class _Process(msgspec.Struct, frozen=True):
-    """Of one process, what /proc/<pid>/stat says. `resident` in bytes."""
-
-    pid: int
-    parent: int
-    threads: int
-    resident: int
-
-
-def _processes() -> list[_Process]:
-    found = []
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
-        with suppress(OSError):  # ended meanwhile
-            # proc(5); its second field may hold blanks and brackets of its own.
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-            parent, threads, pages = (int(fields[i]) for i in (1, 17, 21))
-            found.append(_Process(int(pid), parent, threads, pages * _PAGE))
-    return found
+        looked_at = self._watched.copy()
+        found = trees([each.pid for each in looked_at], all_processes())
+        for watched in looked_at:
+            watched.look_at_tree(found[watched.pid], self._holds)
 
 
 def _own_part(pid: int) -> int:

@@ -37,7 +37,9 @@ def add_routes(routing: Routing, control: Control) -> None:
         model = await seek.model(project_id, model_id)
         who = principal().user
         deployment = new_deployment(model, asked.auto_deployment_config)
-        control.deployments.check(deployment)
+        # What was asked for is refused before anything is built, also if it is deployed later.
+        if asked.auto_deploy_model or asked.auto_deployment_config is not None:
+            control.deployments.check(deployment)
         build = await control.builds.create(model, new_build(asked), who)
         if asked.auto_deploy_model and build.status != "build failed":
             await control.deployments.create(model, build, deployment, who)

@@ -34,6 +34,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         )
 
     async def site() -> Json:
+        user = principal().user
         settings = msgspec.to_builtins(house.settings, enc_hook=str)
         # Their values may be secrets, such as the password of a package index.
         settings["environment"] = sorted(house.settings.environment)
@@ -44,8 +45,12 @@ def add_routes(routing: Routing, control: Control) -> None:
             "url": house.url,
             "machine": house.machine.capacity(),
             "isolation": house.workers.confinement.described(),
+            "max_replicas": house.settings.max_replicas,
+            # Whoever asks.
+            "may_create_models": house.site.may_create("models", user),
+            "may_create_projects": house.site.may_create("projects", user),
         }
-        if not principal().user.administrator:
+        if not user.administrator:
             return told
         return told | {
             "data": str(house.data.root),

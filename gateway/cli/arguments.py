@@ -11,7 +11,6 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 UNITS = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
-MOST_REPLICAS = 9
 
 
 def file_and_function(text: str) -> tuple[str, str]:
@@ -46,9 +45,9 @@ def cpu(text: str) -> float:
 
 
 def replicas(text: str) -> int:
-    """A number of replicas, 1 to 9."""
-    if not re.fullmatch(r"[0-9]+", text) or not 1 <= int(text) <= MOST_REPLICAS:
-        raise ArgumentTypeError(f"{text!r} is not a number of replicas, 1 to {MOST_REPLICAS}")
+    """A number of replicas; the gateway says how many there may be."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
+        raise ArgumentTypeError(f"{text!r} is not a number of replicas, such as 2")
     return int(text)
 
 
@@ -57,6 +56,16 @@ def count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def setting(text: str) -> tuple[str, object]:
+    """`NAME=VALUE`; a VALUE that is JSON, `@FILE` or `-` is read as JSON, as variables are."""
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_]+", name):
+        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as max_replicas=4")
+    if value == "-" or value.startswith(("{", "[", "@")):
+        return name, json_value(value)
+    return name, value
 
 
 def json_value(text: str) -> object:

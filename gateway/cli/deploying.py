@@ -1,4 +1,4 @@
-"""The verbs that make something new: deploy, build, redeploy, rollback.
+"""The verbs that make something new: deploy, build, rebuild, redeploy, rollback.
 
 All of them add to a model's history and replace nothing of it: a model of the same name gets one
 more build, and what serves goes on serving until the new deployment is ready. What is not said is
@@ -32,6 +32,7 @@ def deploy(context: Context) -> None:
     project = _project(context, file)
     name = arguments.name or function.replace("_", "-")
     model, is_new = model_named(client, project, name, authentication=arguments.auth)
+    wishes = _wishes(context, client, model)
     try:
         build = start_build(
             client,
@@ -41,10 +42,11 @@ def deploy(context: Context) -> None:
             kernel=arguments.kernel,
             comment=arguments.comment,
             example=arguments.example,
+            deployment=wishes,
         )
         deployment = {}
         if build["status"] != "build failed":  # its snapshot may have failed already
-            deployment = start_deployment(client, model, build, _wishes(context, client, model))
+            deployment = start_deployment(client, model, build, wishes)
     except ApiError:
         if is_new:  # what was refused leaves no model without a build behind
             client.delete(model_path(model))
@@ -63,23 +65,29 @@ def build(context: Context) -> None:
     """`predictd build MODEL`: a new build of the project as it is now; serves nothing yet."""
     arguments, client = context.arguments, context.client
     model = find_model(client, arguments.model)
-    last = find_build(client, model, None)
-    new = start_build(
-        client,
-        model,
-        file=arguments.file or last["file_path"],
-        function=arguments.function or last["function_name"],
-        kernel=arguments.kernel or last["kernel"],
-        comment=arguments.comment,
-        example=last["example"] if arguments.example is None else arguments.example,
-        model_root_dir=last["model_root_dir"],
-        build_script_path=last["build_script_path"],
-    )
+    new = _build_again(context, model, file=arguments.file, function=arguments.function)
     name, number = full_name(model), new["build_number"]
     with leaving_it_going(f"Build {number} of {name}", f"predictd build-log {name} {number}"):
         new = follow_build(context, model, new)
     serve_it = f"Serve it with `predictd redeploy {name} --build {number}`."
     context.terminal.result(new, f"Build {number} of {name} is built. {serve_it}")
+
+
+def rebuild(context: Context) -> None:
+    """`predictd rebuild MODEL`: a new build of the project as it is now, served like the present
+    one."""
+    client = context.client
+    model = find_model(client, context.arguments.model)
+    wishes = _wishes(context, client, model)
+    new = _build_again(context, model, deployment=wishes)
+    if new["status"] == "build failed":
+        raise build_failed(model, new)
+    deployment = start_deployment(client, model, new, wishes)
+    name = full_name(model)
+    with leaving_it_going(f"Build {new['build_number']} of {name}", f"predictd status {name}"):
+        new = follow_build(context, model, new)
+        deployment = wait_for_deployment(context, model, new, deployment)
+    context.terminal.result({"build": new, "deployment": deployment}, _deployed(model, deployment))
 
 
 def redeploy(context: Context) -> None:
@@ -138,14 +146,43 @@ def start_build(
     kernel: str | None = None,
     comment: str = "",
     example: object = None,
+    deployment: Json | None = None,
     **places: str,
 ) -> Json:
-    """Asks for a build of the project as it is at this moment."""
+    """Asks for a build of the project as it is at this moment. Where the `deployment` that is to
+    follow would be refused, so is the build."""
     asked = {"file_path": file, "function_name": function, "comment": comment, **places}
     if kernel:
         asked["kernel"] = kernel
     wish: Json = asked if example is None else {**asked, "example": example}
+    if deployment is not None:
+        wish = {**wish, "auto_deployment_config": deployment}
     return client.post(f"{model_path(model)}/builds", wish)
+
+
+def _build_again(
+    context: Context,
+    model: Json,
+    *,
+    file: str | None = None,
+    function: str | None = None,
+    deployment: Json | None = None,
+) -> Json:
+    """Asks for a build like the last one, but for what the arguments say."""
+    arguments = context.arguments
+    last = find_build(context.client, model, None)
+    return start_build(
+        context.client,
+        model,
+        file=file or last["file_path"],
+        function=function or last["function_name"],
+        kernel=arguments.kernel or last["kernel"],
+        comment=arguments.comment,
+        example=last["example"] if arguments.example is None else arguments.example,
+        deployment=deployment,
+        model_root_dir=last["model_root_dir"],
+        build_script_path=last["build_script_path"],
+    )
 
 
 def start_deployment(client: Client, model: Json, build: Json, wishes: Json) -> Json:

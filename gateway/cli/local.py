@@ -14,7 +14,7 @@ from gateway.cli.context import CommandFailed, Context, Exit, answering_address
 from gateway.cli.terminal import table
 
 if TYPE_CHECKING:
-    from gateway.settings import Settings
+    from gateway.settings import Given
 
 PR_SET_PDEATHSIG = 1
 
@@ -29,7 +29,7 @@ def serve(context: Context) -> None:
     flags = {"data": arguments.data, "host": arguments.host, "port": arguments.port}
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        chosen = settings.load(given, Path(arguments.config) if arguments.config else None)
+        chosen = settings.read(given, Path(arguments.config) if arguments.config else None)
         _run(context, chosen)
     except settings.SettingsError as error:
         advice = "Correct it; `predictd serve --help` says what can be set."
@@ -70,7 +70,7 @@ def doctor(context: Context) -> int:
     return Exit.OK if good else Exit.FAILED
 
 
-def _run(context: Context, chosen: "Settings") -> None:
+def _run(context: Context, chosen: "Given") -> None:
     import logging
 
     import trio

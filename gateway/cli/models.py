@@ -40,7 +40,7 @@ def builds(context: Context) -> None:
             each["status"],
             f"{each['file_path']}:{each['function_name']}",
             each["kernel"],
-            _when(each["created_at"]),
+            when(each["created_at"]),
             each["comment"],
         )
         for each in found
@@ -61,8 +61,8 @@ def deployments(context: Context) -> None:
             each["status"],
             each["replicas"],
             each["deployer"].get("username", ""),
-            _when(each["created_at"]),
-            _when(each["stopped_at"]),
+            when(each["created_at"]),
+            when(each["stopped_at"]),
             (each["failure"] or {}).get("summary", ""),
         )
         for each in found
@@ -139,7 +139,7 @@ def model_table(models: Sequence[Json]) -> str:
             each["status"] or "not deployed",
             f"{each['replicas_ready']}/{each['replicas_wanted']}",
             each["current_build_number"] or "",
-            _when(each["updated_at"]),
+            when(each["updated_at"]),
         )
         for each in models
     ]
@@ -153,8 +153,8 @@ def _gateway_status(context: Context) -> None:
         {
             "predictd": site["version"],
             "at": site["url"],
-            "data": site["data"],
-            "since": f"{_when(site['started_at'])} UTC",
+            "data": site.get("data"),  # told to site administrators
+            "since": f"{when(site['started_at'])} UTC",
             "machine": _machine_line(site["machine"]),
         }
     )
@@ -275,6 +275,6 @@ def _deployment_path(model: Json, deployment: Json) -> str:
     return f"{model_path(model)}/builds/{build}/deployments/{deployment['id']}"
 
 
-def _when(time_text: str | None) -> str:
+def when(time_text: str | None) -> str:
     """`2026-11-21 02:35:00`, of a time as the API gives it."""
     return (time_text or "")[:19].replace("T", " ")

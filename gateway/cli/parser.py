@@ -15,7 +15,17 @@ from argparse import (
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.cli import arguments, deploying, keeping, local, models, projects, talking, unit
+from gateway.cli import (
+    arguments,
+    deploying,
+    keeping,
+    local,
+    models,
+    projects,
+    site,
+    talking,
+    unit,
+)
 from gateway.cli.context import HOST, PORT, Context
 
 EXIT_CODES = """\
@@ -80,6 +90,7 @@ def make_parser() -> ArgumentParser:
     _looking(verbs)
     _ending(verbs)
     _keeping(verbs)
+    _site(verbs.group("site", "for site administrators: show, set, reset, models"))
     return parser
 
 
@@ -141,6 +152,11 @@ def _making(verbs: _Verbs) -> None:
     build.add_argument("--function", metavar="F")
     _of_build(build)
 
+    rebuild = verbs.of_model(
+        "rebuild", deploying.rebuild, "build the project as it is now, and serve that"
+    )
+    _of_build(rebuild)
+    _of_deployment(rebuild)
     redeploy = verbs.of_model(
         "redeploy", deploying.redeploy, "serve a build again, with no downtime"
     )
@@ -196,6 +212,18 @@ def _keeping(verbs: _Verbs) -> None:
     _yes(gc)
 
 
+def _site(verbs: _Verbs) -> None:
+    verbs.remote("show", site.show, "the settings, from where they are, and what can be changed")
+    change = verbs.remote("set", site.set_, "change settings while the gateway runs")
+    change.add_argument(
+        "settings", metavar="NAME=VALUE", nargs="+", type=arguments.setting,
+        help="such as max_replicas=4, request_limit=8MiB or environment=@FILE, which is JSON",
+    )  # fmt: skip
+    reset = verbs.remote("reset", site.reset, "set settings back to their defaults")
+    reset.add_argument("names", metavar="NAME", nargs="+")
+    verbs.remote("models", site.models, "all active models, and what they take of the machine")
+
+
 def _of_build(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--kernel", metavar="K", help="such as python3.11; see `predictd doctor`")
@@ -207,7 +235,12 @@ def _of_deployment(parser: ArgumentParser) -> None:
     """Sizes default to the present deployment's, so there is no default here."""
     new = deploying.NEW
     add = parser.add_argument
-    add("--replicas", metavar="R", type=arguments.replicas, help=f"1 to 9 (new: {new['replicas']})")
+    add(
+        "--replicas",
+        metavar="R",
+        type=arguments.replicas,
+        help=f"how many (new: {new['replicas']})",
+    )
     add("--cpu", metavar="C", type=arguments.cpu, help=f"virtual CPUs (new: {new['cpu']:g})")
     add("--memory", metavar="M", type=arguments.memory, help="each (new: 2GiB at most)")
     reach = "may its replicas use the network (new: yes)"

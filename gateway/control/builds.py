@@ -19,6 +19,7 @@ from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
 from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
+from gateway.settings import Settings
 from store import Build, Model, User
 from workers import Log
 
@@ -42,8 +43,13 @@ class Builds:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._places = trio.Semaphore(house.settings.concurrent_builds)
+        self._places = trio.CapacityLimiter(1)
+        house.site.follow(self._have_places)
         self._makings: dict[str, Making] = {}
+
+    def _have_places(self, settings: Settings) -> None:
+        # With less than are taken, none is given until enough have been given back.
+        self._places.total_tokens = settings.concurrent_builds
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
+import msgspec
 import trio
 
 import store
@@ -22,6 +23,7 @@ from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.making import replica_spec
 from gateway.control.variables import model_variables, slug
+from gateway.settings import Settings
 from store import Build, Deployment, Failure
 from workers import Pool, PoolSpec, StartFailed
 from workers.limits import MIB
@@ -204,7 +206,7 @@ class Carrying:
         if self._told_to_stop:
             return None
         routes, model_id = self._house.routes, self.deployment.model_id
-        self.pool = self._house.workers.open_pool(spec)
+        self.pool = self._house.workers.open_pool(as_set(spec, self._house.settings))
         if routes.pool_of(model_id) is None:
             routes.point(model_id, self.pool)
         self.started.set()
@@ -229,13 +231,7 @@ class Carrying:
             ),
             log_folder=house.data.model_logs(model.id),
             replicas=deployment.replicas,
-            request_timeout=house.settings.model_request_timeout,
-            restart_on_exception=house.settings.restart_on_exception,
             start_tries=start_tries,
-            max_requests=house.settings.max_requests,
-            max_memory=house.settings.max_memory,
-            queue_requests=house.settings.queue_requests,
-            queue_bytes=house.settings.queue_bytes,
         )
 
     async def _fail(self, failure: Failure) -> None:
@@ -248,3 +244,25 @@ class Carrying:
         routes, model_id = self._house.routes, self.deployment.model_id
         if routes.pool_of(model_id) is pool:
             routes.point(model_id, None)
+
+
+def as_set(spec: PoolSpec, settings: Settings) -> PoolSpec:
+    """The spec with the bounds that the settings say; they may change while the pool serves."""
+    limits = msgspec.structs.replace(
+        spec.replica.limits, processes=settings.processes, disk=settings.disk_limit
+    )
+    return msgspec.structs.replace(
+        spec,
+        replica=msgspec.structs.replace(
+            spec.replica,
+            start_timeout=settings.model_start_timeout,
+            reply_limit=settings.reply_limit,
+            limits=limits,
+        ),
+        request_timeout=settings.model_request_timeout,
+        restart_on_exception=settings.restart_on_exception,
+        max_requests=settings.max_requests,
+        max_memory=settings.max_memory,
+        queue_requests=settings.queue_requests,
+        queue_bytes=settings.queue_bytes,
+    )

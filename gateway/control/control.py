@@ -1,5 +1,6 @@
 """The control as a whole: its parts, made in order and recovered at boot."""
 
+from gateway.control.active import ActiveModels
 from gateway.control.backup import Backups
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
@@ -27,6 +28,7 @@ class Control:
         self.keys = Keys(house)
         self.members = Members(house)
         self.sign_in = SignIn(house, self.users)
+        self.active = ActiveModels(house, self.deployments)
         self.backups = Backups(house)
         self.collector = Collector(house, self.builds)
 

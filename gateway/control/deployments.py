@@ -11,15 +11,14 @@ import trio
 import store
 from gateway.control import variables
 from gateway.control.builds import Builds
-from gateway.control.carrying import Carrying
+from gateway.control.carrying import Carrying, as_set
 from gateway.control.house import House
 from gateway.errors import Refusal
+from gateway.settings import Settings
 from store import Build, Deployment, Model, User
 from workers import Pool, StartFailed
 
 logger = logging.getLogger(__name__)
-
-MOST_REPLICAS = 9
 
 
 class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +40,12 @@ class Deployments:
         self._carryings: dict[str, Carrying] = {}
         # One deployment of a model is carried out at a time.
         self._turns: dict[str, trio.Lock] = {}
+        house.site.follow(self._adjust_pools)
+
+    def _adjust_pools(self, settings: Settings) -> None:
+        for carrying in self._carryings.values():
+            if (pool := carrying.pool) is not None:
+                pool.adjust(as_set(pool.spec, settings))
 
     async def recover(self) -> None:
         """Serves again what is wanted; what was on its way down is down now."""
@@ -81,7 +86,7 @@ class Deployments:
 
     def check(self, asked: NewDeployment, *, now: bool = False) -> None:
         """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs."""
-        check_deployment(asked)
+        check_deployment(asked, most_replicas=self._house.settings.max_replicas)
         isolation = self._house.workers.confinement
         if not asked.network and not isolation.can_take_network:
             text = f"network: the isolation in force, {isolation.level!r}, cannot take it away"
@@ -149,11 +154,11 @@ class Deployments:
         return carrying.waits_for if carrying else ""
 
 
-def check_deployment(asked: NewDeployment) -> None:
+def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
     """Raises Refusal("argument.invalid") naming what cannot be."""
-    if not 1 <= asked.replicas <= MOST_REPLICAS:
+    if not 1 <= asked.replicas <= most_replicas:
         raise Refusal(
-            "argument.invalid", f"replicas: {asked.replicas} is not from 1 to {MOST_REPLICAS}"
+            "argument.invalid", f"replicas: {asked.replicas} is not from 1 to {most_replicas}"
         )
     if asked.cpu_millicores <= 0:
         raise Refusal("argument.invalid", "cpu: it must be more than 0")

@@ -43,12 +43,12 @@ class DiskState(msgspec.Struct, frozen=True):
 
 
 class Disk:
-    """The disk on which `folder` lies."""
+    """The disk on which `folder` lies. `reserve` may be changed."""
 
     def __init__(self, folder: Path, ballast: Ballast, reserve: int) -> None:
         self._folder = folder
         self._ballast = ballast
-        self._reserve = reserve
+        self.reserve = reserve
         self._was_low = False
         self._problem = ""
 
@@ -61,18 +61,18 @@ class Disk:
         return DiskState(
             free_bytes=found.f_bavail * found.f_frsize,
             free_inodes=found.f_favail if found.f_files else None,
-            reserve=self._reserve,
+            reserve=self.reserve,
             ballast=self._ballast.held,
         )
 
     async def admit(self, what: str) -> None:
         """Raises Refusal("disk.full") while there is too little room for something large."""
         state = await self.state()
-        if not state.has(self._reserve, _inodes(self._reserve)):
+        if not state.has(self.reserve, _inodes(self.reserve)):
             raise Refusal(
                 "disk.full",
                 f"{_told(state)} where predictd keeps its data; {what} needs more than the "
-                f"reserve of {self._reserve // MIB} MiB",
+                f"reserve of {self.reserve // MIB} MiB",
             )
 
     def give_back(self) -> bool:
@@ -102,7 +102,7 @@ class Disk:
 
     async def _look(self) -> None:
         state = await self.state()
-        is_low = not state.has(self._reserve, _inodes(self._reserve))
+        is_low = not state.has(self.reserve, _inodes(self.reserve))
         if is_low and not self._was_low:
             logger.warning("%s at %s: no builds, no deployments", _told(state), self._folder)
         elif self._was_low and not is_low:

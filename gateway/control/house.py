@@ -15,6 +15,7 @@ from gateway.control.disk import Disk
 from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.site_settings import SiteSettings
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.envelopes import Examiner
@@ -39,7 +40,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     """Handed to each part once. `domain` is the host and port that clients use, `workspace` the
     id of the data folder."""
 
-    settings: Settings
+    site: SiteSettings
     data: DataFolder
     disk: Disk
     domain: str
@@ -59,6 +60,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     # Held from a write of who may do what until the directory knows: the last to be written is the
     # last to be told.
     deciding: trio.Lock = msgspec.field(default_factory=trio.Lock)
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now: to be asked each time, not kept."""
+        return self.site.now
 
     @property
     def url(self) -> str:

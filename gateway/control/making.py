@@ -51,7 +51,7 @@ class Making:
         self._house = house
         self._scope = trio.CancelScope()
 
-    async def run(self, places: trio.Semaphore) -> None:
+    async def run(self, places: trio.CapacityLimiter) -> None:
         """Makes the build in one of `places`. Its row and its log tell how that went.
 
         Raises NotFound when its row is gone, which is for whoever deletes it to cause.
@@ -74,7 +74,7 @@ class Making:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _travel(self, places: trio.Semaphore) -> None:
+    async def _travel(self, places: trio.CapacityLimiter) -> None:
         database = self._house.database
         model = await database.read(store.models.get, self.build.model_id)
         project = await database.read(store.projects.get, model.project_id)

@@ -45,7 +45,8 @@ class Models:
             self._house.routes.put(model)
 
     async def create(self, project: Project, asked: NewModel, creator: User) -> Model:
-        """Raises NameTaken, or Refusal("argument.invalid")."""
+        """Raises NameTaken, or Refusal where the name, or the site, does not allow it."""
+        self._house.site.check_may_create("models", creator)
         check_name(asked.name)
         defaults = self.defaults
         model = await self._house.database.write(
@@ -72,13 +73,14 @@ class Models:
         if "name" in changes:
             check_name(changes["name"])
         wished = msgspec.structs.replace(model, **changes)
-        check_deployment(
-            NewDeployment(
-                cpu_millicores=wished.cpu_millicores,
-                memory_mb=wished.memory_mb,
-                replicas=wished.replicas,
-            )
+        sizes = NewDeployment(
+            cpu_millicores=wished.cpu_millicores,
+            memory_mb=wished.memory_mb,
+            replicas=wished.replicas,
         )
+        # What it was given when more was allowed stays, until somebody asks for other sizes.
+        if changes.keys() & {"cpu_millicores", "memory_mb", "replicas"}:
+            check_deployment(sizes, most_replicas=self._house.settings.max_replicas)
         return await self._change(model, changes)
 
     async def _change(self, model: Model, changes: dict[str, Any]) -> Model:

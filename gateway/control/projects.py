@@ -67,6 +67,7 @@ class Projects:
 
     async def create(self, asked: NewProject, owner: User) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
+        self._house.site.check_may_create("projects", owner)
         check_name(asked.name)
         _refuse_local(asked, owner)
         variables.check(asked.environment)

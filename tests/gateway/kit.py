@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from gateway.serving import run_gateway
-from gateway.settings import Settings
+from gateway.settings import Given, Settings
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = ROOT / "tests" / "projects"
@@ -143,22 +143,24 @@ def settings_for(data: Path, base: Settings | None = None, **more: object) -> Se
 
 @asynccontextmanager
 async def running(
-    settings: Settings, trusted: ssl.SSLContext | None = None
+    settings: Settings | Given, trusted: ssl.SSLContext | None = None
 ) -> AsyncIterator[Gateway]:
-    """A gateway in this Trio run, stopped in an orderly way at the end.
+    """A gateway in this Trio run, stopped in an orderly way at the end. Settings that are not said
+    to be fixed somewhere can be changed at run time.
 
     One with TLS is spoken to by whoever is `trusted`.
     """
+    given = settings if isinstance(settings, Given) else Given(settings, {})
     stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)
 
     async def run() -> None:
-        await run_gateway(settings, stop=stop, ready=send.send_nowait)
+        await run_gateway(given, stop=stop, ready=send.send_nowait)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         url = await receive.receive()
         try:
-            async with speaking_to(url, settings.data, trusted) as gateway:
+            async with speaking_to(url, given.settings.data, trusted) as gateway:
                 yield gateway
         finally:
             stop.set()

@@ -10,7 +10,7 @@ from gateway.app import admin_routing
 from gateway.errors import CATALOGUE
 from gateway.permissions import MEANINGS, ROLES
 from gateway.predict import CALL_PATHS, NAMED_PATH
-from gateway.settings import DESCRIPTIONS, MIB, Settings
+from gateway.settings import DESCRIPTIONS, MIB, TAKES_EFFECT, Settings
 
 FOLDER = Path(__file__).parents[2] / "gateway"
 README = (FOLDER / "README.md").read_text("utf-8")
@@ -42,6 +42,11 @@ def settings_rows() -> list[str]:
     return table
 
 
+def effects_rows() -> list[str]:
+    head = "| setting | a change is felt |"
+    return [head, *(f"| `{name}` | {when} |" for name, when in TAKES_EFFECT.items())]
+
+
 def errors_rows() -> list[str]:
     return [
         f"| `{code}` | {entry.status} | {entry.who} | {entry.advice} |"
@@ -67,8 +72,9 @@ def test_the_permissions() -> None:
 
 
 def test_the_settings() -> None:
-    """The table of settings is that of the code: names, defaults, meanings."""
-    assert rows("Settings") == settings_rows()
+    """The tables of settings are those of the code: names, defaults, meanings; what can be changed
+    at run time."""
+    assert rows("Settings") == [*settings_rows(), *effects_rows()]
 
 
 def test_the_error_codes() -> None:

@@ -57,6 +57,12 @@ def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
+@pytest.mark.parametrize("name", ["max_requests", "max_memory", "shutdown_grace"])
+def test_what_may_be_nothing(name: str) -> None:
+    """Where 0 means none or never it can be said."""
+    assert getattr(load({name: 0}, None, {}), name) == 0
+
+
 @pytest.mark.parametrize("text", ["", "MiB", "-1", "5 parsecs", "1e3", "0x10"])
 def test_sizes_refused(text: str) -> None:
     """What is no size is refused with an example of one."""
@@ -73,6 +79,8 @@ def test_sizes_refused(text: str) -> None:
         ("model_request_timeout", float("nan")),
         ("build_timeout", float("inf")),
         ("concurrent_builds", 0),
+        ("concurrent_builds", 10**30),
+        ("disk_limit", f"{'9' * 400}GiB"),
         ("shutdown_grace", -1),
         ("restart_on_exception", "perhaps"),
         ("environment", {"a b": "c"}),

@@ -375,3 +375,13 @@ async def test_workspace_id(database: Database) -> None:
     first = await database.write(site.workspace_id)
     assert str(uuid.UUID(first)) == first
     assert await database.write(site.workspace_id) == first
+
+
+async def test_settings_of_the_site(database: Database) -> None:
+    """A setting that was set at run time is remembered, whatever its kind, until forgotten."""
+    values = {"a": 1.5, "b": {"NAME": "null"}, "c": True}
+    await database.write(site.set_settings, values)
+    await database.write(site.set_settings, {"a": 2})
+    assert await database.read(site.settings) == values | {"a": 2}
+    await database.write(site.forget_settings, ["a", "nothing"])
+    assert set(await database.read(site.settings)) == {"b", "c"}

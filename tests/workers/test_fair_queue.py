@@ -304,6 +304,36 @@ def test_a_line_of_which_all_have_left_is_no_line() -> None:
     assert not queue._flows["a"].tickets
 
 
+# Other bounds.
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+def test_bounds_that_shrink_put_nobody_out(of_all: bool) -> None:
+    """Who waits when a room becomes smaller is served; nobody is let in until there is room."""
+    room = Room(90, 90_000)
+    queue = a_queue(total=room) if of_all else FairQueue(room, Room(1000, MIB))
+
+    def resize(requests: int) -> None:
+        if of_all:
+            room.resize(requests, 90_000)
+            queue.total_resized()
+        else:
+            queue.resize(requests, 90_000)
+        queue.verify()
+
+    waiting = push(queue, *(a_ticket(str(number)) for number in range(8)))
+    resize(4)
+    for ticket in waiting[:5]:
+        with pytest.raises(QueueFull, match="at most 4 requests"):
+            queue.push(a_ticket("new"))
+        assert queue.pop() is ticket
+        queue.settle(ticket, 0.1)
+    assert [queue.pop() for _ in waiting[5:]] == waiting[5:]
+    push(queue, a_ticket("new"))
+    resize(90)
+    push(queue, *(a_ticket(f"more {number}") for number in range(60)))
+
+
 # Any order.
 
 
@@ -313,8 +343,9 @@ class AnyUse(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        total = Room(12, 1200)
-        self.queues = [FairQueue(Room(8, 400), total) for _ in range(2)]
+        self.total = Room(12, 1200)
+        self.rooms = [Room(8, 400) for _ in range(2)]
+        self.queues = [FairQueue(room, self.total) for room in self.rooms]
         self.waiting: list[dict[str, list[Ticket]]] = [defaultdict(list) for _ in range(2)]
         self.running: list[tuple[int, Ticket]] = []
 
@@ -330,10 +361,11 @@ class AnyUse(RuleBasedStateMachine):
     )
     def push(self, which: int, flow: str, size: int, limit: float, adopted: bool) -> None:
         ticket = a_ticket(flow, size, self.now + limit)
-        takes = max(size, 400 // 8)
-        held = [sum(max(len(t.request), 50) for t in line) for line in self.lines(which)]
-        of_all = [max(len(t.request), 100) for queue in self.queues for t in queue]
-        free = min(400 - sum(held) - takes, 1200 - sum(of_all) - max(size, 100))
+        own, total = self.rooms[which], self.total
+        held = [max(len(t.request), own.least) for line in self.lines(which) for t in line]
+        of_all = [max(len(t.request), total.least) for queue in self.queues for t in queue]
+        free = own.size - sum(held) - max(size, own.least)
+        free = min(free, total.size - sum(of_all) - max(size, total.least))
         try:
             self.queues[which].push(ticket, adopted=adopted)
         except QueueFull:
@@ -372,6 +404,16 @@ class AnyUse(RuleBasedStateMachine):
             assert self.queues[which].remove(ticket)
             assert not self.queues[which].remove(ticket)
 
+    @rule(which=st.integers(0, 1), bounds=st.sampled_from([(8, 400), (2, 400), (9, 150)]))
+    def resize(self, which: int, bounds: tuple[int, int]) -> None:
+        self.queues[which].resize(*bounds)
+
+    @rule(bounds=st.sampled_from([(12, 1200), (3, 1200), (30, 300)]))
+    def resize_room_of_all(self, bounds: tuple[int, int]) -> None:
+        self.total.resize(*bounds)
+        for queue in self.queues:
+            queue.total_resized()
+
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -400,7 +442,7 @@ class AnyUse(RuleBasedStateMachine):
                 ticket = queue.pop()
                 assert waiting[ticket.flow].pop(0) is ticket
             assert not any(waiting.values())
-        assert self.queues[0]._total.free == self.queues[0]._total.size
+        assert self.total.free == self.total.size
 
 
 TestAnyUse = AnyUse.TestCase

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from tests.workers.stage import Actor, Caller, Stage, counts, fail_to_start
@@ -141,6 +142,19 @@ def test_all_pools_share_their_room(stage: Stage) -> None:
     assert "all models" in refused.outcome.reason
     first.drain()
     assert Caller(flow="another").submit(second).outcomes == []
+
+
+def test_other_bounds_hold_for_what_comes(stage: Stage) -> None:
+    """Bounds that change are those of requests that come then; who waited keeps the old ones."""
+    pool = stage.serving(request_timeout=30.0, queue_requests=100)
+    before = [Caller().submit(pool) for _ in range(2)]
+    pool.adjust(msgspec.structs.replace(pool.spec, request_timeout=1.0, queue_requests=2))
+    pool.verify()
+    after = [Caller(flow=f"new {number}").submit(pool) for number in range(2)]
+    assert isinstance(after[1].outcome, Busy)
+    stage.pass_time(2.0)
+    assert isinstance(after[0].outcome, Busy)
+    assert [caller.outcomes for caller in before] == [[], []]
 
 
 def test_who_has_many_waiting_does_not_keep_others_waiting(stage: Stage) -> None:

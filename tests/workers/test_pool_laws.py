@@ -1,6 +1,7 @@
 """The pool's laws under any order of events, by a state machine of Hypothesis."""
 
 import hypothesis.strategies as st
+import msgspec
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -123,6 +124,22 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def stop(self) -> None:
         self.pools[-1].stop()
+
+    @rule(
+        queue_requests=st.sampled_from([2, 4]),
+        max_requests=st.sampled_from([0, 3]),
+        max_memory=st.sampled_from([0, 1000]),
+        request_timeout=st.sampled_from([1.0, 3.0]),
+    )
+    def adjust(self, **bounds: float) -> None:
+        pool = self.pools[-1]
+        pool.adjust(msgspec.structs.replace(pool.spec, **bounds))
+
+    @rule(requests=st.sampled_from([3, 6]))
+    def resize_room(self, requests: int) -> None:
+        self.stage.room.resize(requests, 600)
+        for pool in self.pools:
+            pool.room_resized()
 
     # The laws.
 

@@ -12,6 +12,7 @@ import pytest
 from workers.cgroups import Leaf
 from workers.folders import measure
 from workers.limits import MIB, Cause, Limits, Toll, Verdict, held_up, judge
+from workers.usage import all_processes
 from workers.watch import Watch, Watched, unlinked
 
 LIMITS = Limits(memory=64 * MIB, cpu=100, processes=512)
@@ -161,3 +162,25 @@ def test_who_was_held_up() -> None:
     assert held_up(30.0, 27.0, LIMITS) == "its limit of 0.1 CPU held it up for 27 s"
     assert held_up(30.0, 5.0, LIMITS) == ""
     assert held_up(30.0, 27.0, Limits()) == ""
+
+
+def test_what_a_tree_takes(tmp_path: Path) -> None:
+    """Without cgroups it is what the process and all below it take, and no others."""
+    hog = (
+        "import os, time; os.fork(); hoard = b'x' * (40 << 20); sum(range(3_000_000))\n"
+        "print(1, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hog], stdout=subprocess.PIPE, process_group=0
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for _ in range(2):
+                process.stdout.readline()
+            one = watched(process.pid, tmp_path, LIMITS, [])
+            taken = one.usage(all_processes())
+            assert 80 * MIB <= taken.memory <= 200 * MIB
+            assert taken.cpu > 0
+        finally:
+            os.killpg(process.pid, 9)
+    assert one.usage(all_processes()).memory == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from workers.cgroups.counts import add_toll
+from workers.cgroups.counts import add_toll, memory_used
 from workers.cgroups.files import numbers, try_to_write
 from workers.cgroups.hierarchy import Hierarchy, hold
 from workers.limits import Limits, Toll
@@ -45,6 +45,14 @@ class Leaf:
             with suppress(OSError):
                 toll = add_toll(toll, group)
         return toll
+
+    def memory(self) -> int | None:
+        """The bytes that count against its limit; None where nobody counts them."""
+        for group in self._groups:
+            if "memory" in group.controllers:
+                with suppress(OSError):  # removed meanwhile
+                    return memory_used(group.version, group.folder)
+        return None
 
     def processes(self) -> list[int]:
         """The ids of those that are in it."""

@@ -27,6 +27,14 @@ MACHINE = {
     "cores": 2, "memory": 8 << 30, "memory_for_models": 7 << 30, "memory_free": 5 << 30,
     "cgroups": "v2", "holds": ["memory", "cpu", "pids", "kill"],
 }  # fmt: skip
+# Name, value, where it is from, whether it is a size.
+SETTINGS: list[tuple[str, Any, str, bool]] = [
+    ("port", 8080, "default", False),
+    ("max_replicas", 9, "default", False),
+    ("request_limit", 5 << 20, "default", True),
+    ("environment", {}, "default", False),
+    ("build_timeout", 60.0, "a.toml", False),
+]
 MODEL = "/projects/([^/]+)/models/([^/]+)"
 BUILD = f"{MODEL}/builds/([^/]+)"
 DEPLOYMENT = f"{BUILD}/deployments/([^/:]+)"
@@ -48,6 +56,13 @@ class State:
         self.builds: dict[str, Json] = {}
         self.deployments: dict[str, Json] = {}
         self.uploads: dict[str, bytes] = {}
+        self.settings = {
+            name: {
+                "name": name, "value": value, "default": value, "source": source, "size": size,
+                "changeable": name != "port" and source == "default", "takes_effect": "at once",
+            }
+            for name, value, source, size in SETTINGS
+        }  # fmt: skip
         self.requests: list[str] = []
         self.page_size = 1000
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
@@ -339,6 +354,30 @@ class Handler(BaseHTTPRequestHandler):
         site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
         self._json({**site, "machine": MACHINE})
 
+    def site_settings(self, body: bytes) -> None:
+        self._json({"settings": list(self.state.settings.values())})
+
+    def change_settings(self, body: bytes) -> None:
+        for name, value in json.loads(body).items():
+            if not self.state.settings[name]["changeable"]:
+                raise Refused(409, "setting.fixed", f"{name} is fixed by a.toml.", "Change it.")
+            if isinstance(value, str):  # as it is typed
+                value = int(value[:-3]) << 20 if value.endswith("MiB") else int(value)
+            self.state.settings[name] |= {"value": value, "source": "site settings"}
+        self.site_settings(b"")
+
+    def reset_setting(self, body: bytes, name: str) -> None:
+        setting = self.state.settings[name]
+        setting |= {"value": setting["default"], "source": "default"}
+        self.site_settings(b"")
+
+    def site_models(self, body: bytes) -> None:
+        active = [each for each in self.state.models.values() if each["status"]]
+        takes: Json = {"requested": {"cpu": 2.0, "memory_bytes": 1 << 30}}
+        takes |= {"used": {"cpu": 0.257, "memory_bytes": 64 << 20}, "build_number": 1}
+        about = {"deployer": {"username": "ada"}, "deployed_at": NOW, "waiting": 3}
+        self._page("models", [each | takes | about for each in active])
+
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
 
@@ -357,6 +396,10 @@ class Handler(BaseHTTPRequestHandler):
 
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site", Handler.site),
+    ("GET", "/site/settings", Handler.site_settings),
+    ("PATCH", "/site/settings", Handler.change_settings),
+    ("DELETE", "/site/settings/([^/]+)", Handler.reset_setting),
+    ("GET", "/site/models", Handler.site_models),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),

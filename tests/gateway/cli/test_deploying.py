@@ -149,6 +149,20 @@ def test_build_repeats_the_last_one_but_for_what_is_said(
     assert len(state.deployments) == 1
 
 
+def test_rebuild_builds_and_serves(state: State, folder: Path, predictd: Predictd) -> None:
+    """A new build like the last one serves in place of it, sized like it but for what is said."""
+    predictd("deploy", "model.py:add", "--cpu", "0.5", "--env", "A=b")
+    outcome = predictd("rebuild", "add", "--replicas", "3", "--comment", "again")
+    assert "sums/add serves build 2 on 3 replicas (deployment 2)." in outcome.out
+    build, deployment = list(state.builds.values())[-1], list(state.deployments.values())[-1]
+    facts = (build["file_path"], build["function_name"], build["comment"])
+    assert facts == ("model.py", "add", "again")
+    assert (deployment["cpu"], deployment["environment"]) == (0.5, "{}")
+    state.build_status, state.build_failure = "build failed", FAILURE
+    outcome = predictd("rebuild", "add")
+    assert (outcome.code, FAILURE["summary"] in outcome.err) == (1, True)
+
+
 def test_redeploy_takes_the_build_asked_for(state: State, folder: Path, predictd: Predictd) -> None:
     """Without a number it is the build that serves; of sizes only what is said changes."""
     predictd("deploy", "model.py:add", "--cpu", "0.5")

@@ -79,7 +79,7 @@ def test_messages_end_with_the_next_step(state: State, predictd: Predictd) -> No
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["nope"], ["deploy", "x"], ["redeploy", "m", "--replicas", "10"], ["ls", "--js"]]
+    "argv", [[], ["nope"], ["deploy", "x"], ["redeploy", "m", "--replicas", "0"], ["ls", "--js"]]
 )
 def test_usage(argv: list[str], predictd: Predictd) -> None:
     """What cannot be understood is exit code 2, with the usage."""

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import serving
 from gateway.service_manager import ServiceManager
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Given, Settings, SettingsError
 from store import DataFolderBusy
 from tests.gateway.cli.conftest import Predictd
 
@@ -21,18 +21,19 @@ class Server:
 
     def __init__(self) -> None:
         self.settings: Settings | None = None
+        self.sources: dict[str, str] = {}
         self.failure: BaseException | None = None
         self.ready_first = True
 
     async def serve(
         self,
-        settings: Settings,
+        given: Given,
         *,
         ready: Callable[[str], None],
         manager: ServiceManager,
         tell_password: Callable[[str], None] | None,
     ) -> None:
-        self.settings, self.manager = settings, manager
+        self.settings, self.sources, self.manager = *given, manager
         if self.ready_first:
             ready("http://127.0.0.1:8080")
         if self.failure:
@@ -56,6 +57,8 @@ def test_flags_that_are_given_are_handed_over(
     assert (outcome.code, server.settings and server.settings.port) == (0, 9000)
     assert server.settings
     assert server.settings.host == "::1"
+    assert server.sources["port"] == "the command line"
+    assert server.sources["host"] == str(config)
     assert "predictd serves at http://127.0.0.1:8080; stop it with Ctrl-C." in outcome.out
     assert predictd("serve", "--json").json == {"url": "http://127.0.0.1:8080", "pid": os.getpid()}
 

@@ -228,7 +228,7 @@ async def test_a_build_accepted_while_its_model_is_deleted(
             await gateway.delete(model)
         return value
 
-    async def run_and_tell(self: making.Making, places: trio.Semaphore) -> None:
+    async def run_and_tell(self: making.Making, places: trio.CapacityLimiter) -> None:
         try:
             await run(self, places)
         finally:

@@ -1,0 +1,56 @@
+"""/site/settings: what holds, from where it is, and changes of it at run time."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json
+from gateway.control import Control
+from gateway.permissions import Permission
+from gateway.settings import SIZES, Settings
+
+
+def _kind(field: msgspec.structs.FieldInfo) -> Any:
+    """What a request may say for a setting."""
+    if field.type is Path:
+        return str
+    # Such as 5242880 or "5MiB".
+    return int | str if field.name in SIZES else field.type
+
+
+# Also those that cannot be changed: who asks for one is told why, and not that there is none.
+ChangeSettings = msgspec.defstruct(
+    "ChangeSettings",
+    [
+        (field.name, _kind(field) | msgspec.UnsetType, msgspec.UNSET)
+        for field in msgspec.structs.fields(Settings)
+    ],
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    settings = control.house.site
+
+    async def show() -> Json:
+        return {"settings": [msgspec.structs.asdict(each) for each in settings.described()]}
+
+    async def change(asked: msgspec.Struct) -> Json:
+        given = msgspec.structs.asdict(asked)
+        await settings.change({n: v for n, v in given.items() if v is not msgspec.UNSET})
+        return await show()
+
+    async def reset(name: str) -> Json:
+        await settings.reset(name)
+        return await show()
+
+    needs: Permission = "site.administer"
+    many = "/site/settings"
+    routing.add("GET", many, needs, "the settings, and which can be changed now", show)
+    routing.add(
+        "PATCH", many, needs, "change settings, all of them or none", change, ChangeSettings
+    )
+    routing.add("DELETE", f"{many}/<name>", needs, "set a setting back to its default", reset)

@@ -1,0 +1,88 @@
+"""The verbs `predictd site show|set|reset|models`, for site administrators."""
+
+import json
+from collections.abc import Sequence
+
+from gateway.cli.context import Context
+from gateway.cli.finding import full_name
+from gateway.cli.models import when
+from gateway.cli.terminal import table
+from gateway.client import Json
+
+MIB = 1 << 20
+
+
+def show(context: Context) -> None:
+    """The settings: what holds, from where it is, and when a change would be felt."""
+    settings = context.client.get("/site/settings")["settings"]
+    context.terminal.result({"settings": settings}, _settings_table(settings))
+
+
+def set_(context: Context) -> None:
+    """Changes settings while the gateway runs."""
+    values = dict(context.arguments.settings)
+    settings = context.client.patch("/site/settings", values)["settings"]
+    changed = [each for each in settings if each["name"] in values]
+    lines = [f"{each['name']} = {_value(each)} {each['takes_effect']}." for each in changed]
+    context.terminal.result({"settings": changed}, "\n".join(lines))
+
+
+def reset(context: Context) -> None:
+    """Sets settings back to their defaults."""
+    names = context.arguments.names
+    for name in names:
+        settings = context.client.delete(f"/site/settings/{name}")["settings"]
+    changed = [each for each in settings if each["name"] in names]
+    lines = [f"{each['name']} = {_value(each)}, the default." for each in changed]
+    context.terminal.result({"settings": changed}, "\n".join(lines))
+
+
+def models(context: Context) -> None:
+    """All models that are active, and what they take of the machine."""
+    found = context.client.listing("/site/models")
+    nothing = "No model is active. `predictd ls` lists all models there are."
+    text = _models_table(found) if found else nothing
+    context.terminal.result({"models": found}, text)
+
+
+def _settings_table(settings: Sequence[Json]) -> str:
+    rows = [
+        (
+            each["name"],
+            _value(each),
+            each["source"],
+            each["takes_effect"] if each["changeable"] else "after a restart",
+        )
+        for each in settings
+    ]
+    return table(("SETTING", "VALUE", "FROM", "A CHANGE IS FELT"), rows)
+
+
+def _value(setting: Json) -> str:
+    """As one would type it; of variables the names, since their values may be secrets."""
+    value = setting["value"]
+    if isinstance(value, dict):
+        return ", ".join(sorted(value)) or "none"
+    if setting["size"] and value and value % MIB == 0:
+        return f"{value // MIB}MiB"
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def _models_table(models: Sequence[Json]) -> str:
+    rows = [
+        (
+            full_name(each),
+            each["status"],
+            f"{each['replicas_ready']}/{each['replicas_wanted']}",
+            f"{each['used']['cpu']:.2f} of {each['requested']['cpu']:g}",
+            f"{each['used']['memory_bytes'] / MIB:.0f} of "
+            f"{each['requested']['memory_bytes'] / MIB:.0f} MiB",
+            each["waiting"],
+            each["build_number"],
+            each["deployer"].get("username", ""),
+            when(each["deployed_at"]),
+        )
+        for each in models
+    ]
+    asked = ("CPU", "MEMORY", "WAITING", "BUILD", "BY", "DEPLOYED (UTC)")
+    return table(("MODEL", "STATUS", "REPLICAS", *asked), rows)

@@ -1,0 +1,143 @@
+"""The settings in force, which a site administrator can change while the gateway runs.
+
+What a flag, the environment or the file says is fixed, so that whoever wrote it there can rely on
+it. What none of them says can be set here, where a change without a restart is safe; it is kept in
+the store and wins over the default. One that is fixed at a later start waits until it no longer is.
+
+The law: nobody keeps a setting. Who needs one asks `now` at that moment, or follows the changes.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+import trio
+
+import store
+from gateway.errors import Refusal
+from gateway.settings import DESCRIPTIONS, SIZES, TAKES_EFFECT, Given, Settings, checked
+from store import Database, User
+
+logger = logging.getLogger(__name__)
+
+Creatable = Literal["models", "projects"]
+_DEFAULT, _HERE = "default", "site settings"
+
+
+class SettingState(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting. `source` says where its value is from, `takes_effect` when a change is felt.
+    One that is not `changeable` needs a restart, or is fixed at its source."""
+
+    name: str
+    value: Any
+    default: Any
+    source: str
+    changeable: bool
+    takes_effect: str
+    size: bool
+    meaning: str
+
+
+class SiteSettings:
+    """`given` at the start; over it what was set at run time, of which `kept` is what the store
+    remembers. `now` is what holds."""
+
+    def __init__(self, given: Given, kept: Mapping[str, Any], database: Database) -> None:
+        self._given = given
+        self._database = database
+        self._set = _usable(kept)
+        self._followers: list[Callable[[Settings], object]] = []
+        # One change at a time, so that memory has them in the order of the store.
+        self._turn = trio.Lock()
+        self.now = self._merged()
+
+    def follow(self, tell: Callable[[Settings], object]) -> None:
+        """Tells what holds, now and after each change."""
+        self._followers.append(tell)
+        tell(self.now)
+
+    def may_create(self, what: Creatable, user: User) -> bool:
+        """Whether the site lets somebody make these at all."""
+        return user.administrator or bool(getattr(self.now, f"users_may_create_{what}"))
+
+    def check_may_create(self, what: Creatable, user: User) -> None:
+        """Raises Refusal("auth.forbidden") where only site administrators may."""
+        if not self.may_create(what, user):
+            text = f"on this site only a site administrator makes {what}"
+            raise Refusal("auth.forbidden", f"{text}: users_may_create_{what} is off")
+
+    async def change(self, values: Mapping[str, Any]) -> None:
+        """Sets all of them or none. Raises Refusal: `setting.fixed`, `setting.restart`,
+        `setting.notfound`, or `argument.invalid` naming what fits."""
+        new = {}
+        for name, value in values.items():
+            self._check_changeable(name)
+            try:
+                new[name] = checked(name, value)
+            except ValueError as error:
+                raise Refusal("argument.invalid", f"{name}: {error}") from error
+        async with self._turn:
+            await self._database.write(store.site.set_settings, new)
+            self._put(self._set | new)
+
+    async def reset(self, name: str) -> None:
+        """Goes back to the default. Raises Refusal as `change` does."""
+        self._check_changeable(name)
+        async with self._turn:
+            await self._database.write(store.site.forget_settings, [name])
+            self._put({other: value for other, value in self._set.items() if other != name})
+
+    def described(self) -> list[SettingState]:
+        """All settings, in the order of the README."""
+        base = msgspec.to_builtins(Settings(), enc_hook=str)
+        now = msgspec.to_builtins(self.now, enc_hook=str)
+        return [
+            SettingState(
+                name=name,
+                value=now[name],
+                default=base[name],
+                source=self._source(name),
+                changeable=name in TAKES_EFFECT and name not in self._given.sources,
+                takes_effect=TAKES_EFFECT.get(name, "after a restart"),
+                size=name in SIZES,
+                meaning=meaning,
+            )
+            for name, meaning in DESCRIPTIONS.items()
+        ]
+
+    def _check_changeable(self, name: str) -> None:
+        if name not in DESCRIPTIONS:
+            raise Refusal("setting.notfound", f"there is no setting {name!r}")
+        if (source := self._given.sources.get(name)) is not None:
+            raise Refusal("setting.fixed", f"{name} is fixed by {source}")
+        if name not in TAKES_EFFECT:
+            raise Refusal("setting.restart", f"{name} is read at the start only")
+
+    def _source(self, name: str) -> str:
+        return self._given.sources.get(name) or (_HERE if name in self._set else _DEFAULT)
+
+    def _merged(self) -> Settings:
+        free = {n: v for n, v in self._set.items() if n not in self._given.sources}
+        return msgspec.structs.replace(self._given.settings, **free)
+
+    def _put(self, values: dict[str, Any]) -> None:
+        """From now on these are set, and everybody who follows knows."""
+        self._set = values
+        self.now = self._merged()
+        for tell in self._followers:
+            tell(self.now)
+
+
+def _usable(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier gateway kept, but for what this one has no use for."""
+    usable = {}
+    for name, value in kept.items():
+        try:
+            if name not in TAKES_EFFECT:
+                raise ValueError("it cannot be set at run time")
+            usable[name] = checked(name, value)
+        except ValueError as error:
+            # Without the value: those of variables may be secrets.
+            logger.warning("the setting %s of the site is left out: %s", name, error)
+    return usable

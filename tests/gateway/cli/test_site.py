@@ -1,0 +1,69 @@
+"""The verbs of site administrators."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.cli.fake_gateway import State
+
+
+def test_show(state: State, predictd: Predictd) -> None:
+    """One line for each setting: its value as one would type it, from where, when it is felt."""
+    state.settings["environment"]["value"] = {"TOKEN": "secret", "A": "b"}
+    lines = predictd("site", "show").out.splitlines()[1:]
+    assert [line.split()[:2] for line in lines] == [
+        ["port", "8080"],
+        ["max_replicas", "9"],
+        ["request_limit", "5MiB"],
+        ["environment", "A,"],
+        ["build_timeout", "60.0"],
+    ]
+    assert "secret" not in "".join(lines)
+    felt = [line.rpartition("  ")[2] for line in lines]
+    assert felt == ["after a restart", "at once", "at once", "at once", "after a restart"]
+
+
+def test_set_and_reset(
+    state: State, predictd: Predictd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings are set together and reset by name; variables are read from a file or stdin, so
+    that no secret is an argument."""
+    outcome = predictd("site", "set", "max_replicas=4", "request_limit=8MiB")
+    assert outcome.out.splitlines() == [
+        "max_replicas = 4 at once.",
+        "request_limit = 8MiB at once.",
+    ]
+    (tmp_path / "variables.json").write_text('{"TOKEN": "secret"}')
+    assert predictd("site", "set", f"environment=@{tmp_path}/variables.json").code == 0
+    assert state.settings["environment"]["value"] == {"TOKEN": "secret"}
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"TOKEN": "other"}'))
+    outcome = predictd("site", "set", "environment=-", "--json")
+    assert outcome.json["settings"][0]["value"] == {"TOKEN": "other"}
+    outcome = predictd("site", "reset", "max_replicas", "environment")
+    assert outcome.out.splitlines() == [
+        "max_replicas = 9, the default.",
+        "environment = none, the default.",
+    ]
+
+
+def test_what_is_refused(state: State, predictd: Predictd) -> None:
+    """What the gateway refuses is told with where it is fixed; exit code 4."""
+    outcome = predictd("site", "set", "build_timeout=5", "--json")
+    assert outcome.code == 4
+    assert json.loads(outcome.out)["error"]["code"] == "setting.fixed"
+    assert "a.toml" in outcome.err
+
+
+def test_models(state: State, folder: Path, predictd: Predictd) -> None:
+    """One line for each active model: what it takes of what it asked for, by whom, since when."""
+    assert "No model is active" in predictd("site", "models").out
+    predictd("deploy", "model.py:add")
+    headings, line = predictd("site", "models").out.splitlines()
+    assert headings.split("  ")[0] == "MODEL"
+    told = "sums/add deployed 2/2 0.26 of 2 64 of 1024 MiB 3 1 ada 2026-11-21 02:35:00"
+    assert " ".join(line.split()) == told
+    assert predictd("site", "models", "--json").json["models"][0]["waiting"] == 3
