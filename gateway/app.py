@@ -33,6 +33,7 @@ from gateway.predict import (
     reply_to,
 )
 from gateway.settings import Settings
+from gateway.surface import Hosts
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +43,14 @@ _ADMIN_BODY_LIMIT = 1024 * 1024
 _PATIENCE = 2.0
 
 
-def make_app(control: Control, admin_key: str) -> QuartTrio:
+def make_app(control: Control, admin_key: str, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__)
     app.request_class = _request_class(control.house.settings)
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
-    _add_hooks(app, admin_key)
+    _add_hooks(app, admin_key, hosts)
     _add_model_calls(app, control)
     return app
 
@@ -79,10 +80,12 @@ def _request_class(settings: Settings) -> type[TrioRequest]:
     return LimitedRequest
 
 
-def _add_hooks(app: QuartTrio, admin_key: str) -> None:
+def _add_hooks(app: QuartTrio, admin_key: str, hosts: Hosts) -> None:
     @app.before_request
     async def begin() -> None:
         g.request_id = str(uuid.uuid4())
+        if not is_call(request.path):
+            hosts.check(request.headers.get("Host", ""), request.path)
         # On the headers alone: whoever is not let in has no body of theirs read.
         if request.path.startswith(PREFIX):
             given = bearer(request.headers.get("Authorization"))

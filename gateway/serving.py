@@ -38,6 +38,7 @@ from gateway.keyring import access_key, load_secret
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
 from gateway.settings import Settings
+from gateway.surface import check_exposure, hosts_of
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
 from gateway.vitals import Vitals, keep_telling
@@ -104,13 +105,15 @@ async def run_gateway(
         store.lock_data_folder(data.root),
         contextlib.closing(manager.listener() or listen(settings.host, settings.port)) as listener,
     ):
+        check_exposure(settings, listener.getsockname()[0])
         await manager.tell(STATUS="looking at what was left by the last run")
         domain = settings.domain or _domain_of(listener)
         async with (
             open_access_log(settings.access_log) as access_log,
             _open(settings, data, domain) as control,
         ):
-            app = make_app(control, load_admin_key(data.admin_key))
+            hosts = hosts_of(settings, listener.getsockname()[0])
+            app = make_app(control, load_admin_key(data.admin_key), hosts)
             url = f"{settings.scheme}://{_domain_of(listener)}"
             async with trio.open_nursery() as nursery:
 

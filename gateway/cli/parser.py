@@ -23,6 +23,8 @@ exit codes: 0 ok · 1 it was tried and failed · 2 usage · 3 no gateway reachab
 4 the gateway refused · 5 the gateway failed · 130 Ctrl-C · 141 nobody read on
 """
 
+_PLAIN = "listen beyond this machine without TLS"
+
 Verb: TypeAlias = Callable[[Context], int | None]
 
 
@@ -87,12 +89,14 @@ def _starting(verbs: _Verbs) -> None:
     add = verbs.local("serve", local.serve, "run the gateway until Ctrl-C").add_argument
     add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
+    add("--plain-http", action="store_const", const=True, help=_PLAIN)
     add("--config", metavar="FILE", help="a TOML file of settings")
     add("--parent", type=int, help=SUPPRESS)
 
     add = verbs.local("unit", unit.unit, "the systemd units of this gateway").add_argument
     add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
+    add("--plain-http", action="store_const", const=True, help=_PLAIN)
     add("--config", metavar="FILE", help="a TOML file of settings, read at each start")
     add("--user", metavar="NAME", help="the account to run as (default: you)")
     add("--to", metavar="DIR", help="write them there, for example to /etc/systemd/system")
