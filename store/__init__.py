@@ -16,6 +16,7 @@ from store import (
 from store.ballast import Ballast
 from store.data_folder import lock_data_folder
 from store.database import Database, open_database
+from store.deed import Deed, doing
 from store.errors import (
     BuildInUse,
     DataFolderBusy,
@@ -56,6 +57,7 @@ __all__ = [
     "DataFolderBusy",
     "DataFolderUnusable",
     "Database",
+    "Deed",
     "Deployment",
     "Entry",
     "Failure",
@@ -81,6 +83,7 @@ __all__ = [
     "builds",
     "check_image",
     "deployments",
+    "doing",
     "image",
     "keys",
     "lifecycles",
