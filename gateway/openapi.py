@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.admin.routing import Route
+from gateway.answers import REFUSED, answers
 from gateway.version import version
 
 
@@ -25,7 +26,7 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": {**components, "Refused": REFUSED},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -38,11 +39,9 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"{(\w+)}", route.openapi_path)
-        ],
-        "responses": {
-            "200": {"description": "done"},
-            "default": {"description": "refused: an error with code, message and details"},
-        },
+        ]
+        + [{"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query],
+        "responses": answers(route),
     }
     if route.takes is not None:
         schema = {"$ref": f"#/components/schemas/{route.takes.__name__}"}

@@ -7,7 +7,7 @@ from quart import Response, request
 import builder
 import store
 from gateway.admin import events
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
 from gateway.admin.sought import Seeker
@@ -94,12 +94,14 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     many = "/projects/<project_id>/models/<model_id>/builds"
     one = f"{many}/<build_id>"
-    routing.add("GET", many, "the builds of a model", index)
+    routing.add("GET", many, "the builds of a model", index, query=PAGED)
     routing.add("POST", many, "build a model", create, CreateBuild)
     routing.add("GET", one, "one build", show)
     routing.add("DELETE", one, "delete a build that is not deployed", delete)
-    routing.add("GET", f"{one}/log", "what a build printed; as events: live", log)
-    routing.add("GET", f"{one}/deployments", "the deployments of a build", deployments)
+    routing.add(
+        "GET", f"{one}/log", "what a build printed; as events: live", log, gives=events.TEXT
+    )
+    routing.add("GET", f"{one}/deployments", "the deployments of a build", deployments, query=PAGED)
     routing.add("POST", f"{one}/deployments", "deploy a build", deploy, CreateDeployment)
     routing.add("GET", f"{one}/deployments/<deployment_id>", "one deployment", deployment)
     routing.add("POST", f"{one}/deployments/<deployment_id>", "`:stop` or `:restart` it", act)

@@ -12,7 +12,7 @@ from quart import Response, request
 from werkzeug.datastructures import FileStorage
 
 from builder import make_folder, sync_folder
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.admin.sought import Seeker
@@ -57,9 +57,16 @@ def add_routes(routing: Routing, control: Control) -> None:
         return {}
 
     files = "/projects/<project_id>/files"
-    routing.add("GET", files, "the files at the project's root", index)
+    routing.add("GET", files, "the files at the project's root", index, query=PAGED)
     routing.add("PUT", files, "upload files: form fields named by target path", upload)
-    routing.add("GET", f"{files}/<path:path>", "a folder's files; `:download` for one", show)
+    routing.add(
+        "GET",
+        f"{files}/<path:path>",
+        "a folder's files; `:download` for one",
+        show,
+        query=PAGED,
+        gives=("application/json", "application/octet-stream"),
+    )
     routing.add("DELETE", f"{files}/<path:path>", "delete a file or folder", delete)
 
 

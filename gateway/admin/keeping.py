@@ -22,9 +22,17 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def collect() -> Json:
         return _told(await control.collector.collect(_keep()))
 
-    routing.add("GET", "/backup", "all that a new machine needs, as one tar", backup)
-    routing.add("GET", "/garbage", "what nobody needs; `keep`: builds of each model", find)
-    routing.add("DELETE", "/garbage", "remove it; `keep` as above", collect)
+    routing.add(
+        "GET",
+        "/backup",
+        "all that a new machine needs, as one tar",
+        backup,
+        gives=("application/x-tar",),
+    )
+    routing.add(
+        "GET", "/garbage", "what nobody needs; `keep`: builds of each model", find, query=("keep",)
+    )
+    routing.add("DELETE", "/garbage", "remove it; `keep` as above", collect, query=("keep",))
 
 
 def _keep() -> int:

@@ -7,7 +7,7 @@ from quart import Response, request
 import store
 from gateway.admin import events
 from gateway.admin.builds import new_build, new_deployment
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateModel, Json, UpdateModel, deployment_json, model_json
 from gateway.admin.sought import Seeker
@@ -130,15 +130,22 @@ def add_routes(routing: Routing, control: Control) -> None:
         return _as_text(lines, tail)
 
     one = "/projects/<project_id>/models/<model_id>"
-    routing.add("GET", "/models", "the models of all projects", index_all)
-    routing.add("GET", "/projects/<project_id>/models", "a project's models", index)
+    routing.add("GET", "/models", "the models of all projects", index_all, query=PAGED)
+    routing.add("GET", "/projects/<project_id>/models", "a project's models", index, query=PAGED)
     routing.add("POST", "/projects/<project_id>/models", "make a model", create, CreateModel)
     routing.add("GET", one, "one model", show)
     routing.add("PATCH", one, "change a model", update, UpdateModel)
     routing.add("DELETE", one, "stop a model and delete it with its builds", delete)
-    routing.add("GET", f"{one}/deployments", "all deployments of a model", deployments)
+    routing.add("GET", f"{one}/deployments", "all deployments of a model", deployments, query=PAGED)
     routing.add("GET", f"{one}/replicas", "the replicas that serve a model now", replicas)
-    routing.add("GET", f"{one}/logs", "what its replicas printed; as events: live", logs)
+    routing.add(
+        "GET",
+        f"{one}/logs",
+        "what its replicas printed; as events: live",
+        logs,
+        query=("replica", "stream", "tail"),
+        gives=events.TEXT,
+    )
 
 
 def _refuse_authentication(enabled: bool | None, disabled: bool | None) -> None:

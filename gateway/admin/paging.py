@@ -8,6 +8,8 @@ from quart import request
 
 from gateway.errors import Refusal
 
+# What a list may be asked for.
+PAGED = ("page_size", "page_token", "search_filter", "sort")
 _DEFAULT_SIZE = 10
 _MOST = 1000
 

@@ -3,7 +3,7 @@
 import msgspec
 
 import store
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateProject, Json, UpdateProject, project_json
 from gateway.admin.sought import Seeker
@@ -34,7 +34,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         return {}
 
     one = "/projects/<project_id>"
-    routing.add("GET", "/projects", "the projects", index)
+    routing.add("GET", "/projects", "the projects", index, query=PAGED)
     routing.add("POST", "/projects", "make a project", create, CreateProject)
     routing.add("GET", one, "one project", show)
     routing.add("PATCH", one, "change a project", update, UpdateProject)

@@ -19,13 +19,16 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One route. `path` is Quart's, below the prefix; `takes` the Struct of its JSON body."""
+    """One route. `path` is Quart's, below the prefix; `takes` the Struct of its JSON body,
+    `query` what may stand behind a `?`, `gives` the media types of its answers."""
 
     method: str
     path: str
     summary: str
     handler: Handler
     takes: type[msgspec.Struct] | None = None
+    query: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ("application/json",)
 
     @property
     def openapi_path(self) -> str:
@@ -46,8 +49,11 @@ class Routing:
         summary: str,
         handler: Handler,
         takes: type[msgspec.Struct] | None = None,
+        *,
+        query: tuple[str, ...] = (),
+        gives: tuple[str, ...] = ("application/json",),
     ) -> None:
-        self.routes.append(Route(method, path, summary, handler, takes))
+        self.routes.append(Route(method, path, summary, handler, takes, query, gives))
 
     def blueprint(self) -> Blueprint:
         blueprint = Blueprint("admin", __name__, url_prefix=PREFIX)

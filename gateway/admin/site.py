@@ -3,7 +3,7 @@
 import msgspec
 
 import store
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.control import Control
@@ -49,5 +49,5 @@ def add_routes(routing: Routing, control: Control) -> None:
             "settings": settings,
         }
 
-    routing.add("GET", "/runtimes", "the interpreters that builds can use", runtimes)
+    routing.add("GET", "/runtimes", "the interpreters that builds can use", runtimes, query=PAGED)
     routing.add("GET", "/site", "this gateway and its settings", site)
