@@ -47,6 +47,7 @@ from store.records import (
     Step,
     User,
     Visibility,
+    as_text,
     new_id,
     now,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "StoreFull",
     "User",
     "Visibility",
+    "as_text",
     "audit",
     "builds",
     "check_image",

@@ -25,14 +25,29 @@ def add_routes(routing: Routing, control: Control) -> None:
     routing.add(
         "GET",
         "/backup",
+        "site.administer",
         "all that a new machine needs, as one tar",
         backup,
+        action="site.backup",
         gives=("application/x-tar",),
     )
     routing.add(
-        "GET", "/garbage", "what nobody needs; `keep`: builds of each model", find, query=("keep",)
+        "GET",
+        "/garbage",
+        "site.administer",
+        "what nobody needs; `keep`: builds of each model",
+        find,
+        query=("keep",),
     )
-    routing.add("DELETE", "/garbage", "remove it; `keep` as above", collect, query=("keep",))
+    routing.add(
+        "DELETE",
+        "/garbage",
+        "site.administer",
+        "remove it; `keep` as above",
+        collect,
+        action="garbage.collect",
+        query=("keep",),
+    )
 
 
 def _keep() -> int:

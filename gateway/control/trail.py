@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 # Of an entry's parts; clients choose some of them.
 _LONGEST = 300
 _notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+# Of the request that is being answered.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +39,6 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
     who: str
     address: str
-    request_id: str
     action: str
     object: str
     detail: str = ""
@@ -61,8 +62,8 @@ class Trail:
     async def carry_out(self, act: Act, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
         """The result of `work(*args)`, entered. Raises what `work` raises, entered as refused."""
         notes: list[str] = []
-        token = _notes.set(notes)
-        deed = Deed(lambda made: _entry(act, notes, made))
+        token, number = _notes.set(notes), request_id.get()
+        deed = Deed(lambda made: _entry(act, number, notes, made))
         try:
             with store.doing(deed):
                 result = await work(*args)
@@ -72,18 +73,18 @@ class Trail:
         finally:
             _notes.reset(token)
         if not deed.entered:
-            await self._house.put_right(store.audit.append, _entry(act, notes))
+            await self._house.put_right(store.audit.append, _entry(act, number, notes))
         return result
 
     async def refused(self, act: Act, code: str, notes: list[str] | None = None) -> None:
         """Enters what was refused. Where that cannot be written, the refusal matters more."""
         if not act.who and not self._crowd.admit(act.address):
             return
-        await self._try(_entry(act, notes or [], outcome=code))
+        await self._try(_entry(act, request_id.get(), notes or [], outcome=code))
 
     async def done(self, act: Act) -> None:
         """Enters what has happened already, as soon as the disk takes it."""
-        await self._house.put_right(store.audit.append, _entry(act, []))
+        await self._house.put_right(store.audit.append, _entry(act, request_id.get(), []))
 
     async def watch(self) -> None:
         """Enters, each while, how many refusals were not entered one by one; for ever."""
@@ -97,9 +98,9 @@ class Trail:
 
     async def _count(self) -> None:
         for address, count in self._crowd.take(trio.current_time()).items():
-            act = Act(who="", address=address, request_id="", action="refused", object="")
+            act = Act(who="", address=address, action="refused", object="")
             detail = f"{count} more refused requests, of nobody known, that have no entry each"
-            await self._try(_entry(act, [detail], outcome="auth.required"))
+            await self._try(_entry(act, "", [detail], outcome="auth.required"))
 
     async def _try(self, entry: Entry) -> None:
         try:
@@ -108,9 +109,12 @@ class Trail:
             logger.error("%s by %r has no entry: %s", entry.action, entry.who, error)
 
 
-def _entry(act: Act, notes: list[str], made: object = None, outcome: str = "done") -> Entry:
+def _entry(
+    act: Act, number: str, notes: list[str], made: object = None, outcome: str = "done"
+) -> Entry:
     """The entry of an act. What was made by a first change is named by its id and its name."""
     target, told = act.object, [act.detail, *notes]
+    made = made[0] if isinstance(made, tuple) and made else made
     if act.makes and isinstance(made, store.User):
         target = f"{target}/{made.name}"
     elif act.makes and isinstance(made, store.Record):
@@ -119,7 +123,7 @@ def _entry(act: Act, notes: list[str], made: object = None, outcome: str = "done
     return Entry(
         who=_plain(act.who),
         address=_plain(act.address),
-        request_id=act.request_id,
+        request_id=number,
         action=act.action,
         object=_plain(target),
         outcome=outcome,

@@ -18,7 +18,7 @@ from gateway.tasks import Tasks
 from store import Database, Project
 from tests.store.samples import a_project
 
-ACT = Act(who="ada", address="::1", request_id="r", action="project.create", object="/projects")
+ACT = Act(who="ada", address="::1", action="project.create", object="/projects")
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_a_refusal_is_entered_with_its_code(trail: Trail, database: Databa
 
 async def test_what_clients_choose_is_cut_and_plain(trail: Trail, database: Database) -> None:
     """No part of an entry is long, or does anything to a terminal."""
-    odd = Act(who="a\x1b[2J", address="x", request_id="", action="a", object="/\n" + "y" * 9000)
+    odd = Act(who="a\x1b[2J", address="x", action="a", object="/\n" + "y" * 9000)
     await trail.done(odd)
     (entry,) = await database.read(store.audit.listing)
     assert entry.who == "a?[2J"
@@ -100,7 +100,7 @@ async def test_what_clients_choose_is_cut_and_plain(trail: Trail, database: Data
 
 async def test_a_flood_of_nobody_is_counted(trail: Trail, database: Database) -> None:
     """Of a flood a few are entered, and how many there were more, at the latest at the end."""
-    nobody = Act(who="", address="192.0.2.1", request_id="r", action="a", object="/")
+    nobody = Act(who="", address="192.0.2.1", action="a", object="/")
     for _ in range(100):
         await trail.refused(nobody, "auth.required")
     assert len(await entries(database)) == OF_ONE
