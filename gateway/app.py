@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
 from gateway.admin import (
+    audit,
     builds,
     files,
     keeping,
@@ -69,7 +70,7 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     routing = Routing(control.house.tasks, control.house.directory, control.trail)
-    for noun in (projects, members, files, models, builds, users, keys, keeping, site):
+    for noun in (projects, members, files, models, builds, users, keys, keeping, audit, site):
         noun.add_routes(routing, control)
     return routing
 

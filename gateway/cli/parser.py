@@ -15,7 +15,17 @@ from argparse import (
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.cli import arguments, deploying, keeping, local, models, projects, talking, unit
+from gateway.cli import (
+    arguments,
+    auditing,
+    deploying,
+    keeping,
+    local,
+    models,
+    projects,
+    talking,
+    unit,
+)
 from gateway.cli.context import HOST, PORT, Context
 
 EXIT_CODES = """\
@@ -198,6 +208,12 @@ def _keeping(verbs: _Verbs) -> None:
         "--keep", metavar="N", type=arguments.count, help="the latest builds of each model (5)"
     )
     _yes(gc)
+    add = verbs.remote("audit", auditing.audit, "who did what, and what was refused").add_argument
+    add("--who", metavar="NAME", help="only what this user did")
+    add("--action", metavar="A", help="only actions that begin so, such as key.")
+    add("--since", metavar="T", type=arguments.since, help="2h, 7d, or a time such as 2027-01-31")
+    add("--most", metavar="N", type=arguments.count, default=100, help="the newest N (100)")
+    add("-f", "--follow", action="store_true", help="go on until Ctrl-C; --json: one per line")
 
 
 def _of_build(parser: ArgumentParser) -> None:

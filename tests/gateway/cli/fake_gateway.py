@@ -49,6 +49,7 @@ class State:
         self.deployments: dict[str, Json] = {}
         self.uploads: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.audit: list[Json] = []
         self.page_size = 1000
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
         self.build_status = "built"
@@ -335,6 +336,19 @@ class Handler(BaseHTTPRequestHandler):
         site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
         self._json({**site, "machine": MACHINE})
 
+    def audit(self, body: bytes) -> None:
+        """As the real one: the newest of what is asked for, and where older ones begin."""
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        after, before = int(query.get("after", 0)), int(query.get("before", 1 << 30))
+        fitting = [
+            each
+            for each in self.state.audit
+            if after < each["number"] < before and query.get("who") in (None, each["who"])
+        ]
+        shown = fitting[-int(query["page_size"]) :]
+        older = shown[0]["number"] if len(shown) < len(fitting) else None
+        self._json({"entries": shown, "next_before": older})
+
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
 
@@ -353,6 +367,7 @@ class Handler(BaseHTTPRequestHandler):
 
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site", Handler.site),
+    ("GET", "/audit", Handler.audit),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),
