@@ -141,10 +141,16 @@ def _refused(error: Exception) -> Refusal:
         if error.code == 404:
             return Refusal("route.notfound", f"there is nothing at {request.path}")
         if error.code == 405:
-            return Refusal("route.method", f"{request.path} does not take {request.method}")
+            text = f"{request.path} does not take {request.method}"
+            return Refusal("route.method", text, headers={"Allow": _allowed(error)})
         if error.code is not None and error.code < 500:
             return Refusal("argument.invalid", error.description or "a bad request")
     return errors.refusal(error)
+
+
+def _allowed(error: HTTPException) -> str:
+    """The methods that a 405 has to name (RFC 9110)."""
+    return dict(error.get_headers()).get("Allow", "")
 
 
 def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> None:
