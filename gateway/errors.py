@@ -49,6 +49,7 @@ CATALOGUE: dict[str, Entry] = {
     "auth.required": Entry(401, 16, "caller", "send Authorization: Bearer <key in admin.key>"),
     "argument.invalid": Entry(400, 3, "caller", "correct the named value and send it again"),
     "feature.missing": Entry(400, 12, "caller", "leave it out: this version does not have it"),
+    "auth.forged": Entry(403, 7, "caller", "send it from the gateway's own pages"),
     "route.notfound": Entry(404, 5, "caller", "see /openapi.json for the routes there are"),
     "route.method": Entry(405, 12, "caller", "see /openapi.json for the methods of this route"),
     "project.notfound": Entry(404, 5, "caller", "`predictd project ls` lists the projects"),
