@@ -335,6 +335,9 @@ class Handler(BaseHTTPRequestHandler):
         site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
         self._json({**site, "machine": MACHINE})
 
+    def link(self, body: bytes) -> None:
+        self._json({"token": "a-token_of-once", "seconds": 60.0})
+
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
 
@@ -353,6 +356,7 @@ class Handler(BaseHTTPRequestHandler):
 
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site", Handler.site),
+    ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),

@@ -29,7 +29,7 @@ def test_nothing_is_kept_unless_it_says_so() -> None:
 
 
 def test_the_cookie_is_for_this_host_only() -> None:
-    """No script reads the cookie, no foreign form sends it, and with TLS nothing travels without."""
+    """No script reads the cookie, no foreign form sends it; with TLS it never travels without."""
     plain, secure = session_cookie(secure=False), session_cookie(secure=True)
     for cookie in (plain, secure):
         assert cookie["httponly"]
