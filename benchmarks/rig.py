@@ -70,7 +70,12 @@ class Gateway:
         named = len(client.listing(path))
         for number in range(models):
             name = f"{function}-{named + number}"
-            wish = {"name": name, "auto_build_model": True, "auto_build_config": build}
+            wish = {
+                "name": name,
+                "disable_authentication": True,
+                "auto_build_model": True,
+                "auto_build_config": build,
+            }
             created.append(client.post(path, wish)["id"])
 
         def over() -> bool:

@@ -14,9 +14,19 @@ from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
-from gateway.admin import builds, files, keeping, models, projects, site
+from gateway.admin import (
+    builds,
+    files,
+    keeping,
+    keys,
+    members,
+    models,
+    projects,
+    site,
+    users,
+)
 from gateway.admin.routing import PREFIX, Routing
-from gateway.auth import bearer, same_key
+from gateway.auth import principal, principal_of
 from gateway.control import Control
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
@@ -42,22 +52,22 @@ _ADMIN_BODY_LIMIT = 1024 * 1024
 _PATIENCE = 2.0
 
 
-def make_app(control: Control, admin_key: str) -> QuartTrio:
+def make_app(control: Control) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__)
     app.request_class = _request_class(control.house.settings)
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
-    _add_hooks(app, admin_key)
+    _add_hooks(app, control)
     _add_model_calls(app, control)
     return app
 
 
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
-    routing = Routing(control.house.tasks)
-    for noun in (projects, files, models, builds, keeping, site):
+    routing = Routing(control.house.tasks, control.house.directory)
+    for noun in (projects, members, files, models, builds, users, keys, keeping, site):
         noun.add_routes(routing, control)
     return routing
 
@@ -79,15 +89,14 @@ def _request_class(settings: Settings) -> type[TrioRequest]:
     return LimitedRequest
 
 
-def _add_hooks(app: QuartTrio, admin_key: str) -> None:
+def _add_hooks(app: QuartTrio, control: Control) -> None:
     @app.before_request
     async def begin() -> None:
         g.request_id = str(uuid.uuid4())
         # On the headers alone: whoever is not let in has no body of theirs read.
         if request.path.startswith(PREFIX):
-            given = bearer(request.headers.get("Authorization"))
-            if not same_key(given, admin_key):
-                raise Refusal("auth.required", "the admin API needs the admin key")
+            g.principal = principal_of(control.house.directory)
+            principal()
 
     @app.after_request
     async def end(response: Response) -> Response:

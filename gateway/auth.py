@@ -1,37 +1,66 @@
-"""Who may use the admin API: whoever holds the admin key, made at the first start.
+"""Who asks, as a request of the admin API or of a page says: by a key, by a session, or nobody."""
 
-The key lies in the data folder, readable by its owner only, where the CLI on the same machine
-finds it. Keys are compared in constant time.
-"""
-
-import hmac
-import os
-import secrets
 from base64 import b64decode
-from contextlib import suppress
-from pathlib import Path
 
-from builder import sync_folder
+import msgspec
+from quart import g, request
+
+from gateway.directory import Directory
+from gateway.errors import Refusal
+from gateway.permissions import Permission
+from store import NotFound, User
+
+SESSION_COOKIE = "predictd_session"
 
 
-def load_admin_key(path: Path) -> str:
-    """The key in `path`, made if there is none or an empty one. Raises OSError."""
-    with suppress(FileNotFoundError):
-        # An empty key would be everybody's.
-        if key := path.read_text().strip():
-            return key
-    key = secrets.token_hex(32)
-    # Written whole before it has its name, so that no kill leaves half a key.
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(fd, "w") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(fd)
-    fresh.replace(path)
-    sync_folder(path.parent)
-    return key
+class Principal(msgspec.Struct, frozen=True):
+    """Whose request it is, and from where. `session` is its id where a browser asks."""
+
+    user: User
+    by: str  # "api key", "legacy key", "admin key" or "session"
+    address: str
+    session: str = ""
+
+
+def principal_of(directory: Directory) -> Principal | None:
+    """Whose the running request is; None: nobody's. What it says in a header goes before a cookie,
+    and a key that is none is not made good by a cookie."""
+    address = request.remote_addr or ""
+    header = request.headers.get("Authorization")
+    if header is not None:
+        if (holder := directory.holder(token_in(header))) is None:
+            return None
+        return Principal(holder[0], f"{holder[1]} key", address)
+    if (signed_in := directory.session(request.cookies.get(SESSION_COOKIE, ""))) is None:
+        return None
+    session, user = signed_in
+    return Principal(user, "session", address, session.id)
+
+
+def principal() -> Principal:
+    """Whose the running request is. Raises Refusal("auth.required")."""
+    found: Principal | None = g.get("principal")
+    if found is None:
+        raise Refusal("auth.required", "nobody is signed in, or the key is none")
+    return found
+
+
+def require(
+    directory: Directory, needs: Permission, project_id: str = "", about: str = ""
+) -> Principal:
+    """The principal, if they may do what needs this, in a project or about a user.
+
+    Raises Refusal: "auth.required", "auth.password" for who has to choose a password first, or
+    "auth.forbidden"; NotFound for a project they may not even see.
+    """
+    who = principal()
+    if who.by == "session" and who.user.must_change_password and needs != "oneself":
+        raise Refusal("auth.password", "choose a password of your own first")
+    if not directory.may(who.user, needs, project_id, about):
+        if project_id and not directory.may(who.user, "project.view", project_id):
+            raise NotFound("project", project_id)
+        raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {needs!r}")
+    return who
 
 
 def bearer(header: str | None) -> str:
@@ -50,7 +79,3 @@ def token_in(header: str | None) -> str:
         return b64decode(rest, validate=True).decode().partition(":")[0]
     except ValueError:
         return ""
-
-
-def same_key(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())

@@ -1,4 +1,4 @@
-"""Who calls models: keys that are let in, from memory, without measurable cost on the hot path.
+"""Who calls: keys that are let in, from memory, without measurable cost on the hot path.
 
 A caller shows a key with each request. The first time, its id is looked up and its secret hashed
 and compared; what came of it is remembered with the head of the request (`Call`), as clients repeat
@@ -25,9 +25,10 @@ _FORBIDDEN = {
 class Caller:
     """One key. `live` until it is revoked, `expires` in seconds of the wall clock."""
 
-    __slots__ = ("digest", "expires", "flow", "live", "user_id")
+    __slots__ = ("digest", "expires", "flow", "kind", "live", "user_id")
 
     def __init__(self, key: Key, expires: float) -> None:
+        self.kind = key.kind
         self.user_id = key.user_id
         self.digest = key.digest
         self.expires = expires
@@ -37,15 +38,19 @@ class Caller:
 
 
 class Callers:
-    """All keys by which models may be called."""
+    """All keys that are let in: to models, and but for Model API keys to the admin API."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._by_id: dict[str, Caller] = {}
 
     def put(self, key: Key, expires: float) -> None:
-        """A key is there; `expires` is inf where it never does."""
-        self._by_id[key.id] = Caller(key, expires)
+        """A key is let in; `expires` is inf where it never does.
+
+        One that is let in already stays who it is: heads of requests remember it, and a second of
+        the same key would outlive its revocation there.
+        """
+        self._by_id.setdefault(key.id, Caller(key, expires))
 
     def revoke(self, key_id: str) -> None:
         """The key is none any more, from the next request on."""
@@ -58,6 +63,11 @@ class Callers:
         caller = self._by_id.get(shown.id)
         digest = caller.digest if caller is not None else None
         return caller if matches(shown, digest) else None
+
+    def valid(self, text: str) -> Caller | None:
+        """The caller whose key this is, unless it has expired."""
+        caller = self.find(text)
+        return caller if caller is not None and self._now() < caller.expires else None
 
     def check(self, caller: Caller | None, model: str, may_call: Container[str]) -> Caller:
         """The caller, if he may call the model of this name. Raises Refusal."""

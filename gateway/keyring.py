@@ -20,7 +20,8 @@ from typing import NamedTuple
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from store import KeyKind
+from builder import sync_folder
+from store import Key, KeyKind, User
 
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 # Of a legacy key's 32 characters so many are its id; what is left has 82 random bits.
@@ -73,10 +74,17 @@ def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def access_key(secret: bytes, model_id: str, generation: int) -> str:
+def admin_key(text: str, user: User) -> Key:
+    """The key in the file `admin.key` as one of this user's: who may read the data folder acts as
+    them."""
+    shown = presented(text)
+    return Key(id=shown.id, kind="admin", user_id=user.id, digest=shown.digest)
+
+
+def access_key(secret: str, model_id: str, generation: int) -> str:
     """A model's access key: 32 characters of a-z and 0-9, the first an m, as CDSW's are."""
     told = f"access key {generation} of {model_id}".encode()
-    number = int.from_bytes(hmac.digest(secret, told, "sha256"))
+    number = int.from_bytes(hmac.digest(secret.encode(), told, "sha256"))
     letters = []
     for _ in range(31):
         number, letter = divmod(number, len(_LETTERS))
@@ -84,12 +92,12 @@ def access_key(secret: bytes, model_id: str, generation: int) -> str:
     return "m" + "".join(letters)
 
 
-def load_secret(path: Path) -> bytes:
+def load_secret(path: Path) -> str:
     """The secret in `path`, made if there is none or an empty one. Raises OSError."""
     with suppress(FileNotFoundError):
         # An empty secret would be everybody's.
         if secret := path.read_text().strip():
-            return secret.encode()
+            return secret
     secret = secrets.token_hex(32)
     # Written whole before it has its name, so that no kill leaves half of it.
     fresh = path.with_suffix(".new")
@@ -100,7 +108,15 @@ def load_secret(path: Path) -> bytes:
         file.flush()
         os.fsync(fd)
     fresh.replace(path)
-    return secret.encode()
+    sync_folder(path.parent)
+    return secret
+
+
+# Of a password that was thrown away: looked at where there is no such user, to take as long.
+_NOBODYS = (
+    "$argon2id$v=19$m=65536,t=3,p=4"
+    "$CRi3otHFvaW2if3RKM4vow$zmKa9mi0vASdFRFl0eq4QJ+w9rMjC6upUIXHJ0muMVg"
+)
 
 
 class Passwords:
@@ -109,8 +125,6 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        # Checked when there is no such user, which then takes as long.
-        self._nobodys = self._hasher.hash(secrets.token_hex(16))
 
     def hash(self, password: str) -> str:
         return self._hasher.hash(password)
@@ -118,7 +132,7 @@ class Passwords:
     def fits(self, password: str, kept: str) -> bool:
         """Whether it is the password of which this was kept ("": of nobody)."""
         try:
-            return self._hasher.verify(kept or self._nobodys, password) and bool(kept)
+            return self._hasher.verify(kept or _NOBODYS, password) and bool(kept)
         except (VerificationError, InvalidHashError):
             return False
 

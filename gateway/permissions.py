@@ -1,8 +1,8 @@
 """Who may do what: one table, and the one function that reads it.
 
-Every route of the admin API needs one permission. Whose it is follows from who asks: everybody has
-those that are public; somebody who is signed in, those about themselves; in a project, those of the
-role that they have there; a site administrator, all.
+Every route of the admin API needs one permission. Whose it is follows from who asks: somebody who
+is signed in has those about themselves; in a project, those of the role that they have there; a
+site administrator, all.
 """
 
 from typing import Literal
@@ -10,13 +10,14 @@ from typing import Literal
 from store import Role, Visibility
 
 Permission = Literal[
-    "public",
     "signed in",
+    "oneself",
     "project.view",
     "model.call",
     "model.operate",
     "project.edit",
     "project.administer",
+    "project.own",
     "site.administer",
 ]
 
@@ -26,18 +27,20 @@ ROLES: dict[Role, tuple[Permission, ...]] = {
     "operator": ("model.call", "model.operate"),
     "contributor": ("project.edit",),
     "admin": ("project.administer",),
+    "owner": ("project.own",),
 }
 # What whoever is signed in may do in a public project.
 IN_PUBLIC: tuple[Permission, ...] = ("project.view", "model.call")
 
 MEANINGS: dict[Permission, str] = {
-    "public": "nobody has to sign in",
-    "signed in": "whoever is signed in, for themselves",
+    "signed in": "whoever is signed in",
+    "oneself": "the user whom it is about",
     "project.view": "see a project, its models, their logs",
     "model.call": "call its models with a key of one's own",
     "model.operate": "deploy, stop and restart",
     "project.edit": "change files and models, build",
-    "project.administer": "say who may do what, delete",
+    "project.administer": "say who may do what",
+    "project.own": "delete it, pass it on",
     "site.administer": "users, settings, everybody's models",
 }
 
@@ -54,17 +57,14 @@ _OF_ROLE = {role: of_role(role) for role in ROLES}
 def may(
     needs: Permission,
     *,
-    signed_in: bool,
     administrator: bool = False,
+    oneself: bool = False,
     role: Role | None = None,
     visibility: Visibility = "private",
 ) -> bool:
-    """Whether somebody may do what `needs` this; the last two are of the project it is about."""
-    if needs == "public":
-        return True
-    if not signed_in:
-        return False
-    if administrator or needs == "signed in":
+    """Whether somebody who is signed in may do what `needs` this: `oneself` where it is about them;
+    the last two are of the project it is about."""
+    if administrator or needs == "signed in" or (needs == "oneself" and oneself):
         return True
     if role is not None and needs in _OF_ROLE[role]:
         return True

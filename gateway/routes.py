@@ -15,9 +15,10 @@ class Target:
     """One model as callers reach it. `pool` is None while nothing of it is deployed; `may_call` are
     the ids of the users whose keys open it, None: it takes calls without a key."""
 
-    __slots__ = ("access_key", "may_call", "model_id", "name", "pool")
+    __slots__ = ("access_key", "may_call", "model", "model_id", "name", "pool")
 
     def __init__(self, model: Model, access_key: str, may_call: frozenset[str] | None) -> None:
+        self.model = model
         self.model_id = model.id
         self.name = model.name
         self.access_key = access_key
@@ -26,21 +27,27 @@ class Target:
 
 
 class Routes:
-    """All models that can be called. `key_of` tells a model's access key, `callers`
-    whose keys there are."""
+    """All models that can be called. `key_of` tells a model's access key, `may_call` whose keys
+    open it, `callers` which keys there are."""
 
-    def __init__(self, key_of: Callable[[Model], str], callers: Callers) -> None:
+    def __init__(
+        self,
+        key_of: Callable[[Model], str],
+        may_call: Callable[[Model], frozenset[str] | None],
+        callers: Callers,
+    ) -> None:
         self.key_of = key_of
+        self._may_call = may_call
         self.callers = callers
         self._by_key: dict[str, Target] = {}
         self._by_id: dict[str, Target] = {}
         # The one look of the hot path, without a call in between.
         self.by_access_key = self._by_key.get
 
-    def put(self, model: Model, may_call: frozenset[str] | None) -> None:
-        """A model is there, or has a new name or access key; the old key is nobody's at once."""
+    def put(self, model: Model) -> None:
+        """A model is there, or has changed; an old access key is nobody's at once."""
         old = self._by_id.get(model.id)
-        target = Target(model, self.key_of(model), may_call)
+        target = Target(model, self.key_of(model), self._may_call(model))
         if old is not None:
             target.pool = old.pool
             del self._by_key[old.access_key]
@@ -50,10 +57,10 @@ class Routes:
         if (target := self._by_id.pop(model_id, None)) is not None:
             del self._by_key[target.access_key]
 
-    def open_to(self, model_id: str, may_call: frozenset[str] | None) -> None:
-        """From now on these users' keys open the model; None: it needs none."""
-        if (target := self._by_id.get(model_id)) is not None:
-            target.may_call = may_call
+    def look_again(self) -> None:
+        """Users, memberships or projects have changed, and with them who may call what."""
+        for target in self._by_id.values():
+            target.may_call = self._may_call(target.model)
 
     def point(self, model_id: str, pool: Pool | None) -> None:
         """From now on `pool` answers for the model; None: nothing does."""

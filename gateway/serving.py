@@ -23,7 +23,6 @@ import store
 from builder import Shelf, inspect
 from gateway.access_log import open_access_log
 from gateway.app import make_app
-from gateway.auth import load_admin_key
 from gateway.callers import Callers
 from gateway.control import Control
 from gateway.control.disk import Disk
@@ -31,6 +30,7 @@ from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.data_folder import DataFolder
+from gateway.directory import Directory
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, Traffic
 from gateway.http_server import listen, serve_http
@@ -58,8 +58,10 @@ async def serve(
     *,
     ready: Callable[[str], None],
     manager: ServiceManager = _NO_MANAGER,
+    tell_password: Callable[[str], None] | None = None,
 ) -> None:
-    """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers.
+    """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers;
+    `tell_password`, at the very first start, the first user's, if there is somebody to read it.
 
     The `manager` is told what it wants to know; its listening socket wins over host and port.
 
@@ -71,7 +73,9 @@ async def serve(
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
-        await run_gateway(settings, stop=stop, ready=ready, manager=manager)
+        await run_gateway(
+            settings, stop=stop, ready=ready, manager=manager, tell_password=tell_password
+        )
         nursery.cancel_scope.cancel()
 
 
@@ -95,8 +99,9 @@ async def run_gateway(
     stop: trio.Event,
     ready: Callable[[str], None],
     manager: ServiceManager = _NO_MANAGER,
+    tell_password: Callable[[str], None] | None = None,
 ) -> None:
-    """Runs the gateway until `stop`."""
+    """Runs the gateway until `stop`; see `serve`."""
     # First what can be refused, before anything is changed.
     tls = server_tls(settings)
     data = await trio.to_thread.run_sync(lambda: DataFolder(settings.data.resolve()))
@@ -108,9 +113,9 @@ async def run_gateway(
         domain = settings.domain or _domain_of(listener)
         async with (
             open_access_log(settings.access_log) as access_log,
-            _open(settings, data, domain) as control,
+            _open(settings, data, domain, tell_password) as control,
         ):
-            app = make_app(control, load_admin_key(data.admin_key))
+            app = make_app(control)
             url = f"{settings.scheme}://{_domain_of(listener)}"
             async with trio.open_nursery() as nursery:
 
@@ -153,7 +158,12 @@ def _bounds(settings: Settings) -> Bounds:
 
 
 @asynccontextmanager
-async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncIterator[Control]:
+async def _open(
+    settings: Settings,
+    data: DataFolder,
+    domain: str,
+    tell_password: Callable[[str], None] | None,
+) -> AsyncIterator[Control]:
     """The engines and the control on them, recovered."""
     default = Path(settings.python) if settings.python else None
     if default is not None:
@@ -171,6 +181,8 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
         _tell_isolation(workers)
         nursery = await stack.enter_async_context(trio.open_nursery())
         tasks = Tasks(nursery)
+        callers = Callers()
+        directory = Directory(callers)
         house = House(
             settings=settings,
             data=data,
@@ -182,7 +194,10 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
             shelf=Shelf(data.builds),
             interpreters=Interpreters(default),
             machine=machine,
-            routes=Routes(partial(_access_key, load_secret(data.secret_key)), Callers()),
+            directory=directory,
+            routes=Routes(
+                partial(_access_key, load_secret(data.secret_key)), directory.may_call, callers
+            ),
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
             tasks=tasks,
@@ -191,7 +206,9 @@ async def _open(settings: Settings, data: DataFolder, domain: str) -> AsyncItera
         control = Control(house)
         nursery.start_soon(disk.watch)
         try:
-            await control.recover()
+            password = await control.recover(make_password=tell_password is not None)
+            if password and tell_password is not None:
+                tell_password(password)
             yield control
         finally:
             nursery.cancel_scope.cancel()
@@ -217,7 +234,7 @@ def _tell_isolation(workers: Workers) -> None:
         logger.info("not isolation %s, which is stronger: %s", level, why)
 
 
-def _access_key(secret: bytes, model: Model) -> str:
+def _access_key(secret: str, model: Model) -> str:
     return access_key(secret, model.id, model.key_generation)
 
 

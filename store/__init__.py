@@ -45,6 +45,7 @@ from store.records import (
     Step,
     User,
     Visibility,
+    as_text,
     new_id,
     now,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "StoreFull",
     "User",
     "Visibility",
+    "as_text",
     "audit",
     "builds",
     "check_image",

@@ -1,4 +1,5 @@
-"""Memberships: who works in whose project, and as what. One for each user and project."""
+"""Memberships: who works in which project, and as what. One for each user and project; one of each
+project's is its owner."""
 
 import aiosqlite
 
@@ -24,6 +25,14 @@ async def put(
     )
 
 
+async def pass_on(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:
+    """Make a user the owner of a project; who was it stays as an admin. Raises NotFound."""
+    for there in await listing(connection, project_id):
+        if there.role == "owner":
+            await _table.update(connection, there.id, {"role": "admin"})
+    await put(connection, project_id, user_id, "owner")
+
+
 async def listing(
     connection: aiosqlite.Connection, project_id: str | None = None
 ) -> list[Membership]:
@@ -31,6 +40,14 @@ async def listing(
     if project_id is None:
         return await _table.select(connection)
     return await _table.select(connection, "WHERE project_id = ? ORDER BY number", project_id)
+
+
+async def owned_by(connection: aiosqlite.Connection, user_id: str) -> list[str]:
+    """Return the ids of the projects that a user owns."""
+    found = await _table.select(
+        connection, "WHERE user_id = ? AND role = 'owner' ORDER BY number", user_id
+    )
+    return [each.project_id for each in found]
 
 
 async def delete(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:

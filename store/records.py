@@ -19,13 +19,19 @@ BuildStatus = Literal["pending", "queued", "building", "built", "build failed", 
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
-KeyKind = Literal["api", "model", "legacy"]
-Role = Literal["viewer", "operator", "contributor", "admin"]
+KeyKind = Literal["api", "model", "legacy", "admin"]  # the last is in a file, not in the store
+Role = Literal["viewer", "operator", "contributor", "admin", "owner"]
 
 
 def now() -> str:
     """Return this moment as records write it: `2026-11-21T02:35:00.123456Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return as_text(datetime.now(UTC))
+
+
+def as_text(moment: datetime) -> str:
+    """Return a moment as records write it; one without a zone is meant in UTC."""
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def new_id() -> str:
@@ -73,7 +79,7 @@ class Model(Record, frozen=True, kw_only=True):
     key_generation: int = 1  # how often the access key was made; the key itself is derived
     description: str = ""
     visibility: Visibility = "private"
-    auth_enabled: bool = False
+    auth_enabled: bool = True
     cpu_millicores: int
     memory_mb: int
     replicas: int
@@ -171,7 +177,7 @@ class Session(Record, frozen=True, kw_only=True):
 
 
 class Membership(Record, frozen=True, kw_only=True):
-    """What a user may do in a project that is not theirs."""
+    """What a user may do in a project. Each has one owner."""
 
     project_id: str
     user_id: str

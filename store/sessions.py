@@ -16,23 +16,16 @@ async def insert(connection: aiosqlite.Connection, session: Session) -> Session:
     return await _table.insert(connection, session)
 
 
-async def find(connection: aiosqlite.Connection, session_id: str) -> Session | None:
-    """Return a session that is not over, if there is one."""
-    return await _table.find(connection, "id = ? AND expires_at > ?", session_id, now())
+async def listing(connection: aiosqlite.Connection) -> list[Session]:
+    """Return all sessions, ascending by creation, those that are over too."""
+    return await _table.select(connection)
 
 
-async def listing(connection: aiosqlite.Connection, user_id: str) -> list[Session]:
-    """Return a user's sessions, ascending by creation."""
-    return await _table.select(connection, "WHERE user_id = ? ORDER BY number", user_id)
+async def end(connection: aiosqlite.Connection, session_id: str) -> None:
+    """Forget a session, if it is there still."""
+    await connection.execute_fetchall("DELETE FROM sessions WHERE id = ?", (session_id,))
 
 
-async def delete(connection: aiosqlite.Connection, session_id: str) -> None:
-    """Forget a session. Raises NotFound."""
-    await _table.delete(connection, session_id)
-
-
-async def delete_all(connection: aiosqlite.Connection, user_id: str, but: str = "") -> None:
-    """Forget all sessions of a user, but for the one with this id."""
-    await connection.execute_fetchall(
-        "DELETE FROM sessions WHERE user_id = ? AND id <> ?", (user_id, but)
-    )
+async def end_all(connection: aiosqlite.Connection, user_id: str) -> None:
+    """Forget all sessions of a user."""
+    await connection.execute_fetchall("DELETE FROM sessions WHERE user_id = ?", (user_id,))

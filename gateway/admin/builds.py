@@ -11,6 +11,7 @@ from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
 from gateway.admin.sought import Seeker
+from gateway.auth import principal
 from gateway.control import Control
 from gateway.control.builds import NewBuild
 from gateway.control.deployments import NewDeployment
@@ -27,11 +28,6 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = control.builds.as_it_is(build)
         return build_json(build, build.journey, control.house.workspace)
 
-    def deployed_json(deployment: Deployment) -> Json:
-        pool = control.deployments.pool(deployment.id)
-        statistics = pool.statistics() if pool else None
-        return deployment_json(deployment, statistics, control.house.workspace)
-
     async def index(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
         builds = await database.read(store.builds.listing, model.id)
@@ -39,11 +35,12 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def create(project_id: str, model_id: str, asked: CreateBuild) -> Json:
         model = await seek.model(project_id, model_id)
+        who = principal().user
         deployment = new_deployment(model, asked.auto_deployment_config)
         control.deployments.check(deployment)
-        build = await control.builds.create(model, new_build(asked))
+        build = await control.builds.create(model, new_build(asked), who)
         if asked.auto_deploy_model and build.status != "build failed":
-            await control.deployments.create(model, build, deployment)
+            await control.deployments.create(model, build, deployment, who)
         return as_json(build)
 
     async def show(project_id: str, model_id: str, build_id: str) -> Json:
@@ -66,7 +63,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
         build = await seek.build(project_id, model_id, build_id)
         mine = await database.read(store.deployments.listing, build.model_id)
-        listed = [deployed_json(d) for d in mine if d.build_id == build.id]
+        listed = [deployed_json(control, d) for d in mine if d.build_id == build.id]
         return page("model_deployments", listed)
 
     async def deploy(
@@ -75,10 +72,12 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         model = await seek.model(project_id, model_id)
         new = new_deployment(model, asked)
-        return deployed_json(await control.deployments.create(model, build, new))
+        made = await control.deployments.create(model, build, new, principal().user)
+        return deployed_json(control, made)
 
     async def deployment(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
-        return deployed_json(await seek.deployment(project_id, model_id, build_id, deployment_id))
+        found = await seek.deployment(project_id, model_id, build_id, deployment_id)
+        return deployed_json(control, found)
 
     async def act(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
         """The path ends in `{id}:stop` or `{id}:restart`."""
@@ -90,19 +89,44 @@ def add_routes(routing: Routing, control: Control) -> None:
             await control.deployments.stop(found)
         else:
             await control.deployments.restart(found)
-        return deployed_json(await seek.deployment(project_id, model_id, build_id, identifier))
+        found = await seek.deployment(project_id, model_id, build_id, identifier)
+        return deployed_json(control, found)
 
     many = "/projects/<project_id>/models/<model_id>/builds"
     one = f"{many}/<build_id>"
-    routing.add("GET", many, "the builds of a model", index)
-    routing.add("POST", many, "build a model", create, CreateBuild)
-    routing.add("GET", one, "one build", show)
-    routing.add("DELETE", one, "delete a build that is not deployed", delete)
-    routing.add("GET", f"{one}/log", "what a build printed; as events: live", log)
-    routing.add("GET", f"{one}/deployments", "the deployments of a build", deployments)
-    routing.add("POST", f"{one}/deployments", "deploy a build", deploy, CreateDeployment)
-    routing.add("GET", f"{one}/deployments/<deployment_id>", "one deployment", deployment)
-    routing.add("POST", f"{one}/deployments/<deployment_id>", "`:stop` or `:restart` it", act)
+    routing.add("GET", many, "project.view", "the builds of a model", index)
+    routing.add("POST", many, "project.edit", "build a model", create, CreateBuild)
+    routing.add("GET", one, "project.view", "one build", show)
+    routing.add("DELETE", one, "project.edit", "delete a build that is not deployed", delete)
+    routing.add("GET", f"{one}/log", "project.view", "what a build printed; as events: live", log)
+    routing.add(
+        "GET", f"{one}/deployments", "project.view", "the deployments of a build", deployments
+    )
+    routing.add(
+        "POST", f"{one}/deployments", "model.operate", "deploy a build", deploy, CreateDeployment
+    )
+    routing.add(
+        "GET", f"{one}/deployments/<deployment_id>", "project.view", "one deployment", deployment
+    )
+    routing.add(
+        "POST",
+        f"{one}/deployments/<deployment_id>",
+        "model.operate",
+        "`:stop` or `:restart` it",
+        act,
+    )
+
+
+def deployed_json(control: Control, deployment: Deployment) -> Json:
+    """A deployment as whoever asks may see it, with what it is doing now."""
+    pool = control.deployments.pool(deployment.id)
+    edits = control.house.directory.may(principal().user, "project.edit", deployment.project_id)
+    return deployment_json(
+        deployment,
+        pool.statistics() if pool else None,
+        control.house.workspace,
+        with_environment=edits,
+    )
 
 
 def new_build(asked: CreateBuild) -> NewBuild:

@@ -57,10 +57,14 @@ def add_routes(routing: Routing, control: Control) -> None:
         return {}
 
     files = "/projects/<project_id>/files"
-    routing.add("GET", files, "the files at the project's root", index)
-    routing.add("PUT", files, "upload files: form fields named by target path", upload)
-    routing.add("GET", f"{files}/<path:path>", "a folder's files; `:download` for one", show)
-    routing.add("DELETE", f"{files}/<path:path>", "delete a file or folder", delete)
+    routing.add("GET", files, "project.view", "the files at the project's root", index)
+    routing.add(
+        "PUT", files, "project.edit", "upload files: form fields named by target path", upload
+    )
+    routing.add(
+        "GET", f"{files}/<path:path>", "project.view", "a folder's files; `:download` for one", show
+    )
+    routing.add("DELETE", f"{files}/<path:path>", "project.edit", "delete a file or folder", delete)
 
 
 def resolve(root: Path, path: str) -> Path:

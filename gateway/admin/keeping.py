@@ -22,9 +22,17 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def collect() -> Json:
         return _told(await control.collector.collect(_keep()))
 
-    routing.add("GET", "/backup", "all that a new machine needs, as one tar", backup)
-    routing.add("GET", "/garbage", "what nobody needs; `keep`: builds of each model", find)
-    routing.add("DELETE", "/garbage", "remove it; `keep` as above", collect)
+    routing.add(
+        "GET", "/backup", "site.administer", "all that a new machine needs, as one tar", backup
+    )
+    routing.add(
+        "GET",
+        "/garbage",
+        "site.administer",
+        "what nobody needs; `keep`: builds of each model",
+        find,
+    )
+    routing.add("DELETE", "/garbage", "site.administer", "remove it; `keep` as above", collect)
 
 
 def _keep() -> int:

@@ -6,11 +6,12 @@ from quart import Response, request
 
 import store
 from gateway.admin import events
-from gateway.admin.builds import new_build, new_deployment
+from gateway.admin.builds import deployed_json, new_build, new_deployment
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
-from gateway.admin.shapes import CreateModel, Json, UpdateModel, deployment_json, model_json
+from gateway.admin.shapes import CreateModel, Json, UpdateModel, model_json
 from gateway.admin.sought import Seeker
+from gateway.auth import principal
 from gateway.control import Control
 from gateway.control.logs import logs_of
 from gateway.control.models import NewModel
@@ -53,7 +54,10 @@ def add_routes(routing: Routing, control: Control) -> None:
         )
 
     async def index_all() -> Json:
-        return page("models", [await as_json(m) for m in await database.read(store.models.listing)])
+        projects = {project.id: project for project in await seek.projects()}
+        models = await database.read(store.models.listing)
+        seen = [m for m in models if m.project_id in projects]
+        return page("models", [await as_json(m, projects[m.project_id]) for m in seen])
 
     async def index(project_id: str) -> Json:
         project = await seek.project(project_id)
@@ -62,11 +66,16 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def create(project_id: str, asked: CreateModel) -> Json:
         project = await seek.project(project_id)
-        _refuse_authentication(asked.auth_enabled, asked.disable_authentication)
-        new = NewModel(name=asked.name, description=asked.description, visibility=asked.visibility)
+        who = principal().user
+        new = NewModel(
+            name=asked.name,
+            description=asked.description,
+            visibility=asked.visibility,
+            auth_enabled=asked.auth_enabled and not asked.disable_authentication,
+        )
         config = asked.auto_build_config if asked.auto_build_model else None
         if config is None:
-            return await as_json(await control.models.create(project, new), project)
+            return await as_json(await control.models.create(project, new, who), project)
         # All that can be refused comes first, so that a refusal leaves no model behind.
         build, deployment = (
             new_build(config),
@@ -74,10 +83,10 @@ def add_routes(routing: Routing, control: Control) -> None:
         )
         await control.builds.check(build)
         control.deployments.check(deployment)
-        model = await control.models.create(project, new)
-        made = await control.builds.create(model, build)
+        model = await control.models.create(project, new, who)
+        made = await control.builds.create(model, build, who)
         if config.auto_deploy_model and made.status != "build failed":
-            await control.deployments.create(model, made, deployment)
+            await control.deployments.create(model, made, deployment, who)
         return await as_json(model, project)
 
     async def show(project_id: str, model_id: str) -> Json:
@@ -85,7 +94,6 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def update(project_id: str, model_id: str, asked: UpdateModel) -> Json:
         model = await seek.model(project_id, model_id)
-        _refuse_authentication(asked.auth_enabled, None)
         return await as_json(await control.models.update(model, asked.changes()))
 
     async def delete(project_id: str, model_id: str) -> Json:
@@ -95,12 +103,15 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def deployments(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
         listed = await database.read(store.deployments.listing, model.id)
-        items = []
-        for deployment in listed:
-            pool = control.deployments.pool(deployment.id)
-            statistics = pool.statistics() if pool else None
-            items.append(deployment_json(deployment, statistics, control.house.workspace))
-        return page("model_deployments", items)
+        return page("model_deployments", [deployed_json(control, each) for each in listed])
+
+    async def act(project_id: str, model_id: str) -> Json:
+        """The path ends in `{id}:regenerate_key`."""
+        identifier, _, verb = model_id.rpartition(":")
+        if verb != "regenerate_key":
+            raise Refusal("route.notfound", f"there is no {verb!r}; there is :regenerate_key")
+        model = await seek.model(project_id, identifier)
+        return await as_json(await control.models.regenerate_key(model))
 
     async def replicas(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
@@ -129,22 +140,24 @@ def add_routes(routing: Routing, control: Control) -> None:
                 lines += [(path.stem, line) for line in read if stream in ("", line.stream)]
         return _as_text(lines, tail)
 
-    one = "/projects/<project_id>/models/<model_id>"
-    routing.add("GET", "/models", "the models of all projects", index_all)
-    routing.add("GET", "/projects/<project_id>/models", "a project's models", index)
-    routing.add("POST", "/projects/<project_id>/models", "make a model", create, CreateModel)
-    routing.add("GET", one, "one model", show)
-    routing.add("PATCH", one, "change a model", update, UpdateModel)
-    routing.add("DELETE", one, "stop a model and delete it with its builds", delete)
-    routing.add("GET", f"{one}/deployments", "all deployments of a model", deployments)
-    routing.add("GET", f"{one}/replicas", "the replicas that serve a model now", replicas)
-    routing.add("GET", f"{one}/logs", "what its replicas printed; as events: live", logs)
-
-
-def _refuse_authentication(enabled: bool | None, disabled: bool | None) -> None:
-    """Until there are Model API keys a model is open to whoever holds its access key."""
-    if enabled or disabled is False:
-        raise Refusal("feature.missing", "auth_enabled: this version has no Model API keys yet")
+    many = "/projects/<project_id>/models"
+    one = f"{many}/<model_id>"
+    routing.add("GET", "/models", "signed in", "the models of all projects", index_all)
+    routing.add("GET", many, "project.view", "a project's models", index)
+    routing.add("POST", many, "project.edit", "make a model", create, CreateModel)
+    routing.add("GET", one, "project.view", "one model", show)
+    routing.add("PATCH", one, "project.edit", "change a model", update, UpdateModel)
+    routing.add("POST", one, "project.edit", "`:regenerate_key`: the old one is dead", act)
+    routing.add("DELETE", one, "project.edit", "stop a model and delete it with its builds", delete)
+    routing.add(
+        "GET", f"{one}/deployments", "project.view", "all deployments of a model", deployments
+    )
+    routing.add(
+        "GET", f"{one}/replicas", "project.view", "the replicas that serve a model now", replicas
+    )
+    routing.add(
+        "GET", f"{one}/logs", "project.view", "what its replicas printed; as events: live", logs
+    )
 
 
 def _replicas_json(deployment: Deployment, pool: Pool) -> Json:

@@ -2,40 +2,44 @@
 
 import msgspec
 
-import store
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateProject, Json, UpdateProject, project_json
 from gateway.admin.sought import Seeker
+from gateway.auth import principal
 from gateway.control import Control
 from gateway.control.projects import NewProject
+from store import Project
 
 
 def add_routes(routing: Routing, control: Control) -> None:
-    seek = Seeker(control)
+    seek, directory = Seeker(control), control.house.directory
+
+    def as_json(project: Project) -> Json:
+        edits = directory.may(principal().user, "project.edit", project.id)
+        return project_json(project, directory.owner_of(project.id), with_environment=edits)
 
     async def index() -> Json:
-        projects = await control.house.database.read(store.projects.listing)
-        return page("projects", [project_json(p) for p in projects])
+        return page("projects", [as_json(p) for p in await seek.projects()])
 
     async def create(asked: CreateProject) -> Json:
         new = NewProject(**msgspec.structs.asdict(asked))
-        return project_json(await control.projects.create(new))
+        return as_json(await control.projects.create(new, principal().user))
 
     async def show(project_id: str) -> Json:
-        return project_json(await seek.project(project_id))
+        return as_json(await seek.project(project_id))
 
     async def update(project_id: str, asked: UpdateProject) -> Json:
         project = await seek.project(project_id)
-        return project_json(await control.projects.update(project, msgspec.to_builtins(asked)))
+        return as_json(await control.projects.update(project, msgspec.to_builtins(asked)))
 
     async def delete(project_id: str) -> Json:
         await control.projects.delete(await seek.project(project_id))
         return {}
 
     one = "/projects/<project_id>"
-    routing.add("GET", "/projects", "the projects", index)
-    routing.add("POST", "/projects", "make a project", create, CreateProject)
-    routing.add("GET", one, "one project", show)
-    routing.add("PATCH", one, "change a project", update, UpdateProject)
-    routing.add("DELETE", one, "delete a project and its models", delete)
+    routing.add("GET", "/projects", "signed in", "the projects", index)
+    routing.add("POST", "/projects", "signed in", "make a project", create, CreateProject)
+    routing.add("GET", one, "project.view", "one project", show)
+    routing.add("PATCH", one, "project.administer", "change a project", update, UpdateProject)
+    routing.add("DELETE", one, "project.own", "delete a project and its models", delete)

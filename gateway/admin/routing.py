@@ -1,8 +1,9 @@
 """How a route of the admin API is written, and what is done for all of them.
 
-A route is declared once, with its method, path, body and summary; from that list come Quart's
-rules, `/openapi.json` and the README's table, so the three cannot differ. A handler returns plain
-JSON values. What changes state runs to its end even if the client hangs up.
+A route is declared once, with its method, path, permission, body and summary; from that list come
+Quart's rules, `/openapi.json` and the README's table, so the three cannot differ. Who has not the
+permission is refused before the body is read. A handler returns plain JSON values. What changes
+state runs to its end even if the client hangs up.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,10 @@ from typing import Any
 import msgspec
 from quart import Blueprint, Response, request
 
+from gateway.auth import require
+from gateway.directory import Directory
 from gateway.errors import Refusal
+from gateway.permissions import Permission
 from gateway.tasks import Tasks
 
 PREFIX = "/api/v2"
@@ -19,10 +23,12 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One route. `path` is Quart's, below the prefix; `takes` the Struct of its JSON body."""
+    """One route. `path` is Quart's, below the prefix; `needs` is asked of who may do it, in the
+    project or about the user that the path names; `takes` is the Struct of its JSON body."""
 
     method: str
     path: str
+    needs: Permission
     summary: str
     handler: Handler
     takes: type[msgspec.Struct] | None = None
@@ -35,19 +41,21 @@ class Route(msgspec.Struct, frozen=True):
 class Routing:
     """Collects routes, then makes a blueprint of them."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, directory: Directory) -> None:
         self.routes: list[Route] = []
         self._tasks = tasks
+        self._directory = directory
 
     def add(
         self,
         method: str,
         path: str,
+        needs: Permission,
         summary: str,
         handler: Handler,
         takes: type[msgspec.Struct] | None = None,
     ) -> None:
-        self.routes.append(Route(method, path, summary, handler, takes))
+        self.routes.append(Route(method, path, needs, summary, handler, takes))
 
     def blueprint(self) -> Blueprint:
         blueprint = Blueprint("admin", __name__, url_prefix=PREFIX)
@@ -63,6 +71,8 @@ class Routing:
 
     def _view(self, route: Route) -> Callable[..., Awaitable[Response]]:
         async def view(**values: str) -> Response:
+            project_id, about = values.get("project_id", ""), values.get("username", "")
+            require(self._directory, route.needs, project_id, about)
             arguments = list(values.values())
             if route.takes is not None:
                 arguments.append(await read_body(route.takes))

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from store import Build, Deployment, Failure, Model, Project, Step, Visibility
+from store import Build, Deployment, Failure, Model, Project, Step, User, Visibility
 from workers import PoolStatistics
 
 Json = dict[str, Any]
@@ -62,8 +62,8 @@ class CreateBuild(msgspec.Struct, kw_only=True):
 class CreateModel(msgspec.Struct, kw_only=True):
     name: str
     description: str = ""
-    disable_authentication: bool | None = None
-    auth_enabled: bool | None = None
+    disable_authentication: bool = False
+    auth_enabled: bool = True
     visibility: Visibility = "private"
     auto_build_model: bool = False
     auto_build_config: CreateBuild | None = None
@@ -82,7 +82,7 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
-    auth_enabled: bool | None = None
+    auth_enabled: bool | msgspec.UnsetType = msgspec.UNSET
     default_resources: Resources = msgspec.field(default_factory=Resources)
     default_replication_policy: ReplicationPolicy = msgspec.field(default_factory=ReplicationPolicy)
 
@@ -92,6 +92,7 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
             "name": self.name,
             "description": self.description,
             "visibility": self.visibility,
+            "auth_enabled": self.auth_enabled,
             "cpu_millicores": self.default_resources.cpu_millicores,
             "memory_mb": self.default_resources.memory_mb,
             "replicas": self.default_replication_policy.num_replicas,
@@ -105,15 +106,31 @@ def crn(workspace: str, identifier: str) -> str:
     return f"crn:cdp:ml:local:{account}:workspace:{workspace}/{identifier}"
 
 
-def user(name: str) -> Json:
+def creator(name: str) -> Json:
+    """Who made something, as they were called then."""
     return {"username": name, "name": name, "email": f"{name}@localhost"}
+
+
+def user_json(user: User) -> Json:
+    return {
+        "username": user.name,
+        "name": user.full_name or user.name,
+        "email": user.email,
+        "administrator": user.administrator,
+        "disabled": user.disabled,
+        "has_password": bool(user.password),
+        "must_change_password": user.must_change_password,
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+    }
 
 
 def text_of(environment: dict[str, str]) -> str:
     return msgspec.json.encode(environment).decode()
 
 
-def project_json(project: Project) -> Json:
+def project_json(project: Project, owner: User | None, *, with_environment: bool) -> Json:
+    """`with_environment` for those who may change it: its values may be secrets."""
     return {
         "id": project.id,
         "number": project.number,
@@ -125,11 +142,11 @@ def project_json(project: Project) -> Json:
         "git_ref": project.git_ref,
         "path": project.path,
         "linked": project.linked,
-        "environment": text_of(project.environment),
+        "environment": text_of(project.environment if with_environment else {}),
         "creation_status": project.creation_status,
         "creation_error": project.creation_error,
-        "creator": user(project.creator),
-        "owner": user(project.creator),
+        "creator": creator(project.creator),
+        "owner": creator(owner.name if owner else ""),
         "created_at": project.created_at,
         "updated_at": project.updated_at,
     }
@@ -150,7 +167,7 @@ def model_json(
         "model_number": model.number,
         "name": model.name,
         "description": model.description,
-        "creator": user(model.creator),
+        "creator": creator(model.creator),
         "access_key": access_key,
         "auth_enabled": model.auth_enabled,
         "visibility": model.visibility,
@@ -185,7 +202,7 @@ def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
         "id": build.id,
         "build_number": build.number,
         "model_id": build.model_id,
-        "creator": user(build.creator),
+        "creator": creator(build.creator),
         "comment": build.comment,
         "file_path": build.file,
         "function_name": build.function,
@@ -206,7 +223,11 @@ def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
 
 
 def deployment_json(
-    deployment: Deployment, statistics: PoolStatistics | None, workspace: str
+    deployment: Deployment,
+    statistics: PoolStatistics | None,
+    workspace: str,
+    *,
+    with_environment: bool,
 ) -> Json:
     return {
         "id": deployment.id,
@@ -221,11 +242,11 @@ def deployment_json(
         "replicas": deployment.replicas,
         "replicas_ready": statistics.ready if statistics else 0,
         "network": deployment.network,
-        "environment": text_of(deployment.environment),
+        "environment": text_of(deployment.environment if with_environment else {}),
         "wanted": deployment.wanted,
         "status": deployment.status,
         "failure": failure_json(deployment.failure),
-        "deployer": user(deployment.deployer),
+        "deployer": creator(deployment.deployer),
         "crn": crn(workspace, deployment.id),
         "created_at": deployment.created_at,
         "updated_at": deployment.updated_at,

@@ -6,6 +6,7 @@ import store
 from gateway.admin.paging import page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
+from gateway.auth import principal
 from gateway.control import Control
 from gateway.version import version
 
@@ -36,18 +37,22 @@ def add_routes(routing: Routing, control: Control) -> None:
         settings = msgspec.to_builtins(house.settings, enc_hook=str)
         # Their values may be secrets, such as the password of a package index.
         settings["environment"] = sorted(house.settings.environment)
-        return {
+        told = {
             "version": version(),
             "started_at": started_at,
-            "data": str(house.data.root),
             "domain": house.domain,
             "url": house.url,
-            "traffic": house.traffic,
             "machine": house.machine.capacity(),
-            "disk": await house.disk.state(),
             "isolation": house.workers.confinement.described(),
+        }
+        if not principal().user.administrator:
+            return told
+        return told | {
+            "data": str(house.data.root),
+            "traffic": house.traffic,
+            "disk": await house.disk.state(),
             "settings": settings,
         }
 
-    routing.add("GET", "/runtimes", "the interpreters that builds can use", runtimes)
-    routing.add("GET", "/site", "this gateway and its settings", site)
+    routing.add("GET", "/runtimes", "signed in", "the interpreters that builds can use", runtimes)
+    routing.add("GET", "/site", "signed in", "this gateway and its settings", site)

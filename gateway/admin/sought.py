@@ -1,6 +1,7 @@
 """From the ids in a path to records, each checked to belong to the one before it."""
 
 import store
+from gateway.auth import principal
 from gateway.control import Control
 from store import Build, Deployment, Model, Project
 
@@ -10,6 +11,13 @@ class Seeker:
 
     def __init__(self, control: Control) -> None:
         self._database = control.house.database
+        self._directory = control.house.directory
+
+    async def projects(self) -> list[Project]:
+        """Those that whoever asks may see."""
+        user = principal().user
+        projects = await self._database.read(store.projects.listing)
+        return [p for p in projects if self._directory.may(user, "project.view", p.id)]
 
     async def project(self, project_id: str) -> Project:
         return await self._database.read(store.projects.get, project_id)

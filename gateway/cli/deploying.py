@@ -30,7 +30,8 @@ def deploy(context: Context) -> None:
     arguments, client = context.arguments, context.client
     file, function = arguments.target
     project = _project(context, file)
-    model, is_new = model_named(client, project, arguments.name or function.replace("_", "-"))
+    name = arguments.name or function.replace("_", "-")
+    model, is_new = model_named(client, project, name, authentication=arguments.auth)
     try:
         build = start_build(
             client,
@@ -114,14 +115,18 @@ def rollback(context: Context) -> None:
     _deploy_again(context, model, build, {**sizes, "environment": given})
 
 
-def model_named(client: Client, project: Json, name: str) -> tuple[Json, bool]:
-    """The project's model of that name, made if need be; and whether it was."""
+def model_named(
+    client: Client, project: Json, name: str, *, authentication: bool | None = None
+) -> tuple[Json, bool]:
+    """The project's model of that name, made if need be; and whether it was. Whether callers need
+    a key of their own stays as it is where nothing is said; a new model asks for one."""
     path = f"/projects/{project['id']}/models"
     for model in client.listing(path):
         if model["name"] == name:
+            if authentication not in (None, model["auth_enabled"]):
+                model = client.patch(model_path(model), {"auth_enabled": authentication})
             return model, False
-    # Models are open to whoever has their access key: Model API keys are not served yet.
-    return client.post(path, {"name": name, "disable_authentication": True}), True
+    return client.post(path, {"name": name, "auth_enabled": authentication is not False}), True
 
 
 def start_build(

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -83,7 +84,9 @@ def _run(context: Context, chosen: "Settings") -> None:
     )
     ready, manager = _Ready(context), read_manager(context.environment)
     try:
-        trio.run(partial(serving.serve, chosen, ready=ready, manager=manager))
+        # Only somebody who looks on reads it; in the log of a service it would stay.
+        tell = partial(_tell_password, context) if sys.stderr.isatty() else None
+        trio.run(partial(serving.serve, chosen, ready=ready, manager=manager, tell_password=tell))
     except Exception as error:
         reasons = [each for each in _leaves(error) if _operator_can_mend(each)]
         if ready.came or not reasons:
@@ -92,6 +95,13 @@ def _run(context: Context, chosen: "Settings") -> None:
             raise reasons[0] from None
         message = f"The gateway cannot start: {reasons[0]}"
         raise CommandFailed(message, "`predictd doctor` looks for causes.", Exit.FAILED) from error
+
+
+def _tell_password(context: Context, password: str) -> None:
+    context.terminal.say(
+        f"Site administrator admin, password {password}\n"
+        "It is shown this once, and has to be changed at the first sign-in."
+    )
 
 
 class _Ready:

@@ -142,6 +142,8 @@ def _making(verbs: _Verbs) -> None:
     deploy.add_argument("target", metavar="FILE:FUNCTION", type=arguments.file_and_function)
     deploy.add_argument("--project", metavar="P", help="default: the current folder's, made if new")
     deploy.add_argument("--name", metavar="N", help="the model's name (default: the function's)")
+    asked = "must callers show a key of their own (new: yes)"
+    deploy.add_argument("--auth", action=BooleanOptionalAction, default=None, help=asked)
     _of_build(deploy)
     _of_deployment(deploy)
 

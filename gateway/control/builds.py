@@ -19,7 +19,7 @@ from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
 from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
-from store import Build, Model
+from store import Build, Model, User
 from workers import Log
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Builds:
             if build.status != "building":
                 self._begin(Making(self._house, build))
 
-    async def create(self, model: Model, asked: NewBuild) -> Build:
+    async def create(self, model: Model, asked: NewBuild, creator: User) -> Build:
         """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
         await self.check(asked)
         project = await self._house.database.read(store.projects.get, model.project_id)
@@ -79,7 +79,7 @@ class Builds:
             )
         build = await self._house.database.write(
             store.builds.insert,
-            Build(model_id=model.id, creator=self._house.user, **msgspec.structs.asdict(asked)),
+            Build(model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)),
         )
         making = self._begin(Making(self._house, build))
         await making.settled.wait()

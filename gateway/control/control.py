@@ -5,9 +5,13 @@ from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
 from gateway.control.garbage import Collector
 from gateway.control.house import House
+from gateway.control.keys import Keys
+from gateway.control.members import Members
 from gateway.control.models import Models
 from gateway.control.projects import Projects
+from gateway.control.sign_in import SignIn
 from gateway.control.sweep import sweep
+from gateway.control.users import Users
 
 
 class Control:
@@ -19,14 +23,24 @@ class Control:
         self.deployments = Deployments(house, self.builds)
         self.models = Models(house, self.builds, self.deployments)
         self.projects = Projects(house, self.models)
+        self.users = Users(house)
+        self.keys = Keys(house)
+        self.members = Members(house)
+        self.sign_in = SignIn(house, self.users)
         self.backups = Backups(house)
         self.collector = Collector(house, self.builds)
 
-    async def recover(self) -> None:
-        """Puts right what an earlier gateway left, and serves again what is wanted."""
+    async def recover(self, *, make_password: bool = False) -> str:
+        """Puts right what an earlier gateway left, and serves again what is wanted. Returns the
+        password of the first user where one was made; see Users."""
         await sweep(self.house)
+        password = await self.users.recover(make_password=make_password)
+        await self.members.recover()
+        await self.keys.recover()
+        await self.sign_in.recover()
         await self.projects.recover()
         await self.models.recover()
         await self.builds.recover()
         await self.deployments.recover()
         self.house.interpreters.seek(self.house.tasks)
+        return password

@@ -14,7 +14,7 @@ from gateway.control.builds import Builds
 from gateway.control.carrying import Carrying
 from gateway.control.house import House
 from gateway.errors import Refusal
-from store import Build, Deployment, Model
+from store import Build, Deployment, Model, User
 from workers import Pool, StartFailed
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,9 @@ class Deployments:
             if deployment.status == "deployed" and whole:
                 await carrying.started.wait()
 
-    async def create(self, model: Model, build: Build, asked: NewDeployment) -> Deployment:
+    async def create(
+        self, model: Model, build: Build, asked: NewDeployment, deployer: User
+    ) -> Deployment:
         """Takes on a deployment; it waits for its build if that is not made yet."""
         self.check(asked, now=build.status == "built")
         if build.status in ("build failed", "timedout"):
@@ -70,7 +72,7 @@ class Deployments:
                 project_id=model.project_id,
                 build_id=build.id,
                 build_number=build.number,
-                deployer=self._house.user,
+                deployer=deployer.name,
                 **msgspec.structs.asdict(asked),
             ),
         )

@@ -16,6 +16,7 @@ from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.data_folder import DataFolder
+from gateway.directory import Directory
 from gateway.envelopes import Examiner
 from gateway.front_door import Traffic
 from gateway.routes import Routes
@@ -36,7 +37,7 @@ _PAUSE = 1.0
 
 class House(msgspec.Struct, frozen=True, kw_only=True):
     """Handed to each part once. `domain` is the host and port that clients use, `workspace` the
-    id of the data folder, `user` who acts (one administrator, until there are users)."""
+    id of the data folder."""
 
     settings: Settings
     data: DataFolder
@@ -53,8 +54,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     traffic: Traffic
     tasks: Tasks
     vitals: Vitals
+    directory: Directory
     hold: Hold = msgspec.field(default_factory=Hold)
-    user: str = "admin"
+    # Held from a write of who may do what until the directory knows: the last to be written is the
+    # last to be told.
+    deciding: trio.Lock = msgspec.field(default_factory=trio.Lock)
 
     @property
     def url(self) -> str:

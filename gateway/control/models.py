@@ -13,7 +13,7 @@ from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments, NewDeployment, check_deployment
 from gateway.control.house import House
 from gateway.errors import Refusal
-from store import Build, Model, Project
+from store import Build, Model, Project, User
 
 
 class NewModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,7 @@ class NewModel(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str = ""
     visibility: store.Visibility = "private"
+    auth_enabled: bool = True
 
 
 class Models:
@@ -41,9 +42,9 @@ class Models:
     async def recover(self) -> None:
         """Makes every model known to callers, deployed or not."""
         for model in await self._house.database.read(store.models.listing):
-            self._house.routes.put(model, None)
+            self._house.routes.put(model)
 
-    async def create(self, project: Project, asked: NewModel) -> Model:
+    async def create(self, project: Project, asked: NewModel, creator: User) -> Model:
         """Raises NameTaken, or Refusal("argument.invalid")."""
         check_name(asked.name)
         defaults = self.defaults
@@ -51,26 +52,23 @@ class Models:
             store.models.insert,
             Model(
                 project_id=project.id,
-                creator=self._house.user,
+                creator=creator.name,
                 cpu_millicores=defaults.cpu_millicores,
                 memory_mb=defaults.memory_mb,
                 replicas=defaults.replicas,
                 **msgspec.structs.asdict(asked),
             ),
         )
-        self._house.routes.put(model, None)
+        self._house.routes.put(model)
         return model
 
     async def regenerate_key(self, model: Model) -> Model:
         """Gives the model another access key; nobody is let in by the old one any more."""
-        changed = await self._house.database.write(
-            store.models.update, model.id, key_generation=model.key_generation + 1
-        )
-        self._house.routes.put(changed, None)
-        return changed
+        return await self._change(model, {"key_generation": model.key_generation + 1})
 
     async def update(self, model: Model, changes: dict[str, Any]) -> Model:
-        """Changes name, description, visibility or defaults. Raises NameTaken, or Refusal."""
+        """Changes name, description, visibility, authentication or defaults. Raises NameTaken, or
+        Refusal."""
         if "name" in changes:
             check_name(changes["name"])
         wished = msgspec.structs.replace(model, **changes)
@@ -81,8 +79,12 @@ class Models:
                 replicas=wished.replicas,
             )
         )
-        changed = await self._house.database.write(store.models.update, model.id, **changes)
-        self._house.routes.put(changed, None)
+        return await self._change(model, changes)
+
+    async def _change(self, model: Model, changes: dict[str, Any]) -> Model:
+        async with self._house.deciding:
+            changed = await self._house.database.write(store.models.update, model.id, **changes)
+            self._house.routes.put(changed)
         return changed
 
     async def delete(self, model: Model) -> None:

@@ -17,7 +17,7 @@ from gateway.control import variables
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
 from gateway.errors import Refusal
-from store import Build, Model, Project
+from store import Build, Membership, Model, Project, User
 from workers import Log
 
 # The names that clients send, and the folder of gateway/templates that each means.
@@ -64,9 +64,10 @@ class Projects:
                     creation_error="the gateway ended while it was being cloned",
                 )
 
-    async def create(self, asked: NewProject) -> Project:
+    async def create(self, asked: NewProject, owner: User) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
         check_name(asked.name)
+        _refuse_local(asked, owner)
         variables.check(asked.environment)
         template = asked.template.lower()
         if template == "r":
@@ -78,13 +79,13 @@ class Projects:
         await self._house.disk.admit("a project")
         project_id = store.new_id()
         path = await self._folder(asked, project_id)
-        project = await self._house.database.write(
-            store.projects.insert,
+        project = await self._insert(
+            owner,
             Project(
                 id=project_id,
                 linked=bool(asked.path),
                 path=str(path),
-                creator=self._house.user,
+                creator=owner.name,
                 creation_status="creating",
                 template=asked.template,
                 name=asked.name,
@@ -100,6 +101,13 @@ class Projects:
             self._house.tasks.start(self._fill_later, project, cloning)
             return project
         return await self._fill(project)
+
+    async def _insert(self, owner: User, project: Project) -> Project:
+        async with self._house.deciding:
+            project, membership = await self._house.database.write(_insert, project, owner.id)
+            self._house.directory.put_project(project)
+            self._house.directory.put_members(project.id, [membership])
+        return project
 
     async def _folder(self, asked: NewProject, project_id: str) -> Path:
         """Where its files are."""
@@ -171,12 +179,19 @@ class Projects:
             check_name(name)
         if isinstance(environment := changes.get("environment"), dict):
             variables.check(environment)
-        return await self._house.database.write(store.projects.update, project.id, **changes)
+        async with self._house.deciding:
+            changed = await self._house.database.write(store.projects.update, project.id, **changes)
+            self._house.directory.put_project(changed)
+            self._house.routes.look_again()
+        return changed
 
     async def delete(self, project: Project) -> None:
         """Deletes it with its models. A folder of the user's own stays."""
         data = self._house.data
-        for model, builds in await self._house.database.write(_take_away, project.id):
+        async with self._house.deciding:
+            taken = await self._house.database.write(_take_away, project.id)
+            self._house.directory.forget_project(project.id)
+        for model, builds in taken:
             await self._models.free(model, builds)
         if (cloning := self._clonings.get(project.id)) is not None:
             cloning.scope.cancel()
@@ -192,6 +207,13 @@ async def _remove(folder: Path) -> None:
     await trio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
+async def _insert(
+    connection: aiosqlite.Connection, project: Project, owner_id: str
+) -> tuple[Project, Membership]:
+    project = await store.projects.insert(connection, project)
+    return project, await store.memberships.put(connection, project.id, owner_id, "owner")
+
+
 async def _take_away(
     connection: aiosqlite.Connection, project_id: str
 ) -> list[tuple[Model, list[Build]]]:
@@ -200,6 +222,14 @@ async def _take_away(
     owned = [(m, await store.builds.listing(connection, m.id)) for m in models]
     await store.projects.delete(connection, project_id)
     return owned
+
+
+def _refuse_local(asked: NewProject, owner: User) -> None:
+    """Raises Refusal: what lies on this machine is read as the gateway's user, who may be root."""
+    local = asked.path or asked.git_url.strip().lower().startswith("file:")
+    if local and not owner.administrator:
+        text = "only a site administrator may make a project of a folder on the gateway's machine"
+        raise Refusal("auth.forbidden", text)
 
 
 def _real_folder(text: str) -> Path:

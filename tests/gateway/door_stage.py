@@ -89,8 +89,8 @@ class StagedPool:
 
 def echoing_routes(pool: StagedPool) -> Routes:
     """One model, `echo`, whose key is KEY."""
-    routes, model = Routes(lambda _: KEY, Callers()), a_model("echo", model_id="e1")
-    routes.put(model, None)
+    routes, model = Routes(lambda _: KEY, lambda _: None, Callers()), a_model("echo", model_id="e1")
+    routes.put(model)
     routes.point(model.id, cast(Pool, pool))
     return routes
 

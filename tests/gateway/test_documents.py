@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.app import admin_routing
 from gateway.errors import CATALOGUE
+from gateway.permissions import MEANINGS, ROLES
 from gateway.predict import CALL_PATHS, NAMED_PATH
 from gateway.settings import DESCRIPTIONS, MIB, Settings
 
@@ -50,9 +51,19 @@ def errors_rows() -> list[str]:
 
 def routes_rows() -> list[str]:
     return [
-        f"| {route.method} | `{route.path.replace('path:', '')}` | {route.summary} |"
-        for route in admin_routing(MagicMock()).routes
+        f"| {r.method} | `{r.path.replace('path:', '')}` | {r.needs} | {r.summary} |"
+        for r in admin_routing(MagicMock()).routes
     ]
+
+
+def permissions_rows() -> list[str]:
+    by = {needs: role for role, each in ROLES.items() for needs in each}
+    return [f"| {needs} | {meaning} | {by.get(needs, '')} |" for needs, meaning in MEANINGS.items()]
+
+
+def test_the_permissions() -> None:
+    """The table of permissions names each, and the first role that has it."""
+    assert rows("Who may do what") == permissions_rows()
 
 
 def test_the_settings() -> None:

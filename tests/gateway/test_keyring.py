@@ -1,12 +1,14 @@
 """Keys are random, known again by hashes alone, and in the formats that clients know."""
 
 import re
+import stat
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 
 from gateway.keyring import (
+    _NOBODYS,
     Passwords,
     access_key,
     load_secret,
@@ -61,7 +63,7 @@ def test_no_other_is(kind: KeyKind) -> None:
 
 def test_access_keys() -> None:
     """Each model, generation and secret has its own, always the same, in CDSW's format."""
-    secrets = (b"one", b"two")
+    secrets = ("one", "two")
     made = {
         access_key(secret, model, generation)
         for secret in secrets
@@ -70,17 +72,41 @@ def test_access_keys() -> None:
     }
     assert len(made) == 2 * 2 * 49
     assert all(re.fullmatch("m[0-9a-z]{31}", key) for key in made)
-    assert access_key(b"one", "a", 1) == access_key(b"one", "a", 1)
+    assert access_key("one", "a", 1) == access_key("one", "a", 1)
 
 
-def test_the_secret_is_made_once(tmp_path: Path) -> None:
-    """It is its owner's only, and an empty file is not taken for one."""
-    path = tmp_path / "secret.key"
-    path.touch()
-    secret = load_secret(path)
-    assert len(secret) == 64
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert load_secret(path) == secret
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "secret.key"
+
+
+def test_the_key_is_made_once_for_its_owner_only(path: Path) -> None:
+    """The first start makes a long secret that only its owner can read; later ones keep it."""
+    key = load_secret(path)
+    assert len(key) == 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert load_secret(path) == key
+    assert [p.name for p in path.parent.iterdir()] == ["secret.key"]
+
+
+def test_what_a_kill_left_half_written_is_not_used(path: Path) -> None:
+    """A half-written file of an earlier start is neither used nor in the way."""
+    path.with_suffix(".new").write_text("ab")
+    assert len(load_secret(path)) == 64
+
+
+@pytest.mark.parametrize("content", ["", "\n  \n"])
+def test_an_empty_key_is_no_key(path: Path, content: str) -> None:
+    """An empty file would let everybody in, so it is replaced."""
+    path.write_text(content)
+    assert len(load_secret(path)) == 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_nobodys_password_takes_as_long() -> None:
+    """What is looked at where there is no user was made with the care of today."""
+    assert not Passwords().is_outdated(_NOBODYS)
+    assert not Passwords().fits("", "")
 
 
 def test_passwords() -> None:

@@ -132,7 +132,7 @@ async def test_a_client_by_url(
     assert "SSL_CERT_FILE" in caught.value.advice
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    with pytest.raises(Exception, match="admin key"):
+    with pytest.raises(Exception, match="the key is none"):
         await trio.to_thread.run_sync(ask, named)
     with pytest.raises(ServerUnreachable, match="cannot be trusted"):
         await trio.to_thread.run_sync(ask, f"https://127.0.0.1:{gateway.port}")

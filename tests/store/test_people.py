@@ -53,13 +53,13 @@ async def test_a_user_changes(database: Database, user: User) -> None:
 async def test_who_goes_takes_all_along(database: Database, user: User, project: Project) -> None:
     """With a user go their keys, sessions and memberships; what they did stays in the trail."""
     key = await database.write(keys.insert, a_key(user))
-    session = await database.write(sessions.insert, a_session(user))
+    await database.write(sessions.insert, a_session(user))
     await database.write(memberships.put, project.id, user.id, "operator")
     entry = await database.write(audit.append, an_entry())
     await database.write(users.delete, user.id)
     with pytest.raises(NotFound):
         await database.read(keys.get, key.id)
-    assert await database.read(sessions.find, session.id) is None
+    assert await database.read(sessions.listing) == []
     assert await database.read(memberships.listing) == []
     assert await database.read(audit.listing) == [entry]
 
@@ -74,6 +74,17 @@ async def test_nothing_is_given_to_nobody(database: Database, project: Project) 
         await database.write(memberships.put, project.id, nobody.id, "viewer")
 
 
+async def test_one_owner(database: Database, user: User, project: Project) -> None:
+    """Who passes a project on stays as an admin; what a user owns is known."""
+    heir = await database.write(users.insert, a_user("bob"))
+    await database.write(memberships.put, project.id, user.id, "owner")
+    assert await database.read(memberships.owned_by, user.id) == [project.id]
+    await database.write(memberships.pass_on, project.id, heir.id)
+    now = {each.user_id: each.role for each in await database.read(memberships.listing)}
+    assert now == {user.id: "admin", heir.id: "owner"}
+    assert await database.read(memberships.owned_by, user.id) == []
+
+
 async def test_all_keys_of_some_kinds(database: Database, user: User) -> None:
     """Keys go by kind, and those of others stay."""
     other = await database.write(users.insert, a_user())
@@ -85,13 +96,17 @@ async def test_all_keys_of_some_kinds(database: Database, user: User) -> None:
 
 
 async def test_sessions_end(database: Database, user: User) -> None:
-    """One that is over is not found and goes with the next; the others can be ended together."""
-    over = await database.write(sessions.insert, a_session(user, "2001-01-01T00:00:00.000000Z"))
-    assert await database.read(sessions.find, over.id) is None
-    kept, other = [await database.write(sessions.insert, a_session(user)) for _ in range(2)]
-    assert await database.read(sessions.listing, user.id) == [kept, other]
-    await database.write(sessions.delete_all, user.id, kept.id)
-    assert await database.read(sessions.listing, user.id) == [kept]
+    """One that is over goes when the next begins; one is ended, twice too, or all of a user's."""
+    await database.write(sessions.insert, a_session(user, "2001-01-01T00:00:00.000000Z"))
+    others = await database.write(users.insert, a_user("bob"))
+    kept = await database.write(sessions.insert, a_session(others))
+    first, second = [await database.write(sessions.insert, a_session(user)) for _ in range(2)]
+    assert await database.read(sessions.listing) == [kept, first, second]
+    for _ in range(2):
+        await database.write(sessions.end, first.id)
+    assert await database.read(sessions.listing) == [kept, second]
+    await database.write(sessions.end_all, user.id)
+    assert await database.read(sessions.listing) == [kept]
 
 
 async def test_one_role_in_each_project(database: Database, user: User, project: Project) -> None:

@@ -20,7 +20,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     root = tmp_path_factory.mktemp("shop")
     with Gateway(root / "data") as gateway:
         project = copy("add", root / "add")
-        outcome = gateway.cli("deploy", "add.py:add", "--example", '{"a":3,"b":5}', cwd=project)
+        outcome = gateway.cli(
+            "deploy", "--no-auth", "add.py:add", "--example", '{"a":3,"b":5}', cwd=project
+        )
         assert outcome.code == 0, outcome.err
         assert "answers the example with 8" in outcome.out
         copy("badly", root / "badly")
@@ -59,7 +61,7 @@ def test_deploy(shop: Gateway, tmp_path_factory: pytest.TempPathFactory, case: s
     """Each is refused or fails with a message that names what is wrong."""
     arguments, code, told = DEPLOYS[case]
     folder = shop.data.parent / "add"
-    outcome = shop.cli("deploy", *arguments, cwd=folder)
+    outcome = shop.cli("deploy", "--no-auth", *arguments, cwd=folder)
     assert outcome.code == code, outcome.err
     assert told in outcome.err
     assert "/gateway/" not in outcome.err, "a traceback of our own"
@@ -76,7 +78,7 @@ def test_a_model_that_cannot_be_loaded(
     shop: Gateway, tmp_path: Path, project: str, target: str, told: str
 ) -> None:
     """Its build fails with the error's type, and says where the traceback is."""
-    outcome = shop.cli("deploy", target, cwd=copy(project, tmp_path / project))
+    outcome = shop.cli("deploy", "--no-auth", target, cwd=copy(project, tmp_path / project))
     assert outcome.code == 1
     assert told in outcome.err
     assert "build log" in outcome.err
@@ -188,6 +190,6 @@ def test_symbolic_links_that_leave_the_project(shop: Gateway, tmp_path: Path) ->
     """They are refused by name."""
     folder = write(tmp_path / "links", {"m.py": "def f(x):\n    return x\n"})
     (folder / "away").symlink_to("/etc/passwd")
-    outcome = shop.cli("deploy", "m.py:f", cwd=folder)
+    outcome = shop.cli("deploy", "--no-auth", "m.py:f", cwd=folder)
     assert outcome.code == 1
     assert "away" in outcome.err

@@ -36,7 +36,9 @@ def at_once(gateway: Gateway, count: int, ask: Callable[[Client], object]) -> li
 def test_names_of_all_the_world(gateway: Gateway, tmp_path: Path) -> None:
     """A folder, a file and a model may be named in any script, with blanks."""
     folder = write(tmp_path / "prøject ☃", {"mödel file.py": ECHO})
-    outcome = gateway.cli("deploy", "mödel file.py:echo", "--name", "Größe 模型", cwd=folder)
+    outcome = gateway.cli(
+        "deploy", "--no-auth", "mödel file.py:echo", "--name", "Größe 模型", cwd=folder
+    )
     assert outcome.code == 0, outcome.err
     assert gateway.cli("call", "prøject ☃/Größe 模型", '"é☃"').out == '"é☃"\n'
 

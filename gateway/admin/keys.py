@@ -1,0 +1,90 @@
+"""/users/{name}/v2_keys, /model_keys and /legacy_keys: what programs sign in with.
+
+Each is shown once, in the answer to the request that makes it. One kind is as the other: a key of
+`v2_keys` opens the admin API and models, one of `model_keys` models, one of `legacy_keys` is for
+clients that send it as the user of HTTP Basic.
+"""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from gateway.admin.paging import page
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json
+from gateway.admin.users import sought
+from gateway.control import Control
+from gateway.control.keys import NewKey
+from gateway.errors import Refusal
+from store import Key, KeyKind, now
+
+_COLLECTIONS: dict[str, tuple[KeyKind, str]] = {
+    "v2_keys": ("api", "API keys"),
+    "model_keys": ("model", "Model API keys"),
+    "legacy_keys": ("legacy", "keys of the old kind"),
+}
+
+
+class CreateKey(msgspec.Struct, kw_only=True):
+    """`expiry_date` is a time such as 2027-01-31T00:00:00Z, or "never"; none: in a year."""
+
+    comment: str = ""
+    expiry_date: str = ""
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    for collection, (kind, what) in _COLLECTIONS.items():
+        _add_kind(routing, control, f"/users/<username>/{collection}", kind, what)
+
+
+def _add_kind(routing: Routing, control: Control, many: str, kind: KeyKind, what: str) -> None:
+    keys, plural = control.keys, many.rpartition("/")[2]
+
+    async def index(username: str) -> Json:
+        return page(plural, [_json(key) for key in keys.of(sought(control, username), kind)])
+
+    async def create(username: str, asked: CreateKey) -> Json:
+        key, text = await keys.create(
+            sought(control, username),
+            NewKey(
+                kind=kind,
+                comment=asked.comment,
+                expires=_moment(asked.expiry_date),
+                never=asked.expiry_date == "never",
+            ),
+        )
+        return _json(key) | {"api_key": text}
+
+    async def revoke_all(username: str) -> Json:
+        await keys.revoke_all(sought(control, username), kind)
+        return {}
+
+    async def revoke(username: str, key_id: str) -> Json:
+        await keys.revoke(sought(control, username), kind, key_id)
+        return {}
+
+    routing.add("GET", many, "oneself", f"a user's {what}", index)
+    routing.add("POST", many, "oneself", "make one, which is shown once", create, CreateKey)
+    routing.add("DELETE", many, "oneself", "revoke them all", revoke_all)
+    routing.add("DELETE", f"{many}/<key_id>", "oneself", "revoke one", revoke)
+
+
+def _json(key: Key) -> Json:
+    return {
+        "key_id": key.id,
+        "comment": key.comment,
+        "created_at": key.created_at,
+        "expiry_date": key.expires_at,
+        "expired": key.expires_at is not None and key.expires_at <= now(),
+    }
+
+
+def _moment(text: str) -> datetime | None:
+    if text in ("", "never"):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        example = "2027-01-31T00:00:00Z"
+        raise Refusal("argument.invalid", f"expiry_date: give a time such as {example}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

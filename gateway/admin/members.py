@@ -1,0 +1,55 @@
+"""/projects/{id}/collaborators: who works in a project."""
+
+import msgspec
+
+from gateway.admin.paging import page
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json
+from gateway.admin.sought import Seeker
+from gateway.admin.users import sought
+from gateway.auth import require
+from gateway.control import Control
+from store import Role, User
+
+
+class PutCollaborator(msgspec.Struct, kw_only=True):
+    permission: Role
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    seek, directory = Seeker(control), control.house.directory
+
+    async def index(project_id: str) -> Json:
+        await seek.project(project_id)
+        members = directory.members_of(project_id)
+        return page("collaborators", [_json(user, role) for user, role in members])
+
+    async def put(project_id: str, collaborator: str, asked: PutCollaborator) -> Json:
+        project = await seek.project(project_id)
+        if asked.permission == "owner":
+            require(directory, "project.own", project_id)
+        user = sought(control, collaborator)
+        await control.members.put(project, user, asked.permission)
+        return _json(user, asked.permission)
+
+    async def remove(project_id: str, collaborator: str) -> Json:
+        project = await seek.project(project_id)
+        await control.members.remove(project, sought(control, collaborator))
+        return {}
+
+    many = "/projects/<project_id>/collaborators"
+    one = f"{many}/<collaborator>"
+    routing.add("GET", many, "project.view", "who works in a project, and as what", index)
+    routing.add(
+        "PUT",
+        one,
+        "project.administer",
+        "give a user a role; the owner's passes the project on",
+        put,
+        PutCollaborator,
+    )
+    routing.add("DELETE", one, "project.administer", "take a user's role away", remove)
+
+
+def _json(user: User, role: Role) -> Json:
+    return {"username": user.name, "name": user.full_name, "permission": role}

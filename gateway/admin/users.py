@@ -1,0 +1,104 @@
+"""/users, /whoami and /site/links: who signs in."""
+
+from typing import Any
+
+import msgspec
+
+import store
+from gateway.admin.paging import page
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json, user_json
+from gateway.auth import principal
+from gateway.control import Control
+from gateway.control.sign_in import LINK_SECONDS
+from gateway.control.users import NewUser
+from store import User
+
+
+class CreateUser(msgspec.Struct, kw_only=True):
+    username: str
+    name: str = ""
+    email: str = ""
+    password: str = ""
+    administrator: bool = False
+
+
+class UpdateUser(msgspec.Struct, kw_only=True, omit_defaults=True):
+    full_name: str | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="name")
+    email: str | msgspec.UnsetType = msgspec.UNSET
+    administrator: bool | msgspec.UnsetType = msgspec.UNSET
+    disabled: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class SetPassword(msgspec.Struct, kw_only=True):
+    """Empty: the user can no longer sign in by a password."""
+
+    password: str
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    users, directory = control.users, control.house.directory
+
+    async def index() -> Json:
+        return page("users", [user_json(user) for user in directory.users()])
+
+    async def create(asked: CreateUser) -> Json:
+        new = NewUser(
+            name=asked.username,
+            full_name=asked.name,
+            email=asked.email,
+            password=asked.password,
+            administrator=asked.administrator,
+        )
+        user, made = await users.create(new)
+        # Of a password that was made here nobody else knows.
+        return user_json(user) | ({"password": made} if made else {})
+
+    async def show(username: str) -> Json:
+        return user_json(sought(control, username))
+
+    async def update(username: str, asked: UpdateUser) -> Json:
+        changes: dict[str, Any] = {
+            name: value
+            for name, value in msgspec.structs.asdict(asked).items()
+            if value is not msgspec.UNSET
+        }
+        return user_json(await users.update(sought(control, username), changes))
+
+    async def delete(username: str) -> Json:
+        await users.delete(sought(control, username))
+        return {}
+
+    async def set_password(username: str, asked: SetPassword) -> Json:
+        """Somebody else's is one that they have to change."""
+        user = sought(control, username)
+        must_change = user.id != principal().user.id
+        return user_json(await users.set_password(user, asked.password, must_change=must_change))
+
+    async def whoami() -> Json:
+        who = principal()
+        return user_json(who.user) | {"by": who.by}
+
+    async def new_link() -> Json:
+        token = control.sign_in.new_link(principal().user)
+        return {"token": token, "seconds": LINK_SECONDS}
+
+    one = "/users/<username>"
+    routing.add("GET", "/users", "site.administer", "the users", index)
+    routing.add("POST", "/users", "site.administer", "make a user", create, CreateUser)
+    routing.add("GET", one, "oneself", "one user", show)
+    routing.add("PATCH", one, "site.administer", "change or disable a user", update, UpdateUser)
+    routing.add("DELETE", one, "site.administer", "delete a user with all keys", delete)
+    routing.add(
+        "PUT", f"{one}/password", "site.administer", "set a password", set_password, SetPassword
+    )
+    routing.add("GET", "/whoami", "signed in", "who asks, and by what", whoami)
+    routing.add("POST", "/site/links", "signed in", "a link that signs in once", new_link)
+
+
+def sought(control: Control, username: str) -> User:
+    """The user of this name. Raises NotFound."""
+    user = control.house.directory.user(username)
+    if user is None:
+        raise store.NotFound("user", username)
+    return user

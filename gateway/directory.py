@@ -1,0 +1,158 @@
+"""Who there is, what they hold and what they may do: all of it in memory.
+
+The store remembers; `control` writes there first and tells the directory then, before the client
+has its reply. So what a reply acknowledged holds for whatever is asked after it, of the admin API
+as of the models. Nothing here waits: every question is a look into a dict.
+"""
+
+from datetime import datetime
+
+from gateway.callers import Callers
+from gateway.keyring import digest_of
+from gateway.permissions import Permission, may
+from store import Key, Membership, Model, Project, Role, Session, User, Visibility, now
+
+_NEVER = float("inf")
+
+
+class Directory:
+    """All users, keys and memberships, and whose each project is."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+        self._users: dict[str, User] = {}
+        self._by_name: dict[str, User] = {}
+        self._keys: dict[str, Key] = {}
+        self._sessions: dict[str, Session] = {}
+        self._visibility: dict[str, Visibility] = {}
+        self._roles: dict[str, dict[str, Role]] = {}  # by project, then by user
+
+    # What is told.
+
+    def put_user(self, user: User) -> None:
+        """A user is there, or has changed. The keys of one who is disabled open nothing."""
+        if (old := self._users.get(user.id)) is not None:
+            del self._by_name[old.name.casefold()]
+        self._users[user.id] = self._by_name[user.name.casefold()] = user
+        for key in self.keys_of(user):
+            self._let_in(key)
+        if user.disabled:
+            self.end_sessions(user)
+
+    def forget_user(self, user: User) -> None:
+        for key in self.keys_of(user):
+            self.forget_key(key.id)
+        self.end_sessions(user)
+        for roles in self._roles.values():
+            roles.pop(user.id, None)
+        del self._by_name[self._users.pop(user.id).name.casefold()]
+
+    def put_key(self, key: Key) -> None:
+        self._keys[key.id] = key
+        self._let_in(key)
+
+    def forget_key(self, key_id: str) -> None:
+        self._callers.revoke(key_id)
+        self._keys.pop(key_id, None)
+
+    def _let_in(self, key: Key) -> None:
+        if self._users[key.user_id].disabled:
+            self._callers.revoke(key.id)
+        else:
+            self._callers.put(key, expiry_of(key))
+
+    def put_session(self, session: Session) -> None:
+        """A browser has signed in. Those that are over are forgotten meanwhile."""
+        self._sessions[session.id] = session
+        time = now()
+        self._sessions = {i: each for i, each in self._sessions.items() if each.expires_at > time}
+
+    def forget_session(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
+
+    def end_sessions(self, user: User) -> None:
+        for session in [each for each in self._sessions.values() if each.user_id == user.id]:
+            del self._sessions[session.id]
+
+    def put_project(self, project: Project) -> None:
+        self._visibility[project.id] = project.visibility
+        self._roles.setdefault(project.id, {})
+
+    def forget_project(self, project_id: str) -> None:
+        self._visibility.pop(project_id, None)
+        self._roles.pop(project_id, None)
+
+    def put_members(self, project_id: str, members: list[Membership]) -> None:
+        """These and nobody else are the members of a project."""
+        self._roles[project_id] = {each.user_id: each.role for each in members}
+
+    # What is asked.
+
+    def user(self, name: str) -> User | None:
+        """Who signs in by this name, in whatever case."""
+        return self._by_name.get(name.casefold())
+
+    def user_of(self, user_id: str) -> User | None:
+        return self._users.get(user_id)
+
+    def users(self) -> list[User]:
+        """Ascending by creation."""
+        return sorted(self._users.values(), key=lambda user: user.number)
+
+    def keys_of(self, user: User) -> list[Key]:
+        return [key for key in self._keys.values() if key.user_id == user.id]
+
+    def holder(self, token: str) -> tuple[User, str] | None:
+        """Whose key this is, if it opens the admin API, and of which kind it is."""
+        caller = self._callers.valid(token)
+        if caller is None or caller.kind == "model":
+            return None
+        return self._users[caller.user_id], caller.kind
+
+    def session(self, token: str) -> tuple[Session, User] | None:
+        """The session of a browser that holds this, and whose it is."""
+        session = self._sessions.get(digest_of(token))
+        if session is None or session.expires_at <= now():
+            return None
+        return session, self._users[session.user_id]
+
+    def roles_of(self, user: User) -> dict[str, Role]:
+        """The roles of a user, by project."""
+        return {p: roles[user.id] for p, roles in self._roles.items() if user.id in roles}
+
+    def owner_of(self, project_id: str) -> User | None:
+        roles = self._roles.get(project_id, {})
+        owners = [user_id for user_id, role in roles.items() if role == "owner"]
+        return self._users.get(owners[0]) if owners else None
+
+    def members_of(self, project_id: str) -> list[tuple[User, Role]]:
+        roles = self._roles.get(project_id, {})
+        return [(user, roles[user.id]) for user in self.users() if user.id in roles]
+
+    def may(self, user: User, needs: Permission, project_id: str = "", about: str = "") -> bool:
+        """Whether somebody may do what needs this, in the project or about the user (by name) where
+        it is about one."""
+        return not user.disabled and may(
+            needs,
+            administrator=user.administrator,
+            oneself=user.name.casefold() == about.casefold(),
+            role=self._roles.get(project_id, {}).get(user.id),
+            visibility=self._visibility.get(project_id, "private"),
+        )
+
+    def may_call(self, model: Model) -> frozenset[str] | None:
+        """The ids of the users whose keys open a model; None: it needs no key. Whoever is signed in
+        may call what is public, in a private project too."""
+        if not model.auth_enabled:
+            return None
+        public = model.visibility == "public"
+        needs: Permission = "signed in" if public else "model.call"
+        users = self._users.values()
+        return frozenset(user.id for user in users if self.may(user, needs, model.project_id))
+
+
+def expiry_of(key: Key) -> float:
+    """In seconds of the wall clock; inf: never."""
+    if key.expires_at is None:
+        return _NEVER
+    return datetime.fromisoformat(key.expires_at).timestamp()

@@ -1,0 +1,162 @@
+"""The directory: what is told holds for the next question, of keys as of sessions and projects."""
+
+import time
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from gateway.callers import Callers
+from gateway.directory import Directory
+from gateway.keyring import digest_of, new_key
+from store import Key, KeyKind, Membership, Model, Project, Role, Session, User, as_text, now
+
+LATER = "2999-01-01T00:00:00.000000Z"
+
+
+class Stage:
+    """A directory with Ada, who owns the project p, and Bob, who has nothing."""
+
+    def __init__(self) -> None:
+        self.callers = Callers()
+        self.directory = Directory(self.callers)
+        self.ada = User(id="a", number=1, name="Ada")
+        self.bob = User(id="b", number=2, name="bob")
+        for user in (self.ada, self.bob):
+            self.directory.put_user(user)
+        self.project = Project(id="p", name="p", path="/p", linked=False, creator="Ada")
+        self.directory.put_project(self.project)
+        self.members(("a", "owner"))
+
+    def members(self, *members: tuple[str, Role]) -> None:
+        each = [Membership(project_id="p", user_id=u, role=r) for u, r in members]
+        self.directory.put_members("p", each)
+
+    def key(self, user: User, kind: KeyKind = "api", expires_at: str | None = None) -> str:
+        made = new_key(kind)
+        key = Key(id=made.id, kind=kind, user_id=user.id, digest=made.digest, expires_at=expires_at)
+        self.directory.put_key(key)
+        return made.text
+
+    def model(self, **more: object) -> Model:
+        facts = {"name": "m", "project_id": "p", "cpu_millicores": 1, "memory_mb": 1}
+        return Model(**facts | {"replicas": 1, "creator": "Ada"} | more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_names_in_any_case(stage: Stage) -> None:
+    """A user is found by their name in any case; under an old name nobody is."""
+    assert stage.directory.user("aDA") == stage.ada
+    stage.directory.put_user(msgspec.structs.replace(stage.ada, name="Augusta"))
+    assert stage.directory.user("ada") is None
+
+
+def test_keys_and_their_holders(stage: Stage) -> None:
+    """A key is its holder's; one that is expired, revoked or only for models opens no API."""
+    api, model = stage.key(stage.ada), stage.key(stage.ada, "model")
+    assert stage.directory.holder(api) == (stage.ada, "api")
+    assert stage.directory.holder(model) is None
+    over = stage.key(stage.bob, expires_at=as_text_of(time.time() - 1))
+    assert stage.directory.holder(over) is None
+    assert stage.directory.holder(stage.key(stage.bob, "legacy")) == (stage.bob, "legacy")
+    stage.directory.forget_key(api.partition(".")[0])
+    assert stage.directory.holder(api) is None
+
+
+def test_who_is_disabled_has_nothing(stage: Stage) -> None:
+    """Keys and sessions of a disabled user are none; the keys come back, the sessions do not."""
+    token = stage.key(stage.bob)
+    stage.directory.put_session(session(stage.bob))
+    caller = stage.callers.find(token)
+    assert caller is not None
+    stage.directory.put_user(msgspec.structs.replace(stage.bob, disabled=True))
+    assert stage.directory.holder(token) is None
+    assert not caller.live
+    assert stage.directory.session("held by bob") is None
+    assert stage.directory.may_call(stage.model(visibility="public")) == frozenset("a")
+    stage.directory.put_user(stage.bob)
+    assert stage.directory.holder(token) == (stage.bob, "api")
+    assert stage.directory.session("held by bob") is None
+
+
+def test_a_key_told_twice_is_one(stage: Stage) -> None:
+    """Who remembers a key from before its user changed sees it revoked all the same."""
+    token = stage.key(stage.bob)
+    remembered = stage.callers.find(token)
+    stage.directory.put_user(msgspec.structs.replace(stage.bob, full_name="Bob"))
+    stage.directory.forget_key(token.partition(".")[0])
+    assert remembered is not None
+    assert not remembered.live
+
+
+def test_sessions(stage: Stage) -> None:
+    """A session is found by what the browser holds, until it is over or forgotten."""
+    one = session(stage.bob)
+    stage.directory.put_session(one)
+    assert stage.directory.session("held by bob") == (one, stage.bob)
+    stage.directory.forget_session(one.id)
+    assert stage.directory.session("held by bob") is None
+    stage.directory.put_session(msgspec.structs.replace(one, expires_at=now()))
+    assert stage.directory.session("held by bob") is None
+
+
+def test_who_goes(stage: Stage) -> None:
+    """With a user go keys, sessions and roles."""
+    token = stage.key(stage.bob)
+    stage.directory.put_session(session(stage.bob))
+    stage.members(("a", "owner"), ("b", "viewer"))
+    stage.directory.forget_user(stage.bob)
+    assert stage.directory.holder(token) is None
+    assert stage.directory.session("held by bob") is None
+    assert stage.directory.members_of("p") == [(stage.ada, "owner")]
+    assert stage.directory.users() == [stage.ada]
+
+
+def test_roles(stage: Stage) -> None:
+    """What one may do follows from one's role, and changes with it."""
+    assert stage.directory.owner_of("p") == stage.ada
+    assert not stage.directory.may(stage.bob, "project.view", "p")
+    stage.members(("b", "owner"), ("a", "viewer"))
+    assert stage.directory.may(stage.bob, "project.own", "p")
+    assert stage.directory.may(stage.ada, "project.view", "p")
+    assert not stage.directory.may(stage.ada, "project.edit", "p")
+    stage.directory.forget_project("p")
+    assert not stage.directory.may(stage.bob, "project.view", "p")
+
+
+@pytest.mark.parametrize(
+    ("project", "model", "enabled", "who"),
+    [
+        ("private", "private", True, frozenset("a")),
+        ("private", "public", True, frozenset("ab")),
+        ("public", "private", True, frozenset("ab")),
+        ("private", "private", False, None),
+    ],
+)
+def test_who_may_call(
+    stage: Stage, project: str, model: str, enabled: bool, who: frozenset[str] | None
+) -> None:
+    """Members from operator on; everybody with a key where something is public; all without one
+    where a model asks for none."""
+    changed = {"visibility": project}
+    stage.directory.put_project(
+        msgspec.convert(msgspec.to_builtins(stage.project) | changed, Project)
+    )
+    stage.members(("a", "operator"))
+    assert stage.directory.may_call(stage.model(visibility=model, auth_enabled=enabled)) == who
+    stage.members(("a", "viewer"))
+    if project == model == "private" and enabled:
+        assert stage.directory.may_call(stage.model(visibility=model)) == frozenset()
+
+
+def session(user: User) -> Session:
+    held = digest_of(f"held by {user.name}")
+    return Session(id=held, user_id=user.id, address="", agent="", expires_at=LATER)
+
+
+def as_text_of(seconds: float) -> str:
+    return as_text(datetime.fromtimestamp(seconds, UTC))
