@@ -2,7 +2,8 @@
 
 The link works once and for a minute. Behind its `#` it is seen by no server and no proxy; and since
 whoever lists processes sees their arguments, the browser is given the path of a file that leads to
-it, which only its owner can read. What is left in that file opens nothing any more.
+it (and does not post there: gotcha W3 in web/README), which only its owner can read. What is left
+in that file opens nothing any more.
 """
 
 import html

@@ -8,12 +8,12 @@ own pages send from what others do, and what changes state by a cookie needs bot
 - **the form token**, which our pages have in them and others cannot read. It is derived from the
   session, so nothing is kept, and from it the session cannot be told.
 
-`SameSite` of the cookie is a third, weaker one: to it another port of this machine is the same
-site.
+`SameSite` of the cookie is a third, weaker one: to it another port of this machine is the same site
+(gotcha W2).
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from gateway.errors import Refusal
@@ -30,15 +30,15 @@ def form_token(session: str) -> str:
     return hmac.digest(session.encode(), b"form token", "sha256").hex()
 
 
-def check_origin(headers: Mapping[str, str]) -> None:
-    """Raises Refusal for a request from another site's page. What is no browser passes: without
-    a browser nobody's cookie can be misused."""
-    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+def check_origin(header: Callable[[str], str | None]) -> None:
+    """Raises Refusal for a request from another site's page; `header` gives one by its name. What
+    is no browser passes: without a browser nobody's cookie can be misused."""
+    site, origin = header("Sec-Fetch-Site"), header("Origin")
     if site is not None:
         ours = site in _OURS
     else:
         # Not the scheme: it differs behind a proxy that ends TLS.
-        ours = origin is None or _host(origin) == headers.get("Host", "").lower()
+        ours = origin is None or _host(origin) == (header("Host") or "").lower()
     if not ours:
         raise Refusal("auth.forged", "the request comes from a page of another site")
 
