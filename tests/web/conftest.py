@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.whole.rig import Gateway
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
+# To the browser a host beyond loopback: without TLS it trusts it with less.
+BEYOND = "models.test"
 # In milliseconds: what nothing here should take, but a machine under load may.
 _PATIENCE = 20_000
 
@@ -31,7 +33,8 @@ def browser() -> Iterator[Browser]:
     if program is None:
         pytest.skip("chromium is not installed")
     # Root cannot have its sandbox; what is looked at here is ours.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags = [f"--host-resolver-rules=MAP {BEYOND} 127.0.0.1"]
+    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         yield browser
@@ -83,9 +86,9 @@ def signed_in(page: Page, somebody: Somebody) -> Page:
     return page
 
 
-def sign_in(page: Page, somebody: Somebody) -> None:
-    """Fills in the form and sends it."""
-    page.goto("/sign-in")
+def sign_in(page: Page, somebody: Somebody, base: str = "") -> None:
+    """Fills in the form, of the gateway at `base` where it is not the usual one, and sends it."""
+    page.goto(f"{base}/sign-in")
     page.get_by_label("Name").fill(somebody.name)
     page.get_by_label("Password").fill(somebody.password)
     page.get_by_role("button", name="Sign in").click()

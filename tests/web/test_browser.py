@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from gateway.client import ApiError, Client
-from tests.web.conftest import Somebody, sign_in
+from tests.web.conftest import BEYOND, Somebody, sign_in
 from tests.whole.rig import Gateway
 
 COOKIE = "predictd_session"
@@ -277,6 +278,26 @@ def test_no_page_of_ours_is_framed(gateway: Gateway, signed_in: Page) -> None:
         frame = signed_in.frames[-1]
         expect(frame.locator("body")).not_to_contain_text("Make a key")
         assert not frame.url.startswith(gateway.url)
+
+
+def test_beyond_loopback_without_tls(tmp_path: Path, page: Page) -> None:
+    """Where the browser tells less of whence a form comes, ours are taken and others are not."""
+    with Gateway(tmp_path / "data", isolation="none", domain=BEYOND) as gateway:
+        base = f"http://{BEYOND}:{urlsplit(gateway.url).port}"
+        somebody = Somebody("somebody", secrets.token_hex(8))
+        wish = {"username": somebody.name, "password": somebody.password}
+        gateway.client.post("/users", wish)
+        sign_in(page, somebody, base)
+        expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
+        form = f'<form method="post" action="{base}/sign-in"><button>Go</button></form>'
+        with foreign_site(form) as url:
+            for origin in (url, url.replace("127.0.0.1", BEYOND)):
+                page.goto(origin)
+                page.get_by_role("button").click()
+                expect(page.get_by_text("auth.forged")).to_be_visible()
+        page.goto(f"{base}/keys")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
 def test_a_session_asks_the_admin_api_with_its_token(
