@@ -27,7 +27,7 @@ async def test_a_model_at_first(shared: Gateway, project: str) -> None:
     assert len(made["access_key"]) == 32
     assert made["access_key"].isalnum()
     assert made["crn"].endswith(made["id"])
-    assert (made["status"], made["auth_enabled"], made["deletion_status"]) == ("", False, "")
+    assert (made["status"], made["auth_enabled"], made["deletion_status"]) == ("", True, "")
     assert made["url"] == f"{shared.url}/model"
     assert refusal(await shared.admin.post(f"{project}/models", json={"name": "m"})) == (
         409,
@@ -35,22 +35,32 @@ async def test_a_model_at_first(shared: Gateway, project: str) -> None:
     )
 
 
-@pytest.mark.parametrize("asked", [{"auth_enabled": True}, {"disable_authentication": False}])
-async def test_authentication_is_refused_by_name(
+@pytest.mark.parametrize("asked", [{"auth_enabled": False}, {"disable_authentication": True}])
+async def test_authentication_can_be_off(
     shared: Gateway, project: str, asked: dict[str, bool]
 ) -> None:
-    """Asking for what protects nothing yet is refused, not ignored; saying it is off is fine."""
-    answer = await shared.admin.post(f"{project}/models", json={"name": "m", **asked})
-    assert refusal(answer) == (400, "feature.missing")
-    assert "auth_enabled" in answer.json()["message"]
-    assert (await shared.get(f"{project}/models"))["models"] == []
-    model = await shared.post(
-        f"{project}/models", {"name": "m", "disable_authentication": True, "auth_enabled": False}
-    )
-    changed = await shared.admin.patch(
-        f"{project}/models/{model['id']}", json={"auth_enabled": True}
-    )
-    assert refusal(changed) == (400, "feature.missing")
+    """A model can be open to whoever has its access key, from the start or later, and back."""
+    model = await shared.post(f"{project}/models", {"name": "m", **asked})
+    assert model["auth_enabled"] is False
+    for enabled in (True, False):
+        answer = await shared.admin.patch(
+            f"{project}/models/{model['id']}", json={"auth_enabled": enabled}
+        )
+        assert answer.json()["auth_enabled"] is enabled
+        called = refusal(await shared.call(model["access_key"], 1))
+        assert called == ((401, "model.unauthorized") if enabled else (503, "model.notready"))
+
+
+async def test_another_access_key(shared: Gateway, project: str) -> None:
+    """A regenerated access key is another one, and the old one is nobody's."""
+    model = await shared.post(f"{project}/models", {"name": "m", "disable_authentication": True})
+    path = f"{project}/models/{model['id']}"
+    changed = await shared.post(f"{path}:regenerate_key")
+    assert changed["access_key"] != model["access_key"]
+    assert refusal(await shared.call(model["access_key"], 1)) == (401, "model.accesskey")
+    assert refusal(await shared.call(changed["access_key"], 1)) == (503, "model.notready")
+    answer = await shared.admin.post(f"{path}:explode", json={})
+    assert refusal(answer) == (404, "route.notfound")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""Signing in: the right password, slow for who guesses; sessions and links that end."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import pytest
+import trio
+
+from gateway.callers import Callers
+from gateway.control.house import House
+from gateway.control.sign_in import LINK_SECONDS, SignIn, Throttle
+from gateway.control.users import NewUser, Users
+from gateway.directory import Directory
+from gateway.errors import Refusal
+from gateway.routes import Routes
+from store import Database, User, open_database
+
+HERE = ("127.0.0.1", "a browser")
+PASSWORD = "correct horse battery"
+
+
+class Stage:
+    """The parts of a control that know people, on a real database."""
+
+    def __init__(self, database: Database) -> None:
+        callers = Callers()
+        self.directory = Directory(callers)
+        self.routes = Routes(lambda model: model.id, self.directory.may_call, callers)
+        self.database = database
+        self.deciding = trio.Lock()
+        house = cast(House, self)
+        self.users = Users(house)
+        self.sign_in = SignIn(house, self.users)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Stage]:
+    async with open_database(folder / "predictd.db") as database:
+        stage = Stage(database)
+        await stage.users.recover(make_password=False)
+        await stage.sign_in.recover()
+        yield stage
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_guessing_gets_slower() -> None:
+    """Five wrong ones are free; from then on each doubles the wait, up to five minutes."""
+    clock = Clock()
+    throttle = Throttle(clock)
+    waits = []
+    for _ in range(16):
+        throttle.failed("ada")
+        waits.append(throttle.wait("ada"))
+        clock.now += waits[-1]
+    assert waits[:8] == [0, 0, 0, 0, 0, 2, 4, 8]
+    assert waits[-1] == 300
+    assert throttle.wait("bob") == 0
+    throttle.succeeded("ada")
+    assert throttle.wait("ada") == 0
+
+
+def test_the_throttle_has_an_end() -> None:
+    """Who tries under ever new names fills no memory."""
+    throttle = Throttle()
+    for number in range(10_100):
+        throttle.failed(f"{number}")
+    assert len(throttle._tries) == 10_000
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with opened(tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def ada(stage: Stage) -> User:
+    user, made = await stage.users.create(NewUser(name="Ada", password=PASSWORD))
+    assert not made
+    return user
+
+
+async def test_signing_in_and_out(stage: Stage, ada: User) -> None:
+    """The password begins a session, in any case of the name; signing out ends that one alone."""
+    directory = stage.directory
+    first = await stage.sign_in.sign_in("ADA", PASSWORD, *HERE)
+    second = await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    found = directory.session(first)
+    assert found is not None
+    assert found[1] == ada
+    await stage.sign_in.sign_out(found[0])
+    assert directory.session(first) is None
+    assert directory.session(second) is not None
+
+
+async def test_the_wrong_password(stage: Stage, ada: User) -> None:
+    """Unknown, wrong and disabled are one answer; the sixth try has to wait, the right one too."""
+    await stage.users.update(ada, {"disabled": True})
+    said = set()
+    for name in ("Ada", "nobody"):
+        with pytest.raises(Refusal) as refused:
+            await stage.sign_in.sign_in(name, PASSWORD, *HERE)
+        said.add((refused.value.code, refused.value.message))
+    assert len(said) == 1
+    await stage.users.update(ada, {"disabled": False})
+    for _ in range(5):
+        with pytest.raises(Refusal):
+            await stage.sign_in.sign_in("Ada", "wrong", *HERE)
+    with pytest.raises(Refusal) as refused:
+        await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    assert refused.value.code == "auth.throttled"
+    assert int(refused.value.headers["Retry-After"]) >= 1
+    assert await stage.sign_in.sign_in("Ada", PASSWORD, "192.0.2.1", "elsewhere")
+
+
+async def test_another_password(stage: Stage, ada: User) -> None:
+    """The old one is asked for; every session but the new one ends."""
+    directory = stage.directory
+    before = await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    with pytest.raises(Refusal, match="not their password"):
+        await stage.sign_in.change_password(ada, "wrong", "another one, longer", *HERE)
+    for bad in (PASSWORD, "", "short"):
+        with pytest.raises(Refusal, match="password"):
+            await stage.sign_in.change_password(ada, PASSWORD, bad, *HERE)
+    assert directory.session(before) is not None
+    after = await stage.sign_in.change_password(ada, PASSWORD, "another one, longer", *HERE)
+    assert directory.session(before) is None
+    assert directory.session(after) is not None
+
+
+async def test_a_password_changed_meanwhile(stage: Stage, ada: User) -> None:
+    """Who began to sign in by the old password has no session by it."""
+    refused = []
+
+    async def try_old() -> None:
+        with pytest.raises(Refusal) as refusal:
+            await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+        refused.append(refusal.value.code)
+
+    async with trio.open_nursery() as nursery, stage.deciding:
+        nursery.start_soon(try_old)
+        # It has looked at the password, and waits to write its session.
+        while not stage.deciding.statistics().tasks_waiting:  # noqa: ASYNC110
+            await trio.sleep(0.001)
+        stage.directory.put_user(msgspec.structs.replace(ada, password="another"))
+    assert refused == ["auth.refused"]
+
+
+async def test_one_time_links(stage: Stage, ada: User, autojump_clock: object) -> None:
+    """A link signs in once, and not for long."""
+    token = stage.sign_in.new_link(ada)
+    session = stage.directory.session(await stage.sign_in.redeem(token, *HERE))
+    assert session is not None
+    assert session[1] == ada
+    late = stage.sign_in.new_link(ada)
+    await trio.sleep(LINK_SECONDS + 1)
+    for none in (token, late, "", "made up"):
+        with pytest.raises(Refusal, match="this link"):
+            await stage.sign_in.redeem(none, *HERE)
+
+
+async def test_sessions_survive_a_restart(tmp_path: Path) -> None:
+    """Who was signed in still is; who signed out is not; keys and roles are what they were."""
+    async with opened(tmp_path) as stage:
+        user, _ = await stage.users.create(NewUser(name="Ada", password=PASSWORD))
+        kept, ended = [await stage.sign_in.sign_in("Ada", PASSWORD, *HERE) for _ in range(2)]
+        session = stage.directory.session(ended)
+        assert session is not None
+        await stage.sign_in.sign_out(session[0])
+    async with opened(tmp_path) as stage:
+        assert stage.directory.session(kept) is not None
+        assert stage.directory.session(ended) is None
+        assert stage.directory.user("ada") == user
