@@ -212,6 +212,20 @@ async def test_one_revokes_one_s_own_keys_only(shared: Gateway, browser: Browser
     await shared.delete(f"/users/admin/model_keys/{key['key_id']}")
 
 
+async def test_who_has_no_password_chooses_one(shared: Gateway, browser: Browser) -> None:
+    """By a one-time link one comes in without a password, and may choose one without an old one;
+    who was signed in with this browser is not any more."""
+    before = {"Cookie": f"{COOKIE}={browser.client.cookies[COOKIE]}"}
+    token = (await shared.post("/site/links"))["token"]
+    answer = await browser.client.post("/open", data={"token": token}, headers=OURS)
+    assert answer.headers["location"] == "/"
+    page = (await browser.get("/password")).text
+    assert "Choose a password" in page
+    assert 'name="old"' not in page
+    browser.client.cookies.clear()
+    assert (await browser.client.get("/keys", headers=before)).status_code == 303
+
+
 async def test_only_what_one_may_see(shared: Gateway, browser: Browser, samples: Samples) -> None:
     """The first page shows the projects that one may see, and no other."""
     assert "Nothing here yet" in (await browser.get("/")).text

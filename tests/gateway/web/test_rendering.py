@@ -97,6 +97,29 @@ def test_pages_have_nothing_inline() -> None:
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?! src=)", source), name
 
 
+def luminance(colour: str) -> float:
+    """As WCAG 2 has it."""
+    digits = colour if len(colour) == 6 else "".join(2 * each for each in colour)
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_can_be_read(scheme: int) -> None:
+    """Every text stands out from every ground it is on by 4.5 to 1 or more."""
+    blocks = re.findall(
+        r":root {(.*?)}", RENDERING.files["predictd.css"].content.decode(), re.DOTALL
+    )
+    colours = dict(re.findall(r"--([\w-]+): #(\w+)", blocks[scheme]))
+    texts = ("text", "soft", "accent", "good", "busy", "bad")
+    pairs = [(text, ground) for text in texts for ground in ("ground", "card")]
+    pairs += [("on-accent", "accent"), ("bad", "bad-ground"), ("good", "good-ground")]
+    for text, ground in pairs:
+        less, more = sorted((luminance(colours[text]), luminance(colours[ground])))
+        assert (more + 0.05) / (less + 0.05) >= 4.5, (text, ground)
+
+
 @pytest.mark.parametrize(
     ("status", "tone", "wanted"),
     [("deployed", "busy", 2), ("deploying", "busy", 2), ("failed", "bad", 2)],
