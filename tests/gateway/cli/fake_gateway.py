@@ -87,6 +87,7 @@ class State:
             "project": {"id": project["id"], "name": project["name"]}, "replicas_wanted": 0,
             "access_key": f"m{uuid.uuid4().hex[1:]}", "url": f"{self.url}/model", "example": None,
             "current_deployment_id": "", "current_build_number": 0, "updated_at": NOW,
+            "auth_enabled": wish.get("auth_enabled", True),
         }  # fmt: skip
         self.models[identity] = model
         return model

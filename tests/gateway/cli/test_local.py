@@ -25,7 +25,12 @@ class Server:
         self.ready_first = True
 
     async def serve(
-        self, settings: Settings, *, ready: Callable[[str], None], manager: ServiceManager
+        self,
+        settings: Settings,
+        *,
+        ready: Callable[[str], None],
+        manager: ServiceManager,
+        tell_password: Callable[[str], None] | None,
     ) -> None:
         self.settings, self.manager = settings, manager
         if self.ready_first:
