@@ -46,23 +46,29 @@ from gateway.predict import (
 )
 from gateway.settings import Settings
 from gateway.surface import Hosts
+from gateway.web.headers import protecting
+from gateway.web.website import Website, check_session_request
 
 logger = logging.getLogger(__name__)
 
 # Bodies of the admin API but uploads: descriptions of things, not the things.
 _ADMIN_BODY_LIMIT = 1024 * 1024
+# What the forms of our pages hold.
+_FORM_LIMIT = 64 * 1024
 # A part of the gateway that gives no sign for so long is failing, as far as health goes.
 _PATIENCE = 2.0
 
 
 def make_app(control: Control, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
-    app = QuartTrio(__name__)
+    app = QuartTrio(__name__, static_folder=None)
     app.request_class = _request_class(control.house.settings)
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
-    _add_hooks(app, control, hosts, routing)
+    website = Website(control)
+    website.register(app)
+    _add_hooks(app, control, hosts, routing, website)
     _add_model_calls(app, control)
     return app
 
@@ -80,8 +86,10 @@ def _request_class(settings: Settings) -> type[TrioRequest]:
 
     class LimitedRequest(TrioRequest):
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
-            if not path.startswith(PREFIX):
+            if is_call(path):
                 limit = settings.request_limit
+            elif not path.startswith(PREFIX):
+                limit = _FORM_LIMIT
             elif method == "PUT":
                 limit = settings.upload_limit
             else:
@@ -92,7 +100,9 @@ def _request_class(settings: Settings) -> type[TrioRequest]:
     return LimitedRequest
 
 
-def _add_hooks(app: QuartTrio, control: Control, hosts: Hosts, routing: Routing) -> None:
+def _add_hooks(
+    app: QuartTrio, control: Control, hosts: Hosts, routing: Routing, website: Website
+) -> None:
     @app.before_request
     async def begin() -> None:
         g.request_id = str(uuid.uuid4())
@@ -102,11 +112,15 @@ def _add_hooks(app: QuartTrio, control: Control, hosts: Hosts, routing: Routing)
         # On the headers alone: whoever is not let in has no body of theirs read.
         if request.path.startswith(PREFIX):
             g.principal = principal_of(control.house.directory)
-            principal()
+            if principal().by == "session":
+                check_session_request(request)
 
     @app.after_request
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
+        if not is_call(request.path):
+            kept = response.headers.get("Cache-Control", "")
+            response.headers.update(protecting(response.content_type or "", kept))
         if _unread() and request.http_version.startswith("1"):
             response.headers["Connection"] = "close"  # gotcha G4
         return response
@@ -119,6 +133,9 @@ def _add_hooks(app: QuartTrio, control: Control, hosts: Hosts, routing: Routing)
         if is_call(request.path):
             return _response(refuse(refused, g.request_id))
         await routing.refused(refused.code)
+        await website.routing.refused(refused.code)
+        if (page := website.refuse(refused, g.request_id)) is not None:
+            return page
         body = errors.admin_body(refused)
         return Response(
             body, refused.entry.status, refused.headers, content_type="application/json"

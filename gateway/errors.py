@@ -53,6 +53,7 @@ CATALOGUE: dict[str, Entry] = {
     "auth.link": Entry(401, 16, "caller", "`predictd open` makes a new one"),
     "auth.password": Entry(403, 7, "caller", "sign in with a browser and choose a password"),
     "auth.forbidden": Entry(403, 7, "caller", "ask the project's owner or a site administrator"),
+    "auth.forged": Entry(403, 7, "caller", "send it from a page of the gateway, with its token"),
     "user.notfound": Entry(404, 5, "caller", "`predictd user ls` lists the users"),
     "membership.notfound": Entry(404, 5, "caller", "`predictd collaborator ls` lists them"),
     "key.notfound": Entry(404, 5, "caller", "`predictd key ls` lists the keys"),

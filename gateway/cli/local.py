@@ -116,7 +116,8 @@ class _Ready:
         self._context.terminal.result(
             {"url": url, "pid": os.getpid()},
             f"predictd serves at {url}; stop it with Ctrl-C.\n"
-            "Next, in a project's folder: predictd deploy FILE:FUNCTION",
+            "Next, in a project's folder: predictd deploy FILE:FUNCTION\n"
+            "In a browser: predictd open",
         )
 
 

@@ -22,6 +22,7 @@ from gateway.cli import (
     keeping,
     local,
     models,
+    opening,
     projects,
     talking,
     unit,
@@ -118,6 +119,9 @@ def _starting(verbs: _Verbs) -> None:
     add = verbs.local("doctor", local.doctor, "what this machine offers and lacks").add_argument
     add("--host", metavar="H", default=HOST, help=SUPPRESS)
     add("--port", metavar="P", type=int, default=PORT, help="the port to look at")
+
+    add = verbs.remote("open", opening.open_browser, "sign a browser in, once").add_argument
+    add("--print", action="store_true", help="show the link instead: for a browser elsewhere")
 
 
 def _project(verbs: _Verbs) -> None:

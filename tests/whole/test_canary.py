@@ -5,8 +5,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -30,6 +32,20 @@ def fail(args):
 """
 # What keeps them on purpose, readable by the gateway's user only.
 KEPT_IN = ("admin.key", "secret.key")
+
+
+def sign_in(gateway: Gateway) -> str:
+    """What a browser holds for the password; before that, two that are wrong are tried."""
+    for password in (TYPED_WRONG, OTHER_PASSWORD, PASSWORD):
+        body = urlencode({"name": "ada", "password": password})
+        ours = {"Sec-Fetch-Site": "same-origin"}
+        ours |= {"Content-Type": "application/x-www-form-urlencoded"}
+        connection = HTTPConnection(urlsplit(gateway.url).netloc, timeout=60)
+        connection.request("POST", "/sign-in", body, ours)
+        cookie = connection.getresponse().getheader("Set-Cookie")
+        connection.close()
+    assert cookie is not None
+    return cookie.partition("=")[2].partition(";")[0]
 
 
 class Secrets(NamedTuple):
@@ -150,5 +166,6 @@ def use_all(gateway: Gateway, tmp_path: Path) -> tuple[Secrets, dict[str, str]]:
         "other password": OTHER_PASSWORD,
         "wrong password": TYPED_WRONG,
         "link": client.post("/site/links")["token"],
+        "session": sign_in(gateway),
     }
     return Secrets(held), answer.body["response"]

@@ -350,6 +350,9 @@ class Handler(BaseHTTPRequestHandler):
         older = shown[0]["number"] if len(shown) < len(fitting) else None
         self._json({"entries": shown, "next_before": older})
 
+    def link(self, body: bytes) -> None:
+        self._json({"token": "a-token_of-once", "seconds": 60.0})
+
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
 
@@ -369,6 +372,7 @@ class Handler(BaseHTTPRequestHandler):
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site", Handler.site),
     ("GET", "/audit", Handler.audit),
+    ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),
