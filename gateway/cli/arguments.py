@@ -8,9 +8,11 @@ import json
 import re
 import sys
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 UNITS = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
+_MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 
 
 def file_and_function(text: str) -> tuple[str, str]:
@@ -66,6 +68,18 @@ def setting(text: str) -> tuple[str, object]:
     if value == "-" or value.startswith(("{", "[", "@")):
         return name, json_value(value)
     return name, value
+
+
+def since(text: str) -> str:
+    """A time: so long ago (`30m`, `2h`, `7d`), or a date, at UTC unless it says otherwise."""
+    try:
+        if match := re.fullmatch(r"(\d{1,6})([mhd])", text):
+            moment = datetime.now(UTC) - timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
+        else:
+            moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is not a time, such as 2h, 7d or 2027-01-31") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def json_value(text: str) -> object:

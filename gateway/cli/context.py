@@ -79,10 +79,15 @@ class Context:
 
         return default_data_folder()
 
+    @property
+    def named(self) -> str:
+        """The address of the gateway, where it was named; "": it is the one on this machine."""
+        return self.arguments.url or self.environment.get("PREDICTD_URL") or ""
+
     @cached_property
     def client(self) -> Client:
         """The client of the gateway that this command talks to."""
-        named = self.arguments.url or self.environment.get("PREDICTD_URL")
+        named = self.named
         address = Address(named) if named else running_address(self.data)
         key = self.environment.get("PREDICTD_API_KEY")
         if not key and named and not _is_here(named):

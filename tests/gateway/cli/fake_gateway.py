@@ -64,6 +64,7 @@ class State:
             for name, value, source, size in SETTINGS
         }  # fmt: skip
         self.requests: list[str] = []
+        self.audit: list[Json] = []
         self.page_size = 1000
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
         self.build_status = "built"
@@ -378,6 +379,22 @@ class Handler(BaseHTTPRequestHandler):
         about = {"deployer": {"username": "ada"}, "deployed_at": NOW, "waiting": 3}
         self._page("models", [each | takes | about for each in active])
 
+    def audit(self, body: bytes) -> None:
+        """As the real one: the newest of what is asked for, and where older ones begin."""
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        after, before = int(query.get("after", 0)), int(query.get("before", 1 << 30))
+        fitting = [
+            each
+            for each in self.state.audit
+            if after < each["number"] < before and query.get("who") in (None, each["who"])
+        ]
+        shown = fitting[-int(query["page_size"]) :]
+        older = shown[0]["number"] if len(shown) < len(fitting) else None
+        self._json({"entries": shown, "next_before": older})
+
+    def link(self, body: bytes) -> None:
+        self._json({"token": "a-token_of-once", "seconds": 60.0})
+
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
 
@@ -400,6 +417,8 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("PATCH", "/site/settings", Handler.change_settings),
     ("DELETE", "/site/settings/([^/]+)", Handler.reset_setting),
     ("GET", "/site/models", Handler.site_models),
+    ("GET", "/audit", Handler.audit),
+    ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),
