@@ -168,5 +168,24 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def timed(started: float) -> str:
-    return f"{time.monotonic() - started:.2f} s"
+class Took:
+    """How long a block took, in the end; as text in seconds."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._began
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s"
+
+
+def started(pid: int) -> float:
+    """When a process began, by the clock of the machine since it was booted."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")

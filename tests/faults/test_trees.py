@@ -6,7 +6,6 @@ their own and ignore every signal that can be ignored. They are found by a token
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,15 +14,15 @@ from uuid import uuid4
 import pytest
 
 from gateway.client import Json
-from tests.faults.bench import TIME_LIMIT, timed
+from tests.faults.bench import TIME_LIMIT, Took
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.skipping import not_here
 from tests.whole.rig import Gateway, at, copy, until, write
 
 COUNT = 5
-# What is promised, with room for a machine that has more to do.
-SECONDS = 4.0
+# What is promised: after what ends them, and after a kill of the gateway that they belong to.
+SECONDS, AT_ONCE = 2.0, 1.0
 
 
 def alive(token: str) -> list[int]:
@@ -37,6 +36,13 @@ def alive(token: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def gone(token: str) -> str:
+    """Waits until all that bear the token are, in the time that is promised; says when."""
+    with Took() as took:
+        until(lambda: not alive(token), SECONDS)
+    return f"none after {took}"
 
 
 @pytest.fixture
@@ -112,9 +118,7 @@ def test_a_brood(
     """What a replica left behind ends with it."""
     hatch(gateway, served, token)
     how(gateway, served)
-    began = time.monotonic()
-    until(lambda: not alive(token), SECONDS)
-    observe(f"{how.__name__}: none after {timed(began)}")
+    observe(f"{how.__name__}: {gone(token)}")
 
 
 @fault(
@@ -130,9 +134,7 @@ def test_a_brood_without_a_mark(
         not_here("whether there are namespaces or cgroups is certain for root only")
     hatch(gateway, served, token, without_mark=True)
     stop(gateway, served)
-    began = time.monotonic()
-    until(lambda: not alive(token), SECONDS)
-    observe(f"none after {timed(began)}")
+    observe(gone(token))
 
 
 @fault(
@@ -149,14 +151,13 @@ def test_the_gateway_is_killed(
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(gateway.call, served, {"do": "sleep", "seconds": 1}) for _ in "ab"]
         gateway.end(signal.SIGKILL)
-        began = time.monotonic()
-        until(lambda: len(gateway.processes()) <= COUNT, SECONDS)
-        took = timed(began)
+        with Took() as took:
+            until(lambda: len(gateway.processes()) <= COUNT, AT_ONCE)
         left = len(alive(token))
         for each in asked:
             assert each.exception() is not None
     gateway.start()
-    until(lambda: not alive(token), SECONDS)
+    gone(token)
     observe(f"replicas gone after {took}; {left} of {COUNT} children lived until the next start")
 
 
@@ -187,9 +188,7 @@ def test_a_brood_of_a_build(
     model = gateway.model(gateway.project(folder), "behave")
     build = gateway.build(model, "hostile.py", "behave")
     assert build["status"] == ("built" if ending == "succeeds" else "build failed"), build
-    began = time.monotonic()
-    until(lambda: not alive(token), SECONDS)
-    observe(f"{ending}: none after {timed(began)}")
+    observe(f"{ending}: {gone(token)}")
 
 
 @fault(
@@ -209,8 +208,6 @@ def test_deleted_while_it_builds(
     gateway.client.post(f"{at(model)}/builds", wish)
     until(lambda: len(alive(token)) == COUNT)
     gateway.client.delete(f"/projects/{project['id']}")
-    began = time.monotonic()
-    until(lambda: not alive(token), SECONDS)
+    observe(gone(token))
     assert not gateway.processes()
     assert not list((gateway.data / "builds").iterdir())
-    observe(f"none after {timed(began)}")
