@@ -134,6 +134,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def kept_waiting(pid: int) -> float:
+    """For how many seconds a process could have run and others did, on a machine that is shared."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def on_disk(folder: Path) -> int:
     """Bytes that a folder holds."""
     return sum(path.lstat().st_size for path in folder.rglob("*"))
