@@ -100,8 +100,8 @@ async def run_script(
             await output.drain(source)
             if (ended or is_over) and verdict.cause is not None:
                 log.write(f"[predictd] the script {verdict.said}")
-            elif toll.forks_refused:
-                log.write(f"[predictd] {reached_processes(limits)}")
+            elif not ended and toll.forks_refused:
+                log.write(f"[predictd] the script was ended after {reached_processes(limits)}")
     if not (ended or is_over):
         raise TimeoutError(f"it did not end within {time_limit:g} s")
     return status

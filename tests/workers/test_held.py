@@ -170,25 +170,6 @@ async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
     assert not is_alive(int(lines[0]))
 
 
-async def test_a_script_that_tries_on_at_its_limit(tmp_path: Path) -> None:
-    """A script that is cut off by its time, and had met its limit, says the limit too."""
-    lines: list[str] = []
-
-    class Lines:
-        def write(self, line: str) -> None:
-            lines.append(line)
-
-    house, limits = f"held-{tmp_path.name}", Limits(processes=20)
-    async with open_workers(tmp_path / "replicas", house, script_limits=limits) as workers:
-        needs(workers, "pids")
-        script = "for i in $(seq 40); do sleep 600 & done; sleep 600"
-        with pytest.raises(TimeoutError):
-            await workers.run(
-                ["/bin/bash", "-c", script], cwd=tmp_path, variables={}, log=Lines(), time_limit=1.0
-            )
-    assert lines[-1] == "[predictd] its limit of 20 processes and threads was reached"
-
-
 async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:
     """Numerical libraries are told of the quota, unless the deployment says otherwise."""
     pool = pool_of(workers, tmp_path, Limits(cpu=1500))
