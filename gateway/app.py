@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
 from gateway.admin import (
+    audit,
     builds,
     files,
     keeping,
@@ -28,6 +29,7 @@ from gateway.admin import (
 from gateway.admin.routing import PREFIX, Routing
 from gateway.auth import principal, principal_of
 from gateway.control import Control
+from gateway.control.trail import request_id
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
 from gateway.openapi import openapi
@@ -43,6 +45,7 @@ from gateway.predict import (
     reply_to,
 )
 from gateway.settings import Settings
+from gateway.surface import Hosts
 from gateway.web.headers import protecting
 from gateway.web.website import Website, check_session_request
 
@@ -56,7 +59,7 @@ _FORM_LIMIT = 64 * 1024
 _PATIENCE = 2.0
 
 
-def make_app(control: Control) -> QuartTrio:
+def make_app(control: Control, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
     app.request_class = _request_class(control.house.settings)
@@ -65,15 +68,15 @@ def make_app(control: Control) -> QuartTrio:
     _add_health(app, control, openapi(routing.routes))
     website = Website(control)
     website.register(app)
-    _add_hooks(app, control, website)
+    _add_hooks(app, control, hosts, routing, website)
     _add_model_calls(app, control)
     return app
 
 
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
-    routing = Routing(control.house.tasks, control.house.directory)
-    for noun in (projects, members, files, models, builds, users, keys, keeping, site):
+    routing = Routing(control.house.tasks, control.house.directory, control.trail)
+    for noun in (projects, members, files, models, builds, users, keys, keeping, audit, site):
         noun.add_routes(routing, control)
     return routing
 
@@ -97,10 +100,15 @@ def _request_class(settings: Settings) -> type[TrioRequest]:
     return LimitedRequest
 
 
-def _add_hooks(app: QuartTrio, control: Control, website: Website) -> None:
+def _add_hooks(
+    app: QuartTrio, control: Control, hosts: Hosts, routing: Routing, website: Website
+) -> None:
     @app.before_request
     async def begin() -> None:
         g.request_id = str(uuid.uuid4())
+        request_id.set(g.request_id)
+        if not is_call(request.path):
+            hosts.check(request.headers.get("Host", ""), request.path)
         # On the headers alone: whoever is not let in has no body of theirs read.
         if request.path.startswith(PREFIX):
             g.principal = principal_of(control.house.directory)
@@ -124,6 +132,7 @@ def _add_hooks(app: QuartTrio, control: Control, website: Website) -> None:
             logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
         if is_call(request.path):
             return _response(refuse(refused, g.request_id))
+        await routing.refused(refused.code)
         if (page := website.refuse(refused, g.request_id)) is not None:
             return page
         body = errors.admin_body(refused)
@@ -148,10 +157,16 @@ def _refused(error: Exception) -> Refusal:
         if error.code == 404:
             return Refusal("route.notfound", f"there is nothing at {request.path}")
         if error.code == 405:
-            return Refusal("route.method", f"{request.path} does not take {request.method}")
+            text = f"{request.path} does not take {request.method}"
+            return Refusal("route.method", text, headers={"Allow": _allowed(error)})
         if error.code is not None and error.code < 500:
             return Refusal("argument.invalid", error.description or "a bad request")
     return errors.refusal(error)
+
+
+def _allowed(error: HTTPException) -> str:
+    """The methods that a 405 has to name (RFC 9110)."""
+    return dict(error.get_headers()).get("Allow", "")
 
 
 def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ CATALOGUE: dict[str, Entry] = {
     "request.head": Entry(431, 8, "caller", "send fewer or shorter headers, or a shorter URL"),
     "request.unsupported": Entry(501, 12, "caller", "use a usual method, and chunked or no coding"),
     "request.version": Entry(505, 12, "caller", "speak HTTP/1.1"),
+    "request.host": Entry(421, 3, "caller", "ask by a known name, or add it to `allowed_hosts`"),
     "gateway.full": Entry(503, 14, "later", "retry in a moment, with fewer requests at once"),
     # The admin API.
     "auth.required": Entry(401, 16, "caller", "send Authorization: Bearer <API key>, or sign in"),

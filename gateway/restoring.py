@@ -20,7 +20,7 @@ import builder
 import store
 from builder import InterpreterUnusable, Manifest, sync_folder
 from gateway.archive import Entry, Head, Outline, read_archive
-from gateway.control.backup import ADMIN_KEY, DATABASE, machine
+from gateway.control.backup import DATABASE, SECRETS, machine
 from gateway.data_folder import DataFolder
 
 _RESTORING = "restoring.db"
@@ -64,8 +64,9 @@ async def restore(backup: Path, target: Path) -> Restored:
     """
     known = _Known()
     outline = await trio.to_thread.run_sync(read_archive, backup, known)
-    if not {DATABASE, ADMIN_KEY} <= known.kept.keys():
-        raise RestoreRefused(f"{backup} has no database in it", "Take another backup.")
+    if missing := {DATABASE, *SECRETS} - known.kept.keys():
+        what = ", ".join(sorted(missing))
+        raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
     store.check_image(backup, known.kept[DATABASE])
     data = DataFolder(await trio.to_thread.run_sync(_checked_root, target, outline.size))
     anew = await _to_be_made_anew(outline.head, data, known.manifests)
@@ -89,7 +90,7 @@ class _Known:
     def __call__(self, entry: Entry, _modified: int, content: IO[bytes] | None) -> None:
         if content is None:
             return
-        if entry.name in (DATABASE, ADMIN_KEY):
+        if entry.name in (DATABASE, *SECRETS):
             self.kept[entry.name] = content.read(entry.size)
         top, _, rest = entry.name.partition("/")
         build, _, inner = rest.partition("/")
@@ -152,7 +153,7 @@ class _Placing:
 
     def __call__(self, entry: Entry, modified: int, content: IO[bytes] | None) -> None:
         parts = entry.name.split("/")
-        if entry.name in (DATABASE, ADMIN_KEY) or (parts[0] == "builds" and parts[1] in self._anew):
+        if entry.name in (DATABASE, *SECRETS) or (parts[0] == "builds" and parts[1] in self._anew):
             return
         path = self._root / entry.name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -199,8 +200,9 @@ def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
 async def _finish(
     outline: Outline, data: DataFolder, known: _Known, anew: dict[str, str]
 ) -> Restored:
-    """The key and, last of all, the database with its paths put right."""
-    write_lasting(data.admin_key, known.kept[ADMIN_KEY])
+    """The keys and, last of all, the database with its paths put right."""
+    for name in SECRETS:
+        write_lasting(data.root / name, known.kept[name])
     path = data.root / _RESTORING
     write_lasting(path, known.kept[DATABASE])
     async with store.open_database(path) as database:

@@ -8,10 +8,12 @@ import json
 import re
 import sys
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 UNITS = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
 MOST_REPLICAS = 9
+_MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 
 
 def file_and_function(text: str) -> tuple[str, str]:
@@ -57,6 +59,18 @@ def count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def since(text: str) -> str:
+    """A time: so long ago (`30m`, `2h`, `7d`), or a date, at UTC unless it says otherwise."""
+    try:
+        if match := re.fullmatch(r"(\d{1,6})([mhd])", text):
+            moment = datetime.now(UTC) - timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
+        else:
+            moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is not a time, such as 2h, 7d or 2027-01-31") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def json_value(text: str) -> object:

@@ -30,7 +30,9 @@ from store import Build, Project
 
 logger = logging.getLogger(__name__)
 
-DATABASE, ADMIN_KEY = "predictd.db", "admin.key"
+DATABASE = "predictd.db"
+# Without the second the access keys of models would be others.
+SECRETS = ("admin.key", "secret.key")
 # Blocks of a megabyte that lie between the disk and the client.
 _BLOCKS = 4
 
@@ -112,7 +114,8 @@ def _write_all(data: DataFolder, contents: _Contents, send: trio.MemorySendChann
     )
     with writing(_Stream(send), head) as archive:
         archive.add_bytes(DATABASE, contents.database)
-        archive.add_bytes(ADMIN_KEY, data.admin_key.read_bytes())
+        for name in SECRETS:
+            archive.add_bytes(name, (data.root / name).read_bytes())
         for project in contents.projects:
             _add_project(archive, data, project, contents)
         for _, build in contents.builds:

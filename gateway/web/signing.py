@@ -9,6 +9,7 @@ from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, Routing, Visit, loc
 
 
 def add_pages(routing: Routing, control: Control) -> None:
+    # What these do is entered in the audit trail by `control.sign_in`, which knows who it was.
     signing = control.sign_in
 
     async def sign_in_page(visit: Visit) -> Response:
@@ -74,9 +75,17 @@ def add_pages(routing: Routing, control: Control) -> None:
         )
 
     routing.add("GET", SIGN_IN, "sign in", sign_in_page, public=True)
-    routing.add("POST", SIGN_IN, "try name and password", sign_in, public=True)
-    routing.add("POST", SIGN_OUT, "end the session", sign_out)
+    routing.add("POST", SIGN_IN, "try name and password", sign_in, public=True, action="sign_in")
+    routing.add("POST", SIGN_OUT, "end the session", sign_out, action="sign_out")
     routing.add("GET", "/open", "where one-time links lead", open_page, public=True)
-    routing.add("POST", "/open", "sign in by a one-time link", redeem, public=True)
+    routing.add(
+        "POST", "/open", "sign in by a one-time link", redeem, public=True, action="link.redeem"
+    )
     routing.add("GET", PASSWORD, "choose a password", password_page)
-    routing.add("POST", PASSWORD, "change it; other sessions end", change_password)
+    routing.add(
+        "POST",
+        PASSWORD,
+        "change it; other sessions end",
+        change_password,
+        action="user.change_password",
+    )

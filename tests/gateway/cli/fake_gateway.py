@@ -49,6 +49,7 @@ class State:
         self.deployments: dict[str, Json] = {}
         self.uploads: dict[str, bytes] = {}
         self.requests: list[str] = []
+        self.audit: list[Json] = []
         self.page_size = 1000
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
         self.build_status = "built"
@@ -339,6 +340,19 @@ class Handler(BaseHTTPRequestHandler):
     def link(self, body: bytes) -> None:
         self._json({"token": "a-token_of-once", "seconds": 60.0})
 
+    def audit(self, body: bytes) -> None:
+        """As the real one: the newest of what is asked for, and where older ones begin."""
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        after, before = int(query.get("after", 0)), int(query.get("before", 1 << 30))
+        fitting = [
+            each
+            for each in self.state.audit
+            if after < each["number"] < before and query.get("who") in (None, each["who"])
+        ]
+        shown = fitting[-int(query["page_size"]) :]
+        older = shown[0]["number"] if len(shown) < len(fitting) else None
+        self._json({"entries": shown, "next_before": older})
+
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
 
@@ -358,6 +372,7 @@ class Handler(BaseHTTPRequestHandler):
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site", Handler.site),
     ("POST", "/site/links", Handler.link),
+    ("GET", "/audit", Handler.audit),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),

@@ -14,6 +14,7 @@ from gateway.cli.arguments import (
     json_value,
     memory,
     replicas,
+    since,
     variable,
 )
 
@@ -34,6 +35,8 @@ from gateway.cli.arguments import (
         (cpu, ".5", 0.5),
         (replicas, "9", 9),
         (count, "12", 12),
+        (since, "2027-01-31", "2027-01-31T00:00:00+00:00"),
+        (since, "2027-01-31T01:00:00+01:00", "2027-01-31T01:00:00+01:00"),
         (json_value, ' {"a": [1, null]} ', {"a": [1, None]}),
         (json_value, "-5", -5),
     ],
@@ -66,6 +69,9 @@ def test_understood(parse: Callable[[str], object], text: str, value: object) ->
         (replicas, "²"),
         (count, "0"),
         (count, "x"),
+        (since, "2 h"),
+        (since, "yesterday"),
+        (since, "999999d"),
         (json_value, "{a: 1}"),
         (json_value, "NaN"),
         (json_value, "@/nonexistent"),

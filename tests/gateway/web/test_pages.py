@@ -91,6 +91,33 @@ async def test_what_changes_something_comes_from_our_pages(
     assert "You have none yet" in (await browser.get("/keys")).text
 
 
+async def test_what_pages_change_is_entered(shared: Gateway, browser: Browser) -> None:
+    """What somebody does by a page, and what is refused there, is in the audit trail."""
+    await browser.post("/keys", kind="model", expires="never", comment="hidden")
+    (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]
+    place = f"/users/{browser.name}/model_keys/{key['key_id']}"
+    await browser.post(f"/keys/{key['key_id']}/revoke", **{TOKEN_FIELD: "another"})
+    await browser.post(f"/keys/{key['key_id']}/revoke")
+    await browser.post("/password", old="wrong", new="x", again="x")
+    await browser.post("/sign-out")
+    entries = (await shared.get("/audit", who=browser.name))["entries"]
+    assert [(each["action"], each["object"], each["outcome"]) for each in entries] == [
+        ("sign_in", f"/users/{browser.name}", "done"),
+        ("key.create", place, "done"),
+        ("key.revoke", f"/keys/{key['key_id']}/revoke", "auth.forged"),
+        ("key.revoke", place, "done"),
+        ("user.change_password", f"/users/{browser.name}", "auth.refused"),
+        ("sign_out", f"/users/{browser.name}", "done"),
+    ]
+    assert "hidden" not in str(entries)
+
+
+def test_every_form_names_its_action() -> None:
+    """What changes something has a name in the audit trail, and nothing else has."""
+    for page in PAGES:
+        assert bool(page.action) == (page.method == "POST"), page.path
+
+
 async def test_the_admin_api_in_a_session(shared: Gateway, browser: Browser) -> None:
     """A session may look, and changes something with the token only; a key needs none."""
     path = f"/api/v2/users/{browser.name}/model_keys"
