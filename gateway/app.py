@@ -133,6 +133,7 @@ def _add_hooks(
         if is_call(request.path):
             return _response(refuse(refused, g.request_id))
         await routing.refused(refused.code)
+        await website.routing.refused(refused.code)
         if (page := website.refuse(refused, g.request_id)) is not None:
             return page
         body = errors.admin_body(refused)

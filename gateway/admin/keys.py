@@ -23,6 +23,7 @@ _COLLECTIONS: dict[str, tuple[KeyKind, str]] = {
     "model_keys": ("model", "Model API keys"),
     "legacy_keys": ("legacy", "keys of the old kind"),
 }
+COLLECTION_OF = {kind: collection for collection, (kind, _) in _COLLECTIONS.items()}
 
 
 class CreateKey(msgspec.Struct, kw_only=True):

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from quart import Response
 
 import store
+from gateway.admin.keys import COLLECTION_OF
 from gateway.control import Control
 from gateway.control.keys import NewKey
 from gateway.errors import Refusal
-from gateway.web.routing import Routing, Visit, act_of, redirect
+from gateway.web.routing import Routing, Visit, redirect
 from store import Key, KeyKind
 
 PATH = "/keys"
@@ -26,12 +27,6 @@ LIFETIMES: dict[str, timedelta | None] = {
     "never": None,
 }
 _USUAL = "1 year"
-_COLLECTIONS: dict[KeyKind, str] = {
-    "model": "model_keys",
-    "api": "v2_keys",
-    "legacy": "legacy_keys",
-}
-CREATE, REVOKE = "key.create", "key.revoke"
 
 
 class KeyRow(NamedTuple):
@@ -88,9 +83,11 @@ def add_pages(routing: Routing, control: Control) -> None:
     async def make(visit: Visit) -> Response:
         try:
             asked = new_key(visit.form, datetime.now(UTC))
-            act = act_of(visit, CREATE, _place(visit, asked.kind), makes=True)
+            place = f"/users/{visit.user.name}/{COLLECTION_OF[asked.kind]}"
+            act = visit.act("key.create", place, makes=True)
             _, text = await control.trail.carry_out(act, control.keys.create, visit.user, asked)
         except Refusal as refused:
+            await routing.refused(refused.code)
             return page(visit, refused=refused)
         # Not by way of another page: then it would have to be kept in between.
         return page(visit, made=text)
@@ -100,15 +97,10 @@ def add_pages(routing: Routing, control: Control) -> None:
         if key_id not in kinds:
             raise store.NotFound("key", key_id)
         kind = kinds[key_id]
-        act = act_of(visit, REVOKE, f"{_place(visit, kind)}/{key_id}")
+        act = visit.act("key.revoke", f"/users/{visit.user.name}/{COLLECTION_OF[kind]}/{key_id}")
         await control.trail.carry_out(act, control.keys.revoke, visit.user, kind, key_id)
         return redirect(PATH)
 
     routing.add("GET", PATH, "one's own keys", show)
-    routing.add("POST", PATH, "make a key, and show it once", make, action=CREATE)
-    routing.add("POST", f"{PATH}/<key_id>/revoke", "revoke a key", revoke, action=REVOKE)
-
-
-def _place(visit: Visit, kind: KeyKind) -> str:
-    """Where the admin API has these keys."""
-    return f"/users/{visit.user.name}/{_COLLECTIONS[kind]}"
+    routing.add("POST", PATH, "make a key, and show it once", make, action="key.create")
+    routing.add("POST", f"{PATH}/<key_id>/revoke", "revoke a key", revoke, action="key.revoke")

@@ -3,9 +3,10 @@
 A page is declared once, with its method, path, for whom it is and what it is; Quart's rules and the
 README's table come from that list. Before a handler runs it is known that
 
-- what changes something came from a page of ours, and in a session has its form token: what did not
-  is refused, and entered in the audit trail;
+- what changes something came from a page of ours, and in a session has its form token;
 - where somebody has to be signed in, somebody is, and has chosen their own password.
+
+What is refused before that is entered in the audit trail here, the rest by who carries it out.
 
 A handler takes the `Visit` and gives a reply; what is in the path comes behind. What changes state
 runs to its end even if the browser goes away.
@@ -16,8 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
-from msgspec.structs import replace
-from quart import Response, request
+from quart import Response, g, request
 from quart_trio import QuartTrio
 
 from gateway.auth import must_choose_password
@@ -52,20 +52,32 @@ class Visit(Struct, frozen=True, kw_only=True):
         assert self.visitor.user is not None
         return self.visitor.user
 
+    def act(self, action: str, place: str, *, makes: bool = False) -> Act:
+        """What the audit trail is told of what this user does."""
+        g.entered = True
+        return Act(
+            who=self.user.name,
+            address=self.address,
+            action=action,
+            object=place,
+            detail="by session",
+            makes=makes,
+        )
+
 
 Handler = Callable[..., Awaitable[Response]]
 
 
 class Page(Struct, frozen=True):
-    """One page, or what a form of one does: its `action` is what the audit trail calls that.
-    `public`: for whoever is not signed in, too."""
+    """One page, or what a form of one does. `public`: for whoever is not signed in, too; `action`:
+    what the audit trail calls it."""
 
     method: str
     path: str
     public: bool
     summary: str
     handler: Handler
-    action: str = ""
+    action: str
 
 
 class Routing:
@@ -100,43 +112,48 @@ class Routing:
 
     def _view(self, page: Page) -> Handler:
         async def view(**values: str) -> Response:
+            changes = page.method not in SAFE_METHODS
+            if changes:
+                check_origin(request.headers.get)
             token, session, visitor = self._visiting()
+            if not page.public:
+                if visitor.user is None:
+                    await self.refused("auth.required")
+                    return redirect(_to_sign_in(request.full_path, changes))
+                if must_choose_password(visitor.user) and page.path not in _BEFORE_A_PASSWORD:
+                    return redirect(PASSWORD)
+            form: Mapping[str, str] = await request.form if changes else {}
+            if changes and not page.public:
+                check_token(token, form.get(TOKEN_FIELD, ""))
             visit = Visit(
                 visitor=visitor,
                 session=session,
-                form={},
+                form=form,
                 query=request.args,
                 address=request.remote_addr or "",
                 agent=request.headers.get("User-Agent", ""),
             )
-            if page.method in SAFE_METHODS:
-                return self._elsewhere(page, visitor) or await page.handler(visit, **values)
-            try:
-                check_origin(request.headers.get)
-                if (elsewhere := self._elsewhere(page, visitor)) is not None:
-                    return elsewhere
-                form = await request.form
-                if not page.public:
-                    check_token(token, form.get(TOKEN_FIELD, ""))
-            except Refusal as refused:
-                await self._control.trail.refused(
-                    act_of(visit, page.action, request.path), refused.code
-                )
-                raise
-            visit = replace(visit, form=form)
+            if not changes:
+                return await page.handler(visit, **values)
             return await self._control.house.tasks.finish(page.handler, visit, *values.values())
 
         return view
 
-    def _elsewhere(self, page: Page, visitor: Visitor) -> Response | None:
-        """Where to go first, if the page is not for this visitor as they are."""
-        if page.public:
-            return None
-        if visitor.user is None:
-            return redirect(_to_sign_in(request.full_path, changes=page.method not in SAFE_METHODS))
-        if must_choose_password(visitor.user) and page.path not in _BEFORE_A_PASSWORD:
-            return redirect(PASSWORD)
-        return None
+    async def refused(self, code: str) -> None:
+        """Enters in the audit trail that the running request was refused, if it was a form and has
+        no entry yet."""
+        endpoint = request.url_rule.endpoint if request.url_rule else ""
+        actions = [p.action for p in self.pages if endpoint == f"{p.method} {p.path}" and p.action]
+        if not actions or g.get("entered"):
+            return
+        _, _, visitor = self._visiting()
+        act = Act(
+            who=visitor.user.name if visitor.user else "",
+            address=request.remote_addr or "",
+            action=actions[0],
+            object=request.path,
+        )
+        await self._control.trail.refused(act, code)
 
     def _visiting(self) -> tuple[str, Session | None, Visitor]:
         token = session_in(request.cookies, request.is_secure)
@@ -176,19 +193,6 @@ class Routing:
         response = redirect(path)
         response.delete_cookie(**session_cookie(request.is_secure))
         return response
-
-
-def act_of(visit: Visit, action: str, place: str, *, makes: bool = False) -> Act:
-    """What the audit trail enters of a visit that changes something at this place."""
-    user = visit.visitor.user
-    return Act(
-        who=user.name if user is not None else "",
-        address=visit.address,
-        action=action,
-        object=place,
-        detail="by session" if user is not None else "",
-        makes=makes,
-    )
 
 
 def redirect(path: str) -> Response:

@@ -9,7 +9,6 @@ from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, Routing, Visit, loc
 
 
 def add_pages(routing: Routing, control: Control) -> None:
-    # What these do is entered in the audit trail by `control.sign_in`, which knows who it was.
     signing = control.sign_in
 
     async def sign_in_page(visit: Visit) -> Response:

@@ -337,9 +337,6 @@ class Handler(BaseHTTPRequestHandler):
         site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
         self._json({**site, "machine": MACHINE})
 
-    def link(self, body: bytes) -> None:
-        self._json({"token": "a-token_of-once", "seconds": 60.0})
-
     def audit(self, body: bytes) -> None:
         """As the real one: the newest of what is asked for, and where older ones begin."""
         query = dict(parse_qsl(urlsplit(self.path).query))
@@ -352,6 +349,9 @@ class Handler(BaseHTTPRequestHandler):
         shown = fitting[-int(query["page_size"]) :]
         older = shown[0]["number"] if len(shown) < len(fitting) else None
         self._json({"entries": shown, "next_before": older})
+
+    def link(self, body: bytes) -> None:
+        self._json({"token": "a-token_of-once", "seconds": 60.0})
 
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
@@ -371,8 +371,8 @@ class Handler(BaseHTTPRequestHandler):
 
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site", Handler.site),
-    ("POST", "/site/links", Handler.link),
     ("GET", "/audit", Handler.audit),
+    ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),

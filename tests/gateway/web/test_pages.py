@@ -293,3 +293,29 @@ async def test_with_tls_the_cookie_is_this_host_s(tmp_path: Path, certified: Set
         gateway.models.cookies.clear()
         plain = {"Cookie": f"{COOKIE}={token}"}
         assert (await gateway.models.get("/keys", headers=plain)).status_code == 303
+
+
+async def test_what_forms_do_is_entered(shared: Gateway, browser: Browser) -> None:
+    """What is done by a form, or refused, has one entry, named as the admin API names it."""
+    for page in PAGES:
+        assert bool(page.action) == (page.method == "POST"), page.path
+    made = await browser.post("/keys", kind="model", expires="1 day")
+    assert made.status_code == 200
+    (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]
+    place = f"/users/{browser.name}/model_keys/{key['key_id']}"
+    await browser.post("/keys", kind="none", expires="1 day")
+    await browser.client.post("/keys", data={}, headers={"Sec-Fetch-Site": "cross-site"})
+    await browser.post(f"/keys/{key['key_id']}/revoke")
+    await browser.post(f"/keys/{key['key_id']}/revoke")
+    await browser.post("/sign-out")
+    found = (await shared.get("/audit", who=browser.name))["entries"]
+    assert [(e["action"], e["object"], e["outcome"]) for e in found] == [
+        ("sign_in", f"/users/{browser.name}", "done"),
+        ("key.create", place, "done"),
+        ("key.create", "/keys", "argument.invalid"),
+        ("key.create", "/keys", "auth.forged"),
+        ("key.revoke", place, "done"),
+        ("key.revoke", f"/keys/{key['key_id']}/revoke", "key.notfound"),
+        ("sign_out", f"/users/{browser.name}", "done"),
+    ]
+    assert len({each["request_id"] for each in found}) == len(found)
