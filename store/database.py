@@ -62,6 +62,20 @@ class Database:
             deed.give_back()
             raise
 
+    async def write_if_room(
+        self,
+        work: Work[Arguments, Value],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Value:
+        """As `write`, for what matters less than the room that is kept for a full disk."""
+        return await self._bridge.cross(
+            lambda: self._connections.write(
+                lambda writer: work(writer, *args, **kwargs), may_make_room=False
+            )
+        )
+
     async def read(
         self,
         work: Work[Arguments, Value],

@@ -104,7 +104,7 @@ class Trail:
 
     async def _try(self, entry: Entry) -> None:
         try:
-            await self._house.database.write(store.audit.append, entry)
+            await self._house.database.write_if_room(store.audit.append, entry)
         except store.StoreFailed as error:
             logger.error("%s by %r has no entry: %s", entry.action, entry.who, error)
 
