@@ -8,9 +8,11 @@ import json
 import re
 import sys
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 UNITS = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
+_DAYS = {"d": 1, "w": 7, "y": 365}
 
 
 def file_and_function(text: str) -> tuple[str, str]:
@@ -66,6 +68,21 @@ def setting(text: str) -> tuple[str, object]:
     if value == "-" or value.startswith(("{", "[", "@")):
         return name, json_value(value)
     return name, value
+
+
+def expiry(text: str) -> str:
+    """When a key expires: in so long (`30d`, `6w`, `1y`), at a time (UTC unless it says which), or
+    `never`."""
+    if text == "never":
+        return text
+    try:
+        if match := re.fullmatch(r"(\d{1,6})([dwy])", text):
+            moment = datetime.now(UTC) + timedelta(days=int(match[1]) * _DAYS[match[2]])
+        else:
+            moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is not 30d, 1y, never, or such as 2027-01-31") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 
 def json_value(text: str) -> object:
