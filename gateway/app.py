@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
 from gateway.admin import (
+    audit,
     builds,
     files,
     keeping,
@@ -31,6 +32,7 @@ from gateway.admin.routing import PREFIX, Routing
 from gateway.auth import principal, principal_of
 from gateway.control import Control
 from gateway.control.site_settings import SiteSettings
+from gateway.control.trail import request_id
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
 from gateway.openapi import openapi
@@ -45,31 +47,38 @@ from gateway.predict import (
     refuse,
     reply_to,
 )
+from gateway.surface import Hosts
+from gateway.web.headers import protecting
+from gateway.web.website import Website, check_session_request
 
 logger = logging.getLogger(__name__)
 
 # Bodies of the admin API but uploads: descriptions of things, not the things.
 _ADMIN_BODY_LIMIT = 1024 * 1024
+# What the forms of our pages hold.
+_FORM_LIMIT = 64 * 1024
 # A part of the gateway that gives no sign for so long is failing, as far as health goes.
 _PATIENCE = 2.0
 
 
-def make_app(control: Control) -> QuartTrio:
+def make_app(control: Control, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
-    app = QuartTrio(__name__)
+    app = QuartTrio(__name__, static_folder=None)
     app.request_class = _request_class(control.house.site)
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, openapi(routing.routes))
-    _add_hooks(app, control)
+    website = Website(control)
+    website.register(app)
+    _add_hooks(app, control, hosts, routing, website)
     _add_model_calls(app, control)
     return app
 
 
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
-    routing = Routing(control.house.tasks, control.house.directory)
-    nouns = (projects, members, files, models, builds, users, keys, keeping)
+    routing = Routing(control.house.tasks, control.house.directory, control.trail)
+    nouns = (projects, members, files, models, builds, users, keys, keeping, audit)
     for noun in (*nouns, site, site_models, site_settings):
         noun.add_routes(routing, control)
     return routing
@@ -80,8 +89,10 @@ def _request_class(site: SiteSettings) -> type[TrioRequest]:
 
     class LimitedRequest(TrioRequest):
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
-            if not path.startswith(PREFIX):
+            if is_call(path):
                 limit = site.now.request_limit
+            elif not path.startswith(PREFIX):
+                limit = _FORM_LIMIT
             elif method == "PUT":
                 limit = site.now.upload_limit
             else:
@@ -92,18 +103,27 @@ def _request_class(site: SiteSettings) -> type[TrioRequest]:
     return LimitedRequest
 
 
-def _add_hooks(app: QuartTrio, control: Control) -> None:
+def _add_hooks(
+    app: QuartTrio, control: Control, hosts: Hosts, routing: Routing, website: Website
+) -> None:
     @app.before_request
     async def begin() -> None:
         g.request_id = str(uuid.uuid4())
+        request_id.set(g.request_id)
+        if not is_call(request.path):
+            hosts.check(request.headers.get("Host", ""), request.path)
         # On the headers alone: whoever is not let in has no body of theirs read.
         if request.path.startswith(PREFIX):
             g.principal = principal_of(control.house.directory)
-            principal()
+            if principal().by == "session":
+                check_session_request(request)
 
     @app.after_request
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
+        if not is_call(request.path):
+            kept = response.headers.get("Cache-Control", "")
+            response.headers.update(protecting(response.content_type or "", kept))
         if _unread() and request.http_version.startswith("1"):
             response.headers["Connection"] = "close"  # gotcha G4
         return response
@@ -115,6 +135,10 @@ def _add_hooks(app: QuartTrio, control: Control) -> None:
             logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
         if is_call(request.path):
             return _response(refuse(refused, g.request_id))
+        await routing.refused(refused.code)
+        await website.routing.refused(refused.code)
+        if (page := website.refuse(refused, g.request_id)) is not None:
+            return page
         body = errors.admin_body(refused)
         return Response(
             body, refused.entry.status, refused.headers, content_type="application/json"
@@ -137,10 +161,16 @@ def _refused(error: Exception) -> Refusal:
         if error.code == 404:
             return Refusal("route.notfound", f"there is nothing at {request.path}")
         if error.code == 405:
-            return Refusal("route.method", f"{request.path} does not take {request.method}")
+            text = f"{request.path} does not take {request.method}"
+            return Refusal("route.method", text, headers={"Allow": _allowed(error)})
         if error.code is not None and error.code < 500:
             return Refusal("argument.invalid", error.description or "a bad request")
     return errors.refusal(error)
+
+
+def _allowed(error: HTTPException) -> str:
+    """The methods that a 405 has to name (RFC 9110)."""
+    return dict(error.get_headers()).get("Allow", "")
 
 
 def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> None:

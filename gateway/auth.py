@@ -8,18 +8,17 @@ from quart import g, request
 from gateway.directory import Directory
 from gateway.errors import Refusal
 from gateway.permissions import Permission
-from store import NotFound, User
-
-SESSION_COOKIE = "predictd_session"
+from gateway.web.cookies import session_in
+from store import NotFound, Session, User
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Whose request it is, and from where. `session` is its id where a browser asks."""
+    """Whose request it is, and from where. `session` is there where a browser asks."""
 
     user: User
     by: str  # "api key", "legacy key", "admin key" or "session"
     address: str
-    session: str = ""
+    session: Session | None = None
 
 
 def principal_of(directory: Directory) -> Principal | None:
@@ -31,10 +30,11 @@ def principal_of(directory: Directory) -> Principal | None:
         if (holder := directory.holder(token_in(header))) is None:
             return None
         return Principal(holder[0], f"{holder[1]} key", address)
-    if (signed_in := directory.session(request.cookies.get(SESSION_COOKIE, ""))) is None:
+    token = session_in(request.cookies, request.is_secure)
+    if (signed_in := directory.session(token)) is None:
         return None
     session, user = signed_in
-    return Principal(user, "session", address, session.id)
+    return Principal(user, "session", address, session)
 
 
 def principal() -> Principal:
@@ -54,13 +54,18 @@ def require(
     "auth.forbidden"; NotFound for a project they may not even see.
     """
     who = principal()
-    if who.by == "session" and who.user.must_change_password and needs != "oneself":
+    if who.session and must_choose_password(who.user, who.session) and needs != "oneself":
         raise Refusal("auth.password", "choose a password of your own first")
     if not directory.may(who.user, needs, project_id, about):
         if project_id and not directory.may(who.user, "project.view", project_id):
             raise NotFound("project", project_id)
         raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {needs!r}")
     return who
+
+
+def must_choose_password(user: User, session: Session) -> bool:
+    """Whether somebody is here by a password that was made for them: whoever made it knows it."""
+    return user.must_change_password and not session.by_link
 
 
 def bearer(header: str | None) -> str:

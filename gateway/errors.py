@@ -44,6 +44,7 @@ CATALOGUE: dict[str, Entry] = {
     "request.head": Entry(431, 8, "caller", "send fewer or shorter headers, or a shorter URL"),
     "request.unsupported": Entry(501, 12, "caller", "use a usual method, and chunked or no coding"),
     "request.version": Entry(505, 12, "caller", "speak HTTP/1.1"),
+    "request.host": Entry(421, 3, "caller", "ask by a known name, or add it to `allowed_hosts`"),
     "gateway.full": Entry(503, 14, "later", "retry in a moment, with fewer requests at once"),
     # The admin API.
     "auth.required": Entry(401, 16, "caller", "send Authorization: Bearer <API key>, or sign in"),
@@ -52,6 +53,7 @@ CATALOGUE: dict[str, Entry] = {
     "auth.link": Entry(401, 16, "caller", "`predictd open` makes a new one"),
     "auth.password": Entry(403, 7, "caller", "sign in with a browser and choose a password"),
     "auth.forbidden": Entry(403, 7, "caller", "ask the project's owner or a site administrator"),
+    "auth.forged": Entry(403, 7, "caller", "send it from a page of the gateway, with its token"),
     "user.notfound": Entry(404, 5, "caller", "`predictd user ls` lists the users"),
     "membership.notfound": Entry(404, 5, "caller", "`predictd collaborator ls` lists them"),
     "key.notfound": Entry(404, 5, "caller", "`predictd key ls` lists the keys"),

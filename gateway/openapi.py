@@ -5,14 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from werkzeug.datastructures import MultiDict
 
 from gateway.admin.routing import Route
+from gateway.answers import REFUSED, answers
 from gateway.version import version
 
 
 def openapi(routes: Sequence[Route]) -> dict[str, Any]:
     """An OpenAPI 3.1 description of the admin API."""
-    bodies = [route.takes for route in routes if route.takes is not None]
+    taken = [route.takes for route in routes if route.takes is not None]
+    bodies = [each for each in taken if issubclass(each, msgspec.Struct)]
     _, components = msgspec.json.schema_components(
         bodies, ref_template="#/components/schemas/{name}"
     )
@@ -25,7 +28,7 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": {**components, "Refused": REFUSED},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -35,17 +38,19 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
         "x-permission": route.needs,
+        **({"x-audit": route.action} if route.action else {}),
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"{(\w+)}", route.openapi_path)
-        ],
-        "responses": {
-            "200": {"description": "done"},
-            "default": {"description": "refused: an error with code, message and details"},
-        },
+        ]
+        + [{"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query],
+        "responses": answers(route),
     }
-    if route.takes is not None:
+    if route.takes is not None and issubclass(route.takes, MultiDict):
+        form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
+        operation["requestBody"] = {"content": {"multipart/form-data": {"schema": form}}}
+    elif route.takes is not None:
         schema = {"$ref": f"#/components/schemas/{route.takes.__name__}"}
         operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
     return operation

@@ -30,6 +30,7 @@ from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.control.site_settings import SiteSettings
+from gateway.control.trail import Act
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.envelopes import Examiner
@@ -39,8 +40,10 @@ from gateway.keyring import access_key, load_secret
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
 from gateway.settings import Given, Settings
+from gateway.surface import check_exposure, hosts_of
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
+from gateway.version import version
 from gateway.vitals import Vitals, keep_telling
 from store import Model
 from workers import STOP_GRACE, Room, Workers, open_workers
@@ -111,13 +114,17 @@ async def run_gateway(
         store.lock_data_folder(data.root),
         contextlib.closing(manager.listener() or listen(settings.host, settings.port)) as listener,
     ):
+        check_exposure(settings, listener.getsockname()[0])
         await manager.tell(STATUS="looking at what was left by the last run")
         domain = settings.domain or _domain_of(listener)
         async with (
             open_access_log(settings.access_log) as access_log,
             _open(given, data, domain, tell_password) as control,
         ):
-            app = make_app(control)
+            await control.trail.done(
+                Act(who="", address="", action="gateway.start", object=domain, detail=version())
+            )
+            app = make_app(control, hosts_of(settings, listener.getsockname()[0]))
             url = f"{settings.scheme}://{_domain_of(listener)}"
             async with trio.open_nursery() as nursery:
 
@@ -214,6 +221,7 @@ async def _open(
         nursery.start_soon(disk.watch)
         try:
             password = await control.recover(make_password=tell_password is not None)
+            nursery.start_soon(control.trail.watch)
             if password and tell_password is not None:
                 tell_password(password)
             yield control

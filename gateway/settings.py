@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     domain: str = ""
+    allowed_hosts: list[str] = []
+    plain_http: bool = False
     tls_certificate: str = ""
     tls_key: str = ""
     python: str = ""
@@ -79,6 +81,8 @@ DESCRIPTIONS = {
     "host": "the address to listen on; loopback unless you say otherwise",
     "port": "the port to listen on; 0 takes a free one",
     "domain": "the name and port under which clients reach this gateway; default `host:port`",
+    "allowed_hosts": "names in `Host` that the admin API answers to, beside those it has anyway",
+    "plain_http": "whether it may listen beyond this machine without TLS; without, it does not",
     "tls_certificate": "path of a certificate chain (PEM); with `tls_key` it turns TLS on",
     "tls_key": "path of the certificate's private key (PEM, without a passphrase)",
     "python": "path of what kernel `python3` means; default the interpreter that runs predictd",
@@ -164,6 +168,8 @@ _MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory"}
 
 # What every program that reads JSON can hold.
 _MOST = 1 << 53
+# The settings that are lists, and what is between the parts of a text.
+_SEPARATORS = {"readable": ":", "allowed_hosts": ","}
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
@@ -271,8 +277,8 @@ def checked(name: str, value: object) -> Any:
 def _as_kind(name: str, kind: Any, value: object) -> Any:
     if kind is Path:
         return Path(str(value)).expanduser().absolute()
-    if name == "readable" and isinstance(value, str):
-        value = [folder for folder in value.split(":") if folder]
+    if name in _SEPARATORS and isinstance(value, str):
+        value = [each for each in value.split(_SEPARATORS[name]) if each]
     return msgspec.convert(value, kind, strict=False)
 
 

@@ -16,6 +16,7 @@ from store import (
 from store.ballast import Ballast
 from store.data_folder import lock_data_folder
 from store.database import Database, open_database
+from store.deed import Deed, doing
 from store.errors import (
     BuildInUse,
     DataFolderBusy,
@@ -40,6 +41,7 @@ from store.records import (
     Membership,
     Model,
     Project,
+    Record,
     Role,
     Session,
     Step,
@@ -57,6 +59,7 @@ __all__ = [
     "DataFolderBusy",
     "DataFolderUnusable",
     "Database",
+    "Deed",
     "Deployment",
     "Entry",
     "Failure",
@@ -68,6 +71,7 @@ __all__ = [
     "NameTaken",
     "NotFound",
     "Project",
+    "Record",
     "Role",
     "SchemaTooNew",
     "Session",
@@ -83,6 +87,7 @@ __all__ = [
     "builds",
     "check_image",
     "deployments",
+    "doing",
     "image",
     "keys",
     "lifecycles",

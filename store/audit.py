@@ -20,12 +20,13 @@ async def listing(
     before: int | None = None,
     who: str = "",
     action: str = "",
+    since: str = "",
     most: int = 100,
 ) -> list[Entry]:
-    """Return the newest `most` entries with numbers between, ascending; of one user, or of actions
-    that begin so."""
-    conditions = ["number > ?", "action LIKE ? ESCAPE '\\'"]
-    values: list[object] = [after, _like(action)]
+    """Return the newest `most` entries with numbers between, ascending; of one user, of actions
+    that begin so, or not older than `since`, a time as records write it."""
+    conditions = ["number > ?", "action LIKE ? ESCAPE '\\'", "created_at >= ?"]
+    values: list[object] = [after, _like(action), since]
     if before is not None:
         conditions.append("number < ?")
         values.append(before)

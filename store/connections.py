@@ -74,13 +74,13 @@ class Connections:
         """Close the readers, then the writer. Nothing may be under way."""
         await self._held.aclose()
 
-    async def write(self, work: Work[Value]) -> Value:
+    async def write(self, work: Work[Value], *, may_make_room: bool = True) -> Value:
         """Run `work` in a transaction of its own and commit it; an exception rolls it back."""
         async with self._writing:
             try:
                 return await self._write(work)
             except StoreFull:
-                if not self._make_room():
+                if not may_make_room or not self._make_room():
                     raise
                 return await self._write(work)
 

@@ -16,8 +16,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiosqlite
 import trio
 
+from store import audit
 from store.bridge import Bridge, open_bridge
 from store.connections import Connections
+from store.deed import current
 
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -41,10 +43,37 @@ class Database:
         """Run `work(connection, ...)` as one transaction and return its value.
 
         It is committed when this returns; an exception rolls it back and is raised here. Once
-        handed over it cannot be cancelled. Writes are served one at a time, as they came.
+        handed over it cannot be cancelled. Writes are served one at a time, as they came. The
+        entry of the deed that it is part of (`store.doing`) goes into the same transaction.
         """
+        if (deed := current()) is None or not deed.take():
+            return await self._bridge.cross(
+                lambda: self._connections.write(lambda writer: work(writer, *args, **kwargs))
+            )
+
+        async def entered(writer: aiosqlite.Connection) -> Value:
+            value = await work(writer, *args, **kwargs)
+            await audit.append(writer, deed.describe(value))
+            return value
+
+        try:
+            return await self._bridge.cross(lambda: self._connections.write(entered))
+        except BaseException:
+            deed.give_back()
+            raise
+
+    async def write_if_room(
+        self,
+        work: Work[Arguments, Value],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Value:
+        """As `write`, for what matters less than the room that is kept for a full disk."""
         return await self._bridge.cross(
-            lambda: self._connections.write(lambda writer: work(writer, *args, **kwargs))
+            lambda: self._connections.write(
+                lambda writer: work(writer, *args, **kwargs), may_make_room=False
+            )
         )
 
     async def read(

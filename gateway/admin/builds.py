@@ -7,7 +7,7 @@ from quart import Response, request
 import builder
 import store
 from gateway.admin import events
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
 from gateway.admin.sought import Seeker
@@ -81,41 +81,67 @@ def add_routes(routing: Routing, control: Control) -> None:
         found = await seek.deployment(project_id, model_id, build_id, deployment_id)
         return deployed_json(control, found)
 
-    async def act(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
-        """The path ends in `{id}:stop` or `{id}:restart`."""
-        identifier, _, verb = deployment_id.rpartition(":")
-        if verb not in ("stop", "restart"):
-            raise Refusal("route.notfound", f"there is no {verb!r}; there are :stop and :restart")
-        found = await seek.deployment(project_id, model_id, build_id, identifier)
-        if verb == "stop":
-            await control.deployments.stop(found)
-        else:
-            await control.deployments.restart(found)
-        found = await seek.deployment(project_id, model_id, build_id, identifier)
+    async def stop(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
+        found = await seek.deployment(project_id, model_id, build_id, deployment_id)
+        return deployed_json(control, await control.deployments.stop(found))
+
+    async def restart(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
+        found = await seek.deployment(project_id, model_id, build_id, deployment_id)
+        await control.deployments.restart(found)
         return deployed_json(control, found)
 
     many = "/projects/<project_id>/models/<model_id>/builds"
     one = f"{many}/<build_id>"
-    routing.add("GET", many, "project.view", "the builds of a model", index)
-    routing.add("POST", many, "project.edit", "build a model", create, CreateBuild)
+    routing.add("GET", many, "project.view", "the builds of a model", index, query=PAGED)
+    routing.add(
+        "POST", many, "project.edit", "build a model", create, CreateBuild, action="build.create"
+    )
     routing.add("GET", one, "project.view", "one build", show)
-    routing.add("DELETE", one, "project.edit", "delete a build that is not deployed", delete)
-    routing.add("GET", f"{one}/log", "project.view", "what a build printed; as events: live", log)
     routing.add(
-        "GET", f"{one}/deployments", "project.view", "the deployments of a build", deployments
+        "DELETE",
+        one,
+        "project.edit",
+        "delete a build that is not deployed",
+        delete,
+        action="build.delete",
     )
     routing.add(
-        "POST", f"{one}/deployments", "model.operate", "deploy a build", deploy, CreateDeployment
+        "GET",
+        f"{one}/log",
+        "project.view",
+        "what a build printed; as events: live",
+        log,
+        gives=events.TEXT,
     )
     routing.add(
-        "GET", f"{one}/deployments/<deployment_id>", "project.view", "one deployment", deployment
+        "GET",
+        f"{one}/deployments",
+        "project.view",
+        "the deployments of a build",
+        deployments,
+        query=PAGED,
     )
     routing.add(
         "POST",
-        f"{one}/deployments/<deployment_id>",
+        f"{one}/deployments",
         "model.operate",
-        "`:stop` or `:restart` it",
-        act,
+        "deploy a build",
+        deploy,
+        CreateDeployment,
+        action="deployment.create",
+    )
+    its = f"{one}/deployments/<deployment_id>"
+    routing.add("GET", its, "project.view", "one deployment", deployment)
+    routing.add(
+        "POST", f"{its}:stop", "model.operate", "stop serving it", stop, action="deployment.stop"
+    )
+    routing.add(
+        "POST",
+        f"{its}:restart",
+        "model.operate",
+        "start its replicas anew, one after the other",
+        restart,
+        action="deployment.restart",
     )
 
 

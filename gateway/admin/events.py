@@ -17,6 +17,8 @@ from gateway.control.making import JOURNEY
 from store import Build, Model
 from workers import Log, Pool
 
+# What a log is given as: at once, or as it grows.
+TEXT = ("text/plain", "text/event-stream")
 # How soon a follower of a model finds the pool that took over.
 _LOOK_AGAIN = 0.2
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
-from quart import Response, request
-from werkzeug.datastructures import FileStorage
+from quart import Response
+from werkzeug.datastructures import FileStorage, MultiDict
 
 from builder import make_folder, sync_folder
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.admin.sought import Seeker
@@ -40,8 +40,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             return await _download(await inside(project_id, path.removesuffix(":download")))
         return await index(project_id, path)
 
-    async def upload(project_id: str) -> Json:
-        parts = await request.files
+    async def upload(project_id: str, parts: MultiDict[str, FileStorage]) -> Json:
         if not parts:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
         await control.house.disk.admit("an upload")
@@ -57,14 +56,33 @@ def add_routes(routing: Routing, control: Control) -> None:
         return {}
 
     files = "/projects/<project_id>/files"
-    routing.add("GET", files, "project.view", "the files at the project's root", index)
+    routing.add("GET", files, "project.view", "the files at the project's root", index, query=PAGED)
     routing.add(
-        "PUT", files, "project.edit", "upload files: form fields named by target path", upload
+        "PUT",
+        files,
+        "project.edit",
+        "upload files: form fields named by target path",
+        upload,
+        MultiDict,
+        action="file.upload",
     )
     routing.add(
-        "GET", f"{files}/<path:path>", "project.view", "a folder's files; `:download` for one", show
+        "GET",
+        f"{files}/<path:path>",
+        "project.view",
+        "a folder's files; `:download` for one",
+        show,
+        query=PAGED,
+        gives=("application/json", "application/octet-stream"),
     )
-    routing.add("DELETE", f"{files}/<path:path>", "project.edit", "delete a file or folder", delete)
+    routing.add(
+        "DELETE",
+        f"{files}/<path:path>",
+        "project.edit",
+        "delete a file or folder",
+        delete,
+        action="file.delete",
+    )
 
 
 def resolve(root: Path, path: str) -> Path:

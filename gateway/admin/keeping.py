@@ -23,7 +23,13 @@ def add_routes(routing: Routing, control: Control) -> None:
         return _told(await control.collector.collect(_keep()))
 
     routing.add(
-        "GET", "/backup", "site.administer", "all that a new machine needs, as one tar", backup
+        "GET",
+        "/backup",
+        "site.administer",
+        "all that a new machine needs, as one tar",
+        backup,
+        action="site.backup",
+        gives=("application/x-tar",),
     )
     routing.add(
         "GET",
@@ -31,8 +37,17 @@ def add_routes(routing: Routing, control: Control) -> None:
         "site.administer",
         "what nobody needs; `keep`: builds of each model",
         find,
+        query=("keep",),
     )
-    routing.add("DELETE", "/garbage", "site.administer", "remove it; `keep` as above", collect)
+    routing.add(
+        "DELETE",
+        "/garbage",
+        "site.administer",
+        "remove it; `keep` as above",
+        collect,
+        action="garbage.collect",
+        query=("keep",),
+    )
 
 
 def _keep() -> int:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.admin.users import sought
@@ -23,6 +23,7 @@ _COLLECTIONS: dict[str, tuple[KeyKind, str]] = {
     "model_keys": ("model", "Model API keys"),
     "legacy_keys": ("legacy", "keys of the old kind"),
 }
+COLLECTION_OF = {kind: collection for collection, (kind, _) in _COLLECTIONS.items()}
 
 
 class CreateKey(msgspec.Struct, kw_only=True):
@@ -63,10 +64,18 @@ def _add_kind(routing: Routing, control: Control, many: str, kind: KeyKind, what
         await keys.revoke(sought(control, username), kind, key_id)
         return {}
 
-    routing.add("GET", many, "oneself", f"a user's {what}", index)
-    routing.add("POST", many, "oneself", "make one, which is shown once", create, CreateKey)
-    routing.add("DELETE", many, "oneself", "revoke them all", revoke_all)
-    routing.add("DELETE", f"{many}/<key_id>", "oneself", "revoke one", revoke)
+    routing.add("GET", many, "oneself", f"a user's {what}", index, query=PAGED)
+    routing.add(
+        "POST",
+        many,
+        "oneself",
+        "make one, which is shown once",
+        create,
+        CreateKey,
+        action="key.create",
+    )
+    routing.add("DELETE", many, "oneself", "revoke them all", revoke_all, action="key.revoke_all")
+    routing.add("DELETE", f"{many}/<key_id>", "oneself", "revoke one", revoke, action="key.revoke")
 
 
 def _json(key: Key) -> Json:

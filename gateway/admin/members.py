@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.admin.sought import Seeker
@@ -39,7 +39,9 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     many = "/projects/<project_id>/collaborators"
     one = f"{many}/<collaborator>"
-    routing.add("GET", many, "project.view", "who works in a project, and as what", index)
+    routing.add(
+        "GET", many, "project.view", "who works in a project, and as what", index, query=PAGED
+    )
     routing.add(
         "PUT",
         one,
@@ -47,8 +49,16 @@ def add_routes(routing: Routing, control: Control) -> None:
         "give a user a role; the owner's passes the project on",
         put,
         PutCollaborator,
+        action="collaborator.set",
     )
-    routing.add("DELETE", one, "project.administer", "take a user's role away", remove)
+    routing.add(
+        "DELETE",
+        one,
+        "project.administer",
+        "take a user's role away",
+        remove,
+        action="collaborator.remove",
+    )
 
 
 def _json(user: User, role: Role) -> Json:

@@ -7,7 +7,7 @@ from quart import Response, request
 import store
 from gateway.admin import events
 from gateway.admin.builds import deployed_json, new_build, new_deployment
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateModel, Json, UpdateModel, model_json
 from gateway.admin.sought import Seeker
@@ -105,12 +105,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         listed = await database.read(store.deployments.listing, model.id)
         return page("model_deployments", [deployed_json(control, each) for each in listed])
 
-    async def act(project_id: str, model_id: str) -> Json:
-        """The path ends in `{id}:regenerate_key`."""
-        identifier, _, verb = model_id.rpartition(":")
-        if verb != "regenerate_key":
-            raise Refusal("route.notfound", f"there is no {verb!r}; there is :regenerate_key")
-        model = await seek.model(project_id, identifier)
+    async def regenerate_key(project_id: str, model_id: str) -> Json:
+        model = await seek.model(project_id, model_id)
         return await as_json(await control.models.regenerate_key(model))
 
     async def replicas(project_id: str, model_id: str) -> Json:
@@ -142,21 +138,50 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     many = "/projects/<project_id>/models"
     one = f"{many}/<model_id>"
-    routing.add("GET", "/models", "signed in", "the models of all projects", index_all)
-    routing.add("GET", many, "project.view", "a project's models", index)
-    routing.add("POST", many, "project.edit", "make a model", create, CreateModel)
-    routing.add("GET", one, "project.view", "one model", show)
-    routing.add("PATCH", one, "project.edit", "change a model", update, UpdateModel)
-    routing.add("POST", one, "project.edit", "`:regenerate_key`: the old one is dead", act)
-    routing.add("DELETE", one, "project.edit", "stop a model and delete it with its builds", delete)
+    routing.add("GET", "/models", "signed in", "the models of all projects", index_all, query=PAGED)
+    routing.add("GET", many, "project.view", "a project's models", index, query=PAGED)
     routing.add(
-        "GET", f"{one}/deployments", "project.view", "all deployments of a model", deployments
+        "POST", many, "project.edit", "make a model", create, CreateModel, action="model.create"
+    )
+    routing.add("GET", one, "project.view", "one model", show)
+    routing.add(
+        "PATCH", one, "project.edit", "change a model", update, UpdateModel, action="model.update"
+    )
+    routing.add(
+        "POST",
+        f"{one}:regenerate_key",
+        "project.edit",
+        "another access key: the old one is dead",
+        regenerate_key,
+        action="model.regenerate_key",
+    )
+    routing.add(
+        "DELETE",
+        one,
+        "project.edit",
+        "stop a model and delete it with its builds",
+        delete,
+        action="model.delete",
+    )
+    routing.add(
+        "GET",
+        f"{one}/deployments",
+        "project.view",
+        "all deployments of a model",
+        deployments,
+        query=PAGED,
     )
     routing.add(
         "GET", f"{one}/replicas", "project.view", "the replicas that serve a model now", replicas
     )
     routing.add(
-        "GET", f"{one}/logs", "project.view", "what its replicas printed; as events: live", logs
+        "GET",
+        f"{one}/logs",
+        "project.view",
+        "what its replicas printed; as events: live",
+        logs,
+        query=("replica", "stream", "tail"),
+        gives=events.TEXT,
     )
 
 

@@ -8,6 +8,8 @@ from quart import request
 
 from gateway.errors import Refusal
 
+# What a list may be asked for.
+PAGED = ("page_size", "page_token", "search_filter", "sort")
 _DEFAULT_SIZE = 10
 _MOST = 1000
 
@@ -15,8 +17,8 @@ _MOST = 1000
 def page(plural: str, items: list[dict[str, Any]]) -> dict[str, Any]:
     """The page that the request asks for. `items` ascend by creation."""
     items = _sorted(_matching(items))
-    size = _whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
-    start = _whole_number("page_token", 0, most=len(items))
+    size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
+    start = whole_number("page_token", 0, most=len(items))
     rest = len(items) > start + size
     return {
         plural: items[start : start + size],
@@ -71,7 +73,8 @@ def _look_up(item: dict[str, Any], path: str) -> Any:
     return value
 
 
-def _whole_number(name: str, default: int, *, most: int) -> int:
+def whole_number(name: str, default: int, *, most: int = 999_999_999) -> int:
+    """The number that the query says. Raises Refusal("argument.invalid")."""
     text = request.args.get(name, "")
     if not text:
         return default

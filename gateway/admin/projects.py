@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateProject, Json, UpdateProject, project_json
 from gateway.admin.sought import Seeker
@@ -38,8 +38,31 @@ def add_routes(routing: Routing, control: Control) -> None:
         return {}
 
     one = "/projects/<project_id>"
-    routing.add("GET", "/projects", "signed in", "the projects", index)
-    routing.add("POST", "/projects", "signed in", "make a project", create, CreateProject)
+    routing.add("GET", "/projects", "signed in", "the projects", index, query=PAGED)
+    routing.add(
+        "POST",
+        "/projects",
+        "signed in",
+        "make a project",
+        create,
+        CreateProject,
+        action="project.create",
+    )
     routing.add("GET", one, "project.view", "one project", show)
-    routing.add("PATCH", one, "project.administer", "change a project", update, UpdateProject)
-    routing.add("DELETE", one, "project.own", "delete a project and its models", delete)
+    routing.add(
+        "PATCH",
+        one,
+        "project.administer",
+        "change a project",
+        update,
+        UpdateProject,
+        action="project.update",
+    )
+    routing.add(
+        "DELETE",
+        one,
+        "project.own",
+        "delete a project and its models",
+        delete,
+        action="project.delete",
+    )

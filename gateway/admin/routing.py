@@ -3,16 +3,19 @@
 A route is declared once, with its method, path, permission, body and summary; from that list come
 Quart's rules, `/openapi.json` and the README's table, so the three cannot differ. Who has not the
 permission is refused before the body is read. A handler returns plain JSON values. What changes
-state runs to its end even if the client hangs up.
+state runs to its end even if the client hangs up, and is entered in the audit trail.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, g, request
+from werkzeug.datastructures import FileStorage, MultiDict
 
-from gateway.auth import require
+from gateway.admin.given import given
+from gateway.auth import Principal, require
+from gateway.control.trail import Act, Trail
 from gateway.directory import Directory
 from gateway.errors import Refusal
 from gateway.permissions import Permission
@@ -20,18 +23,24 @@ from gateway.tasks import Tasks
 
 PREFIX = "/api/v2"
 Handler = Callable[..., Awaitable[Any]]
+Taken: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 
 
 class Route(msgspec.Struct, frozen=True):
     """One route. `path` is Quart's, below the prefix; `needs` is asked of who may do it, in the
-    project or about the user that the path names; `takes` is the Struct of its JSON body."""
+    project or about the user that the path names; `takes` is the Struct of its JSON body, or
+    MultiDict for the files of a form, `query` what may stand behind a `?`, `gives` the media types
+    of its answers. `action` is what the audit trail calls it: none for what changes nothing."""
 
     method: str
     path: str
     needs: Permission
     summary: str
     handler: Handler
-    takes: type[msgspec.Struct] | None = None
+    takes: Taken | None = None
+    query: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ("application/json",)
+    action: str = ""
 
     @property
     def openapi_path(self) -> str:
@@ -41,10 +50,11 @@ class Route(msgspec.Struct, frozen=True):
 class Routing:
     """Collects routes, then makes a blueprint of them."""
 
-    def __init__(self, tasks: Tasks, directory: Directory) -> None:
+    def __init__(self, tasks: Tasks, directory: Directory, trail: Trail) -> None:
         self.routes: list[Route] = []
         self._tasks = tasks
         self._directory = directory
+        self._trail = trail
 
     def add(
         self,
@@ -53,9 +63,15 @@ class Routing:
         needs: Permission,
         summary: str,
         handler: Handler,
-        takes: type[msgspec.Struct] | None = None,
+        takes: Taken | None = None,
+        *,
+        query: tuple[str, ...] = (),
+        gives: tuple[str, ...] = ("application/json",),
+        action: str = "",
     ) -> None:
-        self.routes.append(Route(method, path, needs, summary, handler, takes))
+        self.routes.append(
+            Route(method, path, needs, summary, handler, takes, query, gives, action)
+        )
 
     def blueprint(self) -> Blueprint:
         blueprint = Blueprint("admin", __name__, url_prefix=PREFIX)
@@ -73,19 +89,51 @@ class Routing:
         async def view(**values: str) -> Response:
             project_id, about = values.get("project_id", ""), values.get("username", "")
             require(self._directory, route.needs, project_id, about)
-            arguments = list(values.values())
-            if route.takes is not None:
-                arguments.append(await read_body(route.takes))
-            # An upload reads its body as it goes, and each of its files is whole or not there.
-            if route.method in ("GET", "PUT"):
+            arguments: list[Any] = list(values.values())
+            told = ""
+            if route.takes is not None and issubclass(route.takes, MultiDict):
+                arguments.append(await request.files)
+            elif route.takes is not None:
+                arguments.append(body := await read_body(route.takes))
+                told = given(body)
+            if not route.action:
                 result = await route.handler(*arguments)
             else:
-                result = await self._tasks.finish(route.handler, *arguments)
+                g.entered = True
+                act = _act(route, told)
+                result = await self._tasks.finish(
+                    self._trail.carry_out, act, route.handler, *arguments
+                )
             if isinstance(result, Response):
                 return result
             return Response(msgspec.json.encode(result), content_type="application/json")
 
         return view
+
+    async def refused(self, code: str) -> None:
+        """Enters in the audit trail that the running request was refused, if it was to change
+        something and has no entry yet."""
+        rule = request.url_rule
+        if rule is None or not rule.endpoint.startswith("admin.") or g.get("entered"):
+            return
+        route = self.routes[int(rule.endpoint.removeprefix("admin."))]
+        if route.action:
+            await self._trail.refused(_act(route), code)
+
+
+def _act(route: Route, told: str = "") -> Act:
+    """What the running request asks for."""
+    who: Principal | None = g.get("principal")
+    path = request.path.removeprefix(PREFIX)
+    verb = ">:" in route.path
+    return Act(
+        who=who.user.name if who else "",
+        address=request.remote_addr or "",
+        action=route.action,
+        object=path.rpartition(":")[0] if verb else path,
+        detail="; ".join(filter(None, (f"by {who.by}" if who else "", told))),
+        makes=route.method == "POST" and not verb,
+    )
 
 
 def _without_nulls(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import msgspec
 
 import store
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.auth import principal
@@ -59,5 +59,12 @@ def add_routes(routing: Routing, control: Control) -> None:
             "settings": settings,
         }
 
-    routing.add("GET", "/runtimes", "signed in", "the interpreters that builds can use", runtimes)
+    routing.add(
+        "GET",
+        "/runtimes",
+        "signed in",
+        "the interpreters that builds can use",
+        runtimes,
+        query=PAGED,
+    )
     routing.add("GET", "/site", "signed in", "this gateway and its settings", site)

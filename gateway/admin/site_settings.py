@@ -51,6 +51,19 @@ def add_routes(routing: Routing, control: Control) -> None:
     many = "/site/settings"
     routing.add("GET", many, needs, "the settings, and which can be changed now", show)
     routing.add(
-        "PATCH", many, needs, "change settings, all of them or none", change, ChangeSettings
+        "PATCH",
+        many,
+        needs,
+        "change settings, all of them or none",
+        change,
+        ChangeSettings,
+        action="settings.change",
     )
-    routing.add("DELETE", f"{many}/<name>", needs, "set a setting back to its default", reset)
+    routing.add(
+        "DELETE",
+        f"{many}/<name>",
+        needs,
+        "set a setting back to its default",
+        reset,
+        action="settings.reset",
+    )

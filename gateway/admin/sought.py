@@ -3,11 +3,13 @@
 import store
 from gateway.auth import principal
 from gateway.control import Control
+from gateway.control.trail import note
 from store import Build, Deployment, Model, Project
 
 
 class Seeker:
-    """Raises NotFound where an id names nothing, or something of somebody else's."""
+    """Raises NotFound where an id names nothing, or something of somebody else's. What it finds
+    the audit trail names."""
 
     def __init__(self, control: Control) -> None:
         self._database = control.house.database
@@ -20,12 +22,15 @@ class Seeker:
         return [p for p in projects if self._directory.may(user, "project.view", p.id)]
 
     async def project(self, project_id: str) -> Project:
-        return await self._database.read(store.projects.get, project_id)
+        project = await self._database.read(store.projects.get, project_id)
+        note(f"project {project.name}")
+        return project
 
     async def model(self, project_id: str, model_id: str) -> Model:
         model = await self._database.read(store.models.get, model_id)
         if model.project_id != project_id:
             raise store.NotFound("model", model_id)
+        note(f"model {model.name}")
         return model
 
     async def build(self, project_id: str, model_id: str, build_id: str) -> Build:
@@ -33,6 +38,7 @@ class Seeker:
         build = await self._database.read(store.builds.get, build_id)
         if build.model_id != model.id:
             raise store.NotFound("build", build_id)
+        note(f"build {build.number}")
         return build
 
     async def deployment(
@@ -42,4 +48,5 @@ class Seeker:
         deployment = await self._database.read(store.deployments.get, deployment_id)
         if deployment.build_id != build.id:
             raise store.NotFound("deployment", deployment_id)
+        note(f"deployment {deployment.number}")
         return deployment

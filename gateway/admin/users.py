@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 import store
-from gateway.admin.paging import page
+from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json, user_json
 from gateway.auth import principal
@@ -84,16 +84,46 @@ def add_routes(routing: Routing, control: Control) -> None:
         return {"token": token, "seconds": LINK_SECONDS}
 
     one = "/users/<username>"
-    routing.add("GET", "/users", "site.administer", "the users", index)
-    routing.add("POST", "/users", "site.administer", "make a user", create, CreateUser)
-    routing.add("GET", one, "oneself", "one user", show)
-    routing.add("PATCH", one, "site.administer", "change or disable a user", update, UpdateUser)
-    routing.add("DELETE", one, "site.administer", "delete a user with all keys", delete)
+    routing.add("GET", "/users", "site.administer", "the users", index, query=PAGED)
     routing.add(
-        "PUT", f"{one}/password", "site.administer", "set a password", set_password, SetPassword
+        "POST", "/users", "site.administer", "make a user", create, CreateUser, action="user.create"
+    )
+    routing.add("GET", one, "oneself", "one user", show)
+    routing.add(
+        "PATCH",
+        one,
+        "site.administer",
+        "change or disable a user",
+        update,
+        UpdateUser,
+        action="user.update",
+    )
+    routing.add(
+        "DELETE",
+        one,
+        "site.administer",
+        "delete a user with all keys",
+        delete,
+        action="user.delete",
+    )
+    routing.add(
+        "PUT",
+        f"{one}/password",
+        "site.administer",
+        "set a password",
+        set_password,
+        SetPassword,
+        action="user.set_password",
     )
     routing.add("GET", "/whoami", "signed in", "who asks, and by what", whoami)
-    routing.add("POST", "/site/links", "signed in", "a link that signs in once", new_link)
+    routing.add(
+        "POST",
+        "/site/links",
+        "signed in",
+        "a link that signs in once",
+        new_link,
+        action="link.create",
+    )
 
 
 def sought(control: Control, username: str) -> User:

@@ -26,8 +26,8 @@ def serve(context: Context) -> None:
         _end_with(arguments.parent)
     from gateway import settings
 
-    flags = {"data": arguments.data, "host": arguments.host, "port": arguments.port}
-    given = {name: value for name, value in flags.items() if value is not None}
+    named = ("data", "host", "port", "plain_http")
+    given = {name: value for name in named if (value := getattr(arguments, name)) is not None}
     try:
         chosen = settings.read(given, Path(arguments.config) if arguments.config else None)
         _run(context, chosen)
@@ -116,7 +116,8 @@ class _Ready:
         self._context.terminal.result(
             {"url": url, "pid": os.getpid()},
             f"predictd serves at {url}; stop it with Ctrl-C.\n"
-            "Next, in a project's folder: predictd deploy FILE:FUNCTION",
+            "Next, in a project's folder: predictd deploy FILE:FUNCTION\n"
+            "In a browser: predictd open",
         )
 
 

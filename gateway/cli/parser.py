@@ -17,12 +17,14 @@ from typing import TypeAlias
 
 from gateway.cli import (
     arguments,
+    auditing,
     deploying,
     keeping,
     keys,
     local,
     login,
     models,
+    opening,
     people,
     projects,
     site,
@@ -35,6 +37,8 @@ EXIT_CODES = """\
 exit codes: 0 ok · 1 it was tried and failed · 2 usage · 3 no gateway reachable ·
 4 the gateway refused · 5 the gateway failed · 130 Ctrl-C · 141 nobody read on
 """
+
+_PLAIN = "listen beyond this machine without TLS"
 
 Verb: TypeAlias = Callable[[Context], int | None]
 
@@ -105,12 +109,14 @@ def _starting(verbs: _Verbs) -> None:
     add = verbs.local("serve", local.serve, "run the gateway until Ctrl-C").add_argument
     add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
+    add("--plain-http", action="store_const", const=True, help=_PLAIN)
     add("--config", metavar="FILE", help="a TOML file of settings")
     add("--parent", type=int, help=SUPPRESS)
 
     add = verbs.local("unit", unit.unit, "the systemd units of this gateway").add_argument
     add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
+    add("--plain-http", action="store_const", const=True, help=_PLAIN)
     add("--config", metavar="FILE", help="a TOML file of settings, read at each start")
     add("--user", metavar="NAME", help="the account to run as (default: you)")
     add("--to", metavar="DIR", help="write them there, for example to /etc/systemd/system")
@@ -122,6 +128,9 @@ def _starting(verbs: _Verbs) -> None:
     add = verbs.local("doctor", local.doctor, "what this machine offers and lacks").add_argument
     add("--host", metavar="H", default=HOST, help=SUPPRESS)
     add("--port", metavar="P", type=int, default=PORT, help="the port to look at")
+
+    add = verbs.remote("open", opening.open_browser, "sign a browser in, once").add_argument
+    add("--print", action="store_true", help="show the link instead: for a browser elsewhere")
 
 
 def _project(verbs: _Verbs) -> None:
@@ -263,6 +272,12 @@ def _keeping(verbs: _Verbs) -> None:
         "--keep", metavar="N", type=arguments.count, help="the latest builds of each model (5)"
     )
     _yes(gc)
+    add = verbs.remote("audit", auditing.audit, "who did what, and what was refused").add_argument
+    add("--who", metavar="NAME", help="only what this user did")
+    add("--action", metavar="A", help="only actions that begin so, such as key.")
+    add("--since", metavar="T", type=arguments.since, help="2h, 7d, or a time such as 2027-01-31")
+    add("--most", metavar="N", type=arguments.count, default=100, help="the newest N (100)")
+    add("-f", "--follow", action="store_true", help="go on until Ctrl-C; --json: one per line")
 
 
 def _site(verbs: _Verbs) -> None:

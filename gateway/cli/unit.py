@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 def unit(context: Context) -> None:
     """Shows the units on stdout, or writes them with `--to`."""
     from gateway.settings import SettingsError, load
+    from gateway.surface import check_exposure
     from gateway.unit_files import Wish, unit_files
 
     arguments = context.arguments
     config = Path(arguments.config).absolute() if arguments.config else None
     flags = {"data": _data(context), "host": arguments.host, "port": arguments.port}
+    flags |= {"plain_http": arguments.plain_http}
     try:
         settings = load(flags, config, environment={})
+        address = _address(settings)
+        check_exposure(settings, address)  # else the unit would not start
         files = unit_files(
             Wish(
                 command=[*_predictd(), *_flags(settings, config)],
-                host=_address(settings),
+                host=address,
                 port=settings.port,
                 data=str(settings.data),
                 shutdown_grace=settings.shutdown_grace,
@@ -79,6 +83,7 @@ def _predictd() -> list[str]:
 def _flags(settings: "Settings", config: Path | None) -> list[str]:
     flags = ["serve", "--data", str(settings.data)]
     flags += ["--host", settings.host, "--port", str(settings.port)]
+    flags += ["--plain-http"] if settings.plain_http else []
     return [*flags, "--config", str(config)] if config else flags
 
 

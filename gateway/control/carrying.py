@@ -12,21 +12,17 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
-import msgspec
 import trio
 
 import store
-from gateway.control import failures, identities
+from gateway.control import failures
 from gateway.control.builds import Builds
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
-from gateway.control.making import replica_spec
-from gateway.control.variables import model_variables, slug
-from gateway.settings import Settings
+from gateway.control.pools import as_set, pool_spec
 from store import Build, Deployment, Failure
-from workers import Pool, PoolSpec, StartFailed
-from workers.limits import MIB
+from workers import Pool, StartFailed
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +197,7 @@ class Carrying:
     async def _open(self, build: Build, start_tries: int = 3) -> Pool | None:
         """Its pool, starting; None when it was told to stop. Callers of a model that nothing
         serves wait for it."""
-        spec = await self._pool_spec(build, start_tries)
+        spec = await pool_spec(self._house, self.deployment, build, start_tries)
         await trio.to_thread.run_sync(keep_latest, spec.log_folder)
         if self._told_to_stop:
             return None
@@ -211,28 +207,6 @@ class Carrying:
             routes.point(model_id, self.pool)
         self.started.set()
         return self.pool
-
-    async def _pool_spec(self, build: Build, start_tries: int) -> PoolSpec:
-        house, deployment = self._house, self.deployment
-        model = await house.database.read(store.models.get, deployment.model_id)
-        project = await house.database.read(store.projects.get, deployment.project_id)
-        variables = model_variables(house.settings, house.domain, project, deployment)
-        # As CDSW names replicas: model, its number, the deployment's, and what it runs.
-        name = f"{slug(model.name)}-{model.number}-{deployment.number}"
-        return PoolSpec(
-            name=f"{name}-{build.id.replace('-', '')[:10]}",
-            replica=replica_spec(
-                house,
-                build,
-                variables,
-                identity=identities.of_deployment(deployment),
-                limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
-                network=deployment.network,
-            ),
-            log_folder=house.data.model_logs(model.id),
-            replicas=deployment.replicas,
-            start_tries=start_tries,
-        )
 
     async def _fail(self, failure: Failure) -> None:
         try:
@@ -244,25 +218,3 @@ class Carrying:
         routes, model_id = self._house.routes, self.deployment.model_id
         if routes.pool_of(model_id) is pool:
             routes.point(model_id, None)
-
-
-def as_set(spec: PoolSpec, settings: Settings) -> PoolSpec:
-    """The spec with the bounds that the settings say; they may change while the pool serves."""
-    limits = msgspec.structs.replace(
-        spec.replica.limits, processes=settings.processes, disk=settings.disk_limit
-    )
-    return msgspec.structs.replace(
-        spec,
-        replica=msgspec.structs.replace(
-            spec.replica,
-            start_timeout=settings.model_start_timeout,
-            reply_limit=settings.reply_limit,
-            limits=limits,
-        ),
-        request_timeout=settings.model_request_timeout,
-        restart_on_exception=settings.restart_on_exception,
-        max_requests=settings.max_requests,
-        max_memory=settings.max_memory,
-        queue_requests=settings.queue_requests,
-        queue_bytes=settings.queue_bytes,
-    )

@@ -12,6 +12,7 @@ from gateway.control.models import Models
 from gateway.control.projects import Projects
 from gateway.control.sign_in import SignIn
 from gateway.control.sweep import sweep
+from gateway.control.trail import Trail
 from gateway.control.users import Users
 
 
@@ -27,8 +28,9 @@ class Control:
         self.users = Users(house)
         self.keys = Keys(house)
         self.members = Members(house)
-        self.sign_in = SignIn(house, self.users)
         self.active = ActiveModels(house, self.deployments)
+        self.trail = Trail(house)
+        self.sign_in = SignIn(house, self.users, self.trail)
         self.backups = Backups(house)
         self.collector = Collector(house, self.builds)
 

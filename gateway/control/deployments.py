@@ -11,8 +11,9 @@ import trio
 import store
 from gateway.control import variables
 from gateway.control.builds import Builds
-from gateway.control.carrying import Carrying, as_set
+from gateway.control.carrying import Carrying
 from gateway.control.house import House
+from gateway.control.pools import as_set
 from gateway.errors import Refusal
 from gateway.settings import Settings
 from store import Build, Deployment, Model, User

@@ -1,9 +1,6 @@
 """Projects: folders of code, made from a template, a git repository, or the user's own folder."""
 
-import os
-import shutil
 from functools import partial
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import aiosqlite
@@ -12,17 +9,15 @@ import trio
 
 import builder
 import store
-from builder import check_url, clone, make_folder, sync_file_system, sync_folder
+from builder import check_url, clone, sync_file_system
 from gateway.control import variables
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
 from gateway.control.sweep import remove
+from gateway.control.templates import TEMPLATES, lay_out
 from gateway.errors import Refusal
 from store import Build, Membership, Model, Project, User
 from workers import Log
-
-# The names that clients send, and the folder of gateway/templates that each means.
-TEMPLATES = {"python": "python", "blank": "blank", "": "blank"}
 
 
 class NewProject(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +141,7 @@ class Projects:
                 await self._clone(project)
             elif not project.linked or project.template:
                 template = TEMPLATES.get(project.template.lower(), "")
-                await trio.to_thread.run_sync(_lay_out, template, Path(project.path))
+                await trio.to_thread.run_sync(lay_out, template, Path(project.path))
         except builder.BuilderError as error:
             problem = f"{error.summary}: {error.problem}"
         except (OSError, TimeoutError) as error:
@@ -238,19 +233,3 @@ def _real_folder(text: str) -> Path:
     if not Path(text).is_absolute() or not Path(text).is_dir():
         raise Refusal("argument.invalid", f"path: {text!r} is no folder on this machine")
     return Path(text).resolve()
-
-
-def _lay_out(template: str, path: Path) -> None:
-    """Copies a template into the project's folder; files that are there already stay."""
-    make_folder(path)
-    if not template:
-        return
-    with as_file(files("gateway") / "templates" / template) as source:
-        for entry in sorted(source.iterdir()):
-            target = path / entry.name
-            if entry.is_file() and not target.exists():
-                with entry.open("rb") as source_file, target.open("xb") as file:
-                    shutil.copyfileobj(source_file, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-    sync_folder(path)

@@ -9,10 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import trio
 
 import store
 from gateway.control.house import House
+from gateway.control.trail import Act, Trail
 from gateway.control.users import Users
 from gateway.errors import Refusal
 from gateway.keyring import digest_of
@@ -57,9 +59,10 @@ class Throttle:
 class SignIn:
     """Who signs in, by password or by a link."""
 
-    def __init__(self, house: House, users: Users) -> None:
+    def __init__(self, house: House, users: Users, trail: Trail) -> None:
         self._house = house
         self._users = users
+        self._trail = trail
         self._throttle = Throttle()
         self._trying = 0
         self._links: dict[str, tuple[str, float]] = {}
@@ -72,10 +75,21 @@ class SignIn:
     async def sign_in(self, name: str, password: str, address: str, agent: str) -> str:
         """The token of a new session. Raises Refusal: "auth.refused" (which of the two was wrong is
         not said) or "auth.throttled"."""
-        return await self._begin(await self._verified(name, password, address), address, agent)
+        # A name that is nobody's may be a password, typed into the wrong field.
+        act = _act("sign_in", self._house.directory.user(name), address)
+        try:
+            user = await self._verified(name, password, address)
+        except Refusal as refused:
+            await self._trail.refused(msgspec.structs.replace(act, who=""), refused.code)
+            raise
+        return await self._trail.carry_out(act, self._begin, user, address, agent)
 
     async def sign_out(self, session: Session) -> None:
         """Ends a session."""
+        act = _act("sign_out", self._house.directory.user_of(session.user_id), session.address)
+        await self._trail.carry_out(act, self._sign_out, session)
+
+    async def _sign_out(self, session: Session) -> None:
         await self._house.database.write(store.sessions.end, session.id)
         self._house.directory.forget_session(session.id)
 
@@ -84,6 +98,14 @@ class SignIn:
     ) -> str:
         """The token of the one session of theirs that there then is. Who has no password needs no
         old one. Raises Refusal as `sign_in`, or "argument.invalid"."""
+        act = _act("user.change_password", user, address)
+        return await self._trail.carry_out(
+            act, self._change_password, user, old, new, address, agent
+        )
+
+    async def _change_password(
+        self, user: User, old: str, new: str, address: str, agent: str
+    ) -> str:
         if user.password:
             user = await self._verified(user.name, old, address)
         if not new or new == old:
@@ -103,9 +125,11 @@ class SignIn:
         """The token of a session for a one-time link's. Raises Refusal("auth.link")."""
         user_id, until = self._links.pop(digest_of(token), ("", 0.0))
         user = self._house.directory.user_of(user_id)
+        act = _act("link.redeem", user, address)
         if user is None or user.disabled or until <= trio.current_time():
+            await self._trail.refused(msgspec.structs.replace(act, who=""), "auth.link")
             raise Refusal("auth.link", "this link was used already, or is too old")
-        return await self._begin(user, address, agent)
+        return await self._trail.carry_out(act, self._begin, user, address, agent, True)
 
     async def _verified(self, name: str, password: str, address: str) -> User:
         who = f"{name.casefold()[:64]} from {address}"
@@ -126,13 +150,14 @@ class SignIn:
         self._throttle.succeeded(who)
         return user
 
-    async def _begin(self, user: User, address: str, agent: str) -> str:
+    async def _begin(self, user: User, address: str, agent: str, by_link: bool = False) -> str:
         token = secrets.token_urlsafe(32)
         session = Session(
             id=digest_of(token),
             user_id=user.id,
             address=address,
             agent=agent[:_AGENT],
+            by_link=by_link,
             expires_at=store.as_text(datetime.now(UTC) + SESSION_LIFE),
         )
         async with self._house.deciding:
@@ -143,6 +168,12 @@ class SignIn:
             session = await self._house.database.write(store.sessions.insert, session)
             self._house.directory.put_session(session)
         return token
+
+
+def _act(action: str, user: User | None, address: str) -> Act:
+    who = user.name if user is not None else ""
+    place = f"/users/{who}" if who else "/users"
+    return Act(who=who, address=address, action=action, object=place)
 
 
 def _throttled(wait: float) -> Refusal:

@@ -258,4 +258,44 @@ ELSEWHERE = {
         "the same folder, the same port, both",
         "refused by name; the first serves on",
     ),
+    # The surface.
+    "tests/whole/test_canary.py::test_no_secret_is_where_it_need_not_be": Fault(
+        "canaries in place of keys, passwords and variables",
+        "all used, well and badly; processes watched as they come and go",
+        "none in database, logs, trail, arguments or environments but where it has to be",
+    ),
+    "tests/whole/test_audit.py::test_changes_and_their_entries_outlive_a_kill_together": Fault(
+        "kill -9 while changes are entered", "keys made by four at once", "each has its one entry"
+    ),
+    "tests/gateway/admin/test_audit.py::test_a_flood_without_a_key_is_bounded": Fault(
+        "a flood of refused requests", "without a key", "a few entries and a count"
+    ),
+    "tests/gateway/test_surface.py::"
+    "test_only_calls_and_signs_of_life_are_answered_under_any_name": Fault(
+        "DNS rebinding", "another's name in Host", "421 before a key is looked at"
+    ),
+    "tests/gateway/test_openapi.py::test_the_answers_are_those_described": Fault(
+        "requests that fit the description, and do not",
+        "schemathesis",
+        "no 500, nothing undescribed",
+    ),
+    # The pages, in a browser.
+    "tests/web/test_browser.py::test_a_foreign_form_changes_nothing": Fault(
+        "forged forms", "every form, from a page of another origin", "403, though the cookie came"
+    ),
+    "tests/web/test_browser.py::test_a_foreign_script_changes_and_reads_nothing": Fault(
+        "another origin's script", "requests with the cookie", "nothing changed, nothing read"
+    ),
+    "tests/web/test_browser.py::test_a_session_is_never_one_that_was_there_before": Fault(
+        "a planted session", "a cookie from before the sign-in", "the session is another one"
+    ),
+    "tests/web/test_browser.py::test_signing_out": Fault(
+        "a copied cookie", "used after the sign-out", "it opens nothing"
+    ),
+    "tests/web/test_browser.py::test_no_page_of_ours_is_framed": Fault(
+        "a frame around a page", "another origin's page", "it stays empty"
+    ),
+    "tests/web/test_browser.py::test_what_others_wrote_is_text": Fault(
+        "stored markup", "scripts in what somebody wrote", "they are read, not run"
+    ),
 }

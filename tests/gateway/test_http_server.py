@@ -115,7 +115,8 @@ async def test_an_early_answer_is_delivered_and_the_connection_closed(gateway: G
     """Who is refused before the body was sent gets the answer, and then the end."""
     stream = await connect(gateway)
     await stream.send_all(
-        b"PUT /api/v2/projects/x/files HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n"
+        b"PUT /api/v2/projects/x/files HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: 3000000\r\n\r\n"
     )
     await stream.send_all(b"x" * 3_000_000)
     answer = await ends(stream)
@@ -142,7 +143,7 @@ async def test_many_requests_on_one_connection(gateway: Gateway) -> None:
     stream = await connect(gateway)
     for _ in range(3):
         await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
-    await stream.send_all(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await stream.send_all(b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answers = await ends(stream)
     assert answers.count(b"HTTP/1.1 200") == 6
     assert answers.count(b"HTTP/1.1 404") == 1
@@ -159,7 +160,9 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_end(tmp_path: Path
             asking = trio.socket.from_stdlib_socket(deaf.dup())
             with trio.move_on_after(0.5), asking:
                 while True:  # until its answers no longer fit anywhere
-                    await asking.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                    await asking.send(
+                        b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+                    )
             assert await alive(gateway)
             stopped = trio.current_time()
         assert trio.current_time() - stopped < 5
@@ -176,7 +179,9 @@ async def test_a_client_that_never_reads_is_let_go(
         stream = await connect(gateway)
         with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):  # noqa: PT012
             while True:  # until it is cut off
-                await stream.send_all(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                await stream.send_all(
+                    b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100
+                )
         assert await alive(gateway)
         await stream.aclose()
 

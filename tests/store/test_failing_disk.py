@@ -85,6 +85,9 @@ async def test_room_is_made_once(tmp_path: Path) -> None:
         async with open_database(path, make_room=ballast.give_back) as database:
             await database.write(projects.insert, a_project("first"))
             first = fill(disk, "first")
+            with pytest.raises(StoreFull):
+                await database.write_if_room(projects.insert, a_project("x" * 100_000))
+            assert ballast.held
             await database.write(projects.insert, a_project("x" * 100_000))
             assert not ballast.held
             second = fill(disk, "second")

@@ -90,8 +90,10 @@ class Gateway:
         self._log = data.with_name(f"{data.name}.stderr")
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
-        # Put before its command, and what it inherits: for who plays a service manager, or a clock.
+        # Put before its command and behind it, and what it inherits: for who plays a service
+        # manager, or a clock.
         self.wrapper: list[str] = []
+        self.flags: list[str] = []
         self.descriptors: tuple[int, ...] = ()
 
     def __enter__(self) -> Self:
@@ -109,7 +111,7 @@ class Gateway:
         serve = ["serve", "--json", "--data", str(self.data), "--port", "0"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.wrapper, *COMMAND, *serve],
+                [*self.wrapper, *COMMAND, *serve, *self.flags],
                 env=environment(**self._settings),
                 pass_fds=self.descriptors,
                 stdout=subprocess.PIPE,

@@ -123,7 +123,7 @@ threading.Thread(target=flood, daemon=True).start()
     key = gateway.admin.headers["Authorization"]
     async with stream:
         await stream.send_all(
-            f"GET /api/v2{model}/logs HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\n"
+            f"GET /api/v2{model}/logs HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\n"
             "Accept: text/event-stream\r\n\r\n".encode()
         )
         assert await stream.receive_some()

@@ -135,7 +135,7 @@ async def test_what_belongs_to_others_is_not_found(
     )
     deployments = f"{theirs}/builds/{build['id']}/deployments"
     assert refusal(await shared.admin.get(f"{deployments}/x")) == (404, "deployment.notfound")
-    assert refusal(await shared.admin.post(f"{deployments}/x:explode")) == (404, "route.notfound")
+    assert refusal(await shared.admin.post(f"{deployments}/x:explode")) == (405, "route.method")
 
 
 async def test_replicas_and_logs(shared: Gateway, samples: Samples) -> None:

@@ -65,6 +65,7 @@ class State:
         }  # fmt: skip
         self.model_keys: list[Json] = []
         self.requests: list[str] = []
+        self.audit: list[Json] = []
         self.page_size = 1000
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
         self.build_status = "built"
@@ -386,6 +387,22 @@ class Handler(BaseHTTPRequestHandler):
         self.state.model_keys.append(json.loads(body))
         self._json({"api_key": f"id.key-{len(self.state.model_keys)}"})
 
+    def audit(self, body: bytes) -> None:
+        """As the real one: the newest of what is asked for, and where older ones begin."""
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        after, before = int(query.get("after", 0)), int(query.get("before", 1 << 30))
+        fitting = [
+            each
+            for each in self.state.audit
+            if after < each["number"] < before and query.get("who") in (None, each["who"])
+        ]
+        shown = fitting[-int(query["page_size"]) :]
+        older = shown[0]["number"] if len(shown) < len(fitting) else None
+        self._json({"entries": shown, "next_before": older})
+
+    def link(self, body: bytes) -> None:
+        self._json({"token": "a-token_of-once", "seconds": 60.0})
+
     def broken(self, body: bytes) -> None:
         self._send(b"<h1>Bad gateway</h1>", "text/html", 502)
 
@@ -410,6 +427,8 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/site/models", Handler.site_models),
     ("GET", "/whoami", Handler.whoami),
     ("POST", "/users/admin/model_keys", Handler.create_model_key),
+    ("GET", "/audit", Handler.audit),
+    ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),

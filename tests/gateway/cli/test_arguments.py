@@ -15,6 +15,7 @@ from gateway.cli.arguments import (
     memory,
     replicas,
     setting,
+    since,
     variable,
 )
 
@@ -38,6 +39,8 @@ from gateway.cli.arguments import (
         (setting, "request_limit=5 MiB", ("request_limit", "5 MiB")),
         (setting, 'environment={"A": "b=c"}', ("environment", {"A": "b=c"})),
         (count, "12", 12),
+        (since, "2027-01-31", "2027-01-31T00:00:00+00:00"),
+        (since, "2027-01-31T01:00:00+01:00", "2027-01-31T01:00:00+01:00"),
         (json_value, ' {"a": [1, null]} ', {"a": [1, None]}),
         (json_value, "-5", -5),
     ],
@@ -72,6 +75,9 @@ def test_understood(parse: Callable[[str], object], text: str, value: object) ->
         (replicas, "²"),
         (count, "0"),
         (count, "x"),
+        (since, "2 h"),
+        (since, "yesterday"),
+        (since, "999999d"),
         (json_value, "{a: 1}"),
         (json_value, "NaN"),
         (json_value, "@/nonexistent"),

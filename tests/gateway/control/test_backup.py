@@ -64,7 +64,7 @@ async def test_a_client_that_goes(gateway: Gateway, tmp_path: Path) -> None:
     )
     key = gateway.admin.headers["Authorization"]
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
-        head = f"GET /api/v2/backup HTTP/1.1\r\nHost: h\r\nAuthorization: {key}\r\n\r\n"
+        head = f"GET /api/v2/backup HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\n\r\n"
         await stream.send_all(head.encode())
         assert (await stream.receive_some(12)) == b"HTTP/1.1 200"
     await until(lambda: gateway.admin.get("/backup"), lambda response: response.status_code == 200)

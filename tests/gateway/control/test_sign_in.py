@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,11 +13,12 @@ import trio
 from gateway.callers import Callers
 from gateway.control.house import House
 from gateway.control.sign_in import LINK_SECONDS, SignIn, Throttle
+from gateway.control.trail import Trail
 from gateway.control.users import NewUser, Users
 from gateway.directory import Directory
 from gateway.errors import Refusal
 from gateway.routes import Routes
-from store import Database, User, open_database
+from store import Database, User, audit, open_database
 
 HERE = ("127.0.0.1", "a browser")
 PASSWORD = "correct horse battery"
@@ -32,8 +34,10 @@ class Stage:
         self.database = database
         self.deciding = trio.Lock()
         house = cast(House, self)
+        self.put_right = partial(House.put_right, house)
         self.users = Users(house)
-        self.sign_in = SignIn(house, self.users)
+        self.trail = Trail(house)
+        self.sign_in = SignIn(house, self.users, self.trail)
 
 
 @asynccontextmanager
@@ -180,3 +184,29 @@ async def test_sessions_survive_a_restart(tmp_path: Path) -> None:
         assert stage.directory.session(kept) is not None
         assert stage.directory.session(ended) is None
         assert stage.directory.user("ada") == user
+
+
+async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
+    """Signing in by whatever means, failing to, and signing out have entries, without secrets."""
+    token = await stage.sign_in.sign_in("ADA", PASSWORD, *HERE)
+    for name, password in (("ada", "wrong"), (PASSWORD, "typed into the wrong field")):
+        with pytest.raises(Refusal):
+            await stage.sign_in.sign_in(name, password, *HERE)
+    link = stage.sign_in.new_link(ada)
+    await stage.sign_in.redeem(link, *HERE)
+    with pytest.raises(Refusal):
+        await stage.sign_in.redeem(link, *HERE)
+    found = stage.directory.session(token)
+    assert found is not None
+    await stage.sign_in.sign_out(found[0])
+    entries = await stage.database.read(audit.listing)
+    assert [(e.who, e.action, e.object, e.outcome) for e in entries] == [
+        ("Ada", "sign_in", "/users/Ada", "done"),
+        ("", "sign_in", "/users/Ada", "auth.refused"),
+        ("", "sign_in", "/users", "auth.refused"),
+        ("Ada", "link.redeem", "/users/Ada", "done"),
+        ("", "link.redeem", "/users", "auth.link"),
+        ("Ada", "sign_out", "/users/Ada", "done"),
+    ]
+    for secret in (PASSWORD, token, link, "wrong field"):
+        assert secret not in str(entries)

@@ -1,0 +1,62 @@
+"""/audit: what was done and what was refused."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from quart import request
+
+import store
+from gateway.admin.paging import whole_number
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json
+from gateway.control import Control
+from gateway.errors import Refusal
+from store import Entry
+
+_DEFAULT_SIZE = 100
+_MOST = 1000
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    async def index() -> Json:
+        """Ascending by number: the newest there are, or the newest before a number."""
+        size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
+        before = whole_number("before", 0)
+        entries = await control.house.database.read(
+            store.audit.listing,
+            after=whole_number("after", 0),
+            before=before or None,
+            who=request.args.get("who", ""),
+            action=request.args.get("action", ""),
+            since=_moment(request.args.get("since", "")),
+            most=size + 1,
+        )
+        shown = entries[-size:]
+        older = shown[0].number if len(entries) > size else None
+        return {"entries": [_json(entry) for entry in shown], "next_before": older}
+
+    routing.add(
+        "GET",
+        "/audit",
+        "site.administer",
+        "what was done and refused; `who`, begin of `action`, `since`; numbers `after`, `before`",
+        index,
+        query=("who", "action", "since", "after", "before", "page_size"),
+    )
+
+
+def _json(entry: Entry) -> Json:
+    told = msgspec.structs.asdict(entry)
+    del told["id"], told["updated_at"]
+    return told
+
+
+def _moment(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+        return store.as_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        example = "2027-01-31T00:00:00Z"
+        raise Refusal("argument.invalid", f"since: give a time such as {example}") from None

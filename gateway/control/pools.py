@@ -1,0 +1,60 @@
+"""The pool of a deployment, described: what it runs, as whom, within which bounds."""
+
+import msgspec
+
+import store
+from gateway.control import identities
+from gateway.control.house import House
+from gateway.control.making import replica_spec
+from gateway.control.variables import model_variables, slug
+from gateway.settings import Settings
+from store import Build, Deployment
+from workers import PoolSpec
+from workers.limits import MIB
+
+
+async def pool_spec(
+    house: House, deployment: Deployment, build: Build, start_tries: int
+) -> PoolSpec:
+    """The pool of a deployment, all but what the settings say."""
+    model = await house.database.read(store.models.get, deployment.model_id)
+    project = await house.database.read(store.projects.get, deployment.project_id)
+    variables = model_variables(house.settings, house.domain, project, deployment)
+    # As CDSW names replicas: model, its number, the deployment's, and what it runs.
+    name = f"{slug(model.name)}-{model.number}-{deployment.number}"
+    return PoolSpec(
+        name=f"{name}-{build.id.replace('-', '')[:10]}",
+        replica=replica_spec(
+            house,
+            build,
+            variables,
+            identity=identities.of_deployment(deployment),
+            limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
+            network=deployment.network,
+        ),
+        log_folder=house.data.model_logs(model.id),
+        replicas=deployment.replicas,
+        start_tries=start_tries,
+    )
+
+
+def as_set(spec: PoolSpec, settings: Settings) -> PoolSpec:
+    """The spec with the bounds that the settings say; they may change while the pool serves."""
+    limits = msgspec.structs.replace(
+        spec.replica.limits, processes=settings.processes, disk=settings.disk_limit
+    )
+    return msgspec.structs.replace(
+        spec,
+        replica=msgspec.structs.replace(
+            spec.replica,
+            start_timeout=settings.model_start_timeout,
+            reply_limit=settings.reply_limit,
+            limits=limits,
+        ),
+        request_timeout=settings.model_request_timeout,
+        restart_on_exception=settings.restart_on_exception,
+        max_requests=settings.max_requests,
+        max_memory=settings.max_memory,
+        queue_requests=settings.queue_requests,
+        queue_bytes=settings.queue_bytes,
+    )

@@ -1,0 +1,49 @@
+"""/: the first page, with the models that one may see."""
+
+import msgspec
+from quart import Response
+
+import store
+from gateway.control import Control
+from gateway.web.home import ModelRow, ProjectRow, model_row, project_row
+from gateway.web.routing import Routing, Visit
+from store import Model, Project, User
+
+
+def add_pages(routing: Routing, control: Control) -> None:
+    house = control.house
+
+    async def home(visit: Visit) -> Response:
+        rows = [await shown(project, visit.user) for project in await visible(visit.user)]
+        return routing.reply("home.html", visit.visitor, here="/", projects=rows)
+
+    async def visible(user: User) -> list[Project]:
+        """One's own projects first, then those of others that one may see."""
+        seen = [
+            project
+            for project in await house.database.read(store.projects.listing)
+            if house.directory.may(user, "project.view", project.id)
+        ]
+        roles = house.directory.roles_of(user)
+        return sorted(seen, key=lambda project: project.id not in roles)
+
+    async def shown(project: Project, user: User) -> ProjectRow:
+        models = await house.database.read(store.models.listing, project.id)
+        owner = house.directory.owner_of(project.id)
+        whose = owner.name if owner is not None and owner.id != user.id else ""
+        return project_row(project, whose, [await row(model) for model in models])
+
+    async def row(model: Model) -> ModelRow:
+        current = await house.database.read(store.deployments.current, model.id)
+        pool = control.deployments.pool(current.id) if current else None
+        example = await house.database.read(store.builds.example, model.id)
+        return model_row(
+            model,
+            current,
+            pool.statistics() if pool else None,
+            house.routes.key_of(model),
+            f"{house.url}/model",
+            msgspec.json.decode(example) if example else {},
+        )
+
+    routing.add("GET", "/", "the models one may see, and how to call them", home)

@@ -1,0 +1,36 @@
+"""Refusals of nobody known: a few are entered, the others counted, whoever sends them."""
+
+from gateway.control.crowd import ADDRESSES, OF_ALL, OF_ONE, WHILE, Crowd, origin
+
+
+def test_the_first_few_of_an_address_are_entered() -> None:
+    """What comes after them is counted until the while is over, then it begins anew."""
+    crowd = Crowd(0.0)
+    admitted = [crowd.admit("192.0.2.1") for _ in range(1000)]
+    assert admitted == [True] * OF_ONE + [False] * (1000 - OF_ONE)
+    assert crowd.admit("192.0.2.2")
+    assert crowd.ends == WHILE
+    assert crowd.take(WHILE) == {"192.0.2.1": 1000 - OF_ONE}
+    assert crowd.take(WHILE) == {}
+    assert crowd.ends == 2 * WHILE
+    assert crowd.admit("192.0.2.1")
+
+
+def test_a_crowd_of_addresses_is_bounded() -> None:
+    """Whatever number of addresses there are, entries and counts are few, and none is lost."""
+    crowd = Crowd(0.0)
+    asked = [f"10.{n // 256}.{n % 256}.1" for n in range(5000)] * 3
+    entered = sum(crowd.admit(address) for address in asked)
+    assert entered <= OF_ALL
+    counted = crowd.take(WHILE)
+    assert len(counted) <= ADDRESSES + 1
+    assert entered + sum(counted.values()) == len(asked)
+
+
+def test_a_host_of_ipv6_has_many_addresses() -> None:
+    """64 bits of IPv6 are one host's, so they count as one."""
+    assert origin("2001:db8::1") == origin("2001:db8::ffff:1") == "2001:db8::/64"
+    assert origin("2001:db8:0:1::1") != origin("2001:db8::1")
+    assert origin("fe80::1%eth0") == "fe80::/64"
+    assert origin("::ffff:192.0.2.1") == origin("192.0.2.1") == "192.0.2.1"
+    assert origin("somewhere") == "somewhere"
