@@ -10,7 +10,8 @@ from gateway.client import Json
 
 POLL_SECONDS = 1.0
 _AT_ONCE = 1000
-_UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f-]{27}\b")
+# The id of a record, or of a key.
+_ID = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f-]{27}|[0-9a-f]{56})\b")
 
 
 def audit(context: Context) -> Exit:
@@ -62,7 +63,7 @@ def _pages(context: Context, wanted: Json, size: int) -> Iterator[list[Json]]:
 
 def _brief(path: str) -> str:
     """The last two of a path, and of an id its beginning: the names are in the detail."""
-    return "/".join(_UUID.sub(r"\1", path).strip("/").split("/")[-2:])
+    return "/".join(_ID.sub(r"\1", path).strip("/").split("/")[-2:])
 
 
 def _row(entry: Json) -> tuple[str, ...]:
