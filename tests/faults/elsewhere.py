@@ -279,4 +279,23 @@ ELSEWHERE = {
         "schemathesis",
         "no 500, nothing undescribed",
     ),
+    # The pages, in a browser.
+    "tests/web/test_browser.py::test_a_foreign_form_changes_nothing": Fault(
+        "forged forms", "every form, from a page of another origin", "403, though the cookie came"
+    ),
+    "tests/web/test_browser.py::test_a_foreign_script_changes_and_reads_nothing": Fault(
+        "another origin's script", "requests with the cookie", "nothing changed, nothing read"
+    ),
+    "tests/web/test_browser.py::test_a_session_is_never_one_that_was_there_before": Fault(
+        "a planted session", "a cookie from before the sign-in", "the session is another one"
+    ),
+    "tests/web/test_browser.py::test_signing_out": Fault(
+        "a copied cookie", "used after the sign-out", "it opens nothing"
+    ),
+    "tests/web/test_browser.py::test_no_page_of_ours_is_framed": Fault(
+        "a frame around a page", "another origin's page", "it stays empty"
+    ),
+    "tests/web/test_browser.py::test_what_others_wrote_is_text": Fault(
+        "stored markup", "scripts in what somebody wrote", "they are read, not run"
+    ),
 }
