@@ -135,7 +135,7 @@ def _add_hooks(
         act = routing.not_entered() or website.routing.not_entered()
         if act is not None and _unread():
             # Their body would come while they wait for the disk.
-            control.house.tasks.start(control.trail.refused, act, refused.code)
+            control.trail.refused_later(act, refused.code)
         elif act is not None:
             await control.trail.refused(act, refused.code)
         if (page := website.refuse(refused, g.request_id)) is not None:
