@@ -258,6 +258,34 @@ ELSEWHERE = {
         "the same folder, the same port, both",
         "refused by name; the first serves on",
     ),
+    # Keys and roles.
+    "tests/gateway/test_keys_at_the_door.py::test_taken_away_in_a_storm": Fault(
+        "a caller is shut out in a storm",
+        "key, all keys, user, role or access key taken away under four callers",
+        "no 200 to what is sent after the acknowledgement",
+    ),
+    "tests/gateway/test_keys_at_the_door.py::test_an_answer_under_way_is_withheld": Fault(
+        "a key is revoked while its request is answered",
+        "in a queue or at a replica, and the same is asked once more",
+        "401 to all of them",
+    ),
+    "tests/gateway/test_keys_at_the_door.py::test_it_expires_at_its_instant": Fault(
+        "a key expires", "under a caller who goes on", "200 before its instant, 401 after"
+    ),
+    "tests/gateway/test_keys_at_the_door.py::test_a_stolen_database_has_no_key": Fault(
+        "a stolen database", "started without the secrets beside it", "no key of it opens anything"
+    ),
+    "tests/gateway/test_callers.py::test_refusals_cannot_be_told_apart": Fault(
+        "keys tried out", "wrong, unknown, revoked, expired", "the same work, the same words"
+    ),
+    "tests/gateway/test_roles.py::test_each_route_for_everybody": Fault(
+        "everybody asks for everything",
+        "every route, as each role, a stranger, an administrator; private and public",
+        "exactly what the table of permissions says",
+    ),
+    "tests/gateway/test_roles.py::test_who_is_nobody": Fault(
+        "an owner's other keys", "a Model API key, none, a disabled owner's", "401 at every route"
+    ),
     # The surface.
     "tests/whole/test_canary.py::test_no_secret_is_where_it_need_not_be": Fault(
         "canaries in place of keys, passwords and variables",

@@ -126,18 +126,22 @@ async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["the key", "the user"])
 async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
-    """What was being answered when the key was revoked is answered 401, in a queue or not."""
+    """What was being answered when the key was revoked is answered 401, in a queue or not; also if
+    the same was asked once more meanwhile, whose head is remembered as one."""
     key = await door.key()
+    asked = {"do": "sleep", "seconds": 1.5}
     answers: list[tuple[int, str]] = []
 
     async def call() -> None:
-        answers.append(refusal(await door.call(key["api_key"], {"do": "sleep", "seconds": 1.5})))
+        answers.append(refusal(await door.call(key["api_key"], asked)))
 
     async with trio.open_nursery() as nursery:
         for _ in range(4):
             nursery.start_soon(call)
         await door.gateway.until(f"{door.model}/replicas", lambda now: now["waiting"] == 2)
         await take_away(door, what, key)
+        later = await door.call(key["api_key"], asked)
+        assert refusal(later) == (UNAUTHORIZED, "model.unauthorized")
         assert answers == []
     assert answers == [(UNAUTHORIZED, "model.unauthorized")] * 4
 
