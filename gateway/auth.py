@@ -54,7 +54,7 @@ def require(
     "auth.forbidden"; NotFound for a project they may not even see.
     """
     who = principal()
-    if who.session and must_choose_password(who.user, who.session) and needs != "oneself":
+    if who.session and must_choose_password(who.user, who.session):
         raise Refusal("auth.password", "choose a password of your own first")
     if not directory.may(who.user, needs, project_id, about):
         if project_id and not directory.may(who.user, "project.view", project_id):

@@ -239,22 +239,33 @@ async def test_one_revokes_one_s_own_keys_only(shared: Gateway, browser: Browser
     await shared.delete(f"/users/admin/model_keys/{key['key_id']}")
 
 
-async def test_by_a_link_no_password_is_asked_for(shared: Gateway) -> None:
-    """Whose password was made for them has to choose one where it was typed, not behind a link."""
+async def test_a_password_that_was_made(shared: Gateway) -> None:
+    """Whose password was made for them has to choose one first, for a page and for an API key."""
     name = f"user-{secrets.token_hex(4)}"
     made = (await shared.post("/users", {"username": name}))["password"]
-    key = (await shared.post(f"/users/{name}/v2_keys"))["api_key"]
-    bearer = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
-        link = (await client.post("/api/v2/site/links", headers=bearer)).json()["token"]
+        await sign_in(client, name, made)
+        assert (await client.get("/keys")).headers["location"] == "/password"
+        for path in ("/projects", f"/users/{name}/v2_keys"):
+            assert refusal(await client.get(f"/api/v2{path}")) == (403, "auth.password")
+    await shared.delete(f"/users/{name}")
+
+
+async def test_by_a_link_no_password_is_asked_for(shared: Gateway) -> None:
+    """Who comes by a link, which only the holder of the data folder makes, chooses none."""
+    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
+        link = (await shared.post("/site/links"))["token"]
         await client.post("/open", data={"token": link}, headers=OURS)
         assert (await client.get("/keys")).status_code == 200
         assert (await client.get("/api/v2/projects")).status_code == 200
-        await sign_in(client, name, made)
-        assert (await client.get("/keys")).headers["location"] == "/password"
-        answer = await client.get("/api/v2/projects")
-        assert refusal(answer) == (403, "auth.password")
-    await shared.delete(f"/users/{name}")
+        refused = await client.post("/api/v2/site/links", headers={"X-CSRF-Token": "none"})
+        assert refused.status_code == 403
+    await shared.post("/users", {"username": "linker"})
+    key = (await shared.post("/users/linker/v2_keys"))["api_key"]
+    bearer = {"Authorization": f"Bearer {key}"}
+    answer = await shared.models.post("/api/v2/site/links", headers=bearer)
+    assert refusal(answer) == (403, "auth.forbidden")
+    await shared.delete("/users/linker")
 
 
 async def test_who_has_no_password_chooses_one(shared: Gateway, browser: Browser) -> None:
