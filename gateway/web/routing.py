@@ -146,20 +146,23 @@ class Routing:
         return view
 
     async def refused(self, code: str) -> None:
-        """Enters in the audit trail that the running request was refused, if it was a form and has
-        no entry yet."""
+        """Enters in the audit trail that the running request was refused."""
+        if (act := self.not_entered()) is not None:
+            await self._control.trail.refused(act, code)
+
+    def not_entered(self) -> Act | None:
+        """What the running request asks for, if it is a form and has no entry yet."""
         endpoint = request.url_rule.endpoint if request.url_rule else ""
         actions = [p.action for p in self.pages if endpoint == f"{p.method} {p.path}" and p.action]
         if not actions or g.get("entered"):
-            return
+            return None
         _, _, visitor = self._visiting()
-        act = Act(
+        return Act(
             who=visitor.user.name if visitor.user else "",
             address=request.remote_addr or "",
             action=actions[0],
             object=request.path,
         )
-        await self._control.trail.refused(act, code)
 
     def _visiting(self) -> tuple[str, Session | None, Visitor]:
         token = session_in(request.cookies, request.is_secure)
