@@ -89,14 +89,33 @@ async def take_away(door: Door, what: str, key: Json) -> None:
         "the user": lambda: admin.patch("/users/Ada", json={"disabled": True}),
         "the role": lambda: admin.delete(f"{door.project}/collaborators/Ada"),
         "the access key": lambda: admin.post(f"{door.model}:regenerate_key", json={}),
+        "being public": lambda: admin.patch(door.model, json={"visibility": "private"}),
+        "being open": lambda: admin.patch(door.model, json={"auth_enabled": True}),
     }
     assert (await asked[what]()).status_code == OK
 
 
-@pytest.mark.parametrize("what", ["the key", "all keys", "the user", "the role", "the access key"])
+TAKEN = {
+    "the key": UNAUTHORIZED,
+    "all keys": UNAUTHORIZED,
+    "the user": UNAUTHORIZED,
+    "the role": FORBIDDEN,
+    "the access key": UNAUTHORIZED,
+    "being public": FORBIDDEN,
+    "being open": UNAUTHORIZED,
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
 async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
     """No request that is sent after the acknowledgement is answered 200, on connections of old."""
-    key = await door.key()
+    key, admin = await door.key(), door.gateway.admin
+    if what == "being public":
+        await take_away(door, "the role", key)
+        await admin.patch(door.model, json={"visibility": "public"})
+    elif what == "being open":
+        await admin.patch(door.model, json={"auth_enabled": False})
+        key["api_key"] = ""
     sent: list[tuple[float, int]] = []
     gone = trio.Event()
     acknowledged = float("inf")
@@ -121,7 +140,7 @@ async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
     before = {status for at, status in sent if at < acknowledged}
     later = {status for at, status in sent if at > acknowledged}
     assert OK in before
-    assert later == {FORBIDDEN if what == "the role" else UNAUTHORIZED}
+    assert later == {TAKEN[what]}
 
 
 @pytest.mark.parametrize("what", ["the key", "the user"])
