@@ -18,7 +18,7 @@ from tests.workers.inside.conversation import (
 )
 
 MODEL = '''
-import collections, datetime, decimal, threading, time
+import collections, datetime, decimal, functools, threading, time
 import cdsw
 from cml import models_v1, metrics_v1
 
@@ -62,6 +62,17 @@ def plain(args):
 
 def by_way(args):
     return inner(args)["prediction"]
+
+@functools.wraps(inner)
+def around(args):
+    return {"around": inner(args)}
+
+class Slots:
+    __slots__ = ()
+    def __call__(self, args):
+        return args
+
+slots = Slots()
 
 early = predict({"give": 5})
 
@@ -165,6 +176,13 @@ def test_only_what_is_decorated_is_kept(converse: Converse, write_model: Any) ->
     assert replica.start(root, "model.py", "by_way").kind == READY
     body, answer = frames(replica, 7, 1)
     assert (body["metrics"], answer) == ({"inner": 7}, 7)
+    replica = converse()
+    assert replica.start(root, "model.py", "around").kind == READY
+    body, answer = frames(replica, 7, 1)
+    assert answer["around"]["uuid"] == body["predictionUuid"]
+    replica = converse()
+    assert replica.start(root, "model.py", "slots").kind == READY
+    assert replica.predict(7).body == 7
     replica = converse()
     assert replica.start(root, "model.py", "told_early").kind == READY
     early = replica.predict(None).body
