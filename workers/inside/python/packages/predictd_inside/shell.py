@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 # They are about pictures and reloading, which a script has no use for.
 PASSED_OVER = ("autoreload", "config", "load_ext", "matplotlib", "pylab", "reload_ext")
 
-_PIP = re.compile(r"(?:sudo\s+)?(?:python3?\s+-m\s+)?pip3?\s+([^&|;<>`$]*)")
+# Alone on its line: with another command beside it the whole is the shell's.
+_PIP = re.compile(
+    r"""(?:sudo\s+)?(?:python3?\s+-m\s+)?pip3?\s+((?:[^&|;<>`$'"]|'[^']*'|"[^"`$]*")*)"""
+)
 _PIP_SOMEWHERE = re.compile(r"\bpip3?\s+install\b")
 _EXPRESSION = re.compile(r"(?<!\$)\{([^{}]+)\}|\$(\w+)")
 # With these there may be something newer than what is installed, or what is there is not wanted.
