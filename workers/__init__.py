@@ -8,12 +8,13 @@ from workers.confinement import ConfinementUnavailable
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.fair_queue import Room
+from workers.keeper import PACKAGES
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
 from workers.pool import Pool
 from workers.reactor import READABLE, WRITABLE, Reactor
 from workers.seats import STOP_GRACE
-from workers.spec import PoolSpec, ReplicaSpec
+from workers.spec import Crns, PoolSpec, ReplicaSpec
 from workers.statistics import PoolStatistics, SeatStatistics
 from workers.ticket import (
     Answered,
@@ -30,6 +31,7 @@ from workers.timers import Alarm
 from workers.usage import Usage, all_processes
 
 __all__ = [
+    "PACKAGES",
     "READABLE",
     "STOP_GRACE",
     "WRITABLE",
@@ -39,6 +41,7 @@ __all__ = [
     "Cause",
     "Cgroups",
     "ConfinementUnavailable",
+    "Crns",
     "Died",
     "Limits",
     "Line",

@@ -7,9 +7,10 @@ from gateway.control import identities
 from gateway.control.house import House
 from gateway.control.making import replica_spec
 from gateway.control.variables import model_variables, slug
+from gateway.crns import crn
 from gateway.settings import Settings
 from store import Build, Deployment
-from workers import PoolSpec
+from workers import Crns, PoolSpec
 from workers.limits import MIB
 
 
@@ -20,6 +21,7 @@ async def pool_spec(
     model = await house.database.read(store.models.get, deployment.model_id)
     project = await house.database.read(store.projects.get, deployment.project_id)
     variables = model_variables(house.settings, house.domain, project, deployment)
+    crns = Crns(*(crn(house.workspace, item.id) for item in (model, build, deployment)))
     # As CDSW names replicas: model, its number, the deployment's, and what it runs.
     name = f"{slug(model.name)}-{model.number}-{deployment.number}"
     return PoolSpec(
@@ -31,6 +33,7 @@ async def pool_spec(
             identity=identities.of_deployment(deployment),
             limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
             network=deployment.network,
+            crns=crns,
         ),
         log_folder=house.data.model_logs(model.id),
         replicas=deployment.replicas,

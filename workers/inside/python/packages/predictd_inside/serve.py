@@ -1,7 +1,7 @@
 """The life of a replica: say hello, load the model, then answer one prediction after the other.
 
     -> HELLO    <- START    -> READY | FAILED, exit 1
-                <- PREDICT  -> ANSWER | RAISED | REFUSED     again and again
+                <- PREDICT  -> [TRACKED] ANSWER | RAISED | REFUSED     again and again
                 end of pipe: leave as a program does that is asked to: its handler of SIGTERM runs,
                 if it has one, then what it registered with `atexit`
 
@@ -20,8 +20,9 @@ import sys
 import time
 
 from . import failures, output
-from .encode import encode
 from .model import load
+from .precedence import come_last
+from .tracking import book
 from .wire import ANSWER, FAILED, HELLO, PREDICT, RAISED, READY, REFUSED, START, Wire
 
 TYPE_CHECKING = False
@@ -41,9 +42,12 @@ def main(inlet: int, outlet: int) -> None:
     for kind, _, body in frames:
         _expect(START, kind)
         start = json.loads(body)
+        book.serve(start["crns"], start["reply_limit"])
+        come_last()
         function = _load(wire, start)
+        function, say = book.served(function)
         read = bytes if start["raw"] else _decode
-        _answer(wire, frames, read, function, start["reply_limit"])
+        _answer(wire, frames, read, function, say, start["reply_limit"])
     _run_handler_of_sigterm()
 
 
@@ -74,18 +78,30 @@ def _answer(
     frames: Iterator[tuple[int, int, bytes]],
     read: Callable[[bytes], object],
     function: Callable[[object], object],
+    say: Callable[[object], bytes],
     reply_limit: int,
 ) -> None:
     for kind, number, body in frames:
         _expect(PREDICT, kind)
-        outcome, reply = _predict(read, function, body, reply_limit)
+        book.asked = True
+        outcome, reply = _predict(read, function, say, body, reply_limit)
+        book.asked = False
         output.flush()
-        wire.send(outcome, number, reply)
+        page = book.page
+        if page is None:
+            wire.send(outcome, number, reply)
+            continue
+        book.page = None
+        if outcome == ANSWER:
+            wire.send_tracked(number, page.body(), reply)
+        else:
+            wire.send(outcome, number, reply)
 
 
 def _predict(
     read: Callable[[bytes], object],
     function: Callable[[object], object],
+    say: Callable[[object], bytes],
     body: bytes,
     reply_limit: int,
 ) -> tuple[int, bytes]:
@@ -95,7 +111,7 @@ def _predict(
     except (ValueError, RecursionError) as problem:
         return REFUSED, _json({"message": failures.describe(problem)["message"]})
     try:
-        reply = encode(function(argument))
+        reply = say(function(argument))
         if len(reply) > reply_limit:
             raise ValueError(
                 f"the answer is {len(reply)} bytes long as JSON; at most {reply_limit} are allowed"
