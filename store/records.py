@@ -194,3 +194,31 @@ class Entry(Record, frozen=True, kw_only=True):
     object: str
     outcome: str = "done"  # or the code of the refusal
     detail: str = ""
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """Something told of one prediction (`uuid`), or of many (""): the text of a JSON object, and
+    the time that it is about, in milliseconds of Unix time."""
+
+    uuid: str
+    start_ms: int
+    end_ms: int
+    metrics: str
+
+
+class MetricSource(Struct, frozen=True, kw_only=True):
+    """A deployment that has told something, what it serves, and how much that is by now."""
+
+    number: int
+    deployment_id: str
+    build_id: str  # "" where it was deleted before
+    model_id: str
+    row_count: int
+    byte_count: int
+
+
+class MetricRow(Measurement, frozen=True, kw_only=True):
+    """A measurement as it is kept; `source` is the number of one."""
+
+    number: int
+    source: int
