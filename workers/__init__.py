@@ -13,7 +13,7 @@ from workers.log import Line, Log
 from workers.pool import Pool
 from workers.reactor import READABLE, WRITABLE, Reactor
 from workers.seats import STOP_GRACE
-from workers.spec import PoolSpec, ReplicaSpec
+from workers.spec import Crns, PoolSpec, ReplicaSpec
 from workers.statistics import PoolStatistics, SeatStatistics
 from workers.ticket import (
     Answered,
@@ -38,6 +38,7 @@ __all__ = [
     "Cause",
     "Cgroups",
     "ConfinementUnavailable",
+    "Crns",
     "Died",
     "Limits",
     "Line",

@@ -6,10 +6,10 @@ clients expect; numbers of ours (`build_number`, `deployment_number`, ...) are p
 """
 
 from typing import Any
-from uuid import UUID, uuid5
 
 import msgspec
 
+from gateway.crns import crn
 from store import Build, Deployment, Failure, Model, Project, Step, User, Visibility
 from workers import PoolStatistics
 
@@ -98,12 +98,6 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
             "replicas": self.default_replication_policy.num_replicas,
         }
         return {name: value for name, value in named.items() if value is not msgspec.UNSET}
-
-
-def crn(workspace: str, identifier: str) -> str:
-    """A name in the manner of Cloudera's: clients take the id from behind the slash."""
-    account = uuid5(UUID(workspace), "account")
-    return f"crn:cdp:ml:local:{account}:workspace:{workspace}/{identifier}"
 
 
 def creator(name: str) -> Json:

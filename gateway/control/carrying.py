@@ -21,8 +21,9 @@ from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.making import replica_spec
 from gateway.control.variables import model_variables, slug
+from gateway.crns import crn
 from store import Build, Deployment, Failure
-from workers import Pool, PoolSpec, StartFailed
+from workers import Crns, Pool, PoolSpec, StartFailed
 from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
@@ -188,6 +189,7 @@ class Carrying:
         model = await house.database.read(store.models.get, deployment.model_id)
         project = await house.database.read(store.projects.get, deployment.project_id)
         variables = model_variables(house.settings, house.domain, project, deployment)
+        crns = Crns(*(crn(house.workspace, item.id) for item in (model, build, deployment)))
         # As CDSW names replicas: model, its number, the deployment's, and what it runs.
         name = f"{slug(model.name)}-{model.number}-{deployment.number}"
         return PoolSpec(
@@ -199,6 +201,7 @@ class Carrying:
                 identity=identities.of_deployment(deployment),
                 limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
                 network=deployment.network,
+                crns=crns,
             ),
             log_folder=house.data.model_logs(model.id),
             replicas=deployment.replicas,
