@@ -20,6 +20,7 @@ from gateway.admin import (
     keeping,
     keys,
     members,
+    metrics,
     models,
     projects,
     site,
@@ -67,7 +68,18 @@ def make_app(control: Control) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     routing = Routing(control.house.tasks, control.house.directory)
-    for noun in (projects, members, files, models, builds, users, keys, keeping, site):
+    for noun in (
+        projects,
+        members,
+        files,
+        models,
+        builds,
+        metrics,
+        users,
+        keys,
+        keeping,
+        site,
+    ):
         noun.add_routes(routing, control)
     return routing
 

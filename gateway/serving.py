@@ -29,6 +29,7 @@ from gateway.control.disk import Disk
 from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.tracking import Tracking
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.envelopes import Examiner
@@ -174,6 +175,9 @@ async def _open(
         database = await stack.enter_async_context(
             store.open_database(data.database, make_room=disk.give_back)
         )
+        # Replicas tell of predictions to their end, which comes before that of the database.
+        tracking = Tracking(database)
+        stack.push_async_callback(tracking.finish)
         room = Room(settings.queue_requests_total, settings.queue_bytes_total)
         machine = Machine()
         workers = await stack.enter_async_context(_workers(settings, data, room, machine))
@@ -201,10 +205,12 @@ async def _open(
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
             tasks=tasks,
+            tracking=tracking,
             vitals=Vitals(workers.reactor, database, tasks),
         )
         control = Control(house)
         nursery.start_soon(disk.watch)
+        nursery.start_soon(tracking.run)
         try:
             password = await control.recover(make_password=tell_password is not None)
             if password and tell_password is not None:

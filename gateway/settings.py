@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 512
     disk_limit: int = 4096 * MIB
     disk_reserve: int = 256 * MIB
+    metrics_age: float = 365.0
+    metrics_size: int = 512 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
     shutdown_grace: float = 3.0
@@ -95,6 +97,8 @@ DESCRIPTIONS = {
     "processes": "how many processes and threads one replica may have",
     "disk_limit": "how much one replica may write into its working copy, and into one file",
     "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
+    "metrics_age": "how many days metrics of predictions are kept",
+    "metrics_size": "how much room they may take; then the oldest go",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
@@ -115,6 +119,7 @@ SIZES = {
     "upload_limit",
     "disk_limit",
     "disk_reserve",
+    "metrics_size",
 }
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}

@@ -19,7 +19,8 @@ BuildStatus = Literal["pending", "queued", "building", "built", "build failed", 
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
-KeyKind = Literal["api", "model", "legacy", "admin"]  # the last is in a file, not in the store
+# Of the last two none is in the store: one is in a file, the others are made anew by each gateway.
+KeyKind = Literal["api", "model", "legacy", "admin", "engine"]
 Role = Literal["viewer", "operator", "contributor", "admin", "owner"]
 
 

@@ -16,6 +16,7 @@ import trio
 import store
 from gateway.control import failures, identities
 from gateway.control.builds import Builds
+from gateway.control.engine_keys import engine_key
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
@@ -54,6 +55,8 @@ class Carrying:
         self._turn = turn
         self._pool_of = pool_of
         self._told_to_stop = False
+        # The variables by which its replicas know the key that they are given.
+        self._key: dict[str, str] = {}
         # The wait for its build, which ends when it is told to stop.
         self._waiting = trio.CancelScope()
 
@@ -67,8 +70,11 @@ class Carrying:
 
     async def run(self) -> None:
         """Returns when nothing of the deployment is left and its row says so."""
+        deployment = self.deployment
         try:
-            await self._run()
+            with engine_key(self._house, deployment.deployer, deployment.project_id) as key:
+                self._key = key
+                await self._run()
         except store.NotFound:
             logger.info("the model of deployment %d was deleted", self.deployment.number)
             await self._leave_nothing()
@@ -178,7 +184,8 @@ class Carrying:
         if self._told_to_stop:
             return None
         routes, model_id = self._house.routes, self.deployment.model_id
-        self.pool = self._house.workers.open_pool(spec)
+        tracked = self._house.tracking.of(self.deployment.id)
+        self.pool = self._house.workers.open_pool(spec, tracked=tracked)
         if routes.pool_of(model_id) is None:
             routes.point(model_id, self.pool)
         self.started.set()
@@ -188,7 +195,7 @@ class Carrying:
         house, deployment = self._house, self.deployment
         model = await house.database.read(store.models.get, deployment.model_id)
         project = await house.database.read(store.projects.get, deployment.project_id)
-        variables = model_variables(house.settings, house.domain, project, deployment)
+        variables = self._key | model_variables(house.settings, house.domain, project, deployment)
         crns = Crns(*(crn(house.workspace, item.id) for item in (model, build, deployment)))
         # As CDSW names replicas: model, its number, the deployment's, and what it runs.
         name = f"{slug(model.name)}-{model.number}-{deployment.number}"

@@ -15,6 +15,7 @@ from gateway.control.disk import Disk
 from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.tracking import Tracking
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.envelopes import Examiner
@@ -53,6 +54,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     examiner: Examiner
     traffic: Traffic
     tasks: Tasks
+    tracking: Tracking
     vitals: Vitals
     directory: Directory
     hold: Hold = msgspec.field(default_factory=Hold)

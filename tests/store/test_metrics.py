@@ -1,5 +1,7 @@
 """Metrics: what is told comes back in its window, what is found out later joins it, all goes."""
 
+from typing import Literal
+
 import aiosqlite
 import msgspec
 import pytest
@@ -38,12 +40,17 @@ async def second(database: Database, model: Model, build: Build) -> Deployment:
 
 
 async def rows(
-    database: Database, *, start: int = 0, end: int = FOREVER, most: int = 1000, **of: str
+    database: Database,
+    noun: Literal["model", "build", "deployment"],
+    identifier: str,
+    *,
+    start: int = 0,
+    end: int = FOREVER,
 ) -> list[MetricRow]:
     async def look(connection: aiosqlite.Connection) -> list[MetricRow]:
-        found = await metrics.sources(connection, **of)
+        found = await metrics.sources(connection, noun, identifier)
         numbers = [source.number for source in found]
-        return await metrics.window(connection, numbers, start_ms=start, end_ms=end, most=most)
+        return await metrics.window(connection, numbers, start_ms=start, end_ms=end, most=1000)
 
     return await database.read(look)
 
@@ -53,14 +60,14 @@ async def test_what_is_told_comes_back(database: Database, deployment: Deploymen
     told = [a_measurement(), an_aggregate()]
     assert await database.write(metrics.append, deployment.id, told) == 2
     assert deployment.build_id is not None
-    by_deployment = await rows(database, deployment_id=deployment.id)
+    by_deployment = await rows(database, "deployment", deployment.id)
     assert [
         Measurement(uuid=r.uuid, start_ms=r.start_ms, end_ms=r.end_ms, metrics=r.metrics)
         for r in by_deployment
     ] == told
-    assert await rows(database, build_id=deployment.build_id) == by_deployment
-    assert await rows(database, model_id=deployment.model_id) == by_deployment
-    assert await rows(database, deployment_id=new_id()) == []
+    assert await rows(database, "build", deployment.build_id) == by_deployment
+    assert await rows(database, "model", deployment.model_id) == by_deployment
+    assert await rows(database, "deployment", new_id()) == []
 
 
 async def test_a_window(database: Database, deployment: Deployment, second: Deployment) -> None:
@@ -68,7 +75,7 @@ async def test_a_window(database: Database, deployment: Deployment, second: Depl
     for number, each in enumerate((deployment, second)):
         told = [a_measurement(NOON + 2 * n + number) for n in reversed(range(5))]
         await database.write(metrics.append, each.id, told)
-    found = await rows(database, start=NOON + 2, end=NOON + 6, model_id=deployment.model_id)
+    found = await rows(database, "model", deployment.model_id, start=NOON + 2, end=NOON + 6)
     assert [row.start_ms - NOON for row in found] == [2, 3, 4, 5, 6]
     assert len({row.source for row in found}) == 2
 
@@ -77,7 +84,7 @@ async def test_page_by_page(database: Database, deployment: Deployment) -> None:
     """Page after page gives every row once, also of many that start in one millisecond."""
     told = [a_measurement(NOON + n // 4) for n in range(10)]
     await database.write(metrics.append, deployment.id, told)
-    (source,) = await database.read(metrics.sources, deployment_id=deployment.id)
+    (source,) = await database.read(metrics.sources, "deployment", deployment.id)
     found: list[MetricRow] = []
     after = None
     while page := await database.read(
@@ -93,7 +100,7 @@ async def test_found_out_later(database: Database, deployment: Deployment) -> No
     told = a_measurement(guess=1, kept={"a": [1, None]})
     await database.write(metrics.append, deployment.id, [told, a_measurement()])
     await database.write(metrics.merge, told.uuid, {"truth": "é", "guess": 2})
-    row = (await rows(database, deployment_id=deployment.id))[0]
+    row = (await rows(database, "deployment", deployment.id))[0]
     expected = {"guess": 2, "kept": {"a": [1, None]}, "truth": "é"}
     assert msgspec.json.decode(row.metrics) == expected
     source = await database.read(metrics.source_of_prediction, told.uuid)
@@ -120,7 +127,7 @@ async def test_a_prediction_has_one_row(
     before = await database.read(metrics.totals)
     assert await database.write(metrics.append, second.id, [forged]) == 0
     assert await database.read(metrics.totals) == before
-    assert [row.metrics for row in await rows(database, model_id=deployment.model_id)] == [
+    assert [row.metrics for row in await rows(database, "model", deployment.model_id)] == [
         told.metrics
     ]
 
@@ -131,7 +138,7 @@ async def test_the_old_go_first(database: Database, deployment: Deployment) -> N
     await database.write(metrics.append, deployment.id, told)
     assert await database.write(metrics.forget_old, 0, 4) == 0
     assert await database.write(metrics.forget_old, FOREVER, 4) == 4
-    left = await rows(database, deployment_id=deployment.id)
+    left = await rows(database, "deployment", deployment.id)
     assert {row.uuid for row in left} == {each.uuid for each in told[4:]}
 
 
@@ -146,7 +153,7 @@ async def test_no_more_than_fits(database: Database, deployment: Deployment) -> 
         pass
     count, left = await database.read(metrics.totals)
     assert size // 2 - 200 < left <= size // 2
-    remaining = await rows(database, deployment_id=deployment.id)
+    remaining = await rows(database, "deployment", deployment.id)
     assert [row.uuid for row in remaining] == [each.uuid for each in told[-count:]]
 
 
@@ -161,4 +168,4 @@ async def test_of_a_deleted_model(database: Database, deployment: Deployment, mo
         steps += 1
     assert steps == 4
     assert await database.read(metrics.totals) == (0, 0)
-    assert await database.read(metrics.sources, model_id=model.id) == []
+    assert await database.read(metrics.sources, "model", model.id) == []
