@@ -7,6 +7,7 @@ come from the store, some at a time, so that a window may be as large as it is.
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 from quart import Response, request
@@ -33,14 +34,14 @@ _MOST_BYTES = 8 * MIB
 
 class DelayedMetrics(FreeForm, kw_only=True):
     prediction_uuid: str
-    metrics: dict[str, object]
+    metrics: dict[str, Any]
 
 
 class AggregateMetrics(FreeForm, kw_only=True):
     """Times in milliseconds of Unix time; unless given, the end is now and the start the end."""
 
     model_deployment_crn: str
-    metrics: dict[str, object]
+    metrics: dict[str, Any]
     start_timestamp_ms: int | None = None
     end_timestamp_ms: int | None = None
 
