@@ -80,8 +80,10 @@ def test_what_engines_call(stage: Stage) -> None:
     own, _ = engine(stage, stage.ada)
     bobs, _ = engine(stage, stage.bob)
     engine(stage, stage.ada, "q")
-    assert stage.directory.may_call(stage.model()) == {"a", own.id}
-    assert stage.directory.may_call(stage.model(visibility="public")) == {"a", "b", own.id, bobs.id}
+    private = stage.directory.may_call(stage.model())
+    public = stage.directory.may_call(stage.model(visibility="public"))
+    assert private == frozenset({"a", own.id})
+    assert public == frozenset({"a", "b", own.id, bobs.id})
 
 
 def test_names_in_any_case(stage: Stage) -> None:
