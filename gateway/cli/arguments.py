@@ -7,10 +7,13 @@ a slip of the pen is told before anything has been asked of the gateway.
 import json
 import re
 import sys
+import time
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime
 from pathlib import Path
 
 UNITS = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_REPLICAS = 9
 
 
@@ -50,6 +53,25 @@ def replicas(text: str) -> int:
     if not re.fullmatch(r"[0-9]+", text) or not 1 <= int(text) <= MOST_REPLICAS:
         raise ArgumentTypeError(f"{text!r} is not a number of replicas, 1 to {MOST_REPLICAS}")
     return int(text)
+
+
+def moment(text: str) -> int:
+    """A time in milliseconds of Unix time: a date, a date and time in UTC, or so long ago."""
+    try:
+        milliseconds = int(_seconds(text.strip()) * 1000)
+        if milliseconds >= 0:
+            return milliseconds
+    except (ValueError, OverflowError):
+        pass  # as below: a time before 1970
+    wanted = "2026-11-21, 2026-11-21T09:30, or 90m, 24h, 7d ago"
+    raise ArgumentTypeError(f"{text!r} is not a time such as {wanted}")
+
+
+def _seconds(text: str) -> float:
+    if match := re.fullmatch(r"(\d{1,9})([smhd])", text):
+        return time.time() - int(match[1]) * SECONDS[match[2]]
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def count(text: str) -> int:

@@ -184,7 +184,7 @@ def _model_status(context: Context) -> None:
     parts = [_model_facts(model, deployment, last)]
     if replicas["replicas"]:
         parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
-        parts += filter(None, [_limits_line(replicas["replicas"])])
+        parts += filter(None, [_limits_line(replicas["replicas"]), _dropped_line(replicas)])
     if last is None:
         parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
     elif deployment is None or deployment["status"] not in LIVING:
@@ -248,6 +248,11 @@ def _limits_line(replicas: Sequence[Json]) -> str:
             met[limit] = met.get(limit, 0) + count
     told = [f"{limit} {count}" for limit, count in met.items() if count]
     return f"limits met: {', '.join(told)}" if told else ""
+
+
+def _dropped_line(replicas: Json) -> str:
+    dropped = replicas["metrics_dropped"]
+    return f"metrics dropped, since the disk took them too slowly: {dropped}" if dropped else ""
 
 
 def _present(client: Client, model: Json) -> Json | None:
