@@ -8,6 +8,7 @@ from workers.confinement import ConfinementUnavailable
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.fair_queue import Room
+from workers.keeper import PACKAGES
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
 from workers.pool import Pool
@@ -29,6 +30,7 @@ from workers.ticket import (
 from workers.timers import Alarm
 
 __all__ = [
+    "PACKAGES",
     "READABLE",
     "STOP_GRACE",
     "WRITABLE",

@@ -115,6 +115,8 @@ def _starting(verbs: _Verbs) -> None:
     add("--host", metavar="H", default=HOST, help=SUPPRESS)
     add("--port", metavar="P", type=int, default=PORT, help="the port to look at")
 
+    verbs.local("sdk-path", local.sdk_path, "the folder for PYTHONPATH, to import cdsw and cml")
+
 
 def _project(verbs: _Verbs) -> None:
     create = verbs.remote("create", projects.create, "make a project")

@@ -1,9 +1,10 @@
 """The packages `cdsw` and `cml` are there, and yield to whatever else has their names.
 
-In a replica and in a script they are found by a finder that is asked last, so a module of the
-project, of its environment or of an editable install comes first. Processes that those start in
-their turn (multiprocessing's and joblib's workers, scripts) find them by PYTHONPATH, which comes
-before what is installed; there the package itself looks whether there is another, and gives way.
+In a replica they are found by a finder that is asked last, so a module of the project, of its
+environment or of an editable install comes first. A script, and a model that imports one of ours,
+has them for the processes that it starts as well: multiprocessing hands on `sys.path`, other
+Pythons find them by PYTHONPATH, which comes before what is installed. There the package itself
+looks whether there is another, and gives way.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def come_last() -> None:
 
 
 def show_children() -> None:
-    """Lets Pythons that this process starts find our packages too."""
+    """Lets this process, and Pythons that it starts, find ours where there are no others."""
+    if PACKAGES not in sys.path:
+        sys.path.append(PACKAGES)
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if PACKAGES not in entries:
         os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, entries), PACKAGES])

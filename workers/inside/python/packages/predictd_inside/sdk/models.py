@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def model_metrics(predict_func: Function) -> Function:
     """Decorator of a model's function: keeps, for each prediction, what `track_metric` is given.
 
-    @cdsw.model_metrics
-    def predict(args):
-        width = model.predict([[args["petal_length"]]])[0]
-        cdsw.track_metric("petal_length", args["petal_length"])
-        cdsw.track_metric("width", width)
-        return width
+        @cdsw.model_metrics
+        def predict(args):
+            width = model.predict([[args["petal_length"]]])[0]
+            cdsw.track_metric("petal_length", args["petal_length"])
+            cdsw.track_metric("width", width)
+            return width
 
     A decorated function returns {"model_deployment_crn", "prediction", "uuid"}: the value that it
     returned as "prediction", and the name by which `track_delayed_metrics` can add to this
