@@ -12,6 +12,7 @@ import msgspec
 from benchmarks import (
     bench_build,
     bench_fairness,
+    bench_metrics,
     bench_overload,
     bench_payload,
     bench_peers,
@@ -41,6 +42,7 @@ VERBS: dict[str, tuple[Run, str]] = {
     "start": (bench_start.run, "from the command to the first right answer; memory"),
     "build": (bench_build.run, "from a folder to the first right answer"),
     "payload": (bench_payload.run, "requests and replies from 1 KB to 5 MB"),
+    "metrics": (bench_metrics.run, "what it costs to be tracked, and what is read back"),
     "queue": (bench_queue.run, "one request's way through the fair queue"),
     "store": (bench_store.run, "one transaction through the bridge"),
 }
