@@ -251,6 +251,11 @@ class Replica:
             if answer is not None and self.ticket is not None and answer[0] == self._request_id:
                 self._answered(Answered(answer[1], self.name))
                 return
+            told = self._reader.whole_tracked(data) if self._tracked is None else None
+            if told is not None and self.ticket is not None and told[0] == self._request_id:
+                self._tracked = told[1]
+                self._answered(Answered(told[2], self.name))
+                return
             for request_id, message in self._reader.feed(data):
                 self._receive(request_id, message)
             self._read_size = _READ_ON if self._reader.midway else _READ
