@@ -161,7 +161,7 @@ async def test_of_many(gateway: Gateway, told: Told) -> None:
     body = {"model_deployment_crn": crn, "metrics": {"mean": 0.25, "none": None}}
     times = {"start_timestamp_ms": 1000, "end_timestamp_ms": 2000}
     assert await gateway.post("/metrics/aggregate", body | times) == {}
-    (row,) = await rows(gateway, told, end_timestamp_ms=1000)
+    [*_, row] = await rows(gateway, told, end_timestamp_ms=1000)
     assert (row["predictionUuid"], row["endTimeStampMs"]) == ("", 2000)
     assert row["metrics"] == body["metrics"]
     uuid = await predicted(gateway, told, 1)
@@ -241,6 +241,20 @@ async def test_whose_metrics_they_are(gateway: Gateway, told: Told) -> None:
         assert (await gateway.admin.put(role, json={"permission": "operator"})).status_code == 200
         assert await answers() == [(200, "")] * 4
     await gateway.delete("/users/eve")
+
+
+async def test_by_the_sdk(gateway: Gateway, told: Told) -> None:
+    """A model does all of it by the functions of the SDK, with nothing but its environment."""
+    uuid = await predicted(gateway, told, 1)
+    crn = (await gateway.get(told.deployment))["crn"]
+    model = await gateway.model(told.project, "sdk")
+    await gateway.deployed(await gateway.built(model, "tracked.py:sdk"))
+    asked = {"crn": crn, "uuid": uuid, "truth": 7}
+    found = (await gateway.call(await gateway.key(model), asked)).json()["response"]
+    assert found == await rows(gateway, told)
+    assert (await row_of(gateway, told, uuid))["metrics"] == {"input": 1, "truth": 7}
+    assert next(r for r in found if not r["predictionUuid"])["startTimeStampMs"] == 1
+    await gateway.delete(model)
 
 
 async def test_what_an_engine_may(gateway: Gateway, told: Told) -> None:
@@ -344,6 +358,7 @@ async def test_parquet(gateway: Gateway, told: Told) -> None:
         assert refusal(answer) == (400, "feature.missing")
         assert "predictd[parquet]" in answer.json()["details"][0]["advice"]
         return
+    assert answer.status_code == 200, answer.text
     table = parquet.read_table(io.BytesIO(answer.content)).to_pylist()
     (row,) = [r for r in table if r["predictionUuid"] == uuid]
     kept = await row_of(gateway, told, uuid)

@@ -37,5 +37,12 @@ def ask(args):
         return [error.code, json.load(error)]
 
 
+def sdk(args):
+    """What the functions of the SDK find out about a prediction, by a deployment's crn."""
+    cdsw.track_delayed_metrics({"truth": args["truth"]}, args["uuid"])
+    cdsw.track_aggregate_metrics({"mean": 0.5}, 1, 2, model_deployment_crn=args["crn"])
+    return cdsw.read_metrics(model_deployment_crn=args["crn"])["metrics"]
+
+
 def key(args):
     return os.environ["CDSW_APIV2_KEY"]
