@@ -21,6 +21,7 @@ from gateway.admin import (
     keeping,
     keys,
     members,
+    metrics,
     models,
     projects,
     site,
@@ -78,7 +79,7 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     routing = Routing(control.house.tasks, control.house.directory, control.trail)
-    nouns = (projects, members, files, models, builds, users, keys, keeping, audit)
+    nouns = (projects, members, files, models, builds, metrics, users, keys, keeping, audit)
     for noun in (*nouns, site, site_models, site_settings):
         noun.add_routes(routing, control)
     return routing

@@ -7,18 +7,20 @@ from quart import g, request
 
 from gateway.directory import Directory
 from gateway.errors import Refusal
-from gateway.permissions import Permission
+from gateway.permissions import OF_ENGINES, Permission
 from gateway.web.cookies import session_in
 from store import NotFound, Session, User
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Whose request it is, and from where. `session` is there where a browser asks."""
+    """Whose request it is, and from where. `session` is there where a browser asks; `within` is the
+    project that bounds it where a model or a run asks, in the name of who started it."""
 
     user: User
-    by: str  # "api key", "legacy key", "admin key" or "session"
+    by: str  # "api key", "legacy key", "admin key", "engine key" or "session"
     address: str
     session: Session | None = None
+    within: str = ""
 
 
 def principal_of(directory: Directory) -> Principal | None:
@@ -27,9 +29,12 @@ def principal_of(directory: Directory) -> Principal | None:
     address = request.remote_addr or ""
     header = request.headers.get("Authorization")
     if header is not None:
-        if (holder := directory.holder(token_in(header))) is None:
-            return None
-        return Principal(holder[0], f"{holder[1]} key", address)
+        token = token_in(header)
+        if (holder := directory.holder(token)) is not None:
+            return Principal(holder[0], f"{holder[1]} key", address)
+        if (engine := directory.engine(token)) is not None:
+            return Principal(engine[0], "engine key", address, within=engine[1])
+        return None
     token = session_in(request.cookies, request.is_secure)
     if (signed_in := directory.session(token)) is None:
         return None
@@ -56,8 +61,8 @@ def require(
     who = principal()
     if who.session and must_choose_password(who.user, who.session):
         raise Refusal("auth.password", "choose a password of your own first")
-    if not directory.may(who.user, needs, project_id, about):
-        if project_id and not directory.may(who.user, "project.view", project_id):
+    if not allowed(directory, needs, project_id, about):
+        if project_id and not allowed(directory, "project.view", project_id):
             raise NotFound("project", project_id)
         raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {needs!r}")
     return who
@@ -66,6 +71,15 @@ def require(
 def must_choose_password(user: User, session: Session) -> bool:
     """Whether somebody is here by a password that was made for them: whoever made it knows it."""
     return user.must_change_password and not session.by_link
+
+
+def allowed(directory: Directory, needs: Permission, project_id: str = "", about: str = "") -> bool:
+    """Whether the principal may do what needs this, in a project or about a user."""
+    who = principal()
+    own = project_id == who.within and needs in OF_ENGINES
+    if who.within and not own and needs != "identified":
+        return False
+    return directory.may(who.user, needs, project_id, about)
 
 
 def bearer(header: str | None) -> str:

@@ -137,11 +137,12 @@ class Client:
         payload = self._exchange("GET", target, None, {"Accept": "text/plain, */*"})
         return payload.decode("utf-8", "replace")
 
-    def blocks(self, path: str) -> Iterator[bytes]:
+    def blocks(self, path: str, **query: object) -> Iterator[bytes]:
         """What is at `path`, however large, block by block; it may be cut short."""
         connection = self._connect(None)  # a disk may be slow
         try:
-            response = self._ask(connection, "GET", PREFIX + path, None, {"Accept": "*/*"})
+            target = PREFIX + path + _query(query)
+            response = self._ask(connection, "GET", target, None, {"Accept": "*/*"})
             while block := response.read1(1 << 20):
                 yield block
         except (OSError, HTTPException) as error:

@@ -7,6 +7,8 @@ as of the models. Nothing here waits: every question is a look into a dict.
 
 from datetime import datetime
 
+import msgspec
+
 from gateway.callers import Callers
 from gateway.keyring import digest_of
 from gateway.permissions import Permission, may
@@ -23,6 +25,8 @@ class Directory:
         self._users: dict[str, User] = {}
         self._by_name: dict[str, User] = {}
         self._keys: dict[str, Key] = {}
+        # By the id of their key: whose they are, and in which project.
+        self._engines: dict[str, tuple[str, str]] = {}
         self._sessions: dict[str, Session] = {}
         self._visibility: dict[str, Visibility] = {}
         self._roles: dict[str, dict[str, Role]] = {}  # by project, then by user
@@ -60,6 +64,18 @@ class Directory:
             self._callers.revoke(key.id)
         else:
             self._callers.put(key, expiry_of(key))
+
+    def put_engine(self, key: Key, project_id: str) -> None:
+        """A model or a run of a project acts for the key's user there, until its key is forgotten.
+
+        It is a caller of its own, since it may not call all that its user may.
+        """
+        self._engines[key.id] = key.user_id, project_id
+        self._callers.put(msgspec.structs.replace(key, user_id=key.id), _NEVER)
+
+    def forget_engine(self, key_id: str) -> None:
+        self._callers.revoke(key_id)
+        self._engines.pop(key_id, None)
 
     def put_session(self, session: Session) -> None:
         """A browser has signed in. Those that are over are forgotten meanwhile."""
@@ -105,9 +121,18 @@ class Directory:
     def holder(self, token: str) -> tuple[User, str] | None:
         """Whose key this is, if it opens the admin API, and of which kind it is."""
         caller = self._callers.valid(token)
-        if caller is None or caller.kind == "model":
+        if caller is None or caller.kind in ("model", "engine"):
             return None
         return self._users[caller.user_id], caller.kind
+
+    def engine(self, token: str) -> tuple[User, str] | None:
+        """For whom a model or a run acts that has this key, and in which project."""
+        caller = self._callers.valid(token)
+        if caller is None or caller.kind != "engine":
+            return None
+        user_id, project_id = self._engines[caller.user_id]
+        user = self._users.get(user_id)
+        return None if user is None or user.disabled else (user, project_id)
 
     def session(self, token: str) -> tuple[Session, User] | None:
         """The session of a browser that holds this, and whose it is."""
@@ -141,14 +166,18 @@ class Directory:
         )
 
     def may_call(self, model: Model) -> frozenset[str] | None:
-        """The ids of the users whose keys open a model; None: it needs no key. Whoever is signed in
-        may call what is public, in a private project too."""
+        """The ids of the users and engines whose keys open a model; None: it needs no key. Whoever
+        is signed in may call what is public, in a private project too."""
         if not model.auth_enabled:
             return None
         public = model.visibility == "public"
         needs: Permission = "signed in" if public else "model.call"
-        users = self._users.values()
-        return frozenset(user.id for user in users if self.may(user, needs, model.project_id))
+        project_id = model.project_id
+        users = {u.id for u in self._users.values() if self.may(u, needs, project_id)}
+        engines = {
+            e for e, own in self._engines.items() if own[0] in users and own[1] == project_id
+        }
+        return frozenset(users | engines)
 
 
 def expiry_of(key: Key) -> float:

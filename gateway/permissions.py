@@ -10,6 +10,7 @@ from typing import Literal
 from store import Role, Visibility
 
 Permission = Literal[
+    "identified",
     "signed in",
     "oneself",
     "project.view",
@@ -29,10 +30,13 @@ ROLES: dict[Role, tuple[Permission, ...]] = {
     "admin": ("project.administer",),
     "owner": ("project.own",),
 }
+# What a model or a run may do by the key that it was given, in its own project, if its user may.
+OF_ENGINES: tuple[Permission, ...] = ("project.view", "model.call")
 # What whoever is signed in may do in a public project.
 IN_PUBLIC: tuple[Permission, ...] = ("project.view", "model.call")
 
 MEANINGS: dict[Permission, str] = {
+    "identified": "as below, and what runs with a key of its own",
     "signed in": "whoever is signed in",
     "oneself": "the user whom it is about",
     "project.view": "see a project, its models, their logs",
@@ -64,7 +68,7 @@ def may(
 ) -> bool:
     """Whether somebody who is signed in may do what `needs` this: `oneself` where it is about them;
     the last two are of the project it is about."""
-    if administrator or needs == "signed in" or (needs == "oneself" and oneself):
+    if administrator or needs in ("identified", "signed in") or (needs == "oneself" and oneself):
         return True
     if role is not None and needs in _OF_ROLE[role]:
         return True

@@ -57,10 +57,12 @@ class Routes:
         if (target := self._by_id.pop(model_id, None)) is not None:
             del self._by_key[target.access_key]
 
-    def look_again(self) -> None:
-        """Users, memberships or projects have changed, and with them who may call what."""
+    def look_again(self, project_id: str = "") -> None:
+        """Users, memberships or projects have changed, and with them who may call what; where it
+        can only be the models of one project, it is named."""
         for target in self._by_id.values():
-            target.may_call = self._may_call(target.model)
+            if project_id in ("", target.model.project_id):
+                target.may_call = self._may_call(target.model)
 
     def point(self, model_id: str, pool: Pool | None) -> None:
         """From now on `pool` answers for the model; None: nothing does."""

@@ -30,6 +30,7 @@ from gateway.control.house import House
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.control.site_settings import SiteSettings
+from gateway.control.tracking import Tracking
 from gateway.control.trail import Act
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
@@ -187,6 +188,9 @@ async def _open(
         )
         kept = await database.read(store.site.settings)
         site = SiteSettings(given, kept, database)
+        # Replicas tell of predictions to their end, which comes before that of the database.
+        tracking = Tracking(database)
+        stack.push_async_callback(tracking.finish)
         room = Room(site.now.queue_requests_total, site.now.queue_bytes_total)
         machine = Machine()
         workers = await stack.enter_async_context(_workers(settings, data, room, machine))
@@ -214,11 +218,13 @@ async def _open(
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
             tasks=tasks,
+            tracking=tracking,
             vitals=Vitals(workers.reactor, database, tasks),
         )
         site.follow(partial(_apply, disk, workers))
         control = Control(house)
         nursery.start_soon(disk.watch)
+        nursery.start_soon(tracking.run)
         try:
             password = await control.recover(make_password=tell_password is not None)
             nursery.start_soon(control.trail.watch)

@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 512
     disk_limit: int = 4096 * MIB
     disk_reserve: int = 256 * MIB
+    metrics_age: float = 365.0
+    metrics_size: int = 512 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
     max_replicas: int = 9
@@ -104,6 +106,8 @@ DESCRIPTIONS = {
     "processes": "how many processes and threads one replica may have",
     "disk_limit": "how much one replica may write into its working copy, and into one file",
     "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
+    "metrics_age": "how many days metrics of predictions are kept",
+    "metrics_size": "how much room they may take; then the oldest go",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
     "max_replicas": "how many replicas one deployment may have",
@@ -161,6 +165,7 @@ SIZES = {
     "upload_limit",
     "disk_limit",
     "disk_reserve",
+    "metrics_size",
 }
 
 # Those that may be 0, which means none or never.

@@ -22,9 +22,9 @@ async def image(connection: aiosqlite.Connection) -> bytes:
     """Return the database as it stands in this transaction."""
     with closing(sqlite3.connect(":memory:", check_same_thread=False)) as copy:
         await connection.backup(copy)
-        data = bytearray(copy.serialize())
-    data[_MODE] = b"\1\1"
-    return bytes(data)
+        data = copy.serialize()
+    # The copy is closed by now: with metrics in it, it may be large.
+    return b"".join((data[: _MODE.start], b"\1\1", memoryview(data)[_MODE.stop :]))
 
 
 def check_image(path: Path, data: bytes) -> None:

@@ -19,7 +19,8 @@ BuildStatus = Literal["pending", "queued", "building", "built", "build failed", 
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
-KeyKind = Literal["api", "model", "legacy", "admin"]  # the last is in a file, not in the store
+# Of the last two none is in the store: one is in a file, the others are made anew by each gateway.
+KeyKind = Literal["api", "model", "legacy", "admin", "engine"]
 Role = Literal["viewer", "operator", "contributor", "admin", "owner"]
 
 
@@ -196,3 +197,31 @@ class Entry(Record, frozen=True, kw_only=True):
     object: str
     outcome: str = "done"  # or the code of the refusal
     detail: str = ""
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """Something told of one prediction (`uuid`), or of many (""): the text of a JSON object, and
+    the time that it is about, in milliseconds of Unix time."""
+
+    uuid: str
+    start_ms: int
+    end_ms: int
+    metrics: str
+
+
+class MetricSource(Struct, frozen=True, kw_only=True):
+    """A deployment that has told something, what it serves, and how much that is by now."""
+
+    number: int
+    deployment_id: str
+    build_id: str  # "" where it was deleted before
+    model_id: str
+    row_count: int
+    byte_count: int
+
+
+class MetricRow(Measurement, frozen=True, kw_only=True):
+    """A measurement as it is kept; `source` is the number of one."""
+
+    number: int
+    source: int

@@ -18,7 +18,7 @@ from workers.keeper import INSIDE, PACKAGES, keep
 from workers.limits import MIB, Cause, Limits
 from workers.log import Log
 from workers.output import Output
-from workers.pool import Pool
+from workers.pool import Pool, Tracked
 from workers.process import kill_tree
 from workers.reactor import Reactor
 from workers.replica import Replica
@@ -40,6 +40,10 @@ from workers.watch import Watch
 # How long the pools may take to stop when the engine ends; a kill takes less.
 _PATIENCE = 3.0
 _SCRIPT_LIMITS = Limits(processes=4096)
+
+
+def _forget(tracked: bytes | bytearray) -> None:
+    """What is told of a prediction that nobody asks about, such as a probe's."""
 
 
 class Place(Protocol):
@@ -86,13 +90,21 @@ class Workers:
         self._started = 0
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
-    def open_pool(self, spec: PoolSpec, log: Log | None = None) -> Pool:
+    def open_pool(self, spec: PoolSpec, log: Log | None = None, tracked: Tracked = _forget) -> Pool:
         """Starts the replicas of `spec`. With `log`, all of them print there and it stays open;
-        else each seat has a log of its own in `spec.log_folder`.
+        else each seat has a log of its own in `spec.log_folder`. What they tell of predictions
+        whose callers have their answers goes to `tracked`, which must not block.
 
         The pool lives until it is drained or stopped, or the engine is closed.
         """
-        pool = Pool(spec, clock=self.reactor, launch=self._launch, log=log, room=self._room)
+        pool = Pool(
+            spec,
+            clock=self.reactor,
+            launch=self._launch,
+            log=log,
+            room=self._room,
+            tracked=tracked,
+        )
         self._pools.add(pool)
         return pool
 

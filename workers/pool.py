@@ -13,6 +13,7 @@ runs, and the pipes of replicas are the only effect.
 """
 
 from collections import Counter, deque
+from collections.abc import Callable
 from math import ceil, inf
 
 import trio
@@ -30,17 +31,27 @@ from workers.watch import Watched
 
 # Restarts are counted for so many flows; of more, those with the fewest are forgotten.
 _MOST_BLAMED = 100
+Tracked = Callable[[bytes | bytearray], object]
+
 _HOPELESS = "no replica of the model runs, and the next will be started too late"
 
 
 class Pool:
     """Serves tickets with the replicas of one spec until it is drained or stopped.
 
-    `room` is what the requests that wait in all pools share.
+    `room` is what the requests that wait in all pools share. `tracked` gets what replicas tell of
+    a prediction, once its caller has the answer; it is called by the reactor and must not block.
     """
 
     def __init__(
-        self, spec: PoolSpec, *, clock: Clock, launch: Launch, log: Log | None, room: Room
+        self,
+        spec: PoolSpec,
+        *,
+        clock: Clock,
+        launch: Launch,
+        log: Log | None,
+        room: Room,
+        tracked: Tracked,
     ) -> None:
         self.spec = spec
         self._clock = clock
@@ -58,6 +69,7 @@ class Pool:
         # Theirs; the way of each request looks into it.
         self._seat_of = self._seats.seat_of
         self.closed = self._seats.closed
+        self.replica_tracked = tracked
 
     def __repr__(self) -> str:
         return (

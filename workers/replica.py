@@ -5,6 +5,7 @@ The laws:
   process is killed. A replica whose last conversation is unknown is never used again.
 - An answer whose id is not the outstanding one kills the replica and is delivered to nobody.
 - A ticket that it holds gets its outcome from here, in every case.
+- Metrics of a prediction are passed on if its caller got the answer, after that, and else never.
 
 A plain state machine on the reactor: nothing here awaits. `keep` (in keeper.py) makes the
 process and cleans up after it; `Pool` (in pool.py) decides what happens next.
@@ -73,6 +74,7 @@ class Owner(Protocol):
     def replica_settled(
         self, replica: "Replica", ticket: Ticket, outcome: Outcome, now: float
     ) -> None: ...
+    def replica_tracked(self, body: bytes | bytearray) -> None: ...
     def replica_leaving(self, replica: "Replica") -> None: ...
     def replica_gone(self, replica: "Replica") -> None: ...
     def replica_cleaned(self, replica: "Replica") -> None: ...
@@ -116,6 +118,8 @@ class Replica:
         self._reader = wire.FrameReader(spec.reply_limit)
         self._request_id = 0
         self.assigned_at = 0.0
+        # What it has told of the prediction whose answer is on its way.
+        self._tracked: bytes | bytearray | None = None
         self._read_fd = self._write_fd = -1
         self._read_size = _READ
         self._unsent: list[memoryview] = []
@@ -247,6 +251,11 @@ class Replica:
             if answer is not None and self.ticket is not None and answer[0] == self._request_id:
                 self._answered(Answered(answer[1], self.name))
                 return
+            told = self._reader.whole_tracked(data) if self._tracked is None else None
+            if told is not None and self.ticket is not None and told[0] == self._request_id:
+                self._tracked = told[1]
+                self._answered(Answered(told[2], self.name))
+                return
             for request_id, message in self._reader.feed(data):
                 self._receive(request_id, message)
             self._read_size = _READ_ON if self._reader.midway else _READ
@@ -277,7 +286,9 @@ class Replica:
                 raise WireError(f"an answer to request {request_id}, which is not outstanding")
             self._answered(self._outcome(message))
         elif isinstance(message, wire.Tracked):
-            return
+            if self.ticket is None or request_id != self._request_id or self._tracked is not None:
+                raise WireError(f"metrics of request {request_id}, which are not expected")
+            self._tracked = message.body
         else:
             self._receive_at_start(message)
 
@@ -349,9 +360,14 @@ class Replica:
 
     def _settle(self, outcome: Outcome) -> None:
         ticket, self.ticket = self.ticket, None
+        # Taken off before its owner gives it the next ticket.
+        tracked, self._tracked = self._tracked, None
         if ticket is not None:
             self._clock.working -= 1
             self._owner.replica_settled(self, ticket, outcome, self._clock.now())
+            # Metrics are of answers that somebody got, one for one.
+            if tracked is not None and ticket.outcome is outcome and isinstance(outcome, Answered):
+                self._owner.replica_tracked(tracked)
 
     def _send(self, frame: bytes) -> None:
         try:

@@ -157,6 +157,22 @@ class FrameReader:
             return None
         return request_id, data[HEADER.size :]
 
+    def whole_tracked(self, data: bytes) -> tuple[int, bytes, bytes] | None:
+        """The id of an answer, what was tracked of it, and its body, where `data` is just that."""
+        size = HEADER.size
+        if len(data) < 2 * size or self.midway:
+            return None
+        length, kind, request_id = _unpack(data)
+        begin = size + length
+        if kind != Tracked.kind or begin + size > len(data):
+            return None
+        rest, kind, answered_id = _unpack(data, begin)
+        if kind != Answer.kind or answered_id != request_id or begin + size + rest != len(data):
+            return None
+        if length > self._limit or rest > self._limit:
+            return None
+        return request_id, data[size:begin], data[begin + size :]
+
     def feed(self, data: bytes) -> Iterator[tuple[int, FromReplica]]:
         """Yields what is complete after `data`. Raises WireError where the bytes are not ours."""
         if self._header:

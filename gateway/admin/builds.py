@@ -11,7 +11,7 @@ from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
 from gateway.admin.sought import Seeker
-from gateway.auth import principal
+from gateway.auth import allowed, principal
 from gateway.control import Control
 from gateway.control.builds import NewBuild
 from gateway.control.deployments import NewDeployment
@@ -148,7 +148,7 @@ def add_routes(routing: Routing, control: Control) -> None:
 def deployed_json(control: Control, deployment: Deployment) -> Json:
     """A deployment as whoever asks may see it, with what it is doing now."""
     pool = control.deployments.pool(deployment.id)
-    edits = control.house.directory.may(principal().user, "project.edit", deployment.project_id)
+    edits = allowed(control.house.directory, "project.edit", deployment.project_id)
     return deployment_json(
         deployment,
         pool.statistics() if pool else None,

@@ -114,8 +114,9 @@ def add_routes(routing: Routing, control: Control) -> None:
         current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
         if current is None or pool is None:
-            return {"replicas": [], **dict.fromkeys(_REQUESTS, 0)}
-        return _replicas_json(current, pool)
+            return {"replicas": [], **dict.fromkeys(_REQUESTS, 0), "metrics_dropped": 0}
+        dropped = control.house.tracking.dropped(current.id)
+        return _replicas_json(current, pool) | {"metrics_dropped": dropped}
 
     async def logs(project_id: str, model_id: str) -> Response:
         model = await seek.model(project_id, model_id)

@@ -6,7 +6,7 @@ from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateProject, Json, UpdateProject, project_json
 from gateway.admin.sought import Seeker
-from gateway.auth import principal
+from gateway.auth import allowed, principal
 from gateway.control import Control
 from gateway.control.projects import NewProject
 from store import Project
@@ -16,7 +16,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     seek, directory = Seeker(control), control.house.directory
 
     def as_json(project: Project) -> Json:
-        edits = directory.may(principal().user, "project.edit", project.id)
+        edits = allowed(directory, "project.edit", project.id)
         return project_json(project, directory.owner_of(project.id), with_environment=edits)
 
     async def index() -> Json:

@@ -47,6 +47,10 @@ class Route(msgspec.Struct, frozen=True):
         return PREFIX + self.path.replace("<path:", "{").replace("<", "{").replace(">", "}")
 
 
+class FreeForm(msgspec.Struct, kw_only=True):
+    """A body with values in it that are not ours to read: what is null in them stays null."""
+
+
 class Routing:
     """Collects routes, then makes a blueprint of them."""
 
@@ -147,7 +151,11 @@ async def read_body(kind: type[msgspec.Struct]) -> Any:
     body = await request.get_data(cache=False)
     try:
         # As protobuf's JSON is read: null is the default, and a number may come as text.
-        given = _without_nulls(msgspec.json.decode(body or b"{}"))
+        given = msgspec.json.decode(body or b"{}")
+        if not issubclass(kind, FreeForm):
+            given = _without_nulls(given)
+        elif isinstance(given, dict):
+            given = {name: value for name, value in given.items() if value is not None}
         return msgspec.convert(given, kind, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
         raise Refusal("argument.invalid", str(error)) from error

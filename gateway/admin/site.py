@@ -55,6 +55,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         return told | {
             "data": str(house.data.root),
             "traffic": house.traffic,
+            "metrics": msgspec.structs.asdict(house.tracking.state())
+            | await control.metrics.size(),
             "disk": await house.disk.state(),
             "settings": settings,
         }

@@ -59,6 +59,11 @@ def replicas(text: str) -> int:
     return int(text)
 
 
+def moment(text: str) -> int:
+    """A time as `since` reads it, in milliseconds of Unix time."""
+    return int(datetime.fromisoformat(since(text)).timestamp() * 1000)
+
+
 def count(text: str) -> int:
     """A whole number from 1 on."""
     if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):

@@ -184,7 +184,8 @@ def _model_status(context: Context) -> None:
     parts = [_model_facts(model, deployment, last)]
     if replicas["replicas"]:
         parts += [_replica_table(replicas["replicas"]), _pool_line(replicas)]
-        parts += filter(None, [_limits_line(replicas["replicas"]), _blame_line(replicas)])
+        told = (_limits_line(replicas["replicas"]), _blame_line(replicas), _dropped_line(replicas))
+        parts += filter(None, told)
     if last is None:
         parts.append("Build and serve it with `predictd deploy FILE:FUNCTION`.")
     elif deployment is None or deployment["status"] not in LIVING:
@@ -254,6 +255,11 @@ def _blame_line(replicas: Json) -> str:
     """Whose requests ended replicas, who did it most often first."""
     told = [f"{caller} {count}" for caller, count in replicas["restarts_by"].items()]
     return f"replicas ended by requests of: {', '.join(told)}" if told else ""
+
+
+def _dropped_line(replicas: Json) -> str:
+    dropped = replicas["metrics_dropped"]
+    return f"metrics dropped, since the disk took them too slowly: {dropped}" if dropped else ""
 
 
 def _present(client: Client, model: Json) -> Json | None:

@@ -23,6 +23,7 @@ from gateway.cli import (
     keys,
     local,
     login,
+    metrics,
     models,
     opening,
     people,
@@ -217,6 +218,17 @@ def _looking(verbs: _Verbs) -> None:
     add("--stream", choices=("stdout", "stderr"), help="only this stream")
     add("--tail", metavar="N", type=arguments.count, help="how many lines back (default 200)")
     add("-f", "--follow", action="store_true", help="go on until Ctrl-C; --json: one per line")
+
+    told = verbs.of_model("metrics", metrics.metrics, "what a model told of its predictions")
+    told.add_argument(
+        "--since",
+        metavar="T",
+        type=arguments.moment,
+        default="1d",
+        help="such as 2026-11-21, 2026-11-21T09:30 (UTC), or 90m, 24h, 7d ago (default 1d)",
+    )
+    told.add_argument("--until", metavar="T", type=arguments.moment, help="the same (default now)")
+    told.add_argument("--csv", action="store_true", help="as CSV, a column for each metric")
 
     build_log = verbs.of_model("build-log", talking.build_log, "the log of a build, to its end")
     build_log.add_argument(

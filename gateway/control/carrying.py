@@ -17,6 +17,7 @@ import trio
 import store
 from gateway.control import failures
 from gateway.control.builds import Builds
+from gateway.control.engine_keys import engine_key
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
@@ -54,6 +55,8 @@ class Carrying:
         self._turn = turn
         self._pool_of = pool_of
         self._told_to_stop = False
+        # The variables by which its replicas know the key that they are given.
+        self._key: dict[str, str] = {}
         # A wait that ends when it is told to stop.
         self._waiting = trio.CancelScope()
 
@@ -67,8 +70,11 @@ class Carrying:
 
     async def run(self) -> None:
         """Returns when nothing of the deployment is left and its row says so."""
+        deployment = self.deployment
         try:
-            await self._run()
+            with engine_key(self._house, deployment.deployer, deployment.project_id) as key:
+                self._key = key
+                await self._run()
         except store.NotFound:
             logger.info("the model of deployment %d was deleted", self.deployment.number)
             await self._leave_nothing()
@@ -197,12 +203,14 @@ class Carrying:
     async def _open(self, build: Build, start_tries: int = 3) -> Pool | None:
         """Its pool, starting; None when it was told to stop. Callers of a model that nothing
         serves wait for it."""
-        spec = await pool_spec(self._house, self.deployment, build, start_tries)
+        spec = await pool_spec(self._house, self.deployment, build, start_tries, self._key)
         await trio.to_thread.run_sync(keep_latest, spec.log_folder)
         if self._told_to_stop:
             return None
         routes, model_id = self._house.routes, self.deployment.model_id
-        self.pool = self._house.workers.open_pool(as_set(spec, self._house.settings))
+        tracked = self._house.tracking.of(self.deployment.id)
+        spec = as_set(spec, self._house.settings)
+        self.pool = self._house.workers.open_pool(spec, tracked=tracked)
         if routes.pool_of(model_id) is None:
             routes.point(model_id, self.pool)
         self.started.set()

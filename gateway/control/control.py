@@ -8,6 +8,7 @@ from gateway.control.garbage import Collector
 from gateway.control.house import House
 from gateway.control.keys import Keys
 from gateway.control.members import Members
+from gateway.control.metrics import Metrics
 from gateway.control.models import Models
 from gateway.control.projects import Projects
 from gateway.control.sign_in import SignIn
@@ -32,6 +33,7 @@ class Control:
         self.trail = Trail(house)
         self.sign_in = SignIn(house, self.users, self.trail)
         self.backups = Backups(house)
+        self.metrics = Metrics(house)
         self.collector = Collector(house, self.builds)
 
     async def recover(self, *, make_password: bool = False) -> str:
@@ -47,4 +49,5 @@ class Control:
         await self.builds.recover()
         await self.deployments.recover()
         self.house.interpreters.seek(self.house.tasks)
+        self.house.tasks.start(self.metrics.watch)
         return password

@@ -16,6 +16,7 @@ from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.control.site_settings import SiteSettings
+from gateway.control.tracking import Tracking
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.envelopes import Examiner
@@ -54,6 +55,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     examiner: Examiner
     traffic: Traffic
     tasks: Tasks
+    tracking: Tracking
     vitals: Vitals
     directory: Directory
     hold: Hold = msgspec.field(default_factory=Hold)

@@ -15,12 +15,13 @@ from workers.limits import MIB
 
 
 async def pool_spec(
-    house: House, deployment: Deployment, build: Build, start_tries: int
+    house: House, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
 ) -> PoolSpec:
-    """The pool of a deployment, all but what the settings say."""
+    """The pool of a deployment, all but what the settings say. `key` are the variables by which its
+    replicas know the key that they are given."""
     model = await house.database.read(store.models.get, deployment.model_id)
     project = await house.database.read(store.projects.get, deployment.project_id)
-    variables = model_variables(house.settings, house.domain, project, deployment)
+    variables = key | model_variables(house.settings, house.domain, project, deployment)
     crns = Crns(*(crn(house.workspace, item.id) for item in (model, build, deployment)))
     # As CDSW names replicas: model, its number, the deployment's, and what it runs.
     name = f"{slug(model.name)}-{model.number}-{deployment.number}"

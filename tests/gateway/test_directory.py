@@ -48,6 +48,44 @@ def stage() -> Stage:
     return Stage()
 
 
+def engine(stage: Stage, user: User, project_id: str = "p") -> tuple[Key, str]:
+    """The key of an engine that acts for a user, and its text."""
+    made = new_key("engine")
+    key = Key(id=made.id, kind="engine", user_id=user.id, digest=made.digest)
+    stage.directory.put_engine(key, project_id)
+    return key, made.text
+
+
+def test_engines(stage: Stage) -> None:
+    """An engine's key is nobody's own; it stands for its user in one project."""
+    key, text = engine(stage, stage.ada)
+    assert stage.directory.holder(text) is None
+    assert stage.directory.engine(text) == (stage.ada, "p")
+    assert stage.directory.engine(stage.key(stage.ada)) is None
+    assert stage.directory.keys_of(stage.ada) != []
+    disabled = msgspec.structs.replace(stage.ada, disabled=True)
+    stage.directory.put_user(disabled)
+    assert stage.directory.engine(text) is None
+    stage.directory.put_user(stage.ada)
+    assert stage.directory.engine(text) == (stage.ada, "p")
+    stage.directory.forget_engine(key.id)
+    assert stage.directory.engine(text) is None
+    _, text = engine(stage, stage.ada)
+    stage.directory.forget_user(stage.ada)
+    assert stage.directory.engine(text) is None
+
+
+def test_what_engines_call(stage: Stage) -> None:
+    """An engine calls models of its own project that its user may call, and no others."""
+    own, _ = engine(stage, stage.ada)
+    bobs, _ = engine(stage, stage.bob)
+    engine(stage, stage.ada, "q")
+    private = stage.directory.may_call(stage.model())
+    public = stage.directory.may_call(stage.model(visibility="public"))
+    assert private == frozenset({"a", own.id})
+    assert public == frozenset({"a", "b", own.id, bobs.id})
+
+
 def test_names_in_any_case(stage: Stage) -> None:
     """A user is found by their name in any case; under an old name nobody is."""
     assert stage.directory.user("aDA") == stage.ada

@@ -53,13 +53,21 @@ class Stage:
         self.reactor = Reactor(lambda: self.time, others_are_ready=lambda: True)
         self.actors: list[Actor] = []
         self.room = Room(4000, 256 * MIB)
+        self.tracked: list[bytes | bytearray] = []
 
     def launch(self, replica: Replica, log: Log) -> None:
         self.actors.append(Actor(self, replica))
 
     def open_pool(self, replica: ReplicaSpec = REPLICA, **settings: Any) -> Pool:
         spec = PoolSpec(name="sample", replica=replica, log_folder=Path("/unused"), **settings)
-        return Pool(spec, clock=self.reactor, launch=self.launch, log=None, room=self.room)
+        return Pool(
+            spec,
+            clock=self.reactor,
+            launch=self.launch,
+            log=None,
+            room=self.room,
+            tracked=self.tracked.append,
+        )
 
     def serving(self, count: int = 1, **settings: Any) -> Pool:
         """A pool of which every replica is ready."""
@@ -127,6 +135,11 @@ class Actor:
         """Answers the request it was given last."""
         self.write(answer_frame(body, self.asked if request_id is None else request_id))
         self.stage.turn()
+
+    def track(self, body: bytes = b"{}", request_id: int | None = None) -> None:
+        """Tells of the request it was given last, without making the reactor hear it."""
+        number = self.asked if request_id is None else request_id
+        self.write(wire.HEADER.pack(len(body), wire.Tracked.kind, number) + body)
 
     def raise_(self) -> None:
         self.say(wire.Raised("ValueError", "as told"), self.asked)

@@ -31,6 +31,9 @@ class Audience:
         self.heard.append("settled")
         self.outcomes.append(outcome)
 
+    def replica_tracked(self, body: bytes | bytearray) -> None:
+        self.heard.append("tracked")
+
     def replica_leaving(self, replica: Replica) -> None:
         self.heard.append("leaving")
 

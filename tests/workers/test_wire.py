@@ -141,6 +141,24 @@ def test_a_length_past_the_limit_is_refused_at_the_header(length: int) -> None:
     assert not reader.midway
 
 
+def test_whole_tracked_answers_are_what_is_fed() -> None:
+    """The short way gives what the long one does, and nothing for whatever is not just that."""
+    said = [(22, 7, b'{"metrics":{}}'), (19, 7, b"8")]
+    whole = b"".join(wire.HEADER.pack(len(b), kind, n) + b for kind, n, b in said)
+    reader = wire.FrameReader(100)
+    assert reader.whole_tracked(whole) == (7, said[0][2], said[1][2])
+    assert [(m.kind, n, m.body) for n, m in reader.feed(whole)] == said  # type: ignore[union-attr]
+    for cut in range(len(whole)):
+        assert reader.whole_tracked(whole[:cut]) is None
+    assert reader.whole_tracked(whole + b"x") is None
+    assert reader.whole_tracked(whole + whole) is None
+    assert wire.FrameReader(13).whole_tracked(whole) is None
+    other = whole.replace(wire.HEADER.pack(1, 19, 7), wire.HEADER.pack(1, 19, 8))
+    assert reader.whole_tracked(other) is None
+    list(reader.feed(whole[:3]))
+    assert reader.whole_tracked(whole) is None
+
+
 @pytest.mark.parametrize("kind", [0, wire.Start.kind, wire.PREDICT, 23, 255])
 def test_an_unknown_kind_is_refused(kind: int) -> None:
     """What only we say, or nobody, breaks the wire."""

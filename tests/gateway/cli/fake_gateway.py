@@ -72,6 +72,8 @@ class State:
         self.build_failure: Json | None = None
         self.deployment_failure: Json | None = None
         self.log_lines = [f"{NOW} stdout Model ready", f"{NOW} stderr a warning"]
+        self.metrics: list[Json] = []
+        self.metrics_table = ""
         self.while_building: Callable[[], object] = lambda: None
         self.while_deploying: Callable[[], object] = lambda: None
         self.dies_while_building = False
@@ -104,7 +106,7 @@ class State:
             "project": {"id": project["id"], "name": project["name"]}, "replicas_wanted": 0,
             "access_key": f"m{uuid.uuid4().hex[1:]}", "url": f"{self.url}/model", "example": None,
             "current_deployment_id": "", "current_build_number": 0, "updated_at": NOW,
-            "auth_enabled": wish.get("auth_enabled", True),
+            "auth_enabled": wish.get("auth_enabled", True), "crn": f"crn:cdp:ml:local:a:{identity}",
         }  # fmt: skip
         self.models[identity] = model
         return model
@@ -178,7 +180,7 @@ class State:
         found = [replica] * model["replicas_ready"]
         return {
             "replicas": found, "waiting": 1, "busy": 5, "queue_full": 2, "waited_too_long": 3,
-            "not_ready": 6, "abandoned": 7, "timed_out": 8,
+            "not_ready": 6, "abandoned": 7, "timed_out": 8, "metrics_dropped": 9,
             "restarts_by": {"10.0.0.7": 3, "10.0.0.8": 1},
         }  # fmt: skip
 
@@ -352,6 +354,12 @@ class Handler(BaseHTTPRequestHandler):
         self.state.while_building()
         return None
 
+    def metrics(self, body: bytes) -> None:
+        self._json({"metrics": self.state.metrics, "next_page_token": ""})
+
+    def export(self, body: bytes) -> None:
+        self._send(self.state.metrics_table.encode(), "text/csv")
+
     def site(self, body: bytes) -> None:
         site = {"version": "0.1.0", "data": "/data", "started_at": NOW, "url": self.state.url}
         self._json({**site, "machine": MACHINE})
@@ -430,6 +438,8 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", "/audit", Handler.audit),
     ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),
+    ("GET", "/metrics", Handler.metrics),
+    ("GET", "/metrics/export", Handler.export),
     ("GET", "/projects", Handler.projects),
     ("POST", "/projects", Handler.create_project),
     ("GET", "/projects/([^/]+)", Handler.project),

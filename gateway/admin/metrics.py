@@ -1,0 +1,183 @@
+"""/metrics: what models told of their predictions, and what was found out later.
+
+Rows are spelled as the SDK's `read_metrics` gives them, ascending by start. They go out as they
+come from the store, some at a time, so that a window may be as large as it is.
+"""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from quart import Response, request
+
+from gateway.admin.routing import FreeForm, Routing
+from gateway.admin.shapes import Json
+from gateway.auth import allowed, require
+from gateway.control import Control
+from gateway.control.metrics import Noun, Subject, Window
+from gateway.control.tracking import LAST_MS, MIB
+from gateway.errors import Refusal
+from gateway.metric_tables import FORMATS, NotInstalled, Spelling, as_table
+from store import MetricRow, NotFound
+
+NOUNS: dict[str, Noun] = {
+    "model_deployment_crn": "deployment",
+    "model_build_crn": "build",
+    "model_crn": "model",
+}
+_DEFAULT_PAGE, MOST_ROWS = 1000, 10_000
+# A page ends early where its rows are large.
+_MOST_BYTES = 8 * MIB
+
+
+class DelayedMetrics(FreeForm, kw_only=True):
+    prediction_uuid: str
+    metrics: dict[str, Any]
+
+
+class AggregateMetrics(FreeForm, kw_only=True):
+    """Times in milliseconds of Unix time; unless given, the end is now and the start the end."""
+
+    model_deployment_crn: str
+    metrics: dict[str, Any]
+    start_timestamp_ms: int | None = None
+    end_timestamp_ms: int | None = None
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    directory, metrics = control.house.directory, control.metrics
+
+    async def subject(noun: Noun, name: str) -> Subject:
+        """Raises NotFound also for what whoever asks may not see."""
+        found = await metrics.subject(noun, name)
+        if not allowed(directory, "project.view", found.project_id):
+            raise NotFound(noun, name)
+        return found
+
+    async def asked() -> tuple[Window, Spelling]:
+        given = [(name, request.args[name]) for name in NOUNS if request.args.get(name)]
+        if len(given) != 1:
+            raise Refusal("argument.invalid", f"give one of {', '.join(NOUNS)}")
+        [(name, value)] = given
+        window = Window(
+            await subject(NOUNS[name], value),
+            _time("start_timestamp_ms", 0),
+            _time("end_timestamp_ms", LAST_MS),
+            _token(),
+        )
+        return window, Spelling(control.house.workspace, window.subject.sources)
+
+    async def show() -> Response:
+        window, spelling = await asked()
+        most = _page_size()
+        return _streamed(_page(metrics.rows(window), spelling, most), "application/json")
+
+    async def export() -> Response:
+        kind = request.args.get("format", "jsonl")
+        if kind not in FORMATS:
+            raise Refusal("argument.invalid", f"format: {kind!r} is none of {', '.join(FORMATS)}")
+        window, spelling = await asked()
+        try:
+            table = await as_table(kind, lambda: metrics.rows(window), spelling)
+        except NotInstalled as error:
+            raise Refusal("feature.missing", str(error), advice=error.advice) from None
+        response = _streamed(table, FORMATS[kind])
+        response.headers["Content-Disposition"] = f'attachment; filename="metrics.{kind}"'
+        return response
+
+    async def delay(asked: DelayedMetrics) -> Json:
+        project_id = await metrics.project_of(asked.prediction_uuid)
+        if not allowed(directory, "project.view", project_id):
+            raise NotFound("prediction", asked.prediction_uuid)
+        require(directory, "model.call", project_id)
+        await metrics.find_out(asked.prediction_uuid, asked.metrics)
+        return {}
+
+    async def aggregate(asked: AggregateMetrics) -> Json:
+        found = await subject("deployment", asked.model_deployment_crn)
+        require(directory, "model.call", found.project_id)
+        await metrics.sum_up(
+            asked.model_deployment_crn,
+            asked.metrics,
+            asked.start_timestamp_ms,
+            asked.end_timestamp_ms,
+        )
+        return {}
+
+    routing.add("GET", "/metrics", "identified", "what was told of predictions, by start", show)
+    routing.add(
+        "GET", "/metrics/export", "identified", "the same as a file: jsonl, csv, parquet", export
+    )
+    routing.add(
+        "POST",
+        "/metrics/delayed",
+        "identified",
+        "add to a prediction what became known later",
+        delay,
+        DelayedMetrics,
+    )
+    routing.add(
+        "POST",
+        "/metrics/aggregate",
+        "identified",
+        "metrics of many predictions of a deployment",
+        aggregate,
+        AggregateMetrics,
+    )
+
+
+async def _page(
+    batches: AsyncGenerator[list[MetricRow]], spelling: Spelling, most: int
+) -> AsyncIterator[bytes]:
+    """`{"metrics":[...],"next_page_token":""}`, some rows at a time."""
+    count = size = 0
+    so_far = token = ""
+    yield b'{"metrics":['
+    async with aclosing(batches):
+        async for rows in batches:
+            if count == most or size >= _MOST_BYTES:
+                token = so_far
+                break
+            shown = rows[: most - count]
+            told = b",".join([spelling.json(row) for row in shown])
+            yield b"," + told if count else told
+            count, size = count + len(shown), size + len(told)
+            so_far = f"{shown[-1].start_ms}-{shown[-1].number}"
+            if len(shown) < len(rows):
+                token = so_far
+                break
+    yield b'],"next_page_token":' + msgspec.json.encode(token) + b"}"
+
+
+def _streamed(parts: AsyncIterator[bytes], content_type: str) -> Response:
+    response = Response(parts, content_type=content_type)
+    response.timeout = None
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _time(name: str, default: int) -> int:
+    text = request.args.get(name, "")
+    if not text:
+        return default
+    if not re.fullmatch("[0-9]{1,16}", text) or int(text) > LAST_MS:
+        raise Refusal("argument.invalid", f"{name}: {text!r} is no time in milliseconds")
+    return int(text)
+
+
+def _page_size() -> int:
+    text = request.args.get("page_size", str(_DEFAULT_PAGE))
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise Refusal("argument.invalid", f"page_size: {text!r} is no number from 1 on")
+    return min(int(text), MOST_ROWS)
+
+
+def _token() -> tuple[int, int] | None:
+    text = request.args.get("page_token", "")
+    if not text:
+        return None
+    if not (match := re.fullmatch("([0-9]{1,16})-([0-9]{1,18})", text)):
+        raise Refusal("argument.invalid", f"page_token: {text!r} is none that we gave")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,154 @@
+"""Metrics of predictions: asked for, added to when the truth is known, and forgotten in time.
+
+What replicas tell arrives by `tracking.py`. Whoever asks sees all that was told before.
+"""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from functools import partial
+from typing import Literal
+
+import msgspec
+import trio
+
+import store
+from gateway.control.house import House
+from gateway.control.tracking import LAST_MS, MIB
+from gateway.crns import crn
+from gateway.errors import Refusal
+from store import Measurement, MetricRow, MetricSource, NotFound
+
+Noun = Literal["model", "build", "deployment"]
+
+# Rows are taken from the store by so many bytes, as far as the last ones tell what is to come.
+_AT_ONCE = 2 * MIB
+_FIRST_ROWS, _MOST_ROWS = 50, 500
+# Between two looks at what is too much; and what goes then, in one transaction, with a pause.
+_PERIOD = 60.0
+_FORGOTTEN_AT_ONCE = 500
+_BREATH = 0.01
+_DAY_MS = 86_400_000.0
+
+logger = logging.getLogger(__name__)
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """A model, a build or a deployment that is asked about, and what has told of it."""
+
+    project_id: str
+    sources: list[MetricSource]
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Which rows: of what, and that start when. Both ends are in it; milliseconds."""
+
+    subject: Subject
+    start_ms: int = 0
+    end_ms: int = LAST_MS
+    # The start and the number of the row before the first.
+    after: tuple[int, int] | None = None
+
+
+class Metrics:
+    """All metrics of all predictions."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._database = house.database
+
+    async def subject(self, noun: Noun, name: str) -> Subject:
+        """What has this crn. Raises NotFound."""
+        identifier = name.rpartition("/")[2]
+        if name != crn(self._house.workspace, identifier):
+            raise NotFound(noun, name)
+        await self._house.tracking.written()
+        sources = await self._database.read(store.metrics.sources, noun, identifier)
+        try:
+            if sources:  # its build may be gone
+                noun, identifier = "model", sources[0].model_id
+            if noun == "deployment":
+                deployment = await self._database.read(store.deployments.get, identifier)
+                return Subject(deployment.project_id, sources)
+            if noun == "build":
+                identifier = (await self._database.read(store.builds.get, identifier)).model_id
+            model = await self._database.read(store.models.get, identifier)
+        except NotFound:
+            raise NotFound(noun, name) from None
+        return Subject(model.project_id, sources)
+
+    async def rows(self, window: Window) -> AsyncGenerator[list[MetricRow]]:
+        """The rows of a window, ascending by start, some at a time."""
+        sources = [source.number for source in window.subject.sources]
+        after, most = window.after, _FIRST_ROWS
+        while rows := await self._database.read(
+            store.metrics.window,
+            sources,
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
+            after=after,
+            most=most,
+        ):
+            yield rows
+            after = rows[-1].start_ms, rows[-1].number
+            size = sum(len(row.metrics) for row in rows) // len(rows)
+            most = max(1, min(_MOST_ROWS, _AT_ONCE // (size + store.metrics.ROW_BYTES)))
+
+    async def project_of(self, uuid: str) -> str:
+        """The id of the project whose model made a prediction. Raises NotFound."""
+        await self._house.tracking.written()
+        source = await self._database.read(store.metrics.source_of_prediction, uuid)
+        try:
+            return (await self._database.read(store.models.get, source.model_id)).project_id
+        except NotFound:
+            raise NotFound("prediction", uuid) from None
+
+    async def find_out(self, uuid: str, metrics: Mapping[str, object]) -> None:
+        """Adds what became known later to the metrics of a prediction. Raises NotFound."""
+        await self._database.write(store.metrics.merge, uuid, metrics)
+
+    async def sum_up(
+        self,
+        deployment_crn: str,
+        metrics: Mapping[str, object],
+        start_ms: int | None,
+        end_ms: int | None,
+    ) -> None:
+        """Keeps metrics of many predictions, over a window; it ends now, and begins at its end,
+        where that is not said. Raises Refusal."""
+        end = time.time_ns() // 1_000_000 if end_ms is None else end_ms
+        start = end if start_ms is None else start_ms
+        if not 0 <= start <= end <= LAST_MS:
+            text = f"start_timestamp_ms: from {start} to {end} is no span of time"
+            raise Refusal("argument.invalid", text)
+        told = msgspec.json.encode(metrics).decode()
+        row = Measurement(uuid="", start_ms=start, end_ms=end, metrics=told)
+        identifier = deployment_crn.rpartition("/")[2]
+        await self._database.write(store.metrics.append, identifier, [row])
+
+    async def size(self) -> dict[str, int]:
+        """How much is kept."""
+        rows, size = await self._database.read(store.metrics.totals)
+        return {"rows": rows, "bytes": size}
+
+    async def watch(self) -> None:
+        """Forgets what is too old, too much, or of models that are gone."""
+        while True:
+            try:
+                await self._forget()
+            except store.StoreFailed as error:
+                logger.warning("cannot forget old metrics: %s", error)
+            await trio.sleep(_PERIOD)
+
+    async def _forget(self) -> None:
+        settings, database = self._house.settings, self._database
+        oldest = int(time.time() * 1000 - settings.metrics_age * _DAY_MS)
+        for forget in (
+            store.metrics.forget_strangers,
+            partial(store.metrics.forget_old, before_ms=oldest),
+            partial(store.metrics.forget_above, size=settings.metrics_size),
+        ):
+            gone = 1
+            while gone:
+                gone = await database.write(forget, most=_FORGOTTEN_AT_ONCE)
+                await trio.sleep(_BREATH)

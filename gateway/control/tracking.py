@@ -1,0 +1,193 @@
+"""What replicas tell of their predictions, on its way to the store.
+
+It is told by the reactor, after the answer went out, and only laid down here: the law is that no
+prediction waits for it. A task writes what has come together every 20 ms, so a loss of power costs
+so much and the time of one commit. While the disk takes nothing it stays here, up to so many bytes;
+what then has no room is dropped, counted for its deployment, and the log says so.
+
+What is told comes from models, which may say anything: what is no measurement counts as refused.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+import trio
+
+import store
+from store import Database, Measurement
+
+MIB = 1024 * 1024
+
+# Between two writes; what waits for one; and how much one takes at most, so that others get a turn.
+PAUSE = 0.02
+MOST_BYTES = 64 * MIB
+_MOST_ROWS, _MOST_AT_ONCE = 500, 4 * MIB
+# What lies here takes so much beside its text.
+_OVERHEAD = 150
+# Rows are read in turns of so many: some 0.2 ms, in which the reactor waits.
+_TURN = 50
+# What every reader of JSON takes for a whole number; some 285,000 years.
+LAST_MS = 2**53
+# Between two tries when the disk takes nothing, and between two complaints.
+_RETRY = 1.0
+_SILENCE = 60.0
+# How long the last writes may take.
+_PATIENCE = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """The body of a TRACKED frame."""
+
+    uuid: str = msgspec.field(name="predictionUuid")
+    start_ms: int = msgspec.field(name="startTimeStampMs")
+    end_ms: int = msgspec.field(name="endTimeStampMs")
+    metrics: msgspec.Raw
+
+
+_read_told = msgspec.json.Decoder(_Told).decode
+_read_metrics = msgspec.json.Decoder(dict[str, object]).decode
+
+
+class TrackingState(msgspec.Struct, frozen=True):
+    """What an operator sees: what waits to be written, and what was since the gateway started."""
+
+    waiting: int
+    waiting_bytes: int
+    recorded: int
+    dropped: int
+    refused: int
+
+
+class Tracking:
+    """All that was told and is not yet written."""
+
+    def __init__(self, database: Database, most_bytes: int = MOST_BYTES) -> None:
+        self._database = database
+        self._most_bytes = most_bytes
+        self._waiting: list[tuple[str, bytes | bytearray]] = []
+        self._bytes = 0
+        self._told = trio.Event()
+        self._written = trio.Event()
+        self._recorded = self._refused = 0
+        self._dropped: Counter[str] = Counter()
+        self._complained = float("-inf")
+
+    def of(self, deployment_id: str) -> Callable[[bytes | bytearray], None]:
+        """What the replicas of a deployment tell, goes here."""
+        return partial(self._tell, deployment_id)
+
+    def _tell(self, deployment_id: str, body: bytes | bytearray) -> None:
+        size = self._bytes + len(body) + _OVERHEAD
+        if size > self._most_bytes:
+            self._dropped[deployment_id] += 1
+            self._complain("the disk takes metrics too slowly, so some were dropped")
+            return
+        self._bytes = size
+        if not self._waiting:
+            self._told.set()
+        self._waiting.append((deployment_id, body))
+
+    def state(self) -> TrackingState:
+        return TrackingState(
+            waiting=len(self._waiting),
+            waiting_bytes=self._bytes,
+            recorded=self._recorded,
+            dropped=self._dropped.total(),
+            refused=self._refused,
+        )
+
+    def dropped(self, deployment_id: str) -> int:
+        """How many rows of a deployment had no room, since the gateway started."""
+        return self._dropped[deployment_id]
+
+    async def run(self) -> None:
+        """Writes what is told, until it is cancelled."""
+        while True:
+            await self._told.wait()
+            await trio.sleep(PAUSE)
+            try:
+                while self._waiting:
+                    await self._write()
+            except store.StoreFailed as error:
+                self._complain(f"cannot write metrics, will try again: {error}")
+                await trio.sleep(_RETRY)
+            else:
+                self._told = trio.Event()
+
+    async def finish(self) -> None:
+        """The last writes, when nobody tells any more and `run` has ended."""
+        try:
+            with trio.move_on_after(_PATIENCE, shield=True):
+                while self._waiting:
+                    await self._write()
+        except store.StoreFailed as error:
+            logger.error("%s", error)
+        if self._waiting:
+            logger.error("lost the metrics of %d predictions", len(self._waiting))
+
+    async def written(self) -> None:
+        """Returns when what was told before is written, or the disk takes nothing."""
+        with trio.move_on_after(_RETRY):
+            behind = len(self._waiting)
+            before = self._recorded + self._refused
+            while self._recorded + self._refused < before + behind:
+                await self._written.wait()
+
+    async def _write(self) -> None:
+        batch = self._next()
+        rows: dict[str, list[Measurement]] = {}
+        refused = 0
+        for number, (deployment_id, body) in enumerate(batch):
+            if number % _TURN == _TURN - 1:
+                await trio.lowlevel.checkpoint()
+            if (measurement := read(body)) is None:
+                refused += 1
+            else:
+                rows.setdefault(deployment_id, []).append(measurement)
+        if rows:
+            await self._database.write(store.metrics.append_all, rows)
+        # From here on, until it is out of the list, there is no checkpoint.
+        del self._waiting[: len(batch)]
+        self._bytes -= sum(len(body) + _OVERHEAD for _, body in batch)
+        self._recorded += len(batch) - refused
+        self._refused += refused
+        if refused:
+            self._complain("a model told something that is no measurement")
+        self._written.set()
+        self._written = trio.Event()
+
+    def _next(self) -> list[tuple[str, bytes | bytearray]]:
+        """What is written next: so many rows, or fewer where they are large."""
+        batch = self._waiting[:_MOST_ROWS]
+        size = 0
+        for number, (_, body) in enumerate(batch):
+            size += len(body)
+            if size > _MOST_AT_ONCE:
+                return batch[: max(1, number)]
+        return batch
+
+    def _complain(self, about: str) -> None:
+        now = trio.current_time()
+        if now - self._complained > _SILENCE:
+            self._complained = now
+            state = self.state()
+            told = (about, state.dropped, state.refused, state.waiting)
+            logger.warning("%s (dropped %d, refused %d, waiting %d)", *told)
+
+
+def read(body: bytes | bytearray) -> Measurement | None:
+    """What a replica told; None: it is none of ours."""
+    try:
+        told = _read_told(body)
+        _read_metrics(told.metrics)
+        text, uuid = bytes(told.metrics).decode(), bytes.fromhex(told.uuid.replace("-", ""))
+    except (ValueError, RecursionError):  # of msgspec, too
+        return None
+    if len(uuid) != 16 or not all(0 <= t <= LAST_MS for t in (told.start_ms, told.end_ms)):
+        return None
+    return Measurement(uuid=told.uuid, start_ms=told.start_ms, end_ms=told.end_ms, metrics=text)

@@ -1,0 +1,229 @@
+"""Metrics: what models tell of their predictions, and what is found out about these later.
+
+A row is of one prediction, by its uuid, or of many (an aggregate). It belongs to a deployment, and
+by it to a build and a model; rows of one that is deleted are nobody's from then on and go bit by
+bit (`forget_strangers`). Rows ascend by the start of what they tell of; windows include both ends.
+
+Times are milliseconds of Unix time. What is kept is the text of a JSON object, checked by whoever
+brings it.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+from uuid import UUID
+
+import aiosqlite
+import msgspec
+
+from store.errors import NotFound
+from store.records import Measurement, MetricRow, MetricSource
+
+# What a row takes in the file beside its text: its columns, and its places in two indices.
+ROW_BYTES = 100
+
+_OF_SOURCE = "number, deployment_id, build_id, model_id, row_count, byte_count"
+
+
+async def append(
+    connection: aiosqlite.Connection, deployment_id: str, told: Sequence[Measurement]
+) -> int:
+    """Write what a deployment has told; return how many rows that made.
+
+    None of a deployment that was deleted meanwhile, and none of a prediction that has one.
+    """
+    source = await _source_of(connection, deployment_id)
+    if source is None:
+        return 0
+    ((last,),) = await connection.execute_fetchall("SELECT coalesce(max(number), 0) FROM metrics")
+    recorded = time.time_ns() // 1_000_000
+    rows = [
+        (source.number, _key(each.uuid), each.start_ms, each.end_ms, recorded, each.metrics)
+        for each in told
+    ]
+    await connection.executemany(
+        "INSERT INTO metrics (source, uuid, start_ms, end_ms, recorded_ms, metrics)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        rows,
+    )
+    ((written, size),) = await connection.execute_fetchall(
+        "SELECT count(*), coalesce(sum(length(metrics)), 0) FROM metrics WHERE number > ?", (last,)
+    )
+    await _count(connection, source.number, written, size + written * ROW_BYTES)
+    return int(written)
+
+
+async def append_all(
+    connection: aiosqlite.Connection, told: Mapping[str, Sequence[Measurement]]
+) -> None:
+    """Write what several deployments have told, by their ids; see `append`."""
+    for deployment_id, each in told.items():
+        await append(connection, deployment_id, each)
+
+
+async def merge(
+    connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object]
+) -> None:
+    """Add to the metrics of a prediction; what has the same key is replaced. Raises NotFound."""
+    rows = await connection.execute_fetchall(
+        "SELECT number, source, metrics FROM metrics WHERE uuid = ?", (_sought(uuid),)
+    )
+    if not rows:
+        raise NotFound("prediction", uuid)
+    ((number, source, before),) = rows
+    after = msgspec.json.encode(msgspec.json.decode(before) | found_out).decode()
+    await connection.execute_fetchall(
+        "UPDATE metrics SET metrics = ? WHERE number = ?", (after, number)
+    )
+    await _count(connection, source, 0, len(after) - len(before))
+
+
+async def source_of_prediction(connection: aiosqlite.Connection, uuid: str) -> MetricSource:
+    """Return whose a prediction is. Raises NotFound."""
+    rows = await connection.execute_fetchall(
+        f"SELECT {_OF_SOURCE} FROM metric_sources"
+        " WHERE number = (SELECT source FROM metrics WHERE uuid = ?)",
+        (_sought(uuid),),
+    )
+    for row in rows:
+        return msgspec.convert(dict(row), MetricSource)
+    raise NotFound("prediction", uuid)
+
+
+async def sources(
+    connection: aiosqlite.Connection,
+    noun: Literal["model", "build", "deployment"],
+    identifier: str,
+) -> list[MetricSource]:
+    """Return the sources that are of a model, a build or a deployment, ascending."""
+    rows = await connection.execute_fetchall(
+        f"SELECT {_OF_SOURCE} FROM metric_sources WHERE {noun}_id = ? ORDER BY number",
+        (identifier,),
+    )
+    return [msgspec.convert(dict(row), MetricSource) for row in rows]
+
+
+async def window(
+    connection: aiosqlite.Connection,
+    of: Iterable[int],
+    *,
+    start_ms: int,
+    end_ms: int,
+    after: tuple[int, int] | None = None,
+    most: int,
+) -> list[MetricRow]:
+    """Return the first `most` rows of some sources that start within a window, ascending by start;
+    of those that follow the row of this start and number, if one is given."""
+    start_ms, number = after or (start_ms, 0)
+    numbers = ", ".join(str(source) for source in of)
+    # The inner part is answered by the index alone, however much the rows say.
+    rows = await connection.execute_fetchall(
+        "SELECT number, source, uuid, start_ms, end_ms, metrics FROM metrics WHERE number IN ("
+        f" SELECT number FROM metrics WHERE source IN ({numbers}) AND start_ms >= ?"
+        " AND start_ms <= ? AND (start_ms > ? OR number > ?) ORDER BY start_ms, number LIMIT ?"
+        ") ORDER BY start_ms, number",
+        (start_ms, end_ms, start_ms, number, most),
+    )
+    return [
+        MetricRow(number=n, source=s, uuid=_text(u), start_ms=start, end_ms=end, metrics=text)
+        for n, s, u, start, end, text in rows
+    ]
+
+
+async def totals(connection: aiosqlite.Connection) -> tuple[int, int]:
+    """Return how many rows there are and how many bytes they take."""
+    ((rows, size),) = await connection.execute_fetchall(
+        "SELECT coalesce(sum(row_count), 0), coalesce(sum(byte_count), 0) FROM metric_sources"
+    )
+    return int(rows), int(size)
+
+
+async def forget_old(connection: aiosqlite.Connection, before_ms: int, most: int) -> int:
+    """Forget rows that were written before then, the first `most`; return how many."""
+    return await _forget(
+        connection,
+        "SELECT number, source, length(metrics) FROM"
+        " (SELECT * FROM metrics ORDER BY number LIMIT ?) WHERE recorded_ms < ?",
+        most,
+        before_ms,
+    )
+
+
+async def forget_above(connection: aiosqlite.Connection, size: int, most: int) -> int:
+    """Forget the first `most` rows if all together take more than `size` bytes; return how many."""
+    _, taken = await totals(connection)
+    if taken <= size:
+        return 0
+    return await _forget(
+        connection,
+        "SELECT number, source, length(metrics) FROM metrics ORDER BY number LIMIT ?",
+        most,
+    )
+
+
+async def forget_strangers(connection: aiosqlite.Connection, most: int) -> int:
+    """Forget rows of models that were deleted, `most` of them; return how many."""
+    found = await connection.execute_fetchall(
+        "SELECT number FROM metric_sources WHERE model_id NOT IN (SELECT id FROM models) LIMIT 1"
+    )
+    for (source,) in found:
+        chosen = "SELECT number, source, length(metrics) FROM metrics WHERE source = ? LIMIT ?"
+        if gone := await _forget(connection, chosen, source, most):
+            return gone
+        await connection.execute_fetchall("DELETE FROM metric_sources WHERE number = ?", (source,))
+        return 1
+    return 0
+
+
+async def _forget(connection: aiosqlite.Connection, chosen: str, *values: int) -> int:
+    """Forget the rows that a statement chooses, by number, source and length."""
+    gone = list(await connection.execute_fetchall(chosen, values))
+    await connection.executemany(
+        "DELETE FROM metrics WHERE number = ?", [(number,) for number, _, _ in gone]
+    )
+    for source in {source for _, source, _ in gone}:
+        sizes = [length + ROW_BYTES for _, own, length in gone if own == source]
+        await _count(connection, source, -len(sizes), -sum(sizes))
+    return len(gone)
+
+
+async def _source_of(connection: aiosqlite.Connection, deployment_id: str) -> MetricSource | None:
+    """The source that a deployment is, made if it is its first row; None: it was deleted."""
+    await connection.execute_fetchall(
+        "INSERT INTO metric_sources (deployment_id, build_id, model_id)"
+        " SELECT id, coalesce(build_id, ''), model_id FROM deployments WHERE id = ?"
+        " ON CONFLICT DO NOTHING",
+        (deployment_id,),
+    )
+    rows = await connection.execute_fetchall(
+        f"SELECT {_OF_SOURCE} FROM metric_sources WHERE deployment_id = ?"
+        " AND EXISTS (SELECT 1 FROM deployments WHERE id = deployment_id)",
+        (deployment_id,),
+    )
+    for row in rows:
+        return msgspec.convert(dict(row), MetricSource)
+    return None
+
+
+async def _count(connection: aiosqlite.Connection, source: int, rows: int, size: int) -> None:
+    await connection.execute_fetchall(
+        "UPDATE metric_sources SET row_count = row_count + ?, byte_count = byte_count + ?"
+        " WHERE number = ?",
+        (rows, size, source),
+    )
+
+
+def _key(uuid: str) -> bytes | None:
+    return bytes.fromhex(uuid.replace("-", "")) if uuid else None  # a third of what UUID costs
+
+
+def _sought(uuid: str) -> bytes:
+    """Raises NotFound for what is no uuid."""
+    try:
+        return UUID(uuid).bytes
+    except ValueError:
+        raise NotFound("prediction", uuid) from None
+
+
+def _text(uuid: bytes | None) -> str:
+    return str(UUID(bytes=uuid)) if uuid is not None else ""

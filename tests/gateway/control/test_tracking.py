@@ -1,0 +1,164 @@
+"""What replicas tell on its way to the store: none lost, none kept too long, none too many."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import store
+from gateway.control import tracking
+from gateway.control.tracking import Tracking, read
+from store import Database, Deployment, StoreFailed, new_id, open_database
+from tests.store.samples import a_build, a_deployment, a_model, a_project
+
+PATIENCE = 30.0
+
+
+def told(uuid: str = "", **more: object) -> bytes:
+    body = {
+        "predictionUuid": uuid or new_id(),
+        "startTimeStampMs": 1000,
+        "endTimeStampMs": 1001,
+        "metrics": {"x": 1},
+    }
+    return json.dumps(body | more).encode()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(tmp_path / "predictd.db") as database:
+        yield database
+
+
+@pytest.fixture
+async def deployment(database: Database) -> Deployment:
+    project = await database.write(store.projects.insert, a_project())
+    model = await database.write(store.models.insert, a_model(project))
+    build = await database.write(store.builds.insert, a_build(model))
+    return await database.write(store.deployments.insert, a_deployment(model, build))
+
+
+class Refusing:
+    """A database whose disk takes nothing until it is told to."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.refuses = True
+        self.tried = trio.Event()
+
+    async def write(self, work: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        self.tried.set()
+        if self.refuses:
+            raise StoreFailed("no room")
+        return await self.database.write(work, *args)
+
+
+async def count(database: Database) -> int:
+    return (await database.read(store.metrics.totals))[0]
+
+
+async def test_all_is_written(
+    database: Database, deployment: Deployment, nursery: trio.Nursery
+) -> None:
+    """What was told before the question is written when it returns, however much that is."""
+    keeping = Tracking(database)
+    nursery.start_soon(keeping.run)
+    tell = keeping.of(deployment.id)
+    with trio.fail_after(PATIENCE):
+        for many in (1, 0, 1700, 3):
+            before = await count(database)
+            for _ in range(many):
+                tell(told())
+            await keeping.written()
+            assert await count(database) == before + many
+    assert keeping.state() == tracking.TrackingState(
+        waiting=0, waiting_bytes=0, recorded=1704, dropped=0, refused=0
+    )
+
+
+async def test_the_end(database: Database, deployment: Deployment) -> None:
+    """A clean end writes what is left, and who tells of a deleted model costs nothing."""
+    keeping = Tracking(database)
+    for _ in range(600):
+        keeping.of(deployment.id)(told())
+    keeping.of(new_id())(told())
+    await keeping.finish()
+    assert await count(database) == 600
+    assert keeping.state().waiting == 0
+
+
+async def test_no_room(
+    database: Database,
+    deployment: Deployment,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the disk takes nothing it waits, up to so many bytes; what has no room is dropped,
+    counted and logged once; when the disk is there again, all that waited is written."""
+    monkeypatch.setattr(tracking, "_RETRY", 0.01)
+    size = len(told()) + tracking._OVERHEAD
+    disk = Refusing(database)
+    keeping = Tracking(disk, most_bytes=10 * size + 5)  # type: ignore[arg-type]
+    nursery.start_soon(keeping.run)
+    tell = keeping.of(deployment.id)
+    with trio.fail_after(PATIENCE):
+        for _ in range(13):
+            tell(told())
+        await disk.tried.wait()
+        state = keeping.state()
+        assert (state.waiting, state.waiting_bytes, state.dropped) == (10, 10 * size, 3)
+        assert keeping.dropped(deployment.id) == 3
+        await keeping.written()  # returns all the same
+        disk.refuses = False
+        while keeping.state().waiting:  # noqa: ASYNC110 - there is no event for it
+            await trio.sleep(0.01)
+    assert await count(database) == 10
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert "dropped" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"\xff",
+        b"[" * 100_000,
+        told("no uuid"),
+        told("ab"),
+        told(metrics=[1]),
+        told(metrics="x"),
+        told(startTimeStampMs=-1),
+        told(endTimeStampMs=2**60),
+        told(startTimeStampMs="1"),
+        told().replace(b'"x"', b'"\xff"'),
+        told().replace(b"1}", b"1e999}"),
+        told().replace(b'{"x": 1}', b'{"x": %b}' % (b"[" * 5000 + b"]" * 5000)),
+    ],
+)
+def test_what_is_no_measurement(body: bytes) -> None:
+    """Whatever a model tells, it is a measurement or it is refused."""
+    assert read(body) is None
+
+
+async def test_the_refused_are_counted(
+    database: Database, deployment: Deployment, nursery: trio.Nursery
+) -> None:
+    """What is no measurement is counted and keeps nothing else from being written."""
+    keeping = Tracking(database)
+    nursery.start_soon(keeping.run)
+    with trio.fail_after(PATIENCE):
+        for body in (told(), b"junk", told()):
+            keeping.of(deployment.id)(body)
+        await keeping.written()
+    assert await count(database) == 2
+    assert keeping.state().refused == 1
+
+
+def test_a_clock_that_was_set_back() -> None:
+    """A prediction may end before it began, as its clock has it: it was made all the same."""
+    assert read(told(startTimeStampMs=5, endTimeStampMs=4)) is not None

@@ -1,0 +1,86 @@
+"""Metrics as tables: columns are what came up, cells what they can hold, and nothing is lost."""
+
+import io
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from gateway.metric_tables import Again, Spelling, as_table
+from store import MetricRow, MetricSource, new_id
+
+SOURCE = MetricSource(
+    number=1, deployment_id="d", build_id="", model_id="m", row_count=0, byte_count=0
+)
+SPELLING = Spelling("3b241101-e2bb-4255-8caf-4136c566a962", [SOURCE])
+
+
+def told(*metrics: object) -> Again:
+    """So many rows, in two batches."""
+    rows = [
+        MetricRow(
+            number=n,
+            source=1,
+            uuid=new_id() if n else "",
+            start_ms=1000 + n,
+            end_ms=1005 + n,
+            metrics=json.dumps(each),
+        )
+        for n, each in enumerate(metrics)
+    ]
+
+    async def again() -> AsyncGenerator[list[MetricRow]]:
+        for batch in (rows[:2], rows[2:]):
+            if batch:
+                yield batch
+
+    return again
+
+
+async def table(kind: str, again: Again) -> bytes:
+    return b"".join([part async for part in await as_table(kind, again, SPELLING)])
+
+
+async def test_nothing_at_all() -> None:
+    """No rows are a table without rows."""
+    assert await table("jsonl", told()) == b""
+    assert (await table("csv", told())).count(b"\n") == 1
+
+
+async def test_json_lines() -> None:
+    """A line is a row as the SDK has it; a build that is gone has no name."""
+    first, *_ = (await table("jsonl", told({"a": "é"}, {}))).splitlines()
+    row = json.loads(first)
+    assert (row["modelBuildCrn"], row["predictionUuid"], row["metrics"]) == ("", "", {"a": "é"})
+    assert row["modelCrn"].endswith("/m")
+
+
+async def test_columns_of_csv() -> None:
+    """What first comes up in the last row is a column of all; what is not told is empty."""
+    text = (await table("csv", told({"a": 1}, {}, {"b": [1, "x"], "a": None}))).decode()
+    head, *rows = text.splitlines()
+    assert head.endswith(",metrics.a,metrics.b")
+    assert [row.split(",", 6)[6] for row in rows] == ["1,", ",", ',"[1,""x""]"']
+
+
+async def test_types_of_parquet() -> None:
+    """A column has the type that fits all its values; where none does, it is JSON text."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    again = told(
+        {"int": 1, "real": 1, "truth": True, "text": "x", "mixed": 1, "deep": {"a": [None]}},
+        {"int": -5, "real": 0.5, "truth": None, "text": "é", "mixed": "1", "big": 2**70},
+        {"nothing": None},
+    )
+    rows = parquet.read_table(io.BytesIO(await table("parquet", again))).to_pylist()
+    assert [row["startTimeStampMs"] for row in rows] == [1000, 1001, 1002]
+    assert {n.partition(".")[2]: [r[n] for r in rows] for n in rows[0] if "." in n} == {
+        "int": [1, -5, None],
+        "real": [1.0, 0.5, None],
+        "truth": [True, None, None],
+        "text": ["x", "é", None],
+        "mixed": ["1", '"1"', None],
+        "deep": ['{"a":[null]}', None, None],
+        "big": [None, str(2**70), None],
+        "nothing": [None, None, None],
+    }
+    assert parquet.read_table(io.BytesIO(await table("parquet", told()))).num_rows == 0

@@ -1,0 +1,171 @@
+"""Metrics: what is told comes back in its window, what is found out later joins it, all goes."""
+
+from typing import Literal
+
+import aiosqlite
+import msgspec
+import pytest
+
+import store
+from store import (
+    Build,
+    Database,
+    Deployment,
+    Measurement,
+    MetricRow,
+    Model,
+    NotFound,
+    metrics,
+    new_id,
+)
+from tests.store.samples import a_deployment
+
+# 2026-11-21, in milliseconds.
+NOON = 1_795_262_400_000
+FOREVER = 2**62
+
+
+def a_measurement(start: int = NOON, **more: object) -> Measurement:
+    told = msgspec.json.encode(more or {"x": 1}).decode()
+    return Measurement(uuid=new_id(), start_ms=start, end_ms=start + 5, metrics=told)
+
+
+def an_aggregate(start: int = NOON, end: int = NOON) -> Measurement:
+    return Measurement(uuid="", start_ms=start, end_ms=end, metrics='{"mean":0.5}')
+
+
+@pytest.fixture
+async def second(database: Database, model: Model, build: Build) -> Deployment:
+    return await database.write(store.deployments.insert, a_deployment(model, build))
+
+
+async def rows(
+    database: Database,
+    noun: Literal["model", "build", "deployment"],
+    identifier: str,
+    *,
+    start: int = 0,
+    end: int = FOREVER,
+) -> list[MetricRow]:
+    async def look(connection: aiosqlite.Connection) -> list[MetricRow]:
+        found = await metrics.sources(connection, noun, identifier)
+        numbers = [source.number for source in found]
+        return await metrics.window(connection, numbers, start_ms=start, end_ms=end, most=1000)
+
+    return await database.read(look)
+
+
+async def test_what_is_told_comes_back(database: Database, deployment: Deployment) -> None:
+    """A row comes back as it was told, of the model, the build and the deployment alike."""
+    told = [a_measurement(), an_aggregate()]
+    assert await database.write(metrics.append, deployment.id, told) == 2
+    assert deployment.build_id is not None
+    by_deployment = await rows(database, "deployment", deployment.id)
+    assert [
+        Measurement(uuid=r.uuid, start_ms=r.start_ms, end_ms=r.end_ms, metrics=r.metrics)
+        for r in by_deployment
+    ] == told
+    assert await rows(database, "build", deployment.build_id) == by_deployment
+    assert await rows(database, "model", deployment.model_id) == by_deployment
+    assert await rows(database, "deployment", new_id()) == []
+
+
+async def test_a_window(database: Database, deployment: Deployment, second: Deployment) -> None:
+    """Rows of several deployments ascend by start; a window has both its ends."""
+    for number, each in enumerate((deployment, second)):
+        told = [a_measurement(NOON + 2 * n + number) for n in reversed(range(5))]
+        await database.write(metrics.append, each.id, told)
+    found = await rows(database, "model", deployment.model_id, start=NOON + 2, end=NOON + 6)
+    assert [row.start_ms - NOON for row in found] == [2, 3, 4, 5, 6]
+    assert len({row.source for row in found}) == 2
+
+
+async def test_page_by_page(database: Database, deployment: Deployment) -> None:
+    """Page after page gives every row once, also of many that start in one millisecond."""
+    told = [a_measurement(NOON + n // 4) for n in range(10)]
+    await database.write(metrics.append, deployment.id, told)
+    (source,) = await database.read(metrics.sources, "deployment", deployment.id)
+    found: list[MetricRow] = []
+    after = None
+    while page := await database.read(
+        metrics.window, [source.number], start_ms=NOON, end_ms=FOREVER, after=after, most=3
+    ):
+        found += page
+        after = (page[-1].start_ms, page[-1].number)
+    assert [row.uuid for row in found] == [each.uuid for each in told]
+
+
+async def test_found_out_later(database: Database, deployment: Deployment) -> None:
+    """Delayed metrics join those of their prediction, key by key; the last one wins."""
+    told = a_measurement(guess=1, kept={"a": [1, None]})
+    await database.write(metrics.append, deployment.id, [told, a_measurement()])
+    await database.write(metrics.merge, told.uuid, {"truth": "é", "guess": 2})
+    row = (await rows(database, "deployment", deployment.id))[0]
+    expected = {"guess": 2, "kept": {"a": [1, None]}, "truth": "é"}
+    assert msgspec.json.decode(row.metrics) == expected
+    source = await database.read(metrics.source_of_prediction, told.uuid)
+    assert (source.deployment_id, source.row_count) == (deployment.id, 2)
+
+
+@pytest.mark.parametrize("uuid", [new_id(), "", "no uuid"])
+async def test_of_no_prediction(database: Database, deployment: Deployment, uuid: str) -> None:
+    """Nothing is found out about a prediction that is not there, nor about an aggregate."""
+    await database.write(metrics.append, deployment.id, [an_aggregate()])
+    with pytest.raises(NotFound):
+        await database.write(metrics.merge, uuid, {"truth": 1})
+    with pytest.raises(NotFound):
+        await database.read(metrics.source_of_prediction, uuid)
+
+
+async def test_a_prediction_has_one_row(
+    database: Database, deployment: Deployment, second: Deployment
+) -> None:
+    """Who tells of a prediction that has its row changes nothing, and counts for nothing."""
+    told = a_measurement(honest=True)
+    await database.write(metrics.append, deployment.id, [told])
+    forged = msgspec.structs.replace(told, metrics='{"honest":false}')
+    before = await database.read(metrics.totals)
+    assert await database.write(metrics.append, second.id, [forged]) == 0
+    assert await database.read(metrics.totals) == before
+    assert [row.metrics for row in await rows(database, "model", deployment.model_id)] == [
+        told.metrics
+    ]
+
+
+async def test_the_old_go_first(database: Database, deployment: Deployment) -> None:
+    """What is too old goes, the first to come first and so many at a time; the rest stays."""
+    told = [a_measurement(NOON - n) for n in range(10)]
+    await database.write(metrics.append, deployment.id, told)
+    assert await database.write(metrics.forget_old, 0, 4) == 0
+    assert await database.write(metrics.forget_old, FOREVER, 4) == 4
+    left = await rows(database, "deployment", deployment.id)
+    assert {row.uuid for row in left} == {each.uuid for each in told[4:]}
+
+
+async def test_no_more_than_fits(database: Database, deployment: Deployment) -> None:
+    """Rows go, the first to come first, until the rest fits; the totals are of what is there."""
+    told = [a_measurement(n=n) for n in range(10)]
+    await database.write(metrics.append, deployment.id, told)
+    await database.write(metrics.merge, told[9].uuid, {"truth": "x" * 50})
+    count, size = await database.read(metrics.totals)
+    assert (count, size) == (10, 10 * (metrics.ROW_BYTES + len('{"n":0}')) + 61)
+    while await database.write(metrics.forget_above, size // 2, 1):
+        pass
+    count, left = await database.read(metrics.totals)
+    assert size // 2 - 200 < left <= size // 2
+    remaining = await rows(database, "deployment", deployment.id)
+    assert [row.uuid for row in remaining] == [each.uuid for each in told[-count:]]
+
+
+async def test_of_a_deleted_model(database: Database, deployment: Deployment, model: Model) -> None:
+    """A model that is deleted leaves rows that go bit by bit; it can tell nothing any more."""
+    await database.write(metrics.append, deployment.id, [a_measurement() for _ in range(5)])
+    assert await database.write(metrics.forget_strangers, 2) == 0
+    await database.write(store.models.delete, model.id)
+    assert await database.write(metrics.append, deployment.id, [a_measurement()]) == 0
+    steps = 0
+    while await database.write(metrics.forget_strangers, 2):
+        steps += 1
+    assert steps == 4
+    assert await database.read(metrics.totals) == (0, 0)
+    assert await database.read(metrics.sources, "model", model.id) == []
