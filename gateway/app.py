@@ -199,7 +199,7 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
             envelope = read(body)
         pool, payload, flow = admit(house.routes, asked, envelope, flow)
         outcome = await pool.predict(payload, flow, asked.limit)
-        return _response(reply_to(outcome, g.request_id))
+        return _response(reply_to(outcome, g.request_id, asked, flow))
 
 
 def _response(reply: Reply) -> Response:

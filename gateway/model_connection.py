@@ -340,8 +340,11 @@ class ModelConnection:
         # It is not that of this connection any more when it was withdrawn or abandoned.
         if ticket is self._ticket and ticket.outcome is not None:
             self._ticket = None
+            assert self._opening is not None
+            assert self._opening.call is not None
             request_id = self._door.replies.new_id()
-            self._answer(reply_to(ticket.outcome, request_id), request_id)
+            reply = reply_to(ticket.outcome, request_id, self._opening.call, ticket.flow)
+            self._answer(reply, request_id)
             if self._unread:
                 self._resume()
 

@@ -172,8 +172,13 @@ def _find(routes: Routes, key: str) -> Target:
     return target
 
 
-def reply_to(outcome: Outcome, request_id: str) -> Reply:
-    """What the caller is told."""
+def reply_to(outcome: Outcome, request_id: str, call: Call, flow: str) -> Reply:
+    """What the caller is told, for whom the request went as `flow`."""
+    caller = call.caller
+    if caller is not None and not caller.live and flow == caller.flow:
+        # Whoever revoked the key was told that it opens nothing any more.
+        refused = Refusal("model.unauthorized", "the key was revoked while the request waited")
+        return refuse(refused, request_id)
     if isinstance(outcome, Answered):
         size = len(outcome.body)
         rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'

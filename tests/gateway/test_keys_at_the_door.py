@@ -1,0 +1,183 @@
+"""Model API keys at the door: who is let in, and that what takes a key away holds at once."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from tests.gateway.kit import Gateway, Json, copy_of, refusal, running, settings_for
+
+OK, UNAUTHORIZED, FORBIDDEN = HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
+CDSW = "User APikey not authorized to access model"
+
+
+class Door:
+    """A gateway with one model that asks for keys, and Ada, who may call it."""
+
+    def __init__(self, gateway: Gateway, project: str, model: Json) -> None:
+        self.gateway = gateway
+        self.project = project
+        self.model = f"{project}/models/{model['id']}"
+        self.access_key = str(model["access_key"])
+        self.body = {"accessKey": self.access_key, "request": {"do": "echo", "text": "x"}}
+
+    async def key(self, kind: str = "model", **more: object) -> Json:
+        """A new key of Ada's."""
+        return dict(await self.gateway.post(f"/users/Ada/{kind}_keys", more))
+
+    async def call(self, token: str, request: Json | None = None) -> httpx.Response:
+        body = self.body | ({"request": request} if request else {})
+        return await self.gateway.models.post("/model", json=body, headers=bearer(token))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        await gateway.post("/users", {"username": "Ada", "password": "correct horse"})
+        project = await gateway.project(copy_of("badly", tmp_path))
+        await gateway.admin.put(f"{project}/collaborators/Ada", json={"permission": "operator"})
+        model = await gateway.post(f"{project}/models", {"name": "badly"})
+        path = f"{project}/models/{model['id']}"
+        await gateway.deployed(await gateway.built(path, "badly.py:behave"), replicas=2)
+        yield Door(gateway, project, model)
+
+
+async def test_who_is_let_in(door: Door) -> None:
+    """Keys of every kind of whoever may call, in CDSW's spellings; nobody else's, and no other."""
+    kinds = {kind: (await door.key(kind))["api_key"] for kind in ("model", "v2", "legacy")}
+    for token in kinds.values():
+        assert (await door.call(token)).status_code == OK
+    models, body = door.gateway.models, door.body
+    basic = await models.post("/model", json=body, auth=(kinds["legacy"], ""))
+    small = await models.post(
+        "/model", json=body, headers={"authorization": f"bearer {kinds['v2']}"}
+    )
+    assert basic.status_code == small.status_code == OK
+    identifier, _, secret = kinds["model"].partition(".")
+    wrong = ["", "x", identifier, f"{identifier}.", f"{identifier}.{secret[:-1]}", f".{secret}"]
+    for token in wrong:
+        assert refusal(await door.call(token)) == (UNAUTHORIZED, "model.unauthorized"), token
+    assert refusal(await models.post("/model", json=body)) == (UNAUTHORIZED, "model.unauthorized")
+
+
+async def test_who_may_not(door: Door) -> None:
+    """The key of somebody without a role is told so in the words that CDSW's clients look for."""
+    await door.gateway.post("/users", {"username": "Bob", "password": "correct horse"})
+    token = (await door.gateway.post("/users/Bob/model_keys"))["api_key"]
+    answer = await door.call(token)
+    assert refusal(answer) == (FORBIDDEN, "model.forbidden")
+    assert CDSW in answer.json()
+    for visibility, status in (("public", OK), ("private", FORBIDDEN)):
+        await door.gateway.admin.patch(door.model, json={"visibility": visibility})
+        assert (await door.call(token)).status_code == status
+
+
+async def take_away(door: Door, what: str, key: Json) -> None:
+    """Returns when the gateway has said that it is done."""
+    admin = door.gateway.admin
+    asked: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
+        "the key": lambda: admin.delete(f"/users/Ada/model_keys/{key['key_id']}"),
+        "all keys": lambda: admin.delete("/users/Ada/model_keys"),
+        "the user": lambda: admin.patch("/users/Ada", json={"disabled": True}),
+        "the role": lambda: admin.delete(f"{door.project}/collaborators/Ada"),
+        "the access key": lambda: admin.post(f"{door.model}:regenerate_key", json={}),
+    }
+    assert (await asked[what]()).status_code == OK
+
+
+@pytest.mark.parametrize("what", ["the key", "all keys", "the user", "the role", "the access key"])
+async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
+    """No request that is sent after the acknowledgement is answered 200, on connections of old."""
+    key = await door.key()
+    sent: list[tuple[float, int]] = []
+    gone = trio.Event()
+    acknowledged = float("inf")
+
+    async def keep_calling() -> None:
+        async with httpx.AsyncClient(base_url=door.gateway.url, timeout=30) as client:
+            after = 0
+            while after < 20:
+                at, was_gone = trio.current_time(), gone.is_set()
+                answer = await client.post("/model", json=door.body, headers=bearer(key["api_key"]))
+                sent.append((at, answer.status_code))
+                after += was_gone
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(keep_calling)
+        while len(sent) < 100:  # noqa: ASYNC110 - over HTTP there is no event
+            await trio.sleep(0.005)
+        await take_away(door, what, key)
+        acknowledged = trio.current_time()
+        gone.set()
+    before = {status for at, status in sent if at < acknowledged}
+    later = {status for at, status in sent if at > acknowledged}
+    assert OK in before
+    assert later == {FORBIDDEN if what == "the role" else UNAUTHORIZED}
+
+
+@pytest.mark.parametrize("what", ["the key", "the user"])
+async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
+    """What was being answered when the key was revoked is answered 401, in a queue or not."""
+    key = await door.key()
+    answers: list[tuple[int, str]] = []
+
+    async def call() -> None:
+        answers.append(refusal(await door.call(key["api_key"], {"do": "sleep", "seconds": 1.5})))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(call)
+        await door.gateway.until(f"{door.model}/replicas", lambda now: now["waiting"] == 2)
+        await take_away(door, what, key)
+        assert answers == []
+    assert answers == [(UNAUTHORIZED, "model.unauthorized")] * 4
+
+
+async def test_it_expires_at_its_instant(door: Door) -> None:
+    """Before its time a key opens the door; what is sent from that instant on it does not."""
+    expires = datetime.now(UTC) + timedelta(seconds=1.5)
+    key = await door.key(expiry_date=expires.isoformat())
+    answered: list[tuple[datetime, datetime, int]] = []
+    while not answered or answered[-1][0] <= expires:
+        sent = datetime.now(UTC)
+        status = (await door.call(key["api_key"])).status_code
+        answered.append((sent, datetime.now(UTC), status))
+    assert {status for _, done, status in answered if done < expires} == {OK}
+    assert {status for sent, _, status in answered if sent > expires} == {UNAUTHORIZED}
+
+
+async def test_open_or_not_at_run_time(door: Door) -> None:
+    """Authentication goes off and on for the next request."""
+    for enabled in (False, True):
+        await door.gateway.admin.patch(door.model, json={"auth_enabled": enabled})
+        assert (await door.call("")).status_code == (UNAUTHORIZED if enabled else OK)
+
+
+async def test_a_stolen_database_has_no_key(door: Door, tmp_path: Path) -> None:
+    """With the database but not the files of secrets beside it, nothing opens: no access key is
+    the same, and what is kept of the others is no key."""
+    keys = [(await door.key(kind))["api_key"] for kind in ("model", "v2", "legacy")]
+    files = [path.read_bytes() for path in door.gateway.data.glob("predictd.db*")]
+    admin_key = (door.gateway.data / "admin.key").read_text().strip()
+    for text in (*keys, *(key.partition(".")[2] for key in keys[:2]), admin_key, door.access_key):
+        assert text
+        assert not any(text.encode() in content for content in files)
+    stolen = tmp_path / "stolen"
+    stolen.mkdir()
+    for path in door.gateway.data.glob("predictd.db*"):
+        (stolen / path.name).write_bytes(path.read_bytes())
+    async with running(settings_for(stolen)) as thief:
+        models = (await thief.get("/models"))["models"]
+        assert [m["name"] for m in models] == ["badly"]
+        assert models[0]["access_key"] != door.access_key
+        answer = await thief.call(door.access_key, 1)
+        assert refusal(answer) == (UNAUTHORIZED, "model.accesskey")
