@@ -21,7 +21,7 @@ from store import Build, Membership, Model, Project, User
 from workers import Log
 
 # The names that clients send, and the folder of gateway/templates that each means.
-TEMPLATES = {"python": "python", "blank": "blank", "": "blank"}
+TEMPLATES = {"python": "python", "churn": "churn", "blank": "blank", "": "blank"}
 
 
 class NewProject(msgspec.Struct, frozen=True, kw_only=True):
