@@ -29,10 +29,13 @@ WRITES = 40
         "pwrite64:retval=0:when=60+13",
     ],
 )
-def test_refused_is_refused(tmp_path: Path, fault: str) -> None:
+async def test_refused_is_refused(tmp_path: Path, fault: str) -> None:
     """Killed right after a write that the disk failed, that write is not there at the next
     opening, and each acknowledged one is."""
     need_strace()
+    # Made while the disk is well, so that however much that takes, it is writes that fail.
+    async with open_database(tmp_path / "predictd.db"):
+        pass
     command = traced(fault, [*WRITER, str(tmp_path), str(WRITES)])
     told = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
     said = [line.split() for line in told.stdout.splitlines()]

@@ -85,7 +85,10 @@ class Shell:
         arguments = [argument for argument in shlex.split(text) if argument != "--user"]
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         output.flush()
-        if arguments[:1] != ["install"]:
+        if arguments[:1] == ["uninstall"]:
+            output.complain(f"%pip {text}: passed over, as other runs share the environment\n")
+            status = 0
+        elif arguments[:1] != ["install"]:
             status = subprocess.run([*pip, *arguments]).returncode
         elif _is_there(pip, arguments):
             status = 0
