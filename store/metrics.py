@@ -115,19 +115,38 @@ async def window(
     """Return the first `most` rows of some sources that start within a window, ascending by start;
     of those that follow the row of this start and number, if one is given."""
     start_ms, number = after or (start_ms, 0)
+    found: list[MetricRow] = []
+    for source, first in await _firsts(connection, of, start_ms, end_ms):
+        # Deployments follow each other: of most of them nothing falls into this part.
+        if len(found) == most and found[-1].start_ms < first:
+            break
+        rows = await connection.execute_fetchall(
+            "SELECT number, source, uuid, start_ms, end_ms, metrics FROM metrics"
+            " WHERE source = ? AND start_ms BETWEEN ? AND ? AND (start_ms > ? OR number > ?)"
+            " ORDER BY start_ms, number LIMIT ?",
+            (source, start_ms, end_ms, start_ms, number, most),
+        )
+        found += [
+            MetricRow(number=n, source=s, uuid=_text(u), start_ms=start, end_ms=end, metrics=text)
+            for n, s, u, start, end, text in rows
+        ]
+        found = sorted(found, key=lambda row: (row.start_ms, row.number))[:most]
+    return found
+
+
+async def _firsts(
+    connection: aiosqlite.Connection, of: Iterable[int], start_ms: int, end_ms: int
+) -> list[tuple[int, int]]:
+    """Those of the sources that have rows in a window, with the start of the first, ascending."""
     numbers = ", ".join(str(source) for source in of)
-    # The inner part is answered by the index alone, however much the rows say.
     rows = await connection.execute_fetchall(
-        "SELECT number, source, uuid, start_ms, end_ms, metrics FROM metrics WHERE number IN ("
-        f" SELECT number FROM metrics WHERE source IN ({numbers}) AND start_ms >= ?"
-        " AND start_ms <= ? AND (start_ms > ? OR number > ?) ORDER BY start_ms, number LIMIT ?"
-        ") ORDER BY start_ms, number",
-        (start_ms, end_ms, start_ms, number, most),
+        "SELECT number, (SELECT start_ms FROM metrics WHERE source = s.number"
+        " AND start_ms BETWEEN ? AND ? ORDER BY start_ms LIMIT 1) AS first"
+        f" FROM metric_sources AS s WHERE number IN ({numbers}) AND first IS NOT NULL"
+        " ORDER BY first",
+        (start_ms, end_ms),
     )
-    return [
-        MetricRow(number=n, source=s, uuid=_text(u), start_ms=start, end_ms=end, metrics=text)
-        for n, s, u, start, end, text in rows
-    ]
+    return [(int(source), int(first)) for source, first in rows]
 
 
 async def totals(connection: aiosqlite.Connection) -> tuple[int, int]:

@@ -60,17 +60,16 @@ class Metrics:
     async def subject(self, noun: Noun, name: str) -> Subject:
         """What has this crn. Raises NotFound."""
         identifier = name.rpartition("/")[2]
-        if name != crn(self._house.workspace, identifier):
+        if not identifier or name != crn(self._house.workspace, identifier):
             raise NotFound(noun, name)
         await self._house.tracking.written()
         sources = await self._database.read(store.metrics.sources, noun, identifier)
         try:
             if sources:  # its build may be gone
-                noun, identifier = "model", sources[0].model_id
-            if noun == "deployment":
-                deployment = await self._database.read(store.deployments.get, identifier)
-                return Subject(deployment.project_id, sources)
-            if noun == "build":
+                identifier = sources[0].model_id
+            elif noun == "deployment":
+                identifier = (await self._database.read(store.deployments.get, identifier)).model_id
+            elif noun == "build":
                 identifier = (await self._database.read(store.builds.get, identifier)).model_id
             model = await self._database.read(store.models.get, identifier)
         except NotFound:

@@ -80,6 +80,27 @@ async def test_a_window(database: Database, deployment: Deployment, second: Depl
     assert len({row.source for row in found}) == 2
 
 
+async def test_many_deployments(
+    database: Database, deployment: Deployment, second: Deployment
+) -> None:
+    """Pages of deployments that overlap, follow each other or are empty give what one page does."""
+    for number, each in enumerate((deployment, second, deployment)):
+        told = [a_measurement(NOON + 30 * number // 2 + n) for n in range(20)]
+        await database.write(metrics.append, each.id, told)
+    whole = await rows(database, "model", deployment.model_id)
+    assert len(whole) == 60
+    sources = [s.number for s in await database.read(metrics.sources, "model", deployment.model_id)]
+    for most in (1, 7, 20, 59, 60):
+        found: list[MetricRow] = []
+        after = None
+        while page := await database.read(
+            metrics.window, sources, start_ms=0, end_ms=FOREVER, after=after, most=most
+        ):
+            found += page
+            after = (page[-1].start_ms, page[-1].number)
+        assert found == whole
+
+
 async def test_page_by_page(database: Database, deployment: Deployment) -> None:
     """Page after page gives every row once, also of many that start in one millisecond."""
     told = [a_measurement(NOON + n // 4) for n in range(10)]

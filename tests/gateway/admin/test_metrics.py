@@ -199,6 +199,13 @@ async def test_what_cannot_be_asked(
     assert refusal(await gateway.admin.get(path, params=query)) == expected
 
 
+async def test_nobodys_name(gateway: Gateway, told: Told) -> None:
+    """A name without an id behind its slash is nothing's: not of all whose build is gone."""
+    nobody = (await gateway.get(told.model))["crn"].rpartition("/")[0] + "/"
+    for name in ("model_crn", "model_build_crn", "model_deployment_crn"):
+        assert (await gateway.admin.get("/metrics", params={name: nobody})).status_code == 404
+
+
 async def test_what_cannot_be_told(gateway: Gateway, told: Told) -> None:
     """Nothing is found out about a prediction that is not there, and no time runs backwards."""
     for uuid in ("x", "00000000-0000-4000-8000-000000000000"):
