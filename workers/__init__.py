@@ -7,13 +7,15 @@ from workers.cgroups import Cgroups
 from workers.confinement import ConfinementUnavailable
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
+from workers.experiment import clear_run
 from workers.fair_queue import Room
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
 from workers.pool import Pool
 from workers.reactor import READABLE, WRITABLE, Reactor
+from workers.script import Ended
 from workers.seats import STOP_GRACE
-from workers.spec import PoolSpec, ReplicaSpec
+from workers.spec import PoolSpec, ReplicaSpec, RunSpec
 from workers.statistics import PoolStatistics, SeatStatistics
 from workers.ticket import (
     Answered,
@@ -40,6 +42,7 @@ __all__ = [
     "Cgroups",
     "ConfinementUnavailable",
     "Died",
+    "Ended",
     "Limits",
     "Line",
     "Log",
@@ -54,6 +57,7 @@ __all__ = [
     "Refused",
     "ReplicaSpec",
     "Room",
+    "RunSpec",
     "SeatStatistics",
     "StartFailed",
     "Ticket",
@@ -62,5 +66,6 @@ __all__ = [
     "Workers",
     "WorkersError",
     "all_processes",
+    "clear_run",
     "open_workers",
 ]

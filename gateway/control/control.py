@@ -4,6 +4,7 @@ from gateway.control.active import ActiveModels
 from gateway.control.backup import Backups
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
+from gateway.control.experiments import Experiments
 from gateway.control.garbage import Collector
 from gateway.control.house import House
 from gateway.control.keys import Keys
@@ -24,7 +25,8 @@ class Control:
         self.builds = Builds(house)
         self.deployments = Deployments(house, self.builds)
         self.models = Models(house, self.builds, self.deployments)
-        self.projects = Projects(house, self.models)
+        self.experiments = Experiments(house, self.builds)
+        self.projects = Projects(house, self.models, self.experiments)
         self.users = Users(house)
         self.keys = Keys(house)
         self.members = Members(house)
@@ -32,7 +34,7 @@ class Control:
         self.trail = Trail(house)
         self.sign_in = SignIn(house, self.users, self.trail)
         self.backups = Backups(house)
-        self.collector = Collector(house, self.builds)
+        self.collector = Collector(house, self.builds, self.experiments.environments)
 
     async def recover(self, *, make_password: bool = False) -> str:
         """Puts right what an earlier gateway left, and serves again what is wanted. Returns the
@@ -46,5 +48,6 @@ class Control:
         await self.models.recover()
         await self.builds.recover()
         await self.deployments.recover()
+        await self.experiments.recover()
         self.house.interpreters.seek(self.house.tasks)
         return password
