@@ -12,6 +12,7 @@ import msgspec
 from benchmarks import (
     bench_build,
     bench_fairness,
+    bench_keys,
     bench_overload,
     bench_payload,
     bench_peers,
@@ -42,6 +43,7 @@ VERBS: dict[str, tuple[Run, str]] = {
     "build": (bench_build.run, "from a folder to the first right answer"),
     "payload": (bench_payload.run, "requests and replies from 1 KB to 5 MB"),
     "queue": (bench_queue.run, "one request's way through the fair queue"),
+    "keys": (bench_keys.run, "what a caller's key costs, and what a refusal tells"),
     "store": (bench_store.run, "one transaction through the bridge"),
 }
 ALL = "all"

@@ -136,8 +136,12 @@ def _add_hooks(
             logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
         if is_call(request.path):
             return _response(refuse(refused, g.request_id))
-        await routing.refused(refused.code)
-        await website.routing.refused(refused.code)
+        act = routing.not_entered() or website.routing.not_entered()
+        if act is not None and _unread():
+            # Their body would come while they wait for the disk.
+            control.trail.refused_later(act, refused.code)
+        elif act is not None:
+            await control.trail.refused(act, refused.code)
         if (page := website.refuse(refused, g.request_id)) is not None:
             return page
         body = errors.admin_body(refused)

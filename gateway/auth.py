@@ -9,16 +9,16 @@ from gateway.directory import Directory
 from gateway.errors import Refusal
 from gateway.permissions import Permission
 from gateway.web.cookies import session_in
-from store import NotFound, User
+from store import NotFound, Session, User
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Whose request it is, and from where. `session` is its id where a browser asks."""
+    """Whose request it is, and from where. `session` is there where a browser asks."""
 
     user: User
     by: str  # "api key", "legacy key", "admin key" or "session"
     address: str
-    session: str = ""
+    session: Session | None = None
 
 
 def principal_of(directory: Directory) -> Principal | None:
@@ -34,7 +34,7 @@ def principal_of(directory: Directory) -> Principal | None:
     if (signed_in := directory.session(token)) is None:
         return None
     session, user = signed_in
-    return Principal(user, "session", address, session.id)
+    return Principal(user, "session", address, session)
 
 
 def principal() -> Principal:
@@ -54,7 +54,7 @@ def require(
     "auth.forbidden"; NotFound for a project they may not even see.
     """
     who = principal()
-    if who.by == "session" and must_choose_password(who.user) and needs != "oneself":
+    if who.session and must_choose_password(who.user, who.session):
         raise Refusal("auth.password", "choose a password of your own first")
     if not directory.may(who.user, needs, project_id, about):
         if project_id and not directory.may(who.user, "project.view", project_id):
@@ -63,9 +63,9 @@ def require(
     return who
 
 
-def must_choose_password(user: User) -> bool:
-    """Whether a user has a password that was made for them."""
-    return user.must_change_password and bool(user.password)
+def must_choose_password(user: User, session: Session) -> bool:
+    """Whether somebody is here by a password that was made for them: whoever made it knows it."""
+    return user.must_change_password and not session.by_link
 
 
 def bearer(header: str | None) -> str:

@@ -69,10 +69,17 @@ class Callers:
         caller = self.find(text)
         return caller if caller is not None and self._now() < caller.expires else None
 
-    def check(self, caller: Caller | None, model: str, may_call: Container[str]) -> Caller:
-        """The caller, if he may call the model of this name. Raises Refusal."""
+    def check(
+        self, known: Caller | None, text: str, model: str, may_call: Container[str]
+    ) -> Caller:
+        """Whose key this is, if he may call the model of this name; `known` is who it was before.
+        Raises Refusal."""
+        caller = known
         if caller is None or not caller.live or self._now() >= caller.expires:
-            # One text for all three: who has no key learns nothing of those there are.
+            # Also for one that was known: an expired key takes as long as one that never was.
+            caller = self.valid(text)
+        if caller is None:
+            # One text for all: who has no key learns nothing of those there are.
             raise Refusal("model.unauthorized", "no valid Model API key came with the request")
         if caller.user_id not in may_call:
             text = f"the key's user may not call the model {model!r}"

@@ -120,7 +120,11 @@ class Client:
         """Deletes what is at `path`."""
         return self._object("DELETE", path)
 
-    def put(self, path: str, files: Mapping[str, bytes]) -> Json:
+    def put(self, path: str, body: object) -> Json:
+        """Puts `body` at `path`, whatever was there."""
+        return self._object("PUT", path, body=body)
+
+    def upload(self, path: str, files: Mapping[str, bytes]) -> Json:
         """Uploads files; each key is the path that the file gets in its project."""
         boundary = os.urandom(16).hex()
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}

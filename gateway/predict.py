@@ -152,10 +152,10 @@ def admit(routes: Routes, call: Call, envelope: Envelope, flow: str) -> tuple[Po
         # Says nothing about which names there are to whoever has no key of theirs.
         raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
     if target.may_call is not None:
-        callers, caller = routes.callers, call.caller
-        if caller is None or not caller.live:
-            caller = call.caller = callers.find(call.token)
-        flow = callers.check(caller, target.name, target.may_call).flow
+        # One that is refused stays remembered: answers under way look at it (`reply_to`).
+        caller = routes.callers.check(call.caller, call.token, target.name, target.may_call)
+        call.caller = caller
+        flow = caller.flow
     if target.pool is None:
         raise Refusal("model.notready", f"the model {target.name!r} is not deployed")
     return target.pool, bytes(envelope.request), flow

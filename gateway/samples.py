@@ -17,32 +17,37 @@ class Samples(NamedTuple):
     r: str
 
 
-def samples(url: str, access_key: str, example: object) -> Samples:
-    """The calls that post `example` (any JSON value) to the model at `url` (of `POST /model`)."""
+def samples(url: str, access_key: str, example: object, api_key: str = "") -> Samples:
+    """The calls that post `example` (any JSON value) to the model at `url` (of `POST /model`), with
+    the caller's own key where the model asks for one."""
     body = json.dumps({"accessKey": access_key, "request": example})
-    return Samples(_curl(url, body), _python(url, access_key, example), _r(url, body))
+    headers = {"Content-Type": "application/json"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    python = _python(url, access_key, example, headers)
+    return Samples(_curl(url, body, headers), python, _r(url, body, api_key))
 
 
-def _curl(url: str, body: str) -> str:
-    return (
-        f"curl -H 'Content-Type: application/json' -X POST {shlex.quote(url)} "
-        f"-d {shlex.quote(body)}"
-    )
+def _curl(url: str, body: str, headers: dict[str, str]) -> str:
+    told = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
+    return f"curl {told} -X POST {shlex.quote(url)} -d {shlex.quote(body)}"
 
 
-def _python(url: str, access_key: str, example: object) -> str:
+def _python(url: str, access_key: str, example: object, headers: dict[str, str]) -> str:
     return f"""\
 import json, urllib.request
 
 body = json.dumps({{"accessKey": {access_key!a}, "request": {example!a}}}).encode()
-headers = {{"Content-Type": "application/json"}}
+headers = {json.dumps(headers)}
 request = urllib.request.Request({url!a}, body, headers)
 print(json.load(urllib.request.urlopen(request))["response"])"""
 
 
-def _r(url: str, body: str) -> str:
+def _r(url: str, body: str, api_key: str) -> str:
+    authorization = json.dumps(f"Bearer {api_key}")
+    shown = f",\n  add_headers(Authorization = {authorization})" if api_key else ""
     # The escapes that JSON needs for ASCII text, \\" and \\\\, mean the same to R.
     return f"""\
 library(httr)
-response <- POST({json.dumps(url)}, body = {json.dumps(body)}, content_type_json())
+response <- POST({json.dumps(url)}, body = {json.dumps(body)}, content_type_json(){shown})
 content(response)$response"""

@@ -199,11 +199,13 @@ class Key(Record, frozen=True, kw_only=True):
 
 
 class Session(Record, frozen=True, kw_only=True):
-    """A browser that is signed in: `id` is the SHA-256 of what it holds."""
+    """A browser that is signed in: `id` is the SHA-256 of what it holds. `by_link`: nobody has
+    typed a password for it."""
 
     user_id: str
     address: str
     agent: str
+    by_link: bool = False
     expires_at: str
 
 

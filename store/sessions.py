@@ -6,7 +6,7 @@ from store import users
 from store.records import Session, now
 from store.table import Table
 
-_table = Table("sessions", Session, keeps=["user_id", "address", "agent"])
+_table = Table("sessions", Session, keeps=["user_id", "address", "agent", "by_link"])
 
 
 async def insert(connection: aiosqlite.Connection, session: Session) -> Session:

@@ -31,6 +31,7 @@ TRUTH_COLUMNS = (
     "must_change_password",
     "administrator",
     "disabled",
+    "by_link",
 )
 JSON_COLUMNS = ("environment", "journey", "failure", "arguments", "metrics")
 

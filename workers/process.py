@@ -9,9 +9,11 @@ Laws: a process is made from the main thread (gotcha G1), dies with the gateway 
 inherits only the descriptors it is given.
 """
 
+import fcntl
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -28,6 +30,10 @@ MARK = "PREDICTD_TREE"
 _WRAPPERS = ("setpriv", "sh", "bwrap")
 # More than this as an exit status: the command may have been ended by a signal.
 _SIGNALLED = 128
+# PIDFD_GET_INFO and PIDFD_INFO_EXIT of <linux/pidfd.h>, and the answer: what of it is told, and at
+# its end the exit status as waitpid has it.
+_GET_INFO, _INFO_EXIT = 0xC040FF0B, 1 << 3
+_INFO = struct.Struct("Q52xi")
 # PF_KTHREAD of <linux/sched.h>.
 _KERNEL_THREAD = 0x00200000
 
@@ -46,14 +52,23 @@ class Process:
         self.pid = popen.pid
         self.pidfd = pidfd
         self._command_pid = 0 if wrapped else popen.pid
+        # Of the wrapped command, once one has asked for its id.
+        self._command_pidfd = -1
+        self._exact: int | None = None
 
     @property
     def command_pid(self) -> int:
         """The id, as we see it, of the command itself; `pid` until the wrapper has started it."""
+        self.know_command()
+        return self._command_pid or self.pid
+
+    def know_command(self) -> None:
+        """Looks for the command behind the wrapper, once it runs: gotcha G11."""
         if not self._command_pid:
             with suppress(OSError):  # ended meanwhile
-                self._command_pid = _command_of(self.pid)
-        return self._command_pid or self.pid
+                if found := _command_of(self.pid):
+                    self._command_pidfd = os.pidfd_open(found)
+                    self._command_pid = found
 
     def resident(self) -> int:
         """How many bytes of memory it has now, without its children; 0 when it has ended."""
@@ -63,14 +78,22 @@ class Process:
     def reap(self) -> int:
         """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
         os.close(self.pidfd)
-        return self._popen.wait()
+        status = self._popen.wait()
+        if self._command_pidfd >= 0:
+            if self._is_either(status):
+                self._exact = _exit_status(self._command_pidfd)
+            os.close(self._command_pidfd)
+        return status if self._exact is None else self._exact
 
     def say(self, status: int) -> str:
         """Its exit status in words: "exited with status 3", "was killed by SIGSEGV"."""
-        # gotcha G11: a wrapper that outlives its command says a signal as a shell does.
-        if self._wrapped and _SIGNALLED < status < _SIGNALLED + signal.NSIG:
+        if self._exact is None and self._is_either(status):
             return f"{say_status(_SIGNALLED - status)}, or exited with status {status}"
         return say_status(status)
+
+    def _is_either(self, status: int) -> bool:
+        """gotcha G11: a wrapper that outlives its command says a signal as a shell does."""
+        return self._wrapped and _SIGNALLED < status < _SIGNALLED + signal.NSIG
 
     def kill(self) -> None:
         """SIGKILL to the process and its group; who left it is `kill_tree`'s (gotcha G6)."""
@@ -232,6 +255,17 @@ def say_status(status: int) -> str:
         return f"was killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"was killed by signal {-status}"
+
+
+def _exit_status(pidfd: int) -> int | None:
+    """How a process ended that somebody else has waited for, negative for a signal; None where the
+    kernel (before Linux 6.15) does not tell."""
+    try:
+        told = fcntl.ioctl(pidfd, _GET_INFO, _INFO.pack(_INFO_EXIT, 0))
+    except OSError:
+        return None
+    known, status = _INFO.unpack(told)
+    return os.waitstatus_to_exitcode(status) if known & _INFO_EXIT else None
 
 
 def usage(pid: int) -> tuple[int, float] | None:

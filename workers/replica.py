@@ -285,6 +285,7 @@ class Replica:
             case wire.Ready() if self.process is not None:
                 self.state = advance(self.state, READY)
                 self.ready_at = self._clock.now()
+                self.process.know_command()
                 if self.watched is not None:
                     self.watched.look_at_time()  # how its start was held up is no request's matter
                 self._deadline.clear()

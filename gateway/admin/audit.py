@@ -22,6 +22,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         """Ascending by number: the newest there are, or the newest before a number."""
         size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
         before = whole_number("before", 0)
+        await control.trail.settled()
         entries = await control.house.database.read(
             store.audit.listing,
             after=whole_number("after", 0),

@@ -110,15 +110,13 @@ class Routing:
 
         return view
 
-    async def refused(self, code: str) -> None:
-        """Enters in the audit trail that the running request was refused, if it was to change
-        something and has no entry yet."""
+    def not_entered(self) -> Act | None:
+        """What the running request asks for, if that changes something and has no entry yet."""
         rule = request.url_rule
         if rule is None or not rule.endpoint.startswith("admin.") or g.get("entered"):
-            return
+            return None
         route = self.routes[int(rule.endpoint.removeprefix("admin."))]
-        if route.action:
-            await self._trail.refused(_act(route), code)
+        return _act(route) if route.action else None
 
 
 def _act(route: Route, told: str = "") -> Act:

@@ -57,7 +57,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         "change settings, all of them or none",
         change,
         ChangeSettings,
-        action="settings.change",
+        action="site.set",
     )
     routing.add(
         "DELETE",
@@ -65,5 +65,5 @@ def add_routes(routing: Routing, control: Control) -> None:
         needs,
         "set a setting back to its default",
         reset,
-        action="settings.reset",
+        action="site.reset",
     )

@@ -12,6 +12,7 @@ from gateway.auth import principal
 from gateway.control import Control
 from gateway.control.sign_in import LINK_SECONDS
 from gateway.control.users import NewUser
+from gateway.errors import Refusal
 from store import User
 
 
@@ -80,6 +81,10 @@ def add_routes(routing: Routing, control: Control) -> None:
         return user_json(who.user) | {"by": who.by}
 
     async def new_link() -> Json:
+        # The session that comes of it would outlive a key that is revoked.
+        if (by := principal().by) != "admin key":
+            text = f"a link is made by whoever holds the data folder, not by {by}"
+            raise Refusal("auth.forbidden", text)
         token = control.sign_in.new_link(principal().user)
         return {"token": token, "seconds": LINK_SECONDS}
 

@@ -12,7 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 UNITS = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
-_MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
+_SPANS = {
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "y": timedelta(days=365),
+}
 
 
 def file_and_function(text: str) -> tuple[str, str]:
@@ -72,13 +78,25 @@ def setting(text: str) -> tuple[str, object]:
 
 def since(text: str) -> str:
     """A time: so long ago (`30m`, `2h`, `7d`), or a date, at UTC unless it says otherwise."""
+    return _moment(text, -1, "a time, such as 2h, 7d or 2027-01-31")
+
+
+def expiry(text: str) -> str:
+    """When a key expires: in so long (`12h`, `30d`, `1y`), at a date as above, or `never`."""
+    if text == "never":
+        return text
+    return _moment(text, 1, "30d, 1y, never, or a date such as 2027-01-31")
+
+
+def _moment(text: str, sign: int, expected: str) -> str:
+    """So long from now, into the future or the past, or the date that it is."""
     try:
-        if match := re.fullmatch(r"(\d{1,6})([mhd])", text):
-            moment = datetime.now(UTC) - timedelta(minutes=int(match[1]) * _MINUTES[match[2]])
+        if match := re.fullmatch(r"(\d{1,6})([mhdwy])", text):
+            moment = datetime.now(UTC) + sign * int(match[1]) * _SPANS[match[2]]
         else:
             moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise ArgumentTypeError(f"{text!r} is not a time, such as 2h, 7d or 2027-01-31") from None
+        raise ArgumentTypeError(f"{text!r} is not {expected}") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
 
 

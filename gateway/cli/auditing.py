@@ -1,5 +1,6 @@
 """The verb audit: who did what, and what was refused."""
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ from gateway.client import Json
 
 POLL_SECONDS = 1.0
 _AT_ONCE = 1000
+# The id of a record, or of a key.
+_ID = re.compile(r"\b([0-9a-f]{8})(?:-[0-9a-f-]{27}|[0-9a-f]{56})\b")
 
 
 def audit(context: Context) -> Exit:
@@ -58,6 +61,11 @@ def _pages(context: Context, wanted: Json, size: int) -> Iterator[list[Json]]:
             return
 
 
+def _brief(path: str) -> str:
+    """The last two of a path, and of an id its beginning: the names are in the detail."""
+    return "/".join(_ID.sub(r"\1", path).strip("/").split("/")[-2:])
+
+
 def _row(entry: Json) -> tuple[str, ...]:
     return (
         entry["created_at"][:19] + "Z",
@@ -65,6 +73,6 @@ def _row(entry: Json) -> tuple[str, ...]:
         entry["address"] or "-",
         entry["action"],
         entry["outcome"],
-        entry["object"] or "-",
+        _brief(entry["object"]) or "-",
         entry["detail"],
     )

@@ -1,9 +1,10 @@
 """What every verb is given, and how it ends other than well.
 
-Where is the gateway? `--url` or PREDICTD_URL; else the address that the running gateway wrote into
-its data folder (`--data` or PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else
-the data folder's `admin.key`. That file is never read for a gateway on another machine: its key
-would be told to a stranger.
+Where is the gateway? `--url` or PREDICTD_URL; else, unless a data folder is named, where the user
+has logged in; else the address that the running gateway wrote into its data folder (`--data` or
+PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else the one of `predictd login`
+if it is for that very address, else the data folder's `admin.key`. That file is never read for a
+gateway on another machine: its key would be told to a stranger.
 
 A gateway with TLS is known by the certificate that it wrote down beside its address, so none need
 name this machine's loopback; with `--url` it is known by what the machine or SSL_CERT_FILE trusts.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.cli.login_file import Login, login_path, read_login
 from gateway.cli.terminal import Terminal
 from gateway.client import Client, ServerUnreachable, trusting
 
@@ -73,16 +75,35 @@ class Context:
     @cached_property
     def data(self) -> Path:
         """The data folder of the gateway on this machine."""
-        if named := self.arguments.data or self.environment.get("PREDICTD_DATA"):
+        if named := self._named_data:
             return Path(named).absolute()
         from gateway.settings import default_data_folder
 
         return default_data_folder()
 
     @property
+    def _named_data(self) -> str:
+        return self.arguments.data or self.environment.get("PREDICTD_DATA") or ""
+
+    @cached_property
+    def login(self) -> Login:
+        """Where the user has logged in."""
+        path = login_path(self.environment)
+        try:
+            return read_login(path)
+        except (OSError, ValueError) as error:
+            raise CommandFailed(
+                f"{path} cannot be read: {error}.",
+                "Remove it, then log in again with `predictd login URL`.",
+                Exit.USAGE,
+            ) from error
+
+    @property
     def named(self) -> str:
         """The address of the gateway, where it was named; "": it is the one on this machine."""
-        return self.arguments.url or self.environment.get("PREDICTD_URL") or ""
+        if named := self.arguments.url or self.environment.get("PREDICTD_URL"):
+            return str(named)
+        return "" if self._named_data else self.login.url
 
     @cached_property
     def client(self) -> Client:
@@ -90,10 +111,12 @@ class Context:
         named = self.named
         address = Address(named) if named else running_address(self.data)
         key = self.environment.get("PREDICTD_API_KEY")
-        if not key and named and not _is_here(named):
+        if not key and named:
+            key = self.login.key_for(named)
+        if not key and named and not is_here(named):
             raise CommandFailed(
                 f"There is no key for the gateway at {named}.",
-                "Put its admin key into the environment variable PREDICTD_API_KEY.",
+                f"Log in with `predictd login {named}`, or set PREDICTD_API_KEY to an API key.",
                 Exit.USAGE,
             )
         return self.resources.enter_context(address.client(key or admin_key(self.data)))
@@ -133,7 +156,8 @@ def admin_key(data: Path) -> str:
         ) from None
 
 
-def _is_here(url: str) -> bool:
+def is_here(url: str) -> bool:
+    """Whether this names a gateway on this machine."""
     try:
         return urlsplit(url).hostname in LOOPBACK
     except ValueError:

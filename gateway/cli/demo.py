@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gateway.cli.arguments import expiry
 from gateway.cli.context import (
     HOST,
     PORT,
@@ -29,6 +30,7 @@ from gateway.cli.context import (
 from gateway.cli.deploying import model_named, start_build, start_deployment
 from gateway.cli.finding import model_path
 from gateway.cli.following import follow_build, wait_for_deployment
+from gateway.cli.keys import new_model_key
 from gateway.cli.projects import create_project
 from gateway.client import Json
 from gateway.doctor import is_free
@@ -37,6 +39,7 @@ from gateway.samples import samples
 PROJECT = "iris-demo"
 MODEL = "predict-petal-width"
 EXAMPLE = {"petal_length": 5.4}
+KEY_LIFE = "30d"  # enough to try it; whoever stays makes keys of their own
 WISHES = {"replicas": 2, "cpu": 1.0, "environment": {}}
 GRACE_SECONDS = 30
 SERVE = [sys.executable, "-m", "gateway.cli", "serve"]
@@ -136,12 +139,19 @@ def _model(context: Context) -> Json:
 
 def _show(context: Context, model: Json) -> None:
     """Calls the model, and tells how to."""
-    answer = context.client.call(model["access_key"], EXAMPLE)["response"]
-    texts = samples(f"{context.client.url}/model", model["access_key"], EXAMPLE)
+    client = context.client
+    answer = client.call(model["access_key"], EXAMPLE)["response"]
+    key = new_model_key(client, PROJECT, expiry(KEY_LIFE)) if model["auth_enabled"] else ""
+    texts = samples(f"{client.url}/model", model["access_key"], EXAMPLE, key)
     document = {"model": model, "request": EXAMPLE, "answer": answer, "samples": texts._asdict()}
     text = (
         f"{MODEL} answers {json.dumps(EXAMPLE)} with {json.dumps(answer)}.\n\n"
         f"Call it with curl:\n\n{texts.curl}\n\nwith Python:\n\n{texts.python}\n\n"
         f"with R:\n\n{texts.r}"
     )
+    if key:
+        text += (
+            f"\n\nThe key after `Bearer` is yours for {KEY_LIFE[:-1]} days; "
+            "`predictd key new` makes others."
+        )
     context.terminal.result(document, text)

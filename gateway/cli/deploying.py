@@ -191,11 +191,12 @@ def start_deployment(client: Client, model: Json, build: Json, wishes: Json) -> 
 
 
 def curl_line(client: Client, model: Json) -> str:
-    """How to call the model from a shell, with its example."""
+    """How to call the model from a shell, with its example; KEY stands for the caller's own key."""
     from gateway.samples import samples
 
     example = {} if model["example"] is None else model["example"]
-    return samples(f"{client.url}/model", model["access_key"], example).curl
+    key = "KEY" if model["auth_enabled"] else ""
+    return samples(f"{client.url}/model", model["access_key"], example, key).curl
 
 
 def _deploy_again(context: Context, model: Json, build: Json, wishes: Json) -> None:
@@ -277,6 +278,8 @@ def _tell(context: Context, project: Json, model: Json, build: Json, deployment:
         outcome["answer"] = answer
         lines.append(f"It answers the example with {json.dumps(answer)}.")
     lines += ["Call it:", f"  {curl_line(client, model)}"]
+    if model["auth_enabled"]:
+        lines.append("`predictd key new` makes a KEY.")
     terminal.result(outcome, "\n".join(lines))
 
 

@@ -121,10 +121,10 @@ def allow(context: Context, question: str) -> None:
     """Goes on only with `--yes` or the user's yes."""
     answer = context.arguments.yes or context.terminal.confirm(question)
     if answer is None:
-        message = "Deleting needs a yes, and there is no terminal to ask at."
+        message = "This needs a yes, and there is no terminal to ask at."
         raise CommandFailed(message, "Say it with --yes.", Exit.USAGE)
     if not answer:
-        raise CommandFailed("Nothing was deleted.", "Answer y to delete.", Exit.FAILED)
+        raise CommandFailed("Nothing was done.", "Answer y to do it.", Exit.FAILED)
 
 
 def model_table(models: Sequence[Json]) -> str:

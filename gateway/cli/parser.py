@@ -20,9 +20,12 @@ from gateway.cli import (
     auditing,
     deploying,
     keeping,
+    keys,
     local,
+    login,
     models,
     opening,
+    people,
     projects,
     site,
     talking,
@@ -90,11 +93,15 @@ def make_parser() -> ArgumentParser:
     verbs = _Verbs(parser)
     _starting(verbs)
     _project(verbs.group("project", "projects: create, ls, show, rm"))
+    _collaborator(verbs.group("collaborator", "who works in a project: add, ls, rm"))
     _making(verbs)
     _looking(verbs)
     _ending(verbs)
+    _who(verbs)
+    _key(verbs.group("key", "keys of your own, or of others: new, ls, revoke"))
     _keeping(verbs)
     _site(verbs.group("site", "for site administrators: show, set, reset, models"))
+    _user(verbs.group("user", "for site administrators: add, ls, disable, enable, ..."))
     return parser
 
 
@@ -142,6 +149,20 @@ def _project(verbs: _Verbs) -> None:
     for parser in (show, rm):
         parser.add_argument("project", metavar="PROJECT", help="its name or id")
     _yes(rm)
+
+
+def _collaborator(verbs: _Verbs) -> None:
+    add = verbs.remote("add", people.add_collaborator, "give a user a role in a project")
+    ls = verbs.remote("ls", people.ls_collaborators, "who works in a project, and as what")
+    rm = verbs.remote("rm", people.rm_collaborator, "take a user's role in a project away")
+    for parser in (add, ls, rm):
+        parser.add_argument("project", metavar="PROJECT", help="its name or id")
+    for parser in (add, rm):
+        parser.add_argument("user", metavar="USER")
+    passes = "owner passes the project on"
+    add.add_argument(
+        "role", metavar="ROLE", choices=people.ROLES, help=f"{', '.join(people.ROLES)}; {passes}"
+    )
 
 
 def _making(verbs: _Verbs) -> None:
@@ -207,6 +228,38 @@ def _ending(verbs: _Verbs) -> None:
     verbs.of_model("restart", models.restart, "start all replicas anew, one after the other")
     _yes(verbs.of_model("rm", models.rm, "delete a model with all its builds"))
 
+    model = verbs.group("model", "the key that names a model: regenerate-key")
+    about = "a new access key; the old one is dead at once"
+    _yes(model.of_model("regenerate-key", keys.regenerate, about))
+
+
+def _who(verbs: _Verbs) -> None:
+    add = verbs.local("login", login.login, "use a gateway elsewhere, by an API key").add_argument
+    add("address", metavar="URL", help="such as https://models.example.org; the key is asked for")
+    verbs.local("logout", login.logout, "forget that gateway and its key")
+    verbs.remote("whoami", login.whoami, "who you are to the gateway, and by what")
+
+
+def _key(verbs: _Verbs) -> None:
+    new = verbs.remote("new", keys.new, "make a key, which is shown once")
+    ls = verbs.remote("ls", keys.ls, "all keys of a user")
+    revoke = verbs.remote("revoke", keys.revoke, "take a key back, or all of a kind, at once")
+    which = revoke.add_mutually_exclusive_group(required=True)
+    which.add_argument("key", metavar="KEY", nargs="?", help="the beginning of its id")
+    which.add_argument("--all", action="store_true", help="all of the kind")
+    kinds = "model (default): calls models; api: the admin API too; legacy: api, as HTTP Basic"
+    for parser in (new, revoke):
+        parser.add_argument("--kind", choices=keys.KINDS, default="model", help=kinds)
+    for parser in (new, ls, revoke):
+        parser.add_argument("--user", metavar="NAME", help="whose (default: yours)")
+    add = new.add_argument
+    add(
+        "--expires", metavar="T", type=arguments.expiry,
+        help="30d, 1y, a date such as 2027-01-31, or never (default: in a year)",
+    )  # fmt: skip
+    add("--comment", metavar="TEXT", default="", help="what it is for")
+    _yes(revoke)
+
 
 def _keeping(verbs: _Verbs) -> None:
     backup = verbs.remote("backup", keeping.backup, "all that a new machine needs, in one file")
@@ -237,6 +290,25 @@ def _site(verbs: _Verbs) -> None:
     reset = verbs.remote("reset", site.reset, "set settings back to their defaults")
     reset.add_argument("names", metavar="NAME", nargs="+")
     verbs.remote("models", site.models, "all active models, and what they take of the machine")
+
+
+def _user(verbs: _Verbs) -> None:
+    add = verbs.remote("add", people.add, "make a user, with a password that is shown once")
+    verbs.remote("ls", people.ls, "all users")
+    disable = verbs.remote("disable", people.disable, "shut a user and all their keys out, at once")
+    enable = verbs.remote("enable", people.enable, "let a user in again, with the keys they have")
+    admin = verbs.remote("admin", people.admin, "make a user a site administrator")
+    about = "set a user's password, typed unseen or read from stdin"
+    password = verbs.remote("password", people.password, about)
+    rm = verbs.remote("rm", people.rm, "delete a user with all keys")
+    for parser in (add, disable, enable, admin, password, rm):
+        parser.add_argument("name", metavar="NAME")
+    add.add_argument("--full-name", metavar="TEXT", default="")
+    add.add_argument("--email", metavar="ADDRESS", default="")
+    add.add_argument("--admin", action="store_true", help="a site administrator")
+    admin.add_argument("--off", action="store_true", help="no site administrator any more")
+    password.add_argument("--none", action="store_true", help="no password: they cannot sign in")
+    _yes(rm)
 
 
 def _of_build(parser: ArgumentParser) -> None:

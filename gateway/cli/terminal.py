@@ -96,6 +96,19 @@ class Terminal:
         self._err.flush()
         return self._stdin.readline().strip().lower() in ("y", "yes")
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody is there to type an answer."""
+        return self._stdin.isatty()
+
+    def secret(self, question: str) -> str:
+        """What the user types without its being shown; else the first line of stdin."""
+        if not self.is_asked:
+            return self._stdin.readline().rstrip("\r\n")
+        from getpass import getpass
+
+        return getpass(f"{question}: ", self._err)
+
     @contextmanager
     def live(self, label: str) -> Iterator[Live]:
         """Shows a live line while the block runs; set the label of what is given to change it."""

@@ -129,7 +129,7 @@ class SignIn:
         if user is None or user.disabled or until <= trio.current_time():
             await self._trail.refused(msgspec.structs.replace(act, who=""), "auth.link")
             raise Refusal("auth.link", "this link was used already, or is too old")
-        return await self._trail.carry_out(act, self._begin, user, address, agent)
+        return await self._trail.carry_out(act, self._begin, user, address, agent, True)
 
     async def _verified(self, name: str, password: str, address: str) -> User:
         who = f"{name.casefold()[:64]} from {address}"
@@ -150,13 +150,14 @@ class SignIn:
         self._throttle.succeeded(who)
         return user
 
-    async def _begin(self, user: User, address: str, agent: str) -> str:
+    async def _begin(self, user: User, address: str, agent: str, by_link: bool = False) -> str:
         token = secrets.token_urlsafe(32)
         session = Session(
             id=digest_of(token),
             user_id=user.id,
             address=address,
             agent=agent[:_AGENT],
+            by_link=by_link,
             expires_at=store.as_text(datetime.now(UTC) + SESSION_LIFE),
         )
         async with self._house.deciding:

@@ -58,6 +58,7 @@ class Trail:
     def __init__(self, house: House) -> None:
         self._house = house
         self._crowd = Crowd(trio.current_time())
+        self._later: set[trio.Event] = set()
 
     async def carry_out(self, act: Act, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
         """The result of `work(*args)`, entered. Raises what `work` raises, entered as refused."""
@@ -81,6 +82,24 @@ class Trail:
         if not act.who and not self._crowd.admit(act.address):
             return
         await self._try(_entry(act, request_id.get(), notes or [], outcome=code))
+
+    def refused_later(self, act: Act, code: str) -> None:
+        """As `refused`, while whoever asked has their answer already."""
+        entered = trio.Event()
+        self._later.add(entered)
+        self._house.tasks.start(self._refused_later, act, code, entered)
+
+    async def _refused_later(self, act: Act, code: str, entered: trio.Event) -> None:
+        try:
+            await self.refused(act, code)
+        finally:
+            self._later.discard(entered)
+            entered.set()
+
+    async def settled(self) -> None:
+        """Returns when all that was to be entered later, until now, is."""
+        for entered in list(self._later):
+            await entered.wait()
 
     async def done(self, act: Act) -> None:
         """Enters what has happened already, as soon as the disk takes it."""

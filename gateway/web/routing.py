@@ -52,6 +52,11 @@ class Visit(Struct, frozen=True, kw_only=True):
         assert self.visitor.user is not None
         return self.visitor.user
 
+    @property
+    def must_choose_password(self) -> bool:
+        assert self.session is not None
+        return must_choose_password(self.user, self.session)
+
     def act(self, action: str, place: str, *, makes: bool = False) -> Act:
         """What the audit trail is told of what this user does."""
         g.entered = True
@@ -117,10 +122,11 @@ class Routing:
                 check_origin(request.headers.get)
             token, session, visitor = self._visiting()
             if not page.public:
-                if visitor.user is None:
+                if session is None or visitor.user is None:
                     await self.refused("auth.required")
                     return redirect(_to_sign_in(request.full_path, changes))
-                if must_choose_password(visitor.user) and page.path not in _BEFORE_A_PASSWORD:
+                made = must_choose_password(visitor.user, session)
+                if made and page.path not in _BEFORE_A_PASSWORD:
                     return redirect(PASSWORD)
             form: Mapping[str, str] = await request.form if changes else {}
             if changes and not page.public:
@@ -140,20 +146,23 @@ class Routing:
         return view
 
     async def refused(self, code: str) -> None:
-        """Enters in the audit trail that the running request was refused, if it was a form and has
-        no entry yet."""
+        """Enters in the audit trail that the running request was refused."""
+        if (act := self.not_entered()) is not None:
+            await self._control.trail.refused(act, code)
+
+    def not_entered(self) -> Act | None:
+        """What the running request asks for, if it is a form and has no entry yet."""
         endpoint = request.url_rule.endpoint if request.url_rule else ""
         actions = [p.action for p in self.pages if endpoint == f"{p.method} {p.path}" and p.action]
         if not actions or g.get("entered"):
-            return
+            return None
         _, _, visitor = self._visiting()
-        act = Act(
+        return Act(
             who=visitor.user.name if visitor.user else "",
             address=request.remote_addr or "",
             action=actions[0],
             object=request.path,
         )
-        await self._control.trail.refused(act, code)
 
     def _visiting(self) -> tuple[str, Session | None, Visitor]:
         token = session_in(request.cookies, request.is_secure)

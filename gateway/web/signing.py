@@ -2,7 +2,6 @@
 
 from quart import Response
 
-from gateway.auth import must_choose_password
 from gateway.control import Control
 from gateway.errors import Refusal
 from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, Routing, Visit, local_path
@@ -58,7 +57,7 @@ def add_pages(routing: Routing, control: Control) -> None:
             refused=refused,
             here=PASSWORD,
             changed=changed,
-            must_choose=must_choose_password(visit.user),
+            must_choose=visit.must_choose_password,
         )
 
     async def change_password(visit: Visit) -> Response:
@@ -70,7 +69,7 @@ def add_pages(routing: Routing, control: Control) -> None:
         except Refusal as refused:
             return password_form(visit, refused=refused)
         return routing.signed_in(
-            token, "/" if must_choose_password(visit.user) else f"{PASSWORD}?changed"
+            token, "/" if visit.must_choose_password else f"{PASSWORD}?changed"
         )
 
     routing.add("GET", SIGN_IN, "sign in", sign_in_page, public=True)

@@ -38,6 +38,7 @@ CREATE TABLE sessions (
     user_id    TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
     address    TEXT NOT NULL,
     agent      TEXT NOT NULL,
+    by_link    INTEGER NOT NULL,
     expires_at TEXT NOT NULL
 );
 

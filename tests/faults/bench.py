@@ -134,6 +134,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def kept_waiting(pid: int) -> float:
+    """For how many seconds a process could have run and others did, on a machine that is shared."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def on_disk(folder: Path) -> int:
     """Bytes that a folder holds."""
     return sum(path.lstat().st_size for path in folder.rglob("*"))
@@ -168,5 +173,24 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def timed(started: float) -> str:
-    return f"{time.monotonic() - started:.2f} s"
+class Took:
+    """How long a block took, in the end; as text in seconds."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self._began
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s"
+
+
+def started(pid: int) -> float:
+    """When a process began, by the clock of the machine since it was booted."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")

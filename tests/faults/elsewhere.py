@@ -258,6 +258,40 @@ ELSEWHERE = {
         "the same folder, the same port, both",
         "refused by name; the first serves on",
     ),
+    # Keys and roles.
+    "tests/gateway/test_keys_at_the_door.py::test_taken_away_in_a_storm": Fault(
+        "a caller is shut out in a storm",
+        "keys, user, role, access key, being public or open taken away under four callers",
+        "no 200 to what is sent after the acknowledgement",
+    ),
+    "tests/gateway/test_keys_at_the_door.py::test_an_answer_under_way_is_withheld": Fault(
+        "a key is revoked while its request is answered",
+        "in a queue or at a replica, and the same is asked once more",
+        "401 to all of them",
+    ),
+    "tests/gateway/test_keys_at_the_door.py::test_it_expires_at_its_instant": Fault(
+        "a key expires", "under a caller who goes on", "200 before its instant, 401 after"
+    ),
+    "tests/gateway/test_keys_at_the_door.py::test_a_stolen_database_has_no_key": Fault(
+        "a stolen database", "started without the secrets beside it", "no key of it opens anything"
+    ),
+    "tests/gateway/test_callers.py::test_refusals_cannot_be_told_apart": Fault(
+        "keys tried out", "wrong, unknown, revoked, expired", "the same work, the same words"
+    ),
+    "tests/gateway/test_roles.py::test_each_route_for_everybody": Fault(
+        "everybody asks for everything",
+        "every route, as each role, a stranger, an administrator; private and public",
+        "exactly what the table of permissions says",
+    ),
+    "tests/gateway/test_roles.py::test_who_is_nobody": Fault(
+        "an owner's other keys", "a Model API key, none, a disabled owner's", "401 at every route"
+    ),
+    "tests/gateway/test_reach.py::test_what_is_no_key_opens_nothing": Fault(
+        "what is no key, or one no more", "eleven kinds of them", "401 at every route"
+    ),
+    "tests/gateway/test_reach.py::test_ids_do_not_reach_into_other_projects": Fault(
+        "ids of another's model", "under a project of one's own", "404, and nothing is changed"
+    ),
     # The surface.
     "tests/whole/test_canary.py::test_no_secret_is_where_it_need_not_be": Fault(
         "canaries in place of keys, passwords and variables",
@@ -278,5 +312,24 @@ ELSEWHERE = {
         "requests that fit the description, and do not",
         "schemathesis",
         "no 500, nothing undescribed",
+    ),
+    # The pages, in a browser.
+    "tests/web/test_browser.py::test_a_foreign_form_changes_nothing": Fault(
+        "forged forms", "every form, from a page of another origin", "403, though the cookie came"
+    ),
+    "tests/web/test_browser.py::test_a_foreign_script_changes_and_reads_nothing": Fault(
+        "another origin's script", "requests with the cookie", "nothing changed, nothing read"
+    ),
+    "tests/web/test_browser.py::test_a_session_is_never_one_that_was_there_before": Fault(
+        "a planted session", "a cookie from before the sign-in", "the session is another one"
+    ),
+    "tests/web/test_browser.py::test_signing_out": Fault(
+        "a copied cookie", "used after the sign-out", "it opens nothing"
+    ),
+    "tests/web/test_browser.py::test_no_page_of_ours_is_framed": Fault(
+        "a frame around a page", "another origin's page", "it stays empty"
+    ),
+    "tests/web/test_browser.py::test_what_others_wrote_is_text": Fault(
+        "stored markup", "scripts in what somebody wrote", "they are read, not run"
     ),
 }

@@ -6,7 +6,6 @@ import resource
 import select
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.client import ApiError, Client, Json
-from tests.faults.bench import Bench, Peak, descriptors, resident, timed
+from tests.faults.bench import Bench, Peak, Took, descriptors, resident
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.skipping import not_here
@@ -109,9 +108,9 @@ def test_out_of_descriptors(bench: Bench, observe: Observe) -> None:
                 assert b"502" in kept.recv(4096)
                 kept.sendall(request(bench.others[1], {"n": 1}))
                 assert b"200 OK" in kept.recv(4096)
-        began = time.monotonic()
-        bench.settle()
-    observe(f"connected ones answered; whole {timed(began)} after")
+        with Took() as took:
+            bench.settle()
+    observe(f"connected ones answered; whole {took} after")
 
 
 def exhausted(gateway: Gateway) -> bool:
@@ -243,8 +242,7 @@ def test_wrong_admin_keys(bench: Bench, observe: Observe) -> None:
 )
 def test_a_connection_for_each_call(bench: Bench, observe: Observe) -> None:
     """A connection costs nothing when it is gone."""
-    with bench.unnoticed(), ThreadPoolExecutor(16) as pool:
-        began = time.monotonic()
+    with bench.unnoticed(), ThreadPoolExecutor(16) as pool, Took() as took:
         told = pool.map(lambda n: bench.gateway.call(bench.others[0], {"n": n}).body, range(2000))
         assert [each["response"]["n"] for each in told] == list(range(2000))
-    observe(f"2,000 of 2,000 right, in {timed(began)}")
+    observe(f"2,000 of 2,000 right, in {took}")

@@ -1,11 +1,10 @@
 """What models print without end: their own lines are dropped, nobody else notices."""
 
 import re
-import time
 
 import pytest
 
-from tests.faults.bench import Bench, Peak, cpu_seconds, on_disk
+from tests.faults.bench import Bench, Peak, Took, cpu_seconds, on_disk
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.whole.rig import Gateway, until
@@ -44,14 +43,14 @@ def flood(bench: Bench, observe: Observe, kind: str, size: int) -> None:
     gateway = bench.gateway
     disk, cpu = on_disk(gateway.data / "logs"), cpu_seconds(gateway.pid)
     with bench.unnoticed() as prober, Peak(gateway.pid) as peak:
-        began = time.monotonic()
-        told = bench.do("print_much", kind=kind, bytes=size)
-        took = time.monotonic() - began
+        with Took() as took:
+            told = bench.do("print_much", kind=kind, bytes=size)
         assert told["response"] == "printed", told
     written = on_disk(gateway.data / "logs") - disk
     spent = cpu_seconds(gateway.pid) - cpu
     observe(
-        f"{kind}: {size / MB / took:.0f} MB/s printed, others {prober.slowest:.2f} s at most, "
+        f"{kind}: {size / MB / took.seconds:.0f} MB/s printed, "
+        f"others {prober.slowest:.2f} s at most, "
         f"{peak.grown / MB:.0f} MB of memory, {written / MB:.0f} MB on disk, "
         f"{spent:.1f} s of processor time"
     )

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from gateway.client import Json
-from tests.faults.bench import ECHO, timed
+from tests.faults.bench import ECHO, Took
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.whole.rig import Gateway, Prober, at, copy, until, write
@@ -71,10 +71,8 @@ def test_no_package_index(tmp_path: Path, observe: Observe, how: str) -> None:
         folder = write(tmp_path / "p", {"echo.py": ECHO, "cdsw-build.sh": script})
         good = gateway.serve(write(tmp_path / "good", {"echo.py": ECHO}), "echo.py", "echo")
         model = gateway.model(gateway.project(folder), "needs")
-        began = time.monotonic()
-        with Prober(gateway, [good], {}).running():
+        with Took() as took, Prober(gateway, [good], {}).running():
             build = gateway.build(model, "echo.py", "echo")
-        took = timed(began)
         assert build["status"] in ("build failed", "timedout")
         assert not list((gateway.data / "builds").glob(f"{build['id']}*"))
         observe(f"{how}: {build['status']} after {took}: {build['failure']['summary']}")
@@ -147,10 +145,9 @@ def test_a_fork_bomb_in_a_build(tmp_path: Path, observe: Observe, how: str) -> N
         serving = set(gateway.processes())
         folder = write(tmp_path / "p", {"echo.py": ECHO, "cdsw-build.sh": script})
         model = gateway.model(gateway.project(folder), "bomb")
-        began = time.monotonic()
         with Prober(gateway, [good], {}).running() as prober:
-            build = gateway.build(model, "echo.py", "echo")
-            took = timed(began)
+            with Took() as took:
+                build = gateway.build(model, "echo.py", "echo")
             assert set(gateway.processes()) == serving
         assert build["failure"]["step"] == "BUILD_SCRIPT"
         log = gateway.cli("build-log", "bomb").out

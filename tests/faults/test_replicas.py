@@ -5,11 +5,12 @@ import signal
 import threading
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
-from tests.faults.bench import TIME_LIMIT, Bench, replica_pids, resident, timed
+from tests.faults.bench import TIME_LIMIT, Bench, Peak, Took, replica_pids, started
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.whole.rig import Gateway, until, write
@@ -54,14 +55,10 @@ def test_two_answers(bench: Bench, observe: Observe) -> None:
 )
 def test_a_length_of_4_gib(bench: Bench, observe: Observe) -> None:
     """A length past the limit ends the replica when its header arrives."""
-    before = resident(bench.gateway.pid)
-    with bench.unnoticed():
-        began = time.monotonic()
+    with bench.unnoticed(), Peak(bench.gateway.pid) as peak, Took() as took:
         assert BROKEN in bench.fails(502, "model.shutdown", do="announce", length=2**32 - 1)
-        took = timed(began)
-    grown = resident(bench.gateway.pid) - before
-    assert grown < 50 * MB
-    observe(f"502 after {took}, {max(0, grown) / MB:.0f} MB more")
+    assert peak.grown < 50 * MB
+    observe(f"502 after {took}, {peak.grown / MB:.0f} MB more")
 
 
 @fault(
@@ -72,14 +69,11 @@ def test_a_length_of_4_gib(bench: Bench, observe: Observe) -> None:
 def test_an_answer_that_never_comes_whole(bench: Bench, observe: Observe) -> None:
     """The time limit holds also in the midst of an answer."""
     with bench.unnoticed():
-        began = time.monotonic()
         bench.fails(502, "model.shutdown", do="announce", length=2**25 + 1)
-        began = time.monotonic()
-        told = bench.do("announce", length=30 * MB)
-        took = time.monotonic() - began
-    assert told["status"] in (502, 504), told
-    assert took < TIME_LIMIT + 2
-    observe(f"{told['status']} after {took:.2f} s with a limit of {TIME_LIMIT} s")
+        with Took() as took:
+            bench.fails(504, "model.timeout", do="announce", length=30 * MB)
+    assert took.seconds < TIME_LIMIT + 0.5
+    observe(f"504 after {took} with a limit of {TIME_LIMIT} s")
 
 
 @fault(
@@ -118,10 +112,9 @@ def test_junk_everywhere(bench: Bench, observe: Observe) -> None:
 )
 def test_every_descriptor_closed(bench: Bench, observe: Observe) -> None:
     """Who hangs up and lives on is ended."""
-    with bench.unnoticed():
-        began = time.monotonic()
+    with bench.unnoticed(), Took() as took:
         bench.fails(502, "model.shutdown", do="close_everything")
-        observe(f"502 after {timed(began)}")
+    observe(f"502 after {took}")
 
 
 ENDINGS: dict[str, tuple[dict[str, Any], str]] = {
@@ -138,20 +131,30 @@ ENDINGS: dict[str, tuple[dict[str, Any], str]] = {
 @fault(
     "a model ends in the midst of a request",
     injection="os._exit, sys.exit, SIGKILL, SIGSEGV, SIGABRT, SIGTERM",
-    bound="502 that says how; noticed in 100 ms; replaced in init + 0.5 s",
+    bound="502 that says how, in 100 ms; another is begun in 0.5 s",
 )
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_endings(bench: Bench, observe: Observe, ending: str) -> None:
     """The caller hears at once how the process ended."""
     deed, words = ENDINGS[ending]
+    told, replaced = [], []
     with bench.unnoticed():
-        began = time.monotonic()
-        message = bench.fails(502, "model.shutdown", **deed)
-        told = time.monotonic() - began
-        assert words in message
-        assert told < 1.0
-        bench.settle()
-        observe(f"{ending}: told after {told * 1000:.0f} ms, whole again after {timed(began)}")
+        for _ in range(3):
+            before = replica_pids(bench.gateway, bench.hostile)
+            began = time.clock_gettime(time.CLOCK_BOOTTIME)
+            with Took() as took:
+                assert words in bench.fails(502, "model.shutdown", **deed)
+            told.append(took.seconds)
+            bench.settle()
+            (new,) = set(replica_pids(bench.gateway, bench.hostile)) - set(before)
+            replaced.append(started(new) - began)
+    # The machine may be busy with something else for a moment, but not each time.
+    assert median(told) < 0.1
+    assert median(replaced) < 0.5
+    observe(
+        f"{ending}: told after {median(told) * 1000:.0f} ms, "
+        f"the next one began after {median(replaced) * 1000:.0f} ms"
+    )
 
 
 @fault(
@@ -179,17 +182,16 @@ def test_frozen_in_a_request(bench: Bench, observe: Observe) -> None:
     """A stopped process is ended like one that hangs."""
     with bench.unnoticed():
         pids = replica_pids(bench.gateway, bench.hostile)
-        began = time.monotonic()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        message = bench.fails(504, "model.timeout", do="echo")
-        took = time.monotonic() - began
+        with Took() as took:
+            message = bench.fails(504, "model.timeout", do="echo")
         assert "did not end within" in message
-        assert took < TIME_LIMIT + 2
+        assert took.seconds < TIME_LIMIT + 0.5
         # The other one is stopped as well, and idle: who asks next waits out its time-out.
         while set(pids) & set(replica_pids(bench.gateway, bench.hostile)):
             bench.do("echo")
-    observe(f"504 after {took:.2f} s with a limit of {TIME_LIMIT} s")
+    observe(f"504 after {took} with a limit of {TIME_LIMIT} s")
 
 
 @fault(
@@ -222,14 +224,11 @@ def test_frozen_and_continued(bench: Bench, observe: Observe) -> None:
 )
 def test_poison(bench: Bench, observe: Observe) -> None:
     """Who sends what kills replicas does not put the model out of service."""
-    began = time.monotonic()
-    with bench.unnoticed() as prober:
+    with Took() as took, bench.unnoticed() as prober:
         for nonce in range(20):
             bench.fails(502, "model.shutdown", do="os_exit")
             assert bench.do("echo", nonce=nonce)["status"] == 200
-    observe(
-        f"20 of 20 good ones answered, in {timed(began)}; others: {prober.slowest:.2f} s at most"
-    )
+    observe(f"20 of 20 good ones answered, in {took}; others: {prober.slowest:.2f} s at most")
 
 
 @fault(
@@ -242,14 +241,13 @@ def test_a_reply_of_100_mb(tmp_path: Path, observe: Observe) -> None:
     source = "def big(args):\n    return 'x' * args['bytes'] if 'bytes' in args else args\n"
     with Gateway(tmp_path / "data") as gateway:
         model = gateway.serve(write(tmp_path / "big", {"big.py": source}), "big.py", "big")
-        before = resident(gateway.pid)
-        told = gateway.call(model, {"bytes": 100 * MB})
-        grown = resident(gateway.pid) - before
+        with Peak(gateway.pid) as peak:
+            told = gateway.call(model, {"bytes": 100 * MB})
         assert (told.status, told.body["error"]["code"]) == (500, "model.error")
         assert "100000002 bytes" in told.body["message"]
-        assert grown < 50 * MB
+        assert peak.grown < 50 * MB
         assert gateway.call(model, {}).status == 200
-    observe(f"500, {max(0, grown) / MB:.0f} MB more")
+    observe(f"500, {peak.grown / MB:.0f} MB more")
 
 
 @fault(
@@ -276,9 +274,9 @@ def test_an_endless_import(tmp_path: Path, observe: Observe) -> None:
     source = "import time\ntime.sleep(3600)\ndef never(args):\n    return args\n"
     with Gateway(tmp_path / "data", model_start_timeout="2") as gateway:
         model = gateway.model(gateway.project(write(tmp_path / "p", {"n.py": source})), "never")
-        began = time.monotonic()
         build = gateway.build(model, "n.py", "never")
-        took = timed(began)
         assert build["status"] == "build failed"
         assert not gateway.processes()
-        observe(f"{build['failure']['summary']} after {took}")
+        (took,) = (step["seconds"] for step in build["journey"] if step["state"] == "failed")
+        assert 2 <= took < 2 + 3
+        observe(f"{build['failure']['summary']} after {took:.2f} s")

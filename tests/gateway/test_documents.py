@@ -11,6 +11,8 @@ from gateway.errors import CATALOGUE
 from gateway.permissions import MEANINGS, ROLES
 from gateway.predict import CALL_PATHS, NAMED_PATH
 from gateway.settings import DESCRIPTIONS, MIB, TAKES_EFFECT, Settings
+from gateway.web.website import Website
+from store import Entry
 
 FOLDER = Path(__file__).parents[2] / "gateway"
 README = (FOLDER / "README.md").read_text("utf-8")
@@ -85,6 +87,18 @@ def test_the_error_codes() -> None:
 def test_the_admin_routes() -> None:
     """The table of routes is that from which the routes are made."""
     assert rows("Admin routes") == routes_rows()
+
+
+def test_the_audit_trail() -> None:
+    """Each field of an entry and each action is told, and no route has another one."""
+    fields = [row.split("`")[1] for row in rows("The audit trail")]
+    assert set(fields) == set(Entry.__struct_fields__) - {"id", "updated_at"}
+    (listed,) = re.findall(
+        r"^`project.create`.*?\n\n", section("The audit trail"), re.MULTILINE | re.DOTALL
+    )
+    of_routes = {route.action for route in admin_routing(MagicMock()).routes if route.action}
+    of_pages = {page.action for page in Website(MagicMock()).routing.pages if page.action}
+    assert of_routes | of_pages | {"gateway.start", "refused"} == set(re.findall("`(.+?)`", listed))
 
 
 def test_the_paths_of_model_calls() -> None:

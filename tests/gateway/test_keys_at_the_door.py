@@ -89,14 +89,33 @@ async def take_away(door: Door, what: str, key: Json) -> None:
         "the user": lambda: admin.patch("/users/Ada", json={"disabled": True}),
         "the role": lambda: admin.delete(f"{door.project}/collaborators/Ada"),
         "the access key": lambda: admin.post(f"{door.model}:regenerate_key", json={}),
+        "being public": lambda: admin.patch(door.model, json={"visibility": "private"}),
+        "being open": lambda: admin.patch(door.model, json={"auth_enabled": True}),
     }
     assert (await asked[what]()).status_code == OK
 
 
-@pytest.mark.parametrize("what", ["the key", "all keys", "the user", "the role", "the access key"])
+TAKEN = {
+    "the key": UNAUTHORIZED,
+    "all keys": UNAUTHORIZED,
+    "the user": UNAUTHORIZED,
+    "the role": FORBIDDEN,
+    "the access key": UNAUTHORIZED,
+    "being public": FORBIDDEN,
+    "being open": UNAUTHORIZED,
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
 async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
     """No request that is sent after the acknowledgement is answered 200, on connections of old."""
-    key = await door.key()
+    key, admin = await door.key(), door.gateway.admin
+    if what == "being public":
+        await take_away(door, "the role", key)
+        await admin.patch(door.model, json={"visibility": "public"})
+    elif what == "being open":
+        await admin.patch(door.model, json={"auth_enabled": False})
+        key["api_key"] = ""
     sent: list[tuple[float, int]] = []
     gone = trio.Event()
     acknowledged = float("inf")
@@ -121,23 +140,27 @@ async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
     before = {status for at, status in sent if at < acknowledged}
     later = {status for at, status in sent if at > acknowledged}
     assert OK in before
-    assert later == {FORBIDDEN if what == "the role" else UNAUTHORIZED}
+    assert later == {TAKEN[what]}
 
 
 @pytest.mark.parametrize("what", ["the key", "the user"])
 async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
-    """What was being answered when the key was revoked is answered 401, in a queue or not."""
+    """What was being answered when the key was revoked is answered 401, in a queue or not; also if
+    the same was asked once more meanwhile, whose head is remembered as one."""
     key = await door.key()
+    asked = {"do": "sleep", "seconds": 1.5}
     answers: list[tuple[int, str]] = []
 
     async def call() -> None:
-        answers.append(refusal(await door.call(key["api_key"], {"do": "sleep", "seconds": 1.5})))
+        answers.append(refusal(await door.call(key["api_key"], asked)))
 
     async with trio.open_nursery() as nursery:
         for _ in range(4):
             nursery.start_soon(call)
         await door.gateway.until(f"{door.model}/replicas", lambda now: now["waiting"] == 2)
         await take_away(door, what, key)
+        later = await door.call(key["api_key"], asked)
+        assert refusal(later) == (UNAUTHORIZED, "model.unauthorized")
         assert answers == []
     assert answers == [(UNAUTHORIZED, "model.unauthorized")] * 4
 

@@ -1,6 +1,5 @@
 """What tests in a browser share: the system's Chromium, a gateway, and somebody to sign in."""
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,11 +31,12 @@ def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip("chromium is not installed")
-    # Root cannot have its sandbox; what is looked at here is ours.
     flags = [f"--host-resolver-rules=MAP {BEYOND} 127.0.0.1"]
-    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        # Without its sandbox, which root and many containers cannot have: its pages are ours.
+        browser = playwright.chromium.launch(
+            executable_path=program, args=flags, chromium_sandbox=False
+        )
         yield browser
         browser.close()
 

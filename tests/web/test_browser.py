@@ -108,7 +108,7 @@ def test_a_one_time_link_works_once(gateway: Gateway, page: Page, new_context: N
 
 
 def test_the_file_that_open_makes_leads_in(gateway: Gateway, page: Page) -> None:
-    """What `predictd open` gives a browser signs it in."""
+    """What `predictd open` gives a browser signs it in, and asks for no password."""
     done = gateway.cli("open", BROWSER="true %s")
     assert done.code == 0, done.err
     page.goto((gateway.data / "open.html").as_uri())

@@ -119,7 +119,7 @@ VERBS = {
     "call: not JSON": (["call", "add", "{]"], {}, 2, "is not JSON"),
     "call: no such model": (["call", "ad", "1"], {}, 4, "Did you mean 'add'?"),
     "call: 6 MB": (["call", "add", "-"], {}, 4, "larger than"),
-    "wrong admin key": (["ls"], {"PREDICTD_API_KEY": "wrong"}, 4, "needs the admin key"),
+    "wrong admin key": (["ls"], {"PREDICTD_API_KEY": "wrong"}, 4, "the key is none"),
     "no gateway there": (["ls", "--url", "http://127.0.0.1:1"], {}, 3, "No gateway answers"),
     "no such build": (["redeploy", "add", "--build", "99"], {}, 4, "has no build 99"),
     "nothing to go back to": (["rollback", "add"], {}, 4, "never served another build"),

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -207,6 +208,28 @@ def test_status(level: str, script: str, said: str, data: Path) -> None:
     os.close(out)
     os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
     assert process.say(process.reap()) == said
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [("kill -SEGV $$", "was killed by SIGSEGV"), ("exit 139", "exited with status 139")],
+)
+def test_status_of_who_was_known(end: str, said: str, data: Path) -> None:
+    """Where the kernel tells how others' children ended, a command that was known is told."""
+    confinement, view = _open("root", data)
+    os.mkfifo(view.home / "go")
+    script = f"exec bash -c 'echo begun; read x <$HOME/go; {end}'"
+    process, out = _spawn(confinement, view, script, "test-known/")
+    before = len(os.listdir("/proc/self/fd"))
+    with os.fdopen(out) as printed:
+        assert printed.readline() == "begun\n"
+        assert process.command_pid != process.pid
+        (view.home / "go").write_text("\n")
+        os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
+        told = process.say(process.reap())
+    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    assert told == (said if release >= (6, 15) else EITHER)
+    assert len(os.listdir("/proc/self/fd")) == before - 2
 
 
 def test_tree_dies_at_once(data: Path) -> None:

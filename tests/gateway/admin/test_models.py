@@ -60,7 +60,7 @@ async def test_another_access_key(shared: Gateway, project: str) -> None:
     assert refusal(await shared.call(model["access_key"], 1)) == (401, "model.accesskey")
     assert refusal(await shared.call(changed["access_key"], 1)) == (503, "model.notready")
     answer = await shared.admin.post(f"{path}:explode", json={})
-    assert refusal(answer) == (404, "route.notfound")
+    assert refusal(answer) == (405, "route.method")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class State:
             }
             for name, value, source, size in SETTINGS
         }  # fmt: skip
+        self.model_keys: list[Json] = []
         self.requests: list[str] = []
         self.audit: list[Json] = []
         self.page_size = 1000
@@ -379,6 +380,13 @@ class Handler(BaseHTTPRequestHandler):
         about = {"deployer": {"username": "ada"}, "deployed_at": NOW, "waiting": 3}
         self._page("models", [each | takes | about for each in active])
 
+    def whoami(self, body: bytes) -> None:
+        self._json({"username": "admin"})
+
+    def create_model_key(self, body: bytes) -> None:
+        self.state.model_keys.append(json.loads(body))
+        self._json({"api_key": f"id.key-{len(self.state.model_keys)}"})
+
     def audit(self, body: bytes) -> None:
         """As the real one: the newest of what is asked for, and where older ones begin."""
         query = dict(parse_qsl(urlsplit(self.path).query))
@@ -417,6 +425,8 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("PATCH", "/site/settings", Handler.change_settings),
     ("DELETE", "/site/settings/([^/]+)", Handler.reset_setting),
     ("GET", "/site/models", Handler.site_models),
+    ("GET", "/whoami", Handler.whoami),
+    ("POST", "/users/admin/model_keys", Handler.create_model_key),
     ("GET", "/audit", Handler.audit),
     ("POST", "/site/links", Handler.link),
     ("GET", "/broken", Handler.broken),

@@ -119,7 +119,7 @@ def test_events_refused(state: State, client: Client) -> None:
 
 def test_upload(state: State, client: Client) -> None:
     """Each file is a part whose field name is its path, and no name can forge a part."""
-    client.put("/projects/p/files", {"code/a.py": b"x = 1\r\n", 'b"\r\nc': b"\x00"})
+    client.upload("/projects/p/files", {"code/a.py": b"x = 1\r\n", 'b"\r\nc': b"\x00"})
     [(kind, body)] = state.uploads.items()
     boundary = kind.partition("boundary=")[2].encode()
     _, first, second, end = body.split(b"--" + boundary)

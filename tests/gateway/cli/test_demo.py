@@ -49,6 +49,7 @@ def test_a_gateway_that_runs_already_is_used(state: State, predictd: Predictd) -
     again = predictd("demo")
     assert "predict-petal-width is deployed already." in again.err
     assert "with R:" in again.out
+    assert "-H 'Authorization: Bearer id.key-2'" in again.out
     assert (len(state.projects), len(state.builds), len(state.deployments)) == (1, 1, 1)
     assert predictd("ls").code == 0
 

@@ -52,3 +52,12 @@ def test_r(example: object) -> None:
     assert set(literal) <= set(map(chr, range(32, 127)))
     # In ASCII text without control characters, JSON and R agree on the escapes.
     assert json.loads(json.loads(literal)) == {"accessKey": "mkey", "request": example}
+
+
+def test_a_key_of_the_callers_own() -> None:
+    """Where the model asks for one, each sample sends it; elsewhere none speaks of it."""
+    told = samples("http://h/model", "mkey", 1, "id.secret")
+    assert "-H 'Authorization: Bearer id.secret'" in told.curl
+    assert '"Authorization": "Bearer id.secret"' in told.python
+    assert 'add_headers(Authorization = "Bearer id.secret")' in told.r
+    assert not any("Authorization" in text for text in samples("http://h/model", "mkey", 1))

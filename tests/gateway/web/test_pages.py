@@ -91,6 +91,33 @@ async def test_what_changes_something_comes_from_our_pages(
     assert "You have none yet" in (await browser.get("/keys")).text
 
 
+async def test_what_pages_change_is_entered(shared: Gateway, browser: Browser) -> None:
+    """What somebody does by a page, and what is refused there, is in the audit trail."""
+    await browser.post("/keys", kind="model", expires="never", comment="hidden")
+    (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]
+    place = f"/users/{browser.name}/model_keys/{key['key_id']}"
+    await browser.post(f"/keys/{key['key_id']}/revoke", **{TOKEN_FIELD: "another"})
+    await browser.post(f"/keys/{key['key_id']}/revoke")
+    await browser.post("/password", old="wrong", new="x", again="x")
+    await browser.post("/sign-out")
+    entries = (await shared.get("/audit", who=browser.name))["entries"]
+    assert [(each["action"], each["object"], each["outcome"]) for each in entries] == [
+        ("sign_in", f"/users/{browser.name}", "done"),
+        ("key.create", place, "done"),
+        ("key.revoke", f"/keys/{key['key_id']}/revoke", "auth.forged"),
+        ("key.revoke", place, "done"),
+        ("user.change_password", f"/users/{browser.name}", "auth.refused"),
+        ("sign_out", f"/users/{browser.name}", "done"),
+    ]
+    assert "hidden" not in str(entries)
+
+
+def test_every_form_names_its_action() -> None:
+    """What changes something has a name in the audit trail, and nothing else has."""
+    for page in PAGES:
+        assert bool(page.action) == (page.method == "POST"), page.path
+
+
 async def test_the_admin_api_in_a_session(shared: Gateway, browser: Browser) -> None:
     """A session may look, and changes something with the token only; a key needs none."""
     path = f"/api/v2/users/{browser.name}/model_keys"
@@ -210,6 +237,35 @@ async def test_one_revokes_one_s_own_keys_only(shared: Gateway, browser: Browser
     assert answer.status_code == 404
     assert key["key_id"] in (await shared.admin.get("/users/admin/model_keys")).text
     await shared.delete(f"/users/admin/model_keys/{key['key_id']}")
+
+
+async def test_a_password_that_was_made(shared: Gateway) -> None:
+    """Whose password was made for them has to choose one first, for a page and for an API key."""
+    name = f"user-{secrets.token_hex(4)}"
+    made = (await shared.post("/users", {"username": name}))["password"]
+    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
+        await sign_in(client, name, made)
+        assert (await client.get("/keys")).headers["location"] == "/password"
+        for path in ("/projects", f"/users/{name}/v2_keys"):
+            assert refusal(await client.get(f"/api/v2{path}")) == (403, "auth.password")
+    await shared.delete(f"/users/{name}")
+
+
+async def test_by_a_link_no_password_is_asked_for(shared: Gateway) -> None:
+    """Who comes by a link, which only the holder of the data folder makes, chooses none."""
+    async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:
+        link = (await shared.post("/site/links"))["token"]
+        await client.post("/open", data={"token": link}, headers=OURS)
+        assert (await client.get("/keys")).status_code == 200
+        assert (await client.get("/api/v2/projects")).status_code == 200
+        refused = await client.post("/api/v2/site/links", headers={"X-CSRF-Token": "none"})
+        assert refused.status_code == 403
+    await shared.post("/users", {"username": "linker"})
+    key = (await shared.post("/users/linker/v2_keys"))["api_key"]
+    bearer = {"Authorization": f"Bearer {key}"}
+    answer = await shared.models.post("/api/v2/site/links", headers=bearer)
+    assert refusal(answer) == (403, "auth.forbidden")
+    await shared.delete("/users/linker")
 
 
 async def test_who_has_no_password_chooses_one(shared: Gateway, browser: Browser) -> None:
