@@ -9,13 +9,14 @@ from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.experiment import clear_run
 from workers.fair_queue import Room
+from workers.keeper import PACKAGES
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
 from workers.pool import Pool
 from workers.reactor import READABLE, WRITABLE, Reactor
 from workers.script import Ended
 from workers.seats import STOP_GRACE
-from workers.spec import PoolSpec, ReplicaSpec, RunSpec
+from workers.spec import Crns, PoolSpec, ReplicaSpec, RunSpec
 from workers.statistics import PoolStatistics, SeatStatistics
 from workers.ticket import (
     Answered,
@@ -32,6 +33,7 @@ from workers.timers import Alarm
 from workers.usage import Usage, all_processes
 
 __all__ = [
+    "PACKAGES",
     "READABLE",
     "STOP_GRACE",
     "WRITABLE",
@@ -41,6 +43,7 @@ __all__ = [
     "Cause",
     "Cgroups",
     "ConfinementUnavailable",
+    "Crns",
     "Died",
     "Ended",
     "Limits",

@@ -15,7 +15,7 @@ from workers.confinement import Confinement, View, open_confinement
 from workers.errors import ProbeRaised
 from workers.experiment import run_experiment
 from workers.fair_queue import Room
-from workers.keeper import keep
+from workers.keeper import INSIDE, PACKAGES, keep
 from workers.limits import MIB, Cause, Limits
 from workers.log import Log
 from workers.output import Output
@@ -164,11 +164,12 @@ class Workers:
         time_limit: float,
         identity: int = 0,
     ) -> int:
-        """Runs a command to its end; see `run_script`. In a `place` it is confined to that."""
+        """Runs a command to its end; see `run_script`. In a `place` it is confined to that, and its
+        Pythons find `cdsw` and `cml`."""
         ended = await run_script(
             command,
             cwd=cwd,
-            variables=variables,
+            variables=variables if place is None else _with_packages(variables),
             view=None if place is None else _view(place, identity),
             log=log,
             output=self._output,
@@ -263,8 +264,18 @@ def _sweep(folder: Path, house: str, most_memory: int) -> Cgroups:
 
 def _view(place: Place, identity: int) -> View:
     return View(
-        home=place.home, tmp=place.tmp, read=place.read, write=place.write, identity=identity
+        home=place.home,
+        tmp=place.tmp,
+        read=(*place.read, INSIDE.parent),
+        write=place.write,
+        identity=identity,
     )
+
+
+def _with_packages(variables: Mapping[str, str]) -> dict[str, str]:
+    """With our packages on Python's path, behind what is there already."""
+    entries = [variables.get("PYTHONPATH", ""), str(PACKAGES)]
+    return {**variables, "PYTHONPATH": os.pathsep.join(filter(None, entries))}
 
 
 def _say(outcome: Outcome) -> str:

@@ -21,6 +21,7 @@ from workers.script import Ended, LineLog, run_script
 from workers.spec import RunSpec
 from workers.watch import Watch
 
+RUNNER = INSIDE.with_name("run.py")
 # An experiment takes as long as it takes; whoever waits can stop it.
 _FOR_EVER = float("inf")
 
@@ -45,7 +46,7 @@ async def run_experiment(
         with trio.CancelScope(shield=True):  # half a copy is of no use
             base = await trio.to_thread.run_sync(_make, spec)
         return await run_script(
-            [spec.environment / "bin" / "python", spec.script, *spec.arguments],
+            [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
             cwd=work / "code",
             variables=surroundings(spec.environment, spec.variables, spec.limits),
             view=View(

@@ -30,6 +30,8 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # How many threads numerical libraries start, which else is as many as the machine has cores.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 INSIDE = Path(__file__).parent / "inside" / "python" / "start.py"
+# What of it Pythons are shown that are no replicas.
+PACKAGES = INSIDE.parent / "packages"
 
 
 async def keep(

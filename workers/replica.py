@@ -138,7 +138,15 @@ class Replica:
         os.set_blocking(write_fd, False)
         self._clock.register(read_fd, READABLE, self._on_readable)
         spec = self.spec
-        start = wire.Start(spec.file, spec.function, root, self.name, spec.reply_limit, spec.raw)
+        start = wire.Start(
+            spec.file,
+            spec.function,
+            root,
+            self.name,
+            spec.reply_limit,
+            spec.raw,
+            spec.crns,
+        )
         self._send(wire.encode(start))
 
     def exited(self, verdict: Verdict) -> None:
@@ -268,6 +276,8 @@ class Replica:
             if self.ticket is None or request_id != self._request_id:
                 raise WireError(f"an answer to request {request_id}, which is not outstanding")
             self._answered(self._outcome(message))
+        elif isinstance(message, wire.Tracked):
+            return
         else:
             self._receive_at_start(message)
 

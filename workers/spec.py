@@ -7,6 +7,14 @@ import msgspec
 from workers.limits import MIB, Limits
 
 
+class Crns(msgspec.Struct, frozen=True):
+    """The names under which metrics are kept, as clients know them. A probe has none."""
+
+    model: str = ""
+    build: str = ""
+    deployment: str = ""
+
+
 class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One replica: which function of which file, in which environment.
 
@@ -15,7 +23,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     a PATH among them comes behind the environment's own. Those of `name_variables` get the
     replica's name. Where `raw` is set the function gets a request as bytes, unread.
     Where models are confined, `identity` says whose they are (`View`), and without `network` they
-    reach nothing but their callers. Times in seconds, sizes in bytes.
+    reach nothing but their callers. `crns` are what the replica says of its predictions.
+    Times in seconds, sizes in bytes.
     """
 
     code: Path
@@ -31,6 +40,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     network: bool = True
     identity: int = 0
+    crns: Crns = Crns()
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):

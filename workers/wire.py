@@ -17,6 +17,7 @@ from typing import ClassVar
 import msgspec
 
 from workers.errors import WireError
+from workers.spec import Crns
 
 PROTOCOL = 1
 HEADER = struct.Struct("<IBQ")
@@ -31,7 +32,7 @@ class Message(msgspec.Struct, frozen=True):
 class Start(Message, frozen=True):
     """To the replica, once and first: what to run. `file` is relative to `root`, a folder.
 
-    `raw`: the function gets a request as bytes, unread.
+    `raw`: the function gets a request as bytes, unread. `crns`: whose predictions these are.
     """
 
     kind = 1
@@ -41,6 +42,7 @@ class Start(Message, frozen=True):
     name: str
     reply_limit: int
     raw: bool
+    crns: Crns
 
 
 class Hello(Message, frozen=True):
@@ -91,8 +93,19 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes | bytearray
 
 
+class Tracked(msgspec.Struct, frozen=True):
+    """From the replica, right before the ANSWER of the same id: the metrics of that prediction.
+
+    Passed on without being read: `{"predictionUuid","startTimeStampMs","endTimeStampMs",
+    "metrics":{...}}`. Without its answer it counts for nothing.
+    """
+
+    kind: ClassVar[int] = 22
+    body: bytes | bytearray
+
+
 PREDICT = 2
-FromReplica = Hello | Ready | Failed | Answer | Raised | Refused
+FromReplica = Hello | Ready | Failed | Answer | Raised | Refused | Tracked
 _CLASSES: dict[int, type[Hello | Ready | Failed | Raised | Refused]] = {
     c.kind: c for c in (Hello, Ready, Failed, Raised, Refused)
 }
@@ -187,6 +200,8 @@ def decode(kind: int, body: bytes | bytearray) -> FromReplica:
     """The message of one frame. Raises WireError where kind or body are not of this protocol."""
     if kind == Answer.kind:
         return Answer(body)
+    if kind == Tracked.kind:
+        return Tracked(body)
     decoder = _DECODERS.get(kind)
     if decoder is None:
         raise WireError(f"a frame of unknown kind {kind}")

@@ -6,10 +6,10 @@ clients expect; numbers of ours (`build_number`, `deployment_number`, ...) are p
 """
 
 from typing import Any
-from uuid import UUID, uuid5
 
 import msgspec
 
+from gateway.crns import crn
 from gateway.errors import Refusal
 from store import Build, Deployment, Experiment, Failure, Model, Project, Step, User, Visibility
 from workers import PoolStatistics
@@ -128,12 +128,6 @@ def scaled(name: str, value: float | None, factor: int, default: int) -> int:
     if not 0 < value < 1e6:
         raise Refusal("argument.invalid", f"{name}: {value:g} is not a sensible amount")
     return max(1, round(value * factor))
-
-
-def crn(workspace: str, identifier: str) -> str:
-    """A name in the manner of Cloudera's: clients take the id from behind the slash."""
-    account = uuid5(UUID(workspace), "account")
-    return f"crn:cdp:ml:local:{account}:workspace:{workspace}/{identifier}"
 
 
 def creator(name: str) -> Json:

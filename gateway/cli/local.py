@@ -1,4 +1,4 @@
-"""The verbs that need no gateway: serve, which is one, demo, which brings one, and doctor."""
+"""The verbs that need no gateway: serve, which is one, demo, which brings one, doctor, sdk-path."""
 
 import ctypes
 import os
@@ -68,6 +68,13 @@ def doctor(context: Context) -> int:
     text = "\n\n".join(filter(None, (table(("WHAT", "STATE", "FOUND"), rows), advice, verdict)))
     context.terminal.result(document, text)
     return Exit.OK if good else Exit.FAILED
+
+
+def sdk_path(context: Context) -> None:
+    """Where Python finds `cdsw` and `cml` outside of models and experiments."""
+    from workers import PACKAGES
+
+    context.terminal.result({"path": str(PACKAGES)}, str(PACKAGES))
 
 
 def _run(context: Context, chosen: "Given") -> None:

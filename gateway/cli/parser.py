@@ -131,6 +131,7 @@ def _starting(verbs: _Verbs) -> None:
 
     add = verbs.remote("open", opening.open_browser, "sign a browser in, once").add_argument
     add("--print", action="store_true", help="show the link instead: for a browser elsewhere")
+    verbs.local("sdk-path", local.sdk_path, "the folder for PYTHONPATH, to import cdsw and cml")
 
 
 def _project(verbs: _Verbs) -> None:

@@ -20,7 +20,7 @@ from gateway.control.house import House
 from gateway.control.machine import Asked
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
-from workers import Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
+from workers import Crns, Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
@@ -204,6 +204,7 @@ def replica_spec(
     identity: int,
     limits: Limits,
     network: bool = True,
+    crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
     """How a replica of a build is started. Those of equal `identity` could meddle with another."""
     folder = house.shelf.folder(build.id)
@@ -220,6 +221,7 @@ def replica_spec(
         identity=identity,
         limits=limits,
         network=network,
+        crns=crns,
     )
 
 

@@ -7,9 +7,10 @@ from gateway.control import identities
 from gateway.control.house import House
 from gateway.control.making import replica_spec
 from gateway.control.variables import model_variables, slug
+from gateway.crns import crn
 from gateway.settings import Settings
 from store import Build, Deployment
-from workers import PoolSpec
+from workers import Crns, PoolSpec
 from workers.limits import MIB
 
 
@@ -31,6 +32,7 @@ async def pool_spec(
             identity=identities.of_deployment(deployment),
             limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
             network=deployment.network,
+            crns=Crns(*(crn(house.workspace, each.id) for each in (model, build, deployment))),
         ),
         log_folder=house.data.model_logs(model.id),
         replicas=deployment.replicas,

@@ -440,3 +440,32 @@ async def test_an_engine_ends_while_its_models_hang(tmp_path: Path, environment:
                 await trio.testing.wait_all_tasks_blocked()
     assert len(outcomes) == 1
     assert isinstance(outcomes[0], Died | NotReady)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a script works."""
+
+    home: Path
+    tmp: Path
+    read: tuple[Path, ...] = ()
+    write: tuple[Path, ...] = ()
+
+
+async def test_a_script_finds_the_packages(house: House, tmp_path: Path) -> None:
+    """Pythons of a script in a place can import `cdsw` and `cml`, behind what its own variables
+    show them."""
+    for name in ("home", "tmp", "own"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "own" / "cml.py").write_text("whose = 'its own'\n")
+    log = Log(tmp_path / "log")
+    status = await house.workers.run(
+        [sys.executable, "-c", "import cdsw, cml; print(cdsw.track_metric.__name__, cml.whose)"],
+        cwd=tmp_path / "home",
+        place=Place(tmp_path / "home", tmp_path / "tmp", read=(tmp_path / "own",)),
+        variables={"PYTHONPATH": str(tmp_path / "own")},
+        log=log,
+        time_limit=PATIENCE,
+    )
+    log.close()
+    assert status == 0
+    assert [line.text for line in log.tail(1)] == ["track_metric its own"]

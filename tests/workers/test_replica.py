@@ -73,8 +73,8 @@ def test_it_is_told_first_what_to_be(play: Play) -> None:
     [(kind, number, body)] = play.actor.hear()
     assert (kind, number) == (wire.Start.kind, 0)
     assert wire.Start(
-        "model.py", "predict", "/root", "sample-abcde", REPLICA.reply_limit, False
-    ) == (msgspec.json.decode(body, type=wire.Start))
+        "model.py", "predict", "/root", "sample-abcde", REPLICA.reply_limit, False, REPLICA.crns
+    ) == msgspec.json.decode(body, type=wire.Start)
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 3, 2**64 - 1])

@@ -135,3 +135,14 @@ def test_serve_never_starts_for_a_parent_that_is_gone() -> None:
     command = [sys.executable, "-m", "gateway.cli", "serve", "--parent", "999999999"]
     done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, b"is gone" in done.stderr) == (1, True)
+
+
+def test_the_path_of_the_sdk(predictd: Predictd) -> None:
+    """`predictd sdk-path` prints one folder, which holds what a session may import and no more."""
+    path = Path(predictd("sdk-path").out.removesuffix("\n"))
+    assert {entry.name for entry in path.iterdir()} - {"__pycache__"} == {
+        "cdsw",
+        "cml",
+        "predictd_inside",
+    }
+    assert predictd("sdk-path", "--json").json == {"path": str(path)}

@@ -14,7 +14,8 @@ GOLDEN = TESTS / "workers" / "golden"
 INSIDE = TESTS.parent / "workers" / "inside" / "python"
 
 START, PREDICT = 1, 2
-HELLO, READY, FAILED, ANSWER, RAISED, REFUSED = 16, 17, 18, 19, 20, 21
+HELLO, READY, FAILED, ANSWER, RAISED, REFUSED, TRACKED = 16, 17, 18, 19, 20, 21, 22
+CRNS = {name: f"crn:cdp:ml:local:a:workspace:w/{name}" for name in ("model", "build", "deployment")}
 HEADER = struct.Struct("<IBQ")
 PATIENCE = 20.0  # seconds for anything to happen; only a failing test waits that long
 
@@ -62,7 +63,7 @@ class Conversation:
         """Hear HELLO, say START, and return what comes of it: READY or FAILED."""
         assert self.receive().kind == HELLO
         model = {"file": file, "function": function, "root": str(project), "name": "sample"}
-        told = {**model, "reply_limit": reply_limit, "raw": raw}
+        told = {**model, "reply_limit": reply_limit, "raw": raw, "crns": CRNS}
         self.send(START, 0, json.dumps(told).encode())
         return self.receive()
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.workers.inside.conftest import Converse
 from tests.workers.inside.conversation import ANSWER, GOLDEN, PREDICT, PROJECTS, READY, Conversation
-from workers.inside.python.predictd_inside.wire import HEADER, Wire
+from workers.inside.python.packages.predictd_inside.wire import HEADER, Wire
 
 FRAMES: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text()) for path in sorted(GOLDEN.glob("*.json"))

@@ -1,8 +1,8 @@
 """The first file a replica runs: `<environment>/bin/python start.py FD_IN FD_OUT`.
 
-It brings in `predictd_inside` and gets out of the way. Its own folder is on `sys.path` for the time
-of that import and never again, so that nothing of ours can be imported by, or shadow, what the
-project brings along.
+It brings in `predictd_inside` and gets out of the way. The folder of our packages is on `sys.path`
+for the time of that import and never again, so that nothing of ours can shadow what the project
+brings along.
 """
 
 import os
@@ -11,9 +11,9 @@ import sys
 
 def serve(inlet: int, outlet: int) -> None:
     here = os.path.dirname(os.path.abspath(__file__))
-    # Python has put this folder first already, unless PYTHONSAFEPATH tells it not to.
+    # Python has put this folder first, unless PYTHONSAFEPATH tells it not to.
     elsewhere = [entry for entry in sys.path if entry != here]
-    sys.path[:] = [here, *elsewhere]
+    sys.path[:] = [os.path.join(here, "packages"), *elsewhere]
     # Found by the line above, which a type checker does not see.
     from predictd_inside.serve import main  # type: ignore[import-not-found]
 

@@ -1,7 +1,7 @@
 """The life of a replica: say hello, load the model, then answer one prediction after the other.
 
     -> HELLO    <- START    -> READY | FAILED, exit 1
-                <- PREDICT  -> ANSWER | RAISED | REFUSED     again and again
+                <- PREDICT  -> [TRACKED] ANSWER | RAISED | REFUSED     again and again
                 end of pipe: leave as a program does that is asked to: its handler of SIGTERM runs,
                 if it has one, then what it registered with `atexit`
 
@@ -22,6 +22,8 @@ import time
 from . import failures, output
 from .encode import encode
 from .model import load
+from .precedence import come_last
+from .tracking import book
 from .wire import ANSWER, FAILED, HELLO, PREDICT, RAISED, READY, REFUSED, START, Wire
 
 TYPE_CHECKING = False
@@ -41,6 +43,8 @@ def main(inlet: int, outlet: int) -> None:
     for kind, _, body in frames:
         _expect(START, kind)
         start = json.loads(body)
+        book.serve(start["crns"], start["reply_limit"])
+        come_last()
         function = _load(wire, start)
         read = bytes if start["raw"] else _decode
         _answer(wire, frames, read, function, start["reply_limit"])
@@ -78,9 +82,15 @@ def _answer(
 ) -> None:
     for kind, number, body in frames:
         _expect(PREDICT, kind)
+        book.asked = True
         outcome, reply = _predict(read, function, body, reply_limit)
+        book.asked = False
         output.flush()
-        wire.send(outcome, number, reply)
+        page = book.page and book.take()
+        if page is not None and outcome == ANSWER:
+            wire.send_tracked(number, page.body(), reply)
+        else:
+            wire.send(outcome, number, reply)
 
 
 def _predict(

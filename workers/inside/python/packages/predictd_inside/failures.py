@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
 OURS = os.path.dirname(os.path.abspath(__file__))
 LONGEST_MESSAGE = 8_000  # characters; it travels in a reply to a caller
 LONGEST_TRACEBACK = 64_000  # characters; it is kept with the deployment
@@ -24,15 +28,20 @@ def describe(problem: BaseException) -> dict[str, str]:
     return {"type": type(problem).__name__, "message": message}
 
 
+def theirs(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame on that is not ours."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
+        trace = trace.tb_next
+    return trace
+
+
 def traceback_text(problem: BaseException) -> str:
     """The traceback as Python prints it, from the model's first frame on; its end if too long."""
     try:
         # Gotcha G2 in README: late, as it costs much of a start, and perhaps in vain.
         from traceback import format_exception
 
-        trace = problem.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(OURS):
-            trace = trace.tb_next
+        trace = theirs(problem.__traceback__)
         text = "".join(format_exception(type(problem), problem, trace))
     except Exception as another:
         described = describe(problem)

@@ -26,13 +26,20 @@ def encode(value: object) -> bytes:
     """`value` as JSON; TypeError or ValueError, with the path, when it cannot be said in JSON."""
     try:
         try:
-            return "".join(_pieces(value, 0)).encode()
-        except (TypeError, ValueError):
+            return _at_once(value)
+        except (TypeError, ValueError, KeyError):  # KeyError: gotcha G7 in README
             return _dumps(_plain(value, (), frozenset())).encode()
     except RecursionError:
         raise ValueError("the value is nested too deep to be said in JSON") from None
-    finally:
+
+
+def _at_once(value: object) -> bytes:
+    """By the C encoder alone."""
+    try:
+        return "".join(_pieces(value, 0)).encode()
+    except BaseException:
         _around.clear()
+        raise
 
 
 def simpler(value: Any) -> object:

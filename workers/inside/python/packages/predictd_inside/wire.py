@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START, PREDICT = 1, 2
-HELLO, READY, FAILED, ANSWER, RAISED, REFUSED = 16, 17, 18, 19, 20, 21
+HELLO, READY, FAILED, ANSWER, RAISED, REFUSED, TRACKED = 16, 17, 18, 19, 20, 21, 22
 
 HEADER = struct.Struct("<IBQ")
 FIRST = 4096  # reading into more than is needed costs time
@@ -85,12 +85,24 @@ class Wire:
             self._belief -= 1
 
     def send(self, kind: int, number: int, body: bytes) -> None:
-        """Write one whole frame, however many writes that takes; leave when nobody reads."""
-        frame = HEADER.pack(len(body), kind, number) + body
+        """Write one whole frame."""
+        self._write(HEADER.pack(len(body), kind, number) + body)
+
+    def send_tracked(self, number: int, tracked: bytes, body: bytes) -> None:
+        """Write an answer and, right before it, what was tracked of it."""
+        self._write(
+            HEADER.pack(len(tracked), TRACKED, number)
+            + tracked
+            + HEADER.pack(len(body), ANSWER, number)
+            + body
+        )
+
+    def _write(self, frames: bytes) -> None:
+        """Write them, however many writes that takes; leave when nobody reads."""
         try:
-            written = os.write(self._outlet, frame)
-            while written < len(frame):
-                written += os.write(self._outlet, memoryview(frame)[written:])
+            written = os.write(self._outlet, frames)
+            while written < len(frames):
+                written += os.write(self._outlet, memoryview(frames)[written:])
         except BrokenPipeError:
             raise SystemExit(0) from None
 

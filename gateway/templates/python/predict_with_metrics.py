@@ -1,0 +1,22 @@
+"""As predict.py, and remembers of each prediction what went in and what came out.
+
+Deployed, it answers {"model_deployment_crn", "prediction", "uuid"}. By the uuid the truth can be
+added when it is known: see use_model_metrics.py.
+"""
+
+import pickle
+
+import cdsw
+
+with open("model.pkl", "rb") as file:
+    model = pickle.load(file)
+
+
+@cdsw.model_metrics
+def predict(args):
+    """{"petal_length": centimetres} gives the width in centimetres."""
+    cdsw.track_metric("input", args)
+    petal_length = float(args["petal_length"])
+    width = model.predict([[petal_length]])[0]
+    cdsw.track_metric("predict_result", width)
+    return width

@@ -1,0 +1,185 @@
+"""What a model tracks of its predictions, and how it travels with their answers."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.workers.inside.conftest import Converse
+from tests.workers.inside.conversation import (
+    ANSWER,
+    CRNS,
+    PREDICT,
+    RAISED,
+    READY,
+    TRACKED,
+    Conversation,
+)
+
+MODEL = '''
+import collections, datetime, decimal, threading, time
+import cdsw
+from cml import models_v1, metrics_v1
+
+class Scalar:
+    """As numpy.float64."""
+    def __init__(self, value):
+        self.value = value
+    def tolist(self):
+        return self.value
+
+Point = collections.namedtuple("Point", "x y")
+loop = []
+loop.append(loop)
+cdsw.track_metric(3, b"outside of a prediction nobody minds")
+
+@cdsw.model_metrics
+def inner(args):
+    cdsw.track_metric("inner", args)
+    return args
+
+@models_v1.cml_model(metrics=True)
+def predict(args):
+    """A docstring."""
+    for pair in args.get("track", []):
+        metrics_v1.track_metric(*eval(pair))
+    if args.get("inner"):
+        return [inner(1), inner(2)]
+    if args.get("thread"):
+        thread = threading.Thread(target=cdsw.track_metric, args=("in a thread", 1))
+        thread.start()
+        thread.join()
+    if args.get("raise"):
+        raise ValueError("as told")
+    time.sleep(args.get("sleep", 0))
+    return args.get("give")
+
+@cdsw.cml_model
+def plain(args):
+    cdsw.track_metric("lost", args)
+    return args
+
+def by_way(args):
+    return inner(args)["prediction"]
+
+early = predict({"give": 5})
+
+def told_early(args):
+    return early
+'''
+
+
+def frames(replica: Conversation, argument: object, number: int) -> tuple[Any, Any]:
+    """The metrics and the answer of a prediction."""
+    replica.send(PREDICT, number, json.dumps(argument).encode())
+    tracked, answer = replica.receive(), replica.receive()
+    assert (tracked.kind, answer.kind) == (TRACKED, ANSWER), (tracked, answer)
+    assert tracked.id == answer.id == number
+    return tracked.body, answer.body
+
+
+@pytest.fixture
+def model(converse: Converse, write_model: Any) -> Conversation:
+    replica = converse()
+    assert replica.start(write_model(MODEL), "model.py", "predict").kind == READY
+    return replica
+
+
+def test_metrics_travel_with_the_answer(model: Conversation) -> None:
+    """What was tracked comes right before the answer, which tells the uuid; each prediction has a
+    page of its own, and one that fails has none."""
+    body, answer = frames(model, {"track": ["('a', 1)", "('b', [None])"], "give": 8}, 1)
+    uuid = body.pop("predictionUuid")
+    assert re.fullmatch(
+        r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", uuid
+    )
+    assert answer == {"model_deployment_crn": CRNS["deployment"], "prediction": 8, "uuid": uuid}
+    assert list(answer) == ["model_deployment_crn", "prediction", "uuid"]
+    assert body.pop("metrics") == {"a": 1, "b": [None]}
+    assert body["endTimeStampMs"] - body["startTimeStampMs"] >= 0
+    assert list(body) == ["startTimeStampMs", "endTimeStampMs"]
+    raised = model.predict({"track": ["('a', 1)"], "raise": True}, 2)
+    assert raised.kind == RAISED
+    body, answer = frames(model, {"sleep": 0.05}, 3)
+    assert body["metrics"] == {}
+    assert body["endTimeStampMs"] - body["startTimeStampMs"] >= 49
+    assert body["predictionUuid"] == answer["uuid"] != uuid
+
+
+def test_one_prediction_one_page(model: Conversation) -> None:
+    """All decorated calls and all threads of a prediction share its uuid and its metrics; the last
+    value of a key counts."""
+    body, answer = frames(model, {"inner": True, "track": ["('inner', 0)"]}, 1)
+    assert body["metrics"] == {"inner": 2}
+    assert {r["uuid"] for r in answer["prediction"]} == {answer["uuid"], body["predictionUuid"]}
+    body, _ = frames(model, {"thread": True}, 2)
+    assert body["metrics"] == {"in a thread": 1}
+
+
+def test_values_are_said_as_answers_are(model: Conversation) -> None:
+    """Whatever a function may return can be tracked, as it is at that moment."""
+    pairs = {
+        "Scalar(1.5)": 1.5,
+        "Scalar([1, float('nan')])": [1, None],
+        "Point(1, 2)": [1, 2],
+        "float('inf')": None,
+        "decimal.Decimal('0.5')": 0.5,
+        "datetime.datetime(2026, 1, 2)": "2026-01-02T00:00:00",
+        "{1: 'x'}": {"1": "x"},
+        "'größe'": "größe",
+    }
+    track = [f"({said!r}, {said})" for said in pairs]
+    body, _ = frames(model, {"track": track}, 1)
+    assert body["metrics"] == pairs
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("(3, 1)", "track_metric: the key 3 is of type 'int', no str"),
+        ("('a', b'')", "track_metric('a'): at $: a value of type 'bytes' cannot be said in JSON"),
+        ("('a', loop)", "track_metric('a'): at $[0]: a value that holds itself cannot"),
+        ("('a', 'x' * 1_000_000)", "track_metric('a'): what is tracked of one prediction may be"),
+    ],
+)
+def test_what_cannot_be_tracked_is_the_models_error(
+    converse: Converse, write_model: Any, pair: str, message: str
+) -> None:
+    """A bad key or value raises where it is tracked, naming the key and the place within."""
+    replica = converse()
+    assert replica.start(write_model(MODEL), "model.py", "predict").kind == READY
+    raised = replica.predict({"track": ["('ok', 1)", pair]})
+    assert raised.kind == RAISED
+    assert message in raised.body["message"]
+
+
+def test_only_what_is_decorated_is_kept(converse: Converse, write_model: Any) -> None:
+    """A function without metrics answers bare and tracks nothing; one that calls a decorated one
+    has a page; a file may call its own function while it is loaded."""
+    root = write_model(MODEL)
+    replica = converse()
+    assert replica.start(root, "model.py", "plain").kind == READY
+    assert replica.predict(7) == (ANSWER, 1, 7)
+    replica = converse()
+    assert replica.start(root, "model.py", "by_way").kind == READY
+    body, answer = frames(replica, 7, 1)
+    assert (body["metrics"], answer) == ({"inner": 7}, 7)
+    replica = converse()
+    assert replica.start(root, "model.py", "told_early").kind == READY
+    early = replica.predict(None).body
+    assert early["prediction"] == 5
+    assert early["model_deployment_crn"] == CRNS["deployment"]
+
+
+def test_a_page_longer_than_the_pipe(converse: Converse, write_model: Any) -> None:
+    """Metrics and answers that take many writes come whole, one behind the other."""
+    source = (
+        "import cdsw\n@cdsw.model_metrics\ndef predict(args):\n"
+        "    cdsw.track_metric('long', 'm' * args)\n    return 'a' * args\n"
+    )
+    replica = converse()
+    assert replica.start(write_model(source), "model.py", "predict").kind == READY
+    for number, size in enumerate((10, 200_000, 900_000), 1):
+        body, answer = frames(replica, size, number)
+        assert (len(body["metrics"]["long"]), len(answer["prediction"])) == (size, size)

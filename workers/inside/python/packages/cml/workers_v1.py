@@ -1,0 +1,10 @@
+"""Engines beside a session's own: there are none here, and each function says so."""
+
+from predictd_inside.sdk.workers import (  # type: ignore[import-not-found]
+    await_workers,
+    launch_workers,
+    list_workers,
+    stop_workers,
+)
+
+__all__ = ["await_workers", "launch_workers", "list_workers", "stop_workers"]

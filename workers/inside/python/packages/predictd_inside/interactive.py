@@ -1,0 +1,145 @@
+"""Scripts written for an interactive Python, as Python's own syntax tree.
+
+A script that Python can read is taken as it is. Else its lines of other kinds are put into Python's
+words, each where it stands, so that the numbers of lines remain true:
+
+    !command        %name arguments        name = !command
+
+Only a line that begins a statement is such a line: what stands in brackets or in a long string
+stays what it is. In both cases the values of expressions that stand for themselves at top level
+are shown.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+
+SHELL = "__shell__"  # by this name the script knows what does all this for it
+
+_COMMAND = re.compile(r"(?P<indent>\s*)(?:(?P<target>[^\s!%#'\"][^!%#'\"]*?)\s*=\s*)?!(?P<text>.*)")
+_MAGIC = re.compile(r"(?P<indent>\s*)%(?P<name>\w+)\s*(?P<text>.*)")
+_TOKEN = re.compile(r"""'{3}|"{3}|['"\[\](){}#]|\\.?""")
+
+
+def compile_script(source: bytes, path: str) -> CodeType:
+    """The code of a script. Raises SyntaxError, with the line it has in the script."""
+    try:
+        tree = _parse(source, path)
+    except SyntaxError as problem:
+        source = translate(_decode(source, problem)).encode()
+        # If nothing was put into other words the same error comes again.
+        tree = None
+    if tree is None:
+        tree = _parse(source.decode(), path)
+    lines = source.splitlines()
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr) and not _is_silent(statement, lines):
+            statement.value = _shown(statement.value)
+    return compile(tree, path, "exec", dont_inherit=True)
+
+
+def translate(text: str) -> str:
+    """A script with its lines of other kinds in Python's words."""
+    lines = text.split("\n")
+    for begin, end in _statements(lines):
+        # A command goes on where a line of it ends with a backslash.
+        line = "".join([part[:-1] for part in lines[begin : end - 1]] + [lines[end - 1]])
+        said = _said(line)
+        if said is not None:
+            lines[begin:end] = [said] + [""] * (end - begin - 1)
+    return "\n".join(lines)
+
+
+def _said(line: str) -> str | None:
+    """A line of another kind in Python's words, None where it is Python's."""
+    command, magic = _COMMAND.fullmatch(line), _MAGIC.fullmatch(line)
+    if command is not None:
+        target = command["target"]
+        call = "system" if target is None else "lines"
+        assign = "" if target is None else f"{target} = "
+        text = command["text"].strip()
+        return f"{command['indent']}{assign}{SHELL}.{call}({text!r}, globals(), locals())"
+    if magic is not None:
+        name, text = magic["name"], magic["text"].strip()
+        return f"{magic['indent']}{SHELL}.magic({name!r}, {text!r}, globals(), locals())"
+    return None
+
+
+def _statements(lines: list[str]) -> Iterator[tuple[int, int]]:
+    """The lines that begin a statement: where each begins, and where what it goes on to ends."""
+    depth, quote = 0, ""
+    begin = 0
+    while begin < len(lines):
+        end = begin + 1
+        if depth or quote:
+            depth, quote = _state_after(lines[begin], depth, quote)
+        elif _is_other(lines[begin]):
+            while lines[end - 1].endswith("\\") and end < len(lines):
+                end += 1
+            yield begin, end
+        else:
+            depth, quote = _state_after(lines[begin], depth, quote)
+            while not quote and lines[end - 1].endswith("\\") and end < len(lines):
+                depth, quote = _state_after(lines[end], depth, quote)
+                end += 1
+        begin = end
+
+
+def _is_other(line: str) -> bool:
+    return _COMMAND.fullmatch(line) is not None or _MAGIC.fullmatch(line) is not None
+
+
+def _state_after(line: str, depth: int, quote: str) -> tuple[int, str]:
+    """How many brackets are open after a line, and by what the string is to end that is."""
+    for match in _TOKEN.finditer(line):
+        token = match[0]
+        if quote:
+            quote = "" if token == quote else quote
+        elif token == "#":
+            break
+        elif token[0] in "'\"":
+            quote = token
+        elif token in "([{":
+            depth += 1
+        elif token in ")]}":
+            depth = max(0, depth - 1)
+    # A short string ends with its line, whatever it is.
+    return depth, quote if len(quote) == 3 else ""
+
+
+def _parse(source: bytes | str, path: str) -> ast.Module:
+    tree = compile(source, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
+def _decode(source: bytes, problem: SyntaxError) -> str:
+    """Its text, in the encoding that it declares. Raises `problem` where it is not in that."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+        return io.TextIOWrapper(io.BytesIO(source), encoding).read()
+    except (SyntaxError, UnicodeDecodeError):
+        raise problem from None
+
+
+def _is_silent(statement: ast.Expr, lines: list[bytes]) -> bool:
+    """Whether it is a docstring or the like, or ends with a semicolon."""
+    if isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str):
+        return True
+    assert statement.end_lineno is not None
+    rest = lines[statement.end_lineno - 1][statement.end_col_offset :]
+    return rest.lstrip().startswith(b";")
+
+
+def _shown(value: ast.expr) -> ast.expr:
+    """The expression, given to `show`."""
+    show = ast.Attribute(ast.Name(SHELL, ast.Load()), "show", ast.Load())
+    return ast.fix_missing_locations(ast.copy_location(ast.Call(show, [value], []), value))

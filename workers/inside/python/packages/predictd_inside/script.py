@@ -1,0 +1,46 @@
+"""Runs a script as a session of the workbench would: from the project's root, interactively.
+
+- `sys` is there without an import, `%pip`, `!command` and their like work (interactive.py), and the
+  value of a bare expression is shown as Python's own prompt shows it.
+- The script is `__main__`, is found by its path, and finds modules beside the root and itself.
+- It ends as any program of Python does: status 0, what it gave to sys.exit, or 1 with a traceback
+  that begins at its own first line.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import os
+import sys
+import types
+
+from . import failures, interactive, output
+from .precedence import show_children
+from .shell import Shell
+
+
+def main(file: str, arguments: list[str]) -> None:
+    """Run the script, found beneath the current folder; raises SystemExit where it fails."""
+    faulthandler.enable()  # a crash in C then tells in the log where it came from
+    output.by_lines()
+    show_children()
+    root, path = os.getcwd(), os.path.abspath(file)
+    beside = os.path.dirname(path)
+    sys.path[:0] = [root] if beside == root else [root, beside]
+    sys.argv = [file, *arguments]
+    module = types.ModuleType("__main__")
+    module.__file__ = path
+    sys.modules["__main__"] = module
+    vars(module).update({"sys": sys, interactive.SHELL: Shell()})
+    try:
+        with io.open_code(path) as stream:
+            source = stream.read()
+        exec(interactive.compile_script(source, path), vars(module))
+    except SystemExit:
+        raise
+    except BaseException as problem:
+        problem.__traceback__ = failures.theirs(problem.__traceback__)
+        # The script may have a hook of its own.
+        sys.excepthook(type(problem), problem, problem.__traceback__)
+        raise SystemExit(1) from None

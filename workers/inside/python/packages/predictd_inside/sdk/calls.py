@@ -1,0 +1,37 @@
+"""Calling a deployed model, and the sign-in of the server's APIs."""
+
+from __future__ import annotations
+
+import os
+
+from .gateway import Gateway
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def call_model(model_access_key: str, ipt: Any, api_key: str | None = None) -> dict[str, Any]:
+    """Calls a deployed model; the whole answer, whose "response" is what its function returned.
+
+    `model_access_key` says which model, `ipt` is the argument of its function, whatever has a form
+    in JSON. `api_key`, for models that ask who calls, is a model API key or an API key; left out,
+    it is that of the environment (CDSW_APIV2_KEY), if there is one.
+
+    Raises RuntimeError, with the gateway's words, where the answer is not 200.
+    """
+    gateway = Gateway.of_environment(api_key)
+    body = {"accessKey": model_access_key, "request": ipt}
+    answer: dict[str, Any] = gateway.post("/model", body)
+    return answer
+
+
+def get_auth() -> dict[str, str]:
+    """What signs in at the older APIs: {"user": the API key, "password": ""}.
+
+    The key is that of the environment variable CDSW_API_KEY. Raises RuntimeError without it.
+    """
+    key = os.environ.get("CDSW_API_KEY")
+    if not key:
+        raise RuntimeError("get_auth: CDSW_API_KEY is not set; give it an API key of yours")
+    return {"user": key, "password": ""}

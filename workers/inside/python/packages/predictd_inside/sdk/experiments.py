@@ -1,0 +1,70 @@
+"""What the script of an experiment says of its run: metrics and files.
+
+A run is told by `PREDICTD_RUN_METRICS`, the file to which each metric is a line of JSON, and
+`CDSW_OUTPUT_DIR`, the folder of what is kept of it. Lines are written whole, by one write each, so
+those of several processes do not mix.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from ..tracking import MOST_BYTES, said
+
+METRICS = "PREDICTD_RUN_METRICS"
+OUTPUT = "CDSW_OUTPUT_DIR"
+
+
+def is_run() -> bool:
+    return METRICS in os.environ
+
+
+def track_metric(key: str, value: object) -> None:
+    """Adds a metric to the run. Raises TypeError or ValueError for what is no single value."""
+    name, text = said(key, value)
+    # What becomes of a value tells more than its type: an array of numpy is a list.
+    if text[:1] in b"[{":
+        kind = type(value).__name__
+        raise TypeError(
+            f"track_metric({name!r}): a value of type {kind!r} is not a single one; in an"
+            " experiment it must be text, a number, True, False or None"
+        )
+    line = b'{"key":%b,"value":%b,"time":%d}\n' % (
+        json.dumps(name).encode(),
+        text,
+        time.time_ns() // 1_000_000,
+    )
+    if len(line) > MOST_BYTES:
+        raise ValueError(f"track_metric({name!r}): {len(line)} bytes are more than {MOST_BYTES}")
+    file = os.open(os.environ[METRICS], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
+
+
+def track_file(path: str | os.PathLike[str]) -> None:
+    """Keeps a file (or a folder) with the run of an experiment, from where it can be downloaded
+    and added to the project.
+
+    It is copied as it is now, under the name that it has beneath the current folder. Anywhere but
+    in an experiment nothing happens. Raises OSError where it cannot be read.
+    """
+    if not is_run():
+        return
+    import shutil
+
+    source, output = os.path.abspath(path), os.path.abspath(os.environ[OUTPUT])
+    if source == output or source.startswith(output + os.sep):
+        return
+    name = os.path.relpath(source)
+    if name.startswith(os.pardir + os.sep):
+        name = os.path.basename(source)
+    target = os.path.join(output, name)
+    if os.path.isdir(source):
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy2(source, target)

@@ -1,0 +1,159 @@
+"""What is known of predictions that were made: read, and added to when the truth comes.
+
+With `dev=True` they mean this session's memory, else the gateway, in whose store the metrics of all
+models are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from ..encode import encode
+from . import development
+from .gateway import Gateway
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PAGE = 10_000  # rows that one answer of the gateway may have
+
+
+def read_metrics(
+    model_deployment_crn: str | None = None,
+    start_timestamp_ms: int | None = None,
+    end_timestamp_ms: int | None = None,
+    model_crn: str | None = None,
+    model_build_crn: str | None = None,
+    dev: bool = False,
+) -> dict[str, list[dict[str, Any]]]:
+    """The metrics of a deployment, of a build or of a model, as {"metrics": [row, ...]}.
+
+    Name one of the three by its crn. The window takes the rows that begin in it, both ends
+    included; left out, it is open on that side. Rows come in the order of their beginning:
+
+    {"modelDeploymentCrn", "modelBuildCrn", "modelCrn", "startTimeStampMs", "endTimeStampMs",
+     "predictionUuid", "metrics": {key: value, ...}}
+
+    A row of `track_aggregate_metrics` has the predictionUuid "". With dev=True the rows are those
+    of this session, by `dev_model_crn`, `dev_model_build_crn` or `dev_model_deployment_crn`.
+
+    Raises ValueError where not exactly one crn is given, RuntimeError where the gateway refuses.
+    """
+    names = {
+        "model_deployment_crn": model_deployment_crn,
+        "model_build_crn": model_build_crn,
+        "model_crn": model_crn,
+    }
+    given = [(name, crn) for name, crn in names.items() if crn]
+    if len(given) != 1:
+        raise ValueError(f"read_metrics: give one of {', '.join(names)}; {len(given)} were given")
+    [(name, crn)] = given
+    if dev:
+        field = _FIELDS[name]
+        return {"metrics": development.read(field, crn, start_timestamp_ms, end_timestamp_ms)}
+    query = {
+        name: crn,
+        "start_timestamp_ms": _milliseconds("start_timestamp_ms", start_timestamp_ms),
+        "end_timestamp_ms": _milliseconds("end_timestamp_ms", end_timestamp_ms),
+        "page_size": _PAGE,
+    }
+    gateway = Gateway.of_environment()
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = gateway.get("/api/v2/metrics", query)
+        rows += page["metrics"]
+        if not page.get("next_page_token"):
+            return {"metrics": rows}
+        query["page_token"] = page["next_page_token"]
+
+
+def track_delayed_metrics(metrics: dict[str, Any], prediction_uuid: str, dev: bool = False) -> None:
+    """Adds metrics to a prediction that was made: the truth, say, now that it is known.
+
+    `prediction_uuid` is the "uuid" of what the decorated function returned. The metrics join those
+    of the prediction; where a key is there already, its value is replaced.
+
+    Raises TypeError or ValueError for what has no form in JSON, RuntimeError where the gateway
+    knows no such prediction.
+    """
+    said = _said("track_delayed_metrics", metrics)
+    if not isinstance(prediction_uuid, str):
+        kind = type(prediction_uuid).__name__
+        raise TypeError(f"track_delayed_metrics: prediction_uuid is of type {kind!r}, no str")
+    if dev:
+        development.merge(said, prediction_uuid)
+        return
+    body = {"prediction_uuid": prediction_uuid, "metrics": said}
+    Gateway.of_environment().post("/api/v2/metrics/delayed", body)
+
+
+def track_aggregate_metrics(
+    metrics: dict[str, Any],
+    start_timestamp_ms: int | None = None,
+    end_timestamp_ms: int | None = None,
+    model_deployment_crn: str | None = None,
+    dev: bool = False,
+) -> None:
+    """Keeps metrics of a deployment over a window of time, as its accuracy over a day.
+
+    They are a row of their own, whose predictionUuid is "". An end that is left out is now; a
+    beginning that is left out is the end. Needs `model_deployment_crn`, but with dev=True.
+
+    Raises TypeError or ValueError for what cannot be kept, RuntimeError where the gateway refuses.
+    """
+    said = _said("track_aggregate_metrics", metrics)
+    end = _milliseconds("end_timestamp_ms", end_timestamp_ms)
+    end = time.time_ns() // 1_000_000 if end is None else end
+    start = _milliseconds("start_timestamp_ms", start_timestamp_ms)
+    start = end if start is None else start
+    if start > end:
+        raise ValueError(f"track_aggregate_metrics: the window begins at {start}, after {end}")
+    if dev:
+        development.aggregate(said, start, end)
+        return
+    if not model_deployment_crn:
+        raise ValueError("track_aggregate_metrics: give model_deployment_crn, or dev=True")
+    body = {
+        "metrics": said,
+        "start_timestamp_ms": start,
+        "end_timestamp_ms": end,
+        "model_deployment_crn": model_deployment_crn,
+    }
+    Gateway.of_environment().post("/api/v2/metrics/aggregate", body)
+
+
+_FIELDS = {
+    "model_deployment_crn": "modelDeploymentCrn",
+    "model_build_crn": "modelBuildCrn",
+    "model_crn": "modelCrn",
+}
+
+
+def _said(function: str, metrics: object) -> dict[str, Any]:
+    """Metrics as JSON knows them. Raises TypeError or ValueError naming the function."""
+    if not isinstance(metrics, dict):
+        raise TypeError(f"{function}: metrics are of type {type(metrics).__name__!r}, no dict")
+    for key in metrics:
+        if not isinstance(key, str):
+            kind = type(key).__name__
+            raise TypeError(f"{function}: the key {key!r} is of type {kind!r}, no str")
+    try:
+        said: dict[str, Any] = json.loads(encode(metrics))
+    except TypeError as problem:
+        raise TypeError(f"{function}: {problem}") from None
+    except ValueError as problem:
+        raise ValueError(f"{function}: {problem}") from None
+    return said
+
+
+def _milliseconds(name: str, moment: Any) -> int | None:
+    """A time as one gives it (an int, `time.time() * 1000`, a number of numpy's) as an int."""
+    if moment is None:
+        return None
+    try:
+        return int(moment)
+    except (TypeError, ValueError, OverflowError):
+        kind = type(moment).__name__
+        raise TypeError(f"{name}: {moment!r} of type {kind!r} is no number of ms") from None

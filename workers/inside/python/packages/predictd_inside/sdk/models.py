@@ -1,0 +1,116 @@
+"""The decorators of a model's function, and `track_metric`, which means its prediction.
+
+In a replica a decorated call belongs to the prediction that is being made, whose page goes out
+with the answer. Anywhere else (a session, a script, the top level of a model's file) it is tried
+out: the page goes into this process's memory, where the functions with `dev=True` find it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+from ..tracking import MOST_BYTES, Page, book
+from . import development, experiments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Function = Callable[..., Any]
+
+
+def model_metrics(predict_func: Function) -> Function:
+    """Decorator of a model's function: keeps, for each prediction, what `track_metric` is given.
+
+        @cdsw.model_metrics
+        def predict(args):
+            width = model.predict([[args["petal_length"]]])[0]
+            cdsw.track_metric("petal_length", args["petal_length"])
+            cdsw.track_metric("width", width)
+            return width
+
+    A decorated function returns {"model_deployment_crn", "prediction", "uuid"}: the value that it
+    returned as "prediction", and the name by which `track_delayed_metrics` can add to this
+    prediction later, when the truth is known. `read_metrics` tells what was kept.
+
+    In a session the same happens in memory; see the functions with dev=True.
+    """
+
+    @functools.wraps(predict_func)
+    def predict(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        page = _open()
+        try:
+            prediction = predict_func(*args, **kwargs)
+        except BaseException:
+            _close(page, failed=True)
+            raise
+        _close(page)
+        crn = book.crns["deployment"] if book.serves else development.dev_model_deployment_crn
+        return {"model_deployment_crn": crn, "prediction": prediction, "uuid": page.uuid}
+
+    return predict
+
+
+def cml_model(*functions: Function, metrics: bool = False) -> Function:
+    """Decorator of a model's function: `@cml_model` or `@cml_model(metrics=True)`.
+
+    Bare, it leaves the function as it is. With metrics=True it is `model_metrics`.
+    """
+    if functions:
+        (function,) = functions
+        return model_metrics(function) if metrics else function
+    return model_metrics if metrics else _itself
+
+
+def track_metric(key: str, value: object) -> None:
+    """Keeps a value: with the prediction that is being made, or with the run of an experiment.
+
+    In a function decorated by `model_metrics` or `cml_model(metrics=True)` the value may be
+    whatever has a form in JSON, numpy's and pandas' values among it, and is kept with that
+    prediction. A second value of the same key replaces the first.
+
+    In an experiment's script it must be a single value: text, a number, True, False or None.
+
+    Anywhere else nothing happens.
+
+    Raises TypeError or ValueError for a key that is no str, and for a value that cannot be kept.
+    """
+    page = (book.page if book.asked else None) or _trial.page
+    if page is not None:
+        page.track(key, value)
+    elif experiments.is_run():
+        experiments.track_metric(key, value)
+
+
+class _Trial(threading.local):
+    """The page of the decorated call that is being tried out in this thread."""
+
+    page: Page | None = None
+
+
+_trial = _Trial()
+
+
+def _open() -> Page:
+    if book.asked:
+        if book.page is None:
+            book.page = Page(book.most)
+        return book.page.enter()
+    if _trial.page is None:
+        _trial.page = Page(MOST_BYTES)
+    return _trial.page.enter()
+
+
+def _close(page: Page, *, failed: bool = False) -> None:
+    if not page.leave() or page is not _trial.page:
+        return
+    _trial.page = None
+    # What a model's own file tries out is no session.
+    if not failed and not book.serves:
+        development.keep(page)
+
+
+def _itself(function: Function) -> Function:
+    return function

@@ -1,0 +1,117 @@
+"""What is tracked of a prediction: values by their keys, on the page of that prediction.
+
+A replica answers one prediction at a time, so its book has one open page at most. The page is
+opened by the first decorated call of a prediction and sent with the answer, so all decorated calls
+and all threads of one prediction share it. A page whose prediction fails goes to nobody.
+
+Values become JSON when they are tracked: what cannot be said is the error of that very line, and
+what the model changes afterwards changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .encode import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_BODY = b'{"predictionUuid":"%b","startTimeStampMs":%d,"endTimeStampMs":%d,"metrics":{%b}}'
+MOST_BYTES = 1_000_000  # of what is tracked of one prediction, as JSON
+
+
+class Page:
+    """One prediction: its uuid, when it began and ended (in ms), and its metrics as JSON."""
+
+    __slots__ = ("began", "depth", "ended", "metrics", "most", "room", "uuid")
+
+    def __init__(self, most: int = MOST_BYTES) -> None:
+        self.uuid = _uuid()
+        self.began = self.ended = time.time_ns() // 1_000_000
+        self.depth = 0
+        self.metrics: dict[str, bytes] = {}  # `"key":value`, by the key
+        self.most = self.room = most
+
+    def track(self, key: object, value: object) -> None:
+        """Notes a value; one that was noted by the same key before is replaced.
+
+        Raises TypeError or ValueError, naming the key, for what has no form in JSON or no room.
+        """
+        name, text = said(key, value)
+        pair = encode(name) + b":" + text
+        room = self.room + len(self.metrics.get(name, b"")) - len(pair)
+        if room < 0:
+            raise ValueError(
+                f"track_metric({name!r}): what is tracked of one prediction may be"
+                f" {self.most} bytes long as JSON; this would be more"
+            )
+        self.room = room
+        self.metrics[name] = pair
+
+    def enter(self) -> Page:
+        """A decorated function is called."""
+        self.depth += 1
+        return self
+
+    def leave(self) -> bool:
+        """It has returned. Whether it was the outermost."""
+        self.depth -= 1
+        self.ended = time.time_ns() // 1_000_000
+        return self.depth == 0
+
+    def body(self) -> bytes:
+        """The body of a TRACKED frame."""
+        # A thread of the model's may still be tracking: a copy does not change.
+        pairs = b",".join(list(self.metrics.values()))
+        return _BODY % (self.uuid.encode(), self.began, self.ended, pairs)
+
+
+class Book:
+    """What a process knows of the predictions that it makes."""
+
+    __slots__ = ("asked", "crns", "most", "page", "serves")
+
+    def __init__(self) -> None:
+        # Set for good in a replica, by START.
+        self.serves = False
+        self.crns: Mapping[str, str] = {}
+        self.most = MOST_BYTES
+        # Whether a prediction is being made: the model may call its own function at other times.
+        self.asked = False
+        self.page: Page | None = None
+
+    def serve(self, crns: Mapping[str, str], reply_limit: int) -> None:
+        """This process is a replica; no frame of it may be longer than `reply_limit`."""
+        self.serves, self.crns = True, crns
+        # The rest of the frame's body is shorter than this.
+        self.most = min(MOST_BYTES, max(0, reply_limit - 200))
+
+    def take(self) -> Page | None:
+        """The page of the prediction that has been made; the next one begins with none."""
+        page, self.page = self.page, None
+        return page
+
+
+book = Book()
+
+
+def said(key: object, value: object) -> tuple[str, bytes]:
+    """A key and its value's JSON. Raises TypeError or ValueError that name the key."""
+    if not isinstance(key, str):
+        raise TypeError(f"track_metric: the key {key!r} is of type {type(key).__name__!r}, no str")
+    try:
+        return key, encode(value)
+    except TypeError as problem:
+        raise TypeError(f"track_metric({key!r}): {problem}") from None
+    except ValueError as problem:
+        raise ValueError(f"track_metric({key!r}): {problem}") from None
+
+
+def _uuid() -> str:
+    """A random uuid (version 4). The module `uuid` would cost a replica's start a millisecond."""
+    number = int.from_bytes(os.urandom(16), "big") & ~(0xF << 76 | 0x3 << 62) | 4 << 76 | 2 << 62
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
