@@ -47,20 +47,19 @@ def test_what_is_no_file_is_nothing(tmp_path: Path) -> None:
     os.mkfifo(path)
     assert read_tracked(path).points == []
     (tmp_path / "real").write_bytes(line("a", 1) + b"\n")
-    for make in (lambda: path.symlink_to(tmp_path / "real"), path.mkdir):
-        path.unlink()
-        make()
-        assert read_tracked(path).points == []
+    path.unlink()
+    path.symlink_to(tmp_path / "real")
+    assert read_tracked(path).points == []
+    path.unlink()
+    path.mkdir()
+    assert read_tracked(path).points == []
 
 
 def test_of_very_many_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first values are kept, and of the later ones the last of each key, in order."""
     monkeypatch.setattr(tracked, "MOST_POINTS", 3)
     monkeypatch.setattr(tracked, "MOST_KEYS", 2)
-    found = kept_of(
-        [line("a", 1), line("b", 2), line("a", 3), line("b", 4), line("a", 5), line("b", 6)]
-        + [line("c", 7)]
-    )
+    found = kept_of(line(key, number) for number, key in enumerate("abababc", start=1))
     assert [point.value for point in found.points] == [1, 2, 3, 5, 6]
     assert found.left_out == 2
 
