@@ -104,7 +104,8 @@ class Running:
         if not self.experiment.environment_id and not await self._take_snapshot(project):
             return
         self.settled.set()
-        self.waits_for = "its turn"
+        if not places.available_tokens:
+            self._wait_for("its turn")
         async with places:
             self.waits_for = "its environment"
             failure = await self._environments.ready(project, self.experiment, self.log)
@@ -145,14 +146,17 @@ class Running:
         )
         while True:
             try:
-                async with self._house.machine.room_for(asked, self._tell_wait):
+                async with self._house.machine.room_for(asked, self._wait_for):
                     self.waits_for = ""
                     return
             except NotEnoughMemory as error:
-                self._tell_wait(str(error))
+                self._wait_for(str(error))
                 await trio.sleep(_LOOK_AGAIN)
 
-    def _tell_wait(self, what: str) -> None:
+    def _wait_for(self, what: str) -> None:
+        """What comes after a colon may change while it waits, and is logged once."""
+        if what.partition(":")[0] != self.waits_for.partition(":")[0]:
+            self.log.write(f"Waiting for {what}")
         self.waits_for = what
 
     async def _run_script(self, project: Project) -> Failure | None:
