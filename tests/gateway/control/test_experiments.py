@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from gateway.control import environments
+from gateway.restoring import restore
 from tests.gateway.kit import (
     Gateway,
     Json,
@@ -335,3 +336,44 @@ async def test_a_gateway_that_stops(tmp_path: Path) -> None:
         assert (told["status"], told["metrics"]) == ("failed", {"begun": True})
         assert told["failure"]["summary"] == "The gateway ended"
         assert (await ended(gateway, waiting))["status"] == "succeeded"
+
+
+async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
+    """After a restore what experiments kept and tracked is there; what ran then has failed, and
+    what waited runs from its snapshot."""
+    folder, _, _ = that_waits(tmp_path)
+    (folder / "fit.py").write_text(FIT)
+    file = tmp_path / "backup.tar"
+    settings = settings_for(tmp_path / "data", concurrent_experiments=1)
+    async with running(settings) as gateway:
+        project = await gateway.project(folder)
+        await ended(gateway, over := await run(gateway, project, "fit.py"))
+        begun = await run(gateway, project, "wait.py")
+        await gateway.until(begun, status_is("running"))
+        waiting = await run(gateway, project, "fit.py")
+        file.write_bytes((await gateway.admin.get("/backup")).content)
+    await restore(file, tmp_path / "restored")
+    async with running(settings_for(tmp_path / "restored")) as gateway:
+        assert (await gateway.admin.get(f"{over}/files/model.pkl")).content == b"weights"
+        assert len((await gateway.get(f"{over}/metrics"))["metrics"]) == 4
+        assert "fitting with" in await log_of(gateway, over)
+        assert (await gateway.get(begun))["status"] == "failed"
+        assert (await ended(gateway, waiting))["status"] == "succeeded"
+
+
+async def test_limits_of_a_script(gateway: Gateway, tmp_path: Path) -> None:
+    """A script that writes more than it may is ended, and told so."""
+    await gateway.admin.patch("/site/settings", json={"disk_limit": "20MiB"})
+    writes = """\
+import os
+for number in range(1000):
+    with open(os.path.join(os.environ["CDSW_OUTPUT_DIR"], str(number)), "wb") as file:
+        file.write(bytes(2**20))
+    import time; time.sleep(0.05)
+"""
+    project = await gateway.project(project_with(tmp_path / "p", writes=writes))
+    told = await ended(gateway, experiment := await run(gateway, project, "writes.py"))
+    assert told["status"] == "failed"
+    assert "written more than" in told["failure"]["summary"]
+    assert "disk_limit" in told["failure"]["advice"]
+    assert "[predictd] the script was ended" in await log_of(gateway, experiment)
