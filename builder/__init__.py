@@ -19,7 +19,7 @@ from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
 from builder.removal import remove_tree
 from builder.shelf import SEAL, Manifest, Shelf
-from builder.snapshot import drop_snapshot, take_snapshot
+from builder.snapshot import drop_snapshot, take_snapshot, tree_of
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Snapshot
 
 __all__ = [
@@ -54,4 +54,5 @@ __all__ = [
     "sync_file_system",
     "sync_folder",
     "take_snapshot",
+    "tree_of",
 ]

@@ -45,12 +45,13 @@ async def build(
     spec: BuildSpec,
     *,
     run: Run,
-    probe: Probe,
+    probe: Probe | None,
     log: Log,
     changed: Callable[[Journey], None],
     journey: Journey = SNAPSHOT_TAKEN,
 ) -> BuildReport:
-    """Make the build at `spec.folder`, which must not exist.
+    """Make the build at `spec.folder`, which must not exist; without a `probe` there is no model
+    in it to try out.
 
     `journey` is the journey so far, its snapshot taken; `changed` is called with every next
     one. Cancellation leaves no folder behind.
@@ -119,7 +120,9 @@ class _Travel:
 class _Maker:
     """The steps of one build."""
 
-    def __init__(self, spec: BuildSpec, run: Run, probe: Probe, log: Log, travel: _Travel) -> None:
+    def __init__(
+        self, spec: BuildSpec, run: Run, probe: Probe | None, log: Log, travel: _Travel
+    ) -> None:
         self._spec = spec
         self._run = run
         self._probe = probe
@@ -134,9 +137,7 @@ class _Maker:
         with self._travel.step(steps.BUILD_SCRIPT):
             await self._run_script(interpreter)
         with self._travel.step(steps.PROBE):
-            check_model_file(self._spec)
-            self._log.write("Starting the model once")
-            await self._probe(self._spec)
+            await self._try_out()
         with self._travel.step(steps.SEAL):
             await self._seal(interpreter)
 
@@ -147,7 +148,8 @@ class _Maker:
         spec.tmp.mkdir()
         spec.pip_cache.mkdir(parents=True, exist_ok=True)
         await write_out(spec.snapshot, spec.code)
-        check_model_path(spec)
+        if self._probe is not None:
+            check_model_path(spec)
         self._log.write(f"Making an environment for Python {interpreter.version}")
         await make_environment(spec, interpreter, self._run, self._log, self._time_left())
         return interpreter
@@ -159,6 +161,14 @@ class _Maker:
         else:
             self._log.write(f"There is no {self._spec.script}: nothing to prepare")
             self._travel.skip()
+
+    async def _try_out(self) -> None:
+        if self._probe is None:
+            self._travel.skip()
+            return
+        check_model_file(self._spec)
+        self._log.write("Starting the model once")
+        await self._probe(self._spec)
 
     async def _seal(self, interpreter: Interpreter) -> None:
         spec = self._spec

@@ -138,6 +138,10 @@ class GitStore:
         self.run("update-ref", reference, commit)
         return commit
 
+    def tree_of(self, commit: str) -> str:
+        """The name of a commit's tree."""
+        return self.run("rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
+
     def forget(self, reference: str) -> None:
         """Drop a reference and every object that nothing refers to any more."""
         self.run("update-ref", "-d", reference)

@@ -46,6 +46,11 @@ async def drop_snapshot(store: Path, name: str) -> None:
     await trio.to_thread.run_sync(partial(_drop, store, name))
 
 
+async def tree_of(snapshot: Snapshot) -> str:
+    """The name of what is in it: equal for snapshots of equal files. Raises SnapshotFailed."""
+    return await trio.to_thread.run_sync(GitStore(snapshot.store).tree_of, snapshot.commit)
+
+
 async def write_out(snapshot: Snapshot, target: Path) -> None:
     """Write a snapshot's files into the folder `target`, which must not exist."""
     await trio.to_thread.run_sync(partial(_write_out, snapshot, target))

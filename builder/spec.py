@@ -21,7 +21,8 @@ class Snapshot(Struct, frozen=True):
 
 
 class BuildSpec(Struct, frozen=True, kw_only=True):
-    """One build to make.
+    """One build to make: of a model, or, without `file` and `function`, of a project in which
+    scripts are to be run.
 
     `folder` is where the build is made and stays, since a virtual environment cannot be
     moved. `script` and `model_root` are relative to the project's root, `file` to
@@ -32,8 +33,8 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     snapshot: Snapshot
     folder: Path
     interpreter: Path
-    file: str
-    function: str
+    file: str = ""
+    function: str = ""
     model_root: str = ""
     script: str = DEFAULT_SCRIPT
     variables: dict[str, str] = {}

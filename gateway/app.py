@@ -17,6 +17,7 @@ from gateway import errors
 from gateway.admin import (
     audit,
     builds,
+    experiments,
     files,
     keeping,
     keys,
@@ -79,8 +80,9 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     routing = Routing(control.house.tasks, control.house.directory, control.trail)
-    nouns = (projects, members, files, models, builds, metrics, users, keys, keeping, audit)
-    for noun in (*nouns, site, site_models, site_settings):
+    of_projects = (projects, members, files, models, builds, experiments, metrics)
+    of_people = (users, keys, keeping, audit)
+    for noun in (*of_projects, *of_people, site, site_models, site_settings):
         noun.add_routes(routing, control)
     return routing
 

@@ -53,7 +53,8 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def named_by_id(self) -> list[Path]:
-        """The folders of which each entry bears the id of a project, a model or a build."""
+        """The folders of which each entry bears the id of a project, a model, a build or an
+        experiment."""
         some_id = "-"
         of_one = (
             self.projects / some_id,
@@ -62,8 +63,16 @@ class DataFolder(msgspec.Struct, frozen=True):
             self.build_log(some_id),
             self.clone_log(some_id),
             self.model_logs(some_id),
+            self.experiment(some_id).folder,
+            self.experiment_log(some_id),
         )
         return [path.parent for path in of_one]
+
+    def experiment(self, experiment_id: str) -> "ExperimentFolder":
+        return ExperimentFolder(self.root / "experiments" / experiment_id)
+
+    def experiment_log(self, experiment_id: str) -> Path:
+        return self.root / "logs" / "experiments" / f"{experiment_id}.log"
 
     def snapshots(self, project_id: str) -> Path:
         return self.root / "snapshots" / f"{project_id}.git"
@@ -84,3 +93,29 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     def model_logs(self, model_id: str) -> Path:
         return self.root / "logs" / "models" / model_id
+
+
+class ExperimentFolder(msgspec.Struct, frozen=True):
+    """What there is of one experiment on the disk."""
+
+    folder: Path
+
+    @property
+    def outputs(self) -> Path:
+        """The files that its script keeps."""
+        return self.folder / "outputs"
+
+    @property
+    def tracked(self) -> Path:
+        """A folder, since a script may write into folders only, of `metrics`."""
+        return self.folder / "tracked"
+
+    @property
+    def metrics(self) -> Path:
+        """A line for each value that its script tracks, until it has ended."""
+        return self.tracked / "metrics.jsonl"
+
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """What the script may write beside its working copy."""
+        return (self.outputs, self.tracked)

@@ -65,6 +65,7 @@ CATALOGUE: dict[str, Entry] = {
     "build.notfound": Entry(404, 5, "caller", "`predictd builds MODEL` lists the builds"),
     "deployment.notfound": Entry(404, 5, "caller", "`predictd deployments MODEL` lists them"),
     "prediction.notfound": Entry(404, 5, "caller", "metrics go after `metrics_age` days"),
+    "experiment.notfound": Entry(404, 5, "caller", "`predictd runs` lists the experiments"),
     "file.notfound": Entry(404, 5, "caller", "list the folder to see which files there are"),
     "name.taken": Entry(409, 6, "caller", "choose another name"),
     "state.conflict": Entry(409, 9, "caller", "look at its status, then try again"),

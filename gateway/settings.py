@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_size: int = 512 * MIB
     build_timeout: float = 1800.0
     concurrent_builds: int = 2
+    concurrent_experiments: int = 2
     max_replicas: int = 9
     users_may_create_models: bool = True
     users_may_create_projects: bool = True
@@ -110,6 +111,7 @@ DESCRIPTIONS = {
     "metrics_size": "how much room they may take; then the oldest go",
     "build_timeout": "how long one build may take",
     "concurrent_builds": "how many builds run at once; others wait in line",
+    "concurrent_experiments": "how many experiments run at once; others wait in line",
     "max_replicas": "how many replicas one deployment may have",
     "users_may_create_models": "whether others than site administrators make models",
     "users_may_create_projects": "whether others than site administrators make projects",
@@ -148,6 +150,7 @@ TAKES_EFFECT = {
     "disk_reserve": _NOW,
     "build_timeout": _NEXT_BUILD,
     "concurrent_builds": _NOW,
+    "concurrent_experiments": _NOW,
     "max_replicas": _NEXT_DEPLOYMENT,
     "users_may_create_models": _NOW,
     "users_may_create_projects": _NOW,

@@ -1,4 +1,4 @@
-"""The lives of builds and deployments, as literal tables `state -> event -> state`.
+"""The lives of builds, deployments and experiments, as literal tables `state -> event -> state`.
 
 A record's status changes by an event and in no other way. A state without events is final. The
 README shows the same tables; a test holds the two together.
@@ -52,6 +52,22 @@ DEPLOYMENT = Lifecycle(
         "stopping": {"stopped": "stopped"},
         "stopped": {},
         "failed": {},
+    },
+)
+
+EXPERIMENT = Lifecycle(
+    "experiment",
+    {
+        "queued": {"started": "running", "failed": "failed", "stop": "stopped"},
+        "running": {
+            "succeeded": "succeeded",
+            "failed": "failed",
+            "interrupted": "failed",
+            "stop": "stopped",
+        },
+        "succeeded": {},
+        "failed": {},
+        "stopped": {},
     },
 )
 

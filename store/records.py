@@ -2,13 +2,13 @@
 
 A record is a fact as it was when it was read; to change it, call its noun's functions. The store
 itself gives a record its `number`, `created_at`, `updated_at` and the times named after a status
-(`built_at`, `deployed_at`, `stopped_at`); what a new record says there is not looked at.
+(`built_at`, `deployed_at`, `started_at`, ...); what a new record says there is not looked at.
 
 Units: cpu in thousandths of a core, memory in MiB, times as UTC text that sorts as it reads.
 """
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 from msgspec import Struct, field
@@ -17,6 +17,7 @@ Visibility = Literal["private", "public"]
 CreationStatus = Literal["creating", "success", "failure"]
 BuildStatus = Literal["pending", "queued", "building", "built", "build failed", "timedout"]
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
+ExperimentStatus = Literal["queued", "running", "succeeded", "failed", "stopped"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
 # Of the last two none is in the store: one is in a file, the others are made anew by each gateway.
@@ -143,6 +144,36 @@ class Deployment(LivingRecord, frozen=True, kw_only=True):
     deployer: str
     deployed_at: str | None = None
     stopped_at: str | None = None
+
+
+class Experiment(LivingRecord, frozen=True, kw_only=True):
+    """One run of a script to its end. `metrics` is the last value of each, once it has ended."""
+
+    project_id: str
+    comment: str = ""
+    script: str
+    arguments: list[str] = field(default_factory=list)
+    kernel: str = ""  # as it was asked for
+    interpreter: str = ""  # the identifier it came to
+    cpu_millicores: int
+    memory_mb: int
+    status: ExperimentStatus = "queued"
+    snapshot: str = ""  # the commit, once there is one
+    environment_id: str = ""  # what it runs in, which others may too
+    exit_status: int | None = None  # negative for a signal
+    failure: Failure | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    creator: str
+    started_at: str | None = None
+    ended_at: str | None = None
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """One value that a script tracked; `time` in milliseconds since 1970."""
+
+    key: str
+    value: Any
+    time: int
 
 
 class User(Record, frozen=True, kw_only=True):

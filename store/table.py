@@ -33,7 +33,7 @@ TRUTH_COLUMNS = (
     "disabled",
     "by_link",
 )
-JSON_COLUMNS = ("environment", "journey", "failure")
+JSON_COLUMNS = ("environment", "journey", "failure", "arguments", "metrics")
 
 # What people choose, and so can choose twice.
 CHOSEN_COLUMNS = ("name", "path")
@@ -149,15 +149,18 @@ class LifecycleTable(Table[L]):
         key: str,
         event: str,
         changes: Mapping[str, object],
+        *,
+        given: Mapping[str, object] | None = None,
     ) -> L:
         """Let `event` happen, with changes that go with it; return the new record.
 
-        Raises NotFound; IllegalTransition, with nothing changed.
+        `given` is what the noun itself gives, also where no change may touch it. Raises NotFound;
+        IllegalTransition, with nothing changed.
         """
         self._refuse_kept(changes)
         before = await self.get(connection, key)
         status = advance(self._lifecycle, before.status, event)
-        changes = {**changes, "status": status}
+        changes = {**changes, **(given or {}), "status": status}
         if (arrival := f"{status}_at") in self._fields:
             changes[arrival] = now()
         # The table has decided; the guard says the same where nothing can go around it.

@@ -7,14 +7,16 @@ from workers.cgroups import Cgroups
 from workers.confinement import ConfinementUnavailable
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
+from workers.experiment import clear_run
 from workers.fair_queue import Room
 from workers.keeper import PACKAGES
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
 from workers.pool import Pool
 from workers.reactor import READABLE, WRITABLE, Reactor
+from workers.script import Ended
 from workers.seats import STOP_GRACE
-from workers.spec import Crns, PoolSpec, ReplicaSpec
+from workers.spec import Crns, PoolSpec, ReplicaSpec, RunSpec
 from workers.statistics import PoolStatistics, SeatStatistics
 from workers.ticket import (
     Answered,
@@ -43,6 +45,7 @@ __all__ = [
     "ConfinementUnavailable",
     "Crns",
     "Died",
+    "Ended",
     "Limits",
     "Line",
     "Log",
@@ -57,6 +60,7 @@ __all__ = [
     "Refused",
     "ReplicaSpec",
     "Room",
+    "RunSpec",
     "SeatStatistics",
     "StartFailed",
     "Ticket",
@@ -65,5 +69,6 @@ __all__ = [
     "Workers",
     "WorkersError",
     "all_processes",
+    "clear_run",
     "open_workers",
 ]

@@ -13,6 +13,7 @@ from workers import folders
 from workers.cgroups import Cgroups, open_tree
 from workers.confinement import Confinement, View, open_confinement
 from workers.errors import ProbeRaised
+from workers.experiment import run_experiment
 from workers.fair_queue import Room
 from workers.keeper import INSIDE, PACKAGES, keep
 from workers.limits import MIB, Cause, Limits
@@ -22,8 +23,8 @@ from workers.pool import Pool, Tracked
 from workers.process import kill_tree
 from workers.reactor import Reactor
 from workers.replica import Replica
-from workers.script import LineLog, run_script
-from workers.spec import PoolSpec
+from workers.script import Ended, LineLog, run_script
+from workers.spec import PoolSpec, RunSpec
 from workers.ticket import (
     Abandoned,
     Answered,
@@ -177,7 +178,7 @@ class Workers:
     ) -> int:
         """Runs a command to its end; see `run_script`. In a `place` it is confined to that, and its
         Pythons find `cdsw` and `cml`."""
-        return await run_script(
+        ended = await run_script(
             command,
             cwd=cwd,
             variables=variables if place is None else _with_packages(variables),
@@ -188,6 +189,19 @@ class Workers:
             time_limit=time_limit,
             leaf=self.cgroups.leaf("script"),
             limits=self._script_limits,
+            watch=self._watch,
+            confinement=self.confinement,
+        )
+        return ended.status
+
+    async def run_experiment(self, spec: RunSpec, log: LineLog) -> Ended:
+        """Runs a script of a build to its end; see `experiment.run_experiment`."""
+        return await run_experiment(
+            spec,
+            log=log,
+            output=self._output,
+            house=self._house,
+            leaf=self.cgroups.leaf("experiment"),
             watch=self._watch,
             confinement=self.confinement,
         )

@@ -7,6 +7,7 @@ the replica called clean. Cancelled, it kills the process first.
 
 import os
 import uuid
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from workers.cgroups import Leaf
 from workers.confinement import Confinement, View, prefixes
 from workers.errors import StartFailed
 from workers.lifecycle import State
-from workers.limits import Verdict, threads_for
+from workers.limits import Limits, Verdict, threads_for
 from workers.log import Log
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
@@ -169,7 +170,10 @@ def _start(
         launch = confinement.launch(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,
-            variables=_variables(replica),
+            variables={
+                **surroundings(spec.environment, spec.variables, spec.limits),
+                **dict.fromkeys(spec.name_variables, replica.name),
+            },
             view=view,
         )
         started = spawn(
@@ -186,17 +190,16 @@ def _start(
     return started, out, err
 
 
-def _variables(replica: Replica) -> dict[str, str]:
-    """The environment of the process, but for what its confinement adds: nothing is inherited."""
-    spec = replica.spec
-    path = spec.variables.get("PATH", SYSTEM_PATH)
+def surroundings(environment: Path, variables: Mapping[str, str], limits: Limits) -> dict[str, str]:
+    """The variables of a process in a build's environment, but for what its confinement adds:
+    nothing is inherited. Those that are given win, but for the environment's place on PATH."""
+    path = variables.get("PATH", SYSTEM_PATH)
     return {
-        "VIRTUAL_ENV": str(spec.environment),
+        "VIRTUAL_ENV": str(environment),
         "LANG": "C.UTF-8",
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",
-        **(dict.fromkeys(_THREADS, str(threads_for(spec.limits))) if spec.limits.cpu else {}),
-        **spec.variables,
-        **dict.fromkeys(spec.name_variables, replica.name),
-        "PATH": f"{spec.environment}/bin:{path}",
+        **(dict.fromkeys(_THREADS, str(threads_for(limits))) if limits.cpu else {}),
+        **variables,
+        "PATH": f"{environment}/bin:{path}",
     }

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import trio
 
 from workers.cgroups import Leaf
@@ -18,6 +19,13 @@ from workers.limits import Limits, Verdict, judge, reached_processes
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
 from workers.watch import Watch, Watched
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a script ended: its exit status, negative for a signal, and what that is in words."""
+
+    status: int
+    verdict: Verdict
 
 
 class LineLog(Protocol):
@@ -40,11 +48,14 @@ async def run_script(
     limits: Limits,
     watch: Watch,
     confinement: Confinement,
-) -> int:
-    """The exit status of `command`, negative for a signal; what it prints goes to `log`.
+    folder: Path | None = None,
+    base: int = 0,
+) -> Ended:
+    """How `command` ended; what it prints goes to `log`.
 
     `variables`, with HOME and the like of its `view`, are its whole environment; without a view it
-    is a program of ours. `leaf`, which does not exist yet, holds its `limits`, or `watch` does.
+    is a program of ours. `leaf`, which does not exist yet, holds its `limits`, or `watch` does. It
+    writes into `folder`, by default `cwd`, in which there are `base` bytes.
     Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
     error or cancellation its whole tree is dead. What limit it or a child of its met ends its log.
     """
@@ -52,7 +63,7 @@ async def run_script(
     try:
         await trio.to_thread.run_sync(_prepare, leaf, limits, confinement, view)
         launch = confinement.launch(command, cwd=cwd, variables=variables, view=view)
-        started, out = _start(launch, mark, leaf)
+        started, out = _start(launch, mark, leaf, limits)
     except OSError:
         leaf.remove()
         raise
@@ -75,8 +86,8 @@ async def run_script(
         started.pid,
         leaf=leaf,
         limits=limits,
-        folder=cwd,
-        base=0,
+        folder=folder or cwd,
+        base=base,
         busy=lambda: False,
         exceeds=exceeds,
     )
@@ -105,7 +116,7 @@ async def run_script(
                 log.write(f"[predictd] the script was ended after {reached_processes(limits)}")
     if not (ended or is_over):
         raise TimeoutError(f"it did not end within {time_limit:g} s")
-    return status
+    return Ended(status, verdict)
 
 
 def _prepare(leaf: Leaf, limits: Limits, confinement: Confinement, view: View | None) -> None:
@@ -121,13 +132,20 @@ def _end(started: Process, leaf: Leaf, mark: str) -> None:
     leaf.remove()
 
 
-def _start(launch: Launch, mark: str, leaf: Leaf) -> tuple[Process, int]:
+def _start(launch: Launch, mark: str, leaf: Leaf, limits: Limits) -> tuple[Process, int]:
     out, end = pipe()
     with ExitStack() as on_failure:
         on_failure.callback(os.close, out)
         try:
             # One pipe for both streams keeps their lines in order.
-            started = spawn(launch, mark=mark, stdout=end, stderr=end, enter=leaf.enter)
+            started = spawn(
+                launch,
+                mark=mark,
+                stdout=end,
+                stderr=end,
+                enter=leaf.enter,
+                file_size=limits.disk,
+            )
         finally:
             os.close(end)
         on_failure.pop_all()

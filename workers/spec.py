@@ -43,6 +43,24 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     crns: Crns = Crns()
 
 
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a script to its end: which file of a build, with which arguments.
+
+    `folder` is the run's own: in it the working copy of `code` stands while the script runs; what
+    is in the `kept` folders in it, which the script may write, stays. All else as of a replica.
+    """
+
+    code: Path
+    environment: Path
+    script: str
+    arguments: tuple[str, ...] = ()
+    folder: Path
+    kept: tuple[Path, ...] = ()
+    variables: dict[str, str] = {}
+    limits: Limits = Limits()
+    identity: int = 0
+
+
 class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The replicas that serve one deployment, and how requests wait for them.
 

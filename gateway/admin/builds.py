@@ -9,7 +9,14 @@ import store
 from gateway.admin import events
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
-from gateway.admin.shapes import CreateBuild, CreateDeployment, Json, build_json, deployment_json
+from gateway.admin.shapes import (
+    CreateBuild,
+    CreateDeployment,
+    Json,
+    build_json,
+    deployment_json,
+    scaled,
+)
 from gateway.admin.sought import Seeker
 from gateway.auth import allowed, principal
 from gateway.control import Control
@@ -180,17 +187,9 @@ def new_deployment(
     if asked.nvidia_gpus:
         raise Refusal("feature.missing", "nvidia_gpus: predictd does not assign GPUs")
     return NewDeployment(
-        cpu_millicores=_scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
-        memory_mb=_scaled("memory", asked.memory, 1024, defaults.memory_mb),
+        cpu_millicores=scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
+        memory_mb=scaled("memory", asked.memory, 1024, defaults.memory_mb),
         replicas=defaults.replicas if asked.replicas is None else asked.replicas,
         network=asked.network,
         environment=msgspec.structs.asdict(asked)["environment"],
     )
-
-
-def _scaled(name: str, value: float | None, factor: int, default: int) -> int:
-    if value is None:
-        return default
-    if not 0 < value < 1e6:
-        raise Refusal("argument.invalid", f"{name}: {value:g} is not a sensible amount")
-    return max(1, round(value * factor))

@@ -1,9 +1,10 @@
-"""Server-sent events: a log as it grows, for whoever follows a build or a model.
+"""Server-sent events: a log as it grows, for whoever follows a build, a model or an
+experiment.
 
 Each event's data is one JSON value. A follower that hangs up costs nothing further.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +15,7 @@ from quart import Response
 import store
 from gateway.control import Control
 from gateway.control.making import JOURNEY
-from store import Build, Model
+from store import Build, Experiment, Model
 from workers import Log, Pool
 
 # What a log is given as: at once, or as it grows.
@@ -26,22 +27,35 @@ _LOOK_AGAIN = 0.2
 def follow_build(control: Control, build: Build) -> Response:
     """`line` for each line from the first one on, `journey` when a step changed, last `end`."""
 
-    async def stream() -> AsyncIterator[bytes]:
-        with control.builds.log(build.id).follower() as follower:
-            while lines := await follower.lines():
-                for line in lines:
-                    if line.stream == JOURNEY:
-                        yield event("journey", msgspec.Raw(line.text.encode()))
-                    else:
-                        yield event("line", line.text)
-        status: str
-        try:
-            status = (await control.builds.wait(build.id)).status
-        except store.NotFound:
-            status = "deleted"
-        yield event("end", {"status": status})
+    async def end() -> str:
+        return (await control.builds.wait(build.id)).status
 
-    return _response(stream())
+    return _response(_to_its_end(control.builds.log(build.id), end))
+
+
+def follow_experiment(control: Control, experiment: Experiment) -> Response:
+    """`line` for each line from the first one on, last `end`."""
+
+    async def end() -> str:
+        return (await control.experiments.wait(experiment.id)).status
+
+    return _response(_to_its_end(control.experiments.log(experiment.id), end))
+
+
+async def _to_its_end(log: Log, end: Callable[[], Awaitable[str]]) -> AsyncIterator[bytes]:
+    """All that a log tells, and with which status what it is of came to its `end`."""
+    with log.follower() as follower:
+        while lines := await follower.lines():
+            for line in lines:
+                if line.stream == JOURNEY:
+                    yield event("journey", msgspec.Raw(line.text.encode()))
+                else:
+                    yield event("line", line.text)
+    try:
+        status = await end()
+    except store.NotFound:
+        status = "deleted"
+    yield event("end", {"status": status})
 
 
 def follow_logs(control: Control, model: Model, replica: str, stream: str, tail: int) -> Response:

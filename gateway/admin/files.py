@@ -6,6 +6,7 @@ import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import trio
 from quart import Response
@@ -46,7 +47,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         await control.house.disk.admit("an upload")
         targets = [(await inside(project_id, name), part) for name, part in parts.items(multi=True)]
         for target, part in targets:
-            await trio.to_thread.run_sync(_save, part, target)
+            await trio.to_thread.run_sync(save, part.stream, target)
         return {}
 
     async def delete(project_id: str, path: str) -> Json:
@@ -109,10 +110,11 @@ def _list(root: Path, folder: Path) -> list[Json]:
         raise Refusal("path.refused", f"{folder.name!r} leads out of the project")
     where = folder.resolve().relative_to(root.resolve())
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    return [_describe(where, entry) for entry in entries]
+    return [describe(where, entry) for entry in entries]
 
 
-def _describe(where: Path, entry: os.DirEntry[str]) -> Json:
+def describe(where: Path, entry: os.DirEntry[str]) -> Json:
+    """An entry of the folder that `where` is, seen from its root."""
     facts = entry.stat(follow_symlinks=False)
     changed = datetime.fromtimestamp(facts.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
@@ -133,7 +135,7 @@ async def _download(path: Path) -> Response:
     return Response(content, content_type="application/octet-stream")
 
 
-def _save(part: FileStorage, target: Path) -> None:
+def save(stream: IO[bytes], target: Path) -> None:
     """Written beside its place and renamed, so that a snapshot never sees half of it."""
     if target.is_dir() and not target.is_symlink():
         raise Refusal("path.refused", f"{target.name!r} is a folder")
@@ -144,7 +146,7 @@ def _save(part: FileStorage, target: Path) -> None:
         raise Refusal("path.refused", f"{target.parent.name!r} is not a folder") from error
     try:
         with open(fd, "wb") as file:
-            shutil.copyfileobj(part.stream, file, _CHUNK)
+            shutil.copyfileobj(stream, file, _CHUNK)
             file.flush()
             os.fsync(fd)
         os.chmod(fresh, 0o644)

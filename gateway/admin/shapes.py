@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from gateway.crns import crn
-from store import Build, Deployment, Failure, Model, Project, Step, User, Visibility
+from gateway.errors import Refusal
+from store import Build, Deployment, Experiment, Failure, Model, Project, Step, User, Visibility
 from workers import PoolStatistics
 
 Json = dict[str, Any]
@@ -98,6 +99,35 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
             "replicas": self.default_replication_policy.num_replicas,
         }
         return {name: value for name, value in named.items() if value is not msgspec.UNSET}
+
+
+class CreateExperiment(msgspec.Struct, kw_only=True):
+    """`script` is a file of the project; `cpu` in cores, `memory` in GB."""
+
+    script: str
+    arguments: list[str] = []
+    kernel: str = ""
+    runtime_identifier: str = ""
+    comment: str = ""
+    cpu: float | None = None
+    memory: float | None = None
+
+
+class AddToProject(msgspec.Struct, kw_only=True):
+    """`path` of a file that an experiment kept; without a `target` it has the same in the
+    project."""
+
+    path: str
+    target: str = ""
+
+
+def scaled(name: str, value: float | None, factor: int, default: int) -> int:
+    """An amount in a smaller unit, the default where none is said. Raises Refusal."""
+    if value is None:
+        return default
+    if not 0 < value < 1e6:
+        raise Refusal("argument.invalid", f"{name}: {value:g} is not a sensible amount")
+    return max(1, round(value * factor))
 
 
 def creator(name: str) -> Json:
@@ -248,4 +278,30 @@ def deployment_json(
         "updated_at": deployment.updated_at,
         "deployed_at": deployment.deployed_at,
         "stopped_at": deployment.stopped_at,
+    }
+
+
+def experiment_json(experiment: Experiment, metrics: Json, waits_for: str) -> Json:
+    return {
+        "id": experiment.id,
+        "experiment_number": experiment.number,
+        "project_id": experiment.project_id,
+        "creator": creator(experiment.creator),
+        "comment": experiment.comment,
+        "script": experiment.script,
+        "arguments": experiment.arguments,
+        "kernel": experiment.kernel or experiment.interpreter,
+        "runtime_identifier": experiment.interpreter,
+        "cpu": experiment.cpu_millicores / 1000,
+        "memory": experiment.memory_mb / 1024,
+        "snapshot": experiment.snapshot,
+        "status": experiment.status,
+        "waits_for": waits_for,
+        "exit_status": experiment.exit_status,
+        "failure": failure_json(experiment.failure),
+        "metrics": metrics,
+        "created_at": experiment.created_at,
+        "updated_at": experiment.updated_at,
+        "started_at": experiment.started_at,
+        "ended_at": experiment.ended_at,
     }

@@ -4,7 +4,7 @@ import store
 from gateway.auth import principal
 from gateway.control import Control
 from gateway.control.trail import note
-from store import Build, Deployment, Model, Project
+from store import Build, Deployment, Experiment, Model, Project
 
 
 class Seeker:
@@ -50,3 +50,10 @@ class Seeker:
             raise store.NotFound("deployment", deployment_id)
         note(f"deployment {deployment.number}")
         return deployment
+
+    async def experiment(self, project_id: str, experiment_id: str) -> Experiment:
+        experiment = await self._database.read(store.experiments.get, experiment_id)
+        if experiment.project_id != project_id:
+            raise store.NotFound("experiment", experiment_id)
+        note(f"experiment {experiment.number}")
+        return experiment

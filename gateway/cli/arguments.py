@@ -61,7 +61,10 @@ def replicas(text: str) -> int:
 
 def moment(text: str) -> int:
     """A time as `since` reads it, in milliseconds of Unix time."""
-    return int(datetime.fromisoformat(since(text)).timestamp() * 1000)
+    milliseconds = int(datetime.fromisoformat(since(text)).timestamp() * 1000)
+    if milliseconds < 0:
+        raise ArgumentTypeError(f"{text!r} is before 1970")
+    return milliseconds
 
 
 def count(text: str) -> int:

@@ -29,7 +29,7 @@ def deploy(context: Context) -> None:
     """`predictd deploy FILE:FUNCTION`: from the folder to an answering model."""
     arguments, client = context.arguments, context.client
     file, function = arguments.target
-    project = _project(context, file)
+    project = project_here(context, file)
     name = arguments.name or function.replace("_", "-")
     model, is_new = model_named(client, project, name, authentication=arguments.auth)
     wishes = _wishes(context, client, model)
@@ -240,7 +240,7 @@ def _earlier_deployment(client: Client, model: Json) -> Json | None:
     return None
 
 
-def _project(context: Context, file: str) -> Json:
+def project_here(context: Context, file: str) -> Json:
     """The project asked for, or the one of the current folder, made if need be."""
     client = context.client
     if context.arguments.project:

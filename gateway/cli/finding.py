@@ -1,4 +1,4 @@
-"""From what the user typed to the thing meant: MODEL, PROJECT, build number.
+"""From what the user typed to the thing meant: MODEL, PROJECT, build number, RUN.
 
 A model is named by its name, by `project/name` or by its id. What fits nothing, or more than one
 thing, is told together with what there is; the command line never guesses.
@@ -51,6 +51,15 @@ def find_build(client: Client, model: Json, number: int | None) -> Json:
     name = full_name(model)
     message = f"{name} has no build yet." if number is None else f"{name} has no build {number}."
     raise CommandFailed(message, f"See its builds with `predictd builds {name}`.", Exit.REFUSED)
+
+
+def find_experiment(client: Client, text: str) -> Json:
+    """The experiment whose number or id is `text`."""
+    for experiment in client.listing("/experiments"):
+        if text in (str(experiment["experiment_number"]), experiment["id"]):
+            return experiment
+    message = f"There is no experiment {text!r}."
+    raise CommandFailed(message, "See what there is with `predictd runs`.", Exit.REFUSED)
 
 
 def _nothing(noun: str, text: str, there: list[Json], listing: str) -> CommandFailed:

@@ -14,6 +14,7 @@ from gateway.cli.terminal import Paint, printable
 from gateway.client import Client, Event, Json, ServerUnreachable
 
 POLL_SECONDS = 0.2
+_AGAIN = {"build": "made anew", "experiment": "run again"}
 MARKS = {"done": "✓", "failed": "✗"}
 
 
@@ -34,15 +35,16 @@ def follow_build(context: Context, model: Json, build: Json) -> Json:
     return build
 
 
-def log_events(client: Client, path: str) -> Iterator[Event]:
-    """The events of a build's log from its first line on, up to the one that tells its end."""
+def log_events(client: Client, path: str, what: str = "build") -> Iterator[Event]:
+    """The events of the log of a build, or `what` it is, from its first line on, up to the one that
+    tells its end."""
     for event in client.events(f"{path}/log"):
         if event.name == "end":
             return
         yield event
     raise ServerUnreachable(
-        "The gateway ended before the build did.",
-        "Start it again with `predictd serve`; a build cut short has to be made anew.",
+        f"The gateway ended before the {what} did.",
+        f"Start it again with `predictd serve`; what was cut short has to be {_AGAIN[what]}.",
     )
 
 

@@ -6,6 +6,7 @@ ls` stays quick.
 """
 
 from argparse import (
+    REMAINDER,
     SUPPRESS,
     Action,
     ArgumentParser,
@@ -28,6 +29,7 @@ from gateway.cli import (
     opening,
     people,
     projects,
+    running,
     site,
     talking,
     unit,
@@ -96,6 +98,7 @@ def make_parser() -> ArgumentParser:
     _project(verbs.group("project", "projects: create, ls, show, rm"))
     _collaborator(verbs.group("collaborator", "who works in a project: add, ls, rm"))
     _making(verbs)
+    _running(verbs)
     _looking(verbs)
     _ending(verbs)
     _who(verbs)
@@ -200,6 +203,33 @@ def _making(verbs: _Verbs) -> None:
         "rollback", deploying.rollback, "serve the build that served before this one"
     )
     _variables(rollback)
+
+
+def _running(verbs: _Verbs) -> None:
+    run = verbs.remote("run", running.run, "run a script of the project, as an experiment")
+    add = run.add_argument
+    add("script", metavar="SCRIPT", help="a file of the project")
+    add("arguments", metavar="ARGS", nargs=REMAINDER, help="all that follows is the script's")
+    add("--project", metavar="P", help="default: the current folder's, made if new")
+    add("--kernel", metavar="K", help="such as python3.11; see `predictd doctor`")
+    add("--cpu", metavar="C", type=arguments.cpu, help="virtual CPUs (1)")
+    add("--memory", metavar="M", type=arguments.memory, help="at most (2GiB, or less)")
+    add("--comment", metavar="TEXT", help="what is new in this run")
+
+    runs = verbs.remote("runs", running.runs, "the experiments, and what they came to")
+    runs.add_argument("--project", metavar="P", help="only this project's")
+    log = verbs.remote("run-log", running.run_log, "the log of an experiment, to its end")
+    stop = verbs.remote("run-stop", running.run_stop, "end an experiment's script")
+    rm = verbs.remote("run-rm", running.run_rm, "delete an experiment with its files")
+    about = "copy a file that an experiment kept into its project"
+    take = verbs.remote("add-to-project", running.add_to_project, about)
+    for parser in (log, stop, rm, take):
+        parser.add_argument("run_number", metavar="RUN", help="its number or id")
+    _yes(rm)
+    take.add_argument("file", metavar="FILE")
+    take.add_argument("--to", metavar="PATH", help="its path in the project (default: the same)")
+    some = verbs.remote("compare", running.compare, "experiments side by side")
+    some.add_argument("run_numbers", metavar="RUN", nargs="+", help="numbers or ids")
 
 
 def _looking(verbs: _Verbs) -> None:

@@ -1,8 +1,9 @@
 """A backup of everything that a new machine needs, made while all goes on.
 
-In it: the database, the admin key, the snapshots and logs of builds, the sealed builds, and the
-files of projects that are ours. Not in it: what can be had again (caches, working copies), what
-models printed, and what is not ours (folders that projects are linked to, certificates, settings).
+In it: the database, the admin key, the snapshots and logs of builds and experiments, the sealed
+builds, what experiments keep, and the files of projects that are ours. Not in it: what can be had
+again (caches, working copies, environments of experiments), what models printed, and what is not
+ours (folders that projects are linked to, certificates, settings).
 
 Law: every file that the copied rows need is in it. Files are held first and rows copied then;
 sealed builds never change, and snapshots are only added to while they are held.
@@ -26,7 +27,7 @@ from gateway.control.house import House
 from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
 from gateway.version import version
-from store import Build, Project
+from store import Build, Experiment, Project
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class _Contents(msgspec.Struct, frozen=True):
     database: bytes
     projects: list[Project]
     builds: list[tuple[str, Build]]  # each with the id of its project
+    experiments: list[Experiment]
 
 
 class Backups:
@@ -92,7 +94,8 @@ async def _contents(connection: aiosqlite.Connection) -> _Contents:
     listed = [(m.project_id, await store.builds.listing(connection, m.id)) for m in models]
     builds = [(project_id, build) for project_id, some in listed for build in some]
     projects = await store.projects.listing(connection)
-    return _Contents(await store.image(connection), projects, builds)
+    experiments = await store.experiments.listing(connection)
+    return _Contents(await store.image(connection), projects, builds, experiments)
 
 
 class _Stream:
@@ -119,16 +122,27 @@ def _write_all(data: DataFolder, contents: _Contents, send: trio.MemorySendChann
         for project in contents.projects:
             _add_project(archive, data, project, contents)
         for _, build in contents.builds:
-            log = data.build_log(build.id)
-            for path in (log, log.with_name(f"{log.name}.1")):
-                archive.add_file(str(path.relative_to(data.root)), path)
+            _add_log(archive, data, data.build_log(build.id))
             if build.status == "built":
                 _add_build(archive, data, build)
+
+        for experiment in contents.experiments:
+            _add_log(archive, data, data.experiment_log(experiment.id))
+            outputs = data.experiment(experiment.id).outputs
+            # What a script writes just now is not whole: it will have failed for who restores.
+            if experiment.ended_at is not None and outputs.is_dir():
+                archive.add_tree(str(outputs.relative_to(data.root)), outputs)
+
+
+def _add_log(archive: Writer, data: DataFolder, log: Path) -> None:
+    for path in (log, log.with_name(f"{log.name}.1")):
+        archive.add_file(str(path.relative_to(data.root)), path)
 
 
 def _add_project(archive: Writer, data: DataFolder, project: Project, contents: _Contents) -> None:
     snapshots = data.snapshots(project.id)
     known = {build.id for project_id, build in contents.builds if project_id == project.id}
+    known |= {each.id for each in contents.experiments if each.project_id == project.id}
     if snapshots.is_dir():
         name = str(snapshots.relative_to(data.root))
         archive.add_tree(name, snapshots, partial(_of_snapshots, known))
@@ -139,7 +153,7 @@ def _add_project(archive: Writer, data: DataFolder, project: Project, contents: 
 
 
 def _of_snapshots(known: set[str], inner: str) -> bool:
-    """Leaves out what git is writing just now, and snapshots of builds that are not in the rows."""
+    """Leaves out what git is writing just now, and snapshots that are not in the rows."""
     name = inner.rpartition("/")[2]
     if inner.startswith("refs/builds/"):
         return name in known

@@ -43,13 +43,13 @@ class Builds:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._places = trio.CapacityLimiter(1)
+        self.places = trio.CapacityLimiter(1)
         house.site.follow(self._have_places)
         self._makings: dict[str, Making] = {}
 
     def _have_places(self, settings: Settings) -> None:
         # With less than are taken, none is given until enough have been given back.
-        self._places.total_tokens = settings.concurrent_builds
+        self.places.total_tokens = settings.concurrent_builds
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
@@ -66,8 +66,9 @@ class Builds:
             for build in await database.read(store.builds.listing, model.id)
             if build.status == "built"
         ]
+        experiments = await database.read(store.experiments.listing)
         # Before any build goes on: its folder would be swept from under it.
-        await self._house.shelf.sweep(keep)
+        await self._house.shelf.sweep({*keep, *(each.environment_id for each in experiments)})
         for build_id in keep:
             if self._house.shelf.sealed(build_id) is None:
                 logger.error("build %s lost its folder or seal: made anew when wanted", build_id)
@@ -106,7 +107,7 @@ class Builds:
         try:
             # Its row is gone: who deleted it frees what there is, once the making has ended.
             with suppress(store.NotFound):
-                await making.run(self._places)
+                await making.run(self.places)
         finally:
             del self._makings[making.build.id]
 

@@ -4,6 +4,7 @@ from gateway.control.active import ActiveModels
 from gateway.control.backup import Backups
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
+from gateway.control.experiments import Experiments
 from gateway.control.garbage import Collector
 from gateway.control.house import House
 from gateway.control.keys import Keys
@@ -25,7 +26,8 @@ class Control:
         self.builds = Builds(house)
         self.deployments = Deployments(house, self.builds)
         self.models = Models(house, self.builds, self.deployments)
-        self.projects = Projects(house, self.models)
+        self.experiments = Experiments(house, self.builds)
+        self.projects = Projects(house, self.models, self.experiments)
         self.users = Users(house)
         self.keys = Keys(house)
         self.members = Members(house)
@@ -34,7 +36,7 @@ class Control:
         self.sign_in = SignIn(house, self.users, self.trail)
         self.backups = Backups(house)
         self.metrics = Metrics(house)
-        self.collector = Collector(house, self.builds)
+        self.collector = Collector(house, self.builds, self.experiments.environments)
 
     async def recover(self, *, make_password: bool = False) -> str:
         """Puts right what an earlier gateway left, and serves again what is wanted. Returns the
@@ -48,6 +50,7 @@ class Control:
         await self.models.recover()
         await self.builds.recover()
         await self.deployments.recover()
+        await self.experiments.recover()
         self.house.interpreters.seek(self.house.tasks)
         self.house.tasks.start(self.metrics.watch)
         return password

@@ -2,7 +2,8 @@
 
 Of each model the latest builds are kept, those that a deployment serves or is about to, those that
 are being made, and the one that `rollback` would take. Older ones go with their environment,
-snapshot and log. So do caches of packages, and whatever bears the id of nothing that is remembered.
+snapshot and log. So do caches of packages, environments of experiments that are over, and whatever
+bears the id of nothing that is remembered.
 
 Law: what is referenced stays. A build's row is deleted in one transaction that refuses if a
 deployment wants it; a deployment's is written in one that refuses if its build is gone. So of a
@@ -22,6 +23,7 @@ import trio
 
 import store
 from gateway.control.builds import Builds
+from gateway.control.environments import Environments
 from gateway.control.house import House
 from gateway.control.sweep import ids, named_strangers, remove
 from store import Build, Deployment, Model
@@ -33,7 +35,8 @@ _UNFINISHED = ("pending", "queued", "building")
 
 
 class Garbage(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that can go. `kind` is build, cache or leftover; `model` is of builds only."""
+    """One thing that can go. `kind` is build, environment, cache or leftover; `model` is of builds
+    only."""
 
     kind: str
     name: str
@@ -52,24 +55,33 @@ class _Old(msgspec.Struct, frozen=True):
 class Collector:
     """Finds garbage, and removes it."""
 
-    def __init__(self, house: House, builds: Builds) -> None:
+    def __init__(self, house: House, builds: Builds, environments: Environments) -> None:
         self._house = house
         self._builds = builds
+        self._environments = environments
 
     async def find(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
         """What would go now."""
         old = await self._house.database.read(_old_builds, keep)
-        caches = await self._caches()
-        strangers = await self._strangers()
-        return await trio.to_thread.run_sync(self._described, old, caches, strangers)
+        paths = [
+            ("environment", self._house.shelf.folder(e)) for e in await self._environments.idle()
+        ]
+        paths += [("cache", path) for path in await self._caches()]
+        paths += [("leftover", path) for path in await self._strangers()]
+        return await trio.to_thread.run_sync(self._described, old, paths)
 
     async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
         """Removes it; returns what went. What somebody began to use meanwhile stays."""
         gone = []
         for each in await self._house.database.read(_old_builds, keep):
-            (told,) = await trio.to_thread.run_sync(self._described, [each], [], [])
+            (told,) = await trio.to_thread.run_sync(self._described, [each], [])
             with suppress(store.BuildInUse, store.NotFound):
                 await self._builds.delete(each.model.project_id, each.build)
+                gone.append(told)
+        for each_id in await self._environments.idle():
+            folder = self._house.shelf.folder(each_id)
+            (told,) = await trio.to_thread.run_sync(self._described, [], [("environment", folder)])
+            if await self._environments.remove_idle(each_id):
                 gone.append(told)
         paths = [("cache", path) for path in await self._caches()]
         paths += [("leftover", path) for path in await self._strangers()]
@@ -78,9 +90,7 @@ class Collector:
             await self._house.hold.remove(partial(trio.to_thread.run_sync, remove, path))
         return gone
 
-    def _described(
-        self, old: list[_Old], caches: list[Path], strangers: list[Path]
-    ) -> list[Garbage]:
+    def _described(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
         data = self._house.data
         builds = [
             Garbage(
@@ -92,11 +102,7 @@ class Collector:
             )
             for each in old
         ]
-        return [
-            *builds,
-            *(_told("cache", path, data.root) for path in caches),
-            *(_told("leftover", path, data.root) for path in strangers),
-        ]
+        return [*builds, *(_told(kind, path, data.root) for kind, path in paths)]
 
     async def _caches(self) -> list[Path]:
         """Those of projects for which nothing is being made; pip fills them again."""
@@ -151,6 +157,7 @@ async def _idle_projects(connection: aiosqlite.Connection) -> list[str]:
     models = {model.id: model for model in await store.models.listing(connection)}
     unfinished = await store.builds.unfinished(connection)
     busy = {models[build.model_id].project_id for build in unfinished}
+    busy |= {each.project_id for each in await store.experiments.unfinished(connection)}
     return [p.id for p in await store.projects.listing(connection) if p.id not in busy]
 
 

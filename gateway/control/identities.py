@@ -1,9 +1,10 @@
 """Whose a confined process is, as a number: those of equal numbers could meddle with each other."""
 
-from store import Deployment, Project
+from store import Deployment, Experiment, Project
 
 # The identities below are those of deployments, by their numbers.
 _BUILDERS = 50_000_000
+_EXPERIMENTS = 75_000_000
 
 
 def of_deployment(deployment: Deployment) -> int:
@@ -14,3 +15,8 @@ def of_deployment(deployment: Deployment) -> int:
 def of_builds(project: Project) -> int:
     """Of a project's builds and their probes, which share a cache."""
     return _BUILDERS + project.number
+
+
+def of_experiment(experiment: Experiment) -> int:
+    """Of its script."""
+    return _EXPERIMENTS + experiment.number

@@ -154,7 +154,7 @@ class Making:
             function=build.function,
             model_root=build.model_root,
             script=build.script,
-            variables=build_variables(house.settings, house.domain, project, build),
+            variables=build_variables(house.settings, house.domain, project, build.id),
             time_limit=house.settings.build_timeout,
             pip_cache=house.data.pip_cache(project.id),
         )

@@ -11,12 +11,13 @@ import builder
 import store
 from builder import check_url, clone, sync_file_system
 from gateway.control import variables
+from gateway.control.experiments import Experiments
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
 from gateway.control.sweep import remove
 from gateway.control.templates import TEMPLATES, lay_out
 from gateway.errors import Refusal
-from store import Build, Membership, Model, Project, User
+from store import Build, Experiment, Membership, Model, Project, User
 from workers import Log
 
 
@@ -44,9 +45,10 @@ class _Cloning:
 class Projects:
     """All projects."""
 
-    def __init__(self, house: House, models: Models) -> None:
+    def __init__(self, house: House, models: Models, experiments: Experiments) -> None:
         self._house = house
         self._models = models
+        self._experiments = experiments
         self._clonings: dict[str, _Cloning] = {}  # by the project's id
 
     async def recover(self) -> None:
@@ -186,10 +188,12 @@ class Projects:
         """Deletes it with its models. A folder of the user's own stays."""
         data = self._house.data
         async with self._house.deciding:
-            taken = await self._house.database.write(_take_away, project.id)
+            models, experiments = await self._house.database.write(_take_away, project.id)
             self._house.directory.forget_project(project.id)
-        for model, builds in taken:
+        for model, builds in models:
             await self._models.free(model, builds)
+        for experiment in experiments:
+            await self._experiments.free(experiment)
         if (cloning := self._clonings.get(project.id)) is not None:
             cloning.scope.cancel()
             await cloning.ended.wait()
@@ -213,12 +217,13 @@ async def _insert(
 
 async def _take_away(
     connection: aiosqlite.Connection, project_id: str
-) -> list[tuple[Model, list[Build]]]:
-    """Deletes a project's rows; returns the models and builds whose files are left."""
+) -> tuple[list[tuple[Model, list[Build]]], list[Experiment]]:
+    """Deletes a project's rows; returns the models, builds and experiments whose files are left."""
     models = await store.models.listing(connection, project_id)
     owned = [(m, await store.builds.listing(connection, m.id)) for m in models]
+    experiments = await store.experiments.listing(connection, project_id)
     await store.projects.delete(connection, project_id)
-    return owned
+    return owned, experiments
 
 
 def _refuse_local(asked: NewProject, owner: User) -> None:

@@ -1,7 +1,7 @@
 """What a gateway that was killed in the midst of a deletion left on the disk, taken away at boot.
 
-Everything of a project, model or build lies in a folder or file named by its id. What bears the id
-of nothing that is remembered is nobody's.
+Everything of a project, model, build or experiment lies in a folder or file named by its id. What
+bears the id of nothing that is remembered is nobody's.
 """
 
 from collections.abc import Iterable
@@ -26,11 +26,13 @@ async def sweep(house: House) -> None:
 
 
 async def ids(connection: aiosqlite.Connection) -> set[str]:
-    """The ids of all projects, models and builds."""
+    """The ids of all projects, models, builds and experiments, and of what those run in."""
     projects = await store.projects.listing(connection)
     models = await store.models.listing(connection)
     builds = [b for m in models for b in await store.builds.listing(connection, m.id)]
-    return {record.id for record in (*projects, *models, *builds)}
+    experiments = await store.experiments.listing(connection)
+    environments = {each.environment_id for each in experiments}
+    return {record.id for record in (*projects, *models, *builds, *experiments)} | environments
 
 
 def named_strangers(entries: Iterable[Path], known: set[str]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The environment variables that builds and models see: site, then project, then deployment.
+"""The environment variables that builds, experiments and models see: site, project, deployment.
 
 The later wins. `CDSW_*` names are those that projects written for CDSW read; they win over all,
 since they are facts and not settings. Nothing of the gateway's own environment is in here.
@@ -6,9 +6,10 @@ since they are facts and not settings. Nothing of the gateway's own environment 
 
 import re
 
+from gateway.data_folder import ExperimentFolder
 from gateway.errors import Refusal
 from gateway.settings import Settings, check_variables
-from store import Build, Deployment, Project
+from store import Deployment, Experiment, Project
 
 # They say which engine runs: a build's id, a replica's name.
 NAME_VARIABLES = ("CDSW_ENGINE_ID", "CDSW_MASTER_ID")
@@ -23,11 +24,12 @@ def check(variables: dict[str, str]) -> None:
 
 
 def build_variables(
-    settings: Settings, domain: str, project: Project, build: Build
+    settings: Settings, domain: str, project: Project, engine: str
 ) -> dict[str, str]:
-    """What `cdsw-build.sh` sees: no deployment's variables, since a build serves many of them."""
+    """What `cdsw-build.sh` sees: no deployment's variables, since a build serves many of them.
+    `engine` is what is built."""
     facts = _facts(settings, domain, project) | {"CDSW_ENGINE_TYPE": "build"}
-    facts |= dict.fromkeys(NAME_VARIABLES, build.id)
+    facts |= dict.fromkeys(NAME_VARIABLES, engine)
     return {**settings.environment, **project.environment, **facts}
 
 
@@ -38,6 +40,26 @@ def model_variables(
     own = deployment.environment if deployment else {}
     facts = _facts(settings, domain, project) | {"CDSW_ENGINE_TYPE": "model"}
     return {**settings.environment, **project.environment, **own, **facts}
+
+
+def experiment_variables(
+    settings: Settings,
+    domain: str,
+    project: Project,
+    experiment: Experiment,
+    folder: ExperimentFolder,
+) -> dict[str, str]:
+    """What the script of an experiment sees."""
+    facts = _facts(settings, domain, project) | {
+        "CDSW_ENGINE_TYPE": "experiment",
+        "CDSW_EXPERIMENT_ID": experiment.id,
+        "CDSW_OUTPUT_DIR": str(folder.outputs),
+        "PREDICTD_RUN_METRICS": str(folder.metrics),
+        **dict.fromkeys(NAME_VARIABLES, experiment.id),
+    }
+    # What is printed is followed live.
+    own = {"PYTHONUNBUFFERED": "1"}
+    return {**own, **settings.environment, **project.environment, **facts}
 
 
 def _facts(settings: Settings, domain: str, project: Project) -> dict[str, str]:

@@ -84,6 +84,8 @@ async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: 
     theirs = await gateway.project(copy_of("add", tmp_path))
     model = await gateway.model(theirs, "add")
     build = await gateway.build(model, "none.py:none")
+    (tmp_path / "add" / "fit.py").write_text("pass")
+    made = await gateway.post(f"{theirs}/experiments", {"script": "fit.py"})
     kept = await gateway.get(model)
     names = {"model_id": model.rpartition("/")[2], "build_id": build.rpartition("/")[2]}
     await gateway.post("/users", {"username": "eve", "password": "correct horse"})
@@ -98,6 +100,11 @@ async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: 
                 path = path_of(route, project_id=mine, **names)
                 answer = await api.request(route.method, path, json=body)
                 assert refusal(answer) == (404, "model.notfound"), (route.method, route.path)
+            if "<experiment_id>" in route.path:
+                body = {"path": "f"} if route.takes else None
+                path = path_of(route, project_id=mine, experiment_id=made["id"])
+                answer = await api.request(route.method, path, json=body)
+                assert refusal(answer) == (404, "experiment.notfound"), (route.method, route.path)
     assert await gateway.get(model) == kept
 
 
@@ -133,4 +140,5 @@ def test_to_see_is_not_to_change() -> None:
             about = (route.method, route.path)
             assert route.needs != "project.view", about
             assert route.needs != "signed in" or about in FOR_EVERYBODY, about
-            assert route.action, about
+            # What is told of predictions is data, as predictions are, and may be as much.
+            assert route.action or route.path.startswith("/metrics/"), about

@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from store import Build, Deployment, Key, KeyKind, Model, Project, Session, User
+from store import Build, Deployment, Experiment, Key, KeyKind, Model, Project, Session, User
 
 _serial = count(1)
 
@@ -40,6 +40,17 @@ def a_deployment(model: Model, build: Build) -> Deployment:
         memory_mb=256,
         replicas=1,
         deployer="ada",
+    )
+
+
+def an_experiment(project: Project) -> Experiment:
+    return Experiment(
+        project_id=project.id,
+        script="fit.py",
+        arguments=["--alpha", "0.5"],
+        cpu_millicores=500,
+        memory_mb=256,
+        creator="ada",
     )
 
 

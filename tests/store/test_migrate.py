@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from store import Build, Deployment, Model, Project, SchemaTooNew, StoreFailed, open_database
+from store import (
+    Build,
+    Deployment,
+    Experiment,
+    Model,
+    Project,
+    SchemaTooNew,
+    StoreFailed,
+    open_database,
+)
 from store.migrate import load_migrations, migrate
 from store.records import Record
 
@@ -15,6 +24,7 @@ TABLES: dict[str, type[Record]] = {
     "models": Model,
     "builds": Build,
     "deployments": Deployment,
+    "experiments": Experiment,
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from store.lifecycles import BUILD, DEPLOYMENT, Lifecycle
+from store.lifecycles import BUILD, DEPLOYMENT, EXPERIMENT, Lifecycle
 
 FOLDER = Path(__file__).parents[2] / "store"
 README = (FOLDER / "README.md").read_text("utf-8")
@@ -22,10 +22,12 @@ def documented_moves(table: str) -> dict[str, dict[str, str]]:
     return {state: dict(re.findall(r"(\w+) -> `([a-z ]+)`", moves)) for state, moves in rows}
 
 
-@pytest.mark.parametrize("lifecycle", [BUILD, DEPLOYMENT], ids=lambda lifecycle: lifecycle.noun)
+@pytest.mark.parametrize(
+    "lifecycle", [BUILD, DEPLOYMENT, EXPERIMENT], ids=lambda lifecycle: lifecycle.noun
+)
 def test_the_state_tables(lifecycle: Lifecycle) -> None:
     """The README's table of a lifecycle is the code's table."""
-    assert documented_moves(section(f"The life of a {lifecycle.noun}")) == lifecycle.moves
+    assert documented_moves(section(f"The life of an? {lifecycle.noun}")) == lifecycle.moves
 
 
 def test_the_map_is_complete() -> None:

@@ -43,7 +43,7 @@ async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
     output, watch = Output(), Watch(holds=())
 
     async def run(script: str, time_limit: float = 20.0) -> int:
-        return await run_script(
+        ended = await run_script(
             ["/bin/bash", "-c", script],
             cwd=tmp_path,
             variables={"PATH": "/usr/bin:/bin"},
@@ -57,6 +57,7 @@ async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
             watch=watch,
             confinement=unconfined(tmp_path),
         )
+        return ended.status
 
     yield run
     left = marked(house)

@@ -36,6 +36,7 @@ SETTINGS: list[tuple[str, Any, str, bool]] = [
     ("build_timeout", 60.0, "a.toml", False),
 ]
 MODEL = "/projects/([^/]+)/models/([^/]+)"
+EXPERIMENT = "/projects/([^/]+)/experiments/([^/:]+)"
 BUILD = f"{MODEL}/builds/([^/]+)"
 DEPLOYMENT = f"{BUILD}/deployments/([^/:]+)"
 
@@ -55,6 +56,7 @@ class State:
         self.models: dict[str, Json] = {}
         self.builds: dict[str, Json] = {}
         self.deployments: dict[str, Json] = {}
+        self.experiments: dict[str, Json] = {}
         self.uploads: dict[str, bytes] = {}
         self.settings = {
             name: {
@@ -71,6 +73,7 @@ class State:
         self.build_status = "built"
         self.build_failure: Json | None = None
         self.deployment_failure: Json | None = None
+        self.experiment_end: Json = {"status": "succeeded", "metrics": {"r2": 0.9371234567}}
         self.log_lines = [f"{NOW} stdout Model ready", f"{NOW} stderr a warning"]
         self.metrics: list[Json] = []
         self.metrics_table = ""
@@ -139,6 +142,16 @@ class State:
         }  # fmt: skip
         self.deployments[identity] = deployment
         return deployment
+
+    def experiment(self, project: Json, wish: Json) -> Json:
+        identity = str(uuid.uuid4())
+        experiment = {
+            "id": identity, "experiment_number": len(self.experiments) + 1, "metrics": {},
+            "project_id": project["id"], "status": "queued", "failure": None, "comment": "",
+            "started_at": None, "ended_at": None, "arguments": [], **wish,
+        }  # fmt: skip
+        self.experiments[identity] = experiment
+        return experiment
 
     def finish_build(self, build: Json) -> None:
         if build["status"] == "queued":
@@ -322,6 +335,50 @@ class Handler(BaseHTTPRequestHandler):
         self._event("journey", [{**step, "state": done, "seconds": 1.25}])
         self._event("end", {"status": build["status"]})
 
+    def experiments(self, body: bytes, project: str = "") -> None:
+        of = [e for e in self.state.experiments.values() if project in ("", e["project_id"])]
+        self._page("experiments", of)
+
+    def create_experiment(self, body: bytes, project: str) -> None:
+        self._json(self.state.experiment(self.state.projects[project], json.loads(body)))
+
+    def experiment(self, body: bytes, project: str, identity: str) -> None:
+        self._json(self.state.experiments[identity])
+
+    def experiment_log(self, body: bytes, project: str, identity: str) -> None:
+        experiment = self.state.experiments[identity]
+        self._open_events()
+        for line in self.state.build_lines:
+            self._event("line", line)
+        self.state.while_building()
+        if self.state.dies_while_building:
+            return
+        began, ended = NOW, NOW.replace("35:00", "35:02")
+        experiment |= {"started_at": began, "ended_at": ended, **self.state.experiment_end}
+        self._event("end", {"status": experiment["status"]})
+
+    def experiment_files(self, body: bytes, project: str, identity: str) -> None:
+        self._page("files", [{"path": "model.pkl", "file_size": "7"}])
+
+    def stop_experiment(self, body: bytes, project: str, identity: str) -> None:
+        self.state.experiments[identity]["status"] = "stopped"
+        self._json(self.state.experiments[identity])
+
+    def delete_experiment(self, body: bytes, project: str, identity: str) -> None:
+        del self.state.experiments[identity]
+        self._json({})
+
+    def add_to_project(self, body: bytes, project: str, identity: str) -> None:
+        wish = json.loads(body)
+        self.state.uploads[wish["target"]] = f"{identity}/{wish['path']}".encode()
+        self._json({})
+
+    def compare(self, body: bytes, project: str) -> None:
+        chosen = [self.state.experiments[each] for each in self.query["ids"].split(",")]
+        keys = sorted({key for each in chosen for key in each["metrics"]})
+        metrics = {key: [each["metrics"].get(key) for each in chosen] for key in keys}
+        self._json({"experiments": chosen, "metrics": metrics, "series": {}})
+
     def deployments(self, body: bytes, project: str, model: str) -> None:
         of = [each for each in self.state.deployments.values() if each["model_id"] == model]
         self._page("model_deployments", of)
@@ -452,6 +509,16 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("DELETE", MODEL, Handler.delete_model),
     ("GET", f"{MODEL}/builds", Handler.builds),
     ("POST", f"{MODEL}/builds", Handler.create_build),
+    ("GET", "/experiments", Handler.experiments),
+    ("GET", "/projects/([^/]+)/experiments", Handler.experiments),
+    ("POST", "/projects/([^/]+)/experiments", Handler.create_experiment),
+    ("GET", "/projects/([^/]+)/experiments:compare", Handler.compare),
+    ("GET", EXPERIMENT, Handler.experiment),
+    ("DELETE", EXPERIMENT, Handler.delete_experiment),
+    ("POST", f"{EXPERIMENT}:stop", Handler.stop_experiment),
+    ("POST", f"{EXPERIMENT}:add_to_project", Handler.add_to_project),
+    ("GET", f"{EXPERIMENT}/log", Handler.experiment_log),
+    ("GET", f"{EXPERIMENT}/files", Handler.experiment_files),
     ("GET", f"{MODEL}/deployments", Handler.deployments),
     ("GET", f"{MODEL}/replicas", Handler.replicas),
     ("GET", f"{MODEL}/logs", Handler.logs),

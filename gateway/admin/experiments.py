@@ -1,0 +1,190 @@
+"""Experiments: scripts that are run once, what they print, track and keep."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO
+
+import trio
+from quart import Response, request
+
+import store
+from gateway.admin import events
+from gateway.admin.files import describe, resolve, save
+from gateway.admin.paging import PAGED, page
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import AddToProject, CreateExperiment, Json, experiment_json, scaled
+from gateway.admin.sought import Seeker
+from gateway.auth import principal
+from gateway.control import Control
+from gateway.control.comparison import compare
+from gateway.control.experiments import NewExperiment
+from gateway.control.trail import note
+from gateway.errors import Refusal
+from store import Experiment
+from workers.log import read_log
+
+_CHUNK = 1024 * 1024
+# Side by side; of each all values are read.
+_MOST_COMPARED = 100
+
+
+def add_routes(routing: Routing, control: Control) -> None:
+    database, seek, experiments = control.house.database, Seeker(control), control.experiments
+
+    async def as_json(experiment: Experiment) -> Json:
+        if experiment.status == "running":
+            latest = {p.key: p.value for p in await experiments.points(experiment)}
+        else:
+            latest = experiment.metrics
+        return experiment_json(experiment, latest, experiments.waits_for(experiment.id))
+
+    async def everywhere() -> Json:
+        seen = {project.id for project in await seek.projects()}
+        listed = await database.read(store.experiments.listing)
+        return page("experiments", [await as_json(e) for e in listed if e.project_id in seen])
+
+    async def index(project_id: str) -> Json:
+        listed = await database.read(store.experiments.listing, project_id)
+        return page("experiments", [await as_json(e) for e in listed])
+
+    async def create(project_id: str, asked: CreateExperiment) -> Json:
+        project = await seek.project(project_id)
+        defaults = control.models.defaults
+        new = NewExperiment(
+            script=asked.script,
+            arguments=asked.arguments,
+            kernel=asked.runtime_identifier or asked.kernel,
+            comment=asked.comment,
+            cpu_millicores=scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
+            memory_mb=scaled("memory", asked.memory, 1024, defaults.memory_mb),
+        )
+        return await as_json(await experiments.create(project, new, principal().user))
+
+    async def show(project_id: str, experiment_id: str) -> Json:
+        return await as_json(await seek.experiment(project_id, experiment_id))
+
+    async def delete(project_id: str, experiment_id: str) -> Json:
+        await experiments.delete(await seek.experiment(project_id, experiment_id))
+        return {}
+
+    async def stop(project_id: str, experiment_id: str) -> Json:
+        found = await seek.experiment(project_id, experiment_id)
+        return await as_json(await experiments.stop(found))
+
+    async def log(project_id: str, experiment_id: str) -> Response:
+        experiment = await seek.experiment(project_id, experiment_id)
+        if request.accept_mimetypes.best == "text/event-stream":
+            return events.follow_experiment(control, experiment)
+        path = control.house.data.experiment_log(experiment.id)
+        lines = await trio.to_thread.run_sync(read_log, path)
+        text = "".join([f"{line.text}\n" for line in lines])
+        return Response(text, content_type="text/plain; charset=utf-8")
+
+    async def metrics(project_id: str, experiment_id: str) -> Json:
+        experiment = await seek.experiment(project_id, experiment_id)
+        return {"metrics": await experiments.points(experiment)}
+
+    async def comparison(project_id: str) -> Json:
+        chosen = _chosen(await database.read(store.experiments.listing, project_id))
+        compared = compare([(each, await experiments.points(each)) for each in chosen])
+        return {
+            "experiments": [await as_json(each) for each in chosen],
+            "metrics": compared.metrics,
+            "series": compared.series,
+        }
+
+    async def outputs(project_id: str, experiment_id: str) -> Path:
+        """Where its files are; they can be read when nobody writes any more."""
+        experiment = await seek.experiment(project_id, experiment_id)
+        if experiment.ended_at is None:
+            raise Refusal("state.conflict", f"experiment {experiment.number} has not ended yet")
+        return control.house.data.experiment(experiment.id).outputs
+
+    async def files(project_id: str, experiment_id: str) -> Json:
+        folder = await outputs(project_id, experiment_id)
+        return page("files", await trio.to_thread.run_sync(_list, folder))
+
+    async def download(project_id: str, experiment_id: str, path: str) -> Response:
+        folder = await outputs(project_id, experiment_id)
+        file, size = await trio.to_thread.run_sync(_open, folder, path)
+        response = Response(_content(file), content_type="application/octet-stream")
+        response.content_length = size
+        response.timeout = None
+        return response
+
+    async def add_to_project(project_id: str, experiment_id: str, asked: AddToProject) -> Json:
+        folder = await outputs(project_id, experiment_id)
+        project = await seek.project(project_id)
+        await control.house.disk.admit("a file")
+        target = Path(project.path)
+        await trio.to_thread.run_sync(_add, folder, target, asked.path, asked.target or asked.path)
+        note(f"file {asked.path}")
+        return {}
+
+    many = "/projects/<project_id>/experiments"
+    one = f"{many}/<experiment_id>"
+    add = routing.add
+    add("GET", "/experiments", "signed in", "the experiments of all projects", everywhere,
+        query=PAGED)  # fmt: skip
+    add("GET", many, "project.view", "the experiments of a project", index, query=PAGED)
+    add("POST", many, "project.edit", "run a script", create, CreateExperiment,
+        action="experiment.create")  # fmt: skip
+    add("GET", f"{many}:compare", "project.view", "some side by side; `ids`, by default all",
+        comparison, query=("ids",))  # fmt: skip
+    add("GET", one, "project.view", "one experiment", show)
+    add("DELETE", one, "project.edit", "delete it with its files", delete,
+        action="experiment.delete")  # fmt: skip
+    add("POST", f"{one}:stop", "project.edit", "end its script", stop, action="experiment.stop")
+    add("GET", f"{one}/log", "project.view", "what it printed; as events: live", log,
+        gives=events.TEXT)  # fmt: skip
+    add("GET", f"{one}/metrics", "project.view", "every value that it tracked", metrics)
+    add("GET", f"{one}/files", "project.view", "the files that it kept", files, query=PAGED)
+    add("GET", f"{one}/files/<path:path>", "project.view", "one of them", download,
+        gives=("application/octet-stream",))  # fmt: skip
+    add("POST", f"{one}:add_to_project", "project.edit", "copy one of them into the project",
+        add_to_project, AddToProject, action="experiment.add_to_project")  # fmt: skip
+
+
+def _chosen(listed: list[Experiment]) -> list[Experiment]:
+    """Those that the query names by id or number, in its order; by default the latest."""
+    wanted = [each for each in request.args.get("ids", "").split(",") if each]
+    if len(wanted) > _MOST_COMPARED:
+        raise Refusal("argument.invalid", f"ids: {_MOST_COMPARED} at most can be compared")
+    if not wanted:
+        return listed[-_MOST_COMPARED:]
+    known = {str(each.number): each for each in listed} | {each.id: each for each in listed}
+    for each in wanted:
+        if each not in known:
+            raise store.NotFound("experiment", each)
+    return [known[each] for each in wanted]
+
+
+def _list(folder: Path) -> list[Json]:
+    """All files beneath it, whatever folder they are in."""
+    found = []
+    for here, inner, _ in os.walk(folder):
+        inner.sort()
+        with os.scandir(here) as entries:
+            files = sorted((e for e in entries if not e.is_dir()), key=lambda e: e.name)
+        found += [describe(Path(here).relative_to(folder), each) for each in files]
+    return found
+
+
+def _open(folder: Path, path: str) -> tuple[IO[bytes], int]:
+    source = resolve(folder, path)
+    if not source.is_file() or source.is_symlink():
+        raise Refusal("file.notfound", f"there is no file {path!r} among what it kept")
+    return source.open("rb"), source.stat().st_size
+
+
+async def _content(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        while data := await trio.to_thread.run_sync(file.read, _CHUNK):
+            yield data
+
+
+def _add(folder: Path, project: Path, path: str, target: str) -> None:
+    file, _ = _open(folder, path)
+    with file:
+        save(file, resolve(project, target))

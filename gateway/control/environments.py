@@ -1,0 +1,121 @@
+"""What experiments run in: a project's files with their environment, made once for all that are
+alike.
+
+An environment is a build without a model, on the same shelf. Its id is made from what it is made
+from: the tree of the snapshot, the interpreter, and the variables that people have set. So whether
+there is one is seen on the shelf, and nothing else has to be remembered. An experiment names its
+environment in its row before it looks for it; one that no unfinished experiment names can go.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from uuid import UUID, uuid5
+from weakref import WeakValueDictionary
+
+import msgspec
+import trio
+
+import builder
+import store
+from builder import BuildSpec, Interpreter, Journey, Snapshot
+from gateway.control import identities
+from gateway.control.builds import Builds
+from gateway.control.house import House
+from gateway.control.variables import build_variables
+from store import Experiment, Failure, Project
+from workers import Log
+
+# Of a project: so many are left for those who run something again.
+KEPT = 3
+
+
+class Environments:
+    """Those of all projects."""
+
+    def __init__(self, house: House, builds: Builds) -> None:
+        self._house = house
+        self._builds = builds
+        # Held while one is looked for, made or removed.
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+
+    async def identify(self, project: Project, snapshot: Snapshot, interpreter: Interpreter) -> str:
+        """The id of the environment that a snapshot runs in. Raises SnapshotFailed."""
+        tree = await builder.tree_of(snapshot)
+        set_by_people = {**self._house.settings.environment, **project.environment}
+        parts = [tree, interpreter.identifier, interpreter.version, sorted(set_by_people.items())]
+        return str(uuid5(UUID(project.id), msgspec.json.encode(parts).decode()))
+
+    async def ready(self, project: Project, experiment: Experiment, log: Log) -> Failure | None:
+        """Returns when the experiment's environment stands on the shelf, or why it never will."""
+        environment_id = experiment.environment_id
+        async with self._lock(environment_id):
+            if self._house.shelf.sealed(environment_id) is not None:
+                log.write("The environment of these files is there already")
+                return None
+            async with self._builds.places:
+                report = await builder.make_build(
+                    await self._spec(project, experiment),
+                    run=partial(self._house.workers.run, identity=identities.of_builds(project)),
+                    probe=None,
+                    log=log,
+                    changed=_nobody_looks,
+                )
+        if report.failure is None:
+            return None
+        return msgspec.convert(report.failure, Failure, from_attributes=True)
+
+    async def _spec(self, project: Project, experiment: Experiment) -> BuildSpec:
+        house, environment_id = self._house, experiment.environment_id
+        interpreter = builder.match(experiment.interpreter, await house.interpreters.all())
+        return BuildSpec(
+            snapshot=Snapshot(house.data.snapshots(project.id), experiment.snapshot),
+            folder=house.shelf.folder(environment_id),
+            interpreter=interpreter.path,
+            variables=build_variables(house.settings, house.domain, project, environment_id),
+            time_limit=house.settings.build_timeout,
+            pip_cache=house.data.pip_cache(project.id),
+        )
+
+    async def prune(self, project_id: str) -> None:
+        """Removes those of a project that were used longest ago and are not used now."""
+        listed = await self._house.database.read(store.experiments.listing, project_id)
+        for environment_id in used(listed)[KEPT:]:
+            await self.remove_idle(environment_id)
+
+    async def idle(self) -> list[str]:
+        """Those on the shelf that no unfinished experiment needs."""
+        listed = await self._house.database.read(store.experiments.listing)
+        busy = {each.environment_id for each in listed if each.ended_at is None}
+        found = [each for each in used(listed) if each not in busy]
+        return [each for each in found if self._house.shelf.sealed(each) is not None]
+
+    async def remove_idle(self, environment_id: str) -> bool:
+        """Removes one, unless somebody needs it. Whether it did."""
+        async with self._lock(environment_id):
+            unfinished = await self._house.database.read(store.experiments.unfinished)
+            if environment_id in {each.environment_id for each in unfinished}:
+                return False
+            await self._house.shelf.remove(environment_id)
+            return True
+
+    async def forget(self, environment_id: str) -> None:
+        """Removes one that no experiment names any more; no matter if it is not there."""
+        if not environment_id:
+            return
+        async with self._lock(environment_id):
+            listed = await self._house.database.read(store.experiments.listing)
+            if environment_id not in used(listed):
+                await self._house.shelf.remove(environment_id)
+
+    def _lock(self, environment_id: str) -> trio.Lock:
+        return self._locks.setdefault(environment_id, trio.Lock())
+
+
+def used(experiments: Sequence[Experiment]) -> list[str]:
+    """The environments of experiments, the last to be used first. Those ascend by number."""
+    named = (each.environment_id for each in reversed(experiments) if each.environment_id)
+    return list(dict.fromkeys(named))
+
+
+def _nobody_looks(journey: Journey) -> None:
+    """The steps of an environment are seen in the log alone."""

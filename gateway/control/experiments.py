@@ -1,0 +1,176 @@
+"""Experiments: taken on, found, stopped, taken away. How one is run is in running.py.
+
+What ran when an earlier gateway ended has failed; what waited then goes on.
+"""
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+
+import store
+from builder import drop_snapshot, match
+from gateway.control.builds import Builds
+from gateway.control.deployments import NewDeployment, check_deployment
+from gateway.control.environments import Environments
+from gateway.control.house import House
+from gateway.control.running import Running, put_right
+from gateway.control.sweep import remove
+from gateway.control.tracked import read_tracked
+from gateway.errors import Refusal
+from gateway.settings import Settings
+from store import Experiment, Point, Project, User
+from workers import Log
+
+# Beside the script, all that is handed to it.
+_MOST_ARGUMENTS = 64 * 1024
+
+
+class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `script` is a file of the project."""
+
+    script: str
+    arguments: list[str] = []
+    kernel: str = ""
+    comment: str = ""
+    cpu_millicores: int
+    memory_mb: int
+
+
+class Experiments:
+    """All experiments of all projects."""
+
+    def __init__(self, house: House, builds: Builds) -> None:
+        self.environments = Environments(house, builds)
+        self._house = house
+        self._places = trio.CapacityLimiter(1)
+        house.site.follow(self._have_places)
+        self._runnings: dict[str, Running] = {}
+
+    def _have_places(self, settings: Settings) -> None:
+        self._places.total_tokens = settings.concurrent_experiments
+
+    async def recover(self) -> None:
+        """Puts right what an earlier gateway left, and goes on with what waited."""
+        unfinished = await self._house.database.read(store.experiments.unfinished)
+        for experiment in unfinished:
+            if experiment.status == "running":
+                await put_right(self._house, experiment)
+            else:
+                self._begin(experiment)
+
+    async def create(self, project: Project, asked: NewExperiment, creator: User) -> Experiment:
+        """Takes on an experiment and its snapshot. Raises UnknownKernel or Refusal."""
+        await self._check(project, asked)
+        experiment = await self._house.database.write(
+            store.experiments.insert,
+            Experiment(
+                project_id=project.id, creator=creator.name, **msgspec.structs.asdict(asked)
+            ),
+        )
+        running = self._begin(experiment)
+        await running.settled.wait()
+        return running.experiment
+
+    async def _check(self, project: Project, asked: NewExperiment) -> None:
+        match(asked.kernel, await self._house.interpreters.all())
+        size = NewDeployment(
+            cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
+        )
+        check_deployment(size, most_replicas=1)
+        self._house.machine.check(size, now=False)
+        if any("\0" in each for each in asked.arguments):
+            raise Refusal("argument.invalid", "arguments: none can hold a null character")
+        if sum(len(each.encode()) for each in asked.arguments) > _MOST_ARGUMENTS:
+            raise Refusal("argument.invalid", "arguments: too much; put it into a file")
+        if project.creation_status != "success":
+            text = f"the creation of project {project.name!r} is not a success yet"
+            raise Refusal("state.conflict", text)
+        await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
+        await self._house.disk.admit("an experiment")
+
+    def _begin(self, experiment: Experiment) -> Running:
+        running = Running(self._house, self.environments, experiment)
+        self._runnings[experiment.id] = running
+        self._house.tasks.start(self._run, running)
+        return running
+
+    async def _run(self, running: Running) -> None:
+        try:
+            # Its row is gone: who deleted it frees what there is, once the running has ended.
+            with suppress(store.NotFound):
+                await running.run(self._places)
+        finally:
+            del self._runnings[running.experiment.id]
+        await trio.to_thread.run_sync(remove, running.folder.tracked)  # it is in the rows now
+        await self.environments.prune(running.experiment.project_id)
+
+    async def wait(self, experiment_id: str) -> Experiment:
+        """The experiment at its end. Raises NotFound."""
+        if (running := self._runnings.get(experiment_id)) is not None:
+            await running.done.wait()
+        return await self._house.database.read(store.experiments.get, experiment_id)
+
+    def waits_for(self, experiment_id: str) -> str:
+        """What it cannot go on without just now, in words; nothing for one that does not wait."""
+        running = self._runnings.get(experiment_id)
+        return running.waits_for if running else ""
+
+    def log(self, experiment_id: str) -> Log:
+        """What it printed: growing while it runs, closed afterwards."""
+        if (running := self._runnings.get(experiment_id)) is not None:
+            return running.log
+        log = Log(self._house.data.experiment_log(experiment_id))
+        log.close()
+        return log
+
+    async def points(self, experiment: Experiment) -> list[Point]:
+        """Every value that it tracked, so far if it runs still."""
+        database = self._house.database
+        if experiment.ended_at is None:
+            path = self._house.data.experiment(experiment.id).metrics
+            tracked = await trio.to_thread.run_sync(read_tracked, path)
+            experiment = await database.read(store.experiments.get, experiment.id)
+            if experiment.ended_at is None:
+                return tracked.points
+        return await database.read(store.experiments.points, experiment.id)
+
+    async def stop(self, experiment: Experiment) -> Experiment:
+        """Ends it, and returns it when nothing of it goes on. Raises IllegalTransition where it has
+        ended already."""
+        running = self._runnings.get(experiment.id)
+        if running is None or running.done.is_set():
+            status = running.experiment.status if running else experiment.status
+            raise store.IllegalTransition("experiment", status, "stop")
+        await running.stop()
+        return running.experiment
+
+    async def delete(self, experiment: Experiment) -> None:
+        """Ends it if need be and frees what it takes."""
+        await self._house.database.write(store.experiments.delete, experiment.id)
+        await self.free(experiment)
+
+    async def free(self, experiment: Experiment) -> None:
+        """Ends the running and removes the files of an experiment whose row is gone."""
+        if (running := self._runnings.get(experiment.id)) is not None:
+            await running.cancel()
+            experiment = running.experiment  # which knows by now what it needs
+        await self.environments.forget(experiment.environment_id)
+        await self._house.hold.remove(partial(self._remove, experiment))
+
+    async def _remove(self, experiment: Experiment) -> None:
+        data = self._house.data
+        await self._house.disk.make_way()
+        await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
+        await trio.to_thread.run_sync(remove, data.experiment(experiment.id).folder)
+        await trio.to_thread.run_sync(self.log(experiment.id).remove)
+
+
+def _check_script(root: Path, script: str) -> None:
+    """Raises Refusal for a script that is no file of the project."""
+    if not script or "\0" in script or Path(script).is_absolute() or ".." in Path(script).parts:
+        raise Refusal("path.refused", f"script: {script!r} is not inside the project")
+    if not (root / script).is_file():
+        raise Refusal("file.notfound", f"script: there is no file {script!r} in the project")

@@ -1,0 +1,249 @@
+"""The running of one experiment, from the request for it to its end.
+
+Its snapshot is taken before whoever asked is answered. Then it waits for its turn, for its
+environment and for room on the machine; only then does its row say that it runs. So a gateway that
+ends before loses nothing of it. Once its script runs there is no second try: what it did outside
+cannot be taken back.
+"""
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import trio
+
+import builder
+import store
+from builder import match, take_snapshot
+from gateway.control import identities
+from gateway.control.deployments import NewDeployment
+from gateway.control.engine_keys import engine_key
+from gateway.control.environments import Environments
+from gateway.control.house import House
+from gateway.control.machine import NotEnoughMemory
+from gateway.control.tracked import read_tracked
+from gateway.control.variables import experiment_variables
+from store import Experiment, Failure, Project
+from workers import Cause, Ended, Line, Log, RunSpec, clear_run
+from workers.limits import MIB
+
+logger = logging.getLogger(__name__)
+
+# What cannot be written within so many seconds while the gateway ends is written by the next one.
+_PATIENCE = 1.0
+_LOOK_AGAIN = 1.0
+
+INTERRUPTED = Failure(
+    step="RUN",
+    summary="The gateway ended",
+    problem="the script ran then, and was ended with it",
+    advice="Run it again.",
+)
+_ADVICE = {
+    Cause.MEMORY: "Ask for more memory (`predictd run --memory`), or have the script load less.",
+    Cause.PROCESSES: "Have the script start fewer processes, or raise `processes`.",
+    Cause.DISK: "Have the script write less, or raise `disk_limit`.",
+}
+
+
+class Running:
+    """An experiment on its way: what followers and waiters look at, and who carries it out."""
+
+    def __init__(self, house: House, environments: Environments, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.folder = house.data.experiment(experiment.id)
+        self.log = Log(house.data.experiment_log(experiment.id))
+        # What it cannot go on without, in words; nothing while it goes on.
+        self.waits_for = ""
+        # The snapshot is taken, or never will be.
+        self.settled = trio.Event()
+        self.done = trio.Event()
+        self._house = house
+        self._environments = environments
+        self._told_to_stop = False
+        self._scope = trio.CancelScope()
+
+    async def run(self, places: trio.CapacityLimiter) -> None:
+        """Runs it in one of `places`. Its row and its log tell how that went.
+
+        Raises NotFound when its row is gone, which is for whoever deletes it to cause.
+        """
+        try:
+            with self._scope:
+                await self._travel(places)
+            if self._told_to_stop:
+                with suppress(store.IllegalTransition):  # it had ended by itself
+                    self.log.write("[predictd] the experiment was stopped", "stderr")
+                    await self._end("stop")
+        except store.NotFound:
+            raise
+        except Exception as error:
+            logger.exception("experiment %d", self.experiment.number)
+            with suppress(store.IllegalTransition):  # it had ended before
+                await self._fail(_failure_of(error))
+        finally:
+            self.waits_for = ""
+            self.log.close()
+            self.settled.set()
+            self.done.set()
+
+    async def stop(self) -> None:
+        """Returns when nothing of it goes on, and its row says how it ended."""
+        self._told_to_stop = True
+        await self.cancel()
+
+    async def cancel(self) -> None:
+        """For one whose row is gone: returns when nothing of it goes on."""
+        self._scope.cancel()
+        await self.done.wait()
+
+    async def _travel(self, places: trio.CapacityLimiter) -> None:
+        database = self._house.database
+        project = await database.read(store.projects.get, self.experiment.project_id)
+        if not self.experiment.environment_id and not await self._take_snapshot(project):
+            return
+        self.settled.set()
+        if not places.available_tokens:
+            self._wait_for("its turn")
+        async with places:
+            self.waits_for = "its environment"
+            failure = await self._environments.ready(project, self.experiment, self.log)
+            if failure is None:
+                await self._wait_for_room()
+                creator = self.experiment.creator
+                with engine_key(self._house, creator, project.id) as key:
+                    failure = await self._run_script(project, key)
+        if failure is not None:
+            await self._fail(failure)
+
+    async def _take_snapshot(self, project: Project) -> bool:
+        """Whether it could be taken."""
+        git_store = self._house.data.snapshots(project.id)
+        self.log.write("Taking a snapshot of the project")
+        try:
+            snapshot = await take_snapshot(
+                Path(project.path), git_store, self.experiment.id, self.log
+            )
+            interpreter = match(self.experiment.kernel, await self._house.interpreters.all())
+            environment_id = await self._environments.identify(project, snapshot, interpreter)
+        except (builder.BuilderError, OSError) as error:
+            await self._fail(_failure_of(error))
+            return False
+        self.experiment = await self._house.record(
+            store.experiments.update,
+            self.experiment.id,
+            snapshot=snapshot.commit,
+            interpreter=interpreter.identifier,
+            environment_id=environment_id,
+        )
+        return True
+
+    async def _wait_for_room(self) -> None:
+        """Until the memory that it asked for is free: an experiment can wait."""
+        asked = NewDeployment(
+            cpu_millicores=self.experiment.cpu_millicores,
+            memory_mb=self.experiment.memory_mb,
+            replicas=1,
+        )
+        while True:
+            try:
+                async with self._house.machine.room_for(asked, self._wait_for):
+                    self.waits_for = ""
+                    return
+            except NotEnoughMemory as error:
+                self._wait_for(str(error))
+                await trio.sleep(_LOOK_AGAIN)
+
+    def _wait_for(self, what: str) -> None:
+        """What comes after a colon may change while it waits, and is logged once."""
+        if what.partition(":")[0] != self.waits_for.partition(":")[0]:
+            self.log.write(f"Waiting for {what}")
+        self.waits_for = what
+
+    async def _run_script(self, project: Project, key: dict[str, str]) -> Failure | None:
+        """Its turn has come. `key` are the variables by which it knows the key that it is given.
+        Returns why it did not succeed, if it did not."""
+        house, experiment = self._house, self.experiment
+        sealed = house.shelf.folder(experiment.environment_id)
+        spec = RunSpec(
+            code=sealed / "code",
+            environment=sealed / "environment",
+            script=experiment.script,
+            arguments=tuple(experiment.arguments),
+            folder=self.folder.folder,
+            kept=self.folder.kept,
+            variables=key
+            | experiment_variables(house.settings, house.domain, project, experiment, self.folder),
+            limits=house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores),
+            identity=identities.of_experiment(experiment),
+        )
+        self.experiment = await house.record(store.experiments.start, experiment.id)
+        self.log.write(f"Running {experiment.script}")
+        try:
+            ended = await house.workers.run_experiment(spec, self.log)
+        except trio.Cancelled:
+            if not self._scope.cancel_called:
+                # If the disk does not take it now, the next start will say the same.
+                with trio.move_on_after(_PATIENCE, shield=True):
+                    self.log.write(f"[predictd] {INTERRUPTED.summary.lower()}", "stderr")
+                    await self._end("interrupted", failure=INTERRUPTED)
+            raise
+        if ended.status == 0 and ended.verdict.cause is None:
+            await self._end("succeeded", exit_status=0)
+            return None
+        failure = _ended_badly(ended, self.log.tail(20))
+        await self._end("failed", failure=failure, exit_status=ended.status)
+        return None
+
+    async def _fail(self, failure: Failure) -> None:
+        """It did not come to its script, or not to the script's end."""
+        self.log.write(f"{failure.summary}: {failure.problem}\n{failure.advice}", "stderr")
+        await self._end("failed", failure=failure)
+
+    async def _end(self, event: str, **changes: object) -> None:
+        tracked = await trio.to_thread.run_sync(read_tracked, self.folder.metrics)
+        if tracked.left_out:
+            text = f"[predictd] {tracked.left_out:,} tracked values were not kept"
+            self.log.write(text, "stderr")
+        self.experiment = await self._house.record(
+            store.experiments.end, self.experiment.id, event, tracked.points, **changes
+        )
+
+
+async def put_right(house: House, experiment: Experiment) -> None:
+    """What ran when an earlier gateway ended: its script was ended with it."""
+    folder = house.data.experiment(experiment.id)
+    tracked = await trio.to_thread.run_sync(read_tracked, folder.metrics)
+    await trio.to_thread.run_sync(clear_run, folder.folder, folder.kept)
+    await house.put_right(
+        partial(store.experiments.end, failure=INTERRUPTED),
+        experiment.id,
+        "interrupted",
+        tracked.points,
+    )
+
+
+def _ended_badly(ended: Ended, printed: Iterable[Line]) -> Failure:
+    last = [line.text for line in printed if line.text.strip()]
+    cause = ended.verdict.cause
+    return Failure(
+        step="RUN",
+        summary=f"The script {ended.verdict.said}",
+        problem=last[-1] if last else "it printed nothing",
+        advice=_ADVICE.get(cause, "") if cause else "Correct the script; its log has the rest.",
+    )
+
+
+def _failure_of(error: Exception) -> Failure:
+    match error:
+        case builder.BuilderError(summary=summary, problem=problem, advice=advice):
+            return Failure(step="SNAPSHOT", summary=summary, problem=problem, advice=advice)
+        case OSError():
+            summary = "The machine failed the experiment"
+            advice = "This is for the operator: `predictd doctor` shows the state of the disk."
+        case _:
+            summary = "predictd failed the experiment"
+            advice = "This is a mistake of predictd; its own log has the traceback."
+    return Failure(step="", summary=summary, problem=str(error), advice=advice)

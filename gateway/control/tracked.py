@@ -1,0 +1,85 @@
+"""What the script of an experiment tracks: a file of lines, read while it runs and at its end.
+
+The file is written by the script, so nothing is believed of it: not that it is a file, not that a
+line is whole, not that there are few of them. Of very many values the first are kept, and of the
+later ones the last of each key, so that what an experiment came to is always there.
+"""
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from store import Point
+
+MOST_POINTS = 10_000
+MOST_KEYS = 1_000
+_MOST_BYTES = 16 * 1024 * 1024
+
+
+class Tracked(msgspec.Struct, frozen=True):
+    """The values, in their order, and how many there were beside them."""
+
+    points: list[Point]
+    left_out: int
+
+
+class _Line(msgspec.Struct, frozen=True):
+    key: str
+    value: str | bool | int | float | None
+    time: int
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def read_tracked(path: Path) -> Tracked:
+    """What the file says so far. Blocking."""
+    *lines, _ = _content(path).split(b"\n")  # the last is not whole yet, or empty
+    return kept_of(lines)
+
+
+def kept_of(lines: Iterable[bytes]) -> Tracked:
+    """The values to keep of these lines."""
+    points: list[Point] = []
+    last: dict[str, Point] = {}
+    keys: set[str] = set()
+    left_out = 0
+    for line in lines:
+        point = _point(line)
+        if point is None or (point.key not in keys and len(keys) >= MOST_KEYS):
+            left_out += 1
+            continue
+        keys.add(point.key)
+        if len(points) < MOST_POINTS:
+            points.append(point)
+        else:
+            left_out += point.key in last
+            last.pop(point.key, None)  # so that it stands where it was tracked last
+            last[point.key] = point
+    return Tracked([*points, *last.values()], left_out)
+
+
+def _point(line: bytes) -> Point | None:
+    try:
+        said = _decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not -(2**62) < said.time < 2**62:
+        return None
+    return Point(key=said.key, value=said.value, time=said.time)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        # Neither through a link, nor waiting for somebody to write into a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""  # nothing was tracked, or it is nothing that can be read
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return b""
+    with open(descriptor, "rb") as file:
+        return file.read(_MOST_BYTES)

@@ -1,0 +1,83 @@
+"""What scripts track: every whole line that is one, few enough to be kept, the last always."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.control import tracked
+from gateway.control.comparison import compare
+from gateway.control.tracked import kept_of, read_tracked
+from store import Experiment, Point
+
+
+def line(key: object, value: object, time: object = 1) -> bytes:
+    return json.dumps({"key": key, "value": value, "time": time}).encode()
+
+
+def test_only_what_is_whole_counts(tmp_path: Path) -> None:
+    """Lines that are no values are left out and counted; one that is being written is not yet."""
+    good = [line("a", 1), line("b", None, 2), line("a", "text", 3)]
+    bad = [
+        b"",
+        b"{",
+        b"\xff",
+        line(1, 1),
+        line("a", [1]),
+        line("a", 1, "x"),
+        line("a", 1, 10**30),
+        b"[" * 10_000,
+    ]
+    path = tmp_path / "metrics"
+    path.write_bytes(b"\n".join([*good, *bad]) + b"\n" + line("c", 1))
+    found = read_tracked(path)
+    assert [(p.key, p.value, p.time) for p in found.points] == [
+        ("a", 1, 1),
+        ("b", None, 2),
+        ("a", "text", 3),
+    ]
+    assert found.left_out == len(bad)
+
+
+def test_what_is_no_file_is_nothing(tmp_path: Path) -> None:
+    """A link, a pipe, a folder or nothing at all says nothing, and keeps nobody waiting."""
+    path = tmp_path / "metrics"
+    assert read_tracked(path).points == []
+    os.mkfifo(path)
+    assert read_tracked(path).points == []
+    (tmp_path / "real").write_bytes(line("a", 1) + b"\n")
+    path.unlink()
+    path.symlink_to(tmp_path / "real")
+    assert read_tracked(path).points == []
+    path.unlink()
+    path.mkdir()
+    assert read_tracked(path).points == []
+
+
+def test_of_very_many_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first values are kept, and of the later ones the last of each key, in order."""
+    monkeypatch.setattr(tracked, "MOST_POINTS", 3)
+    monkeypatch.setattr(tracked, "MOST_KEYS", 2)
+    found = kept_of(line(key, number) for number, key in enumerate("abababc", start=1))
+    assert [point.value for point in found.points] == [1, 2, 3, 5, 6]
+    assert found.left_out == 2
+
+
+def test_series_are_of_numbers() -> None:
+    """What is drawn is numbers that were tracked more than once, from the first value on."""
+
+    def experiment(*points: tuple[str, object, int]) -> tuple[Experiment, list[Point]]:
+        made = Experiment(project_id="p", script="s", cpu_millicores=1, memory_mb=1, creator="ada")
+        return made, [Point(key=key, value=value, time=time) for key, value, time in points]
+
+    compared = compare(
+        [
+            experiment(("begun", True, 1000), ("loss", 2, 1500), ("loss", None, 2000)),
+            experiment(
+                ("loss", 1.5, 9000), ("loss", 0.5, 9250), ("note", "x", 1), ("note", "y", 2)
+            ),
+        ]
+    )
+    assert compared.metrics == {"begun": [True, None], "loss": [None, 0.5], "note": [None, "y"]}
+    assert compared.series == {"loss": [[(0.5, 2)], [(0.0, 1.5), (0.25, 0.5)]]}

@@ -1,0 +1,115 @@
+"""A script of a build, run to its end in a working copy of its own.
+
+The copy is gone when this returns, and so is every process of the script. What it wrote into its
+kept folders stays: plain files and folders of ours, since whoever reads them later must not be led
+elsewhere by a link.
+"""
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+from workers import folders, workspace
+from workers.cgroups import Leaf
+from workers.confinement import Confinement, View, prefixes
+from workers.keeper import INSIDE, surroundings
+from workers.output import Output
+from workers.script import Ended, LineLog, run_script
+from workers.spec import RunSpec
+from workers.watch import Watch
+
+RUNNER = INSIDE.with_name("run.py")
+# An experiment takes as long as it takes; whoever waits can stop it.
+_FOR_EVER = float("inf")
+
+
+async def run_experiment(
+    spec: RunSpec,
+    *,
+    log: LineLog,
+    output: Output,
+    house: str,
+    leaf: Leaf,
+    watch: Watch,
+    confinement: Confinement,
+) -> Ended:
+    """How the script ended; what it prints goes to `log`. `leaf` does not exist yet.
+
+    Raises OSError where it cannot be started. On return, error or cancellation its whole tree is
+    dead and only what is kept is left.
+    """
+    work = _work(spec.folder)
+    try:
+        with trio.CancelScope(shield=True):  # half a copy is of no use
+            base = await trio.to_thread.run_sync(_make, spec)
+        return await run_script(
+            [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
+            cwd=work / "code",
+            variables=surroundings(spec.environment, spec.variables, spec.limits),
+            view=View(
+                home=work / "code",
+                tmp=work / "tmp",
+                read=(spec.environment, *prefixes(spec.environment), INSIDE.parent),
+                write=spec.kept,
+                identity=spec.identity,
+            ),
+            log=log,
+            output=output,
+            house=house,
+            time_limit=_FOR_EVER,
+            leaf=leaf,
+            limits=spec.limits,
+            watch=watch,
+            confinement=confinement,
+            folder=spec.folder,
+            base=base,
+        )
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(clear_run, spec.folder, spec.kept)
+
+
+def clear_run(folder: Path, kept: Iterable[Path]) -> None:
+    """Leaves of a run's `folder` what is kept; also of a run whose engine was killed. Blocking."""
+    folders.remove(_work(folder))
+    for each in kept:
+        try:
+            _make_ours(each)
+        except (OSError, RecursionError):
+            folders.remove(each)  # what cannot be read safely is not kept
+
+
+def _work(folder: Path) -> Path:
+    return folder / "work"
+
+
+def _make(spec: RunSpec) -> int:
+    """The working copy; the bytes that the run's folder then takes. Raises OSError."""
+    for each in spec.kept:
+        each.mkdir(parents=True, exist_ok=True)
+    workspace.make(spec.code, _work(spec.folder))
+    return folders.measure(spec.folder)
+
+
+def _make_ours(kept: Path) -> None:
+    """Whoever ran the script has left it; what is neither a file nor a folder goes."""
+    _own(str(kept), stat.S_IRWXU)
+    for path, inner, files in os.walk(kept):
+        for name in (*inner, *files):
+            entry = os.path.join(path, name)
+            mode = os.lstat(entry).st_mode
+            if stat.S_ISDIR(mode):
+                _own(entry, stat.S_IRWXU)
+            elif stat.S_ISREG(mode):
+                _own(entry, stat.S_IRUSR | stat.S_IWUSR)
+            else:
+                os.unlink(entry)
+
+
+def _own(entry: str, mode: int) -> None:
+    if os.geteuid() == 0:
+        os.lchown(entry, 0, 0)
+    os.chmod(entry, mode)
