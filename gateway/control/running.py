@@ -19,7 +19,7 @@ import store
 from builder import match, take_snapshot
 from gateway.control import identities
 from gateway.control.deployments import NewDeployment
-from gateway.control.environments import Environments
+from gateway.control.environments import Environments, Preparing
 from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.tracked import read_tracked
@@ -54,6 +54,7 @@ class Running:
         self.experiment = experiment
         self.folder = house.data.experiment(experiment.id)
         self.log = Log(house.data.experiment_log(experiment.id))
+        self._preparing = Preparing(self.log)
         # What it cannot go on without, in words; nothing while it goes on.
         self.waits_for = ""
         # The snapshot is taken, or never will be.
@@ -108,7 +109,7 @@ class Running:
             self._wait_for("its turn")
         async with places:
             self.waits_for = "its environment"
-            failure = await self._environments.ready(project, self.experiment, self.log)
+            failure = await self._environments.ready(project, self.experiment, self._preparing)
             if failure is None:
                 await self._wait_for_room()
                 failure = await self._run_script(project)
@@ -118,10 +119,10 @@ class Running:
     async def _take_snapshot(self, project: Project) -> bool:
         """Whether it could be taken."""
         git_store = self._house.data.snapshots(project.id)
-        self.log.write("Taking a snapshot of the project")
+        self._preparing.write("Taking a snapshot of the project")
         try:
             snapshot = await take_snapshot(
-                Path(project.path), git_store, self.experiment.id, self.log
+                Path(project.path), git_store, self.experiment.id, self._preparing
             )
             interpreter = match(self.experiment.kernel, await self._house.interpreters.all())
             environment_id = await self._environments.identify(project, snapshot, interpreter)
@@ -156,7 +157,7 @@ class Running:
     def _wait_for(self, what: str) -> None:
         """What comes after a colon may change while it waits, and is logged once."""
         if what.partition(":")[0] != self.waits_for.partition(":")[0]:
-            self.log.write(f"Waiting for {what}")
+            self._preparing.write(f"Waiting for {what}")
         self.waits_for = what
 
     async def _run_script(self, project: Project) -> Failure | None:
@@ -177,7 +178,7 @@ class Running:
             identity=identities.of_experiment(experiment),
         )
         self.experiment = await house.record(store.experiments.start, experiment.id)
-        self.log.write(f"Running {experiment.script}")
+        self._preparing.write(f"Running {experiment.script}")
         try:
             ended = await house.workers.run_experiment(spec, self.log)
         except trio.Cancelled:
@@ -196,7 +197,7 @@ class Running:
 
     async def _fail(self, failure: Failure) -> None:
         """It did not come to its script, or not to the script's end."""
-        self.log.write(f"{failure.summary}: {failure.problem}\n{failure.advice}", "stderr")
+        self._preparing.write(f"{failure.summary}: {failure.problem}\n{failure.advice}")
         await self._end("failed", failure=failure)
 
     async def _end(self, event: str, **changes: object) -> None:

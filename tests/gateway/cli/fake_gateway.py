@@ -346,6 +346,7 @@ class Handler(BaseHTTPRequestHandler):
     def experiment_log(self, body: bytes, project: str, identity: str) -> None:
         experiment = self.state.experiments[identity]
         self._open_events()
+        self._event("preparing", "Making an environment")
         for line in self.state.build_lines:
             self._event("line", line)
         self.state.while_building()

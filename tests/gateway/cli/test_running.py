@@ -21,6 +21,7 @@ def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predict
     )
     assert outcome.code == 0
     assert outcome.out == "Collecting scikit-learn\nSuccessfully installed\n"
+    assert "Making an environment" in outcome.err
     assert "Experiment 1 succeeded in 2.0 s. It tracked r2 0.937123." in outcome.err
     assert "predictd add-to-project 1 FILE" in outcome.err
     [project] = state.projects.values()
@@ -75,7 +76,10 @@ def test_runs_and_their_logs(state: State, folder: Path, predictd: Predictd) -> 
     ]
     assert len(predictd("runs", "--project", "sums", "--json").json["experiments"]) == 1
     assert predictd("run-log", "1").out == "Collecting scikit-learn\nSuccessfully installed\n"
-    assert predictd("run-log", "1", "--json").json["lines"] == state.build_lines
+    assert predictd("run-log", "1", "--json").json["lines"] == [
+        "Making an environment",
+        *state.build_lines,
+    ]
     outcome = predictd("run-log", "9")
     assert (outcome.code, "predictd runs" in outcome.err) == (4, True)
 
