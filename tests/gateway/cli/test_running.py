@@ -37,6 +37,21 @@ def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predict
     assert (document["status"], document["files"][0]["path"]) == ("succeeded", "model.pkl")
 
 
+def test_whose_arguments_are_whose(state: State, folder: Path, predictd: Predictd) -> None:
+    """Behind the script its own arguments may stand among four options of ours; behind -- all are
+    its own. An option of ours that is wrong is told before anything runs."""
+    words = ["a", "--comment", "c", "--data", "d", "--cpu=0.5", "--", "--memory", "--", "x"]
+    assert predictd("run", "--project", "p", "model.py", *words).code == 4
+    state.project({"name": "p"})
+    assert predictd("run", "--project", "p", "model.py", *words).code == 0
+    [experiment] = state.experiments.values()
+    assert experiment["arguments"] == ["a", "--data", "d", "--memory", "--", "x"]
+    assert (experiment["comment"], experiment["cpu"]) == ("c", 0.5)
+    for wrong in (["--cpu", "much"], ["--comment"]):
+        assert predictd("run", "--project", "p", "model.py", *wrong).code == 2
+    assert len(state.experiments) == 1
+
+
 def test_a_run_that_fails(state: State, folder: Path, predictd: Predictd) -> None:
     """Why a script failed reaches the user, with exit code 1; so does that it was stopped."""
     state.experiment_end = {"status": "failed", "failure": FAILURE}
