@@ -1,10 +1,10 @@
-"""A small client of the admin API, for the command line, tests and benchmarks.
+"""A small client of models and of the admin API: `from gateway.client import Client`.
 
 One `Client` keeps one connection alive and has one request on it at a time; a stream of events has
 a connection of its own. Three laws:
 
-- No request is ever sent twice. An idle connection that the gateway has closed meanwhile is noticed
-  before it is used again, not after a request was lost on it.
+- No request that may have been begun is sent twice. An idle connection that the gateway has closed
+  meanwhile is noticed before it is used again, not after a request was lost on it.
 - After any exception, Ctrl-C included, the connection is closed: an answer that was not read can
   never be taken for the answer to the next request.
 - What goes wrong is a `ClientError`: `ServerUnreachable` when nobody answers, `ApiError` when the
@@ -17,6 +17,7 @@ import json
 import os
 import select
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -42,15 +43,24 @@ class ServerUnreachable(ClientError):
 
 
 class ApiError(ClientError):
-    """The gateway answered with an error; `code` is the catalogue's, such as `model.notfound`."""
+    """The gateway answered with an error; `code` is the catalogue's, such as `model.notfound`.
+
+    `retry_after` seconds from now it may be worth another try; None: it did not say so."""
 
     def __init__(
-        self, status: int, code: str, message: str, advice: str = "", request_id: str = ""
+        self,
+        status: int,
+        code: str,
+        message: str,
+        advice: str = "",
+        request_id: str = "",
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, advice)
         self.status = status
         self.code = code
         self.request_id = request_id
+        self.retry_after = retry_after
 
 
 class ModelFailed(ApiError):
@@ -65,7 +75,8 @@ class Event(NamedTuple):
 
 
 class Client:
-    """The gateway at `url`, asked with an admin `key`; `timeout` is in seconds of silence.
+    """The gateway at `url`, asked with a `key`: an API key, or to call models a Model API key;
+    `timeout` is in seconds of silence. Not for two threads at once.
 
     `tls` says whom to trust; by default those that this machine trusts, and SSL_CERT_FILE.
     """
@@ -158,11 +169,23 @@ class Client:
             return False
         return True
 
-    def call(self, access_key: str, request: object) -> Json:
-        """Calls a model; returns the whole reply, the answer of which is at `"response"`."""
+    def call(self, access_key: str, request: object, *, patience: float = 0.0) -> Json:
+        """Calls a model; returns the whole reply, the answer of which is at `"response"`.
+
+        Where the gateway refuses for now (429, 503) and says when to ask again, it is asked again
+        then, for as many seconds as there is `patience`: a model that is busy was not called.
+        """
         body = _encoded({"accessKey": access_key, "request": request})
         headers = {"Content-Type": "application/json"}
-        return _decoded(self._exchange("POST", "/model", body, headers))
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                return _decoded(self._exchange("POST", "/model", body, headers))
+            except ApiError as error:
+                wait = error.retry_after
+                if wait is None or time.monotonic() + wait > give_up:
+                    raise
+                time.sleep(wait)
 
     def events(self, path: str, **query: object) -> Iterator[Event]:
         """The live events at `path` until the gateway ends them; waits between them for ever."""
@@ -308,7 +331,12 @@ def _error(response: HTTPResponse, payload: bytes) -> ApiError:
         body.get("message") or f"The gateway answered {response.status} {response.reason}.",
         detail.get("advice", ""),
         response.headers.get("X-Request-Id", ""),
+        _seconds(response.headers.get("Retry-After", "")),
     )
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isdecimal() else None
 
 
 def _parsed(lines: HTTPResponse) -> Iterator[Event]:

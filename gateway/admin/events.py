@@ -14,6 +14,7 @@ from quart import Response
 
 import store
 from gateway.control import Control
+from gateway.control.environments import PREPARING
 from gateway.control.making import JOURNEY
 from store import Build, Experiment, Model
 from workers import Log, Pool
@@ -34,7 +35,7 @@ def follow_build(control: Control, build: Build) -> Response:
 
 
 def follow_experiment(control: Control, experiment: Experiment) -> Response:
-    """`line` for each line from the first one on, last `end`."""
+    """`preparing` for each line before its script begins, then `line` for each, last `end`."""
 
     async def end() -> str:
         return (await control.experiments.wait(experiment.id)).status
@@ -50,7 +51,8 @@ async def _to_its_end(log: Log, end: Callable[[], Awaitable[str]]) -> AsyncItera
                 if line.stream == JOURNEY:
                     yield event("journey", msgspec.Raw(line.text.encode()))
                 else:
-                    yield event("line", line.text)
+                    name = PREPARING if line.stream == PREPARING else "line"
+                    yield event(name, line.text)
     try:
         status = await end()
     except store.NotFound:

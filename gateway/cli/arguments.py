@@ -4,6 +4,7 @@ They raise `ArgumentTypeError`, which argparse shows together with the usage (ex
 a slip of the pen is told before anything has been asked of the gateway.
 """
 
+import itertools
 import json
 import re
 import sys
@@ -125,3 +126,25 @@ def json_value(text: str) -> object:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+# Of `run`, also behind the script's name; others, such as --data, are too common in scripts.
+_OF_RUN = ("--kernel", "--cpu", "--memory", "--comment")
+
+
+def behind_script(words: list[str]) -> tuple[list[str], list[str]]:
+    """What stands behind a script's name, as options of ours and the script's own arguments. A `--`
+    ends ours, and is nobody's."""
+    ours: list[str] = []
+    theirs: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            theirs += rest
+        elif word in _OF_RUN:
+            ours += [word, *itertools.islice(rest, 1)]
+        elif word.partition("=")[0] in _OF_RUN:
+            ours.append(word)
+        else:
+            theirs.append(word)
+    return ours, theirs

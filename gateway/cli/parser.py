@@ -11,10 +11,11 @@ from argparse import (
     Action,
     ArgumentParser,
     BooleanOptionalAction,
+    Namespace,
     RawDescriptionHelpFormatter,
 )
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from gateway.cli import (
     arguments,
@@ -51,6 +52,18 @@ class _Version(Action):
         from gateway.version import version
 
         parser.exit(message=f"predictd {version()}\n")
+
+
+class _Rest(Action):
+    """What stands behind a script's name: its own arguments, and, up to `--`, options of ours."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option: str | None = None
+    ) -> None:
+        ours, theirs = arguments.behind_script(values)
+        if ours:
+            parser.parse_args([*ours, namespace.script], namespace)
+        namespace.arguments = theirs
 
 
 class _Verbs:
@@ -209,7 +222,8 @@ def _running(verbs: _Verbs) -> None:
     run = verbs.remote("run", running.run, "run a script of the project, as an experiment")
     add = run.add_argument
     add("script", metavar="SCRIPT", help="a file of the project")
-    add("arguments", metavar="ARGS", nargs=REMAINDER, help="all that follows is the script's")
+    about = "the script's own, options too, but for the four below; behind -- all of them"
+    add("arguments", metavar="ARGS", nargs=REMAINDER, action=_Rest, help=about)
     add("--project", metavar="P", help="default: the current folder's, made if new")
     add("--kernel", metavar="K", help="such as python3.11; see `predictd doctor`")
     add("--cpu", metavar="C", type=arguments.cpu, help="virtual CPUs (1)")

@@ -116,7 +116,9 @@ def _follow(context: Context, experiment: Json, lines: list[str] | None = None) 
     for event in log_events(context.client, path, "experiment"):
         if lines is not None:
             lines.append(event.data)
-        if not terminal.as_json:
+        if event.name == "preparing":
+            terminal.say(terminal.paint.dim(printable(event.data)))
+        elif not terminal.as_json:
             terminal.line(printable(event.data))
     return context.client.get(path)
 

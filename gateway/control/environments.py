@@ -25,8 +25,20 @@ from gateway.control.variables import build_variables
 from store import Experiment, Failure, Project
 from workers import Log
 
+# The stream of an experiment's log before its script begins.
+PREPARING = "preparing"
 # Of a project: so many are left for those who run something again.
 KEPT = 3
+
+
+class Preparing:
+    """What an experiment's log tells before its script begins: not the script's own words."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def write(self, line: str) -> None:
+        self._log.write(line, PREPARING)
 
 
 class Environments:
@@ -45,7 +57,9 @@ class Environments:
         parts = [tree, interpreter.identifier, interpreter.version, sorted(set_by_people.items())]
         return str(uuid5(UUID(project.id), msgspec.json.encode(parts).decode()))
 
-    async def ready(self, project: Project, experiment: Experiment, log: Log) -> Failure | None:
+    async def ready(
+        self, project: Project, experiment: Experiment, log: Preparing
+    ) -> Failure | None:
         """Returns when the experiment's environment stands on the shelf, or why it never will."""
         environment_id = experiment.environment_id
         async with self._lock(environment_id):

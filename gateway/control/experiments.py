@@ -14,6 +14,7 @@ import store
 from builder import drop_snapshot, match
 from gateway.control.builds import Builds
 from gateway.control.deployments import NewDeployment, check_deployment
+from gateway.control.engine_keys import engine_key
 from gateway.control.environments import Environments
 from gateway.control.house import House
 from gateway.control.running import Running, put_right
@@ -98,10 +99,14 @@ class Experiments:
         return running
 
     async def _run(self, running: Running) -> None:
+        experiment = running.experiment
         try:
             # Its row is gone: who deleted it frees what there is, once the running has ended.
-            with suppress(store.NotFound):
-                await running.run(self._places)
+            with (
+                suppress(store.NotFound),
+                engine_key(self._house, experiment.creator, experiment.project_id) as key,
+            ):
+                await running.run(self._places, key)
         finally:
             del self._runnings[running.experiment.id]
         await trio.to_thread.run_sync(remove, running.folder.tracked)  # it is in the rows now

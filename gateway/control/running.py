@@ -19,8 +19,7 @@ import store
 from builder import match, take_snapshot
 from gateway.control import identities
 from gateway.control.deployments import NewDeployment
-from gateway.control.engine_keys import engine_key
-from gateway.control.environments import Environments
+from gateway.control.environments import Environments, Preparing
 from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.tracked import read_tracked
@@ -55,6 +54,7 @@ class Running:
         self.experiment = experiment
         self.folder = house.data.experiment(experiment.id)
         self.log = Log(house.data.experiment_log(experiment.id))
+        self._preparing = Preparing(self.log)
         # What it cannot go on without, in words; nothing while it goes on.
         self.waits_for = ""
         # The snapshot is taken, or never will be.
@@ -64,13 +64,16 @@ class Running:
         self._environments = environments
         self._told_to_stop = False
         self._scope = trio.CancelScope()
+        self._key: dict[str, str] = {}
 
-    async def run(self, places: trio.CapacityLimiter) -> None:
-        """Runs it in one of `places`. Its row and its log tell how that went.
+    async def run(self, places: trio.CapacityLimiter, key: dict[str, str]) -> None:
+        """Runs it in one of `places`; `key` are the variables by which it knows the key that it is
+        given. Its row and its log tell how that went.
 
         Raises NotFound when its row is gone, which is for whoever deletes it to cause.
         """
         try:
+            self._key = key
             with self._scope:
                 await self._travel(places)
             if self._told_to_stop:
@@ -109,22 +112,20 @@ class Running:
             self._wait_for("its turn")
         async with places:
             self.waits_for = "its environment"
-            failure = await self._environments.ready(project, self.experiment, self.log)
+            failure = await self._environments.ready(project, self.experiment, self._preparing)
             if failure is None:
                 await self._wait_for_room()
-                creator = self.experiment.creator
-                with engine_key(self._house, creator, project.id) as key:
-                    failure = await self._run_script(project, key)
+                failure = await self._run_script(project)
         if failure is not None:
             await self._fail(failure)
 
     async def _take_snapshot(self, project: Project) -> bool:
         """Whether it could be taken."""
         git_store = self._house.data.snapshots(project.id)
-        self.log.write("Taking a snapshot of the project")
+        self._preparing.write("Taking a snapshot of the project")
         try:
             snapshot = await take_snapshot(
-                Path(project.path), git_store, self.experiment.id, self.log
+                Path(project.path), git_store, self.experiment.id, self._preparing
             )
             interpreter = match(self.experiment.kernel, await self._house.interpreters.all())
             environment_id = await self._environments.identify(project, snapshot, interpreter)
@@ -159,12 +160,11 @@ class Running:
     def _wait_for(self, what: str) -> None:
         """What comes after a colon may change while it waits, and is logged once."""
         if what.partition(":")[0] != self.waits_for.partition(":")[0]:
-            self.log.write(f"Waiting for {what}")
+            self._preparing.write(f"Waiting for {what}")
         self.waits_for = what
 
-    async def _run_script(self, project: Project, key: dict[str, str]) -> Failure | None:
-        """Its turn has come. `key` are the variables by which it knows the key that it is given.
-        Returns why it did not succeed, if it did not."""
+    async def _run_script(self, project: Project) -> Failure | None:
+        """Its turn has come. Returns why it did not succeed, if it did not."""
         house, experiment = self._house, self.experiment
         sealed = house.shelf.folder(experiment.environment_id)
         spec = RunSpec(
@@ -174,13 +174,13 @@ class Running:
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,
             kept=self.folder.kept,
-            variables=key
+            variables=self._key
             | experiment_variables(house.settings, house.domain, project, experiment, self.folder),
             limits=house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores),
             identity=identities.of_experiment(experiment),
         )
         self.experiment = await house.record(store.experiments.start, experiment.id)
-        self.log.write(f"Running {experiment.script}")
+        self._preparing.write(f"Running {experiment.script}")
         try:
             ended = await house.workers.run_experiment(spec, self.log)
         except trio.Cancelled:
@@ -199,7 +199,7 @@ class Running:
 
     async def _fail(self, failure: Failure) -> None:
         """It did not come to its script, or not to the script's end."""
-        self.log.write(f"{failure.summary}: {failure.problem}\n{failure.advice}", "stderr")
+        self._preparing.write(f"{failure.summary}: {failure.problem}\n{failure.advice}")
         await self._end("failed", failure=failure)
 
     async def _end(self, event: str, **changes: object) -> None:

@@ -313,6 +313,23 @@ ELSEWHERE = {
         "schemathesis",
         "no 500, nothing undescribed",
     ),
+    # Experiments.
+    "tests/gateway/control/test_experiments.py::test_a_gateway_that_is_killed": Fault(
+        "kill -9 while experiments run and wait",
+        "SIGKILL to the gateway, then its next start",
+        "what ran has failed and kept what it tracked, what waited runs",
+    ),
+    "tests/gateway/control/test_experiments.py::test_what_a_script_leaves_leads_nowhere": Fault(
+        "links and pipes among what a script keeps",
+        "links to files of others, a pipe in place of its metrics",
+        "nothing is read through them, and nobody waits",
+    ),
+    "tests/workers/test_experiment.py::test_what_cannot_be_kept": Fault(
+        "what a script keeps, nested by the thousand", "3000 folders", "it is not kept"
+    ),
+    "tests/gateway/control/test_experiments.py::test_limits_of_a_script": Fault(
+        "a script that fills the disk", "files without end", "ended at `disk_limit`, and told so"
+    ),
     # The pages, in a browser.
     "tests/web/test_browser.py::test_a_foreign_form_changes_nothing": Fault(
         "forged forms", "every form, from a page of another origin", "403, though the cookie came"

@@ -69,6 +69,7 @@ class State:
         self.requests: list[str] = []
         self.audit: list[Json] = []
         self.page_size = 1000
+        self.busy = 0  # so many calls are refused for now
         self.build_lines = ["Collecting scikit-learn", "Successfully installed"]
         self.build_status = "built"
         self.build_failure: Json | None = None
@@ -198,6 +199,9 @@ class State:
         }  # fmt: skip
 
     def predict(self, call: Json) -> Json:
+        if self.busy:
+            self.busy -= 1
+            raise Refused(429, "model.busy", "All replicas are busy.", "Wait.")
         for model in self.models.values():
             if model["access_key"] == call["accessKey"]:
                 current = self.deployments[model["current_deployment_id"]]
@@ -263,6 +267,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("X-Request-Id", "request-1")
+        if status == 429:
+            self.send_header("Retry-After", "1")
         self.end_headers()
         self.wfile.write(content)
 
@@ -348,6 +354,7 @@ class Handler(BaseHTTPRequestHandler):
     def experiment_log(self, body: bytes, project: str, identity: str) -> None:
         experiment = self.state.experiments[identity]
         self._open_events()
+        self._event("preparing", "Making an environment")
         for line in self.state.build_lines:
             self._event("line", line)
         self.state.while_building()

@@ -1,6 +1,7 @@
 """The client: one kept connection, nothing sent twice, and errors that say who must act."""
 
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -148,6 +149,21 @@ def test_calls(state: State, client: Client) -> None:
     with pytest.raises(ApiError) as caught:
         client.call("munknown", None)
     assert (type(caught.value), caught.value.code) == (ApiError, "model.accesskey")
+
+
+def test_patience(state: State, client: Client) -> None:
+    """A busy model is asked again when the gateway says, and by who has the patience; others are
+    told when."""
+    key = deployed(state, "add")
+    state.busy = 3
+    for patience in (0.0, 0.9):
+        with pytest.raises(ApiError) as caught:
+            client.call(key, {"a": 1, "b": 2}, patience=patience)
+        assert (caught.value.code, caught.value.retry_after) == ("model.busy", 1.0)
+    began = time.monotonic()
+    assert client.call(key, {"a": 1, "b": 2}, patience=30.0)["response"] == 3
+    assert time.monotonic() - began >= 1
+    assert state.busy == 0
 
 
 def test_text(state: State, client: Client, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predict
     )
     assert outcome.code == 0
     assert outcome.out == "Collecting scikit-learn\nSuccessfully installed\n"
+    assert "Making an environment" in outcome.err
     assert "Experiment 1 succeeded in 2.0 s. It tracked r2 0.937123." in outcome.err
     assert "predictd add-to-project 1 FILE" in outcome.err
     [project] = state.projects.values()
@@ -34,6 +35,21 @@ def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predict
     assert experiment["arguments"] == ["--alpha", "1", "--json"]
     document = predictd("run", "--json", "model.py").json
     assert (document["status"], document["files"][0]["path"]) == ("succeeded", "model.pkl")
+
+
+def test_whose_arguments_are_whose(state: State, folder: Path, predictd: Predictd) -> None:
+    """Behind the script its own arguments may stand among four options of ours; behind -- all are
+    its own. An option of ours that is wrong is told before anything runs."""
+    words = ["a", "--comment", "c", "--data", "d", "--cpu=0.5", "--", "--memory", "--", "x"]
+    assert predictd("run", "--project", "p", "model.py", *words).code == 4
+    state.project({"name": "p"})
+    assert predictd("run", "--project", "p", "model.py", *words).code == 0
+    [experiment] = state.experiments.values()
+    assert experiment["arguments"] == ["a", "--data", "d", "--memory", "--", "x"]
+    assert (experiment["comment"], experiment["cpu"]) == ("c", 0.5)
+    for wrong in (["--cpu", "much"], ["--comment"]):
+        assert predictd("run", "--project", "p", "model.py", *wrong).code == 2
+    assert len(state.experiments) == 1
 
 
 def test_a_run_that_fails(state: State, folder: Path, predictd: Predictd) -> None:
@@ -75,7 +91,10 @@ def test_runs_and_their_logs(state: State, folder: Path, predictd: Predictd) -> 
     ]
     assert len(predictd("runs", "--project", "sums", "--json").json["experiments"]) == 1
     assert predictd("run-log", "1").out == "Collecting scikit-learn\nSuccessfully installed\n"
-    assert predictd("run-log", "1", "--json").json["lines"] == state.build_lines
+    assert predictd("run-log", "1", "--json").json["lines"] == [
+        "Making an environment",
+        *state.build_lines,
+    ]
     outcome = predictd("run-log", "9")
     assert (outcome.code, "predictd runs" in outcome.err) == (4, True)
 

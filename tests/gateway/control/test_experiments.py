@@ -1,6 +1,7 @@
 """Experiments: run to their end in their own environment, stopped, resumed, taken away."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -228,6 +229,9 @@ async def test_the_log_is_live(gateway: Gateway, tmp_path: Path) -> None:
                 lines.append(line)
                 if line == 'data: "waiting"':
                     gate.touch()
+    printed = [line for name, line in pairwise(lines) if name == "event: line"]
+    assert printed == ['data: "waiting"']
+    assert "event: preparing" in lines
     assert lines[-3:] == ["event: end", 'data: {"status":"succeeded"}', ""]
 
 
