@@ -35,22 +35,27 @@ async def append(
     source = await _source_of(connection, deployment_id)
     if source is None:
         return 0
-    ((last,),) = await connection.execute_fetchall("SELECT coalesce(max(number), 0) FROM metrics")
     recorded = time.time_ns() // 1_000_000
     rows = [
         (source.number, _key(each.uuid), each.start_ms, each.end_ms, recorded, each.metrics)
         for each in told
     ]
+    before = connection.total_changes
     await connection.executemany(
         "INSERT INTO metrics (source, uuid, start_ms, end_ms, recorded_ms, metrics)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         rows,
     )
-    ((written, size),) = await connection.execute_fetchall(
-        "SELECT count(*), coalesce(sum(length(metrics)), 0) FROM metrics WHERE number > ?", (last,)
-    )
+    written = connection.total_changes - before
+    size = sum(len(each.metrics) for each in told)
+    if written < len(told):  # somebody made up a uuid; the new ones are the last
+        ((size,),) = await connection.execute_fetchall(
+            "SELECT coalesce(sum(length(metrics)), 0) FROM"
+            " (SELECT metrics FROM metrics ORDER BY number DESC LIMIT ?)",
+            (written,),
+        )
     await _count(connection, source.number, written, size + written * ROW_BYTES)
-    return int(written)
+    return written
 
 
 async def append_all(
@@ -208,20 +213,19 @@ async def _forget(connection: aiosqlite.Connection, chosen: str, *values: int) -
 
 async def _source_of(connection: aiosqlite.Connection, deployment_id: str) -> MetricSource | None:
     """The source that a deployment is, made if it is its first row; None: it was deleted."""
-    await connection.execute_fetchall(
-        "INSERT INTO metric_sources (deployment_id, build_id, model_id)"
-        " SELECT id, coalesce(build_id, ''), model_id FROM deployments WHERE id = ?"
-        " ON CONFLICT DO NOTHING",
-        (deployment_id,),
-    )
-    rows = await connection.execute_fetchall(
+    sought = (
         f"SELECT {_OF_SOURCE} FROM metric_sources WHERE deployment_id = ?"
-        " AND EXISTS (SELECT 1 FROM deployments WHERE id = deployment_id)",
-        (deployment_id,),
+        " AND EXISTS (SELECT 1 FROM deployments WHERE id = deployment_id)"
     )
-    for row in rows:
-        return msgspec.convert(dict(row), MetricSource)
-    return None
+    rows = list(await connection.execute_fetchall(sought, (deployment_id,)))
+    if not rows:
+        await connection.execute_fetchall(
+            "INSERT INTO metric_sources (deployment_id, build_id, model_id)"
+            " SELECT id, coalesce(build_id, ''), model_id FROM deployments WHERE id = ?",
+            (deployment_id,),
+        )
+        rows = list(await connection.execute_fetchall(sought, (deployment_id,)))
+    return msgspec.convert(dict(rows[0]), MetricSource) if rows else None
 
 
 async def _count(connection: aiosqlite.Connection, source: int, rows: int, size: int) -> None:

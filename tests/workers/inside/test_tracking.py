@@ -115,7 +115,7 @@ def test_metrics_travel_with_the_answer(model: Conversation) -> None:
     body, answer = frames(model, {"track": ["('a', 1)", "('b', [None])"], "give": 8}, 1)
     uuid = body.pop("predictionUuid")
     assert re.fullmatch(
-        r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", uuid
+        r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", uuid
     )
     assert answer == {"model_deployment_crn": CRNS["deployment"], "prediction": 8, "uuid": uuid}
     assert list(answer) == ["model_deployment_crn", "prediction", "uuid"]

@@ -35,8 +35,8 @@ class Page:
     __slots__ = ("began", "depth", "ended", "metrics", "most", "room", "uuid")
 
     def __init__(self, most: int = MOST_BYTES) -> None:
-        self.uuid = _uuid()
         self.began = self.ended = time.time_ns() // 1_000_000
+        self.uuid = _uuid(self.began)
         self.depth = 0
         self.metrics: dict[str, bytes] = {}  # `"key":value`, by the key
         self.most = self.room = most
@@ -136,7 +136,8 @@ def said(key: object, value: object) -> tuple[str, bytes]:
         raise ValueError(f"track_metric({key!r}): {problem}") from None
 
 
-def _uuid() -> str:
-    """A random uuid (version 4). The module `uuid` takes three times as long."""
-    h = os.urandom(16).hex()
-    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+def _uuid(milliseconds: int) -> str:
+    """A uuid (version 7): random, but later ones sort behind earlier ones, which spares the store
+    that keeps them most of its work. The module `uuid` takes three times as long."""
+    h = f"{milliseconds:012x}" + os.urandom(10).hex()
+    return f"{h[:8]}-{h[8:12]}-7{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
