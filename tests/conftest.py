@@ -1,11 +1,17 @@
-"""For all tests: where CI provides every tool, a test that would skip for one fails instead."""
+"""For all tests: where CI provides every tool, a test that would skip for one fails instead; Ctrl-C
+is heard."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 
 from tests.skipping import NOT_HERE
+
+# What is started in the background of a shell ignores Ctrl-C, and all that it starts does; some
+# tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -124,8 +124,8 @@ def add_routes(routing: Routing, control: Control) -> None:
     routing.add(
         "POST",
         "/site/links",
-        "signed in",
-        "a link that signs in once",
+        "site.administer",
+        "a link that signs in once; for `admin.key` alone",
         new_link,
         action="link.create",
     )

@@ -1,15 +1,27 @@
 """Model API keys at the door: who is let in, and that what takes a key away holds at once."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
 import trio
 
-from tests.gateway.kit import Gateway, Json, copy_of, refusal, running, settings_for
+from tests.gateway.kit import (
+    Gateway,
+    Json,
+    copy_of,
+    in_a_process,
+    refusal,
+    running,
+    settings_for,
+    speaking_to,
+    url_in,
+)
 
 OK, UNAUTHORIZED, FORBIDDEN = HTTPStatus.OK, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
 CDSW = "User APikey not authorized to access model"
@@ -18,16 +30,17 @@ CDSW = "User APikey not authorized to access model"
 class Door:
     """A gateway with one model that asks for keys, and Ada, who may call it."""
 
-    def __init__(self, gateway: Gateway, project: str, model: Json) -> None:
+    def __init__(self, gateway: Gateway, project: str, model: Json, ada: str) -> None:
         self.gateway = gateway
         self.project = project
+        self.ada = ada
         self.model = f"{project}/models/{model['id']}"
         self.access_key = str(model["access_key"])
         self.body = {"accessKey": self.access_key, "request": {"do": "echo", "text": "x"}}
 
     async def key(self, kind: str = "model", **more: object) -> Json:
         """A new key of Ada's."""
-        return dict(await self.gateway.post(f"/users/Ada/{kind}_keys", more))
+        return dict(await self.gateway.post(f"/users/{self.ada}/{kind}_keys", more))
 
     async def call(self, token: str, request: Json | None = None) -> httpx.Response:
         body = self.body | ({"request": request} if request else {})
@@ -38,16 +51,41 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
+class Stage(NamedTuple):
+    """A gateway, and the paths of a project and its model, which two replicas serve."""
+
+    data: Path
+    project: str
+    model: str
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("door")
+    with in_a_process(folder / "data"):
+        yield Stage(folder / "data", *trio.run(_deploy, folder))
+
+
+async def _deploy(folder: Path) -> tuple[str, str]:
+    async with speaking_to(url_in(folder / "data"), folder / "data") as gateway:
+        project = await gateway.project(copy_of("badly", folder))
+        model = await gateway.model(project, "badly")
+        await gateway.deployed(await gateway.built(model, "badly.py:behave"), replicas=2)
+        return project, model
+
+
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    async with running(settings_for(tmp_path / "data")) as gateway:
-        await gateway.post("/users", {"username": "Ada", "password": "correct horse"})
-        project = await gateway.project(copy_of("badly", tmp_path))
-        await gateway.admin.put(f"{project}/collaborators/Ada", json={"permission": "operator"})
-        model = await gateway.post(f"{project}/models", {"name": "badly"})
-        path = f"{project}/models/{model['id']}"
-        await gateway.deployed(await gateway.built(path, "badly.py:behave"), replicas=2)
-        yield Door(gateway, project, model)
+async def door(stage: Stage) -> AsyncIterator[Door]:
+    """The model private and closed, and an Ada of the test's own."""
+    async with speaking_to(url_in(stage.data), stage.data) as gateway:
+        ada = f"Ada{secrets.token_hex(4)}"
+        await gateway.post("/users", {"username": ada, "password": "correct horse"})
+        role = {"permission": "operator"}
+        await gateway.admin.put(f"{stage.project}/collaborators/{ada}", json=role)
+        closed = {"auth_enabled": True, "visibility": "private"}
+        model = (await gateway.admin.patch(stage.model, json=closed)).json()
+        yield Door(gateway, stage.project, model, ada)
+        await gateway.delete(f"/users/{ada}")
 
 
 async def test_who_is_let_in(door: Door) -> None:
@@ -84,10 +122,10 @@ async def take_away(door: Door, what: str, key: Json) -> None:
     """Returns when the gateway has said that it is done."""
     admin = door.gateway.admin
     asked: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
-        "the key": lambda: admin.delete(f"/users/Ada/model_keys/{key['key_id']}"),
-        "all keys": lambda: admin.delete("/users/Ada/model_keys"),
-        "the user": lambda: admin.patch("/users/Ada", json={"disabled": True}),
-        "the role": lambda: admin.delete(f"{door.project}/collaborators/Ada"),
+        "the key": lambda: admin.delete(f"/users/{door.ada}/model_keys/{key['key_id']}"),
+        "all keys": lambda: admin.delete(f"/users/{door.ada}/model_keys"),
+        "the user": lambda: admin.patch(f"/users/{door.ada}", json={"disabled": True}),
+        "the role": lambda: admin.delete(f"{door.project}/collaborators/{door.ada}"),
         "the access key": lambda: admin.post(f"{door.model}:regenerate_key", json={}),
         "being public": lambda: admin.patch(door.model, json={"visibility": "private"}),
         "being open": lambda: admin.patch(door.model, json={"auth_enabled": True}),

@@ -24,8 +24,8 @@ from tests.gateway.kit import Gateway, Json, copy_of, refusal, running, settings
 ROUTES = app.admin_routing(MagicMock()).routes
 # What is answered to everybody, besides the pages that say so of themselves.
 PUBLIC = {"/livez", "/readyz", "/healthz", "/openapi.json", "/static/<name>"}
-# What whoever is signed in may change: a project becomes theirs, a link signs themselves in.
-FOR_EVERYBODY = [("POST", "/projects"), ("POST", "/site/links")]
+# What whoever is signed in may change: a project becomes theirs.
+FOR_EVERYBODY = [("POST", "/projects")]
 
 
 def path_of(route: Route, **names: str) -> str:
