@@ -10,7 +10,7 @@ from gateway.cli.terminal import facts, table
 from gateway.client import Client, Json
 
 # The admin API says `Python` where the command line says python.
-TEMPLATES = {"python": "Python", "blank": "blank"}
+TEMPLATES = {"python": "Python", "churn": "churn", "blank": "blank"}
 
 
 def create(context: Context) -> None:

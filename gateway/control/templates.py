@@ -8,7 +8,7 @@ from pathlib import Path
 from builder import make_folder, sync_folder
 
 # The names that clients send, and the folder that each means.
-TEMPLATES = {"python": "python", "blank": "blank", "": "blank"}
+TEMPLATES = {"python": "python", "churn": "churn", "blank": "blank", "": "blank"}
 
 
 def lay_out(template: str, path: Path) -> None:

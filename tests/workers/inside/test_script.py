@@ -77,7 +77,8 @@ def test_a_plain_script_is_run_as_it_is(run: Run, tmp_path: Path) -> None:
 INTERACTIVE = '''
 %matplotlib inline
 import os
-n = 3
+from __future__ import annotations
+n: absent = 3
 text = """
 !echo not a command
 %pip neither
@@ -238,7 +239,9 @@ import sample_one
 sample_one.version
 !pip3 install --no-index --find-links wheels -U 'sample_one>=2'
 !{sys.executable} -c "import sample_one; print(sample_one.version)"
-%pip install pip
+!python3 -m pip install "pip>=1"
+!pip install --no-index 'absent-too>=1' >/dev/null || echo gone on
+!pip uninstall -y pip
 %pip install --no-index absent-package
 print(_exit_code)
 """
@@ -255,8 +258,10 @@ def test_installations_are_the_runs_own(tmp_path: Path) -> None:
     done = run_script(sys.executable, tmp_path, "script.py")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line[:1] in "'2"] == ["'1.0'", "2.0"]
-    assert "Requirement already satisfied: pip" in done.stdout
+    assert "Requirement already satisfied: pip>=1" in done.stdout
+    assert "\ngone on\n" in done.stdout
     assert done.stdout.endswith("\n1\n")
+    assert "%pip uninstall -y pip: passed over" in done.stderr
     assert "%pip install --no-index absent-package: exit status 1" in done.stderr
     [found] = tmp_path.rglob("sample_one.py")
     assert str(found.relative_to(tmp_path)).startswith(".local/lib/python3")

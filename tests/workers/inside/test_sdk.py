@@ -90,6 +90,9 @@ assert rows == cdsw.read_metrics(model_build_crn=dev_model_build_crn, dev=True)[
 assert not read_metrics(model_crn=dev_model_crn, **later, dev=True)["metrics"]
 assert not read_metrics(model_crn=dev_model_crn, **earlier, dev=True)["metrics"]
 assert not read_metrics(model_crn="another", dev=True)["metrics"]
+both = dict(model_deployment_crn=dev_model_deployment_crn, dev=True)
+assert rows == read_metrics(model_crn=dev_model_crn, **both)["metrics"]
+assert not read_metrics(model_crn="another", **both)["metrics"]
 print(json.dumps([began, ended, [answer["uuid"] for answer in answers], rows]))
 """
 
@@ -134,7 +137,6 @@ calls = [
     lambda: predict((1, 2)),
     lambda: predict(("a", b"")),
     lambda: cdsw.read_metrics(dev=True),
-    lambda: cdsw.read_metrics("a", model_crn="b", dev=True),
     lambda: cdsw.read_metrics("a"),
     lambda: cdsw.track_delayed_metrics({}, "unknown", dev=True),
     lambda: cdsw.track_delayed_metrics({}, 7, dev=True),
@@ -160,11 +162,7 @@ SAID = [
     ("TypeError", "track_metric('a'): at $: a value of type 'bytes' cannot be said in JSON"),
     (
         "ValueError",
-        "read_metrics: give one of model_deployment_crn, model_build_crn, model_crn; 0 ",
-    ),
-    (
-        "ValueError",
-        "read_metrics: give one of model_deployment_crn, model_build_crn, model_crn; 2 ",
+        "read_metrics: give one of model_deployment_crn, model_build_crn, model_crn",
     ),
     ("RuntimeError", "CDSW_API_URL is not set: "),
     ("RuntimeError", "no prediction of this session has the uuid 'unknown'"),
@@ -243,7 +241,7 @@ class Scalar:
 said = [
     call_model("mkey", {"a": Scalar()}),
     call_model("mkey", [1], api_key=" another "),
-    cdsw.read_metrics(model_deployment_crn="crn:d/1", start_timestamp_ms=1, end_timestamp_ms=2.5),
+    cdsw.read_metrics("crn:d/1", 1, 2.5, model_crn="crn:m/1"),
     cdsw.track_delayed_metrics({"truth": Scalar()}, "uuid"),
     cdsw.track_aggregate_metrics({"r2": 1}, 5, 6, "crn:d/1"),
     get_auth(),
@@ -265,8 +263,8 @@ def test_the_gateway_is_asked(run: Run, played: Played) -> None:
     played.answers = [
         (200, b'{"success":true,"response":1}'),
         (200, b"{}"),
-        (200, b'{"metrics":[{"a":1}],"next_page_token":"n"}'),
-        (200, b'{"metrics":[{"a":2}],"next_page_token":""}'),
+        (200, b'{"metrics":[{"modelCrn":"crn:m/1","a":1},{"modelCrn":"b"}],"next_page_token":"n"}'),
+        (200, b'{"metrics":[{"modelCrn":"crn:m/1","a":2}],"next_page_token":""}'),
         (200, b"{}"),
         (200, b"{}"),
         (429, json.dumps(refused).encode()),
@@ -295,7 +293,7 @@ def test_the_gateway_is_asked(run: Run, played: Played) -> None:
     assert said == [
         {"success": True, "response": 1},
         {},
-        {"metrics": [{"a": 1}, {"a": 2}]},
+        {"metrics": [{"modelCrn": "crn:m/1", "a": 1}, {"modelCrn": "crn:m/1", "a": 2}]},
         None,
         None,
         {"user": "old", "password": ""},

@@ -18,7 +18,7 @@ from tests.workers.inside.conversation import (
 )
 
 MODEL = '''
-import collections, datetime, decimal, threading, time
+import collections, datetime, decimal, functools, sys, threading, time
 import cdsw
 from cml import models_v1, metrics_v1
 
@@ -33,6 +33,10 @@ Point = collections.namedtuple("Point", "x y")
 loop = []
 loop.append(loop)
 cdsw.track_metric(3, b"outside of a prediction nobody minds")
+
+def track_many(name):
+    for number in range(300):
+        cdsw.track_metric(name, [Scalar(number), {"at": Scalar(float("nan"))}, Point(1, 2)])
 
 @cdsw.model_metrics
 def inner(args):
@@ -50,6 +54,14 @@ def predict(args):
         thread = threading.Thread(target=cdsw.track_metric, args=("in a thread", 1))
         thread.start()
         thread.join()
+    if args.get("crowd"):
+        sys.setswitchinterval(1e-6)
+        threads = [threading.Thread(target=track_many, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        track_many("main")
+        for thread in threads:
+            thread.join()
     if args.get("raise"):
         raise ValueError("as told")
     time.sleep(args.get("sleep", 0))
@@ -62,6 +74,17 @@ def plain(args):
 
 def by_way(args):
     return inner(args)["prediction"]
+
+@functools.wraps(inner)
+def around(args):
+    return {"around": inner(args)}
+
+class Slots:
+    __slots__ = ()
+    def __call__(self, args):
+        return args
+
+slots = Slots()
 
 early = predict({"give": 5})
 
@@ -115,6 +138,10 @@ def test_one_prediction_one_page(model: Conversation) -> None:
     assert {r["uuid"] for r in answer["prediction"]} == {answer["uuid"], body["predictionUuid"]}
     body, _ = frames(model, {"thread": True}, 2)
     assert body["metrics"] == {"in a thread": 1}
+    body, _ = frames(model, {"crowd": True}, 3)
+    assert body["metrics"] == {
+        name: [299, {"at": None}, [1, 2]] for name in ("a", "b", "c", "d", "main")
+    }
 
 
 def test_values_are_said_as_answers_are(model: Conversation) -> None:
@@ -165,6 +192,13 @@ def test_only_what_is_decorated_is_kept(converse: Converse, write_model: Any) ->
     assert replica.start(root, "model.py", "by_way").kind == READY
     body, answer = frames(replica, 7, 1)
     assert (body["metrics"], answer) == ({"inner": 7}, 7)
+    replica = converse()
+    assert replica.start(root, "model.py", "around").kind == READY
+    body, answer = frames(replica, 7, 1)
+    assert answer["around"]["uuid"] == body["predictionUuid"]
+    replica = converse()
+    assert replica.start(root, "model.py", "slots").kind == READY
+    assert replica.predict(7).body == 7
     replica = converse()
     assert replica.start(root, "model.py", "told_early").kind == READY
     early = replica.predict(None).body

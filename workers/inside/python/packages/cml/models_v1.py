@@ -1,6 +1,6 @@
 """A model's function, and how to call a deployed one."""
 
 from predictd_inside.sdk.calls import call_model  # type: ignore[import-not-found]
-from predictd_inside.sdk.models import cml_model  # type: ignore[import-not-found]
+from predictd_inside.sdk.models import cml_model, model_metrics  # type: ignore[import-not-found]
 
-__all__ = ["call_model", "cml_model"]
+__all__ = ["call_model", "cml_model", "model_metrics"]

@@ -11,6 +11,7 @@ are shown.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import io
@@ -43,7 +44,8 @@ def compile_script(source: bytes, path: str) -> CodeType:
     for statement in tree.body:
         if isinstance(statement, ast.Expr) and not _is_silent(statement, lines):
             statement.value = _shown(statement.value)
-    return compile(tree, path, "exec", dont_inherit=True)
+    code: CodeType = compile(tree, path, "exec", _take_future(tree), dont_inherit=True)
+    return code
 
 
 def translate(text: str) -> str:
@@ -128,6 +130,23 @@ def _decode(source: bytes, problem: SyntaxError) -> str:
         return io.TextIOWrapper(io.BytesIO(source), encoding).read()
     except (SyntaxError, UnicodeDecodeError):
         raise problem from None
+
+
+def _take_future(tree: ast.Module) -> int:
+    """Takes the imports from `__future__` out, and gives the flags that say the same.
+
+    At a prompt they may come at any time; in a file Python wants them first.
+    """
+    flags, rest = 0, []
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            known = [getattr(__future__, alias.name, None) for alias in statement.names]
+            if None not in known:
+                flags |= sum(feature.compiler_flag for feature in known if feature)
+                continue
+        rest.append(statement)
+    tree.body = rest
+    return flags
 
 
 def _is_silent(statement: ast.Expr, lines: list[bytes]) -> bool:

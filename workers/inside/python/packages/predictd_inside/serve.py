@@ -20,7 +20,6 @@ import sys
 import time
 
 from . import failures, output
-from .encode import encode
 from .model import load
 from .precedence import come_last
 from .tracking import book
@@ -46,8 +45,9 @@ def main(inlet: int, outlet: int) -> None:
         book.serve(start["crns"], start["reply_limit"])
         come_last()
         function = _load(wire, start)
+        function, say = book.served(function)
         read = bytes if start["raw"] else _decode
-        _answer(wire, frames, read, function, start["reply_limit"])
+        _answer(wire, frames, read, function, say, start["reply_limit"])
     _run_handler_of_sigterm()
 
 
@@ -78,16 +78,21 @@ def _answer(
     frames: Iterator[tuple[int, int, bytes]],
     read: Callable[[bytes], object],
     function: Callable[[object], object],
+    say: Callable[[object], bytes],
     reply_limit: int,
 ) -> None:
     for kind, number, body in frames:
         _expect(PREDICT, kind)
         book.asked = True
-        outcome, reply = _predict(read, function, body, reply_limit)
+        outcome, reply = _predict(read, function, say, body, reply_limit)
         book.asked = False
         output.flush()
-        page = book.page and book.take()
-        if page is not None and outcome == ANSWER:
+        page = book.page
+        if page is None:
+            wire.send(outcome, number, reply)
+            continue
+        book.page = None
+        if outcome == ANSWER:
             wire.send_tracked(number, page.body(), reply)
         else:
             wire.send(outcome, number, reply)
@@ -96,6 +101,7 @@ def _answer(
 def _predict(
     read: Callable[[bytes], object],
     function: Callable[[object], object],
+    say: Callable[[object], bytes],
     body: bytes,
     reply_limit: int,
 ) -> tuple[int, bytes]:
@@ -105,7 +111,7 @@ def _predict(
     except (ValueError, RecursionError) as problem:
         return REFUSED, _json({"message": failures.describe(problem)["message"]})
     try:
-        reply = encode(function(argument))
+        reply = say(function(argument))
         if len(reply) > reply_limit:
             raise ValueError(
                 f"the answer is {len(reply)} bytes long as JSON; at most {reply_limit} are allowed"

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 # They are about pictures and reloading, which a script has no use for.
 PASSED_OVER = ("autoreload", "config", "load_ext", "matplotlib", "pylab", "reload_ext")
 
-_PIP = re.compile(r"(?:sudo\s+)?(?:python3?\s+-m\s+)?pip3?\s+([^&|;<>`$]*)")
+# Alone on its line: with another command beside it the whole is the shell's.
+_PIP = re.compile(
+    r"""(?:sudo\s+)?(?:python3?\s+-m\s+)?pip3?\s+((?:[^&|;<>`$'"]|'[^']*'|"[^"`$]*")*)"""
+)
 _PIP_SOMEWHERE = re.compile(r"\bpip3?\s+install\b")
 _EXPRESSION = re.compile(r"(?<!\$)\{([^{}]+)\}|\$(\w+)")
 # With these there may be something newer than what is installed, or what is there is not wanted.
@@ -82,7 +85,10 @@ class Shell:
         arguments = [argument for argument in shlex.split(text) if argument != "--user"]
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         output.flush()
-        if arguments[:1] != ["install"]:
+        if arguments[:1] == ["uninstall"]:
+            output.complain(f"%pip {text}: passed over, as other runs share the environment\n")
+            status = 0
+        elif arguments[:1] != ["install"]:
             status = subprocess.run([*pip, *arguments]).returncode
         elif _is_there(pip, arguments):
             status = 0

@@ -30,8 +30,9 @@ def read_metrics(
 ) -> dict[str, list[dict[str, Any]]]:
     """The metrics of a deployment, of a build or of a model, as {"metrics": [row, ...]}.
 
-    Name one of the three by its crn. The window takes the rows that begin in it, both ends
-    included; left out, it is open on that side. Rows come in the order of their beginning:
+    Name at least one of the three by its crn; of several, rows have to be of all. The window takes
+    the rows that begin in it, both ends included; left out, it is open on that side. Rows come in
+    the order of their beginning:
 
     {"modelDeploymentCrn", "modelBuildCrn", "modelCrn", "startTimeStampMs", "endTimeStampMs",
      "predictionUuid", "metrics": {key: value, ...}}
@@ -39,34 +40,26 @@ def read_metrics(
     A row of `track_aggregate_metrics` has the predictionUuid "". With dev=True the rows are those
     of this session, by `dev_model_crn`, `dev_model_build_crn` or `dev_model_deployment_crn`.
 
-    Raises ValueError where not exactly one crn is given, RuntimeError where the gateway refuses.
+    Raises ValueError where no crn is given, RuntimeError where the gateway refuses.
     """
+    # The narrowest first: it is the one that is asked for.
     names = {
         "model_deployment_crn": model_deployment_crn,
         "model_build_crn": model_build_crn,
         "model_crn": model_crn,
     }
     given = [(name, crn) for name, crn in names.items() if crn]
-    if len(given) != 1:
-        raise ValueError(f"read_metrics: give one of {', '.join(names)}; {len(given)} were given")
-    [(name, crn)] = given
+    if not given:
+        raise ValueError(f"read_metrics: give one of {', '.join(names)}")
+    start = _milliseconds("start_timestamp_ms", start_timestamp_ms)
+    end = _milliseconds("end_timestamp_ms", end_timestamp_ms)
+    (name, crn), *others = given
     if dev:
-        field = _FIELDS[name]
-        return {"metrics": development.read(field, crn, start_timestamp_ms, end_timestamp_ms)}
-    query = {
-        name: crn,
-        "start_timestamp_ms": _milliseconds("start_timestamp_ms", start_timestamp_ms),
-        "end_timestamp_ms": _milliseconds("end_timestamp_ms", end_timestamp_ms),
-        "page_size": _PAGE,
-    }
-    gateway = Gateway.of_environment()
-    rows: list[dict[str, Any]] = []
-    while True:
-        page = gateway.get("/api/v2/metrics", query)
-        rows += page["metrics"]
-        if not page.get("next_page_token"):
-            return {"metrics": rows}
-        query["page_token"] = page["next_page_token"]
+        rows = development.read(_FIELDS[name], crn, start, end)
+    else:
+        query = {name: crn, "start_timestamp_ms": start, "end_timestamp_ms": end}
+        rows = _read_pages({**query, "page_size": _PAGE})
+    return {"metrics": [r for r in rows if all(r[_FIELDS[name]] == crn for name, crn in others)]}
 
 
 def track_delayed_metrics(metrics: dict[str, Any], prediction_uuid: str, dev: bool = False) -> None:
@@ -122,6 +115,17 @@ def track_aggregate_metrics(
         "model_deployment_crn": model_deployment_crn,
     }
     Gateway.of_environment().post("/api/v2/metrics/aggregate", body)
+
+
+def _read_pages(query: dict[str, object]) -> list[dict[str, Any]]:
+    gateway = Gateway.of_environment()
+    rows: list[dict[str, Any]] = []
+    while True:
+        page = gateway.get("/api/v2/metrics", query)
+        rows += page["metrics"]
+        if not page.get("next_page_token"):
+            return rows
+        query["page_token"] = page["next_page_token"]
 
 
 _FIELDS = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 
 from ..tracking import MOST_BYTES, Page, book
 from . import development, experiments
@@ -50,6 +51,7 @@ def model_metrics(predict_func: Function) -> Function:
         crn = book.crns["deployment"] if book.serves else development.dev_model_deployment_crn
         return {"model_deployment_crn": crn, "prediction": prediction, "uuid": page.uuid}
 
+    book.originals[predict] = predict_func
     return predict
 
 
@@ -91,6 +93,8 @@ class _Trial(threading.local):
 
 
 _trial = _Trial()
+# A function that is decorated for the moment is not kept for ever.
+book.originals = weakref.WeakKeyDictionary()
 
 
 def _open() -> Page:

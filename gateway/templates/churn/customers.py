@@ -1,0 +1,25 @@
+"""Makes up customers of a telephone company; a project of yours has real ones instead.
+
+Who has stayed for long rarely leaves, who pays much or had to call support often does. `price_rise`
+changes what customers pay, and so what the model gets to see, without telling the model.
+"""
+
+import math
+import random
+
+FEATURES = ("months", "monthly_charge", "support_calls")
+
+
+def make(count, seed, price_rise=0.0):
+    """So many pairs: a customer's features, and whether the customer left (1) or not (0)."""
+    chance = random.Random(seed)
+    pairs = []
+    for _ in range(count):
+        months = chance.randint(1, 72)
+        monthly_charge = round(chance.gauss(70, 20) + price_rise, 2)
+        support_calls = min(9, int(chance.expovariate(0.7)))
+        leaning = -1.0 - 0.05 * months + 0.03 * (monthly_charge - 70) + 0.6 * support_calls
+        left = chance.random() < 1 / (1 + math.exp(-leaning))
+        features = (months, monthly_charge, support_calls)
+        pairs.append((dict(zip(FEATURES, features)), int(left)))
+    return pairs
