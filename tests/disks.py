@@ -56,6 +56,10 @@ def traced(fault: str, command: Sequence[str]) -> list[str]:
     return [*tracer, "-e", f"trace={calls}", "-e", f"inject={fault}", *command]
 
 
+# Seconds; it takes some milliseconds.
+_DETACHING = 5.0
+
+
 @contextmanager
 def tracing(pid: int, *options: str) -> Iterator[None]:
     """Has strace look at a running process and at all that it starts, while the block runs."""
@@ -69,9 +73,14 @@ def tracing(pid: int, *options: str) -> Iterator[None]:
                 not_here(f"nobody may look at a process that runs: {said}")
             yield
         finally:
-            # It detaches, and what it traced goes on.
+            # It detaches, and what it traced goes on. But it cannot let go of a thread that waits
+            # for its child to exec while that child waits for strace: the kernel can.
             tracer.terminate()
-            tracer.communicate()
+            try:
+                tracer.communicate(timeout=_DETACHING)
+            except subprocess.TimeoutExpired:
+                tracer.kill()
+                tracer.communicate()
 
 
 def failing(pid: int, fault: str) -> AbstractContextManager[None]:
