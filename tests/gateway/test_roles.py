@@ -27,6 +27,7 @@ ROLES = ["viewer", "operator", "contributor", "admin", "owner"]
 EVERYBODY = [STRANGER, *ROLES, SITE]
 # From which one on in the list above somebody may; who asks about others than oneself is `SITE`.
 FROM: dict[Permission, str] = {
+    "identified": STRANGER,
     "signed in": STRANGER,
     "oneself": STRANGER,
     "project.view": "viewer",
