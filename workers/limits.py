@@ -55,9 +55,6 @@ class Verdict(msgspec.Struct, frozen=True):
     cause: Cause | None = None
 
 
-NO_TOLL = Toll()
-
-
 def judge(status: int, said: str, toll: Toll, limits: Limits) -> Verdict:
     """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
     # gotcha G11: as its wrapper, or a shell, says that it was killed.

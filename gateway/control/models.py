@@ -49,23 +49,25 @@ class Models:
         self._house.site.check_may_create("models", creator)
         check_name(asked.name)
         defaults = self.defaults
-        model = await self._house.database.write(
-            store.models.insert,
-            Model(
-                project_id=project.id,
-                creator=creator.name,
-                cpu_millicores=defaults.cpu_millicores,
-                memory_mb=defaults.memory_mb,
-                replicas=defaults.replicas,
-                **msgspec.structs.asdict(asked),
-            ),
+        model = Model(
+            project_id=project.id,
+            creator=creator.name,
+            cpu_millicores=defaults.cpu_millicores,
+            memory_mb=defaults.memory_mb,
+            replicas=defaults.replicas,
+            **msgspec.structs.asdict(asked),
         )
-        self._house.routes.put(model)
+        async with self._house.deciding:
+            model = await self._house.database.write(store.models.insert, model)
+            self._house.routes.put(model)
         return model
 
     async def regenerate_key(self, model: Model) -> Model:
         """Gives the model another access key; nobody is let in by the old one any more."""
-        return await self._change(model, {"key_generation": model.key_generation + 1})
+        async with self._house.deciding:
+            changed = await self._house.database.write(_regenerate_key, model.id)
+            self._house.routes.put(changed)
+        return changed
 
     async def update(self, model: Model, changes: dict[str, Any]) -> Model:
         """Changes name, description, visibility, authentication or defaults. Raises NameTaken, or
@@ -81,9 +83,6 @@ class Models:
         # What it was given when more was allowed stays, until somebody asks for other sizes.
         if changes.keys() & {"cpu_millicores", "memory_mb", "replicas"}:
             check_deployment(sizes, most_replicas=self._house.settings.max_replicas)
-        return await self._change(model, changes)
-
-    async def _change(self, model: Model, changes: dict[str, Any]) -> Model:
         async with self._house.deciding:
             changed = await self._house.database.write(store.models.update, model.id, **changes)
             self._house.routes.put(changed)
@@ -91,7 +90,9 @@ class Models:
 
     async def delete(self, model: Model) -> None:
         """Stops it and removes its builds, history and files; its name is free again at once."""
-        builds = await self._house.database.write(_take_away, model.id)
+        # Whoever changes it meanwhile has told the routes before they forget it.
+        async with self._house.deciding:
+            builds = await self._house.database.write(_take_away, model.id)
         await self.free(model, builds)
 
     async def free(self, model: Model, builds: list[Build]) -> None:
@@ -102,6 +103,12 @@ class Models:
             await self._builds.free(model.project_id, build.id)
         logs = self._house.data.model_logs(model.id)
         await trio.to_thread.run_sync(partial(shutil.rmtree, logs, ignore_errors=True))
+
+
+async def _regenerate_key(connection: aiosqlite.Connection, model_id: str) -> Model:
+    """Counted here, so that two who ask at once get two keys."""
+    model = await store.models.get(connection, model_id)
+    return await store.models.update(connection, model_id, key_generation=model.key_generation + 1)
 
 
 async def _take_away(connection: aiosqlite.Connection, model_id: str) -> list[Build]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -243,7 +244,11 @@ def test_nothing_grows(port: Port) -> None:
     files, memory = descriptors(), port.process.memory_info().rss
     for _ in range(3):
         corpus()
-    assert descriptors() <= files
+    give_up = time.monotonic() + 20
+    # The last client may know that its connection has ended before the gateway has closed it.
+    while descriptors() > files:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
     assert port.process.memory_info().rss - memory < 4_000_000
 
 

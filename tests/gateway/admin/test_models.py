@@ -51,6 +51,22 @@ async def test_authentication_can_be_off(
         assert called == ((401, "model.unauthorized") if enabled else (503, "model.notready"))
 
 
+async def test_two_access_keys_at_once(shared: Gateway, project: str) -> None:
+    """Who regenerates a key at the same time gets another one, and only the last is good."""
+    model = await shared.post(f"{project}/models", {"name": "m", "disable_authentication": True})
+    path, keys = f"{project}/models/{model['id']}", list[str]()
+
+    async def regenerate() -> None:
+        keys.append((await shared.post(f"{path}:regenerate_key"))["access_key"])
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(regenerate)
+    assert len({model["access_key"], *keys}) == 6
+    good = [key for key in keys if refusal(await shared.call(key, 1)) == (503, "model.notready")]
+    assert good == [await shared.key(path)]
+
+
 async def test_another_access_key(shared: Gateway, project: str) -> None:
     """A regenerated access key is another one, and the old one is nobody's."""
     model = await shared.post(f"{project}/models", {"name": "m", "disable_authentication": True})
