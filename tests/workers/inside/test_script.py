@@ -100,6 +100,8 @@ _exit_code
 %cd sub
 os.path.basename(os.getcwd())
 !{sys.executable} -c "import cdsw; print(cdsw.track_metric.__name__)"
+!for dir in a b; do echo $dir; done | awk '$1 > "a" {print}'
+%ls ../wanted*
 text
 '''
 
@@ -108,6 +110,7 @@ def test_lines_of_other_kinds_work(run: Run, tmp_path: Path) -> None:
     """%magic, !command and name = !command work where a statement begins, with the script's values
     put in, and nowhere else; a command that fails is told and does not end the script."""
     (tmp_path / "sub").mkdir()
+    (tmp_path / "wanted.csv").write_text("")
     done = run(INTERACTIVE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
@@ -119,12 +122,37 @@ def test_lines_of_other_kinds_work(run: Run, tmp_path: Path) -> None:
         "7",
         "'sub'",
         "track_metric",
+        "b",
+        "../wanted.csv",
         r"'\n!echo not a command\n%pip neither\n'",
     ]
     assert done.stderr.splitlines() == [
         "%matplotlib inline: passed over, as this is a script",
         "!exit 7: exit status 7",
     ]
+
+
+NOTEBOOK = """
+get_ipython().run_line_magic('matplotlib', 'inline')
+get_ipython().system('echo said')
+listed = get_ipython().getoutput('echo {1 + 1}')
+get_ipython().run_cell_magic('time', '', 'n = 3\\nn')
+%time n += 1
+display(listed, n)
+"""
+
+
+def test_what_was_a_notebook_works(run: Run) -> None:
+    """A script that was made of a notebook finds `get_ipython` and `display`; what is timed is the
+    script's own. A notebook itself is refused by name."""
+    done = run(NOTEBOOK)
+    assert done.returncode == 0, done.stderr
+    said, shown, *timed, listed, n = done.stdout.splitlines()
+    assert (said, shown, listed, n) == ("said", "3", "['2']", "4")
+    assert [line.split()[:2] for line in timed] == [["Wall", "time:"]] * 2
+    done = run('{"cells": []}', file="fit.ipynb")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fit.ipynb is a notebook; ")
 
 
 @pytest.mark.parametrize(
@@ -237,7 +265,7 @@ PIP = """
 %pip install --user --no-index --find-links wheels sample_one
 import sample_one
 sample_one.version
-!pip3 install --no-index --find-links wheels -U 'sample_one>=2'
+!{sys.executable} -m pip -q install --user --no-index --find-links wheels -U 'sample_one>=2'  # new
 !{sys.executable} -c "import sample_one; print(sample_one.version)"
 !python3 -m pip install "pip>=1"
 !pip install --no-index 'absent-too>=1' >/dev/null || echo gone on
