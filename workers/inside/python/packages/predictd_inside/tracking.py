@@ -134,7 +134,11 @@ def said(key: object, value: object) -> tuple[str, bytes]:
     if not isinstance(key, str):
         raise TypeError(f"track_metric: the key {key!r} is of type {type(key).__name__!r}, no str")
     try:
-        return (key if key.isascii() else _whole(key)), storable(encode(value))
+        text = encode(value)
+        # `in` would take three times as long.
+        if len(text) > DEEPEST or text.find(b"\\ud") >= 0:
+            text = storable(text)
+        return (key if key.isascii() else _whole(key)), text
     except TypeError as problem:
         raise TypeError(f"track_metric({key!r}): {problem}") from None
     except ValueError as problem:
@@ -148,7 +152,7 @@ def storable(text: bytes) -> bytes:
     """
     if b"\\ud" in text:
         text = _whole(json.dumps(json.loads(text), ensure_ascii=False)).encode()
-    if len(text) > DEEPEST and text.count(b"[") + text.count(b"{") > DEEPEST:
+    if text.count(b"[") + text.count(b"{") > DEEPEST:
         depth = 0
         for bracket in re.findall(rb"[\[{}\]]", _STRING.sub(b"", text)):
             depth += 1 if bracket in b"[{" else -1
