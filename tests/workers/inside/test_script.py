@@ -211,6 +211,7 @@ cdsw.track_file("model.pkl")
 track_file("data/deep/truth.csv")
 track_file("data")
 track_file("../outside.txt")
+track_file("..")
 try:
     track_file("absent")
 except FileNotFoundError:
@@ -226,11 +227,11 @@ predict(1);
 def test_a_run_keeps_metrics_and_files(run: Run, tmp_path: Path) -> None:
     """In an experiment a metric is a line of the run's file and must be a single value; a file is
     copied by its name beneath the root. What a model's function tracks stays its own."""
-    (tmp_path / "root").mkdir()
-    (tmp_path / "outside.txt").write_text("")
+    (tmp_path / "project" / "root").mkdir(parents=True)
+    (tmp_path / "project" / "outside.txt").write_text("")
     metrics, output = tmp_path / "metrics", tmp_path / "output"
     environment = {"PREDICTD_RUN_METRICS": str(metrics), "CDSW_OUTPUT_DIR": str(output)}
-    done = run(f"import os\nos.chdir('root')\n{RUN}", **environment)
+    done = run(f"import os\nos.chdir('project/root')\n{RUN}", **environment)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [(line["key"], line["value"]) for line in lines] == [
@@ -245,7 +246,9 @@ def test_a_run_keeps_metrics_and_files(run: Run, tmp_path: Path) -> None:
     assert "'bytes' cannot be said" in kinds[3]
     assert (key, absent) == ("track_metric: the key 1 is of type 'int', no str", "absent")
     kept = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
-    assert kept == {"model.pkl", "data/deep/truth.csv", "outside.txt"}
+    own = {"model.pkl", "data/deep/truth.csv"}
+    above = {"project/outside.txt", *(f"project/root/{name}" for name in own)}
+    assert kept == {*own, "outside.txt", *above}
 
 
 def wheel(folder: Path, name: str, version: str) -> None:

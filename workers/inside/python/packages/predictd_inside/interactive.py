@@ -7,7 +7,7 @@ words, each where it stands, so that the numbers of lines remain true:
 
 Only a line that begins a statement is such a line: what stands in brackets or in a long string
 stays what it is. In both cases the values of expressions that stand for themselves at top level
-are shown.
+are shown. Children of multiprocessing know nothing of this (gotcha G8 in README).
 """
 
 from __future__ import annotations
