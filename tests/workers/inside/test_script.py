@@ -272,6 +272,11 @@ sample_one.version
 !{sys.executable} -c "import sample_one; print(sample_one.version)"
 !python3 -m pip install "pip>=1"
 !pip install --no-index 'absent-too>=1' >/dev/null || echo gone on
+!pip3 install --user --no-index --find-links wheels sample_two >/dev/null && echo two
+import sample_two, subprocess
+pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--find-links", "wheels"]
+subprocess.check_call([*pip, "sample_three", "pip"])
+import sample_three
 !pip uninstall -y pip
 %pip install --no-index absent-package
 print(_exit_code)
@@ -284,6 +289,8 @@ def test_installations_are_the_runs_own(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     for version in ("1.0", "2.0"):
         wheel(tmp_path / "wheels", "sample_one", version)
+    wheel(tmp_path / "wheels", "sample_two", "1.0")
+    wheel(tmp_path / "wheels", "sample_three", "1.0")
     first = PIP.replace(" sample_one\n", " sample_one==1.0\n", 1)
     (tmp_path / "script.py").write_text(first)
     done = run_script(sys.executable, tmp_path, "script.py")
@@ -291,8 +298,10 @@ def test_installations_are_the_runs_own(tmp_path: Path) -> None:
     assert [line for line in done.stdout.splitlines() if line[:1] in "'2"] == ["'1.0'", "2.0"]
     assert "Requirement already satisfied: pip>=1" in done.stdout
     assert "\ngone on\n" in done.stdout
+    assert "\ntwo\n" in done.stdout
     assert done.stdout.endswith("\n1\n")
     assert "%pip uninstall -y pip: passed over" in done.stderr
     assert "%pip install --no-index absent-package: exit status 1" in done.stderr
-    [found] = tmp_path.rglob("sample_one.py")
-    assert str(found.relative_to(tmp_path)).startswith(".local/lib/python3")
+    for name in ("one", "two", "three"):
+        [found] = tmp_path.rglob(f"sample_{name}.py")
+        assert str(found.relative_to(tmp_path)).startswith(".local/lib/python3")

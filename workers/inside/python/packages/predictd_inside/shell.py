@@ -1,8 +1,8 @@
 """What a script's interactive lines do: commands, installations, and what is shown.
 
 A command that fails does not end the script, as in any interactive Python; its status is told, and
-is in `_exit_code`. What `%pip install` brings goes into a folder of the run's own, `.local` in its
-home, and not into the environment, which others share. It comes before what is installed there.
+is in `_exit_code`. What pip brings goes into a folder of the run's own, `.local` in its home, and
+not into the environment, which others share. It comes before what is installed there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _PIP = re.compile(
     r"""(?:sudo\s+)?(?:\S*python[\d.]*\s+-m\s+)?pip[\d.]*\s+((?:[^&|;<>`$'"]|'[^']*'|"[^"`$]*")*)"""
 )
 _PIP_SOMEWHERE = re.compile(r"\bpip[\d.]*\s+install\b")
+_USER = re.compile(r"\s--user\b")  # the environment is a virtual one, for which pip refuses it
 _COMMENT = re.compile(r"\s#.*")
 _EXPRESSION = re.compile(r"(?<!\$)\{([^{}]+)\}|\$([^\W\d]\w*)")
 # With these there may be something newer than what is installed, or what is there is not wanted.
@@ -47,6 +48,7 @@ class Shell:
 
     def __init__(self, names: dict[str, Any]) -> None:
         self._names = names
+        self._into_own = ["--target", _own_folder(), "--upgrade"]
 
     def show(self, value: object) -> None:
         """The value of an expression that stands for itself."""
@@ -65,8 +67,12 @@ class Shell:
             self._pip(pip[1])
             return
         output.flush()
-        redirected = _into_own_folder() if _PIP_SOMEWHERE.search(command) else {}
-        done = subprocess.run(command, shell=True, env={**os.environ, **redirected})
+        if _PIP_SOMEWHERE.search(command):
+            into_own = " ".join(map(shlex.quote, self._into_own))
+            aside = _PIP_SOMEWHERE.sub(lambda pip: f"{pip[0]} {into_own}", _USER.sub("", command))
+            done = subprocess.run(aside, shell=True, env=_without_prefix())
+        else:
+            done = subprocess.run(command, shell=True)
         self._tell(f"!{command}", done.returncode)
 
     def getoutput(self, text: str, local: Mapping[str, Any] = _NO_OTHERS) -> list[str]:
@@ -115,9 +121,7 @@ class Shell:
             )
 
     def _pip(self, text: str) -> None:
-        # The environment is a virtual one, for which pip refuses --user.
-        words = shlex.split(_COMMENT.sub("", text))
-        arguments = [word for word in words if word != "--user"]
+        arguments = shlex.split(_COMMENT.sub("", _USER.sub("", text)))
         verb = next((word for word in arguments if not word.startswith("-")), "")
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         output.flush()
@@ -129,8 +133,10 @@ class Shell:
         elif _is_there(pip, arguments):
             status = 0
         else:
-            environment = {**os.environ, **_into_own_folder()}
-            status = subprocess.run([*pip, *arguments], env=environment).returncode
+            # Not by the environment: gotcha G9 in README.
+            after = arguments.index("install") + 1
+            arguments[after:after] = self._into_own
+            status = subprocess.run([*pip, *arguments], env=_without_prefix()).returncode
         self._tell(f"%pip {text}", status)
 
     def _tell(self, what: str, status: int) -> None:
@@ -169,15 +175,25 @@ def _is_there(pip: list[str], arguments: list[str]) -> bool:
     return True
 
 
-def _into_own_folder() -> dict[str, str]:
-    """What makes pip install for this run alone; from there its packages are found from now on."""
-    home, version = os.path.expanduser("~"), "python{}.{}".format(*sys.version_info)
-    folder = os.path.join(home, ".local", "lib", version, "site-packages")
-    if folder not in sys.path:
-        os.makedirs(folder, exist_ok=True)
-        # Before what is installed, after what is the project's.
-        installed = [entry for entry in sys.path if entry.endswith("site-packages")]
-        sys.path.insert(sys.path.index(installed[0]) if installed else len(sys.path), folder)
-        entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, entries)])
-    return {"PIP_TARGET": folder, "PIP_UPGRADE": "1"}
+def _own_folder() -> str:
+    """The folder of the packages of this run alone, whose packages are found from now on.
+
+    There, too, goes what the script gives pip to install by other ways than ours, as by subprocess.
+    """
+    home, version = os.path.expanduser("~/.local"), "python{}.{}".format(*sys.version_info)
+    folder = os.path.join(home, "lib", version, "site-packages")
+    os.makedirs(folder, exist_ok=True)
+    # Before what is installed, after what is the project's.
+    installed = [entry for entry in sys.path if entry.endswith("site-packages")]
+    sys.path.insert(sys.path.index(installed[0]) if installed else len(sys.path), folder)
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, entries)])
+    programs = [os.environ.get("PATH", os.defpath), f"{home}/bin", f"{folder}/bin"]
+    os.environ["PATH"] = os.pathsep.join(programs)
+    os.environ["PIP_PREFIX"] = home
+    return folder
+
+
+def _without_prefix() -> dict[str, str]:
+    """The environment for a pip that is told a folder: it refuses to be told two."""
+    return {name: value for name, value in os.environ.items() if name != "PIP_PREFIX"}
