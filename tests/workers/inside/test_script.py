@@ -134,7 +134,8 @@ def test_lines_of_other_kinds_work(run: Run, tmp_path: Path) -> None:
 
 NOTEBOOK = """
 get_ipython().run_line_magic('matplotlib', 'inline')
-get_ipython().system('echo said')
+get_ipython().magic('%env GREETING=said')
+get_ipython().system('echo $GREETING')
 listed = get_ipython().getoutput('echo {1 + 1}')
 get_ipython().run_cell_magic('time', '', 'n = 3\\nn')
 %time n += 1

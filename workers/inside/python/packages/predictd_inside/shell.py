@@ -97,6 +97,11 @@ class Shell:
         else:
             self._change(name, self._expanded(text, local))
 
+    def magic(self, line: str) -> None:
+        """`%name text`, as scripts that were made of older notebooks have it."""
+        name, _, text = line.lstrip("% ").partition(" ")
+        self.run_line_magic(name, text)
+
     def run_cell_magic(self, name: str, text: str, cell: str) -> None:
         """`%%name text` above a cell, in a script that was made of a notebook."""
         if name != "time":
