@@ -174,6 +174,11 @@ UNSAID = [
         "ValueError",
         "at $.content.self[0]: a value that holds itself cannot be said in JSON",
     ),
+    (
+        "[decimal.Decimal('-1E+999999999')]",
+        "TypeError",
+        "at $[0]: a number of 1000000000 digits cannot be said in JSON",
+    ),
     ("deep(100_000)", "ValueError", "the value is nested too deep to be said in JSON"),
 ]
 
@@ -195,7 +200,12 @@ NUMPY = [
     ("numpy.timedelta64(90, 's')", "P0DT0H1M30S"),
     ("numpy.array([1, 'NaT'], dtype='m8[ns]')", ["P0DT0H0M0S", None]),
     ("numpy.ma.array([1, 2], mask=[0, 1])", [1, None]),
+    ("numpy.timedelta64(10**10, 's')", "P115740DT17H46M40S"),
+    ("numpy.timedelta64(5)", "P0DT0H0M0.000005S"),
+    ("numpy.timedelta64(1, 'M')", "P30DT10H29M6S"),
 ]
+
+BEYOND = ["numpy.datetime64('20000-01-01')", "numpy.array([['20000-01-01']], dtype='M8[s]')"]
 
 PANDAS = [
     (
@@ -216,6 +226,11 @@ PANDAS = [
         "pandas.DataFrame({'t': pandas.to_datetime(['2026-11-21', None])})",
         [{"t": "2026-11-21T00:00:00"}, {"t": None}],
     ),
+    (
+        "pandas.Series(pandas.to_datetime(['2026-11-21'], utc=True)).astype('M8[ns, UTC]')",
+        ["2026-11-21T00:00:00+00:00"],
+    ),
+    ("pandas.Series(pandas.to_timedelta(['1h', None])).astype('m8[ns]')", ["P0DT1H0M0S", None]),
 ]
 
 
@@ -265,6 +280,10 @@ def test_what_cannot_be_said(
 def test_numpy(scientist: Conversation) -> None:
     """Numpy's scalars and arrays are said as Python's numbers and lists are."""
     assert all_said(scientist, NUMPY) == dict(NUMPY)
+    for expression in BEYOND:
+        raised = scientist.predict(expression)
+        assert raised.kind == RAISED, raised
+        assert "a time that Python's datetime cannot hold" in raised.body["message"]
 
 
 def test_pandas(scientist: Conversation) -> None:

@@ -100,6 +100,8 @@ _exit_code
 %cd sub
 os.path.basename(os.getcwd())
 !{sys.executable} -c "import cdsw; print(cdsw.track_metric.__name__)"
+!for dir in a b; do echo $dir; done | awk '$1 > "a" {print}'
+%ls ../wanted*
 text
 '''
 
@@ -108,6 +110,7 @@ def test_lines_of_other_kinds_work(run: Run, tmp_path: Path) -> None:
     """%magic, !command and name = !command work where a statement begins, with the script's values
     put in, and nowhere else; a command that fails is told and does not end the script."""
     (tmp_path / "sub").mkdir()
+    (tmp_path / "wanted.csv").write_text("")
     done = run(INTERACTIVE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
@@ -119,12 +122,38 @@ def test_lines_of_other_kinds_work(run: Run, tmp_path: Path) -> None:
         "7",
         "'sub'",
         "track_metric",
+        "b",
+        "../wanted.csv",
         r"'\n!echo not a command\n%pip neither\n'",
     ]
     assert done.stderr.splitlines() == [
         "%matplotlib inline: passed over, as this is a script",
         "!exit 7: exit status 7",
     ]
+
+
+NOTEBOOK = """
+get_ipython().run_line_magic('matplotlib', 'inline')
+get_ipython().magic('%env GREETING=said')
+get_ipython().system('echo $GREETING')
+listed = get_ipython().getoutput('echo {1 + 1}')
+get_ipython().run_cell_magic('time', '', 'n = 3\\nn')
+%time n += 1
+display(listed, n)
+"""
+
+
+def test_what_was_a_notebook_works(run: Run) -> None:
+    """A script that was made of a notebook finds `get_ipython` and `display`; what is timed is the
+    script's own. A notebook itself is refused by name."""
+    done = run(NOTEBOOK)
+    assert done.returncode == 0, done.stderr
+    said, shown, *timed, listed, n = done.stdout.splitlines()
+    assert (said, shown, listed, n) == ("said", "3", "['2']", "4")
+    assert [line.split()[:2] for line in timed] == [["Wall", "time:"]] * 2
+    done = run('{"cells": []}', file="fit.ipynb")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fit.ipynb is a notebook; ")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +212,7 @@ cdsw.track_file("model.pkl")
 track_file("data/deep/truth.csv")
 track_file("data")
 track_file("../outside.txt")
+track_file("..")
 try:
     track_file("absent")
 except FileNotFoundError:
@@ -198,11 +228,11 @@ predict(1);
 def test_a_run_keeps_metrics_and_files(run: Run, tmp_path: Path) -> None:
     """In an experiment a metric is a line of the run's file and must be a single value; a file is
     copied by its name beneath the root. What a model's function tracks stays its own."""
-    (tmp_path / "root").mkdir()
-    (tmp_path / "outside.txt").write_text("")
+    (tmp_path / "project" / "root").mkdir(parents=True)
+    (tmp_path / "project" / "outside.txt").write_text("")
     metrics, output = tmp_path / "metrics", tmp_path / "output"
     environment = {"PREDICTD_RUN_METRICS": str(metrics), "CDSW_OUTPUT_DIR": str(output)}
-    done = run(f"import os\nos.chdir('root')\n{RUN}", **environment)
+    done = run(f"import os\nos.chdir('project/root')\n{RUN}", **environment)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [(line["key"], line["value"]) for line in lines] == [
@@ -217,7 +247,9 @@ def test_a_run_keeps_metrics_and_files(run: Run, tmp_path: Path) -> None:
     assert "'bytes' cannot be said" in kinds[3]
     assert (key, absent) == ("track_metric: the key 1 is of type 'int', no str", "absent")
     kept = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
-    assert kept == {"model.pkl", "data/deep/truth.csv", "outside.txt"}
+    own = {"model.pkl", "data/deep/truth.csv"}
+    above = {"project/outside.txt", *(f"project/root/{name}" for name in own)}
+    assert kept == {*own, "outside.txt", *above}
 
 
 def wheel(folder: Path, name: str, version: str) -> None:
@@ -237,10 +269,15 @@ PIP = """
 %pip install --user --no-index --find-links wheels sample_one
 import sample_one
 sample_one.version
-!pip3 install --no-index --find-links wheels -U 'sample_one>=2'
+!{sys.executable} -m pip -q install --user --no-index --find-links wheels -U 'sample_one>=2'  # new
 !{sys.executable} -c "import sample_one; print(sample_one.version)"
 !python3 -m pip install "pip>=1"
 !pip install --no-index 'absent-too>=1' >/dev/null || echo gone on
+!pip3 install --user --no-index --find-links wheels sample_two >/dev/null && echo two
+import sample_two, subprocess
+pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--find-links", "wheels"]
+subprocess.check_call([*pip, "sample_three", "pip"])
+import sample_three
 !pip uninstall -y pip
 %pip install --no-index absent-package
 print(_exit_code)
@@ -253,6 +290,8 @@ def test_installations_are_the_runs_own(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     for version in ("1.0", "2.0"):
         wheel(tmp_path / "wheels", "sample_one", version)
+    wheel(tmp_path / "wheels", "sample_two", "1.0")
+    wheel(tmp_path / "wheels", "sample_three", "1.0")
     first = PIP.replace(" sample_one\n", " sample_one==1.0\n", 1)
     (tmp_path / "script.py").write_text(first)
     done = run_script(sys.executable, tmp_path, "script.py")
@@ -260,8 +299,10 @@ def test_installations_are_the_runs_own(tmp_path: Path) -> None:
     assert [line for line in done.stdout.splitlines() if line[:1] in "'2"] == ["'1.0'", "2.0"]
     assert "Requirement already satisfied: pip>=1" in done.stdout
     assert "\ngone on\n" in done.stdout
+    assert "\ntwo\n" in done.stdout
     assert done.stdout.endswith("\n1\n")
     assert "%pip uninstall -y pip: passed over" in done.stderr
     assert "%pip install --no-index absent-package: exit status 1" in done.stderr
-    [found] = tmp_path.rglob("sample_one.py")
-    assert str(found.relative_to(tmp_path)).startswith(".local/lib/python3")
+    for name in ("one", "two", "three"):
+        [found] = tmp_path.rglob(f"sample_{name}.py")
+        assert str(found.relative_to(tmp_path)).startswith(".local/lib/python3")

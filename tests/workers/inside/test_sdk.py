@@ -359,8 +359,36 @@ def test_what_the_user_has_comes_first(
     (tmp_path / "installed" / "cdsw" / "__init__.py").write_text("from .more import whose\n")
     (tmp_path / "installed" / "cdsw" / "more.py").write_text(OWN)
     (tmp_path / "installed" / "cml").mkdir()  # not a package: no reason to give way
+    (tmp_path / "installed" / "cml" / "mine.py").write_text(OWN)
     source = (
         "import sys\nsys.path.append('installed')\n"
-        "import cdsw, cdsw.more, cml.metrics_v1\nprint(cdsw.whose, cdsw.__name__)\n"
+        "import cdsw, cdsw.more, cml.metrics_v1, cml.mine\n"
+        "print(cdsw.whose, cdsw.__name__, cml.mine.whose)\n"
     )
-    assert run(source).stdout == "the user cdsw\n"
+    assert run(source).stdout == "the user cdsw the user\n"
+    write_model(OWN, "cml/mine.py")
+    write_model("import cml.models_v1, cml.mine\ndef own(args):\n    return cml.mine.whose\n")
+    replica = converse()
+    assert replica.start(root, "model.py", "own").kind == READY
+    assert replica.predict(None).body == "the user"
+
+
+EITHER = """
+import json
+try:
+    import cml.utils_v1 as utils
+    cdsw = utils._emulate_cdsw()
+except ImportError:
+    import cdsw
+assert cdsw.__name__ == "cdsw" and cdsw.read_metrics
+try:
+    import cml.data_v1 as data
+except ImportError as problem:
+    print(json.dumps(str(problem)))
+"""
+
+
+def test_projects_find_what_they_look_for(run: Run) -> None:
+    """What CML's own projects begin with works: `cdsw` by way of `cml`; and what there is not is an
+    ImportError, which says so."""
+    assert told(run(EITHER)).startswith("cml.data_v1: predictd has no data connections")

@@ -32,6 +32,13 @@ class Scalar:
 Point = collections.namedtuple("Point", "x y")
 loop = []
 loop.append(loop)
+
+def deep(levels):
+    value = None
+    for _ in range(levels):
+        value = [value]
+    return value
+
 cdsw.track_metric(3, b"outside of a prediction nobody minds")
 
 def track_many(name):
@@ -155,10 +162,22 @@ def test_values_are_said_as_answers_are(model: Conversation) -> None:
         "datetime.datetime(2026, 1, 2)": "2026-01-02T00:00:00",
         "{1: 'x'}": {"1": "x"},
         "'größe'": "größe",
+        "'\\U0001f600'": "\U0001f600",
+        "[[]] * 900 + ['[' * 900]": [[]] * 900 + ["[" * 900],
     }
     track = [f"({said!r}, {said})" for said in pairs]
     body, _ = frames(model, {"track": track}, 1)
     assert body["metrics"] == pairs
+
+
+def test_what_is_tracked_can_be_kept(model: Conversation) -> None:
+    """Half a character, which has no form in UTF-8, is tracked as the sign for such."""
+    track = ["('input', {'\\ud83d': 'a\\udc00'})", "('\\udfff', '\\\\ud800 \\U0001f600')"]
+    body, _ = frames(model, {"track": track}, 1)
+    assert body["metrics"] == {
+        "input": {"\ufffd": "a\ufffd"},
+        "\ufffd": "\\ud800 \U0001f600",
+    }
 
 
 @pytest.mark.parametrize(
@@ -167,6 +186,8 @@ def test_values_are_said_as_answers_are(model: Conversation) -> None:
         ("(3, 1)", "track_metric: the key 3 is of type 'int', no str"),
         ("('a', b'')", "track_metric('a'): at $: a value of type 'bytes' cannot be said in JSON"),
         ("('a', loop)", "track_metric('a'): at $[0]: a value that holds itself cannot"),
+        ("('a', deep(501))", "track_metric('a'): the value is nested too deep to be kept"),
+        ("('a', deep(100_000))", "track_metric('a'): the value is nested too deep to be said"),
         ("('a', 'x' * 1_000_000)", "track_metric('a'): what is tracked of one prediction may be"),
     ],
 )

@@ -79,6 +79,8 @@ def _duration(value: Any) -> str:
 def _number(value: Any) -> int | float | None:
     if not value.is_finite():
         return None
+    if value.adjusted() > _MOST_DIGITS:  # to write out 1E+999999999 would take hours
+        raise TypeError(f"a number of {value.adjusted() + 1} digits cannot be said in JSON")
     return int(value) if value == value.to_integral_value() else float(value)
 
 
@@ -89,14 +91,20 @@ def _fields(value: Any) -> dict[str, object]:
 
 
 def _elements(value: Any) -> object:
-    """An array as lists, or a scalar of numpy as one of Python's (gotcha G5 in README)."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind == "m" or (kind == "M" and value.dtype.str.endswith(_FINER_THAN_PYTHON)):
-        # Python's own times end at microseconds; numpy would give bare integers for finer ones.
-        value = value.astype(kind + "8[us]")
+    """An array as lists, or a scalar of numpy as one of Python's."""
     elements = value.tolist()
     # A longdouble is no float of Python's and stays what it is.
     return float(value) if type(elements) is type(value) else elements
+
+
+def _of_numpy(value: Any) -> object:
+    """The same, where there may be times that numpy would give as bare integers (gotcha G5)."""
+    kind = value.dtype.kind
+    if value.dtype.str.endswith(_IN_MICROSECONDS.get(kind, ())):
+        value = value.astype(kind + "8[us]")
+    if kind in "mM" and any(type(element) is int for element in value.ravel().tolist()):
+        raise TypeError("a time that Python's datetime cannot hold cannot be said in JSON")
+    return _elements(value)
 
 
 _BY_NAME: dict[tuple[str, str], Callable[[Any], object]] = {
@@ -107,9 +115,16 @@ _BY_NAME: dict[tuple[str, str], Callable[[Any], object]] = {
     ("datetime", "timedelta"): _duration,
     ("decimal", "Decimal"): _number,
     ("enum", "Enum"): lambda member: member.value,
+    ("numpy", "generic"): _of_numpy,
+    ("numpy", "ndarray"): _of_numpy,
     ("uuid", "UUID"): str,
 }
-_FINER_THAN_PYTHON = ("[ns]", "[ps]", "[fs]", "[as]")
+# Python's own times end at microseconds, and its durations know no years.
+_IN_MICROSECONDS = {
+    "M": ("[ns]", "[ps]", "[fs]", "[as]"),
+    "m": ("[ns]", "[ps]", "[fs]", "[as]", "[M]", "[Y]", "m8"),
+}
+_MOST_DIGITS = 10_000  # more than Python writes out unless it is told to
 _dumps = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=simpler).encode
 # The same, made once instead of for each value, which takes half the time (gotcha G7 in README).
 # What is being encoded is noted in `_around`, by which a value that holds itself is found.
@@ -121,7 +136,13 @@ _pieces = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # unknown 
 
 def _plain(value: object, steps: Steps, around: frozenset[int]) -> object:
     """`value` made of JSON's own types alone; `around` are the ids of what holds it."""
-    if value is None or isinstance(value, (str, int)):
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        try:
+            int.__repr__(value)
+        except ValueError as problem:  # more digits than Python writes out
+            raise ValueError(f"at {_path(steps)}: {problem}") from None
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -7,7 +7,7 @@ words, each where it stands, so that the numbers of lines remain true:
 
 Only a line that begins a statement is such a line: what stands in brackets or in a long string
 stays what it is. In both cases the values of expressions that stand for themselves at top level
-are shown.
+are shown. Children of multiprocessing know nothing of this (gotcha G8 in README).
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def _said(line: str) -> str | None:
     command, magic = _COMMAND.fullmatch(line), _MAGIC.fullmatch(line)
     if command is not None:
         target = command["target"]
-        call = "system" if target is None else "lines"
+        call = "system" if target is None else "getoutput"
         assign = "" if target is None else f"{target} = "
         text = command["text"].strip()
-        return f"{command['indent']}{assign}{SHELL}.{call}({text!r}, globals(), locals())"
+        return f"{command['indent']}{assign}{SHELL}.{call}({text!r}, locals())"
     if magic is not None:
         name, text = magic["name"], magic["text"].strip()
-        return f"{magic['indent']}{SHELL}.magic({name!r}, {text!r}, globals(), locals())"
+        return f"{magic['indent']}{SHELL}.run_line_magic({name!r}, {text!r}, locals())"
     return None
 
 

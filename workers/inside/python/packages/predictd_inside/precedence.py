@@ -1,10 +1,13 @@
 """The packages `cdsw` and `cml` are there, and yield to whatever else has their names.
 
-In a replica they are found by a finder that is asked last, so a module of the project, of its
-environment or of an editable install comes first. A script, and a model that imports one of ours,
-has them for the processes that it starts as well: multiprocessing hands on `sys.path`, other
-Pythons find them by PYTHONPATH, which comes before what is installed. There the package itself
-looks whether there is another, and gives way.
+In a replica they are found by a finder that asks all others first, so a module of the project, of
+its environment or of an editable install is taken instead. A script, and a model that imports one
+of ours, has them for the processes that it starts as well: multiprocessing hands on `sys.path`,
+other Pythons find them by PYTHONPATH, which comes before what is installed. There the package
+itself looks whether there is another, and gives way.
+
+A mere folder of the name, as projects keep their deployment in, is no other package: Python would
+take it for one only where there is none. What is in it can be imported as ever, and is found first.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OURS = ("cdsw", "cml")
 
 
-class Last:
-    """A finder of our packages, for the end of `sys.meta_path`."""
+class Offer:
+    """A finder of our packages, for the beginning of `sys.meta_path`."""
 
     @staticmethod
     def find_spec(
@@ -33,13 +36,16 @@ class Last:
             return None
         from importlib.machinery import PathFinder  # late: gotcha G2 in README
 
+        another, _ = _others(name)
+        if another is not None:
+            return another
         show_children()
         return PathFinder.find_spec(name, [PACKAGES])
 
 
-def come_last() -> None:
+def offer() -> None:
     """From now on `import cdsw` and `import cml` find ours where there is no other."""
-    sys.meta_path.append(Last)
+    sys.meta_path.insert(0, Offer)
 
 
 def show_children() -> None:
@@ -55,22 +61,27 @@ def give_way(name: str) -> None:
     """Called by our package `name` as it is imported: another of that name takes its place."""
     from importlib.util import module_from_spec
 
-    spec = _another(name)
-    if spec is not None and spec.loader is not None:
-        # The import that is under way gives what stands here when it ends.
-        sys.modules[name] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+    another, folders = _others(name)
+    if another is None or another.loader is None:
+        sys.modules[name].__path__[:0] = folders
+        return
+    # The import that is under way gives what stands here when it ends.
+    sys.modules[name] = module_from_spec(another)
+    another.loader.exec_module(sys.modules[name])
 
 
-def _another(name: str) -> ModuleSpec | None:
+def _others(name: str) -> tuple[ModuleSpec | None, list[str]]:
+    """Another module of that name, if there is one; and the mere folders of that name."""
     from importlib.machinery import PathFinder
 
     elsewhere = [entry for entry in sys.path if os.path.abspath(entry) != PACKAGES]
+    folders: list[str] = []
     for finder in sys.meta_path:
-        if finder is Last:
+        if finder is Offer:
             continue
         spec = finder.find_spec(name, elsewhere if finder is PathFinder else None)
-        # A folder of that name without a file in it that makes it a package has no loader.
         if spec is not None and spec.loader is not None:
-            return spec
-    return None
+            return spec, []
+        if spec is not None:
+            folders += spec.submodule_search_locations or []
+    return None, folders

@@ -1,7 +1,7 @@
 """Runs a script as a session of the workbench would: from the project's root, interactively.
 
-- `sys` is there without an import, `%pip`, `!command` and their like work (interactive.py), and the
-  value of a bare expression is shown as Python's own prompt shows it.
+- `sys`, `display` and `get_ipython` are there without an import, `%pip`, `!command` and their like
+  work (interactive.py), and the value of a bare expression is shown as Python's own prompt does.
 - The script is `__main__`, is found by its path, and finds modules beside the root and itself.
 - It ends as any program of Python does: status 0, what it gave to sys.exit, or 1 with a traceback
   that begins at its own first line.
@@ -25,6 +25,10 @@ def main(file: str, arguments: list[str]) -> None:
     faulthandler.enable()  # a crash in C then tells in the log where it came from
     output.by_lines()
     show_children()
+    if file.endswith(".ipynb"):
+        raise SystemExit(
+            f"{file} is a notebook; `jupyter nbconvert --to script` makes a script of it"
+        )
     root, path = os.getcwd(), os.path.abspath(file)
     beside = os.path.dirname(path)
     sys.path[:0] = [root] if beside == root else [root, beside]
@@ -32,7 +36,9 @@ def main(file: str, arguments: list[str]) -> None:
     module = types.ModuleType("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
-    vars(module).update({"sys": sys, interactive.SHELL: Shell()})
+    shell = Shell(vars(module))
+    given = {"sys": sys, "get_ipython": lambda: shell, "display": shell.display}
+    vars(module).update({**given, interactive.SHELL: shell})
     try:
         with io.open_code(path) as stream:
             source = stream.read()

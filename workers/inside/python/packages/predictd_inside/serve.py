@@ -21,7 +21,7 @@ import time
 
 from . import failures, output
 from .model import load
-from .precedence import come_last
+from .precedence import offer
 from .tracking import book
 from .wire import ANSWER, FAILED, HELLO, PREDICT, RAISED, READY, REFUSED, START, Wire
 
@@ -43,7 +43,7 @@ def main(inlet: int, outlet: int) -> None:
         _expect(START, kind)
         start = json.loads(body)
         book.serve(start["crns"], start["reply_limit"])
-        come_last()
+        offer()
         function = _load(wire, start)
         function, say = book.served(function)
         read = bytes if start["raw"] else _decode

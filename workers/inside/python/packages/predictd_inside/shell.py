@@ -1,8 +1,8 @@
 """What a script's interactive lines do: commands, installations, and what is shown.
 
 A command that fails does not end the script, as in any interactive Python; its status is told, and
-is in `_exit_code`. What `%pip install` brings goes into a folder of the run's own, `.local` in its
-home, and not into the environment, which others share. It comes before what is installed there.
+is in `_exit_code`. What pip brings goes into a folder of the run's own, `.local` in its home, and
+not into the environment, which others share. It comes before what is installed there.
 """
 
 from __future__ import annotations
@@ -12,59 +12,106 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 
 from . import output
+from .interactive import compile_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+_NO_OTHERS: Mapping[str, Any] = {}
+
 # They are about pictures and reloading, which a script has no use for.
 PASSED_OVER = ("autoreload", "config", "load_ext", "matplotlib", "pylab", "reload_ext")
+COMMANDS = ("cat", "cp", "ls", "mkdir", "mv", "pwd", "rm", "rmdir")  # `%ls` is `!ls`
 
 # Alone on its line: with another command beside it the whole is the shell's.
 _PIP = re.compile(
-    r"""(?:sudo\s+)?(?:python3?\s+-m\s+)?pip3?\s+((?:[^&|;<>`$'"]|'[^']*'|"[^"`$]*")*)"""
+    r"""(?:sudo\s+)?(?:\S*python[\d.]*\s+-m\s+)?pip[\d.]*\s+((?:[^&|;<>`$'"]|'[^']*'|"[^"`$]*")*)"""
 )
-_PIP_SOMEWHERE = re.compile(r"\bpip3?\s+install\b")
-_EXPRESSION = re.compile(r"(?<!\$)\{([^{}]+)\}|\$(\w+)")
+_PIP_SOMEWHERE = re.compile(r"\bpip[\d.]*\s+install\b")
+_USER = re.compile(r"\s--user\b")  # the environment is a virtual one, for which pip refuses it
+_COMMENT = re.compile(r"\s#.*")
+_EXPRESSION = re.compile(r"(?<!\$)\{([^{}]+)\}|\$([^\W\d]\w*)")
 # With these there may be something newer than what is installed, or what is there is not wanted.
 _ANEW = re.compile(r"-\w*[UI]\w*|--upgrade|--ignore-installed|--force-reinstall|--pre|--target.*")
 
 
 class Shell:
-    """The script's helper; the namespaces that its methods get are the script's."""
+    """The script's helper, and what its `get_ipython()` gives, by IPython's names.
+
+    `names` are the script's; `local` are those of the function in which a line stands, if any.
+    """
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+        self._into_own = ["--target", _own_folder(), "--upgrade"]
 
     def show(self, value: object) -> None:
         """The value of an expression that stands for itself."""
         sys.displayhook(value)
 
-    def system(self, text: str, names: dict[str, Any], local: Mapping[str, Any]) -> None:
+    def display(self, *values: object) -> None:
+        """Shows values as a session does."""
+        for value in values:
+            self.show(value)
+
+    def system(self, text: str, local: Mapping[str, Any] = _NO_OTHERS) -> None:
         """`!text`"""
-        command = _expanded(text, {**names, **local})
+        command = self._expanded(text, local)
         pip = _PIP.fullmatch(command)
         if pip is not None:
-            self._pip(pip[1], names)
+            self._pip(pip[1])
             return
         output.flush()
-        redirected = _into_own_folder() if _PIP_SOMEWHERE.search(command) else {}
-        done = subprocess.run(command, shell=True, env={**os.environ, **redirected})
-        _tell(f"!{command}", done.returncode, names)
+        if _PIP_SOMEWHERE.search(command):
+            into_own = " ".join(map(shlex.quote, self._into_own))
+            aside = _PIP_SOMEWHERE.sub(lambda pip: f"{pip[0]} {into_own}", _USER.sub("", command))
+            done = subprocess.run(aside, shell=True, env=_without_prefix())
+        else:
+            done = subprocess.run(command, shell=True)
+        self._tell(f"!{command}", done.returncode)
 
-    def lines(self, text: str, names: dict[str, Any], local: Mapping[str, Any]) -> list[str]:
+    def getoutput(self, text: str, local: Mapping[str, Any] = _NO_OTHERS) -> list[str]:
         """`name = !text`: the lines that the command prints."""
-        command = _expanded(text, {**names, **local})
+        command = self._expanded(text, local)
         output.flush()
         done = subprocess.run(command, shell=True, stdout=subprocess.PIPE)
-        _tell(f"!{command}", done.returncode, names)
+        self._tell(f"!{command}", done.returncode)
         return done.stdout.decode("utf-8", "backslashreplace").splitlines()
 
-    def magic(self, name: str, text: str, names: dict[str, Any], local: Mapping[str, Any]) -> None:
+    def run_line_magic(self, name: str, text: str, local: Mapping[str, Any] = _NO_OTHERS) -> None:
         """`%name text`. Raises NotImplementedError for a name that is not known here."""
-        text = _expanded(text, {**names, **local})
+        if name == "time":
+            began = time.perf_counter()
+            code = compile_script(text.encode(), f"%{name}")
+            exec(code, self._names, local or self._names)
+            print(f"Wall time: {time.perf_counter() - began:.3g} s")
+        elif name in COMMANDS:
+            self.system(f"{name} {text}", local)
+        elif name in PASSED_OVER:
+            output.complain(f"%{name} {text}: passed over, as this is a script\n")
+        else:
+            self._change(name, self._expanded(text, local))
+
+    def magic(self, line: str) -> None:
+        """`%name text`, as scripts that were made of older notebooks have it."""
+        name, _, text = line.lstrip("% ").partition(" ")
+        self.run_line_magic(name, text)
+
+    def run_cell_magic(self, name: str, text: str, cell: str) -> None:
+        """`%%name text` above a cell, in a script that was made of a notebook."""
+        if name != "time":
+            raise NotImplementedError(f"%%{name} is not known here; scripts have no cells")
+        self.run_line_magic(name, cell)
+
+    def _change(self, name: str, text: str) -> None:
+        """The magics that change what the script runs in."""
         if name in ("pip", "pip3"):
-            self._pip(text, names)
+            self._pip(text)
         elif name == "cd":
             os.chdir(os.path.expanduser(text or "~"))
         elif name in ("env", "set_env"):
@@ -73,29 +120,52 @@ class Shell:
                 os.environ[variable.strip()] = value.strip()
             else:
                 self.show(os.environ[variable] if variable else dict(os.environ))
-        elif name in PASSED_OVER:
-            output.complain(f"%{name} {text}: passed over, as this is a script\n")
         else:
             raise NotImplementedError(
-                f"%{name} is not known here; scripts may use %pip, %cd, %env and !command"
+                f"%{name} is not known here; scripts may use %pip, %cd, %env, %time and !command"
             )
 
-    def _pip(self, text: str, names: dict[str, Any]) -> None:
-        # The environment is a virtual one, for which pip refuses --user.
-        arguments = [argument for argument in shlex.split(text) if argument != "--user"]
+    def _pip(self, text: str) -> None:
+        arguments = shlex.split(_COMMENT.sub("", _USER.sub("", text)))
+        verb = next((word for word in arguments if not word.startswith("-")), "")
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         output.flush()
-        if arguments[:1] == ["uninstall"]:
+        if verb == "uninstall":
             output.complain(f"%pip {text}: passed over, as other runs share the environment\n")
             status = 0
-        elif arguments[:1] != ["install"]:
+        elif verb != "install":
             status = subprocess.run([*pip, *arguments]).returncode
         elif _is_there(pip, arguments):
             status = 0
         else:
-            environment = {**os.environ, **_into_own_folder()}
-            status = subprocess.run([*pip, *arguments], env=environment).returncode
-        _tell(f"%pip {text}", status, names)
+            # Not by the environment: gotcha G9 in README.
+            after = arguments.index("install") + 1
+            arguments[after:after] = self._into_own
+            status = subprocess.run([*pip, *arguments], env=_without_prefix()).returncode
+        self._tell(f"%pip {text}", status)
+
+    def _tell(self, what: str, status: int) -> None:
+        from importlib import invalidate_caches
+
+        invalidate_caches()  # the command may have installed something
+        self._names["_exit_code"] = status
+        if status:
+            output.complain(f"{what}: exit status {status}\n")
+
+    def _expanded(self, text: str, local: Mapping[str, Any]) -> str:
+        """With the script's {expressions} and $names put in; what is no such thing stays."""
+        names = {**self._names, **local}
+
+        def value(match: re.Match[str]) -> str:
+            said = match[1] or match[2]
+            if said.isidentifier():  # builtins are not meant: by $dir, or awk's {print}
+                return str(names.get(said, match[0]))
+            try:
+                return str(eval(said, names))
+            except Exception:  # meant for the shell, or for awk
+                return match[0]
+
+        return _EXPRESSION.sub(value, text)
 
 
 def _is_there(pip: list[str], arguments: list[str]) -> bool:
@@ -110,36 +180,25 @@ def _is_there(pip: list[str], arguments: list[str]) -> bool:
     return True
 
 
-def _into_own_folder() -> dict[str, str]:
-    """What makes pip install for this run alone; from there its packages are found from now on."""
-    home, version = os.path.expanduser("~"), "python{}.{}".format(*sys.version_info)
-    folder = os.path.join(home, ".local", "lib", version, "site-packages")
-    if folder not in sys.path:
-        os.makedirs(folder, exist_ok=True)
-        # Before what is installed, after what is the project's.
-        installed = [entry for entry in sys.path if entry.endswith("site-packages")]
-        sys.path.insert(sys.path.index(installed[0]) if installed else len(sys.path), folder)
-        entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, entries)])
-    return {"PIP_TARGET": folder, "PIP_UPGRADE": "1"}
+def _own_folder() -> str:
+    """The folder of the packages of this run alone, whose packages are found from now on.
+
+    There, too, goes what the script gives pip to install by other ways than ours, as by subprocess.
+    """
+    home, version = os.path.expanduser("~/.local"), "python{}.{}".format(*sys.version_info)
+    folder = os.path.join(home, "lib", version, "site-packages")
+    os.makedirs(folder, exist_ok=True)
+    # Before what is installed, after what is the project's.
+    installed = [entry for entry in sys.path if entry.endswith("site-packages")]
+    sys.path.insert(sys.path.index(installed[0]) if installed else len(sys.path), folder)
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, entries)])
+    programs = [os.environ.get("PATH", os.defpath), f"{home}/bin", f"{folder}/bin"]
+    os.environ["PATH"] = os.pathsep.join(programs)
+    os.environ["PIP_PREFIX"] = home
+    return folder
 
 
-def _tell(what: str, status: int, names: dict[str, Any]) -> None:
-    from importlib import invalidate_caches
-
-    invalidate_caches()  # the command may have installed something
-    names["_exit_code"] = status
-    if status:
-        output.complain(f"{what}: exit status {status}\n")
-
-
-def _expanded(text: str, names: dict[str, Any]) -> str:
-    """With the values of the script's {expressions} and $names; what is no such thing stays."""
-
-    def value(match: re.Match[str]) -> str:
-        try:
-            return str(eval(match[1] or match[2], names))
-        except Exception:  # meant for the shell, or for awk
-            return match[0]
-
-    return _EXPRESSION.sub(value, text)
+def _without_prefix() -> dict[str, str]:
+    """The environment for a pip that is told a folder: it refuses to be told two."""
+    return {name: value for name, value in os.environ.items() if name != "PIP_PREFIX"}

@@ -5,12 +5,15 @@ opened by the first decorated call of a prediction and sent with the answer, so 
 and all threads of one prediction share it. A page whose prediction fails goes to nobody.
 
 Values become JSON when they are tracked: what cannot be said is the error of that very line, and
-what the model changes afterwards changes nothing.
+what the model changes afterwards changes nothing. What is taken here the gateway can read: it would
+refuse the whole prediction's row for one value.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 import types
 
@@ -27,6 +30,8 @@ _BODY = b'{"predictionUuid":"%b","startTimeStampMs":%d,"endTimeStampMs":%d,"metr
 # Of a uuid's 17th digit the first two bits say of which kind it is.
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 MOST_BYTES = 1_000_000  # of what is tracked of one prediction, as JSON
+DEEPEST = 500  # nested in one another; the gateway reads twice as many
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 class Page:
@@ -129,11 +134,35 @@ def said(key: object, value: object) -> tuple[str, bytes]:
     if not isinstance(key, str):
         raise TypeError(f"track_metric: the key {key!r} is of type {type(key).__name__!r}, no str")
     try:
-        return key, encode(value)
+        text = encode(value)
+        # `in` would take three times as long.
+        if len(text) > DEEPEST or text.find(b"\\ud") >= 0:
+            text = storable(text)
+        return (key if key.isascii() else _whole(key)), text
     except TypeError as problem:
         raise TypeError(f"track_metric({key!r}): {problem}") from None
     except ValueError as problem:
         raise ValueError(f"track_metric({key!r}): {problem}") from None
+
+
+def storable(text: bytes) -> bytes:
+    """JSON as the gateway can read it: lone surrogates become U+FFFD (gotcha G6 in README).
+
+    Raises ValueError for what is nested too deep.
+    """
+    if b"\\ud" in text:
+        text = _whole(json.dumps(json.loads(text), ensure_ascii=False)).encode()
+    if text.count(b"[") + text.count(b"{") > DEEPEST:
+        depth = 0
+        for bracket in re.findall(rb"[\[{}\]]", _STRING.sub(b"", text)):
+            depth += 1 if bracket in b"[{" else -1
+            if depth > DEEPEST:
+                raise ValueError(f"the value is nested too deep to be kept: more than {DEEPEST}")
+    return text
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _uuid(milliseconds: int) -> str:

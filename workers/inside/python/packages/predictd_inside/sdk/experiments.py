@@ -60,7 +60,7 @@ def track_file(path: str | os.PathLike[str]) -> None:
     if source == output or source.startswith(output + os.sep):
         return
     name = os.path.relpath(source)
-    if name.startswith(os.pardir + os.sep):
+    if name.split(os.sep)[0] == os.pardir:
         name = os.path.basename(source)
     target = os.path.join(output, name)
     if os.path.isdir(source):

@@ -10,6 +10,7 @@ import json
 import time
 
 from ..encode import encode
+from ..tracking import storable
 from . import development
 from .gateway import Gateway
 
@@ -144,7 +145,7 @@ def _said(function: str, metrics: object) -> dict[str, Any]:
             kind = type(key).__name__
             raise TypeError(f"{function}: the key {key!r} is of type {kind!r}, no str")
     try:
-        said: dict[str, Any] = json.loads(encode(metrics))
+        said: dict[str, Any] = json.loads(storable(encode(metrics)))
     except TypeError as problem:
         raise TypeError(f"{function}: {problem}") from None
     except ValueError as problem:
