@@ -117,8 +117,7 @@ class Environments:
         if not environment_id:
             return
         async with self._lock(environment_id):
-            listed = await self._house.database.read(store.experiments.listing)
-            if environment_id not in used(listed):
+            if not await self._house.database.read(store.experiments.name, environment_id):
                 await self._house.shelf.remove(environment_id)
 
     def _lock(self, environment_id: str) -> trio.Lock:

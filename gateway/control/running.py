@@ -9,14 +9,13 @@ cannot be taken back.
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import trio
 
 import builder
 import store
-from builder import match, take_snapshot
+from builder import Snapshot, match, take_snapshot
 from gateway.control import identities
 from gateway.control.deployments import NewDeployment
 from gateway.control.environments import Environments, Preparing
@@ -25,7 +24,7 @@ from gateway.control.machine import NotEnoughMemory
 from gateway.control.tracked import read_tracked
 from gateway.control.variables import experiment_variables
 from store import Experiment, Failure, Project
-from workers import Cause, Ended, Line, Log, RunSpec, clear_run
+from workers import Cause, Ended, Line, Log, RunSpec
 from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
@@ -78,8 +77,8 @@ class Running:
                 await self._travel(places)
             if self._told_to_stop:
                 with suppress(store.IllegalTransition):  # it had ended by itself
-                    self.log.write("[predictd] the experiment was stopped", "stderr")
                     await self._end("stop")
+                    self.log.write("[predictd] the experiment was stopped", "stderr")
         except store.NotFound:
             raise
         except Exception as error:
@@ -105,7 +104,7 @@ class Running:
     async def _travel(self, places: trio.CapacityLimiter) -> None:
         database = self._house.database
         project = await database.read(store.projects.get, self.experiment.project_id)
-        if not self.experiment.environment_id and not await self._take_snapshot(project):
+        if not await self._settle(project):
             return
         self.settled.set()
         if not places.available_tokens:
@@ -119,15 +118,13 @@ class Running:
         if failure is not None:
             await self._fail(failure)
 
-    async def _take_snapshot(self, project: Project) -> bool:
-        """Whether it could be taken."""
-        git_store = self._house.data.snapshots(project.id)
-        self._preparing.write("Taking a snapshot of the project")
+    async def _settle(self, project: Project) -> bool:
+        """Whether it is known what runs in which environment. Variables and interpreters may have
+        changed since an earlier gateway took the snapshot."""
+        kernel = self.experiment.interpreter or self.experiment.kernel
         try:
-            snapshot = await take_snapshot(
-                Path(project.path), git_store, self.experiment.id, self._preparing
-            )
-            interpreter = match(self.experiment.kernel, await self._house.interpreters.all())
+            snapshot = await self._snapshot(project)
+            interpreter = match(kernel, await self._house.interpreters.all())
             environment_id = await self._environments.identify(project, snapshot, interpreter)
         except (builder.BuilderError, OSError) as error:
             await self._fail(_failure_of(error))
@@ -140,6 +137,15 @@ class Running:
             environment_id=environment_id,
         )
         return True
+
+    async def _snapshot(self, project: Project) -> Snapshot:
+        """Taken now, unless an earlier gateway did. Raises SnapshotFailed."""
+        git_store = self._house.data.snapshots(project.id)
+        if self.experiment.snapshot:
+            return Snapshot(git_store, self.experiment.snapshot)
+        self._preparing.write("Taking a snapshot of the project")
+        path, name = Path(project.path), self.experiment.id
+        return await take_snapshot(path, git_store, name, self._preparing)
 
     async def _wait_for_room(self) -> None:
         """Until the memory that it asked for is free: an experiment can wait."""
@@ -210,19 +216,6 @@ class Running:
         self.experiment = await self._house.record(
             store.experiments.end, self.experiment.id, event, tracked.points, **changes
         )
-
-
-async def put_right(house: House, experiment: Experiment) -> None:
-    """What ran when an earlier gateway ended: its script was ended with it."""
-    folder = house.data.experiment(experiment.id)
-    tracked = await trio.to_thread.run_sync(read_tracked, folder.metrics)
-    await trio.to_thread.run_sync(clear_run, folder.folder, folder.kept)
-    await house.put_right(
-        partial(store.experiments.end, failure=INTERRUPTED),
-        experiment.id,
-        "interrupted",
-        tracked.points,
-    )
 
 
 def _ended_badly(ended: Ended, printed: Iterable[Line]) -> Failure:

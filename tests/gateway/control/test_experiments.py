@@ -240,12 +240,15 @@ async def test_what_is_asked_is_checked(gateway: Gateway, tmp_path: Path) -> Non
     project = await gateway.project(project_with(tmp_path / "p", fit="pass"))
     for asked, code in (
         ({"script": "absent.py"}, (404, "file.notfound")),
+        ({"script": "x" * 300}, (404, "file.notfound")),
+        ({"script": "x/" * 3000}, (404, "file.notfound")),
         ({"script": "../p/fit.py"}, (400, "path.refused")),
         ({"script": "fit.py", "kernel": "python9.9"}, (400, "kernel.unknown")),
         ({"script": "fit.py", "cpu": 0}, (400, "argument.invalid")),
         ({"script": "fit.py", "memory": 100_000}, (400, "machine.toosmall")),
         ({"script": "fit.py", "arguments": ["\0"]}, (400, "argument.invalid")),
         ({"script": "fit.py", "arguments": ["x" * 70_000]}, (400, "argument.invalid")),
+        ({"script": "fit.py", "arguments": [""] * 70_000}, (400, "argument.invalid")),
     ):
         assert refusal(await gateway.admin.post(f"{project}/experiments", json=asked)) == code
     assert (await gateway.get(f"{project}/experiments"))["experiments"] == []
@@ -326,8 +329,11 @@ async def test_a_gateway_that_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_that_stops(tmp_path: Path) -> None:
-    """A gateway that stops in an orderly way says so of what ran, and leaves what waited queued."""
+    """A gateway that stops in an orderly way says so of what ran, and leaves what waited queued:
+    it runs in an environment of the variables that are set then."""
     folder, pids, _ = that_waits(tmp_path)
+    made = tmp_path / "made"
+    (folder / "cdsw-build.sh").write_text(f"echo made with $COLOUR >> {made}\n")
     settings = settings_for(tmp_path / "data", concurrent_experiments=1)
     async with running(settings) as gateway:
         project = await gateway.project(folder)
@@ -335,11 +341,12 @@ async def test_a_gateway_that_stops(tmp_path: Path) -> None:
         await gateway.until(begun, lambda told: told["metrics"] == {"begun": True})
         waiting = await run(gateway, project, "other.py")
     assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
-    async with running(settings) as gateway:
+    async with running(settings_for(tmp_path / "data", environment={"COLOUR": "red"})) as gateway:
         told = await gateway.get(begun)
         assert (told["status"], told["metrics"]) == ("failed", {"begun": True})
         assert told["failure"]["summary"] == "The gateway ended"
         assert (await ended(gateway, waiting))["status"] == "succeeded"
+    assert made.read_text() == "made with\nmade with red\n"
 
 
 async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
