@@ -46,6 +46,13 @@ async def drop_snapshot(store: Path, name: str) -> None:
     await trio.to_thread.run_sync(partial(_drop, store, name))
 
 
+def snapshots_in(store: Path) -> list[str]:
+    """The names of the snapshots that are kept alive. Blocking."""
+    folder = store / _reference("")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [name for name in names if not name.endswith(".lock")]  # git's own, of one it changes
+
+
 async def tree_of(snapshot: Snapshot) -> str:
     """The name of what is in it: equal for snapshots of equal files. Raises SnapshotFailed."""
     return await trio.to_thread.run_sync(GitStore(snapshot.store).tree_of, snapshot.commit)

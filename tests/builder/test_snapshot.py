@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from builder.errors import NamesRefused, SnapshotFailed, SymlinkLeaves
-from builder.snapshot import drop_snapshot, take_snapshot, write_out
+from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, write_out
 from tests.builder.kit import Bench
 
 
@@ -263,7 +263,9 @@ async def test_drop(bench: Bench) -> None:
     await bench.take("one")
     only.unlink()
     kept = await bench.take("two")
+    assert set(snapshots_in(bench.store)) >= {"one"}
     await drop_snapshot(bench.store, "one")
+    assert "one" not in snapshots_in(bench.store)
     await drop_snapshot(bench.store, "one")
     await drop_snapshot(bench.store.parent / "no-such-store", "one")
     size = sum(path.stat().st_size for path in bench.store.rglob("*") if path.is_file())
