@@ -49,6 +49,7 @@ class Experiments:
         self._places = trio.CapacityLimiter(1)
         house.site.follow(self._have_places)
         self._runnings: dict[str, Running] = {}
+        self._ending = trio.Event()
 
     def _have_places(self, settings: Settings) -> None:
         self._places.total_tokens = settings.concurrent_experiments
@@ -61,6 +62,10 @@ class Experiments:
                 await _put_right(self._house, experiment)
             else:
                 self._begin(experiment)
+
+    def begin_no_more(self) -> None:
+        """The gateway is about to end: what would begin now waits for the next one."""
+        self._ending.set()
 
     async def create(self, project: Project, asked: NewExperiment, creator: User) -> Experiment:
         """Takes on an experiment and its snapshot. Raises UnknownKernel or Refusal."""
@@ -93,7 +98,7 @@ class Experiments:
         await self._house.disk.admit("an experiment")
 
     def _begin(self, experiment: Experiment) -> Running:
-        running = Running(self._house, self.environments, experiment)
+        running = Running(self._house, self.environments, experiment, self._ending)
         self._runnings[experiment.id] = running
         self._house.tasks.start(self._run, running)
         return running

@@ -1,9 +1,11 @@
 """Experiments: run to their end in their own environment, stopped, resumed, taken away."""
 
 import os
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import trio
@@ -347,6 +349,40 @@ async def test_a_gateway_that_stops(tmp_path: Path) -> None:
         assert told["failure"]["summary"] == "The gateway ended"
         assert (await ended(gateway, waiting))["status"] == "succeeded"
     assert made.read_text() == "made with\nmade with red\n"
+
+
+async def test_a_gateway_that_stops_begins_nothing(tmp_path: Path) -> None:
+    """A script whose environment is ready while the gateway stops is run by the next one."""
+    settings = settings_for(tmp_path / "data", shutdown_grace=3.0)
+    serves, begun = tmp_path / "data" / "gateway.json", tmp_path / "begun"
+    folder = project_with(
+        tmp_path / "p",
+        cdsw_build=f"[ -e {begun} ] || while [ -e {serves} ]; do touch {begun}; sleep 0.02; done\n",
+        fit=f"import os, time\nwhile not os.path.exists({str(serves)!r}): time.sleep(0.02)\n",
+    )
+
+    async def follow(url: str, task_status: trio.TaskStatus[None]) -> None:
+        headers = {
+            "Accept": "text/event-stream",
+            "Authorization": gateway.admin.headers["Authorization"],
+        }
+        with suppress(httpx.HTTPError):  # the gateway ends at last
+            async with (
+                httpx.AsyncClient(headers=headers) as client,
+                client.stream("GET", url) as log,
+            ):
+                task_status.started()
+                async for _ in log.aiter_lines():
+                    pass
+
+    async with trio.open_nursery() as nursery, running(settings) as gateway:
+        project = await gateway.project(folder)
+        experiment = await run(gateway, project, "fit.py")
+        await until(trio.Path(begun).exists, bool)
+        # It is waited for as long as somebody is being answered.
+        await nursery.start(follow, f"{gateway.url}/api/v2{experiment}/log")
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        assert (await ended(gateway, experiment))["status"] == "succeeded"
 
 
 async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
