@@ -19,7 +19,7 @@ from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
 from builder.removal import remove_tree
 from builder.shelf import SEAL, Manifest, Shelf
-from builder.snapshot import drop_snapshot, take_snapshot, tree_of
+from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Snapshot
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "make_folder",
     "match",
     "remove_tree",
+    "snapshots_in",
     "sync_file_system",
     "sync_folder",
     "take_snapshot",

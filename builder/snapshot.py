@@ -26,6 +26,8 @@ from builder.spec import Log, Snapshot
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}
 AT_ONCE = 1000  # files stored between two looks at whether we are cancelled
+# Snapshots of one project wait for each other, in threads: not in those that all others need.
+_threads = trio.CapacityLimiter(4)
 
 
 async def take_snapshot(project: Path, store: Path, name: str, log: Log | None = None) -> Snapshot:
@@ -34,7 +36,8 @@ async def take_snapshot(project: Path, store: Path, name: str, log: Log | None =
     Pipes, sockets and devices are left out, with a line in `log`. Raises SnapshotFailed, or its
     kinds SymlinkLeaves or NamesRefused, which name each file.
     """
-    snapshot, left_out = await trio.to_thread.run_sync(partial(_take, project, store, name))
+    work = partial(_take, project, store, name)
+    snapshot, left_out = await trio.to_thread.run_sync(work, limiter=_threads)
     if log is not None:
         for path in left_out:
             log.write(f"Left out, since it is neither a file nor a folder: {path}")
@@ -43,7 +46,14 @@ async def take_snapshot(project: Path, store: Path, name: str, log: Log | None =
 
 async def drop_snapshot(store: Path, name: str) -> None:
     """Let go of a snapshot and free what only it held; no matter if it is not there."""
-    await trio.to_thread.run_sync(partial(_drop, store, name))
+    await trio.to_thread.run_sync(partial(_drop, store, name), limiter=_threads)
+
+
+def snapshots_in(store: Path) -> list[str]:
+    """The names of the snapshots that are kept alive. Blocking."""
+    folder = store / _reference("")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [name for name in names if not name.endswith(".lock")]  # git's own, of one it changes
 
 
 async def tree_of(snapshot: Snapshot) -> str:

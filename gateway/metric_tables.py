@@ -4,11 +4,13 @@ JSON Lines has a row in each line. In CSV and Parquet each key at the top of any
 column `metrics.<key>`; what has no form in a cell is JSON text. Which columns there are is only
 known when all rows were looked at, so these two look twice; a key that is first told of in between
 is left out. All of it is done in small turns, since predictions are served beside it.
+
+A table has so many columns at most: each row is as wide as all rows have keys together.
 """
 
 import csv
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, Literal
 
@@ -31,8 +33,10 @@ _FIXED = (
     "endTimeStampMs",
     "predictionUuid",
 )
-# Rows of one turn: less than a millisecond.
-_TURN = 50
+MOST_COLUMNS = 1000
+# What a row and a cell cost, in bytes of metrics that are read in the same time; and what is done
+# in one turn: less than a millisecond.
+_ROW, _CELL, _TURN = 1000, 40, 50_000
 # Rows of a group of Parquet.
 _GROUP = 10_000
 
@@ -46,6 +50,12 @@ class NotInstalled(Exception):
     """What a format needs is not there."""
 
     advice = "pip install 'predictd[parquet]' where the gateway is installed"
+
+
+class TooManyKeys(Exception):
+    """A table would be too wide."""
+
+    advice = "take format=jsonl, or a shorter window"
 
 
 class Spelling:
@@ -83,7 +93,7 @@ class Spelling:
 async def as_table(kind: str, again: Again, spelling: Spelling) -> AsyncIterator[bytes]:
     """The rows that `again` gives, each time it is called, as a file of this format, in parts.
 
-    Raises NotInstalled.
+    Raises NotInstalled, or TooManyKeys.
     """
     if kind == "jsonl":
         return _json_lines(again, spelling)
@@ -102,17 +112,31 @@ async def _json_lines(again: Again, spelling: Spelling) -> AsyncIterator[bytes]:
 
 
 async def _csv(again: Again, spelling: Spelling, columns: dict[str, Kind]) -> AsyncIterator[bytes]:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    # With this end, cells that hold either half of it are quoted.
+    writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow([*_FIXED, *(f"metrics.{name}" for name in columns)])
-    async for rows in _in_turns(again):
+    async for rows in _in_turns(again, len(columns)):
         for row in rows:
             told = _read(row.metrics)
             writer.writerow([*spelling.fixed(row), *(_cell(told.get(name)) for name in columns)])
-        yield text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue().encode()
+        yield lines.take()
+    yield lines.take()
+
+
+class _Lines:
+    """Takes the rows of a CSV until somebody takes them along."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self._lines.append(line.removesuffix("\r\n"))
+
+    def take(self) -> bytes:
+        told = "".join([f"{line}\n" for line in self._lines])
+        self._lines.clear()
+        return told.encode()
 
 
 async def _parquet(
@@ -134,7 +158,7 @@ async def _parquet(
         group.clear()
         return sink.take()
 
-    async for rows in _in_turns(again):
+    async for rows in _in_turns(again, len(columns)):
         for row in rows:
             told = _read(row.metrics)
             cells = (_typed(told.get(name), kind) for name, kind in columns.items())
@@ -170,21 +194,38 @@ class _Sink(io.RawIOBase):
         return told
 
 
-async def _in_turns(again: Again) -> AsyncIterator[list[MetricRow]]:
+async def _in_turns(again: Again, cells: int = 0) -> AsyncGenerator[list[MetricRow]]:
+    """The rows, so many at a time as may be read, and written with so many cells, in one turn."""
     async with aclosing(again()) as batches:
         async for rows in batches:
-            for begin in range(0, len(rows), _TURN):
+            for turn in _turns(rows, _ROW + _CELL * cells):
                 await trio.lowlevel.checkpoint()
-                yield rows[begin : begin + _TURN]
+                yield turn
+
+
+def _turns(rows: Iterable[MetricRow], each: int) -> Iterator[list[MetricRow]]:
+    turn: list[MetricRow] = []
+    cost = 0
+    for row in rows:
+        turn.append(row)
+        cost += each + len(row.metrics)
+        if cost >= _TURN:
+            yield turn
+            turn, cost = [], 0
+    if turn:
+        yield turn
 
 
 async def _columns(again: Again) -> dict[str, Kind]:
     """The keys of all metrics, in the order in which they come up, and what their values are."""
     columns: dict[str, Kind] = {}
-    async for rows in _in_turns(again):
-        for row in rows:
-            for name, value in _read(row.metrics).items():
-                columns[name] = _common(columns.get(name, "null"), _kind(value))
+    async with aclosing(_in_turns(again)) as turns:
+        async for rows in turns:
+            for row in rows:
+                for name, value in _read(row.metrics).items():
+                    columns[name] = _common(columns.get(name, "null"), _kind(value))
+                if len(columns) > MOST_COLUMNS:
+                    raise TooManyKeys(f"format: these rows have more than {MOST_COLUMNS:,} keys")
     return columns
 
 

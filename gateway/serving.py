@@ -153,6 +153,7 @@ async def run_gateway(
                     ready(url)
                     await manager.tell(READY=1, STATUS=f"serves at {url}")
                     await stop.wait()
+                    control.experiments.begin_no_more()
                     await manager.tell(STOPPING=1, STATUS="answers what has begun")
                 # Then whoever still waits for a prediction is told that there will be none.
                 await trio.sleep(settings.shutdown_grace)

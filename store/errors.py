@@ -37,7 +37,7 @@ class IllegalTransition(StoreError):
         self.noun = noun
         self.state = state
         self.event = event
-        super().__init__(f"{event!r} cannot happen to a {noun} that is {state!r}")
+        super().__init__(f"{event!r} cannot happen to this {noun}: it is {state!r}")
 
 
 class BuildInUse(StoreError):

@@ -40,6 +40,14 @@ async def unfinished(connection: aiosqlite.Connection) -> list[Experiment]:
     return await _table.unfinished(connection)
 
 
+async def name(connection: aiosqlite.Connection, environment_id: str) -> bool:
+    """Whether any experiment names this environment."""
+    rows = await connection.execute_fetchall(
+        "SELECT 1 FROM experiments WHERE environment_id = ? LIMIT 1", (environment_id,)
+    )
+    return bool(list(rows))
+
+
 async def update(
     connection: aiosqlite.Connection, experiment_id: str, /, **changes: object
 ) -> Experiment:

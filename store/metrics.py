@@ -75,8 +75,9 @@ async def append_all(
 
 async def merge(
     connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object]
-) -> None:
-    """Add to the metrics of a prediction; what has the same key is replaced. Raises NotFound."""
+) -> int:
+    """Add to the metrics of a prediction; what has the same key is replaced. Return how long their
+    text is then. Raises NotFound."""
     rows = await connection.execute_fetchall(
         "SELECT number, source, metrics FROM metrics WHERE uuid = ?", (_sought(uuid),)
     )
@@ -88,6 +89,7 @@ async def merge(
         "UPDATE metrics SET metrics = ? WHERE number = ?", (after, number)
     )
     await _count(connection, source, 0, len(after) - len(before))
+    return len(after)
 
 
 async def source_of_prediction(connection: aiosqlite.Connection, uuid: str) -> MetricSource:
@@ -126,7 +128,7 @@ async def window(
 ) -> list[MetricRow]:
     """Return the first `most` rows of some sources that start within a window, ascending by start;
     of those that follow the row of this start and number, if one is given."""
-    start_ms, number = after or (start_ms, 0)
+    start_ms, number = max((start_ms, 0), after or (0, 0))
     found: list[MetricRow] = []
     for source, first in await _firsts(connection, of, start_ms, end_ms):
         # Deployments follow each other: of most of them nothing falls into this part.

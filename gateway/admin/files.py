@@ -21,7 +21,7 @@ from gateway.control import Control
 from gateway.errors import Refusal
 
 _CHUNK = 256 * 1024
-_NAME_MAX = 255
+_NAME_MAX, _PATH_MAX = 255, 4095
 
 
 def add_routes(routing: Routing, control: Control) -> None:
@@ -92,7 +92,8 @@ def resolve(root: Path, path: str) -> Path:
     parts = Path(path).parts
     if path.startswith("/") or ".." in parts or "\0" in path:
         raise Refusal("path.refused", f"{path!r} is not inside the project")
-    if any(len(os.fsencode(part)) > _NAME_MAX for part in parts):
+    length = len(os.fsencode(root / path))
+    if length > _PATH_MAX or any(len(os.fsencode(part)) > _NAME_MAX for part in parts):
         raise Refusal("path.refused", f"{path!r} has a name that is too long")
     try:
         parent = (root / path).parent.resolve()

@@ -19,7 +19,7 @@ from gateway.control import Control
 from gateway.control.metrics import Noun, Subject, Window
 from gateway.control.tracking import LAST_MS, MIB
 from gateway.errors import Refusal
-from gateway.metric_tables import FORMATS, NotInstalled, Spelling, as_table
+from gateway.metric_tables import FORMATS, NotInstalled, Spelling, TooManyKeys, as_table
 from store import MetricRow, NotFound
 
 NOUNS: dict[str, Noun] = {
@@ -83,6 +83,8 @@ def add_routes(routing: Routing, control: Control) -> None:
             table = await as_table(kind, lambda: metrics.rows(window), spelling)
         except NotInstalled as error:
             raise Refusal("feature.missing", str(error), advice=error.advice) from None
+        except TooManyKeys as error:
+            raise Refusal("argument.invalid", str(error), advice=error.advice) from None
         response = _streamed(table, FORMATS[kind])
         response.headers["Content-Disposition"] = f'attachment; filename="metrics.{kind}"'
         return response

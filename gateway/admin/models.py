@@ -30,7 +30,6 @@ _REQUESTS = (
     "not_ready",
     "abandoned",
     "timed_out",
-    "restarts_by",
 )
 
 
@@ -114,7 +113,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
         if current is None or pool is None:
-            return {"replicas": [], **dict.fromkeys(_REQUESTS, 0), "metrics_dropped": 0}
+            nothing: Json = dict.fromkeys(_REQUESTS, 0)
+            return {"replicas": [], **nothing, "restarts_by": {}, "metrics_dropped": 0}
         dropped = control.house.tracking.dropped(current.id)
         return _replicas_json(current, pool) | {"metrics_dropped": dropped}
 
@@ -197,7 +197,8 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
         facts |= {"rss_bytes": used[0] if used else None}
         facts |= {"cpu_seconds": used[1] if used else None}
         replicas.append(facts)
-    return {"replicas": replicas, **{name: getattr(statistics, name) for name in _REQUESTS}}
+    counts = {name: getattr(statistics, name) for name in _REQUESTS}
+    return {"replicas": replicas, **counts, "restarts_by": statistics.restarts_by}
 
 
 def _which_lines() -> tuple[str, str, int]:

@@ -80,14 +80,13 @@ def look_again(client: Client, path: str) -> Json:
 
 
 @contextmanager
-def leaving_it_going(what: str, again: str) -> Iterator[None]:
-    """Ctrl-C inside the block ends the command, not the work that it watches."""
+def leaving_it_going(what: str, again: str, end: str = "") -> Iterator[None]:
+    """Ctrl-C inside the block ends the command, not the work that it watches: `end` would."""
     try:
         yield
     except KeyboardInterrupt:
-        raise CommandFailed(
-            f"{what} goes on without you.", f"Look again with `{again}`.", Exit.INTERRUPTED
-        ) from None
+        advice = f"Look again with `{again}`" + (f", end it with `{end}`." if end else ".")
+        raise CommandFailed(f"{what} goes on without you.", advice, Exit.INTERRUPTED) from None
 
 
 def build_failed(model: Json, build: Json) -> CommandFailed:

@@ -25,7 +25,10 @@ def metrics(context: Context) -> None:
         _csv(context, window)
         return
     rows = context.client.listing("/metrics", **window)
-    nothing = f"{full_name(model)} told of no prediction then. Look back further with --since."
+    nothing = (
+        f"{full_name(model)} told of no prediction then. Look back further with --since; models"
+        " tell of those only whose function has `@cdsw.model_metrics`."
+    )
     shown = [
         (
             _when(row["startTimeStampMs"]),
@@ -45,7 +48,7 @@ def _csv(context: Context, window: Json) -> None:
     for block in context.client.blocks("/metrics/export", **window, format="csv"):
         whole, newline, rest = text.decode(block).rpartition("\n")
         if newline:
-            context.terminal.line(line + whole)
+            context.terminal.lines_for_programs(line + whole)
             line = ""
         line += rest
 

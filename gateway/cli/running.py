@@ -5,6 +5,7 @@ An experiment is one run of a script, known by its number. What its script print
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from gateway.cli.context import CommandFailed, Context, Exit
@@ -14,6 +15,9 @@ from gateway.cli.following import leaving_it_going, log_events, reason_of
 from gateway.cli.models import allow, when
 from gateway.cli.terminal import printable, table
 from gateway.client import Json
+
+# Of the files of an experiment.
+_NAMED = 10
 
 
 def run(context: Context) -> None:
@@ -27,7 +31,7 @@ def run(context: Context) -> None:
     experiment = client.post(f"/projects/{project['id']}/experiments", asked)
     number = experiment["experiment_number"]
     context.terminal.say(f"Experiment {number} of {project['name']}.")
-    with leaving_it_going(f"Experiment {number}", f"predictd run-log {number}"):
+    with _leaving_it_going(number):
         experiment = _follow(context, experiment)
     _tell(context, experiment)
 
@@ -62,12 +66,13 @@ def run_log(context: Context) -> None:
     experiment = find_experiment(context.client, context.arguments.run_number)
     number = experiment["experiment_number"]
     lines: list[str] = []
-    with leaving_it_going(f"Experiment {number}", f"predictd run-log {number}"):
+    with _leaving_it_going(number):
         experiment = _follow(context, experiment, lines)
     if context.terminal.as_json:
         context.terminal.result({"experiment": experiment, "lines": lines}, "")
     else:
-        context.terminal.say(f"Experiment {number}: {experiment['status']}.")
+        came_to = _came_to(experiment, _files(context, experiment))
+        context.terminal.say(" ".join((f"Experiment {number}: {experiment['status']}.", *came_to)))
 
 
 def run_stop(context: Context) -> None:
@@ -133,17 +138,35 @@ def _tell(context: Context, experiment: Json) -> None:
         happened = "failed" if status == "failed" else f"was {status}"
         message = f"Experiment {number} {happened}{reason}"
         raise CommandFailed(message, f"{advice} {again}".strip(), Exit.FAILED)
-    files = context.client.listing(f"{_path(experiment)}/files")
+    files = _files(context, experiment)
     if context.terminal.as_json:
         context.terminal.result({**experiment, "files": files}, "")
         return
-    told = [f"Experiment {number} succeeded in {_duration(experiment)}."]
+    told = f"Experiment {number} succeeded in {_duration(experiment)}."
+    context.terminal.say(" ".join((told, *_came_to(experiment, files))))
+
+
+def _came_to(experiment: Json, files: Sequence[Json]) -> list[str]:
+    """What there is of it now, in sentences."""
+    number, told = experiment["experiment_number"], []
     if experiment["metrics"]:
         told.append(f"It tracked {_metrics_line(experiment['metrics'])}.")
     if files:
-        names = ", ".join(each["path"] for each in files)
-        told.append(f"It kept {names}: take it with `predictd add-to-project {number} FILE`.")
-    context.terminal.say(printable(" ".join(told)))
+        names = ", ".join(each["path"] for each in files[:_NAMED])
+        more = f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
+        take = f"predictd add-to-project {number} FILE"
+        told.append(f"It kept {names}{more}: take it with `{take}`.")
+    return [printable(each) for each in told]
+
+
+def _files(context: Context, experiment: Json) -> list[Json]:
+    return context.client.listing(f"{_path(experiment)}/files")
+
+
+def _leaving_it_going(number: int) -> AbstractContextManager[None]:
+    return leaving_it_going(
+        f"Experiment {number}", f"predictd run-log {number}", f"predictd run-stop {number}"
+    )
 
 
 def _comparison(compared: Json) -> str:

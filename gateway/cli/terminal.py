@@ -84,6 +84,11 @@ class Terminal:
         """One more line of a result that comes bit by bit, such as a log."""
         self._write(self._out, text)
 
+    def lines_for_programs(self, text: str) -> None:
+        """Foreign lines that go to another program to the letter, and to a terminal visibly."""
+        shown = map(printable, text.split("\n")) if self._out.isatty() else [text]
+        self.line("\n".join(shown))
+
     def say(self, text: str) -> None:
         """Progress, for whoever watches."""
         self._write(self._err, text)

@@ -94,7 +94,8 @@ class Environments:
         """Removes those of a project that were used longest ago and are not used now."""
         listed = await self._house.database.read(store.experiments.listing, project_id)
         for environment_id in used(listed)[KEPT:]:
-            await self.remove_idle(environment_id)
+            if self._house.shelf.folder(environment_id).exists():  # of most it is long gone
+                await self.remove_idle(environment_id)
 
     async def idle(self) -> list[str]:
         """Those on the shelf that no unfinished experiment needs."""
@@ -117,8 +118,7 @@ class Environments:
         if not environment_id:
             return
         async with self._lock(environment_id):
-            listed = await self._house.database.read(store.experiments.listing)
-            if environment_id not in used(listed):
+            if not await self._house.database.read(store.experiments.name, environment_id):
                 await self._house.shelf.remove(environment_id)
 
     def _lock(self, environment_id: str) -> trio.Lock:

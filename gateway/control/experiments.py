@@ -17,13 +17,13 @@ from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.engine_keys import engine_key
 from gateway.control.environments import Environments
 from gateway.control.house import House
-from gateway.control.running import Running, put_right
+from gateway.control.running import INTERRUPTED, Running
 from gateway.control.sweep import remove
 from gateway.control.tracked import read_tracked
 from gateway.errors import Refusal
 from gateway.settings import Settings
 from store import Experiment, Point, Project, User
-from workers import Log
+from workers import Log, clear_run
 
 # Beside the script, all that is handed to it.
 _MOST_ARGUMENTS = 64 * 1024
@@ -49,6 +49,7 @@ class Experiments:
         self._places = trio.CapacityLimiter(1)
         house.site.follow(self._have_places)
         self._runnings: dict[str, Running] = {}
+        self._ending = trio.Event()
 
     def _have_places(self, settings: Settings) -> None:
         self._places.total_tokens = settings.concurrent_experiments
@@ -58,9 +59,13 @@ class Experiments:
         unfinished = await self._house.database.read(store.experiments.unfinished)
         for experiment in unfinished:
             if experiment.status == "running":
-                await put_right(self._house, experiment)
+                await _put_right(self._house, experiment)
             else:
                 self._begin(experiment)
+
+    def begin_no_more(self) -> None:
+        """The gateway is about to end: what would begin now waits for the next one."""
+        self._ending.set()
 
     async def create(self, project: Project, asked: NewExperiment, creator: User) -> Experiment:
         """Takes on an experiment and its snapshot. Raises UnknownKernel or Refusal."""
@@ -84,7 +89,7 @@ class Experiments:
         self._house.machine.check(size, now=False)
         if any("\0" in each for each in asked.arguments):
             raise Refusal("argument.invalid", "arguments: none can hold a null character")
-        if sum(len(each.encode()) for each in asked.arguments) > _MOST_ARGUMENTS:
+        if sum(len(each.encode()) + 1 for each in asked.arguments) > _MOST_ARGUMENTS:
             raise Refusal("argument.invalid", "arguments: too much; put it into a file")
         if project.creation_status != "success":
             text = f"the creation of project {project.name!r} is not a success yet"
@@ -93,7 +98,7 @@ class Experiments:
         await self._house.disk.admit("an experiment")
 
     def _begin(self, experiment: Experiment) -> Running:
-        running = Running(self._house, self.environments, experiment)
+        running = Running(self._house, self.environments, experiment, self._ending)
         self._runnings[experiment.id] = running
         self._house.tasks.start(self._run, running)
         return running
@@ -173,9 +178,26 @@ class Experiments:
         await trio.to_thread.run_sync(self.log(experiment.id).remove)
 
 
+async def _put_right(house: House, experiment: Experiment) -> None:
+    """What ran when an earlier gateway ended: its script was ended with it."""
+    folder = house.data.experiment(experiment.id)
+    tracked = await trio.to_thread.run_sync(read_tracked, folder.metrics)
+    await trio.to_thread.run_sync(clear_run, folder.folder, folder.kept)
+    await house.put_right(
+        partial(store.experiments.end, failure=INTERRUPTED),
+        experiment.id,
+        "interrupted",
+        tracked.points,
+    )
+
+
 def _check_script(root: Path, script: str) -> None:
     """Raises Refusal for a script that is no file of the project."""
     if not script or "\0" in script or Path(script).is_absolute() or ".." in Path(script).parts:
         raise Refusal("path.refused", f"script: {script!r} is not inside the project")
-    if not (root / script).is_file():
+    try:
+        found = (root / script).is_file()
+    except OSError:  # such as a name that is too long
+        found = False
+    if not found:
         raise Refusal("file.notfound", f"script: there is no file {script!r} in the project")

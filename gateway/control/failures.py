@@ -1,9 +1,11 @@
-"""Why a deployment does not serve, in words for whoever can mend it."""
+"""Why a deployment does not serve, or a script failed, in words for whoever can mend it."""
+
+from collections.abc import Iterable
 
 import builder
 from gateway.control.machine import NotEnoughMemory
 from store import Build, Failure
-from workers import Pool, ProbeRaised, StartFailed
+from workers import Ended, Line, Pool, ProbeRaised, StartFailed
 from workers.limits import Cause
 
 
@@ -45,6 +47,11 @@ _ADVICE = {
     Cause.PROCESSES: "Have the model start fewer processes and threads, or raise `processes`.",
     Cause.DISK: "Have the model write less, or raise `disk_limit`.",
 }
+_ADVICE_FOR_SCRIPTS = {
+    Cause.MEMORY: "Ask for more memory (`predictd run --memory`), or have the script load less.",
+    Cause.PROCESSES: "Have the script start fewer processes, or raise `processes`.",
+    Cause.DISK: "Have the script write less, or raise `disk_limit`.",
+}
 
 
 def not_started(error: StartFailed, pool: Pool) -> Failure:
@@ -76,3 +83,17 @@ def probe_failed(error: StartFailed | ProbeRaised) -> builder.ProbeFailed:
     elif error.cause is not None:
         advice = _ADVICE[error.cause]
     return builder.ProbeFailed(summary, problem, advice)
+
+
+def script_failed(ended: Ended, printed: Iterable[Line]) -> Failure:
+    """It ended otherwise than well; what it printed last says why."""
+    last = [line.text for line in printed if line.text.strip()]
+    cause = ended.verdict.cause
+    return Failure(
+        step="RUN",
+        summary=f"The script {ended.verdict.said}",
+        problem=last[-1] if last else "it printed nothing",
+        advice=_ADVICE_FOR_SCRIPTS.get(cause, "")
+        if cause
+        else "Correct the script; its log has the rest.",
+    )

@@ -24,6 +24,7 @@ import trio
 import store
 from gateway.control.builds import Builds
 from gateway.control.environments import Environments
+from gateway.control.hold import Removal
 from gateway.control.house import House
 from gateway.control.sweep import ids, named_strangers, remove
 from store import Build, Deployment, Model
@@ -87,8 +88,14 @@ class Collector:
         paths += [("leftover", path) for path in await self._strangers()]
         for kind, path in paths:
             gone.append(await trio.to_thread.run_sync(_told, kind, path, self._house.data.root))
-            await self._house.hold.remove(partial(trio.to_thread.run_sync, remove, path))
+            await self._house.hold.remove(self._removal(path))
         return gone
+
+    def _removal(self, path: Path) -> Removal:
+        if path.parent == self._house.data.builds:
+            # Its id may be an environment's, which somebody who runs the same files names again.
+            return partial(self._environments.forget, path.name)
+        return partial(trio.to_thread.run_sync, remove, path)
 
     def _described(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
         data = self._house.data

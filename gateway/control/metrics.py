@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from typing import Literal
 
+import aiosqlite
 import msgspec
 import trio
 
@@ -28,6 +29,8 @@ _FIRST_ROWS, _MOST_ROWS = 50, 500
 _PERIOD = 60.0
 _FORGOTTEN_AT_ONCE = 500
 _BREATH = 0.01
+# Of one prediction: as much as a model may tell of it, and as much again.
+MOST_OF_ONE = 2_000_000
 _DAY_MS = 86_400_000.0
 
 logger = logging.getLogger(__name__)
@@ -103,8 +106,9 @@ class Metrics:
             raise NotFound("prediction", uuid) from None
 
     async def find_out(self, uuid: str, metrics: Mapping[str, object]) -> None:
-        """Adds what became known later to the metrics of a prediction. Raises NotFound."""
-        await self._database.write(store.metrics.merge, uuid, metrics)
+        """Adds what became known later to the metrics of a prediction. Raises NotFound, or Refusal
+        where they would become too much."""
+        await self._database.write(_merge, uuid, metrics)
 
     async def sum_up(
         self,
@@ -114,7 +118,7 @@ class Metrics:
         end_ms: int | None,
     ) -> None:
         """Keeps metrics of many predictions, over a window; it ends now, and begins at its end,
-        where that is not said. Raises Refusal."""
+        where that is not said. Raises Refusal; NotFound for a deployment that is gone by now."""
         end = time.time_ns() // 1_000_000 if end_ms is None else end_ms
         start = end if start_ms is None else start_ms
         if not 0 <= start <= end <= LAST_MS:
@@ -123,7 +127,8 @@ class Metrics:
         told = msgspec.json.encode(metrics).decode()
         row = Measurement(uuid="", start_ms=start, end_ms=end, metrics=told)
         identifier = deployment_crn.rpartition("/")[2]
-        await self._database.write(store.metrics.append, identifier, [row])
+        if not await self._database.write(store.metrics.append, identifier, [row]):
+            raise NotFound("deployment", deployment_crn)
 
     async def size(self) -> dict[str, int]:
         """How much is kept."""
@@ -151,3 +156,12 @@ class Metrics:
             while gone:
                 gone = await database.write(forget, most=_FORGOTTEN_AT_ONCE)
                 await trio.sleep(_BREATH)
+
+
+async def _merge(
+    connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object]
+) -> None:
+    """Raises Refusal, which undoes it: one row must not push out all others."""
+    if await store.metrics.merge(connection, uuid, found_out) > MOST_OF_ONE:
+        text = f"metrics: of one prediction more than {MOST_OF_ONE:,} bytes are not kept"
+        raise Refusal("argument.invalid", text)

@@ -7,25 +7,24 @@ cannot be taken back.
 """
 
 import logging
-from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import trio
 
 import builder
 import store
-from builder import match, take_snapshot
+from builder import Snapshot, match, take_snapshot
 from gateway.control import identities
 from gateway.control.deployments import NewDeployment
 from gateway.control.environments import Environments, Preparing
+from gateway.control.failures import script_failed
 from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.tracked import read_tracked
 from gateway.control.variables import experiment_variables
 from store import Experiment, Failure, Project
-from workers import Cause, Ended, Line, Log, RunSpec, clear_run
+from workers import Log, RunSpec
 from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
@@ -40,18 +39,17 @@ INTERRUPTED = Failure(
     problem="the script ran then, and was ended with it",
     advice="Run it again.",
 )
-_ADVICE = {
-    Cause.MEMORY: "Ask for more memory (`predictd run --memory`), or have the script load less.",
-    Cause.PROCESSES: "Have the script start fewer processes, or raise `processes`.",
-    Cause.DISK: "Have the script write less, or raise `disk_limit`.",
-}
 
 
 class Running:
     """An experiment on its way: what followers and waiters look at, and who carries it out."""
 
-    def __init__(self, house: House, environments: Environments, experiment: Experiment) -> None:
+    def __init__(
+        self, house: House, environments: Environments, experiment: Experiment, ending: trio.Event
+    ) -> None:
         self.experiment = experiment
+        # The gateway begins nothing any more.
+        self._ending = ending
         self.folder = house.data.experiment(experiment.id)
         self.log = Log(house.data.experiment_log(experiment.id))
         self._preparing = Preparing(self.log)
@@ -78,8 +76,8 @@ class Running:
                 await self._travel(places)
             if self._told_to_stop:
                 with suppress(store.IllegalTransition):  # it had ended by itself
-                    self.log.write("[predictd] the experiment was stopped", "stderr")
                     await self._end("stop")
+                    self.log.write("[predictd] the experiment was stopped", "stderr")
         except store.NotFound:
             raise
         except Exception as error:
@@ -105,7 +103,7 @@ class Running:
     async def _travel(self, places: trio.CapacityLimiter) -> None:
         database = self._house.database
         project = await database.read(store.projects.get, self.experiment.project_id)
-        if not self.experiment.environment_id and not await self._take_snapshot(project):
+        if not await self._settle(project):
             return
         self.settled.set()
         if not places.available_tokens:
@@ -113,21 +111,21 @@ class Running:
         async with places:
             self.waits_for = "its environment"
             failure = await self._environments.ready(project, self.experiment, self._preparing)
-            if failure is None:
-                await self._wait_for_room()
-                failure = await self._run_script(project)
-        if failure is not None:
-            await self._fail(failure)
+            if failure is not None:
+                await self._fail(failure)
+                return
+            await self._wait_for_room()
+            if self._ending.is_set():
+                await trio.sleep_forever()  # the next gateway runs it
+            await self._run_script(project)
 
-    async def _take_snapshot(self, project: Project) -> bool:
-        """Whether it could be taken."""
-        git_store = self._house.data.snapshots(project.id)
-        self._preparing.write("Taking a snapshot of the project")
+    async def _settle(self, project: Project) -> bool:
+        """Whether it is known what runs in which environment. Variables and interpreters may have
+        changed since an earlier gateway took the snapshot."""
+        kernel = self.experiment.interpreter or self.experiment.kernel
         try:
-            snapshot = await take_snapshot(
-                Path(project.path), git_store, self.experiment.id, self._preparing
-            )
-            interpreter = match(self.experiment.kernel, await self._house.interpreters.all())
+            snapshot = await self._snapshot(project)
+            interpreter = match(kernel, await self._house.interpreters.all())
             environment_id = await self._environments.identify(project, snapshot, interpreter)
         except (builder.BuilderError, OSError) as error:
             await self._fail(_failure_of(error))
@@ -140,6 +138,15 @@ class Running:
             environment_id=environment_id,
         )
         return True
+
+    async def _snapshot(self, project: Project) -> Snapshot:
+        """Taken now, unless an earlier gateway did. Raises SnapshotFailed."""
+        git_store = self._house.data.snapshots(project.id)
+        if self.experiment.snapshot:
+            return Snapshot(git_store, self.experiment.snapshot)
+        self._preparing.write("Taking a snapshot of the project")
+        path, name = Path(project.path), self.experiment.id
+        return await take_snapshot(path, git_store, name, self._preparing)
 
     async def _wait_for_room(self) -> None:
         """Until the memory that it asked for is free: an experiment can wait."""
@@ -163,8 +170,8 @@ class Running:
             self._preparing.write(f"Waiting for {what}")
         self.waits_for = what
 
-    async def _run_script(self, project: Project) -> Failure | None:
-        """Its turn has come. Returns why it did not succeed, if it did not."""
+    async def _run_script(self, project: Project) -> None:
+        """Its turn has come."""
         house, experiment = self._house, self.experiment
         sealed = house.shelf.folder(experiment.environment_id)
         spec = RunSpec(
@@ -190,12 +197,20 @@ class Running:
                     self.log.write(f"[predictd] {INTERRUPTED.summary.lower()}", "stderr")
                     await self._end("interrupted", failure=INTERRUPTED)
             raise
-        if ended.status == 0 and ended.verdict.cause is None:
-            await self._end("succeeded", exit_status=0)
-            return None
-        failure = _ended_badly(ended, self.log.tail(20))
-        await self._end("failed", failure=failure, exit_status=ended.status)
-        return None
+        failure = None
+        if ended.status != 0 or ended.verdict.cause is not None:
+            failure = script_failed(ended, self.log.tail(20))
+        event = "succeeded" if failure is None else "failed"
+        await self._end_by_itself(event, failure=failure, exit_status=ended.status)
+
+    async def _end_by_itself(self, event: str, **changes: object) -> None:
+        """Who stops it now, or the gateway, comes too late."""
+        try:
+            await self._end(event, **changes)
+        except trio.Cancelled:
+            with trio.move_on_after(_PATIENCE, shield=True):
+                await self._end(event, **changes)
+            raise
 
     async def _fail(self, failure: Failure) -> None:
         """It did not come to its script, or not to the script's end."""
@@ -210,30 +225,6 @@ class Running:
         self.experiment = await self._house.record(
             store.experiments.end, self.experiment.id, event, tracked.points, **changes
         )
-
-
-async def put_right(house: House, experiment: Experiment) -> None:
-    """What ran when an earlier gateway ended: its script was ended with it."""
-    folder = house.data.experiment(experiment.id)
-    tracked = await trio.to_thread.run_sync(read_tracked, folder.metrics)
-    await trio.to_thread.run_sync(clear_run, folder.folder, folder.kept)
-    await house.put_right(
-        partial(store.experiments.end, failure=INTERRUPTED),
-        experiment.id,
-        "interrupted",
-        tracked.points,
-    )
-
-
-def _ended_badly(ended: Ended, printed: Iterable[Line]) -> Failure:
-    last = [line.text for line in printed if line.text.strip()]
-    cause = ended.verdict.cause
-    return Failure(
-        step="RUN",
-        summary=f"The script {ended.verdict.said}",
-        problem=last[-1] if last else "it printed nothing",
-        advice=_ADVICE.get(cause, "") if cause else "Correct the script; its log has the rest.",
-    )
 
 
 def _failure_of(error: Exception) -> Failure:

@@ -1,7 +1,8 @@
 """What a gateway that was killed in the midst of a deletion left on the disk, taken away at boot.
 
-Everything of a project, model, build or experiment lies in a folder or file named by its id. What
-bears the id of nothing that is remembered is nobody's.
+Everything of a project, model, build or experiment lies in a folder or file named by its id, but
+for snapshots: they are in the store of their project, by these ids too. What bears the id of
+nothing that is remembered is nobody's.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import aiosqlite
 import trio
 
 import store
-from builder import remove_tree
+from builder import drop_snapshot, remove_tree, snapshots_in
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
 
@@ -22,6 +23,11 @@ async def sweep(house: House) -> None:
     known = await house.database.read(ids)
     for folder in house.data.named_by_id:
         await trio.to_thread.run_sync(_remove_strangers, folder, known)
+    for project in await house.database.read(store.projects.listing):
+        snapshots = house.data.snapshots(project.id)
+        for name in await trio.to_thread.run_sync(snapshots_in, snapshots):
+            if name not in known:
+                house.tasks.start(drop_snapshot, snapshots, name)  # git takes its time
     await trio.to_thread.run_sync(keep_latest, house.data.examiner_logs)
 
 

@@ -2,7 +2,8 @@
 
 The file is written by the script, so nothing is believed of it: not that it is a file, not that a
 line is whole, not that there are few of them. Of very many values the first are kept, and of the
-later ones the last of each key, so that what an experiment came to is always there.
+later ones the last of each key, so that what an experiment came to is always there. Of a file that
+is larger than one would read, the begin and the end are.
 """
 
 import os
@@ -16,7 +17,8 @@ from store import Point
 
 MOST_POINTS = 10_000
 MOST_KEYS = 1_000
-_MOST_BYTES = 16 * 1024 * 1024
+# Of the begin of the file, and of its end.
+MOST_BYTES = 8 * 1024 * 1024
 
 
 class Tracked(msgspec.Struct, frozen=True):
@@ -37,8 +39,9 @@ _decoder = msgspec.json.Decoder(_Line)
 
 def read_tracked(path: Path) -> Tracked:
     """What the file says so far. Blocking."""
-    *lines, _ = _content(path).split(b"\n")  # the last is not whole yet, or empty
-    return kept_of(lines)
+    lines, passed_over = _lines(path)
+    found = kept_of(lines)
+    return Tracked(found.points, found.left_out + passed_over)
 
 
 def kept_of(lines: Iterable[bytes]) -> Tracked:
@@ -72,14 +75,26 @@ def _point(line: bytes) -> Point | None:
     return Point(key=said.key, value=said.value, time=said.time)
 
 
-def _content(path: Path) -> bytes:
+def _lines(path: Path) -> tuple[list[bytes], int]:
+    """The whole lines of a file that are read, and how many between them are not."""
     try:
         # Neither through a link, nor waiting for somebody to write into a pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return b""  # nothing was tracked, or it is nothing that can be read
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return [], 0  # nothing was tracked, or it is nothing that can be read
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
         os.close(descriptor)
-        return b""
+        return [], 0
     with open(descriptor, "rb") as file:
-        return file.read(_MOST_BYTES)
+        begin = file.read(MOST_BYTES)
+        passed_over, between = 0, facts.st_size - 2 * MOST_BYTES
+        while between > 0 and (block := file.read(min(between, MOST_BYTES))):
+            passed_over += block.count(b"\n")
+            between -= len(block)
+        end = file.read(MOST_BYTES)
+    if facts.st_size <= 2 * MOST_BYTES:
+        return (begin + end).split(b"\n")[:-1], 0  # the last is not whole yet, or empty
+    # What was passed over begins and ends within a line.
+    first, last = begin.split(b"\n")[:-1], end.split(b"\n")[1:]
+    return [*first, *last[:-1]], passed_over + bool(last)

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import trio
 import trio.testing
 
 from builder.errors import NamesRefused, SnapshotFailed, SymlinkLeaves
-from builder.snapshot import drop_snapshot, take_snapshot, write_out
+from builder.git_store import GitStore
+from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, write_out
 from tests.builder.kit import Bench
 
 
@@ -263,12 +265,30 @@ async def test_drop(bench: Bench) -> None:
     await bench.take("one")
     only.unlink()
     kept = await bench.take("two")
+    assert set(snapshots_in(bench.store)) >= {"one"}
     await drop_snapshot(bench.store, "one")
+    assert "one" not in snapshots_in(bench.store)
     await drop_snapshot(bench.store, "one")
     await drop_snapshot(bench.store.parent / "no-such-store", "one")
     size = sum(path.stat().st_size for path in bench.store.rglob("*") if path.is_file())
     assert size < 1 << 17
     await write_out(kept, bench.store.parent / "copy")
+
+
+async def test_who_waits_takes_no_thread_from_others(bench: Bench) -> None:
+    """While somebody holds the store, many wait for it, and other work has its threads."""
+    bench.write("a.py", "1")
+    await bench.take("first")
+    everybodys = trio.to_thread.current_default_thread_limiter()
+    with ExitStack() as held:
+        held.enter_context(GitStore(bench.store).locked())
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(bench.take, str(number))
+            await trio.testing.wait_all_tasks_blocked()
+            assert everybodys.borrowed_tokens == 0
+            held.close()
+    assert len(snapshots_in(bench.store)) == 11
 
 
 async def test_damaged_store(bench: Bench) -> None:

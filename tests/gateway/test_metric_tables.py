@@ -1,12 +1,14 @@
 """Metrics as tables: columns are what came up, cells what they can hold, and nothing is lost."""
 
+import csv
 import io
 import json
 from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.metric_tables import Again, Spelling, as_table
+from gateway import metric_tables
+from gateway.metric_tables import Again, Spelling, TooManyKeys, as_table
 from store import MetricRow, MetricSource, new_id
 
 SOURCE = MetricSource(
@@ -61,6 +63,27 @@ async def test_columns_of_csv() -> None:
     head, *rows = text.splitlines()
     assert head.endswith(",metrics.a,metrics.b")
     assert [row.split(",", 6)[6] for row in rows] == ["1,", ",", ',"[1,""x""]"']
+
+
+async def test_cells_of_csv() -> None:
+    """Whatever a text holds, it is one cell of one row for whoever reads the table."""
+    texts = ["a\rb", "\r\n", "x\ny", 'quo"te', "a,b", "=1+1", " ", "", "é\u2028", "\r"]
+    again = told(*({"text": text, f"key {text}": 1} for text in texts))
+    table_of = (await table("csv", again)).decode()
+    found = list(csv.DictReader(io.StringIO(table_of, newline="")))
+    assert [row["metrics.text"] for row in found] == texts
+    assert all(row[f"metrics.key {text}"] == "1" for row, text in zip(found, texts, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+async def test_a_table_has_a_width(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of too many keys are no table, and that is told before anything else is."""
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    monkeypatch.setattr(metric_tables, "MOST_COLUMNS", 2)
+    assert await table(kind, told({"a": 1}, {"b": 1}, {"a": 1}))
+    with pytest.raises(TooManyKeys):
+        await as_table(kind, told({"a": 1}, {"b": 1}, {"c": 1}), SPELLING)
 
 
 async def test_types_of_parquet() -> None:

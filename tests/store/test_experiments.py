@@ -24,7 +24,9 @@ async def test_a_whole_life(database: Database, project: Project) -> None:
         if name not in own and value != getattr(given, name)
     } == {}
     assert await database.read(experiments.unfinished) == [queued]
+    assert not await database.read(experiments.name, "e")
     await database.write(experiments.update, queued.id, environment_id="e")
+    assert await database.read(experiments.name, "e")
     running = await database.write(experiments.start, queued.id)
     assert (running.status, running.started_at is not None) == ("running", True)
     ended = await database.write(experiments.end, queued.id, "succeeded", POINTS, exit_status=0)

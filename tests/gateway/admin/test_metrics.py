@@ -133,6 +133,10 @@ async def test_windows_and_pages(gateway: Gateway, told: Told) -> None:
     window = await rows(gateway, told, **asked)
     assert [r["startTimeStampMs"] for r in window] == [s for s in starts if begin <= s <= end]
     crn = (await gateway.get(told.deployment))["crn"]
+    early = await gateway.get(
+        "/metrics", model_deployment_crn=crn, page_size=10000, page_token="0-0", **asked
+    )
+    assert early["metrics"] == window
     paged: list[Json] = []
     token = ""
     while True:
@@ -218,6 +222,21 @@ async def test_what_cannot_be_told(gateway: Gateway, told: Told) -> None:
     assert refusal(answer) == (400, "argument.invalid")
     answer = await gateway.admin.post("/metrics/aggregate", json={**body, "metrics": [1]})
     assert refusal(answer) == (400, "argument.invalid")
+
+
+async def test_one_row_does_not_grow_for_ever(gateway: Gateway, told: Told) -> None:
+    """What would make a row too large is refused, and leaves it as it was."""
+    uuid = await predicted(gateway, told, 1)
+    for number in range(2):
+        later: Json = {"prediction_uuid": uuid, "metrics": {str(number): "x" * 900_000}}
+        assert (await gateway.admin.post("/metrics/delayed", json=later)).status_code == 200
+    before = await row_of(gateway, told, uuid)
+    more: Json = {"prediction_uuid": uuid, "metrics": {"more": "x" * 900_000}}
+    answer = await gateway.admin.post("/metrics/delayed", json=more)
+    assert refusal(answer) == (400, "argument.invalid")
+    assert await row_of(gateway, told, uuid) == before
+    small: Json = {"prediction_uuid": uuid, "metrics": {"0": None, "1": None}}
+    assert await gateway.post("/metrics/delayed", small) == {}
 
 
 async def test_whose_metrics_they_are(gateway: Gateway, told: Told) -> None:

@@ -176,9 +176,11 @@ async def test_replicas_and_logs(shared: Gateway, samples: Samples) -> None:
 async def test_requests_without_an_answer_are_counted_by_reason(
     shared: Gateway, samples: Samples
 ) -> None:
-    """Beside the replicas one sees what waits, and why requests got no answer."""
+    """Beside the replicas one sees what waits, and why requests got no answer: of a model that is
+    not deployed the same, with nothing in it."""
     models = (await shared.get("/models", page_size=100))["models"]
     (badly,) = [m for m in models if m["access_key"] == samples.badly]
+    (idle,) = [m for m in models if m["access_key"] == samples.idle]
     path = f"/projects/{badly['project']['id']}/models/{badly['id']}/replicas"
     before = await shared.get(path)
     async with trio.open_nursery() as nursery:
@@ -194,6 +196,9 @@ async def test_requests_without_an_answer_are_counted_by_reason(
     assert grown == {**dict.fromkeys(reasons, 0), "waited_too_long": 1}
     assert after["busy"] == before["busy"] + 1
     assert after["waiting"] == 0
+    nothing = await shared.get(f"/projects/{idle['project']['id']}/models/{idle['id']}/replicas")
+    assert {k: type(v) for k, v in nothing.items()} == {k: type(v) for k, v in after.items()}
+    assert not any(nothing.values())
 
 
 async def test_pages(gateway: Gateway) -> None:

@@ -77,10 +77,12 @@ def test_control_c_leaves_it_running(state: State, folder: Path, predictd: Predi
     assert outcome.code == 130
     assert "Experiment 1 goes on without you." in outcome.err
     assert "predictd run-log 1" in outcome.err
+    assert "predictd run-stop 1" in outcome.err
 
 
 def test_runs_and_their_logs(state: State, folder: Path, predictd: Predictd) -> None:
-    """The list names what each came to; a log is found by the number in it."""
+    """The list names what each came to; a log is found by the number in it, and at its end what
+    there is of the experiment."""
     assert "predictd run SCRIPT" in predictd("runs").out
     predictd("run", "model.py", "7")
     head, row = predictd("runs").out.splitlines()
@@ -90,7 +92,9 @@ def test_runs_and_their_logs(state: State, folder: Path, predictd: Predictd) -> 
         *("2026-11-21", "02:35:00", "2.0", "s"),
     ]
     assert len(predictd("runs", "--project", "sums", "--json").json["experiments"]) == 1
-    assert predictd("run-log", "1").out == "Collecting scikit-learn\nSuccessfully installed\n"
+    outcome = predictd("run-log", "1")
+    assert outcome.out == "Collecting scikit-learn\nSuccessfully installed\n"
+    assert "Experiment 1: succeeded. It tracked r2 0.937123. It kept model.pkl" in outcome.err
     assert predictd("run-log", "1", "--json").json["lines"] == [
         "Making an environment",
         *state.build_lines,

@@ -38,6 +38,13 @@ def test_results_and_progress_are_apart() -> None:
     assert (out.getvalue(), err.getvalue()) == ("result\n", "progress\n")
 
 
+def test_lines_for_programs() -> None:
+    """What goes to a program is as it was told; nothing of it steers a terminal."""
+    for out, shown in ((io.StringIO(), "a\x1b[2J\r\nb\n"), (Screen(), "a\ufffd[2J\ufffd\nb\n")):
+        terminal(out, io.StringIO()).lines_for_programs("a\x1b[2J\r\nb")
+        assert out.getvalue() == shown
+
+
 def test_the_live_line() -> None:
     """On a terminal the live line is drawn, gives way to other lines, and leaves nothing."""
     out, err = Screen(), Screen()

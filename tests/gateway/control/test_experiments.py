@@ -1,9 +1,11 @@
 """Experiments: run to their end in their own environment, stopped, resumed, taken away."""
 
 import os
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import trio
@@ -240,12 +242,15 @@ async def test_what_is_asked_is_checked(gateway: Gateway, tmp_path: Path) -> Non
     project = await gateway.project(project_with(tmp_path / "p", fit="pass"))
     for asked, code in (
         ({"script": "absent.py"}, (404, "file.notfound")),
+        ({"script": "x" * 300}, (404, "file.notfound")),
+        ({"script": "x/" * 3000}, (404, "file.notfound")),
         ({"script": "../p/fit.py"}, (400, "path.refused")),
         ({"script": "fit.py", "kernel": "python9.9"}, (400, "kernel.unknown")),
         ({"script": "fit.py", "cpu": 0}, (400, "argument.invalid")),
         ({"script": "fit.py", "memory": 100_000}, (400, "machine.toosmall")),
         ({"script": "fit.py", "arguments": ["\0"]}, (400, "argument.invalid")),
         ({"script": "fit.py", "arguments": ["x" * 70_000]}, (400, "argument.invalid")),
+        ({"script": "fit.py", "arguments": [""] * 70_000}, (400, "argument.invalid")),
     ):
         assert refusal(await gateway.admin.post(f"{project}/experiments", json=asked)) == code
     assert (await gateway.get(f"{project}/experiments"))["experiments"] == []
@@ -326,8 +331,11 @@ async def test_a_gateway_that_is_killed(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_that_stops(tmp_path: Path) -> None:
-    """A gateway that stops in an orderly way says so of what ran, and leaves what waited queued."""
+    """A gateway that stops in an orderly way says so of what ran, and leaves what waited queued:
+    it runs in an environment of the variables that are set then."""
     folder, pids, _ = that_waits(tmp_path)
+    made = tmp_path / "made"
+    (folder / "cdsw-build.sh").write_text(f"echo made with $COLOUR >> {made}\n")
     settings = settings_for(tmp_path / "data", concurrent_experiments=1)
     async with running(settings) as gateway:
         project = await gateway.project(folder)
@@ -335,11 +343,46 @@ async def test_a_gateway_that_stops(tmp_path: Path) -> None:
         await gateway.until(begun, lambda told: told["metrics"] == {"begun": True})
         waiting = await run(gateway, project, "other.py")
     assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
-    async with running(settings) as gateway:
+    async with running(settings_for(tmp_path / "data", environment={"COLOUR": "red"})) as gateway:
         told = await gateway.get(begun)
         assert (told["status"], told["metrics"]) == ("failed", {"begun": True})
         assert told["failure"]["summary"] == "The gateway ended"
         assert (await ended(gateway, waiting))["status"] == "succeeded"
+    assert made.read_text() == "made with\nmade with red\n"
+
+
+async def test_a_gateway_that_stops_begins_nothing(tmp_path: Path) -> None:
+    """A script whose environment is ready while the gateway stops is run by the next one."""
+    settings = settings_for(tmp_path / "data", shutdown_grace=3.0)
+    serves, begun = tmp_path / "data" / "gateway.json", tmp_path / "begun"
+    folder = project_with(
+        tmp_path / "p",
+        cdsw_build=f"[ -e {begun} ] || while [ -e {serves} ]; do touch {begun}; sleep 0.02; done\n",
+        fit=f"import os, time\nwhile not os.path.exists({str(serves)!r}): time.sleep(0.02)\n",
+    )
+
+    async def follow(url: str, task_status: trio.TaskStatus[None]) -> None:
+        headers = {
+            "Accept": "text/event-stream",
+            "Authorization": gateway.admin.headers["Authorization"],
+        }
+        with suppress(httpx.HTTPError):  # the gateway ends at last
+            async with (
+                httpx.AsyncClient(headers=headers) as client,
+                client.stream("GET", url) as log,
+            ):
+                task_status.started()
+                async for _ in log.aiter_lines():
+                    pass
+
+    async with trio.open_nursery() as nursery, running(settings) as gateway:
+        project = await gateway.project(folder)
+        experiment = await run(gateway, project, "fit.py")
+        await until(trio.Path(begun).exists, bool)
+        # It is waited for as long as somebody is being answered.
+        await nursery.start(follow, f"{gateway.url}/api/v2{experiment}/log")
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        assert (await ended(gateway, experiment))["status"] == "succeeded"
 
 
 async def test_a_backup_holds_experiments(tmp_path: Path) -> None:

@@ -70,12 +70,16 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
     for path in (stranger, young):
         path.write_text("lines")
     old = os.stat(stranger).st_mtime - LEAST_AGE - 1
-    os.utime(stranger, (old, old))
+    folder = gateway.data / "builds" / "nobody"
+    folder.mkdir()
+    for path in (stranger, folder):
+        os.utime(path, (old, old))
     shown = await gateway.get("/garbage", keep=1)
     assert (gateway.data / "builds" / ids[0]).is_dir()
     found = {(each["kind"], each["name"]) for each in shown["garbage"]}
     cache = f"cache/pip/{project.rpartition('/')[2]}"
-    assert found == {("build", ids[0]), ("cache", cache), ("leftover", "logs/builds/nobody.log")}
+    leftovers = {("leftover", "logs/builds/nobody.log"), ("leftover", "builds/nobody")}
+    assert found == {("build", ids[0]), ("cache", cache)} | leftovers
     assert shown["bytes"] == sum(each["bytes"] for each in shown["garbage"]) > 100_000
     went = await gateway.delete("/garbage?keep=1")
     assert {(each["kind"], each["name"]) for each in went["garbage"]} == found

@@ -1,8 +1,11 @@
 """What an interrupted deletion left is gone after the next start; what is remembered is not."""
 
+import shutil
 from pathlib import Path
 
-from tests.gateway.kit import copy_of, running, settings_for
+import trio
+
+from tests.gateway.kit import copy_of, running, settings_for, until
 
 GONE = "7b0e1f8e-5d0c-4c5b-9d0a-6f3c2a1b4e5d"  # an id that no row has
 
@@ -33,10 +36,14 @@ async def test_what_belongs_to_nobody_is_swept(tmp_path: Path) -> None:
         await gateway.deployed(build)
         log = (await gateway.admin.get(f"{build}/log")).text
         ids = build.split("/")[2::2]
+    kept = gateway.data / "snapshots" / f"{ids[0]}.git" / "refs" / "builds" / ids[2]
+    left = kept.with_name(GONE)
+    shutil.copy(kept, left)
     stays, goes = lay_out(gateway.data, *ids), lay_out(gateway.data, GONE, GONE, GONE)
     (gateway.data / "projects" / "link").symlink_to(tmp_path / "add")
     async with running(settings) as gateway:
-        assert [path for path in stays if not path.exists()] == []
+        await until(trio.Path(left).exists, lambda is_there: not is_there)
+        assert [path for path in (*stays, kept) if not path.exists()] == []
         assert [path for path in goes if path.exists()] == []
         assert not list(gateway.data.rglob(f"{GONE}*"))
         assert (await gateway.admin.get(f"{build}/log")).text == log

@@ -64,6 +64,25 @@ def test_of_very_many_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.left_out == 2
 
 
+def test_of_a_large_file_begin_and_end_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is between is counted: with what was kept it is all that was tracked."""
+    lines = [line("a", number) + b"\n" for number in range(1000, 1100)]
+    path = tmp_path / "metrics"
+    path.write_bytes(b"".join(lines))
+    for begin in (5 * len(lines[0]), 5 * len(lines[0]) + 7, 50 * len(lines[0]) - 1):
+        monkeypatch.setattr(tracked, "MOST_BYTES", begin)
+        found = read_tracked(path)
+        values = [point.value for point in found.points]
+        assert (values[0], values[-1]) == (1000, 1099)
+        assert values == sorted(set(values))
+        assert len(values) + found.left_out == 100
+        assert len(values) <= 2 * begin / len(lines[0])
+    monkeypatch.setattr(tracked, "MOST_BYTES", 50 * len(lines[0]))
+    assert read_tracked(path).left_out == 0
+
+
 def test_series_are_of_numbers() -> None:
     """What is drawn is numbers that were tracked more than once, from the first value on."""
 
