@@ -15,6 +15,7 @@ Permission = Literal[
     "oneself",
     "project.view",
     "model.call",
+    "metrics.add",
     "model.operate",
     "project.edit",
     "project.administer",
@@ -25,13 +26,13 @@ Permission = Literal[
 # Each role may do what those before it may.
 ROLES: dict[Role, tuple[Permission, ...]] = {
     "viewer": ("project.view",),
-    "operator": ("model.call", "model.operate"),
+    "operator": ("model.call", "metrics.add", "model.operate"),
     "contributor": ("project.edit",),
     "admin": ("project.administer",),
     "owner": ("project.own",),
 }
 # What a model or a run may do by the key that it was given, in its own project, if its user may.
-OF_ENGINES: tuple[Permission, ...] = ("project.view", "model.call")
+OF_ENGINES: tuple[Permission, ...] = ("project.view", "model.call", "metrics.add")
 # What whoever is signed in may do in a public project.
 IN_PUBLIC: tuple[Permission, ...] = ("project.view", "model.call")
 
@@ -41,6 +42,7 @@ MEANINGS: dict[Permission, str] = {
     "oneself": "the user whom it is about",
     "project.view": "see a project, its models, their logs",
     "model.call": "call its models with a key of one's own",
+    "metrics.add": "say what became known of its predictions",
     "model.operate": "deploy, stop and restart",
     "project.edit": "change files and models, build",
     "project.administer": "say who may do what",

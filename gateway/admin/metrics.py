@@ -93,13 +93,13 @@ def add_routes(routing: Routing, control: Control) -> None:
         project_id = await metrics.project_of(asked.prediction_uuid)
         if not allowed(directory, "project.view", project_id):
             raise NotFound("prediction", asked.prediction_uuid)
-        require(directory, "model.call", project_id)
+        require(directory, "metrics.add", project_id)
         await metrics.find_out(asked.prediction_uuid, asked.metrics)
         return {}
 
     async def aggregate(asked: AggregateMetrics) -> Json:
         found = await subject("deployment", asked.model_deployment_crn)
-        require(directory, "model.call", found.project_id)
+        require(directory, "metrics.add", found.project_id)
         await metrics.sum_up(
             asked.model_deployment_crn,
             asked.metrics,

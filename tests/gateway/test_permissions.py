@@ -7,7 +7,7 @@ from store import Role
 
 ALL = tuple(MEANINGS)
 SIGNED_IN = {"identified", "signed in"}
-OPERATOR = {"project.view", "model.call", "model.operate"}
+OPERATOR = {"project.view", "model.call", "metrics.add", "model.operate"}
 
 
 @pytest.mark.parametrize(

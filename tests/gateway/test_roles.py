@@ -32,6 +32,7 @@ FROM: dict[Permission, str] = {
     "oneself": STRANGER,
     "project.view": "viewer",
     "model.call": "operator",
+    "metrics.add": "operator",
     "model.operate": "operator",
     "project.edit": "contributor",
     "project.administer": "admin",

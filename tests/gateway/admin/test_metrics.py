@@ -240,7 +240,8 @@ async def test_one_row_does_not_grow_for_ever(gateway: Gateway, told: Told) -> N
 
 
 async def test_whose_metrics_they_are(gateway: Gateway, told: Told) -> None:
-    """Who may not see the project learns nothing; a viewer reads and tells nothing."""
+    """Who may not see the project learns nothing; a viewer reads and tells nothing, as
+    anybody does where it is public."""
     uuid = await predicted(gateway, told, 1)
     crn = (await gateway.get(told.deployment))["crn"]
     await gateway.post("/users", {"username": "eve", "password": "correct horse"})
@@ -260,9 +261,12 @@ async def test_whose_metrics_they_are(gateway: Gateway, told: Told) -> None:
 
         unseen = (404, "deployment.notfound")
         assert await answers() == [unseen, unseen, (404, "prediction.notfound"), unseen]
+        refused = (403, "auth.forbidden")
+        await gateway.admin.patch(told.project, json={"visibility": "public"})
+        assert await answers() == [(200, ""), (200, ""), refused, refused]
+        await gateway.admin.patch(told.project, json={"visibility": "private"})
         role = f"{told.project}/collaborators/eve"
         assert (await gateway.admin.put(role, json={"permission": "viewer"})).status_code == 200
-        refused = (403, "auth.forbidden")
         assert await answers() == [(200, ""), (200, ""), refused, refused]
         assert (await gateway.admin.put(role, json={"permission": "operator"})).status_code == 200
         assert await answers() == [(200, "")] * 4
