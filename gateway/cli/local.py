@@ -25,8 +25,6 @@ def serve(context: Context) -> None:
     arguments = context.arguments
     if arguments.parent:
         _end_with(arguments.parent)
-    # What is imported stays: looking through it for garbage takes a tenth of the start.
-    gc.disable()
     from gateway import settings
 
     named = ("data", "host", "port", "plain_http")
@@ -81,6 +79,8 @@ def sdk_path(context: Context) -> None:
 
 
 def _run(context: Context, chosen: "Given") -> None:
+    # What is imported stays: looking through it for garbage takes a tenth of the start.
+    gc.disable()
     import logging
 
     import trio
