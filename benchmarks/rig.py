@@ -120,7 +120,9 @@ def gateway(**settings: str | float) -> Iterator[Gateway]:
 @contextmanager
 def gateway_on(data: Path, **settings: str | float) -> Iterator[Gateway]:
     """A gateway on this data folder."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREDICTD_", "MODEL_"))}
+    # Compiled once, as an installed gateway is, whatever is set here for other Pythons.
+    unset = ("PREDICTD_", "MODEL_", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(unset)}
     given = {
         f"PREDICTD_{name.upper()}": str(value) for name, value in ({"port": 0} | settings).items()
     }

@@ -5,10 +5,13 @@
 
 import logging
 import uuid
+from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import msgspec
 from quart import Response, g, request
+from quart.routing import QuartRule
 from quart_trio import QuartTrio
 from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -66,10 +69,11 @@ _PATIENCE = 2.0
 def make_app(control: Control, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
+    app.url_rule_class = _Rule
     app.request_class = _request_class(control.house.site)
     routing = admin_routing(control)
     app.register_blueprint(routing.blueprint())
-    _add_health(app, control, openapi(routing.routes))
+    _add_health(app, control, cache(lambda: msgspec.json.encode(openapi(routing.routes))))
     website = Website(control)
     website.register(app)
     _add_hooks(app, control, hosts, routing, website)
@@ -85,6 +89,19 @@ def admin_routing(control: Control) -> Routing:
     for noun in (*of_projects, *of_people, site, site_models, site_settings):
         noun.add_routes(routing, control)
     return routing
+
+
+class _Rule(QuartRule):
+    """A route whose way back, from its name to a URL, is compiled when somebody asks for it: nobody
+    does here, and for all routes it takes a tenth of the gateway's start."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., Any]:
+        compiled = super()._compile_builder
+
+        def build(rule: QuartRule, **values: Any) -> Any:
+            return compiled(append_unknown)(rule, **values)
+
+        return build
 
 
 def _request_class(site: SiteSettings) -> type[TrioRequest]:
@@ -180,8 +197,7 @@ def _allowed(error: HTTPException) -> str:
     return dict(error.get_headers()).get("Allow", "")
 
 
-def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> None:
-    description = msgspec.json.encode(described)
+def _add_health(app: QuartTrio, control: Control, description: Callable[[], bytes]) -> None:
     level = control.house.workers.confinement.level
     healthy = msgspec.json.encode({"status": "ok", "isolation": level})
 
@@ -199,7 +215,7 @@ def _add_health(app: QuartTrio, control: Control, described: dict[str, Any]) -> 
 
     @app.get("/openapi.json")
     async def openapi_json() -> Response:
-        return _json(description)
+        return _json(description())
 
 
 def _add_model_calls(app: QuartTrio, control: Control) -> None:

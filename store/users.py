@@ -18,11 +18,6 @@ async def get(connection: aiosqlite.Connection, user_id: str) -> User:
     return await _table.get(connection, user_id)
 
 
-async def by_name(connection: aiosqlite.Connection, name: str) -> User | None:
-    """Return the user who signs in by this name, if there is one."""
-    return await _table.find(connection, "name = ?", name)
-
-
 async def listing(connection: aiosqlite.Connection) -> list[User]:
     """Return all users, ascending by creation."""
     return await _table.select(connection)

@@ -26,8 +26,6 @@ import psutil
 from workers.confinement import Launch
 
 MARK = "PREDICTD_TREE"
-# What comes before a command, and one of which stays: by these names until it runs.
-_WRAPPERS = ("setpriv", "sh", "bwrap")
 # More than this as an exit status: the command may have been ended by a signal.
 _SIGNALLED = 128
 # PIDFD_GET_INFO and PIDFD_INFO_EXIT of <linux/pidfd.h>, and the answer: what of it is told, and at
@@ -41,7 +39,7 @@ _KERNEL_THREAD = 0x00200000
 class Process:
     """A process of ours that has been started; `pidfd` becomes readable when it has ended.
 
-    Where it is `wrapped`, `pid` is the wrapper's, which ends with the command; see `command_pid`.
+    Where it is `wrapped`, `pid` is the wrapper's, which ends with the command; see `know_command`.
     """
 
     def __init__(
@@ -52,23 +50,23 @@ class Process:
         self.pid = popen.pid
         self.pidfd = pidfd
         self._command_pid = 0 if wrapped else popen.pid
-        # Of the wrapped command, once one has asked for its id.
+        # Of the wrapped command, once it is known.
         self._command_pidfd = -1
         self._exact: int | None = None
 
     @property
     def command_pid(self) -> int:
-        """The id, as we see it, of the command itself; `pid` until the wrapper has started it."""
-        self.know_command()
+        """The id, as we see it, of the command itself; `pid` until it is known."""
         return self._command_pid or self.pid
 
     def know_command(self) -> None:
-        """Looks for the command behind the wrapper, once it runs: gotcha G11."""
+        """Finds the command behind its wrapper. Call it when the command has said something, and no
+        sooner: gotcha G17."""
         if not self._command_pid:
-            with suppress(OSError):  # ended meanwhile
-                if found := _command_of(self.pid):
-                    self._command_pidfd = os.pidfd_open(found)
-                    self._command_pid = found
+            with suppress(OSError, IndexError):  # ended meanwhile
+                found = _command_of(self.pid)
+                self._command_pidfd = os.pidfd_open(found)
+                self._command_pid = found
 
     def resident(self) -> int:
         """How many bytes of memory it has now, without its children; 0 when it has ended."""
@@ -80,8 +78,10 @@ class Process:
         os.close(self.pidfd)
         status = self._popen.wait()
         if self._command_pidfd >= 0:
-            if self._is_either(status):
-                self._exact = _exit_status(self._command_pidfd)
+            exact = _exit_status(self._command_pidfd)
+            # Whom the wrapper speaks of: not an orphan that was found in the place of the command.
+            if exact is not None and status == (exact if exact >= 0 else _SIGNALLED - exact):
+                self._exact = exact
             os.close(self._command_pidfd)
         return status if self._exact is None else self._exact
 
@@ -279,13 +279,11 @@ def usage(pid: int) -> tuple[int, float] | None:
 
 
 def _command_of(pid: int) -> int:
-    """The process that this wrapper wraps, 0 as long as there is none. (psutil would look at all
-    processes there are.) Raises OSError."""
-    while Path(f"/proc/{pid}/comm").read_text().strip() in _WRAPPERS:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if not children:
-            return 0
-        pid = int(children[0])
+    """The process that bubblewrap, which is `pid`, wraps: the first child of process 1 of its
+    namespace, which is its own only one. (psutil would look at all processes there are.) Raises
+    OSError, IndexError where there is none."""
+    for _ in range(2):
+        pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
     return pid
 
 

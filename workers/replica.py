@@ -299,6 +299,8 @@ class Replica:
             case wire.Hello():
                 if message.protocol != wire.PROTOCOL:
                     raise WireError(f"protocol {message.protocol} instead of {wire.PROTOCOL}")
+                if self.process is not None:
+                    self.process.know_command()
             case wire.Failed():
                 self.failure = StartFailed(f"{message.type}: {message.message}", message.traceback)
                 # It ends by itself, unless a thread of the model's keeps it.
@@ -306,7 +308,6 @@ class Replica:
             case wire.Ready() if self.process is not None:
                 self.state = advance(self.state, READY)
                 self.ready_at = self._clock.now()
-                self.process.know_command()
                 if self.watched is not None:
                     self.watched.look_at_time()  # how its start was held up is no request's matter
                 self._deadline.clear()

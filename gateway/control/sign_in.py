@@ -82,6 +82,7 @@ class SignIn:
         except Refusal as refused:
             await self._trail.refused(msgspec.structs.replace(act, who=""), refused.code)
             raise
+        user = await self._users.renewed(user, password)
         return await self._trail.carry_out(act, self._begin, user, address, agent)
 
     async def sign_out(self, session: Session) -> None:

@@ -27,6 +27,9 @@ ROOT = Path(__file__).parents[2]
 PROJECTS = ROOT / "tests" / "projects"
 # What nothing in these tests should take; a machine under load may.
 PATIENCE = 30.0
+# Between two looks at a build, which takes seconds. Looking as often as at what takes moments cost
+# the gateway, in the same process, two thirds of a core meanwhile.
+_BUILD_PAUSE = 0.1
 
 Json = dict[str, Any]
 
@@ -71,7 +74,7 @@ class Gateway:
     async def built(self, model: str, what: str, **more: object) -> str:
         """The path of a build that succeeded."""
         build = await self.build(model, what, **more)
-        ended = await self.until(build, ended_build)
+        ended = await self.until(build, ended_build, pause=_BUILD_PAUSE)
         assert ended["status"] == "built", ended["failure"]
         return build
 
@@ -86,9 +89,9 @@ class Gateway:
         assert now["status"] == "deployed", now["failure"]
         return deployment
 
-    async def until(self, path: str, met: Callable[[Json], bool]) -> Json:
+    async def until(self, path: str, met: Callable[[Json], bool], *, pause: float = 0.01) -> Json:
         """What is at `path`, once it meets the condition."""
-        return dict(await until(lambda: self.get(path), met))
+        return dict(await until(lambda: self.get(path), met, pause=pause))
 
     async def key(self, model: str) -> str:
         return str((await self.get(model))["access_key"])
@@ -105,12 +108,14 @@ def status_is(*statuses: str) -> Callable[[Json], bool]:
     return lambda record: record["status"] in statuses
 
 
-async def until(ask: Callable[[], Awaitable[Any]], met: Callable[[Any], bool]) -> Any:
+async def until(
+    ask: Callable[[], Awaitable[Any]], met: Callable[[Any], bool], *, pause: float = 0.01
+) -> Any:
     """What `ask` gives, once it meets the condition; fails after PATIENCE."""
     answer = None
     with trio.move_on_after(PATIENCE):
         while not met(answer := await ask()):  # noqa: ASYNC110 - over HTTP there is no event
-            await trio.sleep(0.01)
+            await trio.sleep(pause)
         return answer
     raise AssertionError(f"it stayed {answer}")
 

@@ -128,7 +128,7 @@ async def test_found_out_later(database: Database, deployment: Deployment) -> No
     assert (source.deployment_id, source.row_count) == (deployment.id, 2)
 
 
-@pytest.mark.parametrize("uuid", [new_id(), "", "no uuid"])
+@pytest.mark.parametrize("uuid", ["00000000-0000-4000-8000-000000000000", "", "no uuid"])
 async def test_of_no_prediction(database: Database, deployment: Deployment, uuid: str) -> None:
     """Nothing is found out about a prediction that is not there, nor about an aggregate."""
     await database.write(metrics.append, deployment.id, [an_aggregate()])

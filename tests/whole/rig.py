@@ -72,12 +72,12 @@ def predictd(
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 20, *, pause: float = 0.02) -> Any:
     """What `condition` gives as soon as that is true; fails when it is not in time."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {seconds:g} s: {condition}"
-        time.sleep(0.02)
+        time.sleep(pause)
     return value
 
 
@@ -184,19 +184,21 @@ class Gateway:
     def build(self, model: Json, file: str, function: str, **more: object) -> Json:
         """A build that is done, well or badly."""
         wish = {"file_path": file, "function_name": function, **more}
-        return self.finished(self.client.post(f"{at(model)}/builds", wish), f"{at(model)}/builds")
+        path = f"{at(model)}/builds"
+        # It takes seconds, in which looking on costs the machine what the build could use.
+        return self.finished(self.client.post(path, wish), path, pause=0.1)
 
     def deploy(self, model: Json, build: Json, **more: object) -> Json:
         """A deployment that has come to its end: deployed, or failed."""
         path = f"{at(model)}/builds/{build['id']}/deployments"
         return self.finished(self.client.post(path, more), path)
 
-    def finished(self, thing: Json, path: str) -> Json:
+    def finished(self, thing: Json, path: str, *, pause: float = 0.02) -> Json:
         def look() -> Json | None:
             now = self.client.get(f"{path}/{thing['id']}")
             return now if now["status"] not in UNFINISHED else None
 
-        found: Json = until(look, 60)
+        found: Json = until(look, 60, pause=pause)
         return found
 
     def serve(self, folder: Path, file: str, function: str, **more: object) -> Json:

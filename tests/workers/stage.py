@@ -34,9 +34,16 @@ class FakeProcess(Process):
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.pidfd = -1
-        self._command_pid = pid
+        self._command_pid = 0
         self.killed = False
         self.weight = 0
+
+    def know_command(self) -> None:
+        self._command_pid = self.pid
+
+    @property
+    def is_known(self) -> bool:
+        return self._command_pid > 0
 
     def resident(self) -> int:
         return self.weight

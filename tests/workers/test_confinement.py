@@ -3,6 +3,9 @@
 import errno
 import os
 import re
+import select
+import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -21,6 +24,7 @@ from workers.confinement import (
     ConfinementUnavailable,
     View,
     bubblewrap,
+    levels,
     open_confinement,
     parts,
     prefixes,
@@ -210,26 +214,111 @@ def test_status(level: str, script: str, said: str, data: Path) -> None:
     assert process.say(process.reap()) == said
 
 
+def _exactly(said: str) -> str:
+    """`said` where the kernel tells how others' children ended."""
+    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    return said if release >= (6, 15) else EITHER
+
+
+class Waiting:
+    """A command in the sandbox that ends when it is told to, and how that is told then."""
+
+    def __init__(self, data: Path, end: str, name: str = "waits", before: str = "") -> None:
+        confinement, view = _open("root", data)
+        self._go = view.home / "go"
+        os.mkfifo(self._go)
+        (view.home / name).symlink_to("/bin/bash")
+        inner = f"{before} echo begun; read x <$HOME/go; {end}"
+        script = f'exec $HOME/{name} -c "$1"'
+        out, write = pipe()
+        launch = confinement.launch(
+            ["/bin/sh", "-c", script, "sh", inner], cwd=view.home, variables=PATH, view=view
+        )
+        self.process = spawn(launch, mark="test-known/", stdout=write, stderr=write)
+        os.close(write)
+        self.out = os.fdopen(out)
+
+    def begins(self) -> None:
+        assert self.out.readline() == "begun\n"
+
+    def ends(self) -> str:
+        self.end()
+        return self.told()
+
+    def end(self) -> None:
+        self._go.write_text("\n")
+
+    def told(self) -> str:
+        os.waitid(os.P_PIDFD, self.process.pidfd, os.WEXITED | os.WNOWAIT)
+        told = self.process.say(self.process.reap())
+        self.out.close()
+        return told
+
+
 @pytest.mark.parametrize(
     ("end", "said"),
     [("kill -SEGV $$", "was killed by SIGSEGV"), ("exit 139", "exited with status 139")],
 )
 def test_status_of_who_was_known(end: str, said: str, data: Path) -> None:
     """Where the kernel tells how others' children ended, a command that was known is told."""
-    confinement, view = _open("root", data)
-    os.mkfifo(view.home / "go")
-    script = f"exec bash -c 'echo begun; read x <$HOME/go; {end}'"
-    process, out = _spawn(confinement, view, script, "test-known/")
+    waiting = Waiting(data, end)
     before = len(os.listdir("/proc/self/fd"))
-    with os.fdopen(out) as printed:
-        assert printed.readline() == "begun\n"
-        assert process.command_pid != process.pid
-        (view.home / "go").write_text("\n")
-        os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
-        told = process.say(process.reap())
-    release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
-    assert told == (said if release >= (6, 15) else EITHER)
+    waiting.begins()
+    assert waiting.process.command_pid == waiting.process.pid
+    waiting.process.know_command()
+    assert waiting.process.command_pid != waiting.process.pid
+    assert waiting.ends() == _exactly(said)
     assert len(os.listdir("/proc/self/fd")) == before - 2
+
+
+@pytest.mark.parametrize("name", ["sh", "bwrap", "setpriv"])
+def test_a_command_is_known_by_its_place(
+    name: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a wrapper under another name nor a command under a wrapper's is mistaken."""
+    renamed = data / "sandbox"
+    real = levels.program
+    if real("bwrap"):
+        shutil.copy(real("bwrap"), renamed)
+    monkeypatch.setattr(
+        levels, "program", lambda asked: str(renamed) if asked == "bwrap" else real(asked)
+    )
+    waiting = Waiting(data, "kill -SEGV $$", name, before="sleep 4242 &")
+    waiting.begins()
+    waiting.process.know_command()
+    assert Path(f"/proc/{waiting.process.command_pid}/comm").read_text() == f"{name}\n"
+    assert waiting.ends() == _exactly("was killed by SIGSEGV")
+
+
+def test_a_command_is_known_after_its_end(data: Path) -> None:
+    """One that has ended before it was looked for is found as long as nobody has waited for it."""
+    waiting = Waiting(data, "kill -SEGV $$", before="(setsid sleep 4242 &);")
+    waiting.begins()
+    inner = int(_children(waiting.process.pid)[0])
+    command = _children(inner)[0]
+    os.kill(inner, signal.SIGSTOP)  # it waits for nobody
+    waiting.end()
+    with os.fdopen(os.pidfd_open(int(command))) as end:
+        select.select([end], [], [])
+    waiting.process.know_command()
+    os.kill(inner, signal.SIGCONT)
+    assert waiting.told() == _exactly("was killed by SIGSEGV")
+
+
+def test_an_orphan_is_not_the_command(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose end does not fit what the wrapper says was somebody else: both are said then."""
+    waiting = Waiting(data, "exit 139", before="(setsid sleep 4242 &);")
+    waiting.begins()
+    inner = int(_children(waiting.process.pid)[0])
+    _, orphan = _children(inner)
+    # As after the command's end, until its wrapper has ended too.
+    monkeypatch.setattr("workers.process._command_of", lambda pid: int(orphan))
+    waiting.process.know_command()
+    assert waiting.ends() == EITHER
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 def test_tree_dies_at_once(data: Path) -> None:

@@ -137,6 +137,15 @@ def test_a_failed_start_that_lives_on_is_ended(stage: Stage) -> None:
     assert play.audience.heard[-2:] == ["gone", "cleaned"]
 
 
+def test_its_process_is_known_when_it_has_spoken(stage: Stage) -> None:
+    """Who is behind the wrapper is looked for at HELLO, when it is certainly there (gotcha G17)."""
+    play = Play(stage)
+    play.actor.enter()
+    assert not play.actor.process.is_known
+    play.actor.say(wire.Hello(1, "python", "3", 1))
+    assert play.actor.process.is_known
+
+
 def test_another_protocol_is_refused(stage: Stage) -> None:
     """A replica that speaks a protocol that we do not know is not started."""
     play = Play(stage)

@@ -9,6 +9,7 @@ from typing import cast
 import msgspec
 import pytest
 import trio
+from argon2 import PasswordHasher
 
 from gateway.callers import Callers
 from gateway.control.house import House
@@ -17,8 +18,9 @@ from gateway.control.trail import Trail
 from gateway.control.users import NewUser, Users
 from gateway.directory import Directory
 from gateway.errors import Refusal
+from gateway.keyring import Passwords
 from gateway.routes import Routes
-from store import Database, User, audit, open_database
+from store import Database, User, audit, open_database, users
 
 HERE = ("127.0.0.1", "a browser")
 PASSWORD = "correct horse battery"
@@ -141,8 +143,36 @@ async def test_another_password(stage: Stage, ada: User) -> None:
     assert directory.session(after) is not None
 
 
-async def test_a_password_changed_meanwhile(stage: Stage, ada: User) -> None:
-    """Who began to sign in by the old password has no session by it."""
+async def _keep_weakly(stage: Stage, user: User) -> User:
+    """The user, with what is kept of the same password made with less care than today's."""
+    kept = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    user = await stage.database.write(users.update, user.id, password=kept)
+    stage.directory.put_user(user)
+    return user
+
+
+async def test_what_is_kept_of_a_password_is_renewed(stage: Stage, ada: User) -> None:
+    """The right password is kept with today's care from then on, once; sessions go on."""
+    weak = await _keep_weakly(stage, ada)
+    with pytest.raises(Refusal):
+        await stage.sign_in.sign_in("Ada", "wrong", *HERE)
+    assert stage.directory.user("Ada") == weak
+    before = await stage.sign_in.redeem(stage.sign_in.new_link(weak), *HERE)
+    assert stage.directory.user("Ada") == weak
+    await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    renewed = await stage.database.read(users.get, weak.id)
+    assert stage.directory.user("Ada") == renewed
+    assert not Passwords().is_outdated(renewed.password)
+    again = await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    assert stage.directory.user("Ada") == renewed
+    assert stage.directory.session(before) is not None
+    assert stage.directory.session(again) is not None
+
+
+@pytest.mark.parametrize("is_outdated", [False, True])
+async def test_a_password_changed_meanwhile(stage: Stage, ada: User, is_outdated: bool) -> None:
+    """Who began to sign in by the old password has no session by it, and does not bring it back."""
+    user = await _keep_weakly(stage, ada) if is_outdated else ada
     refused = []
 
     async def try_old() -> None:
@@ -152,11 +182,12 @@ async def test_a_password_changed_meanwhile(stage: Stage, ada: User) -> None:
 
     async with trio.open_nursery() as nursery, stage.deciding:
         nursery.start_soon(try_old)
-        # It has looked at the password, and waits to write its session.
+        # It has looked at the password, and waits to write.
         while not stage.deciding.statistics().tasks_waiting:  # noqa: ASYNC110
             await trio.sleep(0.001)
-        stage.directory.put_user(msgspec.structs.replace(ada, password="another"))
+        stage.directory.put_user(msgspec.structs.replace(user, password="another"))
     assert refused == ["auth.refused"]
+    assert await stage.database.read(users.get, user.id) == user
 
 
 async def test_one_time_links(stage: Stage, ada: User, autojump_clock: object) -> None:

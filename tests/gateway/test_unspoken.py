@@ -1,0 +1,17 @@
+"""What the gateway does not speak."""
+
+import subprocess
+import sys
+
+
+def test_what_is_not_spoken_is_not_loaded() -> None:
+    """A gateway has neither HTTP/2 nor a second server in it."""
+    script = """
+import sys
+from gateway import unspoken
+unspoken.leave_out()
+import gateway.serving
+print(*{"h2.connection", "hpack", "hypercorn.asyncio.run"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
