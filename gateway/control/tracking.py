@@ -1,9 +1,10 @@
 """What replicas tell of their predictions, on its way to the store.
 
 It is told by the reactor, after the answer went out, and only laid down here: the law is that no
-prediction waits for it. A task writes what has come together every 20 ms, so a loss of power costs
-so much and the time of one commit. While the disk takes nothing it stays here, up to so many bytes;
-what then has no room is dropped, counted for its deployment, and the log says so.
+prediction waits for it. A task writes what has come together, with 20 ms between two turns, so a
+loss of power costs so much and the time of two commits. While the disk takes nothing it stays here,
+up to so many bytes; what then has no room is dropped, counted for its deployment, and the log says
+so.
 
 What is told comes from models, which may say anything: what is no measurement counts as refused.
 """
@@ -111,12 +112,15 @@ class Tracking:
             await self._told.wait()
             await trio.sleep(PAUSE)
             try:
-                while self._waiting:
-                    await self._write()
+                # What comes meanwhile waits for the next turn: it would else be written as it
+                # comes, a few rows at a time, and a transaction costs as much as a hundred rows.
+                behind = len(self._waiting)
+                while behind > 0:
+                    behind -= await self._write()
             except store.StoreFailed as error:
                 self._complain(f"cannot write metrics, will try again: {error}")
                 await trio.sleep(_RETRY)
-            else:
+            if not self._waiting:
                 self._told = trio.Event()
 
     async def finish(self) -> None:
@@ -138,7 +142,8 @@ class Tracking:
             while self._recorded + self._refused < before + behind:
                 await self._written.wait()
 
-    async def _write(self) -> None:
+    async def _write(self) -> int:
+        """Writes what is next, and returns how many rows that was. Raises StoreFailed."""
         batch = self._next()
         rows: dict[str, list[Measurement]] = {}
         refused = 0
@@ -160,6 +165,7 @@ class Tracking:
             self._complain("a model told something that is no measurement")
         self._written.set()
         self._written = trio.Event()
+        return len(batch)
 
     def _next(self) -> list[tuple[str, bytes | bytearray]]:
         """What is written next: so many rows, or fewer where they are large."""
@@ -188,6 +194,7 @@ def read(body: bytes | bytearray) -> Measurement | None:
         text, uuid = bytes(told.metrics).decode(), bytes.fromhex(told.uuid.replace("-", ""))
     except (ValueError, RecursionError):  # of msgspec, too
         return None
-    if len(uuid) != 16 or not all(0 <= t <= LAST_MS for t in (told.start_ms, told.end_ms)):
+    in_time = 0 <= told.start_ms <= LAST_MS and 0 <= told.end_ms <= LAST_MS
+    if len(uuid) != 16 or not in_time:
         return None
     return Measurement(uuid=told.uuid, start_ms=told.start_ms, end_ms=told.end_ms, metrics=text)

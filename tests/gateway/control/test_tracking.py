@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import store
 from gateway.control import tracking
@@ -56,6 +58,23 @@ class Refusing:
         return await self.database.write(work, *args)
 
 
+class Told:
+    """A database that is told of one more prediction while it writes, until there were so many."""
+
+    def __init__(self, most: int) -> None:
+        self.tell: Callable[[bytes], None]
+        self.rows: list[int] = []
+        self.began: list[float] = []
+        self._most = most
+
+    async def write(self, work: Callable[..., Awaitable[Any]], rows: dict[str, list[Any]]) -> None:
+        self.began.append(trio.current_time())
+        await trio.sleep(tracking.PAUSE / 10)
+        self.rows += [len(each) for each in rows.values()]
+        for _ in range(10 if len(self.rows) < self._most else 0):
+            self.tell(told())
+
+
 async def count(database: Database) -> int:
     return (await database.read(store.metrics.totals))[0]
 
@@ -77,6 +96,24 @@ async def test_all_is_written(
     assert keeping.state() == tracking.TrackingState(
         waiting=0, waiting_bytes=0, recorded=1704, dropped=0, refused=0
     )
+
+
+async def test_turns(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+    """What comes while something is written waits for the next turn, so that a stream of
+    predictions makes few large transactions."""
+    database = Told(most=4)
+    keeping = Tracking(database)  # type: ignore[arg-type]
+    database.tell = keeping.of(new_id())
+    nursery.start_soon(keeping.run)
+    for _ in range(tracking._MOST_ROWS + 1):
+        database.tell(told())
+    await keeping.written()
+    await trio.sleep(10 * tracking.PAUSE)
+    assert database.rows == [500, 1 + 10, 10, 10]
+    assert keeping.state().waiting == 0
+    first, rest, *turns = database.began
+    assert rest - first < tracking.PAUSE
+    assert all(later - earlier >= tracking.PAUSE for earlier, later in pairwise([rest, *turns]))
 
 
 async def test_the_end(database: Database, deployment: Deployment) -> None:
