@@ -41,7 +41,7 @@ class Page:
         self.began = self.ended = time.time_ns() // 1_000_000
         self.uuid = _uuid(self.began)
         self.depth = 0
-        self.metrics: dict[str, bytes] = {}  # `"key":value`, by the key
+        self.metrics: dict[bytes, bytes] = {}  # `"key":value`, by `"key":`
         self.most = self.room = most
 
     def track(self, key: object, value: object) -> None:
@@ -49,12 +49,16 @@ class Page:
 
         Raises TypeError or ValueError, naming the key, for what has no form in JSON or no room.
         """
-        name, text = said(key, value)
-        pair = encode(name) + b":" + text
-        room = self.room + len(self.metrics.get(name, b"")) - len(pair)
+        try:
+            name = _names[key]
+        except (KeyError, TypeError):  # TypeError: a key that is no str, and cannot be looked up
+            name = _name(key)
+        pair = name + text_of(key, value)
+        before = self.metrics.get(name)
+        room = self.room - len(pair) + (len(before) if before else 0)
         if room < 0:
             raise ValueError(
-                f"track_metric({name!r}): what is tracked of one prediction may be"
+                f"track_metric({key!r}): what is tracked of one prediction may be"
                 f" {self.most} bytes long as JSON; this would be more"
             )
         self.room = room
@@ -127,16 +131,35 @@ class Book:
 book = Book()
 
 
-def said(key: object, value: object) -> tuple[str, bytes]:
-    """A key and its value's JSON. Raises TypeError or ValueError that name the key."""
+# Keys as they stand in JSON, with their colon: a model has few, and uses them again and again.
+_names: dict[object, bytes] = {}
+_MOST_NAMES = 1000
+
+
+def _name(key: object) -> bytes:
+    text = key_of(key)
+    name = encode(text) + b":"
+    # Exactly, since another kind of str may be equal to one and not be what it says.
+    if type(key) is str and len(_names) < _MOST_NAMES:
+        _names[key] = name
+    return name
+
+
+def key_of(key: object) -> str:
+    """A key as it is kept. Raises TypeError for what is no str."""
     if not isinstance(key, str):
         raise TypeError(f"track_metric: the key {key!r} is of type {type(key).__name__!r}, no str")
+    return key if key.isascii() else _whole(key)
+
+
+def text_of(key: object, value: object) -> bytes:
+    """A value's JSON, as it is kept. Raises TypeError or ValueError that name the key."""
     try:
         text = encode(value)
         # `in` would take three times as long.
         if len(text) > DEEPEST or text.find(b"\\ud") >= 0:
             text = storable(text)
-        return (key if key.isascii() else _whole(key)), text
+        return text
     except TypeError as problem:
         raise TypeError(f"track_metric({key!r}): {problem}") from None
     except ValueError as problem:

@@ -11,7 +11,7 @@ import json
 import os
 import time
 
-from ..tracking import MOST_BYTES, said
+from ..tracking import MOST_BYTES, key_of, text_of
 
 METRICS = "PREDICTD_RUN_METRICS"
 OUTPUT = "CDSW_OUTPUT_DIR"
@@ -23,7 +23,7 @@ def is_run() -> bool:
 
 def track_metric(key: str, value: object) -> None:
     """Adds a metric to the run. Raises TypeError or ValueError for what is no single value."""
-    name, text = said(key, value)
+    name, text = key_of(key), text_of(key, value)
     # What becomes of a value tells more than its type: an array of numpy is a list.
     if text[:1] in b"[{":
         kind = type(value).__name__
