@@ -76,6 +76,19 @@ class Disk:
         self.names.discard(opened)
 
 
+def in_vain(lines: list[str]) -> set[int]:
+    """The lines that begin a call which ends in a later one, and fails."""
+    began: dict[str, int] = {}
+    failed = set()
+    for number, line in enumerate(lines):
+        thread = line.partition(" ")[0]
+        if line.endswith("<unfinished ...>"):
+            began[thread] = number
+        elif " resumed>" in line and " = -1 " in line:
+            failed.add(began.get(thread, -1))  # -1: it began before the trace did
+    return failed
+
+
 def replay(trace: str) -> Iterator[tuple[str, Disk]]:
     """Each answer, new file and new name of a file, with the disk as it was right before.
 
@@ -83,8 +96,10 @@ def replay(trace: str) -> Iterator[tuple[str, Disk]]:
     """
     disk = Disk()
     begun: dict[str, str] = {}
-    for line in trace.splitlines():
-        if (found := CALL.match(line)) is None:
+    lines = trace.splitlines()
+    failed = in_vain(lines)
+    for number, line in enumerate(lines):
+        if (found := CALL.match(line)) is None or number in failed:
             continue
         thread, call, how, rest = found.groups()
         resumed = how != "("
