@@ -48,6 +48,7 @@ def arguments(is_long: bool, expression: str | None) -> list[str]:
         *tests,
         "--tb=no",
         "-q",
+        "--numprocesses=0",  # a fault is looked at alone, and the recorder sits in this process
         *(["-m", ""] if is_long else []),
         *(["-k", expression] if expression else []),
     ]
