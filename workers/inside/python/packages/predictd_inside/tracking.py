@@ -49,10 +49,7 @@ class Page:
 
         Raises TypeError or ValueError, naming the key, for what has no form in JSON or no room.
         """
-        try:
-            name = _names[key]
-        except (KeyError, TypeError):  # TypeError: a key that is no str, and cannot be looked up
-            name = _name(key)
+        name = (_names.get(key) if type(key) is str else None) or _name(key)
         pair = name + text_of(key, value)
         before = self.metrics.get(name)
         room = self.room - len(pair) + (len(before) if before else 0)
@@ -132,7 +129,7 @@ book = Book()
 
 
 # Keys as they stand in JSON, with their colon: a model has few, and uses them again and again.
-_names: dict[object, bytes] = {}
+_names: dict[str, bytes] = {}
 _MOST_NAMES = 1000
 
 
