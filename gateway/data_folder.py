@@ -31,7 +31,8 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def secret_key(self) -> Path:
-        """From which the access keys of models are made; not in the database."""
+        """From which the access keys of models are made and with which the database's secrets are
+        encrypted; not in the database."""
         return self.root / "secret.key"
 
     @property

@@ -34,6 +34,7 @@ from gateway.control.tracking import Tracking
 from gateway.control.trail import Act
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
+from gateway.encryption import Encryption
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_server import listen, serve_http
@@ -200,6 +201,7 @@ async def _open(
         nursery = await stack.enter_async_context(trio.open_nursery())
         tasks = Tasks(nursery)
         callers = Callers()
+        secret = load_secret(data.secret_key)
         directory = Directory(callers)
         house = House(
             site=site,
@@ -208,14 +210,13 @@ async def _open(
             domain=domain,
             workspace=await database.write(store.site.workspace_id),
             database=database,
+            encryption=Encryption(secret),
             workers=workers,
             shelf=Shelf(data.builds),
             interpreters=Interpreters(default),
             machine=machine,
             directory=directory,
-            routes=Routes(
-                partial(_access_key, load_secret(data.secret_key)), directory.may_call, callers
-            ),
+            routes=Routes(partial(_access_key, secret), directory.may_call, callers),
             examiner=Examiner(workers, data.examiner_logs),
             traffic=Traffic(),
             tasks=tasks,

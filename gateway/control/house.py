@@ -19,6 +19,7 @@ from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
+from gateway.encryption import Encryption
 from gateway.envelopes import Examiner
 from gateway.front_door import Traffic
 from gateway.routes import Routes
@@ -47,6 +48,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
     workspace: str
     database: Database
+    encryption: Encryption
     workers: Workers
     shelf: Shelf
     interpreters: Interpreters
