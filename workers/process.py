@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from workers.confinement import Launch
+from workers.orphans import disown, make_child, reap_orphans
 
 MARK = "PREDICTD_TREE"
 # More than this as an exit status: the command may have been ended by a signal.
@@ -77,6 +78,7 @@ class Process:
         """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
         os.close(self.pidfd)
         status = self._popen.wait()
+        disown(self.pid)
         if self._command_pidfd >= 0:
             exact = _exit_status(self._command_pidfd)
             # Whom the wrapper speaks of: not an orphan that was found in the place of the command.
@@ -100,14 +102,14 @@ class Process:
         with suppress(ProcessLookupError):  # ended meanwhile: the pidfd tells
             os.killpg(self.pid, signal.SIGKILL)
 
-    def await_group(self, *, seconds: float = 0.5) -> None:
-        """Returns when nothing of its group is left: a process that was killed may take a moment to
-        end. Blocking; call it after `reap`."""
+    def await_group(self, *, seconds: float = 5.0) -> None:
+        """Returns when the orphans of its group have ended and are reaped, or after `seconds` (an
+        uninterruptible system call cannot be ended). Blocking; call it after `kill` and `reap`."""
         end = time.monotonic() + seconds
-        with suppress(ProcessLookupError, PermissionError):  # none is left, or none of ours
+        with suppress(ChildProcessError):  # none is left
             while time.monotonic() < end:
-                os.killpg(self.pid, 0)
-                time.sleep(0.002)
+                if not os.waitpid(-self.pid, os.WNOHANG)[0]:
+                    time.sleep(0.001)
 
 
 def spawn(
@@ -129,15 +131,17 @@ def spawn(
     # gotcha G1: PR_SET_PDEATHSIG is bound to the thread that made the process, not to the process.
     assert threading.current_thread() is threading.main_thread()
     try:
-        popen = subprocess.Popen(
-            [*_dies_with_us(), *_limited(enter, file_size), *launch.command],
-            cwd=launch.cwd,
-            env={**launch.variables, MARK: mark},
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=(*pass_fds, *launch.descriptors),
-            start_new_session=True,
+        popen = make_child(
+            lambda: subprocess.Popen(
+                [*_dies_with_us(), *_limited(enter, file_size), *launch.command],
+                cwd=launch.cwd,
+                env={**launch.variables, MARK: mark},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(*pass_fds, *launch.descriptors),
+                start_new_session=True,
+            )
         )
     finally:
         launch.close()
@@ -146,6 +150,7 @@ def spawn(
     except OSError:  # no descriptors left: what nobody can watch must not run
         os.killpg(popen.pid, signal.SIGKILL)
         popen.wait()
+        disown(popen.pid)
         raise
 
 
@@ -244,6 +249,7 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
         if time.monotonic() > end:
             break
         time.sleep(0.002)
+    reap_orphans()
     return len(killed)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from workers.cgroups import Leaf
 from workers.folders import measure
 from workers.limits import Cause, Limits, Verdict, held_up, judge, reached_processes, size
+from workers.orphans import reap_orphans
 from workers.usage import Seen, Usage, all_processes, trees
 
 _PACE = 1.0
@@ -135,6 +136,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._end.wait(_PACE):
+            reap_orphans()
             for each in self._watched.copy():
                 if each.busy():
                     each.look_at_time()

@@ -92,7 +92,7 @@ time.sleep(600)
 def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) -> None:
     """Without cgroups the memory and number of a process and its children are looked at."""
     told: list[Verdict] = []
-    hog = subprocess.Popen([sys.executable, "-c", HOG], start_new_session=True)
+    hog = subprocess.Popen([sys.executable, "-c", HOG], process_group=0)
     watch = Watch(holds=())
 
     def look() -> list[Verdict]:

@@ -1,0 +1,99 @@
+"""What loses its parent is reaped by us, and what has an owner by its owner."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.workers.test_process import house, start, until, wait
+from workers.orphans import reap_orphans
+from workers.process import kill_tree, marked
+
+__all__ = ["house"]
+
+
+def dead_children() -> set[int]:
+    """The children of this process that have ended and are not reaped."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with suppress(FileNotFoundError):
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                if state == "Z":
+                    found.add(int(pid))
+    return found
+
+
+@pytest.fixture
+def children() -> Callable[[], set[int]]:
+    """The dead children that the test has made."""
+    before = dead_children()
+    return lambda: dead_children() - before
+
+
+def test_a_daemon_that_ended_is_reaped(house: str, children: Callable[[], set[int]]) -> None:
+    """A process in a session of its own whose parent has gone leaves no zombie when it ends."""
+    started = start(house, "setsid sh -c 'sleep 0.1' & exit 0")
+    assert wait(started) == 0
+    until(children)
+    reap_orphans()
+    assert children() == set()
+
+
+def test_what_is_killed_with_its_tree_is_reaped(
+    house: str, children: Callable[[], set[int]]
+) -> None:
+    """Daemons that `kill_tree` has killed leave no zombies."""
+    started = start(house, "for i in 1 2 3; do setsid sleep 1000 & done; exit 0")
+    assert wait(started) == 0
+    until(lambda: len(marked(f"{house}/")) == 3)
+    kill_tree(f"{house}/")
+
+    def none_is_left() -> bool:
+        reap_orphans()  # a process that was killed may take a moment to end
+        return not children()
+
+    until(none_is_left)
+
+
+def test_a_group_has_ended_when_it_was_awaited(
+    house: str, children: Callable[[], set[int]]
+) -> None:
+    """After the leader's end its group is killed and waited for: no member is left, dead or not."""
+    started = start(house, "for i in 1 2 3; do sleep 1000 & done; exit 0")
+    until(lambda: len(marked(f"{house}/")) == 3)
+    started.kill()
+    assert wait(started) == 0
+    started.await_group()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(started.pid, 0)
+    assert children() == set()
+
+
+def test_owners_reap_their_children(house: str) -> None:
+    """The exit status of a child with an owner is not taken from it."""
+    ours = subprocess.Popen(["/bin/sh", "-c", "exit 7"])
+    started = start(house, "exit 5")
+    until(lambda: {ours.pid, started.pid} <= dead_children())
+    reap_orphans()
+    assert ours.wait() == 7
+    assert wait(started) == 5
+
+
+def test_an_orphan_that_lives_is_left_alone(house: str) -> None:
+    """Only what has ended is reaped."""
+    started = start(house, "setsid sleep 1000 & exit 0")
+    assert wait(started) == 0
+    until(lambda: marked(f"{house}/"))
+    [pid] = marked(f"{house}/")
+    reap_orphans()
+    time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: pid in dead_children())
+    reap_orphans()
+    assert pid not in dead_children()
