@@ -72,6 +72,8 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
             ("subprocess", "multiprocessing"),
             (
                 "workers/process.py",
+                # The type of what that gives it.
+                "workers/orphans.py",
                 # To see what works here.
                 "workers/cgroups/tree.py",
                 "workers/confinement/levels.py",

@@ -296,7 +296,8 @@ def test_a_command_is_known_after_its_end(data: Path) -> None:
     waiting.begins()
     inner = int(_children(waiting.process.pid)[0])
     command = _children(inner)[0]
-    os.kill(inner, signal.SIGSTOP)  # it waits for nobody
+    os.kill(inner, signal.SIGSTOP)
+    _wait_stopped(inner)  # else it may reap the command first
     waiting.end()
     with os.fdopen(os.pidfd_open(int(command))) as end:
         select.select([end], [], [])
@@ -315,6 +316,13 @@ def test_an_orphan_is_not_the_command(data: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("workers.process._command_of", lambda pid: int(orphan))
     waiting.process.know_command()
     assert waiting.ends() == EITHER
+
+
+def _wait_stopped(pid: int) -> None:
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def _children(pid: int) -> list[str]:
