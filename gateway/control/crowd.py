@@ -6,8 +6,9 @@ count is entered when the while is over. Addresses are bounded too; beyond that 
 Pure: the clock is passed in.
 """
 
-import ipaddress
 from collections import Counter
+
+from gateway.networks import network_of
 
 WHILE = 600.0  # seconds
 OF_ONE = 10  # entries of one address in a while
@@ -25,7 +26,7 @@ class Crowd:
 
     def admit(self, address: str) -> bool:
         """Whether this refusal is to be entered on its own."""
-        whose = origin(address)
+        whose = network_of(address)
         if whose not in self._seen and len(self._seen) >= ADDRESSES:
             whose = ""
         self._seen[whose] += 1
@@ -41,16 +42,3 @@ class Crowd:
         self._entered.clear()
         self.ends = now + WHILE
         return dict(left)
-
-
-def origin(address: str) -> str:
-    """What counts as one address: of IPv6 a network of 64 bits, which is what one host is given."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
