@@ -17,9 +17,9 @@ import store
 from builder import drop_snapshot, match
 from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
+from gateway.control.places import Places
 from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
-from gateway.settings import Settings
 from store import Build, Model, User
 from workers import Log
 
@@ -43,13 +43,9 @@ class Builds:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self.places = trio.CapacityLimiter(1)
-        house.site.follow(self._have_places)
+        self.places = Places(house.settings.concurrent_builds)
+        house.site.follow(lambda now: self.places.resize(now.concurrent_builds))
         self._makings: dict[str, Making] = {}
-
-    def _have_places(self, settings: Settings) -> None:
-        # With less than are taken, none is given until enough have been given back.
-        self.places.total_tokens = settings.concurrent_builds
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
@@ -164,7 +160,8 @@ class Builds:
     async def _remove(self, project_id: str, build_id: str) -> None:
         await self._house.shelf.remove(build_id)
         await self._house.disk.make_way()
-        await drop_snapshot(self._house.data.snapshots(project_id), build_id)
+        async with self._house.snapshotting.held(project_id):
+            await drop_snapshot(self._house.data.snapshots(project_id), build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)
 
 

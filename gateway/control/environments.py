@@ -66,7 +66,7 @@ class Environments:
             if self._house.shelf.sealed(environment_id) is not None:
                 log.write("The environment of these files is there already")
                 return None
-            async with self._builds.places:
+            async with self._builds.places.held(project.id):
                 report = await builder.make_build(
                     await self._spec(project, experiment),
                     run=partial(self._house.workers.run, identity=identities.of_builds(project)),

@@ -17,11 +17,11 @@ from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.engine_keys import engine_key
 from gateway.control.environments import Environments
 from gateway.control.house import House
+from gateway.control.places import Places
 from gateway.control.running import INTERRUPTED, Running
 from gateway.control.sweep import remove
 from gateway.control.tracked import read_tracked
 from gateway.errors import Refusal
-from gateway.settings import Settings
 from store import Experiment, Point, Project, User
 from workers import Log, clear_run
 
@@ -46,13 +46,10 @@ class Experiments:
     def __init__(self, house: House, builds: Builds) -> None:
         self.environments = Environments(house, builds)
         self._house = house
-        self._places = trio.CapacityLimiter(1)
-        house.site.follow(self._have_places)
+        self._places = Places(house.settings.concurrent_experiments)
+        house.site.follow(lambda now: self._places.resize(now.concurrent_experiments))
         self._runnings: dict[str, Running] = {}
         self._ending = trio.Event()
-
-    def _have_places(self, settings: Settings) -> None:
-        self._places.total_tokens = settings.concurrent_experiments
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
@@ -173,7 +170,8 @@ class Experiments:
     async def _remove(self, experiment: Experiment) -> None:
         data = self._house.data
         await self._house.disk.make_way()
-        await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
+        async with self._house.snapshotting.held(experiment.project_id):
+            await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
         await trio.to_thread.run_sync(remove, data.experiment(experiment.id).folder)
         await trio.to_thread.run_sync(self.log(experiment.id).remove)
 

@@ -15,6 +15,7 @@ from gateway.control.disk import Disk
 from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.places import Places
 from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
 from gateway.data_folder import DataFolder
@@ -61,6 +62,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     vitals: Vitals
     directory: Directory
     hold: Hold = msgspec.field(default_factory=Hold)
+    # For snapshots that are taken or dropped: those of one project wait for each other anyway.
+    snapshotting: Places = msgspec.field(default_factory=lambda: Places(2, each=1))
     # Held from a write of who may do what until the directory knows: the last to be written is the
     # last to be told.
     deciding: trio.Lock = msgspec.field(default_factory=trio.Lock)

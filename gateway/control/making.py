@@ -18,6 +18,7 @@ from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control import failures, identities
 from gateway.control.house import House
 from gateway.control.machine import Asked
+from gateway.control.places import Places
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from store import Build, Failure, Model, Project, Step
 from workers import Crns, Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
@@ -51,7 +52,7 @@ class Making:
         self._house = house
         self._scope = trio.CancelScope()
 
-    async def run(self, places: trio.CapacityLimiter) -> None:
+    async def run(self, places: Places) -> None:
         """Makes the build in one of `places`. Its row and its log tell how that went.
 
         Raises NotFound when its row is gone, which is for whoever deletes it to cause.
@@ -74,14 +75,14 @@ class Making:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _travel(self, places: trio.CapacityLimiter) -> None:
+    async def _travel(self, places: Places) -> None:
         database = self._house.database
         model = await database.read(store.models.get, self.build.model_id)
         project = await database.read(store.projects.get, model.project_id)
         if self.build.status == "pending" and not await self._take_snapshot(project):
             return
         self.settled.set()
-        async with places:
+        async with places.held(project.id):
             await self._advance("started")
             try:
                 report = await builder.make_build(
@@ -112,7 +113,9 @@ class Making:
         self.log.write("Taking a snapshot of the project")
         git_store = self._house.data.snapshots(project.id)
         try:
-            snapshot = await take_snapshot(Path(project.path), git_store, self.build.id, self.log)
+            async with self._house.snapshotting.held(project.id):
+                path = Path(project.path)
+                snapshot = await take_snapshot(path, git_store, self.build.id, self.log)
         except (builder.BuilderError, OSError) as error:
             self._travelled(self.journey.fail(step, trio.current_time() - began))
             await self._fail(_failure_of(step, error))

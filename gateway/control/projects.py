@@ -14,11 +14,14 @@ from gateway.control import variables
 from gateway.control.experiments import Experiments
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
+from gateway.control.places import Places
 from gateway.control.sweep import remove
 from gateway.control.templates import TEMPLATES, lay_out
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 from workers import Log
+
+_CLONES_AT_ONCE = 2
 
 
 class NewProject(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,8 @@ class Projects:
         self._models = models
         self._experiments = experiments
         self._clonings: dict[str, _Cloning] = {}  # by the project's id
+        # Shared between users: a project is cloned once.
+        self._clone_places = Places(_CLONES_AT_ONCE)
 
     async def recover(self) -> None:
         """A clone that an earlier gateway did not finish has failed."""
@@ -127,7 +132,8 @@ class Projects:
         """Fills it while nobody waits, unless it is deleted meanwhile."""
         try:
             with cloning.scope:
-                await self._fill(project)
+                async with self._clone_places.held(project.creator):
+                    await self._fill(project)
         except store.NotFound:
             # Deleted in the moment in which it began; who deleted it knew nothing of the clone.
             await _remove(Path(project.path))

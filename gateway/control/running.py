@@ -21,6 +21,7 @@ from gateway.control.environments import Environments, Preparing
 from gateway.control.failures import script_failed
 from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
+from gateway.control.places import Places
 from gateway.control.tracked import read_tracked
 from gateway.control.variables import experiment_variables
 from store import Experiment, Failure, Project
@@ -64,7 +65,7 @@ class Running:
         self._scope = trio.CancelScope()
         self._key: dict[str, str] = {}
 
-    async def run(self, places: trio.CapacityLimiter, key: dict[str, str]) -> None:
+    async def run(self, places: Places, key: dict[str, str]) -> None:
         """Runs it in one of `places`; `key` are the variables by which it knows the key that it is
         given. Its row and its log tell how that went.
 
@@ -100,15 +101,15 @@ class Running:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _travel(self, places: trio.CapacityLimiter) -> None:
+    async def _travel(self, places: Places) -> None:
         database = self._house.database
         project = await database.read(store.projects.get, self.experiment.project_id)
         if not await self._settle(project):
             return
         self.settled.set()
-        if not places.available_tokens:
+        if not places.is_free(project.id):
             self._wait_for("its turn")
-        async with places:
+        async with places.held(project.id):
             self.waits_for = "its environment"
             failure = await self._environments.ready(project, self.experiment, self._preparing)
             if failure is not None:
@@ -146,7 +147,8 @@ class Running:
             return Snapshot(git_store, self.experiment.snapshot)
         self._preparing.write("Taking a snapshot of the project")
         path, name = Path(project.path), self.experiment.id
-        return await take_snapshot(path, git_store, name, self._preparing)
+        async with self._house.snapshotting.held(project.id):
+            return await take_snapshot(path, git_store, name, self._preparing)
 
     async def _wait_for_room(self) -> None:
         """Until the memory that it asked for is free: an experiment can wait."""
