@@ -33,7 +33,7 @@ from gateway.admin import (
     site_settings,
     users,
 )
-from gateway.admin.routing import PREFIX, Routing
+from gateway.admin.routing import PREFIX, Routing, announces_body
 from gateway.auth import principal, principal_of
 from gateway.control import Control
 from gateway.control.site_settings import SiteSettings
@@ -58,10 +58,9 @@ from gateway.web.website import Website, check_session_request
 
 logger = logging.getLogger(__name__)
 
-# Bodies of the admin API but uploads: descriptions of things, not the things.
-_ADMIN_BODY_LIMIT = 1024 * 1024
-# What the forms of our pages hold.
-_FORM_LIMIT = 64 * 1024
+# The largest body for what is no route of the admin API: the forms of our pages. To read it takes
+# less than a millisecond.
+FORM_LIMIT = 4 * 1024
 # A part of the gateway that gives no sign for so long is failing, as far as health goes.
 _PATIENCE = 2.0
 
@@ -70,8 +69,8 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
     app.url_rule_class = _Rule
-    app.request_class = _request_class(control.house.site)
     routing = admin_routing(control)
+    app.request_class = _request_class(app, routing, control.house.site)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, cache(lambda: msgspec.json.encode(openapi(routing.routes))))
     website = Website(control)
@@ -104,20 +103,24 @@ class _Rule(QuartRule):
         return build
 
 
-def _request_class(site: SiteSettings) -> type[TrioRequest]:
+def _request_class(app: QuartTrio, routing: Routing, site: SiteSettings) -> type[TrioRequest]:
     """Requests that know how large their body may be (gotcha G5: a handler could not say so)."""
+
+    def most(method: str, path: str) -> int:
+        if is_call(path):
+            return site.now.request_limit
+        try:
+            rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
+        except HTTPException:  # there is no such route, or its path has a `/` too many
+            return FORM_LIMIT
+        route = routing.route_of(rule.endpoint)
+        if route is None:
+            return FORM_LIMIT
+        return route.most if isinstance(route.most, int) else getattr(site.now, route.most)
 
     class LimitedRequest(TrioRequest):
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
-            if is_call(path):
-                limit = site.now.request_limit
-            elif not path.startswith(PREFIX):
-                limit = _FORM_LIMIT
-            elif method == "PUT":
-                limit = site.now.upload_limit
-            else:
-                limit = _ADMIN_BODY_LIMIT
-            named["max_content_length"] = self.max_content_length = limit
+            named["max_content_length"] = self.max_content_length = most(method, path)
             super().__init__(method, scheme, path, *rest, **named)
 
     return LimitedRequest
@@ -171,10 +174,9 @@ def _add_hooks(
 
 def _unread() -> bool:
     """Whether the client is still sending its body."""
-    announced = request.content_length or "Transfer-Encoding" in request.headers
     body = request.body
     # A body that grew too large counts as complete, though more of it comes.
-    return bool(announced) and (body._must_raise is not None or not body._complete.is_set())
+    return announces_body() and (body._must_raise is not None or not body._complete.is_set())
 
 
 def _refused(error: Exception) -> Refusal:

@@ -30,6 +30,9 @@ _ROW = "(?, ?, ?, ?, ?, ?)"
 _INSERT_ROW = f"{_INTO}{_ROW} ON CONFLICT DO NOTHING"
 _INSERT_BLOCK = f"{_INTO}{', '.join([_ROW] * _ROWS_AT_ONCE)} ON CONFLICT DO NOTHING"
 
+# Values stay text: to make objects of them would hold Python's lock for long.
+_read_metrics = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 _OF_SOURCE = "number, deployment_id, build_id, model_id, row_count, byte_count"
 
 
@@ -84,7 +87,7 @@ async def merge(
     if not rows:
         raise NotFound("prediction", uuid)
     ((number, source, before),) = rows
-    after = msgspec.json.encode(msgspec.json.decode(before) | found_out).decode()
+    after = msgspec.json.encode({**_read_metrics(before), **found_out}).decode()
     await connection.execute_fetchall(
         "UPDATE metrics SET metrics = ? WHERE number = ?", (after, number)
     )

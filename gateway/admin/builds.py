@@ -7,6 +7,7 @@ from quart import Response, request
 import builder
 import store
 from gateway.admin import events
+from gateway.admin.json_body import FREE_BYTES
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import (
@@ -101,7 +102,14 @@ def add_routes(routing: Routing, control: Control) -> None:
     one = f"{many}/<build_id>"
     routing.add("GET", many, "project.view", "the builds of a model", index, query=PAGED)
     routing.add(
-        "POST", many, "project.edit", "build a model", create, CreateBuild, action="build.create"
+        "POST",
+        many,
+        "project.edit",
+        "build a model",
+        create,
+        CreateBuild,
+        most=FREE_BYTES,
+        action="build.create",
     )
     routing.add("GET", one, "project.view", "one build", show)
     routing.add(
@@ -167,13 +175,13 @@ def deployed_json(control: Control, deployment: Deployment) -> Json:
 
 def new_build(asked: CreateBuild) -> NewBuild:
     """What the control is asked for. A runtime, where one is named, says what the kernel is."""
-    example = msgspec.json.encode(asked.example).decode()
+    example = bytes(asked.example).decode()
     return NewBuild(
         file=asked.file_path,
         function=asked.function_name,
         kernel=asked.runtime_identifier or asked.kernel,
         comment=asked.comment,
-        example=None if asked.example is None else example,
+        example=None if example == "null" else example,
         model_root=asked.model_root_dir,
         script=asked.build_script_path or builder.DEFAULT_SCRIPT,
     )

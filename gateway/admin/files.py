@@ -65,6 +65,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         "upload files: form fields named by target path",
         upload,
         MultiDict,
+        most="upload_limit",
         action="file.upload",
     )
     routing.add(

@@ -7,13 +7,12 @@ come from the store, some at a time, so that a window may be as large as it is.
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
 import msgspec
 from quart import Response, request
 
-from gateway.admin.routing import FreeForm, Routing
-from gateway.admin.shapes import Json
+from gateway.admin.routing import Routing
+from gateway.admin.shapes import Json, Metrics
 from gateway.auth import allowed, require
 from gateway.control import Control
 from gateway.control.metrics import Noun, Subject, Window
@@ -32,16 +31,16 @@ _DEFAULT_PAGE, MOST_ROWS = 1000, 10_000
 _MOST_BYTES = 8 * MIB
 
 
-class DelayedMetrics(FreeForm, kw_only=True):
+class DelayedMetrics(msgspec.Struct, kw_only=True):
     prediction_uuid: str
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
-class AggregateMetrics(FreeForm, kw_only=True):
+class AggregateMetrics(msgspec.Struct, kw_only=True):
     """Times in milliseconds of Unix time; unless given, the end is now and the start the end."""
 
     model_deployment_crn: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     start_timestamp_ms: int | None = None
     end_timestamp_ms: int | None = None
 

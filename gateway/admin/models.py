@@ -7,6 +7,7 @@ from quart import Response, request
 import store
 from gateway.admin import events
 from gateway.admin.builds import deployed_json, new_build, new_deployment
+from gateway.admin.json_body import FREE_BYTES
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import CreateModel, Json, UpdateModel, model_json
@@ -142,7 +143,14 @@ def add_routes(routing: Routing, control: Control) -> None:
     routing.add("GET", "/models", "signed in", "the models of all projects", index_all, query=PAGED)
     routing.add("GET", many, "project.view", "a project's models", index, query=PAGED)
     routing.add(
-        "POST", many, "project.edit", "make a model", create, CreateModel, action="model.create"
+        "POST",
+        many,
+        "project.edit",
+        "make a model",
+        create,
+        CreateModel,
+        most=FREE_BYTES,
+        action="model.create",
     )
     routing.add("GET", one, "project.view", "one model", show)
     routing.add(

@@ -2,7 +2,8 @@
 
 A route is declared once, with its method, path, permission, body and summary; from that list come
 Quart's rules, `/openapi.json` and the README's table, so the three cannot differ. Who has not the
-permission is refused before the body is read. A handler returns plain JSON values. What changes
+permission is refused before the body is read, and a body that is larger than its route takes is
+refused before the rest of it is read. A handler returns plain JSON values. What changes
 state runs to its end even if the client hangs up, and is entered in the audit trail.
 """
 
@@ -14,6 +15,7 @@ from quart import Blueprint, Response, g, request
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway.admin.given import given
+from gateway.admin.json_body import BodyReader
 from gateway.auth import Principal, require
 from gateway.control.trail import Act, Trail
 from gateway.directory import Directory
@@ -22,6 +24,8 @@ from gateway.permissions import Permission
 from gateway.tasks import Tasks
 
 PREFIX = "/api/v2"
+# The largest body of a route that does not say otherwise, in bytes.
+SMALL_BODY = 128 * 1024
 Handler = Callable[..., Awaitable[Any]]
 Taken: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 
@@ -29,8 +33,9 @@ Taken: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 class Route(msgspec.Struct, frozen=True):
     """One route. `path` is Quart's, below the prefix; `needs` is asked of who may do it, in the
     project or about the user that the path names; `takes` is the Struct of its JSON body, or
-    MultiDict for the files of a form, `query` what may stand behind a `?`, `gives` the media types
-    of its answers. `action` is what the audit trail calls it: none for what changes nothing."""
+    MultiDict for the files of a form, `most` how large a body may be: in bytes, or the name of the
+    site setting that says so. `query` is what may stand behind a `?`, `gives` the media types of
+    its answers. `action` is what the audit trail calls it: none for what changes nothing."""
 
     method: str
     path: str
@@ -38,6 +43,7 @@ class Route(msgspec.Struct, frozen=True):
     summary: str
     handler: Handler
     takes: Taken | None = None
+    most: int | str = SMALL_BODY
     query: tuple[str, ...] = ()
     gives: tuple[str, ...] = ("application/json",)
     action: str = ""
@@ -45,10 +51,6 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def openapi_path(self) -> str:
         return PREFIX + self.path.replace("<path:", "{").replace("<", "{").replace(">", "}")
-
-
-class FreeForm(msgspec.Struct, kw_only=True):
-    """A body with values in it that are not ours to read: what is null in them stays null."""
 
 
 class Routing:
@@ -69,12 +71,13 @@ class Routing:
         handler: Handler,
         takes: Taken | None = None,
         *,
+        most: int | str = SMALL_BODY,
         query: tuple[str, ...] = (),
         gives: tuple[str, ...] = ("application/json",),
         action: str = "",
     ) -> None:
         self.routes.append(
-            Route(method, path, needs, summary, handler, takes, query, gives, action)
+            Route(method, path, needs, summary, handler, takes, most, query, gives, action)
         )
 
     def blueprint(self) -> Blueprint:
@@ -90,16 +93,22 @@ class Routing:
         return blueprint
 
     def _view(self, route: Route) -> Callable[..., Awaitable[Response]]:
+        reader = None
+        if route.takes is not None and issubclass(route.takes, msgspec.Struct):
+            reader = BodyReader(route.takes)
+
         async def view(**values: str) -> Response:
             project_id, about = values.get("project_id", ""), values.get("username", "")
             require(self._directory, route.needs, project_id, about)
             arguments: list[Any] = list(values.values())
             told = ""
-            if route.takes is not None and issubclass(route.takes, MultiDict):
-                arguments.append(await request.files)
-            elif route.takes is not None:
-                arguments.append(body := await read_body(route.takes))
+            if reader is not None:
+                arguments.append(body := reader.read(await _json()))
                 told = given(body)
+            elif route.takes is not None:
+                arguments.append(await request.files)
+            elif announces_body():
+                await request.get_data(cache=False)  # it is of no use, and bounded as any other
             if not route.action:
                 result = await route.handler(*arguments)
             else:
@@ -114,13 +123,17 @@ class Routing:
 
         return view
 
+    def route_of(self, endpoint: str) -> Route | None:
+        """The route that has an endpoint of Quart's; None where that is not of the admin API."""
+        if not endpoint.startswith("admin."):
+            return None
+        return self.routes[int(endpoint.removeprefix("admin."))]
+
     def not_entered(self) -> Act | None:
         """What the running request asks for, if that changes something and has no entry yet."""
         rule = request.url_rule
-        if rule is None or not rule.endpoint.startswith("admin.") or g.get("entered"):
-            return None
-        route = self.routes[int(rule.endpoint.removeprefix("admin."))]
-        return _act(route) if route.action else None
+        route = None if rule is None or g.get("entered") else self.route_of(rule.endpoint)
+        return _act(route) if route is not None and route.action else None
 
 
 def _act(route: Route, told: str = "") -> Act:
@@ -138,24 +151,15 @@ def _act(route: Route, told: str = "") -> Act:
     )
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
-    return value
+def announces_body() -> bool:
+    """Whether a body comes behind the head of the running request."""
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
 
 
-async def read_body(kind: type[msgspec.Struct]) -> Any:
-    """The request's JSON as a `kind`. Raises Refusal naming the field that does not fit."""
+async def _json() -> bytes:
+    """The request's body. Raises Refusal where it is said to be no JSON."""
     if request.mimetype not in ("application/json", ""):
         raise Refusal("request.media", f"{request.mimetype} is not application/json")
     body = await request.get_data(cache=False)
-    try:
-        # As protobuf's JSON is read: null is the default, and a number may come as text.
-        given = msgspec.json.decode(body or b"{}")
-        if not issubclass(kind, FreeForm):
-            given = _without_nulls(given)
-        elif isinstance(given, dict):
-            given = {name: value for name, value in given.items() if value is not None}
-        return msgspec.convert(given, kind, strict=False)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
-        raise Refusal("argument.invalid", str(error)) from error
+    assert isinstance(body, bytes)
+    return body or b"{}"

@@ -5,7 +5,7 @@ Replies are made from records here and nowhere else. In replies `environment` is
 clients expect; numbers of ours (`build_number`, `deployment_number`, ...) are plain numbers.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +15,14 @@ from store import Build, Deployment, Experiment, Failure, Model, Project, Step, 
 from workers import PoolStatistics
 
 Json = dict[str, Any]
+# Checked to be JSON, and kept as its text.
+AnyJson = msgspec.Raw
+Variables = Annotated[dict[str, str], msgspec.Meta(max_length=1000)]
+Metrics = Annotated[dict[str, AnyJson], msgspec.Meta(max_length=1000)]
+
+
+def _null() -> msgspec.Raw:
+    return msgspec.Raw(b"null")
 
 
 class CreateProject(msgspec.Struct, kw_only=True):
@@ -25,14 +33,14 @@ class CreateProject(msgspec.Struct, kw_only=True):
     git_url: str = ""
     git_ref: str = ""
     path: str = ""
-    environment: dict[str, str] = {}
+    environment: Variables = {}
 
 
 class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
-    environment: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    environment: Variables | msgspec.UnsetType = msgspec.UNSET
 
 
 class CreateDeployment(msgspec.Struct, kw_only=True):
@@ -44,7 +52,7 @@ class CreateDeployment(msgspec.Struct, kw_only=True):
     nvidia_gpus: int = 0
     replicas: int | None = None
     network: bool = True
-    environment: dict[str, str] = {}
+    environment: Variables = {}
 
 
 class CreateBuild(msgspec.Struct, kw_only=True):
@@ -55,7 +63,7 @@ class CreateBuild(msgspec.Struct, kw_only=True):
     runtime_identifier: str = ""
     model_root_dir: str = ""
     build_script_path: str = ""
-    example: Any = None  # null: no example
+    example: AnyJson = msgspec.field(default_factory=_null)  # null: no example
     auto_deploy_model: bool = False
     auto_deployment_config: CreateDeployment | None = None
 
@@ -105,7 +113,7 @@ class CreateExperiment(msgspec.Struct, kw_only=True):
     """`script` is a file of the project; `cpu` in cores, `memory` in GB."""
 
     script: str
-    arguments: list[str] = []
+    arguments: Annotated[list[str], msgspec.Meta(max_length=1000)] = []
     kernel: str = ""
     runtime_identifier: str = ""
     comment: str = ""

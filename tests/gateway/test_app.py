@@ -161,8 +161,8 @@ async def test_as_large_as_it_may_be(shared: Gateway, samples: Samples) -> None:
 
 
 async def test_an_admin_body_has_a_smaller_limit(shared: Gateway) -> None:
-    """Descriptions over 1 MB are refused."""
-    response = await shared.admin.post("/projects", json={"name": "x" * 2_000_000})
+    """Descriptions over 128 KiB are refused."""
+    response = await shared.admin.post("/projects", json={"name": "x" * 150_000})
     assert refusal(response) == (413, "request.toolarge")
 
 

@@ -227,11 +227,11 @@ async def test_what_cannot_be_told(gateway: Gateway, told: Told) -> None:
 async def test_one_row_does_not_grow_for_ever(gateway: Gateway, told: Told) -> None:
     """What would make a row too large is refused, and leaves it as it was."""
     uuid = await predicted(gateway, told, 1)
-    for number in range(2):
-        later: Json = {"prediction_uuid": uuid, "metrics": {str(number): "x" * 900_000}}
+    for number in range(5):
+        later: Json = {"prediction_uuid": uuid, "metrics": {str(number): "x" * 60_000}}
         assert (await gateway.admin.post("/metrics/delayed", json=later)).status_code == 200
     before = await row_of(gateway, told, uuid)
-    more: Json = {"prediction_uuid": uuid, "metrics": {"more": "x" * 900_000}}
+    more: Json = {"prediction_uuid": uuid, "metrics": {"more": "x" * 60_000}}
     answer = await gateway.admin.post("/metrics/delayed", json=more)
     assert refusal(answer) == (400, "argument.invalid")
     assert await row_of(gateway, told, uuid) == before

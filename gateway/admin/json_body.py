@@ -1,0 +1,123 @@
+"""The JSON body of an admin request, as the Struct that its route takes.
+
+It is read as protobuf's JSON is: null is the default, a number may come as text, and keys that are
+not known are ignored. It is decoded on the loop, so it must not take longer than a millisecond,
+whatever is in it. Three rules see to that:
+
+- The body is bounded by its route (routing.py), at FREE_BYTES at most.
+- No object is built from what the Struct does not declare. A value that may be any JSON is a
+  `msgspec.Raw`: it is checked, and kept as its text.
+- Each other value is FIELD_BYTES long at most, and has as many entries as its type allows.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from gateway.errors import Refusal
+
+# To skip over JSON takes 3 ns a byte at most (of nested brackets), to build text from it 12.
+FREE_BYTES = 256 * 1024
+FIELD_BYTES = 64 * 1024
+_NULL = msgspec.Raw(b"null")
+_read_entries = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class BodyReader:
+    """Reads the bodies of one route, which takes a `kind`."""
+
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
+        self._layout = _Layout(kind)
+        self._read_raw = msgspec.json.Decoder(self._layout.raw).decode
+        self._read = msgspec.json.Decoder(kind, strict=False).decode
+
+    def read(self, body: bytes) -> Any:
+        """Raises Refusal naming the field that does not fit."""
+        try:
+            if not body.isascii():
+                str(body, "utf-8")  # msgspec does not look at the encoding of raw parts
+            found = self._read_raw(body)
+            read = self._read(self._layout.text(found))
+            self._layout.give_back(found, read)
+        except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+            raise Refusal("argument.invalid", str(error)) from error
+        except UnicodeDecodeError as error:
+            text = f"the body is not UTF-8 (byte {error.start})"
+            raise Refusal("argument.invalid", text) from error
+        return read
+
+
+class _Layout:
+    """The fields of a Struct, and of those in it. `raw` is a Struct of the same fields, of which
+    each is its JSON text: by it a body is taken apart without being built into objects."""
+
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
+        described = msgspec.inspect.type_info(kind)
+        assert isinstance(described, msgspec.inspect.StructType)
+        self.raw: type[msgspec.Struct]
+        self._inner: dict[str, _Layout] = {}
+        self._free: set[str] = set()
+        self._mappings: set[str] = set()
+        fields: list[tuple[str, Any, Any]] = []
+        for field in described.fields:
+            name, kinds = field.encode_name, list(_alternatives(field.type))
+            inner = next((k.cls for k in kinds if isinstance(k, msgspec.inspect.StructType)), None)
+            if inner is not None:
+                layout = self._inner[name] = _Layout(inner)
+                fields.append((name, layout.raw | None, None))
+                continue
+            fields.append((name, msgspec.Raw, _NULL))
+            if any(isinstance(k, msgspec.inspect.RawType) for k in kinds):
+                self._free.add(name)
+            elif any(_has_nulls_to_drop(k) for k in kinds):
+                self._mappings.add(name)
+        unknown = kind.__struct_config__.forbid_unknown_fields
+        self.raw = msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=unknown)
+
+    def text(self, found: msgspec.Struct) -> bytes:
+        """The JSON to read the Struct from: without nulls, and with a null for what is free."""
+        parts = [b'"%b":%b' % (name.encode(), text) for name, text in self._parts(found)]
+        return b"{%b}" % b",".join(parts)
+
+    def _parts(self, found: msgspec.Struct) -> Iterator[tuple[str, bytes]]:
+        for name in found.__struct_fields__:
+            value = getattr(found, name)
+            if isinstance(value, msgspec.Struct):
+                yield name, self._inner[name].text(value)
+            elif value is not None and value != _NULL:
+                yield name, b"null" if name in self._free else self._bounded(name, bytes(value))
+
+    def _bounded(self, name: str, text: bytes) -> bytes:
+        if len(text) > FIELD_BYTES:
+            raise Refusal("argument.invalid", f"{name}: it may be {FIELD_BYTES} bytes long as JSON")
+        if name in self._mappings and text.startswith(b"{") and b"null" in text:
+            entries = _read_entries(text)
+            text = msgspec.json.encode({k: v for k, v in entries.items() if v != _NULL})
+        return text
+
+    def give_back(self, found: msgspec.Struct, read: msgspec.Struct) -> None:
+        """Puts what is free into what was read."""
+        for name in self._free:
+            if (value := getattr(found, name)) != _NULL:
+                setattr(read, name, msgspec.Raw(bytes(value)))
+        for name, layout in self._inner.items():
+            if (value := getattr(found, name)) is not None:
+                layout.give_back(value, getattr(read, name))
+
+
+def _has_nulls_to_drop(kind: msgspec.inspect.Type) -> bool:
+    """In a mapping to any JSON a null is a value."""
+    if not isinstance(kind, msgspec.inspect.DictType):
+        return False
+    return not isinstance(kind.value_type, msgspec.inspect.RawType)
+
+
+def _alternatives(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        for each in kind.types:
+            yield from _alternatives(each)
+    elif isinstance(kind, msgspec.inspect.Metadata):
+        yield from _alternatives(kind.type)
+    else:
+        yield kind

@@ -1,0 +1,84 @@
+"""JSON bodies of the admin API: read by their types, without objects for what is not in them."""
+
+import json
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+
+from gateway.admin.json_body import FIELD_BYTES, BodyReader
+from gateway.errors import Refusal
+
+
+class _Inner(msgspec.Struct, kw_only=True):
+    cores: float | None = None
+    variables: Annotated[dict[str, str], msgspec.Meta(max_length=3)] = {}
+
+
+class _Asked(msgspec.Struct, kw_only=True):
+    name: str
+    count: int = 1
+    kind: Literal["a", "b"] | msgspec.UnsetType = msgspec.UNSET
+    free: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+    values: dict[str, msgspec.Raw] = {}
+    inner: _Inner | None = None
+
+
+read = BodyReader(_Asked).read
+
+
+def test_a_null_is_the_default_and_a_number_may_be_text() -> None:
+    """As protobuf's JSON is read; in a mapping of texts a null is left out."""
+    asked = read(
+        b'{"name":"x","count":null,"kind":null,"inner":'
+        b'{"cores":"0.5","variables":{"A":"null","B":null}},"unknown":[1,null]}'
+    )
+    expected = _Asked(name="x", inner=_Inner(cores=0.5, variables={"A": "null"}))
+    assert asked == expected
+
+
+def test_any_json_is_kept_to_the_letter() -> None:
+    """A value that is not ours to read keeps its nulls, its blanks and its digits."""
+    text = b'{"a": null, "b": [1e400, 12345678901234567890123]}'
+    asked = read(b'{"name":"x","free":%b,"values":{"v":%b,"n":null}}' % (text, text))
+    assert bytes(asked.free) == text
+    assert {k: bytes(v) for k, v in asked.values.items()} == {"v": text, "n": b"null"}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"[]", "got `array`"),
+        (b"{", "truncated"),
+        (b'{"count":2}', "`name`"),
+        (b'{"name":null}', "`name`"),
+        (b'{"name":"x","count":"y"}', "$.count"),
+        (b'{"name":"x","inner":{"variables":{"A":1}}}', "$.inner.variables"),
+        (b'{"name":"x","inner":3}', "$.inner"),
+        (b'{"name":"\xff"}', "not UTF-8"),
+        (b'{"name":"x","free":"\xff"}', "not UTF-8"),
+        (b'{"name":"x","free":%b}' % (b"[" * 10_000 + b"]" * 10_000), "recursion"),
+        (b'{"name":"x","inner":{"variables":{"a":"","b":"","c":"","d":""}}}', "length <= 3"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(body: bytes, told: str) -> None:
+    """The refusal says which field it is."""
+    with pytest.raises(Refusal) as refused:
+        read(body)
+    assert refused.value.code == "argument.invalid"
+    assert told in refused.value.message
+
+
+def test_a_field_of_its_own_type_is_small() -> None:
+    """What is built into objects has a bound of its own, below that of the whole body."""
+    entries = {str(number): "" for number in range(FIELD_BYTES // 6)}
+    with pytest.raises(Refusal, match=f"values: it may be {FIELD_BYTES} bytes long"):
+        read(json.dumps({"name": "x", "values": entries}).encode())
+    assert bytes(read(json.dumps({"name": "x", "free": entries}).encode()).free)
+
+
+def test_unknown_keys_are_refused_where_the_kind_says_so() -> None:
+    """The settings are: a name that is not known is most likely a mistake."""
+    kind = msgspec.defstruct("K", [("known", int, 0)], forbid_unknown_fields=True)
+    with pytest.raises(Refusal, match="unknown"):
+        BodyReader(kind).read(b'{"unknown":1}')

@@ -1,0 +1,111 @@
+"""Every decoder has a bound where it is declared: what is above it is refused before it is read."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import httpx
+import pytest
+from werkzeug.datastructures import MultiDict
+
+from gateway.admin.json_body import FREE_BYTES
+from gateway.admin.routing import PREFIX, SMALL_BODY, Route
+from gateway.app import FORM_LIMIT, admin_routing
+from gateway.settings import SIZES, Settings
+from gateway.web.website import Website
+from tests.gateway.conftest import Samples
+from tests.gateway.kit import PATIENCE, Json, url_in
+
+ROUTES = admin_routing(MagicMock()).routes
+PAGES = [page for page in Website(MagicMock()).routing.pages if page.method == "POST"]
+
+
+class Stage:
+    """A gateway with a project; what is asked for here never comes as far as changing it."""
+
+    def __init__(self, samples: Samples, folder: Path) -> None:
+        url = url_in(samples.data)
+        self.headers = {
+            "Authorization": f"Bearer {(samples.data / 'admin.key').read_text().strip()}"
+        }
+        self.address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        self.admin = httpx.Client(base_url=url, headers=self.headers, timeout=PATIENCE)
+        linked = {"name": "bounds", "template": "local", "path": str(folder)}
+        self.project = self.admin.post(f"{PREFIX}/projects", json=linked).json()["id"]
+
+    def path(self, route: Route) -> str:
+        there = {"project_id": self.project}
+        return PREFIX + re.sub(r"<(?:path:)?(\w+)>", lambda m: there.get(m[1], "none"), route.path)
+
+    def announces(self, method: str, path: str, length: int, media: str) -> tuple[int, Json]:
+        """The answer to a head that announces a body, of which not a byte is sent."""
+        head = {"Host": "localhost", "Content-Type": media, "Content-Length": str(length)}
+        lines = [f"{k}: {v}" for k, v in (head | self.headers).items()]
+        request = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode()
+        with socket.create_connection(self.address, PATIENCE) as client:
+            client.sendall(request)
+            return told_by(client)
+
+
+def told_by(client: socket.socket) -> tuple[int, Json]:
+    """Status and body of what comes until the close: an answer before the body ends it."""
+    told = b""
+    while piece := client.recv(65536):
+        told += piece
+    head, _, body = told.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body) if body.startswith(b"{") else {}
+
+
+@pytest.fixture(scope="module")
+def stage(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(samples, tmp_path_factory.mktemp("project"))
+    yield stage
+    stage.admin.delete(f"{PREFIX}/projects/{stage.project}")
+    stage.admin.close()
+
+
+def test_each_route_declares_how_large_a_body_may_be() -> None:
+    """What is decoded on the loop is small; only uploads, which go to a file, are large."""
+    for route in ROUTES:
+        if isinstance(route.most, str):
+            assert route.takes is MultiDict, route.path
+            assert route.most in SIZES, route.path
+        else:
+            assert 0 < route.most <= FREE_BYTES, route.path
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda each: f"{each.method} {each.path}")
+def test_a_body_above_its_routes_bound_is_refused_unread(stage: Stage, route: Route) -> None:
+    """One byte more is 413, before any byte of the body is there."""
+    most = route.most if isinstance(route.most, int) else getattr(Settings(), route.most)
+    media = "multipart/form-data; boundary=x" if route.takes is MultiDict else "application/json"
+    status, told = stage.announces(route.method, stage.path(route), most + 1, media)
+    assert (status, told["details"][0]["code"]) == (413, "request.toolarge")
+    assert f"larger than {most} bytes" in told["message"]
+
+
+@pytest.mark.parametrize("path", [page.path for page in PAGES])
+def test_a_form_above_its_bound_is_refused_unread(stage: Stage, path: str) -> None:
+    """The same is true of the forms of our pages that are read without a session."""
+    media = "application/x-www-form-urlencoded"
+    status, _ = stage.announces("POST", path, FORM_LIMIT + 1, media)
+    # Who is not signed in is led to where that is done, unread as well.
+    assert status in (413, 303, 403)
+
+
+@pytest.mark.parametrize("size", [SMALL_BODY, SMALL_BODY + 1])
+def test_the_bound_holds_for_a_body_in_chunks(stage: Stage, size: int) -> None:
+    """A body that is not announced is refused as soon as it is larger than it may be."""
+
+    def pieces() -> Iterator[bytes]:
+        body = b'{"name":""}'.ljust(size)
+        yield from (body[at : at + 50_000] for at in range(0, size, 50_000))
+
+    answer = stage.admin.post(f"{PREFIX}/projects", content=pieces())
+    code: Any = answer.json()["details"][0]["code"]
+    expected = "request.toolarge" if size > SMALL_BODY else "argument.invalid"
+    assert code == expected
