@@ -18,12 +18,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
 
-from workers.confinement import Launch
+from workers.confinement import SHELL, Launch
 from workers.orphans import disown, make_child, reap_orphans
 
 MARK = "PREDICTD_TREE"
@@ -122,29 +122,32 @@ def spawn(
     enter: Sequence[Path] = (),
     file_size: int = 0,
 ) -> Process:
-    """Starts a command in a session of its own; the variables of `launch` are all it has.
+    """Starts a command in a session of its own; its variables and the mark are all it has.
 
     It reads nothing on stdin. Through each of `enter` it puts itself into a cgroup before anything
     else; no file may become larger than `file_size` bytes, 0 for no limit. Raises OSError where it
-    cannot be started.
+    cannot be started, ValueError for a variable that no process can have.
+
+    Nothing that runs before the last stage has a byte of the project's: see `last_stage`.
     """
     # gotcha G1: PR_SET_PDEATHSIG is bound to the thread that made the process, not to the process.
     assert threading.current_thread() is threading.main_thread()
-    try:
+    with ExitStack() as after:
+        after.callback(launch.close)
+        script = launch.command.open_script(MARK)
+        after.callback(os.close, script)
         popen = make_child(
             lambda: subprocess.Popen(
-                [*_dies_with_us(), *_limited(enter, file_size), *launch.command],
-                cwd=launch.cwd,
-                env={**launch.variables, MARK: mark},
-                stdin=subprocess.DEVNULL,
+                [*_dies_with_us(), *_limited(enter, file_size), *launch.chain, *SHELL],
+                cwd="/",
+                env={MARK: mark},
+                stdin=script,
                 stdout=stdout,
                 stderr=stderr,
                 pass_fds=(*pass_fds, *launch.descriptors),
                 start_new_session=True,
             )
         )
-    finally:
-        launch.close()
     try:
         return Process(popen, os.pidfd_open(popen.pid), wrapped=launch.wrapped)  # gotcha G4
     except OSError:  # no descriptors left: what nobody can watch must not run
@@ -168,7 +171,7 @@ def _dies_with_us() -> list[str]:
 _LIMIT = (
     'ulimit -f "$1"; { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; shift; '
     'while [ "$1" != -- ]; do echo 0 >"$1" || exit 126; shift; done; shift; '
-    'unset PWD OLDPWD SHLVL; exec "$@"'
+    'exec "$@"'
 )
 
 

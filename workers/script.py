@@ -64,7 +64,7 @@ async def run_script(
         await trio.to_thread.run_sync(_prepare, leaf, limits, confinement, view)
         launch = confinement.launch(command, cwd=cwd, variables=variables, view=view)
         started, out = _start(launch, mark, leaf, limits)
-    except OSError:
+    except (OSError, ValueError):
         leaf.remove()
         raise
 

@@ -20,8 +20,10 @@ from tests.skipping import not_here
 from tests.workers.users import run_as
 from workers.confinement import (
     HOME,
+    SHELL,
     Confinement,
     ConfinementUnavailable,
+    Launch,
     View,
     bubblewrap,
     levels,
@@ -119,15 +121,17 @@ def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> 
 def _shell(confinement: Confinement, view: View, script: str) -> subprocess.CompletedProcess[str]:
     launch = confinement.launch(["/bin/sh", "-c", script], cwd=view.home, variables=PATH, view=view)
     try:
-        return subprocess.run(
-            launch.command,
-            cwd=launch.cwd,
-            env=launch.variables,
-            pass_fds=launch.descriptors,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
+        with open(launch.command.open_script(""), "rb") as told:
+            return subprocess.run(
+                [*launch.chain, *SHELL],
+                cwd="/",
+                env={},
+                stdin=told,
+                pass_fds=launch.descriptors,
+                capture_output=True,
+                text=True,
+                timeout=20,
+            )
     finally:
         launch.close()
 
@@ -167,6 +171,54 @@ def test_what_it_may(level: str, data: Path) -> None:
     home = data / "replicas" / "home"
     assert [(home / name).read_text() for name in "ab"] == ["a\n", "b\n"]
     assert (data / "replicas" / "tmp" / "c").read_text() == "c\n"
+
+
+LOADED = """
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((constructor)) static void loaded(void) {
+    dprintf(2, "loaded by %s\\n", program_invocation_short_name);
+}
+"""
+
+
+def _library(folder: Path) -> Path:
+    """One that tells which programs load it."""
+    if not shutil.which("cc"):
+        pytest.skip("cc is missing")
+    (folder / "loaded.c").write_text(LOADED)
+    library = folder / "loaded.so"
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", library, folder / "loaded.c"],
+        check=True,
+    )
+    return library
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "none"])
+def test_no_variable_reaches_a_program_with_rights(level: str, data: Path) -> None:
+    """A library that a project names by LD_PRELOAD, by any path under which it may be found, is
+    loaded by the project's program alone: by none that runs before it, with more rights."""
+    library = _library(data / "replicas" / "home")
+
+    def loads(confinement: Confinement, view: View) -> list[str]:
+        seen = confinement.shown(view, library)
+        preload = {"LD_PRELOAD": f"{library}:{seen}:./{library.name}", **PATH}
+        launch = confinement.launch(
+            ["/bin/echo", "-n"], cwd=view.home, variables=preload, view=view
+        )
+        process, out = _started(launch, "test-preload/")
+        with os.fdopen(out) as said:
+            lines = said.read().splitlines()
+        os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
+        process.reap()
+        return [line for line in lines if not line.startswith("ERROR: ld.so")]
+
+    told = _at(level, data, loads)
+    assert isinstance(told, list)
+    assert set(told) == {"loaded by echo"}  # once by each path that leads to it
 
 
 @pytest.mark.parametrize("level", ["root", "user"])
@@ -357,8 +409,12 @@ def _open(level: str, data: Path) -> tuple[Confinement, View]:
 
 
 def _spawn(confinement: Confinement, view: View, script: str, mark: str) -> tuple[Process, int]:
-    out, end = pipe()
     launch = confinement.launch(["/bin/sh", "-c", script], cwd=view.home, variables=PATH, view=view)
+    return _started(launch, mark)
+
+
+def _started(launch: Launch, mark: str) -> tuple[Process, int]:
+    out, end = pipe()
     process = spawn(launch, mark=mark, stdout=end, stderr=end)
     os.close(end)
     return process, out
@@ -367,7 +423,7 @@ def _spawn(confinement: Confinement, view: View, script: str, mark: str) -> tupl
 def _arguments(view: View, **host: object) -> list[str]:
     known = {"system": ("/usr", "/opt"), "programs": {"/bin": "usr/bin"}, "accounts": Path("/a")}
     whole = Host(**(known | {"hidden": Path("/srv/data")} | host))  # type: ignore[arg-type]
-    return list(bubblewrap.arguments(view, whole, HOME))
+    return list(bubblewrap.arguments(view, whole))
 
 
 def _mounts(arguments: list[str], way: str) -> list[tuple[str, str]]:

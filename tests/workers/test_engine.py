@@ -31,7 +31,7 @@ from workers import (
     Workers,
     open_workers,
 )
-from workers.confinement import Launch
+from workers.confinement import Command, Launch
 from workers.process import kill_tree, marked, spawn
 
 PROJECTS = Path(__file__).parents[1] / "projects"
@@ -413,7 +413,7 @@ async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
     name = f"test-{os.getpid()}-{tmp_path.name}"
     (tmp_path / "replicas" / "add-abcde-1" / "code").mkdir(parents=True)
     orphan = spawn(
-        Launch(["/bin/sleep", "1000"], Path("/"), {}),
+        Launch(Command(["/bin/sleep", "1000"], "/", {})),
         mark=f"{name}/tree/",
         stdout=1,
         stderr=2,

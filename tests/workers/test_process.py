@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from workers import process
-from workers.confinement import Launch
+from workers.confinement import Command, Launch, unconfined
 from workers.process import MARK, kill_tree, marked, say_status, spawn
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def house(tmp_path: Path) -> Iterator[str]:
 
 def start(house: str, script: str, stdout: int = 1) -> process.Process:
     return spawn(
-        Launch(["/bin/sh", "-c", script], Path("/"), {"PATH": "/usr/bin:/bin"}),
+        Launch(Command(["/bin/sh", "-c", script], "/", {"PATH": "/usr/bin:/bin"})),
         mark=f"{house}/tree/",
         stdout=stdout,
         stderr=2,
@@ -72,7 +73,7 @@ def test_the_whole_environment_is_what_is_given(house: str) -> None:
     with open(read, "rb") as printed:
         names = {line.partition(b"=")[0].decode() for line in printed.read().splitlines()}
     assert wait(started) == 0
-    assert names - {"PWD", "_", "SHLVL"} == {"PATH", MARK}
+    assert names - {"PWD", "_", "SHLVL"} == {"PATH", MARK}  # those of the shell that says it
 
 
 def test_no_descriptor_is_inherited_unasked(house: str) -> None:
@@ -136,16 +137,50 @@ def test_killing_what_has_ended_is_fine(house: str) -> None:
     assert wait(started) == 3
 
 
-def test_what_cannot_be_started_raises(house: str) -> None:
-    """A command or a folder that is not there is an OSError, and leaves no process."""
+def test_what_cannot_be_started_raises(house: str, tmp_path: Path) -> None:
+    """A folder that is not there is an OSError, a variable that no process can have a ValueError;
+    neither leaves a process or a descriptor."""
+    before = os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match="nowhere"):
-        spawn(
-            Launch(["true"], Path("/nowhere"), {}),
-            mark=f"{house}/tree/",
-            stdout=1,
-            stderr=2,
-        )
+        unconfined(tmp_path).launch(["true"], cwd=Path("/nowhere"), variables={}, view=None)
+    for variables in ({"A": "\0"}, {"A-B": "1"}, {"UID": "1"}):
+        with pytest.raises(ValueError, match="variable"):
+            spawn(Launch(Command(["true"], "/", variables)), mark=house, stdout=1, stderr=2)
     assert marked(house) == []
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_variables_and_arguments_arrive_as_they_are(house: str) -> None:
+    """Every byte that a process can be given reaches it; the mark cannot be replaced; a command
+    without a path is looked for on its own PATH."""
+    every = os.fsdecode(bytes(range(1, 256)))
+    variables = {"EVERY": every, "IFS": "E", "ENV": "/x", "PATH": "/usr/bin", MARK: "another"}
+    read, write = process.pipe()
+    code = "import os, sys; print(ascii((sorted(os.environ.items()), sys.argv[1:])))"
+    command = Command(["env", sys.executable, "-c", code, every, "", "$(id)"], "/", variables)
+    started = spawn(Launch(command), mark=f"{house}/tree/", stdout=write, stderr=2)
+    os.close(write)
+    with open(read) as printed:
+        told = printed.read()
+    assert wait(started) == 0
+    expected = {**variables, MARK: f"{house}/tree/"}
+    expected.setdefault("LC_CTYPE", "C.UTF-8")  # which Python sets where no language is
+    assert told.strip() == ascii((sorted(expected.items()), [every, "", "$(id)"]))
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash --posix"])
+def test_every_shell_hands_over(shell: str) -> None:
+    """The last stage works with any shell that may be /bin/sh."""
+    words = shell.split()
+    if not shutil.which(words[0]):
+        pytest.skip(f"{words[0]} is missing")
+    variables = {"A": "'\n$(id)\xff", "LANG": "xx", "TZ": "UTC", "PS4": "$(id)", "PATH": "/usr/bin"}
+    with open(Command(["env", "-0"], "/usr", variables).open_script(""), "rb") as script:
+        done = subprocess.run([*words, "-s"], stdin=script, env={}, capture_output=True, check=True)
+    told = dict(each.split("=", 1) for each in os.fsdecode(done.stdout).split("\0") if each)
+    # What bash adds by itself.
+    assert {name: told[name] for name in told if name not in ("SHLVL", "_")} == variables
+    assert done.stderr == b""
 
 
 def test_what_cannot_be_watched_does_not_run(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +201,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from workers.process import spawn
-from workers.confinement import Launch
-child = spawn(Launch(["/bin/sh", "-c", "while :; do :; done"], Path("/"), {}),
+from workers.confinement import Command, Launch
+child = spawn(Launch(Command(["/bin/sh", "-c", "while :; do :; done"], "/", {})),
     mark=sys.argv[1] + "/tree/", stdout=1, stderr=2)
 print(child.pid, flush=True)
 sys.stdin.read()

@@ -15,6 +15,7 @@ import msgspec
 
 from workers.confinement import bubblewrap, landlock, levels, parts, seccomp
 from workers.confinement.bubblewrap import Host
+from workers.confinement.last_stage import RESERVED, SHELL, Command
 from workers.confinement.levels import (
     LEVELS,
     MEANINGS,
@@ -29,6 +30,9 @@ __all__ = [
     "HOME",
     "LEVELS",
     "MEANINGS",
+    "RESERVED",
+    "SHELL",
+    "Command",
     "Confinement",
     "ConfinementUnavailable",
     "Launch",
@@ -47,12 +51,12 @@ _USER_UID = 1000  # of cdsw where a namespace maps it to ours
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """A command as it is to be started. `descriptors` are for it alone: close them after that.
+    """A command as it is to be started: by the programs of `chain`, which take it where it is to
+    be, and the last stage. `descriptors` are for the chain alone: close them after that.
     Where `wrapped`, 128 + n as the exit status may mean signal n."""
 
-    command: list[str]
-    cwd: Path
-    variables: dict[str, str]
+    command: Command
+    chain: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
     wrapped: bool = False
 
@@ -86,27 +90,30 @@ class Confinement:
         """How to start `command` with this view, or as a program of ours; `cwd` is a real folder.
         HOME and the like are set here, for what they are in the view; `variables` win. Raises
         OSError."""
-        if view is None:
-            return Launch(list(map(str, command)), cwd, dict(variables))
-        home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
+        os.stat(cwd)  # so that one which is missing is an error here, not a status of the command
         words = list(map(str, command))
+        if view is None:
+            return Launch(Command(words, str(cwd), variables))
+        home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
         merged = {"HOME": str(home), "TMPDIR": str(tmp), **variables}
+        if self.level in ("root", "user"):
+            merged = {"USER": USER, "LOGNAME": USER, **merged}
+        inner = Command(words, str(self.shown(view, cwd)), merged)
         if self.level == "none":
-            return Launch(words, cwd, merged)
+            return Launch(inner)
         if self.level == "landlock":
-            return Launch([*self._landlock(view), *words], cwd, merged)
+            return Launch(inner, self._landlock(view))
         uid = self.uid(view)
         host = msgspec.structs.replace(self._system, accounts=self._accounts(uid))
         view = msgspec.structs.replace(view, read=(*view.read, *self._readable))
         filters = self._open_filter()
-        wrapper: list[str] = [
+        wrapper = (
             levels.program("bwrap"),
-            *bubblewrap.arguments(view, host, self.shown(view, cwd)),
+            *bubblewrap.arguments(view, host),
             *(word for descriptor in filters for word in ("--seccomp", str(descriptor))),
             *_as_user(self.level, uid),
-        ]
-        named = {"USER": USER, "LOGNAME": USER, **merged}
-        return Launch([*wrapper, *words], Path("/"), named, filters, wrapped=True)
+        )
+        return Launch(inner, wrapper, filters, wrapped=True)
 
     def _open_filter(self) -> tuple[int, ...]:
         """None where the machine's calls are not known."""
@@ -147,7 +154,7 @@ class Confinement:
         """For operators: the level in force, what it means, and why each stronger one is not."""
         return {"level": self.level, "meaning": MEANINGS[self.level], "refused": self.refused}
 
-    def _landlock(self, view: View) -> list[str]:
+    def _landlock(self, view: View) -> tuple[str, ...]:
         given = [path.resolve() for path in (*view.read, *self._readable)]
         shown = (part for path in given for part in parts.without(path, self._system.hidden))
         read = [*self._parts, "/proc", *shown]
@@ -159,7 +166,7 @@ class Confinement:
             "seccomp": seccomp.program().hex(),
         }
         # Its file has to be readable from within too: it is run before anything is confined.
-        return [sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules)]
+        return (sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules))
 
     def _accounts(self, uid: int) -> Path:
         """A folder with the passwd and group of one user."""
@@ -207,7 +214,8 @@ def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -
         script = f"cat {inside}/python/start.py >/dev/null && echo x >$HOME/x && echo x >$TMPDIR/x"
         launch = trial.launch(["/bin/sh", "-c", script], cwd=view.home, variables={}, view=view)
         try:
-            return levels.run(["env", *_pairs(launch), *launch.command], launch.descriptors)
+            with open(launch.command.open_script(""), "rb") as file:
+                return levels.run([*launch.chain, *SHELL], file, launch.descriptors)
         finally:
             launch.close()
 
@@ -248,10 +256,6 @@ def _as_user(level: Level, uid: int) -> list[str]:
         return ["--unshare-user", "--uid", str(uid), "--gid", str(uid), "--cap-drop", "ALL", "--"]
     drop = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
     return ["--", levels.program("setpriv"), "--reuid", str(uid), "--regid", str(uid), *drop, "--"]
-
-
-def _pairs(launch: Launch) -> list[str]:
-    return [f"{name}={value}" for name, value in launch.variables.items()]
 
 
 def _own(path: Path, uid: int) -> None:

@@ -53,8 +53,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         return cls(system=system, programs=programs, accounts=accounts, hidden=hidden)
 
 
-def arguments(view: View, host: Host, cwd: Path) -> Iterator[str]:
-    """All arguments but the program's name and the command. `cwd` is as the process sees it."""
+def arguments(view: View, host: Host) -> Iterator[str]:
+    """All arguments but the program's name and the command."""
     yield from ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
     yield from ("--hostname", "predictd", "--unshare-cgroup-try")
     if not view.network:
@@ -86,7 +86,6 @@ def arguments(view: View, host: Host, cwd: Path) -> Iterator[str]:
     # What holds the mounts is memory, of which there is no end.
     for made in (*masks, "/dev", "/"):
         yield from ("--remount-ro", str(made))
-    yield from ("--chdir", str(cwd))
 
 
 def _masks(folders: Iterable[Path], hidden: Path) -> Iterator[Path]:

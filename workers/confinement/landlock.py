@@ -12,7 +12,6 @@ import ctypes
 import errno
 import json
 import os
-import shutil
 import struct
 import sys
 
@@ -106,15 +105,13 @@ def _checked(result: int) -> int:
 
 def main(rules: str, *command: str) -> None:
     wanted = json.loads(rules)
-    # Found before anything is confined: looking for it would import more of the library.
-    program = shutil.which(command[0]) or command[0]
     try:
         confine(wanted["read"], wanted["write"], wanted["network"])
         if os.geteuid() == 0:
             _drop_capabilities()
         if wanted["seccomp"]:
             _filter(bytes.fromhex(wanted["seccomp"]))
-        os.execv(program, command)
+        os.execv(command[0], command)
     except OSError as error:
         sys.stderr.write(f"predictd: cannot confine {command[0]}: {error}\n")
         sys.exit(126)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
 import msgspec
 
@@ -62,12 +62,14 @@ def program(name: str) -> str:
     return shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin") or ""
 
 
-def run(command: Iterable[str], pass_fds: tuple[int, ...] = ()) -> str:
-    """Why a command did not succeed; "" if it did."""
+def run(command: Iterable[str], stdin: IO[bytes], pass_fds: tuple[int, ...] = ()) -> str:
+    """Why a command did not succeed; "" if it did. Its environment is empty."""
     try:
         done = subprocess.run(
             list(command),
-            stdin=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            stdin=stdin,
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -1,0 +1,66 @@
+"""The last program before the command itself: a shell that has the command's rights and no more.
+
+The programs before it (setpriv, bubblewrap, the Python that enters Landlock) may have more rights.
+Law: none of them interprets a byte that a project chose. So they start with an empty environment,
+in `/`, and with arguments that are ours alone. The command, its folder and its variables are lines
+of a script, which this shell reads from its standard input: a file in memory, of which nothing is
+seen in /proc/*/cmdline.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+# It is the same file outside and in every view.
+SHELL = ("/bin/sh", "-s")
+# Variables that a shell keeps for itself (bash as `sh` more than others): it refuses or changes
+# what they are set to.
+RESERVED = {
+    *("BASHOPTS", "BASHPID", "BASH_ARGV0", "BASH_COMMAND", "BASH_SUBSHELL", "BASH_VERSINFO"),
+    *("DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD"),
+    *("LINENO", "OPTIND", "PIPESTATUS", "PPID", "RANDOM", "SECONDS", "SHELLOPTS", "SRANDOM"),
+    *("UID", "_"),
+}
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A project's program: its words, its working folder, and all of its variables but the mark."""
+
+    words: Sequence[str]
+    cwd: str
+    variables: Mapping[str, str]
+
+    def open_script(self, mark: str) -> int:
+        """A descriptor of the script, to be the shell's standard input. The variable `mark`, which
+        the shell has already, stays as it is. Raises OSError, and ValueError for what no process
+        can have."""
+        script = b"".join(self._lines(mark))
+        descriptor = os.memfd_create("script", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(script)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _lines(self, mark: str) -> Iterator[bytes]:
+        yield b"cd -P %s || exit 126\n" % _quoted(self.cwd)
+        # The shell has set these by itself.
+        yield b"unset PWD OLDPWD SHLVL\n"
+        for name, value in self.variables.items():
+            if not (name.isascii() and name.isidentifier()) or name in RESERVED:
+                raise ValueError(f"{name!r} is not a name that a variable can have here")
+            if name != mark:
+                yield b"export %s=%s\n" % (name.encode(), _quoted(value))
+        yield b"exec %s </dev/null\n" % b" ".join(map(_quoted, self.words))
+
+
+def _quoted(text: str) -> bytes:
+    """As one word of a shell, whatever is in it. Raises ValueError for a NUL."""
+    encoded = os.fsencode(text)
+    if b"\0" in encoded:
+        raise ValueError("a NUL in a variable or an argument")
+    return b"'%s'" % encoded.replace(b"'", b"'\\''")
