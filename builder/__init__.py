@@ -20,7 +20,7 @@ from builder.lasting import make_folder, sync_file_system, sync_folder
 from builder.removal import remove_tree
 from builder.shelf import SEAL, Manifest, Shelf
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
-from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Snapshot
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Run, Snapshot
 
 __all__ = [
     "DEFAULT_SCRIPT",
@@ -39,6 +39,7 @@ __all__ = [
     "Manifest",
     "Probe",
     "ProbeFailed",
+    "Run",
     "Shelf",
     "Snapshot",
     "UnknownKernel",

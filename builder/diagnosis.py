@@ -15,9 +15,14 @@ LIMITS = [
     (
         "memory",
         "Have the script do less at a time (fewer compilers by `make -j` or MAX_JOBS, a wheel in "
-        "place of a source), or stop a model while it is built.",
+        "place of a source), stop a model meanwhile, or have the operator raise `build_memory`.",
     ),
-    ("processes", "Have the script start fewer processes and threads at a time (`make -j`)."),
+    (
+        "processes",
+        "Have the script start fewer processes and threads at a time (`make -j`), or have the "
+        "operator raise `build_processes`.",
+    ),
+    ("to disk", DISK := "Have the script write less, or have the operator raise `build_disk`."),
 ]
 RULES = [
     (re.compile(pattern), advice)
@@ -54,6 +59,7 @@ RULES = [
             r"No space left on device|Disk quota exceeded",
             "Free space on the disk of the data folder, for instance by deleting old builds.",
         ),
+        (r"File too large|File size limit exceeded", DISK),
         (
             r"Failed building wheel|metadata-generation-failed|error: command '.*' failed",
             "A package had to be compiled and was not. Ask for a version that has a wheel for the "

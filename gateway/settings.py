@@ -62,6 +62,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_age: float = 365.0
     metrics_size: int = 512 * MIB
     build_timeout: float = 1800.0
+    build_memory: int = 0
+    build_cpu: float = 0.0
+    build_processes: int = 4096
+    build_disk: int = 16 * 1024 * MIB
     concurrent_builds: int = 2
     concurrent_experiments: int = 2
     max_replicas: int = 9
@@ -110,6 +114,10 @@ DESCRIPTIONS = {
     "metrics_age": "how many days metrics of predictions are kept",
     "metrics_size": "how much room they may take; then the oldest go",
     "build_timeout": "how long one build may take",
+    "build_memory": "how much memory one build may take; 0 means half of what models may",
+    "build_cpu": "how many cores one build may use; 0 means half of those there are",
+    "build_processes": "how many processes and threads one build may have",
+    "build_disk": "how much one build may write, and into one file; a clone as well",
     "concurrent_builds": "how many builds run at once; as many again for idle projects",
     "concurrent_experiments": "how many experiments run at once; as many again for idle projects",
     "max_replicas": "how many replicas one deployment may have",
@@ -149,6 +157,10 @@ TAKES_EFFECT = {
     "disk_limit": _NEXT_REPLICA,
     "disk_reserve": _NOW,
     "build_timeout": _NEXT_BUILD,
+    "build_memory": _NEXT_BUILD,
+    "build_cpu": _NEXT_BUILD,
+    "build_processes": _NEXT_BUILD,
+    "build_disk": _NEXT_BUILD,
     "concurrent_builds": _NOW,
     "concurrent_experiments": _NOW,
     "max_replicas": _NEXT_DEPLOYMENT,
@@ -169,10 +181,12 @@ SIZES = {
     "disk_limit",
     "disk_reserve",
     "metrics_size",
+    "build_memory",
+    "build_disk",
 }
 
 # Those that may be 0, which means none or never.
-_MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory"}
+_MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory", "build_memory", "build_cpu"}
 
 # What every program that reads JSON can hold.
 _MOST = 1 << 53

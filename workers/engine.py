@@ -40,7 +40,6 @@ from workers.watch import Watch
 
 # How long the pools may take to stop when the engine ends; a kill takes less.
 _PATIENCE = 3.0
-_SCRIPT_LIMITS = Limits(processes=4096)
 
 
 def _forget(tracked: bytes | bytearray) -> None:
@@ -74,7 +73,6 @@ class Workers:
         room: Room,
         cgroups: Cgroups,
         watch: Watch,
-        script_limits: Limits,
         confinement: Confinement,
     ) -> None:
         self._house = house
@@ -85,7 +83,6 @@ class Workers:
         self._room = room
         self.cgroups = cgroups
         self._watch = watch
-        self._script_limits = script_limits
         self.confinement = confinement
         self.ending = False
         self._started = 0
@@ -174,6 +171,8 @@ class Workers:
         variables: Mapping[str, str],
         log: LineLog,
         time_limit: float,
+        limits: Limits,
+        folders: Sequence[Path] = (),
         identity: int = 0,
     ) -> int:
         """Runs a command to its end; see `run_script`. In a `place` it is confined to that, and its
@@ -188,7 +187,8 @@ class Workers:
             house=self._house,
             time_limit=time_limit,
             leaf=self.cgroups.leaf("script"),
-            limits=self._script_limits,
+            limits=limits,
+            folders=folders,
             watch=self._watch,
             confinement=self.confinement,
         )
@@ -214,13 +214,12 @@ async def open_workers(
     room: Room | None = None,
     *,
     most_memory: int = 0,
-    script_limits: Limits = _SCRIPT_LIMITS,
     isolation: str = "none",
     readable: Iterable[Path] = (),
 ) -> AsyncIterator[Workers]:
     """The engine, with `folder` for working copies. `house` marks its processes; `room` is how many
     requests may wait in all its pools together, and how many bytes of them. All its processes
-    together may take `most_memory` bytes, 0 for no limit, and a script what `script_limits` say.
+    together may take `most_memory` bytes, 0 for no limit.
     They are confined by `isolation`, a level or "auto", and may read the `readable` folders.
 
     First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
@@ -244,7 +243,6 @@ async def open_workers(
                     room=room or Room(4000, 256 * MIB),
                     cgroups=cgroups,
                     watch=watch,
-                    script_limits=script_limits,
                     confinement=confinement,
                 )
                 try:

@@ -44,7 +44,7 @@ async def run_experiment(
     work = _work(spec.folder)
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            base = await trio.to_thread.run_sync(_make, spec)
+            await trio.to_thread.run_sync(_make, spec)
         return await run_script(
             [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
             cwd=work / "code",
@@ -64,8 +64,7 @@ async def run_experiment(
             limits=spec.limits,
             watch=watch,
             confinement=confinement,
-            folder=spec.folder,
-            base=base,
+            folders=(spec.folder,),
         )
     finally:
         with trio.CancelScope(shield=True):
@@ -86,12 +85,11 @@ def _work(folder: Path) -> Path:
     return folder / "work"
 
 
-def _make(spec: RunSpec) -> int:
-    """The working copy; the bytes that the run's folder then takes. Raises OSError."""
+def _make(spec: RunSpec) -> None:
+    """The working copy. Raises OSError."""
     for each in spec.kept:
         each.mkdir(parents=True, exist_ok=True)
     workspace.make(spec.code, _work(spec.folder))
-    return folders.measure(spec.folder)
 
 
 def _make_ours(kept: Path) -> None:

@@ -115,7 +115,7 @@ async def _live(
         started.pid,
         leaf=leaf,
         limits=replica.spec.limits,
-        folder=folder,
+        folders=[folder],
         base=base,
         busy=lambda: replica.ticket is not None or replica.ready_at is None,
         exceeds=partial(_condemn, trio.lowlevel.current_trio_token(), replica),

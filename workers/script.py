@@ -15,6 +15,7 @@ import trio
 
 from workers.cgroups import Leaf
 from workers.confinement import Confinement, Launch, View
+from workers.folders import measure
 from workers.limits import Limits, Verdict, judge, reached_processes
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
@@ -48,20 +49,20 @@ async def run_script(
     limits: Limits,
     watch: Watch,
     confinement: Confinement,
-    folder: Path | None = None,
-    base: int = 0,
+    folders: Sequence[Path] = (),
 ) -> Ended:
     """How `command` ended; what it prints goes to `log`.
 
     `variables`, with HOME and the like of its `view`, are its whole environment; without a view it
-    is a program of ours. `leaf`, which does not exist yet, holds its `limits`, or `watch` does. It
-    writes into `folder`, by default `cwd`, in which there are `base` bytes.
+    is a program of ours. `leaf`, which does not exist yet, holds its `limits`, or `watch` does.
+    What it adds to the `folders`, by default to `cwd`, is what it writes to disk.
     Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
     error or cancellation its whole tree is dead. What limit it or a child of its met ends its log.
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
     try:
-        await trio.to_thread.run_sync(_prepare, leaf, limits, confinement, view)
+        folders = folders or (cwd,)
+        base = await trio.to_thread.run_sync(_prepare, leaf, limits, confinement, view, folders)
         launch = confinement.launch(command, cwd=cwd, variables=variables, view=view)
         started, out = _start(launch, mark, leaf, limits)
     except (OSError, ValueError):
@@ -86,7 +87,7 @@ async def run_script(
         started.pid,
         leaf=leaf,
         limits=limits,
-        folder=folder or cwd,
+        folders=folders,
         base=base,
         busy=lambda: False,
         exceeds=exceeds,
@@ -119,10 +120,18 @@ async def run_script(
     return Ended(status, verdict)
 
 
-def _prepare(leaf: Leaf, limits: Limits, confinement: Confinement, view: View | None) -> None:
+def _prepare(
+    leaf: Leaf,
+    limits: Limits,
+    confinement: Confinement,
+    view: View | None,
+    folders: Sequence[Path],
+) -> int:
+    """Returns how many bytes are in the folders now."""
     leaf.make(limits)
     if view is not None:
         confinement.give(view)
+    return sum(map(measure, folders)) if limits.disk else 0
 
 
 def _end(started: Process, leaf: Leaf, mark: str) -> None:

@@ -2,8 +2,9 @@
 
 What a tree writes into its folder, and, where cgroups are missing, its memory and its number of
 processes. A look once a second is weaker than a limit of the kernel: a quick hog overshoots.
-Looking at folders takes at most a hundredth of the time, however much is in them: with more to
-look at, each is looked at less often.
+Looking at folders takes at most a hundredth of the time, however much is in them. Half of that is
+shared equally, so that a tree with a million files does not keep the watch from the others; the
+other half by need.
 
 It also remembers for how long a busy tree was held up by its CPU limit, so that a time-out can be
 told from a slow model without a request paying for it.
@@ -14,7 +15,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,12 +26,12 @@ from workers.orphans import reap_orphans
 from workers.usage import Seen, Usage, all_processes, trees
 
 _PACE = 1.0
-# Times what a look at the folders took, until the next one.
-_REST = 99
+# A hundredth, in two halves: times what a look at the folders took, until the next one.
+_REST = 198
 
 
 class Watched:
-    """A process with all that it ever starts. `base` is what was in its folder at first, in bytes.
+    """A process with all that it ever starts. `base` is what was in its folders at first, in bytes.
 
     `busy` says whether its time counts, `exceeds` is told the first excess; both are called in the
     thread of the watch.
@@ -42,19 +43,21 @@ class Watched:
         *,
         leaf: Leaf,
         limits: Limits,
-        folder: Path,
+        folders: Sequence[Path],
         base: int,
         busy: Callable[[], bool],
         exceeds: Callable[[Verdict], object],
     ) -> None:
         self.pid = pid
         self.limits = limits
-        self.folder = folder
+        self.folders = folders
         self.busy = busy
         self._leaf = leaf
         self._most = base + limits.disk
         self._exceeds = exceeds
         self._forks_refused = 0
+        # How long the last look at its folders took, in seconds, and when the next one is due.
+        self.look_took = self.next_look = 0.0
         # When, and the seconds held up until then; only where those have become more.
         self._held_up: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=600)
 
@@ -88,13 +91,15 @@ class Watched:
             memory = sum(each.resident for each in tree)
         return Usage(memory=memory, cpu=sum(each.cpu for each in tree))
 
-    def look_at_folder(self) -> None:
+    def look_at_folders(self) -> None:
         if not self.limits.disk:
             return
-        with suppress(FileNotFoundError):  # it has just been removed
-            device = self.folder.stat().st_dev
-            nameless = unlinked(self._leaf.processes(), device)
-            if nameless + measure(self.folder, enough=self._most) > self._most:
+        with suppress(FileNotFoundError):  # the first has just been removed
+            device = self.folders[0].stat().st_dev
+            taken = unlinked(self._leaf.processes(), device)
+            for folder in self.folders:
+                taken += measure(folder, enough=self._most - taken)
+            if taken > self._most:
                 more = size(self.limits.disk)
                 self._excess(f"was ended since it had written more than {more} to disk", Cause.DISK)
 
@@ -119,7 +124,6 @@ class Watch:
         self._holds = holds
         self._watched: set[Watched] = set()
         self._end = threading.Event()
-        self._rested = 0.0
         self._thread = threading.Thread(target=self._run, name="predictd-watch", daemon=True)
         self._thread.start()
 
@@ -142,22 +146,32 @@ class Watch:
                     each.look_at_time()
             if self._watched and not {"memory", "pids"} <= set(self._holds):
                 self._look_at_trees()
-            if time.monotonic() >= self._rested:
-                self._look_at_folders()
+            self._look_at_folders()
 
     def _look_at_folders(self) -> None:
-        began = time.monotonic()
-        for each in self._watched.copy():
-            each.look_at_folder()
+        watched = self._watched.copy()
+        for each in watched:
+            began = time.monotonic()
+            if began < each.next_look:
+                continue
+            each.look_at_folders()
             if self._end.is_set():
                 return
-        self._rested = (now := time.monotonic()) + _REST * (now - began)
+            each.look_took = (now := time.monotonic()) - began
+            of_all = sum(other.look_took for other in watched)
+            each.next_look = now + rest_after(each.look_took, of_all, len(watched))
 
     def _look_at_trees(self) -> None:
         looked_at = self._watched.copy()
         found = trees([each.pid for each in looked_at], all_processes())
         for watched in looked_at:
             watched.look_at_tree(found[watched.pid], self._holds)
+
+
+def rest_after(took: float, of_all: float, count: int) -> float:
+    """How long a tree is not looked at after a look that took so long, where one look at each of
+    `count` trees takes `of_all`."""
+    return _REST * min(of_all, count * took)
 
 
 def _own_part(pid: int) -> int:

@@ -8,7 +8,6 @@ environment in its row before it looks for it; one that no unfinished experiment
 """
 
 from collections.abc import Sequence
-from functools import partial
 from uuid import UUID, uuid5
 from weakref import WeakValueDictionary
 
@@ -18,7 +17,7 @@ import trio
 import builder
 import store
 from builder import BuildSpec, Interpreter, Journey, Snapshot
-from gateway.control import identities
+from gateway.control.build_limits import runner
 from gateway.control.builds import Builds
 from gateway.control.house import House
 from gateway.control.variables import build_variables
@@ -69,7 +68,7 @@ class Environments:
             async with self._builds.places.held(project.id):
                 report = await builder.make_build(
                     await self._spec(project, experiment),
-                    run=partial(self._house.workers.run, identity=identities.of_builds(project)),
+                    run=runner(self._house, project, environment_id),
                     probe=None,
                     log=log,
                     changed=_nobody_looks,

@@ -6,7 +6,6 @@ row follows: pending, queued, building, and one of the ends.
 """
 
 import logging
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ import builder
 import store
 from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control import failures, identities
+from gateway.control.build_limits import runner
 from gateway.control.house import House
 from gateway.control.machine import Asked
 from gateway.control.places import Places
@@ -87,7 +87,7 @@ class Making:
             try:
                 report = await builder.make_build(
                     await self._spec(project),
-                    run=partial(self._house.workers.run, identity=identities.of_builds(project)),
+                    run=runner(self._house, project, self.build.id),
                     probe=self._probe(model, project),
                     log=self.log,
                     changed=self._travelled,

@@ -11,6 +11,7 @@ import builder
 import store
 from builder import check_url, clone, sync_file_system
 from gateway.control import variables
+from gateway.control.build_limits import cloner
 from gateway.control.experiments import Experiments
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
@@ -163,7 +164,7 @@ class Projects:
                 project.git_url,
                 project.git_ref,
                 Path(project.path),
-                run=self._house.workers.run,
+                run=cloner(self._house, project),
                 log=log,
             )
         finally:

@@ -32,6 +32,7 @@ from workers import (
     open_workers,
 )
 from workers.confinement import Command, Launch
+from workers.limits import Limits
 from workers.process import kill_tree, marked, spawn
 
 PROJECTS = Path(__file__).parents[1] / "projects"
@@ -465,6 +466,7 @@ async def test_a_script_finds_the_packages(house: House, tmp_path: Path) -> None
         variables={"PYTHONPATH": str(tmp_path / "own")},
         log=log,
         time_limit=PATIENCE,
+        limits=Limits(),
     )
     log.close()
     assert status == 0

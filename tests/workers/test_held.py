@@ -191,7 +191,12 @@ async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
 
     script = "setsid env -i sh -c 'setsid sleep 600 & echo $!; wait' & sleep 0.2"
     status = await workers.run(
-        ["/bin/sh", "-c", script], cwd=tmp_path, variables={}, log=Lines(), time_limit=PATIENCE
+        ["/bin/sh", "-c", script],
+        cwd=tmp_path,
+        variables={},
+        log=Lines(),
+        time_limit=PATIENCE,
+        limits=Limits(),
     )
     assert status == 0
     assert not is_alive(int(lines[0]))
@@ -206,7 +211,7 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
             lines.append(line)
 
     limits = Limits(memory=64 * MIB, processes=20)
-    async with open_workers(tmp_path / "replicas", "held-script", script_limits=limits) as workers:
+    async with open_workers(tmp_path / "replicas", "held-script") as workers:
         needs(workers, "memory")
         needs(workers, "pids")
         hog = f"""{sys.executable} -c 'print(len(b"x" * (200 << 20)))'; exit 3"""
@@ -216,7 +221,7 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
         for script in (hog, forks):
             await workers.run(
                 ["/bin/sh", "-c", script], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
-                log=Lines(), time_limit=PATIENCE,
+                log=Lines(), time_limit=PATIENCE, limits=limits,
             )  # fmt: skip
             lines.append("and ended")
         # bash goes on trying, for longer than its time.
@@ -224,7 +229,7 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             await workers.run(
                 ["/bin/bash", "-c", forks], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
-                log=Lines(), time_limit=2.0,
+                log=Lines(), time_limit=2.0, limits=limits,
             )  # fmt: skip
         lines.append("and ended")
     told = [before for before, line in pairwise(lines) if line == "and ended"]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workers.cgroups import Leaf
 from workers.folders import measure
 from workers.limits import MIB, Cause, Limits, Toll, Verdict, held_up, judge
 from workers.usage import all_processes
-from workers.watch import Watch, Watched, unlinked
+from workers.watch import Watch, Watched, rest_after, unlinked
 
 LIMITS = Limits(memory=64 * MIB, cpu=100, processes=512)
 
@@ -23,7 +25,7 @@ def watched(pid: int, folder: Path, limits: Limits, told: list[Verdict], base: i
         pid,
         leaf=Leaf((), "none"),
         limits=limits,
-        folder=folder,
+        folders=[folder],
         base=base,
         busy=lambda: False,
         exceeds=told.append,
@@ -124,15 +126,32 @@ def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
     assert told == []
 
 
-def test_the_watch_rests(tmp_path: Path, watch: Watch) -> None:
-    """Looking at folders takes at most a hundredth of the time."""
-    for number in range(2000):
-        (tmp_path / f"{number}").touch()
-    watch._watched.add(watched(os.getpid(), tmp_path, Limits(disk=1 << 40), []))
-    began = time.monotonic()
-    watch._look_at_folders()
-    took = time.monotonic() - began
-    assert watch._rested >= time.monotonic() + 90 * took - 1
+@given(st.lists(st.floats(1e-6, 10), min_size=1))
+def test_the_watch_rests(looks: list[float]) -> None:
+    """Looking at folders takes at most a hundredth of the time; a tree with very many files takes
+    that from itself, so the others are looked at as often as if all were like them."""
+    rests = [rest_after(took, sum(looks), len(looks)) for took in looks]
+    assert sum(took / rest for took, rest in zip(looks, rests, strict=True)) < 1 / 98
+    for took, rest in zip(looks, rests, strict=True):
+        assert rest <= 2.01 * 99 * took * len(looks)
+        assert rest <= 2.01 * 99 * sum(looks)
+
+
+def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: Watch) -> None:
+    """While a tree with many files rests, a small one is looked at again."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.mkdir()
+    large.mkdir()
+    for number in range(20_000):
+        (large / f"{number}").touch()
+    told: list[Verdict] = []
+    watch.begin(watched(os.getpid(), large, Limits(disk=1 << 40), []))
+    watch.begin(watched(os.getpid(), small, Limits(disk=MIB), told))
+    until(lambda: all(each.next_look for each in watch._watched.copy()))
+    (small / "more").write_bytes(b"x" * 2 * MIB)
+    until(lambda: told)
+    [of_large] = [each for each in watch._watched.copy() if each.folders == [large]]
+    assert of_large.next_look > time.monotonic()
 
 
 VERDICTS = [

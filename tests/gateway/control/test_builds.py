@@ -9,6 +9,7 @@ import trio
 
 import store
 from gateway.control import house, making
+from gateway.control.places import Places
 from store import Database
 from tests.gateway.kit import (
     Gateway,
@@ -228,7 +229,7 @@ async def test_a_build_accepted_while_its_model_is_deleted(
             await gateway.delete(model)
         return value
 
-    async def run_and_tell(self: making.Making, places: trio.CapacityLimiter) -> None:
+    async def run_and_tell(self: making.Making, places: Places) -> None:
         try:
             await run(self, places)
         finally:

@@ -1,0 +1,40 @@
+"""What build scripts and clones may take of the machine."""
+
+from functools import partial
+from pathlib import Path
+
+import builder
+from gateway.control import identities
+from gateway.control.house import House
+from store import Project
+from workers import Limits
+
+# In thousandths of a core: the kernel takes no quota that is much less.
+_LEAST_CPU = 100
+
+
+def build_limits(house: House) -> Limits:
+    """Of one build, and of the cloning of a project."""
+    settings, machine = house.settings, house.machine
+    cores = settings.build_cpu or max(1, machine.cores / 2)
+    return Limits(
+        memory=settings.build_memory or machine.for_models // 2,
+        cpu=max(_LEAST_CPU, int(1000 * cores)),
+        processes=settings.build_processes,
+        disk=settings.build_disk,
+    )
+
+
+def runner(house: House, project: Project, build_id: str) -> builder.Run:
+    """Runs what a build of the project asks for, within its limits."""
+    return partial(
+        house.workers.run,
+        identity=identities.of_builds(project),
+        limits=build_limits(house),
+        folders=(house.shelf.folder(build_id), house.data.pip_cache(project.id)),
+    )
+
+
+def cloner(house: House, project: Project) -> builder.Run:
+    """Runs what the cloning of the project asks for."""
+    return partial(house.workers.run, limits=build_limits(house), folders=(Path(project.path),))
