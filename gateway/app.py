@@ -52,8 +52,8 @@ from gateway.predict import (
     refuse,
     reply_to,
 )
-from gateway.surface import Hosts
-from gateway.web.headers import protecting
+from gateway.surface import Hosts, is_public_name
+from gateway.web.headers import HSTS, protecting
 from gateway.web.website import Website, check_session_request
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def _add_hooks(
         if request.path.startswith(PREFIX):
             g.principal = principal_of(control.house.directory)
             if principal().by == "session":
-                check_session_request(request)
+                check_session_request(request, control.house.url)
 
     @app.after_request
     async def end(response: Response) -> Response:
@@ -147,6 +147,8 @@ def _add_hooks(
         if not is_call(request.path):
             kept = response.headers.get("Cache-Control", "")
             response.headers.update(protecting(response.content_type or "", kept))
+            if request.is_secure and is_public_name(request.headers.get("Host", "")):
+                response.headers["Strict-Transport-Security"] = HSTS
         if _unread() and request.http_version.startswith("1"):
             response.headers["Connection"] = "close"  # gotcha G4
         return response

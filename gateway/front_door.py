@@ -30,6 +30,7 @@ from gateway.lines import SocketLine, TlsLine
 from gateway.model_connection import ModelConnection
 from gateway.openings import Openings
 from gateway.predict import refuse
+from gateway.proxies import Proxies, plain
 from gateway.replies import Replies
 from gateway.routes import Routes
 from gateway.untaken import Untaken
@@ -87,10 +88,12 @@ class FrontDoor:
         traffic: Traffic,
         tasks: trio.Nursery,
         elsewhere: Elsewhere,
+        proxies: Proxies,
         tls: ssl.SSLContext | None = None,
         access_log: AccessLog | None = None,
     ) -> None:
         self.access_log = access_log
+        self.proxies = proxies
         self.routes = routes
         self.examiner = examiner
         self.replies = Replies()
@@ -159,7 +162,7 @@ class FrontDoor:
                 continue
             client.setblocking(False)
             self._traffic.accepted += 1
-            self._let_in(client, address[0])
+            self._let_in(client, plain(address[0]))
 
     def _shut(self) -> None:
         if self._listener is not None:

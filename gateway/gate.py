@@ -78,10 +78,16 @@ class Gate:
         self._ended = True
         self._tell()
 
-    async def let_through(self, to: Callable[[bytes], Awaitable[None]]) -> None:
-        """Hands one request after the other to `to`. Ends by raising Gone or Malformed."""
+    async def let_through(
+        self,
+        to: Callable[[bytes], Awaitable[None]],
+        begin: Callable[[Head], None] = lambda head: None,
+    ) -> None:
+        """Hands one request after the other to `to`, when its head has been shown to `begin`, which
+        may raise Malformed. Ends by raising Gone or Malformed."""
         while True:
             head = self.current = await self._next_head()
+            begin(head)
             await to(written(head))
             if head.chunked:
                 await self._pass_chunks(to)

@@ -26,8 +26,9 @@ from gateway.access_log import AccessLog
 from gateway.admin.routing import PREFIX
 from gateway.errors import admin_body, refusal
 from gateway.gate import Gate, Gone
-from gateway.http1 import Malformed
+from gateway.http1 import Head, Malformed
 from gateway.predict import Reply, refuse
+from gateway.proxies import Proxies, plain
 from gateway.replies import Replies
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Shared(NamedTuple):
     sends: Sends
     replies: Replies
     access_log: AccessLog | None
+    proxies: Proxies
 
 
 class HttpConnection:
@@ -90,7 +92,10 @@ class HttpConnection:
         self._shared = shared
         self._stream = stream
         self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
-        self._client, self._server = self._addresses()
+        self._peer, self._server = self._addresses()
+        # Of the request that has begun last: a proxy speaks for many.
+        self._client = self._peer
+        self._proxied = self._peer is not None and shared.proxies.trusts(self._peer[0])
         self._life = trio.CancelScope()
         self._sending = trio.Lock()
         self._replying = False
@@ -141,8 +146,14 @@ class HttpConnection:
                 self._on_event,
             )
             tasks.spawn(self.gate.pump)
+
+            def begin(head: Head) -> None:
+                # Which Hypercorn tells the application with the request that it reads next.
+                self._client, protocol.ssl = self._source(head)
+                protocol.client = self._client
+
             try:
-                await self.gate.let_through(lambda data: protocol.handle(RawData(data)))
+                await self.gate.let_through(lambda data: protocol.handle(RawData(data)), begin)
             except Gone:
                 self._over = True
             except Malformed as malformed:
@@ -151,6 +162,15 @@ class HttpConnection:
                     self._replying, self._reply_head = True, self._last_words(malformed)
                     await self._send(self._reply_head)
             self._life.cancel()
+
+    def _source(self, head: Head) -> tuple[Address, bool]:
+        """Whose request this is, and whether it came to us, or to a proxy, over TLS."""
+        own = isinstance(self._stream, trio.SSLStream)
+        if not self._proxied or self._peer is None:
+            return self._peer, own or self._shared.proxies.is_public(head.headers)
+        source = self._shared.proxies.source(head.headers)
+        # What a proxy says of ports is not read.
+        return (source.address, 0) if source.address else self._peer, own or source.secure
 
     def _last_words(self, malformed: Malformed) -> bytes:
         """The reply to a request that no application gets to see, or not all of it."""
@@ -166,6 +186,7 @@ class HttpConnection:
         socket = self._transport.socket
         try:
             client = parse_socket_addr(socket.family, socket.getpeername())
+            client = client and (plain(client[0]), client[1])
         except OSError:
             client = None
         return client, parse_socket_addr(socket.family, socket.getsockname())

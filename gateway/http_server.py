@@ -20,6 +20,7 @@ from gateway.access_log import AccessLog
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_connection import HttpConnection, Sends, Shared, Stream
+from gateway.proxies import Proxies
 from gateway.replies import Replies
 from gateway.routes import Routes
 from workers import Reactor
@@ -51,7 +52,9 @@ def listen(host: str, port: int) -> socket.socket:
 class HttpServer:
     """Serves an application on connections that somebody else has accepted."""
 
-    def __init__(self, app: QuartTrio, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self, app: QuartTrio, access_log: AccessLog | None = None, proxies: Proxies | None = None
+    ) -> None:
         config: Any = Config()
         # By default a connection ends after 1,000 requests, under the feet of a client in mid-flow.
         config.keep_alive_max_requests = sys.maxsize
@@ -60,7 +63,13 @@ class HttpServer:
         self._context = WorkerContext(None)
         self._sends = Sends()
         self._shared = Shared(
-            ASGIWrapper(app), config, self._context, self._sends, Replies(), access_log
+            ASGIWrapper(app),
+            config,
+            self._context,
+            self._sends,
+            Replies(),
+            access_log,
+            proxies or Proxies(),
         )
         self._connections: set[HttpConnection] = set()
 
@@ -103,13 +112,14 @@ async def serve_http(
     traffic: Traffic,
     stop: trio.Event,
     grace: float,
+    proxies: Proxies,
     tls: ssl.SSLContext | None = None,
     access_log: AccessLog | None = None,
     task_status: trio.TaskStatus[FrontDoor] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until `stop`, then gives requests that have begun `grace` seconds. Started, it gives
     its door, whose bounds may change."""
-    server = HttpServer(app, access_log)
+    server = HttpServer(app, access_log, proxies)
     async with trio.open_nursery() as connections:
         door = FrontDoor(
             reactor=reactor,
@@ -119,6 +129,7 @@ async def serve_http(
             traffic=traffic,
             tasks=connections,
             elsewhere=server.serve,
+            proxies=proxies,
             tls=tls,
             access_log=access_log,
         )

@@ -26,6 +26,7 @@ from gateway.errors import Refusal, refusal
 from gateway.http1 import Malformed, end_of_head
 from gateway.openings import Opening, Openings
 from gateway.predict import Reply, admit, examined, refuse, reply_to
+from gateway.proxies import Proxies
 from gateway.replies import CONTINUE, Replies
 from gateway.routes import Routes
 from workers import Alarm, Pool, Ticket
@@ -92,6 +93,7 @@ class Door(Protocol):
     memory: Memory
     request_limit: int
     answers: Counter[int]  # by status
+    proxies: Proxies
     access_log: AccessLog | None
 
     def now(self) -> float: ...
@@ -99,7 +101,8 @@ class Door(Protocol):
 
 
 class ModelConnection:
-    """`flow` is whose requests these are. All methods are for the reactor's thread."""
+    """`flow` is whose requests these are: of the `peer`, or, where that is a trusted proxy, of the
+    client for whom it sent the last one. All methods are for the reactor's thread."""
 
     __slots__ = (
         "_alarm",
@@ -113,14 +116,17 @@ class ModelConnection:
         "_line",
         "_opening",
         "_paused",
+        "_peer",
+        "_proxied",
         "_ticket",
         "_unread",
         "flow",
         "state",
     )
 
-    def __init__(self, door: Door, line: Line, flow: str) -> None:
-        self.flow = flow
+    def __init__(self, door: Door, line: Line, peer: str) -> None:
+        self.flow = self._peer = peer
+        self._proxied = door.proxies.trusts(peer)
         self.state = IDLE
         self._door = door
         self._line = line
@@ -209,7 +215,7 @@ class ModelConnection:
                 left -= 1
         except Malformed as malformed:
             if self._body is None:
-                self._opening = None
+                self._forget_head()
             self._refuse_last(refusal(malformed))
         except Refusal as refused:
             self._refuse_last(refused)
@@ -236,6 +242,8 @@ class ModelConnection:
         if opening.call is None and opening.is_elsewhere:
             self._leave(data)
             return b""
+        if self._proxied:
+            self.flow = self._door.proxies.source(opening.head.headers).address or self._peer
         length, rest = opening.head.length, len(data) - end
         if opening.head.chunked or rest < length:
             self._begin_body(opening)
@@ -280,6 +288,11 @@ class ModelConnection:
             finally:
                 body.release()
         return data
+
+    def _forget_head(self) -> None:
+        """What is refused now is not known to be anybody's request."""
+        self._opening = None
+        self.flow = self._peer
 
     def _leave(self, data: bytes) -> None:
         """The request is for the other server, and so is the rest of the connection."""
@@ -430,7 +443,7 @@ class ModelConnection:
             self._resume()
         elif self.state in (HEAD, BODY):
             if self.state is HEAD:
-                self._opening = None
+                self._forget_head()
             self._refuse_last(Refusal("request.slow", "the request did not come in time"))
         else:
             self.close()

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import trio
 
@@ -32,6 +33,7 @@ from gateway.control.machine import Machine
 from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
 from gateway.control.trail import Act
+from gateway.control.variables import Reach
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
@@ -39,6 +41,7 @@ from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_server import listen, serve_http
 from gateway.keyring import access_key, load_secret
+from gateway.proxies import Proxies
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
 from gateway.settings import Given, Settings
@@ -118,16 +121,22 @@ async def run_gateway(
     ):
         check_exposure(settings, listener.getsockname()[0])
         await manager.tell(STATUS="looking at what was left by the last run")
-        domain = settings.domain or _domain_of(listener)
+        reach = _reach(settings, listener)
         async with (
             open_access_log(settings.access_log) as access_log,
-            _open(given, data, domain, tell_password) as control,
+            _open(given, data, reach, tell_password) as control,
         ):
             await control.trail.done(
-                Act(who="", address="", action="gateway.start", object=domain, detail=version())
+                Act(
+                    who="",
+                    address="",
+                    action="gateway.start",
+                    object=urlsplit(reach.public).netloc,
+                    detail=version(),
+                )
             )
             app = make_app(control, hosts_of(settings, listener.getsockname()[0]))
-            url = f"{settings.scheme}://{_domain_of(listener)}"
+            url = _local_url(settings, listener)
             async with trio.open_nursery() as nursery:
 
                 async def serve_all(task_status: trio.TaskStatus[FrontDoor]) -> None:
@@ -141,6 +150,7 @@ async def run_gateway(
                         traffic=control.house.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
+                        proxies=Proxies(settings.trusted_proxies, settings.public_url),
                         tls=tls,
                         access_log=access_log,
                         task_status=task_status,
@@ -174,7 +184,7 @@ def _bounds(settings: Settings) -> Bounds:
 async def _open(
     given: Given,
     data: DataFolder,
-    domain: str,
+    reach: Reach,
     tell_password: Callable[[str], None] | None,
 ) -> AsyncIterator[Control]:
     """The engines and the control on them, recovered."""
@@ -207,7 +217,7 @@ async def _open(
             site=site,
             data=data,
             disk=disk,
-            domain=domain,
+            reach=reach,
             workspace=await database.write(store.site.workspace_id),
             database=database,
             encryption=Encryption(secret),
@@ -276,11 +286,19 @@ async def _watch_signals(
             stop.set()
 
 
-def _domain_of(listener: socket.socket) -> str:
+def _local_url(settings: Settings, listener: socket.socket) -> str:
     """Where it can be reached from this machine, also when it listens on all addresses."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{settings.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _reach(settings: Settings, listener: socket.socket) -> Reach:
+    """Where the gateway is reached. From this machine past the proxy, if there is one; but with a
+    certificate of its own by the name that this is for."""
+    local = _local_url(settings, listener)
+    public = settings.public_url or local
+    return Reach(public=public, inner=public if settings.tls_certificate else local)
 
 
 @contextlib.contextmanager

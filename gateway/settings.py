@@ -7,6 +7,7 @@ default. Nothing else reads the environment. Durations are seconds, sizes bytes 
 What nobody has set so can be changed while the gateway runs, as far as `TAKES_EFFECT` has it.
 """
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -35,7 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path = msgspec.field(default_factory=default_data_folder)
     host: str = "127.0.0.1"
     port: int = 8080
-    domain: str = ""
+    public_url: str = ""
+    trusted_proxies: list[str] = []
     allowed_hosts: list[str] = []
     plain_http: bool = False
     tls_certificate: str = ""
@@ -87,7 +89,8 @@ DESCRIPTIONS = {
     "data": "the folder of everything predictd keeps",
     "host": "the address to listen on; loopback unless you say otherwise",
     "port": "the port to listen on; 0 takes a free one",
-    "domain": "the name and port under which clients reach this gateway; default `host:port`",
+    "public_url": "where clients reach this gateway, such as `https://models.example.org`",
+    "trusted_proxies": "addresses or networks of reverse proxies that may say whose requests are",
     "allowed_hosts": "names in `Host` that the admin API answers to, beside those it has anyway",
     "plain_http": "whether it may listen beyond this machine without TLS; without, it does not",
     "tls_certificate": "path of a certificate chain (PEM); with `tls_key` it turns TLS on",
@@ -191,8 +194,13 @@ _MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory", "build_memory", 
 # What every program that reads JSON can hold.
 _MOST = 1 << 53
 # The settings that are lists, and what is between the parts of a text.
-_SEPARATORS = {"readable": ":", "allowed_hosts": ","}
+_SEPARATORS = {"readable": ":", "allowed_hosts": ",", "trusted_proxies": ","}
 
+_PUBLIC_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>(?:/.*)?)",
+    re.IGNORECASE,
+)
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
@@ -330,11 +338,44 @@ def _check_number(name: str, value: float) -> None:
         raise ValueError("it is too large to be meant")
 
 
+def _check_public_url(value: str) -> str:
+    """As it is written everywhere: without a slash at its end, or the usual port."""
+    if not value:
+        return ""
+    match = _PUBLIC_URL.fullmatch(value)
+    if match is None:
+        raise ValueError("it has to be like https://models.example.org, or with a port behind it")
+    if match["path"] not in ("", "/"):
+        raise ValueError(
+            "a path is not supported: clients of models ask for /model at the top of a server, so "
+            "give the gateway a name or a port of its own"
+        )
+    scheme, host, port = match["scheme"].lower(), match["host"].lower(), match["port"]
+    if port and not 0 < int(port) <= 65535:
+        raise ValueError("a port is a number from 1 to 65535")
+    usual = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != usual else "")
+
+
+def _check_network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; a proxy is like 10.0.0.5, a network like 10.0.0.0/24") from None
+    if not network.prefixlen:
+        raise ValueError(f"{text} is everybody, and anybody could claim to be somebody else")
+    return str(network)
+
+
 def _check(name: str, value: Any) -> Any:
     """The value, if it makes sense. Raises ValueError saying what would."""
     if name == "port":
         if not 0 <= value <= 65535:
             raise ValueError("a port is a number from 0 to 65535")
+    elif name == "public_url":
+        return _check_public_url(value)
+    elif name == "trusted_proxies":
+        return [_check_network(each.strip()) for each in value]
     elif name == "environment":
         check_variables(value)
     elif name == "readable":

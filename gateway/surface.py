@@ -10,6 +10,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from gateway.errors import Refusal
 from gateway.settings import Settings, SettingsError
@@ -38,8 +39,8 @@ class Hosts:
 def hosts_of(settings: Settings, address: str) -> Hosts:
     """The names that the settings and the machine give to the gateway that listens at `address`."""
     names = ["localhost", settings.host, *settings.allowed_hosts]
-    if settings.domain:
-        names += [settings.domain, f"modelservice.{settings.domain}"]
+    if public := urlsplit(settings.public_url).netloc:
+        names += [public, f"modelservice.{public}"]
     if not _is_loopback(address):
         names += [socket.gethostname(), f"{socket.gethostname().partition('.')[0]}.local"]
     return Hosts(names)
@@ -52,7 +53,7 @@ def check_exposure(settings: Settings, address: str) -> None:
     raise SettingsError(
         f"it would listen on {address}, beyond this machine, without TLS: whoever is on the way "
         "could read and change passwords, keys and predictions. Set tls_certificate and tls_key, "
-        "or, where the way is safe or TLS ends before this gateway, plain_http = true "
+        "or, where the way is safe or a proxy ends TLS before this gateway, plain_http = true "
         "(--plain-http)"
     )
 
@@ -61,6 +62,14 @@ def name_of(host: str) -> str:
     """The name in a Host header, in lower case, or ""."""
     match = _HOST.fullmatch(host.strip())
     return match["name"].lower().removesuffix(".").strip("[]") if match else ""
+
+
+def is_public_name(host: str) -> bool:
+    """Whether a Host header has a name that is this server's alone: to browsers, what is said of
+    localhost would be said of every server on their machine."""
+    name = name_of(host)
+    local = name == "localhost" or name.endswith(".localhost")
+    return bool(name) and not local and not _is_address(name)
 
 
 def _is_address(name: str) -> bool:

@@ -1,5 +1,7 @@
 """/runtimes and /site: what this machine and this gateway offer."""
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 import store
@@ -41,7 +43,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         told = {
             "version": version(),
             "started_at": started_at,
-            "domain": house.domain,
+            "domain": urlsplit(house.url).netloc,
             "url": house.url,
             "machine": house.machine.capacity(),
             "isolation": house.workers.confinement.described(),

@@ -105,6 +105,12 @@ class Context:
             return str(named)
         return "" if self._named_data else self.login.url
 
+    @property
+    def public_url(self) -> str:
+        """Where others find the gateway: as it was named, else as it calls itself, which is what
+        its certificate is for."""
+        return self.client.url if self.named else str(self.client.get("/site")["url"])
+
     @cached_property
     def client(self) -> Client:
         """The client of the gateway that this command talks to."""

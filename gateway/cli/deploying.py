@@ -190,13 +190,14 @@ def start_deployment(client: Client, model: Json, build: Json, wishes: Json) -> 
     return client.post(f"{model_path(model)}/builds/{build['id']}/deployments", wishes)
 
 
-def curl_line(client: Client, model: Json) -> str:
-    """How to call the model from a shell, with its example; KEY stands for the caller's own key."""
+def curl_line(url: str, model: Json) -> str:
+    """How to call the model of the gateway at `url` from a shell, with its example; KEY stands for
+    the caller's own key."""
     from gateway.samples import samples
 
     example = {} if model["example"] is None else model["example"]
     key = "KEY" if model["auth_enabled"] else ""
-    return samples(f"{client.url}/model", model["access_key"], example, key).curl
+    return samples(f"{url}/model", model["access_key"], example, key).curl
 
 
 def _deploy_again(context: Context, model: Json, build: Json, wishes: Json) -> None:
@@ -277,7 +278,7 @@ def _tell(context: Context, project: Json, model: Json, build: Json, deployment:
         answer = client.call(model["access_key"], context.arguments.example)["response"]
         outcome["answer"] = answer
         lines.append(f"It answers the example with {json.dumps(answer)}.")
-    lines += ["Call it:", f"  {curl_line(client, model)}"]
+    lines += ["Call it:", f"  {curl_line(context.public_url, model)}"]
     if model["auth_enabled"]:
         lines.append("`predictd key new` makes a KEY.")
     terminal.result(outcome, "\n".join(lines))

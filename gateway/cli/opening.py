@@ -26,7 +26,7 @@ _PAGE = """<!doctype html>
 def open_browser(context: Context) -> None:
     """Signs a browser of this machine in, or prints how to."""
     given = context.client.post("/site/links")
-    link, seconds = f"{_home(context)}/open#{given['token']}", given["seconds"]
+    link, seconds = f"{context.public_url}/open#{given['token']}", given["seconds"]
     arguments, terminal = context.arguments, context.terminal
     if not arguments.print and not context.named and _shown(_written(context.data, link)):
         terminal.result({"opened": True}, "The browser is signed in by a link that works once.")
@@ -35,12 +35,6 @@ def open_browser(context: Context) -> None:
     told = {"opened": False, "url": link, "seconds": seconds}
     terminal.result(told, link)
     terminal.say(f"It works once, for {seconds:.0f} s.")
-
-
-def _home(context: Context) -> str:
-    """Where a browser finds the gateway: as it was named, else as it calls itself, which is what
-    its certificate is for."""
-    return context.client.url if context.named else str(context.client.get("/site")["url"])
 
 
 def _written(data: Path, link: str) -> Path:

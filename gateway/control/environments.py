@@ -84,7 +84,7 @@ class Environments:
             snapshot=Snapshot(house.data.snapshots(project.id), experiment.snapshot),
             folder=house.shelf.folder(environment_id),
             interpreter=interpreter.path,
-            variables=build_variables(house.settings, house.domain, project, environment_id),
+            variables=build_variables(house.settings, house.reach, project, environment_id),
             time_limit=house.settings.build_timeout,
             pip_cache=house.data.pip_cache(project.id),
         )

@@ -18,6 +18,7 @@ from gateway.control.machine import Machine
 from gateway.control.places import Places
 from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
+from gateway.control.variables import Reach
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
@@ -40,13 +41,13 @@ _PAUSE = 1.0
 
 
 class House(msgspec.Struct, frozen=True, kw_only=True):
-    """Handed to each part once. `domain` is the host and port that clients use, `workspace` the
+    """Handed to each part once. `reach` says where the gateway is reached, `workspace` is the
     id of the data folder."""
 
     site: SiteSettings
     data: DataFolder
     disk: Disk
-    domain: str
+    reach: Reach
     workspace: str
     database: Database
     encryption: Encryption
@@ -76,7 +77,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """Under which clients reach this gateway."""
-        return f"{self.settings.scheme}://{self.domain}"
+        return self.reach.public
 
     def limits(self, memory: int, cpu: int) -> Limits:
         """Of one replica: `memory` in bytes, `cpu` in thousandths of a core."""

@@ -157,7 +157,7 @@ class Making:
             function=build.function,
             model_root=build.model_root,
             script=build.script,
-            variables=build_variables(house.settings, house.domain, project, build.id),
+            variables=build_variables(house.settings, house.reach, project, build.id),
             time_limit=house.settings.build_timeout,
             pip_cache=house.data.pip_cache(project.id),
         )
@@ -173,7 +173,7 @@ class Making:
                 replica=replica_spec(
                     house,
                     build,
-                    model_variables(house.settings, house.domain, project, None),
+                    model_variables(house.settings, house.reach, project, None),
                     identity=identities.of_builds(project),
                     limits=await self._probe_limits(),
                 ),

@@ -184,7 +184,7 @@ class Running:
             folder=self.folder.folder,
             kept=self.folder.kept,
             variables=self._key
-            | experiment_variables(house.settings, house.domain, project, experiment, self.folder),
+            | experiment_variables(house.settings, house.reach, project, experiment, self.folder),
             limits=house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores),
             identity=identities.of_experiment(experiment),
         )

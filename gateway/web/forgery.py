@@ -30,15 +30,20 @@ def form_token(session: str) -> str:
     return hmac.digest(session.encode(), b"form token", "sha256").hex()
 
 
-def check_origin(header: Callable[[str], str | None]) -> None:
-    """Raises Refusal for a request from another site's page; `header` gives one by its name. What
-    is no browser passes: without a browser nobody's cookie can be misused."""
+def check_origin(header: Callable[[str], str | None], public_url: str) -> None:
+    """Raises Refusal for a request from another site's page; `header` gives one by its name, and
+    pages at `public_url` are ours. What is no browser passes: without a browser nobody's cookie can
+    be misused."""
     site, origin = header("Sec-Fetch-Site"), header("Origin")
     if site is not None:
         ours = site in _OURS
     else:
-        # Not the scheme: it differs behind a proxy that ends TLS.
-        ours = origin is None or _host(origin) == (header("Host") or "").lower()
+        # Not the scheme: it differs behind a proxy that ends TLS, which may say a Host of its own.
+        ours = (
+            origin is None
+            or _host(origin) == (header("Host") or "").lower()
+            or origin.lower() == public_url
+        )
     if not ours:
         raise Refusal("auth.forged", "the request comes from a page of another site")
 

@@ -119,7 +119,7 @@ class Routing:
         async def view(**values: str) -> Response:
             changes = page.method not in SAFE_METHODS
             if changes:
-                check_origin(request.headers.get)
+                check_origin(request.headers.get, self._control.house.url)
             token, session, visitor = self._visiting()
             if not page.public:
                 if session is None or visitor.user is None:

@@ -46,10 +46,10 @@ class Website:
         return self.routing.refuse(refused, request_id)
 
 
-def check_session_request(request: Request) -> None:
+def check_session_request(request: Request, public_url: str) -> None:
     """For the admin API, where nothing but a cookie says who asks: raises Refusal for what would
     change something and was not sent by a page of ours."""
     if request.method not in SAFE_METHODS:
-        check_origin(request.headers.get)
+        check_origin(request.headers.get, public_url)
         token = session_in(request.cookies, request.is_secure)
         check_token(token, request.headers.get(TOKEN_HEADER, ""))

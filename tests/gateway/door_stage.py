@@ -15,6 +15,7 @@ from gateway.callers import Callers
 from gateway.envelopes import Examiner, reading
 from gateway.model_connection import ModelConnection, State
 from gateway.openings import Openings
+from gateway.proxies import Proxies
 from gateway.replies import Replies
 from gateway.routes import Routes
 from tests.gateway.test_routes import a_model
@@ -177,6 +178,7 @@ class Stage:
         self.request_limit = LIMIT
         self.answers: Counter[int] = Counter()
         self.access_log: AccessLog | None = None
+        self.proxies = Proxies(["10.9.0.0/16"])
 
     def now(self) -> float:
         return self.time

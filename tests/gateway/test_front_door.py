@@ -17,6 +17,7 @@ from gateway import front_door, lines, model_connection
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Stream, Traffic
 from gateway.http_server import listen
+from gateway.proxies import Proxies
 from tests.gateway.door_stage import (
     Answer,
     Examined,
@@ -64,7 +65,11 @@ class Door:
 
 @asynccontextmanager
 async def opened(
-    *, places: int = 100, places_per_address: int = 100, tls: ssl.SSLContext | None = None
+    *,
+    places: int = 100,
+    places_per_address: int = 100,
+    tls: ssl.SSLContext | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> AsyncIterator[Door]:
     """A door that is closed at the end, whatever its clients do; no descriptor is left then."""
     before = descriptors()
@@ -79,6 +84,7 @@ async def opened(
         async with trio.open_nursery() as tasks:
             tasks.start_soon(reactor.run)
             door = FrontDoor(
+                proxies=Proxies(trusted),
                 reactor=reactor,
                 routes=echoing_routes(pool),
                 examiner=cast(Examiner, Examined()),

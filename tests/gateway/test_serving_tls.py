@@ -29,7 +29,8 @@ def trust(authority: trustme.CA) -> ssl.SSLContext:
 async def gateway(
     tmp_path: Path, certified: Settings, trust: ssl.SSLContext
 ) -> AsyncIterator[Gateway]:
-    settings = settings_for(tmp_path / "data", certified, host="localhost", domain="models.test")
+    public = {"host": "localhost", "public_url": "https://models.test"}
+    settings = settings_for(tmp_path / "data", certified, **public)
     # It listens at an address, and the certificate is for the name.
     trust.check_hostname = False
     async with running(settings, trust) as gateway:

@@ -15,10 +15,10 @@ def config(tmp_path: Path) -> Path:
 
 def test_a_flag_wins_over_environment_over_file_over_default(config: Path) -> None:
     """A flag wins over the environment, that over the file, that over the default."""
-    config.write_text("port = 1\nhost = 'file'\ndomain = 'file'\n")
+    config.write_text("port = 1\nhost = 'file'\naccess_log = 'file'\n")
     environment = {"PREDICTD_PORT": "2", "PREDICTD_HOST": "environment"}
     settings = load({"port": 3, "host": None}, config, environment)
-    assert (settings.port, settings.host, settings.domain) == (3, "environment", "file")
+    assert (settings.port, settings.host, settings.access_log) == (3, "environment", "file")
     assert settings.concurrent_builds == Settings().concurrent_builds
 
 

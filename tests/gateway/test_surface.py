@@ -48,7 +48,9 @@ def test_the_name_in_a_header(header: str, name: str) -> None:
 @pytest.mark.parametrize("address", [*LOOPBACK, *BEYOND])
 def test_names_that_are_always_known(address: str) -> None:
     """Loopback names, addresses and the settings' names are answered, others' are not."""
-    named = Settings(host="inner", domain="models.test:8443", allowed_hosts=["other.test"])
+    named = Settings(
+        host="inner", public_url="https://models.test:8443", allowed_hosts=["other.test"]
+    )
     hosts = hosts_of(named, address)
     for host in ("localhost", "x.localhost", "127.0.0.1", "[::1]", "192.0.2.7", "inner"):
         assert answers(hosts, f"{host}:80")

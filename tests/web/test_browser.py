@@ -282,7 +282,7 @@ def test_no_page_of_ours_is_framed(gateway: Gateway, signed_in: Page) -> None:
 
 def test_beyond_loopback_without_tls(tmp_path: Path, page: Page) -> None:
     """Where the browser tells less of whence a form comes, ours are taken and others are not."""
-    with Gateway(tmp_path / "data", isolation="none", domain=BEYOND) as gateway:
+    with Gateway(tmp_path / "data", isolation="none", public_url=f"http://{BEYOND}") as gateway:
         base = f"http://{BEYOND}:{urlsplit(gateway.url).port}"
         somebody = Somebody("somebody", secrets.token_hex(8))
         wish = {"username": somebody.name, "password": somebody.password}

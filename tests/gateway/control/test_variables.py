@@ -19,6 +19,7 @@ FACTS = {
     "CDSW_PROJECT_NUM",
     "CDSW_ENGINE_TYPE",
     "CDSW_MASTER_ID",
+    "PREDICTD_PUBLIC_URL",
 }
 
 
@@ -27,7 +28,10 @@ async def test_what_a_model_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     gateway's own environment is there; a later deployment inherits none of an earlier one's."""
     monkeypatch.setenv("OF_THE_GATEWAY", "secret")
     site = {"A": "site", "B": "site", "C": "site", "CDSW_PROJECT": "mine"}
-    async with running(settings_for(tmp_path / "data", environment=site)) as gateway:
+    # TLS ends before the gateway: a model still asks it directly, and is told what is public.
+    public = "https://models.test"
+    settings = settings_for(tmp_path / "data", environment=site, public_url=public)
+    async with running(settings) as gateway:
         folder = copy_of("environment", tmp_path)
         (folder / "cdsw-build.sh").write_text("env | sort\n")
         own = {"B": "project", "C": "project"}
@@ -42,6 +46,7 @@ async def test_what_a_model_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert seen["CDSW_PROJECT_URL"].split("/")[6] == "admin"
         assert seen["CDSW_API_URL"] == f"{gateway.url}/api/v1"
         assert seen["CDSW_DOMAIN"] == gateway.url.removeprefix("http://")
+        assert seen["PREDICTD_PUBLIC_URL"] == public
         assert seen["HOME"] != os.environ.get("HOME")
         assert "secret" not in seen.values()
         assert (gateway.data / "admin.key").read_text().strip() not in str(seen)

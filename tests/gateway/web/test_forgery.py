@@ -5,6 +5,7 @@ import pytest
 from gateway.errors import Refusal
 from gateway.web.forgery import check_origin, check_token, form_token
 
+PUBLIC = "https://public.example"
 HOST = {"Host": "models.example:8080"}
 
 
@@ -17,11 +18,12 @@ HOST = {"Host": "models.example:8080"}
         {"Origin": "http://models.example:8080"},
         {"Origin": "https://models.example:8080"},  # a proxy ends TLS
         {"Origin": "http://MODELS.example:8080"},
+        {"Origin": PUBLIC},
     ],
 )
 def test_what_our_pages_send(headers: dict[str, str]) -> None:
     """Requests of our own pages, and of what is no browser, pass."""
-    check_origin((HOST | headers).get)
+    check_origin((HOST | headers).get, PUBLIC)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,8 @@ def test_what_our_pages_send(headers: dict[str, str]) -> None:
         {"Origin": "http://models.example:9090"},
         {"Origin": "http://models.example"},
         {"Origin": "http://evil.example"},
+        {"Origin": "http://public.example"},
+        {"Origin": "https://public.example:8443"},
         {"Origin": "http://models.example:8080.evil.example"},
         {"Origin": "http://models.example:8080@evil.example"},
         {"Origin": "null"},
@@ -44,7 +48,7 @@ def test_what_our_pages_send(headers: dict[str, str]) -> None:
 def test_what_other_pages_send(headers: dict[str, str]) -> None:
     """Requests of other sites' pages are refused, and so is what cannot be told."""
     with pytest.raises(Refusal) as caught:
-        check_origin((HOST | headers).get)
+        check_origin((HOST | headers).get, PUBLIC)
     assert caught.value.code == "auth.forged"
 
 
