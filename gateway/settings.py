@@ -115,7 +115,7 @@ DESCRIPTIONS = {
     "disk_limit": "how much one replica may write into its working copy, and into one file",
     "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
     "metrics_age": "how many days metrics of predictions are kept",
-    "metrics_size": "how much room they may take; then the oldest go",
+    "metrics_size": "how much room they may take; then the oldest of the project with most go",
     "build_timeout": "how long one build may take",
     "build_memory": "how much memory one build may take; 0 means half of what models may",
     "build_cpu": "how many cores one build may use; 0 means half of those there are",

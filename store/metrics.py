@@ -11,6 +11,7 @@ brings it.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from math import inf
 from typing import Literal
 from uuid import UUID
 
@@ -20,6 +21,8 @@ import msgspec
 from store.errors import NotFound
 from store.records import Measurement, MetricRow, MetricSource
 
+# No row starts later.
+_LAST = 2**62
 # What a row takes in the file beside its text: its columns, and its places in two indices.
 ROW_BYTES = 100
 
@@ -186,15 +189,65 @@ async def forget_old(connection: aiosqlite.Connection, before_ms: int, most: int
 
 
 async def forget_above(connection: aiosqlite.Connection, size: int, most: int) -> int:
-    """Forget the first `most` rows if all together take more than `size` bytes; return how many."""
-    _, taken = await totals(connection)
-    if taken <= size:
+    """Forget up to `most` rows if all together take more than `size` bytes; return how many.
+
+    What goes is of the project that has most, the first to start first, and no more of it than
+    brings it to its share: a project that has less than that loses nothing to another.
+    """
+    taken = {
+        str(project): int(taken)
+        for project, taken in await connection.execute_fetchall(
+            "SELECT m.project_id, sum(s.byte_count) FROM metric_sources AS s"
+            " JOIN models AS m ON m.id = s.model_id GROUP BY m.project_id"
+        )
+    }
+    share = fair_share(taken.values(), size)
+    if not taken or (largest := max(taken.values())) <= share:
         return 0
-    return await _forget(
-        connection,
-        "SELECT number, source, length(metrics) FROM metrics ORDER BY number LIMIT ?",
-        most,
+    [project, *_] = [each for each in taken if taken[each] == largest]
+    of_project = await connection.execute_fetchall(
+        "SELECT s.number FROM metric_sources AS s JOIN models AS m ON m.id = s.model_id"
+        " WHERE m.project_id = ? AND s.row_count > 0",
+        (project,),
     )
+    numbers = [int(number) for (number,) in of_project]
+    return await _forget_first(connection, numbers, largest - share, most)
+
+
+def fair_share(taken: Iterable[int], size: int) -> float:
+    """What each may have at most, so that all fit into `size` and those with less keep theirs."""
+    ascending = sorted(taken)
+    if sum(ascending) <= size:
+        return inf
+    left, others = size, len(ascending)
+    for each in ascending:
+        if each * others >= left:
+            break
+        left, others = left - each, others - 1
+    return left / others
+
+
+async def _forget_first(
+    connection: aiosqlite.Connection, sources: Sequence[int], size: float, most: int
+) -> int:
+    """Forget the first rows of some sources by start, `most` of them or those of `size` bytes."""
+    found: list[tuple[int, int, int, int]] = []
+    for source, first in await _firsts(connection, sources, 0, _LAST):
+        if len(found) == most and found[-1][0] < first:
+            break
+        rows = await connection.execute_fetchall(
+            "SELECT start_ms, number, source, length(metrics) FROM metrics"
+            " WHERE source = ? ORDER BY start_ms, number LIMIT ?",
+            (source, most),
+        )
+        found = sorted([*found, *((int(a), int(b), int(c), int(d)) for a, b, c, d in rows)])[:most]
+    gone = []
+    for _, *row in found:
+        if size <= 0:
+            break
+        gone.append(row)
+        size -= row[-1] + ROW_BYTES
+    return await _forget_rows(connection, gone)
 
 
 async def forget_strangers(connection: aiosqlite.Connection, most: int) -> int:
@@ -213,7 +266,11 @@ async def forget_strangers(connection: aiosqlite.Connection, most: int) -> int:
 
 async def _forget(connection: aiosqlite.Connection, chosen: str, *values: int) -> int:
     """Forget the rows that a statement chooses, by number, source and length."""
-    gone = list(await connection.execute_fetchall(chosen, values))
+    return await _forget_rows(connection, await connection.execute_fetchall(chosen, values))
+
+
+async def _forget_rows(connection: aiosqlite.Connection, chosen: Iterable[Iterable[int]]) -> int:
+    gone = [(int(number), int(source), int(length)) for number, source, length in chosen]
     await connection.executemany(
         "DELETE FROM metrics WHERE number = ?", [(number,) for number, _, _ in gone]
     )

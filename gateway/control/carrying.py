@@ -208,7 +208,7 @@ class Carrying:
         if self._told_to_stop:
             return None
         routes, model_id = self._house.routes, self.deployment.model_id
-        tracked = self._house.tracking.of(self.deployment.id)
+        tracked = self._house.tracking.of(self.deployment.project_id, self.deployment.id)
         spec = as_set(spec, self._house.settings)
         self.pool = self._house.workers.open_pool(spec, tracked=tracked)
         if routes.pool_of(model_id) is None:

@@ -4,7 +4,8 @@ It is told by the reactor, after the answer went out, and only laid down here: t
 prediction waits for it. A task writes what has come together, with 20 ms between two turns, so a
 loss of power costs so much and the time of two commits. While the disk takes nothing it stays here,
 up to so many bytes; what then has no room is dropped, counted for its deployment, and the log says
-so.
+so. A project may have waiting at most SHARE times what it leaves free, so one that floods does not
+have another's rows dropped.
 
 What is told comes from models, which may say anything: what is no measurement counts as refused.
 """
@@ -13,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from weakref import WeakValueDictionary
 
 import msgspec
 import trio
@@ -26,6 +28,8 @@ MIB = 1024 * 1024
 PAUSE = 0.02
 MOST_BYTES = 64 * MIB
 _MOST_ROWS, _MOST_AT_ONCE = 500, 4 * MIB
+# A project leaves free at least an eighth of what it holds, as a flow in a queue of requests does.
+SHARE = 8
 # What lies here takes so much beside its text.
 _OVERHEAD = 150
 # Rows are read in turns of so many: some 0.2 ms, in which the reactor waits.
@@ -54,6 +58,25 @@ _read_told = msgspec.json.Decoder(_Told).decode
 _read_metrics = msgspec.json.Decoder(dict[str, object]).decode
 
 
+class _Room:
+    """What a project has waiting, in bytes."""
+
+    __slots__ = ("__weakref__", "held")
+
+    def __init__(self) -> None:
+        self.held = 0
+
+
+class _Teller:
+    """A deployment that tells, and its project's room."""
+
+    __slots__ = ("deployment_id", "room")
+
+    def __init__(self, deployment_id: str, room: _Room) -> None:
+        self.deployment_id = deployment_id
+        self.room = room
+
+
 class TrackingState(msgspec.Struct, frozen=True):
     """What an operator sees: what waits to be written, and what was since the gateway started."""
 
@@ -70,28 +93,33 @@ class Tracking:
     def __init__(self, database: Database, most_bytes: int = MOST_BYTES) -> None:
         self._database = database
         self._most_bytes = most_bytes
-        self._waiting: list[tuple[str, bytes | bytearray]] = []
+        self._waiting: list[tuple[_Teller, bytes | bytearray]] = []
         self._bytes = 0
+        self._rooms: WeakValueDictionary[str, _Room] = WeakValueDictionary()
         self._told = trio.Event()
         self._written = trio.Event()
         self._recorded = self._refused = 0
         self._dropped: Counter[str] = Counter()
         self._complained = float("-inf")
 
-    def of(self, deployment_id: str) -> Callable[[bytes | bytearray], None]:
-        """What the replicas of a deployment tell, goes here."""
-        return partial(self._tell, deployment_id)
+    def of(self, project_id: str, deployment_id: str) -> Callable[[bytes | bytearray], None]:
+        """What the replicas of a project's deployment tell, goes here."""
+        room = self._rooms.setdefault(project_id, _Room())
+        return partial(self._tell, _Teller(deployment_id, room))
 
-    def _tell(self, deployment_id: str, body: bytes | bytearray) -> None:
-        size = self._bytes + len(body) + _OVERHEAD
-        if size > self._most_bytes:
-            self._dropped[deployment_id] += 1
+    def _tell(self, teller: _Teller, body: bytes | bytearray) -> None:
+        room, size = teller.room, len(body) + _OVERHEAD
+        taken = self._bytes + size
+        free = self._most_bytes - taken
+        if free < 0 or room.held > SHARE * free:
+            self._dropped[teller.deployment_id] += 1
             self._complain("the disk takes metrics too slowly, so some were dropped")
             return
-        self._bytes = size
+        self._bytes = taken
+        room.held += size
         if not self._waiting:
             self._told.set()
-        self._waiting.append((deployment_id, body))
+        self._waiting.append((teller, body))
 
     def state(self) -> TrackingState:
         return TrackingState(
@@ -147,18 +175,21 @@ class Tracking:
         batch = self._next()
         rows: dict[str, list[Measurement]] = {}
         refused = 0
-        for number, (deployment_id, body) in enumerate(batch):
+        for number, (teller, body) in enumerate(batch):
             if number % _TURN == _TURN - 1:
                 await trio.lowlevel.checkpoint()
             if (measurement := read(body)) is None:
                 refused += 1
             else:
-                rows.setdefault(deployment_id, []).append(measurement)
+                rows.setdefault(teller.deployment_id, []).append(measurement)
         if rows:
             await self._database.write(store.metrics.append_all, rows)
         # From here on, until it is out of the list, there is no checkpoint.
         del self._waiting[: len(batch)]
-        self._bytes -= sum(len(body) + _OVERHEAD for _, body in batch)
+        for teller, body in batch:
+            size = len(body) + _OVERHEAD
+            teller.room.held -= size
+            self._bytes -= size
         self._recorded += len(batch) - refused
         self._refused += refused
         if refused:
@@ -167,7 +198,7 @@ class Tracking:
         self._written = trio.Event()
         return len(batch)
 
-    def _next(self) -> list[tuple[str, bytes | bytearray]]:
+    def _next(self) -> list[tuple[_Teller, bytes | bytearray]]:
         """What is written next: so many rows, or fewer where they are large."""
         batch = self._waiting[:_MOST_ROWS]
         size = 0

@@ -1,10 +1,13 @@
 """Metrics: what is told comes back in its window, what is found out later joins it, all goes."""
 
+from math import inf
 from typing import Literal
 
 import aiosqlite
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import store
 from store import (
@@ -18,7 +21,7 @@ from store import (
     metrics,
     new_id,
 )
-from tests.store.samples import a_deployment
+from tests.store.samples import a_build, a_deployment, a_model, a_project
 
 # 2026-11-21, in milliseconds.
 NOON = 1_795_262_400_000
@@ -176,6 +179,57 @@ async def test_no_more_than_fits(database: Database, deployment: Deployment) -> 
     assert size // 2 - 200 < left <= size // 2
     remaining = await rows(database, "deployment", deployment.id)
     assert [row.uuid for row in remaining] == [each.uuid for each in told[-count:]]
+
+
+async def another_project(database: Database) -> Deployment:
+    project = await database.write(store.projects.insert, a_project())
+    model = await database.write(store.models.insert, a_model(project))
+    build = await database.write(store.builds.insert, a_build(model))
+    return await database.write(store.deployments.insert, a_deployment(model, build))
+
+
+async def test_a_flood_takes_nothing_from_others(
+    database: Database, deployment: Deployment, second: Deployment
+) -> None:
+    """Where there is too much, what goes is of the project that has most, of all its deployments
+    the first; a project with less than its share keeps all it has."""
+    other = await another_project(database)
+    few = [a_measurement(n=n) for n in range(10)]
+    await database.write(metrics.append, other.id, few)
+    flood = [a_measurement(NOON + n, n=n) for n in range(200)]
+    await database.write(metrics.append, deployment.id, flood[0::2])
+    await database.write(metrics.append, second.id, flood[1::2])
+    _, size = await database.read(metrics.totals)
+    while await database.write(metrics.forget_above, size // 4, 7):
+        pass
+    assert (await database.read(metrics.totals))[1] <= size // 4
+    assert len(await rows(database, "deployment", other.id)) == 10
+    left = await rows(database, "model", deployment.model_id)
+    assert 30 < len(left) < 45
+    assert [row.uuid for row in left] == [each.uuid for each in flood[-len(left) :]]
+
+
+async def test_projects_that_all_have_too_much(database: Database, deployment: Deployment) -> None:
+    """Where several have more than their share, each is left with that, and no less."""
+    other = await another_project(database)
+    for each, many in ((deployment, 300), (other, 100)):
+        await database.write(metrics.append, each.id, [a_measurement() for _ in range(many)])
+    _, size = await database.read(metrics.totals)
+    while await database.write(metrics.forget_above, size // 4, 500):
+        pass
+    assert [len(await rows(database, "deployment", d.id)) for d in (deployment, other)] == [50, 50]
+
+
+@given(st.lists(st.integers(0, 10**12), max_size=20), st.integers(1, 10**12))
+def test_fair_shares(taken: list[int], size: int) -> None:
+    """Cut down to the share, all fit, and nothing is left unused; it is no less than an equal part
+    for each."""
+    share = metrics.fair_share(taken, size)
+    if sum(taken) <= size:
+        assert share == inf
+    else:
+        assert sum(min(each, share) for each in taken) == pytest.approx(size)
+        assert share >= size / len(taken) * (1 - 1e-9)
 
 
 async def test_of_a_deleted_model(database: Database, deployment: Deployment, model: Model) -> None:

@@ -85,7 +85,7 @@ async def test_all_is_written(
     """What was told before the question is written when it returns, however much that is."""
     keeping = Tracking(database)
     nursery.start_soon(keeping.run)
-    tell = keeping.of(deployment.id)
+    tell = keeping.of(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
         for many in (1, 0, 1700, 3):
             before = await count(database)
@@ -103,7 +103,7 @@ async def test_turns(autojump_clock: trio.testing.MockClock, nursery: trio.Nurse
     predictions makes few large transactions."""
     database = Told(most=4)
     keeping = Tracking(database)  # type: ignore[arg-type]
-    database.tell = keeping.of(new_id())
+    database.tell = keeping.of(new_id(), new_id())
     nursery.start_soon(keeping.run)
     for _ in range(tracking._MOST_ROWS + 1):
         database.tell(told())
@@ -120,8 +120,8 @@ async def test_the_end(database: Database, deployment: Deployment) -> None:
     """A clean end writes what is left, and who tells of a deleted model costs nothing."""
     keeping = Tracking(database)
     for _ in range(600):
-        keeping.of(deployment.id)(told())
-    keeping.of(new_id())(told())
+        keeping.of(deployment.project_id, deployment.id)(told())
+    keeping.of(new_id(), new_id())(told())
     await keeping.finish()
     assert await count(database) == 600
     assert keeping.state().waiting == 0
@@ -139,9 +139,9 @@ async def test_no_room(
     monkeypatch.setattr(tracking, "_RETRY", 0.01)
     size = len(told()) + tracking._OVERHEAD
     disk = Refusing(database)
-    keeping = Tracking(disk, most_bytes=10 * size + 5)  # type: ignore[arg-type]
+    keeping = Tracking(disk, most_bytes=12 * size + 5)  # type: ignore[arg-type]
     nursery.start_soon(keeping.run)
-    tell = keeping.of(deployment.id)
+    tell = keeping.of(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
         for _ in range(13):
             tell(told())
@@ -182,6 +182,41 @@ def test_what_is_no_measurement(body: bytes) -> None:
     assert read(body) is None
 
 
+async def test_a_flood_leaves_room_for_other_projects() -> None:
+    """While the disk takes nothing, one project's models fill no more than their share, together:
+    another's rows have room."""
+    size = len(told()) + tracking._OVERHEAD
+    keeping = Tracking(None, most_bytes=90 * size)  # type: ignore[arg-type]
+    flood, same_project = keeping.of("A", "first"), keeping.of("A", "second")
+    for _ in range(100):
+        flood(told())
+        same_project(told())
+    assert keeping.state().waiting == 80
+    assert keeping.dropped("first") == keeping.dropped("second") == 60
+    other = keeping.of("B", "third")
+    for _ in range(8):
+        other(told())
+    assert keeping.dropped("third") == 0
+    assert keeping.state().waiting == 88
+
+
+async def test_what_is_written_makes_room_for_its_project(
+    database: Database, deployment: Deployment, nursery: trio.Nursery
+) -> None:
+    """A project that had filled its share has room again when its rows are written."""
+    size = len(told()) + tracking._OVERHEAD
+    keeping = Tracking(database, most_bytes=9 * size)
+    nursery.start_soon(keeping.run)
+    tell = keeping.of(deployment.project_id, deployment.id)
+    with trio.fail_after(PATIENCE):
+        for _ in range(3):
+            for _ in range(8):
+                tell(told())
+            await keeping.written()
+    assert await count(database) == 24
+    assert keeping.state().waiting_bytes == keeping.state().dropped == 0
+
+
 async def test_the_refused_are_counted(
     database: Database, deployment: Deployment, nursery: trio.Nursery
 ) -> None:
@@ -190,7 +225,7 @@ async def test_the_refused_are_counted(
     nursery.start_soon(keeping.run)
     with trio.fail_after(PATIENCE):
         for body in (told(), b"junk", told()):
-            keeping.of(deployment.id)(body)
+            keeping.of(deployment.project_id, deployment.id)(body)
         await keeping.written()
     assert await count(database) == 2
     assert keeping.state().refused == 1
