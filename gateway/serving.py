@@ -27,13 +27,12 @@ from gateway.app import make_app
 from gateway.callers import Callers
 from gateway.control import Control
 from gateway.control.disk import Disk
-from gateway.control.house import House
+from gateway.control.house import House, Reach
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
 from gateway.control.trail import Act
-from gateway.control.variables import Reach
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
@@ -199,7 +198,9 @@ async def _open(
             store.open_database(data.database, make_room=disk.give_back)
         )
         kept = await database.read(store.site.settings)
-        site = SiteSettings(given, kept, database)
+        secret = load_secret(data.secret_key)
+        encryption = Encryption(secret)
+        site = SiteSettings(given, kept, database, encryption)
         # Replicas tell of predictions to their end, which comes before that of the database.
         tracking = Tracking(database)
         stack.push_async_callback(tracking.finish)
@@ -211,7 +212,6 @@ async def _open(
         nursery = await stack.enter_async_context(trio.open_nursery())
         tasks = Tasks(nursery)
         callers = Callers()
-        secret = load_secret(data.secret_key)
         directory = Directory(callers)
         house = House(
             site=site,
@@ -220,7 +220,7 @@ async def _open(
             reach=reach,
             workspace=await database.write(store.site.workspace_id),
             database=database,
-            encryption=Encryption(secret),
+            encryption=encryption,
             workers=workers,
             shelf=Shelf(data.builds),
             interpreters=Interpreters(default),

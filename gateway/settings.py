@@ -201,6 +201,9 @@ _PUBLIC_URL = re.compile(
     r"(?P<path>(?:/.*)?)",
     re.IGNORECASE,
 )
+# All variables of a site, a project or a deployment together, as JSON.
+_VARIABLES_BYTES = 256 * 1024
+
 _UNITS = {"": 1, "b": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 _UNITS |= {"kib": 1024, "mib": MIB, "gib": 1024 * MIB, "kb": 1000, "mb": 1000**2, "gb": 1000**3}
 
@@ -290,7 +293,9 @@ def _convert(name: str, value: object, source: str) -> object:
     try:
         return checked(name, value)
     except ValueError as error:
-        raise SettingsError(f"{source} sets {name} = {value!r}: {error}") from error
+        # The values of variables may be secrets.
+        told = name if name == "environment" else f"{name} = {value!r}"
+        raise SettingsError(f"{source} sets {told}: {error}") from error
 
 
 def checked(name: str, value: object) -> Any:
@@ -313,7 +318,8 @@ def _as_kind(name: str, kind: Any, value: object) -> Any:
 
 
 def check_variables(variables: Mapping[str, str]) -> None:
-    """Raises ValueError naming an environment variable that no process could have."""
+    """Raises ValueError naming an environment variable that no process could have, or where they
+    are too large together."""
     for name, value in variables.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(f"{name!r} is no name of a variable")
@@ -321,6 +327,8 @@ def check_variables(variables: Mapping[str, str]) -> None:
             raise ValueError(f"{name} is set by the shell itself: choose another name")
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise ValueError(f"{name} has a character in it that no variable can have")
+    if (size := len(msgspec.json.encode(variables))) > _VARIABLES_BYTES:
+        raise ValueError(f"the variables take {size} bytes; at most {_VARIABLES_BYTES} are kept")
 
 
 def _reserved() -> Collection[str]:

@@ -67,7 +67,7 @@ class Project(Record, frozen=True, kw_only=True):
     template: str = ""
     git_url: str = ""
     git_ref: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
+    variables: bytes = b""  # encrypted; empty: none
     creation_status: CreationStatus = "success"
     creation_error: str = ""
     creator: str
@@ -137,7 +137,7 @@ class Deployment(LivingRecord, frozen=True, kw_only=True):
     memory_mb: int
     replicas: int
     network: bool = True
-    environment: dict[str, str] = field(default_factory=dict)
+    variables: bytes = b""  # encrypted; empty: none
     wanted: Wanted = "serve"
     status: DeploymentStatus = "pending"
     failure: Failure | None = None

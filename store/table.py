@@ -33,7 +33,7 @@ TRUTH_COLUMNS = (
     "disabled",
     "by_link",
 )
-JSON_COLUMNS = ("environment", "journey", "failure", "arguments", "metrics")
+JSON_COLUMNS = ("journey", "failure", "arguments", "metrics")
 
 # What people choose, and so can choose twice.
 CHOSEN_COLUMNS = ("name", "path")

@@ -1,6 +1,5 @@
 """Builds of a model, their logs, and the deployments of each."""
 
-import msgspec
 import trio
 from quart import Response, request
 
@@ -24,6 +23,7 @@ from gateway.control import Control
 from gateway.control.builds import NewBuild
 from gateway.control.deployments import NewDeployment
 from gateway.control.making import JOURNEY
+from gateway.control.variables import Shown, shown
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
 from workers.log import read_log
@@ -169,7 +169,7 @@ def deployed_json(control: Control, deployment: Deployment) -> Json:
         pool.statistics() if pool else None,
         control.deployments.waits_for(deployment.id),
         control.house.workspace,
-        with_environment=edits,
+        shown(control.house.encryption, deployment) if edits else Shown(),
     )
 
 
@@ -199,5 +199,6 @@ def new_deployment(
         memory_mb=scaled("memory", asked.memory, 1024, defaults.memory_mb),
         replicas=defaults.replicas if asked.replicas is None else asked.replicas,
         network=asked.network,
-        environment=msgspec.structs.asdict(asked)["environment"],
+        environment=asked.environment,
+        secrets=asked.secrets,
     )

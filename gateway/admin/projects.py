@@ -9,6 +9,7 @@ from gateway.admin.sought import Seeker
 from gateway.auth import allowed, principal
 from gateway.control import Control
 from gateway.control.projects import NewProject
+from gateway.control.variables import Shown, shown
 from store import Project
 
 
@@ -17,7 +18,8 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     def as_json(project: Project) -> Json:
         edits = allowed(directory, "project.edit", project.id)
-        return project_json(project, directory.owner_of(project.id), with_environment=edits)
+        variables = shown(control.house.encryption, project) if edits else Shown()
+        return project_json(project, directory.owner_of(project.id), variables)
 
     async def index() -> Json:
         return page("projects", [as_json(p) for p in await seek.projects()])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from gateway.control.variables import Shown
 from gateway.crns import crn
 from gateway.errors import Refusal
 from store import Build, Deployment, Experiment, Failure, Model, Project, Step, User, Visibility
@@ -34,6 +35,7 @@ class CreateProject(msgspec.Struct, kw_only=True):
     git_ref: str = ""
     path: str = ""
     environment: Variables = {}
+    secrets: Variables = {}
 
 
 class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -41,6 +43,7 @@ class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
     environment: Variables | msgspec.UnsetType = msgspec.UNSET
+    secrets: Variables | msgspec.UnsetType = msgspec.UNSET
 
 
 class CreateDeployment(msgspec.Struct, kw_only=True):
@@ -53,6 +56,7 @@ class CreateDeployment(msgspec.Struct, kw_only=True):
     replicas: int | None = None
     network: bool = True
     environment: Variables = {}
+    secrets: Variables = {}
 
 
 class CreateBuild(msgspec.Struct, kw_only=True):
@@ -157,12 +161,17 @@ def user_json(user: User) -> Json:
     }
 
 
-def text_of(environment: dict[str, str]) -> str:
-    return msgspec.json.encode(environment).decode()
+def variables_json(shown: Shown) -> Json:
+    """`environment` is a text, as CDSW's is; of `secrets` only the names are ever told."""
+    return {
+        "environment": msgspec.json.encode(shown.environment).decode(),
+        "secrets": shown.secrets,
+        "environment_problem": shown.problem,
+    }
 
 
-def project_json(project: Project, owner: User | None, *, with_environment: bool) -> Json:
-    """`with_environment` for those who may change it: its values may be secrets."""
+def project_json(project: Project, owner: User | None, variables: Shown) -> Json:
+    """`variables` are empty for those who may not change them."""
     return {
         "id": project.id,
         "number": project.number,
@@ -174,7 +183,7 @@ def project_json(project: Project, owner: User | None, *, with_environment: bool
         "git_ref": project.git_ref,
         "path": project.path,
         "linked": project.linked,
-        "environment": text_of(project.environment if with_environment else {}),
+        **variables_json(variables),
         "creation_status": project.creation_status,
         "creation_error": project.creation_error,
         "creator": creator(project.creator),
@@ -259,8 +268,7 @@ def deployment_json(
     statistics: PoolStatistics | None,
     waits_for: str,
     workspace: str,
-    *,
-    with_environment: bool,
+    variables: Shown,
 ) -> Json:
     return {
         "id": deployment.id,
@@ -275,7 +283,7 @@ def deployment_json(
         "replicas": deployment.replicas,
         "replicas_ready": statistics.ready if statistics else 0,
         "network": deployment.network,
-        "environment": text_of(deployment.environment if with_environment else {}),
+        **variables_json(variables),
         "wanted": deployment.wanted,
         "status": deployment.status,
         "waits_for": waits_for,

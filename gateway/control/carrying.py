@@ -22,6 +22,8 @@ from gateway.control.house import House
 from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.pools import as_set, pool_spec
+from gateway.control.variables import shown
+from gateway.encryption import CannotDecrypt
 from store import Build, Deployment, Failure
 from workers import Pool, StartFailed
 
@@ -96,7 +98,7 @@ class Carrying:
         failure = None
         try:
             build = await self._made_build(self.deployment.build_id)
-            if build is not None:
+            if build is not None and await self._decrypted():
                 if self._turn.locked():
                     self._wait_for("the deployment of its model that is on its way")
                 async with self._turn:
@@ -105,6 +107,8 @@ class Carrying:
         except store.IllegalTransition:
             logger.info("deployment %d was stopped on its way", self.deployment.number)
             await self._leave_nothing()
+        except CannotDecrypt as error:
+            failure = failures.unreadable(error)
         if self.pool is not None:
             await self.pool.closed.wait()
             self._unpoint(self.pool)
@@ -132,6 +136,24 @@ class Carrying:
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         return None
+
+    async def _decrypted(self) -> bool:
+        """Whether it goes on. What was deployed is not given up because its variables cannot be
+        decrypted: they may be set again, or the next gateway may have the right `secret.key`."""
+        if self.deployment.status != "deployed":
+            return True
+        with self._waiting_for(""):
+            while problem := await self._unreadable():
+                self._wait_for(f"its variables, which cannot be decrypted: {problem}")
+                self.started.set()  # nothing else waits for it
+                await trio.sleep(_FIRST_PAUSE)
+            return True
+        return False
+
+    async def _unreadable(self) -> str:
+        project = await self._house.database.read(store.projects.get, self.deployment.project_id)
+        owners = (project, self.deployment)
+        return next(filter(None, (shown(self._house.encryption, o).problem for o in owners)), "")
 
     @contextmanager
     def _waiting_for(self, what: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ from gateway.control.builds import Builds
 from gateway.control.carrying import Carrying
 from gateway.control.house import House
 from gateway.control.pools import as_set
+from gateway.control.variables import Variables
 from gateway.errors import Refusal
 from gateway.settings import Settings
 from store import Build, Deployment, Model, User
@@ -30,6 +31,12 @@ class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     network: bool = True
     environment: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+
+    @property
+    def variables(self) -> Variables:
+        """Raises Refusal."""
+        return variables.given(self.environment, self.secrets)
 
 
 class Deployments:
@@ -71,15 +78,22 @@ class Deployments:
         if build.status in ("build failed", "timedout"):
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
         await self._house.disk.admit("a deployment")
+        deployment_id = store.new_id()
+        kept = variables.encrypted(self._house, Deployment, deployment_id, asked.variables)
         deployment = await self._house.database.write(
             store.deployments.insert,
             Deployment(
+                id=deployment_id,
                 model_id=model.id,
                 project_id=model.project_id,
                 build_id=build.id,
                 build_number=build.number,
                 deployer=deployer.name,
-                **msgspec.structs.asdict(asked),
+                cpu_millicores=asked.cpu_millicores,
+                memory_mb=asked.memory_mb,
+                replicas=asked.replicas,
+                network=asked.network,
+                variables=kept,
             ),
         )
         self._begin(deployment)
@@ -165,4 +179,4 @@ def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
         raise Refusal("argument.invalid", "cpu: it must be more than 0")
     if asked.memory_mb <= 0:
         raise Refusal("argument.invalid", "memory: it must be more than 0")
-    variables.check(asked.environment)
+    variables.given(asked.environment, asked.secrets)

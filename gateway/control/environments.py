@@ -2,7 +2,8 @@
 alike.
 
 An environment is a build without a model, on the same shelf. Its id is made from what it is made
-from: the tree of the snapshot, the interpreter, and the variables that people have set. So whether
+from (the tree of the snapshot, the interpreter, and the variables that people have set) by a hash
+with a key, since variables are secrets. So whether
 there is one is seen on the shelf, and nothing else has to be remembered. An experiment names its
 environment in its row before it looks for it; one that no unfinished experiment names can go.
 """
@@ -20,7 +21,7 @@ from builder import BuildSpec, Interpreter, Journey, Snapshot
 from gateway.control.build_limits import runner
 from gateway.control.builds import Builds
 from gateway.control.house import House
-from gateway.control.variables import build_variables
+from gateway.control.variables import build_variables, set_by_people
 from store import Experiment, Failure, Project
 from workers import Log
 
@@ -50,11 +51,14 @@ class Environments:
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
 
     async def identify(self, project: Project, snapshot: Snapshot, interpreter: Interpreter) -> str:
-        """The id of the environment that a snapshot runs in. Raises SnapshotFailed."""
+        """The id of the environment that a snapshot runs in. Raises SnapshotFailed and
+        CannotDecrypt."""
         tree = await builder.tree_of(snapshot)
-        set_by_people = {**self._house.settings.environment, **project.environment}
-        parts = [tree, interpreter.identifier, interpreter.version, sorted(set_by_people.items())]
-        return str(uuid5(UUID(project.id), msgspec.json.encode(parts).decode()))
+        variables = sorted(set_by_people(self._house, project).items())
+        parts = [tree, interpreter.identifier, interpreter.version, variables]
+        # With a key: the id is shown, and values could be guessed until a plain hash fits.
+        keyed = self._house.encryption.keyed_hash("environment", msgspec.json.encode(parts))
+        return str(uuid5(UUID(project.id), keyed))
 
     async def ready(
         self, project: Project, experiment: Experiment, log: Preparing
@@ -84,7 +88,7 @@ class Environments:
             snapshot=Snapshot(house.data.snapshots(project.id), experiment.snapshot),
             folder=house.shelf.folder(environment_id),
             interpreter=interpreter.path,
-            variables=build_variables(house.settings, house.reach, project, environment_id),
+            variables=build_variables(house, project, environment_id),
             time_limit=house.settings.build_timeout,
             pip_cache=house.data.pip_cache(project.id),
         )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import builder
 from gateway.control.machine import NotEnoughMemory
+from gateway.encryption import CannotDecrypt
 from store import Build, Failure
 from workers import Ended, Line, Pool, ProbeRaised, StartFailed
 from workers.limits import Cause
@@ -17,6 +18,30 @@ def our_mistake(error: Exception) -> Failure:
         problem=f"{type(error).__name__}: {error}",
         advice="This is a mistake of predictd; its own log has the traceback.",
     )
+
+
+def unreadable(error: CannotDecrypt) -> Failure:
+    """Without its variables nothing runs: they may say with which database it speaks."""
+    return Failure(
+        step="",
+        summary="The variables cannot be decrypted",
+        problem=str(error),
+        advice="A site administrator can put secret.key back; or set the variables again.",
+    )
+
+
+def not_made(step: str, error: Exception) -> Failure:
+    """What a step of a build raised."""
+    match error:
+        case builder.BuilderError(summary=summary, problem=problem, advice=advice):
+            return Failure(step=step, summary=summary, problem=problem, advice=advice)
+        case OSError():
+            summary = "The project's files could not be read or stored"
+            advice = "Make the files readable for predictd, and room on the disk of its data."
+        case _:
+            summary = "predictd failed the build"
+            advice = "This is a mistake of predictd; its own log has the traceback."
+    return Failure(step=step, summary=summary, problem=str(error), advice=advice)
 
 
 def build_failed(build: Build) -> Failure:
@@ -83,6 +108,20 @@ def probe_failed(error: StartFailed | ProbeRaised) -> builder.ProbeFailed:
     elif error.cause is not None:
         advice = _ADVICE[error.cause]
     return builder.ProbeFailed(summary, problem, advice)
+
+
+def not_run(error: Exception) -> Failure:
+    """What came before an experiment's script, or in its stead."""
+    match error:
+        case builder.BuilderError(summary=summary, problem=problem, advice=advice):
+            return Failure(step="SNAPSHOT", summary=summary, problem=problem, advice=advice)
+        case OSError():
+            summary = "The machine failed the experiment"
+            advice = "This is for the operator: `predictd doctor` shows the state of the disk."
+        case _:
+            summary = "predictd failed the experiment"
+            advice = "This is a mistake of predictd; its own log has the traceback."
+    return Failure(step="", summary=summary, problem=str(error), advice=advice)
 
 
 def script_failed(ended: Ended, printed: Iterable[Line]) -> Failure:

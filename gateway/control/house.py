@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import aiosqlite
 import msgspec
@@ -18,7 +18,6 @@ from gateway.control.machine import Machine
 from gateway.control.places import Places
 from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
-from gateway.control.variables import Reach
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
@@ -38,6 +37,13 @@ logger = logging.getLogger(__name__)
 
 # Between two tries of writing what has happened.
 _PAUSE = 1.0
+
+
+class Reach(NamedTuple):
+    """Where the gateway is reached: `public` by clients, `inner` by what runs on this machine."""
+
+    public: str
+    inner: str
 
 
 class House(msgspec.Struct, frozen=True, kw_only=True):

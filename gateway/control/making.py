@@ -20,6 +20,7 @@ from gateway.control.house import House
 from gateway.control.machine import Asked
 from gateway.control.places import Places
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
+from gateway.encryption import CannotDecrypt
 from store import Build, Failure, Model, Project, Step
 from workers import Crns, Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
 from workers.limits import MIB
@@ -62,9 +63,11 @@ class Making:
                 await self._travel(places)
         except store.NotFound:
             raise
+        except CannotDecrypt as error:
+            await self._fail(failures.unreadable(error))
         except Exception as error:
             logger.exception("build %s", self.build.id)
-            await self._fail(_failure_of("", error))
+            await self._fail(failures.not_made("", error))
         finally:
             self.log.close()
             self.settled.set()
@@ -118,7 +121,7 @@ class Making:
                 snapshot = await take_snapshot(path, git_store, self.build.id, self.log)
         except (builder.BuilderError, OSError) as error:
             self._travelled(self.journey.fail(step, trio.current_time() - began))
-            await self._fail(_failure_of(step, error))
+            await self._fail(failures.not_made(step, error))
             return False
         self._travelled(self.journey.finish(step, trio.current_time() - began))
         interpreter = match(self.build.kernel, await self._house.interpreters.all())
@@ -157,7 +160,7 @@ class Making:
             function=build.function,
             model_root=build.model_root,
             script=build.script,
-            variables=build_variables(house.settings, house.reach, project, build.id),
+            variables=build_variables(house, project, build.id),
             time_limit=house.settings.build_timeout,
             pip_cache=house.data.pip_cache(project.id),
         )
@@ -173,7 +176,7 @@ class Making:
                 replica=replica_spec(
                     house,
                     build,
-                    model_variables(house.settings, house.reach, project, None),
+                    model_variables(house, project, None),
                     identity=identities.of_builds(project),
                     limits=await self._probe_limits(),
                 ),
@@ -233,16 +236,3 @@ def _journey(steps: list[Step]) -> Journey:
     if not steps:
         return Journey()
     return msgspec.convert({"steps": steps}, Journey, from_attributes=True)
-
-
-def _failure_of(step: str, error: Exception) -> Failure:
-    match error:
-        case builder.BuilderError(summary=summary, problem=problem, advice=advice):
-            return Failure(step=step, summary=summary, problem=problem, advice=advice)
-        case OSError():
-            summary = "The project's files could not be read or stored"
-            advice = "Make the files readable for predictd, and room on the disk of its data."
-        case _:
-            summary = "predictd failed the build"
-            advice = "This is a mistake of predictd; its own log has the traceback."
-    return Failure(step=step, summary=summary, problem=str(error), advice=advice)

@@ -21,7 +21,7 @@ async def pool_spec(
     replicas know the key that they are given."""
     model = await house.database.read(store.models.get, deployment.model_id)
     project = await house.database.read(store.projects.get, deployment.project_id)
-    variables = key | model_variables(house.settings, house.reach, project, deployment)
+    variables = key | model_variables(house, project, deployment)
     crns = Crns(*(crn(house.workspace, item.id) for item in (model, build, deployment)))
     # As CDSW names replicas: model, its number, the deployment's, and what it runs.
     name = f"{slug(model.name)}-{model.number}-{deployment.number}"

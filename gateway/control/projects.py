@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 import msgspec
@@ -36,6 +37,7 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True):
     git_ref: str = ""
     path: str = ""
     environment: dict[str, str] = {}
+    secrets: dict[str, str] = {}
 
 
 class _Cloning:
@@ -73,7 +75,7 @@ class Projects:
         self._house.site.check_may_create("projects", owner)
         check_name(asked.name)
         _refuse_local(asked, owner)
-        variables.check(asked.environment)
+        set_by_people = variables.given(asked.environment, asked.secrets)
         template = asked.template.lower()
         if template == "r":
             raise Refusal("feature.missing", "template: this version has no template for R")
@@ -98,7 +100,7 @@ class Projects:
                 visibility=asked.visibility,
                 git_url=asked.git_url,
                 git_ref=asked.git_ref,
-                environment=asked.environment,
+                variables=variables.encrypted(self._house, Project, project_id, set_by_people),
             ),
         )
         if asked.git_url:
@@ -179,13 +181,14 @@ class Projects:
             creation_error=problem,
         )
 
-    async def update(self, project: Project, changes: dict[str, object]) -> Project:
-        """Changes name, description, visibility or environment. Raises NameTaken."""
+    async def update(self, project: Project, changes: dict[str, Any]) -> Project:
+        """Changes name, description, visibility, environment or secrets. Raises NameTaken."""
         if isinstance(name := changes.get("name"), str):
             check_name(name)
-        if isinstance(environment := changes.get("environment"), dict):
-            variables.check(environment)
         async with self._house.deciding:
+            if changes.keys() & {"environment", "secrets"}:
+                now = await self._house.database.read(store.projects.get, project.id)
+                changes = variables.replaced(self._house, now, changes)
             changed = await self._house.database.write(store.projects.update, project.id, **changes)
             self._house.directory.put_project(changed)
             self._house.routes.look_again()

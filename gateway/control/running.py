@@ -15,15 +15,15 @@ import trio
 import builder
 import store
 from builder import Snapshot, match, take_snapshot
-from gateway.control import identities
+from gateway.control import failures, identities
 from gateway.control.deployments import NewDeployment
 from gateway.control.environments import Environments, Preparing
-from gateway.control.failures import script_failed
 from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.places import Places
 from gateway.control.tracked import read_tracked
 from gateway.control.variables import experiment_variables
+from gateway.encryption import CannotDecrypt
 from store import Experiment, Failure, Project
 from workers import Log, RunSpec
 from workers.limits import MIB
@@ -81,10 +81,12 @@ class Running:
                     self.log.write("[predictd] the experiment was stopped", "stderr")
         except store.NotFound:
             raise
+        except CannotDecrypt as error:
+            await self._fail(failures.unreadable(error))
         except Exception as error:
             logger.exception("experiment %d", self.experiment.number)
             with suppress(store.IllegalTransition):  # it had ended before
-                await self._fail(_failure_of(error))
+                await self._fail(failures.not_run(error))
         finally:
             self.waits_for = ""
             self.log.close()
@@ -129,7 +131,7 @@ class Running:
             interpreter = match(kernel, await self._house.interpreters.all())
             environment_id = await self._environments.identify(project, snapshot, interpreter)
         except (builder.BuilderError, OSError) as error:
-            await self._fail(_failure_of(error))
+            await self._fail(failures.not_run(error))
             return False
         self.experiment = await self._house.record(
             store.experiments.update,
@@ -183,8 +185,7 @@ class Running:
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,
             kept=self.folder.kept,
-            variables=self._key
-            | experiment_variables(house.settings, house.reach, project, experiment, self.folder),
+            variables=self._key | experiment_variables(house, project, experiment, self.folder),
             limits=house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores),
             identity=identities.of_experiment(experiment),
         )
@@ -201,7 +202,7 @@ class Running:
             raise
         failure = None
         if ended.status != 0 or ended.verdict.cause is not None:
-            failure = script_failed(ended, self.log.tail(20))
+            failure = failures.script_failed(ended, self.log.tail(20))
         event = "succeeded" if failure is None else "failed"
         await self._end_by_itself(event, failure=failure, exit_status=ended.status)
 
@@ -227,16 +228,3 @@ class Running:
         self.experiment = await self._house.record(
             store.experiments.end, self.experiment.id, event, tracked.points, **changes
         )
-
-
-def _failure_of(error: Exception) -> Failure:
-    match error:
-        case builder.BuilderError(summary=summary, problem=problem, advice=advice):
-            return Failure(step="SNAPSHOT", summary=summary, problem=problem, advice=advice)
-        case OSError():
-            summary = "The machine failed the experiment"
-            advice = "This is for the operator: `predictd doctor` shows the state of the disk."
-        case _:
-            summary = "predictd failed the experiment"
-            advice = "This is a mistake of predictd; its own log has the traceback."
-    return Failure(step="", summary=summary, problem=str(error), advice=advice)

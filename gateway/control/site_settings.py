@@ -8,6 +8,7 @@ The law: nobody keeps a setting. Who needs one asks `now` at that moment, or fol
 """
 
 import logging
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import msgspec
 import trio
 
 import store
+from gateway.encryption import CannotDecrypt, Encryption
 from gateway.errors import Refusal
 from gateway.settings import DESCRIPTIONS, SIZES, TAKES_EFFECT, Given, Settings, checked
 from store import Database, User
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 Creatable = Literal["models", "projects"]
 _DEFAULT, _HERE = "default", "site settings"
+# The setting that the store keeps encrypted, and the kind of its ciphertext.
+_VARIABLES, _KIND = "environment", "site variables"
 
 
 class SettingState(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +47,13 @@ class SiteSettings:
     """`given` at the start; over it what was set at run time, of which `kept` is what the store
     remembers. `now` is what holds."""
 
-    def __init__(self, given: Given, kept: Mapping[str, Any], database: Database) -> None:
+    def __init__(
+        self, given: Given, kept: Mapping[str, Any], database: Database, encryption: Encryption
+    ) -> None:
         self._given = given
         self._database = database
-        self._set = _usable(kept)
+        self._encryption = encryption
+        self._set = _usable(kept, encryption)
         self._followers: list[Callable[[Settings], object]] = []
         # One change at a time, so that memory has them in the order of the store.
         self._turn = trio.Lock()
@@ -78,7 +85,7 @@ class SiteSettings:
             except ValueError as error:
                 raise Refusal("argument.invalid", f"{name}: {error}") from error
         async with self._turn:
-            await self._database.write(store.site.set_settings, new)
+            await self._database.write(store.site.set_settings, _kept(new, self._encryption))
             self._put(self._set | new)
 
     async def reset(self, name: str) -> None:
@@ -129,15 +136,32 @@ class SiteSettings:
             tell(self.now)
 
 
-def _usable(kept: Mapping[str, Any]) -> dict[str, Any]:
+def _kept(new: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:
+    """As the store has them: variables are encrypted."""
+    kept = dict(new)
+    if (variables := kept.get(_VARIABLES)) is not None:
+        encrypted = encryption.encrypt(_KIND, "the site", msgspec.json.encode(variables))
+        kept[_VARIABLES] = b64encode(encrypted).decode()
+    return kept
+
+
+def _decrypted(text: object, encryption: Encryption) -> object:
+    """Raises ValueError, and CannotDecrypt."""
+    ciphertext = b64decode(str(text), validate=True)
+    return msgspec.json.decode(encryption.decrypt(_KIND, "the site", ciphertext))
+
+
+def _usable(kept: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:
     """What an earlier gateway kept, but for what this one has no use for."""
     usable = {}
     for name, value in kept.items():
         try:
             if name not in TAKES_EFFECT:
                 raise ValueError("it cannot be set at run time")
+            if name == _VARIABLES:
+                value = _decrypted(value, encryption)
             usable[name] = checked(name, value)
-        except ValueError as error:
+        except (ValueError, CannotDecrypt) as error:
             # Without the value: those of variables may be secrets.
             logger.warning("the setting %s of the site is left out: %s", name, error)
     return usable

@@ -86,12 +86,22 @@ def test_sizes_refused(text: str) -> None:
         ("environment", {"a b": "c"}),
         ("environment", {"A": "nul\0"}),
         ("environment", {"A": "\ud800"}),
+        ("environment", {"A": "x" * 300_000}),
     ],
 )
 def test_a_bad_value_names_its_source(name: str, value: object) -> None:
     """A bad value is refused, naming the setting, the value and where it came from."""
-    with pytest.raises(SettingsError, match=rf"the command line sets {name} = "):
+    told = name if name == "environment" else f"{name} = "
+    with pytest.raises(SettingsError, match=rf"the command line sets {told}"):
         load({name: value}, None, {})
+
+
+def test_a_bad_variable_does_not_show_the_others(config: Path) -> None:
+    """The values of variables may be secrets: a refusal names the variable alone."""
+    config.write_text('[environment]\n"a b" = "x"\nTOKEN = "hunter2"\n')
+    with pytest.raises(SettingsError, match="'a b' is no name") as refused:
+        load({}, config, {})
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_bad_value_of_the_environment_or_file_names_it(config: Path) -> None:

@@ -47,7 +47,7 @@ async def test_every_field_comes_back(database: Database) -> None:
     project = msgspec.structs.replace(
         a_project("na\u00efve \U0001f600"),
         linked=False,
-        environment={"A": "1", "": "='\"\n"},
+        variables=bytes(range(256)),
         creation_status="failure",
     )
     stored = await database.write(projects.insert, project)
@@ -69,7 +69,7 @@ async def test_every_field_comes_back(database: Database) -> None:
     assert await database.read(builds.get, build.id) == stored_build
 
     deployment = msgspec.structs.replace(
-        a_deployment(stored_model, stored_build), environment={"K": "V"}, failure=FAILURE
+        a_deployment(stored_model, stored_build), variables=b"\0ciphertext", failure=FAILURE
     )
     stored_deployment = await database.write(deployments.insert, deployment)
     assert as_given(stored_deployment) == as_given(deployment)
@@ -140,9 +140,9 @@ async def test_listings_ascend_by_creation(database: Database) -> None:
 
 async def test_changes(database: Database, project: Project, model: Model, build: Build) -> None:
     """A change touches the fields it names and the time of change, nothing else."""
-    changed = await database.write(projects.update, project.id, environment={"A": "B"})
+    changed = await database.write(projects.update, project.id, variables=b"other")
     assert changed == msgspec.structs.replace(
-        project, environment={"A": "B"}, updated_at=changed.updated_at
+        project, variables=b"other", updated_at=changed.updated_at
     )
     assert changed.updated_at > project.updated_at
     assert (await database.write(models.update, model.id, auth_enabled=True)).auth_enabled is True

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
@@ -12,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from gateway.client import ApiError
+from gateway.client import ApiError, Json
 from tests.whole.rig import Gateway, write
 
 # What somebody chose; the rest is made by the gateway.
@@ -20,7 +21,10 @@ PASSWORD = "canary-password-5e1f"
 OTHER_PASSWORD = "canary-password-b27c"
 TYPED_WRONG = "canary-password-wrong"
 SITE, PROJECT, DEPLOYMENT = "canary-site-91ad", "canary-project-40c6", "canary-deployment-7f3b"
-VARIABLES = (SITE, PROJECT, DEPLOYMENT)
+# Secrets are shown to no one; of the others those who may edit see the values.
+SECRET, DEPLOYED_SECRET = "canary-secret-c3d8", "canary-secret-66e0"
+SECRETS = (SECRET, DEPLOYED_SECRET)
+VARIABLES = (SITE, PROJECT, DEPLOYMENT, *SECRETS)
 MODEL = """\
 import os
 
@@ -98,15 +102,20 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 def test_no_secret_is_where_it_need_not_be(gateway: Gateway, tmp_path: Path) -> None:
-    """No key, password or link is in the database, a log, the audit trail, an argument or an
-    environment; variables are in their own models and builds, and no log tells them."""
+    """No key, password, link or variable is in the database, a backup, a log, the audit trail or an
+    argument; variables are in their own models and builds; no reply has a secret, and to those who
+    may not edit none has a variable."""
     watch = Watch(gateway)
     with watch.looking():
         secrets, seen = use_all(gateway, tmp_path)
         watch.look()
     assert seen == {
-        "CANARY_SITE": SITE, "CANARY_PROJECT": PROJECT, "CANARY_DEPLOYMENT": DEPLOYMENT
+        "CANARY_SITE": SITE, "CANARY_PROJECT": PROJECT, "CANARY_DEPLOYMENT": DEPLOYMENT,
+        "CANARY_SECRET": SECRET, "CANARY_DEPLOYED_SECRET": DEPLOYED_SECRET,
     }  # fmt: skip
+    check_replies(gateway)
+    backup = tmp_path / "backup.tar"
+    assert gateway.cli("backup", backup).code == 0
     trail = gateway.cli("audit", "--json", "--most", "1000").out
     gateway.end(signal.SIGTERM)
     for arguments in watch.arguments:
@@ -120,22 +129,62 @@ def test_no_secret_is_where_it_need_not_be(gateway: Gateway, tmp_path: Path) -> 
         assert not secrets.found_in(log)
     for path in sorted(gateway.data.rglob("*")):
         if path.is_file() and path.name not in KEPT_IN:
-            assert not secrets.found_in(path.read_bytes(), but=VARIABLES), path
+            assert not secrets.found_in(path.read_bytes()), path
+    assert set(secrets.found_in(backup.read_bytes())) == set(KEPT_IN)
     for name in KEPT_IN:
         assert (gateway.data / name).stat().st_mode & 0o077 == 0
-    database = b"".join(path.read_bytes() for path in gateway.data.glob("predictd.db*"))
-    assert SITE.encode() not in database
-    # The canaries would be found: what a deployment is given is in the database, and its model's.
-    assert DEPLOYMENT.encode() in database
+    # The canaries would be found: what a deployment is given is its model's.
     assert any(DEPLOYMENT.encode() in environment for environment in watch.environments)
+
+
+def check_replies(gateway: Gateway) -> None:
+    """Every GET of the admin API, and pages, as a site administrator, a contributor and a viewer
+    get them."""
+    client = gateway.client
+    (project,) = client.get("/projects")["projects"]
+    of_project = f"/projects/{project['id']}"
+    (model,) = client.get(f"{of_project}/models")["models"]
+    (build,) = client.get(f"{of_project}/models/{model['id']}/builds")["model_builds"]
+    deployment_id = model["current_deployment_id"]
+    ids = {"project_id": project["id"], "model_id": model["id"], "build_id": build["id"]}
+    ids |= {"deployment_id": deployment_id, "username": "bob", "path": "seen.py", "name": "data"}
+    routes = json.loads(get(gateway, "/openapi.json", gateway.key))["paths"]
+    paths = [path for path, methods in routes.items() if "get" in methods and "/backup" not in path]
+    keys = {"": gateway.key}
+    for role in ("viewer", "contributor"):
+        client.post("/users", {"username": f"a-{role}", "password": PASSWORD})
+        client.put(f"{of_project}/collaborators/a-{role}", {"permission": role})
+        keys[role] = client.post(f"/users/a-{role}/v2_keys")["api_key"]
+    shown: dict[str, set[str]] = {role: set() for role in keys}
+    asked = 0
+    for role, key in keys.items():
+        for path in paths:
+            filled = path.format_map(defaultdict(lambda: "x", ids))
+            reply = get(gateway, filled, key)
+            asked += b"errors" not in reply
+            shown[role] |= {name for name in VARIABLES if name.encode() in reply}
+    assert asked > 60
+    assert shown == {
+        "": {SITE, PROJECT, DEPLOYMENT}, "contributor": {PROJECT, DEPLOYMENT}, "viewer": set()
+    }  # fmt: skip
+
+
+def get(gateway: Gateway, path: str, key: str) -> bytes:
+    connection = HTTPConnection(urlsplit(gateway.url).netloc, timeout=60)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
+        return connection.getresponse().read()
+    finally:
+        connection.close()
 
 
 def use_all(gateway: Gateway, tmp_path: Path) -> tuple[Secrets, dict[str, str]]:
     """Everything that has a secret in it, used well and badly; and what a model sees of them."""
     client = gateway.client
     folder = write(tmp_path / "project", {"seen.py": MODEL, "cdsw-build.sh": "sleep 0.2\n"})
-    wish = {"name": "canary", "template": "local", "path": str(folder)}
-    project = client.post("/projects", {**wish, "environment": {"CANARY_PROJECT": PROJECT}})
+    wish: Json = {"name": "canary", "template": "local", "path": str(folder)}
+    wish |= {"environment": {"CANARY_PROJECT": PROJECT}, "secrets": {"CANARY_SECRET": SECRET}}
+    project = client.post("/projects", wish)
     path = f"/projects/{project['id']}/models"
     held = {name: name for name in VARIABLES}
     client.post("/users", {"username": "ada", "password": PASSWORD})
@@ -150,7 +199,9 @@ def use_all(gateway: Gateway, tmp_path: Path) -> tuple[Secrets, dict[str, str]]:
     client.delete("/users/ada/legacy_keys")
     model = client.post(path, {"name": "seen"})
     build = gateway.build(model, "seen.py", "seen")
-    gateway.deploy(model, build, environment={"CANARY_DEPLOYMENT": DEPLOYMENT})
+    chosen = {"environment": {"CANARY_DEPLOYMENT": DEPLOYMENT}}
+    chosen |= {"secrets": {"CANARY_DEPLOYED_SECRET": DEPLOYED_SECRET}}
+    gateway.deploy(model, build, **chosen)
     call = json.dumps({"accessKey": model["access_key"], "request": {}})
     mine = {"Authorization": f"Bearer {gateway.key}"}
     answer = gateway.post(call, **mine)

@@ -24,6 +24,7 @@ def test_texts_are_named_and_not_told() -> None:
     )
     assert given(build) == "file_path, function_name, example"
     assert given(CreateDeployment(environment={"A": "secret"})) == "environment"
+    assert given(CreateDeployment(secrets={"A": "secret"})) == "secrets"
 
 
 def test_numbers_and_fixed_words_are_told() -> None:

@@ -9,6 +9,7 @@ import trio
 
 import store
 from gateway.control.site_settings import SiteSettings
+from gateway.encryption import Encryption
 from gateway.errors import Refusal
 from gateway.settings import DESCRIPTIONS, TAKES_EFFECT, Given, Settings
 from store import Database
@@ -20,11 +21,17 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
+ENCRYPTION = Encryption("5f" * 32)
+
+
 def at_the_start(
-    database: Database, sources: dict[str, str] | None = None, **kept: Any
+    database: Database,
+    sources: dict[str, str] | None = None,
+    encryption: Encryption = ENCRYPTION,
+    **kept: Any,
 ) -> SiteSettings:
     given = Given(Settings(build_timeout=60.0), sources or {"build_timeout": "the environment"})
-    return SiteSettings(given, kept, database)
+    return SiteSettings(given, kept, database, encryption)
 
 
 async def test_a_change_holds_and_is_kept(database: Database) -> None:
@@ -94,6 +101,21 @@ async def test_what_an_earlier_gateway_kept_and_this_one_has_no_use_for(
     assert site.now == Settings(build_timeout=60.0, upload_limit=7)
     assert len(caplog.records) == 4
     assert "secret" not in caplog.text
+
+
+async def test_variables_are_encrypted(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The variables of the site are kept as a ciphertext, hold after the next start, and are left
+    out, with what to do, where secret.key is another."""
+    await at_the_start(database).change({"environment": {"TOKEN": "hunter2"}})
+    kept = await database.read(store.site.settings)
+    assert "hunter2" not in str(kept)
+    assert "TOKEN" not in str(kept)
+    assert at_the_start(database, **kept).now.environment == {"TOKEN": "hunter2"}
+    other = at_the_start(database, encryption=Encryption("60" * 32), **kept)
+    assert other.now.environment == {}
+    assert "secret.key" in caplog.text
 
 
 async def test_changes_at_once_are_those_of_the_store(database: Database) -> None:
