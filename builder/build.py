@@ -137,7 +137,7 @@ class _Maker:
         with self._travel.step(steps.BUILD_SCRIPT):
             await self._run_script(interpreter)
         with self._travel.step(steps.PROBE):
-            await self._try_out()
+            await self._try_out(interpreter)
         with self._travel.step(steps.SEAL):
             await self._seal(interpreter)
 
@@ -162,13 +162,13 @@ class _Maker:
             self._log.write(f"There is no {self._spec.script}: nothing to prepare")
             self._travel.skip()
 
-    async def _try_out(self) -> None:
+    async def _try_out(self, interpreter: Interpreter) -> None:
         if self._probe is None:
             self._travel.skip()
             return
         check_model_file(self._spec)
         self._log.write("Starting the model once")
-        await self._probe(self._spec)
+        await self._probe(self._spec, interpreter)
 
     async def _seal(self, interpreter: Interpreter) -> None:
         spec = self._spec
@@ -180,6 +180,7 @@ class _Maker:
             model_root=spec.model_root,
             script=spec.script,
             interpreter=str(interpreter.path),
+            prefix=str(interpreter.prefix),
             version=interpreter.version,
             started_at=self._started_at,
             sealed_at=now(),

@@ -35,8 +35,9 @@ async def make_environment(
     place = Place(
         home=spec.code,
         tmp=spec.tmp,
-        read=(Path(sys.prefix), Path(sys.base_prefix), interpreter.prefix),
+        read=(Path(sys.prefix), Path(sys.base_prefix)),
         write=(spec.virtualenv, spec.tmp),
+        prefix=interpreter.prefix,
     )
     for command in _commands(spec, interpreter):
         status = await run(
@@ -75,7 +76,8 @@ def _commands(spec: BuildSpec, interpreter: Interpreter) -> list[list[str]]:
     create = [sys.executable, "-I", "-m", "virtualenv", "--quiet"]
     create += ["--no-download", "--no-periodic-update", "--no-vcs-ignore"]
     create += ["--app-data", str(spec.tmp / "virtualenv"), "--activators", "bash"]
-    create += ["--python", str(interpreter.path)]
+    # Its real path: a build that names a link needs the folder of that, too.
+    create += ["--python", str(interpreter.path.resolve())]
     if interpreter.seeded:
         return [[*create, str(spec.virtualenv)]]
     python = str(spec.virtualenv / "bin/python")

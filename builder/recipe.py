@@ -53,8 +53,8 @@ async def run_script(
         place=Place(
             home=spec.code,
             tmp=spec.tmp,
-            read=(interpreter.prefix,),
             write=(spec.virtualenv, spec.pip_cache),
+            prefix=interpreter.prefix,
         ),
         variables=script_variables(spec),
         log=tail,

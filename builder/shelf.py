@@ -26,7 +26,8 @@ _READABLE, _ENTERED = 0o444, 0o111
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a sealed build was made from, and when."""
+    """What a sealed build was made from, and when. `prefix` is the interpreter's folder, which
+    whatever runs in the build's environment has to be shown."""
 
     commit: str
     file: str
@@ -34,6 +35,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     model_root: str
     script: str
     interpreter: str
+    prefix: str
     version: str
     started_at: str
     sealed_at: str
@@ -56,6 +58,12 @@ class Shelf:
             return msgspec.json.decode(text, type=Manifest)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+
+    def prefix(self, build: str) -> Path | None:
+        """The folder of a whole build's interpreter, as recorded when the build was made: what the
+        build itself says of that is its script's word."""
+        manifest = self.sealed(build)
+        return Path(manifest.prefix) if manifest else None
 
     async def remove(self, build: str) -> None:
         """Take a build away; no matter if it is not there."""

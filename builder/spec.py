@@ -10,6 +10,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from builder.interpreters import Interpreter
+
 DEFAULT_SCRIPT = "cdsw-build.sh"
 
 
@@ -64,12 +66,13 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
 
 class Place(Struct, frozen=True, kw_only=True):
     """Where a project's program works: `home`, which it may change, a folder for temporary files,
-    and what else it may `read` and `write`."""
+    what else it may `read` and `write`, and `prefix`, the folder of the interpreter it needs."""
 
     home: Path
     tmp: Path
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
+    prefix: Path | None = None
 
 
 class Log(Protocol):
@@ -104,4 +107,4 @@ class Run(Protocol):
 class Probe(Protocol):
     """Tries out a finished, not yet sealed build; raises `errors.ProbeFailed`."""
 
-    async def __call__(self, spec: BuildSpec) -> None: ...
+    async def __call__(self, spec: BuildSpec, interpreter: Interpreter) -> None: ...

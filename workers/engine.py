@@ -57,6 +57,8 @@ class Place(Protocol):
     def read(self) -> tuple[Path, ...]: ...
     @property
     def write(self) -> tuple[Path, ...]: ...
+    @property
+    def prefix(self) -> Path | None: ...
 
 
 class Workers:
@@ -278,6 +280,7 @@ def _view(place: Place, identity: int) -> View:
         tmp=place.tmp,
         read=(*place.read, INSIDE.parent),
         write=place.write,
+        prefix=place.prefix,
         identity=identity,
     )
 

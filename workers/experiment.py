@@ -14,7 +14,7 @@ import trio
 
 from workers import folders, workspace
 from workers.cgroups import Leaf
-from workers.confinement import Confinement, View, prefixes
+from workers.confinement import Confinement, View
 from workers.keeper import INSIDE, surroundings
 from workers.output import Output
 from workers.script import Ended, LineLog, run_script
@@ -52,7 +52,8 @@ async def run_experiment(
             view=View(
                 home=work / "code",
                 tmp=work / "tmp",
-                read=(spec.environment, *prefixes(spec.environment), INSIDE.parent),
+                read=(spec.environment, INSIDE.parent),
+                prefix=spec.prefix,
                 write=spec.kept,
                 identity=spec.identity,
             ),

@@ -16,7 +16,7 @@ import trio
 
 from workers import folders, workspace
 from workers.cgroups import Leaf
-from workers.confinement import Confinement, View, prefixes
+from workers.confinement import Confinement, View
 from workers.errors import StartFailed
 from workers.lifecycle import State
 from workers.limits import Limits, Verdict, threads_for
@@ -24,6 +24,7 @@ from workers.log import Log
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
 from workers.replica import Replica, Why
+from workers.spec import ReplicaSpec
 from workers.watch import Watch, Watched
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
@@ -62,17 +63,22 @@ def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) 
     """Its working copy and what it sees beside that, and what that takes on the disk. Raises
     OSError."""
     spec = replica.spec
-    code = workspace.make(spec.code, folder)
-    view = View(
-        home=code,
-        tmp=folder / "tmp",
-        read=(spec.environment, *prefixes(spec.environment), INSIDE.parent),
-        network=spec.network,
-        identity=spec.identity,
-    )
+    view = view_of(spec, home=workspace.make(spec.code, folder), tmp=folder / "tmp")
     confinement.give(view)
     leaf.make(spec.limits)
     return view, folders.measure(folder)
+
+
+def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> View:
+    """What a replica sees beside its working copy."""
+    return View(
+        home=home,
+        tmp=tmp,
+        read=(spec.environment, INSIDE.parent),
+        prefix=spec.prefix,
+        network=spec.network,
+        identity=spec.identity,
+    )
 
 
 def _remove(folder: Path, leaf: Leaf) -> None:

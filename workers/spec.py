@@ -19,9 +19,11 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One replica: which function of which file, in which environment.
 
     `code` is the sealed folder that each replica gets a private copy of; `environment` the
-    virtualenv beside it. `variables` win over the ones set here, but not over the tree mark;
-    a PATH among them comes behind the environment's own. Those of `name_variables` get the
-    replica's name. Where `raw` is set the function gets a request as bytes, unread.
+    virtualenv beside it, and `prefix` the folder of the interpreter that it was made from: what the
+    environment says of that is the project's word. `variables` win over the ones set here, but not
+    over the tree mark; a PATH among them comes behind the environment's own. Those of
+    `name_variables` get the replica's name. Where `raw` is set the function gets a request as
+    bytes, unread.
     Where models are confined, `identity` says whose they are (`View`), and without `network` they
     reach nothing but their callers. `crns` are what the replica says of its predictions.
     Times in seconds, sizes in bytes.
@@ -29,6 +31,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     code: Path
     environment: Path
+    prefix: Path | None = None
     file: str
     function: str
     model_root: str = ""
@@ -52,6 +55,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     code: Path
     environment: Path
+    prefix: Path | None = None
     script: str
     arguments: tuple[str, ...] = ()
     folder: Path

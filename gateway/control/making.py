@@ -13,7 +13,7 @@ import trio
 
 import builder
 import store
-from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
+from builder import BuildSpec, Interpreter, Journey, Snapshot, match, take_snapshot
 from gateway.control import failures, identities
 from gateway.control.build_limits import runner
 from gateway.control.house import House
@@ -170,13 +170,14 @@ class Making:
         house, build = self._house, self.build
         example = build.example.encode() if build.example is not None else None
 
-        async def probe(spec: BuildSpec) -> None:
+        async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
             pool = PoolSpec(
                 name=f"{slug(model.name)}-probe-{build.number}",
                 replica=replica_spec(
                     house,
                     build,
                     model_variables(house, project, None),
+                    prefix=interpreter.prefix,
                     identity=identities.of_builds(project),
                     limits=await self._probe_limits(),
                 ),
@@ -207,16 +208,19 @@ def replica_spec(
     build: Build,
     variables: dict[str, str],
     *,
+    prefix: Path | None,
     identity: int,
     limits: Limits,
     network: bool = True,
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
-    """How a replica of a build is started. Those of equal `identity` could meddle with another."""
+    """How a replica of a build is started. `prefix` is its interpreter's folder. Those of equal
+    `identity` could meddle with another."""
     folder = house.shelf.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
         environment=folder / "environment",
+        prefix=prefix,
         file=build.file,
         function=build.function,
         model_root=build.model_root,

@@ -31,6 +31,7 @@ async def pool_spec(
             house,
             build,
             variables,
+            prefix=house.shelf.prefix(build.id),
             identity=identities.of_deployment(deployment),
             limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
             network=deployment.network,

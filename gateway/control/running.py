@@ -181,6 +181,7 @@ class Running:
         spec = RunSpec(
             code=sealed / "code",
             environment=sealed / "environment",
+            prefix=house.shelf.prefix(experiment.environment_id),
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,

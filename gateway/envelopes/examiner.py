@@ -35,6 +35,7 @@ class Examiner:
             replica = ReplicaSpec(
                 code=Path(__file__).parent,
                 environment=Path(sys.prefix),
+                prefix=Path(sys.base_prefix),
                 file="reading.py",
                 function="examine",
                 raw=True,

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from builder.build import BuildReport, build
+from builder.interpreters import Interpreter
 from builder.journey import Journey
 from builder.shelf import Shelf
 from builder.snapshot import take_snapshot
@@ -92,7 +93,7 @@ async def run_quickly(
     )
 
 
-async def content(spec: BuildSpec) -> None:
+async def content(spec: BuildSpec, interpreter: Interpreter) -> None:
     """A probe that likes every build."""
 
 

@@ -12,7 +12,7 @@ import trio
 
 from builder.build import build
 from builder.errors import ProbeFailed
-from builder.interpreters import discover
+from builder.interpreters import Interpreter, discover
 from builder.spec import BuildSpec
 from tests.builder.kit import Bench, content, run_quickly
 
@@ -110,6 +110,10 @@ async def test_whole_journey(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     assert manifest is not None
     assert (manifest.file, manifest.function) == ("model.py", "predict")
     assert manifest.version == ".".join(map(str, sys.version_info[:3]))
+    # What its replicas are shown of the interpreter: all that `bin/python` needs.
+    real = Path(sys.base_prefix).resolve()
+    assert bench.shelf.prefix("one") == real
+    assert (folder / "environment" / "bin" / "python").readlink().is_relative_to(real / "bin")
 
 
 async def test_environments_are_apart(bench: Bench) -> None:
@@ -237,7 +241,7 @@ async def test_probe_decides(bench: Bench) -> None:
     bench.write("model.py", MODEL)
     seen = []
 
-    async def probe(spec: BuildSpec) -> None:
+    async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
         seen.append((spec.root / "model.py").read_text())
         raise ProbeFailed("The model did not start", "NameError: x", "Define x.")
 
@@ -295,7 +299,7 @@ async def test_own_defects_are_not_the_projects(bench: Bench) -> None:
     """An error that nobody can act on comes through, and still leaves nothing."""
     bench.write("model.py", MODEL)
 
-    async def probe(spec: BuildSpec) -> None:
+    async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -29,7 +29,6 @@ from workers.confinement import (
     levels,
     open_confinement,
     parts,
-    prefixes,
     seccomp,
 )
 from workers.confinement.bubblewrap import Host
@@ -488,20 +487,6 @@ def test_public_parts(tmp_path: Path) -> None:
     (tmp_path / "mixed" / "secret").chmod(0o640)
     (tmp_path / "closed").chmod(0o700)
     assert set(parts.public(tmp_path)) == {tmp_path / "open", tmp_path / "mixed" / "a"}
-
-
-def test_prefix_of_a_linked_interpreter(tmp_path: Path) -> None:
-    """A virtual environment needs the prefix of its real interpreter, and of a link to that no
-    more than the folder that the link is in."""
-    real, link = tmp_path / "python" / "bin", tmp_path / "home" / "bin"
-    environment = tmp_path / "environment"
-    for folder in (real, link, environment / "bin"):
-        folder.mkdir(parents=True)
-    (real / "python").write_text("")
-    (link / "python").symlink_to(real / "python")
-    (environment / "bin" / "python").symlink_to(link / "python")
-    (environment / "pyvenv.cfg").write_text(f"home = {link}\n")
-    assert set(prefixes(environment)) == {tmp_path / "python", link}
 
 
 def _decide(number: int, *arguments: int, architecture: int = X86) -> int:

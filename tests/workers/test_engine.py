@@ -450,6 +450,7 @@ class Place(msgspec.Struct, frozen=True):
     tmp: Path
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
+    prefix: Path | None = None
 
 
 async def test_a_script_finds_the_packages(house: House, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def spec_of(tmp_path: Path, script: str, **more: object) -> RunSpec:
     return RunSpec(
         code=sealed,
         environment=environment,
+        prefix=Path(sys.base_prefix),
         script="script.py",
         folder=folder,
         kept=(folder / "kept",),

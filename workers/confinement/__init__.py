@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from workers.confinement import bubblewrap, landlock, levels, parts, seccomp
+from workers.confinement import bubblewrap, interpreter, landlock, levels, parts, seccomp
 from workers.confinement.bubblewrap import Host
 from workers.confinement.last_stage import RESERVED, SHELL, Command
 from workers.confinement.levels import (
@@ -22,7 +22,6 @@ from workers.confinement.levels import (
     ConfinementUnavailable,
     Level,
     Tried,
-    prefixes,
 )
 from workers.confinement.view import HOME, USER, View
 
@@ -39,7 +38,6 @@ __all__ = [
     "Level",
     "View",
     "open_confinement",
-    "prefixes",
     "unconfined",
 ]
 
@@ -105,7 +103,7 @@ class Confinement:
             return Launch(inner, self._landlock(view))
         uid = self.uid(view)
         host = msgspec.structs.replace(self._system, accounts=self._accounts(uid))
-        view = msgspec.structs.replace(view, read=(*view.read, *self._readable))
+        view = msgspec.structs.replace(view, read=self._read(view))
         filters = self._open_filter()
         wrapper = (
             levels.program("bwrap"),
@@ -114,6 +112,11 @@ class Confinement:
             *_as_user(self.level, uid),
         )
         return Launch(inner, wrapper, filters, wrapped=True)
+
+    def _read(self, view: View) -> tuple[Path, ...]:
+        """All that is shown beside the system and may not be written. Raises OSError."""
+        prefix = interpreter.shown(view.prefix, self._system.hidden) if view.prefix else ()
+        return (*view.read, *prefix, *self._readable)
 
     def _open_filter(self) -> tuple[int, ...]:
         """None where the machine's calls are not known."""
@@ -155,7 +158,7 @@ class Confinement:
         return {"level": self.level, "meaning": MEANINGS[self.level], "refused": self.refused}
 
     def _landlock(self, view: View) -> tuple[str, ...]:
-        given = [path.resolve() for path in (*view.read, *self._readable)]
+        given = [path.resolve() for path in self._read(view)]
         shown = (part for path in given for part in parts.without(path, self._system.hidden))
         read = [*self._parts, "/proc", *shown]
         write = [*_DEVICES, view.home, view.tmp, *view.write]

@@ -6,9 +6,7 @@ A level counts when a program was really run in it; why one does not is kept for
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import IO, Literal, get_args
 
 import msgspec
@@ -85,25 +83,3 @@ def run(command: Iterable[str], stdin: IO[bytes], pass_fds: tuple[int, ...] = ()
 
 def is_root() -> bool:
     return os.geteuid() == 0
-
-
-def prefixes(environment: Path) -> tuple[Path, ...]:
-    """The folders of an interpreter that a virtual environment at `environment` needs beside
-    itself: that of the Python it was made from, unless the system has it."""
-    try:
-        text = (environment / "pyvenv.cfg").read_text()
-    except OSError:
-        homes = [Path(sys.base_prefix) / "bin"] if environment == Path(sys.prefix) else []
-    else:
-        lines = (line.partition("=") for line in text.splitlines())
-        homes = [Path(value.strip()) for name, _, value in lines if name.strip() == "home"]
-    real = (environment / "bin" / "python").resolve().parent
-    # Where a link to it lies is nobody's prefix: ~/.local/bin would show all of ~/.local.
-    found = {real.parent, *(home for home in homes if home.resolve() != real)}
-    return tuple(sorted(path for path in found if not _of_system(path)))
-
-
-def _of_system(folder: Path) -> bool:
-    """Whether it is shown anyway, or is everything (that of /bin/python)."""
-    real = folder.resolve()
-    return real.is_relative_to("/usr") or real == Path("/")

@@ -13,13 +13,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What one process tree sees beside the system's own programs and libraries.
 
     `home`, its working folder, is writable and stands at /home/cdsw; `tmp` at /tmp. `read` and
-    `write` stand where they are. With `network` it reaches what the machine reaches. Trees of
-    equal `identity` could meddle with each other; the numbers are the gateway's to give.
+    `write` stand where they are, and so does `prefix`, an interpreter's folder. With `network` it
+    reaches what the machine reaches. Trees of equal `identity` could meddle with each other; the
+    numbers are the gateway's to give.
     """
 
     home: Path
     tmp: Path
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
+    prefix: Path | None = None
     network: bool = True
     identity: int = 0

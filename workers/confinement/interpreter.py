@@ -1,0 +1,44 @@
+"""Which folder of an interpreter may be shown to those who run in an environment made from it.
+
+Which interpreter that is, the gateway has recorded when the environment was made. What the
+environment itself says (`pyvenv.cfg`, where `bin/python` leads) is not asked: a build script can
+write there what it likes.
+"""
+
+import errno
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+_HOMES = Path("/home")
+
+
+def shown(prefix: Path, hidden: Path) -> tuple[Path, ...]:
+    """What has to be shown of `prefix` beside the system: nothing, or its real path.
+
+    `hidden` is the data folder's real path. Raises OSError for a folder that is too much to show:
+    one in the data folder, or one that has a home in it.
+    """
+    real = prefix.resolve()
+    if real.is_relative_to("/usr"):
+        return ()
+    if real.is_relative_to(hidden):
+        raise _refused(real, "lies in the data folder")
+    if real.parent == _HOMES or any(home.is_relative_to(real) for home in _homes()):
+        raise _refused(real, "is somebody's home, or has one in it")
+    return (real,)
+
+
+def _homes() -> Iterator[Path]:
+    """Not those of all users: in a large network that takes seconds to learn."""
+    yield from (_HOMES, Path("/root"))
+    try:
+        yield Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:  # a user without a name
+        return
+
+
+def _refused(prefix: Path, why: str) -> OSError:
+    text = f"the interpreter's folder {why} and is not shown to models: use another Python"
+    return OSError(errno.EPERM, text, str(prefix))
