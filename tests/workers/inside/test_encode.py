@@ -179,6 +179,11 @@ UNSAID = [
         "TypeError",
         "at $[0]: a number of 1000000000 digits cannot be said in JSON",
     ),
+    (
+        "{'a': [{1: 2, '1': 3, 'not': float('nan')}]}",
+        "TypeError",
+        "at $.a[0]: two keys of this dict are '1' in JSON, and one would be lost",
+    ),
     ("deep(100_000)", "ValueError", "the value is nested too deep to be said in JSON"),
 ]
 
@@ -198,7 +203,7 @@ NUMPY = [
     ("numpy.datetime64('2026-11-21T02:50', 'ns')", "2026-11-21T02:50:00"),
     ("numpy.array(['2026-11-21', 'NaT'], dtype='M8[ns]')", ["2026-11-21T00:00:00", None]),
     ("numpy.timedelta64(90, 's')", "P0DT0H1M30S"),
-    ("numpy.array([1, 'NaT'], dtype='m8[ns]')", ["P0DT0H0M0S", None]),
+    ("numpy.array([1000, 'NaT'], dtype='m8[ns]')", ["P0DT0H0M0.000001S", None]),
     ("numpy.ma.array([1, 2], mask=[0, 1])", [1, None]),
     ("numpy.timedelta64(10**10, 's')", "P115740DT17H46M40S"),
     ("numpy.timedelta64(5)", "P0DT0H0M0.000005S"),
@@ -216,6 +221,9 @@ PANDAS = [
     ("pandas.DataFrame()", []),
     ("pandas.Series([1, 2])", [1, 2]),
     ("pandas.Series([1, None], dtype='Int64')", [1, None]),
+    ("pandas.Series([1, 2, 3])[lambda s: s > 1]", [2, 3]),
+    ("pandas.DataFrame({'a': [2, 1]}).sort_values('a')", [{"a": 1}, {"a": 2}]),
+    ("pandas.DataFrame(index=[])", []),
     ("pandas.Index(['a', 'b'])", ["a", "b"]),
     ("pandas.MultiIndex.from_tuples([(1, 'a')])", [[1, "a"]]),
     ("pandas.Categorical(['a', 'b'])", ["a", "b"]),
@@ -231,6 +239,55 @@ PANDAS = [
         ["2026-11-21T00:00:00+00:00"],
     ),
     ("pandas.Series(pandas.to_timedelta(['1h', None])).astype('m8[ns]')", ["P0DT1H0M0S", None]),
+]
+
+
+LOST = [
+    (
+        "{'a': pandas.DataFrame([[1, 2]], columns=['x', 'x'])}",
+        "at $.a: more than one column of this DataFrame is named 'x', and all but one would be lost:"
+        " rename them",
+    ),
+    (
+        "pandas.DataFrame([[1, 2]], columns=[1, '1'])",
+        "at $: more than one column of this DataFrame is named '1', and all but one would be lost:"
+        " rename them",
+    ),
+    (
+        "pandas.DataFrame({'a': [1]}, index=['berlin'])",
+        "at $: the labels of this DataFrame ('berlin', ...) would be lost: return"
+        " `.reset_index()` to keep them or `.reset_index(drop=True)` to drop them",
+    ),
+    (
+        "pandas.DataFrame({'id': [7], 'a': [1]}).set_index('id')",
+        "at $: the labels of this DataFrame (7, ...) would be lost: return"
+        " `.reset_index()` to keep them or `.reset_index(drop=True)` to drop them",
+    ),
+    (
+        "[pandas.DataFrame({'a': [1], 'b': [2]}).iloc[0]]",
+        "at $[0]: the labels of this Series ('a', ...) would be lost: return"
+        " `.to_dict()` to keep them or `.tolist()` to drop them",
+    ),
+    (
+        "pandas.Series([1], index=pandas.MultiIndex.from_tuples([('a', 2)]))",
+        "at $: the labels of this Series (('a', 2), ...) would be lost: return"
+        " `.to_dict()` to keep them or `.tolist()` to drop them",
+    ),
+    (
+        "numpy.array([(1, 2)], dtype=[('x', int), ('y', int)])",
+        "at $: the names of the fields (x, y) of this ndarray would be lost: return a dict, or"
+        " `.tolist()` to drop them",
+    ),
+    (
+        "numpy.array(['2026-11-21T00:00:00.000000001', 'NaT'], dtype='M8[ns]')",
+        "at $: a time with digits beyond the microsecond would lose them: return text"
+        " (`.astype(str)`), or `.astype('M8[us]')` to drop them",
+    ),
+    (
+        "numpy.timedelta64(1, 'ns')",
+        "at $: a time with digits beyond the microsecond would lose them: return text"
+        " (`.astype(str)`), or `.astype('m8[us]')` to drop them",
+    ),
 ]
 
 
@@ -289,6 +346,17 @@ def test_numpy(scientist: Conversation) -> None:
 def test_pandas(scientist: Conversation) -> None:
     """A frame is a list of records, a series or index a list, a missing value null."""
     assert all_said(scientist, PANDAS) == dict(PANDAS)
+
+
+@pytest.mark.parametrize(("expression", "message"), LOST)
+def test_what_would_lose_something_is_refused(
+    scientist: Conversation, expression: str, message: str
+) -> None:
+    """No column, label, field or digit goes by itself: the error names it and what to return."""
+    assert scientist.predict(expression)[::2] == (
+        RAISED,
+        {"type": "TypeError", "message": message},
+    )
 
 
 def test_what_is_sent_is_json_and_ascii(evaluator: Conversation) -> None:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import msgspec
+import pytest
+
 from tests.workers.inside.conftest import Converse
-from tests.workers.inside.conversation import FAILED, RAISED, READY
+from tests.workers.inside.conversation import FAILED, PREDICT, RAISED, READY
 
 
 def test_an_exception_without_text(converse: Converse, write_model: Any) -> None:
@@ -17,6 +20,57 @@ def test_an_exception_without_text(converse: Converse, write_model: Any) -> None
     raised = replica.predict(None)
     assert (raised.kind, raised.body["type"]) == (RAISED, "Mute")
     assert "cannot be had" in raised.body["message"]
+
+
+TEXTS = {
+    "half a surrogate pair": ("'\\ud83d'", "\\ud83d"),
+    "halves in the wrong order": ("'\\ude00\\ud83d'", "\\ude00\\ud83d"),
+    "a NUL and what terminals obey": ("'a\\0b\\x1b[2J'", "a\0b\x1b[2J"),
+    "bytes": ("b'\\xff'", "b'\\xff'"),
+    "a kind of str": ("Text('\\ud83d')", "\\ud83d"),
+}
+
+
+@pytest.mark.parametrize(("given", "expected"), TEXTS.values(), ids=list(TEXTS))
+def test_any_text_can_be_raised(
+    converse: Converse, write_model: Any, given: str, expected: str
+) -> None:
+    """Whatever an exception says is told in UTF-8, when it is raised by the function or the file;
+    the replica goes on."""
+    root = write_model(
+        "class Text(str):\n"
+        "    def encode(self, *args):\n        raise RuntimeError\n"
+        "    def __len__(self):\n        return 0\n"
+        f"def predict(args):\n    raise ValueError({given})\n"
+    )
+    replica = converse()
+    assert replica.start(root, "model.py", "predict").kind == READY
+    replica.send(PREDICT, 1, b"null")
+    frame = replica.receive_bytes()[13:]
+    assert read_strictly(frame) == {"type": "ValueError", "message": expected}
+    assert replica.predict(None).kind == RAISED
+    root = write_model(f"raise ValueError({given if 'Text' not in given else repr(expected)})\n")
+    failed = converse().start(root, "model.py", "predict")
+    assert failed.kind == FAILED
+    assert failed.body["message"].encode().decode() == expected
+    assert failed.body["traceback"].encode().decode().endswith(f"ValueError: {expected}\n")
+
+
+def read_strictly(body: bytes) -> Any:
+    """JSON as the gateway reads it."""
+    return msgspec.json.decode(body)
+
+
+def test_the_name_of_an_exception_is_its_types(converse: Converse, write_model: Any) -> None:
+    """A metaclass that says otherwise breaks nothing."""
+    root = write_model(
+        "class Meta(type):\n    @property\n    def __name__(cls):\n        return b'?'\n"
+        "class Odd(Exception, metaclass=Meta): ...\n"
+        "def predict(args):\n    raise Odd('text')\n"
+    )
+    replica = converse()
+    assert replica.start(root, "model.py", "predict").kind == READY
+    assert replica.predict(None).body["type"] == "Odd"
 
 
 def test_a_project_may_shadow_what_tracebacks_need(converse: Converse, write_model: Any) -> None:

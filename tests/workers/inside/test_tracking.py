@@ -185,6 +185,7 @@ def test_what_is_tracked_can_be_kept(model: Conversation) -> None:
     [
         ("(3, 1)", "track_metric: the key 3 is of type 'int', no str"),
         ("('a', b'')", "track_metric('a'): at $: a value of type 'bytes' cannot be said in JSON"),
+        ("('a', [int('9' * 4300), 10**4300])", "track_metric('a'): "),
         ("('a', loop)", "track_metric('a'): at $[0]: a value that holds itself cannot"),
         ("('a', deep(501))", "track_metric('a'): the value is nested too deep to be kept"),
         ("('a', deep(100_000))", "track_metric('a'): the value is nested too deep to be said"),

@@ -4,6 +4,9 @@ First by the standard library's C encoder, helped along by `simpler` where it kn
 when that fails is the value walked by hand, which is slower and knows more: NaN and infinities
 become null, keys become strings, and what cannot be said is named with the path to it.
 
+What would lose something on the way is refused: columns and keys of one name, labels of an index,
+fields of an array, digits of a time. The error says what, where, and what to return instead.
+
 No type is imported to be recognised: a value of numpy or pandas can only exist where those are
 loaded already, so the names of its type's ancestors, or the methods they have, tell enough.
 """
@@ -55,8 +58,9 @@ def simpler(value: Any) -> object:
     if hasattr(kind, "__dataclass_fields__"):
         return _fields(value)
     if hasattr(kind, "to_dict") and hasattr(kind, "columns"):
-        return value.to_dict("records")
+        return _records(value)
     if hasattr(kind, "tolist"):
+        _refuse_labels(value, "`.to_dict()` to keep them or `.tolist()` to drop them")
         return _elements(value)
     if kind.__name__ == "NAType":
         return None
@@ -90,6 +94,38 @@ def _fields(value: Any) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
+def _records(frame: Any) -> object:
+    """A data frame as one object for each row."""
+    seen: set[object] = set()
+    for column in frame.columns:
+        name = _key(column, ()) if isinstance(column, (str, int, float)) else column
+        if name in seen:
+            raise TypeError(
+                f"more than one column of this {type(frame).__name__} is named {name!r}, and all"
+                " but one would be lost: rename them"
+            )
+        seen.add(name)
+    _refuse_labels(frame, "`.reset_index()` to keep them or `.reset_index(drop=True)` to drop them")
+    return frame.to_dict("records")
+
+
+def _refuse_labels(value: Any, remedy: str) -> None:
+    """Raises TypeError if the rows of a frame or series of pandas have labels, which lists have not.
+
+    Integers without a name are row numbers, such as a filter or a sort leaves, and no labels.
+    """
+    index = getattr(value, "index", None)
+    names = getattr(index, "names", None)
+    if names is None or not len(index):  # not of pandas: a list has an `index`, too
+        return
+    if len(names) == 1 and names[0] is None and index.dtype.kind in "iu":
+        return
+    raise TypeError(
+        f"the labels of this {type(value).__name__} ({index[:1].tolist()[0]!r}, ...) would be lost: return"
+        f" {remedy}"
+    )
+
+
 def _elements(value: Any) -> object:
     """An array as lists, or a scalar of numpy as one of Python's."""
     elements = value.tolist()
@@ -100,8 +136,22 @@ def _elements(value: Any) -> object:
 def _of_numpy(value: Any) -> object:
     """The same, where there may be times that numpy would give as bare integers (gotcha G5)."""
     kind = value.dtype.kind
+    if kind == "V" and value.dtype.names:
+        raise TypeError(
+            f"the names of the fields ({', '.join(value.dtype.names)}) of this"
+            f" {type(value).__name__} would be lost: return a dict, or `.tolist()` to drop them"
+        )
     if value.dtype.str.endswith(_IN_MICROSECONDS.get(kind, ())):
-        value = value.astype(kind + "8[us]")
+        shorter = value.astype(kind + "8[us]")
+        # What is not a time is not equal to itself either.
+        if "[M]" not in value.dtype.str and "[Y]" not in value.dtype.str:
+            changed = shorter.astype(value.dtype) != value
+            if (changed & (value == value)).any():
+                raise TypeError(
+                    "a time with digits beyond the microsecond would lose them: return text"
+                    f" (`.astype(str)`), or `.astype('{kind}8[us]')` to drop them"
+                )
+        value = shorter
     if kind in "mM" and any(type(element) is int for element in value.ravel().tolist()):
         raise TypeError("a time that Python's datetime cannot hold cannot be said in JSON")
     return _elements(value)
@@ -150,8 +200,7 @@ def _plain(value: object, steps: Steps, around: frozenset[int]) -> object:
         raise ValueError(f"at {_path(steps)}: a value that holds itself cannot be said in JSON")
     around |= {id(value)}
     if isinstance(value, dict):
-        named = ((_key(key, steps), item) for key, item in value.items())
-        return {name: _plain(item, (*steps, name), around) for name, item in named}
+        return _named(value, steps, around)
     if isinstance(value, (list, tuple)):
         return [_plain(item, (*steps, index), around) for index, item in enumerate(value)]
     try:
@@ -159,6 +208,18 @@ def _plain(value: object, steps: Steps, around: frozenset[int]) -> object:
     except TypeError as problem:
         raise TypeError(f"at {_path(steps)}: {problem}") from None
     return _plain(step, steps, around)
+
+
+def _named(value: dict[Any, object], steps: Steps, around: frozenset[int]) -> dict[str, object]:
+    plain: dict[str, object] = {}
+    for key, item in value.items():
+        name = _key(key, steps)
+        if name in plain:
+            raise TypeError(
+                f"at {_path(steps)}: two keys of this dict are {name!r} in JSON, and one would be lost"
+            )
+        plain[name] = _plain(item, (*steps, name), around)
+    return plain
 
 
 def _key(key: object, steps: Steps) -> str:

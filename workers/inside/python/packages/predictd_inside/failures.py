@@ -1,7 +1,8 @@
 """Says what went wrong in the model, in the model's own terms and in bounded length.
 
 Our frames are cut from tracebacks: they are no help to the author. Describing must not fail in its
-turn, whatever `__str__` an exception has and whatever the project calls its files.
+turn, whatever `__str__` an exception has and whatever the project calls its files; and what is said
+can be sent: it is Unicode, without the halves of surrogate pairs that a str may hold.
 """
 
 from __future__ import annotations
@@ -13,19 +14,32 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 OURS = os.path.dirname(os.path.abspath(__file__))
+LONGEST_NAME = 500
 LONGEST_MESSAGE = 8_000  # characters; it travels in a reply to a caller
 LONGEST_TRACEBACK = 64_000  # characters; it is kept with the deployment
+
+
+_name_of = type.__dict__["__name__"].__get__
 
 
 def describe(problem: BaseException) -> dict[str, str]:
     """The exception's type and text, as the wire says them."""
     try:
         message = str(problem)
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[:LONGEST_MESSAGE]}... ({len(message)} characters)"
+        message = unicode(message)
     except Exception:
         message = "(its text cannot be had: its __str__ raised)"
-    if len(message) > LONGEST_MESSAGE:
-        message = f"{message[:LONGEST_MESSAGE]}... ({len(message)} characters)"
-    return {"type": type(problem).__name__, "message": message}
+    # Not `type(problem).__name__`, which a metaclass may define.
+    name: str = _name_of(type(problem))
+    return {"type": name[:LONGEST_NAME], "message": message}
+
+
+def unicode(text: str) -> str:
+    """`text` with surrogates (`"\\ud800"`), which UTF-8 cannot say, as their escapes."""
+    # By `str`, since a kind of str may have an `encode` of its own.
+    return str.encode(text, "utf-8", "backslashreplace").decode()
 
 
 def theirs(trace: TracebackType | None) -> TracebackType | None:
@@ -49,4 +63,4 @@ def traceback_text(problem: BaseException) -> str:
             f"{described['type']}: {described['message']}\n"
             f"(no traceback, as Python's own traceback module cannot be used here: {another!r})\n"
         )
-    return text if len(text) <= LONGEST_TRACEBACK else "...\n" + text[-LONGEST_TRACEBACK:]
+    return unicode(text if len(text) <= LONGEST_TRACEBACK else "...\n" + text[-LONGEST_TRACEBACK:])

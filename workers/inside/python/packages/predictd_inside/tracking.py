@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 _BODY = b'{"predictionUuid":"%b","startTimeStampMs":%d,"endTimeStampMs":%d,"metrics":{%b}}'
 MOST_BYTES = 1_000_000  # of what is tracked of one prediction, as JSON
 DEEPEST = 500  # nested in one another; the gateway reads twice as many
+LONGEST_INTEGER = 4300  # digits that the gateway reads; Python 3.8 writes out longer ones
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_TOO_LONG = re.compile(rb"[0-9]{%d}" % (LONGEST_INTEGER + 1))
 
 
 class Page:
@@ -166,13 +168,18 @@ def text_of(key: object, value: object) -> bytes:
 def storable(text: bytes) -> bytes:
     """JSON as the gateway can read it: lone surrogates become U+FFFD (gotcha G6 in README).
 
-    Raises ValueError for what is nested too deep.
+    Raises ValueError for what is nested too deep, and for integers that are too long.
     """
     if b"\\ud" in text:
         text = _whole(json.dumps(json.loads(text), ensure_ascii=False)).encode()
-    if text.count(b"[") + text.count(b"{") > DEEPEST:
+    if len(text) <= DEEPEST:
+        return text
+    bare = _STRING.sub(b"", text)
+    if _TOO_LONG.search(bare):
+        raise ValueError(f"an integer is too long to be kept: more than {LONGEST_INTEGER} digits")
+    if bare.count(b"[") + bare.count(b"{") > DEEPEST:
         depth = 0
-        for bracket in re.findall(rb"[\[{}\]]", _STRING.sub(b"", text)):
+        for bracket in re.findall(rb"[\[{}\]]", bare):
             depth += 1 if bracket in b"[{" else -1
             if depth > DEEPEST:
                 raise ValueError(f"the value is nested too deep to be kept: more than {DEEPEST}")
