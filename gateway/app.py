@@ -10,9 +10,11 @@ from functools import cache
 from typing import Any, cast
 
 import msgspec
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import Response, g, request
 from quart.routing import QuartRule
 from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -40,6 +42,7 @@ from gateway.control.site_settings import SiteSettings
 from gateway.control.trail import request_id
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
+from gateway.grants import Grants
 from gateway.openapi import openapi
 from gateway.predict import (
     CORS,
@@ -69,6 +72,7 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
     app.url_rule_class = _Rule
+    app.asgi_http_class = _under_a_grant(control.house.directory.grants)
     routing = admin_routing(control)
     app.request_class = _request_class(app, routing, control.house.site)
     app.register_blueprint(routing.blueprint())
@@ -124,6 +128,18 @@ def _request_class(app: QuartTrio, routing: Routing, site: SiteSettings) -> type
             super().__init__(method, scheme, path, *rest, **named)
 
     return LimitedRequest
+
+
+def _under_a_grant(grants: Grants) -> type[TrioASGIHTTPConnection]:
+    """Requests whose answers end with the rights that they are given by (`auth.grant`)."""
+
+    class Granted(TrioASGIHTTPConnection):
+        async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            state: dict[str, Any] = self.scope["state"]
+            with grants.one(state["cut"]) as state["grant"]:
+                await super().__call__(receive, send)
+
+    return Granted
 
 
 def _add_hooks(

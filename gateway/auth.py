@@ -2,25 +2,14 @@
 
 from base64 import b64decode
 
-import msgspec
 from quart import g, request
 
 from gateway.directory import Directory
 from gateway.errors import Refusal
-from gateway.permissions import OF_ENGINES, Permission
+from gateway.grants import Grant, Principal, Right
+from gateway.permissions import Permission
 from gateway.web.cookies import session_in
 from store import NotFound, Session, User
-
-
-class Principal(msgspec.Struct, frozen=True):
-    """Whose request it is, and from where. `session` is there where a browser asks; `within` is the
-    project that bounds it where a model or a run asks, in the name of who started it."""
-
-    user: User
-    by: str  # "api key", "legacy key", "admin key", "engine key" or "session"
-    address: str
-    session: Session | None = None
-    within: str = ""
 
 
 def principal_of(directory: Directory) -> Principal | None:
@@ -29,17 +18,12 @@ def principal_of(directory: Directory) -> Principal | None:
     address = request.remote_addr or ""
     header = request.headers.get("Authorization")
     if header is not None:
-        token = token_in(header)
-        if (holder := directory.holder(token)) is not None:
-            return Principal(holder[0], f"{holder[1]} key", address)
-        if (engine := directory.engine(token)) is not None:
-            return Principal(engine[0], "engine key", address, within=engine[1])
-        return None
+        return directory.principal(token_in(header), address)
     token = session_in(request.cookies, request.is_secure)
     if (signed_in := directory.session(token)) is None:
         return None
     session, user = signed_in
-    return Principal(user, "session", address, session)
+    return Principal(user, "session", address, session=session)
 
 
 def principal() -> Principal:
@@ -53,7 +37,8 @@ def principal() -> Principal:
 def require(
     directory: Directory, needs: Permission, project_id: str = "", about: str = ""
 ) -> Principal:
-    """The principal, if they may do what needs this, in a project or about a user.
+    """The principal, if they may do what needs this, in a project or about a user. What is answered
+    to a GET ends with that right.
 
     Raises Refusal: "auth.required", "auth.password" for who has to choose a password first, or
     "auth.forbidden"; NotFound for a project they may not even see.
@@ -61,11 +46,32 @@ def require(
     who = principal()
     if who.session and must_choose_password(who.user, who.session):
         raise Refusal("auth.password", "choose a password of your own first")
-    if not allowed(directory, needs, project_id, about):
-        if project_id and not allowed(directory, "project.view", project_id):
-            raise NotFound("project", project_id)
-        raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {needs!r}")
+    _check(directory, who, Right(needs, project_id, about))
     return who
+
+
+def require_again(directory: Directory) -> None:
+    """Raises as `require` where a right that was asked for since the request came is there no more.
+    From here on the end of any of them cuts off the answer to a GET."""
+    for right in tuple(grant().rights):
+        _check(directory, principal(), right)
+    grant().sending = request.method == "GET"
+
+
+def _check(directory: Directory, who: Principal, right: Right) -> None:
+    if allowed(directory, *right):
+        return
+    if not directory.is_live(who):
+        raise Refusal("auth.required", f"the {who.by} has ended since the request came")
+    if right.project_id and not allowed(directory, "project.view", right.project_id):
+        raise NotFound("project", right.project_id)
+    raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {right.needs!r}")
+
+
+def grant() -> Grant:
+    """Of the answer to the running request."""
+    found: Grant = request.scope["state"]["grant"]
+    return found
 
 
 def must_choose_password(user: User, session: Session) -> bool:
@@ -74,12 +80,14 @@ def must_choose_password(user: User, session: Session) -> bool:
 
 
 def allowed(directory: Directory, needs: Permission, project_id: str = "", about: str = "") -> bool:
-    """Whether the principal may do what needs this, in a project or about a user."""
-    who = principal()
-    own = project_id == who.within and needs in OF_ENGINES
-    if who.within and not own and needs != "identified":
+    """Whether the principal may do what needs this, in a project or about a user. Where they may,
+    what is answered to a GET ends with that right."""
+    who, right = principal(), Right(needs, project_id, about)
+    if not directory.allows(who, right):
         return False
-    return directory.may(who.user, needs, project_id, about)
+    grant().principal = who
+    grant().rights.add(right)
+    return True
 
 
 def bearer(header: str | None) -> str:

@@ -25,9 +25,10 @@ _FORBIDDEN = {
 class Caller:
     """One key. `live` until it is revoked, `expires` in seconds of the wall clock."""
 
-    __slots__ = ("digest", "expires", "flow", "kind", "live", "user_id")
+    __slots__ = ("digest", "expires", "flow", "key_id", "kind", "live", "user_id")
 
     def __init__(self, key: Key, expires: float) -> None:
+        self.key_id = key.id
         self.kind = key.kind
         self.user_id = key.user_id
         self.digest = key.digest
@@ -63,6 +64,11 @@ class Callers:
         caller = self._by_id.get(shown.id)
         digest = caller.digest if caller is not None else None
         return caller if matches(shown, digest) else None
+
+    def is_live(self, key_id: str) -> bool:
+        """Whether the key of this id opens anything now."""
+        caller = self._by_id.get(key_id)
+        return caller is not None and self._now() < caller.expires
 
     def valid(self, text: str) -> Caller | None:
         """The caller whose key this is, unless it has expired."""

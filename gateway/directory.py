@@ -2,7 +2,8 @@
 
 The store remembers; `control` writes there first and tells the directory then, before the client
 has its reply. So what a reply acknowledged holds for whatever is asked after it, of the admin API
-as of the models. Nothing here waits: every question is a look into a dict.
+as of the models, and for answers that are still being sent (`grants.py`). Nothing here waits: every
+question is a look into a dict.
 """
 
 from datetime import datetime
@@ -10,8 +11,9 @@ from datetime import datetime
 import msgspec
 
 from gateway.callers import Callers
+from gateway.grants import Grants, Principal, Right
 from gateway.keyring import digest_of
-from gateway.permissions import Permission, may
+from gateway.permissions import OF_ENGINES, Permission, may
 from store import Key, Membership, Model, Project, Role, Session, User, Visibility, now
 
 _NEVER = float("inf")
@@ -22,6 +24,7 @@ class Directory:
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
+        self.grants = Grants(self.allows)
         self._users: dict[str, User] = {}
         self._by_name: dict[str, User] = {}
         self._keys: dict[str, Key] = {}
@@ -42,6 +45,7 @@ class Directory:
             self._let_in(key)
         if user.disabled:
             self.end_sessions(user)
+        self.grants.review()
 
     def forget_user(self, user: User) -> None:
         for key in self.keys_of(user):
@@ -50,6 +54,7 @@ class Directory:
         for roles in self._roles.values():
             roles.pop(user.id, None)
         del self._by_name[self._users.pop(user.id).name.casefold()]
+        self.grants.review()
 
     def put_key(self, key: Key) -> None:
         self._keys[key.id] = key
@@ -58,6 +63,7 @@ class Directory:
     def forget_key(self, key_id: str) -> None:
         self._callers.revoke(key_id)
         self._keys.pop(key_id, None)
+        self.grants.review()
 
     def _let_in(self, key: Key) -> None:
         if self._users[key.user_id].disabled:
@@ -76,6 +82,7 @@ class Directory:
     def forget_engine(self, key_id: str) -> None:
         self._callers.revoke(key_id)
         self._engines.pop(key_id, None)
+        self.grants.review()
 
     def put_session(self, session: Session) -> None:
         """A browser has signed in. Those that are over are forgotten meanwhile."""
@@ -85,22 +92,27 @@ class Directory:
 
     def forget_session(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
+        self.grants.review()
 
     def end_sessions(self, user: User) -> None:
         for session in [each for each in self._sessions.values() if each.user_id == user.id]:
             del self._sessions[session.id]
+        self.grants.review()
 
     def put_project(self, project: Project) -> None:
         self._visibility[project.id] = project.visibility
         self._roles.setdefault(project.id, {})
+        self.grants.review()
 
     def forget_project(self, project_id: str) -> None:
         self._visibility.pop(project_id, None)
         self._roles.pop(project_id, None)
+        self.grants.review()
 
     def put_members(self, project_id: str, members: list[Membership]) -> None:
         """These and nobody else are the members of a project."""
         self._roles[project_id] = {each.user_id: each.role for each in members}
+        self.grants.review()
 
     # What is asked.
 
@@ -118,21 +130,19 @@ class Directory:
     def keys_of(self, user: User) -> list[Key]:
         return [key for key in self._keys.values() if key.user_id == user.id]
 
-    def holder(self, token: str) -> tuple[User, str] | None:
-        """Whose key this is, if it opens the admin API, and of which kind it is."""
+    def principal(self, token: str, address: str) -> Principal | None:
+        """Who asks with this key from there, if it opens the admin API. With the key of a model or
+        a run it is who started that, bounded by its project."""
         caller = self._callers.valid(token)
-        if caller is None or caller.kind in ("model", "engine"):
+        if caller is None or caller.kind == "model":
             return None
-        return self._users[caller.user_id], caller.kind
-
-    def engine(self, token: str) -> tuple[User, str] | None:
-        """For whom a model or a run acts that has this key, and in which project."""
-        caller = self._callers.valid(token)
-        if caller is None or caller.kind != "engine":
-            return None
-        user_id, project_id = self._engines[caller.user_id]
+        user_id, within = caller.user_id, ""
+        if caller.kind == "engine":
+            user_id, within = self._engines[caller.user_id]
         user = self._users.get(user_id)
-        return None if user is None or user.disabled else (user, project_id)
+        if user is None or user.disabled:
+            return None
+        return Principal(user, f"{caller.kind} key", address, caller.key_id, within=within)
 
     def session(self, token: str) -> tuple[Session, User] | None:
         """The session of a browser that holds this, and whose it is."""
@@ -164,6 +174,24 @@ class Directory:
             role=self._roles.get(project_id, {}).get(user.id),
             visibility=self._visibility.get(project_id, "private"),
         )
+
+    def allows(self, who: Principal, right: Right) -> bool:
+        """Whether they may do that now: with the key or in the session that they asked with, as
+        long as there is that, and as the user they are by now."""
+        user = self._users.get(who.user.id)
+        if user is None or not self.is_live(who):
+            return False
+        own = right.project_id == who.within and right.needs in OF_ENGINES
+        if who.within and not own and right.needs != "identified":
+            return False
+        return self.may(user, *right)
+
+    def is_live(self, who: Principal) -> bool:
+        """Whether the key or the session that they asked with is still one."""
+        if who.session is None:
+            return self._callers.is_live(who.key_id)
+        session = self._sessions.get(who.session.id)
+        return session is not None and session.expires_at > now()
 
     def may_call(self, model: Model) -> frozenset[str] | None:
         """The ids of the users and engines whose keys open a model; None: it needs no key. Whoever

@@ -9,6 +9,8 @@ in README).
 import logging
 import math
 import re
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -45,6 +47,8 @@ _CHUNK = 64 * 1024
 # In the head of a reply.
 _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: ([0-9a-f-]+)\r\n", re.IGNORECASE)
+# SO_LINGER of no seconds: what has not been sent is dropped at the close.
+_RESET = struct.pack("ii", 1, 0)
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -114,6 +118,15 @@ class HttpConnection:
         finally:
             await trio.aclose_forcefully(self._transport)
 
+    def cut(self) -> None:
+        """Ends it at once: nothing is sent from the return on, not even what waits in the kernel.
+        The client sees a reset, not an answer that looks whole."""
+        self._over = True
+        self._life.cancel()
+        with suppress(OSError):  # it is closed already
+            self._transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.socket.close()
+
     async def _shake_hands(self) -> bool:
         """Whether both sides speak TLS now, or need not."""
         if isinstance(self._stream, trio.SSLStream):
@@ -139,7 +152,7 @@ class HttpConnection:
                 self._shared.config,
                 self._shared.context,
                 tasks,
-                ConnectionState(LifespanState()),
+                ConnectionState(LifespanState(cut=self.cut)),
                 isinstance(self._stream, trio.SSLStream),
                 self._client,
                 self._server,
@@ -183,13 +196,13 @@ class HttpConnection:
 
     def _addresses(self) -> tuple[Address, Address]:
         """Whose connection it is, and where it came in; a client may be gone already."""
-        socket = self._transport.socket
+        ours = self._transport.socket
         try:
-            client = parse_socket_addr(socket.family, socket.getpeername())
+            client = parse_socket_addr(ours.family, ours.getpeername())
             client = client and (plain(client[0]), client[1])
         except OSError:
             client = None
-        return client, parse_socket_addr(socket.family, socket.getsockname())
+        return client, parse_socket_addr(ours.family, ours.getsockname())
 
     async def _on_event(self, event: Event) -> None:
         """What Hypercorn has to say."""

@@ -240,6 +240,7 @@ async def _open(
         try:
             password = await control.recover(make_password=tell_password is not None)
             nursery.start_soon(control.trail.watch)
+            nursery.start_soon(directory.grants.watch)
             if password and tell_password is not None:
                 tell_password(password)
             yield control

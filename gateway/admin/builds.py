@@ -127,6 +127,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         "what a build printed; as events: live",
         log,
         gives=events.TEXT,
+        streams=True,
     )
     routing.add(
         "GET",

@@ -137,7 +137,4 @@ def event(name: str, data: Any) -> bytes:
 
 
 def _response(stream: AsyncIterator[bytes]) -> Response:
-    response = Response(stream, content_type="text/event-stream")
-    response.timeout = None
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(stream, content_type="text/event-stream")

@@ -110,7 +110,6 @@ def add_routes(routing: Routing, control: Control) -> None:
         file, size = await trio.to_thread.run_sync(_open, folder, path)
         response = Response(_content(file), content_type="application/octet-stream")
         response.content_length = size
-        response.timeout = None
         return response
 
     async def add_to_project(project_id: str, experiment_id: str, asked: AddToProject) -> Json:
@@ -137,11 +136,11 @@ def add_routes(routing: Routing, control: Control) -> None:
         action="experiment.delete")  # fmt: skip
     add("POST", f"{one}:stop", "project.edit", "end its script", stop, action="experiment.stop")
     add("GET", f"{one}/log", "project.view", "what it printed; as events: live", log,
-        gives=events.TEXT)  # fmt: skip
+        gives=events.TEXT, streams=True)  # fmt: skip
     add("GET", f"{one}/metrics", "project.view", "every value that it tracked", metrics)
     add("GET", f"{one}/files", "project.view", "the files that it kept", files, query=PAGED)
     add("GET", f"{one}/files/<path:path>", "project.view", "one of them", download,
-        gives=("application/octet-stream",))  # fmt: skip
+        gives=("application/octet-stream",), streams=True)  # fmt: skip
     add("POST", f"{one}:add_to_project", "project.edit", "copy one of them into the project",
         add_to_project, AddToProject, action="experiment.add_to_project")  # fmt: skip
 

@@ -76,6 +76,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         show,
         query=PAGED,
         gives=("application/json", "application/octet-stream"),
+        streams=True,
     )
     routing.add(
         "DELETE",

@@ -11,10 +11,7 @@ from gateway.errors import Refusal
 
 def add_routes(routing: Routing, control: Control) -> None:
     async def backup() -> Response:
-        response = Response(await control.backups.begin(), content_type="application/x-tar")
-        response.timeout = None
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return Response(await control.backups.begin(), content_type="application/x-tar")
 
     async def find() -> Json:
         return _told(await control.collector.find(_keep()))
@@ -30,6 +27,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         backup,
         action="site.backup",
         gives=("application/x-tar",),
+        streams=True,
     )
     routing.add(
         "GET",

@@ -71,7 +71,8 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def show() -> Response:
         window, spelling = await asked()
         most = _page_size()
-        return _streamed(_page(metrics.rows(window), spelling, most), "application/json")
+        rows = _page(metrics.rows(window), spelling, most)
+        return Response(rows, content_type="application/json")
 
     async def export() -> Response:
         kind = request.args.get("format", "jsonl")
@@ -84,7 +85,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             raise Refusal("feature.missing", str(error), advice=error.advice) from None
         except TooManyKeys as error:
             raise Refusal("argument.invalid", str(error), advice=error.advice) from None
-        response = _streamed(table, FORMATS[kind])
+        response = Response(table, content_type=FORMATS[kind])
         response.headers["Content-Disposition"] = f'attachment; filename="metrics.{kind}"'
         return response
 
@@ -107,9 +108,21 @@ def add_routes(routing: Routing, control: Control) -> None:
         )
         return {}
 
-    routing.add("GET", "/metrics", "identified", "what was told of predictions, by start", show)
     routing.add(
-        "GET", "/metrics/export", "identified", "the same as a file: jsonl, csv, parquet", export
+        "GET",
+        "/metrics",
+        "identified",
+        "what was told of predictions, by start",
+        show,
+        streams=True,
+    )
+    routing.add(
+        "GET",
+        "/metrics/export",
+        "identified",
+        "the same as a file: jsonl, csv, parquet",
+        export,
+        streams=True,
     )
     routing.add(
         "POST",
@@ -150,13 +163,6 @@ async def _page(
                 token = so_far
                 break
     yield b'],"next_page_token":' + msgspec.json.encode(token) + b"}"
-
-
-def _streamed(parts: AsyncIterator[bytes], content_type: str) -> Response:
-    response = Response(parts, content_type=content_type)
-    response.timeout = None
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def _time(name: str, default: int) -> int:

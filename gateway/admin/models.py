@@ -191,6 +191,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         logs,
         query=("replica", "stream", "tail"),
         gives=events.TEXT,
+        streams=True,
     )
 
 

@@ -4,7 +4,8 @@ A route is declared once, with its method, path, permission, body and summary; f
 Quart's rules, `/openapi.json` and the README's table, so the three cannot differ. Who has not the
 permission is refused before the body is read, and a body that is larger than its route takes is
 refused before the rest of it is read. A handler returns plain JSON values. What changes
-state runs to its end even if the client hangs up, and is entered in the audit trail.
+state runs to its end even if the client hangs up, and is entered in the audit trail. An answer to a
+GET ends with the rights that it is given by (`grants.py`), a stream as well as a page of JSON.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,14 +13,16 @@ from typing import Any, TypeAlias
 
 import msgspec
 from quart import Blueprint, Response, g, request
+from quart.wrappers.response import DataBody
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway.admin.given import given
 from gateway.admin.json_body import BodyReader
-from gateway.auth import Principal, require
+from gateway.auth import require, require_again
 from gateway.control.trail import Act, Trail
 from gateway.directory import Directory
 from gateway.errors import Refusal
+from gateway.grants import Principal
 from gateway.permissions import Permission
 from gateway.tasks import Tasks
 
@@ -35,7 +38,8 @@ class Route(msgspec.Struct, frozen=True):
     project or about the user that the path names; `takes` is the Struct of its JSON body, or
     MultiDict for the files of a form, `most` how large a body may be: in bytes, or the name of the
     site setting that says so. `query` is what may stand behind a `?`, `gives` the media types of
-    its answers. `action` is what the audit trail calls it: none for what changes nothing."""
+    its answers. `action` is what the audit trail calls it: none for what changes nothing.
+    `streams` says that its answer may come in pieces, for as long as it takes."""
 
     method: str
     path: str
@@ -47,6 +51,7 @@ class Route(msgspec.Struct, frozen=True):
     query: tuple[str, ...] = ()
     gives: tuple[str, ...] = ("application/json",)
     action: str = ""
+    streams: bool = False
 
     @property
     def openapi_path(self) -> str:
@@ -75,9 +80,12 @@ class Routing:
         query: tuple[str, ...] = (),
         gives: tuple[str, ...] = ("application/json",),
         action: str = "",
+        streams: bool = False,
     ) -> None:
+        # Only what answers a GET ends with the rights that it is given by.
+        assert not streams or method == "GET", path
         self.routes.append(
-            Route(method, path, needs, summary, handler, takes, most, query, gives, action)
+            Route(method, path, needs, summary, handler, takes, most, query, gives, action, streams)
         )
 
     def blueprint(self) -> Blueprint:
@@ -109,6 +117,8 @@ class Routing:
                 arguments.append(await request.files)
             elif announces_body():
                 await request.get_data(cache=False)  # it is of no use, and bounded as any other
+            # A body may have taken its time to come.
+            require(self._directory, route.needs, project_id, about)
             if not route.action:
                 result = await route.handler(*arguments)
             else:
@@ -117,8 +127,10 @@ class Routing:
                 result = await self._tasks.finish(
                     self._trail.carry_out, act, route.handler, *arguments
                 )
+            if route.method == "GET":
+                require_again(self._directory)
             if isinstance(result, Response):
-                return result
+                return _checked(route, result)
             return Response(msgspec.json.encode(result), content_type="application/json")
 
         return view
@@ -134,6 +146,17 @@ class Routing:
         rule = request.url_rule
         route = None if rule is None or g.get("entered") else self.route_of(rule.endpoint)
         return _act(route) if route is not None and route.action else None
+
+
+def _checked(route: Route, response: Response) -> Response:
+    """An answer that a handler made. One that comes in pieces has to be declared."""
+    if isinstance(response.response, DataBody):
+        return response
+    if not route.streams:
+        raise RuntimeError(f"{route.method} {route.path} streams, and does not say so")
+    response.timeout = None
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def _act(route: Route, told: str = "") -> Act:

@@ -4,6 +4,7 @@ import msgspec
 from quart import Response
 
 import store
+from gateway.auth import allowed
 from gateway.control import Control
 from gateway.web.home import ModelRow, ProjectRow, model_row, project_row
 from gateway.web.routing import Routing, Visit
@@ -22,7 +23,7 @@ def add_pages(routing: Routing, control: Control) -> None:
         seen = [
             project
             for project in await house.database.read(store.projects.listing)
-            if house.directory.may(user, "project.view", project.id)
+            if allowed(house.directory, "project.view", project.id)
         ]
         roles = house.directory.roles_of(user)
         return sorted(seen, key=lambda project: project.id not in roles)

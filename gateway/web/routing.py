@@ -20,10 +20,11 @@ from msgspec import Struct
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
-from gateway.auth import must_choose_password
+from gateway.auth import allowed, must_choose_password, require_again
 from gateway.control import Control
 from gateway.control.trail import Act
 from gateway.errors import Refusal
+from gateway.grants import Principal
 from gateway.web.cookies import session_cookie, session_in
 from gateway.web.forgery import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
 from gateway.web.rendering import Rendering, Visitor
@@ -128,6 +129,9 @@ class Routing:
                 made = must_choose_password(visitor.user, session)
                 if made and page.path not in _BEFORE_A_PASSWORD:
                     return redirect(PASSWORD)
+                address = request.remote_addr or ""
+                g.principal = Principal(visitor.user, "session", address, session=session)
+                allowed(self._control.house.directory, "signed in")
             form: Mapping[str, str] = await request.form if changes else {}
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
@@ -140,7 +144,9 @@ class Routing:
                 agent=request.headers.get("User-Agent", ""),
             )
             if not changes:
-                return await page.handler(visit, **values)
+                response = await page.handler(visit, **values)
+                require_again(self._control.house.directory)
+                return response
             return await self._control.house.tasks.finish(page.handler, visit, *values.values())
 
         return view

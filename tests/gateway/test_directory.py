@@ -48,6 +48,12 @@ def stage() -> Stage:
     return Stage()
 
 
+def asks(stage: Stage, text: str) -> tuple[User, str, str] | None:
+    """Who asks with this key, by what, and in which project if in one only."""
+    found = stage.directory.principal(text, "192.0.2.1")
+    return (found.user, found.by, found.within) if found else None
+
+
 def engine(stage: Stage, user: User, project_id: str = "p") -> tuple[Key, str]:
     """The key of an engine that acts for a user, and its text."""
     made = new_key("engine")
@@ -59,20 +65,18 @@ def engine(stage: Stage, user: User, project_id: str = "p") -> tuple[Key, str]:
 def test_engines(stage: Stage) -> None:
     """An engine's key is nobody's own; it stands for its user in one project."""
     key, text = engine(stage, stage.ada)
-    assert stage.directory.holder(text) is None
-    assert stage.directory.engine(text) == (stage.ada, "p")
-    assert stage.directory.engine(stage.key(stage.ada)) is None
-    assert stage.directory.keys_of(stage.ada) != []
+    assert asks(stage, text) == (stage.ada, "engine key", "p")
+    assert stage.directory.keys_of(stage.ada) == []
     disabled = msgspec.structs.replace(stage.ada, disabled=True)
     stage.directory.put_user(disabled)
-    assert stage.directory.engine(text) is None
+    assert asks(stage, text) is None
     stage.directory.put_user(stage.ada)
-    assert stage.directory.engine(text) == (stage.ada, "p")
+    assert asks(stage, text) == (stage.ada, "engine key", "p")
     stage.directory.forget_engine(key.id)
-    assert stage.directory.engine(text) is None
+    assert asks(stage, text) is None
     _, text = engine(stage, stage.ada)
     stage.directory.forget_user(stage.ada)
-    assert stage.directory.engine(text) is None
+    assert asks(stage, text) is None
 
 
 def test_what_engines_call(stage: Stage) -> None:
@@ -96,13 +100,13 @@ def test_names_in_any_case(stage: Stage) -> None:
 def test_keys_and_their_holders(stage: Stage) -> None:
     """A key is its holder's; one that is expired, revoked or only for models opens no API."""
     api, model = stage.key(stage.ada), stage.key(stage.ada, "model")
-    assert stage.directory.holder(api) == (stage.ada, "api")
-    assert stage.directory.holder(model) is None
+    assert asks(stage, api) == (stage.ada, "api key", "")
+    assert asks(stage, model) is None
     over = stage.key(stage.bob, expires_at=as_text_of(time.time() - 1))
-    assert stage.directory.holder(over) is None
-    assert stage.directory.holder(stage.key(stage.bob, "legacy")) == (stage.bob, "legacy")
+    assert asks(stage, over) is None
+    assert asks(stage, stage.key(stage.bob, "legacy")) == (stage.bob, "legacy key", "")
     stage.directory.forget_key(api.partition(".")[0])
-    assert stage.directory.holder(api) is None
+    assert asks(stage, api) is None
 
 
 def test_who_is_disabled_has_nothing(stage: Stage) -> None:
@@ -112,12 +116,12 @@ def test_who_is_disabled_has_nothing(stage: Stage) -> None:
     caller = stage.callers.find(token)
     assert caller is not None
     stage.directory.put_user(msgspec.structs.replace(stage.bob, disabled=True))
-    assert stage.directory.holder(token) is None
+    assert asks(stage, token) is None
     assert not caller.live
     assert stage.directory.session("held by bob") is None
     assert stage.directory.may_call(stage.model(visibility="public")) == frozenset("a")
     stage.directory.put_user(stage.bob)
-    assert stage.directory.holder(token) == (stage.bob, "api")
+    assert asks(stage, token) == (stage.bob, "api key", "")
     assert stage.directory.session("held by bob") is None
 
 
@@ -148,7 +152,7 @@ def test_who_goes(stage: Stage) -> None:
     stage.directory.put_session(session(stage.bob))
     stage.members(("a", "owner"), ("b", "viewer"))
     stage.directory.forget_user(stage.bob)
-    assert stage.directory.holder(token) is None
+    assert asks(stage, token) is None
     assert stage.directory.session("held by bob") is None
     assert stage.directory.members_of("p") == [(stage.ada, "owner")]
     assert stage.directory.users() == [stage.ada]

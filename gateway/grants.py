@@ -1,0 +1,98 @@
+"""The rights under which answers are given, and what happens when one ends.
+
+Each answer to a GET is given under a grant: whose it is, and every right that was asked for while
+it was made. Whatever changes in the directory, all grants are looked at before the change is
+acknowledged, and once a second, since keys and sessions have dates. A grant that does not hold any
+more is ended: an answer that has not begun is refused, and of one that has, the connection is
+closed at once. What the kernel has not sent by then is dropped with it. So it makes no difference
+whether an answer is a page of JSON, a download or a log that is followed for days, and no route
+has to do anything for it.
+
+An answer to what changes something is given in any case: it tells what was done while the right was
+there, such as that the key it was asked with is revoked.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from gateway.permissions import Permission
+from store import Session, User
+
+# Between two looks at what ends by the clock, in seconds.
+_PERIOD = 1.0
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Whose request it is, and from where. It was made by the key of `key_id`, or where that is
+    empty in a `session`; `within` is the project that bounds it where a model or a run asks, in the
+    name of who started it."""
+
+    user: User
+    by: str  # "api key", "legacy key", "admin key", "engine key" or "session"
+    address: str
+    key_id: str = ""
+    session: Session | None = None
+    within: str = ""
+
+
+class Right(NamedTuple):
+    """What somebody may do: in a project, or about a user, where it is about one."""
+
+    needs: Permission
+    project_id: str = ""
+    about: str = ""
+
+
+class Grant:
+    """The rights of one answer. `cut` closes its connection, without waiting."""
+
+    __slots__ = ("_cut", "principal", "rights", "sending")
+
+    def __init__(self, cut: Callable[[], None]) -> None:
+        self._cut = cut
+        self.principal: Principal | None = None
+        self.rights: set[Right] = set()
+        # From the last look at its rights on: before that, whoever makes it will look at them.
+        self.sending = False
+
+    def end(self) -> None:
+        if self.sending:
+            self.sending = False
+            self._cut()
+
+
+class Grants:
+    """All grants there are. `holds` tells whether somebody has a right now."""
+
+    def __init__(self, holds: Callable[[Principal, Right], bool]) -> None:
+        self._holds = holds
+        self._grants: set[Grant] = set()
+
+    @contextmanager
+    def one(self, cut: Callable[[], None]) -> Iterator[Grant]:
+        """A grant, for as long as an answer is made and sent."""
+        grant = Grant(cut)
+        self._grants.add(grant)
+        try:
+            yield grant
+        finally:
+            self._grants.discard(grant)
+
+    async def watch(self) -> None:
+        """Ends grants whose key or session has come to its date; for ever."""
+        while True:
+            await trio.sleep(_PERIOD)
+            self.review()
+
+    def review(self) -> None:
+        """Ends the grants that do not hold any more."""
+        for grant in [each for each in self._grants if not self._stands(each)]:
+            grant.end()
+
+    def _stands(self, grant: Grant) -> bool:
+        who = grant.principal
+        return who is None or all(self._holds(who, right) for right in grant.rights)
