@@ -1,9 +1,12 @@
 """`fairness`: one caller keeps 200 requests outstanding; what do others notice?
 
-Flows are by client address. The crowd comes from one address, another caller of the same model
-from a second, and a caller of another model from a third. The models take a known time without
-using the processor, so that what is measured is the queue and not the cores.
+Flows are by client address, and all of this machine are one. The crowd comes from there, another
+caller of the same model and a caller of another model by way of trusted proxies, as it were. The
+models take a known time without using the processor, so that what is measured is the queue and not
+the cores.
 """
+
+from msgspec import structs
 
 from benchmarks import rig
 from benchmarks.load import own
@@ -13,6 +16,7 @@ from benchmarks.plan import Plan
 from benchmarks.report.record import Bars, Goal, Section, Table
 
 SERVICE_SECONDS = 0.01
+PROXIES = ("127.0.0.2", "127.0.0.3")
 CROWD = 200
 # The crowd stays until the others have been measured, who first need to start and to warm up.
 LONGER = 5.0
@@ -21,7 +25,7 @@ QUIET, CROWDED = "quiet", f"beside {CROWD} outstanding"
 
 
 def run(plan: Plan) -> Section:
-    with rig.gateway() as gateway:
+    with rig.gateway(trusted_proxies=",".join(PROXIES)) as gateway:
         keys = gateway.deploy("sleep", "sleep", models=2)
         request = {"seconds": SERVICE_SECONDS, "nonce": NONCE.decode()}
         crowded, other = (gateway.target(key, request) for key in keys)
@@ -55,13 +59,13 @@ def _probe(
 ) -> None:
     """One caller each, both at once. Fails where an answer is not a good one."""
 
-    def load(target: Target, source: str) -> Load:
-        seconds = 2 * plan.seconds
-        return Load(target=target, seconds=seconds, sources=(source,), nonce=True)
+    def load(target: Target, proxy: str, client: str) -> Load:
+        target = structs.replace(target, headers={"X-Forwarded-For": client})
+        return Load(target=target, seconds=2 * plan.seconds, sources=(proxy,), nonce=True)
 
     with (
-        own.running(load(crowded, "127.0.0.2")) as first,
-        own.running(load(other, "127.0.0.3")) as second,
+        own.running(load(crowded, PROXIES[0], "192.0.2.1")) as first,
+        own.running(load(other, PROXIES[1], "192.0.2.2")) as second,
     ):
         for who, generator in ((SAME, first), (OTHER, second)):
             found = generator.answers()

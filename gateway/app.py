@@ -43,6 +43,7 @@ from gateway.control.trail import request_id
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
 from gateway.grants import Grants
+from gateway.networks import network_of
 from gateway.openapi import openapi
 from gateway.predict import (
     CORS,
@@ -256,7 +257,7 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         if isinstance(asked, Reply):
             return _response(asked)
         body = cast(bytes, await request.get_data(cache=False))
-        flow = request.remote_addr or ""
+        flow = network_of(request.remote_addr or "")
         if len(body) > LARGE:
             envelope = examined(await house.examiner.pool.predict(body, flow), body)
         else:

@@ -1,51 +1,20 @@
 """Bodies of model requests that come in pieces, and the memory that all of them may take.
 
-Room for a body is taken when it is announced, before any of it is read; one that comes in chunks
-takes room as it grows. Whoever made a Body releases it, however it ends.
+Room for a body is taken when it is announced, before any of it is read, so whoever announces bodies
+and sends none of them leaves room for others; one that comes in chunks takes room as it grows.
+Whoever made a Body releases it, however it ends.
 """
-
-from collections import Counter
 
 from gateway.chunks import Chunks
 from gateway.errors import Refusal
-
-
-class Memory:
-    """How many bytes of unfinished bodies all connections together may hold.
-
-    A flow may hold more as long as that is no more than then stays free: so half is the most of
-    one, and whoever announces bodies and sends none of them leaves room for others.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = self.free = most
-        self._held: Counter[str] = Counter()
-
-    def resize(self, most: int) -> None:
-        """From now on so many. Nobody who has room loses it."""
-        self.free += most - self.most
-        self.most = most
-
-    def take(self, flow: str, size: int) -> bool:
-        """Whether there was room for so much more."""
-        if self._held[flow] + size > self.free - size:
-            return False
-        self.free -= size
-        self._held[flow] += size
-        return True
-
-    def give(self, flow: str, size: int) -> None:
-        self.free += size
-        self._held[flow] -= size
-        if not self._held[flow]:
-            del self._held[flow]
+from gateway.shares import Shares
 
 
 class Body:
     """A body that comes in pieces, and the memory it was given."""
 
     def __init__(
-        self, memory: Memory, flow: str, length: int, chunks: Chunks | None, limit: int
+        self, memory: Shares, flow: str, length: int, chunks: Chunks | None, limit: int
     ) -> None:
         self._memory = memory
         self._flow = flow

@@ -4,7 +4,8 @@ The listener and the connections live in the reactor, so a call costs no task. W
 asks for that is no call, at first or later, goes with the connection to the other server (Quart
 on Hypercorn), and not a byte is lost on the way. The laws:
 
-- Connections are bounded, in all and per address; one too many is told so and closed.
+- Connections are bounded, and shared by networks and local users (shares.py, networks.py); one
+  too many is told so and closed.
 - However a connection ends, it is forgotten here: `Traffic.connections` is what there is.
 - After `stop` nobody is let in; what has begun, or is on its way, is answered.
 """
@@ -23,16 +24,18 @@ import msgspec
 import trio
 
 from gateway.access_log import AccessLog
-from gateway.bodies import Memory
 from gateway.envelopes import Examiner
 from gateway.errors import Refusal
 from gateway.lines import SocketLine, TlsLine
+from gateway.local_users import LocalUsers
 from gateway.model_connection import ModelConnection
+from gateway.networks import LOOPBACK, network_of
 from gateway.openings import Openings
 from gateway.predict import refuse
 from gateway.proxies import Proxies, plain
 from gateway.replies import Replies
 from gateway.routes import Routes
+from gateway.shares import Shares
 from gateway.untaken import Untaken
 from workers import READABLE, Reactor
 
@@ -42,6 +45,8 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 16
 # Out of descriptors or memory: for how long nobody is let in.
 _PAUSE = 0.1
+# Connections of this machine that are not told apart by user.
+_LOCAL = 64
 _NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -97,9 +102,8 @@ class FrontDoor:
         self.routes = routes
         self.examiner = examiner
         self.replies = Replies()
-        self.memory = Memory(bounds.unfinished_bytes)
+        self.memory = Shares(bounds.unfinished_bytes)
         self.untaken = Untaken(bounds.unfinished_bytes)
-        self.bind(bounds)
         self.now = reactor.now
         self.alarm = reactor.alarm
         self._reactor = reactor
@@ -112,7 +116,9 @@ class FrontDoor:
         self._stopped = False
         self._lines: set[SocketLine | TlsLine] = set()
         self._no_lines = trio.Event()
-        self._addresses: Counter[str] = Counter()
+        self._places = Shares(bounds.connections)
+        self._users = LocalUsers()
+        self.bind(bounds)
 
     def bind(self, bounds: Bounds) -> None:
         """From now on these bounds; who is there already stays."""
@@ -121,6 +127,7 @@ class FrontDoor:
         # Anew, since what it remembers of a head says whether the body may be so large.
         self.openings = Openings(bounds.request_bytes)
         self.memory.resize(bounds.unfinished_bytes)
+        self._places.resize(bounds.connections)
         self.untaken.resize(bounds.unfinished_bytes)
 
     def open(self, listener: socket.socket) -> None:
@@ -142,6 +149,7 @@ class FrontDoor:
 
     def close(self) -> None:
         """Ends what connections of its own are left, whatever they do."""
+        self._users.close()
         for line in list(self._lines):
             line.connection.close()
 
@@ -181,23 +189,30 @@ class FrontDoor:
         self._reactor.call_at(self.now() + _PAUSE, reopen)
 
     def _let_in(self, client: socket.socket, address: str) -> None:
-        bounds = self._bounds
-        if (
-            self._traffic.connections >= bounds.connections
-            or self._addresses[address] >= bounds.connections_per_address
-        ):
+        share, most = self._share_of(client, address), self._bounds.connections_per_address
+        if self._places.held(share) >= most or not self._places.take(share, 1):
             self._turn_away(client)
             return
         self._traffic.connections += 1
-        self._addresses[address] += 1
         with suppress(OSError):  # it is gone already, as the first read will tell
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
-            self._connect(SocketLine(client, address, self._reactor, self))
+            self._connect(SocketLine(client, address, share, self._reactor, self))
         else:
-            line = TlsLine(_tls_stream(client, self._tls), address, self)
+            line = TlsLine(_tls_stream(client, self._tls), address, share, self)
             self._connect(line)
             self._tasks.start_soon(line.run)
+
+    def _share_of(self, client: socket.socket, address: str) -> str:
+        """As what this place is counted: a proxy has a share of its own, and so have users of this
+        machine beyond a few places, for which it is not worth asking who they are."""
+        if self.proxies.trusts(address):
+            return f"proxy {address}"
+        share = network_of(address)
+        if share == LOOPBACK and self._places.held(share) >= _LOCAL:
+            user = self._users.user_of(client)
+            share = LOOPBACK if user is None else f"user {user}"
+        return share
 
     def _turn_away(self, client: socket.socket) -> None:
         self._traffic.turned_away += 1
@@ -221,18 +236,18 @@ class FrontDoor:
 
     def line_closed(self, line: SocketLine | TlsLine) -> None:
         self._forget(line)
-        self._release(line.address)
+        self._release(line.share)
 
     def line_left(self, line: SocketLine | TlsLine, client: Stream, first: bytes) -> None:
         """Its client is somebody else's now, yet one of those that are counted."""
         self._forget(line)
-        self._tasks.start_soon(partial(self._serve_elsewhere, client, first, line.address))
+        self._tasks.start_soon(partial(self._serve_elsewhere, client, first, line.share))
 
-    async def _serve_elsewhere(self, client: Stream, first: bytes, address: str) -> None:
+    async def _serve_elsewhere(self, client: Stream, first: bytes, share: str) -> None:
         try:
             await self._elsewhere(client, first)
         finally:
-            self._release(address)
+            self._release(share)
 
     def _forget(self, line: SocketLine | TlsLine) -> None:
         self._lines.discard(line)
@@ -242,11 +257,9 @@ class FrontDoor:
         if self._stopped and not self._lines:
             self._no_lines.set()
 
-    def _release(self, address: str) -> None:
+    def _release(self, share: str) -> None:
         self._traffic.connections -= 1
-        self._addresses[address] -= 1
-        if not self._addresses[address]:
-            del self._addresses[address]
+        self._places.give(share, 1)
 
 
 def _tls_stream(

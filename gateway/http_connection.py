@@ -171,6 +171,8 @@ class HttpConnection:
                 self._over = True
             except Malformed as malformed:
                 self._over = True
+                if self.gate.current is None:
+                    self._client = self._peer  # it is nobody's request
                 if not self._replying:
                     self._replying, self._reply_head = True, self._last_words(malformed)
                     await self._send(self._reply_head)

@@ -45,7 +45,8 @@ class Owner(Protocol):
 
 
 class SocketLine:
-    """A client's socket, registered with the reactor for as long as the line is open."""
+    """A client's socket, registered with the reactor for as long as the line is open. `share` is
+    what its place is counted as."""
 
     __slots__ = (
         "_ended",
@@ -61,12 +62,16 @@ class SocketLine:
         "_unsent",
         "address",
         "connection",
+        "share",
     )
 
     connection: ModelConnection
 
-    def __init__(self, client: socket.socket, address: str, reactor: Reactor, owner: Owner) -> None:
+    def __init__(
+        self, client: socket.socket, address: str, share: str, reactor: Reactor, owner: Owner
+    ) -> None:
         self.address = address
+        self.share = share
         self._socket = client
         self._fd = client.fileno()
         self._receive, self._send = client.recv, client.send
@@ -197,9 +202,10 @@ class TlsLine:
     connection: ModelConnection
 
     def __init__(
-        self, stream: trio.SSLStream[trio.SocketStream], address: str, owner: Owner
+        self, stream: trio.SSLStream[trio.SocketStream], address: str, share: str, owner: Owner
     ) -> None:
         self.address = address
+        self.share = share
         self._stream = stream
         self._owner = owner
         self._life = trio.CancelScope()

@@ -19,16 +19,18 @@ from math import inf
 from typing import Protocol
 
 from gateway.access_log import AccessLog
-from gateway.bodies import Body, Memory
+from gateway.bodies import Body
 from gateway.chunks import Chunks
 from gateway.envelopes import LARGE, Examiner, NotAnEnvelope, read
 from gateway.errors import Refusal, refusal
 from gateway.http1 import Malformed, end_of_head
+from gateway.networks import network_of
 from gateway.openings import Opening, Openings
 from gateway.predict import Reply, admit, examined, refuse, reply_to
 from gateway.proxies import Proxies
 from gateway.replies import CONTINUE, Replies
 from gateway.routes import Routes
+from gateway.shares import Shares
 from workers import Alarm, Pool, Ticket
 
 HEAD_SECONDS = 10.0
@@ -90,7 +92,7 @@ class Door(Protocol):
     examiner: Examiner
     openings: Openings
     replies: Replies
-    memory: Memory
+    memory: Shares
     request_limit: int
     answers: Counter[int]  # by status
     proxies: Proxies
@@ -101,8 +103,9 @@ class Door(Protocol):
 
 
 class ModelConnection:
-    """`flow` is whose requests these are: of the `peer`, or, where that is a trusted proxy, of the
-    client for whom it sent the last one. All methods are for the reactor's thread."""
+    """`address` is whose request the last one was: the `peer`'s, or, where that is a trusted proxy,
+    that of the client for whom it was sent; `flow`, what it is counted as. All methods are for the
+    reactor's thread."""
 
     __slots__ = (
         "_alarm",
@@ -120,12 +123,14 @@ class ModelConnection:
         "_proxied",
         "_ticket",
         "_unread",
+        "address",
         "flow",
         "state",
     )
 
     def __init__(self, door: Door, line: Line, peer: str) -> None:
-        self.flow = self._peer = peer
+        self._peer = peer
+        self._is_of(peer)
         self._proxied = door.proxies.trusts(peer)
         self.state = IDLE
         self._door = door
@@ -148,7 +153,7 @@ class ModelConnection:
         self._ended = False  # the client sends no more
 
     def __repr__(self) -> str:
-        return f"<ModelConnection {self.flow} {self.state.name}>"
+        return f"<ModelConnection {self.address} {self.state.name}>"
 
     # What the line tells.
 
@@ -243,7 +248,7 @@ class ModelConnection:
             self._leave(data)
             return b""
         if self._proxied:
-            self.flow = self._door.proxies.source(opening.head.headers).address or self._peer
+            self._is_of(self._door.proxies.source(opening.head.headers).address or self._peer)
         length, rest = opening.head.length, len(data) - end
         if opening.head.chunked or rest < length:
             self._begin_body(opening)
@@ -292,7 +297,10 @@ class ModelConnection:
     def _forget_head(self) -> None:
         """What is refused now is not known to be anybody's request."""
         self._opening = None
-        self.flow = self._peer
+        self._is_of(self._peer)
+
+    def _is_of(self, address: str) -> None:
+        self.address, self.flow = address, network_of(address)
 
     def _leave(self, data: bytes) -> None:
         """The request is for the other server, and so is the rest of the connection."""
@@ -396,7 +404,7 @@ class ModelConnection:
     def _note(self, log: AccessLog, reply: Reply, request_id: str, now: float) -> None:
         head = None if self._opening is None else self._opening.head
         size = 0 if head is not None and head.method == "HEAD" else reply.size
-        log.note(self.flow, head, reply.status, size, max(0.0, now - self._began), request_id)
+        log.note(self.address, head, reply.status, size, max(0.0, now - self._began), request_id)
         self._began = inf
 
     def _answered(self, now: float) -> None:

@@ -26,3 +26,12 @@ def network_of(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
     return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+@lru_cache(maxsize=4096)
+def wider_network_of(network: str) -> str:
+    """The /48 around a network of IPv6, which is what a site or a rented machine may be given; ""
+    for all others."""
+    if not network.endswith("/64"):
+        return ""
+    return str(ipaddress.ip_network(network).supernet(new_prefix=48))

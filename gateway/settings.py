@@ -105,7 +105,7 @@ DESCRIPTIONS = {
     "reply_limit": "the largest return value of a model, as JSON",
     "unfinished_bytes": "how many bytes of requests may be coming in, and of answers going out",
     "connections": "how many clients may be connected",
-    "connections_per_address": "how many of them from one address",
+    "connections_per_address": "how many of them from one address, /64 of IPv6, or local user",
     "queue_requests": "how many requests may wait for one deployment",
     "queue_bytes": "how many bytes of requests may wait for one deployment",
     "queue_requests_total": "how many requests may wait for all deployments together",

@@ -2,21 +2,21 @@
 
 An answer stays whole in memory until its client has taken the last byte of it. A client may need
 its time for that, and many of them could hold any number of bytes. So when these are too many, of
-the address that holds most the client who has waited longest is let go, with its answer.
+the client that holds most the connection who has waited longest is let go, with its answer.
 """
 
 from typing import Protocol
 
 
 class Connection(Protocol):
+    flow: str
+
     def close(self) -> None: ...
 
 
 class Taker(Protocol):
     """A client's line."""
 
-    @property
-    def address(self) -> str: ...
     @property
     def connection(self) -> Connection: ...
 
@@ -27,7 +27,8 @@ class Untaken:
     def __init__(self, most: int) -> None:
         self.held = 0
         self._most = most
-        self._takers: dict[str, dict[Taker, int]] = {}  # by address, the first is the oldest
+        # By flow, the first is the oldest.
+        self._takers: dict[str, dict[Taker, int]] = {}
 
     def resize(self, most: int) -> None:
         """From now on so many; who holds more is looked at when the next one writes."""
@@ -35,7 +36,7 @@ class Untaken:
 
     def hold(self, taker: Taker, size: int) -> None:
         """So many bytes more of an answer wait for this client; others may have to go."""
-        takers = self._takers.setdefault(taker.address, {})
+        takers = self._takers.setdefault(taker.connection.flow, {})
         takers[taker] = takers.get(taker, 0) + size
         self.held += size
         while self.held > self._most and (other := self._next_to_go(taker)) is not None:
@@ -44,10 +45,10 @@ class Untaken:
 
     def release(self, taker: Taker) -> None:
         """It has taken all, or is gone."""
-        takers = self._takers.get(taker.address, {})
+        takers = self._takers.get(taker.connection.flow, {})
         self.held -= takers.pop(taker, 0)
         if not takers:
-            self._takers.pop(taker.address, None)
+            self._takers.pop(taker.connection.flow, None)
 
     def _next_to_go(self, writing: Taker) -> Taker | None:
         """Looks at all of them: it is asked in need only."""

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from gateway.access_log import AccessLog
-from gateway.bodies import Memory
 from gateway.callers import Callers
 from gateway.envelopes import Examiner, reading
 from gateway.model_connection import ModelConnection, State
@@ -18,6 +17,7 @@ from gateway.openings import Openings
 from gateway.proxies import Proxies
 from gateway.replies import Replies
 from gateway.routes import Routes
+from gateway.shares import Shares
 from tests.gateway.test_routes import a_model
 from workers import Alarm, Answered, Busy, NotReady, Outcome, Pool, Ticket
 from workers.timers import Timers
@@ -174,7 +174,7 @@ class Stage:
         self.examiner = cast(Examiner, self.examinations)
         self.openings = Openings(LIMIT)
         self.replies = Replies()
-        self.memory = Memory(MEMORY)
+        self.memory = Shares(MEMORY)
         self.request_limit = LIMIT
         self.answers: Counter[int] = Counter()
         self.access_log: AccessLog | None = None

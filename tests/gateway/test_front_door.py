@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -59,7 +59,8 @@ class Door:
     async def nobody_is_left(self) -> None:
         await until(lambda: self.connections == 0)
         assert not self.door._lines
-        assert not self.door._addresses
+        assert self.door._places.free == self.door._places.most
+        assert not self.door._places._held
         assert self.door.memory.free == 10**8
 
 
@@ -179,7 +180,7 @@ async def test_calls_and_the_rest_on_one_port() -> None:
 
 async def test_one_too_many_is_told_so() -> None:
     """Beyond the bound a client gets 503 and the end at once; the others notice nothing."""
-    async with opened(places=PLACES) as door:
+    async with opened(places=2 * PLACES - 1) as door:
         door.pool.at_once = echo
         clients = [await door.connect() for _ in range(PLACES)]
         for client in clients:
@@ -196,15 +197,51 @@ async def test_one_too_many_is_told_so() -> None:
         await door.nobody_is_left()
 
 
-async def test_an_address_has_its_own_bound() -> None:
-    """One address cannot take the places of all."""
-    async with opened(places_per_address=1) as door:
+async def test_a_network_has_its_own_bound() -> None:
+    """One network cannot take the places of all; a trusted proxy has a share of its own."""
+    async with opened(places_per_address=1, trusted=("127.0.0.2",)) as door:
         door.pool.at_once = echo
         async with await door.connect("127.0.0.1") as mine, await door.connect("127.0.0.2") as its:
             await ask(mine, post(1))
-            async with await door.connect("127.0.0.1") as second:
+            async with await door.connect("127.0.0.3") as second:
                 assert (await all_of(second)).startswith(b"HTTP/1.1 503")
             await ask(its, post(1))
+        await door.nobody_is_left()
+
+
+async def test_users_of_this_machine_have_shares_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever takes all places that a local user can have leaves others theirs."""
+    uid = 1
+
+    class Users:
+        def user_of(self, client: socket.socket) -> int:
+            return uid
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(front_door, "_LOCAL", 2)
+    monkeypatch.setattr(front_door, "LocalUsers", Users)
+    async with opened(places=20) as door, AsyncExitStack() as clients:
+
+        async def all_that_there_are() -> int:
+            """How many connections are let in."""
+            before = door.connections
+            while not door.traffic.turned_away:
+                stream = await clients.enter_async_context(await door.connect())
+                await until(lambda: door.traffic.accepted > len(streams))
+                streams.append(stream)
+            door.traffic.turned_away = 0
+            return door.connections - before
+
+        streams: list[trio.SocketStream] = []
+        first = await all_that_there_are()
+        uid = 2
+        second = await all_that_there_are()
+        assert (first, second) == (11, 5)
+        await clients.aclose()
         await door.nobody_is_left()
 
 

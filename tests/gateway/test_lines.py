@@ -13,6 +13,7 @@ class Listener:
     """A connection that counts how often everything was out."""
 
     def __init__(self) -> None:
+        self.flow = ""
         self.times_out = 0
 
     def sent(self) -> None:
@@ -36,7 +37,7 @@ def test_pieces_go_out_whole_and_in_order() -> None:
     ours.setblocking(False)
     theirs.settimeout(10)
     owner = Nobody()
-    line = SocketLine(ours, "", reactor, cast(Owner, owner))
+    line = SocketLine(ours, "", "", reactor, cast(Owner, owner))
     listener = Listener()
     line.connection = cast(ModelConnection, listener)
     large = bytearray(b"body" * 500_000)

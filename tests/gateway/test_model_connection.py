@@ -312,16 +312,20 @@ def test_who_is_gone_while_its_request_waits_to_be_examined(
 
 def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
     """A caller's unfinished bodies may take as much as they leave free; what is more gets 503."""
+    rest = MEMORY // 2 - LIMIT
     first, second, third = stage.client(), stage.client(), stage.client()
+    half = stage.client()
     first.send(request("POST", "/model", f"Content-Length: {LIMIT}"))
-    second.send(request("POST", "/model", f"Content-Length: {MEMORY // 2 - LIMIT + 1}"))
+    half.send(request("POST", "/model", f"Content-Length: {rest}"))
+    second.send(request("POST", "/model", f"Content-Length: {rest + 1}"))
     answer = second.answer()
     assert (answer.status, answer.code) == (503, "gateway.full")
     assert answer.headers["connection"] == "close"
     third.send(request("POST", "/model", "Transfer-Encoding: chunked"))
-    third.send(b"%x\r\n" % (MEMORY // 2 - LIMIT + 1) + b"x" * (MEMORY // 2 - LIMIT + 1))
+    third.send(b"%x\r\n" % (rest + 1) + b"x" * (rest + 1))
     assert third.answer().status == 503
     first.connection.close()
+    half.connection.close()
     assert stage.memory.free == MEMORY
     stage.client().send(request("POST", "/model", f"Content-Length: {LIMIT}"))
     assert stage.memory.free == MEMORY - LIMIT

@@ -22,10 +22,11 @@ from tests.gateway.kit import (
     url_in,
 )
 
-LIMITS = "model_request_timeout = 1.0\nqueue_requests = 3\n"
+LIMITS = "model_request_timeout = 1.0\nqueue_requests = 3\ntrusted_proxies = ['127.0.0.2']\n"
 # So many of the three places in the queue one caller can have.
 SHARE = 2
-ANOTHER = "127.0.0.2"
+# All callers of this machine are one; another comes by way of a proxy.
+PROXY, ANOTHER = "127.0.0.2", "192.0.2.1"
 
 Answer = httpx.Response
 
@@ -39,8 +40,10 @@ class Overloaded(NamedTuple):
 
     async def call(self, do: str, *, caller: str = "", limit: str = "", **more: object) -> Answer:
         """An answer of the model; `caller` is the address it is asked from."""
-        transport = httpx.AsyncHTTPTransport(local_address=caller or None)
+        transport = httpx.AsyncHTTPTransport(local_address=PROXY if caller else None)
         headers = {"X-Request-Timeout": limit} if limit else {}
+        if caller:
+            headers["X-Forwarded-For"] = caller
         body = {"accessKey": self.key, "request": {"do": do, **more}}
         async with httpx.AsyncClient(
             base_url=self.gateway.url, transport=transport, timeout=PATIENCE

@@ -6,8 +6,8 @@ from gateway.untaken import Untaken
 class Client:
     """A line and its connection in one."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, flow: str) -> None:
+        self.flow = flow
         self.connection = self
         self.gone = False
 
@@ -16,7 +16,7 @@ class Client:
 
 
 def test_who_waits_longest_goes_first() -> None:
-    """Of one address the oldest goes, and no more of them than needed."""
+    """Of one client the oldest goes, and no more of them than needed."""
     untaken = Untaken(100)
     clients = [Client("a") for _ in range(4)]
     for client in clients:
@@ -26,7 +26,7 @@ def test_who_waits_longest_goes_first() -> None:
 
 
 def test_who_holds_little_is_spared() -> None:
-    """The address that holds most pays, although another has waited for longer."""
+    """Who holds most pays, although another has waited for longer."""
     untaken = Untaken(100)
     modest, greedy = Client("modest"), [Client("greedy") for _ in range(5)]
     untaken.hold(modest, 30)
