@@ -82,6 +82,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         model = await seek.model(project_id, model_id)
         new = new_deployment(model, asked)
+        if not allowed(control.house.directory, "project.edit", project_id):
+            new = await control.deployments.as_before(model, new)
         made = await control.deployments.create(model, build, new, principal().user)
         return deployed_json(control, made)
 

@@ -15,6 +15,7 @@ from gateway.control.carrying import Carrying
 from gateway.control.house import House
 from gateway.control.pools import as_set
 from gateway.control.variables import Variables
+from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
 from gateway.settings import Settings
 from store import Build, Deployment, Model, User
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 
 class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for. Environment variables are not inherited from earlier deployments."""
+    """What is asked for. Environment variables are not inherited from earlier deployments, but
+    where who asks may not set any (`as_before`)."""
 
     cpu_millicores: int
     memory_mb: int
@@ -98,6 +100,29 @@ class Deployments:
         )
         self._begin(deployment)
         return deployment
+
+    async def as_before(self, model: Model, asked: NewDeployment) -> NewDeployment:
+        """What somebody asks for who may deploy but not edit: with the variables of the model's
+        present deployment, and no network where that has none. Variables decide what code runs
+        (LD_PRELOAD, PYTHONPATH), so to give some is to edit. Raises Refusal."""
+        for name in ("environment", "secrets"):
+            if getattr(asked, name):
+                text = f"{name}: to set variables needs 'project.edit'; without, they stay"
+                raise Refusal("auth.forbidden", text)
+        present = await self._house.database.read(store.deployments.current, model.id)
+        if present is None:
+            return asked
+        try:
+            kept = variables.set_for(self._house.encryption, present)
+        except CannotDecrypt as error:
+            text = f"{error}; who may edit the project has to deploy"
+            raise Refusal("state.conflict", text) from error
+        return msgspec.structs.replace(
+            asked,
+            network=asked.network and present.network,
+            environment=kept.plain,
+            secrets=kept.secrets,
+        )
 
     def check(self, asked: NewDeployment, *, now: bool = False) -> None:
         """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs."""
