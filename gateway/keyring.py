@@ -27,6 +27,8 @@ _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 # Of a legacy key's 32 characters so many are its id; what is left has 82 random bits.
 _LEGACY_ID = 16
 _LEGACY = 32
+# The longest content of a file with a secret.
+_SECRET_FILE = 4096
 # Of nothing: what a key is compared with when there is none of its id.
 NO_DIGEST = hashlib.sha256(b"").hexdigest()
 
@@ -94,9 +96,11 @@ def access_key(secret: str, model_id: str, generation: int) -> str:
 
 def load_secret(path: Path) -> str:
     """The secret in `path`, made if there is none or an empty one. Raises OSError."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError), path.open() as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            os.fchmod(file.fileno(), 0o600)
         # An empty secret would be everybody's.
-        if secret := path.read_text().strip():
+        if secret := file.read(_SECRET_FILE).strip():
             return secret
     secret = secrets.token_hex(32)
     # Written whole before it has its name, so that no kill leaves half of it.

@@ -94,7 +94,11 @@ def _allow_many_descriptors() -> None:
 
 
 def _prepare_for_the_worst() -> None:
-    """No core dump, whose bytes would be keys, and the last to go when memory runs out."""
+    """A umask that is known, no core dump, whose bytes would be keys, and the last to go when
+    memory runs out."""
+    # What is made for models to read must be readable for the users that they run as, and nothing
+    # of it writable, whatever umask the gateway was started with.
+    os.umask(0o022)
     # With 1 byte, unlike 0, dumps to a program (core(5)) are off too. Children inherit it.
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     with contextlib.suppress(PermissionError):  # which only root may
@@ -323,10 +327,15 @@ def _address_written(path: Path, url: str, certificate: str = "") -> Iterator[No
         path.unlink(missing_ok=True)
 
 
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 def _write_address(path: Path, told: bytes) -> None:
     fresh = path.with_suffix(".new")
     try:
-        fresh.write_bytes(told)
+        with open(fresh, "wb", opener=_for_us_alone) as file:
+            file.write(told)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)

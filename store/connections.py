@@ -127,8 +127,12 @@ class Connections:
 
 def _make_sure_of(path: Path) -> None:
     """Have a file there that we can write, or an OSError that says why not (gotcha G8)."""
-    # Access keys and environment variables are in it: nobody else's to read.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # For its owner alone, and so what SQLite makes beside it, which gets the same mode.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 @asynccontextmanager

@@ -16,11 +16,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path, mode: int = 0o777) -> None:
-    """Make a folder with this mode, and those above it as far as they are missing."""
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Make a folder with this mode, whatever the umask, and those above it as far as they are
+    missing."""
     if folder.is_dir():
         return
     if not folder.parent.exists():
         make_folder(folder.parent)
-    folder.mkdir(mode=mode, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if folder.is_dir():  # made by another process meanwhile
+            return
+        raise
+    folder.chmod(mode)
     sync(folder.parent)

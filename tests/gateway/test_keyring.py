@@ -89,6 +89,14 @@ def test_the_key_is_made_once_for_its_owner_only(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["secret.key"]
 
 
+def test_a_key_that_others_could_read_is_closed(path: Path) -> None:
+    """One that was copied here with another mode is for its owner only from then on."""
+    path.write_text("ab" * 32)
+    path.chmod(0o644)
+    assert load_secret(path) == "ab" * 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_what_a_kill_left_half_written_is_not_used(path: Path) -> None:
     """A half-written file of an earlier start is neither used nor in the way."""
     path.with_suffix(".new").write_text("ab")

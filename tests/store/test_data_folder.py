@@ -1,16 +1,21 @@
 """One process to a data folder, and clear words for a folder that cannot be used."""
 
+import grp
 import os
+import pwd
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 
 from store import DataFolderBusy, DataFolderUnusable, lock_data_folder
+from tests.skipping import not_here
 
 HOLDER = """
 import sys
@@ -116,12 +121,15 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         pytest.fail("it was used")
 
 
+_UNPRIVILEGED = 65534
+
+
 @contextmanager
 def unprivileged() -> Iterator[None]:
     """Give up root's right to write everywhere, where the tests run as root."""
     user = os.geteuid()
     if user == 0:
-        os.seteuid(65534)
+        os.seteuid(_UNPRIVILEGED)
     try:
         yield
     finally:
@@ -133,6 +141,7 @@ def test_a_read_only_folder(locked_before: bool) -> None:
     """A folder that we may not write is refused, even when its lock file is open to us."""
     with TemporaryDirectory() as name:
         folder = Path(name)
+        os.chown(folder, _UNPRIVILEGED if os.geteuid() == 0 else -1, -1)
         if locked_before:
             (folder / "lock").touch()
             (folder / "lock").chmod(0o666)
@@ -140,3 +149,100 @@ def test_a_read_only_folder(locked_before: bool) -> None:
         with unprivileged(), pytest.raises(DataFolderUnusable, match="Permission denied"):
             lock_data_folder(folder).__enter__()
         folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o711, 0o701])
+def test_a_folder_that_others_could_read_is_closed(
+    tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder of ours that was made with another mode is ours alone, and the log says so."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "lock").touch()
+    (tmp_path / "data" / "lock").chmod(0o666)
+    (tmp_path / "data").chmod(mode)
+    with lock_data_folder(tmp_path / "data"):
+        assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / "data" / "lock").stat().st_mode) == 0o600
+    assert f"{mode:04o}" in caplog.text
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(DataFolderUnusable) as caught, lock_data_folder(path):
+        pytest.fail("it was used")
+    return caught.value.reason
+
+
+def test_a_folder_that_others_could_write(tmp_path: Path) -> None:
+    """What is in it may be theirs, so it is refused with what to do; an empty one is closed."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "secret.key").write_text("theirs")
+    assert f"chmod 700 {folder}" in refused(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777
+    assert not (folder / "lock").exists()
+    (folder / "secret.key").unlink()
+    with lock_data_folder(folder):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_in_whose_place_others_could_put_another(tmp_path: Path) -> None:
+    """Any folder above it that others may write into is refused; where only owners may rename, as
+    in /tmp, it is not."""
+    folder = tmp_path / "above" / "between" / "data"
+    folder.mkdir(parents=True)
+    above = tmp_path / "above"
+    above.chmod(0o777)
+    assert f"chmod go-w {above}" in refused(folder)
+    above.chmod(0o1777)
+    with lock_data_folder(folder):
+        pass
+
+
+def test_a_folder_of_another_account(tmp_path: Path) -> None:
+    """It is refused with what to do, and so is one beneath a folder of another account."""
+    if os.geteuid():
+        not_here("only root can give folders away")
+    (tmp_path / "theirs" / "data").mkdir(parents=True)
+    os.chown(tmp_path / "theirs", 54321, -1)
+    assert "chown -R" in refused(tmp_path / "theirs")
+    assert "user 54321" in refused(tmp_path / "theirs" / "data")
+
+
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077, 0o777])
+def test_the_umask_does_not_matter(tmp_path: Path, mask: int) -> None:
+    """The folder and what is above it have the same modes whatever the umask."""
+    folder = tmp_path / "var" / "predictd"
+    before = os.umask(mask)
+    try:
+        with lock_data_folder(folder):
+            modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder.parent, folder)]
+            assert modes == [0o755, 0o700]
+            assert stat.S_IMODE((folder / "lock").stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
+
+
+def test_a_folder_of_a_group_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each user has a group of that name, folders above may be writable for it."""
+    folder = tmp_path / "above" / "data"
+    folder.mkdir(parents=True)
+    group = os.getgid() or 54321
+    if os.geteuid() == 0:
+        os.chown(folder.parent, -1, group)
+    folder.parent.chmod(0o775)
+    account = SimpleNamespace(pw_name="ada", pw_gid=group)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: account)
+    for members, named, fits in (
+        ([], "ada", True),
+        (["ada"], "ada", True),
+        (["ada", "bob"], "ada", False),
+        ([], "users", False),
+    ):
+        known = SimpleNamespace(gr_name=named, gr_mem=members)
+        monkeypatch.setattr(grp, "getgrgid", lambda _, known=known: known)
+        if fits:
+            with lock_data_folder(folder):
+                pass
+        else:
+            assert "chmod go-w" in refused(folder)
