@@ -30,8 +30,7 @@ from workers import Pool, StartFailed
 logger = logging.getLogger(__name__)
 
 # Between two tries of making a build anew for what was deployed: seconds.
-_FIRST_PAUSE = 30.0
-_LONGEST_PAUSE = 1800.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 1800.0
 
 
 class Carrying:
@@ -197,7 +196,8 @@ class Carrying:
         try:
             async with AsyncExitStack() as starting:
                 with self._waiting_for("room on the machine"):
-                    room = self._house.machine.room_for(self.deployment, self._wait_for)
+                    project_id = self.deployment.project_id
+                    room = self._house.machine.room_for(self.deployment, project_id, self._wait_for)
                     await starting.enter_async_context(room)
                 pool = await self._open(build)
                 if pool is None:

@@ -6,11 +6,16 @@ that was asked for fits into what is free, less what those that are starting may
 others start it waits for them, since what they really take is known when they are ready. If it does
 not fit even then it fails, with the numbers. What served already, before a restart, is not asked.
 
+Between projects: what starts of other projects counts up to half of what is free, however much they
+asked for and however long they take to start. And while a project with nothing starting waits, none
+that has something starting begins with more.
+
 CPU may be promised more than once: when all compute each gets its part. But no replica can have
 more than there is.
 """
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -74,7 +79,9 @@ class Machine:
         self._reserve = min(max(self.memory // 20, 128 * MIB), 2 * GIB)
         self.for_models = self.memory - self._reserve
         self._cgroups = Cgroups()
-        self._starting = 0
+        # Of each project that starts something, the bytes that it may still take; how many wait.
+        self._starting: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
         self._changed = trio.Event()
 
     def hold(self, cgroups: Cgroups) -> None:
@@ -105,7 +112,7 @@ class Machine:
             memory=self.memory,
             memory_for_models=self.for_models,
             memory_free=self.free(),
-            memory_starting=self._starting,
+            memory_starting=self._starting.total(),
             default_memory_mb=self.default_memory_mb,
             cgroups=self._cgroups.version,
             holds=self._cgroups.holds,
@@ -125,25 +132,50 @@ class Machine:
             raise Refusal("machine.full", _too_little(memory, free))
 
     @asynccontextmanager
-    async def room_for(self, asked: Asked, tell: Callable[[str], object]) -> AsyncIterator[None]:
-        """For the time in which the replicas of a deployment start. Waits for others that do, and
-        each time that it looks tells what is missing. Raises NotEnoughMemory.
+    async def room_for(
+        self, asked: Asked, project_id: str, tell: Callable[[str], object]
+    ) -> AsyncIterator[None]:
+        """For the time in which the replicas of a project's deployment start. Waits for others that
+        do, and each time that it looks tells what is missing. Raises NotEnoughMemory.
         """
         memory = asked.memory_mb * MIB
-        while memory > (free := self.free()) - self._starting:
-            if not self._starting:
-                raise NotEnoughMemory(_too_little(memory, free))
-            taken = f"of which models that start may take {size(self._starting)}"
-            tell(f"{_asked(memory, free)}, {taken}")
-            with trio.move_on_after(_LOOK_AGAIN):
-                await self._changed.wait()
-        self._starting += memory * asked.replicas
+        self._waiting[project_id] += 1
+        try:
+            await self._wait_for(memory, project_id, tell)
+        finally:
+            self._waiting[project_id] -= 1
+        promised = memory * asked.replicas
+        self._starting[project_id] += promised
         try:
             yield
         finally:
-            self._starting -= memory * asked.replicas
+            self._starting[project_id] -= promised
+            # Without those that have nothing.
+            self._starting, self._waiting = +self._starting, +self._waiting
             self._changed.set()
             self._changed = trio.Event()
+
+    async def _wait_for(self, memory: int, project_id: str, tell: Callable[[str], object]) -> None:
+        while True:
+            free = self.free()
+            taken = self._taken(project_id, free)
+            if memory <= free - taken and not self._goes_before(project_id):
+                return
+            if not self._starting:
+                raise NotEnoughMemory(_too_little(memory, free))
+            tell(f"{_asked(memory, free)}, of which models that start may take {size(taken)}")
+            with trio.move_on_after(_LOOK_AGAIN):
+                await self._changed.wait()
+
+    def _taken(self, project_id: str, free: int) -> int:
+        """What those that start may still take, as far as it counts for a project."""
+        own = self._starting[project_id]
+        return own + min(self._starting.total() - own, free // 2)
+
+    def _goes_before(self, project_id: str) -> bool:
+        """Whether another project waits that has nothing starting, as this one has."""
+        others = (each for each in +self._waiting if each != project_id)
+        return self._starting[project_id] > 0 and any(not self._starting[each] for each in others)
 
 
 def _too_little(asked: int, free: int) -> str:

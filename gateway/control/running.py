@@ -161,7 +161,8 @@ class Running:
         )
         while True:
             try:
-                async with self._house.machine.room_for(asked, self._wait_for):
+                project_id = self.experiment.project_id
+                async with self._house.machine.room_for(asked, project_id, self._wait_for):
                     self.waits_for = ""
                     return
             except NotEnoughMemory as error:

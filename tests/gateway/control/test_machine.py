@@ -87,11 +87,11 @@ async def test_one_waits_for_those_that_start(
     told: list[str] = []
 
     async def second() -> None:
-        async with machine.room_for(Asked(2048), told.append):
+        async with machine.room_for(Asked(2048), "A", told.append):
             entered.append("second")
 
     async with trio.open_nursery() as nursery:
-        async with machine.room_for(Asked(1024, replicas=2), print):
+        async with machine.room_for(Asked(1024, replicas=2), "A", print):
             nursery.start_soon(second)
             await trio.sleep(5)
             assert entered == []
@@ -111,18 +111,67 @@ async def test_who_waits_in_vain_is_told(
 
     async def too_late() -> None:
         with pytest.raises(NotEnoughMemory, match=r"asked 2 GiB, 1\.5 GiB free"):
-            async with machine.room_for(Asked(2048), print):
+            async with machine.room_for(Asked(2048), "A", print):
                 raise AssertionError("let in")
 
-    async with trio.open_nursery() as nursery, machine.room_for(Asked(2048), print):
+    async with trio.open_nursery() as nursery, machine.room_for(Asked(2048), "A", print):
         nursery.start_soon(too_late)
         await trio.sleep(3)
         machine.is_free = 3 * GIB // 2
 
 
+async def test_a_project_that_starts_all_it_can(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """However much one project's deployments ask for while they start, and however long that takes,
+    another's may start with half of what is free."""
+    entered: list[str] = []
+
+    async def greedy() -> None:
+        async with machine.room_for(Asked(2048, replicas=9), "greedy", print):
+            entered.append("greedy")
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(greedy)
+        await trio.sleep(5)
+        assert entered == ["greedy"]
+        with trio.fail_after(1):
+            async with machine.room_for(Asked(1536), "other", print):
+                pass
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_project_with_nothing_starting_goes_first(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """One that waits for more than half of what is free is not passed by ever new small ones of a
+    project that has some starting."""
+    entered: list[str] = []
+
+    async def start(name: str, memory: int, seconds: float) -> None:
+        async with machine.room_for(Asked(memory), name, print):
+            entered.append(name)
+            await trio.sleep(seconds)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start, "greedy", 2048, 10)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(start, "other", 2048, 10)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(5):
+            nursery.start_soon(start, "greedy", 64, 10)
+        await trio.sleep(5)
+        assert entered == ["greedy"]
+        await trio.sleep(7)
+        assert sorted(entered) == sorted(["greedy", "other", *["greedy"] * 5])
+    assert machine.capacity().memory_starting == 0
+
+
 async def test_who_starts_alone_may_start(machine: Played) -> None:
     """One replica has to fit, not all of them."""
-    async with machine.room_for(Asked(2048, replicas=9), print):
+    async with machine.room_for(Asked(2048, replicas=9), "A", print):
         pass
 
 
