@@ -115,13 +115,22 @@ def _make_ours(folder: Path) -> None:
     if os.geteuid() != 0:
         return
     os.chown(folder, 0, 0)
-    for path, folders, files in os.walk(folder):
+    # By descriptors: no folder is left for another by a link in its place.
+    for _, folders, files, above in os.fwalk(folder):
         for name in (*folders, *files):
-            entry = os.path.join(path, name)
-            os.lchown(entry, 0, 0)
-            if not os.path.islink(entry):
-                mode = stat.S_IMODE(os.lstat(entry).st_mode)
-                os.chmod(entry, mode | _READABLE | (_ENTERED if name in folders else 0))
+            inode = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            try:
+                _take(inode, name, above)
+            finally:
+                os.close(inode)
+
+
+def _take(inode: int, name: str, above: int) -> None:
+    os.chown(name, 0, 0, dir_fd=above, follow_symlinks=False)
+    mode = os.fstat(inode).st_mode
+    if not stat.S_ISLNK(mode):
+        entered = _ENTERED if stat.S_ISDIR(mode) else 0
+        os.chmod(f"/proc/self/fd/{inode}", stat.S_IMODE(mode) | _READABLE | entered)
 
 
 def _remove(folder: Path) -> None:

@@ -5,8 +5,6 @@ kept folders stays: plain files and folders of ours, since whoever reads them la
 elsewhere by a link.
 """
 
-import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -77,8 +75,8 @@ def clear_run(folder: Path, kept: Iterable[Path]) -> None:
     folders.remove(_work(folder))
     for each in kept:
         try:
-            _make_ours(each)
-        except (OSError, RecursionError):
+            folders.make_plain(each)
+        except OSError:
             folders.remove(each)  # what cannot be read safely is not kept
 
 
@@ -91,24 +89,3 @@ def _make(spec: RunSpec) -> None:
     for each in spec.kept:
         each.mkdir(parents=True, exist_ok=True)
     workspace.make(spec.code, _work(spec.folder))
-
-
-def _make_ours(kept: Path) -> None:
-    """Whoever ran the script has left it; what is neither a file nor a folder goes."""
-    _own(str(kept), stat.S_IRWXU)
-    for path, inner, files in os.walk(kept):
-        for name in (*inner, *files):
-            entry = os.path.join(path, name)
-            mode = os.lstat(entry).st_mode
-            if stat.S_ISDIR(mode):
-                _own(entry, stat.S_IRWXU)
-            elif stat.S_ISREG(mode):
-                _own(entry, stat.S_IRUSR | stat.S_IWUSR)
-            else:
-                os.unlink(entry)
-
-
-def _own(entry: str, mode: int) -> None:
-    if os.geteuid() == 0:
-        os.lchown(entry, 0, 0)
-    os.chmod(entry, mode)

@@ -1,16 +1,18 @@
-"""Folders that others fill: measured and removed, whatever is made of them meanwhile.
+"""Folders that others fill: measured, given and removed, whatever is made of them meanwhile.
 
 A model may swap a folder for a link while one walks, shut it, or nest folders by the thousand. So
 each is opened from the one above it, by name and never through a link; one that is shut is opened
 up by its inode; and no more than _DEEPEST are open at once. All functions block.
 """
 
+import errno
 import os
 import stat
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from math import inf
-from pathlib import Path
+from pathlib import Path, PurePath
 
 # Nobody's project is as deep; more would cost the gateway descriptors.
 _DEEPEST = 200
@@ -30,6 +32,83 @@ def open_folder(name: str, above: int | None = None) -> int:
             return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=inode)
         finally:
             os.close(inode)
+
+
+def make_below(top: Path, path: PurePath) -> int:
+    """A descriptor of the folder `path` in `top`; what is missing of it is made, for all to enter.
+    Raises OSError, where a link or a file stands in the way too."""
+    folder = open_folder(str(top))
+    for name in path.parts:
+        above = folder
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=above)
+            folder = open_folder(name, above)
+        finally:
+            os.close(above)
+    return folder
+
+
+def entries(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
+    """All that is in a folder and in those in it, each as (descriptor of the folder that it is in,
+    name, what it is); a folder comes before what is in it, and is opened after it was given out.
+    Raises OSError, also where folders lie too deep."""
+    opened: list[tuple[int, list[str]]] = []
+    name, above = str(folder), None
+    try:
+        while True:
+            if len(opened) == _DEEPEST:
+                raise OSError(errno.ENAMETOOLONG, "its folders lie too deep", str(folder))
+            descriptor, inner = open_folder(name, above), list[str]()
+            opened.append((descriptor, inner))
+            for each in os.listdir(descriptor):
+                found = os.stat(each, dir_fd=descriptor, follow_symlinks=False)
+                yield descriptor, each, found
+                if stat.S_ISDIR(found.st_mode):
+                    inner.append(each)
+            while opened and not opened[-1][1]:
+                os.close(opened.pop()[0])
+            if not opened:
+                return
+            above = opened[-1][0]
+            name = opened[-1][1].pop()
+    finally:
+        for descriptor, _ in opened:
+            os.close(descriptor)
+
+
+def give(folder: Path, owner: int) -> None:
+    """Makes a folder and all that is in it `owner`'s; for root. The folder itself comes last: once
+    it is `owner`'s, so is all. Files with further names, which may lie elsewhere, are left as they
+    are. Raises OSError."""
+    for above, name, found in entries(folder):
+        if found.st_uid != owner and (found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)):
+            os.chown(name, owner, owner, dir_fd=above, follow_symlinks=False)
+    os.chown(folder, owner, owner, follow_symlinks=False)
+
+
+def make_plain(folder: Path) -> None:
+    """Makes a folder and all that is in it ours, for us alone, and removes all that is neither a
+    file nor a folder. Raises OSError."""
+    _take(str(folder), None, stat.S_IRWXU)
+    for above, name, found in entries(folder):
+        if stat.S_ISDIR(found.st_mode):
+            _take(name, above, stat.S_IRWXU)
+        elif stat.S_ISREG(found.st_mode):
+            _take(name, above, stat.S_IRUSR | stat.S_IWUSR)
+        else:
+            os.unlink(name, dir_fd=above)
+
+
+def _take(name: str, above: int | None, mode: int) -> None:
+    inode = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        itself = f"/proc/self/fd/{inode}"
+        if os.geteuid() == 0:
+            os.chown(itself, 0, 0)
+        os.chmod(itself, mode)
+    finally:
+        os.close(inode)
 
 
 def measure(folder: Path, *, enough: float = inf) -> int:

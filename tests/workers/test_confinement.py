@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.skipping import not_here
@@ -110,7 +111,7 @@ def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> 
     other = level == "user" and os.geteuid() == 0
     if other:
         for path in (data, *data.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
     answer = run_as(NOBODY if other else 0, confined)
     if isinstance(answer, str) and answer.startswith("ConfinementUnavailable"):
         not_here(answer)
@@ -218,6 +219,34 @@ def test_no_variable_reaches_a_program_with_rights(level: str, data: Path) -> No
     told = _at(level, data, loads)
     assert isinstance(told, list)
     assert set(told) == {"loaded by echo"}  # once by each path that leads to it
+
+
+@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("target", ["/oldroot{victim}", "{victim}", "/newroot{victim}"])
+def test_no_mount_point_is_made_through_a_link(level: str, target: str, data: Path) -> None:
+    """Where something has to be mounted in a folder of the project's, a link in the way is an
+    error, and nothing is made where it leads."""
+    victim = data / "victim"
+    victim.mkdir()
+    # Something that is read and lies in /tmp, where the project's own folder will be.
+    with tempfile.TemporaryDirectory(prefix="mounted-") as folder:
+        mounted = Path(folder) / "in" / "it"
+        mounted.mkdir(parents=True)
+        for each in (Path(folder), mounted, mounted.parent):
+            each.chmod(0o755)
+        link = data / "replicas" / "tmp" / mounted.relative_to("/tmp").parts[0]
+        link.symlink_to(target.format(victim=victim))
+
+        def refuses(confinement: Confinement, view: View) -> list[str]:
+            view = msgspec.structs.replace(view, read=(mounted,))
+            with pytest.raises(OSError, match="the project has something else"):
+                _shell(confinement, view, "true")
+            link.unlink()
+            done = _shell(confinement, view, f"test -d {mounted} && echo there")
+            return [done.stdout.strip()]
+
+        assert _at(level, data, refuses) == ["there"]
+    assert list(victim.iterdir()) == []
 
 
 @pytest.mark.parametrize("level", ["root", "user"])

@@ -130,3 +130,62 @@ def test_no_permission_keeps_a_folder(tmp_path: Path) -> None:
     )
     assert not (tmp_path / "work" / "copy").exists()
     assert outside.stat().st_mode & 0o777 == 0o500
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives")
+def test_a_folder_is_given(tmp_path: Path) -> None:
+    """All in it becomes the new owner's, links themselves and not what they lead to; a file that
+    has a name elsewhere stays whose it was."""
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    (folder / "in").mkdir(parents=True)
+    (folder / "in" / "file").touch()
+    outside.touch()
+    (folder / "link").symlink_to(outside)
+    (folder / "hard").hardlink_to(outside)
+    folders.give(folder, 4242)
+    owners = {path.name: path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
+    assert owners == {"folder": 4242, "in": 4242, "file": 4242, "link": 4242, "hard": 0}
+    assert outside.stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives")
+@pytest.mark.parametrize("work", ["give", "make_plain"])
+def test_a_folder_swapped_while_it_is_given(
+    work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that becomes a link after it was looked at leads nowhere."""
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    (folder / "in").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "file").touch(mode=0o644)
+    real = folders.open_folder
+
+    def swaps(name: str, above: int | None = None) -> int:
+        if name == "in" and not (folder / "in").is_symlink():
+            (folder / "in").rename(folder / "away")
+            (folder / "in").symlink_to(outside)
+        return real(name, above)
+
+    monkeypatch.setattr(folders, "open_folder", swaps)
+    with pytest.raises(OSError, match="in"):
+        folders.give(folder, 4242) if work == "give" else folders.make_plain(folder)
+    assert ((outside / "file").stat().st_uid, (outside / "file").stat().st_mode) == (0, 0o100644)
+
+
+def test_what_is_kept_is_plain(tmp_path: Path) -> None:
+    """Folders and files are ours alone afterwards, whatever their modes; all else is gone; too deep
+    is an error."""
+    (tmp_path / "shut" / "er").mkdir(parents=True)
+    (tmp_path / "shut" / "er" / "file").write_text("kept")
+    (tmp_path / "shut" / "er" / "file").chmod(0o6777)
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "shut" / "er").chmod(0)
+    (tmp_path / "shut").chmod(0)
+    folders.make_plain(tmp_path)
+    modes = {path.name: path.lstat().st_mode & 0o7777 for path in tmp_path.rglob("*")}
+    assert modes == {"shut": 0o700, "er": 0o700, "file": 0o600}
+    dig(tmp_path, 250)
+    with pytest.raises(OSError, match="deep"):
+        folders.make_plain(tmp_path)
+    folders.remove(tmp_path / "d")

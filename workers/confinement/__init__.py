@@ -8,12 +8,20 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from workers.confinement import bubblewrap, interpreter, landlock, levels, parts, seccomp
+from workers import folders
+from workers.confinement import (
+    bubblewrap,
+    interpreter,
+    landlock,
+    levels,
+    mount_points,
+    parts,
+    seccomp,
+)
 from workers.confinement.bubblewrap import Host
 from workers.confinement.last_stage import RESERVED, SHELL, Command
 from workers.confinement.levels import (
@@ -23,7 +31,7 @@ from workers.confinement.levels import (
     Level,
     Tried,
 )
-from workers.confinement.view import HOME, USER, View
+from workers.confinement.view import HOME, TMP, USER, View
 
 __all__ = [
     "HOME",
@@ -101,6 +109,8 @@ class Confinement:
             return Launch(inner)
         if self.level == "landlock":
             return Launch(inner, self._landlock(view))
+        for real, seen in ((view.home, HOME), (view.tmp, TMP)):
+            mount_points.make(real, seen, (*self._read(view), *view.write))
         uid = self.uid(view)
         host = msgspec.structs.replace(self._system, accounts=self._accounts(uid))
         view = msgspec.structs.replace(view, read=self._read(view))
@@ -128,7 +138,7 @@ class Confinement:
         """Where a real path in a view is for whoever has that view."""
         if self.level in ("landlock", "none"):
             return path
-        for real, seen in ((view.home, HOME), (view.tmp, Path("/tmp"))):
+        for real, seen in ((view.home, HOME), (view.tmp, TMP)):
             if path.is_relative_to(real):
                 return seen / path.relative_to(real)
         return path
@@ -145,13 +155,14 @@ class Confinement:
         return _USER_UID if self.level == "user" else os.geteuid()
 
     def give(self, view: View) -> None:
-        """Makes what it may write its own. Blocking. Raises OSError."""
-        if self.level != "root":
-            return
-        uid = self.uid(view)
+        """Makes what it may write its own, whoever's it was, at another level or as another user.
+        Blocking. Raises OSError."""
+        if not levels.is_root():
+            return  # all is ours: there has been nobody else
+        uid = self.uid(view) if self.level == "root" else os.geteuid()
         for path in (view.home, view.tmp, *view.write):
             if path == view.home or path.stat().st_uid != uid:
-                _own(path, uid)
+                folders.give(path, uid)
 
     def described(self) -> dict[str, object]:
         """For operators: the level in force, what it means, and why each stronger one is not."""
@@ -259,12 +270,3 @@ def _as_user(level: Level, uid: int) -> list[str]:
         return ["--unshare-user", "--uid", str(uid), "--gid", str(uid), "--cap-drop", "ALL", "--"]
     drop = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
     return ["--", levels.program("setpriv"), "--reuid", str(uid), "--regid", str(uid), *drop, "--"]
-
-
-def _own(path: Path, uid: int) -> None:
-    """Links are not followed: what they lead to is not ours to give."""
-    os.lchown(path, uid, uid)
-    for folder, folders, files in os.walk(path):
-        for name in (*folders, *files):
-            with suppress(FileNotFoundError):
-                os.lchown(os.path.join(folder, name), uid, uid)

@@ -6,6 +6,7 @@ import msgspec
 
 # Where the project lies for whoever can be shown it there, and whose home that is.
 HOME = Path("/home/cdsw")
+TMP = Path("/tmp")
 USER = "cdsw"
 
 
