@@ -3,6 +3,7 @@
 Knows nothing of records, replicas or HTTP; what it needs of them it is given. See README.md.
 """
 
+from builder.beneath import Folder, NotAFile
 from builder.build import BuildReport, Failure
 from builder.build import build as make_build
 from builder.clone import check_url, clone
@@ -33,10 +34,12 @@ __all__ = [
     "CloneFailed",
     "CloneRefused",
     "Failure",
+    "Folder",
     "Interpreter",
     "InterpreterUnusable",
     "Journey",
     "Manifest",
+    "NotAFile",
     "Probe",
     "ProbeFailed",
     "Run",

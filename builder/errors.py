@@ -42,17 +42,6 @@ class SymlinkLeaves(SnapshotFailed):
         )
 
 
-class NamesRefused(SnapshotFailed):
-    """Names hold a line break, which no list of files can carry."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = sorted(names)
-        super().__init__(
-            f"names hold a line break: {', '.join(map(repr, self.names))}",
-            "Rename each, or name it in .gitignore.",
-        )
-
-
 class CloneRefused(BuilderError):
     """The address or the reference of a repository is not one that we hand to git."""
 

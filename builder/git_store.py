@@ -2,8 +2,8 @@
 
 Git obeys the configuration of wherever it finds itself: hooks, filters, a file system
 monitor, an ignore file in somebody's home. So git is only ever run on our store, with an
-environment made from nothing (gotcha G1 in README), and only with plumbing that looks at
-neither attributes nor an index. The user's own `.git` is no part of it.
+environment made from nothing (gotcha G1 in README), and never in a project: what it needs of one it
+is given as objects (`objects.py`) or as copies (`ignoring.py`).
 
 All of this blocks; callers run it in a thread.
 """
@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -32,19 +32,10 @@ SETTINGS = {
     "core.fsmonitor": "false",
     "core.excludesFile": "",
     "core.attributesFile": "/dev/null",
-    "core.looseCompression": "1",
     # Gotcha G8 in README: a torn object would count as stored.
     "core.fsync": "all",
     "gc.auto": "0",
 }
-IDENTITY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "predictd"), ("EMAIL", "predictd@localhost"))
-}
-
-
-HERE = b"./"
 
 
 def clean_environment() -> dict[str, str]:
@@ -108,35 +99,9 @@ class GitStore:
                     raise
         sync_folder(self.path.parent)
 
-    def ignored(self, project: Path, paths: Sequence[bytes]) -> set[bytes]:
-        """Those of `paths` (relative to `project`) that its `.gitignore` files exclude."""
-        output = self.run(
-            *("check-ignore", "--no-index", "-z", "--stdin"),
-            stdin=b"".join(_plain(path) + b"\0" for path in paths),
-            work_tree=project,
-            accept=(0, 1),  # 1: none of them
-        )
-        return {path.removeprefix(HERE) for path in output.split(b"\0")[:-1]}
-
-    def store_files(self, project: Path, paths: Sequence[bytes]) -> list[str]:
-        """Store the bytes of each file as they are; the name of each blob, in order.
-
-        Paths are relative to `project`, or absolute.
-        """
-        listed = b"".join(_plain(path) + b"\n" for path in paths)
-        arguments = ("hash-object", "-w", "--no-filters", "--stdin-paths")
-        return self.run(*arguments, stdin=listed, work_tree=project).decode().split()
-
-    def store_trees(self, trees: Sequence[Sequence[bytes]]) -> list[str]:
-        """Store each tree, given as lines like `100644 blob <name>TAB<file>`; their names."""
-        listed = b"".join(b"".join(line + b"\0" for line in tree) + b"\0" for tree in trees)
-        return self.run("mktree", "-z", "--batch", stdin=listed).decode().split()
-
-    def commit(self, tree: str, reference: str) -> str:
-        """Commit a tree under a reference; the name of the commit."""
-        commit = self.run("commit-tree", tree, stdin=reference.encode()).decode().strip()
+    def refer(self, reference: str, commit: str) -> None:
+        """Let a reference name a commit, which so stays."""
         self.run("update-ref", reference, commit)
-        return commit
 
     def tree_of(self, commit: str) -> str:
         """The name of a commit's tree."""
@@ -157,27 +122,17 @@ class GitStore:
             entries.append((mode, name, path))
         return entries
 
-    def run(
-        self,
-        *arguments: str,
-        stdin: bytes = b"",
-        work_tree: Path | None = None,
-        accept: tuple[int, ...] = (0,),
-    ) -> bytes:
+    def run(self, *arguments: str) -> bytes:
         """Run one git command on this store; its output, or SnapshotFailed in git's words."""
-        command = self._command(arguments, work_tree)
-        with tempfile.TemporaryFile() as file:
-            file.write(stdin)
-            file.seek(0)
-            status, output, complaint = self._git(work_tree).execute(
-                command,
-                istream=file,
-                with_extended_output=True,
-                with_exceptions=False,
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-            )
-        if status not in accept:
+        status, output, complaint = self._git().execute(
+            self._command(arguments),
+            istream=subprocess.DEVNULL,
+            with_extended_output=True,
+            with_exceptions=False,
+            stdout_as_string=False,
+            strip_newline_in_stdout=False,
+        )
+        if status != 0:
             raise SnapshotFailed(
                 str(complaint).strip() or f"git {arguments[0]} ended with {status}"
             )
@@ -187,8 +142,8 @@ class GitStore:
     @contextmanager
     def blobs(self) -> Iterator["BlobReader"]:
         """Read blobs, all by one git process."""
-        command = self._command(("cat-file", "--batch"), None)
-        process = self._git(None).execute(command, istream=subprocess.PIPE, as_process=True)
+        command = self._command(("cat-file", "--batch"))
+        process = self._git().execute(command, istream=subprocess.PIPE, as_process=True)
         try:
             yield BlobReader(process.stdin, process.stdout)
         finally:
@@ -196,24 +151,17 @@ class GitStore:
             process.kill()
             process.communicate()
 
-    def _command(self, arguments: tuple[str, ...], work_tree: Path | None) -> list[str]:
-        environment = clean_environment() | IDENTITY | {"GIT_DIR": str(self.path)}
-        if work_tree is not None:
-            environment["GIT_WORK_TREE"] = str(work_tree)
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        environment = clean_environment() | {"GIT_DIR": str(self.path)}
         pairs = [f"{name}={value}" for name, value in environment.items()]
         # GitPython adds to our own environment and can take nothing away: gotcha G1 in README.
         return ["/usr/bin/env", "-i", *pairs, git_executable(), *arguments]
 
-    def _git(self, work_tree: Path | None) -> "Git":
+    def _git(self) -> "Git":
         # GitPython refuses to be imported on a machine without git; the gateway must not.
         from git import Git
 
-        return Git(work_tree or self.path)
-
-
-def _plain(path: bytes) -> bytes:
-    """A path in which git sees neither magic nor quotes: gotcha G3 in README."""
-    return path if path.startswith(b"/") else HERE + path
+        return Git(self.path)
 
 
 class BlobReader:

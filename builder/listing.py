@@ -3,29 +3,37 @@
 Everything does, but for what the (possibly nested) `.gitignore` files exclude and any entry
 called `.git`. We walk the folder ourselves, one level at a time, and ask git only which
 names of a level are ignored: a walk by git would stop at nested repositories (gotcha G2 in
-README). What a copy cannot carry is refused by name, or listed as left out.
+README). What a copy cannot carry is refused by name, or listed as left out. Links are read and
+never followed, also to find out where they lead: what is outside is nobody's to learn.
 """
 
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import trio
 from msgspec import Struct
 
-from builder.errors import NamesRefused, SnapshotFailed, SymlinkLeaves
-from builder.git_store import GitStore
+from builder import ignoring
+from builder.beneath import Folder, NotAFile
+from builder.errors import SnapshotFailed, SymlinkLeaves
+from builder.ignoring import Ignoring
+from builder.objects import Changed
 
 Kind = Literal["folder", "file", "executable", "link", "special"]
+_MOST_LINKS = 40  # followed on one way, as the kernel has it
 
 
 class Entry(Struct, frozen=True):
-    """One entry; `path` is relative to the project, as the bytes of the file system."""
+    """One entry; `path` is relative to the project, as the bytes of the file system. `target` is
+    what a link says."""
 
     path: bytes
     kind: Kind
+    target: bytes = b""
 
 
 class Listing(Struct, frozen=True):
@@ -38,43 +46,76 @@ class Listing(Struct, frozen=True):
     left_out: list[str]
 
 
-def list_project(project: Path, store: GitStore) -> Listing:
-    """Walk a project; raises SnapshotFailed, NamesRefused or SymlinkLeaves."""
-    root = os.fsencode(project)
+async def list_project(root: Folder, ignores: Ignoring, threads: trio.CapacityLimiter) -> Listing:
+    """Walk a project; raises SnapshotFailed or SymlinkLeaves."""
     levels: list[list[Entry]] = []
     left_out: list[str] = []
     folders = [b""]
     while folders:
-        trio.from_thread.check_cancelled()
-        found = [entry for folder in folders for entry in _entries(root, folder)]
-        ignored = store.ignored(project, [entry.path for entry in found])
+        scan = partial(_scan, root, folders, ignores)
+        found = await trio.to_thread.run_sync(scan, limiter=threads)
+        inner = [entry.path for entry in found if entry.kind == "folder"]
+        others = [entry.path for entry in found if entry.kind != "folder"]
+        ignored = await ignores.ignored(inner, others)
         level = [entry for entry in found if entry.path not in ignored]
         levels.append([entry for entry in level if entry.kind != "special"])
         left_out += [shown(entry.path) for entry in level if entry.kind == "special"]
         folders = [entry.path for entry in level if entry.kind == "folder"]
-    everything = [entry for level in levels for entry in level]
-    _refuse_line_breaks(everything)
-    _refuse_links_that_leave(root, everything)
+    refuse = partial(_refuse_links_that_leave, levels)
+    await trio.to_thread.run_sync(refuse, limiter=threads)
     return Listing(levels, left_out)
 
 
-def _entries(root: bytes, folder: bytes) -> Iterator[Entry]:
+def _scan(root: Folder, folders: list[bytes], ignores: Ignoring) -> list[Entry]:
+    """The entries of some folders; their ignore files are added to `ignores`."""
+    entries: list[Entry] = []
+    for path in folders:
+        trio.from_thread.check_cancelled()
+        with reading(path), root.folder(parts(path)) as folder:
+            entries += _entries(folder, path, ignores)
+    return entries
+
+
+def _entries(folder: Folder, path: bytes, ignores: Ignoring) -> Iterator[Entry]:
+    for found in folder.entries():
+        name = os.fsencode(found.name)
+        here = os.path.join(path, name)
+        try:
+            kind = _kind(found.stat(follow_symlinks=False).st_mode)
+        except FileNotFoundError:  # it went while we looked
+            continue
+        if name == ignoring.NAME:
+            if kind in ("folder", "special"):
+                raise SnapshotFailed(f"{shown(here)} is not a file")
+            if kind != "link":  # which git does not follow either
+                with reading(here), folder.open(name) as file:
+                    ignores.add(path, file.read(ignoring.MOST_BYTES + 1))
+        if name != b".git":
+            target = os.fsencode(folder.target(name)) if kind == "link" else b""
+            yield Entry(here, kind, target)
+
+
+@contextmanager
+def reading(path: bytes) -> Iterator[None]:
+    """Says of what is read in the block what went wrong with it. Raises SnapshotFailed."""
+    name = shown(path) or "the project's folder"
     try:
-        with os.scandir(os.path.join(root, folder)) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        yield
+    except (FileNotFoundError, NotADirectoryError, NotAFile, Changed) as error:
+        raise SnapshotFailed(
+            f"{name} was taken away, replaced or changed while the snapshot was taken",
+            "Build again when nothing changes the project's files.",
+        ) from error
     except OSError as error:
         raise SnapshotFailed(
-            f"{shown(folder) or 'the folder'} cannot be read: {error.strerror}",
+            f"{name} cannot be read: {error.strerror}",
             "Make it readable, or name it in .gitignore.",
         ) from error
-    for entry in entries:
-        path = os.path.join(folder, entry.name)
-        kind = _kind(entry.stat(follow_symlinks=False).st_mode)
-        if entry.name == b".gitignore" and kind in ("folder", "special"):
-            # Gotcha G9 in README: git would wait for ever at the end of a pipe.
-            raise SnapshotFailed(f"{shown(path)} is not a file")
-        if entry.name != b".git":
-            yield Entry(path, kind)
+
+
+def parts(path: bytes) -> list[bytes]:
+    """The names that lead to a path."""
+    return path.split(b"/") if path else []
 
 
 def _kind(mode: int) -> Kind:
@@ -87,26 +128,43 @@ def _kind(mode: int) -> Kind:
     return "special"
 
 
-def _refuse_line_breaks(entries: list[Entry]) -> None:
-    names = [shown(entry.path) for entry in entries if b"\n" in entry.path or b"\r" in entry.path]
-    if names:
-        raise NamesRefused(names)
-
-
-def _refuse_links_that_leave(root: bytes, entries: list[Entry]) -> None:
+def _refuse_links_that_leave(levels: list[list[Entry]]) -> None:
+    links = {each.path: each.target for level in levels for each in level if each.kind == "link"}
     leaving = []
-    for entry in entries:
-        if entry.kind == "link":
-            link = os.path.join(root, entry.path)
-            target = os.readlink(link)
-            if os.path.isabs(target) or not _beneath(root, os.path.realpath(link)):
-                leaving.append(f"{shown(entry.path)} -> {shown(target)}")
+    for path in links:
+        trio.from_thread.check_cancelled()
+        if _leaves(path, links):
+            leaving.append(path)
     if leaving:
-        raise SymlinkLeaves(leaving)
+        raise SymlinkLeaves(f"{shown(path)} -> {shown(links[path])}" for path in leaving)
 
 
-def _beneath(root: bytes, path: bytes) -> bool:
-    return os.path.commonpath([root, path]) == root
+def _leaves(path: bytes, links: dict[bytes, bytes]) -> bool:
+    """Whether a link, or one on its way, is absolute or climbs out of the project. Decided from
+    what links say alone. One that leads round in circles leads nowhere."""
+    here: list[bytes] = []
+    ahead = path.split(b"/")[::-1]
+    followed = 0
+    while ahead:
+        name = ahead.pop()
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            if not here:
+                return True
+            here.pop()
+            continue
+        target = links.get(b"/".join([*here, name]))
+        if target is None:
+            here.append(name)
+            continue
+        followed += 1
+        if target.startswith(b"/"):
+            return True
+        if followed > _MOST_LINKS:
+            return False
+        ahead += target.split(b"/")[::-1]
+    return False
 
 
 def shown(path: bytes) -> str:

@@ -1,47 +1,81 @@
 """Takes a project's files into our own git store, byte for byte, and writes them out again.
 
 Neither way knows attributes: what `.gitattributes` says about line ends, filters or
-keywords changes nothing in what is stored nor in what is written out. That is why this is
-`hash-object --no-filters`, `mktree` and `cat-file`, and not `add` and `checkout` (gotcha G4 in
-README). Folders without files are kept. The same files give the same tree.
+keywords changes nothing in what is stored nor in what is written out. That is why objects are
+written by us and read by `cat-file`, and not by `add` and `checkout` (gotcha G4 in README). Folders
+without files are kept. The same files give the same tree.
+
+Whoever may change the project may do so while we read it. What is stored is then some state of each
+file, and never what a link leads to (`beneath.py`).
 
 The work is done in a thread. A cancelled call stops at its next file or level.
 """
 
 import os
-import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 
+from builder.beneath import Folder
 from builder.errors import SnapshotFailed
 from builder.git_store import BlobReader, GitStore
+from builder.ignoring import Ignoring
 from builder.lasting import sync_file_system
-from builder.listing import Entry, list_project
-from builder.spec import Log, Snapshot
+from builder.listing import Entry, list_project, parts, reading
+from builder.objects import Objects, adding
+from builder.spec import Log, Run, Snapshot
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}
-AT_ONCE = 1000  # files stored between two looks at whether we are cancelled
+CHUNK = 1 << 20  # what is held of a file
 # Snapshots of one project wait for each other, in threads: not in those that all others need.
 _threads = trio.CapacityLimiter(4)
 
 
-async def take_snapshot(project: Path, store: Path, name: str, log: Log | None = None) -> Snapshot:
+async def take_snapshot(
+    project: Path,
+    store: Path,
+    name: str,
+    log: Log,
+    *,
+    run: Run,
+    time_limit: float = 600.0,
+) -> Snapshot:
     """Store the project's files as one commit, kept alive by the reference `refs/builds/<name>`.
 
-    Pipes, sockets and devices are left out, with a line in `log`. Raises SnapshotFailed, or its
-    kinds SymlinkLeaves or NamesRefused, which name each file.
+    `project` is a path without links. Pipes, sockets and devices are left out, with a line in
+    `log`. Raises SnapshotFailed, or its kind SymlinkLeaves, which names each.
     """
-    work = partial(_take, project, store, name)
-    snapshot, left_out = await trio.to_thread.run_sync(work, limiter=_threads)
-    if log is not None:
-        for path in left_out:
-            log.write(f"Left out, since it is neither a file nor a folder: {path}")
+    try:
+        with trio.fail_after(time_limit):
+            snapshot, left_out = await _take(project, store, name, run)
+    except trio.TooSlowError:
+        raise SnapshotFailed(
+            f"it took longer than {time_limit:g} seconds",
+            "Name in .gitignore what builds do not need, such as data.",
+        ) from None
+    for path in left_out:
+        log.write(f"Left out, since it is neither a file nor a folder: {path}")
     return snapshot
+
+
+async def _take(project: Path, store: Path, name: str, run: Run) -> tuple[Snapshot, list[str]]:
+    ignores = Ignoring(store.parent.absolute(), run)
+    try:
+        with await trio.to_thread.run_sync(_open, project, limiter=_threads) as root:
+            listing = await list_project(root, ignores, _threads)
+            work = partial(_store, root, store, name, listing.levels)
+            snapshot = await trio.to_thread.run_sync(work, limiter=_threads)
+        return snapshot, listing.left_out
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(ignores.close)
 
 
 async def drop_snapshot(store: Path, name: str) -> None:
@@ -66,19 +100,26 @@ async def write_out(snapshot: Snapshot, target: Path) -> None:
     await trio.to_thread.run_sync(partial(_write_out, snapshot, target))
 
 
-def _take(project: Path, path: Path, name: str) -> tuple[Snapshot, list[str]]:
-    project = project.resolve()
-    if not project.is_dir():
-        raise SnapshotFailed(f"{project} is not a folder", "Give the folder of the project.")
+def _open(project: Path) -> Folder:
+    try:
+        return Folder.root(project)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        text = f"{project.name} is not a folder"
+        raise SnapshotFailed(
+            text, "Give the folder of the project, by a path without links."
+        ) from (error)
+
+
+def _store(root: Folder, path: Path, name: str, levels: list[list[Entry]]) -> Snapshot:
     store = GitStore(path.resolve())
     with store.locked():
-        listing = list_project(project, store)
-        levels = listing.levels
-        blobs = _store_files(store, project, levels) | _store_links(store, project, levels)
-        commit = store.commit(_store_tree(store, levels, blobs), _reference(name))
+        with adding(store.path) as objects:
+            commit = _store_commit(objects, _store_tree(root, objects, levels), _reference(name))
+            objects.publish()
+        store.refer(_reference(name), commit)
         # Git syncs what it writes, but not the folders in which that gets its name.
         sync_file_system(store.path)
-    return Snapshot(store.path, commit), listing.left_out
+    return Snapshot(store.path, commit)
 
 
 def _drop(path: Path, name: str) -> None:
@@ -92,46 +133,61 @@ def _reference(name: str) -> str:
     return f"refs/builds/{name}"
 
 
-def _store_files(store: GitStore, project: Path, levels: list[list[Entry]]) -> dict[bytes, str]:
-    paths = [entry.path for entry in _of_kind(levels, "file", "executable")]
-    blobs: dict[bytes, str] = {}
-    for start in range(0, len(paths), AT_ONCE):
-        trio.from_thread.check_cancelled()
-        some = paths[start : start + AT_ONCE]
-        names = store.store_files(project, some)
-        blobs |= dict(zip(some, names, strict=True))
-    return blobs
-
-
-def _store_links(store: GitStore, project: Path, levels: list[list[Entry]]) -> dict[bytes, str]:
-    """A link is stored as a blob that holds its target."""
-    paths = [entry.path for entry in _of_kind(levels, "link")]
-    with tempfile.TemporaryDirectory(dir=store.path, prefix="links-") as scratch:
-        targets = [Path(scratch, str(number)) for number in range(len(paths))]
-        for path, target in zip(paths, targets, strict=True):
-            target.write_bytes(os.readlink(os.path.join(os.fsencode(project), path)))
-        names = store.store_files(project, [os.fsencode(target) for target in targets])
-    return dict(zip(paths, names, strict=True))
-
-
-def _store_tree(store: GitStore, levels: list[list[Entry]], blobs: dict[bytes, str]) -> str:
-    """Store the folders, deepest level first, since a tree names the trees beneath it."""
-    names = dict(blobs)
-    lines: defaultdict[bytes, list[bytes]] = defaultdict(list)
+def _store_tree(root: Folder, objects: Objects, levels: list[list[Entry]]) -> str:
+    """Store the entries, deepest level first, since a tree names the trees beneath it."""
+    lines: defaultdict[bytes, list[tuple[bytes, bytes]]] = defaultdict(list)
     for level in reversed(levels):
-        folders = [entry.path for entry in level if entry.kind == "folder"]
-        trees = store.store_trees([lines[folder] for folder in folders])
-        names |= dict(zip(folders, trees, strict=True))
-        for entry in level:
-            folder, name = os.path.split(entry.path)
-            kind = "tree" if entry.kind == "folder" else "blob"
-            facts = f"{MODES[entry.kind]} {kind} {names[entry.path]}\t"
-            lines[folder].append(facts.encode() + name)
-    return store.store_trees([lines[b""]])[0]
+        # The entries of a folder stand in a row: it is opened once for all of them.
+        for path, entries in groupby(level, key=lambda entry: os.path.dirname(entry.path)):
+            with reading(path), root.folder(parts(path)) as folder:
+                for entry in entries:
+                    trio.from_thread.check_cancelled()
+                    beneath = lines.pop(entry.path, [])
+                    lines[path].append(_line(folder, objects, entry, beneath))
+    return _add_tree(objects, lines[b""])
 
 
-def _of_kind(levels: list[list[Entry]], *kinds: str) -> Iterator[Entry]:
-    return (entry for level in levels for entry in level if entry.kind in kinds)
+def _line(
+    folder: Folder, objects: Objects, entry: Entry, beneath: list[tuple[bytes, bytes]]
+) -> tuple[bytes, bytes]:
+    """An entry's line in the tree of its folder, and the key by which git sorts it there."""
+    name = os.path.basename(entry.path)
+    if entry.kind == "folder":
+        stored = _add_tree(objects, beneath)
+    elif entry.kind == "link":
+        stored = objects.add_bytes("blob", entry.target)
+    else:
+        with reading(entry.path), folder.open(name) as file:
+            stored = _add_file(objects, file)
+    line = MODES[entry.kind].encode() + b" " + name + b"\0" + bytes.fromhex(stored)
+    return name + b"/" if entry.kind == "folder" else name, line
+
+
+def _add_tree(objects: Objects, lines: list[tuple[bytes, bytes]]) -> str:
+    return objects.add_bytes("tree", b"".join(line for _, line in sorted(lines)))
+
+
+def _add_file(objects: Objects, file: BinaryIO) -> str:
+    size = os.fstat(file.fileno()).st_size
+    if size <= CHUNK:
+        # What is held is the same when it is looked at again.
+        return objects.add_bytes("blob", file.read(size))
+    return objects.add("blob", size, lambda: _chunks(file, size))
+
+
+def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The bytes that a file had when its size was looked at."""
+    file.seek(0)
+    while size > 0 and (chunk := file.read(min(CHUNK, size))):
+        trio.from_thread.check_cancelled()
+        size -= len(chunk)
+        yield chunk
+
+
+def _store_commit(objects: Objects, tree: str, message: str) -> str:
+    who = f"predictd <predictd@localhost> {int(time.time())} +0000"
+    text = f"tree {tree}\nauthor {who}\ncommitter {who}\n\n{message}\n"
+    return objects.add_bytes("commit", text.encode())
 
 
 def _write_out(snapshot: Snapshot, target: Path) -> None:

@@ -38,3 +38,9 @@ def runner(house: House, project: Project, build_id: str) -> builder.Run:
 def cloner(house: House, project: Project) -> builder.Run:
     """Runs what the cloning of the project asks for."""
     return partial(house.workers.run, limits=build_limits(house), folders=(Path(project.path),))
+
+
+def git_runner(house: House, project: Project) -> builder.Run:
+    """Runs git for a snapshot of the project, within the limits of a build."""
+    identity = identities.of_builds(project)
+    return partial(house.workers.run, identity=identity, limits=build_limits(house))

@@ -15,7 +15,7 @@ import builder
 import store
 from builder import BuildSpec, Interpreter, Journey, Snapshot, match, take_snapshot
 from gateway.control import failures, identities
-from gateway.control.build_limits import runner
+from gateway.control.build_limits import git_runner, runner
 from gateway.control.house import House
 from gateway.control.machine import Asked
 from gateway.control.places import Places
@@ -118,7 +118,10 @@ class Making:
         try:
             async with self._house.snapshotting.held(project.id):
                 path = Path(project.path)
-                snapshot = await take_snapshot(path, git_store, self.build.id, self.log)
+                snapshot = await take_snapshot(
+                    *(path, git_store, self.build.id, self.log),
+                    run=git_runner(self._house, project),
+                )
         except (builder.BuilderError, OSError) as error:
             self._travelled(self.journey.fail(step, trio.current_time() - began))
             await self._fail(failures.not_made(step, error))

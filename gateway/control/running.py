@@ -16,6 +16,7 @@ import builder
 import store
 from builder import Snapshot, match, take_snapshot
 from gateway.control import failures, identities
+from gateway.control.build_limits import git_runner
 from gateway.control.deployments import NewDeployment
 from gateway.control.environments import Environments, Preparing
 from gateway.control.house import House
@@ -150,7 +151,9 @@ class Running:
         self._preparing.write("Taking a snapshot of the project")
         path, name = Path(project.path), self.experiment.id
         async with self._house.snapshotting.held(project.id):
-            return await take_snapshot(path, git_store, name, self._preparing)
+            return await take_snapshot(
+                *(path, git_store, name, self._preparing), run=git_runner(self._house, project)
+            )
 
     async def _wait_for_room(self) -> None:
         """Until the memory that it asked for is free: an experiment can wait."""

@@ -117,7 +117,7 @@ class Bench:
         return path
 
     async def take(self, name: str = "one") -> Snapshot:
-        return await take_snapshot(self.project, self.store, name, self.log)
+        return await take_snapshot(self.project, self.store, name, self.log, run=run)
 
     async def spec(self, name: str = "one", **changes: Any) -> BuildSpec:
         facts = {

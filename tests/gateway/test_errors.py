@@ -20,7 +20,6 @@ NEVER_ASKED = {
     builder.errors.CloneFailed,
     builder.errors.SnapshotFailed,
     builder.errors.SymlinkLeaves,
-    builder.errors.NamesRefused,
     builder.errors.InterpreterUnusable,
     builder.errors.EnvironmentFailed,
     builder.errors.ScriptFailed,
