@@ -327,15 +327,12 @@ def _address_written(path: Path, url: str, certificate: str = "") -> Iterator[No
         path.unlink(missing_ok=True)
 
 
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-
-
 def _write_address(path: Path, told: bytes) -> None:
     fresh = path.with_suffix(".new")
     try:
-        with open(fresh, "wb", opener=_for_us_alone) as file:
-            file.write(told)
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600, exist_ok=False)
+        fresh.write_bytes(told)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)
