@@ -42,7 +42,8 @@ _GROUP = 10_000
 
 Again = Callable[[], AsyncGenerator[list[MetricRow]]]
 Kind = Literal["null", "bool", "int", "float", "str", "json"]
-_read = msgspec.json.Decoder(dict[str, Any]).decode
+_read_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_scalar = msgspec.json.Decoder(str | int | float | bool | None).decode
 _write = msgspec.json.encode
 
 
@@ -227,6 +228,21 @@ async def _columns(again: Again) -> dict[str, Kind]:
                 if len(columns) > MOST_COLUMNS:
                     raise TooManyKeys(f"format: these rows have more than {MOST_COLUMNS:,} keys")
     return columns
+
+
+def _read(metrics: str) -> dict[str, object]:
+    """The values at the top; lists and objects as their JSON, since a row may be full of them."""
+    return {name: _value(raw) for name, raw in _read_raw(metrics).items()}
+
+
+def _value(raw: msgspec.Raw) -> object:
+    text = memoryview(raw)
+    if text[0] in b"[{":
+        return raw
+    try:
+        return _read_scalar(text)
+    except msgspec.ValidationError:  # a number that no float can hold
+        return raw
 
 
 def _kind(value: object) -> Kind:

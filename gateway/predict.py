@@ -126,7 +126,7 @@ def _read_limit(text: str | None) -> float | None:
     return seconds
 
 
-def examined(outcome: Outcome, body: bytes) -> Envelope:
+def examined(outcome: Outcome, body: bytes | bytearray) -> Envelope:
     """The envelope of a LARGE request, which the examiner has looked at.
 
     Raises NotAnEnvelope, or Refusal where it was not examined.

@@ -217,6 +217,8 @@ async def _open(
         tasks = Tasks(nursery)
         callers = Callers()
         directory = Directory(callers)
+        examiner = Examiner(workers, data.examiner_logs)
+        workers.check_answer = examiner.check_answer
         house = House(
             site=site,
             data=data,
@@ -231,7 +233,7 @@ async def _open(
             machine=machine,
             directory=directory,
             routes=Routes(partial(_access_key, secret), directory.may_call, callers),
-            examiner=Examiner(workers, data.examiner_logs),
+            examiner=examiner,
             traffic=Traffic(),
             tasks=tasks,
             tracking=tracking,
@@ -240,7 +242,7 @@ async def _open(
         site.follow(partial(_apply, disk, workers))
         control = Control(house)
         nursery.start_soon(disk.watch)
-        nursery.start_soon(tracking.run)
+        nursery.start_soon(tracking.run, examiner.check_tracked)
         try:
             password = await control.recover(make_password=tell_password is not None)
             nursery.start_soon(control.trail.watch)

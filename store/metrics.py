@@ -81,21 +81,22 @@ async def append_all(
 
 async def merge(
     connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object]
-) -> int:
+) -> tuple[int, int]:
     """Add to the metrics of a prediction; what has the same key is replaced. Return how long their
-    text is then. Raises NotFound."""
+    text is then, and how many keys they have. Raises NotFound."""
     rows = await connection.execute_fetchall(
         "SELECT number, source, metrics FROM metrics WHERE uuid = ?", (_sought(uuid),)
     )
     if not rows:
         raise NotFound("prediction", uuid)
     ((number, source, before),) = rows
-    after = msgspec.json.encode({**_read_metrics(before), **found_out}).decode()
+    merged = {**_read_metrics(before), **found_out}
+    after = msgspec.json.encode(merged).decode()
     await connection.execute_fetchall(
         "UPDATE metrics SET metrics = ? WHERE number = ?", (after, number)
     )
     await _count(connection, source, 0, len(after) - len(before))
-    return len(after)
+    return len(after), len(merged)
 
 
 async def source_of_prediction(connection: aiosqlite.Connection, uuid: str) -> MetricSource:

@@ -22,7 +22,7 @@ from workers.output import Output
 from workers.pool import Pool, Tracked
 from workers.process import kill_tree
 from workers.reactor import Reactor
-from workers.replica import Replica
+from workers.replica import Check, Replica
 from workers.script import Ended, LineLog, run_script
 from workers.spec import PoolSpec, RunSpec
 from workers.ticket import (
@@ -86,14 +86,24 @@ class Workers:
         self.cgroups = cgroups
         self._watch = watch
         self.confinement = confinement
+        # Looks at large answers of models, for all pools that are opened from then on.
+        self.check_answer: Check | None = None
         self.ending = False
         self._started = 0
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
-    def open_pool(self, spec: PoolSpec, log: Log | None = None, tracked: Tracked = _forget) -> Pool:
+    def open_pool(
+        self,
+        spec: PoolSpec,
+        log: Log | None = None,
+        tracked: Tracked = _forget,
+        *,
+        ours: bool = False,
+    ) -> Pool:
         """Starts the replicas of `spec`. With `log`, all of them print there and it stays open;
         else each seat has a log of its own in `spec.log_folder`. What they tell of predictions
-        whose callers have their answers goes to `tracked`, which must not block.
+        whose callers have their answers goes to `tracked`, which must not block. What is `ours`
+        need not be checked.
 
         The pool lives until it is drained or stopped, or the engine is closed.
         """
@@ -104,6 +114,7 @@ class Workers:
             log=log,
             room=self._room,
             tracked=tracked,
+            check=None if ours else self.check_answer,
         )
         self._pools.add(pool)
         return pool

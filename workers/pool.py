@@ -22,7 +22,7 @@ from workers.errors import StartFailed
 from workers.fair_queue import FairQueue, QueueFull, Room
 from workers.lifecycle import IDLE
 from workers.log import Line, Log
-from workers.replica import Clock, Replica, Why
+from workers.replica import Check, Clock, Replica, Why
 from workers.seats import Launch, Seats
 from workers.spec import PoolSpec
 from workers.statistics import PoolStatistics
@@ -41,6 +41,7 @@ class Pool:
 
     `room` is what the requests that wait in all pools share. `tracked` gets what replicas tell of
     a prediction, once its caller has the answer; it is called by the reactor and must not block.
+    `check` looks at large answers (see `Owner`).
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Pool:
         log: Log | None,
         room: Room,
         tracked: Tracked,
+        check: Check | None = None,
     ) -> None:
         self.spec = spec
+        self.check_answer = check
         self._clock = clock
         self._queue = FairQueue(Room(spec.queue_requests, spec.queue_bytes), room)
         # Set to the time at which somebody will have waited as long as it may, or before it.
@@ -79,7 +82,9 @@ class Pool:
 
     # Requests.
 
-    async def predict(self, request: bytes, flow: str = "", limit: float | None = None) -> Outcome:
+    async def predict(
+        self, request: bytes | bytearray, flow: str = "", limit: float | None = None
+    ) -> Outcome:
         """The outcome of one request, raw JSON. Cancelled, it only abandons its ticket."""
         done = trio.Event()
         ticket = Ticket(request, lambda _: done.set(), flow, limit)

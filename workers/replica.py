@@ -5,6 +5,8 @@ The laws:
   process is killed. A replica whose last conversation is unknown is never used again.
 - An answer whose id is not the outstanding one kills the replica and is delivered to nobody.
 - A ticket that it holds gets its outcome from here, in every case.
+- An answer is given to a caller when it is known to be JSON. A small one is looked at here, a large
+  one by a process of ours, and the replica stays busy until that has said so.
 - Metrics of a prediction are passed on if its caller got the answer, after that, and else never.
 
 A plain state machine on the reactor: nothing here awaits. `keep` (in keeper.py) makes the
@@ -67,8 +69,17 @@ class Clock(Protocol):
     def unregister(self, fd: int) -> None: ...
 
 
+Checked = Callable[[Outcome | None, str], None]
+# Has a large answer of the replica of this name looked at elsewhere, then calls back: with an
+# outcome for the caller where that could not be done, else with what is wrong ("": nothing).
+Check = Callable[[bytes | bytearray, str, Checked], None]
+
+
 class Owner(Protocol):
-    """What a replica tells its pool, from the reactor's callbacks."""
+    """What a replica tells its pool, from the reactor's callbacks. `check_answer` looks at answers
+    that are too large to be looked at here; without one they are looked at here."""
+
+    check_answer: Check | None
 
     def replica_ready(self, replica: "Replica") -> None: ...
     def replica_settled(
@@ -102,6 +113,8 @@ class Replica:
         self.spec = spec
         self.state = STARTING
         self.why: Why | None = None
+        # What was wrong with what it said, where it broke the conversation.
+        self.wrong = ""
         # Why it ends when it has answered, where it was told to.
         self._leaves_because = Why.STOPPED
         self.failure: StartFailed | None = None
@@ -118,6 +131,8 @@ class Replica:
         self._reader = wire.FrameReader(spec.reply_limit)
         self._request_id = 0
         self.assigned_at = 0.0
+        # The large answer that is being checked.
+        self._unchecked: bytes | bytearray | None = None
         # What it has told of the prediction whose answer is on its way.
         self._tracked: bytes | bytearray | None = None
         self._read_fd = self._write_fd = -1
@@ -175,7 +190,7 @@ class Replica:
         """Why it ended, in words."""
         if self.why is None or self.why is Why.OVER:
             return f"the process {self.said}"
-        return str(self.why.value)
+        return ": ".join(filter(None, (self.why.value, self.wrong)))
 
     def cleaned(self) -> None:
         """Nothing of the process is left: no child of it, no working copy."""
@@ -228,7 +243,7 @@ class Replica:
         self._deadline.clear()
         if self.process is not None:
             self.process.kill()
-        self._settle(outcome or Died(f"the replica was ended because {why.value}", self.name))
+        self._settle(outcome or Died(f"the replica was ended because {self.ending}", self.name))
 
     def condemn(self, verdict: Verdict) -> None:
         """It was found beyond a limit that the kernel does not hold."""
@@ -249,20 +264,20 @@ class Replica:
                 return
             answer = self._reader.whole_answer(data)
             if answer is not None and self.ticket is not None and answer[0] == self._request_id:
-                self._answered(Answered(answer[1], self.name))
+                self._answer(answer[1])
                 return
             told = self._reader.whole_tracked(data) if self._tracked is None else None
             if told is not None and self.ticket is not None and told[0] == self._request_id:
                 self._tracked = told[1]
-                self._answered(Answered(told[2], self.name))
+                self._answer(told[2])
                 return
             for request_id, message in self._reader.feed(data):
                 self._receive(request_id, message)
             self._read_size = _READ_ON if self._reader.midway else _READ
         except BlockingIOError:
             return
-        except WireError:
-            self.kill(Why.WIRE)
+        except WireError as error:
+            self._break_off(str(error))
 
     def _on_end_of_pipe(self) -> None:
         """It ended, or closed the pipe. The keeper tells the first, with its status, very soon.
@@ -284,7 +299,10 @@ class Replica:
         if isinstance(message, _ANSWERS):
             if self.ticket is None or request_id != self._request_id:
                 raise WireError(f"an answer to request {request_id}, which is not outstanding")
-            self._answered(self._outcome(message))
+            if isinstance(message, wire.Answer):
+                self._answer(message.body)
+            else:
+                self._answered(self._outcome(message))
         elif isinstance(message, wire.Tracked):
             if self.ticket is None or request_id != self._request_id or self._tracked is not None:
                 raise WireError(f"metrics of request {request_id}, which are not expected")
@@ -315,9 +333,33 @@ class Replica:
             case wire.Ready():
                 pass  # and ended: it is of no use to anybody
 
-    def _outcome(self, message: wire.Answer | wire.Raised | wire.Refused) -> Outcome:
-        if isinstance(message, wire.Answer):
-            return Answered(message.body, self.name)
+    def _answer(self, body: bytes | bytearray) -> None:
+        """The answer has come; its caller gets it once it is known to be one."""
+        if self._unchecked is not None:
+            raise WireError("a second answer to the same request")
+        check = self._owner.check_answer
+        if len(body) <= wire.CHECKED_HERE or check is None:
+            wire.check_json(body)
+            self._answered(Answered(body, self.name))
+            return
+        self._deadline.clear()
+        self._unchecked = body
+        check(body, self.name, self._checked)
+
+    def _checked(self, outcome: Outcome | None, wrong: str) -> None:
+        body, self._unchecked = self._unchecked, None
+        if body is None or self.ticket is None:
+            return
+        if wrong:
+            self._break_off(f"its answer is not JSON: {wrong}")
+            return
+        self._answered(outcome or Answered(body, self.name))
+
+    def _break_off(self, wrong: str) -> None:
+        self.wrong = wrong
+        self.kill(Why.WIRE)
+
+    def _outcome(self, message: wire.Raised | wire.Refused) -> Outcome:
         if isinstance(message, wire.Raised):
             because = self.watched.why_raised() if self.watched else ""
             if because:
@@ -361,6 +403,7 @@ class Replica:
 
     def _settle(self, outcome: Outcome) -> None:
         ticket, self.ticket = self.ticket, None
+        self._unchecked = None
         # Taken off before its owner gives it the next ticket.
         tracked, self._tracked = self._tracked, None
         if ticket is not None:

@@ -104,7 +104,7 @@ class Ticket:
 
     def __init__(
         self,
-        request: bytes,
+        request: bytes | bytearray,
         on_outcome: Callable[["Ticket"], None],
         flow: str = "",
         limit: float | None = None,

@@ -6,8 +6,13 @@ touch the wire. The id of a PREDICT frame comes back in the frame that answers i
 frame has id 0. `inside/` speaks the same with `struct` and `json` alone; the golden frames in
 `tests/workers/golden/` are replayed against both.
 
-The law: whatever bytes arrive, the reader either yields a message or raises WireError; after a
-WireError the conversation is over, since no later byte can be trusted.
+The laws:
+- Whatever bytes arrive, the reader either yields a message or raises WireError; after a WireError
+  the conversation is over, since no later byte can be trusted.
+- Each kind of frame has a largest body (`LARGEST`). A larger one is refused when its header
+  arrives. What is decoded here is so small that it takes less than a millisecond.
+- An answer is one JSON value. A model can write to the wire by itself, and its answer goes out
+  within an object of ours: what is no JSON value could end that object and add keys to it.
 """
 
 import struct
@@ -105,12 +110,28 @@ class Tracked(msgspec.Struct, frozen=True):
 
 
 PREDICT = 2
+KIB = 1024
+# The largest body of each kind that a replica sends, in bytes. That of an ANSWER is `reply_limit`.
+# Texts are cut inside (failures.py); a character of theirs may take 12 bytes. What is tracked has
+# its own bound inside (tracking.py), which is a little lower.
+LARGEST: dict[int, int] = {
+    Hello.kind: 4 * KIB,
+    Ready.kind: 4 * KIB,
+    Failed.kind: 512 * KIB,
+    Raised.kind: 128 * KIB,
+    Refused.kind: 128 * KIB,
+    Tracked.kind: 256 * KIB,
+}
+# A larger answer is not checked here, but by a process (see `Check` in replica.py).
+CHECKED_HERE = 256 * KIB
 FromReplica = Hello | Ready | Failed | Answer | Raised | Refused | Tracked
 _CLASSES: dict[int, type[Hello | Ready | Failed | Raised | Refused]] = {
     c.kind: c for c in (Hello, Ready, Failed, Raised, Refused)
 }
 _DECODERS = {kind: msgspec.json.Decoder(c) for kind, c in _CLASSES.items()}
+_NAMES = {c.kind: c.__name__.upper() for c in (*_CLASSES.values(), Answer, Tracked)}
 _encode = msgspec.json.encode
+_read_raw = msgspec.json.Decoder(msgspec.Raw).decode
 _unpack = HEADER.unpack_from
 _pack = HEADER.pack
 
@@ -121,7 +142,7 @@ def encode(message: Message, request_id: int = 0) -> bytes:
     return HEADER.pack(len(body), message.kind, request_id) + body
 
 
-def encode_request(request: bytes, request_id: int) -> bytes:
+def encode_request(request: bytes | bytearray, request_id: int) -> bytes:
     """The frame that asks for a prediction of `request`, raw JSON."""
     return _pack(len(request), PREDICT, request_id) + request
 
@@ -134,14 +155,15 @@ def request_header(length: int, request_id: int) -> bytes:
 class FrameReader:
     """Turns the bytes that a replica wrote into (id, message) pairs.
 
-    `limit` bounds a body in bytes: a longer one is refused when its header arrives, before
-    anything is kept for it.
+    `limit` is the largest answer in bytes. A body that is larger than its kind may be is refused
+    when its header arrives, before anything is kept for it.
     """
 
     def __init__(self, limit: int) -> None:
         # Whether some of a frame has come and more of it is due; read only.
         self.midway = False
         self._limit = limit
+        self._largest = {**LARGEST, Answer.kind: limit}
         # What has come of the next header, or else the body that is being filled.
         self._header = b""
         self._body: bytearray | None = None
@@ -169,7 +191,7 @@ class FrameReader:
         rest, kind, answered_id = _unpack(data, begin)
         if kind != Answer.kind or answered_id != request_id or begin + size + rest != len(data):
             return None
-        if length > self._limit or rest > self._limit:
+        if length > LARGEST[Tracked.kind] or rest > self._limit:
             return None
         return request_id, data[size:begin], data[begin + size :]
 
@@ -198,8 +220,12 @@ class FrameReader:
         that nothing was written to yet costs next to nothing.
         """
         length, self._kind, self._request_id = _unpack(data, at)
-        if length > self._limit:
-            raise WireError(f"a frame of {length} bytes; the limit is {self._limit}")
+        largest = self._largest.get(self._kind)
+        if largest is None:
+            raise WireError(f"a frame of unknown kind {self._kind}")
+        if length > largest:
+            name = _NAMES[self._kind]
+            raise WireError(f"the body of its {name} frame has {length} bytes; at most {largest}")
         self._filled = 0
         return bytearray(length)
 
@@ -226,3 +252,13 @@ def decode(kind: int, body: bytes | bytearray) -> FromReplica:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = _CLASSES[kind].__name__
         raise WireError(f"a {name} frame that cannot be read: {error}") from error
+
+
+def check_json(body: bytes | bytearray) -> None:
+    """Raises WireError where `body` is not exactly one JSON value in UTF-8."""
+    try:
+        _read_raw(body)
+        if not body.isascii():
+            str(body, "utf-8")  # msgspec does not look at the encoding of raw parts
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"its answer is not JSON: {error}") from error

@@ -15,7 +15,7 @@ import trio
 
 import store
 from gateway.control.house import House
-from gateway.control.tracking import LAST_MS, MIB
+from gateway.control.tracking import LAST_MS, MIB, MOST_KEYS
 from gateway.crns import crn
 from gateway.errors import Refusal
 from store import Measurement, MetricRow, MetricSource, NotFound
@@ -163,6 +163,10 @@ async def _merge(
     connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object]
 ) -> None:
     """Raises Refusal, which undoes it: one row must not push out all others."""
-    if await store.metrics.merge(connection, uuid, found_out) > MOST_OF_ONE:
+    size, keys = await store.metrics.merge(connection, uuid, found_out)
+    if keys > 2 * MOST_KEYS:
+        text = f"metrics: of one prediction more than {2 * MOST_KEYS:,} keys are not kept"
+        raise Refusal("argument.invalid", text)
+    if size > MOST_OF_ONE:
         text = f"metrics: of one prediction more than {MOST_OF_ONE:,} bytes are not kept"
         raise Refusal("argument.invalid", text)

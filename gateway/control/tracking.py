@@ -8,12 +8,15 @@ so. A project may have waiting at most SHARE times what it leaves free, so one t
 have another's rows dropped.
 
 What is told comes from models, which may say anything: what is no measurement counts as refused.
+A body is 256 KiB at most (workers/wire.py). One that is large is looked at by a process of ours
+first, since to count its keys may take more than a millisecond.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Annotated
 
 import msgspec
 import trio
@@ -33,6 +36,12 @@ SHARE = 8
 _OVERHEAD = 150
 # Rows are read in turns of so many: some 0.2 ms, in which the reactor waits.
 _TURN = 50
+# Of one prediction; a model is refused more where it tracks it (predictd_inside/tracking.py).
+MOST_KEYS = 1000
+# A model that writes to the wire by itself may say any number.
+_MOST_REFUSED = 10_000
+# Above this, in bytes, a body is examined elsewhere.
+_LARGE = 64 * 1024
 # What every reader of JSON takes for a whole number; some 285,000 years.
 LAST_MS = 2**53
 # Between two tries when the disk takes nothing, and between two complaints.
@@ -51,20 +60,28 @@ class _Told(msgspec.Struct, frozen=True):
     start_ms: int = msgspec.field(name="startTimeStampMs")
     end_ms: int = msgspec.field(name="endTimeStampMs")
     metrics: msgspec.Raw
+    # How many values it was refused to track.
+    refused: int = 0
 
 
 _read_told = msgspec.json.Decoder(_Told).decode
-_read_metrics = msgspec.json.Decoder(dict[str, object]).decode
+_Metrics = Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MOST_KEYS)]
+_read_metrics = msgspec.json.Decoder(_Metrics).decode
+
+# Says what is wrong with a large body, "" for nothing.
+Examine = Callable[[bytes | bytearray, str], Awaitable[str]]
 
 
 class TrackingState(msgspec.Struct, frozen=True):
-    """What an operator sees: what waits to be written, and what was since the gateway started."""
+    """What an operator sees: what waits to be written, and what was since the gateway started.
+    `refused` counts predictions, `refused_values` what models were refused to track."""
 
     waiting: int
     waiting_bytes: int
     recorded: int
     dropped: int
     refused: int
+    refused_values: int
 
 
 class Tracking:
@@ -81,7 +98,7 @@ class Tracking:
         self._held: dict[str, int] = {}
         self._told = trio.Event()
         self._written = trio.Event()
-        self._recorded = self._refused = 0
+        self._recorded = self._refused = self._refused_values = 0
         self._dropped: Counter[str] = Counter()
         self._complained = float("-inf")
 
@@ -110,13 +127,14 @@ class Tracking:
             recorded=self._recorded,
             dropped=self._dropped.total(),
             refused=self._refused,
+            refused_values=self._refused_values,
         )
 
     def dropped(self, deployment_id: str) -> int:
         """How many rows of a deployment had no room, since the gateway started."""
         return self._dropped[deployment_id]
 
-    async def run(self) -> None:
+    async def run(self, examine: Examine | None = None) -> None:
         """Writes what is told, until it is cancelled."""
         while True:
             await self._told.wait()
@@ -126,7 +144,7 @@ class Tracking:
                 # comes, a few rows at a time, and a transaction costs as much as a hundred rows.
                 behind = len(self._waiting)
                 while behind > 0:
-                    behind -= await self._write()
+                    behind -= await self._write(examine)
             except store.StoreFailed as error:
                 self._complain(f"cannot write metrics, will try again: {error}")
                 await trio.sleep(_RETRY)
@@ -152,18 +170,22 @@ class Tracking:
             while self._recorded + self._refused < before + behind:
                 await self._written.wait()
 
-    async def _write(self) -> int:
+    async def _write(self, examine: Examine | None = None) -> int:
         """Writes what is next, and returns how many rows that was. Raises StoreFailed."""
         batch = self._next()
         rows: dict[str, list[Measurement]] = {}
-        refused = 0
+        refused = refused_values = 0
         for number, (_, deployment_id, body) in enumerate(batch):
-            if number % _TURN == _TURN - 1:
+            is_large = len(body) > _LARGE
+            if is_large or number % _TURN == _TURN - 1:
                 await trio.lowlevel.checkpoint()
-            if (measurement := read(body)) is None:
+            wrong = await examine(body, deployment_id) if is_large and examine else ""
+            found = None if wrong else _read(body, examined=is_large and examine is not None)
+            if found is None:
                 refused += 1
             else:
-                rows.setdefault(deployment_id, []).append(measurement)
+                rows.setdefault(deployment_id, []).append(found[0])
+                refused_values += found[1]
         if rows:
             await self._database.write(store.metrics.append_all, rows)
         # From here on, until it is out of the list, there is no checkpoint.
@@ -172,6 +194,7 @@ class Tracking:
             self._give_back(project_id, len(body) + _OVERHEAD)
         self._recorded += len(batch) - refused
         self._refused += refused
+        self._refused_values += refused_values
         if refused:
             self._complain("a model told something that is no measurement")
         self._written.set()
@@ -205,13 +228,21 @@ class Tracking:
 
 def read(body: bytes | bytearray) -> Measurement | None:
     """What a replica told; None: it is none of ours."""
+    found = _read(body)
+    return found[0] if found else None
+
+
+def _read(body: bytes | bytearray, *, examined: bool = False) -> tuple[Measurement, int] | None:
+    """The same, with how many values were refused. `examined`: its metrics are known to be some."""
     try:
         told = _read_told(body)
-        _read_metrics(told.metrics)
+        if not examined:
+            _read_metrics(told.metrics)
         text, uuid = bytes(told.metrics).decode(), bytes.fromhex(told.uuid.replace("-", ""))
     except (ValueError, RecursionError):  # of msgspec, too
         return None
     in_time = 0 <= told.start_ms <= LAST_MS and 0 <= told.end_ms <= LAST_MS
     if len(uuid) != 16 or not in_time:
         return None
-    return Measurement(uuid=told.uuid, start_ms=told.start_ms, end_ms=told.end_ms, metrics=text)
+    row = Measurement(uuid=told.uuid, start_ms=told.start_ms, end_ms=told.end_ms, metrics=text)
+    return row, min(max(0, told.refused), _MOST_REFUSED)

@@ -4,6 +4,8 @@ The payload is checked to be JSON and never built into objects. This file is als
 the examiner runs, in a copy and alone: it imports msgspec and nothing of the house.
 """
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -19,6 +21,7 @@ class NotAnEnvelope(Exception):
 
 
 _decode = msgspec.json.Decoder(Envelope).decode
+_read_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def read(body: bytes) -> Envelope:
@@ -46,3 +49,30 @@ def examine(body: bytes) -> list[int | str | None]:
         return [str(wrong)]
     begin = body.find(envelope.request)
     return [begin, begin + len(memoryview(envelope.request)), envelope.accessKey]
+
+
+class _Tracked(msgspec.Struct):
+    metrics: Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=1000)]
+
+
+_read_tracked = msgspec.json.Decoder(_Tracked).decode
+
+
+def check_tracked(body: bytes) -> str:
+    """What is wrong with what a model tracked of one prediction; "" for nothing."""
+    try:
+        _read_tracked(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
+def check(body: bytes) -> str:
+    """What is wrong with a large answer; "" where it is one JSON value in UTF-8."""
+    try:
+        if not body.isascii():
+            str(body, "utf-8")
+        _read_raw(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        return str(error)
+    return ""

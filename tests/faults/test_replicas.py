@@ -14,6 +14,7 @@ from tests.faults.bench import TIME_LIMIT, Bench, Peak, Took, replica_pids, star
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.whole.rig import Gateway, until, write
+from workers import wire
 
 BROKEN = "it broke the conversation with the gateway"
 MB = 1_000_000
@@ -46,6 +47,41 @@ def test_two_answers(bench: Bench, observe: Observe) -> None:
             after = bench.do("echo", nonce=nonce)
             assert after["response"] == {"do": "echo", "nonce": nonce}
     observe(f"{told['status']}, then 20 of 20 right answers")
+
+
+@fault(
+    "an answer that is no JSON",
+    injection="a model writes what would end our object and add `success` to it, or no JSON",
+    bound="502 and a new replica; not a byte of it reaches a client; others never notice",
+)
+@pytest.mark.parametrize("times", [1, 100_000], ids=["small", "large"])
+@pytest.mark.parametrize("text", ['1},"success":false,"x":{', "junk", '"\xff"', "[", ""])
+def test_an_answer_that_is_no_json(bench: Bench, observe: Observe, text: str, times: int) -> None:
+    """What a model says by itself is checked to be one JSON value before it goes out."""
+    assert bench.do("big", bytes=300_000)["status"] == 200  # so that the examiner is there
+    with bench.unnoticed():
+        before = "" if times == 1 else '"large",'
+        told = bench.fails(
+            502, "model.shutdown", do="say", kind=19, text=text, times=times, before=before
+        )
+        assert BROKEN in told
+        assert "its answer is not JSON" in told
+    observe("502")
+
+
+@fault(
+    "a frame above the bound of its kind",
+    injection="a model forges frames of each kind, one byte larger than they may be",
+    bound="502 that says which frame and how large; a new replica; others never notice",
+)
+@pytest.mark.parametrize("kind", wire.LARGEST)
+def test_a_frame_above_its_bound(bench: Bench, observe: Observe, kind: int) -> None:
+    """No frame is read into memory, or decoded, that is larger than its kind may be."""
+    size = wire.LARGEST[kind] + 1
+    with bench.unnoticed():
+        told = bench.fails(502, "model.shutdown", do="say", kind=kind, text=" ", times=size)
+        assert f"{size} bytes; at most {size - 1}" in told
+    observe("502")
 
 
 @fault(

@@ -105,7 +105,7 @@ def busy(ticket: Ticket) -> Outcome:
 
 
 def examine(ticket: Ticket) -> Outcome:
-    return Answered(json.dumps(reading.examine(ticket.request)).encode(), "examiner-1")
+    return Answered(json.dumps(reading.examine(bytes(ticket.request))).encode(), "examiner-1")
 
 
 class RecordingLine:

@@ -62,7 +62,7 @@ async def test_columns_of_csv() -> None:
     text = (await table("csv", told({"a": 1}, {}, {"b": [1, "x"], "a": None}))).decode()
     head, *rows = text.splitlines()
     assert head.endswith(",metrics.a,metrics.b")
-    assert [row.split(",", 6)[6] for row in rows] == ["1,", ",", ',"[1,""x""]"']
+    assert [row.split(",", 6)[6] for row in rows] == ["1,", ",", ',"[1, ""x""]"']
 
 
 async def test_cells_of_csv() -> None:
@@ -102,7 +102,7 @@ async def test_types_of_parquet() -> None:
         "truth": [True, None, None],
         "text": ["x", "é", None],
         "mixed": ["1", '"1"', None],
-        "deep": ['{"a":[null]}', None, None],
+        "deep": ['{"a": [null]}', None, None],
         "big": [None, str(2**70), None],
         "nothing": [None, None, None],
     }

@@ -139,9 +139,11 @@ class Actor:
         self.stage.turn()
 
     def answer(self, body: bytes = b"1", request_id: int | None = None) -> None:
-        """Answers the request it was given last."""
-        self.write(answer_frame(body, self.asked if request_id is None else request_id))
-        self.stage.turn()
+        """Answers the request it was given last, in as many parts as the pipe needs."""
+        frame = answer_frame(body, self.asked if request_id is None else request_id)
+        for start in range(0, len(frame), 60_000):
+            self.write(frame[start : start + 60_000])
+            self.stage.turn()
 
     def track(self, body: bytes = b"{}", request_id: int | None = None) -> None:
         """Tells of the request it was given last, without making the reactor hear it."""

@@ -11,8 +11,8 @@ from tests.workers.stage import REPLICA, Actor, Stage, answer_frame
 from workers import wire
 from workers.lifecycle import State
 from workers.reactor import READABLE
-from workers.replica import EXIT_GRACE, Replica, Why
-from workers.ticket import Answered, Died, Outcome, Ticket, TimedOut
+from workers.replica import EXIT_GRACE, Check, Checked, Replica, Why
+from workers.ticket import Answered, Busy, Died, Outcome, Ticket, TimedOut
 
 
 class Audience:
@@ -21,6 +21,7 @@ class Audience:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.outcomes: list[Outcome] = []
+        self.check_answer: Check | None = None
 
     def replica_ready(self, replica: Replica) -> None:
         self.heard.append("ready")
@@ -101,6 +102,120 @@ def test_a_second_answer_is_delivered_to_nobody(play: Play) -> None:
     assert play.actor.process.killed
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nothing",
+        b'1},"success":false,"more":{',
+        b'1,"success":false',
+        b"1 2",
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b"[1,]",
+        b"NaN",
+        b"[" * 10_000,
+    ],
+    ids=lambda body: str(body[:20]),
+)
+@pytest.mark.parametrize("cut", [0, 7])
+def test_an_answer_that_is_no_json_is_delivered_to_nobody(
+    play: Play, body: bytes, cut: int
+) -> None:
+    """What could end the object around it, or is no JSON, breaks the conversation off."""
+    play.assign()
+    frame = answer_frame(body, 1)
+    play.actor.write(frame[:cut])
+    play.stage.turn()
+    play.actor.write(frame[cut:])
+    play.stage.turn()
+    assert play.actor.process.killed
+    assert play.replica.why is Why.WIRE
+    [outcome] = play.audience.outcomes
+    assert isinstance(outcome, Died)
+    assert "not JSON" in outcome.reason
+
+
+class Checks:
+    """Takes down what is to be checked, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[bytes | bytearray, Checked]] = []
+
+    def __call__(self, body: bytes | bytearray, flow: str, checked: Checked) -> None:
+        self.calls.append((body, checked))
+
+
+@pytest.fixture
+def checks(play: Play) -> Checks:
+    checks = play.audience.check_answer = Checks()
+    return checks
+
+
+LARGE = b'"%b"' % (b"x" * wire.CHECKED_HERE)
+
+
+def test_a_large_answer_is_checked_elsewhere(play: Play, checks: Checks) -> None:
+    """Its caller has it, and the replica is free, when it is known to be JSON; no deadline of the
+    prediction's runs meanwhile."""
+    play.assign()
+    play.actor.answer(LARGE)
+    [(body, checked)] = checks.calls
+    assert (body, play.audience.outcomes, play.replica.state) == (LARGE, [], State.BUSY)
+    play.stage.pass_time(31.0)
+    checked(None, "")
+    assert play.audience.outcomes == [Answered(LARGE, "sample-abcde")]
+    assert play.replica.state is State.IDLE
+    play.assign()
+    play.actor.answer(b"1")
+    assert len(checks.calls) == 1
+
+
+def test_a_large_answer_that_is_no_json_kills(play: Play, checks: Checks) -> None:
+    """The caller hears of the model's error, and what is wrong."""
+    play.assign()
+    play.actor.answer(LARGE)
+    checks.calls[0][1](None, "it ends early")
+    assert play.actor.process.killed
+    [outcome] = play.audience.outcomes
+    assert isinstance(outcome, Died)
+    assert "its answer is not JSON: it ends early" in outcome.reason
+
+
+def test_a_large_answer_that_nobody_could_check(play: Play, checks: Checks) -> None:
+    """The caller is told to come again; the replica is not to blame."""
+    play.assign()
+    play.actor.answer(LARGE)
+    checks.calls[0][1](Busy("too many", 3), "")
+    assert play.audience.outcomes == [Busy("too many", 3)]
+    assert play.replica.state is State.IDLE
+
+
+def test_what_follows_an_unchecked_answer(play: Play, checks: Checks) -> None:
+    """A second answer while the first is checked kills, and the verdict comes too late."""
+    play.assign()
+    play.actor.answer(LARGE)
+    play.actor.answer(b"2", request_id=1)
+    assert play.actor.process.killed
+    [outcome] = play.audience.outcomes
+    assert isinstance(outcome, Died)
+    checks.calls[0][1](None, "")
+    assert play.audience.outcomes == [outcome]
+
+
+@pytest.mark.parametrize("kind", wire.LARGEST)
+def test_a_frame_above_its_bound_ends_the_replica(play: Play, kind: int) -> None:
+    """The sentence that its caller is told says which frame it was, and how large."""
+    play.assign()
+    length = wire.LARGEST[kind] + 1
+    play.actor.write(wire.HEADER.pack(length, kind, 1))
+    play.stage.turn()
+    assert play.actor.process.killed
+    [outcome] = play.audience.outcomes
+    assert isinstance(outcome, Died)
+    assert f"{length} bytes; at most {length - 1}" in outcome.reason
+
+
 def test_an_answer_before_the_question_was_read_kills(play: Play) -> None:
     """Who answers what it cannot know yet has lost the thread."""
     play.actor.hear()
@@ -172,11 +287,8 @@ def test_five_megabytes_go_out_in_parts(play: Play) -> None:
 def test_five_megabytes_come_in_parts(play: Play) -> None:
     """An answer far larger than a pipe is put together again."""
     play.assign()
-    body = os.urandom(5_000_000)
-    frame = answer_frame(body, 1)
-    for start in range(0, len(frame), 60_000):
-        play.actor.write(frame[start : start + 60_000])
-        play.stage.turn()
+    body = b'"%b"' % os.urandom(2_500_000).hex().encode()
+    play.actor.answer(body)
     assert play.audience.outcomes == [Answered(body, "sample-abcde")]
 
 

@@ -5,7 +5,7 @@ import itertools
 import json
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import hypothesis.strategies as st
 import msgspec
@@ -132,6 +132,26 @@ def test_a_deep_body_is_a_wire_error(depth: int) -> None:
         assert wire.decode(wire.Refused.kind, body) == wire.Refused("")
 
 
+BOUNDS = {**wire.LARGEST, wire.Answer.kind: LIMIT}
+
+
+def test_each_kind_of_frame_declares_its_bound() -> None:
+    """All that a replica may send, and no more than is decoded in a moment."""
+    kinds = {kind.kind for kind in get_args(FromReplica)}
+    assert set(BOUNDS) == kinds
+    assert max(wire.LARGEST.values()) <= 512 * 1024
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+def test_a_body_above_its_kinds_bound_is_refused_at_the_header(kind: int) -> None:
+    """One byte more is too much, before any of it is there; the error says what and how much."""
+    most = BOUNDS[kind]
+    reader = FrameReader(LIMIT)
+    assert list(reader.feed(wire.HEADER.pack(most, kind, 1))) == []
+    with pytest.raises(WireError, match=rf"[A-Z]+ frame has {most + 1} bytes; at most {most}"):
+        list(FrameReader(LIMIT).feed(wire.HEADER.pack(most + 1, kind, 1)))
+
+
 @pytest.mark.parametrize("length", [LIMIT + 1, 2**32 - 1])
 def test_a_length_past_the_limit_is_refused_at_the_header(length: int) -> None:
     """Four gigabytes that are only announced cost nothing."""
@@ -152,7 +172,7 @@ def test_whole_tracked_answers_are_what_is_fed() -> None:
         assert reader.whole_tracked(whole[:cut]) is None
     assert reader.whole_tracked(whole + b"x") is None
     assert reader.whole_tracked(whole + whole) is None
-    assert wire.FrameReader(13).whole_tracked(whole) is None
+    assert wire.FrameReader(0).whole_tracked(whole) is None
     other = whole.replace(wire.HEADER.pack(1, 19, 7), wire.HEADER.pack(1, 19, 8))
     assert reader.whole_tracked(other) is None
     list(reader.feed(whole[:3]))
@@ -164,3 +184,17 @@ def test_an_unknown_kind_is_refused(kind: int) -> None:
     """What only we say, or nobody, breaks the wire."""
     with pytest.raises(WireError, match=f"kind {kind}"):
         read(wire.HEADER.pack(2, kind, 0) + b"{}")
+
+
+@pytest.mark.parametrize("text", ["8", ' {"a": [1, "\u00e9"]}\n', '"\U0001f600"'])
+def test_json_is_json(text: str) -> None:
+    """One value, in UTF-8, with blanks around it or without."""
+    wire.check_json(text.encode())
+    wire.check_json(bytearray(text.encode()))
+
+
+@pytest.mark.parametrize("body", [b"", b"1 2", b'1},"a":{', b'"\xff"', b'"\\ud800"', b"[" * 9999])
+def test_what_is_no_json(body: bytes) -> None:
+    """All else is a WireError, since it would go out within an object of ours."""
+    with pytest.raises(WireError, match="not JSON"):
+        wire.check_json(body)

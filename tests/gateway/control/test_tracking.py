@@ -94,7 +94,7 @@ async def test_all_is_written(
             await keeping.written()
             assert await count(database) == before + many
     assert keeping.state() == tracking.TrackingState(
-        waiting=0, waiting_bytes=0, recorded=1704, dropped=0, refused=0
+        waiting=0, waiting_bytes=0, recorded=1704, dropped=0, refused=0, refused_values=0
     )
 
 
@@ -173,8 +173,8 @@ async def test_no_room(
         told(endTimeStampMs=2**60),
         told(startTimeStampMs="1"),
         told().replace(b'"x"', b'"\xff"'),
-        told().replace(b"1}", b"1e999}"),
         told().replace(b'{"x": 1}', b'{"x": %b}' % (b"[" * 5000 + b"]" * 5000)),
+        told(metrics={str(number): number for number in range(1001)}),
     ],
 )
 def test_what_is_no_measurement(body: bytes) -> None:
@@ -234,3 +234,36 @@ async def test_the_refused_are_counted(
 def test_a_clock_that_was_set_back() -> None:
     """A prediction may end before it began, as its clock has it: it was made all the same."""
     assert read(told(startTimeStampMs=5, endTimeStampMs=4)) is not None
+
+
+async def test_a_large_body_is_examined_first(
+    database: Database, deployment: Deployment, nursery: trio.Nursery
+) -> None:
+    """What may take long to read is read elsewhere; a verdict against it counts as refused."""
+    examined: list[int] = []
+
+    async def examine(body: bytes | bytearray, flow: str) -> str:
+        assert flow == deployment.id
+        examined.append(len(body))
+        return "" if b"good" in body else "wrong"
+
+    keeping = Tracking(database)
+    nursery.start_soon(keeping.run, examine)
+    for text in ("small", "good" + "x" * 70_000, "bad" + "x" * 70_000):
+        keeping.of(new_id(), deployment.id)(told(metrics={"x": text}))
+    await keeping.written()
+    assert len(examined) == 2
+    assert (keeping.state().recorded, keeping.state().refused) == (2, 1)
+
+
+async def test_values_that_were_refused_are_counted(
+    database: Database, deployment: Deployment, nursery: trio.Nursery
+) -> None:
+    """A model that was refused to track some values, and went on, is told of by their number."""
+    keeping = Tracking(database)
+    nursery.start_soon(keeping.run)
+    for refused in (3, 0, -5, 2**60):
+        keeping.of(new_id(), deployment.id)(told(refused=refused))
+    await keeping.written()
+    assert keeping.state().recorded == 4
+    assert keeping.state().refused_values == 3 + tracking._MOST_REFUSED

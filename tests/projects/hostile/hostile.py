@@ -58,6 +58,20 @@ def answer_twice(args):
     return "honest"
 
 
+def say(args):
+    """Say so many frames of any kind with the id of this very request, by the wire itself."""
+    frame = sys._getframe()
+    while not {"number", "wire"} <= frame.f_locals.keys():
+        frame = frame.f_back
+    outlet = frame.f_locals["wire"]._outlet
+    body = (args.get("before", "") + args["text"] * args.get("times", 1)).encode("latin1")
+    said = struct.pack("<IBQ", len(body), args["kind"], frame.f_locals["number"]) + body
+    while said:
+        said = said[os.write(outlet, said) :]
+    time.sleep(args.get("seconds", 3600))
+    return "honest"
+
+
 def announce(args):
     """Announce a body of so many bytes and send a few of them."""
     write_all(answer(0, b"x" * 1000, length=args["length"]))
@@ -191,6 +205,7 @@ STUBBORN = (
 DEEDS = {
     "forge": forge,
     "answer_twice": answer_twice,
+    "say": say,
     "announce": announce,
     "half_frame": half_frame,
     "junk_everywhere": junk_everywhere,

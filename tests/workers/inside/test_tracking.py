@@ -16,6 +16,7 @@ from tests.workers.inside.conversation import (
     TRACKED,
     Conversation,
 )
+from workers.wire import LARGEST
 
 MODEL = '''
 import collections, datetime, decimal, functools, sys, threading, time
@@ -189,7 +190,7 @@ def test_what_is_tracked_can_be_kept(model: Conversation) -> None:
         ("('a', loop)", "track_metric('a'): at $[0]: a value that holds itself cannot"),
         ("('a', deep(501))", "track_metric('a'): the value is nested too deep to be kept"),
         ("('a', deep(100_000))", "track_metric('a'): the value is nested too deep to be said"),
-        ("('a', 'x' * 1_000_000)", "track_metric('a'): what is tracked of one prediction may be"),
+        ("('a', 'x' * 260_000)", "track_metric('a'): what is tracked of one prediction may be"),
     ],
 )
 def test_what_cannot_be_tracked_is_the_models_error(
@@ -201,6 +202,39 @@ def test_what_cannot_be_tracked_is_the_models_error(
     raised = replica.predict({"track": ["('ok', 1)", pair]})
     assert raised.kind == RAISED
     assert message in raised.body["message"]
+
+
+def test_the_largest_page_fits_its_frame(converse: Converse, write_model: Any) -> None:
+    """What is just not refused is told in a frame that the gateway takes; what was refused, and
+    the model went on, is counted."""
+    source = """
+import cdsw
+from predictd_inside.tracking import MOST_BYTES, MOST_KEYS
+
+@cdsw.model_metrics
+def predict(args):
+    for number in range(MOST_KEYS - 1):
+        cdsw.track_metric(f"{number:03}", 0)
+    room = MOST_BYTES - (MOST_KEYS - 1) * len('"000":0') - len('"999":""')
+    refused = []
+    for key, value in (("999", "x" * (room + 1)), ("999", "x" * room), ("more", 0)):
+        try:
+            cdsw.track_metric(key, value)
+        except ValueError as error:
+            refused.append(str(error))
+    return refused
+"""
+    replica = converse()
+    assert replica.start(write_model(source), "model.py", "predict").kind == READY
+    replica.send(PREDICT, 1, b"{}")
+    tracked, answer = replica.receive(), replica.receive()
+    size = len(json.dumps(tracked.body, separators=(",", ":")))
+    assert LARGEST[TRACKED] - 1000 < size <= LARGEST[TRACKED]
+    assert len(tracked.body["metrics"]) == 1000
+    assert tracked.body["refused"] == 2
+    too_long, too_many = answer.body["prediction"]
+    assert "260000 bytes" in too_long
+    assert "1000 keys" in too_many
 
 
 def test_only_what_is_decorated_is_kept(converse: Converse, write_model: Any) -> None:
@@ -236,6 +270,6 @@ def test_a_page_longer_than_the_pipe(converse: Converse, write_model: Any) -> No
     )
     replica = converse()
     assert replica.start(write_model(source), "model.py", "predict").kind == READY
-    for number, size in enumerate((10, 200_000, 900_000), 1):
+    for number, size in enumerate((10, 100_000, 250_000), 1):
         body, answer = frames(replica, size, number)
         assert (len(body["metrics"]["long"]), len(answer["prediction"])) == (size, size)

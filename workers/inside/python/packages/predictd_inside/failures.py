@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OURS = os.path.dirname(os.path.abspath(__file__))
 LONGEST_NAME = 500
 LONGEST_MESSAGE = 8_000  # characters; it travels in a reply to a caller
-LONGEST_TRACEBACK = 64_000  # characters; it is kept with the deployment
+LONGEST_TRACEBACK = 32_000  # characters; it is kept with the deployment
 
 
 _name_of = type.__dict__["__name__"].__get__

@@ -42,7 +42,7 @@ def main(inlet: int, outlet: int) -> None:
     for kind, _, body in frames:
         _expect(START, kind)
         start = json.loads(body)
-        book.serve(start["crns"], start["reply_limit"])
+        book.serve(start["crns"])
         offer()
         function = _load(wire, start)
         function, say = book.served(function)

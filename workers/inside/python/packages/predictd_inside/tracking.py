@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     Function = Callable[..., Any]
 
-_BODY = b'{"predictionUuid":"%b","startTimeStampMs":%d,"endTimeStampMs":%d,"metrics":{%b}}'
-MOST_BYTES = 1_000_000  # of what is tracked of one prediction, as JSON
+_BODY = b'{"predictionUuid":"%b","startTimeStampMs":%d,"endTimeStampMs":%d,"metrics":{%b}%b}'
+# Of what is tracked of one prediction, as JSON: the gateway takes no longer frame (wire.py there).
+MOST_BYTES = 260_000
+MOST_KEYS = 1_000
 DEEPEST = 500  # nested in one another; the gateway reads twice as many
 LONGEST_INTEGER = 4300  # digits that the gateway reads; Python 3.8 writes out longer ones
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -37,14 +39,15 @@ _TOO_LONG = re.compile(rb"[0-9]{%d}" % (LONGEST_INTEGER + 1))
 class Page:
     """One prediction: its uuid, when it began and ended (in ms), and its metrics as JSON."""
 
-    __slots__ = ("began", "depth", "ended", "metrics", "most", "room", "uuid")
+    __slots__ = ("began", "depth", "ended", "metrics", "refused", "room", "uuid")
 
-    def __init__(self, most: int = MOST_BYTES) -> None:
+    def __init__(self) -> None:
         self.began = self.ended = time.time_ns() // 1_000_000
         self.uuid = _uuid(self.began)
         self.depth = 0
         self.metrics: dict[bytes, bytes] = {}  # `"key":value`, by `"key":`
-        self.most = self.room = most
+        self.room = MOST_BYTES
+        self.refused = 0  # values for which there was no room
 
     def track(self, key: object, value: object) -> None:
         """Notes a value; one that was noted by the same key before is replaced.
@@ -54,11 +57,18 @@ class Page:
         name = (_names.get(key) if type(key) is str else None) or _name(key)
         pair = name + text_of(key, value)
         before = self.metrics.get(name)
+        if before is None and len(self.metrics) >= MOST_KEYS:
+            self.refused += 1
+            raise ValueError(
+                f"track_metric({key!r}): one prediction may have {MOST_KEYS} keys;"
+                " track a list or a dict instead"
+            )
         room = self.room - len(pair) + (len(before) if before else 0)
         if room < 0:
+            self.refused += 1
             raise ValueError(
                 f"track_metric({key!r}): what is tracked of one prediction may be"
-                f" {self.most} bytes long as JSON; this would be more"
+                f" {MOST_BYTES} bytes long as JSON; this would be more"
             )
         self.room = room
         self.metrics[name] = pair
@@ -77,30 +87,28 @@ class Page:
     def body(self) -> bytes:
         """The body of a TRACKED frame."""
         pairs = b",".join(self.metrics.values())
-        return _BODY % (self.uuid.encode(), self.began, self.ended, pairs)
+        refused = b',"refused":%d' % self.refused if self.refused else b""
+        return _BODY % (self.uuid.encode(), self.began, self.ended, pairs, refused)
 
 
 class Book:
     """What a process knows of the predictions that it makes."""
 
-    __slots__ = ("asked", "crns", "most", "originals", "page", "serves")
+    __slots__ = ("asked", "crns", "originals", "page", "serves")
 
     def __init__(self) -> None:
         # Set for good in a replica, by START.
         self.serves = False
         self.crns: Mapping[str, str] = {}
-        self.most = MOST_BYTES
         # Whether a prediction is being made: the model may call its own function at other times.
         self.asked = False
         self.page: Page | None = None
         # What each decorated function was before; there are some once sdk/models.py is imported.
         self.originals: MutableMapping[Function, Function] = {}
 
-    def serve(self, crns: Mapping[str, str], reply_limit: int) -> None:
-        """This process is a replica; no frame of it may be longer than `reply_limit`."""
+    def serve(self, crns: Mapping[str, str]) -> None:
+        """This process is a replica."""
         self.serves, self.crns = True, crns
-        # The rest of the frame's body is shorter than this.
-        self.most = min(MOST_BYTES, max(0, reply_limit - 200))
 
     def served(self, function: Function) -> tuple[Function, Callable[[object], bytes]]:
         """How the model's function is called, and how what that returns is said in JSON.
@@ -115,7 +123,7 @@ class Book:
         before = b'{"model_deployment_crn":%b,"prediction":' % encode(self.crns["deployment"])
 
         def predict(argument: object) -> object:
-            page = self.page = Page(self.most).enter()
+            page = self.page = Page().enter()
             prediction = original(argument)
             page.leave()
             return prediction

@@ -11,7 +11,7 @@ import functools
 import threading
 import weakref
 
-from ..tracking import MOST_BYTES, Page, book
+from ..tracking import Page, book
 from . import development, experiments
 
 TYPE_CHECKING = False
@@ -100,10 +100,10 @@ book.originals = weakref.WeakKeyDictionary()
 def _open() -> Page:
     if book.asked:
         if book.page is None:
-            book.page = Page(book.most)
+            book.page = Page()
         return book.page.enter()
     if _trial.page is None:
-        _trial.page = Page(MOST_BYTES)
+        _trial.page = Page()
     return _trial.page.enter()
 
 
