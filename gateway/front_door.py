@@ -1,6 +1,6 @@
 """The front door: accepts every connection, and answers the calls of models by itself.
 
-The listener and the connections live in the reactor, so a call costs no task. What a connection
+The listeners and the connections live in the reactor, so a call costs no task. What a connection
 asks for that is no call, at first or later, goes with the connection to the other server (Quart
 on Hypercorn), and not a byte is lost on the way. The laws:
 
@@ -15,7 +15,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -112,7 +112,7 @@ class FrontDoor:
         self._tasks = tasks
         self._elsewhere = elsewhere
         self._tls = tls
-        self._listener: socket.socket | None = None
+        self._listeners: Sequence[socket.socket] = ()
         self._stopped = False
         self._lines: set[SocketLine | TlsLine] = set()
         self._no_lines = trio.Event()
@@ -130,10 +130,11 @@ class FrontDoor:
         self._places.resize(bounds.connections)
         self.untaken.resize(bounds.unfinished_bytes)
 
-    def open(self, listener: socket.socket) -> None:
-        """Lets clients in. The listener stays its owner's, who may close it after `stop`."""
-        self._listener = listener
-        self._reactor.register(listener.fileno(), READABLE, self._accept)
+    def open(self, listeners: Sequence[socket.socket]) -> None:
+        """Lets clients in. The listeners stay their owner's, who may close them after `stop`."""
+        self._listeners = listeners
+        for each in listeners:
+            self._reactor.register(each.fileno(), READABLE, partial(self._accept, each))
 
     def stop(self) -> None:
         """Lets nobody in any more; a request that has begun is its connection's last one."""
@@ -155,12 +156,12 @@ class FrontDoor:
 
     # Letting in.
 
-    def _accept(self, events: int) -> None:
+    def _accept(self, listener: socket.socket, events: int) -> None:
         for _ in range(_AT_ONCE):
-            if self._listener is None:
+            if not self._listeners:
                 return
             try:
-                client, address = self._listener.accept()
+                client, address = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # usually: it was gone before it was let in
@@ -173,18 +174,17 @@ class FrontDoor:
             self._let_in(client, plain(address[0]))
 
     def _shut(self) -> None:
-        if self._listener is not None:
-            self._reactor.unregister(self._listener.fileno())
-            self._listener = None
+        for each in self._listeners:
+            self._reactor.unregister(each.fileno())
+        self._listeners = ()
 
     def _rest(self) -> None:
-        listener = self._listener
-        assert listener is not None
+        listeners = self._listeners
         self._shut()
 
         def reopen() -> None:
             if not self._stopped:
-                self.open(listener)
+                self.open(listeners)
 
         self._reactor.call_at(self.now() + _PAUSE, reopen)
 

@@ -1,4 +1,4 @@
-"""HTTP by Hypercorn, without its server: listening, the connections there are, and their end.
+"""HTTP by Hypercorn, without its server: the connections there are, and their end.
 
 Hypercorn's own server would let one connection end the process, one client that never reads its
 reply hold up a shutdown, and idle connections stay for ever (gotchas G1 to G4 in README). So what
@@ -8,6 +8,7 @@ is around a connection is ours, and only what speaks HTTP on it is Hypercorn's.
 import socket
 import ssl
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -24,29 +25,6 @@ from gateway.proxies import Proxies
 from gateway.replies import Replies
 from gateway.routes import Routes
 from workers import Reactor
-
-_BACKLOG = 1024
-
-
-class PortTaken(OSError):
-    """Somebody else listens there. The operator must act."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, not inheritable. Raises PortTaken, or OSError for a host not ours."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno in (98, 13):  # in use; a privileged port
-            raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        raise
-    listener.setblocking(False)
-    return listener
 
 
 class HttpServer:
@@ -103,7 +81,7 @@ class HttpServer:
 
 async def serve_http(
     app: QuartTrio,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     *,
     reactor: Reactor,
     routes: Routes,
@@ -133,7 +111,7 @@ async def serve_http(
             tls=tls,
             access_log=access_log,
         )
-        door.open(listener)
+        door.open(listeners)
         try:
             task_status.started(door)
             await stop.wait()

@@ -38,8 +38,9 @@ from gateway.directory import Directory
 from gateway.encryption import Encryption
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Traffic
-from gateway.http_server import listen, serve_http
+from gateway.http_server import serve_http
 from gateway.keyring import access_key, load_secret
+from gateway.listening import listen_beside, listen_on_both
 from gateway.proxies import Proxies
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
@@ -120,9 +121,9 @@ async def run_gateway(
     data = await trio.to_thread.run_sync(lambda: DataFolder(settings.data.resolve()))
     with (
         store.lock_data_folder(data.root),
-        contextlib.closing(manager.listener() or listen(settings.host, settings.port)) as listener,
+        _listening(settings, manager) as listeners,
     ):
-        check_exposure(settings, listener.getsockname()[0])
+        listener = listeners[0]
         await manager.tell(STATUS="looking at what was left by the last run")
         reach = _reach(settings, listener)
         async with (
@@ -145,7 +146,7 @@ async def run_gateway(
                 async def serve_all(task_status: trio.TaskStatus[FrontDoor]) -> None:
                     await serve_http(
                         app,
-                        listener,
+                        listeners,
                         reactor=control.house.workers.reactor,
                         routes=control.house.routes,
                         examiner=control.house.examiner,
@@ -291,6 +292,21 @@ async def _watch_signals(
         async for number in signals:
             logger.info("%s: stopping", signal.Signals(number).name)
             stop.set()
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings, manager: ServiceManager) -> Iterator[list[socket.socket]]:
+    """All that clients come to; the first is the one that was asked for."""
+    with contextlib.ExitStack() as sockets:
+        if (given := manager.listener()) is not None:
+            sockets.enter_context(given)
+            listeners = [given, *listen_beside(given)]
+        else:
+            listeners = listen_on_both(settings.host, settings.port)
+        for each in listeners:
+            sockets.enter_context(each)
+        check_exposure(settings, listeners[0].getsockname()[0])
+        yield listeners
 
 
 def _local_url(settings: Settings, listener: socket.socket) -> str:

@@ -16,7 +16,7 @@ import trustme
 from gateway import front_door, lines, model_connection
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Stream, Traffic
-from gateway.http_server import listen
+from gateway.listening import listen
 from gateway.proxies import Proxies
 from tests.gateway.door_stage import (
     Answer,
@@ -95,7 +95,7 @@ async def opened(
                 elsewhere=elsewhere,
                 tls=tls,
             )
-            door.open(listener)
+            door.open([listener])
             yield Door(door, pool, listener.getsockname()[1], reactor, traffic)
             door.stop()
             door.close()
@@ -375,12 +375,11 @@ async def test_without_descriptors_the_door_rests(
     monkeypatch.setattr(front_door, "_PAUSE", 0.05)
     async with opened() as door:
         door.pool.at_once = echo
-        assert door.door._listener is not None
-        real = door.door._listener
+        [real] = door.door._listeners
         door.door._shut()
         with Poor(fileno=os.dup(real.fileno())) as poor:
             poor.setblocking(False)
-            door.door.open(poor)
+            door.door.open([poor])
             async with await door.connect() as served, await door.connect() as also:
                 await until(lambda: poor.tries >= 2)
                 assert "nobody is let in for a moment" in caplog.text
@@ -393,10 +392,10 @@ async def test_without_descriptors_the_door_rests(
             await door.nobody_is_left()
             poor.rich = False
             async with await door.connect():
-                await until(lambda: door.door._listener is None)
+                await until(lambda: not door.door._listeners)
                 door.door.stop()  # and it does not open again
                 await trio.sleep(0.1)
-                assert door.door._listener is None
+                assert not door.door._listeners
 
 
 async def test_who_reads_nothing_stalls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from gateway import gate, http_connection, model_connection
-from gateway.http_server import PortTaken, listen
+from gateway.listening import PortTaken, listen
 from tests.gateway.kit import Gateway, running, settings_for
 from tests.gateway.raw_requests import BAD, GOOD, read, status_of
 
