@@ -82,8 +82,7 @@ class Encryption:
         return self._ciphers[kind]
 
     def _key(self, kind: str) -> bytes:
-        from cryptography.hazmat.primitives.hashes import SHA256
-        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-        info = f"predictd {kind}".encode()
-        return HKDF(SHA256(), length=32, salt=None, info=info).derive(self._secret)
+        # HKDF-SHA256 (RFC 5869) without a salt, of which one block is wanted. By the standard
+        # library, since hashes are asked for on the loop and `cryptography` takes long to import.
+        extracted = hmac.digest(bytes(32), self._secret, hashlib.sha256)
+        return hmac.digest(extracted, f"predictd {kind}".encode() + b"\x01", hashlib.sha256)

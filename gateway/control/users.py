@@ -1,15 +1,15 @@
-"""Users: made, changed, disabled, deleted. Passwords are hashed in a thread, few at a time."""
+"""Users: made, changed, disabled, deleted. Their passwords are hashed in `hashing.py`."""
 
 from typing import Any
 
 import aiosqlite
 import msgspec
-import trio
 
 import store
+from gateway.control.hashing import Hashing
 from gateway.control.house import House
 from gateway.errors import Refusal
-from gateway.keyring import Passwords, new_password
+from gateway.keyring import new_password
 from store import User
 
 # Whoever holds the data folder acts as this user, the first there is.
@@ -34,9 +34,7 @@ class Users:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._passwords = Passwords()
-        # Each takes 64 MiB and a core for a while.
-        self._hashing = trio.CapacityLimiter(2)
+        self._hashing = Hashing()
 
     async def recover(self, *, make_password: bool) -> str:
         """Tells the directory whom there is. At the first start makes the first user, and returns
@@ -99,17 +97,18 @@ class Users:
             self._house.directory.end_sessions(changed)
         return changed
 
-    async def is_password(self, user: User | None, password: str) -> bool:
-        """Whether it is that user's. Takes as long for nobody's."""
+    async def is_password(
+        self, user: User | None, password: str, network: str, *, known: bool
+    ) -> bool:
+        """Whether it is that user's, as somebody `known` or a stranger asks from a network. Takes
+        as long for nobody's. Raises Refusal("auth.throttled") where too many ask at once."""
         kept = user.password if user is not None else ""
-        return await trio.to_thread.run_sync(
-            self._passwords.fits, password[:LONGEST_PASSWORD], kept, limiter=self._hashing
-        )
+        return await self._hashing.fits(password[:LONGEST_PASSWORD], kept, network, known=known)
 
     async def renewed(self, user: User, password: str) -> User:
         """The user, whose right password this is: what is kept of it is made anew where that was
         done with less care than is advised today. Their sessions go on."""
-        if not self._passwords.is_outdated(user.password):
+        if not self._hashing.passwords.is_outdated(user.password):
             return user
         hashed = await self._hashed(password[:LONGEST_PASSWORD])
         async with self._house.deciding:
@@ -134,7 +133,7 @@ class Users:
         self._house.routes.look_again()
 
     async def _hashed(self, password: str) -> str:
-        return await trio.to_thread.run_sync(self._passwords.hash, password, limiter=self._hashing)
+        return await self._hashing.hash(password)
 
 
 async def _update(connection: aiosqlite.Connection, user_id: str, changes: dict[str, Any]) -> User:

@@ -1,4 +1,4 @@
-"""The one cookie: what a signed-in browser holds.
+"""The cookies: what a signed-in browser holds, and what one keeps that was.
 
 No script can read it, and other sites' pages do not send it along unless somebody follows a link.
 With TLS it never travels without, and its prefix makes browsers hold a neighbour's cookie off that
@@ -25,6 +25,21 @@ def session_cookie(secure: bool) -> Cookie:
     return Cookie(key=name, path="/", httponly=True, samesite="Lax", secure=secure)
 
 
+# For a year: who comes back later waits with strangers.
+DEVICE_SECONDS = 365 * 24 * 3600
+
+
+def device_cookie(secure: bool) -> Cookie:
+    """The cookie of a browser in which somebody has signed in: it opens nothing."""
+    name = "__Host-predictd_device" if secure else "predictd_device"
+    return Cookie(key=name, path="/", httponly=True, samesite="Strict", secure=secure)
+
+
 def session_in(cookies: Mapping[str, str], secure: bool) -> str:
     """What the browser holds, or ""."""
     return cookies.get(session_cookie(secure)["key"], "")
+
+
+def device_in(cookies: Mapping[str, str], secure: bool) -> str:
+    """What says that somebody has signed in with this browser before, or ""."""
+    return cookies.get(device_cookie(secure)["key"], "")

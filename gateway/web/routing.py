@@ -22,10 +22,17 @@ from quart_trio import QuartTrio
 
 from gateway.auth import allowed, must_choose_password, require_again
 from gateway.control import Control
+from gateway.control.sign_in import Browser
 from gateway.control.trail import Act
 from gateway.errors import Refusal
 from gateway.grants import Principal
-from gateway.web.cookies import session_cookie, session_in
+from gateway.web.cookies import (
+    DEVICE_SECONDS,
+    device_cookie,
+    device_in,
+    session_cookie,
+    session_in,
+)
 from gateway.web.forgery import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
 from gateway.web.rendering import Rendering, Visitor
 from store import Session, User
@@ -45,8 +52,7 @@ class Visit(Struct, frozen=True, kw_only=True):
     session: Session | None
     form: Mapping[str, str]
     query: Mapping[str, str]
-    address: str
-    agent: str
+    browser: Browser
 
     @property
     def user(self) -> User:
@@ -63,7 +69,7 @@ class Visit(Struct, frozen=True, kw_only=True):
         g.entered = True
         return Act(
             who=self.user.name,
-            address=self.address,
+            address=self.browser.address,
             action=action,
             object=place,
             detail="by session",
@@ -140,8 +146,11 @@ class Routing:
                 session=session,
                 form=form,
                 query=request.args,
-                address=request.remote_addr or "",
-                agent=request.headers.get("User-Agent", ""),
+                browser=Browser(
+                    address=request.remote_addr or "",
+                    agent=request.headers.get("User-Agent", ""),
+                    device=device_in(request.cookies, request.is_secure),
+                ),
             )
             if not changes:
                 response = await page.handler(visit, **values)
@@ -197,10 +206,14 @@ class Routing:
         status = refused.entry.status
         return Response(body, status, refused.headers, content_type="text/html; charset=utf-8")
 
-    def signed_in(self, token: str, path: str) -> Response:
-        """On to `path`, holding the token of a session from now on."""
+    def signed_in(self, token: str, path: str, device: str = "") -> Response:
+        """On to `path`, holding the token of a session from now on, and for long that somebody has
+        signed in by a password here."""
         response = redirect(path)
         response.set_cookie(value=token, **session_cookie(request.is_secure))
+        if device:
+            kept = device_cookie(request.is_secure)
+            response.set_cookie(value=device, max_age=DEVICE_SECONDS, **kept)
         return response
 
     def signed_out(self, path: str) -> Response:

@@ -18,14 +18,14 @@ def add_pages(routing: Routing, control: Control) -> None:
         name, onward = visit.form.get("name", "").strip(), local_path(visit.form.get("next", "/"))
         password = visit.form.get("password", "")
         try:
-            token = await signing.sign_in(name, password, visit.address, visit.agent)
+            token = await signing.sign_in(name, password, visit.browser)
         except Refusal as refused:
             page = "sign-in.html"
             return routing.reply(page, visit.visitor, refused=refused, name=name, next=onward)
         # Whoever was signed in with this browser is not any more.
         if visit.session is not None:
             await signing.sign_out(visit.session)
-        return routing.signed_in(token, onward)
+        return routing.signed_in(token, onward, signing.new_device(name))
 
     async def sign_out(visit: Visit) -> Response:
         assert visit.session is not None
@@ -38,7 +38,7 @@ def add_pages(routing: Routing, control: Control) -> None:
     async def redeem(visit: Visit) -> Response:
         token = visit.form.get("token", "").strip()
         try:
-            session = await signing.redeem(token, visit.address, visit.agent)
+            session = await signing.redeem(token, visit.browser)
         except Refusal as refused:
             return routing.reply("open.html", visit.visitor, refused=refused)
         if visit.session is not None:
@@ -65,7 +65,7 @@ def add_pages(routing: Routing, control: Control) -> None:
         try:
             if new != visit.form.get("again", ""):
                 raise Refusal("argument.invalid", "the new password was not typed the same twice")
-            token = await signing.change_password(visit.user, old, new, visit.address, visit.agent)
+            token = await signing.change_password(visit.user, old, new, visit.browser)
         except Refusal as refused:
             return password_form(visit, refused=refused)
         return routing.signed_in(

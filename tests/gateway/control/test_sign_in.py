@@ -13,16 +13,18 @@ from argon2 import PasswordHasher
 
 from gateway.callers import Callers
 from gateway.control.house import House
-from gateway.control.sign_in import LINK_SECONDS, SignIn, Throttle
+from gateway.control.sign_in import LINK_SECONDS, Browser, SignIn
+from gateway.control.throttle import Throttle
 from gateway.control.trail import Trail
 from gateway.control.users import NewUser, Users
 from gateway.directory import Directory
+from gateway.encryption import Encryption
 from gateway.errors import Refusal
 from gateway.keyring import Passwords
 from gateway.routes import Routes
 from store import Database, User, audit, open_database, users
 
-HERE = ("127.0.0.1", "a browser")
+HERE = Browser("192.0.2.1", "a browser")
 PASSWORD = "correct horse battery"
 
 
@@ -35,6 +37,7 @@ class Stage:
         self.routes = Routes(lambda model: model.id, self.directory.may_call, callers)
         self.database = database
         self.deciding = trio.Lock()
+        self.encryption = Encryption("60" * 32)
         house = cast(House, self)
         self.put_right = partial(House.put_right, house)
         self.users = Users(house)
@@ -49,37 +52,6 @@ async def opened(folder: Path) -> AsyncIterator[Stage]:
         await stage.users.recover(make_password=False)
         await stage.sign_in.recover()
         yield stage
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_guessing_gets_slower() -> None:
-    """Five wrong ones are free; from then on each doubles the wait, up to five minutes."""
-    clock = Clock()
-    throttle = Throttle(clock)
-    waits = []
-    for _ in range(16):
-        throttle.failed("ada")
-        waits.append(throttle.wait("ada"))
-        clock.now += waits[-1]
-    assert waits[:8] == [0, 0, 0, 0, 0, 2, 4, 8]
-    assert waits[-1] == 300
-    assert throttle.wait("bob") == 0
-    throttle.succeeded("ada")
-    assert throttle.wait("ada") == 0
-
-
-def test_the_throttle_has_an_end() -> None:
-    """Who tries under ever new names fills no memory."""
-    throttle = Throttle()
-    for number in range(10_100):
-        throttle.failed(f"{number}")
-    assert len(throttle._tries) == 10_000
 
 
 @pytest.fixture
@@ -98,8 +70,8 @@ async def ada(stage: Stage) -> User:
 async def test_signing_in_and_out(stage: Stage, ada: User) -> None:
     """The password begins a session, in any case of the name; signing out ends that one alone."""
     directory = stage.directory
-    first = await stage.sign_in.sign_in("ADA", PASSWORD, *HERE)
-    second = await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    first = await stage.sign_in.sign_in("ADA", PASSWORD, HERE)
+    second = await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     found = directory.session(first)
     assert found is not None
     assert found[1] == ada
@@ -114,31 +86,31 @@ async def test_the_wrong_password(stage: Stage, ada: User) -> None:
     said = set()
     for name in ("Ada", "nobody"):
         with pytest.raises(Refusal) as refused:
-            await stage.sign_in.sign_in(name, PASSWORD, *HERE)
+            await stage.sign_in.sign_in(name, PASSWORD, HERE)
         said.add((refused.value.code, refused.value.message))
     assert len(said) == 1
     await stage.users.update(ada, {"disabled": False})
     for _ in range(5):
         with pytest.raises(Refusal):
-            await stage.sign_in.sign_in("Ada", "wrong", *HERE)
+            await stage.sign_in.sign_in("Ada", "wrong", HERE)
     with pytest.raises(Refusal) as refused:
-        await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+        await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     assert refused.value.code == "auth.throttled"
     assert int(refused.value.headers["Retry-After"]) >= 1
-    assert await stage.sign_in.sign_in("Ada", PASSWORD, "192.0.2.1", "elsewhere")
+    assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.1", "elsewhere"))
 
 
 async def test_another_password(stage: Stage, ada: User) -> None:
     """The old one is asked for; every session but the new one ends."""
     directory = stage.directory
-    before = await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    before = await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     with pytest.raises(Refusal, match="not their password"):
-        await stage.sign_in.change_password(ada, "wrong", "another one, longer", *HERE)
+        await stage.sign_in.change_password(ada, "wrong", "another one, longer", HERE)
     for bad in (PASSWORD, "", "short"):
         with pytest.raises(Refusal, match="password"):
-            await stage.sign_in.change_password(ada, PASSWORD, bad, *HERE)
+            await stage.sign_in.change_password(ada, PASSWORD, bad, HERE)
     assert directory.session(before) is not None
-    after = await stage.sign_in.change_password(ada, PASSWORD, "another one, longer", *HERE)
+    after = await stage.sign_in.change_password(ada, PASSWORD, "another one, longer", HERE)
     assert directory.session(before) is None
     assert directory.session(after) is not None
 
@@ -155,15 +127,15 @@ async def test_what_is_kept_of_a_password_is_renewed(stage: Stage, ada: User) ->
     """The right password is kept with today's care from then on, once; sessions go on."""
     weak = await _keep_weakly(stage, ada)
     with pytest.raises(Refusal):
-        await stage.sign_in.sign_in("Ada", "wrong", *HERE)
+        await stage.sign_in.sign_in("Ada", "wrong", HERE)
     assert stage.directory.user("Ada") == weak
-    before = await stage.sign_in.redeem(stage.sign_in.new_link(weak), *HERE)
+    before = await stage.sign_in.redeem(stage.sign_in.new_link(weak), HERE)
     assert stage.directory.user("Ada") == weak
-    await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     renewed = await stage.database.read(users.get, weak.id)
     assert stage.directory.user("Ada") == renewed
     assert not Passwords().is_outdated(renewed.password)
-    again = await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+    again = await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     assert stage.directory.user("Ada") == renewed
     assert stage.directory.session(before) is not None
     assert stage.directory.session(again) is not None
@@ -177,7 +149,7 @@ async def test_a_password_changed_meanwhile(stage: Stage, ada: User, is_outdated
 
     async def try_old() -> None:
         with pytest.raises(Refusal) as refusal:
-            await stage.sign_in.sign_in("Ada", PASSWORD, *HERE)
+            await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
         refused.append(refusal.value.code)
 
     async with trio.open_nursery() as nursery, stage.deciding:
@@ -193,21 +165,21 @@ async def test_a_password_changed_meanwhile(stage: Stage, ada: User, is_outdated
 async def test_one_time_links(stage: Stage, ada: User, autojump_clock: object) -> None:
     """A link signs in once, and not for long."""
     token = stage.sign_in.new_link(ada)
-    session = stage.directory.session(await stage.sign_in.redeem(token, *HERE))
+    session = stage.directory.session(await stage.sign_in.redeem(token, HERE))
     assert session is not None
     assert session[1] == ada
     late = stage.sign_in.new_link(ada)
     await trio.sleep(LINK_SECONDS + 1)
     for none in (token, late, "", "made up"):
         with pytest.raises(Refusal, match="this link"):
-            await stage.sign_in.redeem(none, *HERE)
+            await stage.sign_in.redeem(none, HERE)
 
 
 async def test_sessions_survive_a_restart(tmp_path: Path) -> None:
     """Who was signed in still is; who signed out is not; keys and roles are what they were."""
     async with opened(tmp_path) as stage:
         user, _ = await stage.users.create(NewUser(name="Ada", password=PASSWORD))
-        kept, ended = [await stage.sign_in.sign_in("Ada", PASSWORD, *HERE) for _ in range(2)]
+        kept, ended = [await stage.sign_in.sign_in("Ada", PASSWORD, HERE) for _ in range(2)]
         session = stage.directory.session(ended)
         assert session is not None
         await stage.sign_in.sign_out(session[0])
@@ -219,14 +191,14 @@ async def test_sessions_survive_a_restart(tmp_path: Path) -> None:
 
 async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
     """Signing in by whatever means, failing to, and signing out have entries, without secrets."""
-    token = await stage.sign_in.sign_in("ADA", PASSWORD, *HERE)
+    token = await stage.sign_in.sign_in("ADA", PASSWORD, HERE)
     for name, password in (("ada", "wrong"), (PASSWORD, "typed into the wrong field")):
         with pytest.raises(Refusal):
-            await stage.sign_in.sign_in(name, password, *HERE)
+            await stage.sign_in.sign_in(name, password, HERE)
     link = stage.sign_in.new_link(ada)
-    await stage.sign_in.redeem(link, *HERE)
+    await stage.sign_in.redeem(link, HERE)
     with pytest.raises(Refusal):
-        await stage.sign_in.redeem(link, *HERE)
+        await stage.sign_in.redeem(link, HERE)
     found = stage.directory.session(token)
     assert found is not None
     await stage.sign_in.sign_out(found[0])
@@ -241,3 +213,127 @@ async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
     ]
     for secret in (PASSWORD, token, link, "wrong field"):
         assert secret not in str(entries)
+
+
+class Clock:
+    """Stands still, so that what has to wait still has to when it is looked at."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Hashes that cost little, for a stage made after this, and a clock for its throttle."""
+    hasher, clock = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), Clock()
+    monkeypatch.setattr("gateway.control.hashing.Passwords", lambda: Passwords(hasher))
+    monkeypatch.setattr("gateway.keyring._NOBODYS", hasher.hash("thrown away"))
+    monkeypatch.setattr("gateway.control.sign_in.Throttle", lambda: Throttle(clock))
+    return clock
+
+
+async def _guess(stage: Stage, name: str, *browsers: Browser) -> list[str]:
+    """What wrong passwords for a name are answered, from each of these places at once."""
+    answers = []
+
+    async def guess(browser: Browser) -> None:
+        with pytest.raises(Refusal) as refused:
+            await stage.sign_in.sign_in(name, "wrong", browser)
+        answers.append(refused.value.code)
+
+    async with trio.open_nursery() as nursery:
+        for browser in browsers:
+            nursery.start_soon(guess, browser)
+    return answers
+
+
+EVERYWHERE = [Browser(f"203.0.113.{number}", "a bot") for number in range(120)]
+
+
+@pytest.mark.parametrize("name", ["Ada", "nobody"])
+async def test_guesses_from_everywhere_are_slowed_down(
+    quick: Clock, stage: Stage, ada: User, name: str
+) -> None:
+    """Wrong passwords from 120 networks are one guesser's, for a name that is there or not; from a
+    network and with a browser in which she signed in, the user is not locked out."""
+    await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
+    device = stage.sign_in.new_device("ada")
+    answers = await _guess(stage, name, *EVERYWHERE)
+    assert answers.count("auth.refused") == 11
+    assert answers.count("auth.throttled") == 109
+    with pytest.raises(Refusal, match=r"wait \d+ s"):
+        await stage.sign_in.sign_in(name, PASSWORD, Browser("198.51.100.1", "elsewhere"))
+    assert await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
+    assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.1", "x", device))
+
+
+async def test_networks_are_one_each(quick: Clock, stage: Stage, ada: User) -> None:
+    """Addresses that one client can choose among do not make it many."""
+    for addresses in ("2001:db8::{:x}", "127.0.0.{}"):
+        browsers = [Browser(addresses.format(number + 1), "a bot") for number in range(50)]
+        names = [f"{addresses} {number}" for number in range(50)]
+        answers = []
+        for name, browser in zip(names, browsers, strict=True):
+            answers += await _guess(stage, name, browser)
+        assert answers[30:].count("auth.throttled") >= 15
+
+
+async def test_a_device_is_one_user_s(quick: Clock, stage: Stage, ada: User) -> None:
+    """The cookie of a browser counts for its user alone, cannot be made up, and is throttled."""
+    await stage.users.create(NewUser(name="Bob", password=PASSWORD))
+    device = stage.sign_in.new_device("Ada")
+    for name in ("Ada", "Bob"):
+        await _guess(stage, name, *EVERYWHERE[:20])
+    forged = device[:-1] + ("0" if device[-1] != "0" else "1")
+    for name, cookie in (("Bob", device), ("Ada", forged), ("Ada", "x"), ("nobody", device)):
+        browser = Browser("198.51.100.1", "x", cookie)
+        _, known = stage.sign_in._keys(name, browser)
+        assert not known
+    stolen = Browser("198.51.100.1", "x", device)
+    answers = await _guess(stage, "Ada", *[stolen] * 8)
+    assert answers.count("auth.throttled") == 2
+    assert await stage.sign_in.sign_in(
+        "Ada", PASSWORD, Browser("198.51.100.2", "x", stage.sign_in.new_device("Ada"))
+    )
+
+
+async def test_a_session_does_not_guess_the_password_faster(
+    quick: Clock, stage: Stage, ada: User
+) -> None:
+    """Who holds a session has as few tries at the old password, wherever they are; and they do not
+    keep the user from signing in."""
+    for number in range(5):
+        with pytest.raises(Refusal, match="not their password"):
+            await stage.sign_in.change_password(ada, "wrong", "x" * 12, EVERYWHERE[number])
+    await _guess(stage, "unrelated", HERE)
+    with pytest.raises(Refusal, match="not their password"):
+        await stage.sign_in.change_password(ada, "wrong", "x" * 12, EVERYWHERE[5])
+    with pytest.raises(Refusal, match="wait"):
+        await stage.sign_in.change_password(ada, PASSWORD, "x" * 12, HERE)
+    assert await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
+
+
+async def test_a_crowd_does_not_keep_the_right_password_out(
+    quick: Clock, stage: Stage, ada: User
+) -> None:
+    """While 40 strangers guess all sorts of names, the right password gets in from wherever."""
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(_guess, stage, f"name {number}", *[EVERYWHERE[number]] * 4)
+        await trio.sleep(0.1)
+        assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.1", "x"))
+        assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.1", "x"))
+
+
+async def test_known_networks_survive_a_restart(tmp_path: Path) -> None:
+    """After a restart users are known where they have sessions, and their browsers for long."""
+    async with opened(tmp_path) as stage:
+        await stage.users.create(NewUser(name="Ada", password=PASSWORD))
+        await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
+        device = stage.sign_in.new_device("Ada")
+    async with opened(tmp_path) as stage:
+        assert stage.sign_in._keys("Ada", HERE)[1]
+        assert stage.sign_in._keys("Ada", Browser("198.51.100.1", "x", device))[1]
+        assert not stage.sign_in._keys("Ada", Browser("198.51.100.1", "x"))[1]

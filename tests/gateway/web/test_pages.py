@@ -313,7 +313,8 @@ async def test_with_tls_the_cookie_is_this_host_s(tmp_path: Path, certified: Set
     async with running(settings, untrusting) as gateway:
         await gateway.post("/users", {"username": "ada", "password": "correct horse"})
         answer = await sign_in(gateway.models, "ada", "correct horse")
-        (cookie,) = answer.headers.get_list("set-cookie")
+        cookie, device = answer.headers.get_list("set-cookie")
+        assert device.startswith("__Host-predictd_device=")
         assert cookie.startswith(f"__Host-{COOKIE}=")
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
         assert "Domain" not in cookie

@@ -1,0 +1,107 @@
+"""How long to wait before the next try at a password.
+
+A try counts against several things at once, its `Key`s, and has to wait for the one that says the
+longest. Each kind has its own bounds:
+
+- `device`: the browser that the user signed in with before, by its cookie;
+- `place`: a name from a network;
+- `name`: a name, from wherever nobody of that name signed in before;
+- `network`: a network, whatever names it tries, from where the same is true.
+
+Who comes by a device cookie counts against nothing else. So guesses that come from everywhere are
+slowed down together, and do not lock out the user, who is at home somewhere. What counts is the
+name as it was typed: names that nobody has are no exception.
+
+Memory is bounded by forgetting who failed longest ago. Each failure costs a hash, so that to push
+one name out takes minutes, which is as long as its wait would have been.
+
+Pure: the clock is passed in.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+Kind = Literal["device", "place", "name", "network"]
+
+
+class Key(NamedTuple):
+    """What a try counts against."""
+
+    kind: Kind
+    text: str
+
+
+class Bounds(NamedTuple):
+    """How many failures in a row cost nothing but themselves, and the longest wait, in seconds.
+    Each further failure doubles it."""
+
+    free: int
+    longest: float
+
+
+BOUNDS: dict[Kind, Bounds] = {
+    "device": Bounds(5, 300.0),
+    "place": Bounds(5, 300.0),
+    # Shorter: it is also waited by a user who is where they never were before.
+    "name": Bounds(10, 60.0),
+    "network": Bounds(30, 300.0),
+}
+# Of each kind.
+MOST_REMEMBERED = 10_000
+# After so long without a failure they are forgotten.
+QUIET = 3600.0
+
+
+class _Failures(NamedTuple):
+    number: int
+    until: float
+
+
+_NONE = _Failures(0, 0.0)
+
+
+class Throttle:
+    """Who has tried in vain, and until when they have to wait."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._failures: dict[Kind, OrderedDict[str, _Failures]] = {
+            kind: OrderedDict() for kind in BOUNDS
+        }
+
+    def wait(self, keys: Sequence[Key]) -> float:
+        """Seconds until the next try; 0: now."""
+        return max([max(0.0, self._of(key).until - self._now()) for key in keys], default=0.0)
+
+    def failed(self, keys: Sequence[Key]) -> None:
+        for key in keys:
+            self._count(key, self._of(key).number + 1)
+
+    def succeeded(self, keys: Sequence[Key]) -> None:
+        """A try that was counted as failed was right: all that was there is over of a device or a
+        place. Others try the same name, or from the same network: of those only this one is."""
+        for key in keys:
+            shared = key.kind in ("name", "network")
+            count = self._of(key).number - 1 if shared else 0
+            if count > BOUNDS[key.kind].free:
+                self._count(key, count)
+            elif count > 0:
+                self._failures[key.kind][key.text] = _Failures(count, self._now())
+            else:
+                self._failures[key.kind].pop(key.text, None)
+
+    def _of(self, key: Key) -> _Failures:
+        found = self._failures[key.kind].get(key.text, _NONE)
+        return found if self._now() - found.until <= QUIET else _NONE
+
+    def _count(self, key: Key, count: int) -> None:
+        bounds, failures = BOUNDS[key.kind], self._failures[key.kind]
+        over = count - bounds.free
+        # A float ends at 2**1024.
+        wait = min(2.0 ** min(over, 60), bounds.longest) if over > 0 else 0.0
+        failures[key.text] = _Failures(count, self._now() + wait)
+        failures.move_to_end(key.text)
+        if len(failures) > MOST_REMEMBERED:
+            failures.popitem(last=False)
