@@ -1,16 +1,13 @@
 """Experiments: scripts that are run once, what they print, track and keep."""
 
-import os
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO
 
 import trio
 from quart import Response, request
 
 import store
-from gateway.admin import events
-from gateway.admin.files import describe, resolve, save
+from gateway.admin import events, tree
+from gateway.admin.files import download as download_of
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import AddToProject, CreateExperiment, Json, experiment_json, scaled
@@ -24,7 +21,6 @@ from gateway.errors import Refusal
 from store import Experiment
 from workers.log import read_log
 
-_CHUNK = 1024 * 1024
 # Side by side; of each all values are read.
 _MOST_COMPARED = 100
 
@@ -103,14 +99,10 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def files(project_id: str, experiment_id: str) -> Json:
         folder = await outputs(project_id, experiment_id)
-        return page("files", await trio.to_thread.run_sync(_list, folder))
+        return page("files", await trio.to_thread.run_sync(tree.all_files, folder))
 
     async def download(project_id: str, experiment_id: str, path: str) -> Response:
-        folder = await outputs(project_id, experiment_id)
-        file, size = await trio.to_thread.run_sync(_open, folder, path)
-        response = Response(_content(file), content_type="application/octet-stream")
-        response.content_length = size
-        return response
+        return await download_of(await outputs(project_id, experiment_id), path)
 
     async def add_to_project(project_id: str, experiment_id: str, asked: AddToProject) -> Json:
         folder = await outputs(project_id, experiment_id)
@@ -159,31 +151,6 @@ def _chosen(listed: list[Experiment]) -> list[Experiment]:
     return [known[each] for each in wanted]
 
 
-def _list(folder: Path) -> list[Json]:
-    """All files beneath it, whatever folder they are in."""
-    found = []
-    for here, inner, _ in os.walk(folder):
-        inner.sort()
-        with os.scandir(here) as entries:
-            files = sorted((e for e in entries if not e.is_dir()), key=lambda e: e.name)
-        found += [describe(Path(here).relative_to(folder), each) for each in files]
-    return found
-
-
-def _open(folder: Path, path: str) -> tuple[IO[bytes], int]:
-    source = resolve(folder, path)
-    if not source.is_file() or source.is_symlink():
-        raise Refusal("file.notfound", f"there is no file {path!r} among what it kept")
-    return source.open("rb"), source.stat().st_size
-
-
-async def _content(file: IO[bytes]) -> AsyncIterator[bytes]:
-    with file:
-        while data := await trio.to_thread.run_sync(file.read, _CHUNK):
-            yield data
-
-
-def _add(folder: Path, project: Path, path: str, target: str) -> None:
-    file, _ = _open(folder, path)
-    with file:
-        save(file, resolve(project, target))
+def _add(outputs: Path, project: Path, path: str, target: str) -> None:
+    with tree.opened(outputs, path) as file:
+        tree.save(file, project, target)

@@ -3,6 +3,7 @@
 What ran when an earlier gateway ended has failed; what waited then goes on.
 """
 
+import stat
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 import trio
 
 import store
-from builder import drop_snapshot, match
+from builder import Folder, drop_snapshot, match
 from gateway.control.builds import Builds
 from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.engine_keys import engine_key
@@ -193,9 +194,14 @@ def _check_script(root: Path, script: str) -> None:
     """Raises Refusal for a script that is no file of the project."""
     if not script or "\0" in script or Path(script).is_absolute() or ".." in Path(script).parts:
         raise Refusal("path.refused", f"script: {script!r} is not inside the project")
+    *above, name = Path(script).parts or ("",)
     try:
-        found = (root / script).is_file()
-    except OSError:  # such as a name that is too long
-        found = False
-    if not found:
+        with Folder.root(root) as top, top.folder(above) as folder:
+            mode = folder.status(name).st_mode
+    except NotADirectoryError:
+        return  # a link is on the way, which is not followed here: its run will tell
+    except (OSError, ValueError):  # such as a name that is too long, or none at all
+        mode = 0
+    # What a link leads to is not looked at either: that would tell which files the machine has.
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         raise Refusal("file.notfound", f"script: there is no file {script!r} in the project")

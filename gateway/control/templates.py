@@ -1,27 +1,23 @@
 """What new projects begin with: a folder of gateway/templates."""
 
-import os
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from builder import make_folder, sync_folder
+from builder import Folder, make_folder
 
 # The names that clients send, and the folder that each means.
 TEMPLATES = {"python": "python", "churn": "churn", "blank": "blank", "": "blank"}
 
 
 def lay_out(template: str, path: Path) -> None:
-    """Copies a template into the project's folder; files that are there already stay."""
+    """Copies a template into the project's folder; what is there already stays."""
     make_folder(path)
     if not template:
         return
-    with as_file(files("gateway") / "templates" / template) as source:
+    with as_file(files("gateway") / "templates" / template) as source, Folder.root(path) as folder:
+        there = {entry.name for entry in folder.entries()}
         for entry in sorted(source.iterdir()):
-            target = path / entry.name
-            if entry.is_file() and not target.exists():
-                with entry.open("rb") as source_file, target.open("xb") as file:
-                    shutil.copyfileobj(source_file, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-    sync_folder(path)
+            if entry.is_file() and entry.name not in there:
+                with entry.open("rb") as original, folder.writing(entry.name) as file:
+                    shutil.copyfileobj(original, file)

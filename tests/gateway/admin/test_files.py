@@ -3,10 +3,13 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 
 from tests.gateway.kit import Gateway, refusal
+
+LINKS = ("door", "file", "nowhere", "self")
 
 
 class Place(NamedTuple):
@@ -83,12 +86,22 @@ async def test_links_that_lead_out(shared: Gateway, place: Place) -> None:
     (place.root / "door").symlink_to(place.outside)
     (place.root / "file").symlink_to(place.outside / "secret")
     (place.root / "self").symlink_to("self")
+    (place.root / "nowhere").symlink_to("/nowhere/at/all")
     listed = (await shared.get(place.files))["files"]
-    assert [(f["path"], f["is_dir"]) for f in listed] == [
-        ("door", False),
-        ("file", False),
-        ("self", False),
+    assert [(f["path"], f["is_dir"], f["link"], f["file_size"]) for f in listed] == [
+        (name, False, text, str(len(text)))
+        for name, text in (
+            ("door", str(place.outside)),
+            ("file", str(place.outside / "secret")),
+            ("nowhere", "/nowhere/at/all"),
+            ("self", "self"),
+        )
     ]
+    # What a link leads to makes no difference, so nobody learns what the machine has there.
+    told = {refusal(await shared.admin.get(f"{place.files}/{name}")) for name in LINKS}
+    assert told == {(400, "path.refused")}
+    told = {refusal(await shared.admin.get(f"{place.files}/{name}:download")) for name in LINKS}
+    assert told == {(404, "file.notfound")}
     assert refusal(await shared.admin.get(f"{place.files}/door")) == (400, "path.refused")
     assert refusal(await shared.admin.get(f"{place.files}/door/secret:download")) == (
         400,
@@ -100,7 +113,7 @@ async def test_links_that_lead_out(shared: Gateway, place: Place) -> None:
     assert refusal(await shared.admin.delete(f"{place.files}/door/secret")) == (400, "path.refused")
     assert await put(shared, place, file=b"mine") == (200, "")
     assert not (place.root / "file").is_symlink()
-    for name in ("door", "self"):
+    for name in ("door", "nowhere", "self"):
         await shared.delete(f"{place.files}/{name}")
 
 
@@ -118,3 +131,40 @@ async def test_what_does_not_fit(shared: Gateway, place: Place) -> None:
         (405, "route.method"),
     )
     assert [p.name for p in place.root.iterdir()] == ["sub"]
+
+
+GIT = (".git", ".GIT", "sub/.gIt", ".git ", ".git.", "git~1", ".git::$INDEX_ALLOCATION",
+       ".g\u200cit", "\ufeff.git", "a\\.git")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GIT)
+async def test_git_is_no_file(shared: Gateway, place: Place, name: str) -> None:
+    """`.git`, in each spelling that git itself protects, is not listed, read, written or deleted,
+    however deep."""
+    folder = place.root / name
+    folder.mkdir(parents=True)
+    (folder / "config").write_text("secret")
+    (place.root / "sub").mkdir(exist_ok=True)
+    for where in ("", "/sub"):
+        listed = (await shared.get(f"{place.files}{where}"))["files"]
+        assert [f["path"] for f in listed if f["path"] != "sub"] == []
+    for path in (name, f"{name}/config", f"sub/{name}/config"):
+        address = f"{place.files}/{quote(path)}"
+        for asked in (
+            shared.admin.get(address),
+            shared.admin.get(f"{address}:download"),
+            shared.admin.delete(address),
+            shared.admin.put(place.files, files={"fine": ("x", b"1"), path: ("x", b"1")}),
+        ):
+            answer = await asked
+            assert refusal(answer) == (400, "path.refused")
+            assert "secret" not in answer.text
+    assert not (place.root / "fine").exists()
+    assert (folder / "config").read_text() == "secret"
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".github", "git", "x.git", "git~2", ".gitx"])
+async def test_what_git_does_not_protect(shared: Gateway, place: Place, name: str) -> None:
+    """Other names that have git in them are names."""
+    assert await put(shared, place, **{name: b"1"}) == (200, "")
+    assert (place.root / name).read_bytes() == b"1"
