@@ -49,6 +49,16 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "replicas"
 
     @property
+    def confinement(self) -> Path:
+        """A few small files by which models are confined, made anew at each start."""
+        return self.root / "confinement"
+
+    @property
+    def isolation(self) -> Path:
+        """The level that models were confined by when this folder was served last."""
+        return self.root / "isolation"
+
+    @property
     def projects(self) -> Path:
         return self.root / "projects"
 

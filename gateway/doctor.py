@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -65,7 +66,7 @@ def examine(
         _git(),
         _bash(),
         _r(),
-        _isolation(),
+        _isolation(machine.data),
         _limits(),
         _data_folder(machine.data),
         _disk(machine.data),
@@ -121,9 +122,11 @@ def _r() -> Finding:
     return Finding("R", "ok", "not found; not needed, this version serves Python models only")
 
 
-def _isolation() -> Finding:
+def _isolation(data: Path) -> Finding:
     """Tries the levels out, strongest first."""
-    from workers.confinement import MEANINGS, open_confinement
+    from gateway.data_folder import DataFolder
+    from gateway.isolation import last_served
+    from workers.confinement import MEANINGS, is_weaker, open_confinement
 
     with tempfile.TemporaryDirectory() as folder:
         confinement = open_confinement("auto", Path(folder, "confinement"))
@@ -131,9 +134,16 @@ def _isolation() -> Finding:
     found = f"{level}: {MEANINGS[level]}"
     if not shutil.which("setpriv"):
         found += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
+    why = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
+    before = None
+    with suppress(OSError):  # the finding about the data folder tells why it cannot be read
+        before = last_served(DataFolder(data))
+    if before and is_weaker(level, before):
+        found += f"; the data folder was served last with {before!r}"
+        advice = f"Mend this: {why}. Or set isolation = {level!r}: without, nothing is served."
+        return Finding("isolation", "missing", found, advice)
     if level in ("root", "user"):
         return Finding("isolation", "ok", found)
-    why = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
     return Finding(
         "isolation", "warning", found, f"Deploy only code that you trust. Stronger would be {why}."
     )

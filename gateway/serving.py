@@ -13,7 +13,7 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +39,7 @@ from gateway.encryption import Encryption
 from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_server import serve_http
+from gateway.isolation import open_isolation
 from gateway.keyring import access_key, load_secret
 from gateway.listening import listen_beside, listen_on_both
 from gateway.proxies import Proxies
@@ -74,8 +75,8 @@ async def serve(
 
     The `manager` is told what it wants to know; its listening socket wins over host and port.
 
-    Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable, SchemaTooNew or
-    StoreFailed, having changed nothing.
+    Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable, ConfinementUnavailable,
+    SchemaTooNew or StoreFailed, having changed nothing.
     """
     _allow_many_descriptors()
     _prepare_for_the_worst()
@@ -196,6 +197,7 @@ async def _open(
     default = Path(settings.python) if settings.python else None
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
+    confinement = await trio.to_thread.run_sync(open_isolation, settings, data)
     async with AsyncExitStack() as stack:
         disk = Disk(data.root, store.Ballast(data.ballast), settings.disk_reserve)
         await disk.make_way()
@@ -211,9 +213,16 @@ async def _open(
         stack.push_async_callback(tracking.finish)
         room = Room(site.now.queue_requests_total, site.now.queue_bytes_total)
         machine = Machine()
-        workers = await stack.enter_async_context(_workers(settings, data, room, machine))
+        workers = await stack.enter_async_context(
+            open_workers(
+                data.replicas,
+                data.house,
+                room,
+                most_memory=machine.for_models,
+                confinement=confinement,
+            )
+        )
         machine.hold(workers.cgroups)
-        _tell_isolation(workers)
         nursery = await stack.enter_async_context(trio.open_nursery())
         tasks = Tasks(nursery)
         callers = Callers()
@@ -258,26 +267,6 @@ async def _open(
 def _apply(disk: Disk, workers: Workers, settings: Settings) -> None:
     disk.reserve = settings.disk_reserve
     workers.resize_room(settings.queue_requests_total, settings.queue_bytes_total)
-
-
-def _workers(
-    settings: Settings, data: DataFolder, room: Room, machine: Machine
-) -> AbstractAsyncContextManager[Workers]:
-    return open_workers(
-        data.replicas,
-        data.house,
-        room,
-        most_memory=machine.for_models,
-        isolation=settings.isolation,
-        readable=[Path(folder) for folder in settings.readable],
-    )
-
-
-def _tell_isolation(workers: Workers) -> None:
-    told = workers.confinement.described()
-    logger.info("isolation %s: %s", told["level"], told["meaning"])
-    for level, why in workers.confinement.refused.items():
-        logger.info("not isolation %s, which is stronger: %s", level, why)
 
 
 def _access_key(secret: str, model: Model) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ import trio
 
 from workers import folders
 from workers.cgroups import Cgroups, open_tree
-from workers.confinement import Confinement, View, open_confinement
+from workers.confinement import Confinement, View, unconfined
 from workers.errors import ProbeRaised
 from workers.experiment import run_experiment
 from workers.fair_queue import Room
@@ -227,21 +227,16 @@ async def open_workers(
     room: Room | None = None,
     *,
     most_memory: int = 0,
-    isolation: str = "none",
-    readable: Iterable[Path] = (),
+    confinement: Confinement | None = None,
 ) -> AsyncIterator[Workers]:
     """The engine, with `folder` for working copies. `house` marks its processes; `room` is how many
     requests may wait in all its pools together, and how many bytes of them. All its processes
-    together may take `most_memory` bytes, 0 for no limit.
-    They are confined by `isolation`, a level or "auto", and may read the `readable` folders.
+    together may take `most_memory` bytes, 0 for no limit. By default they are not confined.
 
     First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
-    and whatever is left then is killed. Raises ConfinementUnavailable.
+    and whatever is left then is killed.
     """
     cgroups = await trio.to_thread.run_sync(_sweep, folder, house, most_memory)
-    confinement = await trio.to_thread.run_sync(
-        open_confinement, isolation, folder.with_name(f"{folder.name}.confinement"), readable
-    )
     output, reactor, watch = Output(), Reactor(), Watch(cgroups.holds)
     try:
         async with trio.open_nursery() as nursery:
@@ -256,7 +251,7 @@ async def open_workers(
                     room=room or Room(4000, 256 * MIB),
                     cgroups=cgroups,
                     watch=watch,
-                    confinement=confinement,
+                    confinement=confinement or unconfined(folder),
                 )
                 try:
                     yield workers

@@ -10,6 +10,7 @@ import trio
 
 from tests.skipping import not_here
 from workers import ConfinementUnavailable, Limits, RunSpec, Workers, open_workers
+from workers.confinement import open_confinement
 from workers.limits import MIB, Cause
 from workers.process import marked
 
@@ -44,8 +45,9 @@ async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         folder.chmod(0o755)
     house = f"experiment-{tmp_path.name}"
     try:
+        confinement = open_confinement(request.param, tmp_path / "data" / "confinement")
         async with open_workers(
-            tmp_path / "data" / "replicas", house, isolation=request.param
+            tmp_path / "data" / "replicas", house, confinement=confinement
         ) as workers:
             yield workers
     except ConfinementUnavailable as error:

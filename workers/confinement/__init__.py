@@ -28,8 +28,10 @@ from workers.confinement.levels import (
     LEVELS,
     MEANINGS,
     ConfinementUnavailable,
+    ConfinementWeaker,
     Level,
     Tried,
+    is_weaker,
 )
 from workers.confinement.view import HOME, TMP, USER, View
 
@@ -42,9 +44,11 @@ __all__ = [
     "Command",
     "Confinement",
     "ConfinementUnavailable",
+    "ConfinementWeaker",
     "Launch",
     "Level",
     "View",
+    "is_weaker",
     "open_confinement",
     "unconfined",
 ]
@@ -154,12 +158,16 @@ class Confinement:
             return FIRST_UID + view.identity % UIDS
         return _USER_UID if self.level == "user" else os.geteuid()
 
+    def owner(self, view: View) -> int:
+        """Whose, as we see it, is what a process with this view writes."""
+        return self.uid(view) if self.level == "root" else os.geteuid()
+
     def give(self, view: View) -> None:
         """Makes what it may write its own, whoever's it was, at another level or as another user.
         Blocking. Raises OSError."""
         if not levels.is_root():
             return  # all is ours: there has been nobody else
-        uid = self.uid(view) if self.level == "root" else os.geteuid()
+        uid = self.owner(view)
         for path in (view.home, view.tmp, *view.write):
             if path == view.home or path.stat().st_uid != uid:
                 folders.give(path, uid)
@@ -204,14 +212,16 @@ _DEVICES = (
 )
 
 
-def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -> Confinement:
-    """The strongest level that works here, or the one `wanted` by name; `folder` is made and its
-    own. Blocking: a few milliseconds. Raises ConfinementUnavailable, OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+def open_confinement(
+    wanted: str, folder: Path, readable: Iterable[Path] = (), *, least: Level | None = None
+) -> Confinement:
+    """The strongest level that works here, or the one `wanted` by name; `folder` is its own, and is
+    made anew: what an earlier one left there, at another level, decides nothing. Blocking: a few
+    milliseconds. Raises ConfinementUnavailable, ConfinementWeaker where it would be weaker than
+    `least`, OSError."""
+    folders.remove(folder)
+    folder.mkdir(parents=True)
     (folder / _FILTER).write_bytes(seccomp.program())
-    probe = folder / "probe"
-    for name in ("home", "tmp"):
-        (probe / name).mkdir(parents=True, exist_ok=True)
     readable = tuple(readable)
 
     def attempt(level: Level) -> str:
@@ -220,6 +230,9 @@ def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -
         if why := _missing(level):
             return why
         trial = Confinement(Tried(level, {}), folder, readable)
+        probe = folder / f"probe-{level}"
+        for name in ("home", "tmp"):
+            (probe / name).mkdir(parents=True)
         # What replicas have to be able to read: that it lies in a closed folder does not matter,
         # that its own rights are closed does.
         inside = Path(__file__).parent.parent / "inside"
@@ -233,7 +246,10 @@ def open_confinement(wanted: str, folder: Path, readable: Iterable[Path] = ()) -
         finally:
             launch.close()
 
-    return Confinement(levels.find(wanted, attempt), folder, readable)
+    tried = levels.find(wanted, attempt)
+    if least and wanted == "auto" and levels.is_weaker(tried.level, least):
+        raise ConfinementWeaker(tried.level, least, tried.refused)
+    return Confinement(tried, folder, readable)
 
 
 def unconfined(folder: Path) -> Confinement:

@@ -31,6 +31,18 @@ class ConfinementUnavailable(Exception):
         super().__init__(f"isolation {wanted!r} does not work here: {why}")
 
 
+class ConfinementWeaker(ConfinementUnavailable):
+    """What works here is weaker than what it must be at least, unless it is asked for by name."""
+
+    def __init__(self, level: Level, least: Level, refused: dict[Level, str]) -> None:
+        why = "; ".join(f"{each}: {reason}" for each, reason in refused.items())
+        Exception.__init__(
+            self,
+            f"isolation would be {level!r}, weaker than {least!r}, with which this data folder was"
+            f" served last ({why}). Mend that, or set isolation = {level!r} to accept it",
+        )
+
+
 class Tried(msgspec.Struct, frozen=True):
     """The level in force, and why each stronger one is not."""
 
@@ -53,6 +65,10 @@ def find(wanted: str, attempt: Callable[[Level], str]) -> Tried:
         else:
             return Tried(level, refused)
     raise ConfinementUnavailable(wanted, next(iter(refused.values())))
+
+
+def is_weaker(level: Level, than: Level) -> bool:
+    return LEVELS.index(level) > LEVELS.index(than)
 
 
 def program(name: str) -> str:

@@ -71,6 +71,16 @@ def test_isolation_is_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "bwrap is missing: install bubblewrap" in finding.advice
 
 
+def test_a_level_weaker_than_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the gateway would refuse to start, the checkup says so, and what accepts it."""
+    monkeypatch.setattr("workers.confinement.levels.program", lambda name: "")
+    (tmp_path / "isolation").write_text("root\n")
+    finding = look(machine(tmp_path), "isolation")
+    assert finding.state == "missing"
+    assert "served last with 'root'" in finding.found
+    assert "set isolation = " in finding.advice
+
+
 def test_limits_are_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is weaker without cgroups is named, and how to get them."""
     monkeypatch.setattr("workers.cgroups.tree.our_places", list)

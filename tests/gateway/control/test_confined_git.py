@@ -11,6 +11,7 @@ from builder.snapshot import write_out
 from tests.builder.kit import Lines
 from tests.skipping import not_here
 from workers import ConfinementUnavailable, Limits, Workers, open_workers
+from workers.confinement import open_confinement
 
 
 @pytest.fixture(params=["root", "landlock", "none"])
@@ -19,8 +20,9 @@ async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     try:
+        confinement = open_confinement(request.param, tmp_path / "data" / "confinement")
         async with open_workers(
-            tmp_path / "data" / "replicas", "confined-git", isolation=request.param
+            tmp_path / "data" / "replicas", "confined-git", confinement=confinement
         ) as opened:
             yield opened
     except ConfinementUnavailable as error:

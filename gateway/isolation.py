@@ -1,0 +1,49 @@
+"""Isolation does not fall by itself: a data folder remembers the level that it was served with.
+
+Where `isolation` is `auto`, a start at a weaker level is refused, since nobody would notice that a
+package or a right has gone. Naming the weaker level accepts it, and is remembered in its turn.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+from gateway.data_folder import DataFolder
+from gateway.settings import Settings
+from workers.confinement import LEVELS, Confinement, Level, open_confinement
+
+logger = logging.getLogger(__name__)
+
+
+def last_served(data: DataFolder) -> Level | None:
+    """The level of the last start; None for a folder that was never served."""
+    try:
+        text = data.isolation.read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    # What cannot be read may have been the strongest.
+    return next((level for level in LEVELS if level == text), LEVELS[0])
+
+
+def open_isolation(settings: Settings, data: DataFolder) -> Confinement:
+    """The confinement in force from now on. Blocking. Raises ConfinementUnavailable,
+    ConfinementWeaker, OSError."""
+    readable = [Path(folder) for folder in settings.readable]
+    confinement = open_confinement(
+        settings.isolation, data.confinement, readable, least=last_served(data)
+    )
+    _remember(data.isolation, confinement.level)
+    told = confinement.described()
+    logger.info("isolation %s: %s", told["level"], told["meaning"])
+    for level, why in confinement.refused.items():
+        logger.info("not isolation %s, which is stronger: %s", level, why)
+    return confinement
+
+
+def _remember(path: Path, level: Level) -> None:
+    fresh = path.with_suffix(".new")
+    with open(fresh, "w") as file:
+        file.write(f"{level}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
