@@ -78,6 +78,7 @@ CATALOGUE: dict[str, Entry] = {
     "machine.full": Entry(503, 8, "later", "stop another model, or ask for less memory"),
     "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),
     "path.refused": Entry(400, 3, "caller", "name a path inside the project, relative to it"),
+    "project.full": Entry(507, 8, "caller", "delete builds, experiments or files of the project"),
     "disk.full": Entry(507, 8, "operator", "make room on the disk of the data folder"),
     "disk.failed": Entry(503, 14, "operator", "look at the data folder's disk: `dmesg`, `mount`"),
     "internal": Entry(500, 13, "us", "a mistake of predictd; its log has the traceback"),

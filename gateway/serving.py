@@ -30,6 +30,7 @@ from gateway.control.disk import Disk
 from gateway.control.house import House, Reach
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.project_disk import ProjectDisk
 from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
 from gateway.control.trail import Act
@@ -226,6 +227,7 @@ async def _open(
         nursery = await stack.enter_async_context(trio.open_nursery())
         tasks = Tasks(nursery)
         callers = Callers()
+        shelf = Shelf(data.builds)
         directory = Directory(callers)
         examiner = Examiner(workers, data.examiner_logs)
         workers.check_answer = examiner.check_answer
@@ -233,12 +235,13 @@ async def _open(
             site=site,
             data=data,
             disk=disk,
+            project_disk=ProjectDisk(site, data, shelf, database),
             reach=reach,
             workspace=await database.write(store.site.workspace_id),
             database=database,
             encryption=encryption,
             workers=workers,
-            shelf=Shelf(data.builds),
+            shelf=shelf,
             interpreters=Interpreters(default),
             machine=machine,
             directory=directory,

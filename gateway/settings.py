@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 512
     disk_limit: int = 4096 * MIB
     disk_reserve: int = 256 * MIB
+    project_disk: int = 0
     metrics_age: float = 365.0
     metrics_size: int = 512 * MIB
     build_timeout: float = 1800.0
@@ -114,6 +115,7 @@ DESCRIPTIONS = {
     "processes": "how many processes and threads one replica may have",
     "disk_limit": "how much one replica may write into its working copy, and into one file",
     "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
+    "project_disk": "how much one project may keep in the data folder; 0 means half of its disk",
     "metrics_age": "how many days metrics of predictions are kept",
     "metrics_size": "how much room they may take; then the oldest of the project with most go",
     "build_timeout": "how long one build may take",
@@ -159,6 +161,7 @@ TAKES_EFFECT = {
     "processes": _NEXT_REPLICA,
     "disk_limit": _NEXT_REPLICA,
     "disk_reserve": _NOW,
+    "project_disk": _NOW,
     "build_timeout": _NEXT_BUILD,
     "build_memory": _NEXT_BUILD,
     "build_cpu": _NEXT_BUILD,
@@ -183,13 +186,15 @@ SIZES = {
     "upload_limit",
     "disk_limit",
     "disk_reserve",
+    "project_disk",
     "metrics_size",
     "build_memory",
     "build_disk",
 }
 
 # Those that may be 0, which means none or never.
-_MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory", "build_memory", "build_cpu"}
+_MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory"}
+_MAY_BE_ZERO |= {"build_memory", "build_cpu", "project_disk"}
 
 # What every program that reads JSON can hold.
 _MOST = 1 << 53

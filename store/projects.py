@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import aiosqlite
+import msgspec
 
 from store.records import Project
 from store.table import Table
@@ -35,6 +36,32 @@ async def update(
 ) -> Project:
     """Change fields of a project and return it. Raises NotFound, NameTaken."""
     return await _table.update(connection, project_id, changes)
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids of what a project has folders for beside its files."""
+
+    builds: list[str]
+    environments: list[str]
+    experiments: list[str]
+
+
+async def kept(connection: aiosqlite.Connection, project_id: str) -> Kept:
+    """Return what a project has folders for."""
+    builds = await connection.execute_fetchall(
+        "SELECT b.id FROM builds AS b JOIN models AS m ON m.id = b.model_id WHERE m.project_id = ?",
+        (project_id,),
+    )
+    experiments = list(
+        await connection.execute_fetchall(
+            "SELECT id, environment_id FROM experiments WHERE project_id = ?", (project_id,)
+        )
+    )
+    return Kept(
+        builds=[each for (each,) in builds],
+        environments=list({environment for _, environment in experiments if environment}),
+        experiments=[each for each, _ in experiments],
+    )
 
 
 async def move(connection: aiosqlite.Connection, old: str, new: str) -> None:

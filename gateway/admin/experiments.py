@@ -1,5 +1,6 @@
 """Experiments: scripts that are run once, what they print, track and keep."""
 
+import os
 from pathlib import Path
 
 import trio
@@ -108,8 +109,13 @@ def add_routes(routing: Routing, control: Control) -> None:
         folder = await outputs(project_id, experiment_id)
         project = await seek.project(project_id)
         await control.house.disk.admit("a file")
-        target = Path(project.path)
-        await trio.to_thread.run_sync(_add, folder, target, asked.path, asked.target or asked.path)
+        file = await trio.to_thread.run_sync(tree.opened, folder, asked.path)
+        with file:
+            more = os.fstat(file.fileno()).st_size
+            await control.house.project_disk.admit(project, "a file", more)
+            root, target = Path(project.path), asked.target or asked.path
+            await trio.to_thread.run_sync(tree.save, file, root, target)
+        control.house.project_disk.add(project, more)
         note(f"file {asked.path}")
         return {}
 
@@ -149,8 +155,3 @@ def _chosen(listed: list[Experiment]) -> list[Experiment]:
         if each not in known:
             raise store.NotFound("experiment", each)
     return [known[each] for each in wanted]
-
-
-def _add(outputs: Path, project: Path, path: str, target: str) -> None:
-    with tree.opened(outputs, path) as file:
-        tree.save(file, project, target)

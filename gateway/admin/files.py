@@ -35,17 +35,21 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def upload(project_id: str, parts: MultiDict[str, FileStorage]) -> Json:
         if not parts:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
-        root = await folder_of(project_id)
+        project, kept = await seek.project(project_id), control.house.project_disk
         for name in parts:
             tree.names_of(name)  # all are looked at before any is written
         await control.house.disk.admit("an upload")
+        more = sum(_size(part) for _, part in parts.items(multi=True))
+        await kept.admit(project, "an upload", more)
         for name, part in parts.items(multi=True):
-            await trio.to_thread.run_sync(tree.save, part.stream, root, name)
+            await trio.to_thread.run_sync(tree.save, part.stream, Path(project.path), name)
+        kept.add(project, more)
         return {}
 
     async def delete(project_id: str, path: str) -> Json:
-        root = await folder_of(project_id)
-        await trio.to_thread.run_sync(tree.remove, root, path)
+        project = await seek.project(project_id)
+        await trio.to_thread.run_sync(tree.remove, Path(project.path), path)
+        control.house.project_disk.shrank(project)
         return {}
 
     files = "/projects/<project_id>/files"
@@ -78,6 +82,13 @@ def add_routes(routing: Routing, control: Control) -> None:
         delete,
         action="file.delete",
     )
+
+
+def _size(part: FileStorage) -> int:
+    at = part.stream.tell()
+    size = part.stream.seek(0, os.SEEK_END)
+    part.stream.seek(at)
+    return size
 
 
 async def download(root: Path, path: str) -> Response:

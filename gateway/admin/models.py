@@ -81,7 +81,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             new_build(config),
             new_deployment(control.models.defaults, config.auto_deployment_config),
         )
-        await control.builds.check(build)
+        await control.builds.check(project, build)
         control.deployments.check(deployment)
         model = await control.models.create(project, new, who)
         made = await control.builds.create(model, build, who)

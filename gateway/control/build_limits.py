@@ -25,19 +25,20 @@ def build_limits(house: House) -> Limits:
     )
 
 
-def runner(house: House, project: Project, build_id: str) -> builder.Run:
+async def runner(house: House, project: Project, build_id: str) -> builder.Run:
     """Runs what a build of the project asks for, within its limits."""
     return partial(
         house.workers.run,
         identity=identities.of_builds(project),
-        limits=build_limits(house),
+        limits=await house.project_disk.within(project, build_limits(house)),
         folders=(house.shelf.folder(build_id), house.data.pip_cache(project.id)),
     )
 
 
-def cloner(house: House, project: Project) -> builder.Run:
+async def cloner(house: House, project: Project) -> builder.Run:
     """Runs what the cloning of the project asks for."""
-    return partial(house.workers.run, limits=build_limits(house), folders=(Path(project.path),))
+    limits = await house.project_disk.within(project, build_limits(house))
+    return partial(house.workers.run, limits=limits, folders=(Path(project.path),))
 
 
 def git_runner(house: House, project: Project) -> builder.Run:

@@ -20,7 +20,7 @@ from gateway.control.making import INTERRUPTED, Making
 from gateway.control.places import Places
 from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
-from store import Build, Model, User
+from store import Build, Model, Project, User
 from workers import Log
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ class Builds:
 
     async def create(self, model: Model, asked: NewBuild, creator: User) -> Build:
         """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
-        await self.check(asked)
         project = await self._house.database.read(store.projects.get, model.project_id)
+        await self.check(project, asked)
         if project.creation_status != "success":
             raise Refusal(
                 "state.conflict", f"the creation of project {project.name!r} is not a success yet"
@@ -88,11 +88,13 @@ class Builds:
         await making.settled.wait()
         return making.build
 
-    async def check(self, asked: NewBuild) -> None:
-        """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project."""
+    async def check(self, project: Project, asked: NewBuild) -> None:
+        """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project or
+        want of room."""
         match(asked.kernel, await self._house.interpreters.all())
         _check_paths(asked)
         await self._house.disk.admit("a build")
+        await self._house.project_disk.admit(project, "a build")
 
     def _begin(self, making: Making) -> Making:
         self._makings[making.build.id] = making
@@ -106,6 +108,11 @@ class Builds:
                 await making.run(self.places)
         finally:
             del self._makings[making.build.id]
+        with suppress(store.NotFound):
+            model = await self._house.database.read(store.models.get, making.build.model_id)
+            project = await self._house.database.read(store.projects.get, model.project_id)
+            folder = self._house.shelf.folder(making.build.id)
+            await self._house.project_disk.look(project, folder)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""

@@ -72,7 +72,7 @@ class Environments:
             async with self._builds.places.held(project.id):
                 report = await builder.make_build(
                     await self._spec(project, experiment),
-                    run=runner(self._house, project, environment_id),
+                    run=await runner(self._house, project, environment_id),
                     probe=None,
                     log=log,
                     changed=_nobody_looks,

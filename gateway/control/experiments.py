@@ -94,6 +94,7 @@ class Experiments:
             raise Refusal("state.conflict", text)
         await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
         await self._house.disk.admit("an experiment")
+        await self._house.project_disk.admit(project, "an experiment")
 
     def _begin(self, experiment: Experiment) -> Running:
         running = Running(self._house, self.environments, experiment, self._ending)
@@ -113,7 +114,11 @@ class Experiments:
         finally:
             del self._runnings[running.experiment.id]
         await trio.to_thread.run_sync(remove, running.folder.tracked)  # it is in the rows now
-        await self.environments.prune(running.experiment.project_id)
+        await self.environments.prune(experiment.project_id)
+        with suppress(store.NotFound):
+            project = await self._house.database.read(store.projects.get, experiment.project_id)
+            environment = self._house.shelf.folder(running.experiment.environment_id)
+            await self._house.project_disk.look(project, running.folder.folder, environment)
 
     async def wait(self, experiment_id: str) -> Experiment:
         """The experiment at its end. Raises NotFound."""

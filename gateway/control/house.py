@@ -16,6 +16,7 @@ from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.control.places import Places
+from gateway.control.project_disk import ProjectDisk
 from gateway.control.site_settings import SiteSettings
 from gateway.control.tracking import Tracking
 from gateway.data_folder import DataFolder
@@ -53,6 +54,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     site: SiteSettings
     data: DataFolder
     disk: Disk
+    project_disk: ProjectDisk
     reach: Reach
     workspace: str
     database: Database

@@ -90,7 +90,7 @@ class Making:
             try:
                 report = await builder.make_build(
                     await self._spec(project),
-                    run=runner(self._house, project, self.build.id),
+                    run=await runner(self._house, project, self.build.id),
                     probe=self._probe(model, project),
                     log=self.log,
                     changed=self._travelled,

@@ -23,8 +23,6 @@ from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 from workers import Log
 
-_CLONES_AT_ONCE = 2
-
 
 class NewProject(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for: `path` links a folder of the user's, else we make and own one."""
@@ -57,7 +55,7 @@ class Projects:
         self._experiments = experiments
         self._clonings: dict[str, _Cloning] = {}  # by the project's id
         # Shared between users: a project is cloned once.
-        self._clone_places = Places(_CLONES_AT_ONCE)
+        self._clone_places = Places(2)
 
     async def recover(self) -> None:
         """A clone that an earlier gateway did not finish has failed."""
@@ -166,12 +164,13 @@ class Projects:
                 project.git_url,
                 project.git_ref,
                 Path(project.path),
-                run=cloner(self._house, project),
+                run=await cloner(self._house, project),
                 log=log,
             )
         finally:
             log.remove()  # what matters of it is in the error
         await trio.to_thread.run_sync(sync_file_system, Path(project.path))
+        await self._house.project_disk.look(project, Path(project.path))
 
     async def _end_creation(self, project: Project, problem: str) -> Project:
         return await self._house.database.write(

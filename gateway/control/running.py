@@ -191,7 +191,9 @@ class Running:
             folder=self.folder.folder,
             kept=self.folder.kept,
             variables=self._key | experiment_variables(house, project, experiment, self.folder),
-            limits=house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores),
+            limits=await house.project_disk.within(
+                project, house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
+            ),
             identity=identities.of_experiment(experiment),
         )
         self.experiment = await house.record(store.experiments.start, experiment.id)
