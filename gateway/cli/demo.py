@@ -142,7 +142,7 @@ def _show(context: Context, model: Json) -> None:
     client = context.client
     answer = client.call(model["access_key"], EXAMPLE)["response"]
     key = new_model_key(client, PROJECT, expiry(KEY_LIFE)) if model["auth_enabled"] else ""
-    texts = samples(f"{context.public_url}/model", model["access_key"], EXAMPLE, key)
+    texts = samples(f"{client.get('/site')['url']}/model", model["access_key"], EXAMPLE, key)
     document = {"model": model, "request": EXAMPLE, "answer": answer, "samples": texts._asdict()}
     text = (
         f"{MODEL} answers {json.dumps(EXAMPLE)} with {json.dumps(answer)}.\n\n"
