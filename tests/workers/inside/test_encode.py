@@ -245,8 +245,8 @@ PANDAS = [
 LOST = [
     (
         "{'a': pandas.DataFrame([[1, 2]], columns=['x', 'x'])}",
-        "at $.a: more than one column of this DataFrame is named 'x', and all but one would be lost:"
-        " rename them",
+        "at $.a: more than one column of this DataFrame is named 'x', and all but one would be"
+        " lost: rename them",
     ),
     (
         "pandas.DataFrame([[1, 2]], columns=[1, '1'])",

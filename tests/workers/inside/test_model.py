@@ -1,12 +1,20 @@
 """How the file of a model is run, and how its function is found."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.workers.inside.conftest import Converse
-from tests.workers.inside.conversation import FAILED, INSIDE, PROJECTS, READY
+from tests.workers.inside.conversation import (
+    FAILED,
+    INSIDE,
+    PROJECTS,
+    READY,
+    Conversation,
+)
 
 ECHO = "def predict(args):\n    return args\n"
 
@@ -79,31 +87,88 @@ def test_what_is_for_scripts_is_left_alone(converse: Converse, write_model: Any)
     """A block beneath `if __name__ == "__main__"` does not run; __file__ is the file."""
     root = write_model(
         "if __name__ == '__main__':\n    raise SystemExit('run as a script')\n"
-        "def predict(args):\n    return [__name__, __file__]\n"
+        "class Named:\n    name = __name__\n"
+        "def predict(args):\n    return [__name__, Named.name, __file__]\n"
     )
     replica = converse()
     assert replica.start(root, "model.py", "predict").kind == READY
-    name, file = replica.predict(None).body
-    assert name != "__main__"
+    *names, file = replica.predict(None).body
+    assert names == ["__mp_main__", "__mp_main__"]
     assert file == str(root / "model.py")
 
 
+SUBPROCESSES = """
+import multiprocessing, pickle, sys
+class Doubled:
+    class Part:
+        def __init__(self, value):
+            self.value = value
+    def __init__(self, value):
+        self.part = Doubled.Part(2 * value)
+    def get(self):
+        return self.part.value
+def double(value):
+    return Doubled(value)
+def get(doubled):
+    return Doubled.get(doubled)
+def run(method):
+    if method == "loky":
+        from joblib import Parallel, delayed
+        doubled = Parallel(2)(delayed(double)(value) for value in [1, 21])[1]
+        got = Parallel(2)(delayed(get)(doubled) for _ in range(2))[1]
+    else:
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            [doubled] = pool.map(double, [21])
+            [got] = pool.map(get, [doubled])
+    return [got, isinstance(doubled, Doubled), isinstance(doubled.part, Doubled.Part)]
+early = [run(method) for method in METHODS]
+def predict(args):
+    return [early, run(args)]
+if __name__ == "__main__":
+    raise SystemExit("run as a script")
+"""
+
+
+@pytest.mark.parametrize("name", ["model.py", "code/6_model_serve.py", "my.model.file.py"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_worker_processes_find_the_models_functions(
-    converse: Converse, write_model: Any, method: str
+def test_worker_processes_find_what_the_file_defines(
+    converse: Converse, write_model: Any, method: str, name: str
 ) -> None:
-    """A function of the file can be handed to multiprocessing, and its own classes come back."""
+    """Functions, classes and classes in classes go to processes of multiprocessing and come back,
+    whatever the file is called; with those that fork also while it is loaded. (Others run the file
+    first, which would start them again.)"""
+    early = ["fork"] if method == "fork" else []
+    root = write_model(SUBPROCESSES.replace("METHODS", repr(early)), name)
+    replica = converse()
+    assert replica.start(root, name, "predict").kind == READY
+    done = [42, True, True]
+    assert replica.predict(method).body == [[done for _ in early], done]
+
+
+@pytest.mark.parametrize("name", ["model.py", "code/6_model_serve.py", "my.model.file.py"])
+def test_joblib_finds_what_the_file_defines(tmp_path: Any, write_model: Any, name: str) -> None:
+    """The same with joblib's processes, which do not run the file: they get it by value."""
+    pytest.importorskip("joblib")
+    root = write_model(SUBPROCESSES.replace("METHODS", "['loky']"), name)
+    replica = Conversation(Path(sys.executable), tmp_path, {})
+    try:
+        assert replica.start(root, name, "predict").kind == READY
+        assert replica.predict("loky").body == [[[42, True, True]], [42, True, True]]
+    finally:
+        replica.close()
+
+
+def test_the_current_folder_is_on_the_path(converse: Converse, write_model: Any) -> None:
+    """After `os.chdir` modules of the new current folder can be imported, as in a session."""
+    write_model("x = 42\n", "code/nearby.py")
     root = write_model(
-        "import multiprocessing\n"
-        "class Doubled:\n    def __init__(self, value):\n        self.value = 2 * value\n"
-        "def predict(args):\n"
-        "    with multiprocessing.get_context(args).Pool(1) as pool:\n"
-        "        [doubled] = pool.map(Doubled, [21])\n"
-        "    return [doubled.value, isinstance(doubled, Doubled)]\n"
+        "import os\nos.chdir('code')\nfrom nearby import x\n"
+        "def predict(args):\n    os.chdir(args)\n    import later\n    return [x, later.y]\n"
     )
+    write_model("y = 43\n", "data/later.py")
     replica = converse()
     assert replica.start(root, "model.py", "predict").kind == READY
-    assert replica.predict(method).body == [42, True]
+    assert replica.predict("../data").body == [42, 43]
 
 
 def test_what_the_file_defines_is_mains(converse: Converse, write_model: Any) -> None:

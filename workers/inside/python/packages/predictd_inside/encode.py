@@ -110,20 +110,18 @@ def _records(frame: Any) -> object:
 
 
 def _refuse_labels(value: Any, remedy: str) -> None:
-    """Raises TypeError if the rows of a frame or series of pandas have labels, which lists have not.
+    """Raises TypeError if the rows of a frame or series have labels: a list has none.
 
     Integers without a name are row numbers, such as a filter or a sort leaves, and no labels.
     """
-    index = getattr(value, "index", None)
+    index: Any = getattr(value, "index", None)
     names = getattr(index, "names", None)
     if names is None or not len(index):  # not of pandas: a list has an `index`, too
         return
     if len(names) == 1 and names[0] is None and index.dtype.kind in "iu":
         return
-    raise TypeError(
-        f"the labels of this {type(value).__name__} ({index[:1].tolist()[0]!r}, ...) would be lost: return"
-        f" {remedy}"
-    )
+    kind, first = type(value).__name__, index[:1].tolist()[0]
+    raise TypeError(f"the labels of this {kind} ({first!r}, ...) would be lost: return {remedy}")
 
 
 def _elements(value: Any) -> object:
@@ -216,7 +214,8 @@ def _named(value: dict[Any, object], steps: Steps, around: frozenset[int]) -> di
         name = _key(key, steps)
         if name in plain:
             raise TypeError(
-                f"at {_path(steps)}: two keys of this dict are {name!r} in JSON, and one would be lost"
+                f"at {_path(steps)}: two keys of this dict are {name!r} in JSON,"
+                " and one would be lost"
             )
         plain[name] = _plain(item, (*steps, name), around)
     return plain

@@ -1,49 +1,87 @@
 """Loads the model: a file run by its path, and one function of it.
 
-The file is run, not imported, so any file name will do and the project root is all that is added to
-`sys.path`. It is run as multiprocessing runs the main file of a program once more in its children:
-under a name that leaves alone what stands beneath `if __name__ == "__main__":`, yet known as
-`__main__`, and what it defines belongs there. So objects pickled by a script find their classes,
-and worker processes of multiprocessing and joblib find the model's functions (gotcha G3 in README).
+The file is run, not imported, so any file name will do. It is `__main__`, as where Python is given
+its path, and what it defines belongs there, from its first line on: objects pickled by a script
+find their classes, multiprocessing runs the file for its children, and joblib and others hand on by
+value what `__main__` defines. Only the word `__name__` reads otherwise in it, as it does in those
+children, so what stands beneath `if __name__ == "__main__":` is left alone.
 """
 
 from __future__ import annotations
 
+import _ast  # `ast` would cost a start some milliseconds
 import io
 import os
 import sys
 import types
 
+from .calling import refuse_unfit
+from .tracking import book
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NAME = "__mp_main__"  # by which children of multiprocessing know the file as well
+NAME = "__mp_main__"  # by which children of multiprocessing know the file
 
 
 def load(root: str, file: str, function: str) -> Callable[[object], object]:
     """Run `file` (relative to `root`) from `root` and return its `function`.
 
-    Raises whatever the file raises; AttributeError or TypeError when it has no such function.
+    Raises whatever the file raises; AttributeError or TypeError when it has no such function, or
+    one that can never answer.
     """
     os.chdir(root)
-    sys.path.insert(0, root)
+    # The current folder as well, whichever it is by then, as in a session.
+    sys.path[:0] = [root, ""]
     sys.argv = [file]
-    return _find(_run(os.path.join(root, file)), file, function)
+    found = _find(_run(os.path.join(root, file)), file, function)
+    refuse_unfit(book.undecorated(found), function)
+    return found
 
 
 def _run(path: str) -> types.ModuleType:
-    module = types.ModuleType(NAME)
+    module = types.ModuleType("__main__")
     module.__file__ = path
     sys.modules[NAME] = sys.modules["__main__"] = module
     with io.open_code(path) as stream:
         source = stream.read()
-    # Bytes, so that the file's own encoding cookie counts; dont_inherit: gotcha G4 in README.
-    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-    for value in vars(module).values():
-        if isinstance(value, (type, types.FunctionType)) and value.__module__ == NAME:
-            value.__module__ = "__main__"
+    exec(_compile(source, path), module.__dict__)
     return module
+
+
+def _compile(source: bytes, path: str) -> types.CodeType:
+    # Bytes, so that the file's own encoding cookie counts; dont_inherit: gotcha G4 in README.
+    if b"__name__" not in source:
+        return compile(source, path, "exec", dont_inherit=True)
+    tree = compile(source, path, "exec", _ast.PyCF_ONLY_AST, dont_inherit=True)
+    assert isinstance(tree, _ast.Module)
+    _say_another_name(tree)
+    return compile(tree, path, "exec", dont_inherit=True)
+
+
+def _say_another_name(tree: _ast.AST) -> None:
+    """Puts NAME for each `__name__` that is read."""
+    waiting: list[_ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if isinstance(value, list):
+                value[:] = [_renamed(item) for item in value]
+                waiting.extend(item for item in value if isinstance(item, _ast.AST))
+            elif isinstance(value, _ast.AST):
+                setattr(node, field, _renamed(value))
+                waiting.append(value)
+
+
+def _renamed(node: object) -> object:
+    if not isinstance(node, _ast.Name) or node.id != "__name__":
+        return node
+    if not isinstance(node.ctx, _ast.Load):
+        return node
+    place = {name: getattr(node, name) for name in node._attributes}
+    return _ast.Constant(value=NAME, kind=None, **place)
 
 
 def _find(module: types.ModuleType, file: str, name: str) -> Callable[[object], object]:

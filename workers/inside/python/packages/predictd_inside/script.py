@@ -31,7 +31,8 @@ def main(file: str, arguments: list[str]) -> None:
         )
     root, path = os.getcwd(), os.path.abspath(file)
     beside = os.path.dirname(path)
-    sys.path[:0] = [root] if beside == root else [root, beside]
+    # The current folder as well, whichever it is by then, as in a session.
+    sys.path[:0] = [root, ""] if beside == root else [root, beside, ""]
     sys.argv = [file, *arguments]
     module = types.ModuleType("__main__")
     module.__file__ = path

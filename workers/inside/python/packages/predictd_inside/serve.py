@@ -20,6 +20,7 @@ import sys
 import time
 
 from . import failures, output
+from .calling import Loop, is_async
 from .model import load
 from .precedence import offer
 from .tracking import book
@@ -45,10 +46,19 @@ def main(inlet: int, outlet: int) -> None:
         book.serve(start["crns"])
         offer()
         function = _load(wire, start)
-        function, say = book.served(function)
+        loop = Loop() if is_async(function) else None
+        if loop is not None:
+            wire.idle = loop.run_until_readable
+        function, say = book.served(function, loop.awaiting if loop is not None else _as_it_is)
         read = bytes if start["raw"] else _decode
         _answer(wire, frames, read, function, say, start["reply_limit"])
-    _run_handler_of_sigterm()
+        _run_handler_of_sigterm()
+        if loop is not None:
+            loop.close()
+
+
+def _as_it_is(function: Callable[[object], object]) -> Callable[[object], object]:
+    return function
 
 
 def _introduction() -> dict[str, object]:

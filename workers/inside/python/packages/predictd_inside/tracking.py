@@ -110,16 +110,24 @@ class Book:
         """This process is a replica."""
         self.serves, self.crns = True, crns
 
-    def served(self, function: Function) -> tuple[Function, Callable[[object], bytes]]:
-        """How the model's function is called, and how what that returns is said in JSON.
+    def undecorated(self, function: Function) -> Function:
+        """The function that was decorated, where this is one."""
+        # What else can be called need not be fit for a weak reference.
+        is_function = isinstance(function, types.FunctionType)
+        return self.originals.get(function, function) if is_function else function
+
+    def served(
+        self, function: Function, plain: Callable[[Function], Function]
+    ) -> tuple[Function, Callable[[object], bytes]]:
+        """How the model's function is called, and how what that returns is said in JSON; `plain`
+        makes a function of it that need not be awaited.
 
         A decorated one is called without its decoration, whose work is done here in half the time.
         """
-        # What else can be called need not be fit for a weak reference.
-        is_function = isinstance(function, types.FunctionType)
-        original = self.originals.get(function) if is_function else None
-        if original is None:
-            return function, encode
+        original = self.undecorated(function)
+        if original is function:
+            return plain(function), encode
+        original = plain(original)
         before = b'{"model_deployment_crn":%b,"prediction":' % encode(self.crns["deployment"])
 
         def predict(argument: object) -> object:

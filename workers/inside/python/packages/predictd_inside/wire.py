@@ -17,7 +17,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 START, PREDICT = 1, 2
 HELLO, READY, FAILED, ANSWER, RAISED, REFUSED, TRACKED = 16, 17, 18, 19, 20, 21, 22
@@ -44,6 +44,8 @@ class Wire:
         self._poll = select.poll()
         self._poll.register(inlet, select.POLLIN)
         self._belief = self._naps = 0
+        # Where there is something to do until a frame comes, it is done by this.
+        self.idle: Callable[[int], None] | None = None
         for descriptor in (inlet, outlet):
             os.set_inheritable(descriptor, False)
         os.register_at_fork(after_in_child=self._lead_nowhere)  # gotcha G1 in README
@@ -52,7 +54,8 @@ class Wire:
         """Every frame that comes in as (kind, id, body), until the pipe is closed."""
         data = b""
         while True:
-            self._look()
+            if not self._look() and self.idle is not None:
+                self.idle(self._inlet)
             chunk = os.read(self._inlet, FIRST)
             if not chunk:
                 return
@@ -67,22 +70,24 @@ class Wire:
                 yield kind, number, data[HEADER.size : end]
                 data = data[end:]
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
         """Wait a little for what comes next: to sleep and be woken takes longer than a quick model.
+        Whether it has come.
 
         Where looking does not pay, as for slow models and rare requests, it is left.
         """
         self._naps += 1
         if not self._belief and self._naps % TRY:
-            return
+            return False
         for look in range(1, LOOKS + 1):
             if self._poll.poll(0):
                 self._belief = BELIEF
-                return
+                return True
             if look % OFFER == 0:
                 os.sched_yield()
         if self._belief:
             self._belief -= 1
+        return False
 
     def send(self, kind: int, number: int, body: bytes) -> None:
         """Write one whole frame."""

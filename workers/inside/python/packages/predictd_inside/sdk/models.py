@@ -7,16 +7,18 @@ out: the page goes into this process's memory, where the functions with `dev=Tru
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
-import threading
 import weakref
 
+from ..calling import is_async
 from ..tracking import Page, book
 from . import development, experiments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Function = Callable[..., Any]
@@ -39,17 +41,18 @@ def model_metrics(predict_func: Function) -> Function:
     In a session the same happens in memory; see the functions with dev=True.
     """
 
-    @functools.wraps(predict_func)
-    def predict(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        page = _open()
-        try:
-            prediction = predict_func(*args, **kwargs)
-        except BaseException:
-            _close(page, failed=True)
-            raise
-        _close(page)
-        crn = book.crns["deployment"] if book.serves else development.dev_model_deployment_crn
-        return {"model_deployment_crn": crn, "prediction": prediction, "uuid": page.uuid}
+    if is_async(predict_func):
+
+        @functools.wraps(predict_func)
+        async def predict(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            with _prediction() as page:
+                return _told(page, await predict_func(*args, **kwargs))
+    else:
+
+        @functools.wraps(predict_func)
+        def predict(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            with _prediction() as page:
+                return _told(page, predict_func(*args, **kwargs))
 
     book.originals[predict] = predict_func
     return predict
@@ -79,22 +82,34 @@ def track_metric(key: str, value: object) -> None:
 
     Raises TypeError or ValueError for a key that is no str, and for a value that cannot be kept.
     """
-    page = (book.page if book.asked else None) or _trial.page
+    page = (book.page if book.asked else None) or _trial.get()
     if page is not None:
         page.track(key, value)
     elif experiments.is_run():
         experiments.track_metric(key, value)
 
 
-class _Trial(threading.local):
-    """The page of the decorated call that is being tried out in this thread."""
-
-    page: Page | None = None
-
-
-_trial = _Trial()
+# The page of the decorated call that is being tried out in this thread or task.
+_trial: contextvars.ContextVar[Page | None] = contextvars.ContextVar("_trial", default=None)
 # A function that is decorated for the moment is not kept for ever.
 book.originals = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _prediction() -> Iterator[Page]:
+    """The page of a decorated call; it is kept when the outermost has returned."""
+    page = _open()
+    try:
+        yield page
+    except BaseException:
+        _close(page, failed=True)
+        raise
+    _close(page)
+
+
+def _told(page: Page, prediction: object) -> dict[str, Any]:
+    crn = book.crns["deployment"] if book.serves else development.dev_model_deployment_crn
+    return {"model_deployment_crn": crn, "prediction": prediction, "uuid": page.uuid}
 
 
 def _open() -> Page:
@@ -102,15 +117,17 @@ def _open() -> Page:
         if book.page is None:
             book.page = Page()
         return book.page.enter()
-    if _trial.page is None:
-        _trial.page = Page()
-    return _trial.page.enter()
+    page = _trial.get()
+    if page is None:
+        page = Page()
+        _trial.set(page)
+    return page.enter()
 
 
 def _close(page: Page, *, failed: bool = False) -> None:
-    if not page.leave() or page is not _trial.page:
+    if not page.leave() or page is not _trial.get():
         return
-    _trial.page = None
+    _trial.set(None)
     # What a model's own file tries out is no session.
     if not failed and not book.serves:
         development.keep(page)
