@@ -114,7 +114,7 @@ class AccessLog:
         notes, self._notes = self._notes, []
         lines = list[bytes]()
         for at in range(0, len(notes), _SLICE):
-            # Not in the thread: it would take turns of 5 ms from all that is being answered.
+            # Not in the thread: it would take turns from all that is being answered.
             lines.append("".join(map(line, notes[at : at + _SLICE])).encode("ascii"))
             await trio.lowlevel.checkpoint()
         problem = ""

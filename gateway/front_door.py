@@ -96,6 +96,7 @@ class FrontDoor:
         proxies: Proxies,
         tls: ssl.SSLContext | None = None,
         access_log: AccessLog | None = None,
+        untaken: Untaken | None = None,
     ) -> None:
         self.access_log = access_log
         self.proxies = proxies
@@ -103,7 +104,7 @@ class FrontDoor:
         self.examiner = examiner
         self.replies = Replies()
         self.memory = Shares(bounds.unfinished_bytes)
-        self.untaken = Untaken(bounds.unfinished_bytes)
+        self.untaken = untaken or Untaken(bounds.unfinished_bytes)
         self.now = reactor.now
         self.alarm = reactor.alarm
         self._reactor = reactor

@@ -29,9 +29,11 @@ from gateway.admin.routing import PREFIX
 from gateway.errors import admin_body, refusal
 from gateway.gate import Gate, Gone
 from gateway.http1 import Head, Malformed
+from gateway.networks import network_of
 from gateway.predict import Reply, refuse
 from gateway.proxies import Proxies, plain
 from gateway.replies import Replies
+from gateway.untaken import Untaken
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class Shared(NamedTuple):
     replies: Replies
     access_log: AccessLog | None
     proxies: Proxies
+    untaken: Untaken
 
 
 class HttpConnection:
@@ -100,6 +103,8 @@ class HttpConnection:
         # Of the request that has begun last: a proxy speaks for many.
         self._client = self._peer
         self._proxied = self._peer is not None and shared.proxies.trusts(self._peer[0])
+        # Whose memory it takes, while it is slow to take what is sent.
+        self.flow = network_of(self._peer[0]) if self._peer else ""
         self._life = trio.CancelScope()
         self._sending = trio.Lock()
         self._replying = False
@@ -242,11 +247,24 @@ class HttpConnection:
     async def _send(self, data: bytes) -> None:
         # gotcha G2: half of it must not go out because a handler was cancelled, so only a
         # deadline ends a send.
-        with self._shared.sends.one(), suppress(*_GONE):
-            async with self._sending:
-                await self._stream.send_all(data)
-            return
+        self._shared.untaken.hold(self, len(data))
+        try:
+            with self._shared.sends.one(), suppress(*_GONE):
+                async with self._sending:
+                    await self._stream.send_all(data)
+                return
+        finally:
+            self._shared.untaken.release(self)
         self._life.cancel()
+
+    # As a taker of what is sent (untaken.py).
+
+    @property
+    def connection(self) -> "HttpConnection":
+        return self
+
+    def close(self) -> None:
+        self.cut()
 
     async def _say_goodbye(self) -> None:
         """Says that no more comes, and reads what still does before the close (gotcha G4)."""

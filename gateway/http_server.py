@@ -24,6 +24,7 @@ from gateway.http_connection import HttpConnection, Sends, Shared, Stream
 from gateway.proxies import Proxies
 from gateway.replies import Replies
 from gateway.routes import Routes
+from gateway.untaken import Untaken
 from workers import Reactor
 
 
@@ -31,7 +32,11 @@ class HttpServer:
     """Serves an application on connections that somebody else has accepted."""
 
     def __init__(
-        self, app: QuartTrio, access_log: AccessLog | None = None, proxies: Proxies | None = None
+        self,
+        app: QuartTrio,
+        access_log: AccessLog | None = None,
+        proxies: Proxies | None = None,
+        untaken: Untaken | None = None,
     ) -> None:
         config: Any = Config()
         # By default a connection ends after 1,000 requests, under the feet of a client in mid-flow.
@@ -48,6 +53,7 @@ class HttpServer:
             Replies(),
             access_log,
             proxies or Proxies(),
+            untaken or Untaken(sys.maxsize),
         )
         self._connections: set[HttpConnection] = set()
 
@@ -97,7 +103,8 @@ async def serve_http(
 ) -> None:
     """Serves until `stop`, then gives requests that have begun `grace` seconds. Started, it gives
     its door, whose bounds may change."""
-    server = HttpServer(app, access_log, proxies)
+    untaken = Untaken(bounds.unfinished_bytes)
+    server = HttpServer(app, access_log, proxies, untaken)
     async with trio.open_nursery() as connections:
         door = FrontDoor(
             reactor=reactor,
@@ -110,6 +117,7 @@ async def serve_http(
             proxies=proxies,
             tls=tls,
             access_log=access_log,
+            untaken=untaken,
         )
         door.open(listeners)
         try:

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -62,6 +63,8 @@ _ADDRESS_LENGTH = 4095
 # After the grace pools take STOP_GRACE to end, and their callers a moment to be told.
 _LAST_ANSWERS = STOP_GRACE + 0.5
 _NO_MANAGER = ServiceManager()
+# How long a thread that computes may keep the loop waiting, instead of Python's 5 ms.
+_TURN = 0.0005
 
 
 async def serve(
@@ -81,6 +84,7 @@ async def serve(
     """
     _allow_many_descriptors()
     _prepare_for_the_worst()
+    sys.setswitchinterval(_TURN)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)

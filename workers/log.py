@@ -7,7 +7,7 @@ outlives the process that filled it. Whoever follows it is told from any thread 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -246,14 +246,19 @@ class _Reader:
             self._file = None
 
 
-def read_log(path: Path) -> list[Line]:
-    """All lines that a log's files hold, oldest first. Blocking."""
+def blocks_of(path: Path) -> Iterator[list[Line]]:
+    """All lines that a log's files hold, oldest first, about 1 MiB at a time. Blocking."""
     reader = _Reader(path)
-    lines: list[Line] = []
-    while texts := reader.read():
-        lines += map(Line.parse, texts)
-    reader.close()
-    return lines
+    try:
+        while texts := reader.read():
+            yield list(map(Line.parse, texts))
+    finally:
+        reader.close()
+
+
+def read_log(path: Path) -> list[Line]:
+    """The same at once."""
+    return [line for lines in blocks_of(path) for line in lines]
 
 
 def in_order(lines: Iterable[tuple[str, Line]]) -> list[tuple[str, Line]]:

@@ -1,11 +1,11 @@
 """Builds of a model, their logs, and the deployments of each."""
 
-import trio
 from quart import Response, request
 
 import builder
 import store
 from gateway.admin import events
+from gateway.admin.downloads import log_text
 from gateway.admin.json_body import FREE_BYTES
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
@@ -26,7 +26,6 @@ from gateway.control.making import JOURNEY
 from gateway.control.variables import Shown, shown
 from gateway.errors import Refusal
 from store import Build, Deployment, Model
-from workers.log import read_log
 
 
 def add_routes(routing: Routing, control: Control) -> None:
@@ -65,10 +64,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         if request.accept_mimetypes.best == "text/event-stream":
             return events.follow_build(control, build)
-        path = control.house.data.build_log(build.id)
-        lines = await trio.to_thread.run_sync(read_log, path)
-        text = "".join([f"{line.text}\n" for line in lines if line.stream != JOURNEY])
-        return Response(text, content_type="text/plain; charset=utf-8")
+        return log_text(control.house.data.build_log(build.id), without=JOURNEY)
 
     async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
         build = await seek.build(project_id, model_id, build_id)

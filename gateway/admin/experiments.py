@@ -8,7 +8,8 @@ from quart import Response, request
 
 import store
 from gateway.admin import events, tree
-from gateway.admin.files import download as download_of
+from gateway.admin.downloads import download as sent_file
+from gateway.admin.downloads import log_text
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import AddToProject, CreateExperiment, Json, experiment_json, scaled
@@ -20,7 +21,6 @@ from gateway.control.experiments import NewExperiment
 from gateway.control.trail import note
 from gateway.errors import Refusal
 from store import Experiment
-from workers.log import read_log
 
 # Side by side; of each all values are read.
 _MOST_COMPARED = 100
@@ -73,10 +73,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         experiment = await seek.experiment(project_id, experiment_id)
         if request.accept_mimetypes.best == "text/event-stream":
             return events.follow_experiment(control, experiment)
-        path = control.house.data.experiment_log(experiment.id)
-        lines = await trio.to_thread.run_sync(read_log, path)
-        text = "".join([f"{line.text}\n" for line in lines])
-        return Response(text, content_type="text/plain; charset=utf-8")
+        return log_text(control.house.data.experiment_log(experiment.id))
 
     async def metrics(project_id: str, experiment_id: str) -> Json:
         experiment = await seek.experiment(project_id, experiment_id)
@@ -103,7 +100,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         return page("files", await trio.to_thread.run_sync(tree.all_files, folder))
 
     async def download(project_id: str, experiment_id: str, path: str) -> Response:
-        return await download_of(await outputs(project_id, experiment_id), path)
+        folder = await outputs(project_id, experiment_id)
+        return await sent_file(lambda: tree.opened(folder, path))
 
     async def add_to_project(project_id: str, experiment_id: str, asked: AddToProject) -> Json:
         folder = await outputs(project_id, experiment_id)

@@ -8,6 +8,7 @@ from quart import Response
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway.admin import tree
+from gateway.admin.downloads import download
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
@@ -29,7 +30,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def show(project_id: str, path: str) -> Json | Response:
         if path.endswith(":download"):
             root = await folder_of(project_id)
-            return await download(root, path.removesuffix(":download"))
+            return await download(lambda: tree.opened(root, path.removesuffix(":download")))
         return await index(project_id, path)
 
     async def upload(project_id: str, parts: MultiDict[str, FileStorage]) -> Json:
@@ -89,11 +90,3 @@ def _size(part: FileStorage) -> int:
     size = part.stream.seek(0, os.SEEK_END)
     part.stream.seek(at)
     return size
-
-
-async def download(root: Path, path: str) -> Response:
-    """A file beneath a folder, piece by piece. Raises Refusal."""
-    file = await trio.to_thread.run_sync(tree.opened, root, path)
-    response = Response(tree.content(file), content_type="application/octet-stream")
-    response.content_length = os.fstat(file.fileno()).st_size
-    return response

@@ -1,5 +1,8 @@
 """/projects/{id}/models and /models: models, their replicas and what these print."""
 
+from collections import deque
+from pathlib import Path
+
 import msgspec
 import trio
 from quart import Response, request
@@ -19,9 +22,11 @@ from gateway.control.models import NewModel
 from gateway.errors import Refusal
 from store import Deployment, Model, Project
 from workers import Line, Pool
-from workers.log import in_order, read_log
+from workers.log import blocks_of, in_order
 from workers.process import usage
 
+# What a log of a model may be asked for at once.
+_MOST_LINES = 10_000
 # What is told of a model's requests beside its replicas; `busy` is the sum of the next two.
 _REQUESTS = (
     "waiting",
@@ -131,12 +136,9 @@ def add_routes(routing: Routing, control: Control) -> None:
             raise Refusal("argument.invalid", f"replica: no log of {replica!r}; there are: {names}")
         if request.accept_mimetypes.best == "text/event-stream":
             return events.follow_logs(control, model, replica, stream, tail)
-        lines: list[tuple[str, Line]] = []
-        for path in paths:
-            if replica in ("", path.stem):
-                read = await trio.to_thread.run_sync(read_log, path)
-                lines += [(path.stem, line) for line in read if stream in ("", line.stream)]
-        return _as_text(lines, tail)
+        wanted = [path for path in paths if replica in ("", path.stem)]
+        text = await trio.to_thread.run_sync(_tail_of, wanted, stream, tail)
+        return Response(text, content_type="text/plain; charset=utf-8")
 
     many = "/projects/<project_id>/models"
     one = f"{many}/<model_id>"
@@ -217,11 +219,17 @@ def _which_lines() -> tuple[str, str, int]:
         raise Refusal("argument.invalid", f"stream: {stream!r} is neither stdout nor stderr")
     if not (tail.isascii() and tail.isdecimal()) or len(tail) > 9:
         raise Refusal("argument.invalid", f"tail: {tail!r} is no number of lines")
-    return request.args.get("replica", ""), stream, int(tail)
+    return request.args.get("replica", ""), stream, min(int(tail), _MOST_LINES)
 
 
-def _as_text(lines: list[tuple[str, Line]], tail: int) -> Response:
-    lines = in_order(lines)[-tail:] if tail else []
+def _tail_of(paths: list[Path], stream: str, tail: int) -> bytes:
+    """The last lines of several logs together. Blocking; no more than so many of each are kept."""
+    last: list[tuple[str, Line]] = []
+    for path in paths:
+        kept: deque[Line] = deque(maxlen=tail)
+        for block in blocks_of(path):
+            kept += [line for line in block if stream in ("", line.stream)]
+        last += [(path.stem, line) for line in kept]
+    lines = in_order(last)[-tail:] if tail else []
     several = len({replica for replica, _ in lines}) > 1
-    text = "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in lines])
-    return Response(text, content_type="text/plain; charset=utf-8")
+    return "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in lines]).encode()

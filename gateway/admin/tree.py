@@ -14,12 +14,9 @@ All of this blocks.
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, BinaryIO
-
-import trio
 
 from builder import Folder, NotAFile
 from gateway.admin.shapes import Json
@@ -109,13 +106,6 @@ def opened(root: Path, path: str) -> BinaryIO:
             return folder.open(name)
     except (NotAFile, FileNotFoundError, ValueError) as error:
         raise Refusal("file.notfound", f"there is no file {path!r}") from error
-
-
-async def content(file: BinaryIO) -> AsyncIterator[bytes]:
-    """The bytes of a file, which is closed behind them."""
-    with file:
-        while data := await trio.to_thread.run_sync(file.read, _CHUNK):
-            yield data
 
 
 def save(stream: IO[bytes], root: Path, path: str) -> None:

@@ -6,6 +6,7 @@ import resource
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -246,3 +247,29 @@ def test_a_connection_for_each_call(bench: Bench, observe: Observe) -> None:
         told = pool.map(lambda n: bench.gateway.call(bench.others[0], {"n": n}).body, range(2000))
         assert [each["response"]["n"] for each in told] == list(range(2000))
     observe(f"2,000 of 2,000 right, in {took}")
+
+
+@fault(
+    "clients that download slowly",
+    injection="16 clients ask for a file of 300 MB each and take nothing of it",
+    bound="the gateway takes less than 40 MB for all of them; others never notice",
+)
+def test_slow_downloads(bench: Bench, observe: Observe, tmp_path: Path) -> None:
+    """A file is read as fast as its client takes it, a piece at a time."""
+    gateway, count = bench.gateway, 16
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(300 * MB)
+    asked = {"name": "downloads", "template": "local", "path": str(tmp_path)}
+    project = gateway.client.post("/projects", asked)["id"]
+    head = (
+        f"GET /api/v2/projects/{project}/files/large:download HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {gateway.key}\r\n\r\n"
+    ).encode()
+    with bench.unnoticed(), Peak(gateway.pid) as peak, ExitStack() as clients:
+        for _ in range(count):
+            client = clients.enter_context(connect(gateway))
+            client.sendall(head)
+            assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        time.sleep(1)  # in which all would be read that is going to be
+    assert peak.grown < 40 * MB
+    observe(f"{peak.grown / MB:.0f} MB more for {count} clients")

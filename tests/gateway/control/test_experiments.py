@@ -252,6 +252,7 @@ async def test_what_is_asked_is_checked(gateway: Gateway, tmp_path: Path) -> Non
         ({"script": "fit.py", "memory": 100_000}, (400, "machine.toosmall")),
         ({"script": "fit.py", "arguments": ["\0"]}, (400, "argument.invalid")),
         ({"script": "fit.py", "arguments": ["x" * 70_000]}, (400, "argument.invalid")),
+        ({"script": "fit.py", "arguments": [""] * 2000}, (400, "argument.invalid")),
     ):
         assert refusal(await gateway.admin.post(f"{project}/experiments", json=asked)) == code
     assert (await gateway.get(f"{project}/experiments"))["experiments"] == []

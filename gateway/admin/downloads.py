@@ -1,0 +1,104 @@
+"""Files and logs on their way out: in pieces, as fast as the client takes them.
+
+A file is sent from one open descriptor, so what is put in its place meanwhile is not mixed into it.
+One that is written to while it is sent would be a mixture of two states: the connection then ends
+before its last piece, and the client sees that the answer is not whole.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+from quart import Response, request
+from quart.wrappers.response import ResponseBody
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+
+from gateway.errors import Refusal
+from workers import Line
+from workers.log import blocks_of
+
+_PIECE = 64 * 1024
+
+
+class Changed(Exception):
+    """The file is not what it was when its download began."""
+
+
+class FileBody(ResponseBody):
+    """What Quart sends of an open file, which it closes. A range of it, where one is asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._facts = os.fstat(file.fileno())
+        self.size = self._facts.st_size
+        self.changed = datetime.fromtimestamp(self._facts.st_mtime, UTC)
+        self.begin, self.end = 0, self.size
+
+    async def __aenter__(self) -> "FileBody":
+        self._file.seek(self.begin)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        left = self.end - self.begin
+        while left:
+            piece = await trio.to_thread.run_sync(self._read, min(left, _PIECE))
+            left -= len(piece)
+            if not piece or (not left and self._has_changed()):
+                raise Changed("a file was written to while it was downloaded")
+            yield piece
+
+    def _read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def _has_changed(self) -> bool:
+        now = os.fstat(self._file.fileno())
+        then = self._facts
+        return (now.st_size, now.st_mtime_ns) != (then.st_size, then.st_mtime_ns)
+
+    async def make_conditional(self, begin: int, end: int | None) -> int:
+        """Only a part of it is asked for. Quart's name."""
+        self.begin = begin if begin >= 0 else max(0, self.size + begin)  # the last so many bytes
+        self.end = self.size if end is None else min(end, self.size)
+        if self.begin >= self.end:
+            raise RequestedRangeNotSatisfiable
+        return self.size
+
+
+async def download(open_file: Callable[[], BinaryIO]) -> Response:
+    """Sends the file that is opened, or the range of it that the request asks for."""
+    body = FileBody(await trio.to_thread.run_sync(open_file))
+    response = Response(body, content_type="application/octet-stream")
+    response.content_length = body.size
+    response.last_modified = body.changed
+    response.accept_ranges = "bytes"
+    try:
+        await response.make_conditional(request, accept_ranges=True, complete_length=body.size)
+    except RequestedRangeNotSatisfiable:
+        asked = request.headers.get("Range")
+        text = f"Range: {asked!r} is none of a file of {body.size} bytes"
+        raise Refusal("argument.invalid", text) from None
+    return response
+
+
+def log_text(path: Path, *, without: str = "") -> Response:
+    """All that a log holds, as text, but for the lines of one stream."""
+
+    def text(lines: Iterable[Line]) -> bytes:
+        return "".join([f"{line.text}\n" for line in lines if line.stream != without]).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        texts: Iterator[bytes] = map(text, blocks_of(path))
+        while (piece := await trio.to_thread.run_sync(next, texts, None)) is not None:
+            if piece:
+                yield piece
+
+    return Response(pieces(), content_type="text/plain; charset=utf-8")
