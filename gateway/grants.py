@@ -38,6 +38,12 @@ class Principal(msgspec.Struct, frozen=True):
     session: Session | None = None
     within: str = ""
 
+    @property
+    def flow(self) -> str:
+        """Whose requests are served fairly against others': a user's, or those of all models and
+        runs of a project."""
+        return self.within or self.user.name
+
 
 class Right(NamedTuple):
     """What somebody may do: in a project, or about a user, where it is about one."""
@@ -81,6 +87,11 @@ class Grants:
             yield grant
         finally:
             self._grants.discard(grant)
+
+    def sending_to(self, flow: str) -> int:
+        """How many answers are on their way to the requests of a flow."""
+        found = (each.principal for each in self._grants if each.sending)
+        return sum(1 for each in found if each is not None and each.flow == flow)
 
     async def watch(self) -> None:
         """Ends grants whose key or session has come to its date; for ever."""

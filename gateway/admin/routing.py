@@ -6,9 +6,13 @@ permission is refused before the body is read, and a body that is larger than it
 refused before the rest of it is read. A handler returns plain JSON values. What changes
 state runs to its end even if the client hangs up, and is entered in the audit trail. An answer to a
 GET ends with the rights that it is given by (`grants.py`), a stream as well as a page of JSON.
+
+Requests are carried out in places that are shared between users: one who sends hundreds that take
+long, or follows hundreds of logs, waits for themselves and takes no thread from others.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any, TypeAlias
 
 import msgspec
@@ -18,7 +22,8 @@ from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway.admin.given import given
 from gateway.admin.json_body import BodyReader
-from gateway.auth import require, require_again
+from gateway.auth import principal, require, require_again
+from gateway.control.places import Places
 from gateway.control.trail import Act, Trail
 from gateway.directory import Directory
 from gateway.errors import Refusal
@@ -29,6 +34,9 @@ from gateway.tasks import Tasks
 PREFIX = "/api/v2"
 # The largest body of a route that does not say otherwise, in bytes.
 SMALL_BODY = 128 * 1024
+# How many requests are carried out at once, and of one user; how many answers to one user may come
+# in pieces at a time.
+_AT_ONCE, _OF_ONE, _STREAMS_TO_ONE = 32, 16, 64
 Handler = Callable[..., Awaitable[Any]]
 Taken: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 
@@ -66,6 +74,7 @@ class Routing:
         self._tasks = tasks
         self._directory = directory
         self._trail = trail
+        self._places = Places(_AT_ONCE, _OF_ONE)
 
     def add(
         self,
@@ -119,21 +128,38 @@ class Routing:
                 await request.get_data(cache=False)  # it is of no use, and bounded as any other
             # A body may have taken its time to come.
             require(self._directory, route.needs, project_id, about)
-            if not route.action:
-                result = await route.handler(*arguments)
-            else:
-                g.entered = True
-                act = _act(route, told)
-                result = await self._tasks.finish(
-                    self._trail.carry_out, act, route.handler, *arguments
-                )
+            async with AsyncExitStack() as place:
+                await place.enter_async_context(self._places.held(principal().flow))
+                if not route.action:
+                    result = await route.handler(*arguments)
+                else:
+                    g.entered = True
+                    act = _act(route, told)
+                    result = await self._tasks.finish(
+                        self._carry_out, place.pop_all(), act, route.handler, *arguments
+                    )
             if route.method == "GET":
                 require_again(self._directory)
             if isinstance(result, Response):
+                if not isinstance(result.response, DataBody):
+                    self._admit_stream()
                 return _checked(route, result)
             return Response(msgspec.json.encode(result), content_type="application/json")
 
         return view
+
+    async def _carry_out(
+        self, place: AsyncExitStack, act: Act, handler: Handler, *arguments: Any
+    ) -> Any:
+        """Its place is taken until it has ended, also when nobody waits for it any more."""
+        async with place:
+            return await self._trail.carry_out(act, handler, *arguments)
+
+    def _admit_stream(self) -> None:
+        who = principal()
+        if self._directory.grants.sending_to(who.flow) > _STREAMS_TO_ONE:
+            text = f"{_STREAMS_TO_ONE} answers to {who.user.name} are being sent already"
+            raise Refusal("gateway.full", text)
 
     def route_of(self, endpoint: str) -> Route | None:
         """The route that has an endpoint of Quart's; None where that is not of the admin API."""

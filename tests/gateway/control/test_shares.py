@@ -1,14 +1,26 @@
 """Shares between projects: one that takes all it can takes nothing from another."""
 
 import fcntl
+import os
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
 from tests.gateway.control.test_builds import add_that_waits
 from tests.gateway.control.test_experiments import ended, log_of, project_with, run, that_waits
-from tests.gateway.kit import Gateway, copy_of, ended_build, running, settings_for, status_is
+from tests.gateway.kit import (
+    Gateway,
+    copy_of,
+    ended_build,
+    refusal,
+    running,
+    settings_for,
+    status_is,
+    until,
+)
 
 
 async def test_builds_that_sleep(tmp_path: Path) -> None:
@@ -67,6 +79,72 @@ async def test_snapshots_that_take_long(gateway: Gateway, tmp_path: Path) -> Non
                 each["status"] for each in (await gateway.get(f"{model}/builds"))["model_builds"]
             }
             assert statuses == {"built", "pending"}
+
+
+async def user(gateway: Gateway, name: str) -> httpx.AsyncClient:
+    """A client that speaks as a new user."""
+    await gateway.post("/users", {"username": name, "password": "a long password"})
+    key = (await gateway.post(f"/users/{name}/v2_keys", {}))["api_key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=gateway.admin.base_url, headers=headers, timeout=60)
+
+
+async def test_requests_that_take_long(gateway: Gateway, tmp_path: Path) -> None:
+    """A user with many requests that take long waits for them; another does not. One whose client
+    has gone keeps its place until it has ended."""
+    greedy = await gateway.project(copy_of("add", tmp_path), "greedy")
+    model = await gateway.model(greedy)
+    await gateway.built(model, "add.py:add")
+    store = gateway.data / "snapshots" / f"{greedy.rpartition('/')[2]}.git"
+    asked = {"file_path": "add.py", "function_name": "add"}
+    async with await user(gateway, "other") as other:
+
+        async def post() -> None:
+            await gateway.admin.post(f"{model}/builds", json=asked, timeout=60)
+
+        async def builds() -> int:
+            assert (await other.get("/site")).status_code == 200
+            return len(os.listdir(gateway.data / "logs" / "builds"))
+
+        with (store / "predictd.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            async with trio.open_nursery() as clients:
+                for _ in range(40):
+                    clients.start_soon(post)
+                await until(builds, lambda found: found == 17)
+                clients.cancel_scope.cancel()
+            with trio.move_on_after(0.5) as waited:
+                await gateway.get("/site")
+            assert waited.cancelled_caught
+            assert await builds() == 17
+        # Those that had no place went with their clients.
+        await gateway.get("/site")
+        assert await builds() == 17
+
+
+async def test_logs_that_are_followed(gateway: Gateway, tmp_path: Path) -> None:
+    """A user who follows as many logs as one may is told so; another follows one."""
+    project, gate = add_that_waits(tmp_path)
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.build(model, "add.py:add")
+    async with await user(gateway, "other") as other, AsyncExitStack() as followers:
+        members = f"/projects/{build.split('/')[2]}/collaborators"
+        await gateway.admin.put(f"{members}/other", json={"permission": "viewer"})
+        events = {"Accept": "text/event-stream"}
+        key, limits = gateway.admin.headers, httpx.Limits(max_connections=None)
+        many = await followers.enter_async_context(
+            httpx.AsyncClient(base_url=gateway.admin.base_url, headers=key, limits=limits)
+        )
+        for _ in range(64):
+            followed = await followers.enter_async_context(
+                many.stream("GET", f"{build}/log", headers=events)
+            )
+            assert followed.status_code == 200
+        assert refusal(await many.get(f"{build}/log", headers=events)) == (503, "gateway.full")
+        assert (await many.get(build)).status_code == 200
+        async with other.stream("GET", f"{build}/log", headers=events) as followed:
+            assert followed.status_code == 200
+    gate.touch()
 
 
 async def test_clones_that_take_long(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
