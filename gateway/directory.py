@@ -193,6 +193,13 @@ class Directory:
         session = self._sessions.get(who.session.id)
         return session is not None and session.expires_at > now()
 
+    def key_ends(self, who: Principal) -> datetime | None:
+        """When the key ends that they ask with; None: never, or they ask in a session."""
+        key = self._keys.get(who.key_id)
+        if key is None or key.expires_at is None:
+            return None
+        return datetime.fromisoformat(key.expires_at)
+
     def may_call(self, model: Model) -> frozenset[str] | None:
         """The ids of the users and engines whose keys open a model; None: it needs no key. Whoever
         is signed in may call what is public, in a private project too."""

@@ -6,6 +6,7 @@ that is not in the catalogue cannot be raised; the README's table is tested agai
 """
 
 import errno
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -85,6 +86,11 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
+# What a 401 has to say (RFC 9110): how one authenticates. Not `Basic`, though legacy keys are sent
+# so: browsers would ask for a name and a password.
+CHALLENGE = 'Bearer realm="predictd"'
+
+
 class Refusal(Exception):
     """What a client is told instead of an answer. `code` is one of the catalogue's."""
 
@@ -103,6 +109,8 @@ class Refusal(Exception):
         self.message = message
         self.advice = advice or self.entry.advice
         self.headers = headers or {}
+        if self.entry.status == HTTPStatus.UNAUTHORIZED:
+            self.headers = {"WWW-Authenticate": CHALLENGE, **self.headers}
         self.extra = extra or {}
 
 

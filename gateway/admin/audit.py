@@ -1,16 +1,14 @@
 """/audit: what was done and what was refused."""
 
-from datetime import UTC, datetime
-
 import msgspec
 from quart import request
 
 import store
+from gateway.admin.moments import moment
 from gateway.admin.paging import whole_number
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.control import Control
-from gateway.errors import Refusal
 from store import Entry
 
 _DEFAULT_SIZE = 100
@@ -21,7 +19,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def index() -> Json:
         """Ascending by number: the newest there are, or the newest before a number."""
         size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
-        before = whole_number("before", 0)
+        before, since = whole_number("before", 0), request.args.get("since", "")
         await control.trail.settled()
         entries = await control.house.database.read(
             store.audit.listing,
@@ -29,7 +27,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             before=before or None,
             who=request.args.get("who", ""),
             action=request.args.get("action", ""),
-            since=_moment(request.args.get("since", "")),
+            since=store.as_text(moment("since", since)) if since else "",
             most=size + 1,
         )
         shown = entries[-size:]
@@ -50,14 +48,3 @@ def _json(entry: Entry) -> Json:
     told = msgspec.structs.asdict(entry)
     del told["id"], told["updated_at"]
     return told
-
-
-def _moment(text: str) -> str:
-    if not text:
-        return ""
-    try:
-        moment = datetime.fromisoformat(text)
-        return store.as_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        example = "2027-01-31T00:00:00Z"
-        raise Refusal("argument.invalid", f"since: give a time such as {example}") from None

@@ -5,17 +5,16 @@ Each is shown once, in the answer to the request that makes it. One kind is as t
 clients that send it as the user of HTTP Basic.
 """
 
-from datetime import UTC, datetime
-
 import msgspec
 
+from gateway.admin.moments import moment
 from gateway.admin.paging import PAGED, page
 from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.admin.users import sought
+from gateway.auth import principal
 from gateway.control import Control
 from gateway.control.keys import NewKey
-from gateway.errors import Refusal
 from store import Key, KeyKind, now
 
 _COLLECTIONS: dict[str, tuple[KeyKind, str]] = {
@@ -27,7 +26,8 @@ COLLECTION_OF = {kind: collection for collection, (kind, _) in _COLLECTIONS.item
 
 
 class CreateKey(msgspec.Struct, kw_only=True):
-    """`expiry_date` is a time such as 2027-01-31T00:00:00Z, or "never"; none: in a year."""
+    """`expiry_date` is a time such as 2027-01-31T00:00:00Z, or "never"; none: in a year, or with
+    the key that asks, if that ends sooner."""
 
     comment: str = ""
     expiry_date: str = ""
@@ -45,15 +45,15 @@ def _add_kind(routing: Routing, control: Control, many: str, kind: KeyKind, what
         return page(plural, [_json(key) for key in keys.of(sought(control, username), kind)])
 
     async def create(username: str, asked: CreateKey) -> Json:
-        key, text = await keys.create(
-            sought(control, username),
-            NewKey(
-                kind=kind,
-                comment=asked.comment,
-                expires=_moment(asked.expiry_date),
-                never=asked.expiry_date == "never",
-            ),
+        never = asked.expiry_date == "never"
+        given = asked.expiry_date if not never else ""
+        new = NewKey(
+            kind=kind,
+            comment=asked.comment,
+            expires=moment("expiry_date", given) if given else None,
+            never=never,
         )
+        key, text = await keys.create(sought(control, username), new, principal())
         return _json(key) | {"api_key": text}
 
     async def revoke_all(username: str) -> Json:
@@ -86,14 +86,3 @@ def _json(key: Key) -> Json:
         "expiry_date": key.expires_at,
         "expired": key.expires_at is not None and key.expires_at <= now(),
     }
-
-
-def _moment(text: str) -> datetime | None:
-    if text in ("", "never"):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        example = "2027-01-31T00:00:00Z"
-        raise Refusal("argument.invalid", f"expiry_date: give a time such as {example}") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

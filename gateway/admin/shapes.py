@@ -19,6 +19,8 @@ Json = dict[str, Any]
 # Checked to be JSON, and kept as its text.
 AnyJson = msgspec.Raw
 Variables = Annotated[dict[str, str], msgspec.Meta(max_length=1000)]
+# What the database has room for; what makes sense is checked by what it is for.
+Amount = Annotated[int, msgspec.Meta(le=2**31 - 1)]
 Metrics = Annotated[dict[str, AnyJson], msgspec.Meta(max_length=1000)]
 
 
@@ -52,8 +54,8 @@ class CreateDeployment(msgspec.Struct, kw_only=True):
 
     cpu: float | None = None
     memory: float | None = None
-    nvidia_gpus: int = 0
-    replicas: int | None = None
+    nvidia_gpus: Amount = 0
+    replicas: Amount | None = None
     network: bool = True
     environment: Variables = {}
     secrets: Variables = {}
@@ -83,12 +85,12 @@ class CreateModel(msgspec.Struct, kw_only=True):
 
 
 class Resources(msgspec.Struct, kw_only=True):
-    cpu_millicores: int | msgspec.UnsetType = msgspec.UNSET
-    memory_mb: int | msgspec.UnsetType = msgspec.UNSET
+    cpu_millicores: Amount | msgspec.UnsetType = msgspec.UNSET
+    memory_mb: Amount | msgspec.UnsetType = msgspec.UNSET
 
 
 class ReplicationPolicy(msgspec.Struct, kw_only=True):
-    num_replicas: int | msgspec.UnsetType = msgspec.UNSET
+    num_replicas: Amount | msgspec.UnsetType = msgspec.UNSET
 
 
 class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):

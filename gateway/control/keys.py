@@ -9,6 +9,7 @@ import store
 from gateway.control.house import House
 from gateway.control.users import FIRST
 from gateway.errors import Refusal
+from gateway.grants import Principal
 from gateway.keyring import admin_key, load_secret, new_key
 from store import Key, KeyKind, User
 
@@ -45,12 +46,12 @@ class Keys:
         keys = self._house.directory.keys_of(user)
         return sorted((k for k in keys if k.kind == kind), key=lambda key: key.number)
 
-    async def create(self, user: User, asked: NewKey) -> tuple[Key, str]:
-        """The key as it is kept, and the text that nobody will see again. Raises Refusal."""
-        now = datetime.now(UTC)
-        expires = asked.expires or now + _YEAR
-        if expires <= now:
-            raise Refusal("argument.invalid", "expiry_date: it is in the past")
+    async def create(self, user: User, asked: NewKey, maker: Principal) -> tuple[Key, str]:
+        """The key as it is kept, and the text that nobody will see again.
+
+        A key does not outlive the key that it is made with: that would end in vain. Raises Refusal.
+        """
+        expires = _expiry(asked, datetime.now(UTC), self._house.directory.key_ends(maker))
         if len(asked.comment) > _COMMENT or not asked.comment.isprintable():
             raise Refusal("argument.invalid", f"comment: give at most {_COMMENT} characters")
         made = new_key(asked.kind)
@@ -60,9 +61,14 @@ class Keys:
             user_id=user.id,
             digest=made.digest,
             comment=asked.comment,
-            expires_at=None if asked.never else store.as_text(expires),
+            expires_at=None if expires is None else store.as_text(expires),
         )
         async with self._house.deciding:
+            # From here on whatever ends either of them comes after, and finds the key.
+            if not self._house.directory.is_live(maker):
+                raise Refusal("auth.required", f"the {maker.by} has ended since the request came")
+            if self._house.directory.user_of(user.id) is None:
+                raise store.NotFound("user", user.name)
             key = await self._house.database.write(store.keys.insert, key)
             self._house.directory.put_key(key)
         return key, made.text
@@ -80,3 +86,16 @@ class Keys:
         async with self._house.deciding:
             for key in await self._house.database.write(store.keys.delete_all, user.id, [kind]):
                 self._house.directory.forget_key(key.id)
+
+
+def _expiry(asked: NewKey, now: datetime, most: datetime | None) -> datetime | None:
+    """When a key ends that is asked for now; None: never. `most` is when the key ends that it is
+    made with. Raises Refusal."""
+    if asked.expires is not None and asked.expires <= now:
+        raise Refusal("argument.invalid", "expiry_date: it is in the past")
+    if most is None:
+        return None if asked.never else asked.expires or now + _YEAR
+    if asked.never or (asked.expires is not None and asked.expires > most):
+        text = f"expiry_date: a key made with one that ends at {store.as_text(most)} ends by then"
+        raise Refusal("argument.invalid", text)
+    return asked.expires or min(now + _YEAR, most)

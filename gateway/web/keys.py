@@ -8,6 +8,7 @@ from quart import Response
 
 import store
 from gateway.admin.keys import COLLECTION_OF
+from gateway.auth import principal
 from gateway.control import Control
 from gateway.control.keys import NewKey
 from gateway.errors import Refusal
@@ -85,7 +86,9 @@ def add_pages(routing: Routing, control: Control) -> None:
             asked = new_key(visit.form, datetime.now(UTC))
             place = f"/users/{visit.user.name}/{COLLECTION_OF[asked.kind]}"
             act = visit.act("key.create", place, makes=True)
-            _, text = await control.trail.carry_out(act, control.keys.create, visit.user, asked)
+            _, text = await control.trail.carry_out(
+                act, control.keys.create, visit.user, asked, principal()
+            )
         except Refusal as refused:
             await routing.refused(refused.code)
             return page(visit, refused=refused)

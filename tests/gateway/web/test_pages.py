@@ -318,6 +318,9 @@ async def test_with_tls_the_cookie_is_this_host_s(tmp_path: Path, certified: Set
         assert cookie.startswith(f"__Host-{COOKIE}=")
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
         assert "Domain" not in cookie
+        for host, said in (("models.test", "max-age=31536000"), ("localhost", None)):
+            told = await gateway.models.get("/livez", headers={"Host": host})
+            assert told.headers.get("Strict-Transport-Security") == said
         token = cookie.partition("=")[2].partition(";")[0]
         assert (await gateway.models.get("/keys")).status_code == 200
         gateway.models.cookies.clear()
