@@ -1,8 +1,10 @@
 """Experiments: scripts that are run once, what they print, track and keep."""
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import trio
 from quart import Response, request
 
@@ -16,14 +18,11 @@ from gateway.admin.shapes import AddToProject, CreateExperiment, Json, experimen
 from gateway.admin.sought import Seeker
 from gateway.auth import principal
 from gateway.control import Control
-from gateway.control.comparison import compare
+from gateway.control.comparison import MOST_EXPERIMENTS, TURN, Comparison
 from gateway.control.experiments import NewExperiment
 from gateway.control.trail import note
 from gateway.errors import Refusal
 from store import Experiment
-
-# Side by side; of each all values are read.
-_MOST_COMPARED = 100
 
 
 def add_routes(routing: Routing, control: Control) -> None:
@@ -79,14 +78,17 @@ def add_routes(routing: Routing, control: Control) -> None:
         experiment = await seek.experiment(project_id, experiment_id)
         return {"metrics": await experiments.points(experiment)}
 
-    async def comparison(project_id: str) -> Json:
+    async def compare(project_id: str) -> Response:
         chosen = _chosen(await database.read(store.experiments.listing, project_id))
-        compared = compare([(each, await experiments.points(each)) for each in chosen])
-        return {
-            "experiments": [await as_json(each) for each in chosen],
-            "metrics": compared.metrics,
-            "series": compared.series,
-        }
+        comparison = Comparison()
+        for each in chosen:
+            comparison.begin()
+            points = await experiments.points(each)
+            for first in range(0, len(points), TURN):
+                comparison.add(points[first : first + TURN])
+                await trio.lowlevel.checkpoint()
+        shown = [msgspec.json.encode(await as_json(each)) for each in chosen]
+        return Response(_compared(shown, comparison), content_type="application/json")
 
     async def outputs(project_id: str, experiment_id: str) -> Path:
         """Where its files are; they can be read when nobody writes any more."""
@@ -125,8 +127,9 @@ def add_routes(routing: Routing, control: Control) -> None:
     add("GET", many, "project.view", "the experiments of a project", index, query=PAGED)
     add("POST", many, "project.edit", "run a script", create, CreateExperiment,
         action="experiment.create")  # fmt: skip
-    add("GET", f"{many}:compare", "project.view", "some side by side; `ids`, by default all",
-        comparison, query=("ids",))  # fmt: skip
+    add("GET", f"{many}:compare", "project.view",
+        "up to 20 side by side; `ids`, by default the latest", compare, query=("ids",),
+        streams=True)  # fmt: skip
     add("GET", one, "project.view", "one experiment", show)
     add("DELETE", one, "project.edit", "delete it with its files", delete,
         action="experiment.delete")  # fmt: skip
@@ -141,13 +144,21 @@ def add_routes(routing: Routing, control: Control) -> None:
         add_to_project, AddToProject, action="experiment.add_to_project")  # fmt: skip
 
 
+async def _compared(shown: list[bytes], comparison: Comparison) -> AsyncIterator[bytes]:
+    yield b'{"experiments":[%b],' % b",".join(shown)
+    for part in comparison.parts():
+        yield part
+        await trio.lowlevel.checkpoint()
+    yield b"}"
+
+
 def _chosen(listed: list[Experiment]) -> list[Experiment]:
     """Those that the query names by id or number, in its order; by default the latest."""
     wanted = [each for each in request.args.get("ids", "").split(",") if each]
-    if len(wanted) > _MOST_COMPARED:
-        raise Refusal("argument.invalid", f"ids: {_MOST_COMPARED} at most can be compared")
+    if len(wanted) > MOST_EXPERIMENTS:
+        raise Refusal("argument.invalid", f"ids: {MOST_EXPERIMENTS} at most can be compared")
     if not wanted:
-        return listed[-_MOST_COMPARED:]
+        return listed[-MOST_EXPERIMENTS:]
     known = {str(each.number): each for each in listed} | {each.id: each for each in listed}
     for each in wanted:
         if each not in known:

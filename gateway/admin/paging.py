@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import msgspec
 from quart import request
 
 from gateway.errors import Refusal
@@ -12,6 +13,9 @@ from gateway.errors import Refusal
 PAGED = ("page_size", "page_token", "search_filter", "sort")
 _DEFAULT_SIZE = 10
 _MOST = 1000
+# A page ends early where its items are large: to make JSON of more would take over a millisecond.
+_MOST_BYTES = 512 * 1024
+_LONGEST_FILTER, _LONGEST_SORT = 1000, 100
 
 
 def page(plural: str, items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -19,11 +23,16 @@ def page(plural: str, items: list[dict[str, Any]]) -> dict[str, Any]:
     items = _sorted(_matching(items))
     size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
     start = whole_number("page_token", 0, most=len(items))
-    rest = len(items) > start + size
-    return {
-        plural: items[start : start + size],
-        "next_page_token": str(start + size) if rest else "",
-    }
+    shown: list[msgspec.Raw] = []
+    left = _MOST_BYTES
+    for item in items[start : start + size]:
+        told = msgspec.json.encode(item)
+        left -= len(told)
+        if shown and left < 0:
+            break
+        shown.append(msgspec.Raw(told))
+    end = start + len(shown)
+    return {plural: shown, "next_page_token": str(end) if len(items) > end else ""}
 
 
 def _matching(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -31,6 +40,9 @@ def _matching(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     text = request.args.get("search_filter", "")
     if not text:
         return items
+    if len(text) > _LONGEST_FILTER:
+        problem = f"search_filter: it may have {_LONGEST_FILTER} characters"
+        raise Refusal("argument.invalid", problem)
     try:
         wanted = json.loads(text)
     except (ValueError, RecursionError):
@@ -50,6 +62,8 @@ def _sorted(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     key = request.args.get("sort", "").strip()
     if not key:
         return items
+    if len(key) > _LONGEST_SORT:
+        raise Refusal("argument.invalid", f"sort: it may have {_LONGEST_SORT} characters")
     name = key.lstrip("+-")
     if items and all(_look_up(item, name) is None for item in items):
         raise Refusal("argument.invalid", f"sort: there is no {name!r} to sort by")

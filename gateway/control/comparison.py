@@ -1,38 +1,94 @@
-"""Experiments side by side: a table of what each came to, and how that went, to be drawn. Pure."""
+"""Experiments side by side: a table of what each came to, and how that went, to be drawn. Pure.
 
-from collections.abc import Sequence
-from typing import Any
+What experiments have tracked together may be a million values. So it is added in turns, in time
+linear in their number, and told in parts; whoever asks lets others have their turn in between.
+Of each series so many values are told as can be drawn, of all keys the first so many.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from store import Experiment, Point
+from store import Point
+
+# How many values may be added in one turn, which takes less than a millisecond.
+TURN = 1000
+MOST_EXPERIMENTS = 20
+MOST_KEYS = 1000
+MOST_DRAWN = 500
+
+Series = tuple[list[float], list[float]]
+_NOTHING: Series = ([], [])
+_write = msgspec.json.encode
 
 
-class Compared(msgspec.Struct, frozen=True):
-    """`metrics` has, for each key, the last value in each experiment, None where there is none;
-    `series`, for each key of which some experiment tracked several numbers, `[seconds, value]` of
-    each, from the first value that the experiment tracked."""
+class Comparison:
+    """`begin` with each experiment, in their order, then `add` what it tracked."""
 
-    metrics: dict[str, list[Any]]
-    series: dict[str, list[list[tuple[float, float]]]]
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._left_out: set[str] = set()
+        # Of each experiment: the last value by its key; seconds and values of its numbers, from the
+        # first value that it tracked. Apart, since the garbage collector would look at pairs.
+        self._latest: list[dict[str, object]] = []
+        self._series: list[dict[str, Series]] = []
+        self._began: int | None = None
+
+    def begin(self) -> None:
+        """What is added from now on is the next experiment's."""
+        self._latest.append({})
+        self._series.append({})
+        self._began = None
+
+    def add(self, points: Sequence[Point]) -> None:
+        latest, series = self._latest[-1], self._series[-1]
+        if self._began is None and points:
+            self._began = points[0].time
+        began = self._began or 0
+        for point in points:
+            key, value = point.key, point.value
+            if key not in self._keys:
+                if len(self._keys) >= MOST_KEYS:
+                    self._left_out.add(key)
+                    continue
+                self._keys.add(key)
+            latest[key] = value
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                seconds, values = series.setdefault(key, ([], []))
+                seconds.append((point.time - began) / 1000)
+                values.append(value)
+
+    def parts(self) -> Iterator[bytes]:
+        """`"metrics":{...},"series":{...},"left_out_keys":0` as JSON, some at a time.
+
+        `metrics` has, for each key, the last value in each experiment, null where there is none;
+        `series` those of which some experiment tracked several numbers.
+        """
+        keys = sorted(self._keys)
+        yield b'"metrics":{'
+        for number, key in enumerate(keys):
+            values = [each.get(key) for each in self._latest]
+            yield b"%b%b:%b" % (b"," if number else b"", _write(key), _write(values))
+        yield b'},"series":{'
+        first = True
+        for key in keys:
+            drawn = [each.get(key, _NOTHING) for each in self._series]
+            if max((len(values) for _, values in drawn), default=0) < 2:
+                continue
+            yield b"%b%b:[" % (b"" if first else b",", _write(key))
+            first = False
+            for number, each in enumerate(drawn):
+                yield (b"," if number else b"") + _write(_thinned(each))
+            yield b"]"
+        yield b'},"left_out_keys":%d' % len(self._left_out)
 
 
-def compare(experiments: Sequence[tuple[Experiment, Sequence[Point]]]) -> Compared:
-    """The experiments, each with all that it tracked, in the order in which they are given."""
-    latest = [{point.key: point.value for point in points} for _, points in experiments]
-    keys = sorted({key for each in latest for key in each})
-    metrics = {key: [each.get(key) for each in latest] for key in keys}
-    drawn = {key: [_series(points, key) for _, points in experiments] for key in keys}
-    series = {key: each for key, each in drawn.items() if max(map(len, each)) > 1}
-    return Compared(metrics, series)
-
-
-def _series(points: Sequence[Point], key: str) -> list[tuple[float, float]]:
-    began = points[0].time if points else 0
-    return [
-        ((point.time - began) / 1000, point.value)
-        for point in points
-        if point.key == key
-        and isinstance(point.value, int | float)
-        and not isinstance(point.value, bool)
-    ]
+def _thinned(series: Series) -> list[tuple[float, float]]:
+    """So many of the values as are drawn, each with its second, evenly, the first and the last
+    among them."""
+    seconds, values = series
+    last = len(values) - 1
+    if last < MOST_DRAWN:
+        return list(zip(seconds, values, strict=True))
+    chosen = (number * last // (MOST_DRAWN - 1) for number in range(MOST_DRAWN))
+    return [(seconds[each], values[each]) for each in chosen]

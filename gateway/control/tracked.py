@@ -2,7 +2,8 @@
 
 The file is written by the script, so nothing is believed of it: not that it is a file, not that a
 line is whole, not that there are few of them. Of very many values the first are kept, and of the
-later ones the last of each key, so that what an experiment came to is always there. Of a file that
+later ones the last of each key, so that what an experiment came to is always there. Texts have a
+bound in all, since what is kept is told at once. Of a file that
 is larger than one would read, the begin and the end are.
 """
 
@@ -17,6 +18,10 @@ from store import Point
 
 MOST_POINTS = 10_000
 MOST_KEYS = 1_000
+# Of a line, in bytes; of a key, in characters; of the lines whose value is a text, in all.
+LONGEST_LINE = 8 * 1024
+LONGEST_KEY = 200
+MOST_TEXT = 512 * 1024
 # Of the begin of the file, and of its end.
 MOST_BYTES = 8 * 1024 * 1024
 
@@ -49,12 +54,17 @@ def kept_of(lines: Iterable[bytes]) -> Tracked:
     points: list[Point] = []
     last: dict[str, Point] = {}
     keys: set[str] = set()
-    left_out = 0
+    left_out, room = 0, MOST_TEXT
     for line in lines:
         point = _point(line)
         if point is None or (point.key not in keys and len(keys) >= MOST_KEYS):
             left_out += 1
             continue
+        if isinstance(point.value, str):
+            if len(line) > room:
+                left_out += 1
+                continue
+            room -= len(line)
         keys.add(point.key)
         if len(points) < MOST_POINTS:
             points.append(point)
@@ -66,11 +76,13 @@ def kept_of(lines: Iterable[bytes]) -> Tracked:
 
 
 def _point(line: bytes) -> Point | None:
+    if len(line) > LONGEST_LINE:
+        return None
     try:
         said = _decoder.decode(line)
     except (msgspec.DecodeError, RecursionError):
         return None
-    if not -(2**62) < said.time < 2**62:
+    if not -(2**62) < said.time < 2**62 or len(said.key) > LONGEST_KEY:
         return None
     return Point(key=said.key, value=said.value, time=said.time)
 

@@ -15,6 +15,7 @@ from werkzeug.datastructures import MultiDict
 from gateway.admin.json_body import FREE_BYTES
 from gateway.admin.routing import PREFIX, SMALL_BODY, Route
 from gateway.app import FORM_LIMIT, admin_routing
+from gateway.http1 import PARTS_LIMIT
 from gateway.settings import SIZES, Settings
 from gateway.web.website import Website
 from tests.gateway.conftest import Samples
@@ -109,3 +110,49 @@ def test_the_bound_holds_for_a_body_in_chunks(stage: Stage, size: int) -> None:
     code: Any = answer.json()["details"][0]["code"]
     expected = "request.toolarge" if size > SMALL_BODY else "argument.invalid"
     assert code == expected
+
+
+@pytest.mark.parametrize(("name", "separator"), [("query", "&"), ("cookie", ";")])
+@pytest.mark.parametrize("path", ["/model", "/livez"])
+def test_the_parts_of_a_head_are_few(stage: Stage, path: str, name: str, separator: str) -> None:
+    """A query, and the cookies, have so many parts at most: each costs time to take apart."""
+    for parts, refused in ((PARTS_LIMIT, False), (PARTS_LIMIT + 1, True)):
+        text = separator.join(["a=1"] * parts)
+        head = {"Cookie": text} if name == "cookie" else {}
+        target = f"{path}?{text}" if name == "query" else path
+        answer = stage.admin.get(target, headers=head)
+        assert (answer.status_code == 431) == refused, answer.text
+
+
+def test_a_page_ends_early_where_its_items_are_large(stage: Stage) -> None:
+    """What is made into JSON at once is bounded, whatever page size was asked for, and the next
+    page goes on where this one ended."""
+    listed = f"{PREFIX}/projects"
+    names = [f"large {number}" for number in range(12)]
+    made = []
+    for name in names:
+        asked = {"name": name, "description": "x" * 60_000, "template": "blank"}
+        made.append(stage.admin.post(listed, json=asked).json()["id"])
+    try:
+        found: list[str] = []
+        token, pages = "", 0
+        while token or not pages:
+            query = {"page_size": "100", "page_token": token, "sort": "name"}
+            answer = stage.admin.get(listed, params=query)
+            assert len(answer.content) < 600_000
+            found += [each["name"] for each in answer.json()["projects"]]
+            token, pages = answer.json()["next_page_token"], pages + 1
+        assert [name for name in found if name.startswith("large")] == sorted(names)
+        assert pages > 1
+    finally:
+        for identifier in made:
+            stage.admin.delete(f"{listed}/{identifier}")
+
+
+@pytest.mark.parametrize(
+    "query", [{"search_filter": '{"a":"%s"}' % ("x" * 1000)}, {"sort": "x" * 101}]
+)
+def test_what_lists_are_asked_for_is_short(stage: Stage, query: dict[str, str]) -> None:
+    """A filter is tried on each item of a list, a key of sorting looked up in each."""
+    answer = stage.admin.get(f"{PREFIX}/projects", params=query)
+    assert (answer.status_code, answer.json()["details"][0]["code"]) == (400, "argument.invalid")

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.control import tracked
-from gateway.control.comparison import compare
 from gateway.control.tracked import kept_of, read_tracked
-from store import Experiment, Point
 
 
 def line(key: object, value: object, time: object = 1) -> bytes:
@@ -83,20 +81,11 @@ def test_of_a_large_file_begin_and_end_are_read(
     assert read_tracked(path).left_out == 0
 
 
-def test_series_are_of_numbers() -> None:
-    """What is drawn is numbers that were tracked more than once, from the first value on."""
-
-    def experiment(*points: tuple[str, object, int]) -> tuple[Experiment, list[Point]]:
-        made = Experiment(project_id="p", script="s", cpu_millicores=1, memory_mb=1, creator="ada")
-        return made, [Point(key=key, value=value, time=time) for key, value, time in points]
-
-    compared = compare(
-        [
-            experiment(("begun", True, 1000), ("loss", 2, 1500), ("loss", None, 2000)),
-            experiment(
-                ("loss", 1.5, 9000), ("loss", 0.5, 9250), ("note", "x", 1), ("note", "y", 2)
-            ),
-        ]
-    )
-    assert compared.metrics == {"begun": [True, None], "loss": [None, 0.5], "note": [None, "y"]}
-    assert compared.series == {"loss": [[(0.5, 2)], [(0.0, 1.5), (0.25, 0.5)]]}
+def test_texts_and_keys_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept can be told at once: a line, a key and all texts together are no longer."""
+    long = "x" * tracked.LONGEST_LINE
+    assert kept_of([line("a", long)]) == tracked.Tracked([], 1)
+    assert kept_of([line("x" * (tracked.LONGEST_KEY + 1), 1)]) == tracked.Tracked([], 1)
+    monkeypatch.setattr(tracked, "MOST_TEXT", 2 * len(line("a", "text")))
+    found = kept_of([line("a", "text"), line("a", "text"), line("a", "text"), line("a", 1)])
+    assert ([point.value for point in found.points], found.left_out) == (["text", "text", 1], 1)

@@ -15,7 +15,9 @@ from ..tracking import key_of, text_of
 
 METRICS = "PREDICTD_RUN_METRICS"
 OUTPUT = "CDSW_OUTPUT_DIR"
-LONGEST_LINE = 65_536  # bytes; the gateway passes over longer ones (control/tracked.py there)
+# The gateway passes over longer ones (control/tracked.py there).
+LONGEST_KEY = 200  # characters
+LONGEST_LINE = 8_192  # bytes
 
 
 def is_run() -> bool:
@@ -37,6 +39,10 @@ def track_metric(key: str, value: object) -> None:
         text,
         time.time_ns() // 1_000_000,
     )
+    if len(name) > LONGEST_KEY:
+        raise ValueError(
+            f"track_metric: a key of {len(name)} characters is more than {LONGEST_KEY}"
+        )
     if len(line) > LONGEST_LINE:
         raise ValueError(f"track_metric({name!r}): {len(line)} bytes are more than {LONGEST_LINE}")
     file = os.open(os.environ[METRICS], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
