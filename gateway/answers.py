@@ -21,7 +21,7 @@ _EVERY = (
 )
 _SIGNED_IN = ("auth.required", "auth.forbidden")
 _WITH_BODY = ("request.toolarge", "request.media", "request.unsupported")
-_CHANGES = ("state.conflict", "disk.full")
+_CHANGES = ("state.conflict", "disk.full", "project.busy")
 
 REFUSED: dict[str, Any] = {
     "title": "Refused",

@@ -79,6 +79,7 @@ CATALOGUE: dict[str, Entry] = {
     "machine.full": Entry(503, 8, "later", "stop another model, or ask for less memory"),
     "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),
     "path.refused": Entry(400, 3, "caller", "name a path inside the project, relative to it"),
+    "project.busy": Entry(429, 8, "later", "wait until some have ended, or stop some"),
     "project.full": Entry(507, 8, "caller", "delete builds, experiments or files of the project"),
     "disk.full": Entry(507, 8, "operator", "make room on the disk of the data folder"),
     "disk.failed": Entry(503, 14, "operator", "look at the data folder's disk: `dmesg`, `mount`"),

@@ -72,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     concurrent_builds: int = 2
     concurrent_experiments: int = 2
     max_replicas: int = 9
+    project_replicas: int = 90
     users_may_create_models: bool = True
     users_may_create_projects: bool = True
     shutdown_grace: float = 3.0
@@ -126,6 +127,7 @@ DESCRIPTIONS = {
     "concurrent_builds": "how many builds run at once; as many again for idle projects",
     "concurrent_experiments": "how many experiments run at once; as many again for idle projects",
     "max_replicas": "how many replicas one deployment may have",
+    "project_replicas": "how many replicas the models of one project may have together",
     "users_may_create_models": "whether others than site administrators make models",
     "users_may_create_projects": "whether others than site administrators make projects",
     "shutdown_grace": "how long a stopping gateway waits for requests it has begun to answer",
@@ -170,6 +172,7 @@ TAKES_EFFECT = {
     "concurrent_builds": _NOW,
     "concurrent_experiments": _NOW,
     "max_replicas": _NEXT_DEPLOYMENT,
+    "project_replicas": _NEXT_DEPLOYMENT,
     "users_may_create_models": _NOW,
     "users_may_create_projects": _NOW,
     "environment": _NEXT_DEPLOYMENT,

@@ -46,7 +46,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         deployment = new_deployment(model, asked.auto_deployment_config)
         # What was asked for is refused before anything is built, also if it is deployed later.
         if asked.auto_deploy_model or asked.auto_deployment_config is not None:
-            control.deployments.check(deployment)
+            control.deployments.check(project_id, deployment, model_id=model.id)
         build = await control.builds.create(model, new_build(asked), who)
         if asked.auto_deploy_model and build.status != "build failed":
             await control.deployments.create(model, build, deployment, who)

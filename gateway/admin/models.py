@@ -87,7 +87,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             new_deployment(control.models.defaults, config.auto_deployment_config),
         )
         await control.builds.check(project, build)
-        control.deployments.check(deployment)
+        control.deployments.check(project.id, deployment)
         model = await control.models.create(project, new, who)
         made = await control.builds.create(model, build, who)
         if config.auto_deploy_model and made.status != "build failed":

@@ -17,7 +17,7 @@ import store
 from builder import drop_snapshot, match
 from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
-from gateway.control.places import Places
+from gateway.control.places import Places, check_line
 from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
@@ -93,6 +93,10 @@ class Builds:
         want of room."""
         match(asked.kernel, await self._house.interpreters.all())
         _check_paths(asked)
+        models = await self._house.database.read(store.models.listing, project.id)
+        ids = {model.id for model in models}
+        under_way = [each for each in self._makings.values() if each.build.model_id in ids]
+        check_line("builds", len(under_way))
         await self._house.disk.admit("a build")
         await self._house.project_disk.admit(project, "a build")
 

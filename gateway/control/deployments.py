@@ -76,7 +76,7 @@ class Deployments:
         self, model: Model, build: Build, asked: NewDeployment, deployer: User
     ) -> Deployment:
         """Takes on a deployment; it waits for its build if that is not made yet."""
-        self.check(asked, now=build.status == "built")
+        self.check(model.project_id, asked, now=build.status == "built", model_id=model.id)
         if build.status in ("build failed", "timedout"):
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
         await self._house.disk.admit("a deployment")
@@ -124,14 +124,29 @@ class Deployments:
             secrets=kept.secrets,
         )
 
-    def check(self, asked: NewDeployment, *, now: bool = False) -> None:
-        """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs."""
+    def check(
+        self, project_id: str, asked: NewDeployment, *, now: bool = False, model_id: str = ""
+    ) -> None:
+        """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs. It
+        takes the place of what there is of its model, if it is of one."""
         check_deployment(asked, most_replicas=self._house.settings.max_replicas)
         isolation = self._house.workers.confinement
         if not asked.network and not isolation.can_take_network:
             text = f"network: the isolation in force, {isolation.level!r}, cannot take it away"
             raise Refusal("machine.isolation", text)
         self._house.machine.check(asked, now=now)
+        most, others = self._house.settings.project_replicas, self._replicas(project_id, model_id)
+        if others + asked.replicas > most:
+            text = f"the models of one project may have {most} replicas; the others have {others}"
+            raise Refusal("project.busy", text)
+
+    def _replicas(self, project_id: str, but: str) -> int:
+        """How many a project's models have or are to have, but for one."""
+        found: dict[str, int] = {}
+        for each in (carrying.deployment for carrying in self._carryings.values()):
+            if each.project_id == project_id and each.model_id != but:
+                found[each.model_id] = max(each.replicas, found.get(each.model_id, 0))
+        return sum(found.values())
 
     def _begin(self, deployment: Deployment) -> Carrying:
         turn = self._turns.setdefault(deployment.model_id, trio.Lock())

@@ -18,7 +18,7 @@ from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.engine_keys import engine_key
 from gateway.control.environments import Environments
 from gateway.control.house import House
-from gateway.control.places import Places
+from gateway.control.places import Places, check_line
 from gateway.control.running import INTERRUPTED, Running
 from gateway.control.sweep import remove
 from gateway.control.tracked import read_tracked
@@ -93,6 +93,8 @@ class Experiments:
             text = f"the creation of project {project.name!r} is not a success yet"
             raise Refusal("state.conflict", text)
         await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
+        running = [each.experiment.project_id for each in self._runnings.values()]
+        check_line("experiments", running.count(project.id))
         await self._house.disk.admit("an experiment")
         await self._house.project_disk.admit(project, "an experiment")
 

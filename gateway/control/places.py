@@ -10,6 +10,8 @@ the least time in places, as the fair queue of requests has it; within a project
 project that begins to wait is put no further back than the one that was served last: having been
 idle earns nothing.
 
+Of one project so many may not have ended yet (`check_line`): who waits takes memory and a snapshot.
+
 `Turns` decides and is pure: times are arguments. `Places` is what tasks wait for.
 """
 
@@ -21,7 +23,19 @@ from typing import Generic, TypeVar
 
 import trio
 
+from gateway.errors import Refusal
+
+# Of one project, of each kind.
+MOST_UNENDED = 100
+
 W = TypeVar("W", bound=Hashable)
+
+
+def check_line(what: str, count: int) -> None:
+    """Raises Refusal("project.busy") where so many of a project have not ended."""
+    if count >= MOST_UNENDED:
+        text = f"{count} {what} of this project have not ended yet: no more until some have"
+        raise Refusal("project.busy", text)
 
 
 class _Project(Generic[W]):

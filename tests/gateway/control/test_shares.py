@@ -172,3 +172,49 @@ async def test_clones_that_take_long(gateway: Gateway, monkeypatch: pytest.Monke
     ended = await gateway.until(cloned, lambda found: found["creation_status"] != "creating")
     assert ended["creation_status"] == "success"
     assert {(await gateway.get(each))["creation_status"] for each in endless} == {"creating"}
+
+
+async def test_a_line_has_an_end(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project with too many builds or experiments that have not ended is told to wait; another
+    is not."""
+    monkeypatch.setattr("gateway.control.places.MOST_UNENDED", 3)
+    folder, gate = add_that_waits(tmp_path)
+    (folder / "wait.py").write_text("pass")
+    project = await gateway.project(folder, "greedy")
+    model = await gateway.model(project)
+    build = {"file_path": "add.py", "function_name": "add"}
+    experiment = {"script": "wait.py"}
+    for path, body in ((f"{model}/builds", build), (f"{project}/experiments", experiment)):
+        for _ in range(3):
+            await gateway.post(path, body)
+        assert refusal(await gateway.admin.post(path, json=body)) == (429, "project.busy")
+    (tmp_path / "other").mkdir()
+    other = await gateway.project(copy_of("add", tmp_path / "other"), "other")
+    await gateway.built(await gateway.model(other, "other"), "add.py:add")
+    gate.touch()
+    for each in (await gateway.get(f"{model}/builds"))["model_builds"]:
+        await gateway.until(f"{model}/builds/{each['id']}", ended_build)
+    await gateway.post(f"{model}/builds", build)
+
+
+async def test_replicas_of_one_project(gateway: Gateway, tmp_path: Path) -> None:
+    """The models of one project have so many replicas together, and another project its own. A
+    deployment takes the place of the one before it."""
+    await gateway.admin.patch("/site/settings", json={"project_replicas": 3})
+    project = await gateway.project(copy_of("add", tmp_path), "greedy")
+    first, second = await gateway.model(project, "first"), await gateway.model(project, "second")
+    build = await gateway.built(first, "add.py:add")
+    before = await gateway.deployed(build, replicas=2)
+    more = await gateway.built(second, "add.py:add")
+    refused = await gateway.admin.post(f"{more}/deployments", json={"replicas": 2})
+    assert refusal(refused) == (429, "project.busy")
+    assert "3 replicas; the others have 2" in refused.text
+    await gateway.deployed(more, replicas=1)
+    await gateway.deployed(build, replicas=1)
+    await gateway.until(before, status_is("stopped"))
+    await gateway.deployed(more, replicas=2)
+    (tmp_path / "other").mkdir()
+    other = await gateway.project(copy_of("add", tmp_path / "other"), "other")
+    await gateway.deployed(await gateway.built(await gateway.model(other, "o"), "add.py:add"))
