@@ -7,8 +7,9 @@
 
 It is written and read front to back, so it can go through a pipe of any kind. Law: `read_archive`
 gives entries only as they were written, and ends without an error only for a backup that is whole.
-Nothing in it is believed: names stay beneath the folder they are written to, and only files,
-folders and links exist. Blocking.
+Nothing in it is believed: names stay beneath the folder they are written to, only files, folders
+and links exist, and all that is held of it in memory has a bound (`tar_reader.py`). What may lie
+where is `backup_layout.py`'s to say. Blocking.
 """
 
 import hashlib
@@ -19,16 +20,25 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from pathlib import Path
+from typing import IO, Protocol, TypeAlias
 
 import msgspec
+
+from gateway.tar_reader import Content, Measured, check_name, read_header, skip_padding
 
 FORMAT = 1
 HEAD, CONTENTS, END = "predictd-backup.json", "contents.jsonl", "end.json"
 _BLOCK = 1024 * 1024
-# Neither a head nor a database is larger; a bound for what is held in memory.
-MOST_HELD = 1024 * 1024 * 1024
+# Of each entry 16 bytes are held while it is read.
+MOST_ENTRIES = 20_000_000
+# What is read whole, in bytes: the head, the end, a line of the contents.
+_HEAD, _END, _LINE = 64 * 1024, 8 * 1024 * 1024, 128 * 1024
+# Of what was left out so many are named.
+_LEFT_OUT, _LEFT_OUT_TEXT = 1000, 5000
+_NOTE = 16
+# What eleven octal digits can say.
+_LATEST = 0o77777777777
 
 
 class ArchiveDamaged(Exception):
@@ -43,6 +53,12 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     predictd: str
     root: str
     machine: str
+
+
+class _End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    failed: str = ""
+    contents: str = ""
+    left_out: list[str] = []
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -60,39 +76,22 @@ class Entry(msgspec.Struct, frozen=True):
         return json.dumps(msgspec.structs.astuple(self)).encode() + b"\n"
 
 
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFREG: "file"}
+Check: TypeAlias = Callable[[Entry], object]
+
+
 class Sink(Protocol):
     """What takes the bytes of an archive."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
-class _Measured:
-    """Exactly `size` bytes of a file, with their digest.
-
-    A file that is being written may turn out shorter; then zeros follow, and `short` says so.
-    """
-
-    def __init__(self, source: IO[bytes], size: int) -> None:
-        self.digest = hashlib.sha256()
-        self.short = False
-        self._source, self._left = source, size
-
-    def read(self, most: int) -> bytes:
-        wanted = min(most, self._left)
-        data = self._source.read(wanted)
-        if len(data) < wanted:
-            self.short = True
-            data = data.ljust(wanted, b"\0")
-        self._left -= len(data)
-        self.digest.update(data)
-        return data
-
-
 class Writer:
     """Adds entries to an archive. `writing` makes it and ends it."""
 
-    def __init__(self, tar: tarfile.TarFile, contents: IO[bytes]) -> None:
-        self._tar, self._contents = tar, contents
+    def __init__(self, tar: tarfile.TarFile, contents: IO[bytes], check: Check) -> None:
+        self._tar, self._contents, self._check = tar, contents, check
+        self._entries = 0
         self.left_out: list[str] = []
 
     def add_bytes(self, name: str, data: bytes, mode: int = 0o600) -> None:
@@ -103,7 +102,7 @@ class Writer:
             file.write(data)
             file.seek(0)
             self._tar.addfile(info, file)
-        self._contents.write(entry.line)
+        self._note(entry)
 
     def add_tree(
         self, name: str, folder: Path, wanted: Callable[[str], bool] | None = None
@@ -118,19 +117,34 @@ class Writer:
         self._add(name, path)
 
     def _add(self, name: str, path: Path) -> None:
+        if self._entries >= MOST_ENTRIES:
+            raise OSError(f"a backup has at most {MOST_ENTRIES:,} entries; remove old builds")
         try:
             facts = path.lstat()
         except FileNotFoundError:
             return  # of what may change while it is read
-        mode, modified = stat.S_IMODE(facts.st_mode), int(facts.st_mtime)
+        mode, modified = stat.S_IMODE(facts.st_mode), min(max(int(facts.st_mtime), 0), _LATEST)
+        if not self._fits(name, facts.st_mode):
+            return
         if stat.S_ISDIR(facts.st_mode):
             self._put(Entry(name, "folder", mode, 0, ""), modified)
         elif stat.S_ISLNK(facts.st_mode):
             self._put(Entry(name, "link", mode, 0, os.readlink(path)), modified)
-        elif stat.S_ISREG(facts.st_mode):
-            self._add_content(name, path, modified)
         else:
-            self.left_out.append(f"{name}: neither a file nor a folder")
+            self._add_content(name, path, modified)
+
+    def _fits(self, name: str, mode: int) -> bool:
+        """Whether it could be read back; what could not is left out."""
+        kind = _KINDS.get(stat.S_IFMT(mode))
+        try:
+            if kind is None:
+                raise ValueError(f"{name}: neither a file nor a folder")
+            check_name(name)
+            self._check(Entry(name, kind, 0, 0, ""))
+        except ValueError as error:
+            self.left_out.append(str(error))
+            return False
+        return True
 
     def _add_content(self, name: str, path: Path, modified: int) -> None:
         try:
@@ -140,31 +154,36 @@ class Writer:
         with file:
             facts = os.fstat(file.fileno())
             entry = Entry(name, "file", stat.S_IMODE(facts.st_mode), facts.st_size, "")
-            measured = _Measured(file, facts.st_size)
+            measured = Measured(file, facts.st_size)
             self._tar.addfile(_info(entry, modified), measured)  # type: ignore[arg-type]  # reads only
             if measured.short:
                 self.left_out.append(f"{name}: it became shorter while it was read")
         digest = measured.digest.hexdigest()
-        self._contents.write(msgspec.structs.replace(entry, fact=digest).line)
+        self._note(msgspec.structs.replace(entry, fact=digest))
 
     def _put(self, entry: Entry, modified: int) -> None:
         self._tar.addfile(_info(entry, modified))
+        self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
         self._contents.write(entry.line)
+        self._entries += 1
 
 
 @contextmanager
-def writing(sink: Sink, head: Head) -> Iterator[Writer]:
-    """An archive that ends with the block; what the block raises is told at its end, and raised."""
+def writing(sink: Sink, head: Head, check: Check = lambda _: None) -> Iterator[Writer]:
+    """An archive that ends with the block; what the block raises is told at its end, and raised.
+    What `check` raises ValueError for is left out."""
     with (
         tempfile.SpooledTemporaryFile(4 * _BLOCK) as contents,
         tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar,  # type: ignore[call-overload]
     ):
-        writer = Writer(tar, contents)
+        writer = Writer(tar, contents, check)
         try:
             writer.add_bytes(HEAD, msgspec.json.encode(head))
             yield writer
         except OSError as error:
-            _add_end(writer, {"failed": str(error)})
+            _add_end(writer, _End(failed=_told(str(error)) or "an error"))
             raise
         size = contents.tell()
         contents.seek(0)
@@ -172,11 +191,18 @@ def writing(sink: Sink, head: Head) -> Iterator[Writer]:
         contents.seek(0)
         tar.addfile(_info(Entry(CONTENTS, "file", 0o600, size, "")), contents)
         contents.seek(0, os.SEEK_END)
-        _add_end(writer, {"contents": digest, "left_out": writer.left_out})
+        named = [_told(each) for each in writer.left_out[:_LEFT_OUT]]
+        if (more := len(writer.left_out) - len(named)) > 0:
+            named.append(f"and {more:,} more")
+        _add_end(writer, _End(contents=digest, left_out=named))
 
 
-def _add_end(writer: Writer, told: dict[str, Any]) -> None:
-    writer.add_bytes(END, json.dumps(told).encode())
+def _told(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()[:_LEFT_OUT_TEXT]
+
+
+def _add_end(writer: Writer, end: _End) -> None:
+    writer.add_bytes(END, msgspec.json.encode(end))
 
 
 def _info(entry: Entry, modified: int = 0) -> tarfile.TarInfo:
@@ -232,7 +258,9 @@ def read_archive(path: Path, take: Taker | None = None) -> Outline:
     try:
         with path.open("rb") as file:
             return reader.read(file)
-    except (tarfile.TarError, EOFError, ValueError, msgspec.MsgspecError) as error:
+    except EOFError as error:
+        raise ArchiveDamaged(f"{path} is cut short or damaged after {reader.last}") from error
+    except (tarfile.TarError, ValueError, msgspec.MsgspecError) as error:
         raise ArchiveDamaged(f"{path} is damaged after {reader.last}: {error}") from error
 
 
@@ -242,87 +270,103 @@ class _Reader:
     def __init__(self, path: Path, take: Taker | None) -> None:
         self.last = "its beginning"
         self._path, self._take = path, take
-        self._lines: list[bytes] = []
+        # Of the line of each entry the beginning of its digest.
+        self._notes = bytearray()
         self._size = 0
         self._head: Head | None = None
         self._contents = ""
 
     def read(self, file: IO[bytes]) -> Outline:
-        with tarfile.open(fileobj=file, mode="r|", bufsize=_BLOCK) as tar:
-            for info in tar:
-                if info.name == END:
-                    return self._end(_held(tar, info))
-                if info.name == CONTENTS:
-                    self._compare(_held(tar, info))
-                else:
-                    self._entry(tar, info)
-                self.last = info.name
-        raise ArchiveDamaged(f"{self._path} is cut short or damaged after {self.last}")
-
-    def _entry(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
-        _check_name(info.name)
-        if self._head is None:
-            self._read_head(tar, info)
-            return
-        if info.isreg():
-            content = tar.extractfile(info)
-            assert content is not None
-            measured = _Measured(content, info.size)
-            given = Entry(info.name, "file", info.mode, info.size, "")
-            if self._take is not None:
-                self._take(given, int(info.mtime), measured)  # type: ignore[arg-type]  # reads only
-            while measured.read(_BLOCK):
+        while (info := read_header(file)) is not None:
+            content = Content(file, info.size)
+            if info.name == END:
+                return self._end(_held(info, content, _END))
+            if info.name == CONTENTS:
+                self._compare(content)
+            elif self._head is None:
+                self._read_head(info, content)
+            else:
+                self._entry(info, content)
+            while content.read(_BLOCK):
                 pass
-            self._note(msgspec.structs.replace(given, fact=measured.digest.hexdigest()))
+            skip_padding(file, info.size)
+            self.last = info.name
+        raise EOFError
+
+    def _entry(self, info: tarfile.TarInfo, content: Content) -> None:
+        if info.isreg():
+            entry = Entry(info.name, "file", info.mode, info.size, "")
+            if self._take is not None:
+                self._take(entry, int(info.mtime), content)  # type: ignore[arg-type]  # reads only
+            while content.read(_BLOCK):
+                pass
+            self._note(msgspec.structs.replace(entry, fact=content.digest.hexdigest()))
             return
-        if not (info.isdir() or info.issym()):
-            raise ValueError(f"{info.name} is neither a file, a folder nor a link")
         kind = "folder" if info.isdir() else "link"
         entry = Entry(info.name, kind, info.mode, 0, info.linkname if info.issym() else "")
         if self._take is not None:
             self._take(entry, int(info.mtime), None)
         self._note(entry)
 
-    def _read_head(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> None:
+    def _read_head(self, info: tarfile.TarInfo, content: Content) -> None:
         if info.name != HEAD:
             raise ValueError(f"it begins with {info.name}; it is no backup of predictd")
-        data = _held(tar, info)
+        data = _held(info, content, _HEAD)
         self._head = msgspec.json.decode(data, type=Head)
         if self._head.format != FORMAT:
             raise ValueError(f"it has format {self._head.format}; this predictd reads {FORMAT}")
         self._note(Entry(HEAD, "file", info.mode, info.size, hashlib.sha256(data).hexdigest()))
 
     def _note(self, entry: Entry) -> None:
-        self._lines.append(entry.line)
+        self._notes += hashlib.sha256(entry.line).digest()[:_NOTE]
         self._size += entry.size
+        if self._count > MOST_ENTRIES:
+            raise ValueError(f"it has more than {MOST_ENTRIES:,} entries")
 
-    def _compare(self, contents: bytes) -> None:
-        said = contents.splitlines(keepends=True)
-        for line, found in zip(said, self._lines, strict=False):
-            if line != found:
-                name = json.loads(found)[0]
-                raise ArchiveDamaged(f"{self._path}: {name} is damaged")
-        if len(said) != len(self._lines):
+    @property
+    def _count(self) -> int:
+        return len(self._notes) // _NOTE
+
+    def _compare(self, content: Content) -> None:
+        count = 0
+        for line in _lines(content):
+            found = self._notes[count * _NOTE : (count + 1) * _NOTE]
+            if found and hashlib.sha256(line).digest()[:_NOTE] != found:
+                raise ArchiveDamaged(f"{self._path}: {_named(line)} is damaged")
+            count += 1
+        if count != self._count:
             raise ArchiveDamaged(f"{self._path}: entries are missing")
-        self._contents = hashlib.sha256(contents).hexdigest()
+        self._contents = content.digest.hexdigest()
 
     def _end(self, data: bytes) -> Outline:
-        told = json.loads(data)
-        if "failed" in told:
-            raise ArchiveDamaged(f"{self._path} was given up: {told['failed']}")
-        if not self._contents or told["contents"] != self._contents or self._head is None:
+        end = msgspec.json.decode(data, type=_End)
+        if end.failed:
+            raise ArchiveDamaged(f"{self._path} was given up: {end.failed}")
+        if not self._contents or end.contents != self._contents or self._head is None:
             raise ArchiveDamaged(f"{self._path}: the list of its contents is damaged")
-        return Outline(self._head, len(self._lines), self._size, told["left_out"])
+        return Outline(self._head, self._count, self._size, end.left_out)
 
 
-def _held(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(info)
-    if file is None or info.size > MOST_HELD:
+def _lines(content: Content) -> Iterator[bytes]:
+    rest = b""
+    while data := content.read(_BLOCK):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+        if len(rest) > _LINE:
+            raise ValueError("a line of the list of its contents is too long")
+    if rest:
+        raise ValueError("the list of its contents is damaged")
+
+
+def _named(line: bytes) -> str:
+    """What a line of the contents is about, as far as it says so."""
+    try:
+        return msgspec.json.decode(line, type=tuple[str, str, int, int, str])[0]
+    except msgspec.MsgspecError:
+        return "the list of its contents, or what it names,"
+
+
+def _held(info: tarfile.TarInfo, content: Content, most: int) -> bytes:
+    if not info.isreg() or info.size > most:
         raise ValueError(f"{info.name} is not a file of a sensible size")
-    return file.read()
-
-
-def _check_name(name: str) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"{name!r} leads out of the data folder")
+    return content.read(info.size)

@@ -1,15 +1,18 @@
 """A data folder from a backup, on this machine or another, while no gateway runs on it.
 
-All of the backup is read and verified before anything is written. Environments work only where they
-were made, so each build is asked: same path, same kind of machine, same
-Python? Then it is put back as it was. Else it is left to be made anew from its snapshot, which is
-in every backup, and the gateway does that for whatever is to be served. The database comes last: a
-folder without one was not restored to the end.
+All of the backup is read and verified before anything is written, and nothing in it is believed
+that could lead elsewhere: entries lie where a table has them (`backup_layout.py`) and are put there
+without following links (`placing.py`); the interpreter of a build is one that was found here.
+
+Environments work only where they were made, so each build is asked: same path, same kind of
+machine, same Python? Then it is put back as it was. Else it is left to be made anew from its
+snapshot, which is in every backup, and the gateway does that for whatever is to be served. The
+database comes last: a folder without one was not restored to the end.
 """
 
 import os
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO
 
@@ -18,12 +21,18 @@ import trio
 
 import builder
 import store
-from builder import InterpreterUnusable, Manifest, sync_folder
-from gateway.archive import Entry, Head, Outline, read_archive
-from gateway.control.backup import DATABASE, SECRETS, machine
+from builder import Interpreter, Manifest, sync_folder
+from gateway import backup_layout
+from gateway.archive import ArchiveDamaged, Entry, Head, Outline, read_archive
+from gateway.backup_layout import DATABASE, SECRETS
+from gateway.control.backup import machine
 from gateway.data_folder import DataFolder
+from gateway.placing import Placing
 
 _RESTORING = "restoring.db"
+# What is held of a backup in memory, in bytes: the database, and each seal.
+_DATABASE, _SEAL = 16 << 30, 64 * 1024
+_BLOCK = 1024 * 1024
 
 
 class RestoreRefused(Exception):
@@ -68,7 +77,7 @@ async def restore(backup: Path, target: Path) -> Restored:
         what = ", ".join(sorted(missing))
         raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
     store.check_image(backup, known.kept[DATABASE])
-    data = DataFolder(await trio.to_thread.run_sync(_checked_root, target, outline.size))
+    data = DataFolder(await trio.to_thread.run_sync(_checked_root, target, outline))
     anew = await _to_be_made_anew(outline.head, data, known.manifests)
     was_there = data.root.is_dir()
     with ExitStack() as undo:
@@ -88,26 +97,56 @@ class _Known:
         self.manifests: dict[str, Manifest] = {}  # by the id of the build
 
     def __call__(self, entry: Entry, _modified: int, content: IO[bytes] | None) -> None:
+        backup_layout.check_place(entry)
         if content is None:
             return
         if entry.name in (DATABASE, *SECRETS):
-            self.kept[entry.name] = content.read(entry.size)
-        top, _, rest = entry.name.partition("/")
-        build, _, inner = rest.partition("/")
-        if top == "builds" and inner == builder.SEAL:
-            self.manifests[build] = msgspec.json.decode(content.read(entry.size), type=Manifest)
+            if entry.name in self.kept:
+                raise ValueError(f"{entry.name} comes twice")
+            most = _DATABASE if entry.name == DATABASE else backup_layout.SECRET_BYTES
+            self.kept[entry.name] = _whole(entry, content, most)
+        elif backup_layout.is_store_config(entry.name):
+            text = _whole(entry, content, backup_layout.STORE_CONFIG_BYTES)
+            backup_layout.check_store_config(entry.name, text)
+        elif _is_seal(entry):
+            seal = _whole(entry, content, _SEAL)
+            self.manifests[_build_of(entry)] = msgspec.json.decode(seal, type=Manifest)
 
 
-def _checked_root(target: Path, size: int) -> Path:
+def _is_seal(entry: Entry) -> bool:
+    top, _, rest = entry.name.partition("/")
+    return top == "builds" and rest.partition("/")[2] == builder.SEAL
+
+
+def _build_of(entry: Entry) -> str:
+    """The build that an entry is of, or nothing."""
+    top, _, rest = entry.name.partition("/")
+    return rest.partition("/")[0] if top == "builds" else ""
+
+
+def _whole(entry: Entry, content: IO[bytes], most: int) -> bytes:
+    """Its bytes; no more memory is taken than there are."""
+    if entry.size > most:
+        raise ValueError(f"{entry.name} is larger than {most:,} bytes")
+    data = bytearray()
+    while block := content.read(_BLOCK):
+        data += block
+    return bytes(data)
+
+
+def _checked_root(target: Path, outline: Outline) -> Path:
     root = target.resolve()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise RestoreRefused(
             f"{root} is not empty", "Name a folder that is empty or not there with --data."
         )
     there = next(folder for folder in (root, *root.parents) if folder.exists())
-    if (free := shutil.disk_usage(there).free) < size:
+    room = os.statvfs(there)
+    free = room.f_bavail * room.f_frsize
+    if free < outline.size or (room.f_files and room.f_favail < outline.entries):
         raise RestoreRefused(
-            f"{size:,} bytes are to be restored and {free:,} are free at {there}",
+            f"{outline.size:,} bytes in {outline.entries:,} entries are to be restored, and there "
+            f"is room for {free:,} bytes and {room.f_favail:,} entries at {there}",
             "Make room, or name a folder on another disk with --data.",
         )
     return root
@@ -121,71 +160,46 @@ async def _to_be_made_anew(
         return dict.fromkeys(manifests, f"it was made at {head.root}")
     if head.machine != machine():
         return dict.fromkeys(manifests, f"it was made on another machine ({head.machine})")
-    pythons = {(m.interpreter, m.version) for m in manifests.values()}
-    reasons = {python: await _unlike(*python) for python in pythons}
+    if not manifests:
+        return {}
+    # A backup may say what it likes: only what was sought and found here is run and shown.
+    found = {str(each.path): each for each in await builder.discover()}
     return {
         build: reason
         for build, m in manifests.items()
-        if (reason := reasons[m.interpreter, m.version])
+        if (reason := _unlike(m, found.get(m.interpreter)))
     }
 
 
-async def _unlike(interpreter: str, version: str) -> str:
-    """Why an environment of this interpreter would not work here; "" if it will."""
-    try:
-        found = await builder.inspect(Path(interpreter))
-    except InterpreterUnusable as error:
-        return error.problem
+def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
+    """Why an environment would not work with the interpreter of that path; "" if it will."""
+    if here is None:
+        return f"{manifest.interpreter} is not among the Pythons of this machine"
     # What is compiled fits all patches of a minor version.
-    if found.version.split(".")[:2] != version.split(".")[:2]:
-        return f"{interpreter} is now Python {found.version}, no longer {version}"
+    if here.version.split(".")[:2] != manifest.version.split(".")[:2]:
+        return f"{here.path} is now Python {here.version}, no longer {manifest.version}"
+    if str(here.prefix) != manifest.prefix:
+        return f"{here.path} now lies in {here.prefix}, no longer in {manifest.prefix}"
     return ""
 
 
-class _Placing:
-    """The second reading: puts everything where it belongs, but what is to come last."""
-
-    def __init__(self, root: Path, anew: set[str]) -> None:
-        self._root, self._anew = root, anew
-        self._folders: list[tuple[Path, int]] = []
-        self._links: list[tuple[Path, str]] = []
-        self._seals: list[tuple[Path, bytes, int]] = []
-
-    def __call__(self, entry: Entry, modified: int, content: IO[bytes] | None) -> None:
-        parts = entry.name.split("/")
-        if entry.name in (DATABASE, *SECRETS) or (parts[0] == "builds" and parts[1] in self._anew):
-            return
-        path = self._root / entry.name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if content is None and entry.kind == "folder":
-            path.mkdir(mode=0o700, exist_ok=True)
-            self._folders.append((path, entry.mode))
-        elif content is None:
-            self._links.append((path, entry.fact))
-        elif parts[0] == "builds" and parts[2:] == [builder.SEAL]:
-            self._seals.append((path, content.read(entry.size), entry.mode))
-        else:
-            with path.open("xb") as file:
-                shutil.copyfileobj(content, file, 1024 * 1024)
-                os.fchmod(file.fileno(), entry.mode)
-            os.utime(path, (modified, modified))
-
-    def finish(self) -> None:
-        """Links, so that nothing is written through one; then, once all is on the disk, seals."""
-        for path, target in self._links:
-            path.symlink_to(target)
-        os.sync()
-        for path, seal, mode in self._seals:
-            write_lasting(path, seal, mode)
-        # The deepest first: one may not let us in any more.
-        for path, mode in reversed(self._folders):
-            path.chmod(mode)
-
-
 def _write_files(backup: Path, root: Path, anew: set[str]) -> None:
-    placing = _Placing(root, anew)
-    read_archive(backup, placing)
-    placing.finish()
+    with closing(Placing(root)) as placing:
+
+        def place(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+            backup_layout.check_place(entry)
+            if entry.name in (DATABASE, *SECRETS) or _build_of(entry) in anew:
+                return
+            if content is not None and _is_seal(entry):
+                placing.put_last(entry, _whole(entry, content, _SEAL))
+            else:
+                placing.put(entry, modified, content)
+
+        read_archive(backup, place)
+        try:
+            placing.finish()
+        except ValueError as error:
+            raise ArchiveDamaged(f"{backup} is damaged: {error}") from error
 
 
 def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -207,10 +221,19 @@ async def _finish(
     write_lasting(path, known.kept[DATABASE])
     async with store.open_database(path) as database:
         await database.write(store.projects.move, outline.head.root, str(data.root))
+        await _check_projects(database, data)
         restored = await _told(database, outline, data, known, anew)
     path.replace(data.database)
     sync_folder(data.root)
     return restored
+
+
+async def _check_projects(database: store.Database, data: DataFolder) -> None:
+    try:
+        for each in await database.read(store.projects.listing):
+            backup_layout.check_project_path(data, each.id, each.path, linked=each.linked)
+    except ValueError as error:
+        raise ArchiveDamaged(f"the database of the backup is damaged: {error}") from error
 
 
 async def _told(

@@ -23,6 +23,7 @@ import trio
 
 import store
 from gateway.archive import Head, Writer, writing
+from gateway.backup_layout import DATABASE, SECRETS, check_place
 from gateway.control.house import House
 from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
@@ -31,9 +32,6 @@ from store import Build, Experiment, Project
 
 logger = logging.getLogger(__name__)
 
-DATABASE = "predictd.db"
-# Without the second the access keys of models would be others.
-SECRETS = ("admin.key", "secret.key")
 # Blocks of a megabyte that lie between the disk and the client.
 _BLOCKS = 4
 
@@ -115,7 +113,7 @@ def _write_all(data: DataFolder, contents: _Contents, send: trio.MemorySendChann
         root=str(data.root),
         machine=machine(),
     )
-    with writing(_Stream(send), head) as archive:
+    with writing(_Stream(send), head, check_place) as archive:
         archive.add_bytes(DATABASE, contents.database)
         for name in SECRETS:
             archive.add_bytes(name, (data.root / name).read_bytes())

@@ -1,0 +1,140 @@
+"""A tar read front to back, with a bound for everything in it that costs memory.
+
+The tars are those that `archive.py` writes: plain files, folders and links, with extended headers
+(PAX) for long names and large sizes. `tarfile` cannot be told to stop there: it reads an extended
+header of any length into memory, follows chains of them by recursion, expands sparse files, and
+gives out hard links and devices. (Its `data` filter judges each entry by itself and by its path, so
+it does not see that an earlier entry has put a link there.) So only the form of a header, with its
+checksum, is `tarfile`'s; what is anything else is refused.
+"""
+
+import hashlib
+import re
+import tarfile
+from typing import IO
+
+BLOCK = 512
+# An extended header: three names and their keys.
+_RECORDS = 16 * 1024
+_NAME, _PART = 4096, 255  # bytes, as Linux has them
+_KINDS = {tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE}
+_KEYS = {b"path", b"linkpath", b"size", b"hdrcharset"}
+_RECORD = re.compile(rb"([1-9][0-9]{0,4}) ([a-z.]{1,20})=")
+
+
+class Measured:
+    """Exactly `size` bytes of a file, with their digest.
+
+    A file that is being written may turn out shorter; then zeros follow, and `short` says so.
+    """
+
+    def __init__(self, source: IO[bytes], size: int) -> None:
+        self.digest = hashlib.sha256()
+        self.short = False
+        self._source, self._left = source, size
+
+    def read(self, most: int) -> bytes:
+        wanted = min(most, self._left)
+        data = self._source.read(wanted)
+        if len(data) < wanted:
+            self.short = True
+            data = data.ljust(wanted, b"\0")
+        self._left -= len(data)
+        self.digest.update(data)
+        return data
+
+
+class Content(Measured):
+    """The same of an archive that is read: one that turns out shorter is cut short."""
+
+    def read(self, most: int) -> bytes:
+        data = super().read(most)
+        if self.short:
+            raise EOFError
+        return data
+
+
+def read_header(file: IO[bytes]) -> tarfile.TarInfo | None:
+    """The next entry, whose content follows in `file`; None at the end. Raises ValueError or
+    TarError where it is none of ours, EOFError where the file ends."""
+    info = _header(file)
+    if info is None:
+        return None
+    records: dict[bytes, bytes] = {}
+    if info.type == tarfile.XHDTYPE:
+        records = _records(file, info.size)
+        info = _header(file)
+    if info is None or info.type not in _KINDS:
+        raise ValueError("an entry is neither a file, a folder nor a link")
+    for key, field in ((b"path", "name"), (b"linkpath", "linkname")):
+        if key in records:
+            setattr(info, field, records[key].decode("utf-8", "surrogateescape"))
+    if b"size" in records:
+        info.size = _size(records[b"size"])
+    if info.isdir():
+        info.name = info.name.removesuffix("/")
+    check_name(info.name)
+    if info.size < 0 or (info.size and info.type != tarfile.REGTYPE):
+        raise ValueError(f"{info.name} has a size that cannot be")
+    if not 0 <= info.mtime < 1 << 36:
+        raise ValueError(f"{info.name} has a time that cannot be")
+    if info.type == tarfile.SYMTYPE:
+        _check_text(info.linkname)
+    return info
+
+
+def skip_padding(file: IO[bytes], size: int) -> None:
+    """What follows a content up to the next block."""
+    _exactly(file, -size % BLOCK)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for one that is not the one way to name something beneath a folder."""
+    _check_text(name)
+    for part in name.split("/"):
+        if part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > _PART:
+            raise ValueError(f"{name!r} leads out of the data folder, or is no name")
+
+
+def _check_text(text: str) -> None:
+    if not text or "\0" in text or len(text.encode("utf-8", "surrogateescape")) > _NAME:
+        raise ValueError(f"{text[:100]!r} is no path")
+
+
+def _header(file: IO[bytes]) -> tarfile.TarInfo | None:
+    block = _exactly(file, BLOCK)
+    if not block.strip(b"\0"):
+        return None
+    return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+
+
+def _records(file: IO[bytes], size: int) -> dict[bytes, bytes]:
+    if not 0 < size <= _RECORDS:
+        raise ValueError("an extended header is too long")
+    data = _exactly(file, size)
+    skip_padding(file, size)
+    found: dict[bytes, bytes] = {}
+    at = 0
+    while at < size:
+        record = _RECORD.match(data, at)
+        end = at + int(record[1]) if record else 0
+        if record is None or not record.end() < end <= size or data[end - 1 : end] != b"\n":
+            raise ValueError("an extended header is damaged")
+        if record[2] not in _KEYS or record[2] in found:
+            raise ValueError("an extended header says more than a name and a size")
+        found[record[2]] = data[record.end() : end - 1]
+        at = end
+    return found
+
+
+def _size(text: bytes) -> int:
+    if not re.fullmatch(rb"[0-9]{1,18}", text):
+        raise ValueError("an extended header has a size that cannot be")
+    return int(text)
+
+
+def _exactly(file: IO[bytes], size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError("it is cut short")
+    return data
