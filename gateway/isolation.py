@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from gateway.data_folder import DataFolder
-from gateway.settings import Settings
+from gateway.settings import Given
 from workers.confinement import LEVELS, Confinement, Level, open_confinement
 
 logger = logging.getLogger(__name__)
@@ -25,12 +25,17 @@ def last_served(data: DataFolder) -> Level | None:
     return next((level for level in LEVELS if level == text), LEVELS[0])
 
 
-def open_isolation(settings: Settings, data: DataFolder) -> Confinement:
+def open_isolation(given: Given, data: DataFolder) -> Confinement:
     """The confinement in force from now on. Blocking. Raises ConfinementUnavailable,
     ConfinementWeaker, OSError."""
-    readable = [Path(folder) for folder in settings.readable]
+    settings = given.settings
+    own = (settings.tls_key, settings.tls_certificate, settings.access_log, given.config)
     confinement = open_confinement(
-        settings.isolation, data.confinement, readable, least=last_served(data)
+        settings.isolation,
+        data.confinement,
+        [Path(folder) for folder in settings.readable],
+        hidden=[Path(each).absolute() for each in own if each],
+        least=last_served(data),
     )
     _remember(data.isolation, confinement.level)
     told = confinement.described()

@@ -202,7 +202,7 @@ async def _open(
     default = Path(settings.python) if settings.python else None
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
-    confinement = await trio.to_thread.run_sync(open_isolation, settings, data)
+    confinement = await trio.to_thread.run_sync(open_isolation, given, data)
     async with AsyncExitStack() as stack:
         disk = Disk(data.root, store.Ballast(data.ballast), settings.disk_reserve)
         await disk.make_way()

@@ -225,10 +225,12 @@ def parse_size(text: str) -> int:
 
 
 class Given(NamedTuple):
-    """The settings at the start; `sources` says where each that is no default was set."""
+    """The settings at the start; `sources` says where each that is no default was set, and `config`
+    is the file that was read."""
 
     settings: Settings
     sources: dict[str, str]
+    config: Path | None = None
 
 
 def load(
@@ -258,7 +260,7 @@ def read(
             sources[name] = source
     settings = Settings(**{"data": default_data_folder(environment)} | merged)
     _check_readable(settings)
-    return Given(settings, sources)
+    return Given(settings, sources, config)
 
 
 def _check_readable(settings: Settings) -> None:

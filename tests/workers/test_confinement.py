@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,7 @@ from workers.confinement import (
     seccomp,
 )
 from workers.confinement.bubblewrap import Host
+from workers.confinement.parts import Part
 from workers.process import Process, pipe, spawn
 
 NOBODY = 12345
@@ -449,9 +451,13 @@ def _started(launch: Launch, mark: str) -> tuple[Process, int]:
 
 
 def _arguments(view: View, **host: object) -> list[str]:
-    known = {"system": ("/usr", "/opt"), "programs": {"/bin": "usr/bin"}, "accounts": Path("/a")}
-    whole = Host(**(known | {"hidden": Path("/srv/data")} | host))  # type: ignore[arg-type]
-    return list(bubblewrap.arguments(view, whole))
+    known = {
+        "system": {path: Part(path, whole=True, is_folder=True) for path in ("/usr", "/opt")},
+        "programs": {"/bin": "usr/bin"},
+        "accounts": Path("/a"),
+        "looking": parts.Looking(("/srv/data",)),
+    }
+    return list(bubblewrap.arguments(view, Host(**(known | host))))  # type: ignore[arg-type]
 
 
 def _mounts(arguments: list[str], way: str) -> list[tuple[str, str]]:
@@ -486,36 +492,105 @@ def test_network_is_asked_for() -> None:
     assert "--unshare-net" in _arguments(View(home=VIEW.home, tmp=VIEW.tmp, network=False))
 
 
+def _lay(root: Path) -> None:
+    """A folder of the system's with things in it that are not for everybody."""
+    for name in ("open/a", "mixed/a", "mixed/secret", "closed/a", "deep/er/closed/a", "deep/b"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    (root / "mixed" / "link").symlink_to("secret")
+    (root / "mixed" / "secret").chmod(0o640)
+    (root / "closed").chmod(0o700)
+    (root / "deep" / "er" / "closed").chmod(0o750)
+
+
+def test_parts(tmp_path: Path) -> None:
+    """What is not for everybody to read is in no part that is shown, nor is what is hidden; all
+    else is, in as few parts as can be."""
+    _lay(tmp_path)
+    careful = parts.Looking((f"{tmp_path}/open/a",), (str(tmp_path),))
+    assert set(parts.largest(careful.at(tmp_path))) == {
+        *(tmp_path / "mixed" / "a", tmp_path / "deep" / "b"),
+    }
+    assert list(parts.largest(careful.at(tmp_path / "deep" / "b"))) == [tmp_path / "deep" / "b"]
+    hiding = parts.Looking((f"{tmp_path}/open",))
+    found = set(parts.largest(hiding.at(tmp_path)))
+    assert found == {tmp_path / "mixed", tmp_path / "closed", tmp_path / "deep"}
+    # What is asked for by name is shown.
+    assert list(parts.largest(hiding.at(tmp_path / "open"))) == [tmp_path / "open"]
+    assert list(parts.largest(parts.Looking(()).at(tmp_path))) == [tmp_path]
+
+
+def test_what_is_hidden_is_so_by_all_its_names(tmp_path: Path) -> None:
+    """A file is hidden where it is named, and where the links that it is named by lead."""
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "key1.pem").write_text("")
+    (tmp_path / "live").mkdir()
+    (tmp_path / "live" / "key.pem").symlink_to("../archive/key1.pem")
+    (tmp_path / "conf").symlink_to("live")
+    looking = parts.looking([tmp_path / "conf" / "key.pem"])
+    assert looking.hidden == (f"{tmp_path}/live/key.pem", f"{tmp_path}/archive/key1.pem")
+
+
+@pytest.mark.parametrize("level", [*LEVELS])
+@pytest.mark.parametrize("root", ["/etc", "/opt", "/usr/local/etc"])
+def test_nothing_private_of_the_system(level: str, root: str, data: Path) -> None:
+    """A file of the system that the gateway's user may read, and not everybody, is not to be read
+    at any level, nor is a file of the gateway's own that everybody may read."""
+    if os.geteuid():
+        not_here("only root may write there")
+    Path(root).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="predictd-", dir=root) as folder:
+        top = Path(folder)
+        _lay(top)
+        (top / "open" / "key.pem").write_text("")
+        (top / "open" / "settings.toml").symlink_to(top / "open" / "a")
+        if level == "user":
+            for path in (top, *top.rglob("*")):
+                os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+        def readable(_: Confinement, view: View) -> list[str]:
+            hidden = [top / "open" / "key.pem", top / "open" / "settings.toml"]
+            confinement = open_confinement(level, data / "confinement", hidden=hidden)
+            (top / "open" / "key.pem").unlink()  # as a renewal does
+            (top / "open" / "key.pem").write_text("")
+            names = ("open/a", "open/key.pem", "mixed/secret", "mixed/link", "closed/a", "deep/b")
+            tried = "; ".join(f"head -c1 {top}/{name} >/dev/null && echo {name}" for name in names)
+            return _shell(confinement, view, tried).stdout.split()
+
+        # Of a user of its own the kernel keeps what is private.
+        assert _at(level, data, readable) == ["deep/b"]
+
+
 def test_hidden_within_the_system(tmp_path: Path) -> None:
     """A data folder in a folder that is shown is covered, before anything of it is shown."""
     hidden = tmp_path / "predictd"
+    (hidden / "build").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
     home = hidden / "r"
     view = View(home=home, tmp=home, read=(hidden / "build",))
-    arguments = _arguments(view, system=(str(tmp_path),), hidden=hidden)
-    assert arguments[arguments.index("--tmpfs", arguments.index(str(hidden)) - 1) + 1] == str(
-        hidden
-    )
-    assert arguments.index(str(hidden)) < arguments.index(str(hidden / "build"))
+    looking = parts.Looking((str(hidden),))
+    arguments = _arguments(view, system={str(tmp_path): looking.at(tmp_path)}, looking=looking)
+    assert (str(tmp_path), str(tmp_path)) in _mounts(arguments, "--ro-bind")
+    covered = list(pairwise(arguments)).index(("--tmpfs", str(hidden)))
+    assert arguments.index(str(tmp_path / "predictd" / "build")) > covered
+    assert list(pairwise(arguments)).index(("--remount-ro", str(hidden))) > covered
 
 
-def test_parts_without(tmp_path: Path) -> None:
-    """A folder without another is all beside the way to that."""
-    for path in ("a/hidden/x", "a/b", "c"):
-        (tmp_path / path).mkdir(parents=True)
-    found = set(parts.without(tmp_path, tmp_path / "a" / "hidden"))
-    assert found == {tmp_path / "a" / "b", tmp_path / "c"}
-    assert list(parts.without(tmp_path / "c", tmp_path / "a")) == [tmp_path / "c"]
-
-
-def test_public_parts(tmp_path: Path) -> None:
-    """What is not for everybody to read is in no public part, and what is, is in one."""
-    for name in ("open/a", "mixed/a", "mixed/secret", "closed/a"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+def test_a_hidden_file_covers_its_folder(tmp_path: Path) -> None:
+    """A mount on a file would go when the file is replaced. So its folder is empty but for the
+    others in it, which are mounted one by one."""
+    for name in ("conf/key", "conf/cert", "conf/in/a", "other"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    tmp_path.chmod(0o755)
-    (tmp_path / "mixed" / "secret").chmod(0o640)
-    (tmp_path / "closed").chmod(0o700)
-    assert set(parts.public(tmp_path)) == {tmp_path / "open", tmp_path / "mixed" / "a"}
+    (tmp_path / "conf" / "link").symlink_to("cert")
+    looking = parts.Looking((f"{tmp_path}/conf/key",))
+    arguments = _arguments(VIEW, system={str(tmp_path): looking.at(tmp_path)}, looking=looking)
+    names = [seen for _, seen in _mounts(arguments, "--ro-bind") if seen.startswith(str(tmp_path))]
+    assert names == [str(tmp_path / name) for name in (".", "conf/cert", "conf/in")]
+    assert ("--tmpfs", str(tmp_path / "conf")) in pairwise(arguments)
+    assert _mounts(arguments, "--symlink")[0] == ("cert", str(tmp_path / "conf" / "link"))
 
 
 def _decide(number: int, *arguments: int, architecture: int = X86) -> int:

@@ -78,16 +78,28 @@ class Launch(msgspec.Struct, frozen=True):
 
 class Confinement:
     """One level, on this machine. `folder` is for the few small files it needs; the folder that it
-    is in is shown to nobody. `readable` are folders that everybody may read."""
+    is in is shown to nobody, and neither are those of `hidden`, wherever they lie. `readable` are
+    folders that everybody may read."""
 
-    def __init__(self, tried: Tried, folder: Path, readable: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        tried: Tried,
+        folder: Path,
+        readable: Iterable[Path] = (),
+        hidden: Iterable[Path] = (),
+    ) -> None:
         self.level = tried.level
         self.refused = tried.refused
         self._folder = folder
         self._readable = tuple(path for path in readable if path.exists())
-        hidden = folder.parent.resolve()
-        self._system = Host.looked_at(folder, hidden)
-        self._parts = list(_parts(self._system)) if tried.level == "landlock" else []
+        self._data = folder.parent.resolve()
+        looking = of_system = parts.looking([self._data, *hidden])
+        if tried.level in ("user", "landlock"):
+            of_system = parts.looking_through_system(looking)
+        self._system = Host.looked_at(folder, looking, of_system)
+        if tried.level == "landlock":
+            system = json.dumps([str(part) for part in _parts(self._system)])
+            (folder / _PARTS).write_text(system)
 
     def launch(
         self,
@@ -129,7 +141,7 @@ class Confinement:
 
     def _read(self, view: View) -> tuple[Path, ...]:
         """All that is shown beside the system and may not be written. Raises OSError."""
-        prefix = interpreter.shown(view.prefix, self._system.hidden) if view.prefix else ()
+        prefix = interpreter.shown(view.prefix, self._data) if view.prefix else ()
         return (*view.read, *prefix, *self._readable)
 
     def _open_filter(self) -> tuple[int, ...]:
@@ -177,11 +189,12 @@ class Confinement:
         return {"level": self.level, "meaning": MEANINGS[self.level], "refused": self.refused}
 
     def _landlock(self, view: View) -> tuple[str, ...]:
-        given = [path.resolve() for path in self._read(view)]
-        shown = (part for path in given for part in parts.without(path, self._system.hidden))
-        read = [*self._parts, "/proc", *shown]
+        looked_at = (self._system.looking.at(path) for path in self._read(view))
+        read = ["/proc", *(each for part in looked_at for each in parts.largest(part))]
         write = [*_DEVICES, view.home, view.tmp, *view.write]
         rules = {
+            # It may be longer than an argument.
+            "system": str(self._folder / _PARTS),
             "read": list(map(str, read)),
             "write": list(map(str, write)),
             "network": view.network,
@@ -204,7 +217,7 @@ class Confinement:
         return folder
 
 
-_FILTER = "seccomp.bpf"
+_FILTER, _PARTS = "seccomp.bpf", "landlock.json"
 # What programs write to without meaning anything by it.
 _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"),
@@ -213,23 +226,30 @@ _DEVICES = (
 
 
 def open_confinement(
-    wanted: str, folder: Path, readable: Iterable[Path] = (), *, least: Level | None = None
+    wanted: str,
+    folder: Path,
+    readable: Iterable[Path] = (),
+    *,
+    hidden: Iterable[Path] = (),
+    least: Level | None = None,
 ) -> Confinement:
     """The strongest level that works here, or the one `wanted` by name; `folder` is its own, and is
-    made anew: what an earlier one left there, at another level, decides nothing. Blocking: a few
-    milliseconds. Raises ConfinementUnavailable, ConfinementWeaker where it would be weaker than
-    `least`, OSError."""
+    made anew: what an earlier one left there, at another level, decides nothing. `readable` and
+    `hidden` are as for Confinement. Blocking: at most a few tenths of a second. Raises
+    ConfinementUnavailable, ConfinementWeaker where it would be weaker than `least`, OSError.
+    """
     folders.remove(folder)
     folder.mkdir(parents=True)
     (folder / _FILTER).write_bytes(seccomp.program())
-    readable = tuple(readable)
+    readable, hidden = tuple(readable), tuple(hidden)
+    made: dict[Level, Confinement] = {}
 
     def attempt(level: Level) -> str:
         if level == "none":
             return ""
         if why := _missing(level):
             return why
-        trial = Confinement(Tried(level, {}), folder, readable)
+        trial = made[level] = Confinement(Tried(level, {}), folder, readable, hidden)
         probe = folder / f"probe-{level}"
         for name in ("home", "tmp"):
             (probe / name).mkdir(parents=True)
@@ -249,7 +269,9 @@ def open_confinement(
     tried = levels.find(wanted, attempt)
     if least and wanted == "auto" and levels.is_weaker(tried.level, least):
         raise ConfinementWeaker(tried.level, least, tried.refused)
-    return Confinement(tried, folder, readable)
+    confinement = made.get(tried.level) or unconfined(folder)
+    confinement.refused = tried.refused
+    return confinement
 
 
 def unconfined(folder: Path) -> Confinement:
@@ -259,12 +281,10 @@ def unconfined(folder: Path) -> Confinement:
 
 def _parts(host: Host) -> Iterator[Path]:
     """What may be read of the system by whoever has the rights of the gateway's user."""
-    for name in (*host.system, *host.programs):
-        real = Path(name).resolve()
-        if name == "/etc" and levels.is_root():
-            yield from parts.public(real)
-        else:
-            yield from parts.without(real, host.hidden)
+    for part in host.system.values():
+        yield from parts.largest(part)
+    for name in host.programs:
+        yield from parts.largest(host.looking.at(Path(name)))
 
 
 def _missing(level: Level) -> str:

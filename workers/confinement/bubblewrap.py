@@ -6,12 +6,14 @@ named does not exist for it: the data folder with its keys and other builds, peo
 processes, the cgroups. Pure: the machine is looked at by `Host`.
 """
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from workers.confinement.view import HOME, USER, View
+from workers.confinement.parts import Looking, Part
+from workers.confinement.view import HOME, TMP, USER, View
 
 # Of the system, read-only; what is missing is left out. /etc says who is who (see `Host`), where
 # names are resolved, which certificates count; /sys only how many cores there are, and of which
@@ -30,27 +32,32 @@ _PROGRAMS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is on this machine. `programs` maps each of _PROGRAMS to where it leads, "" for a
-    folder; `accounts` is the folder of a passwd and a group in which only cdsw is. `hidden` is
-    the real path of what is not to be seen, wherever it lies: the data folder."""
+    """What there is on this machine. `system` maps each folder of SYSTEM to what is shown of it,
+    and `programs` each of _PROGRAMS to where it leads, "" for a folder; `accounts` is the folder of
+    a passwd and a group in which only cdsw is. `looking` knows what is left out elsewhere."""
 
-    system: tuple[str, ...]
+    system: dict[str, Part]
     programs: dict[str, str]
     accounts: Path
-    hidden: Path
+    looking: Looking
 
     @classmethod
-    def looked_at(cls, accounts: Path, hidden: Path) -> "Host":
+    def looked_at(cls, accounts: Path, looking: Looking, of_system: Looking) -> "Host":
         programs = {
             name: str(Path(name).readlink()) if Path(name).is_symlink() else ""
             for name in _PROGRAMS
             if Path(name).exists()
         }
-        system = tuple(path for path in SYSTEM if Path(path).exists())
+        system = [path for path in SYSTEM if Path(path).exists()]
         resolver = str(Path("/etc/resolv.conf").resolve())
         if Path(resolver).is_file() and not any(map(Path(resolver).is_relative_to, system)):
-            system += (resolver,)
-        return cls(system=system, programs=programs, accounts=accounts, hidden=hidden)
+            system.append(resolver)
+        return cls(
+            system={path: of_system.at(Path(path)) for path in system},
+            programs=programs,
+            accounts=accounts,
+            looking=looking,
+        )
 
 
 def arguments(view: View, host: Host) -> Iterator[str]:
@@ -59,8 +66,9 @@ def arguments(view: View, host: Host) -> Iterator[str]:
     yield from ("--hostname", "predictd", "--unshare-cgroup-try")
     if not view.network:
         yield "--unshare-net"
-    for folder in host.system:
-        yield from _mount("--ro-bind", folder, folder)
+    covers: list[Path] = []
+    for folder, part in host.system.items():
+        yield from _shown(part, Path(folder), covers)
     for name, target in host.programs.items():
         yield from ("--symlink", target, name) if target else ("--ro-bind", name, name)
     for file in ("passwd", "group"):
@@ -68,38 +76,57 @@ def arguments(view: View, host: Host) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
     # Semaphores of multiprocessing live there, and are whoever's who makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
-    read = [path for path in view.read if not path.is_relative_to("/usr")]
-    around = [path for path in read if host.hidden.is_relative_to(path.resolve())]
-    for path in around:
-        yield from _mount("--ro-bind", path, path)
-    masks = list(_masks([*map(Path, host.system), *around], host.hidden))
-    for mask in masks:
-        yield from ("--perms", "0755", "--tmpfs", str(mask))
     # Folders first: what is mounted later may lie in what was mounted before.
-    yield from _mount("--bind", view.tmp, "/tmp")
+    yield from _mount("--bind", view.tmp, TMP)
     yield from _mount("--bind", view.home, HOME)
-    for path in read:
-        if path not in around:
-            yield from _mount("--ro-bind", path, path)
+    read = [path for path in view.read if not path.is_relative_to("/usr")]
+    looked_at = [(path, host.looking.at(path)) for path in read]
+    for path, part in sorted(looked_at, key=lambda each: each[1].whole):
+        yield from _shown(part, path, covers)
     for path in view.write:
         yield from _mount("--bind", path, path)
     # What holds the mounts is memory, of which there is no end.
-    for made in (*masks, "/dev", "/"):
+    for made in (*covers, "/dev", "/"):
         yield from ("--remount-ro", str(made))
 
 
-def _masks(folders: Iterable[Path], hidden: Path) -> Iterator[Path]:
-    """gotcha G14: where `hidden` would be seen in what is mounted from `folders`."""
-    for folder in folders:
-        if hidden.is_relative_to(folder.resolve()):
-            yield folder / hidden.relative_to(folder.resolve())
+def _shown(part: Part, seen: Path, covers: list[Path], *, is_there: bool = False) -> Iterator[str]:
+    """What is shown of `part`, at `seen`. Where `is_there` the folder above it is mounted, so that
+    it is there unless it is covered.
+
+    A file that is not shown has its folder covered, not itself: it may be replaced, and a mount on
+    it would go with it.
+    """
+    if part.whole:
+        if part.is_link and not is_there:
+            yield from ("--symlink", os.readlink(part.path), str(seen))
+        elif not is_there:
+            yield from _mount("--ro-bind", part.path, seen)
+    elif not part.parts:
+        if is_there:
+            yield from _cover(seen, covers)
+    else:
+        is_covered = any(not each.is_folder and not each.whole for each in part.parts)
+        if is_covered:
+            yield from _cover(seen, covers)
+        elif not is_there:
+            yield from _mount("--ro-bind", part.path, seen)
+        for each in part.parts:
+            inner = seen / os.path.basename(each.path)
+            yield from _shown(each, inner, covers, is_there=not is_covered)
+
+
+def _cover(seen: Path, covers: list[Path]) -> Iterator[str]:
+    covers.append(seen)
+    yield from _mount("--tmpfs", "", seen)
 
 
 def _mount(way: str, real: Path | str, seen: Path | str) -> Iterator[str]:
     for above in (*reversed(Path(seen).parents),)[1:]:
         # Those that bubblewrap makes by itself are closed to all but root.
         yield from ("--perms", "0755", "--dir", str(above))
-    yield from (way, str(real), str(seen))
+    yield from ("--perms", "0755", way) if way == "--tmpfs" else (way, str(real))
+    yield str(seen)
 
 
 def accounts_text(uid: int) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Confines itself to some folders, then becomes another program: `landlock.py RULES COMMAND...`.
 
-RULES is JSON: {"read": [...], "write": [...], "network": bool, "seccomp": hex}. What is not named
+RULES is JSON: {"system": path, "read": [...], "write": [...], "network": bool, "seccomp": hex}; the
+file at `system` has a list of what else is to be read. What is not named
 cannot be opened, whoever owns it; programs outside cannot be signalled or traced (Linux 6.12 for
 signals). It can still be seen that they are there. Run by the interpreter of the gateway, alone
 and isolated; standard library only. It ends with 126 where the kernel refuses.
@@ -105,8 +106,10 @@ def _checked(result: int) -> int:
 
 def main(rules: str, *command: str) -> None:
     wanted = json.loads(rules)
+    with open(wanted["system"]) as file:
+        read = [*json.load(file), *wanted["read"]]
     try:
-        confine(wanted["read"], wanted["write"], wanted["network"])
+        confine(read, wanted["write"], wanted["network"])
         if os.geteuid() == 0:
             _drop_capabilities()
         if wanted["seccomp"]:

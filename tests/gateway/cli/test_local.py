@@ -33,7 +33,7 @@ class Server:
         manager: ServiceManager,
         tell_password: Callable[[str], None] | None,
     ) -> None:
-        self.settings, self.sources, self.manager = *given, manager
+        self.settings, self.sources, self.manager = given.settings, given.sources, manager
         if self.ready_first:
             ready("http://127.0.0.1:8080")
         if self.failure:
