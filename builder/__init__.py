@@ -3,10 +3,11 @@
 Knows nothing of records, replicas or HTTP; what it needs of them it is given. See README.md.
 """
 
+from builder.address import Address, read_address
 from builder.beneath import Folder, NotAFile
 from builder.build import BuildReport, Failure
 from builder.build import build as make_build
-from builder.clone import check_url, clone
+from builder.clone import clone
 from builder.errors import (
     BuilderError,
     CloneFailed,
@@ -28,6 +29,7 @@ __all__ = [
     "SEAL",
     "SNAPSHOT",
     "SNAPSHOT_TAKEN",
+    "Address",
     "BuildReport",
     "BuildSpec",
     "BuilderError",
@@ -46,7 +48,6 @@ __all__ = [
     "Shelf",
     "Snapshot",
     "UnknownKernel",
-    "check_url",
     "clone",
     "discover",
     "drop_snapshot",
@@ -54,6 +55,7 @@ __all__ = [
     "make_build",
     "make_folder",
     "match",
+    "read_address",
     "remove_tree",
     "snapshots_in",
     "sync_file_system",

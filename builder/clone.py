@@ -1,83 +1,102 @@
 """Clones somebody's repository into a project's folder.
 
-An address can make git run programs (`ext::`, an ssh host that is an option), so only known
-kinds of address are let through, each by a rule that says what it is and not what it is
-not. Nothing asks for a password, no hook runs, no submodule is fetched, and what an address
-holds of secrets is never shown.
+Git has nothing there of whoever runs the gateway: it is confined as a build script is, in an empty
+home, with no configuration but ours, no agent, no identity, and the name and password of the
+address, if it holds any, in variables of its own. Nothing asks for a password, no hook runs, no
+submodule is fetched. Nothing is fetched again later, so neither `.git` nor a password is kept.
+
+Who is `guarded`, since they are not to learn what this machine can reach, gets one answer for
+whatever went wrong on the network, and only addresses that are not this machine's own.
 """
 
 import re
-from contextlib import suppress
+import uuid
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from signal import SIGXFSZ
+from urllib.parse import quote, unquote, urlsplit
 
 import trio
 
+from builder.address import Address
 from builder.errors import CloneFailed, CloneRefused
 from builder.git_store import clean_environment, git_executable
+from builder.lasting import sync_file_system, sync_folder
+from builder.reaching import addresses_of
 from builder.removal import remove_tree
-from builder.spec import Log, Run
+from builder.shelf import make_ours
+from builder.spec import Place, Run
 from builder.tail import Tail
 
-SCHEMES = ("https", "http", "ssh", "git", "file")
-SCP_LIKE = re.compile(r"([A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9][\w.-]*:[^-:].*")
 REFERENCE = re.compile(r"[A-Za-z0-9_][^\s~^:?*\[\\]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHOWN = 5  # lines of git's own words in a failure
-ENVIRONMENT = {
-    "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES),
-    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
-}
+UNREADABLE = (
+    "git could not read that of a repository there: see to the address, the reference, and a name "
+    "and password if it needs them; addresses of the gateway's own machine are for administrators"
+)
+# A helper of git's is a line for the shell: what it prints goes through a pipe, and `printf` is the
+# shell's own, so no command line ever has it.
+HELPER = (
+    '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" '
+    '"$PREDICTD_GIT_USER" "$PREDICTD_GIT_PASSWORD"; }; f'
+)
+SSH = (
+    "ssh -F /dev/null -oBatchMode=yes -oIdentityAgent=none -oIdentityFile=none "
+    "-oIdentitiesOnly=yes -oUserKnownHostsFile=/dev/null -oStrictHostKeyChecking=yes "
+    "-oConnectTimeout=30"
+)
+# HOME is another path for git than for us.
+_GIT = ("sh", "-c", 'GIT_CONFIG_GLOBAL="$HOME/gitconfig" exec "$@"', "sh")
+_OURS = "[predictd] "
+# From http a server may lead to https, and from nothing else to anything else.
+PROTOCOLS = {"http": "http:https"}
 
 
 async def clone(
-    url: str, reference: str, target: Path, *, run: Run, log: Log, time_limit: float = 600.0
+    address: Address,
+    reference: str,
+    target: Path,
+    *,
+    run: Run,
+    guarded: bool,
+    time_limit: float = 600.0,
 ) -> None:
-    """Clone `url` into `target`, which must not exist, at a branch, tag or commit ("" = default).
+    """Clone into `target`, which must not exist, at a branch, tag or commit ("" = default).
+    `time_limit` is for each command of git's.
 
-    Raises CloneRefused for an address or reference that is not let through, CloneFailed with
-    git's own last lines. A failed or cancelled clone leaves no folder behind.
+    Raises CloneRefused for a reference that is not let through or a target that is there,
+    CloneFailed with what may be told. A failed or cancelled clone leaves no folder behind.
     """
-    check_url(url)
     _check_reference(reference)
-    _make_room(target)
-    tail = Tail(log, _secrets(url))
-    whole = False
+    if await trio.to_thread.run_sync(target.exists):
+        raise CloneRefused(f"{target.name} is there already", "Name a folder that does not exist.")
+    pinned = await addresses_of(address) if guarded else []
+    if guarded and not pinned:
+        raise CloneFailed(UNREADABLE)
+    work = target.parent / f"cloning-{uuid.uuid4().hex}"
     try:
-        for command in _commands(url, reference, target):
-            await _run_git(command, target.parent, run, tail, time_limit)
-        whole = True
-    finally:
-        if not whole:
-            # Why it is not whole matters more than what stays of it.
-            with trio.CancelScope(shield=True), suppress(OSError):
-                await trio.to_thread.run_sync(remove_tree, target)
-
-
-def check_url(url: str) -> None:
-    """Let an https, http, ssh, git, file or scp-like address through, else raise CloneRefused."""
-    if not _allowed(url):
-        raise CloneRefused(
-            f"{_without_secrets(url)!r} is not an address that may be cloned",
-            "Use https://, http://, ssh://, git://, file:/// or user@host:path.",
+        place = await trio.to_thread.run_sync(_make_place, work, address)
+        tail = Tail(_Nowhere(), (*address.secrets, *map(quote, address.secrets)))
+        git = partial(
+            run,
+            cwd=_code(work),
+            place=place,
+            variables=_variables(address, pinned),
+            log=tail,
+            time_limit=time_limit,
         )
-
-
-def _allowed(url: str) -> bool:
-    if not url.isprintable() or any(character.isspace() for character in url):
-        return False
-    if "://" not in url:
-        return SCP_LIKE.fullmatch(url) is not None
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    if parts.scheme not in SCHEMES or not parts.path.strip("/"):
-        return False
-    if parts.scheme == "file":
-        return not parts.netloc
-    return bool(host) and not host.startswith("-") and not parts.netloc.startswith("-")
+        for command in _commands(address, reference, pinned):
+            try:
+                status = await git([*_GIT, git_executable(), *command])
+            except TimeoutError:
+                raise CloneFailed(f"it took longer than {time_limit:g} seconds") from None
+            if status != 0:
+                raise _failure(tail.lines, status, guarded)
+        await trio.to_thread.run_sync(_publish, _code(work), target)
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(remove_tree, work)
 
 
 def _check_reference(reference: str) -> None:
@@ -88,52 +107,89 @@ def _check_reference(reference: str) -> None:
         )
 
 
-def _make_room(target: Path) -> None:
-    if target.exists():
-        raise CloneRefused(f"{target} is there already", "Name a folder that does not exist.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _code(work: Path) -> Path:
+    return work / "code"
 
 
-def _commands(url: str, reference: str, target: Path) -> list[list[str]]:
+def _make_place(work: Path, address: Address) -> Place:
+    """What git is shown: an empty home, a folder for the files, and a repository of this machine
+    where one is to be cloned."""
+    for name in ("", "home", "tmp", "code"):
+        (work / name).mkdir(parents=True)
+    # Git takes this from a file only: whose a repository of this machine is makes no difference.
+    (work / "home" / "gitconfig").write_text("[safe]\n\tdirectory = *\n")
+    local = [Path(unquote(urlsplit(address.url).path))] if address.scheme == "file" else []
+    return Place(
+        home=work / "home",
+        tmp=work / "tmp",
+        read=tuple(path for path in local if path.exists()),
+        write=(_code(work),),
+    )
+
+
+def _variables(address: Address, pinned: list[str]) -> dict[str, str]:
+    settings = {"core.protectHFS": "true", "core.protectNTFS": "true", "credential.helper": ""}
+    ssh = SSH
+    if address.secrets:
+        where = urlsplit(address.url)
+        settings[f"credential.{where.scheme}://{where.netloc}.helper"] = HELPER
+    if pinned:
+        # A server could lead to an address that is not allowed.
+        settings["http.followRedirects"] = "false"
+        found = ",".join(map(_bracketed, pinned))
+        settings["http.curloptResolve"] = f"{address.host}:{address.port}:{found}"
+        ssh += f" -oHostName={pinned[0]} -oHostKeyAlias={address.host}"
+    secrets = {"PREDICTD_GIT_USER": address.user, "PREDICTD_GIT_PASSWORD": address.password}
+    clean = {name: value for name, value in clean_environment(settings).items() if name != "HOME"}
+    return {
+        **clean,
+        "GIT_ALLOW_PROTOCOL": PROTOCOLS.get(address.scheme, address.scheme),
+        "GIT_SSH_COMMAND": ssh,
+        "GIT_SSH_VARIANT": "ssh",
+        **(secrets if address.secrets else {}),
+    }
+
+
+def _commands(address: Address, reference: str, pinned: list[str]) -> list[list[str]]:
+    url = address.url
+    if pinned and address.scheme == "git":
+        url = f"git://{_bracketed(pinned[0])}:{address.port}{urlsplit(url).path}"
     fetch = ["clone", "--template=", "--no-recurse-submodules"]
     if COMMIT.fullmatch(reference):
         return [
-            [*fetch, "--no-checkout", "--", url, str(target)],
-            ["-C", str(target), "checkout", "--detach", reference, "--"],
+            [*fetch, "--no-checkout", "--", url, "."],
+            ["checkout", "--detach", reference, "--"],
         ]
     branch = ["--branch", reference] if reference else []
-    return [[*fetch, *branch, "--", url, str(target)]]
+    return [[*fetch, *branch, "--", url, "."]]
 
 
-async def _run_git(arguments: list[str], cwd: Path, run: Run, tail: Tail, limit: float) -> None:
-    try:
-        status = await run(
-            [git_executable(), *arguments],
-            cwd=cwd,
-            variables=clean_environment() | ENVIRONMENT,
-            log=tail,
-            time_limit=limit,
-        )
-    except TimeoutError as error:
-        raise CloneFailed(f"it took longer than {limit:g} seconds") from error
-    if status != 0:
-        lines = [line for line in tail.lines if line.strip()]
-        raise CloneFailed("\n".join(lines[-SHOWN:]) or f"git ended with {status}")
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
-def _secrets(url: str) -> tuple[str, ...]:
-    """The texts of an address that nobody should read: a token may stand for the user too."""
-    if "://" not in url:
-        return ()
-    scheme, rest = url.split("://", 1)
-    user, at, _ = rest.split("/")[0].rpartition("@")
-    password = user.partition(":")[2]
-    if password:
-        return (user + at, password)
-    return (user + at,) if user and scheme in ("http", "https") else ()
+def _failure(lines: list[str], status: int, guarded: bool) -> CloneFailed:
+    said = [line for line in lines if line.strip()]
+    for line in said:
+        if line.startswith(_OURS):  # which limit it met
+            return CloneFailed(line.removeprefix(_OURS).replace("the script", "git"))
+    if status in (-SIGXFSZ, 128 + SIGXFSZ):
+        return CloneFailed("a file of it is larger than what a build may write to disk")
+    if guarded:
+        return CloneFailed(UNREADABLE)
+    return CloneFailed("\n".join(said[-SHOWN:]) or f"git ended with {status}")
 
 
-def _without_secrets(url: str) -> str:
-    for secret in _secrets(url):
-        url = url.replace(secret, "***")
-    return url
+def _publish(code: Path, target: Path) -> None:
+    """Gives the files their place, ours and without git's own."""
+    remove_tree(code / ".git")
+    make_ours(code)
+    sync_file_system(code)
+    code.rename(target)
+    sync_folder(target.parent)
+
+
+class _Nowhere:
+    """A log that keeps nothing."""
+
+    def write(self, line: str) -> None: ...

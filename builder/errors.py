@@ -50,13 +50,13 @@ class CloneRefused(BuilderError):
 
 
 class CloneFailed(BuilderError):
-    """git could not clone a repository; the problem is git's own last lines."""
+    """git could not clone a repository; the problem is what may be told of it."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
             "The repository could not be cloned",
             problem,
-            "Check the address, the reference and that this machine may read it without a prompt.",
+            "Check the address, the reference, and the name and password in the address.",
         )
 
 

@@ -14,9 +14,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING
 
 from builder.errors import SnapshotFailed
@@ -38,18 +39,20 @@ SETTINGS = {
 }
 
 
-def clean_environment() -> dict[str, str]:
-    """The whole environment of a git process: nothing of ours, of the user's or of the system's."""
+def clean_environment(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """The whole environment of a git process: nothing of ours, of the user's or of the system's,
+    but `more` settings."""
+    settings = SETTINGS | dict(more)
     environment = {
         "PATH": SYSTEM_PATH,
         "HOME": "/nonexistent",
         "LC_ALL": "C.UTF-8",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_CONFIG_COUNT": str(len(SETTINGS)),
+        "GIT_CONFIG_COUNT": str(len(settings)),
         "GIT_TERMINAL_PROMPT": "0",
     }
-    for number, (key, value) in enumerate(SETTINGS.items()):
+    for number, (key, value) in enumerate(settings.items()):
         environment[f"GIT_CONFIG_KEY_{number}"] = key
         environment[f"GIT_CONFIG_VALUE_{number}"] = value
     return environment

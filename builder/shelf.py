@@ -93,7 +93,7 @@ async def remove_build(folder: Path) -> None:
 
 def _seal(folder: Path, manifest: Manifest) -> None:
     try:
-        _make_ours(folder)
+        make_ours(folder)
     except RecursionError:
         raise ScriptFailed(
             "The build cannot be kept",
@@ -109,28 +109,27 @@ def _seal(folder: Path, manifest: Manifest) -> None:
     sync_folder(folder)
 
 
-def _make_ours(folder: Path) -> None:
-    """Takes from whoever ran the script what they made: it is ours, to be read by all who are
-    shown it. Only root can, and only for root do scripts run as somebody else."""
+def make_ours(folder: Path) -> None:
+    """Takes from whoever ran a program what it made: it is ours, to be read by all who are shown
+    it. Only root can, and only for root do programs run as somebody else. Blocking."""
     if os.geteuid() != 0:
         return
-    os.chown(folder, 0, 0)
-    # By descriptors: no folder is left for another by a link in its place.
-    for _, folders, files, above in os.fwalk(folder):
+    for _, folders, files, here in os.fwalk(folder):
+        os.fchown(here, 0, 0)
         for name in (*folders, *files):
-            inode = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            os.chown(name, 0, 0, dir_fd=here, follow_symlinks=False)
+            entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             try:
-                _take(inode, name, above)
+                _open_up(entry)
             finally:
-                os.close(inode)
+                os.close(entry)
 
 
-def _take(inode: int, name: str, above: int) -> None:
-    os.chown(name, 0, 0, dir_fd=above, follow_symlinks=False)
-    mode = os.fstat(inode).st_mode
+def _open_up(entry: int) -> None:
+    mode = os.fstat(entry).st_mode
     if not stat.S_ISLNK(mode):
-        entered = _ENTERED if stat.S_ISDIR(mode) else 0
-        os.chmod(f"/proc/self/fd/{inode}", stat.S_IMODE(mode) | _READABLE | entered)
+        more = _READABLE | (_ENTERED if stat.S_ISDIR(mode) else 0)
+        os.chmod(f"/proc/self/fd/{entry}", stat.S_IMODE(mode) | more)
 
 
 def _remove(folder: Path) -> None:

@@ -72,7 +72,6 @@ class DataFolder(msgspec.Struct, frozen=True):
             self.snapshots(some_id),
             self.pip_cache(some_id),
             self.build_log(some_id),
-            self.clone_log(some_id),
             self.model_logs(some_id),
             self.experiment(some_id).folder,
             self.experiment_log(some_id),
@@ -94,9 +93,6 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     def build_log(self, build_id: str) -> Path:
         return self.root / "logs" / "builds" / f"{build_id}.log"
-
-    def clone_log(self, project_id: str) -> Path:
-        return self.root / "logs" / "clones" / f"{project_id}.log"
 
     @property
     def examiner_logs(self) -> Path:

@@ -1,7 +1,6 @@
 """What build scripts and clones may take of the machine."""
 
 from functools import partial
-from pathlib import Path
 
 import builder
 from gateway.control import identities
@@ -35,13 +34,7 @@ async def runner(house: House, project: Project, build_id: str) -> builder.Run:
     )
 
 
-async def cloner(house: House, project: Project) -> builder.Run:
-    """Runs what the cloning of the project asks for."""
+async def git_runner(house: House, project: Project) -> builder.Run:
+    """Runs git for the project, to clone it or for a snapshot, within the limits of a build."""
     limits = await house.project_disk.within(project, build_limits(house))
-    return partial(house.workers.run, limits=limits, folders=(Path(project.path),))
-
-
-def git_runner(house: House, project: Project) -> builder.Run:
-    """Runs git for a snapshot of the project, within the limits of a build."""
-    identity = identities.of_builds(project)
-    return partial(house.workers.run, identity=identity, limits=build_limits(house))
+    return partial(house.workers.run, identity=identities.of_builds(project), limits=limits)

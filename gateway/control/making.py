@@ -120,7 +120,7 @@ class Making:
                 path = Path(project.path)
                 snapshot = await take_snapshot(
                     *(path, git_store, self.build.id, self.log),
-                    run=git_runner(self._house, project),
+                    run=await git_runner(self._house, project),
                 )
         except (builder.BuilderError, OSError) as error:
             self._travelled(self.journey.fail(step, trio.current_time() - began))

@@ -1,5 +1,6 @@
 """Projects: folders of code, made from a template, a git repository, or the user's own folder."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import trio
 
 import builder
 import store
-from builder import check_url, clone, sync_file_system
+from builder import Address, clone, read_address
 from gateway.control import variables
-from gateway.control.build_limits import cloner
+from gateway.control.build_limits import git_runner
 from gateway.control.experiments import Experiments
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
@@ -21,7 +22,8 @@ from gateway.control.sweep import remove
 from gateway.control.templates import TEMPLATES, lay_out
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
-from workers import Log
+
+_Work = Callable[[], Awaitable[None]]
 
 
 class NewProject(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +81,7 @@ class Projects:
             raise Refusal("feature.missing", "template: this version has no template for R")
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
-        if template == "git" or asked.git_url:
-            check_url(asked.git_url)
+        address = read_address(asked.git_url) if template == "git" or asked.git_url else None
         await self._house.disk.admit("a project")
         project_id = store.new_id()
         path = await self._folder(asked, project_id)
@@ -96,16 +97,18 @@ class Projects:
                 name=asked.name,
                 description=asked.description,
                 visibility=asked.visibility,
-                git_url=asked.git_url,
+                git_url=address.url if address else "",
                 git_ref=asked.git_ref,
                 variables=variables.encrypted(self._house, Project, project_id, set_by_people),
             ),
         )
-        if asked.git_url:
+        if address is not None:
             self._clonings[project.id] = cloning = _Cloning()
-            self._house.tasks.start(self._fill_later, project, cloning)
+            # The name and password in it are known until it is cloned, and written nowhere.
+            work = partial(self._clone, project, address, guarded=not owner.administrator)
+            self._house.tasks.start(self._clone_later, project, work, cloning)
             return project
-        return await self._fill(project)
+        return await self._fill(project, partial(_lay_out, project))
 
     async def _insert(self, owner: User, project: Project) -> Project:
         async with self._house.deciding:
@@ -129,12 +132,12 @@ class Projects:
             raise Refusal("name.taken", f"{path} is the folder of project {taken.name!r}")
         return path
 
-    async def _fill_later(self, project: Project, cloning: _Cloning) -> None:
+    async def _clone_later(self, project: Project, work: _Work, cloning: _Cloning) -> None:
         """Fills it while nobody waits, unless it is deleted meanwhile."""
         try:
             with cloning.scope:
                 async with self._clone_places.held(project.creator):
-                    await self._fill(project)
+                    await self._fill(project, work)
         except store.NotFound:
             # Deleted in the moment in which it began; who deleted it knew nothing of the clone.
             await _remove(Path(project.path))
@@ -142,35 +145,21 @@ class Projects:
             del self._clonings[project.id]
             cloning.ended.set()
 
-    async def _fill(self, project: Project) -> Project:
+    async def _fill(self, project: Project, work: _Work) -> Project:
         """Puts the first files into its folder; says in its row how that ended."""
         problem = ""
         try:
-            if project.git_url:
-                await self._clone(project)
-            elif not project.linked or project.template:
-                template = TEMPLATES.get(project.template.lower(), "")
-                await trio.to_thread.run_sync(lay_out, template, Path(project.path))
+            await work()
         except builder.BuilderError as error:
             problem = f"{error.summary}: {error.problem}"
         except (OSError, TimeoutError) as error:
             problem = str(error)
         return await self._end_creation(project, problem)
 
-    async def _clone(self, project: Project) -> None:
-        log = Log(self._house.data.clone_log(project.id))
-        try:
-            await clone(
-                project.git_url,
-                project.git_ref,
-                Path(project.path),
-                run=await cloner(self._house, project),
-                log=log,
-            )
-        finally:
-            log.remove()  # what matters of it is in the error
-        await trio.to_thread.run_sync(sync_file_system, Path(project.path))
-        await self._house.project_disk.look(project, Path(project.path))
+    async def _clone(self, project: Project, address: Address, *, guarded: bool) -> None:
+        run, target = await git_runner(self._house, project), Path(project.path)
+        await clone(address, project.git_ref, target, run=run, guarded=guarded)
+        await self._house.project_disk.look(project, target)
 
     async def _end_creation(self, project: Project, problem: str) -> Project:
         return await self._house.database.write(
@@ -211,6 +200,12 @@ class Projects:
             folders.append(Path(project.path))
         for folder in folders:
             await self._house.hold.remove(partial(_remove, folder))
+
+
+async def _lay_out(project: Project) -> None:
+    if not project.linked or project.template:
+        template = TEMPLATES.get(project.template.lower(), "")
+        await trio.to_thread.run_sync(lay_out, template, Path(project.path))
 
 
 async def _remove(folder: Path) -> None:

@@ -152,7 +152,8 @@ class Running:
         path, name = Path(project.path), self.experiment.id
         async with self._house.snapshotting.held(project.id):
             return await take_snapshot(
-                *(path, git_store, name, self._preparing), run=git_runner(self._house, project)
+                *(path, git_store, name, self._preparing),
+                run=await git_runner(self._house, project),
             )
 
     async def _wait_for_room(self) -> None:

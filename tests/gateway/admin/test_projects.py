@@ -76,6 +76,7 @@ async def test_a_project_from_git(gateway: Gateway, tmp_path: Path) -> None:
         ({"name": "x", "path": "/"}, (400, "argument.invalid")),
         ({"name": "x", "template": "git"}, (400, "argument.invalid")),
         ({"name": "x", "git_url": "ext::sh -c id"}, (400, "argument.invalid")),
+        ({"name": "x", "git_url": "https://host/x?token=x"}, (400, "argument.invalid")),
     ],
 )
 async def test_what_is_refused(
@@ -144,7 +145,7 @@ async def test_deleting_a_project_that_is_being_cloned(
     the clone comes after it. That is no failure of ours."""
     begun, over = trio.Event(), trio.Event()
 
-    async def clone(url: str, reference: str, target: Path, **_: object) -> None:
+    async def clone(address: object, reference: str, target: Path, **_: object) -> None:
         target.mkdir(parents=True)
         try:
             begun.set()

@@ -16,7 +16,6 @@ def lay_out(data: Path, project: str, model: str, build: str) -> list[Path]:
         data / "projects" / project / "file",
         data / "snapshots" / f"{project}.git" / "file",
         data / "cache" / "pip" / project / "file",
-        data / "logs" / "clones" / f"{project}.log",
         data / "logs" / "builds" / f"{build}.log",
         data / "logs" / "builds" / f"{build}.log.1",
         data / "logs" / "models" / model / "replica.log",
