@@ -40,6 +40,8 @@ from workers.watch import Watch
 
 # How long the pools may take to stop when the engine ends; a kill takes less.
 _PATIENCE = 3.0
+# In which replicas of one identity are made and ended.
+_THREADS_OF_ONE = 4
 
 
 def _forget(tracked: bytes | bytearray) -> None:
@@ -91,6 +93,10 @@ class Workers:
         self.ending = False
         self._started = 0
         self._pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+        # By whose they are: the replicas of one deployment wait for each other's copies and ends.
+        self._threads: weakref.WeakValueDictionary[int, trio.CapacityLimiter] = (
+            weakref.WeakValueDictionary()
+        )
 
     def open_pool(
         self,
@@ -153,6 +159,9 @@ class Workers:
             leaf=self.cgroups.leaf(replica.name),
             watch=self._watch,
             confinement=self.confinement,
+            threads=self._threads.setdefault(
+                replica.spec.identity, trio.CapacityLimiter(_THREADS_OF_ONE)
+            ),
         )
 
     async def probe(self, spec: PoolSpec, log: Log, example: bytes | None) -> None:

@@ -45,17 +45,19 @@ async def keep(
     leaf: Leaf,
     watch: Watch,
     confinement: Confinement,
+    threads: trio.CapacityLimiter,
 ) -> None:
     """Lives as long as the replica's process and what is left of it.
 
-    `folder` and `leaf` do not exist yet and are the replica's own.
+    `folder` and `leaf` do not exist yet and are the replica's own. What may take long is done in
+    `threads`, which are not those that all others need.
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
     try:
-        await _live(replica, log, output, mark, folder, leaf, watch, confinement)
+        await _live(replica, log, output, mark, folder, leaf, watch, confinement, threads)
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(_remove, folder, leaf)
+            await trio.to_thread.run_sync(_remove, folder, leaf, limiter=threads)
         replica.cleaned()
 
 
@@ -101,10 +103,13 @@ async def _live(
     leaf: Leaf,
     watch: Watch,
     confinement: Confinement,
+    threads: trio.CapacityLimiter,
 ) -> None:
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            view, base = await trio.to_thread.run_sync(_make, replica, folder, leaf, confinement)
+            view, base = await trio.to_thread.run_sync(
+                _make, replica, folder, leaf, confinement, limiter=threads
+            )
         if replica.state is not State.STARTING:
             replica.exited(Verdict("was not started, since it was stopped first"))
             return
@@ -138,7 +143,7 @@ async def _live(
             started.kill()  # its group, while the id is still its own
             status = started.reap()
             replica.exited(watched.judge(status, started.say(status)))
-            await trio.to_thread.run_sync(_kill, started, leaf, mark)
+            await trio.to_thread.run_sync(_kill, started, leaf, mark, limiter=threads)
             await output.drain(*sources)
             if replica.cause is not None:
                 log.write(f"[predictd] {replica.ending}", "stderr")

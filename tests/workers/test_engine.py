@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ from workers import (
     TimedOut,
     Workers,
     open_workers,
+    workspace,
 )
 from workers.confinement import Command, Launch
 from workers.limits import Limits
@@ -472,3 +474,29 @@ async def test_a_script_finds_the_packages(house: House, tmp_path: Path) -> None
     log.close()
     assert status == 0
     assert [line.text for line in log.tail(1)] == ["track_metric its own"]
+
+
+async def test_copies_that_take_long(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many replicas of one identity are being made, and however long that takes, those of
+    another are, and so is all else that needs a thread."""
+    make, gate = workspace.make, threading.Event()
+
+    def slow(code: Path, folder: Path) -> Path:
+        if code.name == "badly":
+            gate.wait()
+        return make(code, folder)
+
+    monkeypatch.setattr(workspace, "make", slow)
+    spec = house.spec("badly", "predict", replicas=50)
+    greedy = msgspec.structs.replace(
+        spec, replica=msgspec.structs.replace(spec.replica, identity=7)
+    )
+    pool = house.workers.open_pool(greedy)
+    try:
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        with trio.fail_after(PATIENCE):
+            await trio.to_thread.run_sync(int)
+            await house.serve("add", "add")
+    finally:
+        pool.stop()
+        gate.set()
