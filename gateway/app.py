@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, cast
 
 import msgspec
+import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import Response, g, request
 from quart.routing import QuartRule
@@ -35,7 +36,8 @@ from gateway.admin import (
     site_settings,
     users,
 )
-from gateway.admin.routing import PREFIX, Routing, announces_body
+from gateway.admin.routing import PREFIX, Route, Routing, announces_body
+from gateway.admin.uploads import StreamedBody
 from gateway.auth import principal, principal_of
 from gateway.control import Control
 from gateway.control.site_settings import SiteSettings
@@ -87,7 +89,8 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
 
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
-    routing = Routing(control.house.tasks, control.house.directory, control.trail)
+    house = control.house
+    routing = Routing(house.tasks, house.directory, control.trail, house.data.uploads)
     of_projects = (projects, members, files, models, builds, experiments, metrics)
     of_people = (users, keys, keeping, audit)
     for noun in (*of_projects, *of_people, site, site_models, site_settings):
@@ -111,22 +114,28 @@ class _Rule(QuartRule):
 def _request_class(app: QuartTrio, routing: Routing, site: SiteSettings) -> type[TrioRequest]:
     """Requests that know how large their body may be (gotcha G5: a handler could not say so)."""
 
-    def most(method: str, path: str) -> int:
-        if is_call(path):
-            return site.now.request_limit
+    def route_of(method: str, path: str) -> Route | None:
         try:
             rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
         except HTTPException:  # there is no such route, or its path has a `/` too many
-            return FORM_LIMIT
-        route = routing.route_of(rule.endpoint)
-        if route is None:
-            return FORM_LIMIT
-        return route.most if isinstance(route.most, int) else getattr(site.now, route.most)
+            return None
+        return routing.route_of(rule.endpoint)
 
     class LimitedRequest(TrioRequest):
+        body_class = StreamedBody  # type: ignore[assignment]
+
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
-            named["max_content_length"] = self.max_content_length = most(method, path)
+            route = None if is_call(path) else route_of(method, path)
+            if is_call(path):
+                most = site.now.request_limit
+            elif route is None:
+                most = FORM_LIMIT
+            else:
+                most = route.most if isinstance(route.most, int) else getattr(site.now, route.most)
+            named["max_content_length"] = self.max_content_length = most
             super().__init__(method, scheme, path, *rest, **named)
+            assert isinstance(self.body, StreamedBody)
+            self.body.streamed = route is not None and route.is_upload
 
     return LimitedRequest
 
@@ -139,6 +148,17 @@ def _under_a_grant(grants: Grants) -> type[TrioASGIHTTPConnection]:
             state: dict[str, Any] = self.scope["state"]
             with grants.one(state["cut"]) as state["grant"]:
                 await super().__call__(receive, send)
+
+        async def handle_messages(  # type: ignore[override]
+            self, nursery: trio.Nursery, request: Any, receive: ASGIReceiveCallable
+        ) -> None:
+            # As Quart's own, but an upload comes no faster than it is written.
+            while (message := await receive())["type"] == "http.request":
+                request.body.append(message["body"])
+                if not message["more_body"]:
+                    request.body.set_complete()
+                await request.body.wait_for_room()
+            nursery.cancel_scope.cancel()
 
     return Granted
 

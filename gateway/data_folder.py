@@ -95,6 +95,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "logs" / "builds" / f"{build_id}.log"
 
     @property
+    def uploads(self) -> Path:
+        """Files of forms while they come; they have no names."""
+        return self.root / "uploads"
+
+    @property
     def examiner_logs(self) -> Path:
         return self.root / "logs" / "examiner"
 

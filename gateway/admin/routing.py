@@ -13,6 +13,7 @@ long, or follows hundreds of logs, waits for themselves and takes no thread from
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -22,6 +23,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway.admin.given import given
 from gateway.admin.json_body import BodyReader
+from gateway.admin.uploads import close_files, files_of
 from gateway.auth import principal, require, require_again
 from gateway.control.places import Places
 from gateway.control.trail import Act, Trail
@@ -62,6 +64,11 @@ class Route(msgspec.Struct, frozen=True):
     streams: bool = False
 
     @property
+    def is_upload(self) -> bool:
+        """Its body goes to files as it comes."""
+        return self.takes is not None and issubclass(self.takes, MultiDict)
+
+    @property
     def openapi_path(self) -> str:
         return PREFIX + self.path.replace("<path:", "{").replace("<", "{").replace(">", "}")
 
@@ -69,11 +76,12 @@ class Route(msgspec.Struct, frozen=True):
 class Routing:
     """Collects routes, then makes a blueprint of them."""
 
-    def __init__(self, tasks: Tasks, directory: Directory, trail: Trail) -> None:
+    def __init__(self, tasks: Tasks, directory: Directory, trail: Trail, uploads: Path) -> None:
         self.routes: list[Route] = []
         self._tasks = tasks
         self._directory = directory
         self._trail = trail
+        self._uploads = uploads
         self._places = Places(_AT_ONCE, _OF_ONE)
 
     def add(
@@ -123,12 +131,14 @@ class Routing:
                 arguments.append(body := reader.read(await _json()))
                 told = given(body)
             elif route.takes is not None:
-                arguments.append(await request.files)
+                arguments.append(await files_of(request, self._uploads))
             elif announces_body():
                 await request.get_data(cache=False)  # it is of no use, and bounded as any other
-            # A body may have taken its time to come.
-            require(self._directory, route.needs, project_id, about)
             async with AsyncExitStack() as place:
+                if route.is_upload:
+                    place.callback(close_files, arguments[-1])
+                # A body may have taken its time to come.
+                require(self._directory, route.needs, project_id, about)
                 await place.enter_async_context(self._places.held(principal().flow))
                 if not route.action:
                     result = await route.handler(*arguments)

@@ -14,6 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.admin.json_body import FREE_BYTES
 from gateway.admin.routing import PREFIX, SMALL_BODY, Route
+from gateway.admin.uploads import MOST_PARTS
 from gateway.app import FORM_LIMIT, admin_routing
 from gateway.http1 import PARTS_LIMIT
 from gateway.settings import SIZES, Settings
@@ -35,6 +36,7 @@ class Stage:
         }
         self.address = ("127.0.0.1", int(url.rpartition(":")[2]))
         self.admin = httpx.Client(base_url=url, headers=self.headers, timeout=PATIENCE)
+        self.folder = folder
         linked = {"name": "bounds", "template": "local", "path": str(folder)}
         self.project = self.admin.post(f"{PREFIX}/projects", json=linked).json()["id"]
 
@@ -156,3 +158,60 @@ def test_what_lists_are_asked_for_is_short(stage: Stage, query: dict[str, str]) 
     """A filter is tried on each item of a list, a key of sorting looked up in each."""
     answer = stage.admin.get(f"{PREFIX}/projects", params=query)
     assert (answer.status_code, answer.json()["details"][0]["code"]) == (400, "argument.invalid")
+
+
+BOUNDARY = b"XBOUNDARY"
+PART = b'--%b\r\nContent-Disposition: form-data; name="%b"; filename="x"\r\n\r\n'
+END = b"\r\n--%b--\r\n" % BOUNDARY
+
+
+def put(stage: Stage, *pieces: bytes, media: str = "") -> tuple[int, str]:
+    """Uploads a form, in chunks; status and code."""
+    answer = stage.admin.put(
+        f"{PREFIX}/projects/{stage.project}/files",
+        content=iter(pieces),
+        headers={"Content-Type": media or f"multipart/form-data; boundary={BOUNDARY.decode()}"},
+    )
+    return answer.status_code, "" if answer.is_success else answer.json()["details"][0]["code"]
+
+
+def test_what_is_no_form_of_files(stage: Stage) -> None:
+    """Each is refused, and none is gathered in memory."""
+    part = PART % (BOUNDARY, b"a")
+    for pieces, code in (
+        ([b"x" * 50_000] * 4, "argument.invalid"),  # no boundary comes
+        ([b"--%b\r\n" % BOUNDARY, *[b"a: b\r\n" * 10_000] * 2], "argument.invalid"),
+        ([part, b"content"], "argument.invalid"),  # no end
+        ([part, b"content", END[:-6]], "argument.invalid"),
+        (
+            [(PART % (BOUNDARY, b"%d" % n)) + b"x\r\n" for n in range(MOST_PARTS + 1)],
+            "request.toolarge",
+        ),
+        ([b"--%b--\r\n" % BOUNDARY], "argument.invalid"),  # no files
+    ):
+        assert put(stage, *pieces)[1] == code
+    assert put(stage, b"{}", media="application/json") == (415, "request.media")
+    assert put(stage, b"x", media="multipart/form-data") == (415, "request.media")
+
+
+def test_near_boundaries_are_content(stage: Stage) -> None:
+    """What only looks like a boundary is part of its file, wherever it is cut."""
+    content = (b"\r\n--XBOUND" * 3 + b"\r\n--XBOUNDARY.\r" + b".--XBOUNDARY\r\n") * 3000
+    body = PART % (BOUNDARY, b"near") + content + END
+    pieces = [body[at : at + 9_973] for at in range(0, len(body), 9_973)]
+    assert put(stage, *pieces) == (200, "")
+    assert (stage.folder / "near").read_bytes() == content
+
+
+def test_an_upload_in_chunks_has_a_bound(samples: Samples, stage: Stage) -> None:
+    """What is not announced is counted as it comes; nothing of it stays."""
+    settings = f"{PREFIX}/site/settings"
+    stage.admin.patch(settings, json={"upload_limit": 300_000}).raise_for_status()
+    try:
+        part = PART % (BOUNDARY, b"large")
+        assert put(stage, part, *[b"x" * 50_000] * 5, END) == (200, "")
+        assert put(stage, part, *[b"x" * 50_000] * 7, END) == (413, "request.toolarge")
+    finally:
+        stage.admin.delete(f"{settings}/upload_limit").raise_for_status()
+    assert (stage.folder / "large").stat().st_size == 250_000
+    assert not list((samples.data / "uploads").iterdir())
