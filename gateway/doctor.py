@@ -10,7 +10,6 @@ import os
 import re
 import resource
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -134,6 +133,8 @@ def _isolation(data: Path) -> Finding:
     found = f"{level}: {MEANINGS[level]}"
     if not shutil.which("setpriv"):
         found += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
+    if confinement.unfenced:
+        found += f"; models may listen on TCP ports: {confinement.unfenced}"
     why = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
     before = None
     with suppress(OSError):  # the finding about the data folder tells why it cannot be read
@@ -209,13 +210,14 @@ def _disk(data: Path) -> Finding:
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # As servers do: connections that linger from an earlier gateway do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
+    from gateway.listening import listen_on_both
+
+    try:
+        listeners = listen_on_both(host, port)
+    except OSError:
+        return False
+    for each in listeners:
+        each.close()
     return True
 
 

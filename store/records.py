@@ -17,6 +17,8 @@ Visibility = Literal["private", "public"]
 CreationStatus = Literal["creating", "success", "failure"]
 BuildStatus = Literal["pending", "queued", "building", "built", "build failed", "timedout"]
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
+# What processes reach of the network; the last one may also listen on TCP ports.
+Network = Literal["none", "machine", "listen"]
 ExperimentStatus = Literal["queued", "running", "succeeded", "failed", "stopped"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
@@ -117,6 +119,7 @@ class Build(LivingRecord, frozen=True, kw_only=True):
     interpreter: str = ""  # the identifier it came to
     model_root: str = ""
     script: str = "cdsw-build.sh"
+    network: Network = "machine"
     example: str | None = None  # JSON text
     status: BuildStatus = "pending"
     snapshot: str = ""  # the commit, once there is one
@@ -136,7 +139,7 @@ class Deployment(LivingRecord, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     replicas: int
-    network: bool = True
+    network: Network = "machine"
     variables: bytes = b""  # encrypted; empty: none
     wanted: Wanted = "serve"
     status: DeploymentStatus = "pending"
@@ -157,6 +160,7 @@ class Experiment(LivingRecord, frozen=True, kw_only=True):
     interpreter: str = ""  # the identifier it came to
     cpu_millicores: int
     memory_mb: int
+    network: Network = "machine"
     status: ExperimentStatus = "queued"
     snapshot: str = ""  # the commit, once there is one
     environment_id: str = ""  # what it runs in, which others may too

@@ -27,7 +27,6 @@ L = TypeVar("L", bound=LivingRecord)
 TRUTH_COLUMNS = (
     "linked",
     "auth_enabled",
-    "network",
     "must_change_password",
     "administrator",
     "disabled",

@@ -4,7 +4,7 @@ Knows nothing of builds, records or HTTP. See README.md in this folder.
 """
 
 from workers.cgroups import Cgroups
-from workers.confinement import ConfinementUnavailable
+from workers.confinement import NETWORKS, ConfinementUnavailable, Network
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.experiment import clear_run
@@ -33,6 +33,7 @@ from workers.timers import Alarm
 from workers.usage import Usage, all_processes
 
 __all__ = [
+    "NETWORKS",
     "PACKAGES",
     "READABLE",
     "STOP_GRACE",
@@ -49,6 +50,7 @@ __all__ = [
     "Limits",
     "Line",
     "Log",
+    "Network",
     "NotReady",
     "Outcome",
     "Pool",

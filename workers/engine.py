@@ -11,7 +11,7 @@ import trio
 
 from workers import folders
 from workers.cgroups import Cgroups, open_tree
-from workers.confinement import Confinement, View, unconfined
+from workers.confinement import Confinement, Network, View, unconfined
 from workers.errors import ProbeRaised
 from workers.experiment import run_experiment
 from workers.fair_queue import Room
@@ -195,6 +195,7 @@ class Workers:
         time_limit: float,
         limits: Limits,
         folders: Sequence[Path] = (),
+        network: Network = "machine",
         identity: int = 0,
     ) -> int:
         """Runs a command to its end; see `run_script`. In a `place` it is confined to that, and its
@@ -203,7 +204,7 @@ class Workers:
             command,
             cwd=cwd,
             variables=variables if place is None else _with_packages(variables),
-            view=None if place is None else _view(place, identity),
+            view=None if place is None else _view(place, network, identity),
             log=log,
             output=self._output,
             house=self._house,
@@ -289,13 +290,14 @@ def _sweep(folder: Path, house: str, most_memory: int) -> Cgroups:
     return cgroups
 
 
-def _view(place: Place, identity: int) -> View:
+def _view(place: Place, network: Network, identity: int) -> View:
     return View(
         home=place.home,
         tmp=place.tmp,
         read=(*place.read, INSIDE.parent),
         write=place.write,
         prefix=place.prefix,
+        network=network,
         identity=identity,
     )
 

@@ -53,6 +53,7 @@ async def run_experiment(
                 read=(spec.environment, INSIDE.parent),
                 prefix=spec.prefix,
                 write=spec.kept,
+                network=spec.network,
                 identity=spec.identity,
             ),
             log=log,

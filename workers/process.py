@@ -5,8 +5,8 @@ the environment, is inherited by every child, so the tree is found again in /pro
 grandchild has forked twice and leads a session of its own, which a process group would miss. The
 *house* names the data folder: what carries the mark of a house whose gateway is gone is an orphan.
 
-Laws: a process is made from the main thread (gotcha G1), dies with the gateway (gotcha G2), and
-inherits only the descriptors it is given.
+Laws: a process is made from a thread that lives as long as the gateway (gotcha G1), dies with the
+gateway (gotcha G2), and inherits only the descriptors it is given.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -131,13 +132,15 @@ def spawn(
     Nothing that runs before the last stage has a byte of the project's: see `last_stage`.
     """
     # gotcha G1: PR_SET_PDEATHSIG is bound to the thread that made the process, not to the process.
+    # The threads of fences live on.
     assert threading.current_thread() is threading.main_thread()
     with ExitStack() as after:
         after.callback(launch.close)
         script = launch.command.open_script(MARK)
         after.callback(os.close, script)
-        popen = make_child(
-            lambda: subprocess.Popen(
+
+        def make() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
                 [*_dies_with_us(), *_limited(enter, file_size), *launch.chain, *SHELL],
                 cwd="/",
                 env={MARK: mark},
@@ -147,7 +150,8 @@ def spawn(
                 pass_fds=(*pass_fds, *launch.descriptors),
                 start_new_session=True,
             )
-        )
+
+        popen = make_child(make if launch.fence is None else partial(launch.fence.run, make))
     try:
         return Process(popen, os.pidfd_open(popen.pid), wrapped=launch.wrapped)  # gotcha G4
     except OSError:  # no descriptors left: what nobody can watch must not run

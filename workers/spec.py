@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from workers.confinement.view import Network
 from workers.limits import MIB, Limits
 
 
@@ -24,8 +25,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     over the tree mark; a PATH among them comes behind the environment's own. Those of
     `name_variables` get the replica's name. Where `raw` is set the function gets a request as
     bytes, unread.
-    Where models are confined, `identity` says whose they are (`View`), and without `network` they
-    reach nothing but their callers. `crns` are what the replica says of its predictions.
+    Where models are confined, `identity` says whose they are (`View`), and
+    `network` what they reach of it. `crns` are what the replica says of its predictions.
     Times in seconds, sizes in bytes.
     """
 
@@ -41,7 +42,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout: float = 60.0
     reply_limit: int = 32 * MIB
     limits: Limits = Limits()
-    network: bool = True
+    network: Network = "machine"
     identity: int = 0
     crns: Crns = Crns()
 
@@ -62,6 +63,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     kept: tuple[Path, ...] = ()
     variables: dict[str, str] = {}
     limits: Limits = Limits()
+    network: Network = "machine"
     identity: int = 0
 
 

@@ -183,6 +183,7 @@ def new_build(asked: CreateBuild) -> NewBuild:
         example=None if example == "null" else example,
         model_root=asked.model_root_dir,
         script=asked.build_script_path or builder.DEFAULT_SCRIPT,
+        network=asked.network,
     )
 
 

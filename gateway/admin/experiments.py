@@ -54,6 +54,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             comment=asked.comment,
             cpu_millicores=scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
             memory_mb=scaled("memory", asked.memory, 1024, defaults.memory_mb),
+            network=asked.network,
         )
         return await as_json(await experiments.create(project, new, principal().user))
 

@@ -13,7 +13,7 @@ from gateway.control.variables import Shown
 from gateway.crns import crn
 from gateway.errors import Refusal
 from store import Build, Deployment, Experiment, Failure, Model, Project, Step, User, Visibility
-from workers import PoolStatistics
+from workers import Network, PoolStatistics
 
 Json = dict[str, Any]
 # Checked to be JSON, and kept as its text.
@@ -49,14 +49,15 @@ class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class CreateDeployment(msgspec.Struct, kw_only=True):
-    """`cpu` in cores, `memory` in GB; what is left out is the model's default. Without `network`
-    the replicas reach nothing but their callers."""
+    """`cpu` in cores, `memory` in GB; what is left out is the model's default. With `network`
+    "none" the replicas reach nothing but their callers, with "listen" they may listen on TCP ports,
+    which with "machine" they may not."""
 
     cpu: float | None = None
     memory: float | None = None
     nvidia_gpus: Amount = 0
     replicas: Amount | None = None
-    network: bool = True
+    network: Network = "machine"
     environment: Variables = {}
     secrets: Variables = {}
 
@@ -69,6 +70,7 @@ class CreateBuild(msgspec.Struct, kw_only=True):
     runtime_identifier: str = ""
     model_root_dir: str = ""
     build_script_path: str = ""
+    network: Network = "machine"
     example: AnyJson = msgspec.field(default_factory=_null)  # null: no example
     auto_deploy_model: bool = False
     auto_deployment_config: CreateDeployment | None = None
@@ -125,6 +127,7 @@ class CreateExperiment(msgspec.Struct, kw_only=True):
     comment: str = ""
     cpu: float | None = None
     memory: float | None = None
+    network: Network = "machine"
 
 
 class AddToProject(msgspec.Struct, kw_only=True):
@@ -253,6 +256,7 @@ def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
         "runtime_identifier": build.interpreter,
         "model_root_dir": build.model_root,
         "build_script_path": build.script,
+        "network": build.network,
         "example": msgspec.Raw(build.example.encode()) if build.example else None,
         "snapshot": build.snapshot,
         "status": build.status,
@@ -312,6 +316,7 @@ def experiment_json(experiment: Experiment, metrics: Json, waits_for: str) -> Js
         "runtime_identifier": experiment.interpreter,
         "cpu": experiment.cpu_millicores / 1000,
         "memory": experiment.memory_mb / 1024,
+        "network": experiment.network,
         "snapshot": experiment.snapshot,
         "status": experiment.status,
         "waits_for": waits_for,

@@ -129,7 +129,7 @@ def _refuse(constant: str) -> None:
 
 
 # Of `run`, also behind the script's name; others, such as --data, are too common in scripts.
-_OF_RUN = ("--kernel", "--cpu", "--memory", "--comment")
+_OF_RUN = ("--kernel", "--cpu", "--memory", "--comment", "--network")
 
 
 def behind_script(words: list[str]) -> tuple[list[str], list[str]]:

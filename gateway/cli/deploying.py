@@ -43,6 +43,7 @@ def deploy(context: Context) -> None:
             comment=arguments.comment,
             example=arguments.example,
             deployment=wishes,
+            network=_build_network(wishes),
         )
         deployment = {}
         if build["status"] != "build failed":  # its snapshot may have failed already
@@ -182,7 +183,13 @@ def _build_again(
         deployment=deployment,
         model_root_dir=last["model_root_dir"],
         build_script_path=last["build_script_path"],
+        network=_build_network(deployment) if deployment else arguments.network or last["network"],
     )
+
+
+def _build_network(deployment: Json) -> str:
+    """What a build reaches, which needs a package index, whatever its replicas may reach."""
+    return "listen" if deployment["network"] == "listen" else "machine"
 
 
 def start_deployment(client: Client, model: Json, build: Json, wishes: Json) -> Json:
@@ -220,9 +227,7 @@ def _wishes(context: Context, client: Client, model: Json) -> Json:
         size: getattr(context.arguments, size) or present.get(size) or NEW.get(size)
         for size in SIZES
     }
-    network = context.arguments.network
-    if network is None:
-        network = present.get("network", True)
+    network = context.arguments.network or present.get("network", "machine")
     return {**sizes, "network": network, "environment": dict(context.arguments.env)}
 
 

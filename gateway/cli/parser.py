@@ -199,6 +199,7 @@ def _making(verbs: _Verbs) -> None:
     )
     build.add_argument("--function", metavar="F")
     _of_build(build)
+    _network(build, "(as the last build)")
 
     rebuild = verbs.of_model(
         "rebuild", deploying.rebuild, "build the project as it is now, and serve that"
@@ -222,13 +223,14 @@ def _running(verbs: _Verbs) -> None:
     run = verbs.remote("run", running.run, "run a script of the project, as an experiment")
     add = run.add_argument
     add("script", metavar="SCRIPT", help="a file of the project")
-    about = "the script's own, options too, but for the four below; behind -- all of them"
+    about = "the script's own, options too, but for the six below; behind -- all of them"
     add("arguments", metavar="ARGS", nargs=REMAINDER, action=_Rest, help=about)
     add("--project", metavar="P", help="default: the current folder's, made if new")
     add("--kernel", metavar="K", help="such as python3.11; see `predictd doctor`")
     add("--cpu", metavar="C", type=arguments.cpu, help="virtual CPUs (1)")
     add("--memory", metavar="M", type=arguments.memory, help="at most (2GiB, or less)")
     add("--comment", metavar="TEXT", help="what is new in this run")
+    _network(run, "(machine)")
 
     runs = verbs.remote("runs", running.runs, "the experiments, and what they came to")
     runs.add_argument("--project", metavar="P", help="only this project's")
@@ -387,9 +389,15 @@ def _of_deployment(parser: ArgumentParser) -> None:
     )
     add("--cpu", metavar="C", type=arguments.cpu, help=f"virtual CPUs (new: {new['cpu']:g})")
     add("--memory", metavar="M", type=arguments.memory, help="each (new: 2GiB at most)")
-    reach = "may its replicas use the network (new: yes)"
-    add("--network", action=BooleanOptionalAction, default=None, help=reach)
+    _network(parser, "(new: machine)")
     _variables(parser)
+
+
+def _network(parser: ArgumentParser, default: str) -> None:
+    """As `workers.NETWORKS`, which is not loaded for it."""
+    reach = "what it reaches: none, the machine's, or that and it may listen on TCP ports"
+    levels = ("none", "machine", "listen")
+    parser.add_argument("--network", choices=levels, help=f"{reach} {default}")
 
 
 def _variables(parser: ArgumentParser) -> None:

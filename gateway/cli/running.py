@@ -25,7 +25,7 @@ def run(context: Context) -> None:
     arguments, client = context.arguments, context.client
     project = project_here(context, arguments.script)
     asked = {"script": arguments.script, "arguments": arguments.arguments}
-    for name in ("kernel", "comment", "cpu", "memory"):
+    for name in ("kernel", "comment", "cpu", "memory", "network"):
         if (value := getattr(arguments, name)) is not None:
             asked[name] = value
     experiment = client.post(f"/projects/{project['id']}/experiments", asked)

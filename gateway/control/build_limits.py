@@ -6,7 +6,7 @@ import builder
 from gateway.control import identities
 from gateway.control.house import House
 from store import Project
-from workers import Limits
+from workers import Limits, Network
 
 # In thousandths of a core: the kernel takes no quota that is much less.
 _LEAST_CPU = 100
@@ -24,13 +24,16 @@ def build_limits(house: House) -> Limits:
     )
 
 
-async def runner(house: House, project: Project, build_id: str) -> builder.Run:
+async def runner(
+    house: House, project: Project, build_id: str, network: Network = "machine"
+) -> builder.Run:
     """Runs what a build of the project asks for, within its limits."""
     return partial(
         house.workers.run,
         identity=identities.of_builds(project),
         limits=await house.project_disk.within(project, build_limits(house)),
         folders=(house.shelf.folder(build_id), house.data.pip_cache(project.id)),
+        network=network,
     )
 
 

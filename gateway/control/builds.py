@@ -21,7 +21,7 @@ from gateway.control.places import Places, check_line
 from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
-from workers import Log
+from workers import Log, Network
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
     example: str | None = None
     model_root: str = ""
     script: str = builder.DEFAULT_SCRIPT
+    network: Network = "machine"
 
 
 class Builds:
@@ -93,6 +94,7 @@ class Builds:
         want of room."""
         match(asked.kernel, await self._house.interpreters.all())
         _check_paths(asked)
+        self._house.check_network(asked.network)
         models = await self._house.database.read(store.models.listing, project.id)
         ids = {model.id for model in models}
         under_way = [each for each in self._makings.values() if each.build.model_id in ids]

@@ -19,7 +19,7 @@ from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
 from gateway.settings import Settings
 from store import Build, Deployment, Model, User
-from workers import Pool, StartFailed
+from workers import NETWORKS, Network, Pool, StartFailed
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
     cpu_millicores: int
     memory_mb: int
     replicas: int
-    network: bool = True
+    network: Network = "machine"
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
 
@@ -103,7 +103,7 @@ class Deployments:
 
     async def as_before(self, model: Model, asked: NewDeployment) -> NewDeployment:
         """What somebody asks for who may deploy but not edit: with the variables of the model's
-        present deployment, and no network where that has none. Variables decide what code runs
+        present deployment, and no more network than that has. Variables decide what code runs
         (LD_PRELOAD, PYTHONPATH), so to give some is to edit. Raises Refusal."""
         for name in ("environment", "secrets"):
             if getattr(asked, name):
@@ -119,7 +119,7 @@ class Deployments:
             raise Refusal("state.conflict", text) from error
         return msgspec.structs.replace(
             asked,
-            network=asked.network and present.network,
+            network=min(asked.network, present.network, key=NETWORKS.index),
             environment=kept.plain,
             secrets=kept.secrets,
         )
@@ -130,10 +130,7 @@ class Deployments:
         """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs. It
         takes the place of what there is of its model, if it is of one."""
         check_deployment(asked, most_replicas=self._house.settings.max_replicas)
-        isolation = self._house.workers.confinement
-        if not asked.network and not isolation.can_take_network:
-            text = f"network: the isolation in force, {isolation.level!r}, cannot take it away"
-            raise Refusal("machine.isolation", text)
+        self._house.check_network(asked.network)
         self._house.machine.check(asked, now=now)
         most, others = self._house.settings.project_replicas, self._replicas(project_id, model_id)
         if others + asked.replicas > most:

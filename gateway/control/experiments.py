@@ -24,7 +24,7 @@ from gateway.control.sweep import remove
 from gateway.control.tracked import read_tracked
 from gateway.errors import Refusal
 from store import Experiment, Point, Project, User
-from workers import Log, clear_run
+from workers import Log, Network, clear_run
 
 # Beside the script, all that is handed to it.
 _MOST_ARGUMENTS = 64 * 1024
@@ -39,6 +39,7 @@ class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
     comment: str = ""
     cpu_millicores: int
     memory_mb: int
+    network: Network = "machine"
 
 
 class Experiments:
@@ -84,6 +85,7 @@ class Experiments:
             cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
         )
         check_deployment(size, most_replicas=1)
+        self._house.check_network(asked.network)
         self._house.machine.check(size, now=False)
         if any("\0" in each for each in asked.arguments):
             raise Refusal("argument.invalid", "arguments: none can hold a null character")

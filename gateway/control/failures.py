@@ -124,15 +124,21 @@ def not_run(error: Exception) -> Failure:
     return Failure(step="", summary=summary, problem=str(error), advice=advice)
 
 
+_MAY_LISTEN = "To listen on TCP ports a script needs `predictd run --network listen`."
+
+
 def script_failed(ended: Ended, printed: Iterable[Line]) -> Failure:
     """It ended otherwise than well; what it printed last says why."""
     last = [line.text for line in printed if line.text.strip()]
     cause = ended.verdict.cause
+    refused = bool(last) and "Permission denied" in last[-1] and any("bind" in x for x in last)
     return Failure(
         step="RUN",
         summary=f"The script {ended.verdict.said}",
         problem=last[-1] if last else "it printed nothing",
         advice=_ADVICE_FOR_SCRIPTS.get(cause, "")
         if cause
+        else _MAY_LISTEN
+        if refused
         else "Correct the script; its log has the rest.",
     )

@@ -23,13 +23,14 @@ from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
 from gateway.envelopes import Examiner
+from gateway.errors import Refusal
 from gateway.front_door import Traffic
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from gateway.vitals import Vitals
 from store import Database
-from workers import Limits, Workers
+from workers import Limits, Network, Workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,6 +87,13 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         """Under which clients reach this gateway."""
         return self.reach.public
+
+    def check_network(self, network: Network) -> None:
+        """Raises Refusal("machine.isolation") for what cannot be held here."""
+        isolation = self.workers.confinement
+        if network == "none" and not isolation.can_take_network:
+            text = f"network: the isolation in force, {isolation.level!r}, cannot take it away"
+            raise Refusal("machine.isolation", text)
 
     def limits(self, memory: int, cpu: int) -> Limits:
         """Of one replica: `memory` in bytes, `cpu` in thousandths of a core."""

@@ -22,7 +22,17 @@ from gateway.control.places import Places
 from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure, Model, Project, Step
-from workers import Crns, Limits, Log, PoolSpec, ProbeRaised, ReplicaSpec, StartFailed
+from workers import (
+    NETWORKS,
+    Crns,
+    Limits,
+    Log,
+    Network,
+    PoolSpec,
+    ProbeRaised,
+    ReplicaSpec,
+    StartFailed,
+)
 from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
@@ -90,7 +100,7 @@ class Making:
             try:
                 report = await builder.make_build(
                     await self._spec(project),
-                    run=await runner(self._house, project, self.build.id),
+                    run=await runner(self._house, project, self.build.id, self.build.network),
                     probe=self._probe(model, project),
                     log=self.log,
                     changed=self._travelled,
@@ -183,6 +193,7 @@ class Making:
                     prefix=interpreter.prefix,
                     identity=identities.of_builds(project),
                     limits=await self._probe_limits(),
+                    network=await self._probe_network(),
                 ),
                 log_folder=house.data.model_logs(model.id),
                 request_timeout=house.settings.model_request_timeout,
@@ -205,6 +216,13 @@ class Making:
         memory = max(each.memory_mb for each in asked)
         return self._house.limits(memory * MIB, max(each.cpu_millicores for each in asked))
 
+    async def _probe_network(self) -> Network:
+        """As much as the build may reach, or a deployment that is wanted."""
+        database = self._house.database
+        listed = await database.read(store.deployments.listing, self.build.model_id)
+        wanted = [each.network for each in listed if each.wanted == "serve"]
+        return max((self.build.network, *wanted), key=NETWORKS.index)
+
 
 def replica_spec(
     house: House,
@@ -214,7 +232,7 @@ def replica_spec(
     prefix: Path | None,
     identity: int,
     limits: Limits,
-    network: bool = True,
+    network: Network = "machine",
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
     """How a replica of a build is started. `prefix` is its interpreter's folder. Those of equal

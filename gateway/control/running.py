@@ -195,6 +195,7 @@ class Running:
             limits=await house.project_disk.within(
                 project, house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
             ),
+            network=experiment.network,
             identity=identities.of_experiment(experiment),
         )
         self.experiment = await house.record(store.experiments.start, experiment.id)

@@ -27,7 +27,7 @@ from workers.process import marked
 ROOT = Path(__file__).parents[2]
 PROJECTS = ROOT / "tests" / "projects"
 COMMAND = [sys.executable, "-m", "gateway.cli"]
-UNFINISHED = ("pending", "queued", "building", "deploying", "stopping")
+UNFINISHED = ("pending", "queued", "building", "deploying", "stopping", "running")
 
 
 class Outcome(NamedTuple):

@@ -83,9 +83,9 @@ def test_without_a_network(gateway: Gateway, tmp_path: Path) -> None:
     folder = write(tmp_path / "project", {"network.py": NETWORK})
     model = gateway.model(gateway.project(folder), "reach")
     build = gateway.build(model, "network.py", "reach")
-    for network, reached in ((False, "Connection refused"), (True, "reached")):
+    for network, reached in (("none", "Connection refused"), ("machine", "reached")):
         deployment = gateway.deploy(model, build, network=network)
-        assert deployment["network"] is network
+        assert deployment["network"] == network
         assert gateway.call(model, {"port": port}).body["response"] == reached
 
 
@@ -95,5 +95,58 @@ def test_a_network_that_cannot_be_taken_away(tmp_path: Path) -> None:
         model = gateway.model(gateway.project(copy("add", tmp_path / "project")), "add")
         build = gateway.build(model, "add.py", "add")
         with pytest.raises(ApiError, match="cannot take it away") as refused:
-            gateway.deploy(model, build, network=False)
+            gateway.deploy(model, build, network="none")
         assert refused.value.code == "machine.isolation"
+
+
+LISTEN = """
+import socket
+def listen(args):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", args.get("port", 0)))
+        listener.listen()
+    return "listens"
+"""
+
+
+def test_who_listens(gateway: Gateway, tmp_path: Path) -> None:
+    """A model listens on no TCP port unless its deployment says so, and is told what to do."""
+    isolation = gateway.client.get("/site")["isolation"]
+    if isolation["may_listen"]:
+        not_here(isolation["may_listen"])
+    folder = write(tmp_path / "project", {"listen.py": LISTEN})
+    model = gateway.model(gateway.project(folder), "listen")
+    build = gateway.build(model, "listen.py", "listen")
+    gateway.deploy(model, build)
+    refused = gateway.call(model, {})
+    assert refused.status == 500
+    assert "Permission denied (it may not listen on TCP ports, unless" in refused.body["message"]
+    assert gateway.deploy(model, build, network="listen")["network"] == "listen"
+    assert gateway.call(model, {}).body["response"] == "listens"
+
+
+def test_scripts_that_listen(gateway: Gateway, tmp_path: Path) -> None:
+    """The same holds for build scripts and experiments; a build is tried out with what it may."""
+    isolation = gateway.client.get("/site")["isolation"]
+    if isolation["may_listen"]:
+        not_here(isolation["may_listen"])
+    script = "python -c 'import listen; listen.listen({})'\n"
+    files = {
+        "listen.py": LISTEN,
+        "cdsw-build.sh": script,
+        "run.py": "import listen\nlisten.listen({})\n",
+    }
+    files["import.py"] = "import listen\nlisten.listen({})\ndef f(args):\n    return 1\n"
+    folder = write(tmp_path / "project", files)
+    project = gateway.project(folder)
+    model = gateway.model(project, "listen")
+    assert gateway.build(model, "listen.py", "listen")["status"] == "build failed"
+    assert gateway.build(model, "import.py", "f", network="listen")["status"] == "built"
+    write(folder, {"cdsw-build.sh": "true\n"})
+    path = f"/projects/{project['id']}/experiments"
+    for network, status in (("machine", "failed"), ("listen", "succeeded")):
+        asked = {"script": "run.py", "network": network}
+        ended = gateway.finished(gateway.client.post(path, asked), path)
+        assert ended["status"] == status, ended["failure"]
+        if status == "failed":
+            assert "--network listen" in ended["failure"]["advice"]

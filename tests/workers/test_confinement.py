@@ -266,7 +266,7 @@ def test_no_network(level: str, data: Path) -> None:
     """Without network a process has nothing but a loopback of its own."""
 
     def interfaces(confinement: Confinement, view: View) -> str:
-        alone = View(home=view.home, tmp=view.tmp, network=False, identity=7)
+        alone = View(home=view.home, tmp=view.tmp, network="none", identity=7)
         return _shell(confinement, alone, "tail -n +3 /proc/net/dev | cut -d: -f1").stdout.strip()
 
     assert _at(level, data, interfaces) == "lo"
@@ -489,7 +489,7 @@ def test_only_what_is_named() -> None:
 def test_network_is_asked_for() -> None:
     """A view without network has a network namespace of its own, one with it has not."""
     assert "--unshare-net" not in _arguments(VIEW)
-    assert "--unshare-net" in _arguments(View(home=VIEW.home, tmp=VIEW.tmp, network=False))
+    assert "--unshare-net" in _arguments(View(home=VIEW.home, tmp=VIEW.tmp, network="none"))
 
 
 def _lay(root: Path) -> None:

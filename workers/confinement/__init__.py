@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from workers import folders
 from workers.confinement import (
     bubblewrap,
+    fences,
     interpreter,
     landlock,
     levels,
@@ -23,6 +25,7 @@ from workers.confinement import (
     seccomp,
 )
 from workers.confinement.bubblewrap import Host
+from workers.confinement.fences import Fenced, behind
 from workers.confinement.last_stage import RESERVED, SHELL, Command
 from workers.confinement.levels import (
     LEVELS,
@@ -33,12 +36,13 @@ from workers.confinement.levels import (
     Tried,
     is_weaker,
 )
-from workers.confinement.view import HOME, TMP, USER, View
+from workers.confinement.view import HOME, NETWORKS, TMP, USER, Network, View
 
 __all__ = [
     "HOME",
     "LEVELS",
     "MEANINGS",
+    "NETWORKS",
     "RESERVED",
     "SHELL",
     "Command",
@@ -47,6 +51,7 @@ __all__ = [
     "ConfinementWeaker",
     "Launch",
     "Level",
+    "Network",
     "View",
     "is_weaker",
     "open_confinement",
@@ -63,12 +68,14 @@ _USER_UID = 1000  # of cdsw where a namespace maps it to ours
 class Launch(msgspec.Struct, frozen=True):
     """A command as it is to be started: by the programs of `chain`, which take it where it is to
     be, and the last stage. `descriptors` are for the chain alone: close them after that.
-    Where `wrapped`, 128 + n as the exit status may mean signal n."""
+    Where `wrapped`, 128 + n as the exit status may mean signal n. The thread of a `fence` is to
+    start it, if there is one."""
 
     command: Command
     chain: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
     wrapped: bool = False
+    fence: Fenced | None = None
 
     def close(self) -> None:
         """Once it was started, or will not be."""
@@ -89,6 +96,8 @@ class Confinement:
         hidden: Iterable[Path] = (),
     ) -> None:
         self.level = tried.level
+        # Why processes cannot be kept from listening; "" where they can.
+        self.unfenced = _HOLDS_NOTHING if self.level == "none" else fences.missing()
         self.refused = tried.refused
         self._folder = folder
         self._readable = tuple(path for path in readable if path.exists())
@@ -137,7 +146,13 @@ class Confinement:
             *(word for descriptor in filters for word in ("--seccomp", str(descriptor))),
             *_as_user(self.level, uid),
         )
-        return Launch(inner, wrapper, filters, wrapped=True)
+        return Launch(inner, wrapper, filters, wrapped=True, fence=self._fence(view))
+
+    def _fence(self, view: View) -> Fenced | None:
+        """In a network of its own a process listens for nobody else."""
+        if self.unfenced:
+            return None
+        return behind("quiet" if view.network == "machine" else "open")
 
     def _read(self, view: View) -> tuple[Path, ...]:
         """All that is shown beside the system and may not be written. Raises OSError."""
@@ -185,8 +200,14 @@ class Confinement:
                 folders.give(path, uid)
 
     def described(self) -> dict[str, object]:
-        """For operators: the level in force, what it means, and why each stronger one is not."""
-        return {"level": self.level, "meaning": MEANINGS[self.level], "refused": self.refused}
+        """For operators: the level in force, what it means, and why each stronger one is not; and
+        why everybody may listen on TCP ports, "" where only those do who were allowed to."""
+        return {
+            "level": self.level,
+            "meaning": MEANINGS[self.level],
+            "refused": self.refused,
+            "may_listen": self.unfenced,
+        }
 
     def _landlock(self, view: View) -> tuple[str, ...]:
         looked_at = (self._system.looking.at(path) for path in self._read(view))
@@ -197,7 +218,7 @@ class Confinement:
             "system": str(self._folder / _PARTS),
             "read": list(map(str, read)),
             "write": list(map(str, write)),
-            "network": view.network,
+            "listen": view.network == "listen",
             "seccomp": seccomp.program().hex(),
         }
         # Its file has to be readable from within too: it is run before anything is confined.
@@ -218,6 +239,7 @@ class Confinement:
 
 
 _FILTER, _PARTS = "seccomp.bpf", "landlock.json"
+_HOLDS_NOTHING = "isolation 'none' holds nothing"
 # What programs write to without meaning anything by it.
 _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"),
@@ -252,19 +274,18 @@ def open_confinement(
         trial = made[level] = Confinement(Tried(level, {}), folder, readable, hidden)
         probe = folder / f"probe-{level}"
         for name in ("home", "tmp"):
-            (probe / name).mkdir(parents=True)
+            (probe / name).mkdir(parents=True, exist_ok=True)
         # What replicas have to be able to read: that it lies in a closed folder does not matter,
         # that its own rights are closed does.
         inside = Path(__file__).parent.parent / "inside"
         view = View(home=probe / "home", tmp=probe / "tmp", read=(inside,))
         trial.give(view)
         script = f"cat {inside}/python/start.py >/dev/null && echo x >$HOME/x && echo x >$TMPDIR/x"
-        launch = trial.launch(["/bin/sh", "-c", script], cwd=view.home, variables={}, view=view)
-        try:
-            with open(launch.command.open_script(""), "rb") as file:
-                return levels.run([*launch.chain, *SHELL], file, launch.descriptors)
-        finally:
-            launch.close()
+        why = _try_out(trial, view, script)
+        if why and level != "landlock" and not trial.unfenced:
+            trial.unfenced = f"{levels.program('bwrap')} does not work behind Landlock: {why}"
+            why = _try_out(trial, view, script)
+        return why
 
     tried = levels.find(wanted, attempt)
     if least and wanted == "auto" and levels.is_weaker(tried.level, least):
@@ -272,6 +293,17 @@ def open_confinement(
     confinement = made.get(tried.level) or unconfined(folder)
     confinement.refused = tried.refused
     return confinement
+
+
+def _try_out(trial: Confinement, view: View, script: str) -> str:
+    """Why a script does not run there; "" if it does."""
+    launch = trial.launch(["/bin/sh", "-c", script], cwd=view.home, variables={}, view=view)
+    try:
+        with open(launch.command.open_script(""), "rb") as file:
+            run = partial(levels.run, [*launch.chain, *SHELL], file, launch.descriptors)
+            return run() if launch.fence is None else launch.fence.run(run)
+    finally:
+        launch.close()
 
 
 def unconfined(folder: Path) -> Confinement:

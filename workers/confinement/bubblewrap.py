@@ -64,7 +64,7 @@ def arguments(view: View, host: Host) -> Iterator[str]:
     """All arguments but the program's name and the command."""
     yield from ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
     yield from ("--hostname", "predictd", "--unshare-cgroup-try")
-    if not view.network:
+    if view.network == "none":
         yield "--unshare-net"
     covers: list[Path] = []
     for folder, part in host.system.items():

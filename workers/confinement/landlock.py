@@ -1,9 +1,10 @@
 """Confines itself to some folders, then becomes another program: `landlock.py RULES COMMAND...`.
 
-RULES is JSON: {"system": path, "read": [...], "write": [...], "network": bool, "seccomp": hex}; the
+RULES is JSON: {"system": path, "read": [...], "write": [...], "listen": bool, "seccomp": hex}; the
 file at `system` has a list of what else is to be read. What is not named
 cannot be opened, whoever owns it; programs outside cannot be signalled or traced (Linux 6.12 for
-signals). It can still be seen that they are there. Run by the interpreter of the gateway, alone
+signals). Without `listen` it binds no TCP port (Linux 6.7). It can still be seen that others are
+there. Run by the interpreter of the gateway, alone
 and isolated; standard library only. It ends with 126 where the kernel refuses.
 
 Where neither namespaces nor bubblewrap can be had this is what there is: it needs no rights.
@@ -25,7 +26,7 @@ _WRITE_FILE, _TRUNCATE, _IOCTL = 1 << 1, 1 << 14, 1 << 15
 _HANDLED = {1: (1 << 13) - 1, 2: 1 << 13, 3: _TRUNCATE, 5: _IOCTL}
 # What makes sense for something that is no folder.
 _OF_FILES = _EXECUTE | _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL
-_TCP = 0b11
+_BIND_TCP = 0b1
 # Abstract sockets and signals end at the border.
 _SCOPES = 0b11
 # Devices, which root could make where it may write, and so read a disk past all files.
@@ -44,24 +45,44 @@ def version() -> int:
     return max(found, 0)
 
 
-def confine(read: list[str], write: list[str], network: bool) -> None:
+def confine(read: list[str], write: list[str], listen: bool) -> None:
     """From now on this process and its children are held to these. Raises OSError."""
     abi = version()
     if abi == 0:
         raise OSError(errno.EOPNOTSUPP, "this kernel has no Landlock")
     handled = sum(bits for since, bits in _HANDLED.items() if abi >= since)
-    rules = struct.pack("<Q", handled)
-    if abi >= 4:
-        rules += struct.pack("<Q", 0 if network else _TCP)
-    if abi >= 6:
-        rules += struct.pack("<Q", _SCOPES)
-    ruleset = _call(_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
+    ruleset = _ruleset(abi, handled, listen)
     for paths, allowed in ((read, _READ & handled), (write, handled & ~_MAKE_DEVICES)):
         for path in paths:
             _allow(ruleset, path, allowed)
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _call(_RESTRICT, ctypes.c_int(ruleset), 0)
-    os.close(ruleset)
+    _restrict(ruleset)
+
+
+def fence(forbid_listening: bool) -> None:
+    """From now on this thread, and what it starts, binds no TCP port, if that is asked, and reaches
+    no abstract socket and signals no process outside (Linux 6.12). Files are left alone, so that
+    it may still mount. Raises OSError."""
+    ruleset = _ruleset(version(), 0, not forbid_listening)
+    if os.geteuid() != 0:
+        _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _restrict(ruleset)
+
+
+def _ruleset(abi: int, handled: int, listen: bool) -> int:
+    rules = struct.pack("<Q", handled)
+    if abi >= 4:
+        rules += struct.pack("<Q", 0 if listen else _BIND_TCP)
+    if abi >= 6:
+        rules += struct.pack("<Q", _SCOPES)
+    return _call(_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
+
+
+def _restrict(ruleset: int) -> None:
+    try:
+        _call(_RESTRICT, ctypes.c_int(ruleset), 0)
+    finally:
+        os.close(ruleset)
 
 
 def _drop_capabilities() -> None:
@@ -109,7 +130,7 @@ def main(rules: str, *command: str) -> None:
     with open(wanted["system"]) as file:
         read = [*json.load(file), *wanted["read"]]
     try:
-        confine(read, wanted["write"], wanted["network"])
+        confine(read, wanted["write"], wanted["listen"])
         if os.geteuid() == 0:
             _drop_capabilities()
         if wanted["seccomp"]:

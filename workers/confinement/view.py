@@ -1,8 +1,14 @@
 """What a process is to see of the machine: a plain value, decided by whoever starts it."""
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
+
+# What of the network a process reaches: a loopback of its own; what the machine reaches; the same,
+# and it may listen on TCP ports.
+Network = Literal["none", "machine", "listen"]
+NETWORKS: tuple[Network, ...] = get_args(Network)
 
 # Where the project lies for whoever can be shown it there, and whose home that is.
 HOME = Path("/home/cdsw")
@@ -14,9 +20,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What one process tree sees beside the system's own programs and libraries.
 
     `home`, its working folder, is writable and stands at /home/cdsw; `tmp` at /tmp. `read` and
-    `write` stand where they are, and so does `prefix`, an interpreter's folder. With `network` it
-    reaches what the machine reaches. Trees of equal `identity` could meddle with each other; the
-    numbers are the gateway's to give.
+    `write` stand where they are, and so does `prefix`, an interpreter's folder. Trees of equal
+    `identity` could meddle with each other; the numbers are the gateway's to give.
     """
 
     home: Path
@@ -24,5 +29,5 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     prefix: Path | None = None
-    network: bool = True
+    network: Network = "machine"
     identity: int = 0

@@ -31,7 +31,7 @@ def test_numbers_and_fixed_words_are_told() -> None:
     """Numbers, yes or no, and words of a fixed set are told."""
     person = _Person(name="x", role="admin", word="b", perhaps="x", password="p", disabled=False)
     assert given(person) == "name, role=admin, word=b, perhaps=x, pass, disabled=false"
-    assert given(CreateDeployment(replicas=2, network=False)) == "replicas=2, network=false"
+    assert given(CreateDeployment(replicas=2, network="none")) == "replicas=2, network=none"
 
 
 def test_what_is_not_given_is_not_told() -> None:

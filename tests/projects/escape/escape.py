@@ -241,6 +241,45 @@ def abstract_socket(name):
     return True
 
 
+def binds_a_port():
+    """Where clients of another program may come to."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as listener:
+            try:
+                listener.bind((host, 0))
+            except OSError:
+                continue
+            return True
+    return False
+
+
+def takes_the_port(port):
+    """Of the gateway, at an address that its clients may try first."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((host, port))
+                listener.listen()
+            except OSError:
+                continue
+            return True
+    return False
+
+
+def listens_anywhere():
+    """On a port that the kernel chooses."""
+    with socket.socket() as listener:
+        listener.listen()
+    return True
+
+
+def connects(port):
+    with socket.socket() as client:
+        client.connect(("127.0.0.1", port))
+    return True
+
+
 def path_socket(path):
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with client:
@@ -340,6 +379,10 @@ def attempts(targets):
             "push terminal input": tried(pushes_input),
             "inherited descriptors": tried(inherited),
             "abstract socket": tried(abstract_socket, targets["abstract"]),
+            "bind a TCP port": tried(binds_a_port),
+            "take the gateway's port": tried(takes_the_port, targets["port"]),
+            "listen where the kernel chooses": tried(listens_anywhere),
+            "connect to loopback": tried(connects, targets["port"]),
             "socket in the data folder": tried(path_socket, targets["socket"]),
             "shared memory": tried(shared_memory, targets["shared"]),
             "write cgroups": tried(writes_cgroup),

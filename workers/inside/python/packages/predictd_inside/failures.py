@@ -28,12 +28,28 @@ def describe(problem: BaseException) -> dict[str, str]:
         message = str(problem)
         if len(message) > LONGEST_MESSAGE:
             message = f"{message[:LONGEST_MESSAGE]}... ({len(message)} characters)"
-        message = unicode(message)
+        message = unicode(message) + hint(problem)
     except Exception:
         message = "(its text cannot be had: its __str__ raised)"
     # Not `type(problem).__name__`, which a metaclass may define.
     name: str = _name_of(type(problem))
     return {"type": name[:LONGEST_NAME], "message": message}
+
+
+def hint(problem: BaseException) -> str:
+    """What to do, where the operating system's words do not say it: to listen on a TCP port is not
+    allowed unless that was asked for."""
+    if not isinstance(problem, PermissionError):
+        return ""
+    from linecache import getline
+
+    trace, line = problem.__traceback__, ""
+    while trace is not None:
+        line = getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        trace = trace.tb_next
+    if "bind" not in line and "bind" not in str(problem):
+        return ""
+    return " (it may not listen on TCP ports, unless it is deployed or run with `--network listen`)"
 
 
 def unicode(text: str) -> str:
