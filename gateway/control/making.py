@@ -19,18 +19,17 @@ from gateway.control.build_limits import git_runner, runner
 from gateway.control.house import House
 from gateway.control.machine import Asked
 from gateway.control.places import Places
-from gateway.control.variables import NAME_VARIABLES, build_variables, model_variables, slug
+from gateway.control.pools import replica_spec
+from gateway.control.variables import build_variables, model_variables, slug
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure, Model, Project, Step
 from workers import (
     NETWORKS,
-    Crns,
     Limits,
     Log,
     Network,
     PoolSpec,
     ProbeRaised,
-    ReplicaSpec,
     StartFailed,
 )
 from workers.limits import MIB
@@ -222,38 +221,6 @@ class Making:
         listed = await database.read(store.deployments.listing, self.build.model_id)
         wanted = [each.network for each in listed if each.wanted == "serve"]
         return max((self.build.network, *wanted), key=NETWORKS.index)
-
-
-def replica_spec(
-    house: House,
-    build: Build,
-    variables: dict[str, str],
-    *,
-    prefix: Path | None,
-    identity: int,
-    limits: Limits,
-    network: Network = "machine",
-    crns: Crns = Crns(),  # noqa: B008 - it is frozen
-) -> ReplicaSpec:
-    """How a replica of a build is started. `prefix` is its interpreter's folder. Those of equal
-    `identity` could meddle with another."""
-    folder = house.shelf.folder(build.id)
-    return ReplicaSpec(
-        code=folder / "code",
-        environment=folder / "environment",
-        prefix=prefix,
-        file=build.file,
-        function=build.function,
-        model_root=build.model_root,
-        variables=variables,
-        name_variables=NAME_VARIABLES,
-        start_timeout=house.settings.model_start_timeout,
-        reply_limit=house.settings.reply_limit,
-        identity=identity,
-        limits=limits,
-        network=network,
-        crns=crns,
-    )
 
 
 def _journey(steps: list[Step]) -> Journey:

@@ -1,16 +1,17 @@
-"""The pool of a deployment, described: what it runs, as whom, within which bounds."""
+"""The pool of a deployment, and its replicas, described: what they run, as whom, within which bounds."""
+
+from pathlib import Path
 
 import msgspec
 
 import store
 from gateway.control import identities
 from gateway.control.house import House
-from gateway.control.making import replica_spec
-from gateway.control.variables import model_variables, slug
+from gateway.control.variables import NAME_VARIABLES, model_variables, slug
 from gateway.crns import crn
 from gateway.settings import Settings
 from store import Build, Deployment
-from workers import Crns, PoolSpec
+from workers import Crns, Limits, Network, PoolSpec, ReplicaSpec
 from workers.limits import MIB
 
 
@@ -40,6 +41,38 @@ async def pool_spec(
         log_folder=house.data.model_logs(model.id),
         replicas=deployment.replicas,
         start_tries=start_tries,
+    )
+
+
+def replica_spec(
+    house: House,
+    build: Build,
+    variables: dict[str, str],
+    *,
+    prefix: Path | None,
+    identity: int,
+    limits: Limits,
+    network: Network = "machine",
+    crns: Crns = Crns(),  # noqa: B008 - it is frozen
+) -> ReplicaSpec:
+    """How a replica of a build is started. `prefix` is its interpreter's folder. Those of equal
+    `identity` could meddle with another."""
+    folder = house.shelf.folder(build.id)
+    return ReplicaSpec(
+        code=folder / "code",
+        environment=folder / "environment",
+        prefix=prefix,
+        file=build.file,
+        function=build.function,
+        model_root=build.model_root,
+        variables=variables,
+        name_variables=NAME_VARIABLES,
+        start_timeout=house.settings.model_start_timeout,
+        reply_limit=house.settings.reply_limit,
+        identity=identity,
+        limits=limits,
+        network=network,
+        crns=crns,
     )
 
 
