@@ -1,4 +1,4 @@
-"""The pool of a deployment, and its replicas, described: what they run, as whom, within which bounds."""
+"""The pool of a deployment and its replicas: what they run, as whom, within which bounds."""
 
 from pathlib import Path
 
