@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ELOOP
 from pathlib import Path
 from typing import IO, Protocol, TypeAlias
 
@@ -148,10 +149,16 @@ class Writer:
 
     def _add_content(self, name: str, path: Path, modified: int) -> None:
         try:
-            file = path.open("rb")
+            # What was a file when it was looked at may be a link by now.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return
-        with file:
+        except OSError as error:
+            if error.errno != ELOOP:
+                raise
+            self.left_out.append(f"{name}: it became a link while it was read")
+            return
+        with os.fdopen(descriptor, "rb") as file:
             facts = os.fstat(file.fileno())
             entry = Entry(name, "file", stat.S_IMODE(facts.st_mode), facts.st_size, "")
             measured = Measured(file, facts.st_size)

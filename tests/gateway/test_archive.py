@@ -63,6 +63,25 @@ def test_all_comes_back(archive: Path) -> None:
     assert read_archive(archive).left_out == ["tree/pipe: neither a file nor a folder"]
 
 
+def test_a_file_that_becomes_a_link(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is swapped for a link after a look at it is left out, and not read through the link."""
+    (tree.parent / "secret").write_text("secret")
+    real = os.open
+
+    def opened(path: os.PathLike[str], how: int) -> int:
+        if path == tree / "text":
+            (tree / "text").unlink()
+            (tree / "text").symlink_to(tree.parent / "secret")
+        return real(path, how)
+
+    monkeypatch.setattr("gateway.archive.os.open", opened)
+    with io.BytesIO() as file:
+        with writing(file, A_HEAD) as writer:
+            writer.add_file("text", tree / "text")
+            assert writer.left_out == ["text: it became a link while it was read"]
+        assert b"secret" not in file.getvalue()
+
+
 def test_whatever_is_changed_is_noticed(archive: Path) -> None:
     """A byte changed anywhere, or all cut off from anywhere on, is damage, or changes nothing that
     anybody would read, such as what fills up a block."""

@@ -112,6 +112,11 @@ async def test_a_hostile_repository(run: Run, tmp_path: Path, hostile: Path) -> 
     store = tmp_path / "data" / "snapshots" / "one.git"
     with pytest.raises(SnapshotFailed, match="passwd -> /etc/passwd, up -> "):
         await take_snapshot(target, store, "one", Lines(), run=run)
+    for name in links:
+        tree.remove(target, name)
+    snapshot = await take_snapshot(target, store, "one", Lines(), run=run)
+    await write_out(snapshot, tmp_path / "copy")
+    assert (tmp_path / "copy/model.py").read_text() == (hostile / "model.py").read_text()
     assert not (tmp_path / "canary").exists()
 
 
