@@ -53,7 +53,8 @@ class Database:
 
         async def entered(writer: aiosqlite.Connection) -> Value:
             value = await work(writer, *args, **kwargs)
-            await audit.append(writer, deed.describe(value))
+            if (entry := deed.describe(value)) is not None:
+                await audit.append(writer, entry)
             return value
 
         try:

@@ -16,9 +16,9 @@ from store.records import Entry
 
 
 class Deed:
-    """`describe` makes its entry, given what the transaction's work returned."""
+    """`describe` makes its entry, given what the transaction's work returned; None: it has none."""
 
-    def __init__(self, describe: Callable[[object], Entry]) -> None:
+    def __init__(self, describe: Callable[[object], Entry | None]) -> None:
         self.describe = describe
         self.entered = False
         self._over = False

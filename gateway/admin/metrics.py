@@ -17,6 +17,7 @@ from gateway.auth import allowed, require
 from gateway.control import Control
 from gateway.control.metrics import Noun, Subject, Window
 from gateway.control.tracking import LAST_MS, MIB
+from gateway.control.trail import note
 from gateway.errors import Refusal
 from gateway.metric_tables import FORMATS, NotInstalled, Spelling, TooManyKeys, as_table
 from store import MetricRow, NotFound
@@ -94,12 +95,14 @@ def add_routes(routing: Routing, control: Control) -> None:
         if not allowed(directory, "project.view", project_id):
             raise NotFound("prediction", asked.prediction_uuid)
         require(directory, "metrics.add", project_id)
+        note(f"project {project_id}")
         await metrics.find_out(asked.prediction_uuid, asked.metrics)
         return {}
 
     async def aggregate(asked: AggregateMetrics) -> Json:
         found = await subject("deployment", asked.model_deployment_crn)
         require(directory, "metrics.add", found.project_id)
+        note(f"project {found.project_id}")
         await metrics.sum_up(
             asked.model_deployment_crn,
             asked.metrics,
@@ -131,6 +134,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         "add to a prediction what became known later",
         delay,
         DelayedMetrics,
+        action="metrics.delay",
+        often=True,
     )
     routing.add(
         "POST",
@@ -139,6 +144,8 @@ def add_routes(routing: Routing, control: Control) -> None:
         "metrics of many predictions of a deployment",
         aggregate,
         AggregateMetrics,
+        action="metrics.aggregate",
+        often=True,
     )
 
 

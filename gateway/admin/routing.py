@@ -49,7 +49,8 @@ class Route(msgspec.Struct, frozen=True):
     MultiDict for the files of a form, `most` how large a body may be: in bytes, or the name of the
     site setting that says so. `query` is what may stand behind a `?`, `gives` the media types of
     its answers. `action` is what the audit trail calls it: none for what changes nothing.
-    `streams` says that its answer may come in pieces, for as long as it takes."""
+    `streams` says that its answer may come in pieces, for as long as it takes; `often` that the
+    audit trail counts what is alike instead of entering each."""
 
     method: str
     path: str
@@ -62,6 +63,7 @@ class Route(msgspec.Struct, frozen=True):
     gives: tuple[str, ...] = ("application/json",)
     action: str = ""
     streams: bool = False
+    often: bool = False
 
     @property
     def is_upload(self) -> bool:
@@ -98,11 +100,25 @@ class Routing:
         gives: tuple[str, ...] = ("application/json",),
         action: str = "",
         streams: bool = False,
+        often: bool = False,
     ) -> None:
         # Only what answers a GET ends with the rights that it is given by.
         assert not streams or method == "GET", path
         self.routes.append(
-            Route(method, path, needs, summary, handler, takes, most, query, gives, action, streams)
+            Route(
+                method,
+                path,
+                needs,
+                summary,
+                handler,
+                takes,
+                most,
+                query,
+                gives,
+                action,
+                streams,
+                often,
+            )
         )
 
     def blueprint(self) -> Blueprint:
@@ -129,7 +145,7 @@ class Routing:
             told = ""
             if reader is not None:
                 arguments.append(body := reader.read(await _json()))
-                told = given(body)
+                told = "" if route.often else given(body)
             elif route.takes is not None:
                 arguments.append(await files_of(request, self._uploads))
             elif announces_body():
@@ -140,6 +156,8 @@ class Routing:
                 # A body may have taken its time to come.
                 require(self._directory, route.needs, project_id, about)
                 await place.enter_async_context(self._places.held(principal().flow))
+                # The body may have taken its time to come, and so may the place.
+                require(self._directory, route.needs, project_id, about)
                 if not route.action:
                     result = await route.handler(*arguments)
                 else:
@@ -207,6 +225,7 @@ def _act(route: Route, told: str = "") -> Act:
         object=path.rpartition(":")[0] if verb else path,
         detail="; ".join(filter(None, (f"by {who.by}" if who else "", told))),
         makes=route.method == "POST" and not verb,
+        often=route.often,
     )
 
 

@@ -19,6 +19,7 @@ import store
 from gateway import errors
 from gateway.control.crowd import Crowd
 from gateway.control.house import House
+from gateway.control.tally import Alike, Tally
 from store import Deed, Entry
 
 Args = TypeVarTuple("Args")
@@ -35,7 +36,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks for what. `who` is empty where nobody knows; `detail` holds nothing secret. With
-    `makes`, `object` is the place of what is being made, which is named when it is there."""
+    `makes`, `object` is the place of what is being made, which is named when it is there. What is
+    done `often` is entered once in a while, with a count (`tally.py`)."""
 
     who: str
     address: str
@@ -43,6 +45,7 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     object: str
     detail: str = ""
     makes: bool = False
+    often: bool = False
 
 
 def note(text: str) -> None:
@@ -58,13 +61,18 @@ class Trail:
     def __init__(self, house: House) -> None:
         self._house = house
         self._crowd = Crowd(trio.current_time())
+        self._tally = Tally()
         self._later: set[trio.Event] = set()
 
     async def carry_out(self, act: Act, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
         """The result of `work(*args)`, entered. Raises what `work` raises, entered as refused."""
         notes: list[str] = []
         token, number = _notes.set(notes), request_id.get()
-        deed = Deed(lambda made: _entry(act, number, notes, made))
+
+        def describe(made: object) -> Entry | None:
+            return _entry(act, number, notes, made) if self._is_entered(act, notes) else None
+
+        deed = Deed(describe)
         try:
             with store.doing(deed):
                 result = await work(*args)
@@ -73,13 +81,27 @@ class Trail:
             raise
         finally:
             _notes.reset(token)
-        if not deed.entered:
-            await self._house.put_right(store.audit.append, _entry(act, number, notes))
+        if not deed.entered and (entry := describe(None)) is not None:
+            await self._house.put_right(store.audit.append, entry)
         return result
+
+    def _is_entered(self, act: Act, notes: list[str], outcome: str = "done") -> bool:
+        """Whether it has an entry of its own."""
+        return not act.often or self._tally.is_first(
+            Alike(
+                act.action,
+                act.who,
+                act.object,
+                "; ".join(filter(None, (act.detail, *notes))),
+                outcome,
+            )
+        )
 
     async def refused(self, act: Act, code: str, notes: list[str] | None = None) -> None:
         """Enters what was refused. Where that cannot be written, the refusal matters more."""
         if not act.who and not self._crowd.admit(act.address):
+            return
+        if not self._is_entered(act, notes or [], code):
             return
         await self._try(_entry(act, request_id.get(), notes or [], outcome=code))
 
@@ -106,7 +128,7 @@ class Trail:
         await self._house.put_right(store.audit.append, _entry(act, request_id.get(), []))
 
     async def watch(self) -> None:
-        """Enters, each while, how many refusals were not entered one by one; for ever."""
+        """Enters, each while, how many acts were not entered one by one; for ever."""
         try:
             while True:
                 await trio.sleep_until(self._crowd.ends)
@@ -120,6 +142,10 @@ class Trail:
             act = Act(who="", address=address, action="refused", object="")
             detail = f"{count} more refused requests, of nobody known, that have no entry each"
             await self._try(_entry(act, "", [detail], outcome="auth.required"))
+        for one, count in self._tally.take().items():
+            act = Act(who=one.who, address="", action=one.action, object=one.object)
+            told = [f"{count} more", one.detail]
+            await self._try(_entry(act, "", told, outcome=one.outcome))
 
     async def _try(self, entry: Entry) -> None:
         try:

@@ -1,6 +1,7 @@
 """The audit trail: what is done and what is refused has its entry, and no more than that."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -114,3 +115,34 @@ async def test_a_flood_of_nobody_is_counted(trail: Trail, database: Database) ->
     for _ in range(100):
         await trail.refused(ACT, "auth.forbidden")
     assert len(await entries(database)) == OF_ONE + 1 + 100
+
+
+async def test_what_is_done_often_is_counted(
+    trail: Trail, database: Database, nursery: trio.Nursery, autojump_clock: object
+) -> None:
+    """Of what is alike the first is entered with its change, then how many more there were: of
+    each project and of each outcome by itself."""
+    often = Act(who="ada", address="::1", action="metrics.delay", object="/metrics", often=True)
+
+    async def change(project: str) -> None:
+        note(f"project {project}")
+        if project == "none":
+            raise Refusal("auth.forbidden", "no")
+        await database.write(store.projects.insert, a_project(f"{len(made)}"))
+        made.append(project)
+
+    made: list[str] = []
+    for project in ("p", "q", "none"):
+        for _ in range(3):
+            with suppress(Refusal):
+                await trail.carry_out(often, change, project)
+    first = [
+        ("metrics.delay", "/metrics", "done", "project p"),
+        ("metrics.delay", "/metrics", "done", "project q"),
+        ("metrics.delay", "/metrics", "auth.forbidden", "project none"),
+    ]
+    assert await entries(database) == first
+    await trail._count()
+    counted = [(*each[:3], f"2 more; {each[3]}") for each in first]
+    assert await entries(database) == first + counted
+    assert made == ["p"] * 3 + ["q"] * 3
