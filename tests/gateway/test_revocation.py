@@ -63,11 +63,16 @@ threading.Thread(target=tick, daemon=True).start()
 
 @cdsw.model_metrics
 def tell(args):
-    cdsw.track_metric("text", "x" * 400_000)
+    cdsw.track_metric("text", "x" * 250_000)
     return {}
 """
+# What it tracks is large where it is compared with itself, many times.
 KEEP = f"""\
 import cdsw
+for number in range(60):
+    cdsw.track_metric(f"text {{number}}", "x" * 7000)
+for number in range(8000):
+    cdsw.track_metric(f"value {{number % 20}}", number / 7)
 with open("large.bin", "wb") as file:
     file.truncate({BULK})
 cdsw.track_file("large.bin")
@@ -112,7 +117,7 @@ async def _prepare(folder: Path) -> Streams:
         await gateway.until(f"{experiments}/{kept}", status_is("succeeded", "failed"))
         await gateway.until(f"{experiments}/{running}", status_is("running"))
         key = await gateway.key(model)
-        for _ in range(24):
+        for _ in range(40):
             assert (await gateway.call(key, {})).status_code == 200
         with (project / "large.bin").open("wb") as file:
             file.truncate(BULK)
@@ -125,6 +130,7 @@ async def _prepare(folder: Path) -> Streams:
         {
             f"{its_model}/logs": f"{model}/logs",
             f"{its_model}/builds/<build_id>/log": f"{build}/log",
+            f"{one}/experiments:compare": f"{experiments}:compare?ids={','.join([kept] * 20)}",
             f"{its_experiment}/log": f"{experiments}/{running}/log",
             f"{its_experiment}/files/<path:path>": f"{experiments}/{kept}/files/large.bin",
             f"{one}/files/<path:path>": f"{path}/files/large.bin:download",
