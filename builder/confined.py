@@ -32,6 +32,13 @@ def check_model_path(spec: BuildSpec) -> None:
             f"{spec.file!r} leads out of the project",
             "Name a file of the project by its path from the model's root.",
         )
+    if spec.file.lower().endswith((".r", ".rmd", ".ipynb")):
+        raise ModelFileRefused(
+            f"{spec.file!r} is not a Python file",
+            "R models are not served; serve a Python file."
+            if spec.file.lower().endswith((".r", ".rmd"))
+            else "Make a Python file of the notebook: `jupyter nbconvert --to script`.",
+        )
     if not spec.file.endswith(".py"):
         raise ModelFileRefused(f"{spec.file!r} is not a Python file", "Name a file ending in .py.")
 

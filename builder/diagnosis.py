@@ -1,7 +1,8 @@
 """Reads the last lines of a failed script as an experienced colleague would.
 
 `RULES` is the whole knowledge: a pattern, and what to do about it. The line that matches
-nearest to the end is the problem. Without a match it is the last line that says anything.
+nearest to the end is the problem. Without a match it is the last line that says anything. What is
+in `CAUSES` comes first, wherever it stands: what follows from it is printed after it.
 """
 
 import re
@@ -24,9 +25,32 @@ LIMITS = [
     ),
     ("to disk", DISK := "Have the script write less, or have the operator raise `build_disk`."),
 ]
+CAUSES = [
+    (re.compile(pattern), advice)
+    for pattern, advice in (
+        (
+            r"'sklearn' PyPI package is deprecated",
+            "The package `sklearn` is a stub: ask for `scikit-learn`, which brings the module.",
+        ),
+        (
+            r"DO NOT MATCH THE HASHES",
+            "A package is not the one that the requirements name by hash: it was replaced, or the "
+            "index gives another file. Look at why, and then write the new hashes.",
+        ),
+        (
+            r"externally-managed-environment",
+            "The script calls another Python's pip: call `pip`, which is the build's own.",
+        ),
+    )
+]
 RULES = [
     (re.compile(pattern), advice)
     for pattern, advice in (
+        (
+            r"apt-get|are you root\?|/var/lib/(dpkg|apt)|sudo: ",
+            "A build script cannot install system packages: have the operator install them, or use "
+            "a package for Python that brings them along.",
+        ),
         (
             r"No matching distribution found for",
             "Check the name and the version that are asked for, and that they exist for the "
@@ -91,10 +115,11 @@ def explain(status: int, lines: list[str]) -> tuple[str, str]:
     if status < 0:
         advice = "The machine may have run out of memory." if status == -SIGKILL else FALLBACK
         return f"it was ended by {_name(-status)}", advice
-    for line in reversed(lines):
-        for pattern, advice in RULES:
-            if pattern.search(line):
-                return line.strip(), advice
+    for rules in (CAUSES, RULES):
+        for line in reversed(lines):
+            for pattern, advice in rules:
+                if pattern.search(line):
+                    return line.strip(), advice
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
     return f"{last} (exit status {status})", FALLBACK
 

@@ -1,8 +1,13 @@
 """The JSON body of an admin request, as the Struct that its route takes.
 
-It is read as protobuf's JSON is: null is the default, a number may come as text, and keys that are
-not known are ignored. It is decoded on the loop, so it must not take longer than a millisecond,
-whatever is in it. Three rules see to that:
+It is read as protobuf's JSON is: null is the default, and a number may come as text. A field that
+is not known is refused by its name, since what is dropped silently is believed to be done. But one
+that asks for nothing passes (null, false, 0, "", [], {}: clients fill in defaults), as do the ids
+that the path says, and what a whole record that is sent back has beside what can be changed
+(`read_only`).
+
+It is decoded on the loop, so it must not take longer than a millisecond, whatever is in it. Three
+rules see to that:
 
 - The body is bounded by its route (routing.py), at FREE_BYTES at most.
 - No object is built from what the Struct does not declare. A value that may be any JSON is a
@@ -11,6 +16,7 @@ whatever is in it. Three rules see to that:
 """
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -20,6 +26,10 @@ from gateway.errors import Refusal
 # To skip over JSON takes 3 ns a byte at most (of nested brackets), to build text from it 12.
 FREE_BYTES = 256 * 1024
 FIELD_BYTES = 64 * 1024
+# A body with unknown fields is read field by field, if it is no longer than this.
+_LOOKED_THROUGH = 16 * 1024
+_NOTHING = (b"null", b"false", b"0", b"0.0", b'"0"', b'""', b"[]", b"{}")
+_IN_PATH = ("project_id", "model_id", "build_id", "deployment_id", "experiment_id", "run_id")
 _NULL = msgspec.Raw(b"null")
 _read_entries = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -29,6 +39,7 @@ class BodyReader:
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
         self._layout = _Layout(kind)
+        self._strict = kind.__struct_config__.forbid_unknown_fields
         self._read_raw = msgspec.json.Decoder(self._layout.raw).decode
         self._read = msgspec.json.Decoder(kind, strict=False).decode
 
@@ -37,7 +48,7 @@ class BodyReader:
         try:
             if not body.isascii():
                 str(body, "utf-8")  # msgspec does not look at the encoding of raw parts
-            found = self._read_raw(body)
+            found = self._taken_apart(body)
             read = self._read(self._layout.text(found))
             self._layout.give_back(found, read)
         except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
@@ -46,6 +57,14 @@ class BodyReader:
             text = f"the body is not UTF-8 (byte {error.start})"
             raise Refusal("argument.invalid", text) from error
         return read
+
+    def _taken_apart(self, body: bytes) -> msgspec.Struct:
+        try:
+            return self._read_raw(body)
+        except msgspec.ValidationError as error:
+            if self._strict or len(body) > _LOOKED_THROUGH or "unknown field" not in str(error):
+                raise
+        return self._read_raw(self._layout.known(body))
 
 
 class _Layout:
@@ -72,8 +91,25 @@ class _Layout:
                 self._free.add(name)
             elif any(_has_nulls_to_drop(k) for k in kinds):
                 self._mappings.add(name)
-        unknown = kind.__struct_config__.forbid_unknown_fields
-        self.raw = msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=unknown)
+        self._names = [name for name, *_ in fields]
+        self._passes = {*_IN_PATH, *getattr(kind, "read_only", ())}
+        self.raw = msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=True)
+
+    def known(self, body: bytes, path: str = "") -> bytes:
+        """The body without what is not known but asks for nothing. Raises Refusal for the rest."""
+        parts: dict[str, msgspec.Raw] = {}
+        for name, value in _read_entries(body).items():
+            text = bytes(value)
+            if name in self._inner and text.startswith(b"{"):
+                text = self._inner[name].known(text, f"{path}{name}.")
+            if name in self._names:
+                parts[name] = msgspec.Raw(text)
+            elif name not in self._passes and b"".join(text[:20].split()) not in _NOTHING:
+                short = name[:64]
+                close = get_close_matches(short, self._names, 1)
+                meant = f"; did you mean {close[0]!r}?" if close else ""
+                raise Refusal("argument.invalid", f"{path}{short}: there is no such field{meant}")
+        return msgspec.json.encode(parts)
 
     def text(self, found: msgspec.Struct) -> bytes:
         """The JSON to read the Struct from: without nulls, and with a null for what is free."""
@@ -91,6 +127,9 @@ class _Layout:
     def _bounded(self, name: str, text: bytes) -> bytes:
         if len(text) > FIELD_BYTES:
             raise Refusal("argument.invalid", f"{name}: it may be {FIELD_BYTES} bytes long as JSON")
+        if name in self._mappings and text.startswith(b'"'):  # as replies have it: JSON in a text
+            inner = msgspec.json.decode(text, type=str)
+            text = msgspec.json.encode(_read_entries(inner)) if inner else b"{}"
         if name in self._mappings and text.startswith(b"{") and b"null" in text:
             entries = _read_entries(text)
             text = msgspec.json.encode({k: v for k, v in entries.items() if v != _NULL})

@@ -53,6 +53,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             control.house.routes.key_of(model),
             f"{control.house.url}/model",
             current,
+            control.deployments.state(current) if current else "",
             pool.statistics() if pool else None,
             example,
             control.house.workspace,

@@ -1,11 +1,11 @@
 """What the admin API takes and gives: the outer spelling, which is CDSW's.
 
-Requests are Structs that msgspec checks; a key nobody knows is ignored, as protobuf's JSON does.
-Replies are made from records here and nowhere else. In replies `environment` is a JSON string, as
-clients expect; numbers of ours (`build_number`, `deployment_number`, ...) are plain numbers.
+Requests are Structs that json_body.py reads. Replies are made from records here and nowhere else.
+`environment` is a JSON string in replies, as clients expect, and an object or such a string in
+requests; numbers of ours (`build_number`, `deployment_number`, ...) are plain numbers.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -41,6 +41,10 @@ class CreateProject(msgspec.Struct, kw_only=True):
 
 
 class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
+    read_only: ClassVar[tuple[str, ...]] = (
+        *("id", "number", "template", "git_url", "git_ref", "path", "linked", "creator", "owner"),
+        *("environment_problem", "creation_status", "creation_error", "created_at", "updated_at"),
+    )
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
@@ -92,10 +96,16 @@ class Resources(msgspec.Struct, kw_only=True):
 
 
 class ReplicationPolicy(msgspec.Struct, kw_only=True):
+    type: Literal["fixed"] = "fixed"
     num_replicas: Amount | msgspec.UnsetType = msgspec.UNSET
 
 
 class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
+    read_only: ClassVar[tuple[str, ...]] = (
+        *("id", "model_number", "creator", "access_key", "deletion_status", "created_at", "crn"),
+        *("updated_at", "project", "url", "status", "example", "replicas_wanted", "replicas_ready"),
+        *("current_deployment_id", "current_deployment_number", "current_build_number"),
+    )
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
     visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
@@ -204,6 +214,7 @@ def model_json(
     access_key: str,
     url: str,
     deployment: Deployment | None,
+    status: str,
     statistics: PoolStatistics | None,
     example: str | None,
     workspace: str,
@@ -229,7 +240,7 @@ def model_json(
         },
         "default_replication_policy": {"num_replicas": model.replicas, "type": "fixed"},
         "url": url,
-        "status": deployment.status if deployment else "",
+        "status": status,
         "current_deployment_id": deployment.id if deployment else "",
         "current_deployment_number": deployment.number if deployment else None,
         "current_build_number": deployment.build_number if deployment else None,

@@ -31,6 +31,8 @@ def deploy(context: Context) -> None:
     file, function = arguments.target
     project = project_here(context, file)
     name = arguments.name or function.replace("_", "-")
+    if not arguments.name:
+        _refuse_takeover(client, project, name, file, function)
     model, is_new = model_named(client, project, name, authentication=arguments.auth)
     wishes = _wishes(context, client, model)
     try:
@@ -60,6 +62,20 @@ def deploy(context: Context) -> None:
         build = follow_build(context, model, build)
         deployment = wait_for_deployment(context, model, build, deployment)
     _tell(context, project, model, build, deployment)
+
+
+def _refuse_takeover(client: Client, project: Json, name: str, file: str, function: str) -> None:
+    """A name that comes from the function must not take a model from another file's function."""
+    for model in client.listing(f"/projects/{project['id']}/models"):
+        builds = client.listing(f"{model_path(model)}/builds") if model["name"] == name else []
+        if builds and (builds[-1]["file_path"], builds[-1]["function_name"]) != (file, function):
+            theirs = f"{builds[-1]['file_path']}:{builds[-1]['function_name']}"
+            raise CommandFailed(
+                f"The model {full_name(model)} is {theirs}; {file}:{function} would replace it.",
+                f"Give the new one a name of its own with `--name`, or replace the other with "
+                f"`--name {name}`.",
+                Exit.REFUSED,
+            )
 
 
 def build(context: Context) -> None:

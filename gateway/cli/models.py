@@ -6,7 +6,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.finding import find_model, full_name, model_path
 from gateway.cli.following import look_again, progress_of, reason_of
 from gateway.cli.terminal import facts, table
-from gateway.client import Client, Json
+from gateway.client import ApiError, Client, Json
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -74,23 +74,35 @@ def deployments(context: Context) -> None:
 
 
 def stop(context: Context) -> None:
-    """Stops what serves; the model and its builds stay."""
+    """Stops what serves and what is on its way; the model and its builds stay."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
-    deployment = _serving(context.client, model)
-    if deployment is None:
+    listed = context.client.listing(f"{model_path(model)}/deployments")
+    living = [each for each in listed if each["status"] in LIVING]
+    if not living:
         again = f"Serve it with `predictd redeploy {name}`."
         context.terminal.result(
             {"status": "stopped"}, f"Nothing to stop: {name} does not serve. {again}"
         )
         return
-    path = _deployment_path(model, deployment)
+    # The latest first, so that none takes the place of another meanwhile.
+    paths = [_deployment_path(model, each) for each in reversed(living)]
     with context.terminal.live(f"stopping {name}"):
-        deployment = context.client.post(f"{path}:stop")
-        while deployment["status"] == "stopping":
-            deployment = look_again(context.client, path)
+        for path in paths:
+            _stop_one(context.client, path)
+        for path in paths:
+            while (deployment := look_again(context.client, path))["status"] == "stopping":
+                pass
     again = f"Serve it again with `predictd redeploy {name}`."
-    context.terminal.result(deployment, f"{name} is {deployment['status']}. {again}")
+    context.terminal.result(deployment, f"{name} is stopped. {again}")
+
+
+def _stop_one(client: Client, path: str) -> None:
+    try:
+        client.post(f"{path}:stop")
+    except ApiError as error:
+        if error.code != "state.conflict":  # it has ended meanwhile
+            raise
 
 
 def restart(context: Context) -> None:

@@ -22,6 +22,7 @@ from gateway.control.house import House
 from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.pools import as_set, pool_spec
+from gateway.control.probing import place_of
 from gateway.control.variables import shown
 from gateway.encryption import CannotDecrypt
 from store import Build, Deployment, Failure
@@ -46,9 +47,8 @@ class Carrying:
     ) -> None:
         self.deployment = deployment
         self.pool: Pool | None = None
-        # Its replicas are on their way, or will never be.
-        self.started = trio.Event()
-        self.ended = trio.Event()
+        # Its replicas are on their way, or will never be; nothing of it is left.
+        self.started, self.ended = trio.Event(), trio.Event()
         # What it cannot go on without, in words; nothing while it goes on.
         self.waits_for = ""
         self._house = house
@@ -129,8 +129,7 @@ class Carrying:
                 build = await self._builds.ready(build_id)
                 if build.status == "built" or self.deployment.status != "deployed":
                     return build
-                why = build.failure.problem if build.failure else build.status
-                told = (self.deployment.number, pause, why)
+                told = (self.deployment.number, pause, failures.build_failed(build).problem)
                 logger.error("deployment %d: no build; trying again in %g s: %s", *told)
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -208,7 +207,8 @@ class Carrying:
         except StartFailed as error:
             assert self.pool is not None
             await self.pool.closed.wait()
-            return None if self._told_to_stop else failures.not_started(error, self.pool)
+            place, stopped = place_of(self._house, build), self._told_to_stop
+            return None if stopped else failures.not_started(error, self.pool, place)
         await self._switch(pool)
         return None
 

@@ -200,6 +200,12 @@ class Deployments:
         carrying = self._carryings.get(deployment_id)
         return carrying.pool if carrying else None
 
+    def state(self, deployment: Deployment) -> str:
+        """Its status, or "rebuilding" where it cannot serve until its build is made again,
+        as after a restore."""
+        waits = self.waits_for(deployment.id).startswith("build ")
+        return "rebuilding" if waits and deployment.status == "deployed" else deployment.status
+
     def waits_for(self, deployment_id: str) -> str:
         """What it cannot go on without just now, in words; nothing for one that does not wait."""
         carrying = self._carryings.get(deployment_id)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import builder
+from gateway.control.causes import Place, remedy
 from gateway.control.machine import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure
@@ -79,24 +80,22 @@ _ADVICE_FOR_SCRIPTS = {
 }
 
 
-def not_started(error: StartFailed, pool: Pool) -> Failure:
+def not_started(error: StartFailed, pool: Pool, place: Place) -> Failure:
     """With what the model printed last."""
     detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
     return Failure(
         step="START",
         summary="The model did not start",
         problem=f"{error.summary}\n\n{detail}".strip(),
-        advice=_ADVICE[error.cause]
-        if error.cause
-        else "Correct the file and deploy a new build; `predictd logs` shows all it printed.",
+        advice=_ADVICE[error.cause] if error.cause else remedy(error.summary, error.detail, place),
     )
 
 
-def probe_failed(error: StartFailed | ProbeRaised) -> builder.ProbeFailed:
+def probe_failed(error: StartFailed | ProbeRaised, place: Place) -> builder.ProbeFailed:
     """A build was tried out with what its model's replicas get."""
     if isinstance(error, StartFailed):
         summary, problem = "The model did not start", error.summary
-        advice = "Correct the file, or what the build installs; see the build log's end."
+        advice = remedy(error.summary, error.detail, place)
     else:
         summary, problem = "The model did not answer its example input", str(error)
         advice = "Correct the function or the example; see the build log's end."

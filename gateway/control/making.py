@@ -13,26 +13,18 @@ import trio
 
 import builder
 import store
-from builder import BuildSpec, Interpreter, Journey, Snapshot, match, take_snapshot
-from gateway.control import failures, identities
+from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
+from gateway.control import failures
 from gateway.control.build_limits import git_runner, runner
 from gateway.control.house import House
-from gateway.control.machine import Asked
 from gateway.control.places import Places
-from gateway.control.pools import replica_spec
-from gateway.control.variables import build_variables, model_variables, slug
+from gateway.control.probing import probe_for
+from gateway.control.variables import build_variables
 from gateway.encryption import CannotDecrypt
-from store import Build, Failure, Model, Project, Step
+from store import Build, Failure, Project, Step
 from workers import (
-    NETWORKS,
-    Limits,
     Log,
-    Network,
-    PoolSpec,
-    ProbeRaised,
-    StartFailed,
 )
-from workers.limits import MIB
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +92,7 @@ class Making:
                 report = await builder.make_build(
                     await self._spec(project),
                     run=await runner(self._house, project, self.build.id, self.build.network),
-                    probe=self._probe(model, project),
+                    probe=probe_for(self._house, self.build, model, project, self.log),
                     log=self.log,
                     changed=self._travelled,
                     journey=self.journey,
@@ -176,51 +168,6 @@ class Making:
             time_limit=house.settings.build_timeout,
             pip_cache=house.data.pip_cache(project.id),
         )
-
-    def _probe(self, model: Model, project: Project) -> builder.Probe:
-        """The builder's PROBE step: one replica, started and asked for the example."""
-        house, build = self._house, self.build
-        example = build.example.encode() if build.example is not None else None
-
-        async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
-            pool = PoolSpec(
-                name=f"{slug(model.name)}-probe-{build.number}",
-                replica=replica_spec(
-                    house,
-                    build,
-                    model_variables(house, project, None),
-                    prefix=interpreter.prefix,
-                    identity=identities.of_builds(project),
-                    limits=await self._probe_limits(),
-                    network=await self._probe_network(),
-                ),
-                log_folder=house.data.model_logs(model.id),
-                request_timeout=house.settings.model_request_timeout,
-                start_tries=1,
-            )
-            try:
-                await house.workers.probe(pool, self.log, example)
-            except (StartFailed, ProbeRaised) as error:
-                raise failures.probe_failed(error) from error
-
-        return probe
-
-    async def _probe_limits(self) -> Limits:
-        """The most that replicas of the model get: by default, or in a deployment that is wanted,
-        which may have been asked for together with this build."""
-        database = self._house.database
-        model = await database.read(store.models.get, self.build.model_id)
-        listed = await database.read(store.deployments.listing, model.id)
-        asked: list[Asked] = [model, *(each for each in listed if each.wanted == "serve")]
-        memory = max(each.memory_mb for each in asked)
-        return self._house.limits(memory * MIB, max(each.cpu_millicores for each in asked))
-
-    async def _probe_network(self) -> Network:
-        """As much as the build may reach, or a deployment that is wanted."""
-        database = self._house.database
-        listed = await database.read(store.deployments.listing, self.build.model_id)
-        wanted = [each.network for each in listed if each.wanted == "serve"]
-        return max((self.build.network, *wanted), key=NETWORKS.index)
 
 
 def _journey(steps: list[Step]) -> Journey:

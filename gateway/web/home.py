@@ -15,6 +15,7 @@ _TONES = {
     "pending": "busy",
     "deploying": "busy",
     "stopping": "busy",
+    "rebuilding": "busy",
     "failed": "bad",
 }
 
@@ -60,13 +61,13 @@ def project_row(project: Project, owner: str, models: Sequence[ModelRow]) -> Pro
 def model_row(
     model: Model,
     deployment: Deployment | None,
+    status: str,
     statistics: PoolStatistics | None,
     access_key: str,
     url: str,
     example: Any,
 ) -> ModelRow:
     """`url` is that of model calls; `example` an input of the model, as Python has it."""
-    status = deployment.status if deployment else ""
     ready = statistics.ready if statistics else 0
     serving = deployment is not None and deployment.wanted == "serve"
     wanted = deployment.replicas if deployment and serving else 0

@@ -41,6 +41,7 @@ def add_pages(routing: Routing, control: Control) -> None:
         return model_row(
             model,
             current,
+            control.deployments.state(current) if current else "",
             pool.statistics() if pool else None,
             house.routes.key_of(model),
             f"{house.url}/model",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.diagnosis import FALLBACK, LIMITS, RULES, explain
+from builder.diagnosis import CAUSES, FALLBACK, LIMITS, RULES, explain
 from workers.limits import Limits, Toll, judge
 from workers.process import say_status
 
@@ -36,6 +36,29 @@ from workers.process import say_status
             "index",
         ),
         (["OSError: [Errno 28] No space left on device"], "OSError: [Errno 28] No space", "disk"),
+        (
+            [
+                "  The 'sklearn' PyPI package is deprecated, use 'scikit-learn'",
+                "error: metadata-generation-failed",
+            ],
+            "The 'sklearn' PyPI package is deprecated",
+            "ask for `scikit-learn`",
+        ),
+        (
+            [
+                "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
+                "    six from https://x/six.whl:",
+                "        Expected sha256 00",
+            ],
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES",
+            "by hash",
+        ),
+        (
+            ["E: Could not open lock file /var/lib/dpkg/lock (13: Permission denied)"],
+            "E: Could not open lock file",
+            "cannot install system packages",
+        ),
+        (["error: externally-managed-environment"], "error: externally", "call `pip`"),
         (["something else", "  ", ""], "something else (exit status 1)", FALLBACK),
         ([], "it wrote nothing (exit status 1)", FALLBACK),
     ],
@@ -74,5 +97,5 @@ def test_limits(status: int, toll: Toll, advice: str) -> None:
 
 def test_every_rule_advises() -> None:
     """Advice is a sentence."""
-    pieces = [advice for _, advice in RULES] + [advice for _, advice in LIMITS]
+    pieces = [advice for _, advice in [*CAUSES, *RULES]] + [advice for _, advice in LIMITS]
     assert all(advice[0].isupper() and advice.endswith(".") for advice in pieces)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from gateway.admin.json_body import FIELD_BYTES, BodyReader
+from gateway.admin.shapes import UpdateModel
 from gateway.errors import Refusal
 
 
@@ -31,10 +32,46 @@ def test_a_null_is_the_default_and_a_number_may_be_text() -> None:
     """As protobuf's JSON is read; in a mapping of texts a null is left out."""
     asked = read(
         b'{"name":"x","count":null,"kind":null,"inner":'
-        b'{"cores":"0.5","variables":{"A":"null","B":null}},"unknown":[1,null]}'
+        b'{"cores":"0.5","variables":{"A":"null","B":null}}}'
     )
     expected = _Asked(name="x", inner=_Inner(cores=0.5, variables={"A": "null"}))
     assert asked == expected
+
+
+def test_a_field_that_is_not_known_is_refused_by_name() -> None:
+    """Unless it asks for nothing, or says what the path says: it would be believed to be done."""
+    nothing = b'"a":null,"b":false,"c":0,"d":"0","e":"","f":[],"g":{},"project_id":"x"'
+    asked = read(b'{"name":"x",%b,"inner":{"h": [ ],"cores":1}}' % nothing)
+    assert asked == _Asked(name="x", inner=_Inner(cores=1))
+    for body, told in (
+        (b'{"name":"x","replica_count":2}', "replica_count: there is no such field"),
+        (
+            b'{"name":"x","inner":{"core":2}}',
+            "inner.core: there is no such field; did you mean 'co",
+        ),
+        (b'{"name":"x","pad":"%b","other":2}' % (b"x" * 20_000), "unknown field `pad`"),
+    ):
+        with pytest.raises(Refusal) as refused:
+            read(body)
+        assert told in str(refused.value)
+
+
+def test_what_is_sent_back_passes() -> None:
+    """A whole record may be sent where a part of it can be changed: the rest is as it was."""
+    asked = BodyReader(UpdateModel).read(
+        b'{"id":"i","name":"new","crn":"c","creator":{"name":"n"}}'
+    )
+    assert asked.changes() == {"name": "new"}
+
+
+def test_variables_may_be_a_text_as_in_replies() -> None:
+    """`environment` is an object, or the JSON of one."""
+    for given in (b'{"A":"1"}', b'"{\\"A\\": \\"1\\"}"'):
+        asked = read(b'{"name":"x","inner":{"variables":%b}}' % given)
+        assert asked.inner.variables == {"A": "1"}
+    assert read(b'{"name":"x","inner":{"variables":""}}').inner.variables == {}
+    with pytest.raises(Refusal):
+        read(b'{"name":"x","inner":{"variables":"{}, \\"cores\\": 1"}}')
 
 
 def test_any_json_is_kept_to_the_letter() -> None:

@@ -226,3 +226,16 @@ def test_what_a_deployment_waits_for(state: State, folder: Path, predictd: Predi
     [deployment] = state.deployments.values()
     deployment |= {"status": "deploying", "waits_for": why}
     assert f"deploying, waiting for {why}" in predictd("status", "add").out
+
+
+def test_a_model_is_not_taken_over_by_another_file(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """A `deploy` of a function of the same name in another file says what it would replace."""
+    (folder / "two.py").write_text("def add(args):\n    return 1\n")
+    assert predictd("deploy", "model.py:add").code == 0
+    refused = predictd("deploy", "two.py:add")
+    assert (refused.code, len(state.builds)) == (4, 1)
+    assert "sums/add is model.py:add; two.py:add would replace it." in refused.err
+    assert predictd("deploy", "two.py:add", "--name", "add").code == 0
+    assert len(state.models) == 1

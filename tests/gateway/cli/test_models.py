@@ -108,6 +108,17 @@ def test_rm_asks_first(state: State, predictd: Predictd, monkeypatch: pytest.Mon
     assert not state.models
 
 
+def test_stop_ends_what_is_on_its_way(state: State, predictd: Predictd) -> None:
+    """What is pending does not begin to serve after `stop` has said that the model is stopped."""
+    [model] = state.models.values()
+    builds = [each for each in state.builds.values() if each["model_id"] == model["id"]]
+    pending = state.deployment(model, builds[-1], {"replicas": 1, "environment": {}})
+    pending["status"] = "pending"
+    outcome = predictd("stop", "add")
+    assert (outcome.code, "sums/add is stopped." in outcome.out) == (0, True)
+    assert {each["status"] for each in state.deployments.values()} == {"stopped"}
+
+
 def test_rm_with_yes(state: State, predictd: Predictd) -> None:
     """--yes deletes without asking."""
     assert predictd("rm", "add", "--yes", "--json").json["deleted"]

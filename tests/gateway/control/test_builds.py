@@ -1,5 +1,6 @@
 """Builds: numbered, queued, resumed, taken away."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,49 @@ async def test_a_build_holds_the_project_as_it_was_asked_for(
         identifier = build.rpartition("/")[2]
         code = gateway.data / "builds" / identifier / "code" / "add.py"
         assert code.read_text().endswith(f"return {number}\n")
+
+
+NEEDS_ITS_VARIABLES = """
+import os
+TOKEN, KEY = os.environ["TOKEN"], os.environ["CDSW_APIV2_KEY"]
+def predict(args):
+    return TOKEN
+"""
+
+
+async def test_a_probe_sees_what_the_first_deployment_will_see(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """A file that reads its deployment's variables, or its key, as it is loaded can be deployed; a
+    build without a deployment has those of the present one, and none where there is none."""
+    folder = tmp_path / "needy"
+    folder.mkdir()
+    (folder / "model.py").write_text(NEEDS_ITS_VARIABLES)
+    project = await gateway.project(folder)
+    model, other = await gateway.model(project), await gateway.model(project, "other")
+    build = await gateway.build(model, "model.py:predict")
+    await gateway.deploy(build, environment={"TOKEN": "given"})
+    ended = await gateway.until(build, ended_build)
+    assert ended["status"] == "built", ended["failure"]
+    await gateway.built(model, "model.py:predict")
+    ended = await gateway.until(await gateway.build(other, "model.py:predict"), ended_build)
+    assert ended["status"] == "build failed"
+    assert "KeyError: 'TOKEN'" in ended["failure"]["problem"]
+
+
+async def test_a_model_whose_build_is_gone_is_rebuilding(tmp_path: Path) -> None:
+    """What is deployed and cannot serve until its build is made anew says so, not "deployed"."""
+    settings = settings_for(tmp_path / "data")
+    project, gate = add_that_waits(tmp_path)
+    gate.touch()
+    async with running(settings) as gateway:
+        model = await gateway.model(await gateway.project(project))
+        deployment = await gateway.deployed(build := await gateway.built(model, "add.py:add"))
+        await gateway.get(deployment)
+        folder = gateway.data / "builds" / (await gateway.get(build))["id"]
+    shutil.rmtree(folder)
+    gate.unlink()
+    async with running(settings) as gateway:
+        assert (await gateway.until(model, status_is("rebuilding")))["replicas_ready"] == 0
+        gate.touch()
+        await gateway.until(model, status_is("deployed"))

@@ -33,7 +33,7 @@ def test_what_people_and_models_say_is_text() -> None:
     """No name, description, failure or example becomes markup, wherever it stands."""
     failure = Failure(step="START", summary=HOSTILE, problem=HOSTILE, advice=HOSTILE)
     row = model_row(
-        MODEL, deployment("failed", failure=failure), None, "mkey", "http://x/model", HOSTILE
+        MODEL, deployment("failed", failure=failure), "failed", None, "mkey", "http://x", HOSTILE
     )
     project = Project(name=HOSTILE, path="/p", linked=True, description=HOSTILE, creator="x")
     user = User(name="x", full_name=HOSTILE)
@@ -126,25 +126,25 @@ def test_text_can_be_read(scheme: int) -> None:
 )
 def test_how_a_model_is(status: str, tone: str, wanted: int) -> None:
     """A model's row says what there is of it and what there should be."""
-    row = model_row(MODEL, deployment(status), None, "mkey", "http://x/model", {})
+    row = model_row(MODEL, deployment(status), status, None, "mkey", "http://x/model", {})
     assert (row.status, row.tone, row.ready, row.wanted, row.build) == (status, tone, 0, wanted, 3)
 
 
 def test_a_model_that_was_never_deployed() -> None:
     """It says so, and wants no replicas."""
-    row = model_row(MODEL, None, None, "mkey", "http://x/model", {})
+    row = model_row(MODEL, None, "", None, "mkey", "http://x/model", {})
     assert (row.status, row.wanted, row.build) == ("not deployed", 0, None)
 
 
 def test_how_to_call_it() -> None:
     """The call has the key in it that it needs, to be put in by the shell; an open model's none."""
-    closed = model_row(MODEL, None, None, "mkey", "http://x/model", {"a": "$1"})
+    closed = model_row(MODEL, None, "", None, "mkey", "http://x/model", {"a": "$1"})
     assert 'curl -H "Authorization: Bearer $KEY" -H' in closed.curl
     model = Model(
         project_id="p", name="m", cpu_millicores=1, memory_mb=1, replicas=1, creator="x",
         auth_enabled=False,
     )  # fmt: skip
-    assert "Authorization" not in model_row(model, None, None, "k", "http://x/model", {}).curl
+    assert "Authorization" not in model_row(model, None, "", None, "k", "http://x/model", {}).curl
 
 
 @pytest.mark.parametrize("path", ["/", "/keys", "/keys?x=1", "/a/b#c"])
