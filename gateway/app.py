@@ -282,9 +282,9 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
             envelope = examined(await house.examiner.pool.predict(body, flow), body)
         else:
             envelope = read(body)
-        pool, payload, flow = admit(house.routes, asked, envelope, flow)
+        pool, payload, flow, model_id = admit(house.routes, asked, envelope, flow)
         outcome = await pool.predict(payload, flow, asked.limit)
-        return _response(reply_to(outcome, g.request_id, asked, flow))
+        return _response(reply_to(house.routes, model_id, outcome, g.request_id, asked, flow))
 
 
 def _response(reply: Reply) -> Response:

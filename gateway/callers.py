@@ -15,7 +15,7 @@ from gateway.keyring import matches, presented
 from store import Key
 
 # What clients of CDSW look for.
-_FORBIDDEN = {
+FORBIDDEN = {
     "User APikey not authorized to access model": (
         "Check APIKEY permissions or model authentication permissions"
     )
@@ -89,5 +89,5 @@ class Callers:
             raise Refusal("model.unauthorized", "no valid Model API key came with the request")
         if caller.user_id not in may_call:
             text = f"the key's user may not call the model {model!r}"
-            raise Refusal("model.forbidden", text, extra=_FORBIDDEN)
+            raise Refusal("model.forbidden", text, extra=FORBIDDEN)
         return caller

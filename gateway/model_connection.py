@@ -117,6 +117,7 @@ class ModelConnection:
         "_keep",
         "_last",
         "_line",
+        "_model_id",
         "_opening",
         "_paused",
         "_peer",
@@ -137,6 +138,7 @@ class ModelConnection:
         self._line = line
         self._alarm = door.alarm(self._too_late)
         self._alarm.set(door.now() + IDLE_SECONDS)
+        self._model_id = ""  # that the request calls
         self._opening: Opening | None = None  # of the request that has begun last
         # When a request was there as a whole; for the access log alone.
         self._began = inf
@@ -320,7 +322,9 @@ class ModelConnection:
         else:
             try:
                 call = opening.call
-                pool, payload, flow = admit(self._door.routes, call, read(body), self.flow)
+                pool, payload, flow, self._model_id = admit(
+                    self._door.routes, call, read(body), self.flow
+                )
             except (Refusal, NotAnEnvelope) as error:
                 self._refuse(refusal(error))
             else:
@@ -341,7 +345,9 @@ class ModelConnection:
         call = self._opening.call
         try:
             envelope = examined(ticket.outcome, ticket.request)
-            pool, payload, flow = admit(self._door.routes, call, envelope, self.flow)
+            pool, payload, flow, self._model_id = admit(
+                self._door.routes, call, envelope, self.flow
+            )
         except (Refusal, NotAnEnvelope) as error:
             self._refuse(refusal(error))
             self._resume()
@@ -364,7 +370,8 @@ class ModelConnection:
             assert self._opening is not None
             assert self._opening.call is not None
             request_id = self._door.replies.new_id()
-            reply = reply_to(ticket.outcome, request_id, self._opening.call, ticket.flow)
+            routes, call = self._door.routes, self._opening.call
+            reply = reply_to(routes, self._model_id, ticket.outcome, request_id, call, ticket.flow)
             self._answer(reply, request_id)
             if self._unread:
                 self._resume()

@@ -7,12 +7,13 @@ of the model become the bodies that CDSW's clients parse (errors.py).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
 
 from gateway.auth import token_in
-from gateway.callers import Caller
+from gateway.callers import FORBIDDEN, Caller
 from gateway.envelopes import Envelope, envelope_in
 from gateway.errors import Refusal, model_body
 from gateway.routes import Routes, Target
@@ -143,9 +144,17 @@ def examined(outcome: Outcome, body: bytes | bytearray) -> Envelope:
     raise Refusal("internal", "a large request could not be read")
 
 
-def admit(routes: Routes, call: Call, envelope: Envelope, flow: str) -> tuple[Pool, bytes, str]:
-    """The pool that answers a call, the payload for it, and whose it is: the key's where one is
-    needed, else `flow`. Raises Refusal."""
+class Admitted(NamedTuple):
+    """A call that may be made: the pool that answers it, the payload, and whose it is."""
+
+    pool: Pool
+    payload: bytes
+    flow: str
+    model_id: str
+
+
+def admit(routes: Routes, call: Call, envelope: Envelope, flow: str) -> Admitted:
+    """Lets in a call. Its flow is the key's where one is needed, else `flow`. Raises Refusal."""
     key = envelope.accessKey or call.key
     target = routes.by_access_key(key) or _find(routes, key)
     if call.name is not None and call.name not in (target.name, target.model_id):
@@ -158,7 +167,7 @@ def admit(routes: Routes, call: Call, envelope: Envelope, flow: str) -> tuple[Po
         flow = caller.flow
     if target.pool is None:
         raise Refusal("model.notready", f"the model {target.name!r} is not deployed")
-    return target.pool, bytes(envelope.request), flow
+    return Admitted(target.pool, bytes(envelope.request), flow, target.model_id)
 
 
 def _find(routes: Routes, key: str) -> Target:
@@ -172,13 +181,20 @@ def _find(routes: Routes, key: str) -> Target:
     return target
 
 
-def reply_to(outcome: Outcome, request_id: str, call: Call, flow: str) -> Reply:
-    """What the caller is told, for whom the request went as `flow`."""
+def reply_to(
+    routes: Routes, model_id: str, outcome: Outcome, request_id: str, call: Call, flow: str
+) -> Reply:
+    """What the caller of a model is told, for whom the request went as `flow`."""
     caller = call.caller
-    if caller is not None and not caller.live and flow == caller.flow:
-        # Whoever revoked the key was told that it opens nothing any more.
-        refused = Refusal("model.unauthorized", "the key was revoked while the request waited")
-        return refuse(refused, request_id)
+    if caller is not None and flow == caller.flow:
+        # Whoever took the right away was told that it opens nothing any more.
+        if not caller.live:
+            refused = Refusal("model.unauthorized", "the key was revoked while the request waited")
+            return refuse(refused, request_id)
+        if not routes.may_still_call(model_id, caller.user_id):
+            text = "the key's user may not call the model any more"
+            refused = Refusal("model.forbidden", text, extra=FORBIDDEN)
+            return refuse(refused, request_id)
     if isinstance(outcome, Answered):
         size = len(outcome.body)
         rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'

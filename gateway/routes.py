@@ -64,6 +64,12 @@ class Routes:
             if project_id in ("", target.model.project_id):
                 target.may_call = self._may_call(target.model)
 
+    def may_still_call(self, model_id: str, user_id: str) -> bool:
+        """Whether the keys of a user or engine open the model. Of one that is gone it is not
+        asked: its pool has said so."""
+        target = self._by_id.get(model_id)
+        return target is None or target.may_call is None or user_id in target.may_call
+
     def point(self, model_id: str, pool: Pool | None) -> None:
         """From now on `pool` answers for the model; None: nothing does."""
         if (target := self._by_id.get(model_id)) is not None:

@@ -181,11 +181,15 @@ async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
     assert later == {TAKEN[what]}
 
 
-@pytest.mark.parametrize("what", ["the key", "the user"])
+@pytest.mark.parametrize("what", ["the key", "the user", "the role", "being public"])
 async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
-    """What was being answered when the key was revoked is answered 401, in a queue or not; also if
-    the same was asked once more meanwhile, whose head is remembered as one."""
+    """What was being answered when the right was taken is refused, in a queue or not; also if the
+    same was asked once more meanwhile, whose head is remembered as one."""
     key = await door.key()
+    if what == "being public":
+        await take_away(door, "the role", key)
+        await door.gateway.admin.patch(door.model, json={"visibility": "public"})
+    code = "model.unauthorized" if TAKEN[what] == UNAUTHORIZED else "model.forbidden"
     asked = {"do": "sleep", "seconds": 1.5}
     answers: list[tuple[int, str]] = []
 
@@ -198,9 +202,9 @@ async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
         await door.gateway.until(f"{door.model}/replicas", lambda now: now["waiting"] == 2)
         await take_away(door, what, key)
         later = await door.call(key["api_key"], asked)
-        assert refusal(later) == (UNAUTHORIZED, "model.unauthorized")
+        assert refusal(later) == (TAKEN[what], code)
         assert answers == []
-    assert answers == [(UNAUTHORIZED, "model.unauthorized")] * 4
+    assert answers == [(TAKEN[what], code)] * 4
 
 
 async def test_it_expires_at_its_instant(door: Door) -> None:
