@@ -65,6 +65,12 @@ def _check(directory: Directory, who: Principal, right: Right) -> None:
         raise Refusal("auth.required", f"the {who.by} has ended since the request came")
     if right.project_id and not allowed(directory, "project.view", right.project_id):
         raise NotFound("project", right.project_id)
+    if who.engine is not None:
+        text = (
+            f"the key of a {who.engine} does not open that (it needs {right.needs!r}): use an API"
+            f" key of {who.user.name}'s own, such as a secret of the project"
+        )
+        raise Refusal("auth.forbidden", text)
     raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {right.needs!r}")
 
 

@@ -13,7 +13,7 @@ import msgspec
 from gateway.callers import Callers
 from gateway.grants import Grants, Principal, Right
 from gateway.keyring import digest_of
-from gateway.permissions import OF_ENGINES, Permission, may
+from gateway.permissions import OF_ENGINES, Engine, Permission, may
 from store import Key, Membership, Model, Project, Role, Session, User, Visibility, now
 
 _NEVER = float("inf")
@@ -28,8 +28,8 @@ class Directory:
         self._users: dict[str, User] = {}
         self._by_name: dict[str, User] = {}
         self._keys: dict[str, Key] = {}
-        # By the id of their key: whose they are, and in which project.
-        self._engines: dict[str, tuple[str, str]] = {}
+        # By the id of their key: whose they are, in which project, and what.
+        self._engines: dict[str, tuple[str, str, Engine]] = {}
         self._sessions: dict[str, Session] = {}
         self._visibility: dict[str, Visibility] = {}
         self._roles: dict[str, dict[str, Role]] = {}  # by project, then by user
@@ -71,12 +71,12 @@ class Directory:
         else:
             self._callers.put(key, expiry_of(key))
 
-    def put_engine(self, key: Key, project_id: str) -> None:
+    def put_engine(self, key: Key, project_id: str, kind: Engine) -> None:
         """A model or a run of a project acts for the key's user there, until its key is forgotten.
 
         It is a caller of its own, since it may not call all that its user may.
         """
-        self._engines[key.id] = key.user_id, project_id
+        self._engines[key.id] = key.user_id, project_id, kind
         self._callers.put(msgspec.structs.replace(key, user_id=key.id), _NEVER)
 
     def forget_engine(self, key_id: str) -> None:
@@ -136,13 +136,14 @@ class Directory:
         caller = self._callers.valid(token)
         if caller is None or caller.kind == "model":
             return None
-        user_id, within = caller.user_id, ""
+        user_id, within, engine = caller.user_id, "", None
         if caller.kind == "engine":
-            user_id, within = self._engines[caller.user_id]
+            user_id, within, engine = self._engines[caller.user_id]
         user = self._users.get(user_id)
         if user is None or user.disabled:
             return None
-        return Principal(user, f"{caller.kind} key", address, caller.key_id, within=within)
+        by = f"{caller.kind} key"
+        return Principal(user, by, address, caller.key_id, within=within, engine=engine)
 
     def session(self, token: str) -> tuple[Session, User] | None:
         """The session of a browser that holds this, and whose it is."""
@@ -181,9 +182,9 @@ class Directory:
         user = self._users.get(who.user.id)
         if user is None or not self.is_live(who):
             return False
-        own = right.project_id == who.within and right.needs in OF_ENGINES
-        if who.within and not own and right.needs != "identified":
-            return False
+        if who.engine is not None and right.needs != "identified":
+            own = right.project_id == who.within and right.needs in OF_ENGINES[who.engine]
+            return own and self.may(user, *right)
         return self.may(user, *right)
 
     def is_live(self, who: Principal) -> bool:

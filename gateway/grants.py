@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from gateway.permissions import Permission
+from gateway.permissions import Engine, Permission
 from store import Session, User
 
 # Between two looks at what ends by the clock, in seconds.
@@ -28,8 +28,8 @@ _PERIOD = 1.0
 
 class Principal(msgspec.Struct, frozen=True):
     """Whose request it is, and from where. It was made by the key of `key_id`, or where that is
-    empty in a `session`; `within` is the project that bounds it where a model or a run asks, in the
-    name of who started it."""
+    empty in a `session`; `within` is the project that bounds it where an `engine`, a model or a
+    run, asks in the name of who started it."""
 
     user: User
     by: str  # "api key", "legacy key", "admin key", "engine key" or "session"
@@ -37,6 +37,7 @@ class Principal(msgspec.Struct, frozen=True):
     key_id: str = ""
     session: Session | None = None
     within: str = ""
+    engine: Engine | None = None
 
     @property
     def flow(self) -> str:

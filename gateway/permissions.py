@@ -31,8 +31,16 @@ ROLES: dict[Role, tuple[Permission, ...]] = {
     "admin": ("project.administer",),
     "owner": ("project.own",),
 }
-# What a model or a run may do by the key that it was given, in its own project, if its user may.
-OF_ENGINES: tuple[Permission, ...] = ("project.view", "model.call", "metrics.add")
+# What may be done by the key that a model or a run was given, in its own project, if its user may.
+# A model answers strangers, so its key only looks, calls and measures. A run does what it was
+# started for: train, build, deploy. To say who may do what it needs a key of its user's own: others
+# may write the script.
+Engine = Literal["model", "run"]
+_LOOKS: tuple[Permission, ...] = ("project.view", "model.call", "metrics.add")
+OF_ENGINES: dict[Engine, tuple[Permission, ...]] = {
+    "model": _LOOKS,
+    "run": (*_LOOKS, "model.operate", "project.edit"),
+}
 # What whoever is signed in may do in a public project.
 IN_PUBLIC: tuple[Permission, ...] = ("project.view", "model.call")
 

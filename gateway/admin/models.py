@@ -143,7 +143,9 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     many = "/projects/<project_id>/models"
     one = f"{many}/<model_id>"
-    routing.add("GET", "/models", "signed in", "the models of all projects", index_all, query=PAGED)
+    routing.add(
+        "GET", "/models", "identified", "the models of all projects", index_all, query=PAGED
+    )
     routing.add("GET", many, "project.view", "a project's models", index, query=PAGED)
     routing.add(
         "POST",

@@ -40,7 +40,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         return {}
 
     one = "/projects/<project_id>"
-    routing.add("GET", "/projects", "signed in", "the projects", index, query=PAGED)
+    routing.add("GET", "/projects", "identified", "the projects", index, query=PAGED)
     routing.add(
         "POST",
         "/projects",

@@ -66,7 +66,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     routing.add(
         "GET",
         "/runtimes",
-        "signed in",
+        "identified",
         "the interpreters that builds can use",
         runtimes,
         query=PAGED,

@@ -120,7 +120,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         SetPassword,
         action="user.set_password",
     )
-    routing.add("GET", "/whoami", "signed in", "who asks, and by what", whoami)
+    routing.add("GET", "/whoami", "identified", "who asks, and by what", whoami)
     routing.add(
         "POST",
         "/site/links",

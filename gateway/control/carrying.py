@@ -71,9 +71,9 @@ class Carrying:
 
     async def run(self) -> None:
         """Returns when nothing of the deployment is left and its row says so."""
-        deployment = self.deployment
+        whose = (self.deployment.deployer, self.deployment.project_id)
         try:
-            with engine_key(self._house, deployment.deployer, deployment.project_id) as key:
+            with engine_key(self._house, *whose, "model") as key:
                 self._key = key
                 await self._run()
         except store.NotFound:

@@ -112,7 +112,7 @@ class Experiments:
             # Its row is gone: who deleted it frees what there is, once the running has ended.
             with (
                 suppress(store.NotFound),
-                engine_key(self._house, experiment.creator, experiment.project_id) as key,
+                engine_key(self._house, experiment.creator, experiment.project_id, "run") as key,
             ):
                 await running.run(self._places, key)
         finally:

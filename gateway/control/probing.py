@@ -30,7 +30,7 @@ def probe_for(
     async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
         first = await _first_deployment(house, build)
         user = first.deployer if first else build.creator
-        with engine_key(house, user, project.id) as key:
+        with engine_key(house, user, project.id, "model") as key:
             pool = PoolSpec(
                 name=f"{slug(model.name)}-probe-{build.number}",
                 replica=replica_spec(

@@ -8,7 +8,9 @@ import pytest
 
 from gateway.callers import Callers
 from gateway.directory import Directory
+from gateway.grants import Right
 from gateway.keyring import digest_of, new_key
+from gateway.permissions import MEANINGS, Engine, Permission
 from store import Key, KeyKind, Membership, Model, Project, Role, Session, User, as_text, now
 
 LATER = "2999-01-01T00:00:00.000000Z"
@@ -54,11 +56,13 @@ def asks(stage: Stage, text: str) -> tuple[User, str, str] | None:
     return (found.user, found.by, found.within) if found else None
 
 
-def engine(stage: Stage, user: User, project_id: str = "p") -> tuple[Key, str]:
+def engine(
+    stage: Stage, user: User, project_id: str = "p", kind: Engine = "model"
+) -> tuple[Key, str]:
     """The key of an engine that acts for a user, and its text."""
     made = new_key("engine")
     key = Key(id=made.id, kind="engine", user_id=user.id, digest=made.digest)
-    stage.directory.put_engine(key, project_id)
+    stage.directory.put_engine(key, project_id, kind)
     return key, made.text
 
 
@@ -77,6 +81,29 @@ def test_engines(stage: Stage) -> None:
     _, text = engine(stage, stage.ada)
     stage.directory.forget_user(stage.ada)
     assert asks(stage, text) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "opens"),
+    [
+        ("model", {"project.view", "model.call", "metrics.add"}),
+        ("run", {"project.view", "model.call", "metrics.add", "model.operate", "project.edit"}),
+    ],
+)
+def test_what_engines_may_do(stage: Stage, kind: Engine, opens: set[Permission]) -> None:
+    """A run builds and deploys in its project as its user may; a model only looks, calls and
+    measures; neither does anything elsewhere, or says who may do what."""
+    _, text = engine(stage, stage.ada, kind=kind)
+    asking = stage.directory.principal(text, "192.0.2.1")
+    assert asking is not None
+
+    def allowed(project_id: str) -> set[Permission]:
+        return {n for n in MEANINGS if stage.directory.allows(asking, Right(n, project_id))}
+
+    mays = {needs for needs in MEANINGS if stage.directory.may(stage.ada, *Right(needs, "p"))}
+    assert allowed("p") == (opens & mays) | {"identified"}
+    assert opens & mays == opens
+    assert allowed("q") == {"identified"}
 
 
 def test_what_engines_call(stage: Stage) -> None:

@@ -34,6 +34,14 @@ def path_of(route: Route, **names: str) -> str:
     return f"{PREFIX}{filled}"
 
 
+def body_for(route: Route, **fields: str) -> Json | None:
+    """Those of the fields that the route takes."""
+    if route.takes is None:
+        return None
+    taken = getattr(route.takes, "__struct_fields__", ())
+    return {name: value for name, value in fields.items() if name in taken}
+
+
 def bearer(key: Json) -> dict[str, str]:
     return {"Authorization": f"Bearer {key['api_key']}"}
 
@@ -96,12 +104,12 @@ async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: 
         for route in ROUTES:
             if "<model_id>" in route.path:
                 # Enough of a body for those that take one.
-                body = {"file_path": "f", "function_name": "f"} if route.takes else None
+                body = body_for(route, file_path="f", function_name="f")
                 path = path_of(route, project_id=mine, **names)
                 answer = await api.request(route.method, path, json=body)
                 assert refusal(answer) == (404, "model.notfound"), (route.method, route.path)
             if "<experiment_id>" in route.path:
-                body = {"path": "f"} if route.takes else None
+                body = body_for(route, path="f")
                 path = path_of(route, project_id=mine, experiment_id=made["id"])
                 answer = await api.request(route.method, path, json=body)
                 assert refusal(answer) == (404, "experiment.notfound"), (route.method, route.path)

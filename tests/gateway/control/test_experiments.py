@@ -15,6 +15,7 @@ from gateway.restoring import restore
 from tests.gateway.kit import (
     Gateway,
     Json,
+    copy_of,
     in_a_process,
     refusal,
     running,
@@ -444,3 +445,39 @@ for number in range(1000):
     assert "written more than" in told["failure"]["summary"]
     assert "disk_limit" in told["failure"]["advice"]
     assert "[predictd] the script was ended" in await log_of(gateway, experiment)
+
+
+REDEPLOYS = """
+import json, os, urllib.error, urllib.request
+origin = os.environ["CDSW_API_URL"].rpartition("/api/")[0] + "/api/v2"
+def ask(method, path, body=None):
+    headers = {"Authorization": "Bearer " + os.environ["CDSW_APIV2_KEY"]}
+    headers["Content-Type"] = "application/json"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(origin + path, data, headers, method=method)
+    try:
+        return json.load(urllib.request.urlopen(request))
+    except urllib.error.HTTPError as error:
+        return json.load(error)
+[project] = ask("GET", "/projects")["projects"]
+model = ask("POST", f"/projects/{project['id']}/models", {"name": "made"})
+config = {"file_path": "add.py", "function_name": "add", "auto_deploy_model": True}
+build = ask("POST", f"/projects/{project['id']}/models/{model['id']}/builds", config)
+print("build", build["build_number"])
+print(ask("PATCH", f"/projects/{project['id']}", {"description": "x"})["message"])
+"""
+
+
+async def test_a_script_deploys_with_its_key(gateway: Gateway, tmp_path: Path) -> None:
+    """What the run's user may do in its project, short of saying who may do what, its key may do;
+    the refusal of the rest names the key to use."""
+    folder = copy_of("add", tmp_path)
+    (folder / "redeploy.py").write_text(REDEPLOYS)
+    project = await gateway.project(folder)
+    await gateway.project(project_with(tmp_path / "other", nothing=""), "other")
+    await ended(gateway, experiment := await run(gateway, project, "redeploy.py"))
+    log = await log_of(gateway, experiment)
+    assert "build 1" in log
+    assert "use an API key of admin's own" in log
+    [model] = (await gateway.get(f"{project}/models"))["models"]
+    await gateway.until(f"{project}/models/{model['id']}", status_is("deployed"))
