@@ -1,4 +1,4 @@
-"""Every way out that we can think of, tried from inside of a model and of a build script.
+"""Every way out that we can think of, tried from a model, a build script and an experiment.
 
 What each level does not hold is listed in HOLES; a success that is not listed fails. With the
 level `none` nothing is held: there it is proved that the attempts are real ones.
@@ -13,17 +13,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from gateway.client import Json
+from tests.faults import payloads, sights
 from tests.faults.bench import ECHO, replica_pids
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
 from tests.skipping import not_here
 from tests.users import as_ordinary_user
-from tests.whole.rig import ROOT, Gateway, copy, write
+from tests.whole.rig import ROOT, Gateway, copy, until, write
 from workers.confinement import landlock
 
 LEVELS = ["root", "user", "landlock"]
@@ -73,40 +74,88 @@ def shared_memory() -> Iterator[int]:
         libc.shmctl(segment, IPC_RMID, None)
 
 
+class Told(NamedTuple):
+    """What succeeded of how many attempts, and what is seen from a build."""
+
+    succeeded: set[str]
+    tried: int
+    sight: Json
+    project: str
+    build: Path
+
+
 class Prison:
     """A gateway of one level, with a victim in it and whatever one may want to reach."""
 
     def __init__(self, gateway: Gateway, root: Path, targets: dict[str, Any]) -> None:
         self.gateway, self.root, self.targets = gateway, root, targets
 
-    def as_model(self) -> dict[str, bool]:
-        """What succeeds in a replica."""
-        folder = copy("escape", self.root / "model")
-        model = self.gateway.serve(folder, "escape.py", "escape", replicas=1)
-        build = self.build_of(model)
-        own = {"own build": str(build / "code"), "own environment": str(build / "environment")}
-        told = self.gateway.call(model, {**self.targets, "readable": own})
-        assert told.status == 200, told.body
-        found: dict[str, bool] = told.body["response"]
-        return found
-
-    def as_script(self) -> dict[str, bool]:
-        """What succeeds in a build script."""
-        folder = copy("escape", self.root / "script")
-        targets = json.dumps({**self.targets, "readable": {}})
-        write(
-            folder,
-            {
-                "targets.json": targets,
-                "cdsw-build.sh": "python escape.py targets.json result.json\n",
-            },
-        )
-        model = self.gateway.model(self.gateway.project(folder), "escape")
+    def as_model(self) -> Told:
+        """What succeeds in a replica, and what it sees."""
+        model = self.gateway.model(self._project("model"), "escape")
         build = self.gateway.build(model, "escape.py", "escape")
         assert build["status"] == "built", build["failure"]
-        (result,) = (self.gateway.data / "builds" / build["id"]).rglob("result.json")
-        found: dict[str, bool] = json.loads(result.read_text())
+        deployment = self.gateway.deploy(model, build, replicas=1)
+        assert deployment["status"] == "deployed", deployment["failure"]
+        folder = self.build_of(model)
+        own = {"own build": str(folder / "code"), "own environment": str(folder / "environment")}
+        told = self.gateway.call(model, {**self.targets, "readable": own})
+        assert told.status == 200, told.body
+        return self._told(model["project"], told.body["response"], folder)
+
+    def as_script(self) -> Told:
+        """The same in a build script."""
+        model = self.gateway.model(self._project("script"), "escape")
+        build = self.gateway.build(model, "escape.py", "escape")
+        assert build["status"] == "built", build["failure"]
+        folder = self.gateway.data / "builds" / build["id"]
+        (result,) = folder.rglob("result.json")
+        return self._told(model["project"], json.loads(result.read_text()), folder)
+
+    def as_experiment(self) -> Told:
+        """The same in an experiment."""
+        project = self._project("experiment")
+        path = f"/projects/{project['id']}/experiments"
+        arguments = ["targets.json", "$CDSW_OUTPUT_DIR/result.json"]
+        asked = {"script": "escape.py", "arguments": arguments}
+        made = self.gateway.client.post(path, asked)
+
+        def ended() -> Json | None:
+            now = self.gateway.client.get(f"{path}/{made['id']}")
+            return now if now["ended_at"] else None
+
+        experiment = until(ended, 60, pause=0.1)
+        assert experiment["status"] == "succeeded", experiment["failure"]
+        folder = self.gateway.data / "experiments" / str(made["id"])
+        result = json.loads((folder / "outputs" / "result.json").read_text())
+        build = self.gateway.data / "builds" / self._environment()
+        return self._told(project, result, build)
+
+    def _environment(self) -> str:
+        """The build that is no model's: the one in which experiments run."""
+        client, known = self.gateway.client, set()
+        for project in client.listing("/projects"):
+            for model in client.listing(f"/projects/{project['id']}/models"):
+                path = f"/projects/{project['id']}/models/{model['id']}/builds"
+                known |= {str(build["id"]) for build in client.listing(path)}
+        (found,) = {path.name for path in (self.gateway.data / "builds").iterdir()} - known
         return found
+
+    def _project(self, name: str) -> Json:
+        """One that is hostile by its files and its variables."""
+        folder = copy("escape", self.root / name)
+        targets = json.dumps({**self.targets, "readable": {}})
+        script = "python escape.py targets.json result.json\n" if name == "script" else ""
+        write(folder, {"targets.json": targets, "cdsw-build.sh": script})
+        variables = payloads.lay(folder, self.gateway.data / "admin.key")
+        project = self.gateway.project(folder)
+        return self.gateway.client.patch(f"/projects/{project['id']}", {"environment": variables})
+
+    def _told(self, project: Json, told: Json, build: Path) -> Told:
+        name = project["name"]
+        succeeded = {each for each, done in told["attempts"].items() if done}
+        succeeded |= set(payloads.stolen(self.root / name))
+        return Told(succeeded, len(told["attempts"]), told["sight"], project["id"], build)
 
     def build_of(self, model: Json) -> Path:
         path = f"/projects/{model['project']['id']}/models/{model['id']}/builds"
@@ -166,14 +215,15 @@ def prison(level: str, root: Path) -> Iterator[Prison]:
             "port": int(gateway.url.rpartition(":")[2]),
             "socket": str(gateway.data / "socket"),
             "shared": key,
+            "top": os.listdir("/"),
         }
         yield inside
 
 
 @fault(
     "a program that tries every way out",
-    injection="some eighty attempts from a replica and from a build script, in each level",
-    bound="nothing succeeds but what the level is known not to hold",
+    injection="some eighty attempts from replica, build script and experiment, in each level",
+    bound="nothing succeeds but what a level is known not to hold; what is seen is a known list",
 )
 @pytest.mark.parametrize("level", LEVELS)
 def test_escapes(tmp_path: Path, observe: Observe, level: str) -> None:
@@ -181,12 +231,25 @@ def test_escapes(tmp_path: Path, observe: Observe, level: str) -> None:
     if why := unavailable(level):
         not_here(why)
     with prison(level, tmp_path) as inside:
-        found = {"model": inside.as_model(), "script": inside.as_script()}
-    out = {where: {name for name, done in told.items() if done} for where, told in found.items()}
-    held = len(found["model"]) - len(out["model"])
-    observe(
-        f"{level}: {held} of {len(found['model'])} held; not: {', '.join(sorted(out['model']))}"
-    )
+        kinds = {
+            "model": inside.as_model(),
+            "script": inside.as_script(),
+            "experiment": inside.as_experiment(),
+        }
+        expected = {
+            kind: sights.expected(
+                level,
+                kind,
+                told.sight,
+                project=told.project,
+                build=told.build,
+                data=inside.gateway.data,
+            )
+            for kind, told in kinds.items()
+        }
+    model = kinds["model"]
+    held = model.tried - len(model.succeeded)
+    observe(f"{level}: {held} of {model.tried} held; not: {', '.join(sorted(model.succeeded))}")
     allowed = set(HOLES[level])
     if landlock.version() < 6:
         allowed.add("abstract socket")
@@ -194,7 +257,9 @@ def test_escapes(tmp_path: Path, observe: Observe, level: str) -> None:
             allowed |= {"signal the gateway", "signal another model", "kill all"}
     if landlock.version() < 4:
         allowed.add("bind a TCP port")
-    assert not {where: sorted(names - allowed) for where, names in out.items() if names - allowed}
+    more = {kind: sorted(told.succeeded - allowed) for kind, told in kinds.items()}
+    assert more == {"model": [], "script": [], "experiment": []}
+    assert {kind: sights.reduced(told.sight) for kind, told in kinds.items()} == expected
 
 
 @fault(
@@ -205,10 +270,11 @@ def test_escapes(tmp_path: Path, observe: Observe, level: str) -> None:
 def test_the_attempts_are_real(tmp_path: Path, observe: Observe) -> None:
     """Where nothing is held the program gets what it is after."""
     with prison("none", tmp_path) as inside:
-        found = inside.as_model()
-    out = {name for name, done in found.items() if done}
-    observe(f"{len(out)} of {len(found)} succeed")
-    assert out >= REAL
+        model, script = inside.as_model(), inside.as_script()
+    observe(f"{len(model.succeeded)} of {model.tried} succeed")
+    assert model.succeeded >= REAL
+    assert model.succeeded >= {"stolen-library", "stolen-sitecustomize"}
+    assert script.succeeded >= {"stolen-library", "stolen-sitecustomize", "stolen-shell"}
 
 
 def unavailable(level: str) -> str:

@@ -135,6 +135,8 @@ def main(rules: str, *command: str) -> None:
             _drop_capabilities()
         if wanted["seccomp"]:
             _filter(bytes.fromhex(wanted["seccomp"]))
+        # Python has added this by itself, since there is no language in its environment.
+        os.unsetenv("LC_CTYPE")
         os.execv(command[0], command)
     except OSError as error:
         sys.stderr.write(f"predictd: cannot confine {command[0]}: {error}\n")

@@ -15,6 +15,8 @@ import socket
 import sys
 import tempfile
 
+from sight import seen
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 X86 = platform.machine() == "x86_64"
 # The numbers of <asm/unistd.h>; of other machines the same, or not tried.
@@ -445,11 +447,12 @@ def kills_others():
 
 
 def escape(targets):
-    return attempts(targets)
+    return {"attempts": attempts(targets), "sight": seen(targets["top"])}
 
 
 if __name__ == "__main__":
     with open(sys.argv[1]) as asked:
-        told = attempts(json.load(asked))
-    with open(sys.argv[2], "w") as result:
+        targets = json.load(asked)
+    told = escape(targets)
+    with open(os.path.expandvars(sys.argv[2]), "w") as result:
         json.dump(told, result)

@@ -1,0 +1,141 @@
+"""What a process of each level is known to see, exactly: a new hole is a difference to these lists.
+
+Spelled out, but for what differs from machine to machine: which of the system's folders there are,
+and where the interpreter, the data folder and this source lie.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from gateway.client import Json
+from tests.faults.payloads import hash_by_seed, zone_now
+
+SYSTEM = {
+    *("/usr", "/opt", "/etc", "/sys/devices/system/cpu", "/sys/devices/system/node"),
+    *("/run/systemd/resolve", "/run/resolvconf"),
+}
+LIBRARIES = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
+OWN = {
+    *("/", "/proc", "/tmp", "/var/tmp", "/home/cdsw", "/etc/passwd", "/etc/group", "/dev"),
+    *(
+        f"/dev/{name}"
+        for name in ("full", "null", "pts", "random", "shm", "tty", "urandom", "zero")
+    ),
+}
+# By the project of this suite.
+SET = {
+    *("BASH_ENV", "ENV", "GIT_CONFIG_GLOBAL", "LANG", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+    *("PIP_CONFIG_FILE", "PYTHONHASHSEED", "PYTHONPATH", "TZ"),
+}
+FACTS = {
+    *("CDSW_API_URL", "CDSW_DOMAIN", "CDSW_DS_API_URL", "CDSW_ENGINE_ID", "CDSW_ENGINE_TYPE"),
+    *("CDSW_MASTER_ID", "CDSW_PROJECT", "CDSW_PROJECT_ID", "CDSW_PROJECT_NUM", "CDSW_PROJECT_URL"),
+    *("HOME", "PATH", "PREDICTD_PUBLIC_URL", "PREDICTD_TREE", "TMPDIR", "VIRTUAL_ENV"),
+}
+RUNS = {
+    *("CDSW_APIV2_KEY", "CDSW_API_KEY", "PYTHONDONTWRITEBYTECODE", "MKL_NUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+}
+VARIABLES = {
+    "model": SET | FACTS | RUNS,
+    "experiment": {
+        *(SET | FACTS | RUNS),
+        *("CDSW_EXPERIMENT_ID", "CDSW_OUTPUT_DIR", "PIP_PREFIX", "PREDICTD_RUN_METRICS"),
+        "PYTHONUNBUFFERED",
+    },
+    "script": {
+        *(SET | FACTS),
+        *("PIP_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK", "PIP_NO_INPUT", "PYTHONUNBUFFERED"),
+        *("PWD", "SHLVL", "_"),  # of the bash that runs it
+    },
+}
+NAMED = {"LOGNAME", "USER"}
+COMMANDS = {
+    "model": ["bwrap", "python"],
+    "experiment": ["bwrap", "python"],
+    "script": ["bash", "bwrap", "python"],
+}
+PIPES = {"model": 4, "experiment": 2, "script": 2}
+
+
+def expected(level: str, kind: str, sight: Json, *, project: str, build: Path, data: Path) -> Json:
+    """What is seen from a build, where that is known; what is not is as it was seen."""
+    spaces = level in ("root", "user")
+    folder = "/home/cdsw" if spaces else sight["folder"]
+    assert spaces or Path(folder).is_relative_to(data)
+    return {
+        "mounts": sorted(_mounts(kind, project, build, data)) if spaces else sight["mounts"],
+        "commands": COMMANDS[kind] if spaces else sight["commands"],
+        "top": sorted(_top(_mounts(kind, project, build, data)) if spaces else _top_by_landlock()),
+        "descriptors": ["/dev/null", *["pipe"] * PIPES[kind]],
+        "environment": sorted(VARIABLES[kind] | (NAMED if spaces else set())),
+        "uid": [_uid(level, sight)] * 4,
+        "groups": [],
+        "capabilities": ["0" * 16] * 5,
+        "no new privileges": "1",
+        "filter": "2",
+        "folder": folder,
+        "home": folder,
+        "variables that count at the start": {
+            "PYTHONHASHSEED": hash_by_seed("7"),
+            "PYTHONPATH": True,
+            "LD_LIBRARY_PATH": True,
+            "TZ": zone_now(),
+            "LANG": "C.UTF-8",
+        },
+    }
+
+
+def reduced(sight: Json) -> Json:
+    """Without what bubblewrap shuts by mounting something over it."""
+    shut = ("/proc/", "/dev/console")
+    return {**sight, "mounts": [each for each in sight["mounts"] if not each.startswith(shut)]}
+
+
+def _mounts(kind: str, project: str, build: Path, data: Path) -> set[str]:
+    system = {path for path in SYSTEM if Path(path).exists()}
+    resolver = os.path.realpath("/etc/resolv.conf")
+    if os.path.isfile(resolver) and not any(map(Path(resolver).is_relative_to, system)):
+        system.add(resolver)
+    system |= {f"/{name}" for name in LIBRARIES if _is_folder(f"/{name}")}
+    with open("/proc/self/mountinfo") as file:
+        within = {line.split()[4] for line in file}
+    within = {path for path in within if any(Path(path).is_relative_to(each) for each in system)}
+    inside = Path(__file__).parents[2] / "workers" / "inside" / "python"
+    own = {str(build / "environment"), str(inside)}
+    prefix = Path(sys.base_prefix).resolve()
+    if not prefix.is_relative_to("/usr"):
+        own.add(str(prefix))
+    if kind == "script":
+        own.add(str(data / "cache" / "pip" / project))
+    if kind == "experiment":
+        (run,) = (data / "experiments").iterdir()
+        own |= {f"{run}/outputs", f"{run}/tracked"}
+    return OWN | system | within | own
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _top(mounts: set[str]) -> set[str]:
+    """The folders in which something is mounted, else empty, and links into them."""
+    links = {name for name in LIBRARIES if os.path.exists(f"/{name}")}
+    return links | {path.split("/")[1] for path in mounts if path != "/"}
+
+
+def _top_by_landlock() -> set[str]:
+    found = {name for name in LIBRARIES if os.path.exists(f"/{name}")} | {"opt", "proc", "usr"}
+    # For root it is not shown as a whole: there are files in it that not everybody may read.
+    return found if os.geteuid() == 0 else found | {"etc"}
+
+
+def _uid(level: str, sight: Json) -> str:
+    if level == "user":
+        return "1000"
+    if level == "landlock":
+        return str(os.geteuid())
+    (uid,) = set(sight["uid"])
+    assert 2_000_000_000 < int(uid) < 2_100_000_000
+    return str(uid)
