@@ -39,6 +39,8 @@ SMALL_BODY = 128 * 1024
 # How many requests are carried out at once, and of one user; how many answers to one user may come
 # in pieces at a time.
 _AT_ONCE, _OF_ONE, _STREAMS_TO_ONE = 32, 16, 64
+# How many uploads come in at once, and of one user: each takes its size on the disk meanwhile.
+_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE = 8, 4
 Handler = Callable[..., Awaitable[Any]]
 Taken: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 
@@ -85,6 +87,7 @@ class Routing:
         self._trail = trail
         self._uploads = uploads
         self._places = Places(_AT_ONCE, _OF_ONE)
+        self._receiving = Places(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE)
 
     def add(
         self,
@@ -143,16 +146,16 @@ class Routing:
             require(self._directory, route.needs, project_id, about)
             arguments: list[Any] = list(values.values())
             told = ""
-            if reader is not None:
-                arguments.append(body := reader.read(await _json()))
-                told = "" if route.often else given(body)
-            elif route.takes is not None:
-                arguments.append(await files_of(request, self._uploads))
-            elif announces_body():
-                await request.get_data(cache=False)  # it is of no use, and bounded as any other
             async with AsyncExitStack() as place:
-                if route.is_upload:
-                    place.callback(close_files, arguments[-1])
+                if reader is not None:
+                    arguments.append(body := reader.read(await _json()))
+                    told = "" if route.often else given(body)
+                elif route.takes is not None:
+                    await place.enter_async_context(self._receiving.held(principal().flow))
+                    arguments.append(files := await files_of(request, self._uploads))
+                    place.callback(close_files, files)
+                elif announces_body():
+                    await request.get_data(cache=False)  # it is of no use, and bounded as any other
                 # A body may have taken its time to come.
                 require(self._directory, route.needs, project_id, about)
                 await place.enter_async_context(self._places.held(principal().flow))

@@ -2,7 +2,8 @@
 
 import fcntl
 import os
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -121,6 +122,46 @@ async def test_requests_that_take_long(gateway: Gateway, tmp_path: Path) -> None
         # Those that had no place went with their clients.
         await gateway.get("/site")
         assert await builds() == 17
+
+
+HEAD = '--end\r\nContent-Disposition: form-data; name="{}"; filename="f"\r\n\r\n'
+
+
+async def test_uploads_that_take_long(gateway: Gateway) -> None:
+    """Of one user so many uploads come in at once, each of which takes room on the disk; the others
+    wait, and those of another user do not."""
+    made = await gateway.post("/projects", {"name": "p", "template": "blank"})
+    files = f"/projects/{made['id']}/files"
+    go_on = trio.Event()
+
+    async def slowly(name: str) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield HEAD.format(name).encode() + b"x" * 100_000
+            await go_on.wait()
+            yield b"\r\n--end--\r\n"
+
+        kind = {"Content-Type": "multipart/form-data; boundary=end"}
+        answer = await gateway.admin.put(files, content=body(), headers=kind, timeout=60)
+        assert answer.status_code == 200, answer.text
+
+    async def coming_in() -> int:
+        found = 0
+        for each in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):  # that of the listing itself
+                found += "/uploads/" in os.readlink(f"/proc/self/fd/{each}")
+        return found
+
+    async with await user(gateway, "other") as other, trio.open_nursery() as nursery:
+        members = f"/projects/{made['id']}/collaborators"
+        await gateway.admin.put(f"{members}/other", json={"permission": "contributor"})
+        for number in range(6):
+            nursery.start_soon(slowly, f"slow-{number}")
+        await until(coming_in, lambda found: found == 4)
+        assert (await other.put(files, files={"quick": b"x"})).status_code == 200
+        assert await coming_in() == 4
+        go_on.set()
+    names = [each["path"] for each in (await gateway.get(files))["files"]]
+    assert sum(name.startswith("slow-") for name in names) == 6
 
 
 async def test_logs_that_are_followed(gateway: Gateway, tmp_path: Path) -> None:
