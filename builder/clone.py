@@ -20,7 +20,7 @@ import trio
 
 from builder.address import Address
 from builder.errors import CloneFailed, CloneRefused
-from builder.git_store import clean_environment, git_executable
+from builder.git_store import clean_environment, git_executable, git_version
 from builder.lasting import sync_file_system, sync_folder
 from builder.reaching import addresses_of
 from builder.removal import remove_tree
@@ -34,6 +34,11 @@ SHOWN = 5  # lines of git's own words in a failure
 UNREADABLE = (
     "git could not read that of a repository there: see to the address, the reference, and a name "
     "and password if it needs them; addresses of the gateway's own machine are for administrators"
+)
+# The first release that can be told the addresses of a name.
+PINNING = (2, 37)
+TOO_OLD = (
+    "with a git older than 2.37 only administrators may clone: it is for the operator to update"
 )
 # A helper of git's is a line for the shell: what it prints goes through a pipe, and `printf` is the
 # shell's own, so no command line ever has it.
@@ -74,6 +79,8 @@ async def clone(
     pinned = await addresses_of(address) if guarded else []
     if guarded and not pinned:
         raise CloneFailed(UNREADABLE)
+    if guarded and await trio.to_thread.run_sync(git_version) < PINNING:
+        raise CloneFailed(TOO_OLD)
     work = target.parent / f"cloning-{uuid.uuid4().hex}"
     try:
         place = await trio.to_thread.run_sync(_make_place, work, address)

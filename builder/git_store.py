@@ -11,6 +11,7 @@ All of this blocks; callers run it in a thread.
 import errno
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -64,6 +65,14 @@ def git_executable() -> str:
     if found is None:
         raise SnapshotFailed("git is not installed", "Install git (any release since 2.31).")
     return found
+
+
+def git_version() -> tuple[int, ...]:
+    """The release of git, such as (2, 39). Blocking; raises SnapshotFailed when there is none."""
+    command = [git_executable(), "version"]
+    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 class GitStore:

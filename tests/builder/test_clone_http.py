@@ -5,13 +5,15 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from builder.address import read_address
-from builder.clone import UNREADABLE, clone
+from builder.clone import PINNING, UNREADABLE, clone
 from builder.errors import CloneFailed
+from builder.git_store import git_version
 from tests.builder.git_server import commands, git_server
 from tests.builder.kit import run
 from tests.builder.test_clone import origin, run_nothing
@@ -134,6 +136,19 @@ async def test_a_name_is_looked_up_once(
         await clone(address, "", tmp_path / "copy", run=run, guarded=True)
         with pytest.raises(CloneFailed, match="Could not resolve host"):
             await clone(address, "", tmp_path / "copy-2", run=run, guarded=False)
+
+
+async def test_a_git_that_looks_names_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_to_inner: None
+) -> None:
+    """With a git that cannot be told the addresses of a name, who is guarded clones nothing."""
+    assert git_version() > PINNING
+    # By its name: `builder.clone` is the function.
+    module = import_module("builder.clone")
+    monkeypatch.setattr(module, "git_version", lambda: (2, 36))
+    address = read_address("http://127.0.0.1/x")
+    with pytest.raises(CloneFailed, match=r"older than 2\.37"):
+        await clone(address, "", tmp_path / "copy", run=run_nothing, guarded=True)
 
 
 INNER = ("127.0.0.1", "127.9.9.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]",
