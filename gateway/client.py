@@ -190,13 +190,24 @@ class Client:
     def events(self, path: str, **query: object) -> Iterator[Event]:
         """The live events at `path` until the gateway ends them; waits between them for ever."""
         connection = self._connect(None)  # gotcha G3 in cli/README
-        headers = {"Accept": "text/event-stream"}
+        target, headers = PREFIX + path + _query(query), {"Accept": "text/event-stream"}
         try:
-            target = PREFIX + path + _query(query)
             response = self._ask(connection, "GET", target, None, headers)
             yield from _parsed(response)
         except (OSError, HTTPException, ValueError) as error:
+            self._check_still_allowed(target, headers)
             raise self._unreachable(error) from error
+        finally:
+            connection.close()
+
+    def _check_still_allowed(self, target: str, headers: Mapping[str, str]) -> None:
+        """Raises ApiError where a stream that broke off would be refused now: it ends with the
+        right to it, and cannot say why."""
+        connection = self._connect(self._connection.timeout)
+        try:
+            self._ask(connection, "GET", target, None, headers)
+        except (OSError, HTTPException):
+            pass  # what broke it off goes on
         finally:
             connection.close()
 

@@ -26,6 +26,7 @@ import trustme
 from gateway.admin.routing import PREFIX
 from gateway.admin.sought import Seeker
 from gateway.app import admin_routing
+from gateway.client import ApiError, Client
 from gateway.settings import Settings
 from gateway.web.forgery import TOKEN_FIELD, form_token
 from store import Project, as_text
@@ -474,3 +475,33 @@ async def test_streams_with_tls_end_too(
                         await take_role(who)
                         taken = time.time()
         assert 0 < max(float(tick) for tick in TICK.findall(text)) <= taken
+
+
+@pytest.mark.parametrize(
+    ("take", "code"), [(take_role, "project.notfound"), (revoke_key, "auth.required")]
+)
+async def test_who_follows_a_log_is_told_why_it_ends(
+    streams: Streams, take: Deed, code: str
+) -> None:
+    """The client, which the command line uses, says what the gateway says of the log now."""
+    path = streams.paths["/projects/<project_id>/models/<model_id>/logs"]
+    begun = trio.Event()
+
+    def follow() -> None:
+        with Client(gateway.url, who.credential.removeprefix("Authorization: Bearer ")) as client:
+            for _ in client.events(path):
+                trio.from_thread.run_sync(begun.set)
+
+    async def follow_to_its_end() -> None:
+        with pytest.raises(ApiError) as refused:
+            await trio.to_thread.run_sync(follow)
+        assert refused.value.code == code
+
+    async with speaking_to(url_in(streams.data), streams.data) as gateway:
+        who = Somebody(gateway, streams.project)
+        await who.arrive("member")
+        await who.take_key()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow_to_its_end)
+            await begun.wait()
+            await take(who)
