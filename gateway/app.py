@@ -256,7 +256,7 @@ def _add_health(app: QuartTrio, control: Control, description: Callable[[], byte
 
     @app.get("/openapi.json")
     async def openapi_json() -> Response:
-        return _json(description())
+        return _json(await trio.to_thread.run_sync(description))
 
 
 def _add_model_calls(app: QuartTrio, control: Control) -> None:

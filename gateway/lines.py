@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 # much that a body in the smallest of chunks would hold the reactor for more than 4 ms.
 _READ = 4 * 1024
 _READ_ON = 32 * 1024
+# Of an answer at once: to a client on this machine the system sends 30 MB in one call, in 20 ms.
+_SEND = 256 * 1024
 _SLICE = 256 * 1024
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _RESET = struct.pack("ii", 1, 0)
@@ -90,7 +92,7 @@ class SocketLine:
             self._await(data, 0)
             return False
         try:
-            sent = self._send(data)
+            sent = self._send(data if len(data) <= _SEND else memoryview(data)[:_SEND])
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -170,7 +172,7 @@ class SocketLine:
     def _write_rest(self) -> None:
         first = self._unsent[0]
         try:
-            rest = first[self._send(first) :]
+            rest = first[self._send(first[:_SEND]) :]
         except BlockingIOError:
             return
         except OSError:

@@ -172,8 +172,9 @@ class Experiment(LivingRecord, frozen=True, kw_only=True):
     ended_at: str | None = None
 
 
-class Point(Struct, frozen=True, kw_only=True):
-    """One value that a script tracked; `time` in milliseconds since 1970."""
+class Point(Struct, frozen=True, kw_only=True, gc=False):
+    """One value that a script tracked; `time` in milliseconds since 1970. The garbage collector
+    does not look at them: there may be a million, and they hold nothing that holds anything."""
 
     key: str
     value: Any

@@ -29,6 +29,10 @@ WRITABLE = select.EPOLLOUT
 
 # After so many events Trio's other tasks run: some 24 predictions, or about a millisecond.
 _EVENTS = 48
+# Or after so many seconds, which it is asked for after each so many events: those of large requests
+# and answers take up to 0.3 ms each.
+_TURN = 0.002
+_ASK = 4
 # So often in a row, as long as some of them have something to do: an answer of the admin API takes
 # a dozen passes, and each would else wait for as many predictions.
 _PASSES = 12
@@ -120,6 +124,7 @@ class Reactor:
         """Serves what is ready and what soon will be. Whether there was still something to do."""
         poll, handlers, new = self._epoll.poll, self._handlers, self._new
         events = looks = 0
+        asked_at, is_over, end = _ASK, False, self.now() + _TURN
         most = self._looks_before_sleep()
         timeout = 0.0
         alone = self.working < _CORES
@@ -137,8 +142,11 @@ class Reactor:
                     if handler is not None and fd not in new:
                         handler(what)
                 events += len(ready)
-                if events >= _EVENTS:
-                    break
+                if events >= asked_at:
+                    asked_at = events + _ASK
+                    is_over = events >= _EVENTS or self.now() >= end
+                    if is_over:
+                        break
             elif looks < most and alone:
                 looks += 1
             elif not timeout and (self.working or events) and not self._others_are_ready():
@@ -146,7 +154,7 @@ class Reactor:
             else:
                 break
         self._timers.run_due(self.now())
-        return events >= _EVENTS
+        return is_over
 
     def _looks_before_sleep(self) -> int:
         self._naps += 1
