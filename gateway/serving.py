@@ -305,6 +305,9 @@ def _listening(settings: Settings, manager: ServiceManager) -> Iterator[list[soc
         yield listeners
 
 
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
 def _local_url(settings: Settings, listener: socket.socket) -> str:
     """Where it can be reached from this machine, also when it listens on all addresses."""
     host, port = listener.getsockname()[:2]
@@ -317,7 +320,14 @@ def _reach(settings: Settings, listener: socket.socket) -> Reach:
     certificate of its own by the name that this is for."""
     local = _local_url(settings, listener)
     public = settings.public_url or local
-    return Reach(public=public, inner=public if settings.tls_certificate else local)
+    return Reach(public=public, inner=public if settings.tls_certificate else _by_name(local))
+
+
+def _by_name(local: str) -> str:
+    """By the name of the loopback, where it is served there: clients put `modelservice.` before it,
+    which makes a name of this machine of `localhost`, and nothing of an address."""
+    parts = urlsplit(local)
+    return f"{parts.scheme}://localhost:{parts.port}" if parts.hostname in _LOOPBACK else local
 
 
 @contextlib.contextmanager

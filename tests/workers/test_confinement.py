@@ -272,6 +272,19 @@ def test_no_network(level: str, data: Path) -> None:
     assert _at(level, data, interfaces) == "lo"
 
 
+@pytest.mark.parametrize("level", ["root", "user"])
+def test_its_own_names_lead_somewhere(level: str, data: Path) -> None:
+    """The name of its host resolves, as Java asks at its start, and so does the one that clients of
+    CDSW make of the gateway's; those of the machine's /etc/hosts still do."""
+
+    def addresses(confinement: Confinement, view: View) -> list[str]:
+        ask = "getent ahostsv4 {} | cut -d' ' -f1 | sort -u"
+        names = ("$(uname -n)", "modelservice.localhost", "localhost")
+        return [_shell(confinement, view, ask.format(name)).stdout.strip() for name in names]
+
+    assert _at(level, data, addresses) == ["127.0.0.1"] * 3
+
+
 EITHER = "was killed by SIGSEGV, or exited with status 139"
 
 
@@ -479,6 +492,7 @@ def test_only_what_is_named() -> None:
     ]
     assert sorted(_mounts(arguments, "--ro-bind")) == [
         ("/a/group", "/etc/group"),
+        ("/a/hosts", "/etc/hosts"),
         ("/a/passwd", "/etc/passwd"),
         ("/data", "/data"),
         ("/opt", "/opt"),

@@ -225,7 +225,7 @@ class Confinement:
         return (sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules))
 
     def _accounts(self, uid: int) -> Path:
-        """A folder with the passwd and group of one user."""
+        """A folder with the passwd and group of one user, and the hosts of now. Raises OSError."""
         folder = self._folder / str(uid)
         if not folder.is_dir():
             fresh = folder.with_suffix(".new")
@@ -235,7 +235,23 @@ class Confinement:
                 (fresh / name).write_text(text)
                 (fresh / name).chmod(0o644)
             fresh.rename(folder)
+        if self._system.has_hosts:
+            _keep(folder / "hosts", bubblewrap.hosts_text(_read_hosts()))
         return folder
+
+
+def _read_hosts() -> str:
+    return Path(bubblewrap.HOSTS).read_text(errors="replace")
+
+
+def _keep(path: Path, text: str) -> None:
+    """The file says so. What reads it meanwhile has the whole of one text."""
+    if path.is_file() and path.read_text() == text:
+        return
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.chmod(0o644)
+    fresh.rename(path)
 
 
 _FILTER, _PARTS = "seccomp.bpf", "landlock.json"

@@ -27,6 +27,10 @@ SYSTEM = (
     "/run/systemd/resolve",
     "/run/resolvconf",
 )
+HOSTS = "/etc/hosts"
+# Its own name, which Java looks up, and the one that clients of CDSW make of the gateway's.
+HOSTNAME = "predictd"
+_NAMES = f"127.0.0.1 {HOSTNAME} modelservice.localhost\n"
 # Links into /usr, or folders where systems are not merged yet.
 _PROGRAMS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
@@ -34,12 +38,14 @@ _PROGRAMS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What there is on this machine. `system` maps each folder of SYSTEM to what is shown of it,
     and `programs` each of _PROGRAMS to where it leads, "" for a folder; `accounts` is the folder of
-    a passwd and a group in which only cdsw is. `looking` knows what is left out elsewhere."""
+    a passwd and a group in which only cdsw is, and of a hosts in which the names of this host are,
+    where the machine `has_hosts`. `looking` knows what is left out elsewhere."""
 
     system: dict[str, Part]
     programs: dict[str, str]
     accounts: Path
     looking: Looking
+    has_hosts: bool = True
 
     @classmethod
     def looked_at(cls, accounts: Path, looking: Looking, of_system: Looking) -> "Host":
@@ -57,13 +63,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
             programs=programs,
             accounts=accounts,
             looking=looking,
+            has_hosts=Path(HOSTS).is_file(),
         )
 
 
 def arguments(view: View, host: Host) -> Iterator[str]:
     """All arguments but the program's name and the command."""
     yield from ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
-    yield from ("--hostname", "predictd", "--unshare-cgroup-try")
+    yield from ("--hostname", HOSTNAME, "--unshare-cgroup-try")
     if view.network == "none":
         yield "--unshare-net"
     covers: list[Path] = []
@@ -71,7 +78,7 @@ def arguments(view: View, host: Host) -> Iterator[str]:
         yield from _shown(part, Path(folder), covers)
     for name, target in host.programs.items():
         yield from ("--symlink", target, name) if target else ("--ro-bind", name, name)
-    for file in ("passwd", "group"):
+    for file in ("passwd", "group", *(["hosts"] if host.has_hosts else [])):
         yield from ("--ro-bind", str(host.accounts / file), f"/etc/{file}")
     yield from ("--proc", "/proc", "--dev", "/dev")
     # Semaphores of multiprocessing live there, and are whoever's who makes them.
@@ -136,3 +143,8 @@ def accounts_text(uid: int) -> tuple[str, str]:
         passwd + "nobody:x:65534:65534::/:/usr/sbin/nologin\n",
         f"{USER}:x:{uid}:\nnogroup:x:65534:\n",
     )
+
+
+def hosts_text(machine: str) -> str:
+    """/etc/hosts, from the machine's. Of a name the first address counts, so ours comes first."""
+    return f"{_NAMES}{machine}"

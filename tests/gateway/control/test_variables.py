@@ -44,8 +44,9 @@ async def test_what_a_model_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert seen.keys() >= FACTS
         assert seen["CDSW_PROJECT"] == "my-project"
         assert seen["CDSW_PROJECT_URL"].split("/")[6] == "admin"
-        assert seen["CDSW_API_URL"] == f"{gateway.url}/api/v1"
-        assert seen["CDSW_DOMAIN"] == gateway.url.removeprefix("http://")
+        # By name, since clients make `modelservice.` + CDSW_DOMAIN of it.
+        assert seen["CDSW_API_URL"] == f"http://localhost:{gateway.port}/api/v1"
+        assert seen["CDSW_DOMAIN"] == f"localhost:{gateway.port}"
         assert seen["PREDICTD_PUBLIC_URL"] == public
         assert seen["HOME"] != os.environ.get("HOME")
         assert "secret" not in seen.values()
