@@ -44,7 +44,7 @@ class ProjectDisk:
         self._data = data
         self._shelf = shelf
         self._database = database
-        self._sizes: dict[Path, int] = {}
+        self._sizes: dict[str, dict[Path, int]] = {}  # by the project's id
         self._looked_at: dict[str, float] = {}
         # Walking through folders takes no thread from anything else.
         self._threads = trio.CapacityLimiter(1)
@@ -82,15 +82,16 @@ class ProjectDisk:
 
     async def used(self, project: Project) -> Counter[str]:
         """The bytes that a project keeps, by what they are for, as far as has been looked at."""
-        used: Counter[str] = Counter()
-        for kind, paths in (await self._parts(project)).items():
-            used[kind] = sum(self._sizes.get(path, 0) for path in paths)
+        parts, used = await self._parts(project), Counter[str]()
+        sizes = self._sizes.get(project.id, {})
+        for kind, paths in parts.items():
+            used[kind] = sum(sizes.get(path, 0) for path in paths)
         return used
 
     def add(self, project: Project, more: int) -> None:
         """Tells that so many bytes were added to the project's own files."""
-        path = Path(project.path)
-        self._sizes[path] = self._sizes.get(path, 0) + more
+        sizes, path = self._sizes.setdefault(project.id, {}), Path(project.path)
+        sizes[path] = sizes.get(path, 0) + more
 
     def shrank(self, project: Project) -> None:
         """Tells that something of the project's own files went."""
@@ -99,17 +100,17 @@ class ProjectDisk:
     async def look(self, project: Project, *written: Path) -> None:
         """Looks at what has been written: these, and what a project's builds and runs share."""
         shared = self._data.snapshots(project.id), self._data.pip_cache(project.id)
-        await self._measure([*written, *shared])
+        await self._measure(project, [*written, *shared])
+        kept = {path for paths in (await self._parts(project)).values() for path in paths}
+        for path in self._sizes[project.id].keys() - kept:  # its build or experiment was deleted
+            del self._sizes[project.id][path]
 
     async def look_at_all(self) -> None:
         """What was there when the gateway started."""
         for project in await self._database.read(store.projects.listing):
-            await self._measure(
-                path
-                for paths in (await self._parts(project)).values()
-                for path in paths
-                if path not in self._sizes
-            )
+            known = self._sizes.get(project.id, {})
+            paths = [path for paths in (await self._parts(project)).values() for path in paths]
+            await self._measure(project, [path for path in paths if path not in known])
 
     async def _look_again(self, project: Project) -> None:
         """At all that may have changed: not at builds that are sealed."""
@@ -120,8 +121,10 @@ class ProjectDisk:
         parts = await self._parts(project)
         builds = parts.pop("builds")
         gone = [path for path in builds if self._shelf.sealed(path.name) is None]
-        new = [path for path in builds if path not in self._sizes]
-        await self._measure([*gone, *new, *(path for paths in parts.values() for path in paths)])
+        new = [path for path in builds if path not in self._sizes.get(project.id, {})]
+        await self._measure(
+            project, [*gone, *new, *(path for paths in parts.values() for path in paths)]
+        )
 
     async def _parts(self, project: Project) -> dict[str, list[Path]]:
         kept = await self._database.read(store.projects.kept, project.id)
@@ -134,10 +137,7 @@ class ProjectDisk:
             "experiments": [self._data.experiment(each).folder for each in kept.experiments],
         }
 
-    async def _measure(self, paths: Iterable[Path]) -> None:
-        for path in list(paths):
-            taken = await trio.to_thread.run_sync(measure, path, limiter=self._threads)
-            if taken:
-                self._sizes[path] = taken
-            else:
-                self._sizes.pop(path, None)
+    async def _measure(self, project: Project, paths: Iterable[Path]) -> None:
+        sizes = self._sizes.setdefault(project.id, {})
+        for path in paths:
+            sizes[path] = await trio.to_thread.run_sync(measure, path, limiter=self._threads)

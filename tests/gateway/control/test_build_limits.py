@@ -6,8 +6,8 @@ import pytest
 
 from tests.gateway.kit import Gateway, copy_of, ended_build
 
-WRITES = "for each in 1 2; do head -c 40M /dev/zero > {where}/$each; done; sleep 60\n"
-FORKS = "for each in $(seq 100); do sleep 60 & done; wait\n"
+WRITES = "for each in 1 2; do head -c 40M /dev/zero > {where}/$each; done; sleep 600\n"
+FORKS = "for each in $(seq 100); do sleep 600 & done; wait\n"
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ FORKS = "for each in $(seq 100); do sleep 60 & done; wait\n"
     [
         (
             {"build_memory": "64MiB"},
-            """exec python -c 'held = b"x" * (200 << 20); import time; time.sleep(60)'\n""",
+            """exec python -c 'held = b"x" * (200 << 20); import time; time.sleep(600)'\n""",
             "it ran out of memory: its limit is 64 MiB",
             "build_memory",
         ),
@@ -54,7 +54,7 @@ async def test_a_limit_is_named(
     advice: str,
 ) -> None:
     """What it met, and who can do something about it."""
-    await gateway.admin.patch("/site/settings", json={**settings, "build_timeout": 20})
+    await gateway.admin.patch("/site/settings", json=settings)
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text(script)
     build = await gateway.build(await gateway.model(await gateway.project(project)), "add.py:add")

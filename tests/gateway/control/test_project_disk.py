@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tests.gateway.control.test_experiments import ended, project_with, run
-from tests.gateway.kit import Gateway, Json, copy_of, ended_build, refusal
+from tests.gateway.kit import Gateway, Json, copy_of, ended_build, refusal, until
 
 MIB = 1 << 20
 FILLS = """\
@@ -12,7 +12,7 @@ import os, cdsw
 open("big", "wb").write(os.urandom(40 << 20))
 cdsw.track_file("big")
 """
-WRITES = "for each in 1 2; do head -c 40M /dev/zero >$each; done; sleep 60"
+WRITES = "for each in 1 2; do head -c 40M /dev/zero >$each; done; sleep 600"
 
 
 async def change(gateway: Gateway, **values: object) -> None:
@@ -74,6 +74,8 @@ async def test_builds_and_experiments(gateway: Gateway, tmp_path: Path) -> None:
         )
         return [refusal(each) for each in both]
 
+    # What an experiment has kept is looked at when it has ended.
+    await until(lambda: uploaded(gateway, project, "tiny", 1), bool)
     assert await refused() == [(507, "project.full")] * 2
     await gateway.delete(experiment)
     await gateway.built(model, "add.py:add")
@@ -83,7 +85,7 @@ async def test_a_build_has_no_more_than_its_project_has_left(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     """A build script is ended when it has written what its project may still keep."""
-    await change(gateway, project_disk="60MiB", build_timeout=20)
+    await change(gateway, project_disk="60MiB")
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text(WRITES)
     build = await gateway.build(await gateway.model(await gateway.project(project)), "add.py:add")
