@@ -17,7 +17,7 @@ from gateway.client import ApiError, Client
 from tests.web.conftest import BEYOND, Somebody, sign_in
 from tests.whole.rig import Gateway
 
-COOKIE = "predictd_session"
+COOKIE, DEVICE = "predictd_session", "predictd_device"
 NewContext = Callable[[], BrowserContext]
 
 
@@ -38,10 +38,12 @@ def keys_of(gateway: Gateway, somebody: Somebody) -> int:
 def test_signing_in(signed_in: Page, somebody: Somebody) -> None:
     """Who signs in sees their models, and what the browser holds no script can read."""
     expect(signed_in.get_by_role("banner")).to_contain_text(somebody.name)
-    (cookie,) = signed_in.context.cookies()
-    assert cookie["name"] == COOKIE
-    assert cookie["httpOnly"]
-    assert cookie["sameSite"] == "Lax"
+    cookies = {each["name"]: each for each in signed_in.context.cookies()}
+    assert {name: each["sameSite"] for name, each in cookies.items()} == {
+        COOKIE: "Lax",
+        DEVICE: "Strict",
+    }
+    assert all(each["httpOnly"] for each in cookies.values())
     assert signed_in.evaluate("document.cookie") == ""
 
 
@@ -65,11 +67,12 @@ def test_one_comes_to_the_page_that_was_asked_for(page: Page, somebody: Somebody
 
 
 def test_signing_out(signed_in: Page, new_context: NewContext) -> None:
-    """Signing out ends the session: what the browser held opens nothing any more."""
+    """Signing out ends the session: what the browser held opens nothing any more. It keeps that
+    somebody has signed in with it."""
     kept = signed_in.context.cookies()
     signed_in.get_by_role("button", name="Sign out").click()
     expect(signed_in.get_by_role("heading", name="Sign in")).to_be_visible()
-    assert not signed_in.context.cookies()
+    assert [each["name"] for each in signed_in.context.cookies()] == [DEVICE]
     thief = new_context()
     thief.add_cookies(kept)  # type: ignore[arg-type]
     page = thief.new_page()
