@@ -31,14 +31,14 @@ class SnapshotFailed(BuilderError):
 
 
 class SymlinkLeaves(SnapshotFailed):
-    """Symbolic links are absolute or lead out of the project, so a copy would not hold them."""
+    """Symbolic links lead to where models see nothing, so a copy would not hold them."""
 
     def __init__(self, links: Iterable[str]) -> None:
         self.links = sorted(links)
         super().__init__(
             f"symbolic links lead out of the project: {', '.join(self.links)}",
-            "Replace each by a relative link to a file of the project or by the file itself, "
-            "or name it in .gitignore.",
+            "Replace each by a link to a file of the project or by the file itself, name it in "
+            ".gitignore, or have the operator name the folder that it leads to in `readable`.",
         )
 
 

@@ -1,10 +1,12 @@
 """Which entries of a project's folder belong to its snapshot.
 
-Everything does, but for what the (possibly nested) `.gitignore` files exclude and any entry
-called `.git`. We walk the folder ourselves, one level at a time, and ask git only which
-names of a level are ignored: a walk by git would stop at nested repositories (gotcha G2 in
-README). What a copy cannot carry is refused by name, or listed as left out. Links are read and
-never followed, also to find out where they lead: what is outside is nobody's to learn.
+Everything does, but for what the (possibly nested) `.gitignore` files exclude, any entry called
+`.git`, and environments and caches, of which a build has its own. We walk the folder ourselves, one
+level at a time, and ask git only which names of a level are ignored: a walk by git would stop at
+nested repositories (gotcha G2 in README). What a copy cannot carry is refused by name, or listed as
+left out. Links are read and never followed, also to find out where they lead: what is outside is
+nobody's to learn. An absolute link into the project itself is taken as the relative one that leads
+there.
 """
 
 import os
@@ -12,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import trio
@@ -24,6 +27,19 @@ from builder.ignoring import Ignoring
 from builder.objects import Changed
 
 Kind = Literal["folder", "file", "executable", "link", "special"]
+# Environments are known by what is in them, whatever they are called.
+_OF_ENVIRONMENTS = {b"pyvenv.cfg": ("file", "executable"), b"conda-meta": ("folder",)}
+_CACHES = (
+    b"__pycache__",
+    b"node_modules",
+    b".ipynb_checkpoints",
+    b".mypy_cache",
+    b".pytest_cache",
+    b".ruff_cache",
+    b".tox",
+    b".nox",
+)
+_HOME = b"/home/cdsw"  # by which models know their project
 _MOST_LINKS = 40  # followed on one way, as the kernel has it
 
 
@@ -37,23 +53,52 @@ class Entry(Struct, frozen=True):
 
 
 class Listing(Struct, frozen=True):
-    """What belongs to a snapshot, and the paths of pipes, sockets and devices that cannot.
+    """What belongs to a snapshot, the paths of pipes, sockets and devices that cannot, and those of
+    environments and caches.
 
     `levels` holds the entries of the project's root, then those one level deeper each.
     """
 
     levels: list[list[Entry]]
     left_out: list[str]
+    made_anew: list[str]
 
 
-async def list_project(root: Folder, ignores: Ignoring, threads: trio.CapacityLimiter) -> Listing:
+class Reachable(Struct, frozen=True):
+    """What absolute links may lead to: the project, and folders that every model is shown."""
+
+    project: Path
+    readable: tuple[Path, ...] = ()
+
+    def inward(self, path: bytes, target: bytes) -> bytes:
+        """What a link at `path` says, made relative if it leads into the project."""
+        for home in (os.fsencode(self.project), _HOME):
+            if target == home or target.startswith(home + b"/"):
+                return b"../" * path.count(b"/") + (target[len(home) :].strip(b"/") or b".")
+        return target
+
+    def is_shown(self, target: bytes) -> bool:
+        folders = (os.fsencode(each).rstrip(b"/") for each in self.readable)
+        inside = any(target == each or target.startswith(each + b"/") for each in folders)
+        return inside and b".." not in target.split(b"/")
+
+
+async def list_project(
+    root: Folder, ignores: Ignoring, threads: trio.CapacityLimiter, reachable: Reachable
+) -> Listing:
     """Walk a project; raises SnapshotFailed or SymlinkLeaves."""
     levels: list[list[Entry]] = []
     left_out: list[str] = []
+    made_anew: list[bytes] = []
     folders = [b""]
     while folders:
-        scan = partial(_scan, root, folders, ignores)
-        found = await trio.to_thread.run_sync(scan, limiter=threads)
+        scan = partial(_scan, root, folders, ignores, reachable)
+        found, environments = await trio.to_thread.run_sync(scan, limiter=threads)
+        if environments:
+            levels[-1] = [entry for entry in levels[-1] if entry.path not in environments]
+        caches = [entry.path for entry in found if _is_cache(entry)]
+        made_anew += [*environments, *caches]
+        found = [entry for entry in found if not _is_cache(entry)]
         inner = [entry.path for entry in found if entry.kind == "folder"]
         others = [entry.path for entry in found if entry.kind != "folder"]
         ignored = await ignores.ignored(inner, others)
@@ -61,22 +106,40 @@ async def list_project(root: Folder, ignores: Ignoring, threads: trio.CapacityLi
         levels.append([entry for entry in level if entry.kind != "special"])
         left_out += [shown(entry.path) for entry in level if entry.kind == "special"]
         folders = [entry.path for entry in level if entry.kind == "folder"]
-    refuse = partial(_refuse_links_that_leave, levels)
+    refuse = partial(_refuse_links_that_leave, levels, reachable)
     await trio.to_thread.run_sync(refuse, limiter=threads)
-    return Listing(levels, left_out)
+    return Listing(levels, left_out, [shown(path) for path in sorted(made_anew)])
 
 
-def _scan(root: Folder, folders: list[bytes], ignores: Ignoring) -> list[Entry]:
-    """The entries of some folders; their ignore files are added to `ignores`."""
+def _scan(
+    root: Folder, folders: list[bytes], ignores: Ignoring, reachable: Reachable
+) -> tuple[list[Entry], set[bytes]]:
+    """The entries of some folders, and those of the folders that are environments, whose entries
+    are left out. The ignore files are added to `ignores`."""
     entries: list[Entry] = []
+    environments: set[bytes] = set()
     for path in folders:
         trio.from_thread.check_cancelled()
         with reading(path), root.folder(parts(path)) as folder:
-            entries += _entries(folder, path, ignores)
-    return entries
+            here = list(_entries(folder, path, ignores, reachable))
+        if path and any(_tells_of_environment(entry) for entry in here):
+            environments.add(path)
+        else:
+            entries += here
+    return entries, environments
 
 
-def _entries(folder: Folder, path: bytes, ignores: Ignoring) -> Iterator[Entry]:
+def _tells_of_environment(entry: Entry) -> bool:
+    return entry.kind in _OF_ENVIRONMENTS.get(os.path.basename(entry.path), ())
+
+
+def _is_cache(entry: Entry) -> bool:
+    return entry.kind == "folder" and os.path.basename(entry.path) in _CACHES
+
+
+def _entries(
+    folder: Folder, path: bytes, ignores: Ignoring, reachable: Reachable
+) -> Iterator[Entry]:
     for found in folder.entries():
         name = os.fsencode(found.name)
         here = os.path.join(path, name)
@@ -92,7 +155,7 @@ def _entries(folder: Folder, path: bytes, ignores: Ignoring) -> Iterator[Entry]:
                     ignores.add(path, file.read(ignoring.MOST_BYTES + 1))
         if name != b".git":
             target = os.fsencode(folder.target(name)) if kind == "link" else b""
-            yield Entry(here, kind, target)
+            yield Entry(here, kind, reachable.inward(here, target))
 
 
 @contextmanager
@@ -128,20 +191,20 @@ def _kind(mode: int) -> Kind:
     return "special"
 
 
-def _refuse_links_that_leave(levels: list[list[Entry]]) -> None:
+def _refuse_links_that_leave(levels: list[list[Entry]], reachable: Reachable) -> None:
     links = {each.path: each.target for level in levels for each in level if each.kind == "link"}
     leaving = []
     for path in links:
         trio.from_thread.check_cancelled()
-        if _leaves(path, links):
+        if _leaves(path, links, reachable):
             leaving.append(path)
     if leaving:
         raise SymlinkLeaves(f"{shown(path)} -> {shown(links[path])}" for path in leaving)
 
 
-def _leaves(path: bytes, links: dict[bytes, bytes]) -> bool:
-    """Whether a link, or one on its way, is absolute or climbs out of the project. Decided from
-    what links say alone. One that leads round in circles leads nowhere."""
+def _leaves(path: bytes, links: dict[bytes, bytes], reachable: Reachable) -> bool:
+    """Whether a link, or one on its way, leads out of the project and of what all models are shown.
+    Decided from what links say alone. One that leads round in circles leads nowhere."""
     here: list[bytes] = []
     ahead = path.split(b"/")[::-1]
     followed = 0
@@ -160,7 +223,7 @@ def _leaves(path: bytes, links: dict[bytes, bytes]) -> bool:
             continue
         followed += 1
         if target.startswith(b"/"):
-            return True
+            return not reachable.is_shown(target) or b".." in ahead
         if followed > _MOST_LINKS:
             return False
         ahead += target.split(b"/")[::-1]

@@ -14,7 +14,7 @@ The work is done in a thread. A cancelled call stops at its next file or level.
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import groupby
@@ -28,11 +28,12 @@ from builder.errors import SnapshotFailed
 from builder.git_store import BlobReader, GitStore
 from builder.ignoring import Ignoring
 from builder.lasting import sync_file_system
-from builder.listing import Entry, list_project, parts, reading
+from builder.listing import Entry, Listing, Reachable, list_project, parts, reading
 from builder.objects import Objects, adding
 from builder.spec import Log, Run, Snapshot
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}
+_NAMED = 5  # of what is left out by itself
 CHUNK = 1 << 20  # what is held of a file
 # Snapshots of one project wait for each other, in threads: not in those that all others need.
 _threads = trio.CapacityLimiter(4)
@@ -45,34 +46,40 @@ async def take_snapshot(
     log: Log,
     *,
     run: Run,
+    readable: Sequence[Path] = (),
     time_limit: float = 600.0,
 ) -> Snapshot:
     """Store the project's files as one commit, kept alive by the reference `refs/builds/<name>`.
 
-    `project` is a path without links. Pipes, sockets and devices are left out, with a line in
-    `log`. Raises SnapshotFailed, or its kind SymlinkLeaves, which names each.
+    `project` is a path without links; links may lead into it, and into the `readable` folders.
+    Pipes, sockets and devices are left out, as are environments and caches, with a line in `log`.
+    Raises SnapshotFailed, or its kind SymlinkLeaves, which names each.
     """
     try:
         with trio.fail_after(time_limit):
-            snapshot, left_out = await _take(project, store, name, run)
+            reachable = Reachable(project, tuple(readable))
+            snapshot, listing = await _take(reachable, store, name, run)
     except trio.TooSlowError:
         raise SnapshotFailed(
             f"it took longer than {time_limit:g} seconds",
             "Name in .gitignore what builds do not need, such as data.",
         ) from None
-    for path in left_out:
+    for path in listing.left_out:
         log.write(f"Left out, since it is neither a file nor a folder: {path}")
+    if anew := listing.made_anew:
+        more = f" and {len(anew) - _NAMED} more" if len(anew) > _NAMED else ""
+        log.write(f"Left out, since a build has its own: {', '.join(anew[:_NAMED])}{more}")
     return snapshot
 
 
-async def _take(project: Path, store: Path, name: str, run: Run) -> tuple[Snapshot, list[str]]:
+async def _take(reachable: Reachable, store: Path, name: str, run: Run) -> tuple[Snapshot, Listing]:
     ignores = Ignoring(store.parent.absolute(), run)
     try:
-        with await trio.to_thread.run_sync(_open, project, limiter=_threads) as root:
-            listing = await list_project(root, ignores, _threads)
+        with await trio.to_thread.run_sync(_open, reachable.project, limiter=_threads) as root:
+            listing = await list_project(root, ignores, _threads, reachable)
             work = partial(_store, root, store, name, listing.levels)
             snapshot = await trio.to_thread.run_sync(work, limiter=_threads)
-        return snapshot, listing.left_out
+        return snapshot, listing
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(ignores.close)

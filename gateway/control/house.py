@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import aiosqlite
@@ -82,6 +83,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     def settings(self) -> Settings:
         """As they are now: to be asked each time, not kept."""
         return self.site.now
+
+    @property
+    def readable(self) -> list[Path]:
+        """The folders that every model and build is shown."""
+        return [Path(folder) for folder in self.settings.readable]
 
     @property
     def url(self) -> str:

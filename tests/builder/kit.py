@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import killpg
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,10 @@ class Bench:
         path.chmod(mode)
         return path
 
-    async def take(self, name: str = "one") -> Snapshot:
-        return await take_snapshot(self.project, self.store, name, self.log, run=run)
+    async def take(self, name: str = "one", readable: Sequence[Path] = ()) -> Snapshot:
+        return await take_snapshot(
+            *(self.project, self.store, name, self.log), run=run, readable=readable
+        )
 
     async def spec(self, name: str = "one", **changes: Any) -> BuildSpec:
         facts = {

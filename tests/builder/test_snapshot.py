@@ -148,19 +148,60 @@ async def test_modes_links_and_empty_folders(bench: Bench) -> None:
 
 
 async def test_links_that_leave(bench: Bench) -> None:
-    """Every link that is absolute or leads out is named, and nothing else is."""
+    """Every link that leads out is named, and nothing else is."""
     bench.write("inside.txt")
     project = bench.project
     (project / "sub").mkdir()
     (project / "sub/out").symlink_to("../../secret")
-    (project / "absolute").symlink_to(project / "inside.txt")
+    (project / "absolute").symlink_to("/etc/hosts")
+    (project / "back").symlink_to(f"{project}/../secret")
     (project / "fine").symlink_to("inside.txt")
     bench.write(".gitignore", "ignored\n")
     (project / "ignored").symlink_to("/etc/passwd")
     with pytest.raises(SymlinkLeaves) as caught:
         await bench.take()
-    assert [link.split(" -> ")[0] for link in caught.value.links] == ["absolute", "sub/out"]
+    assert [link.split(" -> ")[0] for link in caught.value.links] == ["absolute", "back", "sub/out"]
     assert ".gitignore" in caught.value.advice
+
+
+async def test_absolute_links(bench: Bench) -> None:
+    """One into the project, by its real path or as models know it, becomes relative; one into a
+    folder that models are shown stays; one that climbs out of that, or lies beside it, leaves."""
+    project = bench.project
+    bench.write("data/real.csv", "1")
+    (project / "deep/er").mkdir(parents=True)
+    (project / "deep/er/one").symlink_to(project / "data/real.csv")
+    (project / "two").symlink_to("/home/cdsw/data/real.csv")
+    (project / "set").symlink_to("/srv/sets/big")
+    target = bench.store.parent / "copy"
+    await write_out(await bench.take(readable=[Path("/srv/sets")]), target)
+    assert [(target / name).read_text() for name in ("deep/er/one", "two")] == ["1", "1"]
+    assert str((target / "set").readlink()) == "/srv/sets/big"
+    (project / "climbs").symlink_to("/srv/sets/../secret")
+    (project / "beside").symlink_to("/srv/sets2/x")
+    (project / "through").symlink_to("set/../../secret")
+    with pytest.raises(SymlinkLeaves) as caught:
+        await bench.take(readable=[Path("/srv/sets")])
+    left = [link.split(" -> ")[0] for link in caught.value.links]
+    assert left == ["beside", "climbs", "through"]
+
+
+async def test_environments_and_caches_are_left_out(bench: Bench) -> None:
+    """Of those a build has its own: one line says so, and no link in them is an error."""
+    bench.write("model.py")
+    bench.write("venv/pyvenv.cfg")
+    (bench.project / "venv/bin").mkdir()
+    (bench.project / "venv/bin/python").symlink_to("/usr/bin/python3")
+    bench.write("old/env/conda-meta/history")
+    bench.write("src/__pycache__/a.pyc")
+    bench.write("web/node_modules/x/index.js")
+    bench.write("docs/conda-meta", "no environment")
+    assert names(await copied(bench)) == {
+        *("model.py", "old", "src", "web", "docs", "docs/conda-meta"),
+    }
+    [line] = [line for line in bench.log.lines if line.startswith("Left out")]
+    told = "old/env, src/__pycache__, venv, web/node_modules"
+    assert line == f"Left out, since a build has its own: {told}"
 
 
 @pytest.mark.parametrize(
