@@ -13,6 +13,7 @@ import msgspec
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import Response, g, request
+from quart.formparser import FormDataParser
 from quart.routing import QuartRule
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -40,7 +41,7 @@ from gateway.admin.routing import PREFIX, Route, Routing, announces_body
 from gateway.admin.uploads import StreamedBody
 from gateway.auth import principal, principal_of
 from gateway.control import Control
-from gateway.control.site_settings import SiteSettings
+from gateway.control.house import House
 from gateway.control.trail import request_id
 from gateway.envelopes import LARGE, read
 from gateway.errors import Refusal
@@ -77,7 +78,7 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
     app.url_rule_class = _Rule
     app.asgi_http_class = _under_a_grant(control.house.directory.grants)
     routing = admin_routing(control)
-    app.request_class = _request_class(app, routing, control.house.site)
+    app.request_class = _request_class(app, routing, control.house)
     app.register_blueprint(routing.blueprint())
     _add_health(app, control, cache(lambda: msgspec.json.encode(openapi(routing.routes))))
     website = Website(control)
@@ -111,8 +112,10 @@ class _Rule(QuartRule):
         return build
 
 
-def _request_class(app: QuartTrio, routing: Routing, site: SiteSettings) -> type[TrioRequest]:
-    """Requests that know how large their body may be (gotcha G5: a handler could not say so)."""
+def _request_class(app: QuartTrio, routing: Routing, house: House) -> type[TrioRequest]:
+    """Requests that know how large their body may be (gotcha G5: a handler could not say so), and
+    where the files in it wait."""
+    site = house.site
 
     def route_of(method: str, path: str) -> Route | None:
         try:
@@ -136,6 +139,11 @@ def _request_class(app: QuartTrio, routing: Routing, site: SiteSettings) -> type
             super().__init__(method, scheme, path, *rest, **named)
             assert isinstance(self.body, StreamedBody)
             self.body.streamed = route is not None and route.is_upload
+
+        def make_form_data_parser(self) -> FormDataParser:
+            parser = super().make_form_data_parser()
+            parser.stream_factory = house.spool.stream
+            return parser
 
     return LimitedRequest
 

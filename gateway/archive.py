@@ -13,11 +13,11 @@ where is `backup_layout.py`'s to say. Blocking.
 """
 
 import hashlib
+import io
 import json
 import os
 import stat
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ELOOP
@@ -99,10 +99,7 @@ class Writer:
         """A file that is in memory."""
         entry = Entry(name, "file", mode, len(data), hashlib.sha256(data).hexdigest())
         info = _info(entry)
-        with tempfile.SpooledTemporaryFile(_BLOCK) as file:
-            file.write(data)
-            file.seek(0)
-            self._tar.addfile(info, file)
+        self._tar.addfile(info, io.BytesIO(data))
         self._note(entry)
 
     def add_tree(
@@ -178,13 +175,13 @@ class Writer:
 
 
 @contextmanager
-def writing(sink: Sink, head: Head, check: Check = lambda _: None) -> Iterator[Writer]:
+def writing(
+    sink: Sink, head: Head, contents: IO[bytes], check: Check = lambda _: None
+) -> Iterator[Writer]:
     """An archive that ends with the block; what the block raises is told at its end, and raised.
-    What `check` raises ValueError for is left out."""
-    with (
-        tempfile.SpooledTemporaryFile(4 * _BLOCK) as contents,
-        tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar,  # type: ignore[call-overload]
-    ):
+    What `check` raises ValueError for is left out. The list of the contents grows in `contents`, an
+    empty file, until then."""
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:  # type: ignore[call-overload]
         writer = Writer(tar, contents, check)
         try:
             writer.add_bytes(HEAD, msgspec.json.encode(head))
@@ -194,10 +191,9 @@ def writing(sink: Sink, head: Head, check: Check = lambda _: None) -> Iterator[W
             raise
         size = contents.tell()
         contents.seek(0)
-        digest = hashlib.file_digest(contents, "sha256").hexdigest()
-        contents.seek(0)
-        tar.addfile(_info(Entry(CONTENTS, "file", 0o600, size, "")), contents)
-        contents.seek(0, os.SEEK_END)
+        measured = Measured(contents, size)
+        tar.addfile(_info(Entry(CONTENTS, "file", 0o600, size, "")), measured)
+        digest = measured.digest.hexdigest()
         named = [_told(each) for each in writer.left_out[:_LEFT_OUT]]
         if (more := len(writer.left_out) - len(named)) > 0:
             named.append(f"and {more:,} more")

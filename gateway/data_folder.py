@@ -41,6 +41,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "gateway.json"
 
     @property
+    def spool(self) -> Path:
+        """Uploads that are not whole yet."""
+        return self.root / "spool"
+
+    @property
     def builds(self) -> Path:
         return self.root / "builds"
 

@@ -48,6 +48,7 @@ from gateway.proxies import Proxies
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
 from gateway.settings import Given, Settings
+from gateway.spool import Spool
 from gateway.surface import check_exposure, hosts_of
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
@@ -206,6 +207,8 @@ async def _open(
     async with AsyncExitStack() as stack:
         disk = Disk(data.root, store.Ballast(data.ballast), settings.disk_reserve)
         await disk.make_way()
+        spool = Spool(data.spool, disk)
+        await trio.to_thread.run_sync(spool.prepare)
         database = await stack.enter_async_context(
             store.open_database(data.database, make_room=disk.give_back)
         )
@@ -239,6 +242,7 @@ async def _open(
             site=site,
             data=data,
             disk=disk,
+            spool=spool,
             project_disk=ProjectDisk(site, data, shelf, database),
             reach=reach,
             workspace=await database.write(store.site.workspace_id),

@@ -74,7 +74,7 @@ class Backups:
     ) -> None:
         async with held, send:
             try:
-                await trio.to_thread.run_sync(_write_all, self._house.data, contents, send)
+                await trio.to_thread.run_sync(_write_all, self._house, contents, send)
             except trio.BrokenResourceError:
                 logger.info("whoever wanted a backup is gone")
             except OSError:
@@ -106,14 +106,18 @@ class _Stream:
         trio.from_thread.run(self._send.send, bytes(data))
 
 
-def _write_all(data: DataFolder, contents: _Contents, send: trio.MemorySendChannel[bytes]) -> None:
+def _write_all(house: House, contents: _Contents, send: trio.MemorySendChannel[bytes]) -> None:
+    data = house.data
     head = Head(
         created_at=store.now(),
         predictd=version(),
         root=str(data.root),
         machine=machine(),
     )
-    with writing(_Stream(send), head, check_place) as archive:
+    with (
+        house.spool.file() as listed,
+        writing(_Stream(send), head, listed, check_place) as archive,
+    ):
         archive.add_bytes(DATABASE, contents.database)
         for name in SECRETS:
             archive.add_bytes(name, (data.root / name).read_bytes())

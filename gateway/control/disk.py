@@ -67,7 +67,13 @@ class Disk:
 
     async def admit(self, what: str) -> None:
         """Raises Refusal("disk.full") while there is too little room for something large."""
-        state = await self.state()
+        self._check(await self.state(), what)
+
+    def check(self, what: str) -> None:
+        """The same, for what goes on in small steps, of which each costs as much as this."""
+        self._check(self._state(), what)
+
+    def _check(self, state: DiskState, what: str) -> None:
         if not state.has(self.reserve, _inodes(self.reserve)):
             raise Refusal(
                 "disk.full",

@@ -28,6 +28,7 @@ from gateway.errors import Refusal
 from gateway.front_door import Traffic
 from gateway.routes import Routes
 from gateway.settings import Settings
+from gateway.spool import Spool
 from gateway.tasks import Tasks
 from gateway.vitals import Vitals
 from store import Database
@@ -56,6 +57,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     site: SiteSettings
     data: DataFolder
     disk: Disk
+    spool: Spool
     project_disk: ProjectDisk
     reach: Reach
     workspace: str

@@ -43,11 +43,12 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def archive(tree: Path, tmp_path: Path) -> Path:
-    with (tmp_path / "archive.tar").open("wb") as file, writing(file, A_HEAD) as writer:
+    path = tmp_path / "archive.tar"
+    with path.open("wb") as file, writing(file, A_HEAD, io.BytesIO()) as writer:
         writer.add_bytes("bytes", b"given")
         writer.add_tree("tree", tree)
         writer.add_file("gone", tree / "gone")
-    return tmp_path / "archive.tar"
+    return path
 
 
 def test_all_comes_back(archive: Path) -> None:
@@ -117,7 +118,7 @@ def test_one_that_was_given_up_says_why(tmp_path: Path) -> None:
     with (
         pytest.raises(OSError, match="no disk"),
         path.open("wb") as file,
-        writing(file, A_HEAD),
+        writing(file, A_HEAD, io.BytesIO()),
     ):
         raise OSError("no disk")
     with pytest.raises(ArchiveDamaged, match="given up: no disk"):
@@ -128,7 +129,7 @@ def test_one_that_was_given_up_says_why(tmp_path: Path) -> None:
 def test_no_name_leads_out(tmp_path: Path, name: str) -> None:
     """An archive made by somebody else writes nowhere but where it is told to."""
     path = tmp_path / "archive.tar"
-    with path.open("wb") as file, writing(file, A_HEAD) as writer:
+    with path.open("wb") as file, writing(file, A_HEAD, io.BytesIO()) as writer:
         writer.add_bytes(name, b"evil")
     with pytest.raises(ArchiveDamaged, match="leads out"):
         read(path)
@@ -158,7 +159,7 @@ def test_a_file_that_shrinks_is_told(tmp_path: Path) -> None:
             os.truncate(growing, 2_500_000)
             return self._file.write(data)
 
-    with path.open("wb") as file, writing(Meddler(file), A_HEAD) as writer:
+    with path.open("wb") as file, writing(Meddler(file), A_HEAD, io.BytesIO()) as writer:
         writer.add_file("growing", growing)
         writer.add_bytes("after", b"after")
     assert [entry.name for entry, _, _ in read(path)] == ["growing", "after"]

@@ -71,7 +71,7 @@ def file(name: str, data: bytes = b"evil", mode: int = 0o644) -> Adds:
 def made(path: Path, database: bytes, *adds: Adds, root: str = "/data") -> Path:
     """A backup that is whole: what is wrong with it is what is in it."""
     head = Head(created_at="then", predictd="1", root=root, machine=machine())
-    with path.open("wb") as sink, writing(sink, head) as writer:
+    with path.open("wb") as sink, writing(sink, head, io.BytesIO()) as writer:
         writer.add_bytes("predictd.db", database)
         for name in ("admin.key", "secret.key"):
             writer.add_bytes(name, b"ab" * 32)
@@ -395,7 +395,10 @@ def test_what_could_not_be_restored_is_left_out_of_a_backup(tmp_path: Path) -> N
     (tree / "code" / "link").symlink_to("x")
     (tree / "link").symlink_to("/etc")
     head = Head(created_at="then", predictd="1", root="/data", machine="x")
-    with (tmp_path / "b.tar").open("wb") as sink, writing(sink, head, check_place) as writer:
+    with (
+        (tmp_path / "b.tar").open("wb") as sink,
+        writing(sink, head, io.BytesIO(), check_place) as writer,
+    ):
         writer.add_tree(f"builds/{ID}", tree)
     outline = read_archive(tmp_path / "b.tar")
     assert outline.entries == 4
