@@ -13,7 +13,6 @@ import msgspec
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 from quart import Response, g, request
-from quart.formparser import FormDataParser
 from quart.routing import QuartRule
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -91,7 +90,7 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     house = control.house
-    routing = Routing(house.tasks, house.directory, control.trail, house.data.uploads)
+    routing = Routing(house.tasks, house.directory, control.trail, house.spool)
     of_projects = (projects, members, files, models, builds, experiments, metrics)
     of_people = (users, keys, keeping, audit)
     for noun in (*of_projects, *of_people, site, site_models, site_settings):
@@ -139,11 +138,6 @@ def _request_class(app: QuartTrio, routing: Routing, house: House) -> type[TrioR
             super().__init__(method, scheme, path, *rest, **named)
             assert isinstance(self.body, StreamedBody)
             self.body.streamed = route is not None and route.is_upload
-
-        def make_form_data_parser(self) -> FormDataParser:
-            parser = super().make_form_data_parser()
-            parser.stream_factory = house.spool.stream
-            return parser
 
     return LimitedRequest
 

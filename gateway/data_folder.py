@@ -41,11 +41,6 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "gateway.json"
 
     @property
-    def spool(self) -> Path:
-        """Uploads that are not whole yet."""
-        return self.root / "spool"
-
-    @property
     def builds(self) -> Path:
         return self.root / "builds"
 
@@ -100,9 +95,9 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "logs" / "builds" / f"{build_id}.log"
 
     @property
-    def uploads(self) -> Path:
-        """Files of forms while they come; they have no names."""
-        return self.root / "uploads"
+    def spool(self) -> Path:
+        """Files of forms while they come, and the like; they have no names."""
+        return self.root / "spool"
 
     @property
     def examiner_logs(self) -> Path:

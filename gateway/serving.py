@@ -33,6 +33,7 @@ from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.control.project_disk import ProjectDisk
 from gateway.control.site_settings import SiteSettings
+from gateway.control.spool import Spool
 from gateway.control.tracking import Tracking
 from gateway.control.trail import Act
 from gateway.data_folder import DataFolder
@@ -48,7 +49,6 @@ from gateway.proxies import Proxies
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
 from gateway.settings import Given, Settings
-from gateway.spool import Spool
 from gateway.surface import check_exposure, hosts_of
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls

@@ -13,7 +13,6 @@ long, or follows hundreds of logs, waits for themselves and takes no thread from
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -26,6 +25,7 @@ from gateway.admin.json_body import BodyReader
 from gateway.admin.uploads import close_files, files_of
 from gateway.auth import principal, require, require_again
 from gateway.control.places import Places
+from gateway.control.spool import Spool
 from gateway.control.trail import Act, Trail
 from gateway.directory import Directory
 from gateway.errors import Refusal
@@ -80,12 +80,12 @@ class Route(msgspec.Struct, frozen=True):
 class Routing:
     """Collects routes, then makes a blueprint of them."""
 
-    def __init__(self, tasks: Tasks, directory: Directory, trail: Trail, uploads: Path) -> None:
+    def __init__(self, tasks: Tasks, directory: Directory, trail: Trail, spool: Spool) -> None:
         self.routes: list[Route] = []
         self._tasks = tasks
         self._directory = directory
         self._trail = trail
-        self._uploads = uploads
+        self._spool = spool
         self._places = Places(_AT_ONCE, _OF_ONE)
         self._receiving = Places(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE)
 
@@ -152,7 +152,7 @@ class Routing:
                     told = "" if route.often else given(body)
                 elif route.takes is not None:
                     await place.enter_async_context(self._receiving.held(principal().flow))
-                    arguments.append(files := await files_of(request, self._uploads))
+                    arguments.append(files := await files_of(request, self._spool))
                     place.callback(close_files, files)
                 elif announces_body():
                     await request.get_data(cache=False)  # it is of no use, and bounded as any other

@@ -5,8 +5,6 @@ costs it 50 ns a byte. Of a form no more is in memory than what comes while a pi
 the head of a part. How large the body is, is counted here: Quart counts only what waits.
 """
 
-import tempfile
-from pathlib import Path
 from typing import IO
 
 import trio
@@ -16,6 +14,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
+from gateway.control.spool import Spool
 from gateway.errors import Refusal
 
 MOST_PARTS = 500
@@ -35,9 +34,20 @@ class StreamedBody(TrioBody):
     def __init__(self, length: int | None, most: int | None) -> None:
         super().__init__(length, most)
         self._taken = trio.Event()
+        self._dropped = False
+
+    def append(self, data: bytes) -> None:
+        if not self._dropped:
+            super().append(data)
+
+    def drop(self) -> None:
+        """Nobody takes what still comes: its client is not held up, and hears why."""
+        self._dropped = True
+        self._data.clear()
+        self._taken.set()
 
     async def wait_for_room(self) -> None:
-        while self.streamed and len(self._data) >= _AHEAD:
+        while self.streamed and not self._dropped and len(self._data) >= _AHEAD:
             await self._taken.wait()
 
     async def __anext__(self) -> bytes:
@@ -47,14 +57,15 @@ class StreamedBody(TrioBody):
         return data
 
 
-async def files_of(request: Request, folder: Path) -> MultiDict[str, FileStorage]:
-    """The files of the running request's form, in files of `folder`. Raises Refusal."""
+async def files_of(request: Request, spool: Spool) -> MultiDict[str, FileStorage]:
+    """The files of the running request's form, in files of `spool`. Raises Refusal, also
+    when the reserve of the disk is reached."""
     if not request.mimetype:
         return MultiDict()
     boundary = request.mimetype_params.get("boundary", "")
     if request.mimetype != "multipart/form-data" or not boundary:
         raise Refusal("request.media", f"{request.mimetype} is not multipart/form-data")
-    form = _Form(boundary, folder)
+    form = _Form(boundary, spool)
     received, most = 0, request.max_content_length
     try:
         async for data in request.body:
@@ -64,13 +75,19 @@ async def files_of(request: Request, folder: Path) -> MultiDict[str, FileStorage
             await trio.to_thread.run_sync(form.feed, data)
         form.end()
     except ValueError as error:
-        form.close()
+        _give_up(request, form)
         text = f"the form cannot be read: {error}"
         raise Refusal("argument.invalid", text) from error
     except BaseException:
-        form.close()
+        _give_up(request, form)
         raise
     return MultiDict([(part.name or "", part) for part in form.files])
+
+
+def _give_up(request: Request, form: "_Form") -> None:
+    form.close()
+    assert isinstance(request.body, StreamedBody)
+    request.body.drop()
 
 
 def close_files(files: MultiDict[str, FileStorage]) -> None:
@@ -83,14 +100,15 @@ def close_files(files: MultiDict[str, FileStorage]) -> None:
 class _Form:
     """What has come of a form."""
 
-    def __init__(self, boundary: str, folder: Path) -> None:
+    def __init__(self, boundary: str, spool: Spool) -> None:
         self.files: list[FileStorage] = []
-        self._folder = folder
+        self._spool = spool
         self._decoder = MultipartDecoder(boundary.encode(), max_parts=MOST_PARTS)
         self._file: IO[bytes] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Blocking. Raises ValueError or RequestEntityTooLarge."""
+        """Blocking. Raises ValueError or Refusal."""
+        self._spool.admit("an upload")
         for first in range(0, len(data), _SLICE):
             self._decoder.receive_data(data[first : first + _SLICE])
             self._take()
@@ -114,8 +132,7 @@ class _Form:
                     self._file.seek(0)
 
     def _begin(self, event: File) -> IO[bytes]:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the form
+        file = self._spool.file()
         self.files.append(FileStorage(file, event.filename, event.name, headers=event.headers))
         return file
 

@@ -19,6 +19,7 @@ from gateway.control.machine import Machine
 from gateway.control.places import Places
 from gateway.control.project_disk import ProjectDisk
 from gateway.control.site_settings import SiteSettings
+from gateway.control.spool import Spool
 from gateway.control.tracking import Tracking
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
@@ -28,7 +29,6 @@ from gateway.errors import Refusal
 from gateway.front_door import Traffic
 from gateway.routes import Routes
 from gateway.settings import Settings
-from gateway.spool import Spool
 from gateway.tasks import Tasks
 from gateway.vitals import Vitals
 from store import Database

@@ -77,7 +77,7 @@ def test_a_file_that_becomes_a_link(tree: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("gateway.archive.os.open", opened)
     with io.BytesIO() as file:
-        with writing(file, A_HEAD) as writer:
+        with writing(file, A_HEAD, io.BytesIO()) as writer:
             writer.add_file("text", tree / "text")
             assert writer.left_out == ["text: it became a link while it was read"]
         assert b"secret" not in file.getvalue()

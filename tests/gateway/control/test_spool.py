@@ -9,15 +9,19 @@ import trio
 
 from gateway.control import disk
 from gateway.control.disk import MIB, Disk
-from gateway.errors import Refusal
-from gateway.spool import Spool
+from gateway.control.spool import Spool
 from store import Ballast
 from tests.gateway.kit import refusal, running, settings_for
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    made = Spool(tmp_path / "spool", Disk(tmp_path, Ballast(tmp_path / "ballast"), MIB))
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(tmp_path: Path, folder: Path) -> Spool:
+    made = Spool(folder, Disk(tmp_path, Ballast(tmp_path / "ballast"), MIB))
     made.prepare()
     return made
 
@@ -33,37 +37,22 @@ def files_of_ours() -> set[str]:
     return found
 
 
-def test_large_parts_are_files_without_a_name(spool: Spool) -> None:
-    """They lie in the folder, which nobody else may enter, and nothing of them has a name."""
+def test_files_have_no_names(spool: Spool, folder: Path) -> None:
+    """They lie in the folder, which nobody else may enter, and end with who has them open."""
     before = files_of_ours()
-    with spool.stream(None, None, "x", None) as stream:
-        stream.write(b"x" * 100_000)
+    with spool.file():
         (new,) = files_of_ours() - before
-        assert new.startswith(f"{spool.folder}/")
-        assert list(spool.folder.iterdir()) == []
-        stream.seek(0)
-        assert stream.read() == b"x" * 100_000
+        assert new.startswith(f"{folder}/")
+        assert list(folder.iterdir()) == []
     assert files_of_ours() == before
-    assert spool.folder.stat().st_mode & 0o777 == 0o700
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_leftovers_are_swept(spool: Spool) -> None:
+def test_leftovers_are_swept(spool: Spool, folder: Path) -> None:
     """What a file system without nameless files kept of an earlier gateway goes at the start."""
-    (spool.folder / "tmpabc").write_text("left")
+    (folder / "tmpabc").write_text("left")
     spool.prepare()
-    assert list(spool.folder.iterdir()) == []
-
-
-def test_the_reserve_is_left(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream that would take it ends with the refusal that says so."""
-    stream = spool.stream()
-    stream.write(b"x" * MIB)
-    spool._disk.reserve = 1 << 60
-    stream.write(b"x" * (MIB - 1))
-    with pytest.raises(Refusal, match="reserve") as refused:
-        stream.write(b"x" * MIB)
-    assert refused.value.code == "disk.full"
-    stream.close()
+    assert list(folder.iterdir()) == []
 
 
 async def test_an_upload_waits_in_the_data_folder(
