@@ -5,7 +5,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 from typing import Any, cast
 
@@ -67,6 +67,8 @@ logger = logging.getLogger(__name__)
 # The largest body for what is no route of the admin API: the forms of our pages. To read it takes
 # less than a millisecond.
 FORM_LIMIT = 4 * 1024
+# Of a large answer, what is sent at once.
+_PIECE = 256 * 1024
 # A part of the gateway that gives no sign for so long is failing, as far as health goes.
 _PATIENCE = 2.0
 
@@ -290,7 +292,22 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
 
 
 def _response(reply: Reply) -> Response:
-    return Response(reply.whole, reply.status, {**CORS, **reply.headers}, content_type=JSON)
+    headers = {**CORS, **reply.headers}
+    if reply.size <= _PIECE:
+        return Response(reply.whole, reply.status, headers, content_type=JSON)
+    # To copy all of it at once takes some 10 ms.
+    response = Response(_pieces(reply), reply.status, headers, content_type=JSON)
+    response.content_length = reply.size
+    response.timeout = None  # each send has a deadline of its own
+    return response
+
+
+async def _pieces(reply: Reply) -> AsyncIterator[bytes]:
+    yield reply.before
+    body = memoryview(reply.body)
+    for first in range(0, len(body), _PIECE):
+        yield bytes(body[first : first + _PIECE])
+    yield reply.after
 
 
 def _json(body: bytes) -> Response:

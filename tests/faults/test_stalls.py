@@ -135,6 +135,15 @@ def requests(stage: Stage) -> None:
         )
         assert stage.gateway.post(body).status == 200
     assert stage.do("big", bytes=30 * MB) == 200
+    # By the other server, which has the connection since it asked for something else.
+    with httpx.Client(base_url=stage.gateway.url, timeout=60) as client:
+        client.get("/livez")
+        asked = {
+            "accessKey": stage.hostile["access_key"],
+            "request": {"do": "big", "bytes": 30 * MB},
+        }
+        answer = client.post("/model", json=asked)
+        assert len(answer.json()["response"]) == 30 * MB
 
 
 def frames(stage: Stage) -> None:
