@@ -18,6 +18,7 @@ SYSTEM = {
 LIBRARIES = {"bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 OWN = {
     *("/", "/proc", "/tmp", "/var/tmp", "/home/cdsw", "/etc/passwd", "/etc/group", "/dev"),
+    *(["/etc/hosts"] if Path("/etc/hosts").is_file() else []),
     *(
         f"/dev/{name}"
         for name in ("full", "null", "pts", "random", "shm", "tty", "urandom", "zero")
@@ -87,10 +88,13 @@ def expected(level: str, kind: str, sight: Json, *, project: str, build: Path, d
     }
 
 
-def reduced(sight: Json) -> Json:
-    """Without what bubblewrap shuts by mounting something over it."""
+def differences(sight: Json, known: Json) -> dict[str, object]:
+    """By list: what is seen and what is known, where those differ. What bubblewrap shuts by
+    mounting something over it is no difference."""
     shut = ("/proc/", "/dev/console")
-    return {**sight, "mounts": [each for each in sight["mounts"] if not each.startswith(shut)]}
+    seen = {**sight, "mounts": [each for each in sight["mounts"] if not each.startswith(shut)]}
+    assert seen.keys() == known.keys()
+    return {name: (seen[name], known[name]) for name in seen if seen[name] != known[name]}
 
 
 def _mounts(kind: str, project: str, build: Path, data: Path) -> set[str]:
