@@ -12,6 +12,7 @@ from typing import Literal
 import trio
 from msgspec import Struct
 
+from builder import absent
 from builder import journey as steps
 from builder.confined import check_model_file, check_model_path
 from builder.environment import make_environment
@@ -150,6 +151,8 @@ class _Maker:
         await write_out(spec.snapshot, spec.code)
         if self._probe is not None:
             check_model_path(spec)
+        for notice in await trio.to_thread.run_sync(lambda: list(absent.notices(spec.code))):
+            self._log.write(notice)
         self._log.write(f"Making an environment for Python {interpreter.version}")
         await make_environment(spec, interpreter, self._run, self._log, self._time_left())
         return interpreter

@@ -33,7 +33,20 @@ def has_script(spec: BuildSpec) -> bool:
             f"{spec.script} is not a file of the project",
             "Check its name, and that .gitignore does not exclude it.",
         )
-    if b"\r\n" in script.read_bytes():
+    content = script.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} is UTF-16, which bash does not read",
+            f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {spec.script}",
+        )
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} begins with a byte order mark, which bash takes for part of a command",
+            f"Save it without: sed -i '1s/^\\xEF\\xBB\\xBF//' {spec.script}",
+        )
+    if b"\r\n" in content:
         raise ScriptFailed(
             SUMMARY,
             f"{spec.script} has Windows line ends, which bash takes for part of each command",

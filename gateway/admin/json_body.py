@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.envelopes import not_utf_8, without_mark
 from gateway.errors import Refusal
 
 # To skip over JSON takes 3 ns a byte at most (of nested brackets), to build text from it 12.
@@ -45,6 +46,7 @@ class BodyReader:
 
     def read(self, body: bytes) -> Any:
         """Raises Refusal naming the field that does not fit."""
+        body = without_mark(body)
         try:
             if not body.isascii():
                 str(body, "utf-8")  # msgspec does not look at the encoding of raw parts
@@ -54,8 +56,7 @@ class BodyReader:
         except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
             raise Refusal("argument.invalid", str(error)) from error
         except UnicodeDecodeError as error:
-            text = f"the body is not UTF-8 (byte {error.start})"
-            raise Refusal("argument.invalid", text) from error
+            raise Refusal("argument.invalid", not_utf_8(body, error)) from error
         return read
 
     def _taken_apart(self, body: bytes) -> msgspec.Struct:

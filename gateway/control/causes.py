@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from builder.absent import submodules
 from builder.confined import resolve_beneath
 
 # What is installed by another name than it is imported by.
@@ -74,6 +75,8 @@ def _missing_module(found: re.Match[str], place: Place) -> str:
             f"`{top}` is a file of the project that is not in the build, because a .gitignore "
             "leaves it out: take it out of the .gitignore."
         )
+    if advice := _of_submodule(place, PurePosixPath(place.model_root, top)):
+        return advice
     name = _DISTRIBUTIONS.get(top, top)
     if place.has_script:
         return f"Have cdsw-build.sh install what `{top}` is in, such as `pip install {name}`."
@@ -92,6 +95,8 @@ def _missing_file(found: re.Match[str], place: Place) -> str:
             "that the setting `readable` names."
         )
     inside = PurePosixPath("" if path != inner else place.model_root, inner)
+    if advice := _of_submodule(place, inside):
+        return advice
     if place.project and _has(place.project, inside):
         return (
             f"{inner} is in the project, but not in the build, because a .gitignore leaves it out: "
@@ -101,6 +106,16 @@ def _missing_file(found: re.Match[str], place: Place) -> str:
         f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to the "
         "model's root."
     )
+
+
+def _of_submodule(place: Place, path: PurePosixPath) -> str:
+    for each in submodules(place.code):
+        if path.is_relative_to(each):
+            return (
+                f"{each} is a submodule that the clone did not bring: run `git submodule update "
+                "--init` where the project comes from, and bring its files."
+            )
+    return ""
 
 
 def _always(text: str) -> Callable[[re.Match[str], Place], str]:

@@ -20,25 +20,49 @@ class NotAnEnvelope(Exception):
     """A body that cannot be read; the message tells the caller why."""
 
 
+_BOM = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder(Envelope).decode
 _read_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def read(body: bytes) -> Envelope:
-    """The envelope that `body` is. Raises NotAnEnvelope."""
+    """The envelope that `body` is; a byte order mark before it is passed over. Raises
+    NotAnEnvelope."""
     try:
         # msgspec passes raw parts on without looking at their encoding.
         if not body.isascii():
             str(body, "utf-8")
         return _decode(body)
     except UnicodeDecodeError as error:
-        raise NotAnEnvelope(f"the body is not UTF-8 (byte {error.start})") from error
+        raise NotAnEnvelope(not_utf_8(body, error)) from error
     except msgspec.ValidationError as error:
         raise NotAnEnvelope(f"the body is not a request: {error}") from error
     except msgspec.DecodeError as error:
+        if body.startswith(_BOM) and not body.startswith(2 * _BOM):
+            return read(body[len(_BOM) :])
+        if is_utf_16(body):
+            raise NotAnEnvelope(_UTF_16) from error
         raise NotAnEnvelope(f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise NotAnEnvelope("the body is nested too deeply") from error
+
+
+_UTF_16 = "the body is UTF-16; send it as UTF-8"
+
+
+def is_utf_16(body: bytes) -> bool:
+    """Whether text begins as UTF-16 does, or UTF-32; JSON in UTF-8 has no such bytes there."""
+    return body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in body[:4]
+
+
+def not_utf_8(body: bytes, error: UnicodeDecodeError) -> str:
+    """What is wrong with a body, for who sent it."""
+    return _UTF_16 if is_utf_16(body) else f"the body is not UTF-8 (byte {error.start})"
+
+
+def without_mark(body: bytes) -> bytes:
+    """The body without a byte order mark of UTF-8 before it."""
+    return body.removeprefix(_BOM)
 
 
 def examine(body: bytes) -> list[int | str | None]:

@@ -31,8 +31,9 @@ def reading(body: bytes) -> str:
         b'{"accessKey":"k","other":[1,{"x":null}],"request":{"a":1}}',
         b'{"accessKey":"old","accessKey":"k","request":0,"request":{"a":1}}',
         b'{"\\u0061ccessKey":"k","request":{"a":1}}',
+        b'\xef\xbb\xbf{"accessKey":"k","request":{"a":1}}',
     ],
-    ids=["usual", "other order", "blanks", "more keys", "twice: the last", "escaped key"],
+    ids=["usual", "other order", "blanks", "more keys", "twice: the last", "escaped key", "mark"],
 )
 def test_an_envelope_in_any_form(body: bytes) -> None:
     """Order, blanks and further keys do not matter; of a key given twice the last counts."""
@@ -63,6 +64,10 @@ def test_a_request_is_any_json_and_passed_on_as_it_came(payload: str) -> None:
         (b'{"request":"\xed\xa0\x80"}', "UTF-8"),
         (b'{"request":"half of a pair: \\ud800 ..."}', "escape"),
         (b'{"request":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deep"),
+        ('{"request":1}'.encode("utf-16"), "the body is UTF-16"),
+        ('{"request":1}'.encode("utf-16-le"), "the body is UTF-16"),
+        ('{"request":"é"}'.encode("utf-16-be"), "the body is UTF-16"),
+        (b"\xef\xbb\xbf" * 100_000 + b'{"request":1}', "JSON"),
     ],
     ids=lambda value: value[:20].decode("latin1") if isinstance(value, bytes) else value,
 )

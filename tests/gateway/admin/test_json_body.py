@@ -56,6 +56,13 @@ def test_a_field_that_is_not_known_is_refused_by_name() -> None:
         assert told in str(refused.value)
 
 
+def test_a_body_as_other_systems_write_it() -> None:
+    """A byte order mark is passed over; another encoding is named."""
+    assert read(b'\xef\xbb\xbf{"name":"x"}').name == "x"
+    with pytest.raises(Refusal, match="the body is UTF-16; send it as UTF-8"):
+        read('{"name":"x"}'.encode("utf-16"))
+
+
 def test_what_is_sent_back_passes() -> None:
     """A whole record may be sent where a part of it can be changed: the rest is as it was."""
     asked = BodyReader(UpdateModel).read(

@@ -66,6 +66,11 @@ CASES = {
         "",
         "`model_start_timeout`",
     ),
+    "a submodule that was not brought": (
+        "ModuleNotFoundError: No module named 'lent'",
+        "",
+        "lent is a submodule that the clone did not bring",
+    ),
     "no GPU": ("RuntimeError: Attempting to deserialize object on a CUDA device", "", "CPU"),
     "no system library": (
         "ImportError: libGL.so.1: cannot open shared object file: No such file or directory",
@@ -85,6 +90,7 @@ def place(tmp_path: Path) -> Place:
     for folder in (project, build):
         (folder / "code").mkdir(parents=True)
         (folder / "code" / "helper.py").touch()
+    (build / ".gitmodules").write_text('[submodule "lent"]\n\tpath = lent\n')
     (project / "model.pkl").touch()
     (project / "hidden.py").touch()
     return Place(build, "", "code/model.py", has_script=True, project=project)

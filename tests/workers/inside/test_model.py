@@ -251,3 +251,18 @@ def test_a_missing_file_is_named(converse: Converse, write_model: Any) -> None:
     failed = converse().start(write_model(ECHO), "absent.py", "predict")
     assert (failed.kind, failed.body["type"]) == (FAILED, "FileNotFoundError")
     assert "absent.py" in json.dumps(failed.body["message"])
+
+
+def test_files_as_other_systems_write_them(converse: Converse, write_model: Any) -> None:
+    """Line ends of other systems and a byte order mark are read; UTF-16 is named as such."""
+    for source in (
+        b"\xef\xbb\xbf" + ECHO.encode(),
+        ECHO.replace("\n", "\r\n").encode(),
+        b"\xef\xbb\xbfname = __name__\r\n" + ECHO.replace("\n", "\r\n").encode(),
+    ):
+        replica = converse()
+        assert replica.start(write_model(source), "model.py", "predict").kind == READY
+        assert replica.predict(5).body == 5
+    failed = converse().start(write_model(ECHO.encode("utf-16")), "model.py", "predict")
+    assert (failed.kind, failed.body["type"]) == (FAILED, "SyntaxError")
+    assert "UTF-16" in failed.body["message"]

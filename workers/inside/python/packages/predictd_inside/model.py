@@ -10,12 +10,12 @@ children, so what stands beneath `if __name__ == "__main__":` is left alone.
 from __future__ import annotations
 
 import _ast  # `ast` would cost a start some milliseconds
-import io
 import os
 import sys
 import types
 
 from .calling import refuse_unfit
+from .source import read_source
 from .tracking import book
 
 TYPE_CHECKING = False
@@ -44,9 +44,7 @@ def _run(path: str) -> types.ModuleType:
     module = types.ModuleType("__main__")
     module.__file__ = path
     sys.modules[NAME] = sys.modules["__main__"] = module
-    with io.open_code(path) as stream:
-        source = stream.read()
-    exec(_compile(source, path), module.__dict__)
+    exec(_compile(read_source(path), path), module.__dict__)
     return module
 
 

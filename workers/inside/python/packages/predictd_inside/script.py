@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import faulthandler
-import io
 import os
 import sys
 import types
@@ -18,6 +17,7 @@ import types
 from . import failures, interactive, output
 from .precedence import show_children
 from .shell import Shell
+from .source import read_source
 
 
 def main(file: str, arguments: list[str]) -> None:
@@ -41,9 +41,7 @@ def main(file: str, arguments: list[str]) -> None:
     given = {"sys": sys, "get_ipython": lambda: shell, "display": shell.display}
     vars(module).update({**given, interactive.SHELL: shell})
     try:
-        with io.open_code(path) as stream:
-            source = stream.read()
-        exec(interactive.compile_script(source, path), vars(module))
+        exec(interactive.compile_script(read_source(path), path), vars(module))
     except SystemExit:
         raise
     except BaseException as problem:
