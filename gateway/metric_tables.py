@@ -1,7 +1,8 @@
 """Metrics on their way out: as the SDK's rows, and as tables that other programs read.
 
 JSON Lines has a row in each line. In CSV and Parquet each key at the top of any row's metrics is a
-column `metrics.<key>`; what has no form in a cell is JSON text. Which columns there are is only
+column `metrics.<key>`; what has no form in a cell is JSON text. A text that a spreadsheet would
+take for a formula has a `'` before it in CSV, as OWASP advises; numbers stay numbers. Which columns there are is only
 known when all rows were looked at, so these two look twice; a key that is first told of in between
 is left out. All of it is done in small turns, since predictions are served beside it.
 
@@ -10,6 +11,7 @@ A table has so many columns at most: each row is as wide as all rows have keys t
 
 import csv
 import io
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, Literal
@@ -39,6 +41,11 @@ MOST_COLUMNS = 1000
 _ROW, _CELL, _TURN = 1000, 40, 50_000
 # Rows of a group of Parquet.
 _GROUP = 10_000
+
+# What begins a formula, also as the wide forms that some input methods give.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_LINE_END = ";\t\r\n"
 
 Again = Callable[[], AsyncGenerator[list[MetricRow]]]
 Kind = Literal["null", "bool", "int", "float", "str", "json"]
@@ -114,8 +121,8 @@ async def _json_lines(again: Again, spelling: Spelling) -> AsyncIterator[bytes]:
 
 async def _csv(again: Again, spelling: Spelling, columns: dict[str, Kind]) -> AsyncIterator[bytes]:
     lines = _Lines()
-    # With this end, cells that hold either half of it are quoted.
-    writer = csv.writer(lines, lineterminator="\r\n")
+    # Cells that hold a part of this end are quoted: line ends, and what else parts cells somewhere.
+    writer = csv.writer(lines, lineterminator=_LINE_END)
     writer.writerow([*_FIXED, *(f"metrics.{name}" for name in columns)])
     async for rows in _in_turns(again, len(columns)):
         for row in rows:
@@ -132,7 +139,7 @@ class _Lines:
         self._lines: list[str] = []
 
     def write(self, line: str) -> None:
-        self._lines.append(line.removesuffix("\r\n"))
+        self._lines.append(line.removesuffix(_LINE_END))
 
     def take(self) -> bytes:
         told = "".join([f"{line}\n" for line in self._lines])
@@ -270,8 +277,10 @@ def _common(one: Kind, other: Kind) -> Kind:
 
 
 def _cell(value: object) -> object:
-    if value is None or isinstance(value, str):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
     return _write(value).decode()
 
 

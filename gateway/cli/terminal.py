@@ -17,6 +17,7 @@ FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 VISIBLE = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code != 9
 }
+_ESCAPED = {code: f"\\u{code:04x}" for code in range(127, 160)}
 ERASE_LINE = "\r\x1b[2K"
 
 
@@ -78,7 +79,7 @@ class Terminal:
 
     def result(self, document: object, text: str) -> None:
         """The command's outcome: `document` with `--json`, else `text`."""
-        self.line(json.dumps(document, ensure_ascii=False) if self.as_json else text)
+        self.line(_json(document) if self.as_json else text)
 
     def line(self, text: str) -> None:
         """One more line of a result that comes bit by bit, such as a log."""
@@ -151,6 +152,11 @@ class Terminal:
             stream.flush()
 
 
+def _json(document: object) -> str:
+    # JSON escapes the control characters of ASCII by itself, but not those above.
+    return json.dumps(document, ensure_ascii=False).translate(_ESCAPED)
+
+
 def printable(text: str) -> str:
     """Foreign text in which no character can move the cursor or change colours."""
     return text.translate(VISIBLE)
@@ -158,7 +164,10 @@ def printable(text: str) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Aligned columns, two blanks apart; just the headings when there are no rows."""
-    lines = [headings, *([printable(str(cell)) for cell in row] for row in rows)]
+    lines = [
+        [printable(each) for each in headings],
+        *([printable(str(cell)) for cell in row] for row in rows),
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -71,8 +71,28 @@ async def test_cells_of_csv() -> None:
     again = told(*({"text": text, f"key {text}": 1} for text in texts))
     table_of = (await table("csv", again)).decode()
     found = list(csv.DictReader(io.StringIO(table_of, newline="")))
-    assert [row["metrics.text"] for row in found] == texts
+    shown = {"\r\n": "'\r\n", "=1+1": "'=1+1", "\r": "'\r"}
+    assert [row["metrics.text"] for row in found] == [shown.get(text, text) for text in texts]
     assert all(row[f"metrics.key {text}"] == "1" for row, text in zip(found, texts, strict=True))
+
+
+async def test_no_cell_of_csv_is_a_formula() -> None:
+    """A text that a spreadsheet would run has a mark before it, also behind what parts cells in
+    some countries; numbers, negative ones too, stay numbers."""
+    formulas = ["=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+    others = ["a=1", "-1.5", "+2e-3", "x;=1", "x\t=1"]
+    numbers = [-1.5, -3, 0, 1e-17, -(2**70)]
+    keys = ["=1", "-x;=1", "@a"]
+    again = told(*({"v": v} for v in (*formulas, *others, *numbers)), dict.fromkeys(keys, -1))
+    text = (await table("csv", again)).decode()
+    head, *rows = list(csv.reader(io.StringIO(text, newline="")))
+    cells = [row[6] for row in rows][:-1]
+    assert cells == [f"'{v}" for v in formulas] + others + [str(v) for v in numbers]
+    assert head[7:] == [f"metrics.{key}" for key in keys]
+    assert rows[-1][7:] == ["-1"] * 3
+    assert '"x;=1"' in text
+    assert '"x\t=1"' in text
+    assert '"metrics.-x;=1"' in text
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -1,6 +1,7 @@
 """The terminal: results apart from progress, nothing lively where nobody watches."""
 
 import io
+import json
 import threading
 
 import pytest
@@ -73,7 +74,18 @@ def test_foreign_text_cannot_steer_the_terminal() -> None:
     """Every control character but the tab becomes visible."""
     assert printable("a\x1b[2J\r\n\x07\x9bb\tc") == "a�[2J����b\tc"
     assert "\x1b" not in table(("NAME",), [("\x1b[31mred",)])
+    assert "\x1b" not in table(("\x1b[31mNAME",), [])
     assert "\x1b" not in facts({"name": "\x1b[31mred"})
+
+
+def test_json_cannot_steer_the_terminal() -> None:
+    """Control characters are escaped in JSON too, those above ASCII as well, and read back so."""
+    out = io.StringIO()
+    text = "a\x1b\x7f\x9b\u00e9"
+    made = Terminal(io.StringIO(), out, io.StringIO(), as_json=True, environment={})
+    made.result({text: text}, "")
+    assert not set(out.getvalue()) & {"\x1b", "\x7f", "\x9b"}
+    assert json.loads(out.getvalue()) == {text: text}
 
 
 def test_tables_are_aligned() -> None:
