@@ -2,9 +2,11 @@
 
 JSON Lines has a row in each line. In CSV and Parquet each key at the top of any row's metrics is a
 column `metrics.<key>`; what has no form in a cell is JSON text. A text that a spreadsheet would
-take for a formula has a `'` before it in CSV, as OWASP advises; numbers stay numbers. Which columns there are is only
-known when all rows were looked at, so these two look twice; a key that is first told of in between
-is left out. All of it is done in small turns, since predictions are served beside it.
+take for a formula has a `'` before it in CSV, as OWASP advises; numbers stay numbers.
+
+Which columns there are is only known when all rows were looked at, so these two look twice; a key
+that is first told of in between is left out. All of it is done in small turns, since predictions
+are served beside it.
 
 A table has so many columns at most: each row is as wide as all rows have keys together.
 """
