@@ -167,6 +167,7 @@ def test_half_the_queue_gone(bench: Bench, observe: Observe) -> None:
 @pytest.mark.parametrize(("count", "size"), [(200, MB), (60, 20 * MB)], ids=["many", "large"])
 def test_deaf_clients(bench: Bench, observe: Observe, count: int, size: int) -> None:
     """Answers that nobody takes are held for a while, for so many bytes, and let go."""
+    bench.do("big", bytes=size)  # so that the process that checks large answers is there already
     with bench.unnoticed() as prober, Peak(bench.gateway.pid) as peak, ExitStack() as clients:
         for _ in range(count):
             client = clients.enter_context(connect(bench.gateway))

@@ -81,7 +81,7 @@ def test_a_model_that_cannot_be_loaded(
     outcome = shop.cli("deploy", "--no-auth", target, cwd=copy(project, tmp_path / project))
     assert outcome.code == 1
     assert told in outcome.err
-    assert "build log" in outcome.err
+    assert "predictd build-log" in outcome.err
 
 
 # Raw bodies of POST /model: the status and the code.
