@@ -67,3 +67,18 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     block = README.partition("<!-- test command -->\n```sh\n")[2].partition("\n```")[0]
     assert block.endswith(".venv/bin/python -m pytest")
     assert "<!-- test command -->" in (ROOT / ".ci/run").read_text()
+
+
+def test_what_is_trusted_is_tested() -> None:
+    """Each line of "Trust" names a test, and each test or file of tests that it names exists."""
+    trust = README.partition("## Trust")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\d+\. .*(?:\n +.*)*", trust, re.MULTILINE)
+    assert len(lines) > 10
+    assert [line for line in lines if "`test_" not in line] == []
+    there = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        there |= {
+            path.stem,
+            *re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE),
+        }
+    assert set(re.findall(r"`(test_\w+)`", trust)) <= there
