@@ -92,7 +92,7 @@ def make_app(control: Control, hosts: Hosts) -> QuartTrio:
 def admin_routing(control: Control) -> Routing:
     """All routes of the admin API."""
     house = control.house
-    routing = Routing(house.tasks, house.directory, control.trail, house.spool)
+    routing = Routing(house.tasks, house.directory, control.trail, house.spool, house.data.root)
     of_projects = (projects, members, files, models, builds, experiments, metrics)
     of_people = (users, keys, keeping, audit)
     for noun in (*of_projects, *of_people, site, site_models, site_settings):

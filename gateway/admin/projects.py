@@ -19,7 +19,9 @@ def add_routes(routing: Routing, control: Control) -> None:
     def as_json(project: Project) -> Json:
         edits = allowed(directory, "project.edit", project.id)
         variables = shown(control.house.encryption, project) if edits else Shown()
-        return project_json(project, directory.owner_of(project.id), variables)
+        owner, who = directory.owner_of(project.id), principal().user
+        owns = project.linked and owner is not None and owner.id == who.id
+        return project_json(project, owner, variables, with_path=who.administrator or owns)
 
     async def index() -> Json:
         return page("projects", [as_json(p) for p in await seek.projects()])

@@ -13,6 +13,7 @@ long, or follows hundreds of logs, waits for themselves and takes no thread from
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -39,6 +40,8 @@ SMALL_BODY = 128 * 1024
 # How many requests are carried out at once, and of one user; how many answers to one user may come
 # in pieces at a time.
 _AT_ONCE, _OF_ONE, _STREAMS_TO_ONE = 32, 16, 64
+# What others than site administrators are told in the place of the data folder's path.
+_HIDDEN = b"(data folder)"
 # How many uploads come in at once, and of one user: each takes its size on the disk meanwhile.
 _UPLOADS_AT_ONCE, _UPLOADS_OF_ONE = 8, 4
 Handler = Callable[..., Awaitable[Any]]
@@ -80,12 +83,16 @@ class Route(msgspec.Struct, frozen=True):
 class Routing:
     """Collects routes, then makes a blueprint of them."""
 
-    def __init__(self, tasks: Tasks, directory: Directory, trail: Trail, spool: Spool) -> None:
+    def __init__(
+        self, tasks: Tasks, directory: Directory, trail: Trail, spool: Spool, root: Path
+    ) -> None:
         self.routes: list[Route] = []
         self._tasks = tasks
         self._directory = directory
         self._trail = trail
         self._spool = spool
+        # As it stands in JSON.
+        self._root = msgspec.json.encode(str(root))[1:-1]
         self._places = Places(_AT_ONCE, _OF_ONE)
         self._receiving = Places(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE)
 
@@ -175,9 +182,14 @@ class Routing:
                 if not isinstance(result.response, DataBody):
                     self._admit_stream()
                 return _checked(route, result)
-            return Response(msgspec.json.encode(result), content_type="application/json")
+            return Response(self._encoded(result), content_type="application/json")
 
         return view
+
+    def _encoded(self, result: Any) -> bytes:
+        """A reply. Where the data folder lies is for site administrators: messages may say it."""
+        reply = msgspec.json.encode(result)
+        return reply if principal().user.administrator else reply.replace(self._root, _HIDDEN)
 
     async def _carry_out(
         self, place: AsyncExitStack, act: Act, handler: Handler, *arguments: Any

@@ -185,8 +185,10 @@ def variables_json(shown: Shown) -> Json:
     }
 
 
-def project_json(project: Project, owner: User | None, variables: Shown) -> Json:
-    """`variables` are empty for those who may not change them."""
+def project_json(
+    project: Project, owner: User | None, variables: Shown, *, with_path: bool
+) -> Json:
+    """`variables` are empty for those who may not change them. The path is of this machine."""
     return {
         "id": project.id,
         "number": project.number,
@@ -196,7 +198,7 @@ def project_json(project: Project, owner: User | None, variables: Shown) -> Json
         "template": project.template,
         "git_url": project.git_url,
         "git_ref": project.git_ref,
-        "path": project.path,
+        "path": project.path if with_path else "",
         "linked": project.linked,
         **variables_json(variables),
         "creation_status": project.creation_status,

@@ -18,6 +18,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     started_at = store.now()  # the routes are made when the gateway starts
 
     async def runtimes() -> Json:
+        shows_paths = principal().user.administrator
         return page(
             "runtimes",
             [
@@ -28,7 +29,7 @@ def add_routes(routing: Routing, control: Control) -> None:
                     "edition": "Standard",
                     "editor": "",
                     "full_version": interpreter.version,
-                    "path": str(interpreter.path),
+                    "path": str(interpreter.path) if shows_paths else "",
                     "default": interpreter.default,
                 }
                 for interpreter in await house.interpreters.all()

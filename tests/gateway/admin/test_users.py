@@ -1,6 +1,7 @@
 """Users over HTTP: what administrators do with them, and what they do with themselves."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -200,3 +201,27 @@ async def test_secrets_are_for_who_may_change_them(shared: Gateway, ada: Person)
     await shared.admin.put(f"{project}/collaborators/Ada", json={"permission": "contributor"})
     assert "s3cret" in (await ada.get(project))["environment"]
     await shared.delete(project)
+
+
+async def test_paths_of_the_machine_are_for_site_administrators(
+    shared: Gateway, ada: Person, tmp_path: Path
+) -> None:
+    """Others see neither where a project's files lie, but for the owner of a linked folder, nor
+    where Pythons do; where a message has the data folder's path they read that it is there."""
+    root = str(shared.data.resolve())
+    asked = {"name": "placed", "visibility": "public", "description": f"see {root}/builds/x"}
+    made = await shared.post("/projects", asked)
+    own = f"/projects/{made['id']}"
+    linked = await shared.project(tmp_path, "linked folder", visibility="public")
+    assert made["path"].startswith(root)
+    assert (await shared.get(linked))["path"] == str(tmp_path)
+    for path in (own, linked, "/projects?page_size=1000", "/runtimes", "/site"):
+        told = (await ada.api.get(path)).text
+        assert root not in told, path
+        assert str(tmp_path) not in told, path
+        assert "/bin/python" not in told, path
+    assert (await ada.get(own))["description"] == "see (data folder)/builds/x"
+    await shared.admin.put(f"{linked}/collaborators/Ada", json={"permission": "owner"})
+    assert (await ada.get(linked))["path"] == str(tmp_path)
+    for project in (own, linked):
+        await shared.delete(project)
