@@ -56,7 +56,8 @@ def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], P
                 refused(change)
             if use_up is fill:
                 # More than the log has room for: it gets the ballast.
-                gateway.client.patch(at(model), {"description": "x" * 500_000})
+                for each in "abcdefghi":
+                    gateway.client.patch(at(model), {"description": each * 60_000})
                 assert not ballast.exists()
             gateway.client.delete(builds)
             assert not (gateway.data / "builds" / spare["id"]).exists()
