@@ -177,6 +177,25 @@ async def test_a_deed_gets_its_outcome_and_harms_nobody(house: House, deed: str)
     assert (seat.failure, seat.error, seat.restart) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (r"\ud83d", r"\ud83d"),
+        (r"\u0000\u001b[2J", "\0\x1b[2J"),
+        ("x" * 100_000, "x" * 8000 + "... (100000 characters)"),
+        ("\U0001f600" * 10_000, "\U0001f600" * 8000 + "... (10000 characters)"),
+    ],
+)
+async def test_any_text_that_is_raised_is_told(house: House, text: str, told: str) -> None:
+    """Whatever an exception says reaches its caller, and the replica goes on."""
+    badly = await house.serve("badly", "behave")
+    with trio.fail_after(PATIENCE):
+        outcome = await badly.predict(f'{{"do":"raise","text":"{text}"}}'.encode())
+    assert outcome == Raised("ValueError", told, outcome.replica)  # type: ignore[union-attr]
+    [seat] = badly.statistics().seats
+    assert (seat.failure, seat.error) == (1, 0)
+
+
 async def test_both_replicas_serve_at_once(house: House) -> None:
     """Two replicas are two processes, and no replica is given two requests."""
     pool = await house.serve("badly", "behave", replicas=2)

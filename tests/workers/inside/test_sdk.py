@@ -178,6 +178,33 @@ SAID = [
 ]
 
 
+ASYNC = """
+import asyncio, json
+import cdsw
+from cml.metrics_v1 import *
+
+@cdsw.model_metrics
+async def predict(args):
+    track_metric("before", args)
+    await asyncio.sleep(0.01 * (2 - args))
+    track_metric("after", args)
+    return args
+
+async def main():
+    return await asyncio.gather(predict(0), predict(1), predict(2))
+
+answers = asyncio.run(main())
+rows = read_metrics(model_crn=dev_model_crn, dev=True)["metrics"]
+told = {row["predictionUuid"]: row["metrics"] for row in rows}
+print(json.dumps([[a["prediction"], told[a["uuid"]]] for a in answers]))
+"""
+
+
+def test_async_predictions_have_a_page_each(run: Run) -> None:
+    """In a session a decorated `async def` is awaited; those that run at a time do not mix."""
+    assert told(run(ASYNC)) == [[n, {"before": n, "after": n}] for n in range(3)]
+
+
 def test_what_cannot_be_is_said(run: Run) -> None:
     """Each mistake raises the documented error, which names the function and what is wrong."""
     said = told(run(ERRORS))
