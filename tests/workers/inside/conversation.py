@@ -61,11 +61,22 @@ class Conversation:
         raw: bool = False,
     ) -> Frame:
         """Hear HELLO, say START, and return what comes of it: READY or FAILED."""
+        self.say_start(project, file, function, reply_limit, raw)
+        return self.receive()
+
+    def say_start(
+        self,
+        project: Path,
+        file: str,
+        function: str,
+        reply_limit: int = 10**7,
+        raw: bool = False,
+    ) -> None:
+        """Hear HELLO and say START."""
         assert self.receive().kind == HELLO
         model = {"file": file, "function": function, "root": str(project), "name": "sample"}
         told = {**model, "reply_limit": reply_limit, "raw": raw, "crns": CRNS}
         self.send(START, 0, json.dumps(told).encode())
-        return self.receive()
 
     def predict(self, argument: object, number: int = 1) -> Frame:
         """One prediction and the frame that answers it."""

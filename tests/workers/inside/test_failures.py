@@ -7,6 +7,7 @@ import pytest
 
 from tests.workers.inside.conftest import Converse
 from tests.workers.inside.conversation import FAILED, PREDICT, RAISED, READY
+from workers.wire import LARGEST
 
 
 def test_an_exception_without_text(converse: Converse, write_model: Any) -> None:
@@ -54,6 +55,22 @@ def test_any_text_can_be_raised(
     assert failed.kind == FAILED
     assert failed.body["message"].encode().decode() == expected
     assert failed.body["traceback"].encode().decode().endswith(f"ValueError: {expected}\n")
+
+
+@pytest.mark.parametrize("character", ["\\U0001f600", "\\0", "\\ud800"])
+def test_the_longest_text_fits_the_wire(
+    converse: Converse, write_model: Any, character: str
+) -> None:
+    """Whatever its characters, what is told of a failure is no longer than the gateway reads."""
+    raising = f"raise ValueError('{character}' * 100_000)\n"
+    failing = converse()
+    failing.say_start(write_model(raising, "failing.py"), "failing.py", "predict")
+    assert len(failing.receive_bytes()) - 13 < LARGEST[FAILED]
+    replica = converse()
+    root = write_model(f"def predict(args):\n    {raising}")
+    assert replica.start(root, "model.py", "predict").kind == READY
+    replica.send(PREDICT, 1, b"null")
+    assert len(replica.receive_bytes()) - 13 < LARGEST[RAISED]
 
 
 def read_strictly(body: bytes) -> Any:
