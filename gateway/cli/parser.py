@@ -108,7 +108,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--version", nargs=0, action=_Version, help="shows the version and exits")
     verbs = _Verbs(parser)
     _starting(verbs)
-    _project(verbs.group("project", "projects: create, ls, show, rm"))
+    _project(verbs.group("project", "projects: create, ls, show, secret, rm"))
     _collaborator(verbs.group("collaborator", "who works in a project: add, ls, rm"))
     _making(verbs)
     _running(verbs)
@@ -164,8 +164,11 @@ def _project(verbs: _Verbs) -> None:
     verbs.remote("ls", projects.ls, "all projects")
     show = verbs.remote("show", projects.show, "one project and its models")
     rm = verbs.remote("rm", projects.rm, "delete a project and its models")
-    for parser in (show, rm):
+    secret = verbs.remote("secret", projects.secret, "set a variable that is never shown again")
+    for parser in (show, rm, secret):
         parser.add_argument("project", metavar="PROJECT", help="its name or id")
+    secret.add_argument("name", metavar="NAME", help="the variable; its value is asked for")
+    secret.add_argument("--remove", action="store_true", help="remove it instead")
     _yes(rm)
 
 

@@ -64,12 +64,26 @@ def show(context: Context) -> None:
     context.terminal.result({"project": project, "models": models}, text)
 
 
+def secret(context: Context) -> None:
+    """Sets a secret of a project: its value is typed unseen, or the first line of stdin."""
+    project, name = find_project(context.client, context.arguments.project), context.arguments.name
+    removed = context.arguments.remove
+    value = "" if removed else context.terminal.secret(f"Value of {name}")
+    if not value and not removed:
+        raise CommandFailed("No value was given.", "Type one, or --remove it.", Exit.USAGE)
+    changed = context.client.patch(f"/projects/{project['id']}", {"secrets": {name: value}})
+    text = (
+        f"{name} is {'removed' if removed else 'set'}. Builds, experiments and deployments that "
+        f"begin from then on see that. Secrets: {', '.join(changed['secrets']) or 'none'}."
+    )
+    context.terminal.result({"project": changed["id"], "secrets": changed["secrets"]}, text)
+
+
 def rm(context: Context) -> None:
     """Deletes a project and its models; a linked folder stays as it is."""
     project = find_project(context.client, context.arguments.project)
-    what = (
-        "the models of it" if project["linked"] else f"its models and its files {project['path']}"
-    )
+    files = f"its models and its files {project['path']}".rstrip()
+    what = "the models of it" if project["linked"] else files
     allow(context, f"Delete the project {project['name']!r} and {what}?")
     context.client.delete(f"/projects/{project['id']}")
     kept = f" The folder {project['path']} stays as it is." if project["linked"] else ""

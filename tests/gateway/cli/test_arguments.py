@@ -110,7 +110,8 @@ def test_every_verb_runs_something_and_has_help() -> None:
     """No verb of the grammar is without its function; all of them know --json."""
     lines = [
         "serve", "demo", "doctor", "project create x", "project ls", "project show x",
-        "project rm x", "deploy m.py:f", "build m", "redeploy m", "rollback m", "call m 1", "ls",
+        "project rm x", "project secret x Y",
+        "deploy m.py:f", "build m", "redeploy m", "rollback m", "call m 1", "ls",
         "status", "status m", "builds m", "deployments m", "logs m", "build-log m 1", "stop m",
         "restart m", "rm m",
     ]  # fmt: skip

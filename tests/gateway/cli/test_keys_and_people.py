@@ -231,3 +231,19 @@ def test_a_key_calls(ada: str, predictd: Predictd) -> None:
 def curl(line: str) -> str:
     done = subprocess.run([*shlex.split(line), "-s"], capture_output=True, check=True, text=True)
     return done.stdout
+
+
+def test_secrets_of_a_project(url: str, predictd: Predictd, typing: Callable[[str], None]) -> None:
+    """A secret is typed, never an argument, and never shown; without a value nothing is set."""
+    assert predictd("project", "create", "secretive").code == 0
+    typing("hunter2\n")
+    made = predictd("project", "secret", "secretive", "TOKEN", "--json")
+    assert (made.code, made.json["secrets"]) == (0, ["TOKEN"])
+    shown = predictd("project", "show", "secretive", "--json")
+    assert "hunter2" not in made.out + made.err + shown.out
+    typing("\n")
+    assert predictd("project", "secret", "secretive", "OTHER").code == 2
+    gone = predictd("project", "secret", "secretive", "TOKEN", "--remove")
+    assert "removed" in gone.out
+    assert "Secrets: none" in gone.out
+    assert predictd("project", "rm", "secretive", "--yes").code == 0
