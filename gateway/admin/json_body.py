@@ -3,8 +3,8 @@
 It is read as protobuf's JSON is: null is the default, and a number may come as text. A field that
 is not known is refused by its name, since what is dropped silently is believed to be done. But one
 that asks for nothing passes (null, false, 0, "", [], {}: clients fill in defaults), as do the ids
-that the path says, and what a whole record that is sent back has beside what can be changed
-(`read_only`).
+that the path says, what a whole record that is sent back has beside what can be changed
+(`read_only`), and a wish for what is done anyway (`granted`).
 
 It is decoded on the loop, so it must not take longer than a millisecond, whatever is in it. Three
 rules see to that:
@@ -30,7 +30,15 @@ FIELD_BYTES = 64 * 1024
 # A body with unknown fields is read field by field, if it is no longer than this.
 _LOOKED_THROUGH = 16 * 1024
 _NOTHING = (b"null", b"false", b"0", b"0.0", b'"0"', b'""', b"[]", b"{}")
-_IN_PATH = ("project_id", "model_id", "build_id", "deployment_id", "experiment_id", "run_id")
+_IN_PATH = (
+    "project_id",
+    "model_id",
+    "build_id",
+    "deployment_id",
+    "experiment_id",
+    "run_id",
+    "username",
+)
 _NULL = msgspec.Raw(b"null")
 _read_entries = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -94,6 +102,8 @@ class _Layout:
                 self._mappings.add(name)
         self._names = [name for name, *_ in fields]
         self._passes = {*_IN_PATH, *getattr(kind, "read_only", ())}
+        granted: dict[str, str] = getattr(kind, "granted", {})
+        self._granted = {(name, f'"{value}"'.encode()) for name, value in granted.items()}
         self.raw = msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=True)
 
     def known(self, body: bytes, path: str = "") -> bytes:
@@ -105,12 +115,17 @@ class _Layout:
                 text = self._inner[name].known(text, f"{path}{name}.")
             if name in self._names:
                 parts[name] = msgspec.Raw(text)
-            elif name not in self._passes and b"".join(text[:20].split()) not in _NOTHING:
+            elif not self._asks_nothing(name, text):
                 short = name[:64]
                 close = get_close_matches(short, self._names, 1)
                 meant = f"; did you mean {close[0]!r}?" if close else ""
                 raise Refusal("argument.invalid", f"{path}{short}: there is no such field{meant}")
         return msgspec.json.encode(parts)
+
+    def _asks_nothing(self, name: str, text: bytes) -> bool:
+        if name in self._passes or (name, text) in self._granted:
+            return True
+        return b"".join(text[:20].split()) in _NOTHING
 
     def text(self, found: msgspec.Struct) -> bytes:
         """The JSON to read the Struct from: without nulls, and with a null for what is free."""

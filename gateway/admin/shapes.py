@@ -29,6 +29,7 @@ def _null() -> msgspec.Raw:
 
 
 class CreateProject(msgspec.Struct, kw_only=True):
+    granted: ClassVar[dict[str, str]] = {"default_project_engine_type": "ml_runtime"}
     name: str
     description: str = ""
     visibility: Visibility = "private"

@@ -7,7 +7,13 @@ import msgspec
 import pytest
 
 from gateway.admin.json_body import FIELD_BYTES, BodyReader
-from gateway.admin.shapes import UpdateModel
+from gateway.admin.shapes import (
+    CreateBuild,
+    CreateDeployment,
+    CreateModel,
+    CreateProject,
+    UpdateModel,
+)
 from gateway.errors import Refusal
 
 
@@ -61,6 +67,40 @@ def test_a_body_as_other_systems_write_it() -> None:
     assert read(b'\xef\xbb\xbf{"name":"x"}').name == "x"
     with pytest.raises(Refusal, match="the body is UTF-16; send it as UTF-8"):
         read('{"name":"x"}'.encode("utf-16"))
+
+
+def test_a_wish_for_what_is_done_anyway_passes() -> None:
+    """Clients of CML say which kind of engines a project has; there is one kind."""
+    new = BodyReader(CreateProject).read
+    assert new(b'{"name":"x","default_project_engine_type":"ml_runtime"}').name == "x"
+    with pytest.raises(Refusal, match="default_project_engine_type: there is no such field"):
+        new(b'{"name":"x","default_project_engine_type":"legacy_engine"}')
+
+
+_BUILD = b'{"file_path":"f","function_name":"f",%b}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "name"),
+    [
+        (CreateBuild, _BUILD % b'"auto_deploy_config":{"replicas":2}', "auto_deploy_config"),
+        (
+            CreateBuild,
+            _BUILD % b'"auto_deployment_config":{"replica_count":2}',
+            "auto_deployment_config.replica_count",
+        ),
+        (CreateBuild, _BUILD % b'"registered_model_version_id":"v"', "registered_model_version_id"),
+        (CreateDeployment, b'{"deployment_secrets":{"A":"1"}}', "deployment_secrets"),
+        (CreateModel, b'{"name":"x","registered_model_id":"m"}', "registered_model_id"),
+        (CreateModel, b'{"name":"x","enable_auth":true}', "enable_auth"),
+    ],
+)
+def test_what_clients_of_cml_ask_and_is_not_done(
+    kind: type[msgspec.Struct], body: bytes, name: str
+) -> None:
+    """Each is refused by its name."""
+    with pytest.raises(Refusal, match=f"{name}: there is no such field"):
+        BodyReader(kind).read(body)
 
 
 def test_what_is_sent_back_passes() -> None:
