@@ -23,6 +23,7 @@ from builder.removal import remove_tree
 from builder.shelf import SEAL, Manifest, Shelf
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Run, Snapshot
+from builder.ssh import with_identity
 
 __all__ = [
     "DEFAULT_SCRIPT",
@@ -62,4 +63,5 @@ __all__ = [
     "sync_folder",
     "take_snapshot",
     "tree_of",
+    "with_identity",
 ]

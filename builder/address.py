@@ -18,7 +18,8 @@ _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9_][\w.-]*@)?([A-Za-z0-9][\w.-]*):[^-:].*")
 
 
 class Address(Struct, frozen=True, kw_only=True):
-    """Where a repository is. `url` holds no secret; `user` and `password` are for http(s) alone."""
+    """Where a repository is. `url` holds no secret; `user` and `password` are for http(s) alone,
+    `key` (a private one) and `host_keys` (lines of known_hosts) for ssh."""
 
     url: str
     scheme: str
@@ -26,6 +27,8 @@ class Address(Struct, frozen=True, kw_only=True):
     port: int
     user: str = ""
     password: str = ""
+    key: str = ""
+    host_keys: str = ""
 
     def __repr__(self) -> str:
         return f"Address({self.url!r})"
@@ -34,6 +37,12 @@ class Address(Struct, frozen=True, kw_only=True):
     def secrets(self) -> tuple[str, ...]:
         """What nobody should read: a token may stand for the user too."""
         return tuple(filter(None, (self.password, self.user)))
+
+    @property
+    def host_key_name(self) -> str:
+        """What the host is called in known_hosts."""
+        host = self.host.lower()
+        return host if self.port == _PORTS["ssh"] else f"[{host}]:{self.port}"
 
 
 def read_address(url: str) -> Address:

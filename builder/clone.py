@@ -1,9 +1,10 @@
 """Clones somebody's repository into a project's folder.
 
 Git has nothing there of whoever runs the gateway: it is confined as a build script is, in an empty
-home, with no configuration but ours, no agent, no identity, and the name and password of the
-address, if it holds any, in variables of its own. Nothing asks for a password, no hook runs, no
-submodule is fetched. Nothing is fetched again later, so neither `.git` nor a password is kept.
+home, with no configuration but ours, no identity but what came with the address: a name and a
+password in variables of its own, or a key in an agent of its own (`ssh.py`). Nothing asks for a
+password, no hook runs, no submodule is fetched. Nothing is fetched again later, so neither `.git`
+nor a password or key is kept.
 
 Who is `guarded`, since they are not to learn what this machine can reach, gets one answer for
 whatever went wrong on the network, and only addresses that are not this machine's own.
@@ -26,6 +27,7 @@ from builder.reaching import addresses_of
 from builder.removal import remove_tree
 from builder.shelf import make_ours
 from builder.spec import Place, Run
+from builder.ssh import KNOWN_HOSTS, accepted_host_keys, git_ssh_command, with_agent
 from builder.tail import Tail
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][^\s~^:?*\[\\]*")
@@ -33,7 +35,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 SHOWN = 5  # lines of git's own words in a failure
 UNREADABLE = (
     "git could not read that of a repository there: see to the address, the reference, and a name "
-    "and password if it needs them; addresses of the gateway's own machine are for administrators"
+    "and password or a key if it needs them; addresses of the gateway's own machine are for "
+    "administrators"
 )
 # The first release that can be told the addresses of a name.
 PINNING = (2, 37)
@@ -46,13 +49,8 @@ HELPER = (
     '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" '
     '"$PREDICTD_GIT_USER" "$PREDICTD_GIT_PASSWORD"; }; f'
 )
-SSH = (
-    "ssh -F /dev/null -oBatchMode=yes -oIdentityAgent=none -oIdentityFile=none "
-    "-oIdentitiesOnly=yes -oUserKnownHostsFile=/dev/null -oStrictHostKeyChecking=yes "
-    "-oConnectTimeout=30"
-)
 # HOME is another path for git than for us.
-_GIT = ("sh", "-c", 'GIT_CONFIG_GLOBAL="$HOME/gitconfig" exec "$@"', "sh")
+_GIT = 'GIT_CONFIG_GLOBAL="$HOME/gitconfig" exec "$@"'
 _OURS = "[predictd] "
 # From http a server may lead to https, and from nothing else to anything else.
 PROTOCOLS = {"http": "http:https"}
@@ -78,7 +76,7 @@ async def clone(
         raise CloneRefused(f"{target.name} is there already", "Name a folder that does not exist.")
     pinned = await addresses_of(address) if guarded else []
     if guarded and not pinned:
-        raise CloneFailed(UNREADABLE)
+        raise CloneFailed(unreadable(address))
     if guarded and await trio.to_thread.run_sync(git_version) < PINNING:
         raise CloneFailed(TOO_OLD)
     work = target.parent / f"cloning-{uuid.uuid4().hex}"
@@ -93,13 +91,14 @@ async def clone(
             log=tail,
             time_limit=time_limit,
         )
+        shell = ("sh", "-c", with_agent(address) + _GIT, "sh")
         for command in _commands(address, reference, pinned):
             try:
-                status = await git([*_GIT, git_executable(), *command])
+                status = await git([*shell, git_executable(), *command])
             except TimeoutError:
                 raise CloneFailed(f"it took longer than {time_limit:g} seconds") from None
             if status != 0:
-                raise _failure(tail.lines, status, guarded)
+                raise _failure(address, tail.lines, status, guarded)
         await trio.to_thread.run_sync(_publish, _code(work), target)
     finally:
         with trio.CancelScope(shield=True):
@@ -125,6 +124,8 @@ def _make_place(work: Path, address: Address) -> Place:
         (work / name).mkdir(parents=True)
     # Git takes this from a file only: whose a repository of this machine is makes no difference.
     (work / "home" / "gitconfig").write_text("[safe]\n\tdirectory = *\n")
+    if address.host_keys:
+        (work / "home" / KNOWN_HOSTS).write_text(address.host_keys)
     local = [Path(unquote(urlsplit(address.url).path))] if address.scheme == "file" else []
     return Place(
         home=work / "home",
@@ -136,7 +137,6 @@ def _make_place(work: Path, address: Address) -> Place:
 
 def _variables(address: Address, pinned: list[str]) -> dict[str, str]:
     settings = {"core.protectHFS": "true", "core.protectNTFS": "true", "credential.helper": ""}
-    ssh = SSH
     if address.secrets:
         where = urlsplit(address.url)
         settings[f"credential.{where.scheme}://{where.netloc}.helper"] = HELPER
@@ -145,15 +145,18 @@ def _variables(address: Address, pinned: list[str]) -> dict[str, str]:
         settings["http.followRedirects"] = "false"
         found = ",".join(map(_bracketed, pinned))
         settings["http.curloptResolve"] = f"{address.host}:{address.port}:{found}"
-        ssh += f" -oHostName={pinned[0]} -oHostKeyAlias={address.host}"
-    secrets = {"PREDICTD_GIT_USER": address.user, "PREDICTD_GIT_PASSWORD": address.password}
+    secrets = {
+        "PREDICTD_GIT_USER": address.user,
+        "PREDICTD_GIT_PASSWORD": address.password,
+        "PREDICTD_GIT_KEY": address.key,
+    }
     clean = {name: value for name, value in clean_environment(settings).items() if name != "HOME"}
     return {
         **clean,
         "GIT_ALLOW_PROTOCOL": PROTOCOLS.get(address.scheme, address.scheme),
-        "GIT_SSH_COMMAND": ssh,
+        "GIT_SSH_COMMAND": git_ssh_command(address, pinned),
         "GIT_SSH_VARIANT": "ssh",
-        **(secrets if address.secrets else {}),
+        **{name: value for name, value in secrets.items() if value},
     }
 
 
@@ -175,7 +178,11 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _failure(lines: list[str], status: int, guarded: bool) -> CloneFailed:
+def unreadable(address: Address) -> str:
+    return UNREADABLE + accepted_host_keys(address)
+
+
+def _failure(address: Address, lines: list[str], status: int, guarded: bool) -> CloneFailed:
     said = [line for line in lines if line.strip()]
     for line in said:
         if line.startswith(_OURS):  # which limit it met
@@ -183,8 +190,11 @@ def _failure(lines: list[str], status: int, guarded: bool) -> CloneFailed:
     if status in (-SIGXFSZ, 128 + SIGXFSZ):
         return CloneFailed("a file of it is larger than what a build may write to disk")
     if guarded:
-        return CloneFailed(UNREADABLE)
-    return CloneFailed("\n".join(said[-SHOWN:]) or f"git ended with {status}")
+        return CloneFailed(unreadable(address))
+    problem = "\n".join(said[-SHOWN:]) or f"git ended with {status}"
+    if any("Host key verification failed" in line for line in said):
+        problem += accepted_host_keys(address)
+    return CloneFailed(problem)
 
 
 def _publish(code: Path, target: Path) -> None:

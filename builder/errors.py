@@ -56,7 +56,7 @@ class CloneFailed(BuilderError):
         super().__init__(
             "The repository could not be cloned",
             problem,
-            "Check the address, the reference, and the name and password in the address.",
+            "Check the address, the reference, and the name and password or the key for it.",
         )
 
 

@@ -8,7 +8,7 @@ from gateway.admin.shapes import CreateProject, Json, UpdateProject, project_jso
 from gateway.admin.sought import Seeker
 from gateway.auth import allowed, principal
 from gateway.control import Control
-from gateway.control.projects import NewProject
+from gateway.control.new_project import NewProject
 from gateway.control.variables import Shown, shown
 from store import Project
 

@@ -24,11 +24,18 @@ Amount = Annotated[int, msgspec.Meta(le=2**31 - 1)]
 Metrics = Annotated[dict[str, AnyJson], msgspec.Meta(max_length=1000)]
 
 
+# For one clone: taken, and never told.
+KeyText = Annotated[str, msgspec.Meta(max_length=16 * 1024, extra_json_schema={"writeOnly": True})]
+
+
 def _null() -> msgspec.Raw:
     return msgspec.Raw(b"null")
 
 
 class CreateProject(msgspec.Struct, kw_only=True):
+    """`git_key`, an OpenSSH private key without a passphrase, and `git_host_key`, lines of
+    known_hosts or `type base64`, are used for the clone over ssh and stored nowhere."""
+
     granted: ClassVar[dict[str, str]] = {"default_project_engine_type": "ml_runtime"}
     name: str
     description: str = ""
@@ -36,6 +43,8 @@ class CreateProject(msgspec.Struct, kw_only=True):
     template: str = ""
     git_url: str = ""
     git_ref: str = ""
+    git_key: KeyText = ""
+    git_host_key: KeyText = ""
     path: str = ""
     environment: Variables = {}
     secrets: Variables = {}

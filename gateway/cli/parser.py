@@ -160,6 +160,10 @@ def _project(verbs: _Verbs) -> None:
     source.add_argument("--path", metavar="DIR", help="use this folder of yours as it is")
     source.add_argument("--git", metavar="URL", help="clone this repository")
     create.add_argument("--ref", metavar="R", default="", help="with --git: the branch or tag")
+    key = "with --git over ssh: a private key without a passphrase, for this clone only"
+    create.add_argument("--git-key", metavar="FILE", help=key)
+    hosts = "with --git over ssh: the host's keys, as `ssh-keyscan HOST` prints them"
+    create.add_argument("--git-host-key", metavar="FILE", help=hosts)
 
     verbs.remote("ls", projects.ls, "all projects")
     show = verbs.remote("show", projects.show, "one project and its models")

@@ -19,10 +19,15 @@ def create(context: Context) -> None:
     wish = {"name": arguments.name}
     if arguments.ref and not arguments.git:
         raise CommandFailed("--ref goes with --git.", "Say which repository.", Exit.USAGE)
+    keys = {"git_key": arguments.git_key, "git_host_key": arguments.git_host_key}
+    if any(keys.values()) and not arguments.git:
+        text = "--git-key and --git-host-key go with --git."
+        raise CommandFailed(text, "Say which repository.", Exit.USAGE)
     if arguments.path:
         wish |= {"template": "local", "path": str(_folder(arguments.path))}
     elif arguments.git:
         wish |= {"template": "git", "git_url": arguments.git, "git_ref": arguments.ref}
+        wish |= {name: _text_of(file) for name, file in keys.items() if file}
     else:
         wish["template"] = TEMPLATES[arguments.template]
     with context.terminal.live(f"making the project {arguments.name}"):
@@ -103,6 +108,17 @@ def create_project(client: Client, wish: Json) -> Json:
             Exit.FAILED,
         )
     return project
+
+
+def _text_of(file: str) -> str:
+    """What is in a key file. What is in it is never shown."""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        text = f"{file} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        text = f"{file} is not a text file"
+    raise CommandFailed(text, "Name a file that holds the key.", Exit.USAGE)
 
 
 def _folder(text: str) -> Path:

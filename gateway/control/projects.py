@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
-import msgspec
 import trio
 
 import builder
 import store
-from builder import Address, clone, read_address
+from builder import Address, clone
 from gateway.control import variables
 from gateway.control.build_limits import git_runner
 from gateway.control.experiments import Experiments
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
+from gateway.control.new_project import NewProject, address_of, refuse_local
 from gateway.control.places import Places
 from gateway.control.sweep import remove
 from gateway.control.templates import TEMPLATES, lay_out
@@ -24,20 +24,6 @@ from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 
 _Work = Callable[[], Awaitable[None]]
-
-
-class NewProject(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for: `path` links a folder of the user's, else we make and own one."""
-
-    name: str
-    description: str = ""
-    visibility: store.Visibility = "private"
-    template: str = ""
-    git_url: str = ""
-    git_ref: str = ""
-    path: str = ""
-    environment: dict[str, str] = {}
-    secrets: dict[str, str] = {}
 
 
 class _Cloning:
@@ -74,14 +60,14 @@ class Projects:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
         self._house.site.check_may_create("projects", owner)
         check_name(asked.name)
-        _refuse_local(asked, owner)
+        refuse_local(asked, owner)
         set_by_people = variables.given(asked.environment, asked.secrets)
         template = asked.template.lower()
         if template == "r":
             raise Refusal("feature.missing", "template: this version has no template for R")
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
-        address = read_address(asked.git_url) if template == "git" or asked.git_url else None
+        address = await trio.to_thread.run_sync(address_of, asked, template)
         await self._house.disk.admit("a project")
         project_id = store.new_id()
         path = await self._folder(asked, project_id)
@@ -104,7 +90,8 @@ class Projects:
         )
         if address is not None:
             self._clonings[project.id] = cloning = _Cloning()
-            # The name and password in it are known until it is cloned, and written nowhere.
+            # The name and password in it, and its key, are known until it is cloned, and written
+            # nowhere.
             work = partial(self._clone, project, address, guarded=not owner.administrator)
             self._house.tasks.start(self._clone_later, project, work, cloning)
             return project
@@ -228,14 +215,6 @@ async def _take_away(
     experiments = await store.experiments.listing(connection, project_id)
     await store.projects.delete(connection, project_id)
     return owned, experiments
-
-
-def _refuse_local(asked: NewProject, owner: User) -> None:
-    """Raises Refusal: what lies on this machine is read as the gateway's user, who may be root."""
-    local = asked.path or asked.git_url.strip().lower().startswith("file:")
-    if local and not owner.administrator:
-        text = "only a site administrator may make a project of a folder on the gateway's machine"
-        raise Refusal("auth.forbidden", text)
 
 
 def _real_folder(text: str) -> Path:

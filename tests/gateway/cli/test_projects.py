@@ -35,6 +35,27 @@ def test_of_a_repository(state: State, predictd: Predictd) -> None:
     assert "predictd project rm b" in bad.err
 
 
+def test_keys_for_a_repository(state: State, predictd: Predictd, tmp_path: Path) -> None:
+    """Both keys are read from files, sent as they are, and not shown; without --git they are
+    refused, and so is a file that cannot be read."""
+    (tmp_path / "key").write_bytes(b"PRIVATE\r\n")
+    (tmp_path / "hosts").write_text("ssh-ed25519 AAAA\n")
+    (tmp_path / "binary").write_bytes(b"PRIVATE\xff")
+    given = ("--git-key", str(tmp_path / "key"), "--git-host-key", str(tmp_path / "hosts"))
+    outcome = predictd("project", "create", "g", "--git", "git@h:good", *given)
+    assert outcome.code == 0
+    assert "PRIVATE" not in outcome.out + outcome.err
+    [project] = state.projects.values()
+    assert project["git_key"].split() == ["PRIVATE"]
+    assert project["git_host_key"] == "ssh-ed25519 AAAA\n"
+    outcome = predictd("project", "create", "x", *given)
+    assert (outcome.code, "go with --git" in outcome.err) == (2, True)
+    for name, said in (("absent", "cannot be read"), ("binary", "is not a text file")):
+        key = ("--git-key", str(tmp_path / name))
+        outcome = predictd("project", "create", "x", "--git", "git@h:good", *key)
+        assert (outcome.code, said in outcome.err, "PRIVATE" in outcome.err) == (2, True, False)
+
+
 def test_one_source_only(state: State, predictd: Predictd) -> None:
     """A project has one source."""
     assert predictd("project", "create", "x", "--path", ".", "--git", "u").code == 2
