@@ -214,4 +214,4 @@ def test_an_upload_in_chunks_has_a_bound(samples: Samples, stage: Stage) -> None
     finally:
         stage.admin.delete(f"{settings}/upload_limit").raise_for_status()
     assert (stage.folder / "large").stat().st_size == 250_000
-    assert not list((samples.data / "uploads").iterdir())
+    assert not list((samples.data / "spool").iterdir())
