@@ -38,7 +38,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def index(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
         builds = await database.read(store.builds.listing, model.id)
-        return page("model_builds", [as_json(b) for b in builds])
+        return await page("model_builds", [as_json(b) for b in builds])
 
     async def create(project_id: str, model_id: str, asked: CreateBuild) -> Json:
         model = await seek.model(project_id, model_id)
@@ -70,7 +70,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         mine = await database.read(store.deployments.listing, build.model_id)
         listed = [deployed_json(control, d) for d in mine if d.build_id == build.id]
-        return page("model_deployments", listed)
+        return await page("model_deployments", listed)
 
     async def deploy(
         project_id: str, model_id: str, build_id: str, asked: CreateDeployment

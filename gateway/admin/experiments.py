@@ -38,11 +38,11 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def everywhere() -> Json:
         seen = {project.id for project in await seek.projects()}
         listed = await database.read(store.experiments.listing)
-        return page("experiments", [await as_json(e) for e in listed if e.project_id in seen])
+        return await page("experiments", [await as_json(e) for e in listed if e.project_id in seen])
 
     async def index(project_id: str) -> Json:
         listed = await database.read(store.experiments.listing, project_id)
-        return page("experiments", [await as_json(e) for e in listed])
+        return await page("experiments", [await as_json(e) for e in listed])
 
     async def create(project_id: str, asked: CreateExperiment) -> Json:
         project = await seek.project(project_id)
@@ -100,7 +100,7 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def files(project_id: str, experiment_id: str) -> Json:
         folder = await outputs(project_id, experiment_id)
-        return page("files", await trio.to_thread.run_sync(tree.all_files, folder))
+        return await page("files", await trio.to_thread.run_sync(tree.all_files, folder))
 
     async def download(project_id: str, experiment_id: str, path: str) -> Response:
         folder = await outputs(project_id, experiment_id)

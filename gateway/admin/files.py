@@ -25,7 +25,7 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def index(project_id: str, path: str = "") -> Json:
         root = await folder_of(project_id)
-        return page("files", await trio.to_thread.run_sync(tree.listing, root, path))
+        return await page("files", await trio.to_thread.run_sync(tree.listing, root, path))
 
     async def show(project_id: str, path: str) -> Json | Response:
         if path.endswith(":download"):

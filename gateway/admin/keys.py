@@ -42,7 +42,7 @@ def _add_kind(routing: Routing, control: Control, many: str, kind: KeyKind, what
     keys, plural = control.keys, many.rpartition("/")[2]
 
     async def index(username: str) -> Json:
-        return page(plural, [_json(key) for key in keys.of(sought(control, username), kind)])
+        return await page(plural, [_json(key) for key in keys.of(sought(control, username), kind)])
 
     async def create(username: str, asked: CreateKey) -> Json:
         never = asked.expiry_date == "never"

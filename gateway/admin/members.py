@@ -22,7 +22,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def index(project_id: str) -> Json:
         await seek.project(project_id)
         members = directory.members_of(project_id)
-        return page("collaborators", [_json(user, role) for user, role in members])
+        return await page("collaborators", [_json(user, role) for user, role in members])
 
     async def put(project_id: str, collaborator: str, asked: PutCollaborator) -> Json:
         project = await seek.project(project_id)

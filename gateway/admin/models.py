@@ -63,12 +63,12 @@ def add_routes(routing: Routing, control: Control) -> None:
         projects = {project.id: project for project in await seek.projects()}
         models = await database.read(store.models.listing)
         seen = [m for m in models if m.project_id in projects]
-        return page("models", [await as_json(m, projects[m.project_id]) for m in seen])
+        return await page("models", [await as_json(m, projects[m.project_id]) for m in seen])
 
     async def index(project_id: str) -> Json:
         project = await seek.project(project_id)
         models = await database.read(store.models.listing, project.id)
-        return page("models", [await as_json(m, project) for m in models])
+        return await page("models", [await as_json(m, project) for m in models])
 
     async def create(project_id: str, asked: CreateModel) -> Json:
         project = await seek.project(project_id)
@@ -109,7 +109,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def deployments(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
         listed = await database.read(store.deployments.listing, model.id)
-        return page("model_deployments", [deployed_json(control, each) for each in listed])
+        return await page("model_deployments", [deployed_json(control, each) for each in listed])
 
     async def regenerate_key(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)

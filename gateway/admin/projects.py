@@ -24,7 +24,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         return project_json(project, owner, variables, with_path=who.administrator or owns)
 
     async def index() -> Json:
-        return page("projects", [as_json(p) for p in await seek.projects()])
+        return await page("projects", [as_json(p) for p in await seek.projects()])
 
     async def create(asked: CreateProject) -> Json:
         new = NewProject(**msgspec.structs.asdict(asked))

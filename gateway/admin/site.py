@@ -19,7 +19,7 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def runtimes() -> Json:
         shows_paths = principal().user.administrator
-        return page(
+        return await page(
             "runtimes",
             [
                 {

@@ -9,7 +9,7 @@ from gateway.control.active import ActiveModel
 
 def add_routes(routing: Routing, control: Control) -> None:
     async def index() -> Json:
-        return page("models", [_as_json(each) for each in await control.active.look()])
+        return await page("models", [_as_json(each) for each in await control.active.look()])
 
     routing.add(
         "GET",

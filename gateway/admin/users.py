@@ -41,7 +41,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     users, directory = control.users, control.house.directory
 
     async def index() -> Json:
-        return page("users", [user_json(user) for user in directory.users()])
+        return await page("users", [user_json(user) for user in directory.users()])
 
     async def create(asked: CreateUser) -> Json:
         new = NewUser(
