@@ -10,6 +10,9 @@ the least time in places, as the fair queue of requests has it; within a project
 project that begins to wait is put no further back than the one that was served last: having been
 idle earns nothing.
 
+What idle projects have had is remembered of those that had most: a project may also be a network
+that a password was tried from (`hashing.py`), of which there are endlessly many.
+
 Of one project so many may not have ended yet (`check_line`): who waits takes memory and a snapshot.
 
 `Turns` decides and is pure: times are arguments. `Places` is what tasks wait for.
@@ -18,6 +21,7 @@ Of one project so many may not have ended yet (`check_line`): who waits takes me
 from collections import deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from heapq import nsmallest
 from math import inf
 from typing import Generic, TypeVar
 
@@ -27,6 +31,8 @@ from gateway.errors import Refusal
 
 # Of one project, of each kind.
 MOST_UNENDED = 100
+# Idle projects that are remembered.
+MOST_IDLE = 100
 
 W = TypeVar("W", bound=Hashable)
 
@@ -120,12 +126,16 @@ class Turns(Generic[W]):
         return running < self.each and self.running < places
 
     def _forget(self) -> None:
-        """Forgets the projects that would begin as new ones do."""
+        """Forgets the projects that would begin as new ones do, and those that owe least where
+        too many are idle."""
         self._projects = {
             name: project
             for name, project in self._projects.items()
             if not project.is_idle or project.time > self._time
         }
+        idle = [(each.time, name) for name, each in self._projects.items() if each.is_idle]
+        for _, name in nsmallest(len(idle) - MOST_IDLE, idle):
+            del self._projects[name]
 
 
 class Places:

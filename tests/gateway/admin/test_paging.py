@@ -11,7 +11,9 @@ from quart_trio import QuartTrio
 from gateway.admin.paging import DEEPEST, MOST_FIELDS, page
 from gateway.errors import Refusal
 
-MANY = [{"path": f"{n * 7919 % 100_003:06d}", "at": {"n": n % 3}} for n in range(100_000)]
+MANY: list[dict[str, Any]] = [
+    {"path": f"{n * 7919 % 100_003:06d}", "at": {"n": n % 3}} for n in range(100_000)
+]
 
 
 async def asked(items: list[dict[str, Any]], **query: str) -> list[Any]:

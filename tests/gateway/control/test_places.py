@@ -7,7 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.control.places import Places, Turns
+from gateway.control.places import MOST_IDLE, Places, Turns
 
 PROJECTS = "ABCDE"
 
@@ -117,6 +117,19 @@ def test_those_who_leave_are_passed_over() -> None:
     turns.leave("A", "A2")
     turns.end("A", 1.0)
     assert begun(turns, 1.0) == ["A3"]
+
+
+def test_those_who_come_once_are_not_kept_for_ever() -> None:
+    """Networks without number try a password each. As the queue's own time stood still, all of
+    them were remembered, and looked at each time. Who had most is remembered."""
+    turns: Turns[str] = Turns(1)
+    for number in range(5 * MOST_IDLE):
+        name, now = f"network {number}", float(number)
+        turns.join(name, name, now)
+        assert begun(turns, now) == [name]
+        turns.end(name, now + (0.9 if number == 7 else 0.1))
+    assert len(turns._projects) <= MOST_IDLE
+    assert "network 7" in turns._projects
 
 
 @given(
