@@ -95,7 +95,7 @@ class Directory:
         self.grants.review()
 
     def end_sessions(self, user: User) -> None:
-        for session in [each for each in self._sessions.values() if each.user_id == user.id]:
+        for session in self.sessions_of(user):
             del self._sessions[session.id]
         self.grants.review()
 
@@ -129,6 +129,10 @@ class Directory:
 
     def keys_of(self, user: User) -> list[Key]:
         return [key for key in self._keys.values() if key.user_id == user.id]
+
+    def sessions_of(self, user: User) -> list[Session]:
+        """Ascending by creation."""
+        return [each for each in self._sessions.values() if each.user_id == user.id]
 
     def principal(self, token: str, address: str) -> Principal | None:
         """Who asks with this key from there, if it opens the admin API. With the key of a model or

@@ -1,9 +1,10 @@
 """Browsers and networks from which somebody has signed in before.
 
 A browser is given a cookie at its first sign-in and keeps it for a year. The cookie is no key: it
-only says that its holder once knew the password, and so does not have to wait with strangers, as
-OWASP's device cookies do. It is signed with a key made from `secret.key`, so none is kept here, and
-names its user, so it says nothing of others. Networks are kept in memory, the latest of each user,
+only says that its holder knew the password, and so does not have to wait with strangers, as OWASP's
+device cookies do. It is signed with a key made from `secret.key`, so none is kept here, for a user
+and the password that they have: each cookie has tries of its own, and whoever collected many must
+not guess the next password with all of them. Networks are kept in memory, the latest of each user,
 and are found again in the sessions there are after a restart.
 """
 
@@ -28,12 +29,12 @@ class Devices:
     def new_cookie(self, user: User) -> str:
         """For a browser in which this user has signed in."""
         nonce = secrets.token_urlsafe(16)
-        return f"{nonce}.{self._signature(user.id, nonce)}"
+        return f"{nonce}.{self._signature(user, nonce)}"
 
     def device_of(self, user: User | None, cookie: str) -> str:
         """Which browser of the user holds this cookie; "": none."""
         nonce, _, signature = cookie.partition(".")
-        right = self._signature(user.id if user is not None else "", nonce)
+        right = self._signature(user, nonce)
         fits = hmac.compare_digest(right.encode(), signature.encode("utf-8", "surrogatepass"))
         return nonce if fits and user is not None else ""
 
@@ -48,6 +49,7 @@ class Devices:
         """Whether the user has signed in from there."""
         return user is not None and network in self._networks.get(user.id, ())
 
-    def _signature(self, user_id: str, nonce: str) -> str:
-        told = f"{user_id} {nonce}".encode("utf-8", "surrogatepass")
+    def _signature(self, user: User | None, nonce: str) -> str:
+        whose = f"{user.id} {user.password}" if user is not None else ""
+        told = f"{whose} {nonce}".encode("utf-8", "surrogatepass")
         return self._encryption.keyed_hash("devices", told)

@@ -8,6 +8,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import aiosqlite
 import msgspec
 import trio
 
@@ -24,6 +25,8 @@ from store import Session, User
 
 SESSION_LIFE = timedelta(days=7)
 LINK_SECONDS = 60.0
+# Of one user; with one more the oldest ends.
+MOST_SESSIONS = 100
 _AGENT = 256
 
 
@@ -52,10 +55,11 @@ class SignIn:
             self._house.directory.put_session(session)
             self._devices.remember(session.user_id, network_of(session.address))
 
-    def new_device(self, name: str) -> str:
-        """The cookie for a browser in which the user of this name has just signed in."""
-        user = self._house.directory.user(name)
-        return self._devices.new_cookie(user) if user is not None else ""
+    def new_device(self, token: str) -> str:
+        """The cookie for a browser in which a password has just begun the session of this token; ""
+        where that has ended already, as with the password."""
+        found = self._house.directory.session(token)
+        return self._devices.new_cookie(found[1]) if found is not None else ""
 
     async def sign_in(self, name: str, password: str, browser: Browser) -> str:
         """The token of a new session. Raises Refusal: "auth.refused" (which of the two was wrong is
@@ -155,10 +159,21 @@ class SignIn:
             # It may have changed while the old password was looked at.
             if current is None or current.disabled or current.password != user.password:
                 raise Refusal("auth.refused", "the user has changed meanwhile: sign in again")
-            session = await self._house.database.write(store.sessions.insert, session)
+            oldest = self._house.directory.sessions_of(user)[: -MOST_SESSIONS + 1]
+            session = await self._house.database.write(_insert, session, oldest)
+            for each in oldest:
+                self._house.directory.forget_session(each.id)
             self._house.directory.put_session(session)
             self._devices.remember(user.id, network_of(browser.address))
         return token
+
+
+async def _insert(
+    connection: aiosqlite.Connection, session: Session, ended: list[Session]
+) -> Session:
+    for each in ended:
+        await store.sessions.end(connection, each.id)
+    return await store.sessions.insert(connection, session)
 
 
 def _act(action: str, user: User | None, address: str) -> Act:

@@ -25,7 +25,7 @@ def add_pages(routing: Routing, control: Control) -> None:
         # Whoever was signed in with this browser is not any more.
         if visit.session is not None:
             await signing.sign_out(visit.session)
-        return routing.signed_in(token, onward, signing.new_device(name))
+        return routing.signed_in(token, onward, signing.new_device(token))
 
     async def sign_out(visit: Visit) -> Response:
         assert visit.session is not None
@@ -68,9 +68,8 @@ def add_pages(routing: Routing, control: Control) -> None:
             token = await signing.change_password(visit.user, old, new, visit.browser)
         except Refusal as refused:
             return password_form(visit, refused=refused)
-        return routing.signed_in(
-            token, "/" if visit.must_choose_password else f"{PASSWORD}?changed"
-        )
+        onward = "/" if visit.must_choose_password else f"{PASSWORD}?changed"
+        return routing.signed_in(token, onward, signing.new_device(token))
 
     routing.add("GET", SIGN_IN, "sign in", sign_in_page, public=True)
     routing.add("POST", SIGN_IN, "try name and password", sign_in, public=True, action="sign_in")

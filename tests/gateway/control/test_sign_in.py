@@ -258,8 +258,7 @@ async def test_guesses_from_everywhere_are_slowed_down(
 ) -> None:
     """Wrong passwords from 120 networks are one guesser's, for a name that is there or not; from a
     network and with a browser in which she signed in, the user is not locked out."""
-    await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
-    device = stage.sign_in.new_device("ada")
+    device = stage.sign_in.new_device(await stage.sign_in.sign_in("Ada", PASSWORD, HERE))
     answers = await _guess(stage, name, *EVERYWHERE)
     assert answers.count("auth.refused") == 11
     assert answers.count("auth.throttled") == 109
@@ -283,7 +282,10 @@ async def test_networks_are_one_each(quick: Clock, stage: Stage, ada: User) -> N
 async def test_a_device_is_one_user_s(quick: Clock, stage: Stage, ada: User) -> None:
     """The cookie of a browser counts for its user alone, cannot be made up, and is throttled."""
     await stage.users.create(NewUser(name="Bob", password=PASSWORD))
-    device = stage.sign_in.new_device("Ada")
+    device, other = [
+        stage.sign_in.new_device(await stage.sign_in.sign_in("Ada", PASSWORD, HERE))
+        for _ in range(2)
+    ]
     for name in ("Ada", "Bob"):
         await _guess(stage, name, *EVERYWHERE[:20])
     forged = device[:-1] + ("0" if device[-1] != "0" else "1")
@@ -294,9 +296,41 @@ async def test_a_device_is_one_user_s(quick: Clock, stage: Stage, ada: User) -> 
     stolen = Browser("198.51.100.1", "x", device)
     answers = await _guess(stage, "Ada", *[stolen] * 8)
     assert answers.count("auth.throttled") == 2
-    assert await stage.sign_in.sign_in(
-        "Ada", PASSWORD, Browser("198.51.100.2", "x", stage.sign_in.new_device("Ada"))
-    )
+    assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.2", "x", other))
+
+
+async def test_devices_do_not_outlive_the_password(quick: Clock, stage: Stage, ada: User) -> None:
+    """Who knew a password and collected many cookies with it does not guess the next one faster
+    than a stranger; the browser in which it was changed is known."""
+    collected = [
+        stage.sign_in.new_device(await stage.sign_in.sign_in("Ada", PASSWORD, EVERYWHERE[0]))
+        for _ in range(30)
+    ]
+    token = await stage.sign_in.change_password(ada, PASSWORD, "another one, longer", HERE)
+    there = [Browser(f"198.51.100.{n}", "x", each) for n, each in enumerate(collected)]
+    answers = await _guess(stage, "Ada", *there)
+    assert answers.count("auth.refused") == 11
+    assert answers.count("auth.throttled") == 19
+    device = stage.sign_in.new_device(token)
+    assert stage.sign_in._keys("Ada", Browser("198.51.100.1", "x", device))[1]
+    await stage.users.set_password(ada, "yet another, longer", must_change=True)
+    assert stage.sign_in.new_device(token) == ""
+
+
+async def test_the_sessions_of_a_user_are_bounded(
+    quick: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest ends with one more, also after a restart; those of others go on."""
+    monkeypatch.setattr("gateway.control.sign_in.MOST_SESSIONS", 3)
+    async with opened(tmp_path) as stage:
+        for name in ("Ada", "Bob"):
+            await stage.users.create(NewUser(name=name, password=PASSWORD))
+        bobs = await stage.sign_in.sign_in("Bob", PASSWORD, HERE)
+        tokens = [await stage.sign_in.sign_in("Ada", PASSWORD, HERE) for _ in range(5)]
+        there = [stage.directory.session(each) is not None for each in [bobs, *tokens]]
+        assert there == [True, False, False, True, True, True]
+    async with opened(tmp_path) as stage:
+        assert [stage.directory.session(each) is not None for each in [bobs, *tokens]] == there
 
 
 async def test_a_session_does_not_guess_the_password_faster(
@@ -331,8 +365,7 @@ async def test_known_networks_survive_a_restart(tmp_path: Path) -> None:
     """After a restart users are known where they have sessions, and their browsers for long."""
     async with opened(tmp_path) as stage:
         await stage.users.create(NewUser(name="Ada", password=PASSWORD))
-        await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
-        device = stage.sign_in.new_device("Ada")
+        device = stage.sign_in.new_device(await stage.sign_in.sign_in("Ada", PASSWORD, HERE))
     async with opened(tmp_path) as stage:
         assert stage.sign_in._keys("Ada", HERE)[1]
         assert stage.sign_in._keys("Ada", Browser("198.51.100.1", "x", device))[1]
