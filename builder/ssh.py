@@ -1,7 +1,7 @@
 """How one clone reaches a repository over ssh: the caller's key, and the host keys it accepts.
 
 Nothing is stored. The private key goes to an ssh-agent that lives as long as the one git command,
-confined as git is: it is never in a file nor an argument list. The shell that starts the agent has
+confined as git is: it is in no file and no argument list. The shell that starts the agent has
 it in its environment until it becomes git, which does not have it; the agent forbids others to look
 into it. So it is never removed from a disk, and a killed gateway leaves none.
 """
@@ -22,15 +22,15 @@ _HOST_KEY_TYPE = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+")
 # it, since the path of a socket may have 107 bytes only.
 KNOWN_HOSTS = "known_hosts"
 _AGENT = "agent"
-# The agent is in the process group of git, and ends with it. It says so once it listens.
+# The agent says so once it listens. A second shell ends it at the end of `held`, which git holds
+# open as descriptor 3: so it ends with git, even where the gateway is killed and cannot end it.
 _START_AGENT = f"""\
 key=$PREDICTD_GIT_KEY
 unset PREDICTD_GIT_KEY
-(
-    cd "$HOME" && rm -f {_AGENT} started && mkfifo started || exit
-    ssh-agent -D -a {_AGENT} >started 2>/dev/null &
+cd "$HOME" && rm -f {_AGENT} started held && mkfifo started held && exec 3<>held && {{
+    sh -c 'ssh-agent -D -a {_AGENT} >started & read -r _; kill "$!"' <held >/dev/null 2>&1 3>&- &
     read -r _ <started && printf '%s' "$key" | SSH_AUTH_SOCK={_AGENT} ssh-add -q -
-) || {{ echo '[predictd] ssh-agent and ssh-add did not take the key'; exit 1; }}
+}} && cd "$OLDPWD" || {{ echo '[predictd] ssh-agent and ssh-add did not take the key'; exit 1; }}
 unset key
 """
 _OPTIONS = {

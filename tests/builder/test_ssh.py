@@ -1,5 +1,10 @@
 """Keys for a clone over ssh: what is taken for one, and that an error repeats nothing of it."""
 
+import contextlib
+import os
+import select
+import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -7,7 +12,7 @@ import pytest
 
 from builder.address import read_address
 from builder.errors import CloneRefused
-from builder.ssh import git_ssh_command, with_identity
+from builder.ssh import git_ssh_command, with_agent, with_identity
 from tests.builder.ssh_server import make_key, secret_line
 
 SSH = read_address("git@host.example:owner/name")
@@ -104,3 +109,33 @@ def test_the_command_is_quoted() -> None:
     """Git gives the command to a shell: a host in it is a word, whatever it is called."""
     address = read_address("ssh://$(id);x:2222/x")
     assert "'-oHostKeyAlias=[$(id);x]:2222'" in git_ssh_command(address, ["192.0.2.1"])
+
+
+def test_the_agent_ends_with_git(tmp_path: Path) -> None:
+    """Whatever ends git, a SIGKILL of it alone included, ends its agent: who would end both by
+    their process group may be gone."""
+    key = make_key(tmp_path / "key")
+    home = tmp_path / "home"
+    home.mkdir()
+    script = with_agent(with_identity(SSH, key, "")) + "pwd; exec cat"
+    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "PREDICTD_GIT_KEY": key}
+    with subprocess.Popen(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as git:
+        assert git.stdout is not None
+        assert git.stdout.readline() == f"{tmp_path}\n"
+        with contextlib.chdir(home), socket.socket(socket.AF_UNIX) as client:
+            client.connect("agent")
+            told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        agent = os.pidfd_open(struct.unpack("3i", told)[0])
+        try:
+            assert not select.select([agent], [], [], 0)[0]
+            git.kill()
+            assert select.select([agent], [], [], 30)[0]
+        finally:
+            os.close(agent)
