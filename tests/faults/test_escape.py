@@ -58,6 +58,8 @@ REAL = {
     "bind a TCP port",
     "connect to loopback",
     "shared memory",
+    "socket in the data folder",
+    "open a terminal",
 }
 IPC_CREAT, IPC_RMID, KEY = 0o1000, 0, 0x70726564
 
@@ -72,6 +74,18 @@ def shared_memory() -> Iterator[int]:
         yield KEY
     finally:
         libc.shmctl(segment, IPC_RMID, None)
+
+
+@contextmanager
+def terminal() -> Iterator[str]:
+    """The path of a terminal of ours."""
+    leader, follower = os.openpty()
+    os.chmod(os.ttyname(follower), 0o666)
+    try:
+        yield os.ttyname(follower)
+    finally:
+        os.close(leader)
+        os.close(follower)
 
 
 class Told(NamedTuple):
@@ -190,12 +204,17 @@ def prison(level: str, root: Path) -> Iterator[Prison]:
     name = f"predictd-escape-{os.getpid()}"
     with (
         closing(socket.socket(socket.AF_UNIX)) as abstract,
+        closing(socket.socket(socket.AF_UNIX)) as service,
+        terminal() as terminal_name,
         shared_memory() as key,
         gateway_of(level, root) as gateway,
     ):
         assert level != "user" or Path(f"/proc/{gateway.pid}").stat().st_uid != 0
         abstract.bind("\0" + name)
         abstract.listen(100)
+        service.bind(str(gateway.data / "socket"))
+        (gateway.data / "socket").chmod(0o666)
+        service.listen(100)
         project = write(root / "victim", {"echo.py": ECHO})
         victim = gateway.serve(project, "echo.py", "echo", replicas=1)
         inside = Prison(gateway, root, {})
@@ -222,6 +241,7 @@ def prison(level: str, root: Path) -> Iterator[Prison]:
             "port": int(gateway.url.rpartition(":")[2]),
             "socket": str(gateway.data / "socket"),
             "shared": key,
+            "terminal": terminal_name,
             "top": os.listdir("/"),
         }
         yield inside

@@ -607,11 +607,11 @@ def test_a_hidden_file_covers_its_folder(tmp_path: Path) -> None:
     assert _mounts(arguments, "--symlink")[0] == ("cert", str(tmp_path / "conf" / "link"))
 
 
-def _decide(number: int, *arguments: int, architecture: int = X86) -> int:
+def _decide(number: int, *arguments: int, architecture: int = X86, bare: bool = False) -> int:
     """What the filter for x86-64 says to a call."""
     padded = [*arguments, *(0,) * (6 - len(arguments))]
     data = struct.pack("<IIQ6Q", number, architecture, 0, *padded)
-    program = list(struct.iter_unpack("<HBBI", seccomp.program("x86_64")))
+    program = list(struct.iter_unpack("<HBBI", seccomp.program("x86_64", bare=bare)))
     at, loaded = 0, 0
     while True:
         code, if_true, if_false, operand = program[at]
@@ -650,6 +650,82 @@ EPERM = 0x50000 | errno.EPERM
 def test_filter(call: tuple[int, ...], said: int) -> None:
     """The filter refuses what no model needs, and nothing else."""
     assert _decide(*call) == said
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ((41, socket.AF_UNIX), 0x50000 | errno.EAFNOSUPPORT),
+        ((41, socket.AF_INET), ALLOWED),
+        ((53, socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC), ALLOWED),  # socketpair
+        ((53, socket.AF_UNIX, socket.SOCK_SEQPACKET), ALLOWED),
+        ((53, socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC), EPERM),
+        ((53, socket.AF_UNIX, socket.SOCK_RAW), EPERM),
+        ((90, 0, 0o755), ALLOWED),  # chmod
+        ((90, 0, 0o4755), EPERM),
+        ((91, 0, 0o2755), EPERM),  # fchmod
+        ((268, 0, 0, 0o755), ALLOWED),  # fchmodat
+        ((268, 0, 0, 0o4755), EPERM),
+        ((452, 0, 0, 0o4755), EPERM),  # fchmodat2
+        ((56, 0x10000000), EPERM),  # clone of a user namespace
+        ((16, 0, 0x5412), EPERM),  # ioctl TIOCSTI
+        ((0,), ALLOWED),  # read
+    ],
+)
+def test_filter_of_the_bare(call: tuple[int, ...], said: int) -> None:
+    """Who is in the machine's file system as the gateway's user makes no socket that could connect
+    to a path, and no program that runs as its owner."""
+    assert _decide(*call, bare=True) == said
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_socket_of_a_service(level: str, data: Path) -> None:
+    """Programs that listen on a path of the gateway's user run what that user asks for, such as
+    systemd: they are not reached, neither by streams nor by single messages."""
+    script = (
+        "import socket, sys\n"
+        "for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):\n"
+        "    for make in (lambda: socket.socket(1, kind), lambda: socket.socketpair(1, kind)[0]):\n"
+        "        try:\n"
+        "            made = make()\n"
+        "            made.connect(sys.argv[kind])\n"
+        "            print('reached', kind)\n"
+        "        except OSError as error:\n"
+        "            pass\n"
+        "print('tried')\n"
+    )
+    paths = [data / "stream", data / "message"]
+    with (
+        socket.socket(socket.AF_UNIX) as stream,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as message,
+    ):
+        for each, path in zip((stream, message), paths, strict=True):
+            each.bind(str(path))
+            path.chmod(0o666)
+        stream.listen()
+
+        def told(confinement: Confinement, view: View) -> str:
+            words = f'python3 -c "{script}" {paths[0]} {paths[1]}'
+            return _shell(confinement, view, words).stdout
+
+        assert _at(level, data, told) == "tried\n"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_terminal_of_others(level: str, data: Path) -> None:
+    """A terminal of the gateway's user cannot be opened: what is typed there would be read."""
+    leader, terminal = os.openpty()
+    name = os.ttyname(terminal)
+    os.chmod(name, 0o666)
+    try:
+
+        def told(confinement: Confinement, view: View) -> str:
+            return _shell(confinement, view, f"(true <>{name}) && echo opened; echo tried").stdout
+
+        assert _at(level, data, told) == "tried\n"
+    finally:
+        os.close(leader)
+        os.close(terminal)
 
 
 def test_filter_of_another_architecture() -> None:

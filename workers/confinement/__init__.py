@@ -219,7 +219,7 @@ class Confinement:
             "read": list(map(str, read)),
             "write": list(map(str, write)),
             "listen": view.network == "listen",
-            "seccomp": seccomp.program().hex(),
+            "seccomp": seccomp.program(bare=True).hex(),
         }
         # Its file has to be readable from within too: it is run before anything is confined.
         return (sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules))
@@ -256,10 +256,11 @@ def _keep(path: Path, text: str) -> None:
 
 _FILTER, _PARTS = "seccomp.bpf", "landlock.json"
 _HOLDS_NOTHING = "isolation 'none' holds nothing"
-# What programs write to without meaning anything by it.
+# What programs write to without meaning anything by it. No terminals: by their files one could read
+# what the gateway's user types in another.
 _DEVICES = (
     *("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"),
-    *("/dev/ptmx", "/dev/pts", "/dev/shm"),
+    "/dev/shm",
 )
 
 

@@ -5,6 +5,12 @@ user namespaces, io_uring, BPF, keyrings, performance counters, sockets of odd f
 with EPERM or, as the C library expects it of an older kernel, otherwise (clone3 with ENOSYS, so
 that it asks in the older way, whose flags can be looked at). What is not named is allowed: a list
 of what is would break the next version of numpy.
+
+A process is `bare` that stands in the machine's own file system, as the gateway's user. Landlock
+does not ask who connects to a socket that has a path (before Linux 7.1) nor who sets a mode. Behind
+such sockets are programs that run what that user asks for, such as systemd or a container engine,
+and a setuid bit on a file of root's is for every user of the machine. So it makes no UNIX sockets
+but connected pairs, and sets neither bit.
 """
 
 import errno
@@ -57,9 +63,20 @@ _CLONE = (56, 220)
 _CLONE3 = 435
 _IOCTL = (16, 29)
 _TIOCSTI = 0x5412
-_SOCKET = (41, 198)
+_SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
 # Of <sys/socket.h>: UNIX, INET, INET6, NETLINK, by which the network is asked of.
 _FAMILIES = (1, 2, 10, 16)
+_UNIX = 1
+# The bit in which SOCK_DGRAM and SOCK_RAW differ from the types whose pairs stay connected.
+_NO_STREAM = 0b10
+# Calls that set a mode, and which argument it is; -1 for a call that an architecture has not.
+_CHMOD = {
+    "chmod": ((90, -1), 1),
+    "fchmod": ((91, 52), 1),
+    "fchmodat": ((268, 53), 2),
+    "fchmodat2": ((452, 452), 2),
+}
+_SET_ID = 0o6000
 # CLONE_NEW* of <linux/sched.h>, all of them.
 _NAMESPACES = 0x7E020000
 # Calls of x86-64's 32-bit sibling have other numbers.
@@ -69,10 +86,11 @@ _X32 = 0x40000000
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 # Offsets in struct seccomp_data.
-_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, (16, 24, 32)
+_FIRST, _SECOND, _ = _ARGUMENTS
 
 
-def program(machine: str = "") -> bytes:
+def program(machine: str = "", *, bare: bool = False) -> bytes:
     """The filter, as `struct sock_filter[]`; empty for a machine that this file does not know."""
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
@@ -90,19 +108,21 @@ def program(machine: str = "") -> bytes:
     for numbers in _CALLS.values():
         steps += [_step(_JUMP_EQUAL, numbers[column], 0, 1), _step(_RETURN, refused)]
     steps += [_step(_JUMP_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
+    families = [each for each in _FAMILIES if not (bare and each == _UNIX)]
     steps += [
-        _step(_JUMP_EQUAL, _SOCKET[column], 0, len(_FAMILIES) + 3),
+        _step(_JUMP_EQUAL, _SOCKET[column], 0, len(families) + 3),
         _step(_LOAD, _FIRST),
-        *(_step(_JUMP_EQUAL, each, len(_FAMILIES) - n, 0) for n, each in enumerate(_FAMILIES)),
+        *(_step(_JUMP_EQUAL, each, len(families) - n, 0) for n, each in enumerate(families)),
         _step(_RETURN, _ERRNO | errno.EAFNOSUPPORT),
         _step(_RETURN, _ALLOW),
     ]
+    steps += _without_bits(_CLONE[column], _FIRST, _NAMESPACES)
+    if bare:
+        steps += _without_bits(_SOCKETPAIR[column], _SECOND, _NO_STREAM)
+        for numbers, argument in _CHMOD.values():
+            if numbers[column] >= 0:
+                steps += _without_bits(numbers[column], _ARGUMENTS[argument], _SET_ID)
     steps += [
-        _step(_JUMP_EQUAL, _CLONE[column], 0, 4),
-        _step(_LOAD, _FIRST),
-        _step(_JUMP_ANY_BIT, _NAMESPACES, 0, 1),
-        _step(_RETURN, refused),
-        _step(_RETURN, _ALLOW),
         _step(_JUMP_EQUAL, _IOCTL[column], 0, 3),
         _step(_LOAD, _SECOND),
         _step(_JUMP_EQUAL, _TIOCSTI, 0, 1),
@@ -110,6 +130,17 @@ def program(machine: str = "") -> bytes:
         _step(_RETURN, _ALLOW),
     ]
     return b"".join(steps)
+
+
+def _without_bits(number: int, argument: int, bits: int) -> list[bytes]:
+    """Refuses a call in which an argument has any of these bits."""
+    return [
+        _step(_JUMP_EQUAL, number, 0, 4),
+        _step(_LOAD, argument),
+        _step(_JUMP_ANY_BIT, bits, 0, 1),
+        _step(_RETURN, _ERRNO | errno.EPERM),
+        _step(_RETURN, _ALLOW),
+    ]
 
 
 def _step(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:

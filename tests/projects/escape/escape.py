@@ -289,6 +289,12 @@ def path_socket(path):
     return True
 
 
+def opens_terminal(path):
+    """In which somebody may type a password."""
+    os.close(os.open(path, os.O_RDWR | os.O_NOCTTY))
+    return True
+
+
 def shared_memory(key):
     """A segment of System V that somebody outside has made."""
     return LIBC.shmget(key, 0, 0) >= 0
@@ -386,6 +392,7 @@ def attempts(targets):
             "listen where the kernel chooses": tried(listens_anywhere),
             "connect to loopback": tried(connects, targets["port"]),
             "socket in the data folder": tried(path_socket, targets["socket"]),
+            "open a terminal": tried(opens_terminal, targets["terminal"]),
             "shared memory": tried(shared_memory, targets["shared"]),
             "write cgroups": tried(writes_cgroup),
             "write kernel settings": tried(writes_kernel),
