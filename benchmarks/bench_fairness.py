@@ -1,9 +1,9 @@
 """`fairness`: one caller keeps 200 requests outstanding; what do others notice?
 
-Flows are by client address, and all of this machine are one. The crowd comes from there, another
-caller of the same model and a caller of another model by way of trusted proxies, as it were. The
-models take a known time without using the processor, so that what is measured is the queue and not
-the cores.
+Flows are by client address, and all clients of this machine are one flow. The crowd calls from this
+machine. Another caller of the same model and a caller of another model name other addresses, as a
+trusted proxy would. The models take a known time without using the processor, so that what is
+measured is the queue and not the cores.
 """
 
 from msgspec import structs

@@ -35,7 +35,7 @@ class Address(Struct, frozen=True, kw_only=True):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What nobody should read: a token may stand for the user too."""
+        """The parts that must not be shown. A token may take the place of the user name."""
         return tuple(filter(None, (self.password, self.user)))
 
     @property

@@ -1,9 +1,9 @@
 """Files and folders beneath a root, opened so that no link leads elsewhere.
 
-Whoever may change a folder can swap a file or a folder in it for a link at any moment, also between
-our look at it and our use of it. So nothing beneath a root is reached by its path: each folder is
-opened from the one above it, by its name and never through a link, and what is read or changed is
-reached from that descriptor. What a link says can be read; it is never followed.
+A process that may change a folder can replace a file or a folder in it by a link at any moment,
+also between our check and our use of it. So nothing beneath a root is reached by its path: each
+folder is opened from the one above it, by its name and never through a link, and what is read or
+changed is reached from that descriptor. What a link says can be read; it is never followed.
 
 All of this blocks.
 """

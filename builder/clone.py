@@ -1,6 +1,6 @@
 """Clones somebody's repository into a project's folder.
 
-Git has nothing there of whoever runs the gateway: it is confined as a build script is, in an empty
+Git sees nothing of the gateway's account there: it is confined as a build script is, in an empty
 home, with no configuration but ours, no identity but what came with the address: a name and a
 password in variables of its own, or a key in an agent of its own (`ssh.py`). Nothing asks for a
 password, no hook runs, no submodule is fetched. Nothing is fetched again later, so neither `.git`

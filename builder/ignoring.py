@@ -133,7 +133,7 @@ class _Nowhere:
 
 
 def _make(folder: Path) -> None:
-    """A folder and those above it; for everybody to read, since git runs as another user."""
+    """A folder and those above it. All users may read them, since git runs as another user."""
     missing = []
     while not folder.is_dir():
         missing.append(folder)

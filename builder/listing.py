@@ -4,9 +4,9 @@ Everything does, but for what the (possibly nested) `.gitignore` files exclude, 
 `.git`, and environments and caches, of which a build has its own. We walk the folder ourselves, one
 level at a time, and ask git only which names of a level are ignored: a walk by git would stop at
 nested repositories (gotcha G2 in README). What a copy cannot carry is refused by name, or listed as
-left out. Links are read and never followed, also to find out where they lead: what is outside is
-nobody's to learn. An absolute link into the project itself is taken as the relative one that leads
-there.
+left out. Links are read and never followed, also to find out where they lead: a build must not show
+what is outside the project. An absolute link into the project itself is taken as the relative one
+that leads there.
 """
 
 import os

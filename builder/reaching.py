@@ -1,4 +1,4 @@
-"""Where a clone may connect to for somebody who must not learn what this machine can reach.
+"""The addresses that a clone may connect to, for users who are not administrators.
 
 A name is looked up once, and git is told the addresses that were found: were it to look the name up
 by itself, the answer could be another then. What is on this machine or on its link (where clouds

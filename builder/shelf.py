@@ -110,8 +110,8 @@ def _seal(folder: Path, manifest: Manifest) -> None:
 
 
 def make_ours(folder: Path) -> None:
-    """Takes from whoever ran a program what it made: it is ours, to be read by all who are shown
-    it. Only root can, and only for root do programs run as somebody else. Blocking."""
+    """Makes the gateway's account the owner of what a program made, readable by all who are shown
+    it. Only root can, and only for root do programs run as another user. Blocking."""
     if os.geteuid() != 0:
         return
     for _, folders, files, here in os.fwalk(folder):

@@ -5,7 +5,7 @@ keywords changes nothing in what is stored nor in what is written out. That is w
 written by us and read by `cat-file`, and not by `add` and `checkout` (gotcha G4 in README). Folders
 without files are kept. The same files give the same tree.
 
-Whoever may change the project may do so while we read it. What is stored is then some state of each
+The project may be changed while we read it. What is stored is then some state of each
 file, and never what a link leads to (`beneath.py`).
 
 The work is done in a thread. A cancelled call stops at its next file or level.

@@ -135,7 +135,7 @@ def git_ssh_command(address: Address, pinned: list[str]) -> str:
 
 
 def accepted_host_keys(address: Address) -> str:
-    """Which host keys count, for whoever reads of a failure; "" where it is not over ssh."""
+    """Which host keys are accepted, for a message about a failure; "" where it is not over ssh."""
     if address.scheme != "ssh":
         return ""
     known = "those in /etc/ssh/ssh_known_hosts of the gateway's machine"

@@ -1,8 +1,8 @@
 """Bodies of model requests that come in pieces, and the memory that all of them may take.
 
-Room for a body is taken when it is announced, before any of it is read, so whoever announces bodies
-and sends none of them leaves room for others; one that comes in chunks takes room as it grows.
-Whoever made a Body releases it, however it ends.
+Room for a body is reserved when it is announced, before any of it is read, so a client that
+announces bodies and sends none leaves room for others. A chunked body takes room as it grows.
+The code that makes a Body releases it, however it ends.
 """
 
 from gateway.chunks import Chunks

@@ -50,7 +50,7 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def confinement(self) -> Path:
-        """A few small files by which models are confined, made anew at each start."""
+        """A few small files by which models are confined, written again at each start."""
         return self.root / "confinement"
 
     @property

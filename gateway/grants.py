@@ -47,7 +47,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Right(NamedTuple):
-    """What somebody may do: in a project, or about a user, where it is about one."""
+    """What a principal may do: in a project, or about a user, where it is about one."""
 
     needs: Permission
     project_id: str = ""
@@ -63,7 +63,7 @@ class Grant:
         self._cut = cut
         self.principal: Principal | None = None
         self.rights: set[Right] = set()
-        # From the last look at its rights on: before that, whoever makes it will look at them.
+        # From the last check of its rights on: before that, the maker of the answer checks them.
         self.sending = False
 
     def end(self) -> None:
@@ -73,7 +73,7 @@ class Grant:
 
 
 class Grants:
-    """All grants there are. `holds` tells whether somebody has a right now."""
+    """All grants there are. `holds` says whether a principal has a right now."""
 
     def __init__(self, holds: Callable[[Principal, Right], bool]) -> None:
         self._holds = holds

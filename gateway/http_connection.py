@@ -177,7 +177,7 @@ class HttpConnection:
             except Malformed as malformed:
                 self._over = True
                 if self.gate.current is None:
-                    self._client = self._peer  # it is nobody's request
+                    self._client = self._peer  # it belongs to no request
                 if not self._replying:
                     self._replying, self._reply_head = True, self._last_words(malformed)
                     await self._send(self._reply_head)

@@ -1,7 +1,8 @@
 """Isolation does not fall by itself: a data folder remembers the level that it was served with.
 
-Where `isolation` is `auto`, a start at a weaker level is refused, since nobody would notice that a
-package or a right has gone. Naming the weaker level accepts it, and is remembered in its turn.
+Where `isolation` is `auto`, a start at a weaker level is refused, since the operator would not
+notice that a package or a right has gone. To name the weaker level accepts it, and it is
+remembered.
 """
 
 import logging

@@ -3,7 +3,7 @@
 Clients that ask for `localhost` try ::1 before 127.0.0.1. Where the gateway listens on one of them,
 another program, a model for one, could listen on the other and be sent their keys. So the gateway
 serves its port on both, and on all addresses of both protocols where it serves all of one. A port
-of which somebody else has half is refused.
+of which another process has half is refused.
 """
 
 import errno
@@ -14,12 +14,12 @@ _BACKLOG = 1024
 _TRIES = 20
 # Where else the port is to be served.
 _BESIDE = {"127.0.0.1": "::1", "::1": "127.0.0.1", "0.0.0.0": "::"}
-# There is no IPv6, or no such address of it: nobody can listen there.
+# There is no IPv6, or no such address of it: no process can listen there.
 _NO_SUCH = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 class PortTaken(OSError):
-    """Somebody else listens there. The operator must act."""
+    """Another process listens there. The operator must act."""
 
 
 def listen(host: str, port: int) -> socket.socket:

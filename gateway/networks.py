@@ -7,7 +7,7 @@ is given a network of 64 bits. A limit per address is therefore a limit per netw
 import ipaddress
 from functools import lru_cache
 
-# All loopback addresses, of both protocols: whoever uses them is on this machine.
+# All loopback addresses, of both protocols: a client that uses them is on this machine.
 LOOPBACK = "127.0.0.0/8"
 
 

@@ -187,7 +187,7 @@ def reply_to(
     """What the caller of a model is told, for whom the request went as `flow`."""
     caller = call.caller
     if caller is not None and flow == caller.flow:
-        # Whoever took the right away was told that it opens nothing any more.
+        # The reply to the revocation said that the key gives no access any more.
         if not caller.live:
             refused = Refusal("model.unauthorized", "the key was revoked while the request waited")
             return refuse(refused, request_id)

@@ -8,7 +8,7 @@ sent by the client itself and is never looked at. `X-Forwarded-Host` is not read
 name clients come is a setting, `public_url`.
 
 Plain decisions without I/O. What is said of a request depends on its headers and on the settings
-alone, so the last ones are remembered by their headers, whoever sent them.
+alone, so the last results are cached by the headers.
 """
 
 import ipaddress

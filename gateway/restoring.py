@@ -5,9 +5,9 @@ that could lead elsewhere: entries lie where a table has them (`backup_layout.py
 without following links (`placing.py`); the interpreter of a build is one that was found here.
 
 Environments work only where they were made, so each build is asked: same path, same kind of
-machine, same Python? Then it is put back as it was. Else it is left to be made anew from its
-snapshot, which is in every backup, and the gateway does that for whatever is to be served. The
-database comes last: a folder without one was not restored to the end.
+machine, same Python? Then it is put back as it was. Else it is rebuilt from its snapshot, which is
+in every backup; the gateway rebuilds what is to be served. The database comes last: a folder
+without one was not restored to the end.
 """
 
 import os

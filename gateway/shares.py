@@ -12,14 +12,14 @@ from gateway.networks import wider_network_of
 
 
 class Shares:
-    """`most` is all that there is, `free` what nobody holds."""
+    """`most` is the total, `free` is what no client holds."""
 
     def __init__(self, most: int) -> None:
         self.most = self.free = most
         self._held: Counter[str] = Counter()
 
     def resize(self, most: int) -> None:
-        """From now on so much. Nobody who has room loses it."""
+        """Changes the total. A client that has room keeps it."""
         self.free += most - self.most
         self.most = most
 

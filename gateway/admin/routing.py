@@ -194,7 +194,7 @@ class Routing:
     async def _carry_out(
         self, place: AsyncExitStack, act: Act, handler: Handler, *arguments: Any
     ) -> Any:
-        """Its place is taken until it has ended, also when nobody waits for it any more."""
+        """Its place is taken until it has ended, also when no caller waits for it any more."""
         async with place:
             return await self._trail.carry_out(act, handler, *arguments)
 

@@ -26,8 +26,8 @@ _AHEAD = 256 * 1024
 
 
 class StreamedBody(TrioBody):
-    """A body that waits for whoever takes it, if it is `streamed`: its client is held up by a slow
-    disk, instead of filling the memory."""
+    """A body that waits for its reader, if it is `streamed`: a slow disk slows the client down,
+    and memory does not fill up."""
 
     streamed = False
 
@@ -41,7 +41,7 @@ class StreamedBody(TrioBody):
             super().append(data)
 
     def drop(self) -> None:
-        """Nobody takes what still comes: its client is not held up, and hears why."""
+        """Discards what still comes: the client is not held up, and gets the reason."""
         self._dropped = True
         self._data.clear()
         self._taken.set()

@@ -1,8 +1,8 @@
 """Experiments side by side: a table of what each came to, and how that went, to be drawn. Pure.
 
 What experiments have tracked together may be a million values. So it is added in turns, in time
-linear in their number, and told in parts; whoever asks lets others have their turn in between.
-Of each series so many values are told as can be drawn, of all keys the first so many.
+linear in their number, and returned in parts; other tasks run in between. Each series has as many
+values as can be drawn, and only the first so many keys are returned.
 """
 
 from collections.abc import Iterator, Sequence

@@ -102,7 +102,7 @@ class Deployments:
         return deployment
 
     async def as_before(self, model: Model, asked: NewDeployment) -> NewDeployment:
-        """What somebody asks for who may deploy but not edit: with the variables of the model's
+        """The deployment for a user who may deploy but not edit: with the variables of the model's
         present deployment, and no more network than that has. Variables decide what code runs
         (LD_PRELOAD, PYTHONPATH), so to give some is to edit. Raises Refusal."""
         for name in ("environment", "secrets"):

@@ -1,4 +1,4 @@
-"""Browsers and networks from which somebody has signed in before.
+"""Browsers and networks from which a user has signed in before.
 
 A browser is given a cookie at its first sign-in and keeps it for a year. The cookie is no key: it
 only says that its holder knew the password, and so does not have to wait with strangers, as OWASP's

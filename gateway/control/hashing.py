@@ -43,13 +43,13 @@ class Hashing:
         self._threads = ThreadPoolExecutor(4, "hashing", initializer=_yield_to_others)
 
     async def fits(self, password: str, kept: str, network: str, *, known: bool) -> bool:
-        """Whether it is the password of which this was `kept` (""; of nobody, which takes as long).
+        """Whether it is the password of which this was `kept` ("" for no user: takes as long).
         Raises Refusal("auth.throttled") where too many wait."""
         line = self._known if known else self._strangers
         return await line.run(network, self._in_thread, self.passwords.fits, password, kept)
 
     async def hash(self, password: str) -> str:
-        """For somebody who is signed in."""
+        """For a user who is signed in."""
         return await self._known.run("", self._in_thread, self.passwords.hash, password)
 
     def _in_thread(self, work: Callable[..., T], *args: str) -> T:

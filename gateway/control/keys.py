@@ -47,7 +47,7 @@ class Keys:
         return sorted((k for k in keys if k.kind == kind), key=lambda key: key.number)
 
     async def create(self, user: User, asked: NewKey, maker: Principal) -> tuple[Key, str]:
-        """The key as it is kept, and the text that nobody will see again.
+        """The key as it is kept, and its text, which is not shown again.
 
         A key does not outlive the key that it is made with: that would end in vain. Raises Refusal.
         """

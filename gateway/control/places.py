@@ -89,7 +89,7 @@ class Turns(Generic[W]):
         self._forget()
 
     def begin(self, now: float) -> W | None:
-        """Gives the next place and returns who has it; None where nobody gets one now."""
+        """Gives the next place and returns who has it; None where there is none to give now."""
         found = [each for each in self._projects.values() if self._may_begin(each)]
         if not found:
             return None

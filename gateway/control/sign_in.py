@@ -119,7 +119,7 @@ class SignIn:
         return await self._trail.carry_out(act, self._begin, user, browser, True)
 
     def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:
-        """What a try counts against, and whether whoever makes it was here before."""
+        """What a try counts against, and whether that user has signed in from there before."""
         user, network = self._house.directory.user(name), network_of(browser.address)
         if device := self._devices.device_of(user, browser.device):
             return [Key("device", device)], True

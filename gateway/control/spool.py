@@ -2,8 +2,8 @@
 
 They lie in a folder of the data folder, for our account alone, and have no names, so they end with
 us however we end; what a file system that has no such files left behind is swept at the start. The
-system's /tmp is not used: it may lie in memory, others know the names in it, and nobody keeps room
-there.
+system's /tmp is not used: it may lie in memory, others know the names in it, and no room is
+reserved there.
 """
 
 import shutil

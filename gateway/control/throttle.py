@@ -5,12 +5,12 @@ longest. Each kind has its own bounds:
 
 - `device`: the browser that the user signed in with before, by its cookie;
 - `place`: a name from a network;
-- `name`: a name, from wherever nobody of that name signed in before;
+- `name`: a name, from all networks where no user of that name signed in before;
 - `network`: a network, whatever names it tries, from where the same is true.
 
-Who comes by a device cookie counts against nothing else. So guesses that come from everywhere are
-slowed down together, and do not lock out the user, who is at home somewhere. What counts is the
-name as it was typed: names that nobody has are no exception.
+A try with a device cookie counts against nothing else. So guesses from many networks are slowed
+down together, and do not lock out the user, who signs in from a known browser or network. What
+counts is the name as it was typed: names of no user are no exception.
 
 Memory is bounded by forgetting who failed longest ago. Each failure costs a hash, so that to push
 one name out takes minutes, which is as long as its wait would have been.

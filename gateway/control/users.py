@@ -100,8 +100,8 @@ class Users:
     async def is_password(
         self, user: User | None, password: str, network: str, *, known: bool
     ) -> bool:
-        """Whether it is that user's, as somebody `known` or a stranger asks from a network. Takes
-        as long for nobody's. Raises Refusal("auth.throttled") where too many ask at once."""
+        """Whether it is that user's, asked from a network that is `known` or not. Takes as long
+        for None. Raises Refusal("auth.throttled") where too many ask at once."""
         kept = user.password if user is not None else ""
         return await self._hashing.fits(password[:LONGEST_PASSWORD], kept, network, known=known)
 

@@ -1,4 +1,4 @@
-"""What is large is examined by processes of our own, so that nobody waits for their JSON.
+"""What is large is examined by processes of our own, so that no other request waits for it.
 
 A decoder holds the thread it runs in, for up to 3 ns a byte: 5 MB of brackets would stall all
 other callers for 15 ms. So a request that is large goes first to a replica of ours, by the pipes,
@@ -16,7 +16,7 @@ from gateway.envelopes.reading import Envelope, NotAnEnvelope
 from workers import Answered, Busy, NotReady, Outcome, Pool, PoolSpec, ReplicaSpec, Ticket, Workers
 from workers.replica import Checked
 
-# Up to this size nobody can make the reading last more than a millisecond.
+# Up to this size no input takes longer than a millisecond to read.
 LARGE = 256 * 1024
 
 _decode = msgspec.json.Decoder(list[int | str | None]).decode

@@ -30,7 +30,7 @@ DEVICE_SECONDS = 365 * 24 * 3600
 
 
 def device_cookie(secure: bool) -> Cookie:
-    """The cookie of a browser in which somebody has signed in: it opens nothing."""
+    """The cookie of a browser in which a user has signed in: it gives no access."""
     name = "__Host-predictd_device" if secure else "predictd_device"
     return Cookie(key=name, path="/", httponly=True, samesite="Strict", secure=secure)
 
@@ -41,5 +41,5 @@ def session_in(cookies: Mapping[str, str], secure: bool) -> str:
 
 
 def device_in(cookies: Mapping[str, str], secure: bool) -> str:
-    """What says that somebody has signed in with this browser before, or ""."""
+    """The value that says that a user has signed in with this browser before, or ""."""
     return cookies.get(device_cookie(secure)["key"], "")

@@ -32,8 +32,8 @@ def form_token(session: str) -> str:
 
 def check_origin(header: Callable[[str], str | None], public_url: str) -> None:
     """Raises Refusal for a request from another site's page; `header` gives one by its name, and
-    pages at `public_url` are ours. What is no browser passes: without a browser nobody's cookie can
-    be misused."""
+    pages at `public_url` are ours. A client that is not a browser passes: no other
+    site can use its cookies."""
     site, origin = header("Sec-Fetch-Site"), header("Origin")
     if site is not None:
         ours = site in _OURS

@@ -207,8 +207,8 @@ class Routing:
         return Response(body, status, refused.headers, content_type="text/html; charset=utf-8")
 
     def signed_in(self, token: str, path: str, device: str = "") -> Response:
-        """On to `path`, holding the token of a session from now on, and for long that somebody has
-        signed in by a password here."""
+        """Redirects to `path` and sets the cookie of the session, and the long-lived cookie that
+        says that a user has signed in with a password here."""
         response = redirect(path)
         response.set_cookie(value=token, **session_cookie(request.is_secure))
         if device:

@@ -85,8 +85,8 @@ class Launch(msgspec.Struct, frozen=True):
 
 class Confinement:
     """One level, on this machine. `folder` is for the few small files it needs; the folder that it
-    is in is shown to nobody, and neither are those of `hidden`, wherever they lie. `readable` are
-    folders that everybody may read."""
+    is in is shown to no process, and neither are those of `hidden`, wherever they lie. `readable`
+    are folders that all users may read."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Confinement:
         return Launch(inner, wrapper, filters, wrapped=True, fence=self._fence(view))
 
     def _fence(self, view: View) -> Fenced | None:
-        """In a network of its own a process listens for nobody else."""
+        """In a network of its own only the process itself can reach a port that it opens."""
         if self.unfenced:
             return None
         return behind("quiet" if view.network == "machine" else "open")
@@ -190,10 +190,10 @@ class Confinement:
         return self.uid(view) if self.level == "root" else os.geteuid()
 
     def give(self, view: View) -> None:
-        """Makes what it may write its own, whoever's it was, at another level or as another user.
+        """Makes it the owner of what it may write, also where another level had another owner.
         Blocking. Raises OSError."""
         if not levels.is_root():
-            return  # all is ours: there has been nobody else
+            return  # all is ours: there has been no other user
         uid = self.owner(view)
         for path in (view.home, view.tmp, *view.write):
             if path == view.home or path.stat().st_uid != uid:
@@ -201,7 +201,7 @@ class Confinement:
 
     def described(self) -> dict[str, object]:
         """For operators: the level in force, what it means, and why each stronger one is not; and
-        why everybody may listen on TCP ports, "" where only those do who were allowed to."""
+        why every process may listen on TCP ports, "" where only allowed ones may."""
         return {
             "level": self.level,
             "meaning": MEANINGS[self.level],
@@ -273,7 +273,7 @@ def open_confinement(
     least: Level | None = None,
 ) -> Confinement:
     """The strongest level that works here, or the one `wanted` by name; `folder` is its own, and is
-    made anew: what an earlier one left there, at another level, decides nothing. `readable` and
+    rebuilt: what an earlier one left there, at another level, has no effect. `readable` and
     `hidden` are as for Confinement. Blocking: at most a few tenths of a second. Raises
     ConfinementUnavailable, ConfinementWeaker where it would be weaker than `least`, OSError.
     """

@@ -26,7 +26,7 @@ def shown(prefix: Path, hidden: Path) -> tuple[Path, ...]:
     if real.is_relative_to(hidden):
         raise _refused(real, "lies in the data folder")
     if real.parent == _HOMES or any(home.is_relative_to(real) for home in _homes()):
-        raise _refused(real, "is somebody's home, or has one in it")
+        raise _refused(real, "is a user's home, or has one in it")
     return (real,)
 
 

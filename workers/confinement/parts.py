@@ -2,7 +2,7 @@
 
 Two kinds of things are left out. What is *hidden* is named: the data folder, which may lie in
 /opt (gotcha G14), and files of the gateway, such as its TLS key. What is *private* is found by
-looking: the gateway's user may read it, but not everybody may. Processes that run as that user must
+looking: the gateway's user may read it, but not all users may. Processes that run as that user must
 not see it; others the kernel keeps out. A file that becomes private after the look is still shown,
 unless something beside it was private or hidden already. Blocking; the system is looked at once.
 """
@@ -77,8 +77,8 @@ class Looking(msgspec.Struct, frozen=True):
 
 
 def _is_private(path: str, mode: int) -> bool:
-    """Whether we may read it and not everybody. Links are nobody's; what they lead to is asked by
-    itself."""
+    """Whether we may read it and not all users may. Links are not private; what they lead to is
+    asked by itself."""
     needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
     if stat.S_ISLNK(mode) or mode & needed == needed:
         return False
