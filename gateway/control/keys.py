@@ -15,6 +15,8 @@ from store import Key, KeyKind, User
 
 _YEAR = timedelta(days=365)
 _COMMENT = 256
+# Of one user, of all kinds: all are in memory.
+MOST_KEYS = 1000
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,9 @@ class Keys:
                 raise Refusal("auth.required", f"the {maker.by} has ended since the request came")
             if self._house.directory.user_of(user.id) is None:
                 raise store.NotFound("user", user.name)
+            if len(self._house.directory.keys_of(user)) >= MOST_KEYS:
+                text = f"{user.name} has {MOST_KEYS} keys: revoke those that are not used any more"
+                raise Refusal("state.conflict", text)
             key = await self._house.database.write(store.keys.insert, key)
             self._house.directory.put_key(key)
         return key, made.text
