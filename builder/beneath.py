@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: to open a pipe would be to wait for who writes into it.
+# O_NONBLOCK: without it, to open a pipe waits for its writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 Name = str | bytes
 

@@ -1,4 +1,4 @@
-"""Clones somebody's repository into a project's folder.
+"""Clones a repository into a project's folder.
 
 Git sees nothing of the gateway's account there: it is confined as a build script is, in an empty
 home, with no configuration but ours, no identity but what came with the address: a name and a
@@ -6,8 +6,8 @@ password in variables of its own, or a key in an agent of its own (`ssh.py`). No
 password, no hook runs, no submodule is fetched. Nothing is fetched again later, so neither `.git`
 nor a password or key is kept.
 
-Who is `guarded`, since they are not to learn what this machine can reach, gets one answer for
-whatever went wrong on the network, and only addresses that are not this machine's own.
+A `guarded` clone must not show its user what this machine can reach. It has one message for all
+errors of the network, and connects only to addresses that are not this machine's own.
 """
 
 import re
@@ -122,7 +122,7 @@ def _make_place(work: Path, address: Address) -> Place:
     where one is to be cloned."""
     for name in ("", "home", "tmp", "code"):
         (work / name).mkdir(parents=True)
-    # Git takes this from a file only: whose a repository of this machine is makes no difference.
+    # A local repository may belong to any user. Git takes this setting from a file only.
     (work / "home" / "gitconfig").write_text("[safe]\n\tdirectory = *\n")
     if address.host_keys:
         (work / "home" / KNOWN_HOSTS).write_text(address.host_keys)

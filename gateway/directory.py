@@ -28,7 +28,7 @@ class Directory:
         self._users: dict[str, User] = {}
         self._by_name: dict[str, User] = {}
         self._keys: dict[str, Key] = {}
-        # By the id of their key: whose they are, in which project, and what.
+        # By the id of the key: its user, its project, and what it is for.
         self._engines: dict[str, tuple[str, str, Engine]] = {}
         self._sessions: dict[str, Session] = {}
         self._visibility: dict[str, Visibility] = {}
@@ -135,8 +135,8 @@ class Directory:
         return [each for each in self._sessions.values() if each.user_id == user.id]
 
     def principal(self, token: str, address: str) -> Principal | None:
-        """Who asks with this key from there, if it opens the admin API. With the key of a model or
-        a run it is who started that, bounded by its project."""
+        """The principal of this key at that address, if the key is valid for the admin API. The key
+        of a model or a run has the user who started it, and is bounded by its project."""
         caller = self._callers.valid(token)
         if caller is None or caller.kind == "model":
             return None

@@ -1,15 +1,15 @@
 """The rights under which answers are given, and what happens when one ends.
 
-Each answer to a GET is given under a grant: whose it is, and every right that was asked for while
-it was made. Whatever changes in the directory, all grants are looked at before the change is
-acknowledged, and once a second, since keys and sessions have dates. A grant that does not hold any
+Each answer to a GET is given under a grant: its principal, and every right that was checked while
+it was made. All grants are checked before a change of the directory is acknowledged, and once a
+second, since keys and sessions expire. A grant that does not hold any
 more is ended: an answer that has not begun is refused, and of one that has, the connection is
 closed at once. What the kernel has not sent by then is dropped with it. So it makes no difference
 whether an answer is a page of JSON, a download or a log that is followed for days, and no route
 has to do anything for it.
 
-An answer to what changes something is given in any case: it tells what was done while the right was
-there, such as that the key it was asked with is revoked.
+The answer to a change is sent in any case: it says what was done while the right was valid, such as
+that the key of the request is revoked.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,9 +27,9 @@ _PERIOD = 1.0
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Whose request it is, and from where. It was made by the key of `key_id`, or where that is
-    empty in a `session`; `within` is the project that bounds it where an `engine`, a model or a
-    run, asks in the name of who started it."""
+    """The user of a request, and its address. The request has the key of `key_id`, or where that
+    is empty a `session`. An `engine`, a model or a run, acts for the user who started it; `within`
+    is the project that bounds it."""
 
     user: User
     by: str  # "api key", "legacy key", "admin key", "engine key" or "session"
@@ -41,8 +41,7 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def flow(self) -> str:
-        """Whose requests are served fairly against others': a user's, or those of all models and
-        runs of a project."""
+        """The unit of fair service: a user, or all models and runs of a project."""
         return self.within or self.user.name
 
 

@@ -103,7 +103,7 @@ class HttpConnection:
         # Of the request that has begun last: a proxy speaks for many.
         self._client = self._peer
         self._proxied = self._peer is not None and shared.proxies.trusts(self._peer[0])
-        # Whose memory it takes, while it is slow to take what is sent.
+        # The flow whose memory it takes, while the client is slow to read.
         self.flow = network_of(self._peer[0]) if self._peer else ""
         self._life = trio.CancelScope()
         self._sending = trio.Lock()
@@ -184,7 +184,7 @@ class HttpConnection:
             self._life.cancel()
 
     def _source(self, head: Head) -> tuple[Address, bool]:
-        """Whose request this is, and whether it came to us, or to a proxy, over TLS."""
+        """The client of this request, and whether it came to us, or to a proxy, over TLS."""
         own = isinstance(self._stream, trio.SSLStream)
         if not self._proxied or self._peer is None:
             return self._peer, own or self._shared.proxies.is_public(head.headers)

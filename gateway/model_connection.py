@@ -103,8 +103,8 @@ class Door(Protocol):
 
 
 class ModelConnection:
-    """`address` is whose request the last one was: the `peer`'s, or, where that is a trusted proxy,
-    that of the client for whom it was sent; `flow`, what it is counted as. All methods are for the
+    """`address` is the client of the last request: the `peer`, or, where that is a trusted proxy,
+    the client that the proxy names; `flow`, what it is counted as. All methods are for the
     reactor's thread."""
 
     __slots__ = (

@@ -145,7 +145,7 @@ def examined(outcome: Outcome, body: bytes | bytearray) -> Envelope:
 
 
 class Admitted(NamedTuple):
-    """A call that may be made: the pool that answers it, the payload, and whose it is."""
+    """A call that may be made: the pool that answers it, the payload, and the caller."""
 
     pool: Pool
     payload: bytes
@@ -184,7 +184,7 @@ def _find(routes: Routes, key: str) -> Target:
 def reply_to(
     routes: Routes, model_id: str, outcome: Outcome, request_id: str, call: Call, flow: str
 ) -> Reply:
-    """What the caller of a model is told, for whom the request went as `flow`."""
+    """The reply to the caller of a model, whose request was queued in `flow`."""
     caller = call.caller
     if caller is not None and flow == caller.flow:
         # The reply to the revocation said that the key gives no access any more.

@@ -1,6 +1,6 @@
-"""Whose request a reverse proxy passes on, as far as the proxy is trusted.
+"""The client of a request that a trusted reverse proxy forwards.
 
-A proxy speaks for many clients on one connection, so this is asked of each request. Only a peer in
+A proxy sends requests of many clients on one connection, so each one is examined. Only a peer in
 `trusted_proxies` is believed. It names the client in `X-Forwarded-For` or in `Forwarded` (RFC
 7239), where each proxy appends the address that it was called from: the entries are read from the
 right, and the first address that is no trusted proxy is the client. What stands further left was
@@ -66,7 +66,7 @@ class Proxies:
         return bool(self._trusted) and bool(peer) and self._is_trusted(ipaddress.ip_address(peer))
 
     def source(self, headers: Mapping[str, str]) -> Source:
-        """Whose request this is, as a trusted peer says. `headers` are those of a Head.
+        """The client of this request, as a trusted peer says. `headers` are those of a Head.
 
         Raises Malformed where the proxy leaves it open which account is its own.
         """
@@ -95,7 +95,7 @@ class Proxies:
         return Source(address, proto == "https" or self._public_is_secure)
 
     def _client(self, hops: list[tuple[str, str]]) -> tuple[str, str]:
-        """The last hop, from the right, that a trusted proxy told of."""
+        """The last hop, from the right, that a trusted proxy added."""
         address = proto = ""
         for node, its_proto in reversed(hops[-_MOST_HOPS:]):
             found = _read_node(node)

@@ -102,8 +102,8 @@ def _allow_many_descriptors() -> None:
 
 
 def _prepare_for_the_worst() -> None:
-    """A umask that is known, no core dump, whose bytes would be keys, and the last to go when
-    memory runs out."""
+    """Sets a known umask, forbids core dumps, which would contain keys, and makes the gateway the
+    last process that the kernel kills when memory runs out."""
     # What is made for models to read must be readable for the users that they run as, and nothing
     # of it writable, whatever umask the gateway was started with.
     os.umask(0o022)

@@ -1,7 +1,7 @@
 """Room that clients share: places for connections, or bytes of memory.
 
-Who asks for more may hold, with it, as much as is free. So one client gets half of all, the next
-half of the rest, and the last places are for those who hold least. A client is what
+A client gets more while it then holds no more than is free. So one client gets half of all, the
+next half of the rest, and the last places are for those who hold least. A client is what
 `networks.network_of` takes for one; with IPv6, where many of these are easily had, the /48 around
 it counts as one as well. Pure, and without a loop over all.
 """

@@ -1,8 +1,8 @@
 """Answers that clients have not taken yet, and the memory that all of them may hold.
 
 An answer stays whole in memory until its client has taken the last byte of it. A client may need
-its time for that, and many of them could hold any number of bytes. So when these are too many, of
-the client that holds most the connection who has waited longest is let go, with its answer.
+its time for that, and many of them could hold any number of bytes. So when these are too many, the
+client that holds most loses the connection that has waited longest, with its answer.
 """
 
 from typing import Protocol

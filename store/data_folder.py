@@ -72,7 +72,7 @@ def _open_folder(path: Path) -> int:
 
 
 def _refuse_replaceable(path: Path) -> None:
-    """Who may write into a folder above it can put another folder in its place."""
+    """A user who may write into a folder above it can put another folder in its place."""
     for folder in path.parents:
         facts = folder.stat()
         if facts.st_uid not in (0, os.geteuid()):

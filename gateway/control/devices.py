@@ -3,7 +3,7 @@
 A browser is given a cookie at its first sign-in and keeps it for a year. The cookie is no key: it
 only says that its holder knew the password, and so does not have to wait with strangers, as OWASP's
 device cookies do. It is signed with a key made from `secret.key`, so none is kept here, for a user
-and the password that they have: each cookie has tries of its own, and whoever collected many must
+and the password that they have: each cookie has tries of its own, and a holder of many must
 not guess the next password with all of them. Networks are kept in memory, the latest of each user,
 and are found again in the sessions there are after a restart.
 """
@@ -20,7 +20,7 @@ _MOST_NETWORKS = 20
 
 
 class Devices:
-    """Who was here before."""
+    """The browsers and networks that are known, by user."""
 
     def __init__(self, encryption: Encryption) -> None:
         self._encryption = encryption

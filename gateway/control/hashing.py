@@ -1,7 +1,7 @@
 """The hashing of passwords: few at a time, shared fairly, and below the models in priority.
 
-A hash takes 64 MiB and all cores for some 50 ms, by design, and anybody can ask for one. So those
-who ask without a sign that they were here before (strangers) have places of their own: however many
+A hash takes 64 MiB and all cores for some 50 ms, by design, and any client can ask for one. So
+clients whose browser and network are unknown (strangers) have places of their own: however many
 there are, they keep out no user whose browser or network is known. Within both, places are shared
 between networks as builds are between projects (`places.py`), and so is the queue: a network may
 have several tries wait only while there is room to spare.
@@ -57,7 +57,7 @@ class Hashing:
 
 
 class _Line:
-    """One place, a second one for another network, and who waits for them."""
+    """One place, a second one for another network, and the queue for them."""
 
     def __init__(self) -> None:
         self._places = Places(1)

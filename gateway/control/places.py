@@ -2,18 +2,18 @@
 
 So many run at once (`most`). They may all be of one project while no other wants any. When they are
 taken, as many again are kept for projects that have none running, one for each. So a project with
-nothing running waits only while more than `most` other projects have something running, whatever
-any one of them does: sleep, never end, or ask for a thousand.
+nothing running waits only while more than `most` other projects have something running, even if
+one of them sleeps, never ends, or asks for a thousand places.
 
-Who is next: of the projects that wait the one with the fewest running, then the one that has had
-the least time in places, as the fair queue of requests has it; within a project, who came first. A
-project that begins to wait is put no further back than the one that was served last: having been
-idle earns nothing.
+The next place goes to the waiting project with the fewest running, then to the one that has had
+the least time in places, as in the fair queue of requests; within a project, in order of arrival. A
+project that begins to wait counts as having had no less than the one that was served last: idle
+time gives no credit.
 
 What idle projects have had is remembered of those that had most: a project may also be a network
 that a password was tried from (`hashing.py`), of which there are endlessly many.
 
-Of one project so many may not have ended yet (`check_line`): who waits takes memory and a snapshot.
+Of one project so many may not have ended yet (`check_line`): each takes memory and a snapshot.
 
 `Turns` decides and is pure: times are arguments. `Places` is what tasks wait for.
 """

@@ -56,8 +56,8 @@ def probe_for(
 
 
 async def _first_deployment(house: House, build: Build) -> Deployment | None:
-    """Whose variables and key the probe has: the first deployment that waits for this
-    build; without one, the present one of its model, which this build may be the next of."""
+    """The deployment whose variables and key the probe has: the first that waits for this build;
+    without one, the present one of its model, which this build may replace."""
     database = house.database
     listed = await database.read(store.deployments.listing, build.model_id)
     for deployment in listed:

@@ -31,7 +31,7 @@ _AGENT = 256
 
 
 class Browser(NamedTuple):
-    """Who asks, as far as a request tells: `device` is the cookie of a browser (`devices.py`)."""
+    """The client, as its request says: `device` is the cookie of a browser (`devices.py`)."""
 
     address: str
     agent: str

@@ -1,10 +1,10 @@
 """Changes that come by the thousand, such as delayed metrics: entered once in a while, and counted.
 
-The audit trail is never shortened, and a model may say something of each of its predictions. So of
-what is alike (by whom, what, in which project, with which outcome) the first in a while is entered
-as any change is, and the others are counted; the count is entered when the while is over. A gateway
-that is killed in between loses the count, not who it was. What can be alike is bounded too; beyond
-that it is counted by action only.
+The audit trail is never shortened, and a model may send metrics for each of its predictions. So
+changes with the same user, action, project and outcome are grouped. The first of a period is
+entered as any change is, and the others are counted; the count is entered at the period's end. A
+gateway that is killed in between loses the count, not the first entry. The number of groups is
+bounded too; beyond that, changes are counted by action only.
 
 Counted on the thread of the store, taken on that of Trio: hence the lock.
 """

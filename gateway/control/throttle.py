@@ -63,7 +63,7 @@ _NONE = _Failures(0, 0.0)
 
 
 class Throttle:
-    """Who has tried in vain, and until when they have to wait."""
+    """The failed tries, and until when the next one has to wait."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

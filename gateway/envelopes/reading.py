@@ -56,7 +56,7 @@ def is_utf_16(body: bytes) -> bool:
 
 
 def not_utf_8(body: bytes, error: UnicodeDecodeError) -> str:
-    """What is wrong with a body, for who sent it."""
+    """What is wrong with a body, for its sender."""
     return _UTF_16 if is_utf_16(body) else f"the body is not UTF-8 (byte {error.start})"
 
 

@@ -25,7 +25,7 @@ def session_cookie(secure: bool) -> Cookie:
     return Cookie(key=name, path="/", httponly=True, samesite="Lax", secure=secure)
 
 
-# For a year: who comes back later waits with strangers.
+# For a year: a browser that comes back later is unknown again.
 DEVICE_SECONDS = 365 * 24 * 3600
 
 

@@ -1,6 +1,6 @@
 """A git server over HTTP on loopback, as small as one can be: git's own backend behind a password.
 
-While it answers, whoever asked waits: what can be seen of them just then is looked at in `seen`.
+While it answers, its client waits: what can be seen of the client meanwhile is recorded in `seen`.
 """
 
 import os

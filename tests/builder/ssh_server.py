@@ -49,8 +49,8 @@ def make_key(path: Path, passphrase: str = "") -> str:
 def ssh_server(
     folder: Path, repository: Path, watched: Path, *, answers: bool = True
 ) -> Iterator[SshServer]:
-    """Serves `repository`, and looks at all files in `watched`. Where it does not answer whoever
-    asks waits until they go."""
+    """Serves `repository`, and looks at all files in `watched`. Where it does not answer,
+    its client waits until the client ends."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if sshd is None:
         pytest.skip("sshd is not installed")

@@ -25,7 +25,7 @@ PASSWORD, QUOTED = "k/an@ar:y%ü", "k%2Fan%40ar%3Ay%25%C3%BC"
 
 @pytest.fixture
 def open_to_inner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets somebody who is guarded reach this machine, on which the servers of tests are."""
+    """Lets a guarded clone reach this machine, on which the servers of tests are."""
     monkeypatch.setattr("builder.reaching._is_inner", lambda *_: False)
 
 
@@ -57,7 +57,7 @@ async def test_name_and_password(
 
 
 async def test_a_wrong_password(origin: Path, tmp_path: Path, open_to_inner: None) -> None:
-    """What git says of it is told to whoever is trusted, but not the password."""
+    """A trusted user is shown git's message, but not the password."""
     with git_server(tmp_path, "ada", "right") as server:
         address = read_address(f"http://ada:{QUOTED}@127.0.0.1:{server.port}/origin/.git")
         for guarded in (False, True):
@@ -71,7 +71,7 @@ async def test_a_wrong_password(origin: Path, tmp_path: Path, open_to_inner: Non
 
 @contextmanager
 def talking(text: str) -> Iterator[int]:
-    """The port of a server that says something to everybody, and is no git server."""
+    """The port of a server that sends the same text to all clients, and is no git server."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -112,7 +112,7 @@ async def test_one_answer(origin: Path, tmp_path: Path, open_to_inner: None) -> 
 
 
 async def test_a_server_that_leads_on(origin: Path, tmp_path: Path, open_to_inner: None) -> None:
-    """A server may lead whoever is trusted to another address, and no one else."""
+    """A server may redirect the clone of a trusted user to another address, and no other clone."""
     with git_server(tmp_path) as server:
         address = read_address(f"http://127.0.0.1:{server.port}/moved/origin/.git")
         await clone(address, "", tmp_path / "copy", run=run, guarded=False)
@@ -167,7 +167,7 @@ async def test_this_machine_is_not_reached(tmp_path: Path, host: str) -> None:
 
 
 async def test_no_identity(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The passwords, keys and agents of whoever runs the gateway are not used."""
+    """The passwords, keys and agents of the gateway's account are not used."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ada password right\n")
     (tmp_path / ".git-credentials").write_text("http://ada:right@127.0.0.1\n")
     (tmp_path / ".gitconfig").write_text("[credential]\n\thelper = store\n")

@@ -1,4 +1,4 @@
-"""Ignore files are bounded, and what git does with them holds nobody up."""
+"""Ignore files are bounded, and what git does with them holds up no other task."""
 
 from pathlib import Path
 

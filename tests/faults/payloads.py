@@ -31,7 +31,7 @@ except OSError:
     pass
 """
 SHELL = "(: <{secret} && : >{stolen}) 2>/dev/null\n"
-# Libraries of setpriv, bubblewrap and shells, and one of nobody's.
+# Libraries of setpriv, bubblewrap and shells, and one that no program has.
 NAMES = ("preloaded.so", "libcap-ng.so.0", "libselinux.so.1", "libcap.so.2")
 ZONE = "Pacific/Auckland"
 

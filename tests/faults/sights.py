@@ -131,7 +131,7 @@ def _top(mounts: set[str]) -> set[str]:
 
 def _top_by_landlock() -> set[str]:
     found = {name for name in LIBRARIES if os.path.exists(f"/{name}")} | {"opt", "proc", "usr"}
-    # For root it is not shown as a whole: there are files in it that not everybody may read.
+    # For root it is not shown as a whole: there are files in it that not all users may read.
     return found if os.geteuid() == 0 else found | {"etc"}
 
 

@@ -1,7 +1,7 @@
-"""The largest legal input to each decoder: nobody else waits for it to be read.
+"""The largest legal input to each decoder: no other request waits for it to be read.
 
-What is promised is that no turn of the loop takes long, in CPU time of its thread. That does not
-depend on what else the machine does, as the time that somebody waits for an answer would.
+The tests assert that no turn of the loop takes long, in CPU time of its thread. That does not
+depend on what else the machine does, as the time that a client waits for an answer would.
 """
 
 import json
@@ -36,7 +36,7 @@ for number in range(11_000):
 
 
 class Stage:
-    """A gateway whose turns are noted, with a hostile model and somebody else's."""
+    """A gateway whose turns are noted, with a hostile model and another user's."""
 
     def __init__(self, root: Path) -> None:
         self.quiet: dict[str, float] = {}

@@ -32,7 +32,7 @@ def later(**span: float) -> str:
 async def test_a_key_does_not_outlive_its_maker(
     gateway: Gateway, kind: str, administrator: bool
 ) -> None:
-    """A key that is made with one that ends, for oneself or for somebody else, ends by then; the
+    """A key made with a key that ends, for oneself or for another user, ends by then; the
     default fits itself to that, and more is refused."""
     await gateway.post("/users", {"username": "ada", "administrator": administrator})
     ends = later(hours=1)

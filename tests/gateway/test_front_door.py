@@ -212,7 +212,7 @@ async def test_a_network_has_its_own_bound() -> None:
 async def test_users_of_this_machine_have_shares_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever takes all places that a local user can have leaves others theirs."""
+    """A local user who takes all places that one user can have leaves others theirs."""
     uid = 1
 
     class Users:

@@ -1,4 +1,4 @@
-"""Where the gateway listens: nobody else can be taken for it by clients of `localhost`."""
+"""Where the gateway listens: clients of `localhost` cannot reach another program instead."""
 
 import errno
 import socket
@@ -47,7 +47,7 @@ def addresses(listeners: list[socket.socket]) -> list[str]:
 )
 def test_what_belongs_together(sockets: ExitStack, host: str, served: list[str]) -> None:
     """A port is served on both loopback addresses, or on all addresses of both protocols; then
-    nobody can have the rest of it."""
+    no other process can have the rest of it."""
     listeners = listen_on_both(host, 0)
     for each in listeners:
         sockets.enter_context(each)
@@ -61,7 +61,7 @@ def test_what_belongs_together(sockets: ExitStack, host: str, served: list[str])
 
 
 def is_taken(family: socket.AddressFamily, host: str, port: int) -> bool:
-    """Whether somebody who tries hard cannot listen there."""
+    """Whether another process cannot listen there, with all options that might allow it."""
     with socket.socket(family) as thief:
         thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -85,7 +85,7 @@ def test_a_port_of_which_somebody_has_half(sockets: ExitStack) -> None:
 
 
 def test_another_port_is_tried(sockets: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A free port of which somebody has the other half is not taken."""
+    """A free port of which another process has the other half is not taken."""
     thief = sockets.enter_context(listen("::1", 0))
     given = iter([thief.getsockname()[1], 0])
 
@@ -101,7 +101,7 @@ def test_another_port_is_tried(sockets: ExitStack, monkeypatch: pytest.MonkeyPat
 
 
 def test_without_ipv6(sockets: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no IPv6 nobody can listen with it, and it is not missed."""
+    """Where there is no IPv6 no process can listen with it, and the gateway does without."""
 
     def none(host: str, port: int) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")

@@ -31,7 +31,7 @@ def connected(listener: socket.socket, uid: int) -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
 def test_a_user_of_this_machine(host: str) -> None:
-    """A client is known by the user of its process, with either protocol; who is gone is nobody."""
+    """A client has the user of its process, with either protocol; one that is gone has none."""
     if os.geteuid() != 0:
         not_here("root, who can start processes of other users")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -72,8 +72,8 @@ async def test_an_operator_sets_no_variable(gateway: Gateway, tmp_path: Path, fi
 async def test_an_operator_deploys_with_the_variables_there_are(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    """A deployment of theirs has the variables of the present one, secrets too, and tells them
-    nothing of these; who may edit deploys with what they give, as CDSW has it."""
+    """A deployment of theirs has the variables of the present one, secrets too, and shows
+    them none of these. A user who may edit deploys with the variables they give, as in CDSW."""
     there = {"environment": {"PLAIN": "there"}, "secrets": {"HIDDEN": "hidden"}}
     stage = await staged(gateway, tmp_path / "project", **there)
     async with stage.operator:

@@ -124,7 +124,7 @@ def test_a_public_url_with_tls_is_always_over_tls() -> None:
 
 
 def test_who_is_trusted() -> None:
-    """Addresses and networks of the setting, and nobody by default."""
+    """Addresses and networks of the setting, and none by default."""
     assert PROXIES.trusts("127.0.0.1")
     assert PROXIES.trusts("10.2.3.4")
     assert PROXIES.trusts("fd00::1")

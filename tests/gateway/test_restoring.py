@@ -212,7 +212,7 @@ async def test_links_within_a_project_are_put_back(
     tmp_path: Path, database: bytes, target: Path, outside: Path
 ) -> None:
     """Links of a project's files are made as they were, wherever they lead, and not followed;
-    modes let nobody else write, and run nothing as us."""
+    modes let no other user write, and run nothing as us."""
     adds = [
         a_folder(f"projects/{ID}", 0o777),
         a_folder(f"projects/{ID}/sub", 0o2777),
@@ -253,7 +253,7 @@ async def test_the_interpreter_is_one_of_this_machine(
     tmp_path: Path, database: bytes, target: Path
 ) -> None:
     """What a backup names as a build's interpreter is not run, and its folder not shown, unless it
-    was found here; its build is made anew."""
+    was found here; its build is rebuilt."""
     ran, program = tmp_path / "ran", tmp_path / "python3"
     program.write_text(f"#!/bin/sh\ntouch {ran}\n")
     program.chmod(0o755)
@@ -303,7 +303,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_kinds_are_refused(tmp_path: Path, kind: bytes) -> None:
-    """Hard links, devices, pipes, sparse files and what nobody knows are no part of a backup."""
+    """Hard links, devices, pipes, sparse files and unknown kinds are refused in a backup."""
     path = raw(tmp_path / "b.tar", info(type=kind, linkname="/etc/passwd"))
     with pytest.raises(ArchiveDamaged, match="neither a file, a folder nor a link"):
         read_archive(path)

@@ -202,7 +202,7 @@ async def opened(stack: AsyncExitStack, gateway: Gateway, path: str, credential:
 
 
 class Somebody:
-    """Who is to lose a right: `credential` is the header that they ask with."""
+    """A user who is to lose a right: `credential` is the header of their requests."""
 
     def __init__(self, gateway: Gateway, project: str) -> None:
         self.gateway = gateway

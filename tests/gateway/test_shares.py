@@ -1,4 +1,4 @@
-"""What clients share: the more somebody holds, the less more they get."""
+"""What clients share: the more a client holds, the less more it gets."""
 
 from gateway.shares import Shares
 
@@ -27,7 +27,7 @@ def test_many_networks_of_one_site_are_one() -> None:
 
 
 def test_a_single_place() -> None:
-    """Also where there is only one place somebody gets it."""
+    """Also where there is only one place a client gets it."""
     shares = Shares(1)
     assert shares.take("a", 1)
     assert not shares.take("b", 1)

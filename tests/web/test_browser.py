@@ -67,8 +67,8 @@ def test_one_comes_to_the_page_that_was_asked_for(page: Page, somebody: Somebody
 
 
 def test_signing_out(signed_in: Page, new_context: NewContext) -> None:
-    """Signing out ends the session: what the browser held opens nothing any more. It keeps that
-    somebody has signed in with it."""
+    """Signing out ends the session: the browser's old cookie gives no access any more. It keeps
+    the cookie that says that a user has signed in with it."""
     kept = signed_in.context.cookies()
     signed_in.get_by_role("button", name="Sign out").click()
     expect(signed_in.get_by_role("heading", name="Sign in")).to_be_visible()

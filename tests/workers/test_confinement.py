@@ -507,7 +507,7 @@ def test_network_is_asked_for() -> None:
 
 
 def _lay(root: Path) -> None:
-    """A folder of the system's with things in it that are not for everybody."""
+    """A folder of the system's with files in it that not all users may read."""
     for name in ("open/a", "mixed/a", "mixed/secret", "closed/a", "deep/er/closed/a", "deep/b"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("")
@@ -520,8 +520,8 @@ def _lay(root: Path) -> None:
 
 
 def test_parts(tmp_path: Path) -> None:
-    """What is not for everybody to read is in no part that is shown, nor is what is hidden; all
-    else is, in as few parts as can be."""
+    """What not all users may read is in no part that is shown, nor is what is hidden; all else
+    is, in as few parts as can be."""
     _lay(tmp_path)
     careful = parts.Looking((f"{tmp_path}/open/a",), (str(tmp_path),))
     assert set(parts.largest(careful.at(tmp_path))) == {
@@ -550,8 +550,8 @@ def test_what_is_hidden_is_so_by_all_its_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("level", [*LEVELS])
 @pytest.mark.parametrize("root", ["/etc", "/opt", "/usr/local/etc"])
 def test_nothing_private_of_the_system(level: str, root: str, data: Path) -> None:
-    """A file of the system that the gateway's user may read, and not everybody, is not to be read
-    at any level, nor is a file of the gateway's own that everybody may read."""
+    """A system file that the gateway's user may read, and not all users, is not readable at any
+    level, nor is a file of the gateway's own that all users may read."""
     if os.geteuid():
         not_here("only root may write there")
     Path(root).mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Fences: what is made behind one is held, and nobody else."""
+"""Fences: they hold the processes that are made behind them, and no others."""
 
 import errno
 import os

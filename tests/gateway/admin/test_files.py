@@ -97,7 +97,7 @@ async def test_links_that_lead_out(shared: Gateway, place: Place) -> None:
             ("self", "self"),
         )
     ]
-    # What a link leads to makes no difference, so nobody learns what the machine has there.
+    # What a link leads to makes no difference, so no user learns what the machine has there.
     told = {refusal(await shared.admin.get(f"{place.files}/{name}")) for name in LINKS}
     assert told == {(400, "path.refused")}
     told = {refusal(await shared.admin.get(f"{place.files}/{name}:download")) for name in LINKS}

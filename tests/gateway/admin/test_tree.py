@@ -90,7 +90,7 @@ def test_one_pass_through_each_folder(project: Path) -> None:
 
 @pytest.mark.parametrize("names", [["..", "x"], ["a/b"], ["."], [""], ["a\0"]])
 def test_folders_take_single_names(project: Path, names: Sequence[str]) -> None:
-    """What is no single name is refused by the opening itself, whoever forgot to look."""
+    """What is no single name is refused by the opening itself, also where no caller checks it."""
     with (
         Folder.root(project) as folder,
         pytest.raises(ValueError, match="not the name of an entry"),

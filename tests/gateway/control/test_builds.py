@@ -294,7 +294,7 @@ async def test_a_probe_sees_what_the_first_deployment_will_see(
 
 
 async def test_a_model_whose_build_is_gone_is_rebuilding(tmp_path: Path) -> None:
-    """What is deployed and cannot serve until its build is made anew says so, not "deployed"."""
+    """A deployment that cannot serve until its build is rebuilt is "rebuilding", not "deployed"."""
     settings = settings_for(tmp_path / "data")
     project, gate = add_that_waits(tmp_path)
     gate.touch()

@@ -72,7 +72,7 @@ async def _key_of(gateway: Gateway, name: str) -> str:
 
 
 async def _all_about(gateway: Gateway, project: str, key: str | None) -> list[str]:
-    """What somebody is told of a project, its files included."""
+    """All that a caller is shown of a project, its files included."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     paths = ("/projects", project, f"{project}/files", f"{project}/files/.git/config:download")
     answers: list[httpx.Response] = [

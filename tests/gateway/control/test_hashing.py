@@ -65,7 +65,7 @@ async def test_few_hash_at_once(counted: Counted) -> None:
 
 
 async def test_strangers_do_not_keep_out_who_is_known(counted: Counted) -> None:
-    """While strangers have all that they may have, somebody who is known gets a place at once."""
+    """While unknown callers hold all their places, a known user gets a place at once."""
     hashing = Hashing()
     async with trio.open_nursery() as nursery:
         for number in range(40):

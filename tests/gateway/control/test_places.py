@@ -46,7 +46,7 @@ def test_a_project_with_none_running_does_not_wait_for_one_that_has_all() -> Non
 
 
 def test_the_project_with_the_fewest_running_is_next() -> None:
-    """Whoever asked for a hundred before others is served no sooner than they are."""
+    """A project that asked for a hundred before others is served no sooner than they are."""
     turns: Turns[str] = Turns(1)
     join(turns, "A1", "A2", "A3", "A4")
     assert begun(turns) == ["A1"]
@@ -191,7 +191,7 @@ async def test_cancelled_while_it_waits_and_while_it_holds(
 
 @pytest.mark.parametrize("waiters", [1, 3])
 async def test_each_has_a_bound_of_its_own(waiters: int) -> None:
-    """With a bound for each, more of one project wait, and nobody else does."""
+    """With a bound for each, more of one project wait, and no other project does."""
     places = Places(2, each=1)
     async with trio.open_nursery() as nursery:
 

@@ -48,7 +48,7 @@ async def patch(gateway: Gateway, path: str, **changes: object) -> Json:
 
 
 async def test_secrets_are_named_only(shared: Gateway, project: str) -> None:
-    """No reply has the value of a secret, whoever asks; its name says that it is set."""
+    """No reply to any user has the value of a secret; its name says that it is set."""
     for path in (project, "/projects?page_size=1000"):
         assert "hunter" not in (await shared.admin.get(path)).text
     shown = await shared.get(project)

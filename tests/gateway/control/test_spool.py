@@ -38,7 +38,7 @@ def files_of_ours() -> set[str]:
 
 
 def test_files_have_no_names(spool: Spool, folder: Path) -> None:
-    """They lie in the folder, which nobody else may enter, and end with who has them open."""
+    """They are in the folder, which no other user may enter, and end when they are closed."""
     before = files_of_ours()
     with spool.file():
         (new,) = files_of_ours() - before
@@ -75,7 +75,7 @@ async def test_an_upload_waits_in_the_data_folder(
 
         async def look() -> None:
             with trio.fail_after(20):
-                while not (new := {f for f in files_of_ours() - before if "deleted" in f}):  # noqa: ASYNC110 - the kernel tells nobody
+                while not (new := {f for f in files_of_ours() - before if "deleted" in f}):  # noqa: ASYNC110 - there is no event
                     await trio.sleep(0.01)
             seen.update(new)
             gate.set()
