@@ -5,11 +5,13 @@ this they would go to process 1 of the machine, which may reap late or, in a con
 until then a dead process still counts in its group, and against the limit of its cgroup.
 
 Laws: a child that was made by `make_child` is reaped by its owner, and so is a child in our own
-session (what other code started with `subprocess`). Every other child is an orphan.
+session (what other code started with `subprocess`). Every other child is an orphan. It may be of a
+tree of ours, or of no concern to us: where we are process 1 of a container, all orphans come here.
 """
 
 import ctypes
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ _owned: set[int] = set()
 
 def make_child(make: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """Calls `make`, and notes that its child has an owner, until `disown`."""
-    _become_subreaper()
+    _become_subreaper(os.getpid())
     with _lock:
         child = make()
         _owned.add(child.pid)
@@ -40,19 +42,53 @@ def disown(pid: int) -> None:
 
 def reap_orphans() -> None:
     """Reaps every orphan that has ended. Blocking, for microseconds where there is none."""
-    if not _has_dead_child():
-        return
-    session = os.getsid(0)
-    with _lock:
+    if _has_dead_child():
         for pid in _children():
-            with suppress(OSError):  # its owner has reaped it meanwhile
-                if pid not in _owned and os.getsid(pid) != session:
-                    os.waitpid(pid, os.WNOHANG)
+            _reap(pid)
+
+
+def kill_orphans(is_astray: Callable[[int], bool]) -> int:
+    """Kills every orphan that is astray, and reaps those that have ended; how many of both there
+    were. A killed one's children are orphans then. Blocking."""
+    return sum(_reap(pid) or _kill(pid, is_astray) for pid in list(_children()))
+
+
+def _reap(pid: int) -> bool:
+    """Whether the child was an orphan that had ended."""
+    with _lock:
+        return _is_orphan(pid) and os.waitpid(pid, os.WNOHANG)[0] == pid
+
+
+def _kill(pid: int, is_astray: Callable[[int], bool]) -> bool:
+    with _lock:  # while it is not reaped, the number is its own
+        if not _is_orphan(pid):
+            return False
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # no descriptors left
+            return False
+    try:
+        if not is_astray(pid):
+            return False
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return True
+    finally:
+        os.close(pidfd)
+
+
+def _is_orphan(pid: int) -> bool:
+    """Whether it is a child of ours without an owner. Call it with the lock."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return pid not in _owned and os.getsid(pid) != os.getsid(0)
+    except OSError:  # it has been reaped meanwhile
+        return False
 
 
 @cache
-def _become_subreaper() -> None:
-    """gotcha G18. Kept until the process ends; not inherited by children."""
+def _become_subreaper(process: int) -> None:
+    """gotcha G18. Kept until the process ends; not inherited by one that it forks."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from workers.confinement import SHELL, Launch
-from workers.orphans import disown, make_child, reap_orphans
+from workers.orphans import disown, kill_orphans, make_child
 
 MARK = "PREDICTD_TREE"
 # More than this as an exit status: the command may have been ended by a signal.
@@ -36,6 +36,10 @@ _GET_INFO, _INFO_EXIT = 0xC040FF0B, 1 << 3
 _INFO = struct.Struct("Q52xi")
 # PF_KTHREAD of <linux/sched.h>.
 _KERNEL_THREAD = 0x00200000
+# The marks of the trees that have not been killed yet.
+_trees: set[str] = set()
+# Of /proc/<pid>/status. Who is confined without namespaces has both and cannot get rid of them.
+_CONFINED = (b"\nNoNewPrivs:\t1\n", b"\nSeccomp:\t2\n")
 
 
 class Process:
@@ -151,6 +155,7 @@ def spawn(
                 start_new_session=True,
             )
 
+        _trees.add(mark)
         popen = make_child(make if launch.fence is None else partial(launch.fence.run, make))
     try:
         return Process(popen, os.pidfd_open(popen.pid), wrapped=launch.wrapped)  # gotcha G4
@@ -224,6 +229,23 @@ def _environment(pid: str) -> bytes:
         time.sleep(0.0005)
 
 
+def _is_astray(pid: int) -> bool:
+    """Whether a process that lost its parent has left its tree: it is confined, so it is of one of
+    ours, but what it began with has no mark of a tree that lives, or cannot be read."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return False  # ended meanwhile
+    if not all(each in status for each in _CONFINED):
+        return False
+    try:
+        variables = _environment(str(pid)).split(b"\0")
+    except OSError:
+        return True
+    marks = {f"{MARK}={mark}".encode() for mark in tuple(_trees)}
+    return marks.isdisjoint(variables)
+
+
 def _has_no_environment(pid: str) -> bool:
     """Whether a process has ended, is the kernel's, or was begun with an empty environment."""
     with open(f"/proc/{pid}/stat", "rb") as file:
@@ -238,7 +260,8 @@ def _has_no_environment(pid: str) -> bool:
 
 
 def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
-    """Kills every process whose mark begins with `prefix` and waits until none is left.
+    """Kills every process whose mark begins with `prefix` and waits until none is left; with them
+    those that have left any tree of ours (gotcha G6), which were found when their parents ended.
 
     Scans again until a scan finds none, since one may fork while another is killed. Blocking: call
     it in a thread. Returns how many were killed; gives up after `seconds` (a process in an
@@ -246,7 +269,8 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
     """
     killed: set[int] = set()
     end = time.monotonic() + seconds
-    while pids := marked(prefix):
+    _trees.difference_update([mark for mark in tuple(_trees) if mark.startswith(prefix)])
+    while (pids := marked(prefix)) or kill_orphans(_is_astray):
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -256,7 +280,6 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
         if time.monotonic() > end:
             break
         time.sleep(0.002)
-    reap_orphans()
     return len(killed)
 
 

@@ -35,7 +35,7 @@ from workers.confinement import (
 )
 from workers.confinement.bubblewrap import Host
 from workers.confinement.parts import Part
-from workers.process import Process, pipe, spawn
+from workers.process import Process, kill_tree, marked, pipe, spawn
 
 NOBODY = 12345
 X86 = 0xC000003E
@@ -726,6 +726,42 @@ def test_no_terminal_of_others(level: str, data: Path) -> None:
     finally:
         os.close(leader)
         os.close(terminal)
+
+
+@pytest.mark.parametrize("mark", ["-i", "PREDICTD_TREE=test/none/", "PREDICTD_TREE=another"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_who_leaves_its_tree_is_killed(level: str, data: Path, mark: str) -> None:
+    """A daemon that has taken away its mark, or has another, ends with its tree, whose group and
+    session it has left; so do those that it started. One of a tree that lives is left alone."""
+
+    def survivors(confinement: Confinement, view: View) -> list[object]:
+        def begin(script: str, mark: str) -> Process:
+            command = ["/bin/sh", "-c", script]
+            launch = confinement.launch(command, cwd=view.home, variables=PATH, view=view)
+            return spawn(launch, mark=mark, stdout=1, stderr=2)
+
+        script = f"touch $HOME/begun; while sleep 0.02; do date +%N >{view.home}/now; done"
+        daemon = f"env {mark} HOME=$HOME setsid sh -c '{script}'".replace(str(view.home), "$HOME")
+        other = begin("setsid sh -c 'touch $HOME/other; sleep 1000' & sleep 1000", "test/other/")
+        started = begin(
+            f'setsid sh -c "{daemon} &" & until test -e begun -a -e other; do sleep 0.1; done',
+            "test/tree/",
+        )
+        select.select([started.pidfd], [], [], 20)
+        started.kill()
+        started.reap()
+        started.await_group()
+        kill_tree("test/tree/")
+        (view.home / "now").unlink(missing_ok=True)
+        time.sleep(0.2)
+        found = (view.home / "now").exists(), (view.home / "begun").exists()
+        others = len(marked("test/other/"))
+        other.kill()
+        other.reap()
+        kill_tree("test/other/")
+        return [*found, others >= 2, marked("test/")]
+
+    assert _at(level, data, survivors) == [False, True, True, []]
 
 
 def test_filter_of_another_architecture() -> None:

@@ -29,6 +29,13 @@ def dead_children() -> set[int]:
     return found
 
 
+def living_children() -> set[int]:
+    """The children of this process that have not ended."""
+    tasks = Path("/proc/self/task").iterdir()
+    found = {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+    return found - dead_children()
+
+
 @pytest.fixture
 def children() -> Callable[[], set[int]]:
     """The dead children that the test has made."""
@@ -83,6 +90,20 @@ def test_owners_reap_their_children(house: str) -> None:
     reap_orphans()
     assert ours.wait() == 7
     assert wait(started) == 5
+
+
+def test_orphans_of_others_are_left_alone(house: str) -> None:
+    """Where all orphans come to the gateway, as process 1 of a container, it kills its own only."""
+    before = living_children()
+    started = start(house, "env -i setsid /bin/sleep 1000 & exit 0")
+    assert wait(started) == 0
+    (pid,) = living_children() - before
+    # Until then it still has the mark.
+    until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+    kill_tree(f"{house}/")
+    os.kill(pid, 0)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def test_an_orphan_that_lives_is_left_alone(house: str) -> None:
