@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,27 @@ async def test_a_follower_reads_from_the_first_line_to_the_last(tmp_path: Path) 
                     got += [line.text for line in more]
     assert (tmp_path / "log.1").exists()
     assert got == expected
+
+
+async def test_a_follower_takes_little_at_once(tmp_path: Path) -> None:
+    """A mebibyte of empty lines was 32,000 lines in one turn of the loop, and in memory for each
+    who follows. A line that is longer than a block comes whole."""
+    log = Log(tmp_path / "a.log")
+    long = "x" * 300_000
+    log.write_lines(["", long, *[""] * 100_000, "last"])
+    log.close()
+    batches = []
+    await trio.lowlevel.checkpoint()
+    with log.follower() as follower:
+        began = time.thread_time()
+        while lines := await follower.lines():
+            batches.append(lines)
+        used = time.thread_time() - began
+    assert max(map(len, batches)) <= 2100
+    texts = [line.text for lines in batches for line in lines]
+    assert texts == ["", long, *[""] * 100_000, "last"]
+    # To take these apart costs 40 ms; the loop only waits for a thread.
+    assert used / len(batches) < 0.005
 
 
 async def test_a_follower_that_begins_late_misses_nothing(tmp_path: Path) -> None:
