@@ -209,7 +209,7 @@ def _add_hooks(
             await control.trail.refused(act, refused.code)
         if (page := website.refuse(refused, g.request_id)) is not None:
             return page
-        body = errors.admin_body(refused)
+        body = routing.told(errors.admin_body(refused))
         return Response(
             body, refused.entry.status, refused.headers, content_type="application/json"
         )

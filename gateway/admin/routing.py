@@ -182,14 +182,17 @@ class Routing:
                 if not isinstance(result.response, DataBody):
                     self._admit_stream()
                 return _checked(route, result)
-            return Response(self._encoded(result), content_type="application/json")
+            reply = self.told(msgspec.json.encode(result))
+            return Response(reply, content_type="application/json")
 
         return view
 
-    def _encoded(self, result: Any) -> bytes:
-        """A reply. Where the data folder lies is for site administrators: messages may say it."""
-        reply = msgspec.json.encode(result)
-        return reply if principal().user.administrator else reply.replace(self._root, _HIDDEN)
+    def told(self, body: bytes) -> bytes:
+        """A body of JSON, of a reply or a refusal, as it goes out: where the data folder lies is
+        for site administrators, and messages may say it."""
+        who: Principal | None = g.get("principal")
+        shows = who is not None and who.user.administrator
+        return body if shows else body.replace(self._root, _HIDDEN)
 
     async def _carry_out(
         self, place: AsyncExitStack, act: Act, handler: Handler, *arguments: Any

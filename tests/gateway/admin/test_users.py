@@ -221,6 +221,11 @@ async def test_paths_of_the_machine_are_for_site_administrators(
         assert str(tmp_path) not in told, path
         assert "/bin/python" not in told, path
     assert (await ada.get(own))["description"] == "see (data folder)/builds/x"
+    # What is refused says it no more than what is answered.
+    assert root in (await shared.admin.get(f"/nothing{root}")).text
+    refused = (await ada.api.get(f"/nothing{root}")).text
+    assert root not in refused
+    assert "(data folder)" in refused
     await shared.admin.put(f"{linked}/collaborators/Ada", json={"permission": "owner"})
     assert (await ada.get(linked))["path"] == str(tmp_path)
     for project in (own, linked):
