@@ -1,7 +1,7 @@
 """What a clone did not bring: submodules, whose folders are empty, and files of Git LFS, in whose
 place is a pointer. A build may do without; what fails for want of them looks like something else,
 so the log names them. Looking reads little: `.gitmodules`, and small files where `.gitattributes`
-speaks of LFS.
+names LFS.
 """
 
 import os

@@ -97,7 +97,7 @@ def _refuse_secrets_elsewhere(url: str, parts: SplitResult) -> None:
 
 def _credentials(url: str, parts: SplitResult) -> tuple[str, str]:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    # Git is told of them line by line.
+    # Git reads them as lines.
     if not (user + password).isprintable():
         raise _refused(url, "Its name and password are to be texts of one line.")
     return user, password

@@ -38,7 +38,7 @@ UNREADABLE = (
     "and password or a key if it needs them; addresses of the gateway's own machine are for "
     "administrators"
 )
-# The first release that can be told the addresses of a name.
+# The first release that accepts the addresses of a name.
 PINNING = (2, 37)
 TOO_OLD = (
     "with a git older than 2.37 only administrators may clone: it is for the operator to update"

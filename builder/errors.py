@@ -50,7 +50,7 @@ class CloneRefused(BuilderError):
 
 
 class CloneFailed(BuilderError):
-    """git could not clone a repository; the problem is what may be told of it."""
+    """git could not clone a repository; the problem is what the user may see of it."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(

@@ -27,7 +27,7 @@ from builder.ignoring import Ignoring
 from builder.objects import Changed
 
 Kind = Literal["folder", "file", "executable", "link", "special"]
-# Environments are known by what is in them, whatever they are called.
+# Environments are recognized by their content, not by their name.
 _OF_ENVIRONMENTS = {b"pyvenv.cfg": ("file", "executable"), b"conda-meta": ("folder",)}
 _CACHES = (
     b"__pycache__",

@@ -1,8 +1,8 @@
 """The addresses that a clone may connect to, for users who are not administrators.
 
-A name is looked up once, and git is told the addresses that were found: were it to look the name up
-by itself, the answer could be another then. What is on this machine or on its link (where clouds
-tell machines their keys) is not for them.
+A name is looked up once, and git is given the addresses that were found: if git looked the name up
+itself, the answer could be another one. Addresses of this machine and of its link (where clouds
+serve the keys of machines) are refused to these users.
 """
 
 import ipaddress
@@ -48,7 +48,7 @@ def _is_inner(text: str, own: set[IPv4Address | IPv6Address]) -> bool:
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Link-local ones are inner anyway; these tell the same to machines of some clouds.
+# Link-local ones are inner anyway; these serve the same on some clouds.
 _METADATA = {ipaddress.ip_address(each) for each in ("fd00:ec2::254", "100.100.100.200")}
 
 

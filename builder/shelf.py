@@ -27,7 +27,7 @@ _READABLE, _ENTERED = 0o444, 0o111
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """What a sealed build was made from, and when. `prefix` is the interpreter's folder, which
-    whatever runs in the build's environment has to be shown."""
+    each process that runs in the build's environment has to see."""
 
     commit: str
     file: str

@@ -7,7 +7,7 @@
 
 It is written and read front to back, so it can go through a pipe of any kind. Law: `read_archive`
 gives entries only as they were written, and ends without an error only for a backup that is whole.
-Nothing in it is believed: names stay beneath the folder they are written to, only files, folders
+Nothing in it is trusted: names stay beneath the folder they are written to, only files, folders
 and links exist, and all that is held of it in memory has a bound (`tar_reader.py`). What may lie
 where is `backup_layout.py`'s to say. Blocking.
 """
@@ -178,7 +178,7 @@ class Writer:
 def writing(
     sink: Sink, head: Head, contents: IO[bytes], check: Check = lambda _: None
 ) -> Iterator[Writer]:
-    """An archive that ends with the block; what the block raises is told at its end, and raised.
+    """An archive that ends with the block; what the block raises is written at its end, and raised.
     What `check` raises ValueError for is left out. The list of the contents grows in `contents`, an
     empty file, until then."""
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ AES-256-GCM from the `cryptography` package. Each kind of secret has a key of it
 
 and is bound to its owner: the version and the owner's id are associated data. So a ciphertext that
 was moved to another row, used as another kind or changed by one bit is not decrypted. A copy of the
-database or a backup without `secret.key` tells only how long each secret is.
+database or a backup without `secret.key` shows only how long each secret is.
 
 What cannot be decrypted raises `CannotDecrypt`, whose text is for the operator. Callers go on
 without that secret: a lost `secret.key` must not keep the site from serving.

@@ -5,7 +5,7 @@ asks for that is no call, at first or later, goes with the connection to the oth
 on Hypercorn), and not a byte is lost on the way. The laws:
 
 - Connections are bounded, and shared by networks and local users (shares.py, networks.py); one
-  too many is told so and closed.
+  too many gets an error and is closed.
 - However a connection ends, it is forgotten here: `Traffic.connections` is what there is.
 - After `stop` nobody is let in; what has begun, or is on its way, is answered.
 """
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 16
 # Out of descriptors or memory: for how long nobody is let in.
 _PAUSE = 0.1
-# Connections of this machine that are not told apart by user.
+# Connections of this machine that are not distinguished by user.
 _LOCAL = 64
 _NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 

@@ -94,7 +94,7 @@ class Grants:
         return sum(1 for each in found if each is not None and each.flow == flow)
 
     async def watch(self) -> None:
-        """Ends grants whose key or session has come to its date; for ever."""
+        """Ends grants whose key or session has expired. Never returns."""
         while True:
             await trio.sleep(_PERIOD)
             self.review()

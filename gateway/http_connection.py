@@ -100,7 +100,7 @@ class HttpConnection:
         self._stream = stream
         self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
         self._peer, self._server = self._addresses()
-        # Of the request that has begun last: a proxy speaks for many.
+        # The client of the request that has begun last: a proxy sends those of many clients.
         self._client = self._peer
         self._proxied = self._peer is not None and shared.proxies.trusts(self._peer[0])
         # The flow whose memory it takes, while the client is slow to read.
@@ -166,7 +166,7 @@ class HttpConnection:
             tasks.spawn(self.gate.pump)
 
             def begin(head: Head) -> None:
-                # Which Hypercorn tells the application with the request that it reads next.
+                # Hypercorn gives these to the application with the request that it reads next.
                 self._client, protocol.ssl = self._source(head)
                 protocol.client = self._client
 

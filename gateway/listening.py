@@ -1,6 +1,6 @@
-"""The sockets that clients come to.
+"""The sockets that clients connect to.
 
-Clients that ask for `localhost` try ::1 before 127.0.0.1. Where the gateway listens on one of them,
+Clients of `localhost` try ::1 before 127.0.0.1. Where the gateway listens on one of them,
 another program, a model for one, could listen on the other and be sent their keys. So the gateway
 serves its port on both, and on all addresses of both protocols where it serves all of one. A port
 of which another process has half is refused.

@@ -1,8 +1,8 @@
-"""Which user of this machine has the other end of a loopback connection, as the kernel tells.
+"""Which user of this machine has the other end of a loopback connection, by the kernel.
 
 All local clients come from one network, and models of the level `root` are users of their own. By
 user, one of them cannot take the places of all others. The kernel answers by netlink
-(sock_diag(7)), one socket at a time, in some 10 us. Where it does not, nothing is told.
+(sock_diag(7)), one socket at a time, in some 10 us. Where it does not, the user is unknown.
 """
 
 import ipaddress
@@ -38,7 +38,7 @@ class LocalUsers:
             self._kernel.close()
 
     def user_of(self, connection: socket.socket) -> int | None:
-        """The uid of the client, or None: it is gone, or the kernel does not tell."""
+        """The uid of the client, or None: it is gone, or the kernel does not answer."""
         if self._kernel is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
             return None
         try:
@@ -50,7 +50,7 @@ class LocalUsers:
         if len(answer) < _USER_AT + _USER.size or _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
             return None
         user, inode = _USER.unpack_from(answer, _USER_AT)
-        # One that its process has closed already is told as root's.
+        # The kernel reports root for one that its process has closed already.
         return int(user) if inode else None
 
 

@@ -4,8 +4,8 @@ JSON Lines has a row in each line. In CSV and Parquet each key at the top of any
 column `metrics.<key>`; what has no form in a cell is JSON text. A text that a spreadsheet would
 take for a formula has a `'` before it in CSV, as OWASP advises; numbers stay numbers.
 
-Which columns there are is only known when all rows were looked at, so these two look twice; a key
-that is first told of in between is left out. All of it is done in small turns, since predictions
+The columns are only known when all rows have been read, so for these two the rows are read twice. A
+key that first appears in between is left out. All of it is done in small turns, since predictions
 are served beside it.
 
 A table has so many columns at most: each row is as wide as all rows have keys together.

@@ -1,7 +1,7 @@
 """The client of a request that a trusted reverse proxy forwards.
 
 A proxy sends requests of many clients on one connection, so each one is examined. Only a peer in
-`trusted_proxies` is believed. It names the client in `X-Forwarded-For` or in `Forwarded` (RFC
+`trusted_proxies` is trusted. It names the client in `X-Forwarded-For` or in `Forwarded` (RFC
 7239), where each proxy appends the address that it was called from: the entries are read from the
 right, and the first address that is no trusted proxy is the client. What stands further left was
 sent by the client itself and is never looked at. `X-Forwarded-Host` is not read at all: under which
@@ -48,7 +48,7 @@ class Source(NamedTuple):
 
 
 class Proxies:
-    """The proxies that are believed, and what is public. `public_url` has no path."""
+    """The trusted proxies, and the public URL. `public_url` has no path."""
 
     def __init__(self, trusted: Iterable[str] = (), public_url: str = "") -> None:
         self._trusted = [ipaddress.ip_network(each) for each in trusted]
@@ -62,7 +62,7 @@ class Proxies:
         return bool(self._trusted)
 
     def trusts(self, peer: str) -> bool:
-        """Whether what the peer at this address says of others is believed."""
+        """Whether the peer at this address may name the client."""
         return bool(self._trusted) and bool(peer) and self._is_trusted(ipaddress.ip_address(peer))
 
     def source(self, headers: Mapping[str, str]) -> Source:

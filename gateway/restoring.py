@@ -1,7 +1,7 @@
 """A data folder from a backup, on this machine or another, while no gateway runs on it.
 
-All of the backup is read and verified before anything is written, and nothing in it is believed
-that could lead elsewhere: entries lie where a table has them (`backup_layout.py`) and are put there
+All of the backup is read and verified before anything is written, and no place that it
+names is trusted: entries lie where a table has them (`backup_layout.py`) and are put there
 without following links (`placing.py`); the interpreter of a build is one that was found here.
 
 Environments work only where they were made, so each build is asked: same path, same kind of

@@ -296,7 +296,7 @@ async def _watch_signals(
 
 @contextlib.contextmanager
 def _listening(settings: Settings, manager: ServiceManager) -> Iterator[list[socket.socket]]:
-    """All that clients come to; the first is the one that was asked for."""
+    """All sockets that clients connect to; the first is the one that the settings name."""
     with contextlib.ExitStack() as sockets:
         if (given := manager.listener()) is not None:
             sockets.enter_context(given)

@@ -1,7 +1,7 @@
 """One gateway to a data folder, and the folder for its account alone.
 
-The lock is `flock` on a file that is never removed. The kernel lets go of it when its holder dies,
-however it dies, so there is no stale lock to clean up; the pid in the file is there only to be
+The lock is `flock` on a file that is never removed. The kernel releases it when its holder ends,
+however it ends, so there is no stale lock to clean up; the pid in the file is there only to be
 named to whoever is refused (gotcha G5).
 
 The folder has keys, code and the database in it. So it belongs to our account and has mode 0700,

@@ -1,13 +1,13 @@
 """The JSON body of an admin request, as the Struct that its route takes.
 
 It is read as protobuf's JSON is: null is the default, and a number may come as text. A field that
-is not known is refused by its name, since what is dropped silently is believed to be done. But one
-that asks for nothing passes (null, false, 0, "", [], {}: clients fill in defaults), as do the ids
+is not known is refused by its name, since a client takes what is dropped silently as done. But one
+with an empty value passes (null, false, 0, "", [], {}: clients fill in defaults), as do the ids
 that the path says, what a whole record that is sent back has beside what can be changed
 (`read_only`), and a wish for what is done anyway (`granted`).
 
-It is decoded on the loop, so it must not take longer than a millisecond, whatever is in it. Three
-rules see to that:
+It is decoded on the loop, so it must not take longer than a millisecond with any content. Three
+rules ensure that:
 
 - The body is bounded by its route (routing.py), at FREE_BYTES at most.
 - No object is built from what the Struct does not declare. A value that may be any JSON is a

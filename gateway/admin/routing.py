@@ -40,7 +40,7 @@ SMALL_BODY = 128 * 1024
 # How many requests are carried out at once, and of one user; how many answers to one user may come
 # in pieces at a time.
 _AT_ONCE, _OF_ONE, _STREAMS_TO_ONE = 32, 16, 64
-# What others than site administrators are told in the place of the data folder's path.
+# Shown in place of the data folder's path, to all but site administrators.
 _HIDDEN = b"(data folder)"
 # How many uploads come in at once, and of one user: each takes its size on the disk meanwhile.
 _UPLOADS_AT_ONCE, _UPLOADS_OF_ONE = 8, 4

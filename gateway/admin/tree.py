@@ -3,7 +3,7 @@
 No path leads out of its folder, and none through a link: each folder on its way is opened from the
 one above it (`builder.Folder`), so it does not matter what is swapped for a link meanwhile. A link
 is an entry like others. It is listed with what it says, replaced and deleted, and never followed:
-it would tell which files the machine has elsewhere.
+that would show which files the machine has elsewhere.
 
 `.git` is not to be seen or changed: git runs programs that files in it name, with the rights of
 the one who uses git there.

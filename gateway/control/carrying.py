@@ -47,7 +47,7 @@ class Carrying:
     ) -> None:
         self.deployment = deployment
         self.pool: Pool | None = None
-        # Its replicas are on their way, or will never be; nothing of it is left.
+        # Set when its replicas are starting or never will; and when nothing of it is left.
         self.started, self.ended = trio.Event(), trio.Event()
         # What it cannot go on without, in words; nothing while it goes on.
         self.waits_for = ""

@@ -1,8 +1,8 @@
 """Why a model's file did not run, and what to do about it.
 
-Python tells what went wrong in its own words; the remedy depends on what it does not know: what
+Python says what went wrong; the remedy depends on what Python does not know: what
 `.gitignore` left out of the build, that there was no build script, which variables were given. Each
-cause has its own words in `_CAUSES`; the first that fits is told.
+cause has its text in `_CAUSES`; the first that matches is used.
 """
 
 import re

@@ -72,7 +72,7 @@ class Comparison:
         yield b'},"series":{'
         first = True
         for key in keys:
-            # Let go of here: to free all in one turn would take 10 ms.
+            # Freed here: to free all in one turn would take 10 ms.
             drawn = [each.pop(key, _NOTHING) for each in self._series]
             if max((len(values) for _, values in drawn), default=0) < 2:
                 continue

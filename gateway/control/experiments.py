@@ -208,9 +208,9 @@ def _check_script(root: Path, script: str) -> None:
         with Folder.root(root) as top, top.folder(above) as folder:
             mode = folder.status(name).st_mode
     except NotADirectoryError:
-        return  # a link is on the way, which is not followed here: its run will tell
+        return  # the path has a link, which is not followed here: the run shows whether it is a script
     except (OSError, ValueError):  # such as a name that is too long, or none at all
         mode = 0
-    # What a link leads to is not looked at either: that would tell which files the machine has.
+    # What a link leads to is not looked at either: that would show which files the machine has.
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         raise Refusal("file.notfound", f"script: there is no file {script!r} in the project")

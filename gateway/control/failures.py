@@ -22,7 +22,7 @@ def our_mistake(error: Exception) -> Failure:
 
 
 def unreadable(error: CannotDecrypt) -> Failure:
-    """Without its variables nothing runs: they may say with which database it speaks."""
+    """Without its variables nothing runs: they may name the database that it uses."""
     return Failure(
         step="",
         summary="The variables cannot be decrypted",

@@ -51,7 +51,8 @@ class Keys:
     async def create(self, user: User, asked: NewKey, maker: Principal) -> tuple[Key, str]:
         """The key as it is kept, and its text, which is not shown again.
 
-        A key does not outlive the key that it is made with: that would end in vain. Raises Refusal.
+        A key does not outlive the key that it is made with: else its end would have no effect.
+        Raises Refusal.
         """
         expires = _expiry(asked, datetime.now(UTC), self._house.directory.key_ends(maker))
         if len(asked.comment) > _COMMENT or not asked.comment.isprintable():
@@ -66,7 +67,7 @@ class Keys:
             expires_at=None if expires is None else store.as_text(expires),
         )
         async with self._house.deciding:
-            # From here on whatever ends either of them comes after, and finds the key.
+            # From here on, what ends the user or the maker waits, and then finds the key.
             if not self._house.directory.is_live(maker):
                 raise Refusal("auth.required", f"the {maker.by} has ended since the request came")
             if self._house.directory.user_of(user.id) is None:

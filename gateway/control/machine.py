@@ -136,7 +136,7 @@ class Machine:
         self, asked: Asked, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator[None]:
         """For the time in which the replicas of a project's deployment start. Waits for others that
-        do, and each time that it looks tells what is missing. Raises NotEnoughMemory.
+        start, and calls `tell` at each check with what is missing. Raises NotEnoughMemory.
         """
         memory = asked.memory_mb * MIB
         self._waiting[project_id] += 1

@@ -29,7 +29,7 @@ _FIRST_ROWS, _MOST_ROWS = 50, 500
 _PERIOD = 60.0
 _FORGOTTEN_AT_ONCE = 500
 _BREATH = 0.01
-# Of one prediction: as much as a model may tell of it, and as a request may add. To merge them
+# Of one prediction: as much as a model may send for it, and as a request may add. To merge them
 # holds Python's lock for less than a millisecond.
 MOST_OF_ONE = 320 * 1024
 _DAY_MS = 86_400_000.0

@@ -89,12 +89,12 @@ class ProjectDisk:
         return used
 
     def add(self, project: Project, more: int) -> None:
-        """Tells that so many bytes were added to the project's own files."""
+        """Records that so many bytes were added to the project's own files."""
         sizes, path = self._sizes.setdefault(project.id, {}), Path(project.path)
         sizes[path] = sizes.get(path, 0) + more
 
     def shrank(self, project: Project) -> None:
-        """Tells that something of the project's own files went."""
+        """Records that some of the project's own files were removed."""
         self._looked_at.pop(project.id, None)
 
     async def look(self, project: Project, *written: Path) -> None:

@@ -92,7 +92,7 @@ class SignIn:
 
     async def _change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         if user.password:
-            # Their session may be in other hands, which then cannot try faster than others.
+            # Their session may be stolen; the thief then cannot try faster than others.
             keys = [Key("device", f"session of {user.id}")]
             user = await self._verified(user.name, old, browser, keys, known=True)
         if not new or new == old:

@@ -1,9 +1,9 @@
 """What the script of an experiment tracks: a file of lines, read while it runs and at its end.
 
-The file is written by the script, so nothing is believed of it: not that it is a file, not that a
-line is whole, not that there are few of them. Of very many values the first are kept, and of the
+The file is written by the script, so nothing in it is trusted: it may be no file, a line may be
+cut off, and there may be very many lines. Of very many values the first are kept, and of the
 later ones the last of each key, so that what an experiment came to is always there. Texts have a
-bound in all, since what is kept is told at once. Of a file that
+bound in all, since all that is kept is sent in one reply. Of a file that
 is larger than one would read, the begin and the end are.
 """
 

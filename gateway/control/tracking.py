@@ -103,7 +103,7 @@ class Tracking:
         self._complained = float("-inf")
 
     def of(self, project_id: str, deployment_id: str) -> Callable[[bytes | bytearray], None]:
-        """What the replicas of a project's deployment tell, goes here."""
+        """The callback for the metrics that replicas of a project's deployment send."""
         return partial(self._tell, project_id, deployment_id)
 
     def _tell(self, project_id: str, deployment_id: str, body: bytes | bytearray) -> None:

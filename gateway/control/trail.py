@@ -128,7 +128,7 @@ class Trail:
         await self._house.put_right(store.audit.append, _entry(act, request_id.get(), []))
 
     async def watch(self) -> None:
-        """Enters, each while, how many acts were not entered one by one; for ever."""
+        """Enters at intervals how many acts were not entered one by one. Never returns."""
         try:
             while True:
                 await trio.sleep_until(self._crowd.ends)

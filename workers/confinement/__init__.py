@@ -245,7 +245,7 @@ def _read_hosts() -> str:
 
 
 def _keep(path: Path, text: str) -> None:
-    """The file says so. What reads it meanwhile has the whole of one text."""
+    """Writes the text to the file. A reader sees the whole old or the whole new text."""
     if path.is_file() and path.read_text() == text:
         return
     fresh = path.with_suffix(".new")

@@ -39,7 +39,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What there is on this machine. `system` maps each folder of SYSTEM to what is shown of it,
     and `programs` each of _PROGRAMS to where it leads, "" for a folder; `accounts` is the folder of
     a passwd and a group in which only cdsw is, and of a hosts in which the names of this host are,
-    where the machine `has_hosts`. `looking` knows what is left out elsewhere."""
+    where the machine `has_hosts`. `looking` finds what is left out elsewhere."""
 
     system: dict[str, Part]
     programs: dict[str, str]

@@ -3,8 +3,8 @@
 What can never answer is refused before it is served: a generator function, and a function that does
 not take exactly one argument. That is seen by looking, not by calling.
 
-The flags of the code object tell, since `inspect` would cost ten milliseconds of each start. It is
-imported for what is no plain function, and to write a signature into an error.
+The flags of the code object say so; `inspect` would cost ten milliseconds of each start. It is
+imported only for what is no plain function, and to write a signature into an error.
 """
 
 from __future__ import annotations
