@@ -208,7 +208,7 @@ def _check_script(root: Path, script: str) -> None:
         with Folder.root(root) as top, top.folder(above) as folder:
             mode = folder.status(name).st_mode
     except NotADirectoryError:
-        return  # the path has a link, which is not followed here: the run shows whether it is a script
+        return  # a link in the path is not followed here: the run shows what it leads to
     except (OSError, ValueError):  # such as a name that is too long, or none at all
         mode = 0
     # What a link leads to is not looked at either: that would show which files the machine has.
