@@ -27,8 +27,8 @@ class GitServer(msgspec.Struct):
 
 @contextmanager
 def git_server(root: Path, user: str = "", password: str = "") -> Iterator[GitServer]:
-    """Serves the repositories beneath `root`; without a name and a password to all. Who asks for
-    /moved/... is led to the same without it."""
+    """Serves the repositories beneath `root`; without a name and a password to all. /moved/...
+    redirects to the same path without it."""
     server = GitServer()
     expected = f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 

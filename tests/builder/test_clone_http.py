@@ -86,7 +86,7 @@ def talking(text: str) -> Iterator[int]:
 
 
 async def test_one_answer(origin: Path, tmp_path: Path, open_to_inner: None) -> None:
-    """Who is guarded learns nothing of what listens where from the words of a failure."""
+    """The message of a guarded clone does not show which ports are open."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         free = closed.getsockname()[1]
     with (
@@ -142,7 +142,7 @@ async def test_a_name_is_looked_up_once(
 async def test_a_git_that_looks_names_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_to_inner: None
 ) -> None:
-    """With a git that cannot be told the addresses of a name, who is guarded clones nothing."""
+    """With a git that does not accept the addresses of a name, a guarded clone is refused."""
     assert git_version() > PINNING
     # By its name: `builder.clone` is the function.
     module = import_module("builder.clone")
@@ -158,7 +158,7 @@ INNER = ("127.0.0.1", "127.9.9.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "
 
 @pytest.mark.parametrize("host", [*INNER, "2130706433", "0x7f.1"])
 async def test_this_machine_is_not_reached(tmp_path: Path, host: str) -> None:
-    """Who is guarded reaches nothing on this machine or its link, however it is written."""
+    """A guarded clone reaches nothing on this machine or its link, however it is written."""
     for scheme in ("http", "git", "ssh"):
         address = read_address(f"{scheme}://{host}:80/x")
         with pytest.raises(CloneFailed) as caught:

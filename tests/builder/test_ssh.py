@@ -106,14 +106,14 @@ def test_no_host_key(given: str) -> None:
 
 
 def test_the_command_is_quoted() -> None:
-    """Git gives the command to a shell: a host in it is a word, whatever it is called."""
+    """Git gives the command to a shell: a host in it is one word, with any characters."""
     address = read_address("ssh://$(id);x:2222/x")
     assert "'-oHostKeyAlias=[$(id);x]:2222'" in git_ssh_command(address, ["192.0.2.1"])
 
 
 def test_the_agent_ends_with_git(tmp_path: Path) -> None:
-    """Whatever ends git, a SIGKILL of it alone included, ends its agent: who would end both by
-    their process group may be gone."""
+    """Whatever ends git, a SIGKILL of it alone included, ends its agent: the process that would
+    end both by their process group may have ended."""
     key = make_key(tmp_path / "key")
     home = tmp_path / "home"
     home.mkdir()

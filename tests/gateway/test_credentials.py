@@ -1,4 +1,4 @@
-"""Credentials that make others, and what is said to who has none."""
+"""Credentials that make others, and the error without any."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

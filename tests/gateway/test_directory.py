@@ -51,7 +51,7 @@ def stage() -> Stage:
 
 
 def asks(stage: Stage, text: str) -> tuple[User, str, str] | None:
-    """Who asks with this key, by what, and in which project if in one only."""
+    """The user of this key, the kind of key, and its project if it is bounded by one."""
     found = stage.directory.principal(text, "192.0.2.1")
     return (found.user, found.by, found.within) if found else None
 

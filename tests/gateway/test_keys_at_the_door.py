@@ -183,8 +183,8 @@ async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["the key", "the user", "the role", "being public"])
 async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
-    """What was being answered when the right was taken is refused, in a queue or not; also if the
-    same was asked once more meanwhile, whose head is remembered as one."""
+    """A request that is not yet answered when the right is revoked is refused, in a queue or not;
+    also if the same request, with the same cached head, came once more meanwhile."""
     key = await door.key()
     if what == "being public":
         await take_away(door, "the role", key)

@@ -1,4 +1,4 @@
-"""Proxies: whose request it is, as far as a trusted proxy may say so, and nothing beyond."""
+"""Proxies: a trusted proxy names the client of a request, and can claim nothing else."""
 
 from dataclasses import dataclass
 
@@ -176,7 +176,7 @@ def test_settings_that_cannot_be(name: str, value: str, advice: str) -> None:
 
 @dataclass
 class Play:
-    """Calls on one connection of a peer, and whose each of them was."""
+    """Calls on one connection of a peer, and the client of each."""
 
     stage: Stage
     peer: str
@@ -229,7 +229,7 @@ def test_what_is_no_request_is_nobodys_but_the_proxys() -> None:
 
 
 def test_bodies_share_memory_by_client() -> None:
-    """Room for bodies is shared by whose they are, not by the proxy's connections."""
+    """Room for bodies is shared between clients, not between the proxy's connections."""
     stage = Stage()
     for number in range(2):
         stage.client("10.9.0.1").send(

@@ -411,7 +411,7 @@ async def test_an_answer_that_was_not_begun_is_refused(
 
 
 async def test_a_change_whose_body_comes_too_late_is_refused(gateway: Gateway) -> None:
-    """Who loses the right while they still send has changed nothing."""
+    """A user who loses the right while they still send has changed nothing."""
     who, client = await _with_a_key(gateway)
     half = trio.Event()
 

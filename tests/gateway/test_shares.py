@@ -34,7 +34,7 @@ def test_a_single_place() -> None:
 
 
 def test_what_is_given_back_is_forgotten() -> None:
-    """Nothing is remembered of who holds nothing; what is resized keeps who has room."""
+    """A client that holds nothing is forgotten; one that has room keeps it after a resize."""
     shares = Shares(100)
     for who in ("a", "2001:db8::/64"):
         assert shares.take(who, 10)

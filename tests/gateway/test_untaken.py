@@ -26,7 +26,7 @@ def test_who_waits_longest_goes_first() -> None:
 
 
 def test_who_holds_little_is_spared() -> None:
-    """Who holds most pays, although another has waited for longer."""
+    """The client that holds most loses, although another has waited for longer."""
     untaken = Untaken(100)
     modest, greedy = Client("modest"), [Client("greedy") for _ in range(5)]
     untaken.hold(modest, 30)

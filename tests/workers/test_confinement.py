@@ -673,8 +673,8 @@ def test_filter(call: tuple[int, ...], said: int) -> None:
     ],
 )
 def test_filter_of_the_bare(call: tuple[int, ...], said: int) -> None:
-    """Who is in the machine's file system as the gateway's user makes no socket that could connect
-    to a path, and no program that runs as its owner."""
+    """A process in the machine's file system as the gateway's user makes no socket that could
+    connect to a path, and no program that runs as its owner."""
     assert _decide(*call, bare=True) == said
 
 

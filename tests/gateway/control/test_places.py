@@ -121,7 +121,7 @@ def test_those_who_leave_are_passed_over() -> None:
 
 def test_those_who_come_once_are_not_kept_for_ever() -> None:
     """Networks without number try a password each. As the queue's own time stood still, all of
-    them were remembered, and looked at each time. Who had most is remembered."""
+    them were remembered, and looked at each time. The one that had most is remembered."""
     turns: Turns[str] = Turns(1)
     for number in range(5 * MOST_IDLE):
         name, now = f"network {number}", float(number)

@@ -170,7 +170,7 @@ async def test_a_moved_row_is_not_decrypted(tmp_path: Path) -> None:
 async def test_an_environments_id_does_not_tell_its_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who knows the snapshot and sees the id cannot try values: the hash needs secret.key."""
+    """A user who has the snapshot and the id cannot guess values: the hash needs secret.key."""
 
     async def tree_of(_: object) -> str:
         return "tree"

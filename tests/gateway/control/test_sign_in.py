@@ -300,8 +300,8 @@ async def test_a_device_is_one_user_s(quick: Clock, stage: Stage, ada: User) -> 
 
 
 async def test_devices_do_not_outlive_the_password(quick: Clock, stage: Stage, ada: User) -> None:
-    """Who knew a password and collected many cookies with it does not guess the next one faster
-    than a stranger; the browser in which it was changed is known."""
+    """A former holder of a password who collected many cookies with it guesses the next one no
+    faster than a stranger; the browser in which it was changed is known."""
     collected = [
         stage.sign_in.new_device(await stage.sign_in.sign_in("Ada", PASSWORD, EVERYWHERE[0]))
         for _ in range(30)
@@ -336,8 +336,8 @@ async def test_the_sessions_of_a_user_are_bounded(
 async def test_a_session_does_not_guess_the_password_faster(
     quick: Clock, stage: Stage, ada: User
 ) -> None:
-    """Who holds a session has as few tries at the old password, wherever they are; and they do not
-    keep the user from signing in."""
+    """The holder of a session has as few tries at the old password, from any network; and those
+    tries do not keep the user from signing in."""
     for number in range(5):
         with pytest.raises(Refusal, match="not their password"):
             await stage.sign_in.change_password(ada, "wrong", "x" * 12, EVERYWHERE[number])

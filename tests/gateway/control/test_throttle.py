@@ -49,7 +49,7 @@ def test_the_right_password_ends_the_waiting_of_a_place() -> None:
     assert throttle.wait(name) > 0
     for keys in (place, name):
         fresh = Throttle(Clock())
-        for _ in range(100):  # as who signs in often
+        for _ in range(100):  # as by a user who signs in often
             fresh.failed(keys)
             fresh.succeeded(keys)
         assert fresh.wait(keys) == 0
@@ -58,7 +58,7 @@ def test_the_right_password_ends_the_waiting_of_a_place() -> None:
 
 @pytest.mark.parametrize("kind", BOUNDS)
 def test_the_throttle_has_an_end(kind: Kind) -> None:
-    """A million names or networks fill no memory, and who fails still is not pushed out."""
+    """A million names or networks fill no memory, and one that still fails is not pushed out."""
     throttle = Throttle(Clock())
     guessed = [Key(kind, "ada")]
     for number in range(1_000_000):

@@ -290,7 +290,7 @@ def path_socket(path):
 
 
 def opens_terminal(path):
-    """In which somebody may type a password."""
+    """A terminal in which a user may type a password."""
     os.close(os.open(path, os.O_RDWR | os.O_NOCTTY))
     return True
 
