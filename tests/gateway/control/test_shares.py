@@ -148,7 +148,7 @@ async def test_uploads_that_take_long(gateway: Gateway) -> None:
         found = 0
         for each in os.listdir("/proc/self/fd"):
             with suppress(FileNotFoundError):  # that of the listing itself
-                found += "/uploads/" in os.readlink(f"/proc/self/fd/{each}")
+                found += "/spool/" in os.readlink(f"/proc/self/fd/{each}")
         return found
 
     async with await user(gateway, "other") as other, trio.open_nursery() as nursery:
