@@ -26,6 +26,14 @@ async def by_path(connection: aiosqlite.Connection, path: str) -> Project | None
     return await _table.find(connection, "path = ?", path)
 
 
+async def count_made_by(connection: aiosqlite.Connection, creator: str) -> int:
+    """Return how many projects there are that a user has made."""
+    [(count,)] = await connection.execute_fetchall(
+        "SELECT count(*) FROM projects WHERE creator = ?", (creator,)
+    )
+    return int(count)
+
+
 async def listing(connection: aiosqlite.Connection) -> list[Project]:
     """Return all projects, ascending by creation."""
     return await _table.select(connection)

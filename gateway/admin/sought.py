@@ -1,10 +1,15 @@
 """From the ids in a path to records, each checked to belong to the one before it."""
 
+import trio
+
 import store
 from gateway.auth import allowed
 from gateway.control import Control
 from gateway.control.trail import note
 from store import Build, Deployment, Experiment, Model, Project
+
+# So many rights are looked at in one turn: some 0.5 ms.
+_TURN = 100
 
 
 class Seeker:
@@ -17,8 +22,13 @@ class Seeker:
 
     async def projects(self) -> list[Project]:
         """Those that whoever asks may see."""
-        projects = await self._database.read(store.projects.listing)
-        return [p for p in projects if allowed(self._directory, "project.view", p.id)]
+        seen = []
+        for number, project in enumerate(await self._database.read(store.projects.listing)):
+            if number % _TURN == _TURN - 1:
+                await trio.lowlevel.checkpoint()
+            if allowed(self._directory, "project.view", project.id):
+                seen.append(project)
+        return seen
 
     async def project(self, project_id: str) -> Project:
         project = await self._database.read(store.projects.get, project_id)

@@ -23,6 +23,9 @@ from gateway.control.templates import TEMPLATES, lay_out
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 
+# That one user has made; site administrators may make more. Whoever lists projects waits for a look
+# at the right to each one.
+MOST_PROJECTS = 500
 _Work = Callable[[], Awaitable[None]]
 
 
@@ -59,6 +62,7 @@ class Projects:
     async def create(self, asked: NewProject, owner: User) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
         self._house.site.check_may_create("projects", owner)
+        await self._check_number(owner)
         check_name(asked.name)
         refuse_local(asked, owner)
         set_by_people = variables.given(asked.environment, asked.secrets)
@@ -96,6 +100,12 @@ class Projects:
             self._house.tasks.start(self._clone_later, project, work, cloning)
             return project
         return await self._fill(project, partial(_lay_out, project))
+
+    async def _check_number(self, owner: User) -> None:
+        made = await self._house.database.read(store.projects.count_made_by, owner.name)
+        if made >= MOST_PROJECTS and not owner.administrator:
+            text = f"{owner.name} has made {made} projects: delete those that are not used any more"
+            raise Refusal("state.conflict", text)
 
     async def _insert(self, owner: User, project: Project) -> Project:
         async with self._house.deciding:

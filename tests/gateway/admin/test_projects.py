@@ -8,6 +8,7 @@ import trio
 from git import Repo
 
 from gateway.control import projects
+from tests.gateway.admin.test_users import person
 from tests.gateway.kit import Gateway, copy_of, refusal, status_is
 
 
@@ -168,3 +169,26 @@ async def test_deleting_a_project_that_is_being_cloned(
     assert not list((gateway.data / "logs").rglob("*.log"))
     await gateway.post("/projects", {"name": "x"})
     assert "background work failed" not in caplog.text
+
+
+async def test_the_projects_that_a_user_makes_are_bounded(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of those that were passed on; a site administrator makes as many as are wanted."""
+    monkeypatch.setattr(projects, "MOST_PROJECTS", 2)
+    ada = await person(gateway, "Ada")
+    async with ada.api:
+        for number in range(2):
+            made = await ada.api.post("/projects", json={"name": f"number {number}"})
+            assert made.status_code == 200, made.text
+        await gateway.admin.put(
+            f"/projects/{made.json()['id']}/collaborators/admin", json={"permission": "owner"}
+        )
+        assert refusal(await ada.api.post("/projects", json={"name": "one more"})) == (
+            409,
+            "state.conflict",
+        )
+        for number in range(2, 5):
+            await gateway.post("/projects", {"name": f"number {number}"})
+        await gateway.delete(f"/projects/{made.json()['id']}")
+        assert (await ada.api.post("/projects", json={"name": "one more"})).status_code == 200
