@@ -14,6 +14,8 @@ from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Place, Run
 from builder.tail import Tail
 
 SUMMARY = "The build script failed"
+# Of a script; what is wrong with one is looked for in all of it.
+MOST_BYTES = 1024 * 1024
 
 
 def has_script(spec: BuildSpec) -> bool:
@@ -33,7 +35,14 @@ def has_script(spec: BuildSpec) -> bool:
             f"{spec.script} is not a file of the project",
             "Check its name, and that .gitignore does not exclude it.",
         )
-    content = script.read_bytes()
+    with script.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} has more than {MOST_BYTES:,} bytes",
+            "Put data into files of their own, and read them in the script.",
+        )
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ScriptFailed(
             SUMMARY,

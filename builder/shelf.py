@@ -8,6 +8,7 @@ folder with a seal is whole. A sealed build is never changed.
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -94,6 +95,7 @@ async def remove_build(folder: Path) -> None:
 def _seal(folder: Path, manifest: Manifest) -> None:
     try:
         make_ours(folder)
+        _refuse_names_elsewhere(folder)
     except RecursionError:
         raise ScriptFailed(
             "The build cannot be kept",
@@ -123,6 +125,28 @@ def make_ours(folder: Path) -> None:
                 _open_up(entry)
             finally:
                 os.close(entry)
+
+
+def _refuse_names_elsewhere(folder: Path) -> None:
+    """Refuses a build of which a file has another name outside of it, in a folder that later builds
+    write to, such as the cache of pip: they could change what is sealed. Where there are mounts no
+    script can make one; with Landlock alone it can. Blocking. Raises ScriptFailed."""
+    names: Counter[tuple[int, int]] = Counter()
+    linked: dict[tuple[int, int], tuple[int, str]] = {}
+    for path, _, files, here in os.fwalk(folder):
+        for name in files:
+            found = os.stat(name, dir_fd=here, follow_symlinks=False)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+                file = found.st_dev, found.st_ino
+                names[file] += 1
+                linked[file] = found.st_nlink, os.path.relpath(os.path.join(path, name), folder)
+    for file, (links, shown) in linked.items():
+        if links > names[file]:
+            raise ScriptFailed(
+                "The build cannot be kept",
+                f"its script gave {shown} a second name (a hard link) outside of the build",
+                "Have the script copy files instead; for uv, set UV_LINK_MODE=copy.",
+            )
 
 
 def _open_up(entry: int) -> None:

@@ -168,6 +168,7 @@ async def test_missing_package(bench: Bench) -> None:
         ("no-such-command", "no-such-command: command not found", "operator"),
         ("kill -9 $$", "ended by SIGKILL", "memory"),
         ("echo fine\r\n", "Windows line ends", "sed"),
+        ("echo fine\n" + "#" * (1 << 20), "more than 1,048,576 bytes", "files of their own"),
         ("\ufeffecho fine\n", "byte order mark", "sed"),
         ("exit 3", "it wrote nothing (exit status 3)", "by hand"),
     ],

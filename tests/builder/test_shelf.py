@@ -46,6 +46,21 @@ async def test_seal(shelf: Shelf) -> None:
         await seal_build(folder, MANIFEST)
 
 
+async def test_no_other_name_changes_what_is_sealed(shelf: Shelf, tmp_path: Path) -> None:
+    """A build with a file that has a second name elsewhere, where later builds may write, is not
+    sealed. Second names within the build are fine."""
+    folder = half(shelf, "one")
+    (folder / "code/inner").mkdir()
+    os.link(folder / "code/model.py", folder / "code/inner/again.py")
+    os.link(folder / "code/model.py", tmp_path / "cached")
+    with pytest.raises(ScriptFailed, match="second name"):
+        await seal_build(folder, MANIFEST)
+    assert shelf.sealed("one") is None
+    (tmp_path / "cached").unlink()
+    await seal_build(folder, MANIFEST)
+    assert shelf.sealed("one") == MANIFEST
+
+
 async def test_torn_seal(shelf: Shelf) -> None:
     """A seal that is not whole is none."""
     folder = half(shelf, "one")
