@@ -17,8 +17,9 @@ import msgspec
 
 HEAD_LIMIT = 16 * 1024
 FIELDS_LIMIT = 100
-# Of a query and of the cookies: to take either apart costs half a microsecond for each.
+# Of a query, and of headers that are taken apart: each part costs half a microsecond to two.
 PARTS_LIMIT = 200
+_SEPARATORS = {"cookie": ";", "accept": ",;", "content-type": ";"}
 # Others are 501: no route of ours takes them, and CONNECT would turn the connection into a tunnel.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # Two of these would leave it open which one counts.
@@ -148,12 +149,9 @@ def _judge(method: str, target: str, minor: int, fields: list[tuple[bytes, bytes
         headers["host"] = authority  # RFC 9112, 3.2.2
     length, chunked = _framing(headers, minor)
     path, _, query = target.partition("?")
-    for what, parts in (
-        ("query", query.count("&")),
-        ("cookie", headers.get("cookie", "").count(";")),
-    ):
-        if parts >= PARTS_LIMIT:
-            raise Malformed(431, f"the {what} of a request may have {PARTS_LIMIT} parts")
+    _check_parts("query", query, "&")
+    for name, separators in _SEPARATORS.items():
+        _check_parts(name, headers.get(name, ""), separators)
     options = {option.strip() for option in headers.get("connection", "").lower().split(",")}
     expects = headers.get("expect", "").lower() == "100-continue"
     return Head(
@@ -168,6 +166,11 @@ def _judge(method: str, target: str, minor: int, fields: list[tuple[bytes, bytes
         keep_alive="close" not in options and (minor == 1 or "keep-alive" in options),
         expects_continue=expects and minor == 1 and (length > 0 or chunked),
     )
+
+
+def _check_parts(what: str, text: str, separators: str) -> None:
+    if sum(map(text.count, separators)) >= PARTS_LIMIT:
+        raise Malformed(431, f"the {what} of a request may have {PARTS_LIMIT} parts")
 
 
 def _join(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:

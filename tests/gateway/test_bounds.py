@@ -114,13 +114,16 @@ def test_the_bound_holds_for_a_body_in_chunks(stage: Stage, size: int) -> None:
     assert code == expected
 
 
-@pytest.mark.parametrize(("name", "separator"), [("query", "&"), ("cookie", ";")])
+@pytest.mark.parametrize(
+    ("name", "separator"),
+    [("query", "&"), ("Cookie", ";"), ("Accept", ","), ("Accept", ";"), ("Content-Type", ";")],
+)
 @pytest.mark.parametrize("path", ["/model", "/livez"])
 def test_the_parts_of_a_head_are_few(stage: Stage, path: str, name: str, separator: str) -> None:
-    """A query, and the cookies, have so many parts at most: each costs time to take apart."""
+    """A query, and headers that are taken apart, have so many parts at most: each costs time."""
     for parts, refused in ((PARTS_LIMIT, False), (PARTS_LIMIT + 1, True)):
         text = separator.join(["a=1"] * parts)
-        head = {"Cookie": text} if name == "cookie" else {}
+        head = {name: text} if name != "query" else {}
         target = f"{path}?{text}" if name == "query" else path
         answer = stage.admin.get(target, headers=head)
         assert (answer.status_code == 431) == refused, answer.text
