@@ -21,9 +21,9 @@ BYTES = "write,writev,pwrite64,ftruncate,copy_file_range,sendfile"
 SYNCS = "fsync,fdatasync,syncfs"
 TRACE = f"{NAMES},unlinkat,rmdir,{BYTES},{SYNCS},sendto"
 
-# Not promised to anybody: what the next start makes anew, or sweeps.
+# Not promised: what the next start makes again or removes, and uploads until they are copied.
 FLEETING = re.compile(
-    r"(logs|replicas|cache|ballast|builds)(/|$)|gateway\.(json|new)$|predictd\.db-shm$"
+    r"(logs|replicas|cache|ballast|builds|spool)(/|$)|gateway\.(json|new)$|predictd\.db-shm$"
     r"|.*/predictd\.lock$"
 )
 
