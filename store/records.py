@@ -17,8 +17,8 @@ Visibility = Literal["private", "public"]
 CreationStatus = Literal["creating", "success", "failure"]
 BuildStatus = Literal["pending", "queued", "building", "built", "build failed", "timedout"]
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
-# What processes reach of the network; the last one may also listen on TCP ports.
-Network = Literal["none", "machine", "listen"]
+# What processes reach of the network, from less to more.
+Network = Literal["none", "outward", "machine", "listen"]
 ExperimentStatus = Literal["queued", "running", "succeeded", "failed", "stopped"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]

@@ -64,8 +64,9 @@ class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class CreateDeployment(msgspec.Struct, kw_only=True):
     """`cpu` in cores, `memory` in GB; what is left out is the model's default. With `network`
-    "none" the replicas reach nothing but their callers, with "listen" they may listen on TCP ports,
-    which with "machine" they may not."""
+    "none" the replicas reach nothing but their callers, with "outward" other machines too, but
+    nothing of this one, with "listen" they may listen on TCP ports, which with "machine" they may
+    not."""
 
     cpu: float | None = None
     memory: float | None = None

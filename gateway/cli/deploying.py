@@ -204,8 +204,8 @@ def _build_again(
 
 
 def _build_network(deployment: Json) -> str:
-    """What a build reaches, which needs a package index, whatever its replicas may reach."""
-    return "listen" if deployment["network"] == "listen" else "machine"
+    """What a build reaches: as its replicas, but a package index also where those reach nothing."""
+    return "machine" if deployment["network"] == "none" else str(deployment["network"])
 
 
 def start_deployment(client: Client, model: Json, build: Json, wishes: Json) -> Json:

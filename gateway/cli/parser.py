@@ -402,8 +402,11 @@ def _of_deployment(parser: ArgumentParser) -> None:
 
 def _network(parser: ArgumentParser, default: str) -> None:
     """As `workers.NETWORKS`, which is not loaded for it."""
-    reach = "what it reaches: none, the machine's, or that and it may listen on TCP ports"
-    levels = ("none", "machine", "listen")
+    reach = (
+        "what it reaches: none, outward (other machines, not this one), the machine's, or that and"
+        " it may listen on TCP ports"
+    )
+    levels = ("none", "outward", "machine", "listen")
     parser.add_argument("--network", choices=levels, help=f"{reach} {default}")
 
 

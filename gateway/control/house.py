@@ -98,10 +98,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
 
     def check_network(self, network: Network) -> None:
         """Raises Refusal("machine.isolation") for what cannot be held here."""
-        isolation = self.workers.confinement
-        if network == "none" and not isolation.can_take_network:
-            text = f"network: the isolation in force, {isolation.level!r}, cannot take it away"
-            raise Refusal("machine.isolation", text)
+        if why := self.workers.confinement.missing_for(network):
+            raise Refusal("machine.isolation", f"network: {why}")
 
     def limits(self, memory: int, cpu: int) -> Limits:
         """Of one replica: `memory` in bytes, `cpu` in thousandths of a core."""

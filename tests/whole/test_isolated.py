@@ -1,5 +1,7 @@
 """Each model has what its own build installed, and nothing else."""
 
+import os
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 from zipfile import ZipFile
@@ -75,28 +77,32 @@ def test_only_what_the_build_installed_can_be_imported(gateway: Gateway, tmp_pat
 
 
 def test_without_a_network(gateway: Gateway, tmp_path: Path) -> None:
-    """A deployment that asks for none reaches nothing, not even its gateway, and answers; the next
-    one that does not ask has it again."""
+    """A deployment that asks for none reaches nothing, not even its gateway, and answers; one that
+    asks for outward does not reach the gateway; the next one that does not ask has it again."""
     if (level := gateway.client.get("/site")["isolation"]["level"]) not in ("root", "user"):
         not_here(f"isolation is {level}, which cannot take the network away")
     port = urlsplit(gateway.url).port
     folder = write(tmp_path / "project", {"network.py": NETWORK})
     model = gateway.model(gateway.project(folder), "reach")
     build = gateway.build(model, "network.py", "reach")
-    for network, reached in (("none", "Connection refused"), ("machine", "reached")):
+    levels = [("none", "Connection refused"), ("machine", "reached")]
+    if shutil.which("slirp4netns") and os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        levels.insert(1, ("outward", "Connection refused"))
+    for network, reached in levels:
         deployment = gateway.deploy(model, build, network=network)
         assert deployment["network"] == network
         assert gateway.call(model, {"port": port}).body["response"] == reached
 
 
 def test_a_network_that_cannot_be_taken_away(tmp_path: Path) -> None:
-    """Where isolation does not hold it, asking for none is refused, not ignored."""
+    """Where isolation does not hold it, asking for less is refused, not ignored."""
     with Gateway(tmp_path / "data", isolation="none") as gateway:
         model = gateway.model(gateway.project(copy("add", tmp_path / "project")), "add")
         build = gateway.build(model, "add.py", "add")
-        with pytest.raises(ApiError, match="cannot take it away") as refused:
-            gateway.deploy(model, build, network="none")
-        assert refused.value.code == "machine.isolation"
+        for network in ("none", "outward"):
+            with pytest.raises(ApiError, match="cannot take it away") as refused:
+                gateway.deploy(model, build, network=network)
+            assert refused.value.code == "machine.isolation"
 
 
 LISTEN = """

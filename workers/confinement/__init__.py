@@ -21,6 +21,7 @@ from workers.confinement import (
     landlock,
     levels,
     mount_points,
+    outward,
     parts,
     seccomp,
 )
@@ -138,9 +139,12 @@ class Confinement:
             mount_points.make(real, seen, (*self._read(view), *view.write))
         uid = self.uid(view)
         host = msgspec.structs.replace(self._system, accounts=self._accounts(uid))
+        if is_outward := view.network == "outward":
+            self._write_resolver(host)
         view = msgspec.structs.replace(view, read=self._read(view))
         filters = self._open_filter()
         wrapper = (
+            *(_with_network() if is_outward else ()),
             levels.program("bwrap"),
             *bubblewrap.arguments(view, host),
             *(word for descriptor in filters for word in ("--seccomp", str(descriptor))),
@@ -174,10 +178,18 @@ class Confinement:
                 return seen / path.relative_to(real)
         return path
 
-    @property
-    def can_take_network(self) -> bool:
-        """Whether a view without network holds: Landlock knows of TCP alone."""
-        return self.level in ("root", "user")
+    def missing_for(self, network: Network) -> str:
+        """Why a view cannot have this network here, "" where it can. Landlock holds TCP alone."""
+        if network in ("machine", "listen"):
+            return ""
+        if self.level not in ("root", "user"):
+            return f"the isolation in force, {self.level!r}, cannot take it away"
+        if network == "outward":
+            if not levels.program("slirp4netns"):
+                return "'outward' needs slirp4netns: install slirp4netns"
+            if not os.access(_TUN, os.R_OK | os.W_OK):
+                return f"'outward' needs {_TUN}, which predictd's user cannot open"
+        return ""
 
     def uid(self, view: View) -> int:
         """As whom a process with this view runs, in its own eyes."""
@@ -239,6 +251,18 @@ class Confinement:
             _keep(folder / "hosts", bubblewrap.hosts_text(_read_hosts()))
         return folder
 
+    def _write_resolver(self, host: Host) -> None:
+        """Into the folder of accounts: which server resolves names in a network of its own. Raises
+        OSError."""
+        if host.resolver:
+            machine = Path(host.resolver).read_text(errors="replace")
+            text = bubblewrap.resolver_text(machine, outward.RESOLVER)
+            _keep(host.accounts / "resolv.conf", text)
+
+
+def _with_network() -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", outward.__file__, levels.program("slirp4netns"))
+
 
 def _read_hosts() -> str:
     return Path(bubblewrap.HOSTS).read_text(errors="replace")
@@ -255,6 +279,7 @@ def _keep(path: Path, text: str) -> None:
 
 
 _FILTER, _PARTS = "seccomp.bpf", "landlock.json"
+_TUN = "/dev/net/tun"
 _HOLDS_NOTHING = "isolation 'none' holds nothing"
 # What programs write to without meaning anything by it. No terminals: by their files one could read
 # what the gateway's user types in another.

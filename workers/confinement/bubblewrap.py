@@ -39,13 +39,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What there is on this machine. `system` maps each folder of SYSTEM to what is shown of it,
     and `programs` each of _PROGRAMS to where it leads, "" for a folder; `accounts` is the folder of
     a passwd and a group in which only cdsw is, and of a hosts in which the names of this host are,
-    where the machine `has_hosts`. `looking` finds what is left out elsewhere."""
+    where the machine `has_hosts`. `looking` finds what is left out elsewhere. `resolver` is the
+    file that says who resolves names, "" where there is none."""
 
     system: dict[str, Part]
     programs: dict[str, str]
     accounts: Path
     looking: Looking
     has_hosts: bool = True
+    resolver: str = ""
 
     @classmethod
     def looked_at(cls, accounts: Path, looking: Looking, of_system: Looking) -> "Host":
@@ -64,6 +66,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
             accounts=accounts,
             looking=looking,
             has_hosts=Path(HOSTS).is_file(),
+            resolver=resolver if Path(resolver).is_file() else "",
         )
 
 
@@ -71,7 +74,7 @@ def arguments(view: View, host: Host) -> Iterator[str]:
     """All arguments but the program's name and the command."""
     yield from ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
     yield from ("--hostname", HOSTNAME, "--unshare-cgroup-try")
-    if view.network == "none":
+    if view.network in ("none", "outward"):
         yield "--unshare-net"
     covers: list[Path] = []
     for folder, part in host.system.items():
@@ -80,6 +83,8 @@ def arguments(view: View, host: Host) -> Iterator[str]:
         yield from ("--symlink", target, name) if target else ("--ro-bind", name, name)
     for file in ("passwd", "group", *(["hosts"] if host.has_hosts else [])):
         yield from ("--ro-bind", str(host.accounts / file), f"/etc/{file}")
+    if view.network == "outward" and host.resolver:
+        yield from ("--ro-bind", str(host.accounts / "resolv.conf"), host.resolver)
     yield from ("--proc", "/proc", "--dev", "/dev")
     # Semaphores of multiprocessing live there, and are whoever's who makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
@@ -148,3 +153,9 @@ def accounts_text(uid: int) -> tuple[str, str]:
 def hosts_text(machine: str) -> str:
     """/etc/hosts, from the machine's. Of a name the first address counts, so ours comes first."""
     return f"{_NAMES}{machine}"
+
+
+def resolver_text(machine: str, resolver: str) -> str:
+    """resolv.conf, from the machine's: the same searches and options, asked of another server."""
+    lines = [line for line in machine.splitlines() if not line.strip().startswith("nameserver")]
+    return "\n".join([f"nameserver {resolver}", *lines, ""])

@@ -5,9 +5,9 @@ from typing import Literal, get_args
 
 import msgspec
 
-# What of the network a process reaches: a loopback of its own; what the machine reaches; the same,
-# and it may listen on TCP ports.
-Network = Literal["none", "machine", "listen"]
+# What of the network a process reaches: a loopback of its own; that and other machines, but nothing
+# of this one; what the machine reaches; the same, and it may listen on TCP ports.
+Network = Literal["none", "outward", "machine", "listen"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
 # Where the project lies for whoever can be shown it there, and whose home that is.
