@@ -36,6 +36,8 @@ _GET_INFO, _INFO_EXIT = 0xC040FF0B, 1 << 3
 _INFO = struct.Struct("Q52xi")
 # PF_KTHREAD of <linux/sched.h>.
 _KERNEL_THREAD = 0x00200000
+# How long the end of a tree is held up by what has left any tree, in seconds.
+_PATIENCE = 0.25
 # The marks of the trees that have not been killed yet.
 _trees: set[str] = set()
 # Of /proc/<pid>/status. Who is confined without namespaces has both and cannot get rid of them.
@@ -156,7 +158,11 @@ def spawn(
             )
 
         _trees.add(mark)
-        popen = make_child(make if launch.fence is None else partial(launch.fence.run, make))
+        try:
+            popen = make_child(make if launch.fence is None else partial(launch.fence.run, make))
+        except BaseException:
+            _trees.discard(mark)
+            raise
     try:
         return Process(popen, os.pidfd_open(popen.pid), wrapped=launch.wrapped)  # gotcha G4
     except OSError:  # no descriptors left: what nobody can watch must not run
@@ -268,7 +274,7 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
     uninterruptible system call cannot be killed at all).
     """
     killed: set[int] = set()
-    end = time.monotonic() + seconds
+    begun = time.monotonic()
     _trees.difference_update([mark for mark in tuple(_trees) if mark.startswith(prefix)])
     while (pids := marked(prefix)) or kill_orphans(_is_astray):
         for pid in pids:
@@ -277,7 +283,8 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
                 killed.add(pid)
             except ProcessLookupError:
                 pass
-        if time.monotonic() > end:
+        # Another tree may make orphans without end: its own end will see to those.
+        if time.monotonic() - begun > (seconds if pids else _PATIENCE):
             break
         time.sleep(0.002)
     return len(killed)

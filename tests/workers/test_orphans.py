@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.test_process import house, start, until, wait
+from workers import process
 from workers.orphans import reap_orphans
 from workers.process import kill_tree, marked
 
@@ -119,3 +120,15 @@ def test_an_orphan_that_lives_is_left_alone(house: str) -> None:
     until(lambda: pid in dead_children())
     reap_orphans()
     assert pid not in dead_children()
+
+
+def test_orphans_without_end_hold_up_nothing(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one tree goes on making orphans that have left it, the end of another is not held up as
+    long as by one of its own processes."""
+    monkeypatch.setattr(process, "kill_orphans", lambda is_astray: 1)
+    started = start(house, "exec sleep 1000")
+    until(lambda: marked(f"{house}/"))
+    begun = time.monotonic()
+    kill_tree(f"{house}/", seconds=60)
+    assert time.monotonic() - begun < 30
+    assert wait(started) == -signal.SIGKILL
