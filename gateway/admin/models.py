@@ -226,13 +226,13 @@ def _which_lines() -> tuple[str, str, int]:
 
 
 def _tail_of(paths: list[Path], stream: str, tail: int) -> bytes:
-    """The last lines of several logs together. Blocking; no more than so many of each are kept."""
+    """The last lines of several logs together. Blocking; of all no more than twice so many are in
+    memory: to free more of them in one go keeps other threads waiting."""
     last: list[tuple[str, Line]] = []
     for path in paths:
         kept: deque[Line] = deque(maxlen=tail)
         for block in blocks_of(path):
             kept += [line for line in block if stream in ("", line.stream)]
-        last += [(path.stem, line) for line in kept]
-    lines = in_order(last)[-tail:] if tail else []
-    several = len({replica for replica, _ in lines}) > 1
-    return "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in lines]).encode()
+        last = in_order([*last, *((path.stem, line) for line in kept)])[-tail:] if tail else []
+    several = len({replica for replica, _ in last}) > 1
+    return "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in last]).encode()

@@ -1,5 +1,6 @@
 """What was printed is kept, bounded, and told to who follows; a disk that refuses stops nobody."""
 
+import gc
 import resource
 import signal
 import time
@@ -183,6 +184,12 @@ async def test_a_follower_waits_for_the_first_line(log: Log, nursery: trio.Nurse
         nursery.start_soon(trio.to_thread.run_sync, lambda: log.write("hello"))
         with trio.fail_after(10):
             assert [line.text for line in await follower.lines()] == ["hello"]
+
+
+def test_the_collector_does_not_look_at_lines() -> None:
+    """It held up all threads for 100 ms where the logs of a model were read."""
+    line = Line("2026-11-21T02:35:00.123Z", "stdout", "x" * 3)
+    assert not gc.is_tracked(line)
 
 
 def test_several_logs_as_one() -> None:
