@@ -316,6 +316,34 @@ def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("level", ["root", "user"])
+def test_its_network_lasts_while_other_trees_end(level: str, data: Path) -> None:
+    """slirp4netns is an orphan with a filter of system calls, and not taken for one that has left
+    its tree."""
+    mark = f"test-outward-{os.getpid()}-lasts/"
+
+    def lasts(confinement: Confinement, view: View) -> object:
+        waits = [
+            "/bin/sh",
+            "-c",
+            'echo begun; while [ ! -e go ]; do sleep 0.1; done; exec "$@"',
+            "-",
+        ]
+        process, out = _started(
+            confinement, view, "outward", [*waits, *_python(CONNECT, OWN, OUTSIDE)], mark
+        )
+        assert os.read(out, 200) == b"begun\n"
+        _told(confinement, view, "outward", ["true"])
+        (view.home / "go").touch()
+        select.select([process.pidfd], [], [], 20)
+        process.reap()
+        kill_tree(mark)
+        with os.fdopen(out) as said:
+            return json.loads(said.read())
+
+    assert _on_a_machine(level, data, lasts) == [OUTSIDE]
+
+
+@pytest.mark.parametrize("level", ["root", "user"])
 def test_without_its_network_it_does_not_begin(level: str, data: Path) -> None:
     """Where slirp4netns fails the command does nothing at all, and the reason is told."""
 
