@@ -45,7 +45,7 @@ def deploy(context: Context) -> None:
             comment=arguments.comment,
             example=arguments.example,
             deployment=wishes,
-            network=_build_network(wishes),
+            network=build_network(wishes),
         )
         deployment = {}
         if build["status"] != "build failed":  # its snapshot may have failed already
@@ -199,11 +199,11 @@ def _build_again(
         deployment=deployment,
         model_root_dir=last["model_root_dir"],
         build_script_path=last["build_script_path"],
-        network=_build_network(deployment) if deployment else arguments.network or last["network"],
+        network=build_network(deployment) if deployment else arguments.network or last["network"],
     )
 
 
-def _build_network(deployment: Json) -> str:
+def build_network(deployment: Json) -> str:
     """What a build reaches: as its replicas, but a package index also where those reach nothing."""
     return "machine" if deployment["network"] == "none" else str(deployment["network"])
 

@@ -4,6 +4,9 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
+
+from gateway.cli.deploying import build_network
 from tests.gateway.cli.conftest import Predictd
 from tests.gateway.cli.fake_gateway import State
 
@@ -45,6 +48,15 @@ def test_deploy_again_adds_a_build(state: State, folder: Path, predictd: Predict
     assert (second["build_number"], second["replicas"], second["memory"]) == (2, 3, 0.5)
     assert (first["environment"], second["environment"]) == ('{"A": "1"}', "{}")
     assert (first["status"], second["status"]) == ("stopped", "deployed")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "build"),
+    [("none", "machine"), ("outward", "outward"), ("machine", "machine"), ("listen", "listen")],
+)
+def test_a_build_reaches_what_its_replicas_will(replicas: str, build: str) -> None:
+    """But where those reach nothing: a build needs a package index."""
+    assert build_network({"network": replicas}) == build
 
 
 def test_a_taken_project_name_gets_a_number(state: State, folder: Path, predictd: Predictd) -> None:
