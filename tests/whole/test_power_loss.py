@@ -27,6 +27,9 @@ FLEETING = re.compile(
     r"|.*/predictd\.lock$"
 )
 
+# Of ignore files, for as long as git is asked; what is left of them goes at the next start.
+COPIES = "/ignoring-"
+
 CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed>)(.*)$")
 PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
 OPENED = re.compile(r"^\d+<([^>]*)>")
@@ -59,6 +62,8 @@ class Disk:
         paths = [os.path.normpath(os.path.join(folder, path)) for path in paths]
         if call.startswith("symlink"):
             paths = paths[1:]
+        if all(COPIES in path for path in paths):
+            return
         self.names |= {os.path.dirname(path) for path in paths}
         if call.startswith("rename") and paths[0] in self.bytes:
             self.bytes.remove(paths[0])
