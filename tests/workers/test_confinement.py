@@ -467,10 +467,9 @@ def _arguments(view: View, **host: object) -> list[str]:
     known = {
         "system": {path: Part(path, whole=True, is_folder=True) for path in ("/usr", "/opt")},
         "programs": {"/bin": "usr/bin"},
-        "accounts": Path("/a"),
         "looking": parts.Looking(("/srv/data",)),
     }
-    return list(bubblewrap.arguments(view, Host(**(known | host))))  # type: ignore[arg-type]
+    return list(bubblewrap.arguments(view, Host(**(known | host)), {"/etc/passwd": 7}))  # type: ignore[arg-type]
 
 
 def _mounts(arguments: list[str], way: str) -> list[tuple[str, str]]:
@@ -491,13 +490,11 @@ def test_only_what_is_named() -> None:
         ("/srv/data/r/tmp", "/tmp"),
     ]
     assert sorted(_mounts(arguments, "--ro-bind")) == [
-        ("/a/group", "/etc/group"),
-        ("/a/hosts", "/etc/hosts"),
-        ("/a/passwd", "/etc/passwd"),
         ("/data", "/data"),
         ("/opt", "/opt"),
         ("/usr", "/usr"),
     ]
+    assert _mounts(arguments, "--ro-bind-data") == [("7", "/etc/passwd")]
 
 
 def test_network_is_asked_for() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from workers.confinement.levels import (
     Tried,
     is_weaker,
 )
+from workers.confinement.memory import open_in_memory
 from workers.confinement.view import HOME, NETWORKS, TMP, USER, Network, View
 
 __all__ = [
@@ -106,7 +108,7 @@ class Confinement:
         looking = of_system = parts.looking([self._data, *hidden])
         if tried.level in ("user", "landlock"):
             of_system = parts.looking_through_system(looking)
-        self._system = Host.looked_at(folder, looking, of_system)
+        self._system = Host.looked_at(looking, of_system)
         if tried.level == "landlock":
             system = json.dumps([str(part) for part in _parts(self._system)])
             (folder / _PARTS).write_text(system)
@@ -138,19 +140,28 @@ class Confinement:
         for real, seen in ((view.home, HOME), (view.tmp, TMP)):
             mount_points.make(real, seen, (*self._read(view), *view.write))
         uid = self.uid(view)
-        host = msgspec.structs.replace(self._system, accounts=self._accounts(uid))
-        if is_outward := view.network == "outward":
-            self._write_resolver(host)
         view = msgspec.structs.replace(view, read=self._read(view))
-        filters = self._open_filter()
-        wrapper = (
-            *(_with_network() if is_outward else ()),
-            levels.program("bwrap"),
-            *bubblewrap.arguments(view, host),
-            *(word for descriptor in filters for word in ("--seccomp", str(descriptor))),
-            *_as_user(self.level, uid),
-        )
-        return Launch(inner, wrapper, filters, wrapped=True, fence=self._fence(view))
+        with ExitStack() as on_failure:
+
+            def opened(name: str, content: bytes) -> int:
+                descriptor = open_in_memory(name, content)
+                on_failure.callback(os.close, descriptor)
+                return descriptor
+
+            texts = bubblewrap.texts(view, self._system, uid)
+            files = {path: opened(path, text.encode()) for path, text in texts}
+            # None where the machine's calls are not known.
+            filters = [opened("seccomp", program)] if (program := seccomp.program()) else []
+            wrapper = (
+                *(_with_network() if view.network == "outward" else ()),
+                levels.program("bwrap"),
+                *bubblewrap.arguments(view, self._system, files),
+                *(word for descriptor in filters for word in ("--seccomp", str(descriptor))),
+                *_as_user(self.level, uid),
+            )
+            fence = self._fence(view)
+            on_failure.pop_all()
+        return Launch(inner, wrapper, (*files.values(), *filters), wrapped=True, fence=fence)
 
     def _fence(self, view: View) -> Fenced | None:
         """In a network of its own only the process itself can reach a port that it opens."""
@@ -162,12 +173,6 @@ class Confinement:
         """All that is shown beside the system and may not be written. Raises OSError."""
         prefix = interpreter.shown(view.prefix, self._data) if view.prefix else ()
         return (*view.read, *prefix, *self._readable)
-
-    def _open_filter(self) -> tuple[int, ...]:
-        """None where the machine's calls are not known."""
-        if not seccomp.program():
-            return ()
-        return (os.open(self._folder / _FILTER, os.O_RDONLY | os.O_CLOEXEC),)
 
     def shown(self, view: View, path: Path) -> Path:
         """Where a real path in a view is for whoever has that view."""
@@ -236,49 +241,12 @@ class Confinement:
         # Its file has to be readable from within too: it is run before anything is confined.
         return (sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules))
 
-    def _accounts(self, uid: int) -> Path:
-        """A folder with the passwd and group of one user, and the hosts of now. Raises OSError."""
-        folder = self._folder / str(uid)
-        if not folder.is_dir():
-            fresh = folder.with_suffix(".new")
-            fresh.mkdir(parents=True, exist_ok=True)
-            texts = bubblewrap.accounts_text(uid)
-            for name, text in zip(("passwd", "group"), texts, strict=True):
-                (fresh / name).write_text(text)
-                (fresh / name).chmod(0o644)
-            fresh.rename(folder)
-        if self._system.has_hosts:
-            _keep(folder / "hosts", bubblewrap.hosts_text(_read_hosts()))
-        return folder
-
-    def _write_resolver(self, host: Host) -> None:
-        """Into the folder of accounts: which server resolves names in a network of its own. Raises
-        OSError."""
-        if host.resolver:
-            machine = Path(host.resolver).read_text(errors="replace")
-            text = bubblewrap.resolver_text(machine, outward.RESOLVER)
-            _keep(host.accounts / "resolv.conf", text)
-
 
 def _with_network() -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", outward.__file__, levels.program("slirp4netns"))
 
 
-def _read_hosts() -> str:
-    return Path(bubblewrap.HOSTS).read_text(errors="replace")
-
-
-def _keep(path: Path, text: str) -> None:
-    """Writes the text to the file. A reader sees the whole old or the whole new text."""
-    if path.is_file() and path.read_text() == text:
-        return
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.chmod(0o644)
-    fresh.rename(path)
-
-
-_FILTER, _PARTS = "seccomp.bpf", "landlock.json"
+_PARTS = "landlock.json"
 _TUN = "/dev/net/tun"
 _HOLDS_NOTHING = "isolation 'none' holds nothing"
 # What programs write to without meaning anything by it. No terminals: by their files one could read
@@ -304,7 +272,6 @@ def open_confinement(
     """
     folders.remove(folder)
     folder.mkdir(parents=True)
-    (folder / _FILTER).write_bytes(seccomp.program())
     readable, hidden = tuple(readable), tuple(hidden)
     made: dict[Level, Confinement] = {}
 

@@ -7,11 +7,12 @@ processes, the cgroups. Pure: the machine is looked at by `Host`.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
+from workers.confinement.outward import RESOLVER
 from workers.confinement.parts import Looking, Part
 from workers.confinement.view import HOME, TMP, USER, View
 
@@ -37,20 +38,18 @@ _PROGRAMS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What there is on this machine. `system` maps each folder of SYSTEM to what is shown of it,
-    and `programs` each of _PROGRAMS to where it leads, "" for a folder; `accounts` is the folder of
-    a passwd and a group in which only cdsw is, and of a hosts in which the names of this host are,
-    where the machine `has_hosts`. `looking` finds what is left out elsewhere. `resolver` is the
-    file that says who resolves names, "" where there is none."""
+    and `programs` each of _PROGRAMS to where it leads, "" for a folder. `looking` finds what is
+    left out elsewhere. It may have a file of host names, and one that names the resolver: its real
+    path, "" where there is none."""
 
     system: dict[str, Part]
     programs: dict[str, str]
-    accounts: Path
     looking: Looking
     has_hosts: bool = True
     resolver: str = ""
 
     @classmethod
-    def looked_at(cls, accounts: Path, looking: Looking, of_system: Looking) -> "Host":
+    def looked_at(cls, looking: Looking, of_system: Looking) -> "Host":
         programs = {
             name: str(Path(name).readlink()) if Path(name).is_symlink() else ""
             for name in _PROGRAMS
@@ -63,15 +62,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             system={path: of_system.at(Path(path)) for path in system},
             programs=programs,
-            accounts=accounts,
             looking=looking,
             has_hosts=Path(HOSTS).is_file(),
             resolver=resolver if Path(resolver).is_file() else "",
         )
 
 
-def arguments(view: View, host: Host) -> Iterator[str]:
-    """All arguments but the program's name and the command."""
+def arguments(view: View, host: Host, files: Mapping[str, int]) -> Iterator[str]:
+    """All arguments but the program's name and the command. `files` are made for this process: by
+    where they stand, descriptors of their content."""
     yield from ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
     yield from ("--hostname", HOSTNAME, "--unshare-cgroup-try")
     if view.network in ("none", "outward"):
@@ -81,10 +80,8 @@ def arguments(view: View, host: Host) -> Iterator[str]:
         yield from _shown(part, Path(folder), covers)
     for name, target in host.programs.items():
         yield from ("--symlink", target, name) if target else ("--ro-bind", name, name)
-    for file in ("passwd", "group", *(["hosts"] if host.has_hosts else [])):
-        yield from ("--ro-bind", str(host.accounts / file), f"/etc/{file}")
-    if view.network == "outward" and host.resolver:
-        yield from ("--ro-bind", str(host.accounts / "resolv.conf"), host.resolver)
+    for name, descriptor in files.items():
+        yield from ("--perms", "0644", "--ro-bind-data", str(descriptor), name)
     yield from ("--proc", "/proc", "--dev", "/dev")
     # Semaphores of multiprocessing live there, and are whoever's who makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
@@ -141,13 +138,17 @@ def _mount(way: str, real: Path | str, seen: Path | str) -> Iterator[str]:
     yield str(seen)
 
 
-def accounts_text(uid: int) -> tuple[str, str]:
-    """passwd and group, for a process that runs as `uid`."""
+def texts(view: View, host: Host, uid: int) -> Iterator[tuple[str, str]]:
+    """The files that are made for a process that runs as `uid`: where each stands, and its text.
+    Raises OSError."""
     passwd = f"{USER}:x:{uid}:{uid}::{HOME}:/bin/bash\n"
-    return (
-        passwd + "nobody:x:65534:65534::/:/usr/sbin/nologin\n",
-        f"{USER}:x:{uid}:\nnogroup:x:65534:\n",
-    )
+    yield "/etc/passwd", passwd + "nobody:x:65534:65534::/:/usr/sbin/nologin\n"
+    yield "/etc/group", f"{USER}:x:{uid}:\nnogroup:x:65534:\n"
+    if host.has_hosts:
+        yield HOSTS, hosts_text(Path(HOSTS).read_text(errors="replace"))
+    if view.network == "outward" and host.resolver:
+        machine = Path(host.resolver).read_text(errors="replace")
+        yield host.resolver, resolver_text(machine, RESOLVER)
 
 
 def hosts_text(machine: str) -> str:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from workers.confinement.memory import open_in_memory
+
 # It is the same file outside and in every view.
 SHELL = ("/bin/sh", "-s")
 # Variables that a shell keeps for itself (bash as `sh` more than others): it refuses or changes
@@ -35,16 +37,7 @@ class Command(msgspec.Struct, frozen=True):
         """A descriptor of the script, to be the shell's standard input. The variable `mark`, which
         the shell has already, stays as it is. Raises OSError, and ValueError for what no process
         can have."""
-        script = b"".join(self._lines(mark))
-        descriptor = os.memfd_create("script", os.MFD_CLOEXEC)
-        try:
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(script)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor
+        return open_in_memory("script", b"".join(self._lines(mark)))
 
     def _lines(self, mark: str) -> Iterator[bytes]:
         yield b"cd -P %s || exit 126\n" % _quoted(self.cwd)
