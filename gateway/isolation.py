@@ -31,14 +31,16 @@ def open_isolation(given: Given, data: DataFolder) -> Confinement:
     ConfinementWeaker, OSError."""
     settings = given.settings
     own = (settings.tls_key, settings.tls_certificate, settings.access_log, given.config)
+    least = last_served(data)
     confinement = open_confinement(
         settings.isolation,
         data.confinement,
         [Path(folder) for folder in settings.readable],
         hidden=[Path(each).absolute() for each in own if each],
-        least=last_served(data),
+        least=least,
     )
-    _remember(data.isolation, confinement.level)
+    if confinement.level != least:  # else a full disk would keep it from starting
+        _remember(data.isolation, confinement.level)
     told = confinement.described()
     logger.info("isolation %s: %s", told["level"], told["meaning"])
     for level, why in confinement.refused.items():

@@ -289,7 +289,8 @@ def open_confinement(
         inside = Path(__file__).parent.parent / "inside"
         view = View(home=probe / "home", tmp=probe / "tmp", read=(inside,))
         trial.give(view)
-        script = f"cat {inside}/python/start.py >/dev/null && echo x >$HOME/x && echo x >$TMPDIR/x"
+        # Empty files: there is room for them on a full disk, too.
+        script = f"cat {inside}/python/start.py >/dev/null && : >$HOME/x && : >$TMPDIR/x"
         why = _try_out(trial, view, script)
         if why and level != "landlock" and not trial.unfenced:
             trial.unfenced = f"{levels.program('bwrap')} does not work behind Landlock: {why}"
