@@ -132,6 +132,7 @@ def _make_place(work: Path, address: Address) -> Place:
         tmp=work / "tmp",
         read=tuple(path for path in local if path.exists()),
         write=(_code(work),),
+        unix_sockets=bool(address.key),  # by one ssh asks its agent
     )
 
 

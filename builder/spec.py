@@ -66,13 +66,15 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
 
 class Place(Struct, frozen=True, kw_only=True):
     """Where a project's program works: `home`, which it may change, a folder for temporary files,
-    what else it may `read` and `write`, and `prefix`, the folder of the interpreter it needs."""
+    what else it may `read` and `write`, and `prefix`, the folder of the interpreter it needs. With
+    `unix_sockets` it makes those, which code of a project need not."""
 
     home: Path
     tmp: Path
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     prefix: Path | None = None
+    unix_sockets: bool = False
 
 
 class Log(Protocol):

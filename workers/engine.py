@@ -61,6 +61,8 @@ class Place(Protocol):
     def write(self) -> tuple[Path, ...]: ...
     @property
     def prefix(self) -> Path | None: ...
+    @property
+    def unix_sockets(self) -> bool: ...
 
 
 class Workers:
@@ -299,6 +301,7 @@ def _view(place: Place, network: Network, identity: int) -> View:
         prefix=place.prefix,
         network=network,
         identity=identity,
+        unix_sockets=place.unix_sockets,
     )
 
 

@@ -472,6 +472,7 @@ class Place(msgspec.Struct, frozen=True):
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     prefix: Path | None = None
+    unix_sockets: bool = False
 
 
 async def test_a_script_finds_the_packages(house: House, tmp_path: Path) -> None:

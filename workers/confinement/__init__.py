@@ -236,7 +236,7 @@ class Confinement:
             "read": list(map(str, read)),
             "write": list(map(str, write)),
             "listen": view.network == "listen",
-            "seccomp": seccomp.program(bare=True).hex(),
+            "seccomp": seccomp.program(bare=True, unix_sockets=view.unix_sockets).hex(),
         }
         # Its file has to be readable from within too: it is run before anything is confined.
         return (sys.executable, "-I", "-S", landlock.__file__, json.dumps(rules))

@@ -90,8 +90,9 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, (16, 24, 32)
 _FIRST, _SECOND, _ = _ARGUMENTS
 
 
-def program(machine: str = "", *, bare: bool = False) -> bytes:
-    """The filter, as `struct sock_filter[]`; empty for a machine that this file does not know."""
+def program(machine: str = "", *, bare: bool = False, unix_sockets: bool = False) -> bytes:
+    """The filter, as `struct sock_filter[]`; empty for a machine that this file does not know. With
+    `unix_sockets` a bare process makes those all the same."""
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
         return b""
@@ -108,7 +109,7 @@ def program(machine: str = "", *, bare: bool = False) -> bytes:
     for numbers in _CALLS.values():
         steps += [_step(_JUMP_EQUAL, numbers[column], 0, 1), _step(_RETURN, refused)]
     steps += [_step(_JUMP_EQUAL, _CLONE3, 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
-    families = [each for each in _FAMILIES if not (bare and each == _UNIX)]
+    families = [each for each in _FAMILIES if unix_sockets or not (bare and each == _UNIX)]
     steps += [
         _step(_JUMP_EQUAL, _SOCKET[column], 0, len(families) + 3),
         _step(_LOAD, _FIRST),

@@ -21,7 +21,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     `home`, its working folder, is writable and stands at /home/cdsw; `tmp` at /tmp. `read` and
     `write` stand where they are, and so does `prefix`, an interpreter's folder. Trees of equal
-    `identity` could meddle with each other; the numbers are the gateway's to give.
+    `identity` could meddle with each other; the numbers are the gateway's to give. With
+    `unix_sockets`, which no project's code has, it makes those at every level.
     """
 
     home: Path
@@ -31,3 +32,4 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     prefix: Path | None = None
     network: Network = "machine"
     identity: int = 0
+    unix_sockets: bool = False
