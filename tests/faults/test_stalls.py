@@ -120,7 +120,8 @@ def heads(stage: Stage) -> None:
     url = f"{stage.gateway.url}/model?{query}"
     assert stage.admin.post(url, headers={"Cookie": cookie}).status_code in (400, 401)
     assert stage.admin.get(f"/projects?{query}", headers={"Cookie": cookie}).status_code == 200
-    wanted = json.dumps({f"{number}": None for number in range(80)})
+    # Ten fields, and 1,000 characters together.
+    wanted = json.dumps({f"name{number}": "x" * 80 for number in range(10)})
     assert stage.admin.get("/audit", params={"page_size": "1000"}).status_code == 200
     answer = stage.admin.get("/projects", params={"search_filter": wanted, "page_size": "1000"})
     assert answer.status_code == 200
