@@ -16,23 +16,32 @@ def _nice() -> int:
 
 
 class Counted:
-    """What stands for a hash: how many run at once, and in which order they were done."""
+    """What stands for a hash: how many run at once, and in which order they began."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
-        self.done: list[str] = []
-        self._lock = threading.Lock()
+        self.begun: list[str] = []
+        self._changed = threading.Condition()
         self._running = self.most = 0
 
     def fits(self, password: str, kept: str) -> bool:
-        with self._lock:
+        with self._changed:
             self._running += 1
             self.most = max(self.most, self._running)
+            self.begun.append(kept)
+            self._changed.notify_all()
         self.gate.wait(20)
-        with self._lock:
+        with self._changed:
             self._running -= 1
-            self.done.append(kept)
         return True
+
+    async def running(self, number: int) -> None:
+        """Returns when so many run: the threads are the kernel's to schedule."""
+        await trio.to_thread.run_sync(self._wait, number)
+
+    def _wait(self, number: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._running == number, timeout=20)
 
 
 @pytest.fixture
@@ -58,9 +67,9 @@ async def test_few_hash_at_once(counted: Counted) -> None:
         for number in range(40):
             for known in (False, True):
                 nursery.start_soon(_ask, hashing, f"network {number}", f"{number}", known)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await counted.running(4)
         counted.gate.set()
-    assert len(counted.done) == 80
+    assert len(counted.begun) == 80
     assert counted.most == 4
 
 
@@ -70,11 +79,11 @@ async def test_strangers_do_not_keep_out_who_is_known(counted: Counted) -> None:
     async with trio.open_nursery() as nursery:
         for number in range(40):
             nursery.start_soon(_ask, hashing, f"network {number}", f"{number}", False)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await counted.running(2)
         nursery.start_soon(_ask, hashing, "home", "known", True)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await counted.running(3)
+        assert counted.begun[2:] == ["known"]
         counted.gate.set()
-    assert "known" in counted.done[:3]
 
 
 async def test_places_are_shared_between_networks(counted: Counted) -> None:
@@ -94,9 +103,9 @@ async def test_places_are_shared_between_networks(counted: Counted) -> None:
         assert refused == ["auth.throttled"] * len(refused)
         assert 150 < len(refused) < 200
         nursery.start_soon(_ask, hashing, "modest", "modest", False)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await counted.running(2)
+        assert counted.begun[1:] == ["modest"]
         counted.gate.set()
-    assert "modest" in counted.done[:2]
 
 
 async def test_the_queue_has_an_end(counted: Counted) -> None:
