@@ -12,25 +12,35 @@ So who steals the database has no key of any kind, without the file `secret.key`
 import hashlib
 import hmac
 import os
+import re
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from builder import sync_folder
-from store import Key, KeyKind, User
+from store import Key, KeyKind, User, replace_file
 
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 # Of a legacy key's 32 characters so many are its id; what is left has 82 random bits.
 _LEGACY_ID = 16
 _LEGACY = 32
-# The longest content of a file with a secret.
+# What a file with a secret holds: so many random bytes, in hexadecimal digits.
+_SECRET_BYTES = 32
+_SECRET = re.compile(rb"[0-9a-f]{64}")
+# The longest content of such a file.
 _SECRET_FILE = 4096
 # Of nothing: what a key is compared with when there is none of its id.
 NO_DIGEST = hashlib.sha256(b"").hexdigest()
+
+
+class SecretUnreadable(Exception):
+    """A file that should hold a secret holds something else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} does not hold 64 hexadecimal digits")
 
 
 class NewKey(NamedTuple):
@@ -94,25 +104,26 @@ def access_key(secret: str, model_id: str, generation: int) -> str:
     return "m" + "".join(letters)
 
 
-def load_secret(path: Path) -> str:
-    """The secret in `path`, made if there is none or an empty one. Raises OSError."""
-    with suppress(FileNotFoundError), path.open() as file:
-        if os.fstat(file.fileno()).st_mode & 0o077:
-            os.fchmod(file.fileno(), 0o600)
-        # An empty secret would be everybody's.
-        if secret := file.read(_SECRET_FILE).strip():
-            return secret
-    secret = secrets.token_hex(32)
-    # Written whole before it has its name, so that no kill leaves half of it.
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(fd, "w") as file:
-        file.write(secret + "\n")
-        file.flush()
-        os.fsync(fd)
-    fresh.replace(path)
-    sync_folder(path.parent)
+def read_secret(path: Path) -> str:
+    """The secret in `path`; "" where there is no file or an empty one. Raises SecretUnreadable,
+    OSError."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                os.fchmod(file.fileno(), 0o600)
+            text = file.read(_SECRET_FILE).strip()
+    except FileNotFoundError:
+        return ""
+    if text and not _SECRET.fullmatch(text):
+        raise SecretUnreadable(path)
+    return text.decode("ascii")
+
+
+def make_secret(path: Path) -> str:
+    """A new secret, which `path` holds from the return on, also after a loss of power. Raises
+    OSError."""
+    secret = secrets.token_hex(_SECRET_BYTES)
+    replace_file(path, f"{secret}\n".encode())
     return secret
 
 

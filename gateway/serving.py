@@ -43,8 +43,9 @@ from gateway.envelopes import Examiner
 from gateway.front_door import Bounds, FrontDoor, Traffic
 from gateway.http_server import serve_http
 from gateway.isolation import open_isolation
-from gateway.keyring import access_key, load_secret
+from gateway.keyring import access_key
 from gateway.listening import listen_beside, listen_on_both
+from gateway.opening import open_data
 from gateway.proxies import Proxies
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
@@ -203,6 +204,7 @@ async def _open(
     default = Path(settings.python) if settings.python else None
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
+    secret = await trio.to_thread.run_sync(open_data, data)
     confinement = await trio.to_thread.run_sync(open_isolation, given, data)
     async with AsyncExitStack() as stack:
         disk = Disk(data.root, store.Ballast(data.ballast), settings.disk_reserve)
@@ -213,7 +215,6 @@ async def _open(
             store.open_database(data.database, make_room=disk.give_back)
         )
         kept = await database.read(store.site.settings)
-        secret = load_secret(data.secret_key)
         encryption = Encryption(secret)
         site = SiteSettings(given, kept, database, encryption)
         # Replicas tell of predictions to their end, which comes before that of the database.

@@ -33,6 +33,7 @@ from store.errors import (
     StoreFull,
 )
 from store.image import check_image, image
+from store.lasting import replace_file
 from store.records import (
     Build,
     Deployment,
@@ -112,6 +113,7 @@ __all__ = [
     "now",
     "open_database",
     "projects",
+    "replace_file",
     "sessions",
     "site",
     "users",

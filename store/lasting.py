@@ -31,3 +31,21 @@ def make_folder(folder: Path, mode: int = 0o755) -> None:
         raise
     folder.chmod(mode)
     sync(folder.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file of our account alone these bytes, whole or not at all, in a way that lasts."""
+    fresh = path.with_name(f"{path.name}.new")
+    # What a kill left half-written.
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync(path.parent)

@@ -10,7 +10,7 @@ from gateway.control.house import House
 from gateway.control.users import FIRST
 from gateway.errors import Refusal
 from gateway.grants import Principal
-from gateway.keyring import admin_key, load_secret, new_key
+from gateway.keyring import admin_key, new_key, read_secret
 from store import Key, KeyKind, User
 
 _YEAR = timedelta(days=365)
@@ -38,7 +38,7 @@ class Keys:
         """Lets in the keys there are, the admin key too; their users are known already."""
         first = self._house.directory.user(FIRST)
         assert first is not None
-        text = await trio.to_thread.run_sync(load_secret, self._house.data.admin_key)
+        text = await trio.to_thread.run_sync(read_secret, self._house.data.admin_key)
         self._house.directory.put_key(admin_key(text, first))
         for key in await self._house.database.read(store.keys.listing):
             self._house.directory.put_key(key)

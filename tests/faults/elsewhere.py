@@ -143,6 +143,16 @@ ELSEWHERE = {
     "tests/builder/test_build.py::test_cancellation": Fault(
         "a build is cancelled", "in each of its steps", "neither folder nor process is left"
     ),
+    "tests/gateway/test_opening.py::test_data_without_a_database": Fault(
+        "the database is missing or empty",
+        "each kind of data in the folder, without its database",
+        "the start is refused with what to do, and nothing is changed",
+    ),
+    "tests/gateway/test_opening.py::test_a_key_that_is_gone": Fault(
+        "a lost key",
+        "`secret.key` or `admin.key` missing, empty or garbage beside a database",
+        "the start is refused with what to do; no other key takes its place",
+    ),
     # The house.
     "tests/whole/test_bad_input.py::test_a_port_in_use": Fault(
         "the port is in use", "another listens there", "refused by name, without a traceback"

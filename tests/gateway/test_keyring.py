@@ -10,12 +10,14 @@ from argon2 import PasswordHasher
 from gateway.keyring import (
     _NOBODYS,
     Passwords,
+    SecretUnreadable,
     access_key,
-    load_secret,
+    make_secret,
     matches,
     new_key,
     new_password,
     presented,
+    read_secret,
 )
 from store import KeyKind
 
@@ -80,35 +82,44 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "secret.key"
 
 
-def test_the_key_is_made_once_for_its_owner_only(path: Path) -> None:
-    """The first start makes a long secret that only its owner can read; later ones keep it."""
-    key = load_secret(path)
-    assert len(key) == 64
+def test_a_secret_is_made_for_its_owner_only(path: Path) -> None:
+    """It is long, and only its owner can read it; what was made is read back."""
+    secret = make_secret(path)
+    assert len(secret) == 64
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert load_secret(path) == key
+    assert read_secret(path) == secret
     assert [p.name for p in path.parent.iterdir()] == ["secret.key"]
 
 
-def test_a_key_that_others_could_read_is_closed(path: Path) -> None:
+def test_a_secret_that_others_could_read_is_closed(path: Path) -> None:
     """One that was copied here with another mode is for its owner only from then on."""
     path.write_text("ab" * 32)
     path.chmod(0o644)
-    assert load_secret(path) == "ab" * 32
+    assert read_secret(path) == "ab" * 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_what_a_kill_left_half_written_is_not_used(path: Path) -> None:
     """A half-written file of an earlier start is neither used nor in the way."""
-    path.with_suffix(".new").write_text("ab")
-    assert len(load_secret(path)) == 64
+    path.with_name("secret.key.new").write_text("ab")
+    assert read_secret(path) == ""
+    assert len(make_secret(path)) == 64
+    assert [p.name for p in path.parent.iterdir()] == ["secret.key"]
 
 
 @pytest.mark.parametrize("content", ["", "\n  \n"])
-def test_an_empty_key_is_no_key(path: Path, content: str) -> None:
-    """An empty file would let everybody in, so it is replaced."""
+def test_an_empty_file_has_no_secret(path: Path, content: str) -> None:
+    """An empty secret would be known to everybody."""
     path.write_text(content)
-    assert len(load_secret(path)) == 64
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_secret(path) == ""
+
+
+@pytest.mark.parametrize("content", [b"ab" * 31, b"AB" * 32, b"\xff" * 64, b"ab" * 32 + b"\n0"])
+def test_what_is_no_secret_is_refused(path: Path, content: bytes) -> None:
+    """Half of a secret, and bytes that are none, are not taken for one."""
+    path.write_bytes(content)
+    with pytest.raises(SecretUnreadable, match=r"secret\.key"):
+        read_secret(path)
 
 
 def test_nobodys_password_takes_as_long() -> None:
