@@ -1,0 +1,325 @@
+"""Every statement that is about one owner, beside another owner of each kind.
+
+What a statement leaves out of its WHERE shows only where there are two: two projects, two models of
+each, two builds, two users. So each law is tried on the first of two, and the second stays as it
+was.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import aiosqlite
+import msgspec
+import pytest
+
+from store import (
+    Build,
+    Database,
+    Deployment,
+    Experiment,
+    Failure,
+    Key,
+    Membership,
+    Model,
+    Point,
+    Project,
+    Record,
+    Session,
+    User,
+    builds,
+    deployments,
+    experiments,
+    keys,
+    memberships,
+    models,
+    projects,
+    sessions,
+    users,
+)
+from tests.store.samples import (
+    a_build,
+    a_deployment,
+    a_key,
+    a_model,
+    a_project,
+    a_session,
+    a_user,
+    an_experiment,
+)
+
+
+class Rows:
+    """Two projects, each with two models; each model with two builds that are made and a deployment
+    of each that serves or is to; each project with two experiments; two users, each with two
+    keys, two sessions and a membership in each project."""
+
+    def __init__(self) -> None:
+        self.projects: list[Project] = []
+        self.models: list[Model] = []
+        self.builds: list[Build] = []
+        self.deployments: list[Deployment] = []
+        self.experiments: list[Experiment] = []
+        self.users: list[User] = []
+        self.keys: list[Key] = []
+        self.sessions: list[Session] = []
+        self.memberships: list[Membership] = []
+
+
+async def _fill(connection: aiosqlite.Connection) -> Rows:
+    rows = Rows()
+    rows.users = [await users.insert(connection, a_user()) for _ in range(2)]
+    for user in rows.users:
+        rows.keys += [await keys.insert(connection, a_key(user)) for _ in range(2)]
+        rows.sessions += [await sessions.insert(connection, a_session(user)) for _ in range(2)]
+    for _ in range(2):
+        project = await projects.insert(connection, a_project())
+        rows.projects.append(project)
+        for number, user in enumerate(rows.users):
+            role = ("owner", "viewer")[number]
+            put = await memberships.put(connection, project.id, user.id, role)  # type: ignore[arg-type]
+            rows.memberships.append(put)
+        for _ in range(2):
+            rows.models.append(model := await models.insert(connection, a_model(project)))
+            for _ in range(2):
+                build = await _built(connection, model)
+                rows.builds.append(build)
+                asked = a_deployment(model, build)
+                rows.deployments.append(await deployments.insert(connection, asked))
+            first = rows.deployments[-2]
+            await deployments.advance(connection, first.id, "started")
+            await deployments.advance(connection, first.id, "ready")
+        for _ in range(2):
+            rows.experiments.append(await _ended(connection, project))
+    return rows
+
+
+async def _built(connection: aiosqlite.Connection, model: Model) -> Build:
+    build = await builds.insert(connection, a_build(model))
+    for event in ("snapshotted", "started", "built"):
+        build = await builds.advance(connection, build.id, event)
+    return build
+
+
+async def _ended(connection: aiosqlite.Connection, project: Project) -> Experiment:
+    made = await experiments.insert(connection, an_experiment(project))
+    environment = f"environment of {made.id}"
+    await experiments.update(connection, made.id, environment_id=environment)
+    await experiments.start(connection, made.id)
+    told = [Point(key="loss", value=made.number, time=1)]
+    return await experiments.end(connection, made.id, "succeeded", told)
+
+
+@pytest.fixture
+async def rows(database: Database) -> Rows:
+    return await database.write(_fill)
+
+
+async def _everything(connection: aiosqlite.Connection) -> dict[str, Record]:
+    """All that there is, by id."""
+    found: list[Record] = []
+    found += await projects.listing(connection)
+    for model in await models.listing(connection):
+        found += [model, *await builds.listing(connection, model.id)]
+    found += await deployments.listing(connection)
+    found += await experiments.listing(connection)
+    found += await users.listing(connection)
+    found += await keys.listing(connection)
+    found += await sessions.listing(connection)
+    found += await memberships.listing(connection)
+    return {each.id: each for each in found}
+
+
+def _ids(found: Sequence[Record]) -> set[str]:
+    return {each.id for each in found}
+
+
+async def test_listings_of_one_owner(database: Database, rows: Rows) -> None:
+    """A listing has all of the one that is asked for, and nothing of another."""
+    read = database.read
+    for project in rows.projects:
+        ours = [m for m in rows.models if m.project_id == project.id]
+        assert await read(models.listing, project.id) == ours
+        runs = [e for e in rows.experiments if e.project_id == project.id]
+        assert await read(experiments.listing, project.id) == runs
+        members = [m for m in rows.memberships if m.project_id == project.id]
+        assert await read(memberships.listing, project.id) == members
+        kept = await read(projects.kept, project.id)
+        assert set(kept.builds) == _ids([b for b in rows.builds if b.model_id in _ids(ours)])
+        assert set(kept.experiments) == _ids(runs)
+        assert set(kept.environments) == {each.environment_id for each in runs}
+    for model in rows.models:
+        made = [b for b in rows.builds if b.model_id == model.id]
+        assert await read(builds.listing, model.id) == made
+        listed = await read(deployments.listing, model.id)
+        assert _ids(listed) == _ids([d for d in rows.deployments if d.model_id == model.id])
+        current = await read(deployments.current, model.id)
+        assert current is not None
+        assert current.model_id == model.id
+    for user in rows.users:
+        assert await read(keys.listing, user.id) == [k for k in rows.keys if k.user_id == user.id]
+    assert await read(memberships.owned_by, rows.users[0].id) == [p.id for p in rows.projects]
+    assert await read(memberships.owned_by, rows.users[1].id) == []
+    for run in rows.experiments:
+        [point] = await read(experiments.points, run.id)
+        assert point.value == run.number
+
+
+async def test_a_later_deployment_of_another_model_does_not_overtake(
+    database: Database, rows: Rows
+) -> None:
+    """A deployment is overtaken by a later one of its own model alone, which is still wanted and
+    has a build."""
+    first, second = rows.deployments[-4:-2], rows.deployments[-2:]
+    assert first[0].model_id != second[0].model_id
+    read, write = database.read, database.write
+    assert await read(deployments.overtaken, first[0])
+    assert not await read(deployments.overtaken, first[1])  # by those of the other model, later
+    assert not await read(deployments.overtaken, second[1])
+    await write(deployments.stop, second[1].id)
+    assert not await read(deployments.overtaken, second[0])
+    assert await read(deployments.overtaken, first[0])
+    unmade = await write(builds.insert, a_build(rows.models[-1]))
+    await write(deployments.insert, a_deployment(rows.models[-1], unmade))
+    assert not await read(deployments.overtaken, second[0])
+
+
+Of = Callable[[Rows], set[str]]
+Deed = tuple[Callable[..., Awaitable[Any]], Callable[[Rows], tuple[Any, ...]], Of]
+
+
+def _with_project(rows: Rows) -> set[str]:
+    project = rows.projects[0]
+    own = {m.id for m in rows.models if m.project_id == project.id}
+    gone = own | {project.id}
+    gone |= _ids([b for b in rows.builds if b.model_id in own])
+    gone |= _ids([d for d in rows.deployments if d.model_id in own])
+    gone |= _ids([e for e in rows.experiments if e.project_id == project.id])
+    return gone | _ids([m for m in rows.memberships if m.project_id == project.id])
+
+
+def _with_model(rows: Rows) -> set[str]:
+    of = rows.models[0].id
+    made = [b.id for b in rows.builds if b.model_id == of]
+    return {of, *made, *(d.id for d in rows.deployments if d.model_id == of)}
+
+
+def _with_user(rows: Rows) -> set[str]:
+    return {rows.users[1].id} | _ids([*rows.keys[2:], *rows.sessions[2:], *rows.memberships[1::2]])
+
+
+# By name: the statement, its arguments, and the ids of all that it may change or take away.
+DEEDS: dict[str, Deed] = {
+    "delete a project": (
+        projects.delete,
+        lambda rows: (rows.projects[0].id,),
+        _with_project,
+    ),
+    "delete a model": (models.delete, lambda rows: (rows.models[0].id,), _with_model),
+    "delete an experiment": (
+        experiments.delete,
+        lambda rows: (rows.experiments[0].id,),
+        lambda rows: {rows.experiments[0].id},
+    ),
+    "delete a user": (users.delete, lambda rows: (rows.users[1].id,), _with_user),
+    "delete a key": (keys.delete, lambda rows: (rows.keys[0].id,), lambda rows: {rows.keys[0].id}),
+    "delete all keys": (
+        keys.delete_all,
+        lambda rows: (rows.users[0].id, ["model"]),
+        lambda rows: _ids(rows.keys[:2]),
+    ),
+    "end a session": (
+        sessions.end,
+        lambda rows: (rows.sessions[0].id,),
+        lambda rows: {rows.sessions[0].id},
+    ),
+    "end all sessions": (
+        sessions.end_all,
+        lambda rows: (rows.users[0].id,),
+        lambda rows: _ids(rows.sessions[:2]),
+    ),
+    "end a membership": (
+        memberships.delete,
+        lambda rows: (rows.projects[0].id, rows.users[1].id),
+        lambda rows: {rows.memberships[1].id},
+    ),
+    "give a role": (
+        memberships.put,
+        lambda rows: (rows.projects[0].id, rows.users[1].id, "admin"),
+        lambda rows: {rows.memberships[1].id},
+    ),
+    "pass a project on": (
+        memberships.pass_on,
+        lambda rows: (rows.projects[0].id, rows.users[1].id),
+        lambda rows: _ids(rows.memberships[:2]),
+    ),
+    "change a model": (
+        lambda connection, model_id: models.update(connection, model_id, description="x"),
+        lambda rows: (rows.models[0].id,),
+        lambda rows: {rows.models[0].id},
+    ),
+    "stop a deployment": (
+        deployments.stop,
+        lambda rows: (rows.deployments[0].id,),
+        lambda rows: {rows.deployments[0].id},
+    ),
+    "fail a deployment": (
+        deployments.fail,
+        lambda rows: (rows.deployments[1].id, Failure(step="", summary="", problem="", advice="")),
+        lambda rows: {rows.deployments[1].id},
+    ),
+    "end a deployment": (
+        deployments.end,
+        lambda rows: (rows.deployments[0].id,),
+        lambda rows: {rows.deployments[0].id},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEEDS)
+async def test_what_is_done_to_one(database: Database, rows: Rows, name: str) -> None:
+    """A change or a deletion reaches all that is the owner's, and nothing of another."""
+    deed, arguments, theirs = DEEDS[name]
+    before = await database.read(_everything)
+    await database.write(deed, *arguments(rows))
+    after = await database.read(_everything)
+    touched = {each for each in before if before[each] != after.get(each)}
+    assert touched == theirs(rows)
+
+
+async def test_a_switch_stops_what_served_of_its_own_model(database: Database, rows: Rows) -> None:
+    """It stops the deployment of the same model that served, and no other."""
+    new = rows.deployments[1]
+    await database.write(deployments.advance, new.id, "started")
+    old = await database.write(deployments.switch, new.id)
+    assert _ids(old) == {rows.deployments[0].id}
+    status = {each.id: each.status for each in await database.read(deployments.listing)}
+    serving = {each for each, now in status.items() if now == "deployed"}
+    assert serving == {rows.deployments[i].id for i in (1, 2, 4, 6)}
+
+
+async def test_a_build_is_kept_for_its_own_deployments(database: Database, rows: Rows) -> None:
+    """A build can be deleted when its own deployments have ended, whatever those of another do."""
+    write = database.write
+    await write(deployments.end, rows.deployments[0].id)
+    await write(builds.delete, rows.builds[0].id)
+    left = {build.id for build in await database.read(builds.listing, rows.models[0].id)}
+    assert left == {rows.builds[1].id}
+
+
+async def test_the_example_and_the_number_are_of_one_model(database: Database, rows: Rows) -> None:
+    """The latest example of a model is of its own builds, and its numbers are its own."""
+    write = database.write
+    for number in range(2):
+        asked = msgspec.structs.replace(a_build(rows.models[number]), example=str(number))
+        assert (await write(builds.insert, asked)).number == 3
+    found = [await database.read(builds.example, model.id) for model in rows.models[:3]]
+    assert found == ["0", "1", None]
+
+
+async def test_an_environment_is_named_by_its_own(database: Database, rows: Rows) -> None:
+    """An environment is in use while an experiment names that one."""
+    first, second = rows.experiments[:2]
+    await database.write(experiments.delete, first.id)
+    assert not await database.read(experiments.name, first.environment_id)
+    assert await database.read(experiments.name, second.environment_id)
+    assert await database.read(experiments.points, first.id) == []
