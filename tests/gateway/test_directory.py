@@ -1,14 +1,16 @@
 """The directory: what is told holds for the next question, of keys as of sessions and projects."""
 
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import pytest
 
 from gateway.callers import Callers
 from gateway.directory import Directory
-from gateway.grants import Right
+from gateway.grants import Principal, Right
 from gateway.keyring import digest_of, new_key
 from gateway.permissions import MEANINGS, Engine, Permission
 from store import Key, KeyKind, Membership, Model, Project, Role, Session, User, as_text, now
@@ -171,6 +173,46 @@ def test_sessions(stage: Stage) -> None:
     assert stage.directory.session("held by bob") is None
     stage.directory.put_session(msgspec.structs.replace(one, expires_at=now()))
     assert stage.directory.session("held by bob") is None
+
+
+def test_a_session_ends_by_the_clock_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its last moment on nothing is found or allowed by a session that is still remembered,
+    and an answer that is being sent by it is cut; the session of another user goes on."""
+    ends = "2500-01-01T00:00:00.000000Z"
+    over = msgspec.structs.replace(session(stage.bob), expires_at=ends)
+    cut: list[str] = []
+    with ExitStack() as answers:
+        for user, each in ((stage.bob, over), (stage.ada, session(stage.ada))):
+            stage.directory.put_session(each)
+            grant = answers.enter_context(
+                stage.directory.grants.one(partial(cut.append, user.name))
+            )
+            grant.principal = Principal(user, "session", "", session=each)
+            grant.rights.add(Right("signed in"))
+            grant.sending = True
+
+        def seen() -> list[tuple[bool, bool, bool]]:
+            return [
+                (
+                    stage.directory.session(f"held by {user.name}") is not None,
+                    stage.directory.is_live(asking),
+                    stage.directory.allows(asking, Right("signed in")),
+                )
+                for user in (stage.bob, stage.ada)
+                for asking in [Principal(user, "session", "", session=_remembered(stage, user))]
+            ]
+
+        monkeypatch.setattr("gateway.directory.now", lambda: "2499-12-31T23:59:59.999999Z")
+        stage.directory.grants.review()
+        assert (seen(), cut) == ([(True,) * 3] * 2, [])
+        monkeypatch.setattr("gateway.directory.now", lambda: ends)
+        stage.directory.grants.review()
+        assert (seen(), cut) == ([(False,) * 3, (True,) * 3], ["bob"])
+
+
+def _remembered(stage: Stage, user: User) -> Session:
+    [found] = stage.directory.sessions_of(user)
+    return found
 
 
 def test_who_goes(stage: Stage) -> None:

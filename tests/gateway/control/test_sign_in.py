@@ -46,9 +46,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Stage]:
+async def opened(folder: Path, made: type[Stage] = Stage) -> AsyncIterator[Stage]:
     async with open_database(folder / "predictd.db") as database:
-        stage = Stage(database)
+        stage = made(database)
         await stage.users.recover(make_password=False)
         await stage.sign_in.recover()
         yield stage
@@ -266,6 +266,42 @@ async def test_guesses_from_everywhere_are_slowed_down(
         await stage.sign_in.sign_in(name, PASSWORD, Browser("198.51.100.1", "elsewhere"))
     assert await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.1", "x", device))
+
+
+@pytest.mark.parametrize("known_by", ["nothing", "the network", "a cookie"])
+async def test_many_guesses_at_once_are_many(
+    quick: Clock, stage: Stage, ada: User, monkeypatch: pytest.MonkeyPatch, known_by: str
+) -> None:
+    """Of 40 wrong passwords that come at once from one place as many are looked at as of 40 that
+    come one after the other, though the hashing would take all of them."""
+    monkeypatch.setattr("gateway.control.hashing.MOST_WAITING", 10_000)
+    browser = HERE
+    if known_by != "nothing":
+        device = stage.sign_in.new_device(await stage.sign_in.sign_in("Ada", PASSWORD, HERE))
+        if known_by == "a cookie":
+            browser = Browser("198.51.100.1", "x", device)
+    answers = await _guess(stage, "Ada", *[browser] * 40)
+    assert (answers.count("auth.refused"), answers.count("auth.throttled")) == (6, 34)
+    with pytest.raises(Refusal, match=r"wait \d+ s"):
+        await stage.sign_in.sign_in("Ada", PASSWORD, browser)
+
+
+async def test_many_guesses_at_once_in_a_session(quick: Clock, stage: Stage, ada: User) -> None:
+    """The same is true of the old password that a change asks for; and of two users each has
+    their own tries."""
+    other, _ = await stage.users.create(NewUser(name="Bob", password=PASSWORD))
+    answers = []
+
+    async def guess() -> None:
+        with pytest.raises(Refusal) as refused:
+            await stage.sign_in.change_password(ada, "wrong", "x" * 12, HERE)
+        answers.append(refused.value.code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(guess)
+    assert (answers.count("auth.refused"), answers.count("auth.throttled")) == (6, 14)
+    assert await stage.sign_in.change_password(other, PASSWORD, "x" * 12, HERE)
 
 
 async def test_networks_are_one_each(quick: Clock, stage: Stage, ada: User) -> None:
