@@ -19,6 +19,7 @@ from builder.errors import (
 from builder.interpreters import Interpreter, discover, inspect, match
 from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
+from builder.naming import file_that_names
 from builder.removal import remove_tree
 from builder.shelf import SEAL, Manifest, Shelf
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
@@ -52,6 +53,7 @@ __all__ = [
     "clone",
     "discover",
     "drop_snapshot",
+    "file_that_names",
     "inspect",
     "make_build",
     "make_folder",

@@ -184,6 +184,7 @@ class _Maker:
             script=spec.script,
             interpreter=str(interpreter.path),
             prefix=str(interpreter.prefix),
+            home=str(spec.home),
             version=interpreter.version,
             started_at=self._started_at,
             sealed_at=now(),

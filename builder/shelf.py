@@ -10,6 +10,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from builder.lasting import sync_file_system, sync_folder
 from builder.removal import remove_tree
 
 SEAL = "sealed"
+_ASIDE = ".aside"
 # For everybody.
 _READABLE, _ENTERED = 0o444, 0o111
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """What a sealed build was made from, and when. `prefix` is the interpreter's folder, which
-    each process that runs in the build's environment has to see."""
+    each process that runs in the build's environment has to see; `home` is where its script saw the
+    project: absolute paths that it wrote lead there."""
 
     commit: str
     file: str
@@ -37,6 +40,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     script: str
     interpreter: str
     prefix: str
+    home: str
     version: str
     started_at: str
     sealed_at: str
@@ -70,10 +74,27 @@ class Shelf:
         """Take a build away; no matter if it is not there."""
         await remove_build(self.folder(build))
 
+    async def set_aside(self, build: str) -> None:
+        """Makes way for another making of a build, which `put_back` ends."""
+        await trio.to_thread.run_sync(_rename, self.folder(build), self._aside(build))
+
+    async def put_back(self, build: str) -> None:
+        """What was set aside, unless a new one is whole; no matter if nothing was."""
+        if self.sealed(build) is not None:
+            await remove_build(self._aside(build))
+        elif self._aside(build).exists():
+            await self.remove(build)
+            await trio.to_thread.run_sync(_rename, self._aside(build), self.folder(build))
+
+    def _aside(self, build: str) -> Path:
+        return self.root / f"{build}{_ASIDE}"
+
     async def sweep(self, keep: Collection[str]) -> list[str]:
         """Remove whatever is not both sealed and in `keep`; returns what was removed."""
         if not self.root.exists():
             return []
+        for path in list(self.root.glob(f"*{_ASIDE}")):
+            await self.put_back(path.name.removesuffix(_ASIDE))
         found = sorted(path.name for path in self.root.iterdir())
         removed = [name for name in found if name not in keep or self.sealed(name) is None]
         for name in removed:
@@ -90,6 +111,13 @@ async def seal_build(folder: Path, manifest: Manifest) -> None:
 async def remove_build(folder: Path) -> None:
     """Remove the folder of a build, whatever its script left there."""
     await trio.to_thread.run_sync(partial(_remove, folder))
+
+
+def _rename(old: Path, new: Path) -> None:
+    """In a way that lasts; no matter if there is nothing."""
+    with suppress(FileNotFoundError):
+        old.rename(new)
+        sync_folder(old.parent)
 
 
 def _seal(folder: Path, manifest: Manifest) -> None:

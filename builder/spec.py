@@ -27,13 +27,14 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
     scripts are to be run.
 
     `folder` is where the build is made and stays, since a virtual environment cannot be
-    moved. `script` and `model_root` are relative to the project's root, `file` to
-    `model_root`. `variables` are for the script only. `time_limit` is in seconds and
-    covers the whole build.
+    moved. `home` is where programs of the build see the project. `script` and `model_root` are
+    relative to the project's root, `file` to `model_root`. `variables` are for the script only.
+    `time_limit` is in seconds and covers the whole build.
     """
 
     snapshot: Snapshot
     folder: Path
+    home: Path
     interpreter: Path
     file: str = ""
     function: str = ""

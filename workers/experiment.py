@@ -12,7 +12,7 @@ import trio
 
 from workers import folders, workspace
 from workers.cgroups import Leaf
-from workers.confinement import Confinement, View
+from workers.confinement import HOME, Confinement, View
 from workers.keeper import INSIDE, surroundings
 from workers.output import Output
 from workers.script import Ended, LineLog, run_script
@@ -52,6 +52,7 @@ async def run_experiment(
                 tmp=work / "tmp",
                 read=(spec.environment, INSIDE.parent),
                 prefix=spec.prefix,
+                built=spec.built,
                 write=spec.kept,
                 network=spec.network,
                 identity=spec.identity,
@@ -89,4 +90,4 @@ def _make(spec: RunSpec) -> None:
     """The working copy. Raises OSError."""
     for each in spec.kept:
         each.mkdir(parents=True, exist_ok=True)
-    workspace.make(spec.code, _work(spec.folder))
+    workspace.make(spec.code, _work(spec.folder), spec.built or HOME)

@@ -16,7 +16,7 @@ import trio
 
 from workers import folders, workspace
 from workers.cgroups import Leaf
-from workers.confinement import Confinement, View
+from workers.confinement import HOME, Confinement, View
 from workers.errors import StartFailed
 from workers.lifecycle import State
 from workers.limits import Limits, Verdict, threads_for
@@ -65,10 +65,14 @@ def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) 
     """Its working copy and what it sees beside that, and what that takes on the disk. Raises
     OSError."""
     spec = replica.spec
-    view = view_of(spec, home=workspace.make(spec.code, folder), tmp=folder / "tmp")
+    view = view_of(spec, home=_copied(spec, folder), tmp=folder / "tmp")
     confinement.give(view)
     leaf.make(spec.limits)
     return view, folders.measure(folder)
+
+
+def _copied(spec: ReplicaSpec, folder: Path) -> Path:
+    return workspace.make(spec.code, folder, spec.built or HOME)
 
 
 def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> View:
@@ -78,6 +82,7 @@ def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> View:
         tmp=tmp,
         read=(spec.environment, INSIDE.parent),
         prefix=spec.prefix,
+        built=spec.built,
         network=spec.network,
         identity=spec.identity,
     )

@@ -21,7 +21,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `code` is the sealed folder that each replica gets a private copy of; `environment` the
     virtualenv beside it, and `prefix` the folder of the interpreter that it was made from: what the
-    environment says of that is the project's word. `variables` win over the ones set here, but not
+    environment says of that is the project's word. Where the build was made without mounts, `built`
+    is the folder that it had then (`View`). `variables` win over the ones set here, but not
     over the tree mark; a PATH among them comes behind the environment's own. Those of
     `name_variables` get the replica's name. Where `raw` is set the function gets a request as
     bytes, unread.
@@ -33,6 +34,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     code: Path
     environment: Path
     prefix: Path | None = None
+    built: Path | None = None
     file: str
     function: str
     model_root: str = ""
@@ -57,6 +59,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     code: Path
     environment: Path
     prefix: Path | None = None
+    built: Path | None = None
     script: str
     arguments: tuple[str, ...] = ()
     folder: Path

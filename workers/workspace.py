@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
-import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from workers.folders import remove
@@ -18,33 +18,57 @@ from workers.folders import remove
 _FICLONE = 0x40049409
 
 
-def make(code: Path, folder: Path) -> Path:
-    """Copies `code` to `folder`/code beside an empty `folder`/tmp; returns the copy.
+def make(code: Path, folder: Path, home: Path) -> Path:
+    """Copies `code` to `folder`/code beside an empty `folder`/tmp; returns the copy. Absolute links
+    into `home`, where the build's script saw its files, are relative in the copy.
 
     Raises OSError, leaving nothing behind.
     """
     try:
         (folder / "tmp").mkdir(parents=True)
-        shutil.copytree(
-            code, folder / "code", symlinks=True, copy_function=_copy, ignore=_special_files
-        )
-    except RecursionError:
+        _copy_folder(str(code), str(folder / "code"), str(home))
+    except OSError as error:
         remove(folder)
-        raise OSError(errno.ENAMETOOLONG, "its folders lie too deep") from None
-    except OSError:
-        remove(folder)
+        if error.errno == errno.ENAMETOOLONG:
+            raise OSError(error.errno, "its folders lie too deep") from None
         raise
     return folder / "code"
 
 
-def _special_files(folder: str, names: list[str]) -> list[str]:
-    """Pipes, sockets and devices that a build script left: to open one may be to wait for ever."""
-    return [name for name in names if not _is_plain(os.path.join(folder, name))]
+def _copy_folder(source: str, target: str, home: str) -> None:
+    copied: list[str] = []
+    ahead = [""]
+    while ahead:
+        here = ahead.pop()
+        os.mkdir(os.path.join(target, here))
+        copied.append(here)
+        ahead += _copy_entries(source, target, here, home)
+    # The inner ones first, when nothing is written into them any more: one may be read-only.
+    for here in reversed(copied):
+        shutil.copystat(os.path.join(source, here), os.path.join(target, here))
 
 
-def _is_plain(path: str) -> bool:
-    mode = os.lstat(path).st_mode
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
+def _copy_entries(source: str, target: str, here: str, home: str) -> Iterator[str]:
+    """Copies what is in a folder but for the folders in it, whose paths are returned; and for
+    pipes, sockets and devices that a script left: to open one may be to wait for ever."""
+    with os.scandir(os.path.join(source, here)) as entries:
+        for entry in entries:
+            path = os.path.join(here, entry.name)
+            fresh = os.path.join(target, path)
+            if entry.is_symlink():
+                os.symlink(_inward(os.readlink(entry.path), home, path.count("/")), fresh)
+                shutil.copystat(entry.path, fresh, follow_symlinks=False)
+            elif entry.is_dir(follow_symlinks=False):
+                yield path
+            elif entry.is_file(follow_symlinks=False):
+                _copy(entry.path, fresh)
+
+
+def _inward(link: str, home: str, depth: int) -> str:
+    """What a link says that lies so deep in the copy: relative, if it led into `home`."""
+    if link != home and not link.startswith(f"{home}/"):
+        return link
+    return "../" * depth + (link[len(home) :].strip("/") or ".")
 
 
 def _copy(source: str, target: str) -> None:

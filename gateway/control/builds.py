@@ -1,7 +1,8 @@
 """Builds: taken on, found, waited for, and taken away. How one is made is in making.py.
 
 What an earlier gateway left half-made is marked so at boot; what still waited goes on. A build
-whose folder is gone, as after a restore, is made anew once somebody wants to serve it.
+whose folder is gone, as after a restore, or that names a home which is not there (`homes.py`), is
+made again when it is to be served.
 """
 
 import logging
@@ -15,6 +16,7 @@ import trio
 import builder
 import store
 from builder import drop_snapshot, match
+from gateway.control.homes import may_name_another, names_another
 from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
 from gateway.control.places import Places, check_line
@@ -22,6 +24,7 @@ from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
 from workers import Log, Network
+from workers.confinement import HOME
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class Builds:
         self.places = Places(house.settings.concurrent_builds)
         house.site.follow(lambda now: self.places.resize(now.concurrent_builds))
         self._makings: dict[str, Making] = {}
+        # Held from a look at a build until it is being made again: else two would make it.
+        self._looking = trio.Lock()
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
@@ -126,21 +131,36 @@ class Builds:
             await making.done.wait()
         return await self._house.database.read(store.builds.get, build_id)
 
-    def is_whole(self, build_id: str) -> bool:
-        """Whether it stands on the shelf, sealed."""
-        return self._house.shelf.sealed(build_id) is not None
+    def is_at_hand(self, build_id: str) -> bool:
+        """Whether it stands on the shelf, sealed, and works at this level without a look at it."""
+        manifest = self._house.shelf.sealed(build_id)
+        return manifest is not None and not may_name_another(self._house, manifest)
+
+    async def _why_anew(self, build_id: str) -> str:
+        """Why it has to be made again; "" if it need not be."""
+        if self._house.shelf.sealed(build_id) is None:
+            return "the folder of this build is gone"
+        if named := await names_another(self._house, build_id):
+            level = self._house.workers.confinement.level
+            return f"{named} names {HOME}, which is not there with isolation {level!r}"
+        return ""
 
     async def ready(self, build_id: str) -> Build:
-        """The build at its end, made anew if its folder is gone. Raises NotFound.
+        """The build at its end, made again if its folder is gone, or names a home that is not
+        there. Raises NotFound.
 
         If that fails, what is returned says so and its row does not: it can be tried again.
         """
         making = self._makings.get(build_id)
         if not isinstance(making, Remaking):
             build = await self.wait(build_id)
-            if build.status != "built" or self.is_whole(build_id):
+            if build.status != "built":
                 return build
-            making = self._makings.get(build_id) or self._begin(Remaking(self._house, build))
+            async with self._looking:
+                if not (why := await self._why_anew(build_id)):
+                    return build
+                making = self._makings.get(build_id)
+                making = making or self._begin(Remaking(self._house, build, why))
         await making.done.wait()
         return making.build
 

@@ -67,8 +67,8 @@ class Deployments:
         # First what served: what was on its way then follows it as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
             carrying = self._begin(deployment)
-            whole = deployment.build_id is not None and self._builds.is_whole(deployment.build_id)
-            # A build that has to be made anew takes its time: others do not wait for it.
+            whole = deployment.build_id is not None and self._builds.is_at_hand(deployment.build_id)
+            # One that has, or may have, to be made again takes its time: others do not wait for it.
             if deployment.status == "deployed" and whole:
                 await carrying.started.wait()
 

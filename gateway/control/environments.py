@@ -20,6 +20,7 @@ import store
 from builder import BuildSpec, Interpreter, Journey, Snapshot
 from gateway.control.build_limits import runner
 from gateway.control.builds import Builds
+from gateway.control.homes import home_of, names_another
 from gateway.control.house import House
 from gateway.control.variables import build_variables, set_by_people
 from store import Experiment, Failure, Project
@@ -67,8 +68,11 @@ class Environments:
         environment_id = experiment.environment_id
         async with self._lock(environment_id):
             if self._house.shelf.sealed(environment_id) is not None:
-                log.write("The environment of these files is there already")
-                return None
+                if not (named := await names_another(self._house, environment_id)):
+                    log.write("The environment of these files is there already")
+                    return None
+                log.write(f"Made again, since the project stood elsewhere as {named} tells")
+                await self._house.shelf.remove(environment_id)
             async with self._builds.places.held(project.id):
                 report = await builder.make_build(
                     await self._spec(project, experiment),
@@ -87,6 +91,7 @@ class Environments:
         return BuildSpec(
             snapshot=Snapshot(house.data.snapshots(project.id), experiment.snapshot),
             folder=house.shelf.folder(environment_id),
+            home=home_of(house, environment_id),
             interpreter=interpreter.path,
             variables=build_variables(house, project, environment_id),
             time_limit=house.settings.build_timeout,

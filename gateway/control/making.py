@@ -16,6 +16,7 @@ import store
 from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control import failures
 from gateway.control.build_limits import git_runner, runner
+from gateway.control.homes import home_of
 from gateway.control.house import House
 from gateway.control.places import Places
 from gateway.control.probing import probe_for
@@ -61,7 +62,7 @@ class Making:
         """
         try:
             with self._scope:
-                await self._travel(places)
+                await self._made(places)
         except store.NotFound:
             raise
         except CannotDecrypt as error:
@@ -79,7 +80,7 @@ class Making:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _travel(self, places: Places) -> None:
+    async def _made(self, places: Places) -> None:
         database = self._house.database
         model = await database.read(store.models.get, self.build.model_id)
         project = await database.read(store.projects.get, model.project_id)
@@ -159,6 +160,7 @@ class Making:
         return BuildSpec(
             snapshot=Snapshot(house.data.snapshots(project.id), build.snapshot),
             folder=house.shelf.folder(build.id),
+            home=home_of(house, build.id),
             interpreter=interpreter.path,
             file=build.file,
             function=build.function,

@@ -6,6 +6,7 @@ import msgspec
 
 import store
 from gateway.control import identities
+from gateway.control.homes import built_at
 from gateway.control.house import House
 from gateway.control.variables import NAME_VARIABLES, model_variables, slug
 from gateway.crns import crn
@@ -33,6 +34,7 @@ async def pool_spec(
             build,
             variables,
             prefix=house.shelf.prefix(build.id),
+            built=built_at(house, build.id),
             identity=identities.of_deployment(deployment),
             limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
             network=deployment.network,
@@ -50,18 +52,21 @@ def replica_spec(
     variables: dict[str, str],
     *,
     prefix: Path | None,
+    built: Path | None,
     identity: int,
     limits: Limits,
     network: Network = "machine",
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
-    """How a replica of a build is started. `prefix` is its interpreter's folder. Those of equal
+    """How a replica of a build is started. `prefix` is its interpreter's folder, `built`
+    where it was made, if not at HOME. Those of equal
     `identity` could meddle with another."""
     folder = house.shelf.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
         environment=folder / "environment",
         prefix=prefix,
+        built=built,
         file=build.file,
         function=build.function,
         model_root=build.model_root,

@@ -12,6 +12,7 @@ from builder import BuildSpec, Interpreter
 from gateway.control import failures, identities
 from gateway.control.causes import Place
 from gateway.control.engine_keys import engine_key
+from gateway.control.homes import built
 from gateway.control.house import House
 from gateway.control.machine import Asked
 from gateway.control.pools import replica_spec
@@ -38,6 +39,7 @@ def probe_for(
                     build,
                     key | model_variables(house, project, first),
                     prefix=interpreter.prefix,
+                    built=built(spec.home),
                     identity=identities.of_builds(project),
                     limits=await _limits(house, build),
                     network=await _network(house, build),

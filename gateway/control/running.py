@@ -19,6 +19,7 @@ from gateway.control import failures, identities
 from gateway.control.build_limits import git_runner
 from gateway.control.deployments import NewDeployment
 from gateway.control.environments import Environments, Preparing
+from gateway.control.homes import built_at
 from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.places import Places
@@ -187,6 +188,7 @@ class Running:
             code=sealed / "code",
             environment=sealed / "environment",
             prefix=house.shelf.prefix(experiment.environment_id),
+            built=built_at(house, experiment.environment_id),
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,

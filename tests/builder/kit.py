@@ -125,6 +125,7 @@ class Bench:
         facts = {
             "snapshot": await self.take(name),
             "folder": self.shelf.folder(name),
+            "home": self.shelf.folder(name) / "code",
             "interpreter": Path(sys.executable),
             "file": "model.py",
             "function": "predict",

@@ -18,6 +18,7 @@ MANIFEST = Manifest(
     script="cdsw-build.sh",
     interpreter="/usr/bin/python3.11",
     prefix="/usr",
+    home="/home/cdsw",
     version="3.11.2",
     started_at="2026-11-21T02:35:00.123456Z",
     sealed_at="2026-11-21T02:36:00.123456Z",

@@ -340,6 +340,17 @@ ELSEWHERE = {
     "tests/gateway/control/test_experiments.py::test_limits_of_a_script": Fault(
         "a script that fills the disk", "files without end", "ended at `disk_limit`, and told so"
     ),
+    # Levels of isolation.
+    "tests/gateway/control/test_homes.py::test_every_level_after_every_other": Fault(
+        "another level of isolation at the next start",
+        "a build with absolute paths in a module path, links, programs and data",
+        "it answers at each level after each other",
+    ),
+    "tests/gateway/control/test_homes.py::test_it_is_rebuilding_meanwhile": Fault(
+        "a build that cannot be made again at another level",
+        "its script fails there",
+        'its model is "rebuilding"; back at the first level it serves as it was',
+    ),
     # The pages, in a browser.
     "tests/web/test_browser.py::test_a_foreign_form_changes_nothing": Fault(
         "forged forms", "every form, from a page of another origin", "403, though the cookie came"

@@ -175,6 +175,22 @@ def test_what_it_may(level: str, data: Path) -> None:
     assert (data / "replicas" / "tmp" / "c").read_text() == "c\n"
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_where_a_build_was_made(level: str, data: Path) -> None:
+    """What a build without mounts wrote of its folder leads to the working copy where there are
+    mounts, and else to the build, which cannot be written to."""
+    built = data / "builds" / "own"
+    script = f"cat {built}/code.py; touch {built}/new 2>/dev/null && cat $HOME/code.py"
+
+    def told(confinement: Confinement, view: View) -> str:
+        (view.home / "code.py").write_text("copy")
+        view = msgspec.structs.replace(view, built=built, read=())
+        return _shell(confinement, view, script).stdout
+
+    assert _at(level, data, told) == ("secret" if level == "landlock" else "copycopy")
+    assert sorted(path.name for path in built.iterdir()) == ["code.py"]
+
+
 LOADED = """
 #define _GNU_SOURCE
 #include <errno.h>

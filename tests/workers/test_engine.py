@@ -501,10 +501,10 @@ async def test_copies_that_take_long(house: House, monkeypatch: pytest.MonkeyPat
     another are, and so is all else that needs a thread."""
     make, gate = workspace.make, threading.Event()
 
-    def slow(code: Path, folder: Path) -> Path:
+    def slow(code: Path, folder: Path, home: Path) -> Path:
         if code.name == "badly":
             gate.wait()
-        return make(code, folder)
+        return make(code, folder, home)
 
     monkeypatch.setattr(workspace, "make", slow)
     spec = house.spec("badly", "predict", replicas=50)

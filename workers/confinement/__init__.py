@@ -130,15 +130,16 @@ class Confinement:
             return Launch(Command(words, str(cwd), variables))
         home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
         merged = {"HOME": str(home), "TMPDIR": str(tmp), **variables}
-        if self.level in ("root", "user"):
+        if self.mounts:
             merged = {"USER": USER, "LOGNAME": USER, **merged}
         inner = Command(words, str(self.shown(view, cwd)), merged)
         if self.level == "none":
             return Launch(inner)
         if self.level == "landlock":
             return Launch(inner, self._landlock(view))
+        mounted = (*self._read(view), *view.write, *filter(None, [view.built]))
         for real, seen in ((view.home, HOME), (view.tmp, TMP)):
-            mount_points.make(real, seen, (*self._read(view), *view.write))
+            mount_points.make(real, seen, mounted)
         uid = self.uid(view)
         view = msgspec.structs.replace(view, read=self._read(view))
         with ExitStack() as on_failure:
@@ -174,9 +175,14 @@ class Confinement:
         prefix = interpreter.shown(view.prefix, self._data) if view.prefix else ()
         return (*view.read, *prefix, *self._readable)
 
+    @property
+    def mounts(self) -> bool:
+        """Whether projects stand at HOME here. Else they are where they are."""
+        return self.level in ("root", "user")
+
     def shown(self, view: View, path: Path) -> Path:
         """Where a real path in a view is for whoever has that view."""
-        if self.level in ("landlock", "none"):
+        if not self.mounts:
             return path
         for real, seen in ((view.home, HOME), (view.tmp, TMP)):
             if path.is_relative_to(real):
@@ -187,7 +193,7 @@ class Confinement:
         """Why a view cannot have this network here, "" where it can. Landlock holds TCP alone."""
         if network in ("machine", "listen"):
             return ""
-        if self.level not in ("root", "user"):
+        if not self.mounts:
             return f"the isolation in force, {self.level!r}, cannot take it away"
         if network == "outward":
             if not levels.program("slirp4netns"):
@@ -227,7 +233,8 @@ class Confinement:
         }
 
     def _landlock(self, view: View) -> tuple[str, ...]:
-        looked_at = (self._system.looking.at(path) for path in self._read(view))
+        shown = (*self._read(view), *filter(None, [view.built]))
+        looked_at = (self._system.looking.at(path) for path in shown)
         read = ["/proc", *(each for part in looked_at for each in parts.largest(part))]
         write = [*_DEVICES, view.home, view.tmp, *view.write]
         rules = {

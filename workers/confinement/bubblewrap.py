@@ -88,6 +88,8 @@ def arguments(view: View, host: Host, files: Mapping[str, int]) -> Iterator[str]
     # Folders first: what is mounted later may lie in what was mounted before.
     yield from _mount("--bind", view.tmp, TMP)
     yield from _mount("--bind", view.home, HOME)
+    if view.built is not None:
+        yield from _mount("--bind", view.home, view.built)
     read = [path for path in view.read if not path.is_relative_to("/usr")]
     looked_at = [(path, host.looking.at(path)) for path in read]
     for path, part in sorted(looked_at, key=lambda each: each[1].whole):

@@ -20,7 +20,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What one process tree sees beside the system's own programs and libraries.
 
     `home`, its working folder, is writable and stands at /home/cdsw; `tmp` at /tmp. `read` and
-    `write` stand where they are, and so does `prefix`, an interpreter's folder. Trees of equal
+    `write` stand where they are, and so does `prefix`, an interpreter's folder. `built` is the
+    folder in which a build was made without mounts: absolute paths that its script wrote lead
+    there. With mounts `home` stands there too; without, the folder may be read. Trees of equal
     `identity` could meddle with each other; the numbers are the gateway's to give. With
     `unix_sockets`, which no project's code has, it makes those at every level.
     """
@@ -30,6 +32,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     prefix: Path | None = None
+    built: Path | None = None
     network: Network = "machine"
     identity: int = 0
     unix_sockets: bool = False

@@ -1,0 +1,54 @@
+"""Which file of a build names a path: that of its project, written there by the build's script."""
+
+import os
+import stat
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+# What names the place where it was made without being led there by it.
+_HARMLESS = (".pyc", "/direct_url.json")
+# A search in more bytes at once would keep other threads waiting for the interpreter.
+_BLOCK = 256 * 1024
+
+
+def file_that_names(folder: Path, path: str) -> str:
+    """The first plain file of the build in `folder` that names `path`, or link in its environment,
+    relative to `folder`; "" where there is none. Blocking: reads everything. Raises OSError."""
+    wanted = os.fsencode(path)
+    for entry in _entries(folder):
+        shown = os.path.relpath(entry.path, folder)
+        if entry.is_symlink():
+            # Links in the code are translated where that is copied.
+            named = shown.startswith("environment/") and wanted in os.fsencode(
+                os.readlink(entry.path)
+            )
+        else:
+            named = not entry.path.endswith(_HARMLESS) and _names(entry.path, wanted)
+        if named:
+            return shown
+    return ""
+
+
+def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    """All links and plain files, but for the seal."""
+    ahead = [str(folder / "code"), str(folder / "environment")]
+    while ahead:
+        with os.scandir(ahead.pop()) as found:
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append(entry.path)
+                elif entry.is_symlink() or stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+                    yield entry
+
+
+def _names(path: str, wanted: bytes) -> bool:
+    with open(path, "rb", buffering=0) as file:
+        return any(wanted in block for block in _blocks(file, len(wanted)))
+
+
+def _blocks(file: FileIO, overlap: int) -> Iterator[bytes]:
+    before = b""
+    while block := file.read(_BLOCK):
+        yield before + block
+        before = block[-overlap:]
