@@ -16,6 +16,7 @@ from workers.confinement import HOME, Confinement, View
 from workers.keeper import INSIDE, surroundings
 from workers.output import Output
 from workers.script import Ended, LineLog, run_script
+from workers.shortages import in_thread, is_shortage, surely
 from workers.spec import RunSpec
 from workers.watch import Watch
 
@@ -42,7 +43,7 @@ async def run_experiment(
     work = _work(spec.folder)
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            await trio.to_thread.run_sync(_make, spec)
+            await in_thread(_make, spec)
         return await run_script(
             [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
             cwd=work / "code",
@@ -68,17 +69,19 @@ async def run_experiment(
             folders=(spec.folder,),
         )
     finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(clear_run, spec.folder, spec.kept)
+        await surely(clear_run, spec.folder, spec.kept)
 
 
 def clear_run(folder: Path, kept: Iterable[Path]) -> None:
-    """Leaves of a run's `folder` what is kept; also of a run whose engine was killed. Blocking."""
+    """Leaves of a run's `folder` what is kept; also of a run whose engine was killed. Blocking.
+    Raises OSError in a shortage."""
     folders.remove(_work(folder))
     for each in kept:
         try:
             folders.make_plain(each)
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                raise
             folders.remove(each)  # what cannot be read safely is not kept
 
 

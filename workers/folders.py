@@ -2,7 +2,8 @@
 
 A model may swap a folder for a link while one walks, shut it, or nest folders by the thousand. So
 each is opened from the one above it, by name and never through a link; one that is shut is opened
-up by its inode; and no more than _DEEPEST are open at once. All functions block.
+up by its inode; and no more than _DEEPEST are open at once, to remove them _OPEN. All functions
+block.
 """
 
 import errno
@@ -14,8 +15,12 @@ from contextlib import suppress
 from math import inf
 from pathlib import Path, PurePath
 
+from workers.shortages import suppressed
+
 # Nobody's project is as deep; more would cost the gateway descriptors.
 _DEEPEST = 200
+# Removing works by moving up what lies deeper, so it can do with few.
+_OPEN = 32
 # What an entry takes at least: its own inode, and its part of the folder.
 _ENTRY = 4096
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -115,7 +120,7 @@ def measure(folder: Path, *, enough: float = inf) -> int:
     """The bytes that a folder takes on its disk, or any number beyond `enough`.
 
     Links are not followed; what goes while one looks counts nothing. What lies too deep to be
-    looked at counts as too much.
+    looked at counts as too much. Raises OSError in a shortage.
     """
     total = 0
     # From the top down: each folder, and which of those in it are to be looked at yet.
@@ -123,7 +128,7 @@ def measure(folder: Path, *, enough: float = inf) -> int:
     name, above = str(folder), None
     try:
         while True:
-            with suppress(OSError):
+            with suppressed():
                 opened.append((open_folder(name, above), []))
                 total += _look(*opened[-1], enough - total)
             while opened and not opened[-1][1]:
@@ -166,9 +171,9 @@ def _count(folder: int, inner: list[str], enough: float) -> int:
 def remove(folder: Path) -> None:
     """Removes a folder with all that is in it, whatever its permissions and depth.
 
-    What even so cannot be removed stays.
+    What even so cannot be removed stays. Raises OSError in a shortage.
     """
-    with suppress(OSError):
+    with suppressed():
         top = open_folder(str(folder))
         try:
             _empty(top)
@@ -184,13 +189,13 @@ def _empty(top: int) -> None:
         while True:
             folder, name, inner = opened[-1]
             if inner:
-                with suppress(OSError):
+                with suppressed():
                     _descend(opened, inner.pop())
             elif folder == top:
                 return
             else:
                 os.close(opened.pop()[0])
-                with suppress(OSError):
+                with suppressed():
                     os.rmdir(name, dir_fd=opened[-1][0])
     finally:
         for folder, *_ in opened[1:]:
@@ -202,7 +207,7 @@ def _descend(opened: list[tuple[int, str, list[str]]], name: str) -> None:
     above, top = opened[-1][0], opened[0]
     folder = open_folder(name, above)
     try:
-        if len(opened) < _DEEPEST:
+        if len(opened) < _OPEN:
             opened.append((folder, name, _clear(folder)))
             return
         os.fchmod(folder, stat.S_IRWXU)
@@ -220,7 +225,7 @@ def _clear(folder: int) -> list[str]:
         os.fchmod(folder, stat.S_IRWXU)
     folders = []
     for entry in list(os.scandir(folder)):
-        with suppress(OSError):
+        with suppressed():
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
             else:

@@ -3,8 +3,12 @@
 One Trio task per process, none per request. Whatever ends the process, the same cleaning follows:
 its whole tree is killed, what it printed last is kept, its working copy is removed; only then is
 the replica called clean. Cancelled, it kills the process first.
+
+An error costs one start, which the pool tries again: nothing that is raised leaves this file. What
+has to be done at an end is done in spite of a shortage (shortages.py).
 """
 
+import logging
 import os
 import uuid
 from collections.abc import Mapping
@@ -23,9 +27,13 @@ from workers.limits import Limits, Verdict, threads_for
 from workers.log import Log
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
+from workers.process_limits import explain
 from workers.replica import Replica, Why
+from workers.shortages import in_thread, is_shortage, surely
 from workers.spec import ReplicaSpec
 from workers.watch import Watch, Watched
+
+logger = logging.getLogger(__name__)
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # How many threads numerical libraries start, which else is as many as the machine has cores.
@@ -55,10 +63,26 @@ async def keep(
     mark = f"{house}/{uuid.uuid4().hex}/"
     try:
         await _live(replica, log, output, mark, folder, leaf, watch, confinement, threads)
+    except Exception as error:
+        # A mistake of ours, which costs no other replica anything.
+        logger.exception("the replica %s was given up", replica.name)
+        _lost(replica, error)
     finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(_remove, folder, leaf, limiter=threads)
-        replica.cleaned()
+        try:
+            await surely(_remove, folder, leaf, limiter=threads)
+        except Exception:
+            logger.exception("what the replica %s left is not removed", replica.name)
+        finally:
+            replica.cleaned()
+
+
+def _lost(replica: Replica, error: Exception) -> None:
+    """It has no process, or will not have one; why is told to those who wait for it."""
+    if replica.state is not State.GONE:
+        why = f"could not be started: {explain(error)}"
+        if replica.ready_at is None:
+            replica.failure = StartFailed(f"the replica {why}")
+        replica.exited(Verdict(why))
 
 
 def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) -> tuple[View, int]:
@@ -112,16 +136,16 @@ async def _live(
 ) -> None:
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            view, base = await trio.to_thread.run_sync(
-                _make, replica, folder, leaf, confinement, limiter=threads
-            )
+            view, base = await in_thread(_make, replica, folder, leaf, confinement, limiter=threads)
         if replica.state is not State.STARTING:
             replica.exited(Verdict("was not started, since it was stopped first"))
             return
         started, out, err = _start(replica, view, mark, leaf, confinement)
-    except (OSError, ValueError) as error:  # ValueError: a variable that no process can have
-        replica.failure = StartFailed(f"the replica could not be started: {error}")
-        replica.exited(Verdict("could not be started"))
+    # ValueError: a variable that no process can have.
+    except (OSError, ValueError, MemoryError) as error:
+        if is_shortage(error):
+            logger.warning("the replica %s: %s", replica.name, explain(error))
+        _lost(replica, error)
         return
     sources = (
         output.attach(out, partial(log.write_lines, stream="stdout")),
@@ -138,17 +162,18 @@ async def _live(
     )
     watch.begin(watched)
     try:
-        await trio.lowlevel.wait_readable(started.pidfd)
+        await started.wait()
     finally:
         watch.end(watched)
         with trio.CancelScope(shield=True):
-            if not _has_ended(started):
+            if not started.has_ended():
                 replica.kill(Why.STOPPED)
-                await trio.lowlevel.wait_readable(started.pidfd)
+                await started.wait()
             started.kill()  # its group, while the id is still its own
             status = started.reap()
             replica.exited(watched.judge(status, started.say(status)))
-            await trio.to_thread.run_sync(_kill, started, leaf, mark, limiter=threads)
+        await surely(_kill, started, leaf, mark, limiter=threads)
+        with trio.CancelScope(shield=True):
             await output.drain(*sources)
             if replica.cause is not None:
                 log.write(f"[predictd] {replica.ending}", "stderr")
@@ -158,11 +183,6 @@ def _condemn(token: trio.lowlevel.TrioToken, replica: Replica, verdict: Verdict)
     """From the thread of the watch."""
     with suppress(trio.RunFinishedError):
         token.run_sync_soon(replica.condemn, verdict)
-
-
-def _has_ended(started: Process) -> bool:
-    """Whether the pidfd says so, without waiting."""
-    return bool(os.waitid(os.P_PIDFD, started.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
 
 
 def _start(
@@ -201,9 +221,17 @@ def _start(
             enter=leaf.enter,
             file_size=spec.limits.disk,
         )
+        ours_on_failure.callback(_give_up, started, leaf, mark)
+        replica.attach(started, answer_in, request_out, str(confinement.shown(view, root)))
         ours_on_failure.pop_all()
-    replica.attach(started, answer_in, request_out, str(confinement.shown(view, root)))
     return started, out, err
+
+
+def _give_up(started: Process, leaf: Leaf, mark: str) -> None:
+    """Ends a process that cannot be spoken to. Blocking, for the moment that a kill takes."""
+    started.kill()
+    started.reap()
+    _kill(started, leaf, mark)
 
 
 def surroundings(environment: Path, variables: Mapping[str, str], limits: Limits) -> dict[str, str]:

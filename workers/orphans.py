@@ -19,6 +19,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from workers.shortages import suppressed
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 # Held while a child is made and noted, so that no child is taken for an orphan in between.
@@ -41,7 +43,8 @@ def disown(pid: int) -> None:
 
 
 def reap_orphans() -> None:
-    """Reaps every orphan that has ended. Blocking, for microseconds where there is none."""
+    """Reaps every orphan that has ended. Blocking, for microseconds where there is none. Raises
+    OSError in a shortage."""
     if _has_dead_child():
         for pid in _children():
             _reap(pid)
@@ -49,7 +52,7 @@ def reap_orphans() -> None:
 
 def kill_orphans(is_astray: Callable[[int], bool]) -> int:
     """Kills every orphan that is astray, and reaps those that have ended; how many of both there
-    were. A killed one's children are orphans then. Blocking."""
+    were. A killed one's children are orphans then. Blocking. Raises OSError in a shortage."""
     return sum(_reap(pid) or _kill(pid, is_astray) for pid in list(_children()))
 
 
@@ -63,10 +66,7 @@ def _kill(pid: int, is_astray: Callable[[int], bool]) -> bool:
     with _lock:  # while it is not reaped, the number is its own
         if not _is_orphan(pid):
             return False
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:  # no descriptors left
-            return False
+        pidfd = os.pidfd_open(pid)
     try:
         if not is_astray(pid):
             return False
@@ -100,5 +100,5 @@ def _has_dead_child() -> bool:
 
 def _children() -> Iterator[int]:
     for task in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # a thread that has ended, or a kernel without this file
+        with suppressed():  # a thread that has ended, or a kernel without this file
             yield from map(int, (task / "children").read_text().split())

@@ -241,7 +241,18 @@ class Output:
 
     def _add(self, source: _Source) -> None:
         self._sources[source.fd] = source
-        self._epoll.register(source.fd, select.EPOLLIN)
+        self._watch(source)
+
+    def _watch(self, source: _Source) -> None:
+        """Has epoll tell of it; where the kernel has no memory for that, it is taken for a flood,
+        which is looked at without."""
+        try:
+            self._epoll.register(source.fd, select.EPOLLIN)
+        except OSError:
+            source.floods = True
+            self._floods.add(source)
+        else:
+            self._floods.discard(source)
 
     def _drop(self, source: _Source) -> None:
         if source.open:
@@ -291,5 +302,4 @@ class Output:
             if source.discard(self._null) == 0:
                 self._drop(source)
             elif source.ends_flood():
-                self._floods.remove(source)
-                self._epoll.register(source.fd, select.EPOLLIN)
+                self._watch(source)

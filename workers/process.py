@@ -23,9 +23,11 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+import trio
 
 from workers.confinement import SHELL, Launch
 from workers.orphans import disown, kill_orphans, make_child
+from workers.shortages import is_shortage
 
 MARK = "PREDICTD_TREE"
 # More than this as an exit status: the command may have been ended by a signal.
@@ -38,6 +40,8 @@ _INFO = struct.Struct("Q52xi")
 _KERNEL_THREAD = 0x00200000
 # How long the end of a tree is held up by what has left any tree, in seconds.
 _PATIENCE = 0.25
+# Where the kernel does not tell of an end, it is looked for so often, in seconds.
+_LOOK_AGAIN = 0.05
 # The marks of the trees that have not been killed yet.
 _trees: set[str] = set()
 # Of /proc/<pid>/status. Who is confined without namespaces has both and cannot get rid of them.
@@ -81,8 +85,21 @@ class Process:
         use = usage(self.command_pid)
         return use[0] if use else 0
 
+    def has_ended(self) -> bool:
+        """Whether it has, without waiting."""
+        return bool(os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+
+    async def wait(self) -> None:
+        """Returns when it has ended."""
+        try:
+            await trio.lowlevel.wait_readable(self.pidfd)
+        except OSError:  # the kernel has no memory to watch one more
+            while not self.has_ended():  # noqa: ASYNC110 - there is nobody to set an event
+                await trio.sleep(_LOOK_AGAIN)
+
     def reap(self) -> int:
-        """The exit status, negative for a signal. Call it once, after `pidfd` became readable."""
+        """The exit status, negative for a signal. Call it once, after `wait` or a kill: it waits
+        for the end."""
         os.close(self.pidfd)
         status = self._popen.wait()
         disown(self.pid)
@@ -204,7 +221,7 @@ def marked(prefix: str) -> list[int]:
     """The ids of all live processes whose mark begins with `prefix`.
 
     Lists again until it has looked at all there are, since a process may fork and end in between:
-    who is not in a list was made after it, by somebody who is.
+    who is not in a list was made after it, by somebody who is. Raises OSError in a shortage.
     """
     wanted = f"{MARK}={prefix}".encode()
     seen: set[str] = set()
@@ -214,7 +231,9 @@ def marked(prefix: str) -> list[int]:
         for pid in new:
             try:
                 environment = _environment(pid)
-            except OSError:
+            except OSError as error:
+                if is_shortage(error):
+                    raise
                 continue  # ended meanwhile, or another user's: not ours to kill
             if environment.startswith(wanted) or b"\0" + wanted in environment:
                 found.append(int(pid))

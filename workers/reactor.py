@@ -104,7 +104,14 @@ class Reactor:
                 await self._let_others_run()
             else:
                 with trio.CancelScope(deadline=self._timers.next_due()) as self._nap:
-                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Until something happens to what is registered."""
+        try:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+        except OSError:  # the kernel has no memory to watch one more
+            await trio.sleep(_DOZE)
 
     async def _let_others_run(self) -> None:
         """Runs what else Trio has ready, and what that makes ready, up to a bound."""

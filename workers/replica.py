@@ -150,12 +150,12 @@ class Replica:
     # The process, given and taken away by the keeper.
 
     def attach(self, started: Process, read_fd: int, write_fd: int, root: str) -> None:
-        """The process runs: tells it what to be. Takes over both descriptors."""
-        self.process = started
-        self._read_fd, self._write_fd = read_fd, write_fd
+        """The process runs: tells it what to be. Takes over both descriptors, or raises OSError."""
         os.set_blocking(read_fd, False)
         os.set_blocking(write_fd, False)
         self._clock.register(read_fd, READABLE, self._on_readable)
+        self.process = started
+        self._read_fd, self._write_fd = read_fd, write_fd
         spec = self.spec
         start = wire.Start(
             spec.file,
@@ -217,7 +217,8 @@ class Replica:
         else:  # more than the pipe takes at once; a copy of 5 MB costs some 3 ms
             header = wire.request_header(len(request), self._request_id)
             self._send_on(memoryview(header), memoryview(request))
-            self._on_writable(WRITABLE)
+            if self._unsent:
+                self._on_writable(WRITABLE)
 
     def stop(self, why: Why = Why.STOPPED) -> None:
         """An orderly end: it finishes the ticket it holds, then its pipe is closed."""
@@ -426,9 +427,13 @@ class Replica:
 
     def _send_on(self, *pieces: memoryview) -> None:
         """Sends them as there is room in the pipe."""
+        try:
+            self._clock.register(self._write_fd, WRITABLE, self._on_writable)
+        except OSError as error:  # the kernel has no memory to watch one more
+            self._break_off(f"its pipe cannot be watched: {error.strerror}")
+            return
         self._unsent.extend(pieces)
         self._awaits_room = True
-        self._clock.register(self._write_fd, WRITABLE, self._on_writable)
 
     def _on_writable(self, events: int) -> None:
         self._write()

@@ -19,6 +19,7 @@ from workers.folders import measure
 from workers.limits import Limits, Verdict, judge, reached_processes
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
+from workers.shortages import in_thread, surely
 from workers.watch import Watch, Watched
 
 
@@ -62,10 +63,10 @@ async def run_script(
     mark = f"{house}/{uuid.uuid4().hex}/"
     try:
         folders = folders or (cwd,)
-        base = await trio.to_thread.run_sync(_prepare, leaf, limits, confinement, view, folders)
+        base = await in_thread(_prepare, leaf, limits, confinement, view, folders)
         launch = confinement.launch(command, cwd=cwd, variables=variables, view=view)
         started, out = _start(launch, mark, leaf, limits)
-    except (OSError, ValueError):
+    except (OSError, ValueError, MemoryError):
         leaf.remove()
         raise
 
@@ -95,13 +96,13 @@ async def run_script(
     watch.begin(watched)
     try:
         with trio.move_on_after(time_limit), waiting:
-            await trio.lowlevel.wait_readable(started.pidfd)
+            await started.wait()
             ended = True
     finally:
         watch.end(watched)
         with trio.CancelScope(shield=True):
             started.kill()  # and its group, which may outlive it
-            await trio.lowlevel.wait_readable(started.pidfd)
+            await started.wait()
             status = started.reap()
             plain = started.say(status)
             toll = leaf.toll()
@@ -109,7 +110,8 @@ async def run_script(
             is_over = bool(excesses) and not ended
             if is_over:
                 verdict = excesses[0]
-            await trio.to_thread.run_sync(_end, started, leaf, mark)
+        await surely(_end, started, leaf, mark)
+        with trio.CancelScope(shield=True):
             await output.drain(source)
             if is_over or (ended and verdict.said != plain):
                 log.write(f"[predictd] the script {verdict.said}")

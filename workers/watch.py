@@ -10,6 +10,7 @@ It also remembers for how long a busy tree was held up by its CPU limit, so that
 told from a slow model without a request paying for it.
 """
 
+import logging
 import os
 import stat
 import threading
@@ -24,6 +25,8 @@ from workers.folders import measure
 from workers.limits import Cause, Limits, Verdict, held_up, judge, reached_processes, size
 from workers.orphans import reap_orphans
 from workers.usage import Seen, Usage, all_processes, trees
+
+logger = logging.getLogger(__name__)
 
 _PACE = 1.0
 # A hundredth, in two halves: times what a look at the folders took, until the next one.
@@ -124,6 +127,8 @@ class Watch:
         self._holds = holds
         self._watched: set[Watched] = set()
         self._end = threading.Event()
+        # The last error that was logged.
+        self._told = ""
         self._thread = threading.Thread(target=self._run, name="predictd-watch", daemon=True)
         self._thread.start()
 
@@ -139,14 +144,24 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
+        looks = (reap_orphans, self._look_at_times, self._look_at_trees, self._look_at_folders)
         while not self._end.wait(_PACE):
-            reap_orphans()
-            for each in self._watched.copy():
-                if each.busy():
-                    each.look_at_time()
-            if self._watched and not {"memory", "pids"} <= set(self._holds):
-                self._look_at_trees()
-            self._look_at_folders()
+            for look in looks:
+                self._try(look)
+
+    def _try(self, look: Callable[[], None]) -> None:
+        """No error ends the thread: the next turn looks again."""
+        try:
+            look()
+        except Exception as error:
+            if str(error) != self._told:
+                logger.warning("%s: %s", look.__name__.strip("_"), error, exc_info=True)
+            self._told = str(error)
+
+    def _look_at_times(self) -> None:
+        for each in self._watched.copy():
+            if each.busy():
+                each.look_at_time()
 
     def _look_at_folders(self) -> None:
         watched = self._watched.copy()
@@ -162,6 +177,8 @@ class Watch:
             each.next_look = now + rest_after(each.look_took, of_all, len(watched))
 
     def _look_at_trees(self) -> None:
+        if not self._watched or {"memory", "pids"} <= set(self._holds):
+            return
         looked_at = self._watched.copy()
         found = trees([each.pid for each in looked_at], all_processes())
         for watched in looked_at:

@@ -25,6 +25,16 @@ ELSEWHERE = {
     "tests/workers/test_engine.py::test_a_slow_start_is_cut_off": Fault(
         "an endless import (engine)", "a model file that sleeps", "cut off with its reason in time"
     ),
+    "tests/workers/test_shortages.py::test_every_call_of_a_start_fails_in_turn": Fault(
+        "no descriptors, threads, processes or memory at any moment of a replica's life",
+        "each call of ours that takes one fails three times, place by place",
+        "the pool says why, tries again and serves; others go on; nothing is left",
+    ),
+    "tests/workers/test_shortages.py::test_every_call_of_a_script_fails_in_turn": Fault(
+        "the same while a script is run",
+        "each call fails, place by place",
+        "an error that says so, or a script that ran; nothing is left",
+    ),
     "tests/workers/test_seats.py::test_failed_starts_back_off": Fault(
         "a crash loop at import (pace)", "every start fails", "the pauses double up to 30 s"
     ),

@@ -14,6 +14,7 @@ from workers.cgroups.counts import add_toll, memory_used
 from workers.cgroups.files import numbers, try_to_write
 from workers.cgroups.hierarchy import Hierarchy, hold
 from workers.limits import Limits, Toll
+from workers.shortages import is_shortage
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,12 @@ class Leaf:
         return None
 
     def processes(self) -> list[int]:
-        """The ids of those that are in it."""
+        """The ids of those that are in it. Raises OSError in a shortage."""
         return [pid for group in self._groups[:1] for pid in _processes(group.folder)]
 
     def kill(self, *, seconds: float = 5.0) -> None:
-        """Kills whatever is in it and waits until nothing is, or gives up after `seconds`."""
+        """Kills whatever is in it and waits until nothing is, or gives up after `seconds`. Raises
+        OSError in a shortage."""
         end = time.monotonic() + seconds
         while any(_begin_kill(group) for group in self._groups):
             if time.monotonic() > end:
@@ -117,7 +119,9 @@ def _with_children(folder: Path) -> list[Path]:
 def _is_populated(folder: Path) -> bool:
     try:
         return numbers(folder / "cgroup.events").get("populated", 0) > 0
-    except OSError:  # removed meanwhile
+    except OSError as error:  # removed meanwhile
+        if is_shortage(error):
+            raise
         return False
 
 
@@ -138,5 +142,7 @@ def _removed(folder: Path) -> bool:
 def _processes(folder: Path) -> list[int]:
     try:
         return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
-    except (FileNotFoundError, OSError):  # ENODEV: removed meanwhile
+    except OSError as error:  # ENOENT or ENODEV: removed meanwhile
+        if is_shortage(error):
+            raise
         return []

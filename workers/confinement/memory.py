@@ -8,10 +8,10 @@ def open_in_memory(name: str, content: bytes) -> int:
     """A descriptor of a file with this content, read from its beginning. Raises OSError."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
     try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
+        with open(descriptor, "wb", closefd=False) as file:
             file.write(content)
         os.lseek(descriptor, 0, os.SEEK_SET)
-    except OSError:
+    except BaseException:
         os.close(descriptor)
         raise
     return descriptor

@@ -1,0 +1,238 @@
+"""The machine runs out of descriptors, threads, processes or memory: it costs the start that met
+it, which is tried again; no other replica, and not the engine."""
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.workers.shortfall import NO_MEMORY, Shortfall
+from tests.workers.test_engine import House, ask, environment, house
+from workers import StartFailed, keeper, seats, shortages, watch
+from workers.limits import Limits
+from workers.output import Output
+from workers.process import pipe
+from workers.process_limits import explain
+
+__all__ = ["environment", "house"]
+ECHO = {"do": "echo", "text": "x"}
+
+
+@pytest.fixture
+def shortfall(monkeypatch: pytest.MonkeyPatch) -> Shortfall:
+    monkeypatch.setattr(seats, "_BACKOFF_FIRST", 0.002)
+    monkeypatch.setattr(shortages, "_FIRST_PAUSE", 0.002)
+    return Shortfall(monkeypatch)
+
+
+async def test_every_call_of_a_start_fails_in_turn(house: House, shortfall: Shortfall) -> None:
+    """Whatever call of a replica's life fails, and fails again, from its start to what is removed
+    behind it: the pool tries again and serves, another model goes on, and nothing is left."""
+    steady = await house.serve("badly", "behave")
+    while True:
+        with shortfall.at_next_site(times=3):
+            pool = await house.serve("badly", "behave", start_tries=0)
+            assert await ask(pool, ECHO) == ECHO
+            pool.stop()
+            with trio.fail_after(20):
+                await pool.closed.wait()
+        assert await ask(steady, ECHO) == ECHO
+        if not shortfall.hit:
+            break
+    calls = {site.call for site in shortfall.failed}
+    assert calls >= {"open", "pipe2", "pidfd_open", "listdir", "mkdir", "_fork_exec"}
+    assert calls >= {"run_sync", "register", "wait_readable"}
+
+
+async def test_every_call_of_a_script_fails_in_turn(
+    house: House, shortfall: Shortfall, tmp_path: Path
+) -> None:
+    """Whatever call fails as a script is run, it is an OSError, or the script has run; nothing of
+    it is left."""
+    log = LineList()
+    while True:
+        outcome: object = None
+        with shortfall.at_next_site(times=1):
+            try:
+                outcome = await house.workers.run(
+                    ["/bin/true"],
+                    cwd=tmp_path,
+                    variables={},
+                    log=log,
+                    time_limit=20,
+                    limits=Limits(disk=1 << 20),
+                )
+            except OSError as error:
+                outcome = error
+        assert outcome == 0 or (shortfall.hit and shortages.is_shortage(outcome))  # type: ignore[arg-type]
+        if not shortfall.hit:
+            break
+    assert {"run_sync", "_fork_exec", "pipe2"} <= {site.call for site in shortfall.failed}
+
+
+class LineList:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+
+async def test_a_start_that_goes_on_failing_says_which_limit(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new pool gives up after its tries, with the limit that was met and how to raise it."""
+
+    def no_descriptors(*_: object) -> tuple[int, int]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(keeper, "pipe", no_descriptors)
+    pool = house.workers.open_pool(house.spec("badly", "behave", start_tries=2))
+    with trio.fail_after(20), pytest.raises(StartFailed) as failed:
+        await pool.wait_ready()
+    await pool.closed.wait()
+    assert "no more descriptors" in failed.value.summary
+    assert "RLIMIT_NOFILE" in failed.value.summary
+    assert "`ulimit -n`" in failed.value.summary
+    assert "could not be started" in pool.statistics().seats[0].last_exit
+
+
+async def test_a_mistake_in_a_keeper_costs_one_start(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody foresaw is logged; the pool tries again, and another goes on."""
+    steady = await house.serve("badly", "behave")
+    make, tries = keeper._make, list[int]()
+
+    def mistaken(*args: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise AssertionError("a mistake")
+        return make(*args)
+
+    monkeypatch.setattr(keeper, "_make", mistaken)
+    pool = await house.serve("badly", "behave")
+    assert await ask(pool, ECHO) == ECHO
+    assert await ask(steady, ECHO) == ECHO
+    assert len(tries) == 2
+    assert "a mistake" in caplog.text
+
+
+class Stubborn:
+    """An epoll that takes nothing while `full`."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+        self.full = True
+
+    def register(self, fd: int, events: int) -> None:
+        if self.full:
+            raise NO_MEMORY
+        self._epoll.register(fd, events)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)
+
+
+def test_what_is_printed_while_the_kernel_has_no_memory(until: Callable[..., None]) -> None:
+    """A pipe that epoll does not take blocks nobody who prints, and is read again later."""
+    output, lines = Output(), list[str]()
+    epoll = Stubborn(output._epoll)
+    output._epoll = epoll  # type: ignore[assignment]
+    read, write = pipe()
+    try:
+        output.attach(read, lines.extend)
+        os.write(write, b"x" * 65_000)
+        os.write(write, b"x" * 65_000)  # has room, since what was there was taken
+        epoll.full = False
+        until(lambda: any("dropped" in line for line in lines))
+
+        def is_read() -> bool:
+            os.write(write, b"\nseen\n")
+            return "seen" in lines
+
+        until(is_read)
+    finally:
+        os.close(write)
+        output.close()
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    def wait(condition: Callable[[], bool]) -> None:
+        changed = threading.Event()
+        for _ in range(2000):
+            if condition():
+                return
+            changed.wait(0.01)
+        raise AssertionError("not within 20 s")
+
+    return wait
+
+
+def test_the_watch_survives_what_it_cannot_look_at(
+    monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    """A look that fails is made again a turn later, by the same thread."""
+    looks = list[int]()
+
+    def reap() -> None:
+        looks.append(1)
+        if len(looks) < 3:
+            raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(watch, "reap_orphans", reap)
+    monkeypatch.setattr(watch, "_PACE", 0.005)
+    looker = watch.Watch(())
+    try:
+        until(lambda: len(looks) > 4)
+    finally:
+        looker.close()
+
+
+async def test_what_has_to_be_done_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that must be done is tried until it is; told to end meanwhile, it is done at once."""
+    monkeypatch.setattr(shortages, "_FIRST_PAUSE", 3600)
+    monkeypatch.setattr(shortages, "_LONGEST_PAUSE", 3600)
+    done = list[str]()
+    tried = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def work() -> None:
+        done.append(threading.current_thread().name)
+        if len(done) == 1:
+            token.run_sync_soon(tried.set)
+            raise MemoryError
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shortages.surely, work)
+        await tried.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert len(done) == 2
+    assert done[1] == threading.main_thread().name
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(24, "x"), "descriptors"),
+        (OSError(23, "x"), "descriptors"),
+        (BlockingIOError(11, "x"), "processes or threads"),
+        (RuntimeError("can't start new thread"), "processes or threads"),
+        (OSError(12, "x"), "memory"),
+        (MemoryError(), "memory"),
+    ],
+)
+def test_each_shortage_is_explained(error: Exception, said: str) -> None:
+    """Which limit was met, and how it is raised."""
+    assert shortages.is_shortage(error)
+    assert said in explain(error)
+    assert not shortages.is_shortage(OSError(2, "x"))
+    assert explain(OSError(2, "x")) == "[Errno 2] x"

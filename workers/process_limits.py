@@ -1,0 +1,175 @@
+"""What the kernel lets this process have: descriptors, tasks and memory, each with what is used.
+
+Each is held by several limits at once, of which the nearest one is told: the resource limits of
+the process, the cgroups that it is in and those above them, and the whole machine. A task is a
+process or a thread.
+"""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from workers.cgroups import memory_groups, memory_limit, memory_used, our_places, places
+from workers.cgroups.places import Place
+from workers.shortages import DESCRIPTORS, TASKS, is_shortage, is_without_thread
+
+# Kernels before 5.14 and a process with CAP_SYS_RESOURCE do not hold root to RLIMIT_NPROC.
+_ROOT = 0
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of something there may be, 0 for no limit; what says so, and how it is raised."""
+
+    most: int
+    used: int
+    source: str
+    remedy: str
+
+    @property
+    def free(self) -> int:
+        """How many more there may be; a large number where there is no limit."""
+        return max(0, self.most - self.used) if self.most else 1 << 62
+
+    def __str__(self) -> str:
+        return f"{self.used} of {self.most} by {self.source}" if self.most else "no limit"
+
+
+_NO_BOUND = Bound(most=0, used=0, source="", remedy="")
+
+
+def descriptors(pid: int | None = None) -> Bound:
+    """The open files of a process, by default this one."""
+    who = "self" if pid is None else str(pid)
+    most = _soft_limit(who, "Max open files")
+    used = 0
+    with suppress(OSError):  # none left to look, or not ours to look at
+        used = len(os.listdir(f"/proc/{who}/fd"))
+    return Bound(
+        most=most,
+        used=used or most,
+        source="RLIMIT_NOFILE",
+        remedy="raise it with `ulimit -n`, or LimitNOFILE= of its unit, before the start",
+    )
+
+
+def tasks(pid: int | None = None) -> Bound:
+    """The processes and threads beside which a process makes its own: by the nearest limit."""
+    return min(_tasks(pid), key=lambda bound: bound.free, default=_NO_BOUND)
+
+
+def _tasks(pid: int | None) -> Iterator[Bound]:
+    for folder in _pids_folders(pid):
+        with suppress(OSError, ValueError):  # "max" is no limit
+            yield Bound(
+                most=int((folder / "pids.max").read_text()),
+                used=int((folder / "pids.current").read_text()),
+                source=f"pids.max of the cgroup {folder}",
+                remedy="raise it there, or by TasksMax= of its unit, or the container's pids limit",
+            )
+    who = "self" if pid is None else str(pid)
+    user = _user(who)
+    if user != _ROOT and (most := _soft_limit(who, "Max processes")):
+        yield Bound(
+            most=most,
+            used=_tasks_of(user),
+            source="RLIMIT_NPROC",
+            remedy="raise it with `ulimit -u`, or LimitNPROC= of its unit, before the start",
+        )
+    with suppress(OSError, ValueError):
+        yield Bound(
+            most=int(Path("/proc/sys/kernel/threads-max").read_text()),
+            used=int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2]),
+            source="kernel.threads-max",
+            remedy="raise it with `sysctl kernel.threads-max`",
+        )
+
+
+def memory(pid: int | None = None) -> Bound:
+    """The memory of the cgroup that a process is in, or of the one above it that has least left."""
+    found = []
+    for version, folder in memory_groups(_places(pid)):
+        with suppress(OSError):
+            limit = memory_limit(version, folder)
+            if limit is not None:
+                used = memory_used(version, folder)
+                found.append(_memory_bound(limit, used, f"the cgroup {folder}"))
+    return min(found, key=lambda bound: bound.free, default=_NO_BOUND)
+
+
+def _memory_bound(most: int, used: int, source: str) -> Bound:
+    remedy = "raise it there, or by MemoryMax= of its unit, or the container's memory limit"
+    return Bound(most=most, used=used, source=source, remedy=remedy)
+
+
+def explain(error: BaseException) -> str:
+    """Which limit a shortage met and how to raise it, for operators; of another error what it
+    says."""
+    if not is_shortage(error):
+        return str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if number in DESCRIPTORS:
+        return _said("no more descriptors", descriptors())
+    if number in TASKS or is_without_thread(error):
+        return _said("no more processes or threads", tasks())
+    return "the system has no memory for it; stop other programs, or raise the memory limit"
+
+
+def _said(what: str, bound: Bound) -> str:
+    return f"{what}: {bound}; {bound.remedy}" if bound.most else what
+
+
+def raise_descriptors() -> None:
+    """Raises the limit of descriptors to the hard one, which any process may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _places(pid: int | None) -> list[Place]:
+    with suppress(OSError):
+        if pid is None:
+            return our_places()
+        group = Path(f"/proc/{pid}/cgroup").read_text()
+        return places(group, Path("/proc/self/mountinfo").read_text())
+    return []
+
+
+def _pids_folders(pid: int | None) -> Iterator[Path]:
+    for place in _places(pid):
+        if place.version == 2 or "pids" in place.controllers:
+            yield place.folder
+            yield from (f for f in place.folder.parents if f.is_relative_to(place.mount))
+
+
+def _soft_limit(who: str, name: str) -> int:
+    """From /proc/<pid>/limits, 0 for none; proc(5)."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{who}/limits").read_text().splitlines():
+            if line.startswith(name):
+                value = line.removeprefix(name).split()[0]
+                return 0 if value == "unlimited" else int(value)
+    # Without a descriptor left for the file.
+    kind = resource.RLIMIT_NOFILE if name == "Max open files" else resource.RLIMIT_NPROC
+    soft, _ = resource.getrlimit(kind)
+    return 0 if soft == resource.RLIM_INFINITY else soft
+
+
+def _user(who: str) -> int:
+    with suppress(OSError):
+        return os.stat(f"/proc/{who}").st_uid
+    return os.getuid()
+
+
+def _tasks_of(user: int) -> int:
+    """How many processes and threads of a user there are."""
+    count, there = 0, list[str]()
+    with suppress(OSError):  # without a descriptor left
+        there = os.listdir("/proc")
+    for name in filter(str.isdecimal, there):
+        with suppress(OSError):  # ended meanwhile
+            if os.stat(f"/proc/{name}").st_uid == user:
+                count += os.stat(f"/proc/{name}/task").st_nlink - 2
+    return count

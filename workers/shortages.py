@@ -1,0 +1,92 @@
+"""Shortages: the kernel has no descriptor, process, thread or memory left for us, for now.
+
+A shortage is no mistake of the model, and none of ours: it passes, or an operator raises a limit.
+So what failed is tried again, and what must be done in any case (ending processes, removing what
+they left) is tried until it is done. No shortage may be taken for "it is gone already".
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, TypeVarTuple
+
+import trio
+
+Args = TypeVarTuple("Args")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+TASKS = (errno.EAGAIN,)
+MEMORY = (errno.ENOMEM, errno.ENOBUFS)
+# What CPython raises where the kernel makes no thread.
+_NO_THREAD = "can't start new thread"
+# Between two tries of what has to be done, in seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether the machine lacked something, rather than anything being wrong."""
+    if isinstance(error, OSError):
+        return error.errno in (*DESCRIPTORS, *TASKS, *MEMORY)
+    return isinstance(error, MemoryError) or is_without_thread(error)
+
+
+def is_without_thread(error: BaseException) -> bool:
+    """Whether no thread could be started."""
+    return isinstance(error, RuntimeError) and str(error) == _NO_THREAD
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    """As `contextlib.suppress(OSError)`, but for shortages."""
+    try:
+        yield
+    except OSError as error:
+        if is_shortage(error):
+            raise
+
+
+async def in_thread(
+    work: Callable[[*Args], T], *args: *Args, limiter: trio.CapacityLimiter | None = None
+) -> T:
+    """As `trio.to_thread.run_sync`, but where there is no thread raises OSError."""
+    try:
+        return await trio.to_thread.run_sync(work, *args, limiter=limiter)
+    except RuntimeError as error:
+        if not is_without_thread(error):
+            raise
+        raise OSError(errno.EAGAIN, "no thread can be started") from error
+
+
+async def surely(
+    work: Callable[[*Args], object], *args: *Args, limiter: trio.CapacityLimiter | None = None
+) -> None:
+    """Does what has to be done: in a thread, and after a shortage again. Cancelled while it waits
+    for the next try, it does it here and now, since nothing will come after it."""
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            with trio.CancelScope(shield=True):
+                await in_thread(work, *args, limiter=limiter)
+            return
+        except (OSError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            if pause == _FIRST_PAUSE:
+                logger.warning("%s is tried again: %s", work.__name__, error)
+        try:
+            await trio.sleep(pause)
+        except trio.Cancelled:
+            _at_last(work, *args)
+            raise
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _at_last(work: Callable[[*Args], object], *args: *Args) -> None:
+    try:
+        work(*args)
+    except (OSError, MemoryError) as error:
+        logger.error("%s is left to the next start: %s", work.__name__, error)
