@@ -13,7 +13,7 @@ from typing import TextIO
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.parser import make_parser
-from gateway.cli.terminal import Terminal, printable
+from gateway.cli.terminal import Terminal, discard_output, printable
 from gateway.client import ApiError, ClientError, ModelFailed, ServerUnreachable
 
 SIGPIPE_EXIT = 141
@@ -21,6 +21,7 @@ SIGPIPE_EXIT = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `predictd` with these arguments; returns its exit code."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
     try:
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments, terminal)
     except BrokenPipeError:
         # Whoever read our output has seen enough; nor is there anybody to tell at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return SIGPIPE_EXIT
 
 
@@ -75,6 +76,20 @@ def _tell(terminal: Terminal, error: ClientError | CommandFailed) -> None:
     terminal.say(f"{terminal.paint.bad('predictd:')} {message}")
     if error.advice:
         terminal.say(f"{terminal.paint.bold('next:')} {printable(error.advice)}")
+
+
+def _open_missing_streams() -> None:
+    """Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed. What is opened later
+    would get its number, and what is meant for stderr would go into a database or a socket."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is taken. Children get it like any standard stream.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.cli.context import CommandFailed, Context, Exit, answering_address
-from gateway.cli.terminal import table
+from gateway.cli.terminal import discard_output, table
 
 if TYPE_CHECKING:
     from gateway.settings import Given
@@ -81,27 +81,25 @@ def sdk_path(context: Context) -> None:
 def _run(context: Context, chosen: "Given") -> None:
     # What is imported stays: looking through it for garbage takes a tenth of the start.
     gc.disable()
-    import logging
-
     import trio
 
     from gateway import unspoken
 
     unspoken.leave_out()
     from gateway import serving
+    from gateway.service_log import ServiceLog
     from gateway.service_manager import read_manager
     from gateway.settings import SettingsError
 
     gc.freeze()
     gc.enable()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     ready, manager = _Ready(context), read_manager(context.environment)
+    # Only somebody who looks on reads it; in the log of a service it would stay.
+    tell = partial(_tell_password, context) if sys.stderr.isatty() else None
+    serve = partial(serving.serve, chosen, ready=ready, manager=manager, tell_password=tell)
     try:
-        # Only somebody who looks on reads it; in the log of a service it would stay.
-        tell = partial(_tell_password, context) if sys.stderr.isatty() else None
-        trio.run(partial(serving.serve, chosen, ready=ready, manager=manager, tell_password=tell))
+        with ServiceLog():
+            trio.run(serve)
     except Exception as error:
         reasons = [each for each in _leaves(error) if _operator_can_mend(each)]
         if ready.came or not reasons:
@@ -128,12 +126,15 @@ class _Ready:
 
     def __call__(self, url: str) -> None:
         self.came = True
-        self._context.terminal.result(
-            {"url": url, "pid": os.getpid()},
-            f"predictd serves at {url}; stop it with Ctrl-C.\n"
-            "Next, in a project's folder: predictd deploy FILE:FUNCTION\n"
-            "In a browser: predictd open",
-        )
+        try:
+            self._context.terminal.result(
+                {"url": url, "pid": os.getpid()},
+                f"predictd serves at {url}; stop it with Ctrl-C.\n"
+                "Next, in a project's folder: predictd deploy FILE:FUNCTION\n"
+                "In a browser: predictd open",
+            )
+        except OSError:  # whoever read stdout has gone: no reason not to serve
+            discard_output()
 
 
 def _operator_can_mend(error: BaseException) -> bool:

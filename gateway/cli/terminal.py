@@ -6,7 +6,9 @@ and what models and build scripts print can never steer it: control characters a
 """
 
 import json
+import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,6 +152,11 @@ class Terminal:
                 self._err.flush()
             stream.write(text + "\n")
             stream.flush()
+
+
+def discard_output() -> None:
+    """Sends what stdout has still to write, and all that follows, to /dev/null."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _json(document: object) -> str:

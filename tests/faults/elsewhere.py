@@ -361,6 +361,19 @@ ELSEWHERE = {
         "its script fails there",
         'its model is "rebuilding"; back at the first level it serves as it was',
     ),
+    "tests/whole/test_streams.py::test_nobody_reads_them": Fault(
+        "nobody reads stdout and stderr",
+        "stdout is a pipe whose reader has gone, stderr one that is full",
+        "it starts, answers and ends",
+    ),
+    "tests/whole/test_streams.py::test_all_three_are_closed": Fault(
+        "closed standard streams",
+        "descriptors 0, 1 and 2 are closed at the start",
+        "it starts; no socket or file gets their numbers",
+    ),
+    "tests/gateway/test_service_log.py::test_a_pipe_that_is_not_read_holds_up_nothing": Fault(
+        "a log that is not read", "3,000 lines into a full pipe", "nothing waits; a count is told"
+    ),
     # The pages, in a browser.
     "tests/web/test_browser.py::test_a_foreign_form_changes_nothing": Fault(
         "forged forms", "every form, from a page of another origin", "403, though the cookie came"
