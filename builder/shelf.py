@@ -9,7 +9,6 @@ folder with a seal is whole. A sealed build is never changed.
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -86,20 +85,17 @@ class Shelf:
             await self.remove(build)
             await trio.to_thread.run_sync(_rename, self._aside(build), self.folder(build))
 
-    def _aside(self, build: str) -> Path:
-        return self.root / f"{build}{_ASIDE}"
-
-    async def sweep(self, keep: Collection[str]) -> list[str]:
-        """Remove whatever is not both sealed and in `keep`; returns what was removed."""
-        if not self.root.exists():
-            return []
+    async def put_all_back(self) -> None:
+        """What was set aside when an earlier gateway ended."""
         for path in list(self.root.glob(f"*{_ASIDE}")):
             await self.put_back(path.name.removesuffix(_ASIDE))
-        found = sorted(path.name for path in self.root.iterdir())
-        removed = [name for name in found if name not in keep or self.sealed(name) is None]
-        for name in removed:
-            await self.remove(name)
-        return removed
+
+    def names(self) -> list[str]:
+        """Whatever there is here, whole or not. Blocking."""
+        return sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
+
+    def _aside(self, build: str) -> Path:
+        return self.root / f"{build}{_ASIDE}"
 
 
 async def seal_build(folder: Path, manifest: Manifest) -> None:

@@ -36,6 +36,7 @@ from gateway.control.site_settings import SiteSettings
 from gateway.control.spool import Spool
 from gateway.control.tracking import Tracking
 from gateway.control.trail import Act
+from gateway.control.trash import Trash
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
@@ -245,6 +246,7 @@ async def _open(
             disk=disk,
             spool=spool,
             project_disk=ProjectDisk(site, data, shelf, database),
+            trash=Trash(data.root),
             reach=reach,
             workspace=await database.write(store.site.workspace_id),
             database=database,

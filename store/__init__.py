@@ -3,6 +3,7 @@
 from store import (
     audit,
     builds,
+    deleted,
     deployments,
     experiments,
     keys,
@@ -99,6 +100,7 @@ __all__ = [
     "audit",
     "builds",
     "check_image",
+    "deleted",
     "deployments",
     "doing",
     "experiments",

@@ -62,16 +62,13 @@ class Builds:
                 await self._house.put_right(
                     store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
                 )
-        keep = [
+        built = [
             build.id
             for model in await database.read(store.models.listing)
             for build in await database.read(store.builds.listing, model.id)
             if build.status == "built"
         ]
-        experiments = await database.read(store.experiments.listing)
-        # Before any build goes on: its folder would be swept from under it.
-        await self._house.shelf.sweep({*keep, *(each.environment_id for each in experiments)})
-        for build_id in keep:
+        for build_id in built:
             if self._house.shelf.sealed(build_id) is None:
                 logger.error("build %s lost its folder or seal: made anew when wanted", build_id)
         for build in unfinished:

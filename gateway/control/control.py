@@ -53,5 +53,6 @@ class Control:
         await self.experiments.recover()
         self.house.interpreters.seek(self.house.tasks)
         self.house.tasks.start(self.metrics.watch)
+        self.house.tasks.start(self.house.trash.watch)
         self.house.tasks.start(self.house.project_disk.look_at_all)
         return password

@@ -3,7 +3,7 @@
 Of each model the latest builds are kept, those that a deployment serves or is about to, those that
 are being made, and the one that `rollback` would take. Older ones go with their environment,
 snapshot and log. So do caches of packages, environments of experiments that are over, and whatever
-bears the id of nothing that is remembered.
+bears the id of nothing that is remembered, and what a start has put into the trash.
 
 Law: what is referenced stays. A build's row is deleted in one transaction that refuses if a
 deployment wants it; a deployment's is written in one that refuses if its build is gone. So of a
@@ -26,7 +26,7 @@ from gateway.control.builds import Builds
 from gateway.control.environments import Environments
 from gateway.control.hold import Removal
 from gateway.control.house import House
-from gateway.control.sweep import ids, named_strangers, remove
+from gateway.control.sweep import Ids, id_of, ids, remove
 from store import Build, Deployment, Model
 
 KEPT_BUILDS = 5
@@ -36,8 +36,8 @@ _UNFINISHED = ("pending", "queued", "building")
 
 
 class Garbage(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that can go. `kind` is build, environment, cache or leftover; `model` is of builds
-    only."""
+    """One thing that can go. `kind` is build, environment, cache, leftover or trash; `model` is
+    of builds only."""
 
     kind: str
     name: str
@@ -68,7 +68,7 @@ class Collector:
             ("environment", self._house.shelf.folder(e)) for e in await self._environments.idle()
         ]
         paths += [("cache", path) for path in await self._caches()]
-        paths += [("leftover", path) for path in await self._strangers()]
+        paths += await self._leftovers()
         return await trio.to_thread.run_sync(self._described, old, paths)
 
     async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
@@ -85,7 +85,7 @@ class Collector:
             if await self._environments.remove_idle(each_id):
                 gone.append(told)
         paths = [("cache", path) for path in await self._caches()]
-        paths += [("leftover", path) for path in await self._strangers()]
+        paths += await self._leftovers()
         for kind, path in paths:
             gone.append(await trio.to_thread.run_sync(_told, kind, path, self._house.data.root))
             await self._house.hold.remove(self._removal(path))
@@ -117,6 +117,11 @@ class Collector:
         paths = [self._house.data.pip_cache(project_id) for project_id in idle]
         return [path for path in paths if await trio.to_thread.run_sync(path.exists)]
 
+    async def _leftovers(self) -> list[tuple[str, Path]]:
+        trash = await trio.to_thread.run_sync(self._house.trash.folders)
+        strangers = await self._strangers()
+        return [*(("leftover", path) for path in strangers), *(("trash", path) for path in trash)]
+
     async def _strangers(self) -> list[Path]:
         """What bears the id of nothing. First the names, then the rows: what is made meanwhile has
         its row before it has a name on the disk."""
@@ -124,7 +129,13 @@ class Collector:
         folders = [*data.named_by_id, data.builds]
         entries = await trio.to_thread.run_sync(_entries, folders)
         known = await self._house.database.read(ids)
-        return named_strangers(entries, known)
+        return [each for each in entries if self._is_leftover(each, known)]
+
+    def _is_leftover(self, entry: Path, known: Ids) -> bool:
+        """The files of a project are garbage only if it was deleted."""
+        if entry.parent == self._house.data.projects:
+            return id_of(entry) in known.deleted
+        return id_of(entry) not in known.known
 
 
 def _entries(folders: Iterable[Path]) -> list[Path]:

@@ -21,6 +21,7 @@ from gateway.control.project_disk import ProjectDisk
 from gateway.control.site_settings import SiteSettings
 from gateway.control.spool import Spool
 from gateway.control.tracking import Tracking
+from gateway.control.trash import Trash
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
@@ -59,6 +60,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     disk: Disk
     spool: Spool
     project_disk: ProjectDisk
+    trash: Trash
     reach: Reach
     workspace: str
     database: Database

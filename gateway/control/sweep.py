@@ -1,13 +1,19 @@
-"""What a gateway that was killed in the midst of a deletion left on the disk, taken away at boot.
+"""What is left on the disk without a row, looked at when the gateway starts.
 
 Everything of a project, model, build or experiment lies in a folder or file named by its id, but
-for snapshots: they are in the store of their project, by these ids too. What bears the id of
-nothing that is remembered is nobody's.
+for snapshots: they are in the store of their project, by these ids too.
+
+Law: only what the database says was deleted is removed, and builds that were never finished. What
+it does not know may be worth more than the database, which may be an older copy: it is moved to
+the trash. The files of a project and its snapshots stay even so, until somebody looks at them. What
+cannot be moved or removed stays, and keeps nothing else from being served.
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import aiosqlite
 import trio
@@ -16,45 +22,125 @@ import store
 from builder import drop_snapshot, remove_tree, snapshots_in
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
+from gateway.control.trash import HOURS, Trash
+
+logger = logging.getLogger(__name__)
+
+
+class Ids(NamedTuple):
+    """What the database knows of: `built` are builds that were finished, `environments` is what
+    experiments run in, `known` is all that has a row, or is named by one."""
+
+    known: set[str]
+    built: set[str]
+    environments: set[str]
+    deleted: set[str]
 
 
 async def sweep(house: House) -> None:
-    """Removes what belongs to no row. `Shelf.sweep` does the same, and more, for builds."""
+    """Removes what was deleted, and moves what nothing is known of. Before anything is made."""
     known = await house.database.read(ids)
     for folder in house.data.named_by_id:
-        await trio.to_thread.run_sync(_remove_strangers, folder, known)
-    for project in await house.database.read(store.projects.listing):
-        snapshots = house.data.snapshots(project.id)
-        for name in await trio.to_thread.run_sync(snapshots_in, snapshots):
-            if name not in known:
-                house.tasks.start(drop_snapshot, snapshots, name)  # git takes its time
+        keeps = folder == house.data.projects
+        await trio.to_thread.run_sync(_sweep_folder, house.trash, folder, known, keeps)
+    await _sweep_builds(house, known)
+    house.tasks.start(_end_deletions, house, known.deleted)
     await trio.to_thread.run_sync(keep_latest, house.data.examiner_logs)
 
 
-async def ids(connection: aiosqlite.Connection) -> set[str]:
-    """The ids of all projects, models, builds and experiments, and of what those run in."""
+async def ids(connection: aiosqlite.Connection) -> Ids:
+    """All that the database knows of at this instant."""
     projects = await store.projects.listing(connection)
     models = await store.models.listing(connection)
     builds = [b for m in models for b in await store.builds.listing(connection, m.id)]
     experiments = await store.experiments.listing(connection)
-    environments = {each.environment_id for each in experiments}
-    return {record.id for record in (*projects, *models, *builds, *experiments)} | environments
+    environments = {each.environment_id for each in experiments} - {""}
+    return Ids(
+        known={each.id for each in (*projects, *models, *builds, *experiments)} | environments,
+        built={each.id for each in builds if each.status == "built"},
+        environments=environments,
+        deleted=await store.deleted.listing(connection),
+    )
 
 
-def named_strangers(entries: Iterable[Path], known: set[str]) -> list[Path]:
-    """Those that bear none of the ids: "<id>", "<id>.git", "<id>.log" and "<id>.log.1" do."""
-    return [entry for entry in entries if entry.name.partition(".")[0] not in known]
+def id_of(entry: Path) -> str:
+    """The id that a name bears: "<id>", "<id>.git", "<id>.log" and "<id>.log.1" do."""
+    return entry.name.partition(".")[0]
 
 
 def remove(entry: Path) -> None:
     """Takes away a file, a link or a folder; no matter if it is gone. Blocking."""
     if entry.is_dir() and not entry.is_symlink():
-        with suppress(OSError):  # what stays is found by the next sweep
+        with suppress(OSError):  # what stays is found at the next start
             remove_tree(entry)
     else:
         entry.unlink(missing_ok=True)
 
 
-def _remove_strangers(folder: Path, known: set[str]) -> None:
-    for entry in named_strangers(folder.iterdir() if folder.is_dir() else (), known):
-        remove(entry)
+def _sweep_folder(trash: Trash, folder: Path, ids: Ids, keeps: bool) -> None:
+    entries = list(folder.iterdir()) if folder.is_dir() else []
+    for entry in entries:
+        if id_of(entry) in ids.deleted:
+            with _staying(entry):
+                remove(entry)
+    unknown = [entry for entry in entries if id_of(entry) not in ids.known | ids.deleted]
+    if not keeps:
+        _discard(trash, folder, unknown)
+    elif unknown:
+        text = "%s has files of projects that are not known to the database and stay: %s"
+        logger.warning(text, folder, ", ".join(sorted(entry.name for entry in unknown)))
+
+
+async def _sweep_builds(house: House, ids: Ids) -> None:
+    shelf = house.shelf
+    await shelf.put_all_back()
+    names = await trio.to_thread.run_sync(shelf.names)
+    kept = ids.built | ids.environments
+    left = [name for name in names if name not in kept or shelf.sealed(name) is None]
+    # Never finished, or on its way out when an earlier gateway ended.
+    ended = [name for name in left if name in ids.deleted | (ids.known - ids.built)]
+    for name in ended:
+        with _staying(shelf.folder(name)):
+            await shelf.remove(name)
+    lost = [shelf.folder(name) for name in left if name not in ended]
+    await trio.to_thread.run_sync(_discard, house.trash, shelf.root, lost)
+
+
+@contextmanager
+def _staying(entry: Path) -> Iterator[None]:
+    """What cannot be removed is told, and stays."""
+    try:
+        yield
+    except OSError as error:
+        logger.error("%s was deleted and cannot be removed: %s", entry, error)
+
+
+def _discard(trash: Trash, folder: Path, entries: Iterable[Path]) -> None:
+    moved = []
+    for entry in entries:
+        try:
+            moved.append(trash.put(entry))
+        except OSError as error:
+            logger.error("%s is not known to the database and stays: %s", entry, error.strerror)
+    if moved:
+        text = "%d entries of %s are not known to the database: moved to the trash (%s, ...), %s"
+        after = f"removed after {HOURS} hours of serving"
+        logger.warning(text, len(moved), folder, moved[0], after)
+
+
+async def _end_deletions(house: House, deleted: set[str]) -> None:
+    """Drops the snapshots of what was deleted, which takes git its time; then nothing is left."""
+    left: set[str] = set()
+    for project in await house.database.read(store.projects.listing):
+        snapshots = house.data.snapshots(project.id)
+        for name in await trio.to_thread.run_sync(snapshots_in, snapshots):
+            if name in deleted:
+                await drop_snapshot(snapshots, name)
+    for folder in (*house.data.named_by_id, house.data.builds):
+        left |= await trio.to_thread.run_sync(_ids_in, folder)
+    with suppress(store.StoreFailed):  # then the next start does
+        await house.database.write_if_room(store.deleted.forget, deleted - left)
+
+
+def _ids_in(folder: Path) -> set[str]:
+    return {id_of(entry) for entry in folder.iterdir()} if folder.is_dir() else set()

@@ -67,24 +67,16 @@ async def test_torn_seal(shelf: Shelf) -> None:
     folder = half(shelf, "one")
     (folder / "sealed").write_bytes(msgspec.json.encode(MANIFEST)[:-5])
     assert shelf.sealed("one") is None
-    assert await shelf.sweep(["one"]) == ["one"]
 
 
-async def test_sweep(shelf: Shelf) -> None:
-    """A sweep removes the unsealed and the unknown, and says what it removed."""
-    for name in ("half", "kept", "unknown"):
+async def test_names(shelf: Shelf) -> None:
+    """Whatever lies on the shelf is listed, whole or not; a shelf that was never used is empty."""
+    assert shelf.names() == []
+    for name in ("half", "kept"):
         half(shelf, name)
     await seal_build(shelf.folder("kept"), MANIFEST)
-    await seal_build(shelf.folder("unknown"), MANIFEST)
     (shelf.root / "stray").write_text("")
-    assert await shelf.sweep({"half", "kept"}) == ["half", "stray", "unknown"]
-    assert [path.name for path in shelf.root.iterdir()] == ["kept"]
-    assert await shelf.sweep({"kept"}) == []
-
-
-async def test_sweep_of_nothing(shelf: Shelf) -> None:
-    """A shelf that was never used is clean."""
-    assert await shelf.sweep([]) == []
+    assert shelf.names() == ["half", "kept", "stray"]
 
 
 async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
@@ -104,7 +96,7 @@ async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
 
 
 async def test_no_depth_keeps_a_build(shelf: Shelf) -> None:
-    """Folders nested by the thousand are not sealed, and no sweep fails because of them."""
+    """Folders nested by the thousand are not sealed, and can be removed."""
     folder = half(shelf, "one")
     here = os.open(folder / "code", os.O_RDONLY)
     for _ in range(3000):
@@ -116,7 +108,7 @@ async def test_no_depth_keeps_a_build(shelf: Shelf) -> None:
     if os.geteuid() == 0:
         with pytest.raises(ScriptFailed, match="nested too deep"):
             await seal_build(folder, MANIFEST)
-    assert await shelf.sweep([]) == ["one"]
+    await shelf.remove("one")
     assert not folder.exists()
 
 

@@ -72,13 +72,18 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
     old = os.stat(stranger).st_mtime - LEAST_AGE - 1
     folder = gateway.data / "builds" / "nobody"
     folder.mkdir()
-    for path in (stranger, folder):
+    # The files of a project are never garbage while the database has not deleted them.
+    sources = gateway.data / "projects" / "nobody"
+    sources.mkdir(parents=True)
+    (gateway.data / "trash" / "20260101T000000Z").mkdir(parents=True)
+    for path in (stranger, folder, sources):
         os.utime(path, (old, old))
     shown = await gateway.get("/garbage", keep=1)
     assert (gateway.data / "builds" / ids[0]).is_dir()
     found = {(each["kind"], each["name"]) for each in shown["garbage"]}
     cache = f"cache/pip/{project.rpartition('/')[2]}"
     leftovers = {("leftover", "logs/builds/nobody.log"), ("leftover", "builds/nobody")}
+    leftovers |= {("trash", "trash/20260101T000000Z")}
     assert found == {("build", ids[0]), ("cache", cache)} | leftovers
     assert shown["bytes"] == sum(each["bytes"] for each in shown["garbage"]) > 100_000
     went = await gateway.delete("/garbage?keep=1")
@@ -88,6 +93,8 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
         [f"{ids[1]}.log", f"{ids[2]}.log", "young.log"]
     )
     assert not (gateway.data / cache).exists()
+    assert os.listdir(gateway.data / "trash") == []
+    assert sources.exists()
     assert (await gateway.get("/garbage", keep=1))["garbage"] == []
     numbers = [b["build_number"] for b in (await gateway.get(f"{model}/builds"))["model_builds"]]
     assert numbers == [2, 3]

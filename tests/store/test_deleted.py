@@ -1,0 +1,19 @@
+"""What was deleted is remembered until its files are gone as well."""
+
+import store
+from store import Database, Project
+from tests.store.samples import a_build, a_model, an_experiment
+
+
+async def test_what_is_deleted_is_remembered(database: Database, project: Project) -> None:
+    """With each row that goes, also with another one, its id is kept until it is forgotten."""
+    model = await database.write(store.models.insert, a_model(project))
+    builds = [await database.write(store.builds.insert, a_build(model)) for _ in range(2)]
+    experiment = await database.write(store.experiments.insert, an_experiment(project))
+    await database.write(store.builds.delete, builds[0].id)
+    assert await database.read(store.deleted.listing) == {builds[0].id}
+    await database.write(store.projects.delete, project.id)
+    ids = {each.id for each in (project, model, *builds, experiment)}
+    assert await database.read(store.deleted.listing) == ids
+    await database.write(store.deleted.forget, ids - {model.id})
+    assert await database.read(store.deleted.listing) == {model.id}
