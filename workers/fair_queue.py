@@ -14,11 +14,11 @@ then stays free: a flow in its queue, and a queue in the room of all. So the las
 those who hold least, and nobody can fill the queue against others. No ticket is put out to make
 room for another: whoever was let in is served, unless its time runs out.
 
-Bounds may change: who waits then goes on waiting, also where it is more than may wait from then
-on, and nobody new is let in until there is room.
+Bounds may change, and a queue may take over what waits in another: who waits then goes on waiting,
+also where it is more than may wait from then on, and nobody new is let in until there is room.
 
 The laws, checked by `verify`: what is counted is what waits; no room is overfull, unless by what
-waited when it became smaller; every flow that
+waited when it became smaller or was taken over; every flow that
 waits is in the heap, no further on than it is; nobody is due before `next_due`.
 """
 
@@ -62,7 +62,7 @@ class Room:
         self.most_bytes = most_bytes
         self.least = max(1, most_bytes // most_requests)
         self.size = self.free = self.least * min(most_requests, most_bytes)
-        # By how much what waited already is more than may wait now.
+        # By how much what waited already, or was taken over, is more than may wait now.
         self.excess = 0
 
     def hold(self, size: int) -> None:
@@ -144,7 +144,7 @@ class FairQueue:
     def push(self, ticket: Ticket, *, adopted: bool = False) -> None:
         """Lets it wait. Raises QueueFull, saying why, where there is no room.
 
-        One that was let in elsewhere is `adopted`, also into room that is kept for others.
+        One that was let in elsewhere is `adopted`, whether there is room or not: it was promised.
         """
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
         own, total = self._own, self._total
@@ -155,8 +155,10 @@ class FairQueue:
             takes_of_all = total.least
         free, free_of_all = own.free - takes, total.free - takes_of_all
         full = flow.held > SHARE * free or self._held > SHARE * free_of_all
-        if full and not (adopted and free >= 0 and free_of_all >= 0):
-            raise QueueFull(self._why_full(free, free_of_all))
+        if full:
+            if not adopted:
+                raise QueueFull(self._why_full(free, free_of_all))
+            own.excess, total.excess = max(own.excess, -free), max(total.excess, -free_of_all)
         tickets = flow.tickets
         if not tickets:
             if flow.time < self._time:

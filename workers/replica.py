@@ -141,6 +141,8 @@ class Replica:
         self._awaits_room = False
         # One deadline at a time: to be ready, to answer, or to end.
         self._deadline = clock.alarm(self._too_late)
+        # Set when it closed its end of the pipe: by when its process has to have ended.
+        self._hung_up: Timer | None = None
         self._deadline.set(self.started_at + spec.start_timeout)
 
     def __repr__(self) -> str:
@@ -176,6 +178,8 @@ class Replica:
         self._on_readable(READABLE)  # what it said last still counts
         self._close_pipes()
         self._deadline.close()
+        if self._hung_up is not None:
+            self._hung_up.cancel()
         if self.why is not Why.OVER:
             self.said, self.cause = verdict.said, self.cause or verdict.cause
         if self.ready_at is None and self.failure is None:
@@ -288,7 +292,8 @@ class Replica:
         self._close_pipes()
         if self.state in (IDLE, BUSY):
             self._take_no_more()
-        self._clock.call_at(self._clock.now() + _END_OF_PIPE_GRACE, lambda: self.kill(Why.WIRE))
+        due = self._clock.now() + _END_OF_PIPE_GRACE
+        self._hung_up = self._clock.call_at(due, lambda: self.kill(Why.WIRE))
 
     def _take_no_more(self) -> None:
         self.state = advance(self.state, STOP)

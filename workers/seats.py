@@ -8,7 +8,7 @@ ready, and one has failed to start as often as it may, they are given up.
 The laws, checked by `verify`:
 - Every seat has a replica, or a timer that will bring one, until they are told to end.
 - Who sits in a seat, or is to take it, has a process, or is to get one.
-- Nothing is closed before everything that was started is cleaned up.
+- Nothing is closed before everything that was started is cleaned up, and no timer is left then.
 - A replica that is recycled serves until its successor is ready, and one at a time is.
 
 Which ticket a replica gets is none of its concern. What replicas tell, they tell the pool, which
@@ -80,6 +80,8 @@ class Seats:
         self._failed_successors = 0
         self._recycle_from = 0.0
         self._weigher: Timer | None = None
+        # Kills, at the end, what does not end by itself.
+        self._killer: Timer | None = None
         self._seats = [self._new_seat() for _ in range(spec.replicas)]
         for seat in self:
             self._fill(seat)
@@ -289,8 +291,9 @@ class Seats:
 
     def end_soon(self) -> None:
         """Whoever has not ended after STOP_GRACE is killed."""
-        if self.seat_of:
-            self._clock.call_at(self._clock.now() + STOP_GRACE, self._kill_rest)
+        if self.seat_of and self._killer is None:
+            due = self._clock.now() + STOP_GRACE
+            self._killer = self._clock.call_at(due, self._kill_rest)
 
     def _kill_rest(self) -> None:
         for replica in list(self.seat_of):
@@ -299,6 +302,8 @@ class Seats:
 
     def _close_if_empty(self) -> None:
         if self._ending and not self._uncleaned and not self.closed.is_set():
+            if self._killer is not None:
+                self._killer.cancel()
             if self._log is None:
                 for seat in self:
                     seat.log.close()

@@ -199,14 +199,22 @@ def test_no_model_fills_the_room_of_all_against_others() -> None:
 
 
 def test_who_was_let_in_elsewhere_is_let_in() -> None:
-    """A ticket that moves here from another queue may take room that is kept for others, but no
-    more than there is."""
-    queue = a_queue(10)
-    for _ in range(10):
-        queue.push(a_ticket(), adopted=True)
-        queue.verify()
-    with pytest.raises(QueueFull):
-        queue.push(a_ticket(), adopted=True)
+    """A ticket that moves here from another queue is let in, whether there is room or not; a new
+    one is not, until there is room again."""
+    room = Room(10, 10_000)
+    for queue in (FairQueue(room, Room(1000, MIB)), a_queue(total=room)):
+        for _ in range(12):
+            queue.push(a_ticket(), adopted=True)
+            queue.verify()
+        for _ in range(3):
+            with pytest.raises(QueueFull, match="10 requests"):
+                queue.push(a_ticket("another"))
+            queue.settle(queue.pop(), 0.1)
+        while queue.waiting:
+            queue.settle(queue.pop(), 0.1)
+        assert room.free == room.size
+        push(queue, a_ticket("another"))
+        queue.pop()
 
 
 @pytest.mark.parametrize("way", ["served", "removed", "expired"])
@@ -369,10 +377,11 @@ class AnyUse(RuleBasedStateMachine):
         try:
             self.queues[which].push(ticket, adopted=adopted)
         except QueueFull:
-            if adopted or not self.queues[which].waiting:
+            assert not adopted
+            if not self.queues[which].waiting:
                 assert free < 0
         else:
-            assert free >= 0
+            assert adopted or free >= 0
             self.waiting[which][flow].append(ticket)
 
     @precondition(lambda self: any(self.queues[which].waiting for which in (0, 1)))

@@ -1,6 +1,7 @@
 """The pool as plays: an event goes in, an outcome or a launch comes out, and its laws hold."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -506,6 +507,45 @@ def test_what_waits_is_taken_over_with_its_deadline(stage: Stage) -> None:
     assert isinstance(served.outcome, Answered)
     stage.actors[0].end()
     assert old.closed.is_set()
+
+
+@pytest.mark.parametrize("bounds", [(9, 1000), (100, 90), (2, 1000), (9, 20)])
+@pytest.mark.parametrize("of_all", [False, True])
+def test_taking_over_a_full_queue_refuses_nobody(
+    stage: Stage, bounds: tuple[int, int], of_all: bool
+) -> None:
+    """Whoever was let in, of whichever flow, waits on in the new pool, to the last place and
+    whatever the bounds are by then, of the pool as of all; only new callers are refused."""
+    full: dict[str, Any] = {"queue_requests": 9, "queue_bytes": 90}
+    now: dict[str, Any] = dict(zip(full, bounds, strict=True))
+    old = stage.serving(**({} if of_all else full))
+    if of_all:
+        stage.room.resize(9, 90)
+        old.room_resized()
+    held = Caller().submit(old)
+    waiting = [Caller(b"x" * 10, f"flow {n // 4}").submit(old) for n in range(12)]
+    refused = [caller for caller in waiting if caller.outcomes]
+    assert all(isinstance(caller.outcome, Busy) for caller in refused)
+    waiting = [caller for caller in waiting if not caller.outcomes]
+    assert len(waiting) >= 8
+    new = stage.open_pool(**({} if of_all else now))
+    if of_all:
+        stage.room.resize(*bounds)
+        for pool in (old, new):
+            pool.room_resized()
+    new.take_over(old)
+    old.drain()
+    for pool in (old, new):
+        pool.verify()
+    assert [caller.outcomes for caller in waiting] == [[]] * len(waiting)
+    assert isinstance(Caller(b"x" * 10, "another").submit(new).outcome, Busy)
+    stage.actors[-1].get_ready()
+    for _ in waiting:
+        stage.actors[-1].answer()
+    assert all(isinstance(caller.outcome, Answered) for caller in waiting)
+    stage.actors[0].answer()
+    assert isinstance(held.outcome, Answered)
+    assert stage.room.free == stage.room.size
 
 
 def test_a_pool_that_closes_takes_nothing_over(stage: Stage) -> None:

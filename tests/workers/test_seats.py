@@ -253,7 +253,89 @@ def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
     assert len(stage.actors) == 1
 
 
+def test_a_successor_that_gets_ready_resets_the_pauses(stage: Stage) -> None:
+    """Of recycling and of failed starts: after it the first pause is the shortest again."""
+    pool = stage.serving(max_requests=1, start_tries=0)
+    for pause in (0.25, 0.5):
+        serve(stage, pool, 1)
+        fail_to_start(stage)
+        stage.pass_time(pause)
+    serve(stage, pool, 1)
+    stage.actors[-1].get_ready()
+    for actor in stage.actors[:-1]:
+        actor.end()
+    serve(stage, pool, 1)
+    fail_to_start(stage)
+    launched = len(stage.actors)
+    stage.pass_time(0.24)
+    serve(stage, pool, 1)
+    assert len(stage.actors) == launched
+    stage.pass_time(0.02)
+    serve(stage, pool, 1)
+    assert len(stage.actors) == launched + 1
+
+
+async def test_a_restart_brings_what_had_failed_to_start(
+    stage: Stage, nursery: trio.Nursery
+) -> None:
+    """A successor fills a seat that waits for its next try, which then does not come; a failed
+    start after that waits for the shortest pause."""
+    pool = stage.open_pool(start_tries=0)
+    assert pauses(stage, 4, fail_to_start) == [0.25, 0.5, 1.0, 2.0]
+    fail_to_start(stage)
+    nursery.start_soon(pool.restart)
+    await wait_all_tasks_blocked()
+    stage.actors[-1].get_ready()
+    await wait_all_tasks_blocked()
+    launched = len(stage.actors)
+    stage.pass_time(4.9)
+    assert len(stage.actors) == launched
+    stage.actors[-1].end()
+    assert pauses(stage, 1, fail_to_start)[0] <= 0.5
+    pool.verify()
+
+
 # The end.
+
+
+Deed = Callable[[Stage, Pool], object]
+# What a pool may be in the midst of when it is told to end.
+MIDST: dict[str, Deed] = {
+    "nothing": lambda stage, pool: None,
+    "a prediction": lambda stage, pool: Caller().submit(pool),
+    "a full line": lambda stage, pool: [Caller().submit(pool) for _ in range(5)],
+    "a pause between starts": lambda stage, pool: stage.actors[0].end(),
+    "a restart": lambda stage, pool: pool._seats.begin_restart(next(iter(pool._seats))),
+    "a closed pipe": lambda stage, pool: stage.actors[0].hang_up(),
+    "a failed start": lambda stage, pool: stage.actors[0].say(wire.Failed("E", "m", "t")),
+}
+
+
+@pytest.mark.parametrize("end", [Pool.drain, Pool.stop])
+@pytest.mark.parametrize("midst", MIDST)
+def test_no_timer_is_left_of_a_pool_that_is_closed(
+    stage: Stage, midst: str, end: Callable[[Pool], None]
+) -> None:
+    """Whatever it was in the midst of: what is left in the reactor would keep all of it in memory,
+    and be called for nothing. The timers of another pool stay."""
+    other = stage.serving(max_memory=1000)
+    others = len(stage.reactor._timers)
+    pool = stage.open_pool(replicas=2, max_memory=1000, start_tries=0)
+    actors = stage.actors[-2:]
+    if midst != "a failed start":
+        for actor in actors:
+            actor.get_ready()
+    else:
+        actors[0].enter()
+    stage.actors = actors
+    MIDST[midst](stage, pool)
+    end(pool)
+    end(pool)
+    for actor in stage.actors:
+        actor.end()
+    assert pool.closed.is_set()
+    assert len(stage.reactor._timers) == others
+    assert not other.closed.is_set()
 
 
 def test_who_does_not_leave_is_killed(stage: Stage) -> None:
