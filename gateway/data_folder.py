@@ -21,6 +21,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "predictd.db"
 
     @property
+    def generation(self) -> Path:
+        """Which state of the database this folder has seen."""
+        return self.root / "generation"
+
+    @property
     def ballast(self) -> Path:
         """Room that is given back when the disk is full."""
         return self.root / "ballast"

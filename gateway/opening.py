@@ -71,7 +71,8 @@ def _data_in(data: DataFolder) -> list[str]:
     found = [each for each in folders if each.is_dir() and any(each.iterdir())]
     # What was committed last may be in it alone; SQLite would remove it.
     log = data.database.with_name(f"{data.database.name}-wal")
-    return [str(each.relative_to(data.root)) for each in (*found, *([log] * _has_bytes(log)))]
+    found += [each for each in (log, data.generation) if _has_bytes(each)]
+    return [str(each.relative_to(data.root)) for each in found]
 
 
 def _has_bytes(path: Path) -> bool:

@@ -83,7 +83,7 @@ async def serve(
     The `manager` is told what it wants to know; its listening socket wins over host and port.
 
     Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable, ConfinementUnavailable,
-    SchemaTooNew or StoreFailed, having changed nothing.
+    DatabaseOutdated, SchemaTooNew or StoreFailed, having changed nothing.
     """
     _allow_many_descriptors()
     _prepare_for_the_worst()
@@ -213,7 +213,11 @@ async def _open(
         spool = Spool(data.spool, disk)
         await trio.to_thread.run_sync(spool.prepare)
         database = await stack.enter_async_context(
-            store.open_database(data.database, make_room=disk.give_back)
+            store.open_database(
+                data.database,
+                make_room=disk.give_back,
+                before=partial(store.check_generation, path=data.database, mark=data.generation),
+            )
         )
         kept = await database.read(store.site.settings)
         encryption = Encryption(secret)
@@ -266,6 +270,7 @@ async def _open(
         site.follow(partial(_apply, disk, workers))
         control = Control(house)
         nursery.start_soon(disk.watch)
+        nursery.start_soon(store.Generations(database, data.generation).run)
         nursery.start_soon(tracking.run, examiner.check_tracked)
         try:
             password = await control.recover(make_password=tell_password is not None)

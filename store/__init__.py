@@ -22,6 +22,7 @@ from store.database import Database, open_database
 from store.deed import Deed, doing
 from store.errors import (
     BuildInUse,
+    DatabaseOutdated,
     DataFolderBusy,
     DataFolderUnusable,
     IllegalTransition,
@@ -33,6 +34,7 @@ from store.errors import (
     StoreFailed,
     StoreFull,
 )
+from store.generation import Generations, check_generation
 from store.image import check_image, image
 from store.lasting import replace_file
 from store.records import (
@@ -68,11 +70,13 @@ __all__ = [
     "DataFolderBusy",
     "DataFolderUnusable",
     "Database",
+    "DatabaseOutdated",
     "Deed",
     "Deployment",
     "Entry",
     "Experiment",
     "Failure",
+    "Generations",
     "IllegalTransition",
     "Key",
     "KeyKind",
@@ -99,6 +103,7 @@ __all__ = [
     "as_text",
     "audit",
     "builds",
+    "check_generation",
     "check_image",
     "deleted",
     "deployments",

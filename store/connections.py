@@ -43,10 +43,14 @@ READER_PRAGMAS = (BUSY_TIMEOUT, "query_only = ON", "wal_autocheckpoint = 0")
 
 
 class Connections:
-    """The open connections of one database. `make_room` says whether it could make some."""
+    """The open connections of one database. `make_room` says whether it could make some; `before`
+    may refuse a database that is whole, before it is changed."""
 
-    def __init__(self, path: Path, make_room: Callable[[], bool]) -> None:
+    def __init__(self, path: Path, make_room: Callable[[], bool], before: Work[None]) -> None:
         self._path = path
+        self._before = before
+        # How many rows were changed since it was opened.
+        self.changes = 0
         self._make_room = make_room
         self._held = AsyncExitStack()
         self._writing = asyncio.Lock()
@@ -62,6 +66,7 @@ class Connections:
                 _make_sure_of(self._path)
                 self._writer = await held.enter_async_context(_connect(self._path))
                 await check(self._writer, self._path)
+                await self._before(self._writer)
                 await migrate(self._writer, self._path)
                 await _set(self._writer, WRITER_PRAGMAS)
                 for _ in range(READERS):
@@ -86,7 +91,9 @@ class Connections:
 
     async def _write(self, work: Work[Value]) -> Value:
         try:
-            return await self._transact(self._writer, work, begin="BEGIN IMMEDIATE", end="COMMIT")
+            value = await self._transact(self._writer, work, begin="BEGIN IMMEDIATE", end="COMMIT")
+            self.changes = self._writer.total_changes
+            return value
         except StoreFailed as error:
             if _name(error.__cause__).startswith("SQLITE_IOERR"):
                 await self._bury()

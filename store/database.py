@@ -33,6 +33,11 @@ class Database:
         self._bridge = bridge
         self._connections = connections
 
+    @property
+    def changes(self) -> int:
+        """How many rows were changed since it was opened."""
+        return self._connections.changes
+
     async def write(
         self,
         work: Work[Arguments, Value],
@@ -90,17 +95,25 @@ class Database:
         )
 
 
+async def _accept(_: aiosqlite.Connection) -> None:
+    pass
+
+
 @asynccontextmanager
 async def open_database(
-    path: Path, *, make_room: Callable[[], bool] = lambda: False
+    path: Path,
+    *,
+    make_room: Callable[[], bool] = lambda: False,
+    before: Callable[[aiosqlite.Connection], Awaitable[None]] = _accept,
 ) -> AsyncIterator[Database]:
     """Open the database at `path`, made and migrated if need be; it closes with the block.
 
     `make_room` is called in the store's thread when the disk is full, and says whether a second
-    try is worth it. Raises SchemaTooNew, StoreDamaged, or StoreFailed when it cannot be opened.
+    try is worth it. `before` may refuse a database that is whole, before it is changed. Raises
+    SchemaTooNew, StoreDamaged, or StoreFailed when it cannot be opened, and what `before` raises.
     """
     async with open_bridge() as bridge:
-        connections = Connections(path, make_room)
+        connections = Connections(path, make_room, before)
         await bridge.cross(connections.open)
         try:
             yield Database(bridge, connections)

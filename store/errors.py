@@ -63,6 +63,22 @@ class SchemaTooNew(StoreError):
         )
 
 
+class DatabaseOutdated(StoreError):
+    """The data folder has seen a later state of the database, or another one; it was left as it is.
+    `mark` is the file that says so, `same` whether it is the folder's own database."""
+
+    def __init__(self, path: Path, mark: Path, *, same: bool) -> None:
+        self.path = path
+        self.mark = mark
+        what = "an older copy" if same else "the database of another data folder"
+        super().__init__(
+            f"{path} is {what}: this folder was served with a later one, and has data that is not "
+            "in it. Put the latest one back, or restore a backup into a new folder with `predictd "
+            f"restore FILE --data DIR`. To go on with this one, remove {mark}: what it does not "
+            "know is moved to `trash`, files of projects stay"
+        )
+
+
 class DataFolderBusy(StoreError):
     """Another process holds the data folder; `pid` is None when it has not said who it is yet."""
 

@@ -9,6 +9,13 @@ import msgspec
 from store.records import new_id
 
 
+class Generation(msgspec.Struct, frozen=True):
+    """Which database of which data folder it is: `number` grows, `workspace_id` stays."""
+
+    workspace_id: str
+    number: int
+
+
 async def workspace_id(connection: aiosqlite.Connection) -> str:
     """Return the id of this data folder: made once, the same ever after. Needs a write."""
     rows = list(await connection.execute_fetchall("SELECT workspace_id FROM site"))
@@ -17,6 +24,22 @@ async def workspace_id(connection: aiosqlite.Connection) -> str:
     made = new_id()
     await connection.execute("INSERT INTO site (workspace_id) VALUES (?)", (made,))
     return made
+
+
+async def generation(connection: aiosqlite.Connection) -> Generation:
+    """Return how far it has come, also of a database with an older schema, or with none."""
+    columns = await connection.execute_fetchall("PRAGMA table_info(site)")
+    if "generation" not in [str(each[1]) for each in columns]:
+        return Generation("", 0)
+    rows = await connection.execute_fetchall("SELECT workspace_id, generation FROM site")
+    return next((Generation(str(each[0]), int(each[1])) for each in rows), Generation("", 0))
+
+
+async def advance_generation(connection: aiosqlite.Connection) -> Generation:
+    """Move on to the next generation, and return it."""
+    await workspace_id(connection)
+    await connection.execute("UPDATE site SET generation = generation + 1")
+    return await generation(connection)
 
 
 async def settings(connection: aiosqlite.Connection) -> dict[str, Any]:

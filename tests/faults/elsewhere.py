@@ -158,6 +158,12 @@ ELSEWHERE = {
         "each kind of data in the folder, without its database",
         "the start is refused with what to do, and nothing is changed",
     ),
+    "tests/store/test_generation.py::test_an_older_copy_is_refused": Fault(
+        "an older copy of the database",
+        "a copy from before a later start, from before later changes, of an older schema, or of "
+        "another folder",
+        "the start is refused with what to do; the copy is not changed by a byte",
+    ),
     "tests/gateway/control/test_sweep.py::test_what_is_not_known": Fault(
         "data without rows",
         "something in each folder, with an id that the database does not know",

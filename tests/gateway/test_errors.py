@@ -15,6 +15,7 @@ from gateway.http1 import Malformed
 # What stops a start or is told in a build's or project's own record, and so reaches no client.
 NEVER_ASKED = {
     store.errors.SchemaTooNew,
+    store.errors.DatabaseOutdated,
     store.errors.DataFolderBusy,
     store.errors.DataFolderUnusable,
     builder.errors.CloneFailed,

@@ -68,6 +68,7 @@ def test_a_first_start_makes_both_keys(data: DataFolder) -> None:
         f"logs/models/{ID}/replica.log",
         f"cache/pip/{ID}/file",
         "predictd.db-wal",
+        "generation",
     ],
 )
 @pytest.mark.parametrize("empty", [False, True])

@@ -1,0 +1,142 @@
+"""An older copy of a database is known as one, and nothing else is refused."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+from sqlite3 import connect
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import store
+from store import (
+    Database,
+    DatabaseOutdated,
+    Generations,
+    StoreFull,
+    check_generation,
+    open_database,
+)
+from tests.store.samples import a_project
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    return tmp_path / "generation"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return tmp_path / "copy.db"
+
+
+@asynccontextmanager
+async def opened(path: Path, mark: Path) -> AsyncIterator[Database]:
+    async with open_database(path, before=partial(check_generation, path=path, mark=mark)) as it:
+        yield it
+
+
+async def serve(path: Path, mark: Path) -> None:
+    """Opens it as a gateway does that ends at once."""
+    async with opened(path, mark) as database:
+        await Generations(database, mark).look()
+
+
+def older_schema(path: Path) -> None:
+    """As it was before it had a generation."""
+    with closing(connect(path)) as database, database:
+        database.execute("ALTER TABLE site DROP COLUMN generation")
+        database.execute("PRAGMA user_version = 8")
+
+
+def of_another_folder(path: Path) -> None:
+    with closing(connect(path)) as database, database:
+        database.execute("UPDATE site SET workspace_id = 'another', generation = 1000")
+
+
+def nothing_in_it(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize("change", [nothing, older_schema, of_another_folder, nothing_in_it])
+async def test_an_older_copy_is_refused(
+    database_path: Path, mark: Path, copy: Path, change: Callable[[Path], None]
+) -> None:
+    """A copy from before the last start, of an older schema, or of another folder is not opened and
+    not changed, and the refusal says how to accept it; then it is opened."""
+    await serve(database_path, mark)
+    shutil.copy(database_path, copy)
+    await serve(database_path, mark)
+    change(copy)
+    shutil.copy(copy, database_path)
+    before = database_path.read_bytes()
+    with pytest.raises(DatabaseOutdated, match=f"remove {mark}"):
+        await serve(database_path, mark)
+    assert database_path.read_bytes() == before
+    mark.unlink()
+    await serve(database_path, mark)
+
+
+async def test_a_copy_from_before_a_change(database_path: Path, mark: Path, copy: Path) -> None:
+    """What is written while it is served makes older copies known too; where nothing is written the
+    file is left alone."""
+    async with opened(database_path, mark) as database:
+        generations = Generations(database, mark)
+        await generations.look()
+        first = mark.read_bytes()
+        await generations.look()
+        assert mark.read_bytes() == first
+        with closing(connect(database_path)) as source, closing(connect(copy)) as target:
+            source.backup(target)
+        await database.write(store.projects.insert, a_project())
+        await generations.look()
+    shutil.copy(copy, database_path)
+    with pytest.raises(DatabaseOutdated):
+        await serve(database_path, mark)
+
+
+async def test_it_looks_by_itself(
+    database: Database, mark: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """At once, and once a minute; a disk that takes nothing ends nothing."""
+    times: list[float] = []
+
+    async def full(*_: object) -> None:
+        times.append(trio.current_time())
+        raise StoreFull("full")
+
+    monkeypatch.setattr(database, "write_if_room", full)
+    with trio.move_on_after(130):
+        await Generations(database, mark).run()
+    assert [round(each - times[0]) for each in times] == [0, 60, 120]
+    assert not mark.exists()
+
+
+async def test_killed_between_the_two(database_path: Path, mark: Path) -> None:
+    """The database is advanced first: a kill before the file follows refuses nothing."""
+    await serve(database_path, mark)
+    before = mark.read_bytes()
+    await serve(database_path, mark)
+    mark.write_bytes(before)
+    await serve(database_path, mark)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\x00", b"[]", None])
+async def test_a_file_that_tells_nothing(
+    database_path: Path, mark: Path, content: bytes | None
+) -> None:
+    """Where it cannot be read the database is opened, and it is written again."""
+    await serve(database_path, mark)
+    whole = mark.read_bytes()
+    mark.unlink()
+    if content is not None:
+        mark.write_bytes(content)
+    await serve(database_path, mark)
+    assert len(mark.read_bytes()) == len(whole)
