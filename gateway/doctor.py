@@ -134,7 +134,7 @@ def _isolation(data: Path) -> Finding:
     if not shutil.which("setpriv"):
         found += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
     if confinement.unfenced:
-        found += f"; models may listen on TCP ports: {confinement.unfenced}"
+        found += f"; models may listen on any TCP port: {confinement.unfenced}"
     why = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
     before = None
     with suppress(OSError):  # the finding about the data folder tells why it cannot be read

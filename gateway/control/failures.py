@@ -123,7 +123,10 @@ def not_run(error: Exception) -> Failure:
     return Failure(step="", summary=summary, problem=str(error), advice=advice)
 
 
-_MAY_LISTEN = "To listen on TCP ports a script needs `predictd run --network listen`."
+_MAY_LISTEN = (
+    "A script may listen on a free TCP port, which port 0 gives; to listen on others it needs "
+    "`predictd run --network listen`."
+)
 
 
 def script_failed(ended: Ended, printed: Iterable[Line]) -> Failure:

@@ -1,7 +1,11 @@
 """Each model has what its own build installed, and nothing else."""
 
+import contextlib
+import json
 import os
+import random
 import shutil
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 from zipfile import ZipFile
@@ -109,14 +113,24 @@ LISTEN = """
 import socket
 def listen(args):
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", args.get("port", 0)))
+        listener.bind(("127.0.0.1", args["port"]))
         listener.listen()
     return "listens"
 """
 
 
+def free_port() -> int:
+    """One that the kernel does not give to others, who asked for any."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
 def test_who_listens(gateway: Gateway, tmp_path: Path) -> None:
-    """A model listens on no TCP port unless its deployment says so, and is told what to do."""
+    """A model listens on a free TCP port, as PySpark does; on one that it names only if its
+    deployment says so, and else it is told what to do."""
     isolation = gateway.client.get("/site")["isolation"]
     if isolation["may_listen"]:
         not_here(isolation["may_listen"])
@@ -124,11 +138,13 @@ def test_who_listens(gateway: Gateway, tmp_path: Path) -> None:
     model = gateway.model(gateway.project(folder), "listen")
     build = gateway.build(model, "listen.py", "listen")
     gateway.deploy(model, build)
-    refused = gateway.call(model, {})
+    assert gateway.call(model, {"port": 0}).body["response"] == "listens"
+    port = {"port": free_port()}
+    refused = gateway.call(model, port)
     assert refused.status == 500
-    assert "Permission denied (it may not listen on TCP ports, unless" in refused.body["message"]
+    assert "Permission denied (it may listen on a free TCP port" in refused.body["message"]
     assert gateway.deploy(model, build, network="listen")["network"] == "listen"
-    assert gateway.call(model, {}).body["response"] == "listens"
+    assert gateway.call(model, port).body["response"] == "listens"
 
 
 def test_scripts_that_listen(gateway: Gateway, tmp_path: Path) -> None:
@@ -136,13 +152,14 @@ def test_scripts_that_listen(gateway: Gateway, tmp_path: Path) -> None:
     isolation = gateway.client.get("/site")["isolation"]
     if isolation["may_listen"]:
         not_here(isolation["may_listen"])
-    script = "python -c 'import listen; listen.listen({})'\n"
+    port = {"port": free_port()}
+    script = f"python -c 'import listen; listen.listen({json.dumps(port)})'\n"
     files = {
         "listen.py": LISTEN,
         "cdsw-build.sh": script,
-        "run.py": "import listen\nlisten.listen({})\n",
+        "run.py": f"import listen\nlisten.listen({port})\n",
     }
-    files["import.py"] = "import listen\nlisten.listen({})\ndef f(args):\n    return 1\n"
+    files["import.py"] = f"import listen\nlisten.listen({port})\ndef f(args):\n    return 1\n"
     folder = write(tmp_path / "project", files)
     project = gateway.project(folder)
     model = gateway.model(project, "listen")

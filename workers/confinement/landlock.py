@@ -3,8 +3,8 @@
 RULES is JSON: {"system": path, "read": [...], "write": [...], "listen": bool, "seccomp": hex}; the
 file at `system` has a list of what else is to be read. What is not named
 cannot be opened, whoever owns it; programs outside cannot be signalled or traced (Linux 6.12 for
-signals). Without `listen` it binds no TCP port (Linux 6.7). It can still be seen that others are
-there. Run by the interpreter of the gateway, alone
+signals). Without `listen` it binds no TCP port by its number (Linux 6.7). It can still be seen that
+others are there. Run by the interpreter of the gateway, alone
 and isolated; standard library only. It ends with 126 where the kernel refuses.
 
 Where neither namespaces nor bubblewrap can be had this is what there is: it needs no rights.
@@ -27,6 +27,8 @@ _HANDLED = {1: (1 << 13) - 1, 2: 1 << 13, 3: _TRUNCATE, 5: _IOCTL}
 # What makes sense for something that is no folder.
 _OF_FILES = _EXECUTE | _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL
 _BIND_TCP = 0b1
+# Kinds of rules: for what is beneath a path, and for a port.
+_BENEATH, _PORT = 1, 2
 # Abstract sockets and signals end at the border.
 _SCOPES = 0b11
 # Devices, which root could make where it may write, and so read a disk past all files.
@@ -60,9 +62,9 @@ def confine(read: list[str], write: list[str], listen: bool) -> None:
 
 
 def fence(forbid_listening: bool) -> None:
-    """From now on this thread, and what it starts, binds no TCP port, if that is asked, and reaches
-    no abstract socket and signals no process outside (Linux 6.12). Files are left alone, so that
-    it may still mount. Raises OSError."""
+    """From now on this thread, and what it starts, binds no TCP port by its number, if that is
+    asked, and reaches no abstract socket and signals no process outside (Linux 6.12). Files are
+    left alone, so that it may still mount. Raises OSError."""
     ruleset = _ruleset(version(), 0, not forbid_listening)
     if os.geteuid() != 0:
         _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -75,7 +77,12 @@ def _ruleset(abi: int, handled: int, listen: bool) -> int:
         rules += struct.pack("<Q", 0 if listen else _BIND_TCP)
     if abi >= 6:
         rules += struct.pack("<Q", _SCOPES)
-    return _call(_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
+    ruleset = _call(_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
+    if abi >= 4 and not listen:
+        # A free port that the kernel chooses. `listen` without `bind`, of which Landlock does not
+        # know, gives one anyway.
+        _call(_ADD, ctypes.c_int(ruleset), _PORT, struct.pack("<QQ", _BIND_TCP, 0), 0)
+    return ruleset
 
 
 def _restrict(ruleset: int) -> None:
@@ -101,7 +108,7 @@ def _allow(ruleset: int, path: str, allowed: int) -> None:
     try:
         if not os.path.isdir(path):
             allowed &= _OF_FILES
-        _call(_ADD, ctypes.c_int(ruleset), 1, struct.pack("<Qi", allowed, inode), 0)
+        _call(_ADD, ctypes.c_int(ruleset), _BENEATH, struct.pack("<Qi", allowed, inode), 0)
     finally:
         os.close(inode)
 

@@ -245,10 +245,11 @@ def abstract_socket(name):
 
 def binds_a_port():
     """Where clients of another program may come to."""
+    port = 20_000 + os.getpid() % 10_000
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         with socket.socket(family) as listener:
             try:
-                listener.bind((host, 0))
+                listener.bind((host, port))
             except OSError:
                 continue
             return True

@@ -37,8 +37,8 @@ def describe(problem: BaseException) -> dict[str, str]:
 
 
 def hint(problem: BaseException) -> str:
-    """What to do, where the operating system's words do not say it: to listen on a TCP port is not
-    allowed unless that was asked for."""
+    """What to do, where the operating system's words do not say it: to listen on a TCP port by its
+    number is not allowed unless that was asked for."""
     if not isinstance(problem, PermissionError):
         return ""
     from linecache import getline
@@ -49,7 +49,9 @@ def hint(problem: BaseException) -> str:
         trace = trace.tb_next
     if "bind" not in line and "bind" not in str(problem):
         return ""
-    return " (it may not listen on TCP ports, unless it is deployed or run with `--network listen`)"
+    return (
+        " (it may listen on a free TCP port, which port 0 gives; on others by `--network listen`)"
+    )
 
 
 def unicode(text: str) -> str:
