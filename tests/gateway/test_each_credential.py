@@ -1,0 +1,285 @@
+"""Every route of the admin API with every kind of credential, held against a table.
+
+The table is written out by hand and the routes are those of the application's own URL map, so a
+route that is added has to be given its row: whether the key of a model or a run opens it is decided
+there, and not by the permission that it happens to share with another route.
+
+What is asked for does nothing: all handlers are replaced, so that an answer says that the request
+came as far as that. What roles may do is in test_roles; what handlers refuse, with each noun.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+import trio
+from quart_trio import QuartTrio
+
+from gateway import app, serving
+from gateway.admin.routing import PREFIX, Routing
+from gateway.control import Control
+from gateway.control.keys import NewKey
+from gateway.control.models import NewModel
+from gateway.control.new_project import NewProject
+from gateway.control.sign_in import Browser
+from gateway.control.users import NewUser
+from gateway.grants import Principal
+from gateway.keyring import new_key
+from gateway.permissions import Engine
+from gateway.surface import Hosts
+from gateway.web.forgery import TOKEN_HEADER, form_token
+from store import Key, KeyKind, Project, User
+from tests.gateway.kit import Gateway, running, settings_for
+
+P, U = "/projects/<project_id>", "/users/<username>"
+M, X = f"{P}/models/<model_id>", f"{P}/experiments/<experiment_id>"
+B = f"{M}/builds/<build_id>"
+D = f"{B}/deployments/<deployment_id>"
+# Each route once, below the one who may the least: the key of a model may the first, that of a run
+# the first two, users with a session or a key of their own the first three. All of it in the own
+# project or about themselves; elsewhere they may nothing.
+ROUTES = {
+    "model": f"""
+        GET    /projects
+        GET    {P}
+        GET    {P}/collaborators
+        GET    {P}/files
+        GET    {P}/files/<path:path>
+        GET    /models
+        GET    {P}/models
+        GET    {M}
+        GET    {M}/deployments
+        GET    {M}/replicas
+        GET    {M}/logs
+        GET    {M}/builds
+        GET    {B}
+        GET    {B}/log
+        GET    {B}/deployments
+        GET    {D}
+        GET    /experiments
+        GET    {P}/experiments
+        GET    {P}/experiments:compare
+        GET    {X}
+        GET    {X}/log
+        GET    {X}/metrics
+        GET    {X}/files
+        GET    {X}/files/<path:path>
+        GET    /metrics
+        GET    /metrics/export
+        POST   /metrics/delayed
+        POST   /metrics/aggregate
+        GET    /whoami
+        GET    /runtimes
+    """,
+    "run": f"""
+        PUT    {P}/files
+        DELETE {P}/files/<path:path>
+        POST   {P}/models
+        PATCH  {M}
+        DELETE {M}
+        POST   {M}:regenerate_key
+        POST   {M}/builds
+        DELETE {B}
+        POST   {B}/deployments
+        POST   {D}:stop
+        POST   {D}:restart
+        POST   {P}/experiments
+        DELETE {X}
+        POST   {X}:stop
+        POST   {X}:add_to_project
+    """,
+    "user": f"""
+        POST   /projects
+        PATCH  {P}
+        DELETE {P}
+        PUT    {P}/collaborators/<collaborator>
+        DELETE {P}/collaborators/<collaborator>
+        GET    {U}
+        GET    {U}/v2_keys
+        POST   {U}/v2_keys
+        DELETE {U}/v2_keys
+        DELETE {U}/v2_keys/<key_id>
+        GET    {U}/model_keys
+        POST   {U}/model_keys
+        DELETE {U}/model_keys
+        DELETE {U}/model_keys/<key_id>
+        GET    {U}/legacy_keys
+        POST   {U}/legacy_keys
+        DELETE {U}/legacy_keys
+        DELETE {U}/legacy_keys/<key_id>
+        GET    /site
+    """,
+    "administrator": f"""
+        GET    /users
+        POST   /users
+        PATCH  {U}
+        DELETE {U}
+        PUT    {U}/password
+        POST   /site/links
+        GET    /backup
+        GET    /garbage
+        DELETE /garbage
+        GET    /audit
+        GET    /site/models
+        GET    /site/settings
+        PATCH  /site/settings
+        DELETE /site/settings/<name>
+    """,
+}
+Row = tuple[str, str]
+TABLE: dict[Row, str] = {
+    (method, path): least
+    for least, rows in ROUTES.items()
+    for method, path in (row.split() for row in rows.strip().splitlines())
+}
+# What each may: all that stands below these.
+MAY = {
+    "a model's key": ("model",),
+    "a run's key": ("model", "run"),
+    "a session": ("model", "run", "user"),
+    "an API key": ("model", "run", "user"),
+    "an administrator": tuple(ROUTES),
+}
+OPEN_NOTHING = ("nothing", "a model's access key", "a Model API key")
+REACHED, UNAUTHORIZED = (200, ""), (401, "auth.required")
+FORBIDDEN, UNSEEN = (403, "auth.forbidden"), (404, "project.notfound")
+
+
+async def reached(*_: object) -> dict[str, str]:
+    return {"reached": "yes"}
+
+
+class Stage(NamedTuple):
+    """A gateway whose handlers do nothing: its URL map, and the headers of each credential. Ada
+    owns the first two projects, Eve the third."""
+
+    gateway: Gateway
+    rows: set[Row]
+    credentials: dict[str, dict[str, str]]
+    projects: list[Project]
+
+
+@asynccontextmanager
+async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    made: list[tuple[QuartTrio, Control]] = []
+    make_app, admin_routing = app.make_app, app.admin_routing
+
+    def without_handlers(control: Control) -> Routing:
+        routing = admin_routing(control)
+        routing.routes[:] = [
+            msgspec.structs.replace(route, handler=reached, takes=None, action="")
+            for route in routing.routes
+        ]
+        return routing
+
+    def kept(control: Control, hosts: Hosts) -> QuartTrio:
+        made.append((make_app(control, hosts), control))
+        return made[0][0]
+
+    monkeypatch.setattr(app, "admin_routing", without_handlers)
+    monkeypatch.setattr(serving, "make_app", kept)
+    async with running(settings_for(data)) as gateway:
+        [(quart, control)] = made
+        rows = {
+            (method, rule.rule.removeprefix(PREFIX))
+            for rule in quart.url_map.iter_rules()
+            if rule.rule.startswith(PREFIX)
+            for method in (rule.methods or set()) - {"HEAD"}
+        }
+        ada, eve = [(await control.users.create(NewUser(name=n)))[0] for n in ("ada", "eve")]
+        projects = [
+            await control.projects.create(NewProject(name=name, template="blank"), owner)
+            for name, owner in (("own", ada), ("second", ada), ("hers", eve))
+        ]
+        yield Stage(gateway, rows, await _credentials(control, ada, projects[0]), projects)
+
+
+async def _credentials(control: Control, ada: User, project: Project) -> dict[str, dict[str, str]]:
+    directory, routes = control.house.directory, control.house.routes
+    token = await control.sign_in.redeem(control.sign_in.new_link(ada), Browser("", ""))
+    found = directory.session(token)
+    assert found is not None
+    asking = Principal(ada, "session", "", session=found[0])
+    session = {
+        "Cookie": f"predictd_session={token}",
+        "Origin": control.house.url,
+        TOKEN_HEADER: form_token(token),
+    }
+
+    async def key(kind: KeyKind, user: User = ada) -> dict[str, str]:
+        return bearer((await control.keys.create(user, NewKey(kind=kind), asking))[1])
+
+    def engine(kind: Engine) -> dict[str, str]:
+        text = new_key("engine")
+        record = Key(id=text.id, kind="engine", user_id=ada.id, digest=text.digest)
+        directory.put_engine(record, project.id, kind)
+        return bearer(text.text)
+
+    model = await control.models.create(project, NewModel(name="m"), ada)
+    root, _ = await control.users.create(NewUser(name="root", administrator=True))
+    return {
+        "nothing": {},
+        "a model's access key": bearer(routes.key_of(model)),
+        "a Model API key": await key("model"),
+        "a model's key": engine("model"),
+        "a run's key": engine("run"),
+        "a session": session,
+        "an API key": await key("api"),
+        "an administrator": await key("api", root),
+    }
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+async def answer(stage: Stage, who: str, row: Row, project: Project, user: str) -> tuple[int, str]:
+    """Status and code (none: reached) of what is answered on a route in this project, or about
+    this user."""
+    names = {"project_id": project.id, "username": user}
+    path = re.sub(r"<(?:path:)?(\w+)>", lambda name: names.get(name[1], "x"), row[1])
+    headers = stage.credentials[who]
+    got = await stage.gateway.models.request(row[0], f"{PREFIX}{path}", headers=headers)
+    return got.status_code, "" if got.is_success else got.json()["details"][0]["code"]
+
+
+async def test_each_route_with_each_credential(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every route has its row; each credential opens what the table says, in its own project and
+    about its own user; elsewhere, also in another project of the same user, only an administrator's
+    opens anything."""
+    wrong: list[object] = []
+
+    async def check(stage: Stage, who: str) -> None:
+        own, second, hers = stage.projects
+        # The key of a model or run is bounded by its project, not by what its user may.
+        other = second if who.endswith("'s key") else hers
+        for row, least in TABLE.items():
+            tries = [(own, "ada")]
+            if "<project_id>" in row[1] or "<username>" in row[1]:
+                tries.append((other, "eve"))
+            for project, user in tries:
+                said = expected(who, row, least, own=project is own)
+                got = await answer(stage, who, row, project, user)
+                if got != said:
+                    wrong.append((who, *row, "own" if project is own else "other", said, got))
+
+    async with staged(tmp_path / "data", monkeypatch) as stage:
+        assert stage.rows == TABLE.keys()
+        async with trio.open_nursery() as nursery:
+            for who in stage.credentials:
+                nursery.start_soon(check, stage, who)
+    assert wrong == []
+
+
+def expected(who: str, row: Row, least: str, *, own: bool) -> tuple[int, str]:
+    if who in OPEN_NOTHING:
+        return UNAUTHORIZED
+    if (own or who == "an administrator") and least in MAY[who]:
+        return REACHED
+    return FORBIDDEN if own or "<project_id>" not in row[1] else UNSEEN
