@@ -26,6 +26,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "generation"
 
     @property
+    def restoring(self) -> Path:
+        """There while a restore fills this folder."""
+        return self.root / "restoring"
+
+    @property
     def ballast(self) -> Path:
         """Room that is given back when the disk is full."""
         return self.root / "ballast"

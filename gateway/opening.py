@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.data_folder import DataFolder
 from gateway.keyring import SecretUnreadable, make_secret, read_secret
+from gateway.restore_folder import is_unfinished
 from store import DataFolderUnusable
 
 # What goes with a key.
@@ -25,7 +26,16 @@ _RESTORE = "restore a backup into a new folder with `predictd restore FILE --dat
 def open_data(data: DataFolder) -> str:
     """The secret of the access keys, made at the first start, as the admin key is. Blocking; the
     folder is held. Raises DataFolderUnusable, OSError."""
-    if not _has_bytes(data.database):
+    if is_unfinished(data):
+        raise DataFolderUnusable(
+            data.root,
+            "a restore into it has not come to its end: repeat it with `predictd restore FILE "
+            f"--data {data.root}`, which begins with an empty folder",
+        )
+    if _has_bytes(data.database):
+        # Of a restore that was killed in its last moment. Later it would be mistaken for another.
+        data.restoring.unlink(missing_ok=True)
+    else:
         _refuse_data_without_database(data)
         for path in (data.secret_key, data.admin_key):
             if not _secret_in(path):

@@ -6,13 +6,12 @@ without following links (`placing.py`); the interpreter of a build is one that w
 
 Environments work only where they were made, so each build is asked: same path, same kind of
 machine, same Python? Then it is put back as it was. Else it is rebuilt from its snapshot, which is
-in every backup; the gateway rebuilds what is to be served. The database comes last: a folder
-without one was not restored to the end.
+in every backup; the gateway rebuilds what is to be served. The database comes last, and makes the
+folder one that can be served (`restore_folder.py`).
 """
 
 import os
-import shutil
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -21,26 +20,19 @@ import trio
 
 import builder
 import store
-from builder import Interpreter, Manifest, sync_folder
+from builder import Interpreter, Manifest, sync_file_system, sync_folder
 from gateway import backup_layout
 from gateway.archive import ArchiveDamaged, Entry, Head, Outline, read_archive
 from gateway.backup_layout import DATABASE, SECRETS
 from gateway.control.backup import machine
 from gateway.data_folder import DataFolder
 from gateway.placing import Placing
+from gateway.restore_folder import RestoreRefused, check_empty, filling
 
 _RESTORING = "restoring.db"
 # What is held of a backup in memory, in bytes: the database, and each seal.
 _DATABASE, _SEAL = 16 << 30, 64 * 1024
 _BLOCK = 1024 * 1024
-
-
-class RestoreRefused(Exception):
-    """Nothing was changed; `advice` says what to do."""
-
-    def __init__(self, message: str, advice: str) -> None:
-        super().__init__(message)
-        self.advice = advice
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +45,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What was restored. `put_back` and `anew` count builds, `unlinked` names missing folders."""
+    """What was restored. `put_back` and `anew` count builds, `unlinked` names missing folders,
+    `unfinished` says that an earlier restore into the folder had not come to its end."""
 
     head: Head
     data: str
@@ -64,6 +57,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     served: list[Served]
     unlinked: list[str]
     left_out: list[str]
+    unfinished: bool = False
 
 
 async def restore(backup: Path, target: Path) -> Restored:
@@ -77,16 +71,14 @@ async def restore(backup: Path, target: Path) -> Restored:
         what = ", ".join(sorted(missing))
         raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
     store.check_image(backup, known.kept[DATABASE])
-    data = DataFolder(await trio.to_thread.run_sync(_checked_root, target, outline))
+    data = DataFolder(await trio.to_thread.run_sync(target.resolve))
+    await trio.to_thread.run_sync(check_empty, data)
     anew = await _to_be_made_anew(outline.head, data, known.manifests)
-    was_there = data.root.is_dir()
-    with ExitStack() as undo:
-        undo.callback(_remove, data.root, was_there)
-        with store.lock_data_folder(data.root):
-            await trio.to_thread.run_sync(_write_files, backup, data.root, set(anew))
-            restored = await _finish(outline, data, known, anew)
-        undo.pop_all()
-    return restored
+    with filling(data) as unfinished:
+        _check_room(data.root, outline)
+        await trio.to_thread.run_sync(_write_files, backup, data.root, set(anew))
+        restored = await _finish(outline, data, known, anew)
+    return msgspec.structs.replace(restored, unfinished=unfinished)
 
 
 class _Known:
@@ -134,22 +126,15 @@ def _whole(entry: Entry, content: IO[bytes], most: int) -> bytes:
     return bytes(data)
 
 
-def _checked_root(target: Path, outline: Outline) -> Path:
-    root = target.resolve()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise RestoreRefused(
-            f"{root} is not empty", "Name a folder that is empty or not there with --data."
-        )
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
-    room = os.statvfs(there)
+def _check_room(root: Path, outline: Outline) -> None:
+    room = os.statvfs(root)
     free = room.f_bavail * room.f_frsize
     if free < outline.size or (room.f_files and room.f_favail < outline.entries):
         raise RestoreRefused(
             f"{outline.size:,} bytes in {outline.entries:,} entries are to be restored, and there "
-            f"is room for {free:,} bytes and {room.f_favail:,} entries at {there}",
+            f"is room for {free:,} bytes and {room.f_favail:,} entries at {root}",
             "Make room, or name a folder on another disk with --data.",
         )
-    return root
 
 
 async def _to_be_made_anew(
@@ -223,6 +208,8 @@ async def _finish(
         await database.write(store.projects.move, outline.head.root, str(data.root))
         await _check_projects(database, data)
         restored = await _told(database, outline, data, known, anew)
+    # All that was written has to be on the disk before the database speaks for it.
+    await trio.to_thread.run_sync(sync_file_system, data.root)
     path.replace(data.database)
     sync_folder(data.root)
     return restored
@@ -272,14 +259,3 @@ async def _told(
 
 def _is_missing(project: store.Project) -> bool:
     return project.linked and not Path(project.path).is_dir()
-
-
-def _remove(root: Path, was_there: bool) -> None:
-    """Leaves nothing of a restore that failed."""
-    for entry in root.iterdir() if root.is_dir() else ():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink()
-    if not was_there and root.is_dir():
-        root.rmdir()

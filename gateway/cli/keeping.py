@@ -50,7 +50,8 @@ def restore(context: Context) -> None:
 
     from builder import BuilderError
     from gateway.archive import ArchiveDamaged
-    from gateway.restoring import RestoreRefused, restore
+    from gateway.restore_folder import RestoreRefused
+    from gateway.restoring import restore
     from store import StoreError
 
     file = Path(context.arguments.file).absolute()
@@ -78,6 +79,7 @@ def restore(context: Context) -> None:
     anew = any(each.anew for each in restored.served)
     builds = f"{restored.put_back} builds as they were, {restored.anew} to be made anew"
     lines = [
+        *(["An unfinished restore was there, and was removed first."] * restored.unfinished),
         f"{restored.data}: {restored.projects} projects, {restored.models} models, {builds}.",
         *(f"There is no {path} here, which a project uses." for path in restored.unlinked),
         *(f"Not in the backup: {what}" for what in restored.left_out),

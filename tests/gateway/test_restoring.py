@@ -21,7 +21,8 @@ from gateway.archive import ArchiveDamaged, Entry, Head, Writer, read_archive, w
 from gateway.backup_layout import check_place, check_store_config, kinds_at
 from gateway.control.backup import machine
 from gateway.placing import Placing
-from gateway.restoring import RestoreRefused, restore
+from gateway.restore_folder import RestoreRefused
+from gateway.restoring import restore
 from gateway.tar_reader import BLOCK
 
 ID = "0190a1b2-0000-7000-8000-000000000001"

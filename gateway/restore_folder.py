@@ -1,0 +1,78 @@
+"""The folder that a restore fills: empty before, and afterwards whole or as good as not there.
+
+The first thing in it is a marker, and the database is the last, by one rename. So a restore that
+was killed leaves a marker without a database: a start refuses that, and the next restore begins
+with removing it. It is filled in its place, since the folder may be a mount point, or lie in one
+that is not ours, where no other could be renamed to its name.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import store
+from builder import remove_tree, sync_folder
+from gateway.data_folder import DataFolder
+
+_LOCK = "lock"
+# What a restore leaves that was killed before it had its marker.
+_BEFORE = {_LOCK, "restoring.new"}
+
+
+class RestoreRefused(Exception):
+    """Nothing was changed; `advice` says what to do."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+def is_unfinished(data: DataFolder) -> bool:
+    """Whether a restore into it was begun and did not come to its end."""
+    return data.restoring.exists() and not data.database.exists()
+
+
+def check_empty(data: DataFolder) -> None:
+    """Raises RestoreRefused where there is something else than an unfinished restore."""
+    root = data.root
+    if is_unfinished(data) or not root.exists():
+        return
+    if not root.is_dir() or {*os.listdir(root)} - _BEFORE:
+        raise RestoreRefused(
+            f"{root} is not empty", "Name a folder that is empty or not there with --data."
+        )
+
+
+@contextmanager
+def filling(data: DataFolder) -> Iterator[bool]:
+    """Holds the folder while the block fills it; a block that fails leaves nothing there. Gives
+    whether an unfinished restore was removed from it. Blocks in its beginning and end.
+
+    Raises RestoreRefused, StoreError, OSError.
+    """
+    was_there = data.root.is_dir()
+    with store.lock_data_folder(data.root):
+        check_empty(data)
+        unfinished = is_unfinished(data)
+        _empty(data)
+        try:
+            store.replace_file(data.restoring, b"")
+            yield unfinished
+        except BaseException:
+            # Where something stays the marker does, too.
+            with suppress(OSError):
+                _empty(data)
+                data.restoring.unlink(missing_ok=True)
+                if not was_there:
+                    (data.root / _LOCK).unlink()
+                    data.root.rmdir()
+            raise
+        with suppress(OSError):  # beside a database it says nothing
+            data.restoring.unlink()
+            sync_folder(data.root)
+
+
+def _empty(data: DataFolder) -> None:
+    for entry in data.root.iterdir():
+        if entry.name not in (_LOCK, data.restoring.name):
+            remove_tree(entry)
