@@ -1,13 +1,13 @@
 """The Quart application: the admin API, the model routes, health, and the one error handler.
 
-`make_app(control)` has no globals: everything it serves hangs on the control it is given.
+`make_app` has no globals: everything it serves hangs on what it is given.
 """
 
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import trio
@@ -36,14 +36,15 @@ from gateway.admin import (
     site_settings,
     users,
 )
-from gateway.admin.routing import PREFIX, Route, Routing, announces_body
+from gateway.admin.routing import Route, Routing, announces_body
 from gateway.admin.uploads import StreamedBody
 from gateway.auth import principal, principal_of
 from gateway.control import Control
 from gateway.control.house import House
 from gateway.control.trail import request_id
-from gateway.envelopes import LARGE, read
-from gateway.errors import Refusal
+from gateway.envelopes import LARGE, Examiner, read
+from gateway.errors import API_PREFIX, Refusal
+from gateway.front_door import Traffic
 from gateway.grants import Grants
 from gateway.networks import network_of
 from gateway.openapi import openapi
@@ -58,7 +59,9 @@ from gateway.predict import (
     refuse,
     reply_to,
 )
+from gateway.routes import Routes
 from gateway.surface import Hosts, is_public_name
+from gateway.vitals import Vitals
 from gateway.web.headers import HSTS, protecting
 from gateway.web.website import Website, check_session_request
 
@@ -73,30 +76,43 @@ _PIECE = 256 * 1024
 _PATIENCE = 2.0
 
 
-def make_app(control: Control, hosts: Hosts) -> QuartTrio:
+class Services(NamedTuple):
+    """What the application uses beside the control."""
+
+    examiner: Examiner
+    traffic: Traffic
+    vitals: Vitals
+
+
+def make_app(control: Control, services: Services, hosts: Hosts) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
     app.url_rule_class = _Rule
     app.asgi_http_class = _under_a_grant(control.house.directory.grants)
-    routing = admin_routing(control)
+    routing = admin_routing(control, services.traffic)
     app.request_class = _request_class(app, routing, control.house)
     app.register_blueprint(routing.blueprint())
-    _add_health(app, control, cache(lambda: msgspec.json.encode(openapi(routing.routes))))
+    _add_health(
+        app, control, services.vitals, cache(lambda: msgspec.json.encode(openapi(routing.routes)))
+    )
     website = Website(control)
     website.register(app)
     _add_hooks(app, control, hosts, routing, website)
-    _add_model_calls(app, control)
+    _add_model_calls(app, control.house.routes, services.examiner)
     return app
 
 
-def admin_routing(control: Control) -> Routing:
+def admin_routing(control: Control, traffic: Traffic) -> Routing:
     """All routes of the admin API."""
     house = control.house
     routing = Routing(house.tasks, house.directory, control.trail, house.spool, house.data.root)
     of_projects = (projects, members, files, models, builds, experiments, metrics)
     of_people = (users, keys, keeping, audit)
-    for noun in (*of_projects, *of_people, site, site_models, site_settings):
+    for noun in (*of_projects, *of_people):
         noun.add_routes(routing, control)
+    site.add_routes(routing, control, traffic)
+    site_models.add_routes(routing, control)
+    site_settings.add_routes(routing, control)
     return routing
 
 
@@ -177,7 +193,7 @@ def _add_hooks(
         if not is_call(request.path):
             hosts.check(request.headers.get("Host", ""), request.path)
         # On the headers alone: whoever is not let in has no body of theirs read.
-        if request.path.startswith(PREFIX):
+        if request.path.startswith(API_PREFIX):
             g.principal = principal_of(control.house.directory)
             if principal().by == "session":
                 check_session_request(request, control.house.url)
@@ -242,7 +258,9 @@ def _allowed(error: HTTPException) -> str:
     return dict(error.get_headers()).get("Allow", "")
 
 
-def _add_health(app: QuartTrio, control: Control, description: Callable[[], bytes]) -> None:
+def _add_health(
+    app: QuartTrio, control: Control, vitals: Vitals, description: Callable[[], bytes]
+) -> None:
     level = control.house.workers.confinement.level
     healthy = msgspec.json.encode({"status": "ok", "isolation": level})
 
@@ -253,7 +271,7 @@ def _add_health(app: QuartTrio, control: Control, description: Callable[[], byte
     @app.get("/readyz")
     @app.get("/healthz")
     async def healthz() -> Response:
-        if ailing := await control.house.vitals.ailing(_PATIENCE):
+        if ailing := await vitals.ailing(_PATIENCE):
             told = {"status": "failing", "failing": ailing}
             return Response(msgspec.json.encode(told), 503, content_type="application/json")
         return _json(healthy)
@@ -263,9 +281,8 @@ def _add_health(app: QuartTrio, control: Control, description: Callable[[], byte
         return _json(await trio.to_thread.run_sync(description))
 
 
-def _add_model_calls(app: QuartTrio, control: Control) -> None:
+def _add_model_calls(app: QuartTrio, routes: Routes, examiner: Examiner) -> None:
     """What the front door answers by itself, for connections that Hypercorn has already."""
-    house = control.house
 
     # Not as routes: those would have other ideas of a slash at the end, or of two.
     @app.before_request
@@ -283,12 +300,12 @@ def _add_model_calls(app: QuartTrio, control: Control) -> None:
         body = cast(bytes, await request.get_data(cache=False))
         flow = network_of(request.remote_addr or "")
         if len(body) > LARGE:
-            envelope = examined(await house.examiner.pool.predict(body, flow), body)
+            envelope = examined(await examiner.pool.predict(body, flow), body)
         else:
             envelope = read(body)
-        pool, payload, flow, model_id = admit(house.routes, asked, envelope, flow)
+        pool, payload, flow, model_id = admit(routes, asked, envelope, flow)
         outcome = await pool.predict(payload, flow, asked.limit)
-        return _response(reply_to(house.routes, model_id, outcome, g.request_id, asked, flow))
+        return _response(reply_to(routes, model_id, outcome, g.request_id, asked, flow))
 
 
 def _response(reply: Reply) -> Response:

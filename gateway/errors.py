@@ -13,8 +13,9 @@ import msgspec
 
 import builder
 import store
-from gateway.envelopes import NotAnEnvelope
-from gateway.http1 import Malformed
+
+# The admin API. What is asked beneath it gets `admin_body`.
+API_PREFIX = "/api/v2"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -116,13 +117,14 @@ class Refusal(Exception):
 
 
 def refusal(error: Exception) -> Refusal:
-    """What an engine's error means to a client; "internal" for what nobody foresaw."""
+    """What an error means to a client. An error of a parser carries its `refusal_code`; what is
+    in no table is "internal"."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, store.NotFound):
         return Refusal(f"{error.noun}.notfound", str(error))
-    if isinstance(error, Malformed):
-        return Refusal(_FROM_STATUS[error.status], error.message)
+    if code := getattr(error, "refusal_code", ""):
+        return Refusal(code, str(error))
     for kind, code in _FROM_ENGINES.items():
         if isinstance(error, kind):
             if isinstance(error, builder.BuilderError):
@@ -141,16 +143,7 @@ _DISK = {
     errno.EIO: "disk.failed",
 }
 
-_FROM_STATUS = {
-    400: "request.malformed",
-    408: "request.slow",
-    431: "request.head",
-    501: "request.unsupported",
-    505: "request.version",
-}
-
 _FROM_ENGINES: dict[type[Exception], str] = {
-    NotAnEnvelope: "request.invalid",
     store.NameTaken: "name.taken",
     store.IllegalTransition: "state.conflict",
     store.BuildInUse: "build.inuse",

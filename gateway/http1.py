@@ -39,8 +39,18 @@ _ABSOLUTE = re.compile(rf"https?://(?P<host>{_HOST})(?P<rest>[/?].*)?", re.IGNOR
 _LENGTH = re.compile(r"[0-9]{1,15}")
 
 
+_CODES = {
+    400: "request.malformed",
+    408: "request.slow",
+    431: "request.head",
+    501: "request.unsupported",
+    505: "request.version",
+}
+
+
 class Malformed(Exception):
-    """A request that is not read any further. `status` is HTTP's, `message` says what is wrong.
+    """A request that is not read any further. `status` is HTTP's, `message` says what is wrong,
+    `refusal_code` is the entry of the error catalogue.
 
     Where the next request begins is unknown from here on, so the connection must be closed.
     """
@@ -49,6 +59,7 @@ class Malformed(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+        self.refusal_code = _CODES[status]
 
 
 class Head(msgspec.Struct, frozen=True):

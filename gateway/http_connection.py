@@ -25,8 +25,7 @@ from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr
 
 from gateway.access_log import AccessLog
-from gateway.admin.routing import PREFIX
-from gateway.errors import admin_body, refusal
+from gateway.errors import API_PREFIX, admin_body, refusal
 from gateway.gate import Gate, Gone
 from gateway.http1 import Head, Malformed
 from gateway.networks import network_of
@@ -196,7 +195,7 @@ class HttpConnection:
         """The reply to a request that no application gets to see, or not all of it."""
         refused, request_id = refusal(malformed), self._shared.replies.new_id()
         reply = refuse(refused, request_id)
-        if self.gate.current is not None and self.gate.current.path.startswith(PREFIX):
+        if self.gate.current is not None and self.gate.current.path.startswith(API_PREFIX):
             reply = Reply(reply.status, admin_body(refused))
         now = trio.current_time()
         return b"".join(self._shared.replies.render(reply, request_id, now, connection="close"))

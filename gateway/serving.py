@@ -24,7 +24,7 @@ import trio
 import store
 from builder import Shelf, inspect
 from gateway.access_log import open_access_log
-from gateway.app import make_app
+from gateway.app import Services, make_app
 from gateway.callers import Callers
 from gateway.control import Control
 from gateway.control.disk import Disk
@@ -137,7 +137,7 @@ async def run_gateway(
         reach = _reach(settings, listener)
         async with (
             open_access_log(settings.access_log) as access_log,
-            _open(given, data, reach, tell_password) as control,
+            _open(given, data, reach, tell_password) as (control, services),
         ):
             await control.trail.done(
                 Act(
@@ -148,7 +148,7 @@ async def run_gateway(
                     detail=version(),
                 )
             )
-            app = make_app(control, hosts_of(settings, listener.getsockname()[0]))
+            app = make_app(control, services, hosts_of(settings, listener.getsockname()[0]))
             url = _local_url(settings, listener)
             async with trio.open_nursery() as nursery:
 
@@ -158,9 +158,9 @@ async def run_gateway(
                         listeners,
                         reactor=control.house.workers.reactor,
                         routes=control.house.routes,
-                        examiner=control.house.examiner,
+                        examiner=services.examiner,
                         bounds=_bounds(control.house.settings),
-                        traffic=control.house.traffic,
+                        traffic=services.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
                         proxies=Proxies(settings.trusted_proxies, settings.public_url),
@@ -172,7 +172,7 @@ async def run_gateway(
 
                 door: FrontDoor = await nursery.start(serve_all)
                 control.house.site.follow(lambda now: door.bind(_bounds(now)))
-                nursery.start_soon(keep_telling, control.house.vitals, manager)
+                nursery.start_soon(keep_telling, services.vitals, manager)
                 with _address_written(data.address, url, own_certificate(settings)):
                     ready(url)
                     await manager.tell(READY=1, STATUS=f"serves at {url}")
@@ -199,8 +199,8 @@ async def _open(
     data: DataFolder,
     reach: Reach,
     tell_password: Callable[[str], None] | None,
-) -> AsyncIterator[Control]:
-    """The engines and the control on them, recovered."""
+) -> AsyncIterator[tuple[Control, Services]]:
+    """The engines and the control on them, recovered, and what HTTP needs beside it."""
     settings = given.settings
     default = Path(settings.python) if settings.python else None
     if default is not None:
@@ -261,11 +261,8 @@ async def _open(
             machine=machine,
             directory=directory,
             routes=Routes(partial(_access_key, secret), directory.may_call, callers),
-            examiner=examiner,
-            traffic=Traffic(),
             tasks=tasks,
             tracking=tracking,
-            vitals=Vitals(workers.reactor, database, tasks),
         )
         site.follow(partial(_apply, disk, workers))
         control = Control(house)
@@ -278,7 +275,7 @@ async def _open(
             nursery.start_soon(directory.grants.watch)
             if password and tell_password is not None:
                 tell_password(password)
-            yield control
+            yield control, Services(examiner, Traffic(), Vitals(workers.reactor, database, tasks))
         finally:
             nursery.cancel_scope.cancel()
 

@@ -29,12 +29,11 @@ from gateway.control.places import Places
 from gateway.control.spool import Spool
 from gateway.control.trail import Act, Trail
 from gateway.directory import Directory
-from gateway.errors import Refusal
+from gateway.errors import API_PREFIX, Refusal
 from gateway.grants import Principal
 from gateway.permissions import Permission
 from gateway.tasks import Tasks
 
-PREFIX = "/api/v2"
 # The largest body of a route that does not say otherwise, in bytes.
 SMALL_BODY = 128 * 1024
 # How many requests are carried out at once, and of one user; how many answers to one user may come
@@ -77,7 +76,7 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def openapi_path(self) -> str:
-        return PREFIX + self.path.replace("<path:", "{").replace("<", "{").replace(">", "}")
+        return API_PREFIX + self.path.replace("<path:", "{").replace("<", "{").replace(">", "}")
 
 
 class Routing:
@@ -132,7 +131,7 @@ class Routing:
         )
 
     def blueprint(self) -> Blueprint:
-        blueprint = Blueprint("admin", __name__, url_prefix=PREFIX)
+        blueprint = Blueprint("admin", __name__, url_prefix=API_PREFIX)
         for number, route in enumerate(self.routes):
             blueprint.add_url_rule(
                 route.path,
@@ -234,7 +233,7 @@ def _checked(route: Route, response: Response) -> Response:
 def _act(route: Route, told: str = "") -> Act:
     """What the running request asks for."""
     who: Principal | None = g.get("principal")
-    path = request.path.removeprefix(PREFIX)
+    path = request.path.removeprefix(API_PREFIX)
     verb = ">:" in route.path
     return Act(
         who=who.user.name if who else "",

@@ -10,10 +10,11 @@ from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json
 from gateway.auth import principal
 from gateway.control import Control
+from gateway.front_door import Traffic
 from gateway.version import version
 
 
-def add_routes(routing: Routing, control: Control) -> None:
+def add_routes(routing: Routing, control: Control, traffic: Traffic) -> None:
     house = control.house
     started_at = store.now()  # the routes are made when the gateway starts
 
@@ -57,7 +58,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             return told
         return told | {
             "data": str(house.data.root),
-            "traffic": house.traffic,
+            "traffic": traffic,
             "metrics": msgspec.structs.asdict(house.tracking.state())
             | await control.metrics.size(),
             "disk": await house.disk.state(),

@@ -17,10 +17,10 @@ from gateway.control.builds import Builds
 from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.engine_keys import engine_key
 from gateway.control.environments import Environments
+from gateway.control.hold import remove
 from gateway.control.house import House
 from gateway.control.places import Places, check_line
 from gateway.control.running import INTERRUPTED, Running
-from gateway.control.sweep import remove
 from gateway.control.tracked import read_tracked
 from gateway.errors import Refusal
 from store import Experiment, Point, Project, User

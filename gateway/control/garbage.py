@@ -24,9 +24,9 @@ import trio
 import store
 from gateway.control.builds import Builds
 from gateway.control.environments import Environments
-from gateway.control.hold import Removal
+from gateway.control.hold import Removal, remove
 from gateway.control.house import House
-from gateway.control.sweep import Ids, id_of, ids, remove
+from gateway.control.sweep import Ids, id_of, ids
 from store import Build, Deployment, Model
 
 KEPT_BUILDS = 5

@@ -7,7 +7,10 @@ killed in between finds the rest by its ids at boot.
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from builder import remove_tree
 
 logger = logging.getLogger(__name__)
 
@@ -46,3 +49,12 @@ class Hold:
                 await removal()
             except Exception:
                 logger.exception("a removal that had waited for a backup")
+
+
+def remove(entry: Path) -> None:
+    """Takes away a file, a link or a folder; no matter if it is gone. Blocking."""
+    if entry.is_dir() and not entry.is_symlink():
+        with suppress(OSError):  # what stays is found at the next start
+            remove_tree(entry)
+    else:
+        entry.unlink(missing_ok=True)

@@ -25,13 +25,10 @@ from gateway.control.trash import Trash
 from gateway.data_folder import DataFolder
 from gateway.directory import Directory
 from gateway.encryption import Encryption
-from gateway.envelopes import Examiner
 from gateway.errors import Refusal
-from gateway.front_door import Traffic
 from gateway.routes import Routes
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from gateway.vitals import Vitals
 from store import Database
 from workers import Limits, Network, Workers
 
@@ -70,11 +67,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     interpreters: Interpreters
     machine: Machine
     routes: Routes
-    examiner: Examiner
-    traffic: Traffic
     tasks: Tasks
     tracking: Tracking
-    vitals: Vitals
     directory: Directory
     hold: Hold = msgspec.field(default_factory=Hold)
     # For snapshots that are taken or dropped: those of one project wait for each other anyway.

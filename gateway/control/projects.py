@@ -14,11 +14,11 @@ from builder import Address, clone
 from gateway.control import variables
 from gateway.control.build_limits import git_runner
 from gateway.control.experiments import Experiments
+from gateway.control.hold import remove
 from gateway.control.house import House
 from gateway.control.models import Models, check_name
 from gateway.control.new_project import NewProject, address_of, refuse_local
 from gateway.control.places import Places
-from gateway.control.sweep import remove
 from gateway.control.templates import TEMPLATES, lay_out
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User

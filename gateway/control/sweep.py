@@ -19,7 +19,8 @@ import aiosqlite
 import trio
 
 import store
-from builder import drop_snapshot, remove_tree, snapshots_in
+from builder import drop_snapshot, snapshots_in
+from gateway.control.hold import remove
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
 from gateway.control.trash import HOURS, Trash
@@ -66,15 +67,6 @@ async def ids(connection: aiosqlite.Connection) -> Ids:
 def id_of(entry: Path) -> str:
     """The id that a name bears: "<id>", "<id>.git", "<id>.log" and "<id>.log.1" do."""
     return entry.name.partition(".")[0]
-
-
-def remove(entry: Path) -> None:
-    """Takes away a file, a link or a folder; no matter if it is gone. Blocking."""
-    if entry.is_dir() and not entry.is_symlink():
-        with suppress(OSError):  # what stays is found at the next start
-            remove_tree(entry)
-    else:
-        entry.unlink(missing_ok=True)
 
 
 def _sweep_folder(trash: Trash, folder: Path, ids: Ids, keeps: bool) -> None:

@@ -19,6 +19,8 @@ class Envelope(msgspec.Struct, frozen=True):
 class NotAnEnvelope(Exception):
     """A body that cannot be read; the message tells the caller why."""
 
+    refusal_code = "request.invalid"
+
 
 _BOM = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder(Envelope).decode

@@ -3,9 +3,8 @@
 from quart import Request, Response, request
 from quart_trio import QuartTrio
 
-from gateway.admin.routing import PREFIX
 from gateway.control import Control
-from gateway.errors import Refusal
+from gateway.errors import API_PREFIX, Refusal
 from gateway.web import keys, models, signing
 from gateway.web.cookies import session_in
 from gateway.web.forgery import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
@@ -41,7 +40,7 @@ class Website:
         """The page that tells somebody with a browser of an error; None for programs."""
         # Said in so many words: `*/*` is what programs send.
         wanted = "text/html" in request.headers.get("Accept", "")
-        if request.path.startswith(PREFIX) or not wanted:
+        if request.path.startswith(API_PREFIX) or not wanted:
             return None
         return self.routing.refuse(refused, request_id)
 

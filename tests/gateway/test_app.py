@@ -11,7 +11,9 @@ from gateway.app import admin_routing
 from tests.gateway.conftest import Samples
 from tests.gateway.kit import Gateway, refusal
 
-ROUTES = [(route.method, route.openapi_path) for route in admin_routing(MagicMock()).routes]
+ROUTES = [
+    (route.method, route.openapi_path) for route in admin_routing(MagicMock(), MagicMock()).routes
+]
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

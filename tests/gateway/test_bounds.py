@@ -13,16 +13,17 @@ import pytest
 from werkzeug.datastructures import MultiDict
 
 from gateway.admin.json_body import FREE_BYTES
-from gateway.admin.routing import PREFIX, SMALL_BODY, Route
+from gateway.admin.routing import SMALL_BODY, Route
 from gateway.admin.uploads import MOST_PARTS
 from gateway.app import FORM_LIMIT, admin_routing
+from gateway.errors import API_PREFIX
 from gateway.http1 import PARTS_LIMIT
 from gateway.settings import SIZES, Settings
 from gateway.web.website import Website
 from tests.gateway.conftest import Samples
 from tests.gateway.kit import PATIENCE, Json, url_in
 
-ROUTES = admin_routing(MagicMock()).routes
+ROUTES = admin_routing(MagicMock(), MagicMock()).routes
 PAGES = [page for page in Website(MagicMock()).routing.pages if page.method == "POST"]
 
 
@@ -38,11 +39,12 @@ class Stage:
         self.admin = httpx.Client(base_url=url, headers=self.headers, timeout=PATIENCE)
         self.folder = folder
         linked = {"name": "bounds", "template": "local", "path": str(folder)}
-        self.project = self.admin.post(f"{PREFIX}/projects", json=linked).json()["id"]
+        self.project = self.admin.post(f"{API_PREFIX}/projects", json=linked).json()["id"]
 
     def path(self, route: Route) -> str:
         there = {"project_id": self.project}
-        return PREFIX + re.sub(r"<(?:path:)?(\w+)>", lambda m: there.get(m[1], "none"), route.path)
+        path = re.sub(r"<(?:path:)?(\w+)>", lambda found: there.get(found[1], "none"), route.path)
+        return API_PREFIX + path
 
     def announces(self, method: str, path: str, length: int, media: str) -> tuple[int, Json]:
         """The answer to a head that announces a body, of which not a byte is sent."""
@@ -67,7 +69,7 @@ def told_by(client: socket.socket) -> tuple[int, Json]:
 def stage(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage = Stage(samples, tmp_path_factory.mktemp("project"))
     yield stage
-    stage.admin.delete(f"{PREFIX}/projects/{stage.project}")
+    stage.admin.delete(f"{API_PREFIX}/projects/{stage.project}")
     stage.admin.close()
 
 
@@ -108,7 +110,7 @@ def test_the_bound_holds_for_a_body_in_chunks(stage: Stage, size: int) -> None:
         body = b'{"name":""}'.ljust(size)
         yield from (body[at : at + 50_000] for at in range(0, size, 50_000))
 
-    answer = stage.admin.post(f"{PREFIX}/projects", content=pieces())
+    answer = stage.admin.post(f"{API_PREFIX}/projects", content=pieces())
     code: Any = answer.json()["details"][0]["code"]
     expected = "request.toolarge" if size > SMALL_BODY else "argument.invalid"
     assert code == expected
@@ -132,7 +134,7 @@ def test_the_parts_of_a_head_are_few(stage: Stage, path: str, name: str, separat
 def test_a_page_ends_early_where_its_items_are_large(stage: Stage) -> None:
     """What is made into JSON at once is bounded, whatever page size was asked for, and the next
     page goes on where this one ended."""
-    listed = f"{PREFIX}/projects"
+    listed = f"{API_PREFIX}/projects"
     names = [f"large {number}" for number in range(12)]
     made = []
     for name in names:
@@ -159,7 +161,7 @@ def test_a_page_ends_early_where_its_items_are_large(stage: Stage) -> None:
 )
 def test_what_lists_are_asked_for_is_short(stage: Stage, query: dict[str, str]) -> None:
     """A filter is tried on each item of a list, a key of sorting looked up in each."""
-    answer = stage.admin.get(f"{PREFIX}/projects", params=query)
+    answer = stage.admin.get(f"{API_PREFIX}/projects", params=query)
     assert (answer.status_code, answer.json()["details"][0]["code"]) == (400, "argument.invalid")
 
 
@@ -171,7 +173,7 @@ END = b"\r\n--%b--\r\n" % BOUNDARY
 def put(stage: Stage, *pieces: bytes, media: str = "") -> tuple[int, str]:
     """Uploads a form, in chunks; status and code."""
     answer = stage.admin.put(
-        f"{PREFIX}/projects/{stage.project}/files",
+        f"{API_PREFIX}/projects/{stage.project}/files",
         content=iter(pieces),
         headers={"Content-Type": media or f"multipart/form-data; boundary={BOUNDARY.decode()}"},
     )
@@ -208,7 +210,7 @@ def test_near_boundaries_are_content(stage: Stage) -> None:
 
 def test_an_upload_in_chunks_has_a_bound(samples: Samples, stage: Stage) -> None:
     """What is not announced is counted as it comes; nothing of it stays."""
-    settings = f"{PREFIX}/site/settings"
+    settings = f"{API_PREFIX}/site/settings"
     stage.admin.patch(settings, json={"upload_limit": 300_000}).raise_for_status()
     try:
         part = PART % (BOUNDARY, b"large")

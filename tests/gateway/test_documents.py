@@ -59,7 +59,7 @@ def errors_rows() -> list[str]:
 def routes_rows() -> list[str]:
     return [
         f"| {r.method} | `{r.path.replace('path:', '')}` | {r.needs} | {r.summary} |"
-        for r in admin_routing(MagicMock()).routes
+        for r in admin_routing(MagicMock(), MagicMock()).routes
     ]
 
 
@@ -96,7 +96,9 @@ def test_the_audit_trail() -> None:
     (listed,) = re.findall(
         r"^`project.create`.*?\n\n", section("The audit trail"), re.MULTILINE | re.DOTALL
     )
-    of_routes = {route.action for route in admin_routing(MagicMock()).routes if route.action}
+    of_routes = {
+        route.action for route in admin_routing(MagicMock(), MagicMock()).routes if route.action
+    }
     of_pages = {page.action for page in Website(MagicMock()).routing.pages if page.action}
     assert of_routes | of_pages | {"gateway.start", "refused"} == set(re.findall("`(.+?)`", listed))
 

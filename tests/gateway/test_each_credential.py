@@ -20,13 +20,15 @@ import trio
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.routing import PREFIX, Routing
+from gateway.admin.routing import Routing
 from gateway.control import Control
 from gateway.control.keys import NewKey
 from gateway.control.models import NewModel
 from gateway.control.new_project import NewProject
 from gateway.control.sign_in import Browser
 from gateway.control.users import NewUser
+from gateway.errors import API_PREFIX
+from gateway.front_door import Traffic
 from gateway.grants import Principal
 from gateway.keyring import new_key
 from gateway.permissions import Engine
@@ -168,16 +170,16 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
     made: list[tuple[QuartTrio, Control]] = []
     make_app, admin_routing = app.make_app, app.admin_routing
 
-    def without_handlers(control: Control) -> Routing:
-        routing = admin_routing(control)
+    def without_handlers(control: Control, traffic: Traffic) -> Routing:
+        routing = admin_routing(control, traffic)
         routing.routes[:] = [
             msgspec.structs.replace(route, handler=reached, takes=None, action="")
             for route in routing.routes
         ]
         return routing
 
-    def kept(control: Control, hosts: Hosts) -> QuartTrio:
-        made.append((make_app(control, hosts), control))
+    def kept(control: Control, services: app.Services, hosts: Hosts) -> QuartTrio:
+        made.append((make_app(control, services, hosts), control))
         return made[0][0]
 
     monkeypatch.setattr(app, "admin_routing", without_handlers)
@@ -185,9 +187,9 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
     async with running(settings_for(data)) as gateway:
         [(quart, control)] = made
         rows = {
-            (method, rule.rule.removeprefix(PREFIX))
+            (method, rule.rule.removeprefix(API_PREFIX))
             for rule in quart.url_map.iter_rules()
-            if rule.rule.startswith(PREFIX)
+            if rule.rule.startswith(API_PREFIX)
             for method in (rule.methods or set()) - {"HEAD"}
         }
         ada, eve = [(await control.users.create(NewUser(name=n)))[0] for n in ("ada", "eve")]
@@ -243,7 +245,7 @@ async def answer(stage: Stage, who: str, row: Row, project: Project, user: str) 
     names = {"project_id": project.id, "username": user}
     path = re.sub(r"<(?:path:)?(\w+)>", lambda name: names.get(name[1], "x"), row[1])
     headers = stage.credentials[who]
-    got = await stage.gateway.models.request(row[0], f"{PREFIX}{path}", headers=headers)
+    got = await stage.gateway.models.request(row[0], f"{API_PREFIX}{path}", headers=headers)
     return got.status_code, "" if got.is_success else got.json()["details"][0]["code"]
 
 

@@ -19,7 +19,7 @@ from gateway.admin.routing import Route
 from gateway.app import admin_routing
 from tests.gateway.kit import Gateway, copy_of
 
-ROUTES = admin_routing(MagicMock()).routes
+ROUTES = admin_routing(MagicMock(), MagicMock()).routes
 # As JSON: what Python's encoder would not write is among them.
 EDGES = [
     "0",

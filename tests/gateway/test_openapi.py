@@ -100,7 +100,7 @@ def test_the_answers_are_those_described(stage: Stage, methods: tuple[str, str])
 
 def test_every_answer_is_described() -> None:
     """Each route names its permission and its answers; refusals have one shape and known codes."""
-    described = openapi(admin_routing(MagicMock()).routes)
+    described = openapi(admin_routing(MagicMock(), MagicMock()).routes)
     operations: list[Json] = [
         operation for path in described["paths"].values() for operation in path.values()
     ]

@@ -15,13 +15,14 @@ import pytest
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.routing import PREFIX, Route
+from gateway.admin.routing import Route
 from gateway.control import Control
+from gateway.errors import API_PREFIX
 from gateway.surface import Hosts
 from gateway.web.website import Website
 from tests.gateway.kit import Gateway, Json, copy_of, refusal, running, settings_for, until
 
-ROUTES = app.admin_routing(MagicMock()).routes
+ROUTES = app.admin_routing(MagicMock(), MagicMock()).routes
 # What is answered to everybody, besides the pages that say so of themselves.
 PUBLIC = {"/livez", "/readyz", "/healthz", "/openapi.json", "/static/<name>"}
 # What whoever is signed in may change: a project becomes theirs.
@@ -31,7 +32,7 @@ FOR_EVERYBODY = [("POST", "/projects")]
 def path_of(route: Route, **names: str) -> str:
     """The path of a route, with `x` for what is not named."""
     filled = re.sub(r"<(?:path:)?(\w+)>", lambda name: names.get(name[1], "x"), route.path)
-    return f"{PREFIX}{filled}"
+    return f"{API_PREFIX}{filled}"
 
 
 def body_for(route: Route, **fields: str) -> Json | None:
@@ -100,7 +101,7 @@ async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: 
     eve = bearer(await gateway.post("/users/eve/v2_keys"))
     async with httpx.AsyncClient(base_url=gateway.url, headers=eve, timeout=30) as api:
         wish = {"name": "mine", "template": "blank"}
-        mine = (await api.post(f"{PREFIX}/projects", json=wish)).json()["id"]
+        mine = (await api.post(f"{API_PREFIX}/projects", json=wish)).json()["id"]
         for route in ROUTES:
             if "<model_id>" in route.path:
                 # Enough of a body for those that take one.
@@ -122,15 +123,15 @@ async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     apps: list[QuartTrio] = []
     make_app = app.make_app
 
-    def kept(control: Control, hosts: Hosts) -> QuartTrio:
-        apps.append(make_app(control, hosts))
+    def kept(control: Control, services: app.Services, hosts: Hosts) -> QuartTrio:
+        apps.append(make_app(control, services, hosts))
         return apps[-1]
 
     monkeypatch.setattr(serving, "make_app", kept)
     pages = Website(MagicMock()).routing.pages
     async with running(settings_for(tmp_path / "data")) as gateway:
         rules = {rule.rule for rule in apps[0].url_map.iter_rules()}
-        admin = {f"{PREFIX}{route.path}" for route in ROUTES}
+        admin = {f"{API_PREFIX}{route.path}" for route in ROUTES}
         assert rules == admin | PUBLIC | {page.path for page in pages}
         for page in pages:
             if not page.public:

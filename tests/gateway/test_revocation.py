@@ -23,10 +23,10 @@ import pytest
 import trio
 import trustme
 
-from gateway.admin.routing import PREFIX
 from gateway.admin.sought import Seeker
 from gateway.app import admin_routing
 from gateway.client import ApiError, Client
+from gateway.errors import API_PREFIX
 from gateway.settings import Settings
 from gateway.web.forgery import TOKEN_FIELD, form_token
 from store import Project, as_text
@@ -178,7 +178,7 @@ async def begun(gateway: Gateway, path: str, credential: str) -> Stream:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     await client.connect(("127.0.0.1", gateway.port))
     stream = Stream(trio.SocketStream(client), path)
-    lines = [f"GET {PREFIX}{path} HTTP/1.1", "Host: localhost", credential]
+    lines = [f"GET {API_PREFIX}{path} HTTP/1.1", "Host: localhost", credential]
     if stream.is_log:
         lines.append(EVENTS)
     await stream.transport.send_all("\r\n".join([*lines, "", ""]).encode())
@@ -331,7 +331,9 @@ WAYS: dict[str, tuple[str, Deed, Deed]] = {
 
 def test_all_streaming_routes_are_tried(streams: Streams) -> None:
     """A route that streams is in the table above."""
-    declared = {route.path for route in admin_routing(MagicMock()).routes if route.streams}
+    declared = {
+        route.path for route in admin_routing(MagicMock(), MagicMock()).routes if route.streams
+    }
     assert set(streams.paths) == declared
 
 

@@ -39,7 +39,7 @@ FROM: dict[Permission, str] = {
     "project.own": "owner",
     "site.administer": SITE,
 }
-ROUTES = admin_routing(MagicMock()).routes
+ROUTES = admin_routing(MagicMock(), MagicMock()).routes
 # Not for whom it is, but for what they ask with: `admin.key`, which nobody here has.
 FOR_THE_ADMIN_KEY = ("POST", "/site/links")
 UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, "auth.required")

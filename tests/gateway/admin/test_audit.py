@@ -22,7 +22,7 @@ def told(entries: list[Json]) -> list[tuple[str, str]]:
 
 def test_every_route_that_changes_something_names_its_action() -> None:
     """Each route but GET has an action such as `model.create`; of those, only a backup has one."""
-    for route in admin_routing(MagicMock()).routes:
+    for route in admin_routing(MagicMock(), MagicMock()).routes:
         changes = route.method != "GET" or route.path == "/backup"
         assert bool(route.action) == changes, route.path
         assert not changes or route.action.partition(".")[2], route.path
