@@ -36,6 +36,11 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "ballast"
 
     @property
+    def start_room(self) -> Path:
+        """Room that is given back when a gateway starts."""
+        return self.root / "start-room"
+
+    @property
     def admin_key(self) -> Path:
         return self.root / "admin.key"
 

@@ -173,7 +173,7 @@ async def run_gateway(
                 door: FrontDoor = await nursery.start(serve_all)
                 control.house.site.follow(lambda now: door.bind(_bounds(now)))
                 nursery.start_soon(keep_telling, services.vitals, manager)
-                with _address_written(data.address, url, own_certificate(settings)):
+                with _address_written(data, url, own_certificate(settings)):
                     ready(url)
                     await manager.tell(READY=1, STATUS=f"serves at {url}")
                     await stop.wait()
@@ -208,7 +208,12 @@ async def _open(
     secret = await trio.to_thread.run_sync(open_data, data)
     confinement = await trio.to_thread.run_sync(open_isolation, given, data)
     async with AsyncExitStack() as stack:
-        disk = Disk(data.root, store.Ballast(data.ballast), settings.disk_reserve)
+        start_room = store.StartRoom(data.start_room)
+        start_room.give_back()
+        # When the database is closed.
+        stack.callback(start_room.take)
+        ballast = store.Ballast(data.ballast)
+        disk = Disk(data.root, ballast, start_room, settings.disk_reserve)
         await disk.make_way()
         spool = Spool(data.spool, disk)
         await trio.to_thread.run_sync(spool.prepare)
@@ -219,6 +224,7 @@ async def _open(
                 before=partial(store.check_generation, path=data.database, mark=data.generation),
             )
         )
+        start_room.take()
         kept = await database.read(store.site.settings)
         encryption = Encryption(secret)
         site = SiteSettings(given, kept, database, encryption)
@@ -340,7 +346,7 @@ def _by_name(local: str) -> str:
 
 
 @contextlib.contextmanager
-def _address_written(path: Path, url: str, certificate: str = "") -> Iterator[None]:
+def _address_written(data: DataFolder, url: str, certificate: str = "") -> Iterator[None]:
     """Tells the CLI on this machine where the gateway is, while it is there.
 
     With TLS it is told by which certificate (PEM) to know it.
@@ -350,17 +356,18 @@ def _address_written(path: Path, url: str, certificate: str = "") -> Iterator[No
         address["certificate"] = certificate
     told = json.dumps(address).ljust(_ADDRESS_LENGTH) + "\n"
     try:
-        _write_address(path, told.encode())
+        _write_address(data, told.encode())
     except OSError as error:
         # Serving matters more than being found without --url.
-        logger.warning("cannot write %s: %s", path, error)
+        logger.warning("cannot write %s: %s", data.address, error)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        data.address.unlink(missing_ok=True)
 
 
-def _write_address(path: Path, told: bytes) -> None:
+def _write_address(data: DataFolder, told: bytes) -> None:
+    path = data.address
     fresh = path.with_suffix(".new")
     try:
         fresh.unlink(missing_ok=True)
@@ -370,6 +377,9 @@ def _write_address(path: Path, told: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         # The disk is full. Over what a killed gateway left there is room, since all are of one
-        # length.
+        # length; else a file of the room for a start becomes this one.
+        if not path.exists():
+            store.StartRoom(data.start_room).lend(path)
         with open(path, "r+b", buffering=0) as file:
             file.write(told)
+            file.truncate()

@@ -62,6 +62,7 @@ from store.records import (
     new_id,
     now,
 )
+from store.start_room import StartRoom
 
 __all__ = [
     "Ballast",
@@ -93,6 +94,7 @@ __all__ = [
     "Role",
     "SchemaTooNew",
     "Session",
+    "StartRoom",
     "Step",
     "StoreDamaged",
     "StoreError",

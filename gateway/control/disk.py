@@ -3,7 +3,8 @@
 What takes much (builds, deployments, projects, uploads) is refused while less than the reserve is
 free, so that what is served can go on: logs, working copies of replicas that are replaced, and the
 store. If somebody fills the disk all the same, the store gets the ballast, once, which is enough to
-delete things. The ballast is taken again when there is plenty of room.
+delete things. The ballast is taken again when there is plenty of room. Other room is kept for the
+next start alone.
 
 Nothing here is asked by a prediction.
 """
@@ -16,7 +17,7 @@ import msgspec
 import trio
 
 from gateway.errors import Refusal
-from store import Ballast
+from store import Ballast, StartRoom
 from store.ballast import BYTES, FILES
 
 MIB = 1024 * 1024
@@ -45,9 +46,10 @@ class DiskState(msgspec.Struct, frozen=True):
 class Disk:
     """The disk on which `folder` lies. `reserve` may be changed."""
 
-    def __init__(self, folder: Path, ballast: Ballast, reserve: int) -> None:
+    def __init__(self, folder: Path, ballast: Ballast, start_room: StartRoom, reserve: int) -> None:
         self._folder = folder
         self._ballast = ballast
+        self._start_room = start_room
         self.reserve = reserve
         self._was_low = False
         self._problem = ""
@@ -117,6 +119,8 @@ class Disk:
         # Twice as much, so that what was just given back is not taken from under its user.
         if not state.ballast and state.has(2 * BYTES, 2 * FILES):
             await trio.to_thread.run_sync(self._ballast.take)
+            # A start on a full disk may have found too little for all of it.
+            await trio.to_thread.run_sync(self._start_room.take)
 
 
 def _inodes(size: int) -> int:

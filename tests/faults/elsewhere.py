@@ -217,6 +217,11 @@ ELSEWHERE = {
         "a hostile .git in a project", "hooks, filters, fsmonitor", "none of it runs"
     ),
     # The disk, the machine, the clock, and what starts it.
+    "tests/gateway/test_full_disk.py::test_a_clean_restart_on_a_full_disk": Fault(
+        "a clean restart on a full disk",
+        "no bytes or no inodes left, the ballast spent; three times",
+        "it starts and serves, and the command line finds it",
+    ),
     "tests/whole/test_full_disk.py::test_a_full_disk": Fault(
         "the disk is full, or has no inodes",
         "a small disk, filled while models are called",

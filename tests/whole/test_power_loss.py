@@ -23,7 +23,7 @@ TRACE = f"{NAMES},unlinkat,rmdir,{BYTES},{SYNCS},sendto"
 
 # Not promised: what the next start makes again or removes, and uploads until they are copied.
 FLEETING = re.compile(
-    r"(logs|replicas|cache|ballast|builds|spool)(/|$)|gateway\.(json|new)$|predictd\.db-shm$"
+    r"(logs|replicas|cache|ballast|start-room|builds|spool)(/|$)|gateway\.(json|new)$|predictd\.db-shm$"
     r"|.*/predictd\.lock$"
 )
 

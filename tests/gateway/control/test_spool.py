@@ -10,7 +10,7 @@ import trio
 from gateway.control import disk
 from gateway.control.disk import MIB, Disk
 from gateway.control.spool import Spool
-from store import Ballast
+from store import Ballast, StartRoom
 from tests.gateway.kit import refusal, running, settings_for
 
 
@@ -21,7 +21,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spool(tmp_path: Path, folder: Path) -> Spool:
-    made = Spool(folder, Disk(tmp_path, Ballast(tmp_path / "ballast"), MIB))
+    made = Spool(
+        folder, Disk(tmp_path, Ballast(tmp_path / "ballast"), StartRoom(tmp_path / "room"), MIB)
+    )
     made.prepare()
     return made
 

@@ -1,0 +1,63 @@
+"""Room on the disk that only a start uses.
+
+SQLite makes two files to open a database, and one of them takes room at once (gotcha G10). After a
+clean stop they are gone, so on a full disk the next start could not read its database. This room is
+given back when one begins and taken again when the database is open, as far as there is any left;
+when the database is closed, what its files took is free again and taken as well. So it is there at
+each start, whatever fills the disk meanwhile.
+
+All of this blocks, for less than a millisecond where the file system can allocate.
+"""
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+FILES = 8  # each is an inode to give back
+FILE_BYTES = 16 * 1024
+
+
+class StartRoom:
+    """The room in `folder`. Its methods may be called in any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def give_back(self) -> None:
+        """Frees it. What cannot be removed stays."""
+        for path in self._files():
+            with suppress(OSError):
+                path.unlink()
+
+    def take(self) -> None:
+        """Takes as much of it as is missing and as there is room for."""
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            for path in self._files():
+                if not path.exists():
+                    _allocate(path)
+
+    def lend(self, path: Path) -> None:
+        """Makes one of its files that of `path`, for something small that a start writes. Raises
+        OSError where there is none left."""
+        for each in self._files():
+            with suppress(FileNotFoundError):
+                each.replace(path)
+                return
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    def _files(self) -> list[Path]:
+        return [self._folder / str(number) for number in range(FILES)]
+
+
+def _allocate(path: Path) -> None:
+    """Raises OSError, having taken nothing."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, FILE_BYTES)
+    except OSError:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)

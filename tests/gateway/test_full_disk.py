@@ -1,0 +1,38 @@
+"""A gateway that was stopped starts again on a disk without any room."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from builder import remove_tree
+from tests.disks import fill, small_disk, use_up_inodes
+from tests.gateway.kit import running, settings_for, until, url_in
+
+
+@pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
+async def test_a_clean_restart_on_a_full_disk(
+    tmp_path: Path, use_up: Callable[[Path, str], Path]
+) -> None:
+    """Without the ballast too, and more than once: it reads what there was, and enters its starts
+    when there is room again."""
+    with small_disk(tmp_path / "disk", "size=60m,nr_inodes=2000") as disk:
+        settings = settings_for(disk / "data", disk_reserve=8 << 20)
+        async with running(settings) as gateway:
+            await gateway.post("/projects", {"name": "own", "template": "blank"})
+        shutil.rmtree(gateway.data / "ballast")
+        use_up(disk, "filler")
+        async with running(settings) as gateway:
+            projects = (await gateway.get("/projects"))["projects"]
+            assert [each["name"] for each in projects] == ["own"]
+            # By which the command line finds the gateway, to make room.
+            assert url_in(gateway.data) == gateway.url
+        use_up(disk, "another")
+        async with running(settings) as gateway:
+            for each in {*disk.iterdir()} - {gateway.data}:
+                remove_tree(each)
+            made = await gateway.post("/projects", {"name": "more", "template": "blank"})
+            assert made["creation_status"] == "success"
+            await until(trio.Path(gateway.data / "ballast").exists, bool)
