@@ -19,7 +19,7 @@ from builder import drop_snapshot, match
 from gateway.control.homes import may_name_another, names_another
 from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
-from gateway.control.places import Places, check_line
+from gateway.control.places import Line, Places
 from gateway.control.remaking import Remaking
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
@@ -50,6 +50,7 @@ class Builds:
         self.places = Places(house.settings.concurrent_builds)
         house.site.follow(lambda now: self.places.resize(now.concurrent_builds))
         self._makings: dict[str, Making] = {}
+        self._line = Line("builds")
         # Held from a look at a build until it is being made again: else two would make it.
         self._looking = trio.Lock()
 
@@ -83,11 +84,12 @@ class Builds:
             raise Refusal(
                 "state.conflict", f"the creation of project {project.name!r} is not a success yet"
             )
-        build = await self._house.database.write(
-            store.builds.insert,
-            Build(model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)),
-        )
-        making = self._begin(Making(self._house, build))
+        with self._line.joining(project.id, await self._unended(project)):
+            asked_for = Build(
+                model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)
+            )
+            build = await self._house.database.write(store.builds.insert, asked_for)
+            making = self._begin(Making(self._house, build))
         await making.settled.wait()
         return making.build
 
@@ -97,12 +99,15 @@ class Builds:
         match(asked.kernel, await self._house.interpreters.all())
         _check_paths(asked)
         self._house.check_network(asked.network)
-        models = await self._house.database.read(store.models.listing, project.id)
-        ids = {model.id for model in models}
-        under_way = [each for each in self._makings.values() if each.build.model_id in ids]
-        check_line("builds", len(under_way))
+        self._line.check(project.id, await self._unended(project))
         await self._house.disk.admit("a build")
         await self._house.project_disk.admit(project, "a build")
+
+    async def _unended(self, project: Project) -> int:
+        """How many of its builds are on their way, counted last."""
+        models = await self._house.database.read(store.models.listing, project.id)
+        ids = {model.id for model in models}
+        return sum(1 for each in self._makings.values() if each.build.model_id in ids)
 
     def _begin(self, making: Making) -> Making:
         self._makings[making.build.id] = making

@@ -4,6 +4,9 @@
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -41,6 +44,14 @@ class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
         return variables.given(self.environment, self.secrets)
 
 
+class _Claim(NamedTuple):
+    """What a deployment that is about to be taken on will have."""
+
+    project_id: str
+    model_id: str
+    replicas: int
+
+
 class Deployments:
     """All deployments, and the pools of those that serve."""
 
@@ -48,6 +59,8 @@ class Deployments:
         self._house = house
         self._builds = builds
         self._carryings: dict[str, Carrying] = {}
+        # Of deployments that are checked, and not taken on yet.
+        self._claims: list[_Claim] = []
         # One deployment of a model is carried out at a time.
         self._turns: dict[str, trio.Lock] = {}
         house.site.follow(self._adjust_pools)
@@ -79,27 +92,37 @@ class Deployments:
         self.check(model.project_id, asked, now=build.status == "built", model_id=model.id)
         if build.status in ("build failed", "timedout"):
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
-        await self._house.disk.admit("a deployment")
-        deployment_id = store.new_id()
-        kept = variables.encrypted(self._house, Deployment, deployment_id, asked.variables)
-        deployment = await self._house.database.write(
-            store.deployments.insert,
-            Deployment(
-                id=deployment_id,
-                model_id=model.id,
-                project_id=model.project_id,
-                build_id=build.id,
-                build_number=build.number,
-                deployer=deployer.name,
-                cpu_millicores=asked.cpu_millicores,
-                memory_mb=asked.memory_mb,
-                replicas=asked.replicas,
-                network=asked.network,
-                variables=kept,
-            ),
-        )
-        self._begin(deployment)
+        # Counted from here on: many that are asked for at once are not one.
+        with self._claimed(_Claim(model.project_id, model.id, asked.replicas)):
+            await self._house.disk.admit("a deployment")
+            deployment_id = store.new_id()
+            kept = variables.encrypted(self._house, Deployment, deployment_id, asked.variables)
+            deployment = await self._house.database.write(
+                store.deployments.insert,
+                Deployment(
+                    id=deployment_id,
+                    model_id=model.id,
+                    project_id=model.project_id,
+                    build_id=build.id,
+                    build_number=build.number,
+                    deployer=deployer.name,
+                    cpu_millicores=asked.cpu_millicores,
+                    memory_mb=asked.memory_mb,
+                    replicas=asked.replicas,
+                    network=asked.network,
+                    variables=kept,
+                ),
+            )
+            self._begin(deployment)
         return deployment
+
+    @contextmanager
+    def _claimed(self, claim: _Claim) -> Iterator[None]:
+        self._claims.append(claim)
+        try:
+            yield
+        finally:
+            self._claims.remove(claim)
 
     async def as_before(self, model: Model, asked: NewDeployment) -> NewDeployment:
         """The deployment for a user who may deploy but not edit: with the variables of the model's
@@ -140,7 +163,8 @@ class Deployments:
     def _replicas(self, project_id: str, but: str) -> int:
         """How many a project's models have or are to have, but for one."""
         found: dict[str, int] = {}
-        for each in (carrying.deployment for carrying in self._carryings.values()):
+        theirs: list[Deployment | _Claim] = [each.deployment for each in self._carryings.values()]
+        for each in theirs + self._claims:
             if each.project_id == project_id and each.model_id != but:
                 found[each.model_id] = max(each.replicas, found.get(each.model_id, 0))
         return sum(found.values())

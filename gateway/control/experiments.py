@@ -19,7 +19,7 @@ from gateway.control.engine_keys import engine_key
 from gateway.control.environments import Environments
 from gateway.control.hold import remove
 from gateway.control.house import House
-from gateway.control.places import Places, check_line
+from gateway.control.places import Line, Places
 from gateway.control.running import INTERRUPTED, Running
 from gateway.control.tracked import read_tracked
 from gateway.errors import Refusal
@@ -51,6 +51,7 @@ class Experiments:
         self._places = Places(house.settings.concurrent_experiments)
         house.site.follow(lambda now: self._places.resize(now.concurrent_experiments))
         self._runnings: dict[str, Running] = {}
+        self._line = Line("experiments")
         self._ending = trio.Event()
 
     async def recover(self) -> None:
@@ -69,13 +70,12 @@ class Experiments:
     async def create(self, project: Project, asked: NewExperiment, creator: User) -> Experiment:
         """Takes on an experiment and its snapshot. Raises UnknownKernel or Refusal."""
         await self._check(project, asked)
-        experiment = await self._house.database.write(
-            store.experiments.insert,
-            Experiment(
+        with self._line.joining(project.id, self._unended(project)):
+            asked_for = Experiment(
                 project_id=project.id, creator=creator.name, **msgspec.structs.asdict(asked)
-            ),
-        )
-        running = self._begin(experiment)
+            )
+            experiment = await self._house.database.write(store.experiments.insert, asked_for)
+            running = self._begin(experiment)
         await running.settled.wait()
         return running.experiment
 
@@ -95,10 +95,13 @@ class Experiments:
             text = f"the creation of project {project.name!r} is not a success yet"
             raise Refusal("state.conflict", text)
         await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
-        running = [each.experiment.project_id for each in self._runnings.values()]
-        check_line("experiments", running.count(project.id))
+        self._line.check(project.id, self._unended(project))
         await self._house.disk.admit("an experiment")
         await self._house.project_disk.admit(project, "an experiment")
+
+    def _unended(self, project: Project) -> int:
+        running = self._runnings.values()
+        return sum(1 for each in running if each.experiment.project_id == project.id)
 
     def _begin(self, experiment: Experiment) -> Running:
         running = Running(self._house, self.environments, experiment, self._ending)

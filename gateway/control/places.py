@@ -13,14 +13,14 @@ time gives no credit.
 What idle projects have had is remembered of those that had most: a project may also be a network
 that a password was tried from (`hashing.py`), of which there are endlessly many.
 
-Of one project so many may not have ended yet (`check_line`): each takes memory and a snapshot.
+Of one project so many may not have ended yet (`Line`): each takes memory and a snapshot.
 
 `Turns` decides and is pure: times are arguments. `Places` is what tasks wait for.
 """
 
-from collections import deque
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from heapq import nsmallest
 from math import inf
 from typing import Generic, TypeVar
@@ -37,11 +37,33 @@ MOST_IDLE = 100
 W = TypeVar("W", bound=Hashable)
 
 
-def check_line(what: str, count: int) -> None:
-    """Raises Refusal("project.busy") where so many of a project have not ended."""
-    if count >= MOST_UNENDED:
-        text = f"{count} {what} of this project have not ended yet: no more until some have"
-        raise Refusal("project.busy", text)
+class Line:
+    """Those of each project that have not ended: no more than MOST_UNENDED of one project."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        # Those that are about to be taken on: many that are asked for at once are not one.
+        self._joining: Counter[str] = Counter()
+
+    def check(self, project_id: str, unended: int) -> None:
+        """Raises Refusal("project.busy") for one more, beside so many that have been taken on."""
+        count = unended + self._joining[project_id]
+        if count >= MOST_UNENDED:
+            text = (
+                f"{count} {self._what} of this project have not ended yet: no more until some have"
+            )
+            raise Refusal("project.busy", text)
+
+    @contextmanager
+    def joining(self, project_id: str, unended: int) -> Iterator[None]:
+        """One more while the block takes it on. Raises Refusal as `check`."""
+        self.check(project_id, unended)
+        self._joining[project_id] += 1
+        try:
+            yield
+        finally:
+            self._joining[project_id] -= 1
+            self._joining = +self._joining
 
 
 class _Project(Generic[W]):

@@ -62,7 +62,6 @@ class Projects:
     async def create(self, asked: NewProject, owner: User) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
         self._house.site.check_may_create("projects", owner)
-        await self._check_number(owner)
         check_name(asked.name)
         refuse_local(asked, owner)
         set_by_people = variables.given(asked.environment, asked.secrets)
@@ -101,15 +100,9 @@ class Projects:
             return project
         return await self._fill(project, partial(_lay_out, project))
 
-    async def _check_number(self, owner: User) -> None:
-        made = await self._house.database.read(store.projects.count_made_by, owner.name)
-        if made >= MOST_PROJECTS and not owner.administrator:
-            text = f"{owner.name} has made {made} projects: delete those that are not used any more"
-            raise Refusal("state.conflict", text)
-
     async def _insert(self, owner: User, project: Project) -> Project:
         async with self._house.deciding:
-            project, membership = await self._house.database.write(_insert, project, owner.id)
+            project, membership = await self._house.database.write(_insert, project, owner)
             self._house.directory.put_project(project)
             self._house.directory.put_members(project.id, [membership])
         return project
@@ -210,10 +203,15 @@ async def _remove(folder: Path) -> None:
 
 
 async def _insert(
-    connection: aiosqlite.Connection, project: Project, owner_id: str
+    connection: aiosqlite.Connection, project: Project, owner: User
 ) -> tuple[Project, Membership]:
+    """Counted here, so that many that are asked for at once are not one. Raises Refusal."""
+    made = await store.projects.count_made_by(connection, owner.name)
+    if made >= MOST_PROJECTS and not owner.administrator:
+        text = f"{owner.name} has made {made} projects: delete those that are not used any more"
+        raise Refusal("state.conflict", text)
     project = await store.projects.insert(connection, project)
-    return project, await store.memberships.put(connection, project.id, owner_id, "owner")
+    return project, await store.memberships.put(connection, project.id, owner.id, "owner")
 
 
 async def _take_away(

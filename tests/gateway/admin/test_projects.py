@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from git import Repo
@@ -174,13 +175,22 @@ async def test_deleting_a_project_that_is_being_cloned(
 async def test_the_projects_that_a_user_makes_are_bounded(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of those that were passed on; a site administrator makes as many as are wanted."""
+    """Also of those that were passed on, and where many are made at once; a site administrator
+    makes as many as are wanted."""
     monkeypatch.setattr(projects, "MOST_PROJECTS", 2)
-    ada = await person(gateway, "Ada")
-    async with ada.api:
-        for number in range(2):
-            made = await ada.api.post("/projects", json={"name": f"number {number}"})
-            assert made.status_code == 200, made.text
+    ada, bob = [await person(gateway, name) for name in ("Ada", "Bob")]
+    answers: list[httpx.Response] = []
+
+    async def make(number: int) -> None:
+        answers.append(await ada.api.post("/projects", json={"name": f"number {number}"}))
+
+    async with ada.api, bob.api:
+        assert (await bob.api.post("/projects", json={"name": "of another"})).is_success
+        async with trio.open_nursery() as nursery:
+            for number in range(10, 18):
+                nursery.start_soon(make, number)
+        assert sorted(answer.status_code for answer in answers) == [200] * 2 + [409] * 6
+        made = next(answer for answer in answers if answer.is_success)
         await gateway.admin.put(
             f"/projects/{made.json()['id']}/collaborators/admin", json={"permission": "owner"}
         )

@@ -2,8 +2,9 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -216,11 +217,24 @@ async def test_clones_that_take_long(gateway: Gateway, monkeypatch: pytest.Monke
     assert {(await gateway.get(each))["creation_status"] for each in endless} == {"creating"}
 
 
+async def at_once(asks: Sequence[Callable[[], Awaitable[httpx.Response]]]) -> list[httpx.Response]:
+    """What all of them are answered."""
+    answers: list[httpx.Response] = []
+
+    async def keep(ask: Callable[[], Awaitable[httpx.Response]]) -> None:
+        answers.append(await ask())
+
+    async with trio.open_nursery() as nursery:
+        for ask in asks:
+            nursery.start_soon(keep, ask)
+    return answers
+
+
 async def test_a_line_has_an_end(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A project with too many builds or experiments that have not ended is told to wait; another
-    is not."""
+    """A project with too many builds or experiments that have not ended is told to wait, also where
+    they are asked for at once; another is not."""
     monkeypatch.setattr("gateway.control.places.MOST_UNENDED", 3)
     folder, gate = add_that_waits(tmp_path)
     (folder / "wait.py").write_text("pass")
@@ -229,8 +243,8 @@ async def test_a_line_has_an_end(
     build = {"file_path": "add.py", "function_name": "add"}
     experiment = {"script": "wait.py"}
     for path, body in ((f"{model}/builds", build), (f"{project}/experiments", experiment)):
-        for _ in range(3):
-            await gateway.post(path, body)
+        answers = await at_once([partial(gateway.admin.post, path, json=body)] * 8)
+        assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
         assert refusal(await gateway.admin.post(path, json=body)) == (429, "project.busy")
     (tmp_path / "other").mkdir()
     other = await gateway.project(copy_of("add", tmp_path / "other"), "other")

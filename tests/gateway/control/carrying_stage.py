@@ -1,0 +1,233 @@
+"""A stage for deployments: the real Deployments, Carrying, store and routes; pools are played.
+
+A played pool has no process. It says in `told` what it was asked to do, gets ready when a test says
+so, and is closed when a test says that nothing of it is left: so a test sees what waits for what.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiosqlite
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import store
+from gateway.control import carrying
+from gateway.control.deployments import Deployments, NewDeployment
+from gateway.control.house import House
+from gateway.settings import Settings
+from gateway.tasks import Tasks
+from store import Build, Database, Deployment, Model, Project, User
+from store.bridge import Bridge
+from tests.gateway.control.test_sign_in import Stage, opened
+from tests.store.samples import a_build
+from workers import Pool, PoolSpec, ReplicaSpec, StartFailed
+
+REPLICA = ReplicaSpec(code=Path("/c"), environment=Path("/e"), file="f.py", function="f")
+
+
+class PlayedPool:
+    """What Carrying and Deployments ask of a pool."""
+
+    def __init__(self, spec: PoolSpec) -> None:
+        self.spec = spec
+        self.told: list[str] = []
+        self.closed = trio.Event()
+        self.failure: StartFailed | None = None
+        self._settled = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<PlayedPool {self.spec.name}>"
+
+    # What it is told.
+
+    async def wait_ready(self) -> None:
+        await self._settled.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    def take_over(self, other: "PlayedPool") -> None:
+        self.told.append(f"take over {other.spec.name}")
+        other.told.append("give up what waits")
+
+    def drain(self) -> None:
+        self.told.append("drain")
+
+    def stop(self) -> None:
+        self.told.append("stop")
+        if not self._settled.is_set():
+            self.fail("the model was stopped before it was ready")
+
+    def tail(self, count: int) -> list[Any]:
+        return []
+
+    # What it plays.
+
+    def get_ready(self) -> None:
+        self._settled.set()
+
+    def fail(self, why: str) -> None:
+        self.failure = StartFailed(why)
+        self._settled.set()
+
+    def end(self) -> None:
+        """Nothing is left of its processes."""
+        self.closed.set()
+
+
+class Deploying(Stage):
+    """Two projects, the first with two models, each with a build that is made."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.settings = Settings()
+        self.site = SimpleNamespace(follow=lambda told: None)
+        self.disk = SimpleNamespace(admit=self.admit)
+        self.machine = SimpleNamespace(check=lambda *_, **__: None, room_for=self.room_for)
+        self.tracking = SimpleNamespace(of=lambda *_: None)
+        self.workers = SimpleNamespace(open_pool=self.open_pool, ending=False)
+        self.check_network = lambda network: None
+        self.record = partial(House.record, cast(House, self))
+        self.pools: list[PlayedPool] = []
+        # Of the memory that starting replicas are promised, how many have some; and what is asked
+        # of the store just now.
+        self.rooms = self.crossings = 0
+
+    async def fill(self, nursery: trio.Nursery) -> None:
+        self.tasks = Tasks(nursery)
+        self.deployer = await self.database.write(store.users.insert, User(name="Ada"))
+        self.directory.put_user(self.deployer)
+        size: Any = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1, "creator": "Ada"}
+        self.projects = [
+            await self.database.write(
+                store.projects.insert, Project(name=name, path=name, linked=True, creator="Ada")
+            )
+            for name in "pq"
+        ]
+        self.models: list[Model] = []
+        self.builds: list[Build] = []
+        for project, name in zip((*self.projects[:1] * 2, self.projects[1]), "abc", strict=True):
+            asked = Model(project_id=project.id, name=name, **size)
+            model = await self.database.write(store.models.insert, asked)
+            self.routes.put(model)
+            self.models.append(model)
+            self.builds.append(await self.database.write(_built, model))
+        builds = SimpleNamespace(ready=self.ready, is_at_hand=lambda _: True)
+        self.deployments = Deployments(cast(House, self), cast(Any, builds))
+
+    async def admit(self, what: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def ready(self, build_id: str) -> Build:
+        return await self.database.read(store.builds.get, build_id)
+
+    @asynccontextmanager
+    async def room_for(self, *_: object) -> AsyncIterator[None]:
+        self.rooms += 1
+        try:
+            yield
+        finally:
+            self.rooms -= 1
+
+    def open_pool(self, spec: PoolSpec, *, tracked: object) -> PlayedPool:
+        self.pools.append(PlayedPool(spec))
+        return self.pools[-1]
+
+    # What a test does and sees.
+
+    async def deploy(self, model: int = 0, replicas: int = 1) -> Deployment:
+        """A deployment that goes on as far as it can by itself."""
+        asked = NewDeployment(cpu_millicores=1, memory_mb=1, replicas=replicas)
+        made = await self.deployments.create(
+            self.models[model], self.builds[model], asked, self.deployer
+        )
+        await self.settled()
+        return made
+
+    async def serving(self, model: int = 0) -> tuple[Deployment, PlayedPool]:
+        made = await self.deploy(model)
+        self.pools[-1].get_ready()
+        await self.until(made, "deployed")
+        return made, self.pools[-1]
+
+    async def status(self, deployment: Deployment) -> str:
+        return (await self.database.read(store.deployments.get, deployment.id)).status
+
+    async def until(self, deployment: Deployment, status: str) -> None:
+        with trio.fail_after(30):
+            while await self.status(deployment) != status:  # noqa: ASYNC110 - the store tells nobody
+                await trio.sleep(0.001)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Returns when all that could happen has."""
+        threads = trio.to_thread.current_default_thread_limiter()
+        await wait_all_tasks_blocked()
+        while self.crossings or threads.borrowed_tokens:
+            await trio.sleep(0.001)  # in other threads, which tell nobody
+            await wait_all_tasks_blocked()
+
+    def answers(self, model: int = 0) -> Pool | PlayedPool | None:
+        return self.routes.pool_of(self.models[model].id)
+
+    def is_carried(self, deployment: Deployment) -> bool:
+        return deployment.id in self.deployments._carryings
+
+
+async def _built(connection: aiosqlite.Connection, model: Model) -> Build:
+    build = await store.builds.insert(connection, a_build(model))
+    for event in ("snapshotted", "started", "built"):
+        build = await store.builds.advance(connection, build.id, event)
+    return build
+
+
+async def spec_of(house: House, deployment: Deployment, *_: object) -> PoolSpec:
+    return PoolSpec(name=str(deployment.number), replica=REPLICA, log_folder=Path("/unused"))
+
+
+@asynccontextmanager
+async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deploying]:
+    """The stage; at the end all that was started has ended."""
+    monkeypatch.setattr(carrying, "pool_spec", spec_of)
+    monkeypatch.setattr(carrying, "keep_latest", lambda folder: None)
+    monkeypatch.setattr("gateway.control.house._PAUSE", 0.001)
+    cross = Bridge.cross
+
+    async with opened(folder, Deploying) as opened_stage, trio.open_nursery() as nursery:
+        stage = cast(Deploying, opened_stage)
+
+        async def counted(bridge: Bridge, work: Any) -> Any:
+            stage.crossings += 1
+            try:
+                return await cross(bridge, work)
+            finally:
+                stage.crossings -= 1
+
+        monkeypatch.setattr(Bridge, "cross", counted)
+        await stage.fill(nursery)
+        yield stage
+        for pool in stage.pools:
+            pool.get_ready()
+            pool.end()
+        nursery.cancel_scope.cancel()
+
+
+def refuse(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[..., Any], error: Exception, times: int
+) -> list[None]:
+    """Has the store refuse this work so often; the list grows with each time."""
+    write, seen = Database.write, list[None]()
+
+    async def refused(self: Database, asked: Any, *args: Any, **named: Any) -> Any:
+        if asked is work and len(seen) < times:
+            seen.append(None)
+            raise error
+        return await write(self, asked, *args, **named)
+
+    monkeypatch.setattr(Database, "write", refused)
+    return seen
