@@ -14,6 +14,7 @@ from benchmarks import (
     bench_fairness,
     bench_keys,
     bench_metrics,
+    bench_neighbours,
     bench_overload,
     bench_payload,
     bench_peers,
@@ -39,6 +40,10 @@ VERBS: dict[str, tuple[Run, str]] = {
     "peers": (bench_peers.run, "the same function behind other servers"),
     "overload": (bench_overload.run, "twice what the model can do"),
     "fairness": (bench_fairness.run, "what others notice of one caller's crowd"),
+    "neighbours": (
+        bench_neighbours.run,
+        "another model's followers, deaths and forks, and one who notices",
+    ),
     "scale": (bench_scale.run, "200 models and 1,000 idle connections"),
     "start": (bench_start.run, "from the command to the first right answer; memory"),
     "build": (bench_build.run, "from a folder to the first right answer"),

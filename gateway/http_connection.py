@@ -50,6 +50,9 @@ _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: ([0-9a-f-]+)\r\n", re.IGNORECASE)
 # SO_LINGER of no seconds: what has not been sent is dropped at the close.
 _RESET = struct.pack("ii", 1, 0)
+# So much of an answer may wait in the kernel beside what is on its way: by default 4 MB, of each
+# client that does not read.
+_UNSENT = 128 * 1024
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -98,6 +101,9 @@ class HttpConnection:
         self._shared = shared
         self._stream = stream
         self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        with suppress(OSError):  # it is gone already, as the first read will tell
+            option = socket.TCP_NOTSENT_LOWAT
+            self._transport.socket.setsockopt(socket.IPPROTO_TCP, option, _UNSENT)
         self._peer, self._server = self._addresses()
         # The client of the request that has begun last: a proxy sends those of many clients.
         self._client = self._peer

@@ -1,7 +1,8 @@
 """Logs: what models and scripts printed, kept.
 
 A Log is a size-rotated file with a tail in memory. Its lines read `<time> <stream> <text>`; it
-outlives the process that filled it. Whoever follows it is told from any thread that there is more.
+outlives the process that filled it. A reader has a position in it, reads from there, and is told
+when there is more: what it has not read lies in the files, not in memory.
 """
 
 import os
@@ -12,16 +13,13 @@ from datetime import UTC, datetime
 from heapq import merge
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple
 
 import msgspec
-import trio
 
 _TAIL = 200
 # Read at once: 2,000 lines at most, since each has its time before it.
 _BLOCK = 64 * 1024
-_LINE_END = 10
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -43,12 +41,27 @@ class Line(msgspec.Struct, frozen=True, gc=False):
         return f"{self.at} {self.stream} {self.text}"
 
 
+class Block(NamedTuple):
+    """Whole lines of a log that lie from position `begin` to `end`, with their line ends."""
+
+    begin: int
+    end: int
+    data: bytes
+
+    @property
+    def lines(self) -> list[Line]:
+        return _parsed(self.data)
+
+
 class Log:
     """A file of lines, rotated once past `most_bytes`; at most two such files are kept.
 
-    `write`, `tail` and `close` are for any thread, `follower` is for Trio. A disk that refuses a
-    line costs that line, counted in `lost`, and never the process that printed it; when it takes
-    lines again, one says how many were lost.
+    A position in it counts all bytes that were ever written, so that it stays valid over rotations.
+    Where it lies is decided under the lock under which files are rotated (law: a rotation between
+    look and read loses no line).
+
+    All of it is for any thread. A disk that refuses a line costs that line, counted in `lost`, and
+    never the process that printed it; when it takes lines again, one says how many were lost.
     """
 
     def __init__(self, path: Path, *, most_bytes: int = 8 * 1024 * 1024) -> None:
@@ -56,15 +69,17 @@ class Log:
         self.lost = 0
         self.closed = False
         self._most_bytes = most_bytes
-        # Lines that the disk refused and nobody reading it has been told of, and why; whether the
-        # file ends within a line.
+        # Lines that the disk refused and no reader has been told of, and why.
         self._unsaid = 0
         self._reason = ""
-        self._midline = False
         self._lock = threading.Lock()
         self._tail: deque[Line] = deque(maxlen=_TAIL)
         self._file: BinaryIO | None = None
         self._bells: set[Callable[[], None]] = set()
+        # Positions: where the older file begins, where the current one does, the end of the last
+        # whole line, and the end. None before the files were looked at.
+        self._older_at = self._begin = self._whole = 0
+        self._end: int | None = None
 
     def write(self, line: str, stream: str = "stdout") -> None:
         """Adds one line, or several where `line` has line ends. After the close: nothing."""
@@ -94,45 +109,61 @@ class Log:
         self._unsaid += count
         self._reason = error.strerror or str(error)
 
-    def _say_lost(self) -> bytes:
+    def _say_lost(self, end: int) -> bytes:
         """What is written before the next line once the disk takes lines again."""
-        end = b"\n" if self._midline else b""
+        line_end = b"\n" if self._whole < end else b""
         if not self._unsaid:
-            return end
+            return line_end
         text = f"[predictd] {self._unsaid:,} lines were lost: {self._reason}"
-        return end + f"{Line(_now(), 'stderr', text)}\n".encode()
+        return line_end + f"{Line(_now(), 'stderr', text)}\n".encode()
 
     def _append(self, data: bytes) -> None:
+        end = self._look()
+        if self._file is not None and self._file.tell() > self._most_bytes:
+            self._file.close()
+            self._file = None
+            self.path.replace(_older(self.path))
+            self._older_at, self._begin, self._whole = self._begin, end, end
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - kept until the close
-        elif self._file.tell() > self._most_bytes:
-            self._file.close()
-            self._file = None
-            self._midline = False
-            self.path.replace(_older(self.path))
-            self._append(data)
-            return
-        data = self._say_lost() + data
+        data = self._say_lost(end) + data
+        done = 0
         # A disk that is nearly full takes a part, and says so only to the next write.
-        rest = memoryview(data)
-        while rest:
-            written = self._file.write(rest)
-            self._midline = data[len(data) - len(rest) + written - 1] != _LINE_END
-            rest = rest[written:]
+        while done < len(data):
+            written = self._file.write(memoryview(data)[done:])
+            end = self._end = self._added(end, written, self._file.tell())
+            done += written
+            if last := data.rfind(b"\n", 0, done) + 1:
+                self._whole = end - (done - last)
         self._unsaid = 0
+
+    def _added(self, end: int, written: int, size: int) -> int:
+        """The new end after a write, when the file has this size. A file that another program has
+        shortened meanwhile lacks the bytes at its beginning."""
+        if size < end + written - self._begin:
+            self._begin = end + written - size
+            return end + written
+        return self._begin + size
+
+    def _look(self) -> int:
+        """The end; looks where the files begin and end, the first time."""
+        if self._end is None:
+            self._begin = _size(_older(self.path))
+            self._end = self._whole = self._begin + _size(self.path)
+        return self._end
 
     def _ring(self) -> None:
         for bell in self._bells:
             bell()
 
     def tail(self, count: int) -> list[Line]:
-        """The last `count` lines, at most 200, written through this object."""
+        """The last `count` lines, at most 200, written through this object. Does not block."""
         with self._lock:
             return list(self._tail)[-count:] if count else []
 
     def close(self) -> None:
-        """Ends the log: followers come to their end, later writes are dropped."""
+        """Ends the log: readers come to their end, later writes are dropped."""
         with self._lock:
             self.closed = True
             if self._file is not None:
@@ -146,122 +177,94 @@ class Log:
         self.path.unlink(missing_ok=True)
         _older(self.path).unlink(missing_ok=True)
 
-    def follower(self, last: int | None = None) -> "Follower":
-        """Reads from the first line on, then waits for more. Use it in a `with`.
+    # For those who read it while it grows.
 
-        With `last`, reads from so many lines back, at most 200, of what this object has written.
-        """
-        return Follower(self, last)
+    def listen(self, bell: Callable[[], None]) -> None:
+        """Calls `bell` after each write and at the close, in any thread and under the lock, until
+        `unlisten`."""
+        with self._lock:
+            self._bells.add(bell)
 
+    def unlisten(self, bell: Callable[[], None]) -> None:
+        with self._lock:
+            self._bells.discard(bell)
 
-class Follower:
-    """Somebody who reads a log while it grows. One that is slower than two files misses some."""
+    def has_more(self, position: int) -> bool:
+        """Whether a read from there gives lines, or was never tried. Does not block."""
+        return self._end is None or position < (self._end if self.closed else self._whole)
 
-    def __init__(self, log: Log, last: int | None) -> None:
-        self._log = log
-        self._reader = _Reader(log.path)
-        self._first: list[Line] = []
-        if last is not None:
-            with log._lock:  # so that no line is both among the last ones and still to come
-                self._first = list(log._tail)[-last:] if last else []
-                self._reader.skip()
-        self._more = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
+    def latest(self, count: int) -> tuple[list[Line], int]:
+        """The last lines as `tail` gives them, and the position behind them. Blocking."""
+        with self._lock:
+            self._look()
+            return list(self._tail)[-count:] if count else [], self._whole
 
-    def __enter__(self) -> Self:
-        with self._log._lock:
-            self._log._bells.add(self._ring_from_any_thread)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._log._lock:
-            self._log._bells.discard(self._ring_from_any_thread)
-        self._reader.close()
-
-    async def lines(self) -> list[Line]:
-        """The lines since the last call, waiting until there are some; empty at the log's end."""
-        first, self._first = self._first, []
-        if first:
-            return first
-        while True:
-            more, closed = self._more, self._log.closed
-            # Also taken apart in the thread: lines may be empty, so there are many.
-            lines = await trio.to_thread.run_sync(self._reader.read)
-            if lines or closed:
-                return lines
-            await more.wait()
-
-    def _ring_from_any_thread(self) -> None:
-        self._token.run_sync_soon(self._ring, idempotent=True)
-
-    def _ring(self) -> None:
-        self._more.set()
-        self._more = trio.Event()
+    def read(self, position: int) -> Block:
+        """The whole lines from there on, about _BLOCK of them at most; none at the end. It begins
+        later than asked where what lay there is gone. Blocking."""
+        with self._lock:
+            end = self._look()
+            end = end if self.closed else self._whole
+            begin = min(max(position, self._older_at), end)
+            path, first = self.path, self._begin
+            if begin < first:
+                path, first, end = _older(path), self._older_at, first
+            if begin == end or (file := _open(path)) is None:
+                return Block(end, end, b"")
+        # From here on a rotation gives the file another name, or none.
+        with file:
+            file.seek(begin - first)
+            data = _whole_lines(file, end - begin)
+        return Block(begin, begin + len(data), data) if data else Block(end, end, b"")
 
 
-class _Reader:
-    """Reads a log's files in order, across rotations. Blocking."""
+def _whole_lines(file: BinaryIO, most: int) -> bytes:
+    """About _BLOCK bytes, at most `most`, that end with a line; all `most` end one anyhow."""
+    data = b""
+    while len(data) < most and (block := file.read(min(_BLOCK, most - len(data)))):
+        data += block
+        if len(data) < most and (whole := data.rfind(b"\n") + 1):
+            return data[:whole]
+    return data
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _open_oldest(path)
-        self._begun = self._file is not None
-        self._rest = b""
 
-    def skip(self) -> None:
-        """Goes to the end of what is there."""
-        self.close()
-        self._file = _open(self._path)
-        if self._file is not None:
-            self._file.seek(0, os.SEEK_END)
-        self._begun = True
-
-    def read(self) -> list[Line]:
-        """The whole lines that are there and were not read before, about _BLOCK of them at most."""
-        while True:
-            if self._file is None:
-                self._file = (_open if self._begun else _open_oldest)(self._path)
-                if self._file is None:
-                    return []
-                self._begun = True
-            # Look first, then read: a file that was rotated away gets nothing more after that.
-            current = self._is_current()
-            block = self._file.read(_BLOCK)
-            whole, _, self._rest = (self._rest + block).rpartition(b"\n")
-            if whole:
-                return list(map(Line.parse, whole.decode("utf-8", "replace").split("\n")))
-            if len(block) == _BLOCK:
-                continue  # within a long line
-            if current:
-                return []
-            self.close()
-
-    def _is_current(self) -> bool:
-        assert self._file is not None
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
-        except FileNotFoundError:
-            return True
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+def _parsed(data: bytes) -> list[Line]:
+    text = data.decode("utf-8", "replace").removesuffix("\n")
+    return list(map(Line.parse, text.split("\n"))) if data else []
 
 
 def blocks_of(path: Path) -> Iterator[list[Line]]:
-    """All lines that a log's files hold, oldest first, about _BLOCK at a time. Blocking."""
-    reader = _Reader(path)
+    """All lines that a log's files hold now, oldest first, about _BLOCK at a time. Blocking."""
+    for file in _files_of(path):
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            while data := _whole_lines(file, size):
+                size -= len(data)
+                yield _parsed(data)
+
+
+def _files_of(path: Path) -> list[BinaryIO]:
+    """A log's files, oldest first. The newer is opened first: when a rotation comes in between, it
+    is the older one by then, and holds all up to this moment. After two it is neither."""
+    while True:
+        newer, older = _open(path), _open(_older(path))
+        files = [file for file in (older, newer) if file is not None]
+        if newer is None or _is_at(newer, path):
+            return files
+        if older is not None and os.path.sameopenfile(newer.fileno(), older.fileno()):
+            older.close()
+            return [newer]
+        if _is_at(newer, _older(path)):
+            return files
+        for file in files:
+            file.close()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
     try:
-        while lines := reader.read():
-            yield lines
-    finally:
-        reader.close()
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def read_log(path: Path) -> list[Line]:
@@ -282,23 +285,18 @@ def in_order(lines: Iterable[tuple[str, Line]]) -> list[tuple[str, Line]]:
     return [(name, line) for _, name, line in merge(*dated.values(), key=itemgetter(0))]
 
 
-def _open_oldest(path: Path) -> BinaryIO | None:
-    """The file that holds a log's first line, if there is any yet."""
-    older = _open(_older(path))
-    if older is not None:
-        return older
-    current = _open(path)
-    if current is not None and _older(path).exists():  # rotated while we looked
-        current.close()
-        return _open(_older(path))
-    return current
-
-
 def _open(path: Path) -> BinaryIO | None:
     try:
         return open(path, "rb")
     except FileNotFoundError:
         return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _older(path: Path) -> Path:

@@ -198,8 +198,7 @@ class Carrying:
                     project_id = self.deployment.project_id
                     room = self._house.machine.room_for(self.deployment, project_id, self._wait_for)
                     await starting.enter_async_context(room)
-                pool = await self._open(build)
-                if pool is None:
+                if (pool := await self._open(build)) is None:
                     return None
                 await pool.wait_ready()
         except NotEnoughMemory as error:
@@ -236,6 +235,7 @@ class Carrying:
         if routes.pool_of(model_id) is None:
             routes.point(model_id, self.pool)
         self.started.set()
+        self._house.news.tell(model_id)
         return self.pool
 
     async def _fail(self, failure: Failure) -> None:

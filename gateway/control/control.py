@@ -5,6 +5,7 @@ from gateway.control.backup import Backups
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
 from gateway.control.experiments import Experiments
+from gateway.control.following import Following
 from gateway.control.garbage import Collector
 from gateway.control.house import House
 from gateway.control.keys import Keys
@@ -23,6 +24,7 @@ class Control:
 
     def __init__(self, house: House) -> None:
         self.house = house
+        self.following = Following(house.tasks)
         self.builds = Builds(house)
         self.deployments = Deployments(house, self.builds)
         self.models = Models(house, self.builds, self.deployments)

@@ -181,6 +181,7 @@ class Deployments:
             await carrying.run()
         finally:
             del self._carryings[carrying.deployment.id]
+            self._house.news.tell(carrying.deployment.model_id)
 
     async def stop(self, deployment: Deployment) -> Deployment:
         """Stops serving it; what is in its queue is refused. Returns while it still winds down.
@@ -195,6 +196,7 @@ class Deployments:
 
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are gone: returns when nothing of it runs."""
+        self._house.news.tell(model_id)
         for carrying in list(self._carryings.values()):
             if carrying.deployment.model_id == model_id:
                 carrying.stop()
@@ -223,6 +225,11 @@ class Deployments:
         """Its replicas, while it has any."""
         carrying = self._carryings.get(deployment_id)
         return carrying.pool if carrying else None
+
+    def pools_of(self, model_id: str) -> list[Pool]:
+        """All that a model has: those that serve, start and wind down."""
+        mine = (c for c in self._carryings.values() if c.deployment.model_id == model_id)
+        return [carrying.pool for carrying in mine if carrying.pool is not None]
 
     def state(self, deployment: Deployment) -> str:
         """Its status, or "rebuilding" where it cannot serve until its build is made again,

@@ -16,6 +16,7 @@ from gateway.control.disk import Disk
 from gateway.control.hold import Hold
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
+from gateway.control.news import News
 from gateway.control.places import Places
 from gateway.control.project_disk import ProjectDisk
 from gateway.control.site_settings import SiteSettings
@@ -71,6 +72,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     tracking: Tracking
     directory: Directory
     hold: Hold = msgspec.field(default_factory=Hold)
+    # Of models: their pools have changed, or they are gone.
+    news: News = msgspec.field(default_factory=News)
     # For snapshots that are taken or dropped: those of one project wait for each other anyway.
     snapshotting: Places = msgspec.field(default_factory=lambda: Places(2, each=1))
     # Held from a write of who may do what until the directory knows: the last to be written is the

@@ -50,6 +50,20 @@ ELSEWHERE = {
     "tests/workers/test_script.py::test_what_a_script_leaves_running_is_killed": Fault(
         "a script that leaves processes", "children in sessions of their own", "none is left"
     ),
+    "tests/gateway/control/test_following.py::test_a_silent_log_costs_nothing": Fault(
+        "followers of a silent log", "hundreds follow, nothing is written", "no task runs for them"
+    ),
+    "tests/gateway/control/test_following.py::test_turns_come_one_at_a_time": Fault(
+        "followers of a log that grows", "many wait for one line", "one runs in a step of the loop"
+    ),
+    "tests/gateway/control/test_following.py::test_a_follower_that_does_not_read": Fault(
+        "a follower that does not read",
+        "a log outgrows its files meanwhile",
+        "nothing is kept for it; it is told how much was left out",
+    ),
+    "tests/workers/test_log.py::test_a_rotation_between_look_and_read_loses_no_line": Fault(
+        "a rotation while a log is read", "files are renamed between look and read", "no line lost"
+    ),
     "tests/workers/test_log.py::test_a_disk_that_refuses_costs_lines_and_nothing_else": Fault(
         "the disk of a log is full", "writes fail with ENOSPC", "lines are lost, nothing else"
     ),

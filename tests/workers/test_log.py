@@ -1,15 +1,19 @@
 """What was printed is kept, bounded, and told to who follows; a disk that refuses stops nobody."""
 
 import gc
+import os
 import resource
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 import pytest
-import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import workers.log as log_module
 from workers.log import Line, Log, in_order, read_log
 
 
@@ -115,75 +119,230 @@ def test_a_removed_log_is_gone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# Followers.
+# Readers.
 
 
-async def test_a_follower_reads_from_the_first_line_to_the_last(tmp_path: Path) -> None:
+def texts_from(log: Log, position: int = 0) -> tuple[list[str], int]:
+    """All lines from a position on, and where they end."""
+    texts: list[str] = []
+    while log.has_more(position):
+        block = log.read(position)
+        assert block.end > position or not block.data
+        texts += [line.text for line in block.lines]
+        position = block.end
+    return texts, position
+
+
+def test_a_reader_goes_from_the_first_line_to_the_last(tmp_path: Path) -> None:
     """Every line once and in order: those before it came, those after, across a rotation, until
     the log is closed."""
     log = Log(tmp_path / "log", most_bytes=200_000)
     expected = [f"line {number}" for number in range(6_000)]
     for text in expected[:1_000]:
         log.write(text)
-    got: list[str] = []
-
-    def write_the_rest() -> None:
-        for text in expected[1_000:]:
-            log.write(text)
-        log.close()
-
-    with log.follower() as follower:
-        got += [line.text for line in await follower.lines()]
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, write_the_rest)
-            with trio.fail_after(20):
-                while more := await follower.lines():
-                    got += [line.text for line in more]
+    first, position = texts_from(log)
+    for text in expected[1_000:]:
+        log.write(text)
+    log.close()
+    rest, end = texts_from(log, position)
     assert (tmp_path / "log.1").exists()
-    assert got == expected
+    assert first + rest == expected
+    assert not log.has_more(end)
+    assert log.read(end).data == b""
 
 
-async def test_a_follower_takes_little_at_once(tmp_path: Path) -> None:
+def test_a_reader_takes_little_at_once(tmp_path: Path) -> None:
     """A mebibyte of empty lines was 32,000 lines in one turn of the loop, and in memory for each
-    who follows. A line that is longer than a block comes whole."""
+    reader. A line that is longer than a block comes whole."""
     log = Log(tmp_path / "a.log")
     long = "x" * 300_000
     log.write_lines(["", long, *[""] * 100_000, "last"])
     log.close()
-    batches = []
-    await trio.lowlevel.checkpoint()
-    with log.follower() as follower:
-        began = time.thread_time()
-        while lines := await follower.lines():
-            batches.append(lines)
-        used = time.thread_time() - began
-    assert max(map(len, batches)) <= 2100
-    texts = [line.text for lines in batches for line in lines]
+    blocks, position = [], 0
+    while log.has_more(position):
+        blocks.append(block := log.read(position))
+        position = block.end
+    assert max(len(block.lines) for block in blocks) <= 2100
+    texts = [line.text for block in blocks for line in block.lines]
     assert texts == ["", long, *[""] * 100_000, "last"]
-    # To take these apart costs 40 ms; the loop only waits for a thread.
-    assert used / len(batches) < 0.005
 
 
-async def test_a_follower_that_begins_late_misses_nothing(tmp_path: Path) -> None:
-    """A rotation between following and the first read does not cost the older file."""
-    log = Log(tmp_path / "log", most_bytes=1_000)
-    with log.follower() as follower:
-        for number in range(30):
-            log.write(f"line {number}")
-        log.close()
-        got: list[str] = []
-        while more := await follower.lines():
-            got += [line.text for line in more]
+def test_the_last_lines_and_what_follows(log: Log) -> None:
+    """Who begins with the last lines goes on behind them: no line twice, none left out."""
+    log.write_lines(["one", "two", "three"])
+    lines, position = log.latest(2)
+    log.write("four")
+    assert [line.text for line in lines] == ["two", "three"]
+    assert texts_from(log, position)[0] == ["four"]
+    assert log.latest(0) == ([], log.latest(1)[1])
+
+
+def test_a_log_from_before_is_read(tmp_path: Path) -> None:
+    """Positions count what earlier objects wrote, in both files."""
+    earlier = Log(tmp_path / "log", most_bytes=100)
+    for number in range(9):
+        earlier.write(f"line {number}")
+    earlier.close()
+    kept = [line.text for line in read_log(tmp_path / "log")]
+    log = Log(tmp_path / "log")
+    assert texts_from(log)[0] == kept
+    log.write("more")
+    assert texts_from(log)[0] == [*kept, "more"]
+    log.close()
+
+
+def test_a_reader_is_told_of_each_write_and_the_close(log: Log) -> None:
+    """A bell rings while it is listened to, in the thread that writes."""
+    rung: list[bool] = []
+
+    def bell() -> None:
+        rung.append(log.closed)
+
+    log.listen(bell)
+    log.write_lines(["one", "two"])
+    log.close()
+    log.unlisten(bell)
+    log.close()
+    assert rung == [False, True]
+
+
+def test_a_removed_log_has_an_end(log: Log) -> None:
+    """A reader of a log whose files are gone comes to the end, and does not try for ever."""
+    log.write_lines(["one", "two"])
+    log.remove()
+    assert log.has_more(0)
+    assert texts_from(log)[0] == []
+
+
+# Rotations.
+
+
+def test_a_rotation_between_look_and_read_loses_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are written, and files rotated, after a reader knows where they lie and before it reads
+    there: it gets each line once and in order."""
+    log = Log(tmp_path / "log", most_bytes=2_000)
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        for _ in range(25):  # a rotation needs 38
+            log.write(f"{written:030}")
+            written += 1
+
+    read = log_module._whole_lines
+
+    def write_and_read(file: BinaryIO, most: int) -> bytes:
+        write()
+        return read(file, most)
+
+    monkeypatch.setattr(log_module, "_whole_lines", write_and_read)
+    write()
+    got, position = [], 0
+    for _ in range(30):
+        block = log.read(position)
+        assert block.begin == position
+        got += [line.text for line in block.lines]
+        position = block.end
+    expected = [f"{number:030}" for number in range(written)]
+    log.close()
+    rest, _ = texts_from(log, position)
     assert (tmp_path / "log.1").exists()
-    assert got == [f"line {number}" for number in range(30)]
+    assert got + rest == expected
 
 
-async def test_a_follower_waits_for_the_first_line(log: Log, nursery: trio.Nursery) -> None:
-    """A log may be followed before it has a file."""
-    with log.follower() as follower:
-        nursery.start_soon(trio.to_thread.run_sync, lambda: log.write("hello"))
-        with trio.fail_after(10):
-            assert [line.text for line in await follower.lines()] == ["hello"]
+def test_a_writer_waits_for_a_reader_that_looks(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looking which file holds a position and opening it, no other thread can rotate it."""
+    log.write("one")
+    opened, tried = log_module._open, []
+
+    def open_it(path: Path) -> BinaryIO | None:
+        tried.append(log._lock.acquire(blocking=False))
+        return opened(path)
+
+    monkeypatch.setattr(log_module, "_open", open_it)
+    assert [line.text for line in log.read(0).lines] == ["one"]
+    assert tried == [False]
+
+
+@pytest.mark.parametrize("lines", [1, 25, 50, 100])
+def test_a_rotation_while_files_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    """Who reads a log's files by their names gets all lines of one moment, in order, though files
+    are rotated, once or several times, between opening one and the other."""
+    log = Log(tmp_path / "log", most_bytes=2_000)
+    written = opens = 0
+    opened = log_module._open
+
+    def write() -> None:
+        nonlocal written
+        for _ in range(lines):
+            log.write(f"{written:030}")
+            written += 1
+
+    def open_and_write(path: Path) -> BinaryIO | None:
+        nonlocal opens
+        opens += 1
+        file = opened(path)
+        if opens < 4:
+            write()
+        return file
+
+    write()
+    monkeypatch.setattr(log_module, "_open", open_and_write)
+    got = [int(line.text) for line in read_log(log.path)]
+    assert got == list(range(got[0], got[0] + len(got)))
+    assert got[-1] >= lines - 1
+    log.close()
+
+
+@given(
+    steps=st.lists(st.sampled_from(["write", "write many", "read", "cut", "reopen"]), max_size=60),
+    most_bytes=st.integers(50, 400),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_line_is_lost_or_doubled(steps: list[str], most_bytes: int) -> None:
+    """Whatever rotations and truncations by others there are between reads:
+    lines come in order and once, and what is missing lies in gaps that the reader is told of."""
+    with TemporaryDirectory() as folder:
+        log = Log(Path(folder) / "log", most_bytes=most_bytes)
+        got: list[str] = []
+        number = position = gaps = 0
+
+        def read() -> None:
+            nonlocal position, gaps
+            while log.has_more(position):
+                block = log.read(position)
+                gaps += block.begin - position
+                got.extend(line.text for line in block.lines if line.text.isdecimal())
+                assert block.begin >= position
+                assert block.end >= block.begin
+                position = block.end
+
+        for step in steps:
+            if step.startswith("write"):
+                for _ in range(12 if "many" in step else 1):
+                    log.write(str(number))
+                    number += 1
+            elif step == "read":
+                read()
+            elif step == "cut":  # as a program that rotates logs by copying them may do
+                if log.path.exists():
+                    read()
+                    os.truncate(log.path, 0)
+            elif step == "reopen":
+                read()
+                log.close()
+                log = Log(log.path, most_bytes=most_bytes)
+                log.read(0)
+                position = log.latest(0)[1]
+        log.close()
+        read()
+        assert got == sorted(set(got), key=int)
+        if not gaps:
+            assert got == [str(each) for each in range(number)]
 
 
 def test_the_collector_does_not_look_at_lines() -> None:

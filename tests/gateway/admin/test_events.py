@@ -9,7 +9,9 @@ import pytest
 import trio
 
 from gateway.admin import events
+from gateway.control.following import Follower
 from tests.gateway.kit import (
+    PATIENCE,
     Gateway,
     copy_of,
     ended_build,
@@ -17,6 +19,7 @@ from tests.gateway.kit import (
     running,
     settings_for,
 )
+from workers import Log
 
 EVENTS = {"Accept": "text/event-stream"}
 
@@ -24,6 +27,8 @@ EVENTS = {"Accept": "text/event-stream"}
 def parsed(text: str) -> list[tuple[str, Any]]:
     found = []
     for block in text.split("\n\n")[:-1]:
+        if block.startswith(":"):
+            continue
         name, data = block.split("\n")
         found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return found
@@ -108,15 +113,13 @@ def flood():
 threading.Thread(target=flood, daemon=True).start()
 """
     (project / "add.py").write_text(code + (flood if printed == "for ever" else ""))
-    forward, ended = events._Forwarding.run, trio.Event()
+    close, ended = Follower.close, trio.Event()
 
-    async def forward_and_tell(*args: Any) -> None:
-        try:
-            await forward(*args)
-        finally:
-            ended.set()
+    def close_and_tell(follower: Follower) -> None:
+        close(follower)
+        ended.set()
 
-    monkeypatch.setattr(events._Forwarding, "run", forward_and_tell)
+    monkeypatch.setattr(Follower, "close", close_and_tell)
     model = await gateway.model(await gateway.project(project))
     await gateway.deployed(await gateway.built(model, "add.py:add"))
     stream = await trio.open_tcp_stream("127.0.0.1", gateway.port)
@@ -155,6 +158,42 @@ async def test_a_model_is_followed_over_a_redeployment(gateway: Gateway, tmp_pat
                     await gateway.delete(model)
     assert text.endswith("event: end\ndata: {}\n\n")
     assert "first" not in text
+
+
+async def test_a_model_that_is_stopped_is_followed(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer begins at once though nothing is printed, whoever follows looks for the model's
+    pools only when they have changed, and gets what a deployment prints that comes later."""
+    model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
+    build = await gateway.built(model, "badly.py:behave")
+    key = await gateway.key(model)
+    changed, looked = events._ModelLogs.changed, events._ModelLogs._new_logs
+    changes, looks = list[object](), list[object]()
+
+    def changed_and_tell(logs: events._ModelLogs) -> None:
+        changes.append(logs)
+        changed(logs)
+
+    def look_and_tell(logs: events._ModelLogs) -> list[tuple[str, Log]]:
+        looks.append(logs)
+        return looked(logs)
+
+    monkeypatch.setattr(events._ModelLogs, "changed", changed_and_tell)
+    monkeypatch.setattr(events._ModelLogs, "_new_logs", look_and_tell)
+    text = ""
+    with trio.fail_after(PATIENCE):
+        async with gateway.admin.stream("GET", f"{model}/logs", headers=EVENTS) as response:
+            async for part in response.aiter_text():
+                if not text:
+                    assert part.startswith(":")
+                    await gateway.deployed(build)
+                    await gateway.call(key, {"do": "stdout", "text": "printed\n"})
+                elif "printed" in part:
+                    await gateway.delete(model)
+                text += part
+    assert "printed" in text
+    assert 1 <= len(looks) <= 1 + len(changes)
 
 
 @pytest.mark.parametrize("query", [{"replica": "nobody"}, {"stream": "stdin"}, {"tail": "x"}])
