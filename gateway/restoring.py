@@ -11,6 +11,7 @@ folder one that can be served (`restore_folder.py`).
 """
 
 import os
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import IO
@@ -30,8 +31,8 @@ from gateway.placing import Placing
 from gateway.restore_folder import RestoreRefused, check_empty, filling
 
 _RESTORING = "restoring.db"
-# What is held of a backup in memory, in bytes: the database, and each seal.
-_DATABASE, _SEAL = 16 << 30, 64 * 1024
+# What is held of a backup in memory, in bytes: each seal.
+_SEAL = 64 * 1024
 _BLOCK = 1024 * 1024
 
 
@@ -67,16 +68,16 @@ async def restore(backup: Path, target: Path) -> Restored:
     """
     known = _Known()
     outline = await trio.to_thread.run_sync(read_archive, backup, known)
-    if missing := {DATABASE, *SECRETS} - known.kept.keys():
+    if missing := {DATABASE, *SECRETS} - known.found:
         what = ", ".join(sorted(missing))
         raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
-    store.check_image(backup, known.kept[DATABASE])
     data = DataFolder(await trio.to_thread.run_sync(target.resolve))
     await trio.to_thread.run_sync(check_empty, data)
     anew = await _to_be_made_anew(outline.head, data, known.manifests)
     with filling(data) as unfinished:
         _check_room(data.root, outline)
         await trio.to_thread.run_sync(_write_files, backup, data.root, set(anew))
+        await trio.to_thread.run_sync(store.image.check, backup, data.root / _RESTORING)
         restored = await _finish(outline, data, known, anew)
     return msgspec.structs.replace(restored, unfinished=unfinished)
 
@@ -85,7 +86,8 @@ class _Known:
     """The first reading: keeps the little that decides, and lets the rest pass."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
+        self.found: set[str] = set()
+        self.kept: dict[str, bytes] = {}  # the secrets
         self.manifests: dict[str, Manifest] = {}  # by the id of the build
 
     def __call__(self, entry: Entry, _modified: int, content: IO[bytes] | None) -> None:
@@ -93,10 +95,11 @@ class _Known:
         if content is None:
             return
         if entry.name in (DATABASE, *SECRETS):
-            if entry.name in self.kept:
+            if entry.name in self.found:
                 raise ValueError(f"{entry.name} comes twice")
-            most = _DATABASE if entry.name == DATABASE else backup_layout.SECRET_BYTES
-            self.kept[entry.name] = _whole(entry, content, most)
+            self.found.add(entry.name)
+            if entry.name != DATABASE:
+                self.kept[entry.name] = _whole(entry, content, backup_layout.SECRET_BYTES)
         elif backup_layout.is_store_config(entry.name):
             text = _whole(entry, content, backup_layout.STORE_CONFIG_BYTES)
             backup_layout.check_store_config(entry.name, text)
@@ -173,7 +176,10 @@ def _write_files(backup: Path, root: Path, anew: set[str]) -> None:
 
         def place(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
             backup_layout.check_place(entry)
-            if entry.name in (DATABASE, *SECRETS) or _build_of(entry) in anew:
+            if entry.name in SECRETS or _build_of(entry) in anew:
+                return
+            if content is not None and entry.name == DATABASE:
+                _write_database(root / _RESTORING, content)
                 return
             if content is not None and _is_seal(entry):
                 placing.put_last(entry, _whole(entry, content, _SEAL))
@@ -185,6 +191,13 @@ def _write_files(backup: Path, root: Path, anew: set[str]) -> None:
             placing.finish()
         except ValueError as error:
             raise ArchiveDamaged(f"{backup} is damaged: {error}") from error
+
+
+def _write_database(path: Path, content: IO[bytes]) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        shutil.copyfileobj(content, file, _BLOCK)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -203,7 +216,6 @@ async def _finish(
     for name in SECRETS:
         write_lasting(data.root / name, known.kept[name])
     path = data.root / _RESTORING
-    write_lasting(path, known.kept[DATABASE])
     async with store.open_database(path) as database:
         await database.write(store.projects.move, outline.head.root, str(data.root))
         await _check_projects(database, data)

@@ -32,6 +32,7 @@ from gateway.control.house import House, Reach
 from gateway.control.interpreters import Interpreters
 from gateway.control.machine import Machine
 from gateway.control.project_disk import ProjectDisk
+from gateway.control.retention_clock import RetentionClock
 from gateway.control.site_settings import SiteSettings
 from gateway.control.spool import Spool
 from gateway.control.tracking import Tracking
@@ -229,7 +230,8 @@ async def _open(
         encryption = Encryption(secret)
         site = SiteSettings(given, kept, database, encryption)
         # Replicas tell of predictions to their end, which comes before that of the database.
-        tracking = Tracking(database)
+        clock = RetentionClock(await database.read(store.retention.last_written_ms))
+        tracking = Tracking(database, limit=lambda: site.now.metrics_size, clock=clock)
         stack.push_async_callback(tracking.finish)
         room = Room(site.now.queue_requests_total, site.now.queue_bytes_total)
         machine = Machine()
@@ -269,6 +271,7 @@ async def _open(
             routes=Routes(partial(_access_key, secret), directory.may_call, callers),
             tasks=tasks,
             tracking=tracking,
+            retention_clock=clock,
         )
         site.follow(partial(_apply, disk, workers))
         control = Control(house)

@@ -118,7 +118,8 @@ DESCRIPTIONS = {
     "disk_reserve": "when less is free, builds, deployments, projects and uploads are refused",
     "project_disk": "how much one project may keep in the data folder; 0 means half of its disk",
     "metrics_age": "how many days metrics of predictions are kept",
-    "metrics_size": "how much room they may take; then the oldest of the project with most go",
+    "metrics_size": "how much room they may take, at least 1MiB; the oldest of the project with"
+    " most go for new ones",
     "build_timeout": "how long one build may take",
     "build_memory": "how much memory one build may take; 0 means half of what models may",
     "build_cpu": "how many cores one build may use; 0 means half of those there are",
@@ -199,6 +200,8 @@ SIZES = {
 _MAY_BE_ZERO = {"shutdown_grace", "max_requests", "max_memory"}
 _MAY_BE_ZERO |= {"build_memory", "build_cpu", "project_disk"}
 
+# Those that have to be at least so much: what one row of metrics takes has to fit several times.
+_LEAST: dict[str, float] = {"metrics_size": MIB}
 # What every program that reads JSON can hold.
 _MOST = 1 << 53
 # The settings that are lists, and what is between the parts of a text.
@@ -352,6 +355,8 @@ def _check_number(name: str, value: float) -> None:
     least = 0 if name in _MAY_BE_ZERO else 1e-3
     if not least <= value < float("inf"):
         raise ValueError("it must be more than 0")
+    if value < _LEAST.get(name, 0):
+        raise ValueError(f"it must be at least {_LEAST[name]:,}")
     if value > _MOST:
         raise ValueError("it is too large to be meant")
 

@@ -6,12 +6,14 @@ from store import (
     deleted,
     deployments,
     experiments,
+    image,
     keys,
     lifecycles,
     memberships,
     metrics,
     models,
     projects,
+    retention,
     sessions,
     site,
     users,
@@ -35,7 +37,6 @@ from store.errors import (
     StoreFull,
 )
 from store.generation import Generations, check_generation
-from store.image import check_image, image
 from store.lasting import replace_file
 from store.records import (
     Build,
@@ -106,7 +107,6 @@ __all__ = [
     "audit",
     "builds",
     "check_generation",
-    "check_image",
     "deleted",
     "deployments",
     "doing",
@@ -123,6 +123,7 @@ __all__ = [
     "open_database",
     "projects",
     "replace_file",
+    "retention",
     "sessions",
     "site",
     "users",

@@ -31,6 +31,8 @@ Work = Callable[[aiosqlite.Connection], Awaitable[Value]]
 logger = logging.getLogger(__name__)
 
 READERS = 2
+# Free pages that stay in the file, for what is written next; and how many go in one transaction.
+SPARE_PAGES, PAGES_AT_ONCE = 1024, 256
 BUSY_TIMEOUT = "busy_timeout = 5000"  # ms; for an operator's own sqlite3 beside us
 WRITER_PRAGMAS = (
     BUSY_TIMEOUT,
@@ -38,6 +40,7 @@ WRITER_PRAGMAS = (
     "synchronous = FULL",  # gotcha G2
     "foreign_keys = ON",
     "wal_autocheckpoint = 1000",
+    "journal_size_limit = 8388608",  # the log is cut to so much once it has been long
 )
 READER_PRAGMAS = (BUSY_TIMEOUT, "query_only = ON", "wal_autocheckpoint = 0")
 
@@ -110,6 +113,21 @@ class Connections:
             # Its frames lie over the others all the same, unless they could not be written.
             logger.warning("%s: cannot bury a failed commit: %s", self._path, error)
 
+    async def give_back(self) -> bool:
+        """Make the file shorter by some of its free pages; return whether there are more to give.
+        The disk has them when they are checkpointed, too."""
+        async with self._writing:
+            with _failures_named(self._path):
+                ((free,),) = await self._writer.execute_fetchall("PRAGMA freelist_count")
+                pages = min(int(free) - SPARE_PAGES, PAGES_AT_ONCE)
+                if pages > 0:
+                    # A script is carried out to its end; of this pragma another statement would
+                    # take the first step only, which is one page (gotcha G11).
+                    await self._writer.executescript(
+                        f"PRAGMA incremental_vacuum({pages}); PRAGMA wal_checkpoint(PASSIVE);"
+                    )
+                return int(free) - SPARE_PAGES > pages
+
     async def read(self, work: Work[Value]) -> Value:
         """Run `work` on one unchanging view of the database."""
         reader = await self._idle_readers.get()
@@ -117,6 +135,13 @@ class Connections:
             return await self._transact(reader, work, begin="BEGIN", end="ROLLBACK")
         finally:
             self._idle_readers.put_nowait(reader)
+
+    async def read_apart(self, work: Work[Value]) -> Value:
+        """As `read`, on a connection of its own, so that it keeps no other reader waiting."""
+        with _failures_named(self._path):
+            async with _connect(self._path) as reader:
+                await _set(reader, READER_PRAGMAS)
+                return await self._transact(reader, work, begin="BEGIN", end="ROLLBACK")
 
     async def _transact(
         self, connection: aiosqlite.Connection, work: Work[Value], *, begin: str, end: str

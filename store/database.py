@@ -94,6 +94,25 @@ class Database:
             lambda: self._connections.read(lambda reader: work(reader, *args, **kwargs))
         )
 
+    async def read_apart(
+        self,
+        work: Work[Arguments, Value],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Value:
+        """As `read`, for what takes long: it keeps no other reader and no writer waiting."""
+        return await self._bridge.cross(
+            lambda: self._connections.read_apart(lambda reader: work(reader, *args, **kwargs))
+        )
+
+    async def give_back(self) -> bool:
+        """Make the file shorter by some of the pages that are free; return whether there are more.
+
+        Each turn is a transaction of its own, of some milliseconds, so others write in between.
+        """
+        return await self._bridge.cross(self._connections.give_back)
+
 
 async def _accept(_: aiosqlite.Connection) -> None:
     pass

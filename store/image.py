@@ -1,7 +1,7 @@
-"""The whole database as the bytes of a file, and what can be learnt of such bytes.
+"""The whole database as a file, copied and checked page by page, in bounded memory.
 
-SQLite's own backup makes the copy, page by page, within the reader's one consistent view: writers
-go on meanwhile and are not in it.
+SQLite's own backup makes the copy, some pages at a time, within the reader's one consistent view:
+writers go on meanwhile and are not in it. Until it is done the log keeps what they write.
 """
 
 import sqlite3
@@ -13,31 +13,36 @@ import aiosqlite
 from store.errors import SchemaTooNew, StoreFailed
 from store.migrate import load_migrations
 
-# Bytes 18 and 19 of the file say how it is written: 1 is a journal, 2 is WAL. An image has no -wal
-# beside it, and one that says 2 cannot be opened in memory.
-_MODE = slice(18, 20)
+# In one step, in which no other thread that asks this connection gets its turn: 1 MiB.
+_PAGES = 256
 
 
-async def image(connection: aiosqlite.Connection) -> bytes:
-    """Return the database as it stands in this transaction."""
-    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as copy:
-        await connection.backup(copy)
-        data = copy.serialize()
-    # The copy is closed by now: with metrics in it, it may be large.
-    return b"".join((data[: _MODE.start], b"\1\1", memoryview(data)[_MODE.stop :]))
+async def size(connection: aiosqlite.Connection) -> int:
+    """Return how many bytes a copy takes."""
+    ((pages,),) = await connection.execute_fetchall("PRAGMA page_count")
+    ((page,),) = await connection.execute_fetchall("PRAGMA page_size")
+    return int(pages) * int(page)
 
 
-def check_image(path: Path, data: bytes) -> None:
-    """Raise StoreFailed for a damaged image, SchemaTooNew for one of a newer predictd."""
+async def copy(connection: aiosqlite.Connection, path: Path) -> None:
+    """Copy the database, as it stands in this transaction, to `path`, an empty file. The copy may
+    be lost with the power: who keeps it syncs it."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as target:
+        target.execute("PRAGMA synchronous = OFF")
+        await connection.backup(target, pages=_PAGES)
+
+
+def check(shown: Path, path: Path) -> None:
+    """Raise StoreFailed for a damaged copy at `path`, SchemaTooNew for one of a newer predictd; the
+    error names `shown`. The file is only read, and none is made beside it."""
     try:
-        with closing(sqlite3.connect(":memory:")) as database:
-            database.deserialize(data)
-            (found,) = database.execute("PRAGMA user_version").fetchone()
-            problems = [row[0] for row in database.execute("PRAGMA integrity_check")]
-            strangers = database.execute("PRAGMA foreign_key_check").fetchall()
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as found:
+            (version,) = found.execute("PRAGMA user_version").fetchone()
+            problems = [row[0] for row in found.execute("PRAGMA integrity_check")]
+            strangers = found.execute("PRAGMA foreign_key_check").fetchall()
     except sqlite3.Error as error:
-        raise StoreFailed(f"{path}: {error}") from error
+        raise StoreFailed(f"{shown}: {error}") from error
     if problems != ["ok"] or strangers:
-        raise StoreFailed(f"{path}: {'; '.join(problems)}")
-    if found > len(load_migrations()):
-        raise SchemaTooNew(path, found, len(load_migrations()))
+        raise StoreFailed(f"{shown}: {'; '.join(problems)}")
+    if version > len(load_migrations()):
+        raise SchemaTooNew(shown, version, len(load_migrations()))

@@ -21,6 +21,8 @@ from store.lasting import sync
 
 logger = logging.getLogger(__name__)
 
+_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` tells it
+
 
 def load_migrations() -> list[str]:
     """Return the SQL of all migrations; the first brings an empty database to schema 1."""
@@ -37,8 +39,13 @@ async def migrate(connection: aiosqlite.Connection, path: Path) -> None:
         raise SchemaTooNew(path, found, len(migrations))
     if 0 < found < len(migrations):
         _copy(path, copy_before(path, found))
+    # Free pages can be given back to the disk. Said before the first table is made, or by VACUUM.
+    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
     for version, sql in enumerate(migrations[found:], start=found + 1):
         await _run(connection, sql, version)
+    ((vacuum,),) = await connection.execute_fetchall("PRAGMA auto_vacuum")
+    if 0 < found < len(migrations) and vacuum != _INCREMENTAL:
+        await connection.execute_fetchall("VACUUM")
 
 
 def copy_before(path: Path, schema: int) -> Path:

@@ -15,8 +15,9 @@ from gateway.admin.routing import Routing
 from gateway.admin.shapes import Json, Metrics
 from gateway.auth import allowed, require
 from gateway.control import Control
+from gateway.control.measurements import LAST_MS
 from gateway.control.metrics import Noun, Subject, Window
-from gateway.control.tracking import LAST_MS, MIB
+from gateway.control.tracking import MIB
 from gateway.control.trail import note
 from gateway.errors import Refusal
 from gateway.metric_tables import FORMATS, NotInstalled, Spelling, TooManyKeys, as_table

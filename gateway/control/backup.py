@@ -5,8 +5,10 @@ builds, what experiments keep, and the files of projects that are ours. Not in i
 again (caches, working copies, environments of experiments), what models printed, and what is not
 ours (folders that projects are linked to, certificates, settings).
 
-Law: every file that the copied rows need is in it. Files are held first and rows copied then;
-sealed builds never change, and snapshots are only added to while they are held.
+Laws: every file that the copied rows need is in it. Files are held first and rows copied then;
+sealed builds never change, and snapshots are only added to while they are held. It takes memory for
+a list of rows and some blocks of a megabyte, however large the database is: that is copied to the
+spool, page by page, while others read and write, and goes from there at the client's speed.
 """
 
 import logging
@@ -39,7 +41,6 @@ _BLOCKS = 4
 class _Contents(msgspec.Struct, frozen=True):
     """The rows at one instant."""
 
-    database: bytes
     projects: list[Project]
     builds: list[tuple[str, Build]]  # each with the id of its project
     experiments: list[Experiment]
@@ -60,21 +61,29 @@ class Backups:
         async with AsyncExitStack() as stack:
             stack.callback(self._end)
             await stack.enter_async_context(self._house.hold.held())
-            contents = await self._house.database.read(_contents)
+            database, spool = self._house.database, self._house.spool
+            size = await database.read(store.image.size)
+            await trio.to_thread.run_sync(spool.admit_copy, size, "a copy of the database")
+            copy = stack.enter_context(spool.named())
+            contents = await database.read_apart(_contents, copy)
             send, receive = trio.open_memory_channel[bytes](_BLOCKS)
             # From here on the task holds: a generator may be dropped without being run.
-            self._house.tasks.start(self._write, stack.pop_all(), contents, send)
+            self._house.tasks.start(self._write, stack.pop_all(), contents, copy, send)
         return _stream(receive)
 
     def _end(self) -> None:
         self._busy = False
 
     async def _write(
-        self, held: AsyncExitStack, contents: _Contents, send: trio.MemorySendChannel[bytes]
+        self,
+        held: AsyncExitStack,
+        contents: _Contents,
+        copy: Path,
+        send: trio.MemorySendChannel[bytes],
     ) -> None:
         async with held, send:
             try:
-                await trio.to_thread.run_sync(_write_all, self._house, contents, send)
+                await trio.to_thread.run_sync(_write_all, self._house, contents, copy, send)
             except trio.BrokenResourceError:
                 logger.info("whoever wanted a backup is gone")
             except OSError:
@@ -87,13 +96,15 @@ async def _stream(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncIterator[by
             yield data
 
 
-async def _contents(connection: aiosqlite.Connection) -> _Contents:
+async def _contents(connection: aiosqlite.Connection, copy: Path) -> _Contents:
+    """The rows, and in `copy` the database that has them."""
     models = await store.models.listing(connection)
     listed = [(m.project_id, await store.builds.listing(connection, m.id)) for m in models]
     builds = [(project_id, build) for project_id, some in listed for build in some]
     projects = await store.projects.listing(connection)
     experiments = await store.experiments.listing(connection)
-    return _Contents(await store.image(connection), projects, builds, experiments)
+    await store.image.copy(connection, copy)
+    return _Contents(projects, builds, experiments)
 
 
 class _Stream:
@@ -106,7 +117,9 @@ class _Stream:
         trio.from_thread.run(self._send.send, bytes(data))
 
 
-def _write_all(house: House, contents: _Contents, send: trio.MemorySendChannel[bytes]) -> None:
+def _write_all(
+    house: House, contents: _Contents, copy: Path, send: trio.MemorySendChannel[bytes]
+) -> None:
     data = house.data
     head = Head(
         created_at=store.now(),
@@ -118,7 +131,7 @@ def _write_all(house: House, contents: _Contents, send: trio.MemorySendChannel[b
         house.spool.file() as listed,
         writing(_Stream(send), head, listed, check_place) as archive,
     ):
-        archive.add_bytes(DATABASE, contents.database)
+        archive.add_file(DATABASE, copy)
         for name in SECRETS:
             archive.add_bytes(name, (data.root / name).read_bytes())
         for project in contents.projects:

@@ -83,6 +83,17 @@ class Disk:
                 f"reserve of {self.reserve // MIB} MiB",
             )
 
+    def check_copy(self, size: int, what: str) -> None:
+        """Raises Refusal("disk.full") where so many bytes are more than half of what is free. They
+        are there for a moment only, so they may take of the reserve; blocking."""
+        state = self._state()
+        if 2 * size > state.free_bytes:
+            raise Refusal(
+                "disk.full",
+                f"{_told(state)} where predictd keeps its data; {what} needs twice "
+                f"{-(-size // MIB)} MiB there",
+            )
+
     def give_back(self) -> bool:
         """Frees the ballast; False when there was none. In any thread."""
         given = self._ballast.give_back()

@@ -19,6 +19,7 @@ from gateway.control.machine import Machine
 from gateway.control.news import News
 from gateway.control.places import Places
 from gateway.control.project_disk import ProjectDisk
+from gateway.control.retention_clock import RetentionClock
 from gateway.control.site_settings import SiteSettings
 from gateway.control.spool import Spool
 from gateway.control.tracking import Tracking
@@ -70,6 +71,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     routes: Routes
     tasks: Tasks
     tracking: Tracking
+    retention_clock: RetentionClock
     directory: Directory
     hold: Hold = msgspec.field(default_factory=Hold)
     # Of models: their pools have changed, or they are gone.

@@ -5,7 +5,7 @@ What replicas tell arrives by `tracking.py`. Whoever asks sees all that was told
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Literal
 
@@ -15,7 +15,8 @@ import trio
 
 import store
 from gateway.control.house import House
-from gateway.control.tracking import LAST_MS, MIB, MOST_KEYS
+from gateway.control.measurements import LAST_MS, MOST_KEYS
+from gateway.control.tracking import MIB
 from gateway.crns import crn
 from gateway.errors import Refusal
 from store import Measurement, MetricRow, MetricSource, NotFound
@@ -24,10 +25,9 @@ Noun = Literal["model", "build", "deployment"]
 
 # Rows are taken from the store by so many bytes, as far as the last ones tell what is to come.
 _AT_ONCE = 2 * MIB
-_FIRST_ROWS, _MOST_ROWS = 50, 500
-# Between two looks at what is too much; and what goes then, in one transaction, with a pause.
+_FIRST_ROWS, _MOST_ROWS, _ROW_BYTES = 50, 500, 100
+# Between two looks at what is too much; and between two transactions in which some of it goes.
 _PERIOD = 60.0
-_FORGOTTEN_AT_ONCE = 500
 _BREATH = 0.01
 # Of one prediction: as much as a model may send for it, and as a request may add. To merge them
 # holds Python's lock for less than a millisecond.
@@ -95,7 +95,7 @@ class Metrics:
             yield rows
             after = rows[-1].start_ms, rows[-1].number
             size = sum(len(row.metrics) for row in rows) // len(rows)
-            most = max(1, min(_MOST_ROWS, _AT_ONCE // (size + store.metrics.ROW_BYTES)))
+            most = max(1, min(_MOST_ROWS, _AT_ONCE // (size + _ROW_BYTES)))
 
     async def project_of(self, uuid: str) -> str:
         """The id of the project whose model made a prediction. Raises NotFound."""
@@ -109,7 +109,8 @@ class Metrics:
     async def find_out(self, uuid: str, metrics: Mapping[str, object]) -> None:
         """Adds what became known later to the metrics of a prediction. Raises NotFound, or Refusal
         where they would become too much."""
-        await self._database.write(_merge, uuid, metrics)
+        await self._make_room()
+        await self._database.write(_merge, uuid, metrics, self._limit)
 
     async def sum_up(
         self,
@@ -127,9 +128,26 @@ class Metrics:
             raise Refusal("argument.invalid", text)
         told = msgspec.json.encode(metrics).decode()
         row = Measurement(uuid="", start_ms=start, end_ms=end, metrics=told)
-        identifier = deployment_crn.rpartition("/")[2]
-        if not await self._database.write(store.metrics.append, identifier, [row]):
+        told_of = {deployment_crn.rpartition("/")[2]: [row]}
+        now_ms = self._house.retention_clock.now_ms()
+        await self._make_room()
+        if not await self._database.write(_append, told_of, self._limit, now_ms):
             raise NotFound("deployment", deployment_crn)
+
+    async def _make_room(self) -> None:
+        """Sees to it that what is there fits, in bounded turns: the limit may have been lowered.
+        What one row takes beside goes in its own transaction, which is its deed's."""
+
+        async def turn() -> bool:
+            return not await self._database.write_if_room(
+                store.retention.make_room, {}, self._limit
+            )
+
+        await _in_turns(turn)
+
+    @property
+    def _limit(self) -> int:
+        return self._house.settings.metrics_size
 
     async def size(self) -> dict[str, int]:
         """How much is kept."""
@@ -137,7 +155,8 @@ class Metrics:
         return {"rows": rows, "bytes": size}
 
     async def watch(self) -> None:
-        """Forgets what is too old, too much, or of models that are gone."""
+        """Forgets what is too old, too much, or of models that are gone, and gives the disk back
+        what that took."""
         while True:
             try:
                 await self._forget()
@@ -146,24 +165,40 @@ class Metrics:
             await trio.sleep(_PERIOD)
 
     async def _forget(self) -> None:
-        settings, database = self._house.settings, self._database
-        oldest = int(time.time() * 1000 - settings.metrics_age * _DAY_MS)
-        for forget in (
-            store.metrics.forget_strangers,
-            partial(store.metrics.forget_old, before_ms=oldest),
-            partial(store.metrics.forget_above, size=settings.metrics_size),
-        ):
-            gone = 1
-            while gone:
-                gone = await database.write(forget, most=_FORGOTTEN_AT_ONCE)
-                await trio.sleep(_BREATH)
+        database = self._database
+        age_ms = int(self._house.settings.metrics_age * _DAY_MS)
+        oldest = self._house.retention_clock.now_ms() - age_ms
+        await _in_turns(partial(database.write, store.retention.forget_strangers))
+        await _in_turns(partial(database.write, store.retention.forget_old, oldest))
+        await self._make_room()
+        await _in_turns(database.give_back)
+
+
+async def _in_turns(turn: Callable[[], Awaitable[object]]) -> None:
+    """Takes turns, with a pause between two, as long as there is more to do."""
+    more = await turn()
+    while more:
+        await trio.sleep(_BREATH)
+        more = await turn()
+
+
+async def _append(
+    connection: aiosqlite.Connection, told: dict[str, list[Measurement]], limit: int, now_ms: int
+) -> int:
+    while (
+        written := await store.metrics.append(connection, told, limit=limit, now_ms=now_ms)
+    ) is None:
+        pass  # some went to make room
+    return written
 
 
 async def _merge(
-    connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object]
+    connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object], limit: int
 ) -> None:
     """Raises Refusal, which undoes it: one row must not push out all others."""
-    size, keys = await store.metrics.merge(connection, uuid, found_out)
+    while (merged := await store.metrics.merge(connection, uuid, found_out, limit=limit)) is None:
+        pass
+    size, keys = merged
     if keys > 2 * MOST_KEYS:
         text = f"metrics: of one prediction more than {2 * MOST_KEYS:,} keys are not kept"
         raise Refusal("argument.invalid", text)

@@ -1,13 +1,17 @@
-"""Files for what is on its way: uploads, and the list of what is in a backup.
+"""Files for what is on its way: uploads; of a backup its database, and the list of what is in it.
 
-They lie in a folder of the data folder, for our account alone, and have no names, so they end with
-us however we end; what a file system that has no such files left behind is swept at the start. The
+They lie in a folder of the data folder, for our account alone. Most have no names, so they end with
+us however we end; what has a name, or was left by a file system without such files, is swept at the
+start. The
 system's /tmp is not used: it may lie in memory, others know the names in it, and no room is
 reserved there.
 """
 
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +34,21 @@ class Spool:
     def file(self) -> IO[bytes]:
         """A file without a name, to be closed by its user."""
         return tempfile.TemporaryFile(dir=self._folder)
+
+    @contextmanager
+    def named(self) -> Iterator[Path]:
+        """An empty file with a name, for what opens it by that; it is removed at the end."""
+        descriptor, name = tempfile.mkstemp(dir=self._folder)
+        os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            os.unlink(name)
+
+    def admit_copy(self, size: int, what: str) -> None:
+        """Raises Refusal("disk.full") where a copy of so many bytes would take more than half of
+        what is free."""
+        self._disk.check_copy(size, what)
 
     def admit(self, what: str) -> None:
         """To be asked again and again while something comes in. Raises Refusal("disk.full") when

@@ -7,21 +7,25 @@ up to so many bytes; what then has no room is dropped, counted for its deploymen
 so. A project may have waiting at most SHARE times what it leaves free, so one that floods does not
 have another's rows dropped.
 
-What is told comes from models, which may say anything: what is no measurement counts as refused.
-A body is 256 KiB at most (workers/wire.py). One that is large is looked at by a process of ours
-first, since to count its keys may take more than a millisecond.
+Rows and what makes room for them are written together, so all of them never take more than the
+setting `metrics_size`: a batch waits while others' rows go for it, some in each turn.
+
+What is told comes from models, which may say anything: what is no measurement (`measurements.py`)
+counts as refused. A body is 256 KiB at most (workers/wire.py). One that is large is looked at by a
+process of ours first, since to count its keys may take more than a millisecond.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated
 
 import msgspec
 import trio
 
 import store
+from gateway.control.measurements import read
+from gateway.control.retention_clock import RetentionClock
 from store import Database, Measurement
 
 MIB = 1024 * 1024
@@ -30,20 +34,16 @@ MIB = 1024 * 1024
 PAUSE = 0.02
 MOST_BYTES = 64 * MIB
 _MOST_ROWS, _MOST_AT_ONCE = 500, 4 * MIB
+# One batch is at most this part of all that is kept, so that it pushes out little of others'.
+_PART = 16
 # A project leaves free at least an eighth of what it holds, as a flow in a queue of requests does.
 SHARE = 8
 # What lies here takes so much beside its text.
 _OVERHEAD = 150
 # Rows are read in turns of so many: some 0.2 ms, in which the reactor waits.
 _TURN = 50
-# Of one prediction; a model is refused more where it tracks it (predictd_inside/tracking.py).
-MOST_KEYS = 1000
-# A model that writes to the wire by itself may say any number.
-_MOST_REFUSED = 10_000
 # Above this, in bytes, a body is examined elsewhere.
 _LARGE = 64 * 1024
-# What every reader of JSON takes for a whole number; some 285,000 years.
-LAST_MS = 2**53
 # Between two tries when the disk takes nothing, and between two complaints.
 _RETRY = 1.0
 _SILENCE = 60.0
@@ -52,21 +52,6 @@ _PATIENCE = 2.0
 
 logger = logging.getLogger(__name__)
 
-
-class _Told(msgspec.Struct, frozen=True):
-    """The body of a TRACKED frame."""
-
-    uuid: str = msgspec.field(name="predictionUuid")
-    start_ms: int = msgspec.field(name="startTimeStampMs")
-    end_ms: int = msgspec.field(name="endTimeStampMs")
-    metrics: msgspec.Raw
-    # How many values it was refused to track.
-    refused: int = 0
-
-
-_read_told = msgspec.json.Decoder(_Told).decode
-_Metrics = Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MOST_KEYS)]
-_read_metrics = msgspec.json.Decoder(_Metrics).decode
 
 # Says what is wrong with a large body, "" for nothing.
 Examine = Callable[[bytes | bytearray, str], Awaitable[str]]
@@ -87,8 +72,18 @@ class TrackingState(msgspec.Struct, frozen=True):
 class Tracking:
     """All that was told and is not yet written."""
 
-    def __init__(self, database: Database, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        limit: Callable[[], int],
+        clock: RetentionClock,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        """`limit` says how many bytes all rows may take now, `clock` when they were written."""
         self._database = database
+        self._limit = limit
+        self._clock = clock
         self._most_bytes = most_bytes
         # Project, deployment, what was told. No objects of ours: tuples of those would be looked at
         # by the garbage collector again and again, which made telling three times as slow.
@@ -180,14 +175,14 @@ class Tracking:
             if is_large or number % _TURN == _TURN - 1:
                 await trio.lowlevel.checkpoint()
             wrong = await examine(body, deployment_id) if is_large and examine else ""
-            found = None if wrong else _read(body, examined=is_large and examine is not None)
+            found = None if wrong else read(body, examined=is_large and examine is not None)
             if found is None:
                 refused += 1
             else:
                 rows.setdefault(deployment_id, []).append(found[0])
                 refused_values += found[1]
         if rows:
-            await self._database.write(store.metrics.append_all, rows)
+            await self._store(rows)
         # From here on, until it is out of the list, there is no checkpoint.
         del self._waiting[: len(batch)]
         for project_id, _, body in batch:
@@ -201,6 +196,16 @@ class Tracking:
         self._written = trio.Event()
         return len(batch)
 
+    async def _store(self, rows: dict[str, list[Measurement]]) -> None:
+        """Writes rows, once there is room for them. Raises StoreFailed."""
+        written = None
+        while written is None:
+            written = await self._database.write(
+                store.metrics.append, rows, limit=self._limit(), now_ms=self._clock.now_ms()
+            )
+            if written is None:
+                await trio.sleep(PAUSE)
+
     def _give_back(self, project_id: str, size: int) -> None:
         self._bytes -= size
         self._held[project_id] -= size
@@ -210,10 +215,10 @@ class Tracking:
     def _next(self) -> list[tuple[str, str, bytes | bytearray]]:
         """What is written next: so many rows, or fewer where they are large."""
         batch = self._waiting[:_MOST_ROWS]
-        size = 0
+        size, most = 0, min(_MOST_AT_ONCE, self._limit() // _PART)
         for number, (_, _, body) in enumerate(batch):
             size += len(body)
-            if size > _MOST_AT_ONCE:
+            if size > most:
                 return batch[: max(1, number)]
         return batch
 
@@ -224,25 +229,3 @@ class Tracking:
             state = self.state()
             told = (about, state.dropped, state.refused, state.waiting)
             logger.warning("%s (dropped %d, refused %d, waiting %d)", *told)
-
-
-def read(body: bytes | bytearray) -> Measurement | None:
-    """What a replica told; None: it is none of ours."""
-    found = _read(body)
-    return found[0] if found else None
-
-
-def _read(body: bytes | bytearray, *, examined: bool = False) -> tuple[Measurement, int] | None:
-    """The same, with how many values were refused. `examined`: its metrics are known to be some."""
-    try:
-        told = _read_told(body)
-        if not examined:
-            _read_metrics(told.metrics)
-        text, uuid = bytes(told.metrics).decode(), bytes.fromhex(told.uuid.replace("-", ""))
-    except (ValueError, RecursionError):  # of msgspec, too
-        return None
-    in_time = 0 <= told.start_ms <= LAST_MS and 0 <= told.end_ms <= LAST_MS
-    if len(uuid) != 16 or not in_time:
-        return None
-    row = Measurement(uuid=told.uuid, start_ms=told.start_ms, end_ms=told.end_ms, metrics=text)
-    return row, min(max(0, told.refused), _MOST_REFUSED)

@@ -373,6 +373,21 @@ ELSEWHERE = {
         "schemathesis",
         "no 500, nothing undescribed",
     ),
+    # Metrics.
+    "tests/store/test_retention.py::test_the_limit_holds_at_writing": Fault(
+        "metrics without end",
+        "rows of 30 bytes to 60 KB, several times the limit",
+        "never more than `metrics_size`, in the file too; the last rows are there",
+    ),
+    "tests/store/test_retention.py::test_the_disk_has_its_room_again": Fault(
+        "metrics that are deleted", "15 of 16 MiB", "the file gets shorter, in short turns"
+    ),
+    "tests/store/test_retention.py::test_a_large_database_is_copied_in_little_memory": Fault(
+        "a backup of a large database", "48 MiB of metrics", "copied whole, in less than 12 MiB"
+    ),
+    "tests/gateway/control/test_retention_clock.py::test_a_jump_forgets_no_metrics": Fault(
+        "the clock jumps", "400 days ahead and behind, for a minute", "no metrics are forgotten"
+    ),
     # Experiments.
     "tests/gateway/control/test_experiments.py::test_a_gateway_that_is_killed": Fault(
         "kill -9 while experiments run and wait",

@@ -34,8 +34,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An empty database of a gateway."""
 
     async def make() -> bytes:
+        copy = folder / "copy"
+        copy.touch()
         async with store.open_database(folder / "predictd.db") as database:
-            return await database.read(store.image)
+            await database.read_apart(store.image.copy, copy)
+        return copy.read_bytes()
 
     folder = tmp_path_factory.mktemp("database")
     return trio.run(make)

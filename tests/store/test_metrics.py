@@ -20,9 +20,11 @@ from store import (
     NotFound,
     metrics,
     new_id,
+    retention,
 )
 from tests.store.samples import a_build, a_deployment, a_model, a_project
 
+LIMIT = 1 << 30
 # 2026-11-21, in milliseconds.
 NOON = 1_795_262_400_000
 FOREVER = 2**62
@@ -40,6 +42,29 @@ def an_aggregate(start: int = NOON, end: int = NOON) -> Measurement:
 @pytest.fixture
 async def second(database: Database, model: Model, build: Build) -> Deployment:
     return await database.write(store.deployments.insert, a_deployment(model, build))
+
+
+async def put(
+    database: Database,
+    deployment_id: str,
+    told: list[Measurement],
+    limit: int = LIMIT,
+    now_ms: int = NOON,
+) -> int:
+    """Writes rows of a deployment, however many turns that takes; returns how many."""
+    while (
+        written := await database.write(
+            metrics.append, {deployment_id: told}, limit=limit, now_ms=now_ms
+        )
+    ) is None:
+        pass
+    return written
+
+
+async def cut(database: Database, limit: int, most: int = 500) -> None:
+    """Forgets what takes more than this."""
+    while not await database.write(retention.make_room, {}, limit, most):
+        pass
 
 
 async def rows(
@@ -61,7 +86,7 @@ async def rows(
 async def test_what_is_told_comes_back(database: Database, deployment: Deployment) -> None:
     """A row comes back as it was told, of the model, the build and the deployment alike."""
     told = [a_measurement(), an_aggregate()]
-    assert await database.write(metrics.append, deployment.id, told) == 2
+    assert await put(database, deployment.id, told) == 2
     assert deployment.build_id is not None
     by_deployment = await rows(database, "deployment", deployment.id)
     assert [
@@ -77,7 +102,7 @@ async def test_a_window(database: Database, deployment: Deployment, second: Depl
     """Rows of several deployments ascend by start; a window has both its ends."""
     for number, each in enumerate((deployment, second)):
         told = [a_measurement(NOON + 2 * n + number) for n in reversed(range(5))]
-        await database.write(metrics.append, each.id, told)
+        await put(database, each.id, told)
     found = await rows(database, "model", deployment.model_id, start=NOON + 2, end=NOON + 6)
     assert [row.start_ms - NOON for row in found] == [2, 3, 4, 5, 6]
     assert len({row.source for row in found}) == 2
@@ -89,7 +114,7 @@ async def test_many_deployments(
     """Pages of deployments that overlap, follow each other or are empty give what one page does."""
     for number, each in enumerate((deployment, second, deployment)):
         told = [a_measurement(NOON + 30 * number // 2 + n) for n in range(20)]
-        await database.write(metrics.append, each.id, told)
+        await put(database, each.id, told)
     whole = await rows(database, "model", deployment.model_id)
     assert len(whole) == 60
     sources = [s.number for s in await database.read(metrics.sources, "model", deployment.model_id)]
@@ -107,7 +132,7 @@ async def test_many_deployments(
 async def test_page_by_page(database: Database, deployment: Deployment) -> None:
     """Page after page gives every row once, also of many that start in one millisecond."""
     told = [a_measurement(NOON + n // 4) for n in range(10)]
-    await database.write(metrics.append, deployment.id, told)
+    await put(database, deployment.id, told)
     (source,) = await database.read(metrics.sources, "deployment", deployment.id)
     found: list[MetricRow] = []
     after = None
@@ -122,8 +147,8 @@ async def test_page_by_page(database: Database, deployment: Deployment) -> None:
 async def test_found_out_later(database: Database, deployment: Deployment) -> None:
     """Delayed metrics join those of their prediction, key by key; the last one wins."""
     told = a_measurement(guess=1, kept={"a": [1, None]})
-    await database.write(metrics.append, deployment.id, [told, a_measurement()])
-    await database.write(metrics.merge, told.uuid, {"truth": "é", "guess": 2})
+    await put(database, deployment.id, [told, a_measurement()])
+    await database.write(metrics.merge, told.uuid, {"truth": "é", "guess": 2}, limit=LIMIT)
     row = (await rows(database, "deployment", deployment.id))[0]
     expected = {"guess": 2, "kept": {"a": [1, None]}, "truth": "é"}
     assert msgspec.json.decode(row.metrics) == expected
@@ -134,9 +159,9 @@ async def test_found_out_later(database: Database, deployment: Deployment) -> No
 @pytest.mark.parametrize("uuid", ["00000000-0000-4000-8000-000000000000", "", "no uuid"])
 async def test_of_no_prediction(database: Database, deployment: Deployment, uuid: str) -> None:
     """Nothing is found out about a prediction that is not there, nor about an aggregate."""
-    await database.write(metrics.append, deployment.id, [an_aggregate()])
+    await put(database, deployment.id, [an_aggregate()])
     with pytest.raises(NotFound):
-        await database.write(metrics.merge, uuid, {"truth": 1})
+        await database.write(metrics.merge, uuid, {"truth": 1}, limit=LIMIT)
     with pytest.raises(NotFound):
         await database.read(metrics.source_of_prediction, uuid)
 
@@ -146,10 +171,10 @@ async def test_a_prediction_has_one_row(
 ) -> None:
     """Who tells of a prediction that has its row changes nothing, and counts for nothing."""
     told = a_measurement(honest=True)
-    await database.write(metrics.append, deployment.id, [told])
+    await put(database, deployment.id, [told])
     forged = msgspec.structs.replace(told, metrics='{"honest":false}')
     before = await database.read(metrics.totals)
-    assert await database.write(metrics.append, second.id, [forged]) == 0
+    assert await put(database, second.id, [forged]) == 0
     assert await database.read(metrics.totals) == before
     assert [row.metrics for row in await rows(database, "model", deployment.model_id)] == [
         told.metrics
@@ -159,9 +184,9 @@ async def test_a_prediction_has_one_row(
 async def test_the_old_go_first(database: Database, deployment: Deployment) -> None:
     """What is too old goes, the first to come first and so many at a time; the rest stays."""
     told = [a_measurement(NOON - n) for n in range(10)]
-    await database.write(metrics.append, deployment.id, told)
-    assert await database.write(metrics.forget_old, 0, 4) == 0
-    assert await database.write(metrics.forget_old, FOREVER, 4) == 4
+    await put(database, deployment.id, told)
+    assert await database.write(retention.forget_old, 0, 4) == 0
+    assert await database.write(retention.forget_old, FOREVER, 4) == 4
     left = await rows(database, "deployment", deployment.id)
     assert {row.uuid for row in left} == {each.uuid for each in told[4:]}
 
@@ -169,12 +194,12 @@ async def test_the_old_go_first(database: Database, deployment: Deployment) -> N
 async def test_no_more_than_fits(database: Database, deployment: Deployment) -> None:
     """Rows go, the first to come first, until the rest fits; the totals are of what is there."""
     told = [a_measurement(n=n) for n in range(10)]
-    await database.write(metrics.append, deployment.id, told)
-    await database.write(metrics.merge, told[9].uuid, {"truth": "x" * 50})
+    await put(database, deployment.id, told)
+    await database.write(metrics.merge, told[9].uuid, {"truth": "ä" * 50}, limit=LIMIT)
     count, size = await database.read(metrics.totals)
-    assert (count, size) == (10, 10 * (metrics.ROW_BYTES + len('{"n":0}')) + 61)
-    while await database.write(metrics.forget_above, size // 2, 1):
-        pass
+    *texts, longer = [row.metrics for row in await rows(database, "deployment", deployment.id)]
+    assert (count, size) == (10, 9 * retention.taken_by(texts[0]) + retention.taken_by(longer))
+    await cut(database, size // 2, 1)
     count, left = await database.read(metrics.totals)
     assert size // 2 - 200 < left <= size // 2
     remaining = await rows(database, "deployment", deployment.id)
@@ -195,13 +220,12 @@ async def test_a_flood_takes_nothing_from_others(
     the first; a project with less than its share keeps all it has."""
     other = await another_project(database)
     few = [a_measurement(n=n) for n in range(10)]
-    await database.write(metrics.append, other.id, few)
+    await put(database, other.id, few)
     flood = [a_measurement(NOON + n, n=n) for n in range(200)]
-    await database.write(metrics.append, deployment.id, flood[0::2])
-    await database.write(metrics.append, second.id, flood[1::2])
+    await put(database, deployment.id, flood[0::2])
+    await put(database, second.id, flood[1::2])
     _, size = await database.read(metrics.totals)
-    while await database.write(metrics.forget_above, size // 4, 7):
-        pass
+    await cut(database, size // 4, 7)
     assert (await database.read(metrics.totals))[1] <= size // 4
     assert len(await rows(database, "deployment", other.id)) == 10
     left = await rows(database, "model", deployment.model_id)
@@ -213,10 +237,9 @@ async def test_projects_that_all_have_too_much(database: Database, deployment: D
     """Where several have more than their share, each is left with that, and no less."""
     other = await another_project(database)
     for each, many in ((deployment, 300), (other, 100)):
-        await database.write(metrics.append, each.id, [a_measurement() for _ in range(many)])
+        await put(database, each.id, [a_measurement() for _ in range(many)])
     _, size = await database.read(metrics.totals)
-    while await database.write(metrics.forget_above, size // 4, 500):
-        pass
+    await cut(database, size // 4)
     assert [len(await rows(database, "deployment", d.id)) for d in (deployment, other)] == [50, 50]
 
 
@@ -224,7 +247,7 @@ async def test_projects_that_all_have_too_much(database: Database, deployment: D
 def test_fair_shares(taken: list[int], size: int) -> None:
     """Cut down to the share, all fit, and nothing is left unused; it is no less than an equal part
     for each."""
-    share = metrics.fair_share(taken, size)
+    share = retention.fair_share(taken, size)
     if sum(taken) <= size:
         assert share == inf
     else:
@@ -234,12 +257,12 @@ def test_fair_shares(taken: list[int], size: int) -> None:
 
 async def test_of_a_deleted_model(database: Database, deployment: Deployment, model: Model) -> None:
     """A model that is deleted leaves rows that go bit by bit; it can tell nothing any more."""
-    await database.write(metrics.append, deployment.id, [a_measurement() for _ in range(5)])
-    assert await database.write(metrics.forget_strangers, 2) == 0
+    await put(database, deployment.id, [a_measurement() for _ in range(5)])
+    assert await database.write(retention.forget_strangers, 2) == 0
     await database.write(store.models.delete, model.id)
-    assert await database.write(metrics.append, deployment.id, [a_measurement()]) == 0
+    assert await put(database, deployment.id, [a_measurement()]) == 0
     steps = 0
-    while await database.write(metrics.forget_strangers, 2):
+    while await database.write(retention.forget_strangers, 2):
         steps += 1
     assert steps == 4
     assert await database.read(metrics.totals) == (0, 0)

@@ -15,7 +15,7 @@ MIB = 1 << 20
 SETTINGS: dict[str, Any] = {
     "concurrent_builds": 1,
     "concurrent_experiments": 1,
-    "metrics_size": 200 * 1024,
+    "metrics_size": MIB,
     "project_disk": 256 * MIB,
 }
 # Both do so only when the flag is there, since they have to be built first.
@@ -68,7 +68,7 @@ async def take_all(gateway: Gateway, flag: Path) -> tuple[str, list[str]]:
     )
     key = await gateway.key(floods)
     for number in range(300):
-        assert (await gateway.call(key, f"{number} {'x' * 1000}")).status_code == 200
+        assert (await gateway.call(key, f"{number} {'x' * 5000}")).status_code == 200
     for number in range(10):
         big = {f"big-{number}": os.urandom(64 * MIB)}
         answer = await gateway.admin.put(f"{project}/files", files=big)
@@ -99,7 +99,7 @@ async def test_another_project_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
             told = await gateway.get("/metrics", model_crn=crn, page_size=1000)
             return len(told["metrics"])
 
-        assert await until(lambda: kept(floods), lambda found: found < 200)
+        assert await until(lambda: kept(floods), lambda found: found < 250)
         assert await kept(model) == 50
         statuses = [(await gateway.get(each))["status"] for each in builds]
         assert statuses == ["building", "queued", "queued"]

@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -10,8 +11,10 @@ import trio
 
 import store
 from gateway.control import metrics, tracking
-from store import StoreFailed, open_database
+from store import StoreFailed, connections, open_database
 from tests.gateway.kit import PROJECTS, Gateway, running, settings_for, until
+
+MIB = 1 << 20
 
 
 async def tracked(gateway: Gateway, **more: object) -> tuple[str, str]:
@@ -73,15 +76,15 @@ async def test_rows_and_answers_are_equal(tmp_path: Path) -> None:
 async def test_predictions_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While metrics cannot be written predictions are answered; afterwards nothing is missing."""
     monkeypatch.setattr(tracking, "_RETRY", 0.05)
-    write = store.metrics.append_all
+    write = store.metrics.append
     refuses = True
 
-    async def refusing(*args: object) -> None:
+    async def refusing(*args: Any, **named: Any) -> int | None:
         if refuses:
             raise StoreFailed("the disk fails")
-        await write(*args)  # type: ignore[arg-type]
+        return await write(*args, **named)
 
-    monkeypatch.setattr(store.metrics, "append_all", refusing)
+    monkeypatch.setattr(store.metrics, "append", refusing)
     async with running(settings_for(tmp_path / "data")) as gateway:
         model, key = await tracked(gateway)
         for n in range(5):
@@ -96,17 +99,35 @@ async def test_predictions_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_what_is_too_much_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is more than fits is gone after a while."""
+    """What is kept never takes more than the limit, aggregates and delayed metrics among it: the
+    oldest go for the new ones. A limit that was lowered holds after the next start, and the disk
+    has its room again."""
     monkeypatch.setattr(metrics, "_PERIOD", 0.05)
-    async with running(settings_for(tmp_path / "data", metrics_size=1)) as gateway:
-        model, key = await tracked(gateway)
-        for n in range(3):
-            assert (await gateway.call(key, n)).status_code == 200
-        crn = (await gateway.get(model))["crn"]
-        await until(
-            lambda: gateway.get("/metrics", model_crn=crn), lambda page: not page["metrics"]
-        )
-        site = await until(
-            lambda: gateway.get("/site"), lambda site: site["metrics"]["recorded"] == 3
-        )
-        assert site["metrics"]["dropped"] == 0
+    monkeypatch.setattr(connections, "SPARE_PAGES", 16)
+    data = tmp_path / "data"
+    async with running(settings_for(data, metrics_size=3 * MIB)) as gateway:
+        _, key = await tracked(gateway)
+
+        async def taken() -> int:
+            return int((await gateway.get("/site"))["metrics"]["bytes"])
+
+        for n in range(40):
+            answer = await gateway.call(key, f"{n} {'x' * 100_000}")
+            assert answer.status_code == 200
+            assert await taken() <= 3 * MIB
+        prediction = answer.json()["response"]
+        crn = prediction["model_deployment_crn"]
+        for n in range(20):
+            more = {"prediction_uuid": prediction["uuid"], "metrics": {f"{n}": "y" * 5_000}}
+            await gateway.post("/metrics/delayed", more)
+            for _ in range(2):
+                more = {"model_deployment_crn": crn, "metrics": {"mean": "z" * 60_000}}
+                await gateway.post("/metrics/aggregate", more)
+            assert await taken() <= 3 * MIB
+        assert (await gateway.get("/site"))["metrics"]["dropped"] == 0
+        assert await taken() > 2 * MIB
+    before = (data / "predictd.db").stat().st_size
+    async with running(settings_for(data, metrics_size=MIB)) as gateway:
+        await until(lambda: gateway.get("/site"), lambda site: 0 < site["metrics"]["bytes"] <= MIB)
+        file = trio.Path(data / "predictd.db")
+        await until(file.stat, lambda facts: facts.st_size < before - MIB)

@@ -12,7 +12,9 @@ import trio.testing
 
 import store
 from gateway.control import tracking
-from gateway.control.tracking import Tracking, read
+from gateway.control.measurements import MOST_REFUSED, read
+from gateway.control.retention_clock import RetentionClock
+from gateway.control.tracking import Tracking
 from store import Database, Deployment, StoreFailed, new_id, open_database
 from tests.store.samples import a_build, a_deployment, a_model, a_project
 
@@ -27,6 +29,10 @@ def told(uuid: str = "", **more: object) -> bytes:
         "metrics": {"x": 1},
     }
     return json.dumps(body | more).encode()
+
+
+def tracking_of(database: Any, limit: int = 1 << 30, **more: int) -> Tracking:
+    return Tracking(database, limit=lambda: limit, clock=RetentionClock(), **more)
 
 
 @pytest.fixture
@@ -51,11 +57,11 @@ class Refusing:
         self.refuses = True
         self.tried = trio.Event()
 
-    async def write(self, work: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    async def write(self, work: Callable[..., Awaitable[Any]], *args: Any, **named: Any) -> Any:
         self.tried.set()
         if self.refuses:
             raise StoreFailed("no room")
-        return await self.database.write(work, *args)
+        return await self.database.write(work, *args, **named)
 
 
 class Told:
@@ -67,12 +73,15 @@ class Told:
         self.began: list[float] = []
         self._most = most
 
-    async def write(self, work: Callable[..., Awaitable[Any]], rows: dict[str, list[Any]]) -> None:
+    async def write(
+        self, work: Callable[..., Awaitable[Any]], rows: dict[str, list[Any]], **_limit: int
+    ) -> int:
         self.began.append(trio.current_time())
         await trio.sleep(tracking.PAUSE / 10)
         self.rows += [len(each) for each in rows.values()]
         for _ in range(10 if len(self.rows) < self._most else 0):
             self.tell(told())
+        return self.rows[-1]
 
 
 async def count(database: Database) -> int:
@@ -83,7 +92,7 @@ async def test_all_is_written(
     database: Database, deployment: Deployment, nursery: trio.Nursery
 ) -> None:
     """What was told before the question is written when it returns, however much that is."""
-    keeping = Tracking(database)
+    keeping = tracking_of(database)
     nursery.start_soon(keeping.run)
     tell = keeping.of(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
@@ -102,7 +111,7 @@ async def test_turns(autojump_clock: trio.testing.MockClock, nursery: trio.Nurse
     """What comes while something is written waits for the next turn, so that a stream of
     predictions makes few large transactions."""
     database = Told(most=4)
-    keeping = Tracking(database)  # type: ignore[arg-type]
+    keeping = tracking_of(database)
     database.tell = keeping.of(new_id(), new_id())
     nursery.start_soon(keeping.run)
     for _ in range(tracking._MOST_ROWS + 1):
@@ -116,9 +125,71 @@ async def test_turns(autojump_clock: trio.testing.MockClock, nursery: trio.Nurse
     assert all(later - earlier >= tracking.PAUSE for earlier, later in pairwise([rest, *turns]))
 
 
+@pytest.mark.parametrize("sizes", [[70_000], [10, 70_000, 10], [70_000, 70_000, 10], [40_000] * 3])
+async def test_a_row_larger_than_a_batch(
+    database: Database, deployment: Deployment, nursery: trio.Nursery, sizes: list[int]
+) -> None:
+    """A row that is larger than a batch may be is written alone, and all behind it, too; between
+    two rows that are large, others have a turn of the loop."""
+    batches: list[list[int]] = []
+
+    class Noted:
+        async def write(self, work: Any, rows: dict[str, list[Any]], **named: int) -> Any:
+            batches.append([len(row.metrics) for each in rows.values() for row in each])
+            return await database.write(work, rows, **named)
+
+    keeping = tracking_of(Noted(), limit=1 << 20)  # a sixteenth of it are 64 KiB
+    tell = keeping.of(deployment.project_id, deployment.id)
+    for size in sizes:
+        tell(told(metrics={"x": "y" * size}))
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    nursery.start_soon(count_turns)
+    with trio.fail_after(PATIENCE):
+        while keeping.state().waiting:
+            before = turns
+            await keeping._write()
+            assert turns > before
+    assert await count(database) == len(sizes)
+    assert all(len(batch) == 1 or sum(batch) <= 65_536 for batch in batches)
+    assert [size for batch in batches for size in batch] == [size + 9 for size in sizes]
+
+
+async def test_a_batch_waits_until_there_is_room(
+    database: Database, deployment: Deployment, nursery: trio.Nursery
+) -> None:
+    """What is told while there is too much is written when enough has gone, in the same order, and
+    all together never take more than the limit."""
+    limit = 1 << 20
+    keeping = tracking_of(database, limit=limit)
+    nursery.start_soon(keeping.run)
+    tell = keeping.of(deployment.project_id, deployment.id)
+    with trio.fail_after(PATIENCE):
+        for first in range(0, 400, 100):
+            for number in range(first, first + 100):
+                tell(told(startTimeStampMs=number, metrics={"x": "y" * 5_000}))
+            await keeping.written()
+            assert (await database.read(store.metrics.totals))[1] <= limit
+        while keeping.state().waiting:  # noqa: ASYNC110 - there is no event for it
+            await trio.sleep(0.01)
+    [source] = await database.read(store.metrics.sources, "deployment", deployment.id)
+    left = await database.read(
+        store.metrics.window, [source.number], start_ms=0, end_ms=2**53, most=1000
+    )
+    assert keeping.state().recorded == 400
+    assert 180 < len(left) < 210
+    assert [row.start_ms for row in left] == list(range(400 - len(left), 400))
+
+
 async def test_the_end(database: Database, deployment: Deployment) -> None:
     """A clean end writes what is left, and who tells of a deleted model costs nothing."""
-    keeping = Tracking(database)
+    keeping = tracking_of(database)
     for _ in range(600):
         keeping.of(deployment.project_id, deployment.id)(told())
     keeping.of(new_id(), new_id())(told())
@@ -139,7 +210,7 @@ async def test_no_room(
     monkeypatch.setattr(tracking, "_RETRY", 0.01)
     size = len(told()) + tracking._OVERHEAD
     disk = Refusing(database)
-    keeping = Tracking(disk, most_bytes=12 * size + 5)  # type: ignore[arg-type]
+    keeping = tracking_of(disk, most_bytes=12 * size + 5)
     nursery.start_soon(keeping.run)
     tell = keeping.of(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
@@ -186,7 +257,7 @@ async def test_a_flood_leaves_room_for_other_projects() -> None:
     """While the disk takes nothing, one project's models fill no more than their share, together:
     another's rows have room."""
     size = len(told()) + tracking._OVERHEAD
-    keeping = Tracking(None, most_bytes=90 * size)  # type: ignore[arg-type]
+    keeping = tracking_of(None, most_bytes=90 * size)
     flood, same_project = keeping.of("A", "first"), keeping.of("A", "second")
     for _ in range(100):
         flood(told())
@@ -205,7 +276,7 @@ async def test_what_is_written_makes_room_for_its_project(
 ) -> None:
     """A project that had filled its share has room again when its rows are written."""
     size = len(told()) + tracking._OVERHEAD
-    keeping = Tracking(database, most_bytes=9 * size)
+    keeping = tracking_of(database, most_bytes=9 * size)
     nursery.start_soon(keeping.run)
     tell = keeping.of(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
@@ -221,7 +292,7 @@ async def test_the_refused_are_counted(
     database: Database, deployment: Deployment, nursery: trio.Nursery
 ) -> None:
     """What is no measurement is counted and keeps nothing else from being written."""
-    keeping = Tracking(database)
+    keeping = tracking_of(database)
     nursery.start_soon(keeping.run)
     with trio.fail_after(PATIENCE):
         for body in (told(), b"junk", told()):
@@ -247,7 +318,7 @@ async def test_a_large_body_is_examined_first(
         examined.append(len(body))
         return "" if b"good" in body else "wrong"
 
-    keeping = Tracking(database)
+    keeping = tracking_of(database)
     nursery.start_soon(keeping.run, examine)
     for text in ("small", "good" + "x" * 70_000, "bad" + "x" * 70_000):
         keeping.of(new_id(), deployment.id)(told(metrics={"x": text}))
@@ -260,10 +331,10 @@ async def test_values_that_were_refused_are_counted(
     database: Database, deployment: Deployment, nursery: trio.Nursery
 ) -> None:
     """A model that was refused to track some values, and went on, is told of by their number."""
-    keeping = Tracking(database)
+    keeping = tracking_of(database)
     nursery.start_soon(keeping.run)
     for refused in (3, 0, -5, 2**60):
         keeping.of(new_id(), deployment.id)(told(refused=refused))
     await keeping.written()
     assert keeping.state().recorded == 4
-    assert keeping.state().refused_values == 3 + tracking._MOST_REFUSED
+    assert keeping.state().refused_values == 3 + MOST_REFUSED
