@@ -21,8 +21,8 @@ from gateway.admin.sought import Seeker
 from gateway.auth import allowed, principal
 from gateway.control import Control
 from gateway.control.builds import NewBuild
-from gateway.control.deployments import NewDeployment
 from gateway.control.making import JOURNEY
+from gateway.control.new_deployment import NewDeployment
 from gateway.control.variables import Shown, shown
 from gateway.errors import Refusal
 from store import Build, Deployment, Model

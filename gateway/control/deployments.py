@@ -16,32 +16,15 @@ from gateway.control import variables
 from gateway.control.builds import Builds
 from gateway.control.carrying import Carrying
 from gateway.control.house import House
+from gateway.control.new_deployment import NewDeployment, check_deployment
 from gateway.control.pools import as_set
-from gateway.control.variables import Variables
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
 from gateway.settings import Settings
 from store import Build, Deployment, Model, User
-from workers import NETWORKS, Network, Pool, StartFailed
+from workers import NETWORKS, Pool, StartFailed
 
 logger = logging.getLogger(__name__)
-
-
-class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for. Environment variables are not inherited from earlier deployments, but
-    where who asks may not set any (`as_before`)."""
-
-    cpu_millicores: int
-    memory_mb: int
-    replicas: int
-    network: Network = "machine"
-    environment: dict[str, str] = {}
-    secrets: dict[str, str] = {}
-
-    @property
-    def variables(self) -> Variables:
-        """Raises Refusal."""
-        return variables.given(self.environment, self.secrets)
 
 
 class _Claim(NamedTuple):
@@ -241,16 +224,3 @@ class Deployments:
         """What it cannot go on without just now, in words; nothing for one that does not wait."""
         carrying = self._carryings.get(deployment_id)
         return carrying.waits_for if carrying else ""
-
-
-def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
-    """Raises Refusal("argument.invalid") naming what cannot be."""
-    if not 1 <= asked.replicas <= most_replicas:
-        raise Refusal(
-            "argument.invalid", f"replicas: {asked.replicas} is not from 1 to {most_replicas}"
-        )
-    if asked.cpu_millicores <= 0:
-        raise Refusal("argument.invalid", "cpu: it must be more than 0")
-    if asked.memory_mb <= 0:
-        raise Refusal("argument.invalid", "memory: it must be more than 0")
-    variables.given(asked.environment, asked.secrets)

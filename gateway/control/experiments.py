@@ -14,11 +14,11 @@ import trio
 import store
 from builder import Folder, drop_snapshot, match
 from gateway.control.builds import Builds
-from gateway.control.deployments import NewDeployment, check_deployment
 from gateway.control.engine_keys import engine_key
 from gateway.control.environments import Environments
 from gateway.control.hold import remove
 from gateway.control.house import House
+from gateway.control.new_deployment import NewDeployment, check_deployment
 from gateway.control.places import Line, Places
 from gateway.control.running import INTERRUPTED, Running
 from gateway.control.tracked import read_tracked

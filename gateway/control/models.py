@@ -10,8 +10,9 @@ import trio
 
 import store
 from gateway.control.builds import Builds
-from gateway.control.deployments import Deployments, NewDeployment, check_deployment
+from gateway.control.deployments import Deployments
 from gateway.control.house import House
+from gateway.control.new_deployment import NewDeployment, check_deployment
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
 

@@ -17,11 +17,11 @@ import store
 from builder import Snapshot, match, take_snapshot
 from gateway.control import failures, identities
 from gateway.control.build_limits import git_runner
-from gateway.control.deployments import NewDeployment
 from gateway.control.environments import Environments, Preparing
 from gateway.control.homes import built_at
 from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
+from gateway.control.new_deployment import NewDeployment
 from gateway.control.places import Places
 from gateway.control.tracked import read_tracked
 from gateway.control.variables import experiment_variables

@@ -18,8 +18,9 @@ from trio.testing import wait_all_tasks_blocked
 
 import store
 from gateway.control import carrying
-from gateway.control.deployments import Deployments, NewDeployment
+from gateway.control.deployments import Deployments
 from gateway.control.house import House
+from gateway.control.new_deployment import NewDeployment
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from store import Build, Database, Deployment, Model, Project, User

@@ -1,0 +1,38 @@
+"""What is asked for where a build is to be deployed, and whether it can be."""
+
+import msgspec
+
+from gateway.control import variables
+from gateway.control.variables import Variables
+from gateway.errors import Refusal
+from workers import Network
+
+
+class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. Environment variables are not inherited from earlier deployments, but
+    where who asks may not set any (`as_before`)."""
+
+    cpu_millicores: int
+    memory_mb: int
+    replicas: int
+    network: Network = "machine"
+    environment: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+
+    @property
+    def variables(self) -> Variables:
+        """Raises Refusal."""
+        return variables.given(self.environment, self.secrets)
+
+
+def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
+    """Raises Refusal("argument.invalid") naming what cannot be."""
+    if not 1 <= asked.replicas <= most_replicas:
+        raise Refusal(
+            "argument.invalid", f"replicas: {asked.replicas} is not from 1 to {most_replicas}"
+        )
+    if asked.cpu_millicores <= 0:
+        raise Refusal("argument.invalid", "cpu: it must be more than 0")
+    if asked.memory_mb <= 0:
+        raise Refusal("argument.invalid", "memory: it must be more than 0")
+    variables.given(asked.environment, asked.secrets)
