@@ -8,6 +8,7 @@ from builder.beneath import Folder, NotAFile
 from builder.build import BuildReport, Failure
 from builder.build import build as make_build
 from builder.clone import clone
+from builder.depth import TooDeep, check_depth
 from builder.errors import (
     BuilderError,
     CloneFailed,
@@ -49,7 +50,9 @@ __all__ = [
     "Run",
     "Shelf",
     "Snapshot",
+    "TooDeep",
     "UnknownKernel",
+    "check_depth",
     "clone",
     "discover",
     "drop_snapshot",

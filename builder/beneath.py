@@ -9,14 +9,16 @@ All of this blocks.
 """
 
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ELOOP, ENXIO
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Self
+
+from builder.removal import remove_below
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: without it, to open a pipe waits for its writer.
@@ -59,10 +61,11 @@ class Folder:
             descriptor = _step(descriptor, _single(name), os.O_RDONLY)
         return Folder(descriptor)
 
-    def entries(self) -> list["os.DirEntry[str]"]:
-        """What is in it, by name. Ask them not to follow links."""
+    def entries(self, most: int | None = None) -> list["os.DirEntry[str]"]:
+        """What is in it, by name; of more than `most`, one more. Ask them not to follow links."""
         with os.scandir(self._descriptor) as found:
-            return sorted(found, key=lambda entry: entry.name)
+            some = islice(found, None if most is None else most + 1)
+            return sorted(some, key=lambda entry: entry.name)
 
     def status(self, name: Name) -> os.stat_result:
         """The facts of an entry; of a link, its own."""
@@ -109,7 +112,7 @@ class Folder:
     def remove(self, name: Name) -> None:
         """Takes away an entry, a folder with all that is in it."""
         if stat.S_ISDIR(self.status(name).st_mode):
-            shutil.rmtree(_single(name), dir_fd=self._descriptor)
+            remove_below(self._descriptor, _single(name))
         else:
             os.unlink(_single(name), dir_fd=self._descriptor)
         os.fsync(self._descriptor)

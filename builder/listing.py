@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from builder import ignoring
 from builder.beneath import Folder, NotAFile
+from builder.depth import TooDeep, check_depth
 from builder.errors import SnapshotFailed, SymlinkLeaves
 from builder.ignoring import Ignoring
 from builder.objects import Changed
@@ -39,6 +40,9 @@ _CACHES = (
     b".tox",
     b".nox",
 )
+# What is listed is held in memory: some 300 bytes for each.
+MOST_ENTRIES = 300_000
+_ADVICE = "Name in .gitignore what builds do not need, such as data."
 _HOME = b"/home/cdsw"  # by which models know their project
 _MOST_LINKS = 40  # followed on one way, as the kernel has it
 
@@ -90,7 +94,7 @@ async def list_project(
     levels: list[list[Entry]] = []
     left_out: list[str] = []
     made_anew: list[bytes] = []
-    folders = [b""]
+    folders, number = [b""], 0
     while folders:
         scan = partial(_scan, root, folders, ignores, reachable)
         found, environments = await trio.to_thread.run_sync(scan, limiter=threads)
@@ -100,6 +104,8 @@ async def list_project(
         made_anew += [*environments, *caches]
         found = [entry for entry in found if not _is_cache(entry)]
         inner = [entry.path for entry in found if entry.kind == "folder"]
+        number += len(found)
+        _check_size(inner, number)
         others = [entry.path for entry in found if entry.kind != "folder"]
         ignored = await ignores.ignored(inner, others)
         level = [entry for entry in found if entry.path not in ignored]
@@ -109,6 +115,17 @@ async def list_project(
     refuse = partial(_refuse_links_that_leave, levels, reachable)
     await trio.to_thread.run_sync(refuse, limiter=threads)
     return Listing(levels, left_out, [shown(path) for path in sorted(made_anew)])
+
+
+def _check_size(folders: list[bytes], number: int) -> None:
+    try:
+        for path in folders:
+            check_depth(path)
+    except TooDeep as error:
+        raise SnapshotFailed(str(error.strerror), _ADVICE) from None
+    if number > MOST_ENTRIES:
+        text = f"there are more than {MOST_ENTRIES:,} files and folders"
+        raise SnapshotFailed(text, _ADVICE)
 
 
 def _scan(

@@ -9,6 +9,7 @@ folder with a seal is whole. A sealed build is never changed.
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from builder.depth import TooDeep, check_depth
 from builder.errors import ScriptFailed
 from builder.lasting import sync_file_system, sync_folder
 from builder.removal import remove_tree
@@ -120,10 +122,10 @@ def _seal(folder: Path, manifest: Manifest) -> None:
     try:
         make_ours(folder)
         _refuse_names_elsewhere(folder)
-    except RecursionError:
+    except TooDeep as error:
         raise ScriptFailed(
             "The build cannot be kept",
-            "its script left folders that are nested too deep",
+            f"its script left folders that are nested too deep: {error.strerror}",
             "Have the script remove what it does not need.",
         ) from None
     # Everything at once: thousands of files, and what the script linked to them.
@@ -137,10 +139,11 @@ def _seal(folder: Path, manifest: Manifest) -> None:
 
 def make_ours(folder: Path) -> None:
     """Makes the gateway's account the owner of what a program made, readable by all who are shown
-    it. Only root can, and only for root do programs run as another user. Blocking."""
+    it. Only root can, and only for root do programs run as another user. Blocking. Raises TooDeep,
+    OSError."""
     if os.geteuid() != 0:
         return
-    for _, folders, files, here in os.fwalk(folder):
+    for _, folders, files, here in _walk(folder):
         os.fchown(here, 0, 0)
         for name in (*folders, *files):
             os.chown(name, 0, 0, dir_fd=here, follow_symlinks=False)
@@ -151,13 +154,21 @@ def make_ours(folder: Path) -> None:
                 os.close(entry)
 
 
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str], int]]:
+    """`os.fwalk`, which is a recursion and keeps each folder on its way open, with a bound for how
+    deep. Raises TooDeep."""
+    for path, folders, files, here in os.fwalk(folder):
+        check_depth(os.path.relpath(path, folder))
+        yield path, folders, files, here
+
+
 def _refuse_names_elsewhere(folder: Path) -> None:
     """Refuses a build of which a file has another name outside of it, in a folder that later builds
     write to, such as the cache of pip: they could change what is sealed. Where there are mounts no
     script can make one; with Landlock alone it can. Blocking. Raises ScriptFailed."""
     names: Counter[tuple[int, int]] = Counter()
     linked: dict[tuple[int, int], tuple[int, str]] = {}
-    for path, _, files, here in os.fwalk(folder):
+    for path, _, files, here in _walk(folder):
         for name in files:
             found = os.stat(name, dir_fd=here, follow_symlinks=False)
             if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:

@@ -19,8 +19,8 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from errno import ELOOP
+from contextlib import contextmanager, suppress
+from errno import ELOOP, ENAMETOOLONG
 from pathlib import Path
 from typing import IO, Protocol, TypeAlias
 
@@ -107,8 +107,13 @@ class Writer:
     ) -> None:
         """A folder with all in it; `wanted` is asked for each name, relative to the folder."""
         self._add(name, folder)
-        for path, inner in _walk(folder, wanted):
-            self._add(f"{name}/{inner}", path)
+        try:
+            for path, inner in _walk(folder, wanted):
+                self._add(f"{name}/{inner}", path)
+        except OSError as error:
+            if error.errno != ENAMETOOLONG:
+                raise
+            self.left_out.append(f"{name}: all behind a path that is too long")
 
     def add_file(self, name: str, path: Path) -> None:
         """One file, if it is there."""
@@ -220,21 +225,20 @@ def _info(entry: Entry, modified: int = 0) -> tarfile.TarInfo:
 
 def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[Path, str]]:
     """Everything beneath a folder, each folder before what it holds. Raises OSError."""
-
-    def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise error
-
-    for here, folders, files in os.walk(folder, onerror=fail):
-        folders.sort()
-        names = sorted(folders + files)
-        for name in names:
-            path = Path(here, name)
-            inner = str(path.relative_to(folder))
-            if wanted is None or wanted(inner):
-                yield path, inner
-            elif name in folders:
-                folders.remove(name)
+    ahead = [""]
+    while ahead:
+        here = ahead.pop()
+        inner = []
+        if here and (folder / here).is_symlink():
+            continue  # it was a folder when it was listed
+        with suppress(FileNotFoundError), os.scandir(folder / here) as found:
+            for entry in sorted(found, key=lambda each: each.name):
+                path = os.path.join(here, entry.name)
+                if wanted is None or wanted(path):
+                    yield folder / path, path
+                    if entry.is_dir(follow_symlinks=False):
+                        inner.append(path)
+        ahead += reversed(inner)
 
 
 class Taker(Protocol):

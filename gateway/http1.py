@@ -33,7 +33,10 @@ _FIELD = rb"%b:[\t -~\x80-\xff]*\r\n" % _TOKEN
 # One empty line before it is what some clients send after a body: RFC 9112, 2.2.
 _HEAD = re.compile(rb"(?:\r\n)?%b((?:%b)*)\r\n" % (_REQUEST_LINE, _FIELD))
 _NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?"
+# Labels as names have them: other libraries refuse to encode one that is longer, or empty.
+_LABEL = r"[A-Za-z0-9_~!$&'()*+,;=%-]"
+_NAME = rf"(?:{_LABEL}{{1,63}}\.)*{_LABEL}{{0,63}}"
+_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|{_NAME})(?::[0-9]{{0,5}})?"
 _AUTHORITY = re.compile(_HOST)
 _ABSOLUTE = re.compile(rf"https?://(?P<host>{_HOST})(?P<rest>[/?].*)?", re.IGNORECASE)
 _LENGTH = re.compile(r"[0-9]{1,15}")

@@ -2,7 +2,8 @@
 
 A model may swap a folder for a link while one walks, shut it, or nest folders by the thousand. So
 each is opened from the one above it, by name and never through a link; one that is shut is opened
-up by its inode; and no more than _DEEPEST are open at once, to remove them _OPEN. All functions
+up by its inode; and no more than _DEEPEST are open at once, to remove them _OPEN. On the way back
+from deeper ones those above are opened again, from below, and have to be the same. All functions
 block.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path, PurePath
 
 from workers.shortages import suppressed
 
-# Nobody's project is as deep; more would cost the gateway descriptors.
+# Projects are not as deep; more would cost the gateway descriptors.
 _DEEPEST = 200
 # Removing works by moving up what lies deeper, so it can do with few.
 _OPEN = 32
@@ -54,32 +55,78 @@ def make_below(top: Path, path: PurePath) -> int:
     return folder
 
 
-def entries(folder: Path) -> Iterator[tuple[int, str, os.stat_result]]:
+class _Way:
+    """The way from a folder down to one in it. Of the folders on it the last few are open."""
+
+    def __init__(self) -> None:
+        self._open: list[int] = []
+        # Of each folder: which it is, and those in it that are to be entered yet.
+        self._known: list[tuple[tuple[int, int], list[str]]] = []
+
+    def __enter__(self) -> "_Way":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open:
+            os.close(descriptor)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    @property
+    def last(self) -> tuple[int, list[str]]:
+        """The descriptor of the folder at its end, and those in it that are to be entered yet."""
+        return self._open[-1], self._known[-1][1]
+
+    def enter(self, name: str) -> None:
+        """Goes on to a folder in the last one, or begins. Raises OSError."""
+        descriptor = open_folder(name, self._open[-1] if self._open else None)
+        self._open.append(descriptor)
+        self._known.append((_which(descriptor), []))
+        if len(self._open) > _DEEPEST:
+            os.close(self._open.pop(0))
+
+    def back(self) -> bool:
+        """Leaves folders until there is something to enter. Whether there is. Raises OSError, where
+        a folder is in another one by now."""
+        while self._known and not self._known[-1][1]:
+            self._known.pop()
+            left = self._open.pop()
+            try:
+                if self._known and not self._open:
+                    self._open.append(os.open("..", os.O_RDONLY | _FOLDER, dir_fd=left))
+            finally:
+                os.close(left)
+            if self._known and _which(self._open[-1]) != self._known[-1][0]:
+                raise OSError(errno.ESTALE, "a folder was moved while it was looked through")
+        return bool(self._known)
+
+
+def _which(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def entries(folder: Path, *, deepest: float = inf) -> Iterator[tuple[int, str, os.stat_result]]:
     """All that is in a folder and in those in it, each as (descriptor of the folder that it is in,
     name, what it is); a folder comes before what is in it, and is opened after it was given out.
-    Raises OSError, also where folders lie too deep."""
-    opened: list[tuple[int, list[str]]] = []
-    name, above = str(folder), None
-    try:
+    Raises OSError, also where there is something in a folder that is deeper than `deepest`."""
+    with _Way() as way:
+        name = str(folder)
         while True:
-            if len(opened) == _DEEPEST:
+            if len(way) >= deepest:
                 raise OSError(errno.ENAMETOOLONG, "its folders lie too deep", str(folder))
-            descriptor, inner = open_folder(name, above), list[str]()
-            opened.append((descriptor, inner))
-            for each in os.listdir(descriptor):
-                found = os.stat(each, dir_fd=descriptor, follow_symlinks=False)
-                yield descriptor, each, found
-                if stat.S_ISDIR(found.st_mode):
-                    inner.append(each)
-            while opened and not opened[-1][1]:
-                os.close(opened.pop()[0])
-            if not opened:
+            way.enter(name)
+            descriptor, inner = way.last
+            with os.scandir(descriptor) as listed:
+                for each in listed:
+                    found = os.stat(each.name, dir_fd=descriptor, follow_symlinks=False)
+                    yield descriptor, each.name, found
+                    if stat.S_ISDIR(found.st_mode):
+                        inner.append(each.name)
+            if not way.back():
                 return
-            above = opened[-1][0]
-            name = opened[-1][1].pop()
-    finally:
-        for descriptor, _ in opened:
-            os.close(descriptor)
+            name = way.last[1].pop()
 
 
 def give(folder: Path, owner: int) -> None:
@@ -94,9 +141,9 @@ def give(folder: Path, owner: int) -> None:
 
 def make_plain(folder: Path) -> None:
     """Makes a folder and all that is in it ours, for us alone, and removes all that is neither a
-    file nor a folder. Raises OSError."""
+    file nor a folder. Raises OSError, also where its folders lie too deep for paths."""
     _take(str(folder), None, stat.S_IRWXU)
-    for above, name, found in entries(folder):
+    for above, name, found in entries(folder, deepest=_DEEPEST):
         if stat.S_ISDIR(found.st_mode):
             _take(name, above, stat.S_IRWXU)
         elif stat.S_ISREG(found.st_mode):
@@ -119,29 +166,24 @@ def _take(name: str, above: int | None, mode: int) -> None:
 def measure(folder: Path, *, enough: float = inf) -> int:
     """The bytes that a folder takes on its disk, or any number beyond `enough`.
 
-    Links are not followed; what goes while one looks counts nothing. What lies too deep to be
-    looked at counts as too much. Raises OSError in a shortage.
+    Links are not followed; what goes while one looks counts nothing. Folders in which the way back
+    is lost, since they are moved meanwhile and lie deep, count as too much. Raises OSError in a
+    shortage.
     """
-    total = 0
-    # From the top down: each folder, and which of those in it are to be looked at yet.
-    opened: list[tuple[int, list[str]]] = []
-    name, above = str(folder), None
-    try:
+    total, name = 0, str(folder)
+    with _Way() as way:
         while True:
             with suppressed():
-                opened.append((open_folder(name, above), []))
-                total += _look(*opened[-1], enough - total)
-            while opened and not opened[-1][1]:
-                os.close(opened.pop()[0])
-            if not opened or total > enough:
+                way.enter(name)
+                total += _look(*way.last, enough - total)
+            if total > enough:
                 return total
-            if len(opened) > _DEEPEST:
-                return total if enough == inf else int(enough) + 1
-            above = opened[-1][0]
-            name = opened[-1][1].pop()
-    finally:
-        for descriptor, _ in opened:
-            os.close(descriptor)
+            with suppressed():
+                if not way.back():
+                    return total
+                name = way.last[1].pop()
+                continue
+            return total if enough == inf else int(enough) + 1
 
 
 def _look(folder: int, inner: list[str], enough: float) -> int:

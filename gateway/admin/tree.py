@@ -18,12 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from builder import Folder, NotAFile
+from builder import Folder, NotAFile, TooDeep, check_depth
 from gateway.admin.shapes import Json
 from gateway.errors import Refusal
 
 _CHUNK = 256 * 1024
-_NAME_MAX, _PATH_MAX = 255, 4095
+_NAME_MAX = 255
+# All entries of a folder are held while a page of them is cut out.
+MOST_LISTED = 100_000
 # What HFS+ leaves out of names; with it they would be others to us and the same to git there.
 _UNSEEN = dict.fromkeys(
     (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF)
@@ -44,7 +46,13 @@ def names_of(path: str) -> list[str]:
     names = [name for name in path.split("/") if name not in ("", ".")]
     if path.startswith("/") or ".." in names or "\0" in path:
         raise Refusal("path.refused", f"{path!r} is not inside the project")
-    if len(os.fsencode(path)) > _PATH_MAX or any(len(os.fsencode(n)) > _NAME_MAX for n in names):
+    if "\ufffd" in path:
+        raise Refusal("path.refused", f"{path!r} has a name that is no UTF-8")
+    try:
+        check_depth("/".join(names))
+    except TooDeep as error:
+        raise Refusal("path.refused", str(error.strerror)) from None
+    if any(len(os.fsencode(n)) > _NAME_MAX for n in names):
         raise Refusal("path.refused", f"{path!r} has a name that is too long")
     if any(map(is_git, names)):
         raise Refusal("path.refused", f"{path!r}: .git is not among the files of a project")
@@ -57,13 +65,14 @@ def listing(root: Path, path: str) -> list[Json]:
     with _opened(root) as top, _entered(top, names) as folder:
         return [
             described(folder, entry, "/".join([*names, entry.name]))
-            for entry in folder.entries()
+            for entry in _entries(folder, MOST_LISTED)
             if not is_git(entry.name)
         ]
 
 
 def all_files(root: Path) -> list[Json]:
-    """All that is beneath a folder but the folders themselves. Raises Refusal."""
+    """All that is beneath a folder but the folders themselves, MOST_LISTED at most. Raises
+    Refusal."""
     found: list[Json] = []
     ahead: list[list[str]] = [[]]
     if not root.exists():
@@ -73,7 +82,7 @@ def all_files(root: Path) -> list[Json]:
             names = ahead.pop()
             inner = []
             with _entered(top, names) as folder:
-                for entry in folder.entries():
+                for entry in _entries(folder, MOST_LISTED - len(found)):
                     path = [*names, entry.name]
                     if entry.is_dir(follow_symlinks=False):
                         inner.append(path)
@@ -83,18 +92,31 @@ def all_files(root: Path) -> list[Json]:
     return found
 
 
+def _entries(folder: Folder, most: int) -> list["os.DirEntry[str]"]:
+    entries = folder.entries(most)
+    if len(entries) > most:
+        raise Refusal("path.refused", f"more than {MOST_LISTED:,} files: name one of them")
+    return entries
+
+
+def shown(name: str) -> str:
+    """A name as text. One that is no UTF-8 has `\\xe9` in the place of such a byte; it is asked for
+    by that, too."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def described(folder: Folder, entry: os.DirEntry[str], path: str) -> Json:
     """An entry of a folder; `link` is what a link says."""
     facts = entry.stat(follow_symlinks=False)
     changed = datetime.fromtimestamp(facts.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     told = {
-        "path": path,
+        "path": shown(path),
         "is_dir": stat.S_ISDIR(facts.st_mode),
         "file_size": str(facts.st_size),
         "last_modified": changed,
     }
     if stat.S_ISLNK(facts.st_mode):
-        told["link"] = folder.target(entry.name)
+        told["link"] = shown(folder.target(entry.name))
     return told
 
 
@@ -103,7 +125,7 @@ def opened(root: Path, path: str) -> BinaryIO:
     *above, name = names_of(path) or [""]
     try:
         with _opened(root) as top, _entered(top, above) as folder:
-            return folder.open(name)
+            return folder.open(_meant(folder, name))
     except (NotAFile, FileNotFoundError, ValueError) as error:
         raise Refusal("file.notfound", f"there is no file {path!r}") from error
 
@@ -127,7 +149,7 @@ def remove(root: Path, path: str) -> None:
     *above, name = names_of(path) or [""]
     try:
         with _opened(root) as top, _entered(top, above) as folder:
-            folder.remove(name)
+            folder.remove(_meant(folder, name))
     except FileNotFoundError as error:
         raise Refusal("file.notfound", f"there is no {path!r}") from error
     except ValueError as error:
@@ -145,11 +167,30 @@ def _opened(root: Path) -> Folder:
 
 def _entered(top: Folder, names: list[str], *, make: bool = False) -> Folder:
     try:
+        if not make and any("\\x" in name for name in names):
+            names = _all_meant(top, names)
         return top.folder(names, make=make)
     except FileNotFoundError as error:
         raise Refusal("file.notfound", f"there is no folder {'/'.join(names)!r}") from error
     except NotADirectoryError as error:
         raise _in_the_way(top, names, make) from error
+
+
+def _all_meant(top: Folder, names: list[str]) -> list[str]:
+    """The names of folders that exist, for names as `shown` gives them. Raises OSError."""
+    found: list[str] = []
+    for name in names:
+        with top.folder(found) as folder:
+            found.append(_meant(folder, name))
+    return found
+
+
+def _meant(folder: Folder, name: str) -> str:
+    """The name of an entry that exists, for one as `shown` gives it; else the name itself."""
+    if "\\x" not in name:
+        return name
+    entries = (entry.name for entry in folder.entries())
+    return next((each for each in entries if shown(each) == name), name)
 
 
 def _in_the_way(top: Folder, names: list[str], make: bool) -> Refusal:

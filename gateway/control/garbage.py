@@ -11,8 +11,9 @@ removal and a deployment at the same instant one is refused, and nothing serves 
 """
 
 import os
+import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from gateway.control.hold import Removal, remove
 from gateway.control.house import House
 from gateway.control.sweep import Ids, id_of, ids
 from store import Build, Deployment, Model
+from workers import folders
 
 KEPT_BUILDS = 5
 # What changed later may be a deletion that is under way: seconds.
@@ -184,19 +186,24 @@ def _told(kind: str, path: Path, root: Path) -> Garbage:
 
 
 def size_of(paths: Iterable[Path]) -> int:
-    """The bytes that some files and folders take on the disk; blocking."""
+    """The bytes that some files and folders take on the disk, each file once; blocking."""
     seen: set[tuple[int, int]] = set()
-    return sum(_size(path, seen) for path in paths)
+    return sum(_blocks(facts, seen) for path in paths for facts in _all_facts(path))
 
 
-def _size(path: Path, seen: set[tuple[int, int]]) -> int:
-    try:
-        facts = path.lstat()
-        key = (facts.st_dev, facts.st_ino)
-        own = 0 if key in seen else facts.st_blocks * 512
+def _all_facts(path: Path) -> Iterator[os.stat_result]:
+    """Of a path and all beneath it, until something goes meanwhile, or is closed to us."""
+    with suppress(OSError):
+        yield (facts := path.lstat())
+        if stat.S_ISDIR(facts.st_mode):
+            for _, _, inner in folders.entries(path):
+                yield inner
+
+
+def _blocks(facts: os.stat_result, seen: set[tuple[int, int]]) -> int:
+    if facts.st_nlink > 1 and not stat.S_ISDIR(facts.st_mode):
+        key = facts.st_dev, facts.st_ino
+        if key in seen:
+            return 0
         seen.add(key)
-        if path.is_dir() and not path.is_symlink():
-            return own + sum(_size(Path(entry.path), seen) for entry in os.scandir(path))
-        return own
-    except OSError:
-        return 0  # it went meanwhile, or is closed to us
+    return facts.st_blocks * 512

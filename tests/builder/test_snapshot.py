@@ -12,6 +12,7 @@ import trio.testing
 
 from builder.errors import SnapshotFailed, SymlinkLeaves
 from builder.git_store import GitStore
+from builder.removal import remove_tree
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, write_out
 from tests.builder.kit import Bench, run
 
@@ -245,6 +246,28 @@ async def test_gitignore_that_is_a_pipe(bench: Bench) -> None:
     os.mkfifo(bench.project / ".gitignore")
     with pytest.raises(SnapshotFailed, match=r"\.gitignore is not a file"):
         await bench.take()
+
+
+async def test_what_is_too_deep_or_too_much(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that lie deeper than any path reaches, and more files than are held in memory, are
+    refused by name, unless .gitignore leaves them out."""
+    here = os.open(bench.project, os.O_RDONLY)
+    for _ in range(5000):
+        os.mkdir("deep", dir_fd=here)
+        below = os.open("deep", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(SnapshotFailed, match=r"deep/deep/.* has more than 200 levels"):
+        await bench.take("deep")
+    bench.write(".gitignore", "deep/\n")
+    await bench.take("without")
+    monkeypatch.setattr("builder.listing.MOST_ENTRIES", 50)
+    for number in range(50):
+        bench.write(f"data/{number}")
+    with pytest.raises(SnapshotFailed, match=r"more than 50 files.*gitignore"):
+        await bench.take("many")
+    remove_tree(bench.project)  # pytest could not
 
 
 async def test_empty_project(bench: Bench) -> None:

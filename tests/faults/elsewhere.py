@@ -405,6 +405,24 @@ ELSEWHERE = {
     "tests/gateway/control/test_experiments.py::test_limits_of_a_script": Fault(
         "a script that fills the disk", "files without end", "ended at `disk_limit`, and told so"
     ),
+    # Odd names, depths and numbers.
+    "tests/gateway/admin/test_odd_texts.py::test_no_odd_text_is_our_mistake": Fault(
+        "text that is no UTF-8 for the admin API",
+        "half surrogate pairs, NULs, Latin-1, controls in each path, query, header, body, form",
+        "taken or refused as the caller's fault, never a 500",
+    ),
+    "tests/gateway/admin/test_odd_texts.py::test_names_of_files_that_are_no_text": Fault(
+        "file names that are no UTF-8", "files, folders and links", "listed, read and deleted"
+    ),
+    "tests/workers/test_folders.py::test_no_depth_is_too_deep": Fault(
+        "folders nested by the thousand", "2,500 of them", "measured, given and removed"
+    ),
+    "tests/workers/test_folders.py::test_folders_that_are_moved_far_below": Fault(
+        "folders moved while they are measured", "300 deep", "they count as too much"
+    ),
+    "tests/builder/test_snapshot.py::test_what_is_too_deep_or_too_much": Fault(
+        "a project too deep or of too many files", "201 levels; 300,001 entries", "refused by name"
+    ),
     # Levels of isolation.
     "tests/gateway/control/test_homes.py::test_every_level_after_every_other": Fault(
         "another level of isolation at the next start",

@@ -1,8 +1,10 @@
 """What others made of a folder is measured and removed, and nothing else is touched."""
 
+import itertools
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -39,17 +41,59 @@ def test_what_a_folder_takes(tmp_path: Path) -> None:
     assert measure(tmp_path / "nothing") == 0
 
 
-def test_a_folder_too_deep_to_be_measured(tmp_path: Path) -> None:
-    """Who hides files deeper than anybody would has too many; no descriptor is kept."""
-    before = os.listdir("/proc/self/fd")
-    dig(tmp_path, 150)
-    assert measure(tmp_path, enough=10 * MIB) == 150 * 4096
-    (tmp_path / "more").mkdir()
-    dig(tmp_path / "more", 3000)
-    assert measure(tmp_path, enough=10 * MIB) > 10 * MIB
-    assert measure(tmp_path) > 0
-    assert os.listdir("/proc/self/fd") == before
-    folders.remove(tmp_path / "more")
+def test_no_depth_is_too_deep(tmp_path: Path) -> None:
+    """Folders in each other by the thousand, beyond any path, are measured, given and removed; few
+    descriptors are open meanwhile, and none is kept."""
+    before, most = len(os.listdir("/proc/self/fd")), 0
+    for branch, depth in (("a", 2500), ("b", 500)):
+        (tmp_path / branch).mkdir()
+        dig(tmp_path / branch, depth)
+    assert measure(tmp_path, enough=50 * MIB) == 3002 * 4096
+    assert 10 * MIB < measure(tmp_path, enough=10 * MIB) < 11 * MIB
+    found = 0
+    for _ in folders.entries(tmp_path):
+        found += 1
+        if found % 400 == 0:
+            most = max(most, len(os.listdir("/proc/self/fd")))
+    assert found == 3002
+    assert most < before + 250
+    folders.give(tmp_path, os.geteuid())
+    for branch in ("a", "b"):
+        folders.remove(tmp_path / branch)
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_folders_that_are_moved_far_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is moved while what lies deep in it is looked at leads nowhere else: it counts
+    as too much, and nothing is given in the place where it has gone."""
+    dig(tmp_path, 300)
+    (tmp_path / "elsewhere").mkdir()
+    enter, count = folders.open_folder, itertools.count()
+
+    def moving(name: str, above: int | None = None) -> int:
+        descriptor = enter(name, above)
+        if next(count) == 295:
+            os.rename(tmp_path / "/".join("d" * 10), tmp_path / "elsewhere" / "d")
+        return descriptor
+
+    monkeypatch.setattr(folders, "open_folder", moving)
+    assert measure(tmp_path, enough=50 * MIB) > 50 * MIB
+
+
+def test_a_folder_of_many_files(tmp_path: Path) -> None:
+    """Of a folder with many files no list is made to measure or give it."""
+    top = os.open(tmp_path, os.O_RDONLY)
+    for number in range(20_000):
+        os.close(os.open(f"file{number}", os.O_CREAT | os.O_WRONLY, dir_fd=top))
+    os.close(top)
+    tracemalloc.start()
+    try:
+        assert measure(tmp_path) == 20_000 * 4096
+        folders.give(tmp_path, os.geteuid())
+        assert tracemalloc.get_traced_memory()[1] < MIB // 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_link_in_the_place_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
