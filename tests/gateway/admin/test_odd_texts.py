@@ -15,9 +15,9 @@ import pytest
 import trio
 
 from gateway.admin import tree
-from gateway.admin.routing import PREFIX, Route
+from gateway.admin.routing import Route
 from gateway.app import admin_routing
-from gateway.errors import Refusal
+from gateway.errors import API_PREFIX, Refusal
 from tests.gateway.kit import Gateway, copy_of, refusal
 
 # As they stand within a JSON text.
@@ -67,7 +67,7 @@ def as_bytes(odd: bytes) -> bytes:
 def path_of(route: Route, ids: Ids, **odd: str) -> str:
     values = {**ids._asdict(), **odd}
     path = re.sub(r"{(\w+)}", lambda m: values.get(m[1], "1"), route.openapi_path)
-    return path.removeprefix(PREFIX)
+    return path.removeprefix(API_PREFIX)
 
 
 def bodies(kind: type[msgspec.Struct], odd: bytes) -> Iterator[bytes]:
@@ -161,7 +161,7 @@ async def test_no_odd_text_is_our_mistake(
     ids = Ids(project_id, model_id, build_id, run)
     asking = Asking(gateway)
     for odd in ODD.values():
-        for route in admin_routing(MagicMock()).routes:
+        for route in admin_routing(MagicMock(), MagicMock()).routes:
             await asking.ask_route(route, ids, odd)
         await asking.ask_in_heads(project, odd)
     assert not asking.wrong, "\n".join(asking.wrong)
