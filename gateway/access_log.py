@@ -24,6 +24,8 @@ import trio
 
 from gateway.http1 import Head
 from gateway.settings import SettingsError
+from workers.process_limits import explain
+from workers.shortages import is_shortage
 
 logger = logging.getLogger(__name__)
 
@@ -119,9 +121,14 @@ class AccessLog:
             await trio.lowlevel.checkpoint()
         problem = ""
         if lines:
-            lost, problem = await trio.to_thread.run_sync(
-                self._append, b"".join(lines), abandon_on_cancel=True
-            )
+            try:
+                lost, problem = await trio.to_thread.run_sync(
+                    self._append, b"".join(lines), abandon_on_cancel=True
+                )
+            except Exception as error:
+                if not is_shortage(error):
+                    raise
+                lost, problem = len(notes), explain(error)
             self._missing += lost
         self._tell(problem)
 

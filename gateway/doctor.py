@@ -8,7 +8,6 @@ will be less good.
 
 import os
 import re
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ from typing import Literal, Protocol
 
 GIB = 1 << 30
 LOW_DISK, LITTLE_DISK = GIB // 2, 5 * GIB
-FEW_FILES = 4096
+FEW_FILES, FEW_TASKS, LITTLE_MEMORY = 4096, 1000, GIB // 2
 PIP_VARIABLES = re.compile(r"PIP_\w+|UV_\w+|(https?|all|no)_proxy", re.IGNORECASE)
 
 
@@ -53,7 +52,9 @@ class Machine:
     host: str
     port: int
     environment: Mapping[str, str]
-    gateway_port: int | None = None  # the port of the gateway that runs on this data folder
+    # Of the gateway that runs on this data folder.
+    gateway_port: int | None = None
+    gateway_pid: int | None = None
 
 
 def examine(
@@ -70,7 +71,9 @@ def examine(
         _data_folder(machine.data),
         _disk(machine.data),
         _port(machine),
-        _open_files(),
+        _open_files(machine),
+        _tasks(machine),
+        _memory(machine),
         _packages(machine.environment),
     ]
 
@@ -230,14 +233,48 @@ def _port(machine: Machine) -> Finding:
     return Finding("port", "missing", f"{machine.host}:{machine.port} cannot be had", advice)
 
 
-def _open_files() -> Finding:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
+def _open_files(machine: Machine) -> Finding:
+    """The gateway's, or what one would have that is started from here."""
+    from workers.allowance import Allowance
+    from workers.process_limits import Bound, descriptors, hard_descriptors
+
+    bound = descriptors(machine.gateway_pid)
+    most = bound.most if machine.gateway_pid else hard_descriptors()
+    if not most:
         return Finding("open files", "ok", "no limit")
-    if soft >= FEW_FILES:
-        return Finding("open files", "ok", f"limit {soft}")
-    advice = "Many clients at once need more: raise it with `ulimit -n 65536` before starting."
-    return Finding("open files", "warning", f"limit {soft} (at most {hard})", advice)
+    whose = f"{bound.used} of {most}" if machine.gateway_pid else f"limit {most}"
+    room = Allowance(
+        Bound(most=most, used=0, source=bound.source, remedy=bound.remedy),
+        Bound(most=0, used=0, source="", remedy=""),
+    )
+    found = f"{whose}: {room.connections} connections, {room.trees} replicas and scripts at once"
+    if most >= FEW_FILES:
+        return Finding("open files", "ok", found)
+    return Finding("open files", "warning", found, f"Many clients need more: {bound.remedy}.")
+
+
+def _tasks(machine: Machine) -> Finding:
+    from workers.process_limits import tasks
+
+    bound = tasks(machine.gateway_pid)
+    if bound.free >= FEW_TASKS:
+        return Finding("tasks", "ok", str(bound))
+    advice = f"Models with many threads, and builds, need more: {bound.remedy}."
+    return Finding("tasks", "warning", str(bound), advice)
+
+
+def _memory(machine: Machine) -> Finding:
+    """Of a cgroup; without a limit there it is the machine's."""
+    from workers.limits import size
+    from workers.process_limits import memory
+
+    bound = memory(machine.gateway_pid)
+    if not bound.most:
+        return Finding("memory", "ok", "no limit but the machine's")
+    found = f"{size(bound.used)} of {size(bound.most)} by {bound.source}"
+    if bound.free >= LITTLE_MEMORY:
+        return Finding("memory", "ok", found)
+    return Finding("memory", "warning", found, f"Models need more: {bound.remedy}.")
 
 
 def _packages(environment: Mapping[str, str]) -> Finding:

@@ -13,6 +13,8 @@ import msgspec
 
 import builder
 import store
+from workers.process_limits import explain
+from workers.shortages import is_shortage
 
 # The admin API. What is asked beneath it gets `admin_body`.
 API_PREFIX = "/api/v2"
@@ -78,6 +80,7 @@ CATALOGUE: dict[str, Entry] = {
     "machine.isolation": Entry(400, 3, "operator", "`predictd doctor` says what is missing for it"),
     "machine.toosmall": Entry(400, 3, "caller", "ask for less, or use a larger machine"),
     "machine.full": Entry(503, 8, "later", "stop another model, or ask for less memory"),
+    "machine.limits": Entry(503, 8, "operator", "`predictd doctor` shows the limits and their use"),
     "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),
     "path.refused": Entry(400, 3, "caller", "name a path inside the project, relative to it"),
     "project.busy": Entry(429, 8, "later", "wait until some have ended, or stop some"),
@@ -130,6 +133,8 @@ def refusal(error: Exception) -> Refusal:
             if isinstance(error, builder.BuilderError):
                 return Refusal(code, error.problem, advice=error.advice)
             return Refusal(code, str(error))
+    if is_shortage(error):
+        return Refusal("machine.limits", explain(error))
     if isinstance(error, OSError) and error.errno in _DISK:
         return Refusal(_DISK[error.errno], error.strerror or "the disk failed")
     return Refusal("internal", "something went wrong inside predictd")

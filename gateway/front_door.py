@@ -132,10 +132,18 @@ class FrontDoor:
         self.untaken.resize(bounds.unfinished_bytes)
 
     def open(self, listeners: Sequence[socket.socket]) -> None:
-        """Lets clients in. The listeners stay their owner's, who may close them after `stop`."""
+        """Lets clients in. The listeners stay their owner's, who may close them after `stop`.
+        Raises OSError."""
+        registered = list[socket.socket]()
+        try:
+            for each in listeners:
+                self._reactor.register(each.fileno(), READABLE, partial(self._accept, each))
+                registered.append(each)
+        except OSError:
+            for each in registered:
+                self._reactor.unregister(each.fileno())
+            raise
         self._listeners = listeners
-        for each in listeners:
-            self._reactor.register(each.fileno(), READABLE, partial(self._accept, each))
 
     def stop(self) -> None:
         """Lets nobody in any more; a request that has begun is its connection's last one."""
@@ -182,12 +190,15 @@ class FrontDoor:
     def _rest(self) -> None:
         listeners = self._listeners
         self._shut()
+        self._reactor.call_at(self.now() + _PAUSE, lambda: self._reopen(listeners))
 
-        def reopen() -> None:
-            if not self._stopped:
-                self.open(listeners)
-
-        self._reactor.call_at(self.now() + _PAUSE, reopen)
+    def _reopen(self, listeners: Sequence[socket.socket]) -> None:
+        if self._stopped:
+            return
+        try:
+            self.open(listeners)
+        except OSError:  # the kernel has no memory to watch them
+            self._reactor.call_at(self.now() + _PAUSE, lambda: self._reopen(listeners))
 
     def _let_in(self, client: socket.socket, address: str) -> None:
         share, most = self._share_of(client, address), self._bounds.connections_per_address
@@ -198,11 +209,18 @@ class FrontDoor:
         with suppress(OSError):  # it is gone already, as the first read will tell
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
-            self._connect(SocketLine(client, address, share, self._reactor, self))
+            try:
+                line = SocketLine(client, address, share, self._reactor, self)
+            except OSError as error:  # the kernel has no memory to watch one more
+                logger.warning("a connection is closed: %s", error.strerror)
+                client.close()
+                self._release(share)
+            else:
+                self._connect(line)
         else:
-            line = TlsLine(_tls_stream(client, self._tls), address, share, self)
-            self._connect(line)
-            self._tasks.start_soon(line.run)
+            secured = TlsLine(_tls_stream(client, self._tls), address, share, self)
+            self._connect(secured)
+            self._tasks.start_soon(secured.run)
 
     def _share_of(self, client: socket.socket, address: str) -> str:
         """As what this place is counted: a proxy has a share of its own, and so have users of this

@@ -59,6 +59,8 @@ from gateway.version import version
 from gateway.vitals import Vitals, keep_telling
 from store import Model
 from workers import STOP_GRACE, Room, Workers, open_workers
+from workers.allowance import Allowance
+from workers.process_limits import descriptors, raise_descriptors, tasks
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ async def serve(
     Raises SettingsError, PortTaken, DataFolderBusy, DataFolderUnusable, ConfinementUnavailable,
     DatabaseOutdated, SchemaTooNew or StoreFailed, having changed nothing.
     """
-    _allow_many_descriptors()
+    raise_descriptors()
     _prepare_for_the_worst()
     sys.setswitchinterval(_TURN)
     stop = trio.Event()
@@ -96,12 +98,6 @@ async def serve(
             given, stop=stop, ready=ready, manager=manager, tell_password=tell_password
         )
         nursery.cancel_scope.cancel()
-
-
-def _allow_many_descriptors() -> None:
-    """A replica takes six, a connection one; the usual soft limit is for much less than that."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _prepare_for_the_worst() -> None:
@@ -149,6 +145,7 @@ async def run_gateway(
                     detail=version(),
                 )
             )
+            allowed = control.house.workers.allowance.connections
             app = make_app(control, services, hosts_of(settings, listener.getsockname()[0]))
             url = _local_url(settings, listener)
             async with trio.open_nursery() as nursery:
@@ -160,7 +157,7 @@ async def run_gateway(
                         reactor=control.house.workers.reactor,
                         routes=control.house.routes,
                         examiner=services.examiner,
-                        bounds=_bounds(control.house.settings),
+                        bounds=_bounds(control.house.settings, allowed),
                         traffic=services.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
@@ -172,7 +169,7 @@ async def run_gateway(
                     nursery.cancel_scope.cancel()
 
                 door: FrontDoor = await nursery.start(serve_all)
-                control.house.site.follow(lambda now: door.bind(_bounds(now)))
+                control.house.site.follow(lambda now: door.bind(_bounds(now, allowed)))
                 nursery.start_soon(keep_telling, services.vitals, manager)
                 with _address_written(data, url, own_certificate(settings)):
                     ready(url)
@@ -185,9 +182,9 @@ async def run_gateway(
                 control.house.workers.stop_pools()
 
 
-def _bounds(settings: Settings) -> Bounds:
+def _bounds(settings: Settings, most_connections: int) -> Bounds:
     return Bounds(
-        connections=settings.connections,
+        connections=min(settings.connections, most_connections),
         connections_per_address=settings.connections_per_address,
         request_bytes=settings.request_limit,
         unfinished_bytes=settings.unfinished_bytes,
@@ -235,6 +232,9 @@ async def _open(
         stack.push_async_callback(tracking.finish)
         room = Room(site.now.queue_requests_total, site.now.queue_bytes_total)
         machine = Machine()
+        allowance = Allowance(descriptors(), tasks())
+        if allowance.connections < site.now.connections:
+            logger.warning("there is room for %s; %s", allowance.described(), descriptors().remedy)
         workers = await stack.enter_async_context(
             open_workers(
                 data.replicas,
@@ -242,11 +242,12 @@ async def _open(
                 room,
                 most_memory=machine.for_models,
                 confinement=confinement,
+                allowance=allowance,
             )
         )
         machine.hold(workers.cgroups)
         nursery = await stack.enter_async_context(trio.open_nursery())
-        tasks = Tasks(nursery)
+        own_tasks = Tasks(nursery)
         callers = Callers()
         shelf = Shelf(data.builds)
         directory = Directory(callers)
@@ -269,7 +270,7 @@ async def _open(
             machine=machine,
             directory=directory,
             routes=Routes(partial(_access_key, secret), directory.may_call, callers),
-            tasks=tasks,
+            tasks=own_tasks,
             tracking=tracking,
             retention_clock=clock,
         )
@@ -284,7 +285,10 @@ async def _open(
             nursery.start_soon(directory.grants.watch)
             if password and tell_password is not None:
                 tell_password(password)
-            yield control, Services(examiner, Traffic(), Vitals(workers.reactor, database, tasks))
+            yield (
+                control,
+                Services(examiner, Traffic(), Vitals(workers.reactor, database, own_tasks)),
+            )
         finally:
             nursery.cancel_scope.cancel()
 

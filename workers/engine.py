@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import trio
 
 from workers import folders
+from workers.allowance import Allowance, unbounded
 from workers.cgroups import Cgroups, open_tree
 from workers.confinement import Confinement, Network, View, unconfined
 from workers.errors import ProbeRaised
@@ -24,6 +26,7 @@ from workers.process import kill_tree
 from workers.reactor import Reactor
 from workers.replica import Check, Replica
 from workers.script import Ended, LineLog, run_script
+from workers.shortages import in_thread
 from workers.spec import PoolSpec, RunSpec
 from workers.ticket import (
     Abandoned,
@@ -80,6 +83,7 @@ class Workers:
         cgroups: Cgroups,
         watch: Watch,
         confinement: Confinement,
+        allowance: Allowance,
     ) -> None:
         self._house = house
         self._folder = folder
@@ -90,6 +94,7 @@ class Workers:
         self.cgroups = cgroups
         self._watch = watch
         self.confinement = confinement
+        self.allowance = allowance
         # Looks at large answers of models, for all pools that are opened from then on.
         self.check_answer: Check | None = None
         self.ending = False
@@ -164,6 +169,7 @@ class Workers:
             threads=self._threads.setdefault(
                 replica.spec.identity, trio.CapacityLimiter(_THREADS_OF_ONE)
             ),
+            allowance=self.allowance,
         )
 
     async def probe(self, spec: PoolSpec, log: Log, example: bytes | None) -> None:
@@ -202,34 +208,44 @@ class Workers:
     ) -> int:
         """Runs a command to its end; see `run_script`. In a `place` it is confined to that, and its
         Pythons find `cdsw` and `cml`."""
-        ended = await run_script(
-            command,
-            cwd=cwd,
-            variables=variables if place is None else _with_packages(variables),
-            view=None if place is None else _view(place, network, identity),
-            log=log,
-            output=self._output,
-            house=self._house,
-            time_limit=time_limit,
-            leaf=self.cgroups.leaf("script"),
-            limits=limits,
-            folders=folders,
-            watch=self._watch,
-            confinement=self.confinement,
-        )
+        async with self._room_for_script():
+            ended = await run_script(
+                command,
+                cwd=cwd,
+                variables=variables if place is None else _with_packages(variables),
+                view=None if place is None else _view(place, network, identity),
+                log=log,
+                output=self._output,
+                house=self._house,
+                time_limit=time_limit,
+                leaf=self.cgroups.leaf("script"),
+                limits=self.allowance.within(limits),
+                folders=folders,
+                watch=self._watch,
+                confinement=self.confinement,
+            )
         return ended.status
 
     async def run_experiment(self, spec: RunSpec, log: LineLog) -> Ended:
         """Runs a script of a build to its end; see `experiment.run_experiment`."""
-        return await run_experiment(
-            spec,
-            log=log,
-            output=self._output,
-            house=self._house,
-            leaf=self.cgroups.leaf("experiment"),
-            watch=self._watch,
-            confinement=self.confinement,
-        )
+        limits = self.allowance.within(spec.limits)
+        async with self._room_for_script():
+            return await run_experiment(
+                msgspec.structs.replace(spec, limits=limits),
+                log=log,
+                output=self._output,
+                house=self._house,
+                leaf=self.cgroups.leaf("experiment"),
+                watch=self._watch,
+                confinement=self.confinement,
+            )
+
+    @asynccontextmanager
+    async def _room_for_script(self) -> AsyncIterator[None]:
+        """Raises Shortage, which is an OSError."""
+        with self.allowance.one_tree():
+            await in_thread(self.allowance.check_tasks)
+            yield
 
 
 @asynccontextmanager
@@ -240,15 +256,18 @@ async def open_workers(
     *,
     most_memory: int = 0,
     confinement: Confinement | None = None,
+    allowance: Allowance | None = None,
 ) -> AsyncIterator[Workers]:
     """The engine, with `folder` for working copies. `house` marks its processes; `room` is how many
     requests may wait in all its pools together, and how many bytes of them. All its processes
-    together may take `most_memory` bytes, 0 for no limit. By default they are not confined.
+    together may take `most_memory` bytes, 0 for no limit, and what `allowance` leaves them. By
+    default they are not confined.
 
     First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
     and whatever is left then is killed.
     """
-    cgroups = await trio.to_thread.run_sync(_sweep, folder, house, most_memory)
+    allowance = allowance or unbounded()
+    cgroups = await trio.to_thread.run_sync(_sweep, folder, house, most_memory, allowance.tasks)
     output, reactor, watch = Output(), Reactor(), Watch(cgroups.holds)
     try:
         async with trio.open_nursery() as nursery:
@@ -264,6 +283,7 @@ async def open_workers(
                     cgroups=cgroups,
                     watch=watch,
                     confinement=confinement or unconfined(folder),
+                    allowance=allowance,
                 )
                 try:
                     yield workers
@@ -280,12 +300,12 @@ async def open_workers(
             await trio.to_thread.run_sync(cgroups.close)
 
 
-def _sweep(folder: Path, house: str, most_memory: int) -> Cgroups:
+def _sweep(folder: Path, house: str, most_memory: int, most_tasks: int) -> Cgroups:
     """Ends and removes what an earlier engine left; the cgroups for this one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder: what tells of leftovers must not go before them.
     record = folder.with_name(f"{folder.name}.cgroups")
-    cgroups = open_tree(house, record, most_memory, os.cpu_count() or 1)
+    cgroups = open_tree(house, record, most_memory, os.cpu_count() or 1, most_tasks)
     kill_tree(f"{house}/")
     folders.remove(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 import trio
 
 from workers import folders, workspace
+from workers.allowance import Allowance
 from workers.cgroups import Leaf
 from workers.confinement import HOME, Confinement, View
 from workers.errors import StartFailed
@@ -29,7 +30,7 @@ from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
 from workers.process_limits import explain
 from workers.replica import Replica, Why
-from workers.shortages import in_thread, is_shortage, surely
+from workers.shortages import Shortage, in_thread, is_shortage, surely
 from workers.spec import ReplicaSpec
 from workers.watch import Watch, Watched
 
@@ -54,6 +55,7 @@ async def keep(
     watch: Watch,
     confinement: Confinement,
     threads: trio.CapacityLimiter,
+    allowance: Allowance,
 ) -> None:
     """Lives as long as the replica's process and what is left of it.
 
@@ -62,7 +64,12 @@ async def keep(
     """
     mark = f"{house}/{uuid.uuid4().hex}/"
     try:
-        await _live(replica, log, output, mark, folder, leaf, watch, confinement, threads)
+        with allowance.one_tree():
+            await _live(
+                replica, log, output, mark, folder, leaf, watch, confinement, threads, allowance
+            )
+    except Shortage as shortage:
+        _lost(replica, shortage)
     except Exception as error:
         # A mistake of ours, which costs no other replica anything.
         logger.exception("the replica %s was given up", replica.name)
@@ -80,18 +87,24 @@ def _lost(replica: Replica, error: Exception) -> None:
     """It has no process, or will not have one; why is told to those who wait for it."""
     if replica.state is not State.GONE:
         why = f"could not be started: {explain(error)}"
+        replica.lacked = is_shortage(error)
+        if replica.lacked:
+            logger.warning("the replica %s %s", replica.name, why)
         if replica.ready_at is None:
             replica.failure = StartFailed(f"the replica {why}")
         replica.exited(Verdict(why))
 
 
-def _make(replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement) -> tuple[View, int]:
+def _make(
+    replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement, allowance: Allowance
+) -> tuple[View, int]:
     """Its working copy and what it sees beside that, and what that takes on the disk. Raises
     OSError."""
+    allowance.check_tasks()
     spec = replica.spec
     view = view_of(spec, home=_copied(spec, folder), tmp=folder / "tmp")
     confinement.give(view)
-    leaf.make(spec.limits)
+    leaf.make(allowance.within(spec.limits))
     return view, folders.measure(folder)
 
 
@@ -133,18 +146,20 @@ async def _live(
     watch: Watch,
     confinement: Confinement,
     threads: trio.CapacityLimiter,
+    allowance: Allowance,
 ) -> None:
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            view, base = await in_thread(_make, replica, folder, leaf, confinement, limiter=threads)
+            made = await in_thread(
+                _make, replica, folder, leaf, confinement, allowance, limiter=threads
+            )
         if replica.state is not State.STARTING:
             replica.exited(Verdict("was not started, since it was stopped first"))
             return
+        view, base = made
         started, out, err = _start(replica, view, mark, leaf, confinement)
     # ValueError: a variable that no process can have.
     except (OSError, ValueError, MemoryError) as error:
-        if is_shortage(error):
-            logger.warning("the replica %s: %s", replica.name, explain(error))
         _lost(replica, error)
         return
     sources = (
@@ -154,7 +169,7 @@ async def _live(
     replica.watched = watched = Watched(
         started.pid,
         leaf=leaf,
-        limits=replica.spec.limits,
+        limits=allowance.within(replica.spec.limits),
         folders=[folder],
         base=base,
         busy=lambda: replica.ticket is not None or replica.ready_at is None,

@@ -11,6 +11,7 @@ gateway (gotcha G2), and inherits only the descriptors it is given.
 
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -25,6 +26,7 @@ from pathlib import Path
 import psutil
 import trio
 
+from workers.allowance import OWN_TASKS
 from workers.confinement import SHELL, Launch
 from workers.orphans import disown, kill_orphans, make_child
 from workers.shortages import is_shortage
@@ -202,6 +204,8 @@ def _dies_with_us() -> list[str]:
 # Each is given by its place, so that nothing of them is read as shell. 0 means the writer itself.
 _LIMIT = (
     'ulimit -f "$1"; { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; shift; '
+    # By this name in bash, by that in dash and busybox.
+    '{ ulimit -u "$1" || ulimit -p "$1"; } 2>/dev/null; shift; '
     'while [ "$1" != -- ]; do echo 0 >"$1" || exit 126; shift; done; shift; '
     'exec "$@"'
 )
@@ -214,7 +218,14 @@ def _limited(enter: Sequence[Path], file_size: int) -> list[str]:
     """
     # In blocks of 512 bytes.
     blocks = str(-(-file_size // 512)) if file_size else "unlimited"
-    return ["/bin/sh", "-c", _LIMIT, "sh", blocks, *map(str, enter), "--"]
+    return ["/bin/sh", "-c", _LIMIT, "sh", blocks, _tasks_of_user(), *map(str, enter), "--"]
+
+
+def _tasks_of_user() -> str:
+    """RLIMIT_NPROC for what we start: it counts all processes of a user, so a model that meets its
+    own, lower one leaves the gateway room for threads and processes."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return "unlimited" if most == resource.RLIM_INFINITY else str(max(1, most - OWN_TASKS))
 
 
 def marked(prefix: str) -> list[int]:

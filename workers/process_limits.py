@@ -15,7 +15,7 @@ import msgspec
 
 from workers.cgroups import memory_groups, memory_limit, memory_used, our_places, places
 from workers.cgroups.places import Place
-from workers.shortages import DESCRIPTORS, TASKS, is_shortage, is_without_thread
+from workers.shortages import DESCRIPTORS, TASKS, Shortage, is_shortage, is_without_thread
 
 # Kernels before 5.14 and a process with CAP_SYS_RESOURCE do not hold root to RLIMIT_NPROC.
 _ROOT = 0
@@ -108,7 +108,7 @@ def _memory_bound(most: int, used: int, source: str) -> Bound:
 def explain(error: BaseException) -> str:
     """Which limit a shortage met and how to raise it, for operators; of another error what it
     says."""
-    if not is_shortage(error):
+    if isinstance(error, Shortage) or not is_shortage(error):
         return str(error)
     number = error.errno if isinstance(error, OSError) else None
     if number in DESCRIPTORS:
@@ -126,6 +126,12 @@ def raise_descriptors() -> None:
     """Raises the limit of descriptors to the hard one, which any process may."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def hard_descriptors() -> int:
+    """What `raise_descriptors` would raise the limit to, 0 for none."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if most == resource.RLIM_INFINITY else most
 
 
 def _places(pid: int | None) -> list[Place]:

@@ -127,6 +127,8 @@ class Replica:
         self.started_at = clock.now()
         self.ready_at: float | None = None
         self._clock = clock
+        # Whether it was not started since the machine lacked something (shortages.py).
+        self.lacked = False
         self._owner = owner
         self._reader = wire.FrameReader(spec.reply_limit)
         self._request_id = 0

@@ -36,6 +36,8 @@ from workers.timers import Timer
 # Between starts that fail: 0.25 s, doubled each time, at most half a minute.
 _BACKOFF_FIRST = 0.25
 _BACKOFF_MOST = 30.0
+# The same where the machine lacked something, which may be there again at any time.
+_SHORTAGE_MOST = 4.0
 # A replica that ends by itself sooner than this after it was ready has failed to start.
 _STEADY = 5.0
 # How often replicas are weighed, where their memory is bounded, and how old one must be at least.
@@ -201,7 +203,10 @@ class Seats:
         seat.failures += 1
         if self._gives_up(seat, gone):
             return False
-        seat.timer = self._clock.call_at(now + _pause(seat.failures), lambda: self._fill(seat))
+        pause = _pause(seat.failures)
+        if gone.lacked:
+            pause = min(pause, _SHORTAGE_MOST)
+        seat.timer = self._clock.call_at(now + pause, lambda: self._fill(seat))
         return True
 
     def _gives_up(self, seat: Seat, gone: Replica) -> bool:

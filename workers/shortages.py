@@ -28,6 +28,13 @@ _NO_THREAD = "can't start new thread"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
+class Shortage(OSError):
+    """A shortage that was foreseen; its text names the limit and how it is raised."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def is_shortage(error: BaseException) -> bool:
     """Whether the machine lacked something, rather than anything being wrong."""
     if isinstance(error, OSError):

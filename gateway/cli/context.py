@@ -52,10 +52,12 @@ class CommandFailed(Exception):
 
 
 class Address(NamedTuple):
-    """Where a gateway is, and by which certificate (PEM) to know it, where it wrote that down."""
+    """Where a gateway is, by which certificate (PEM) to know it, and its process, where it wrote
+    that down."""
 
     url: str
     certificate: str = ""
+    pid: int | None = None
 
     def client(self, key: str) -> Client:
         return Client(self.url, key, tls=trusting(self.certificate) if self.certificate else None)
@@ -132,7 +134,7 @@ def running_address(data: Path) -> Address:
     """The address that the gateway on this data folder wrote down; it may have died since."""
     try:
         told = json.loads((data / "gateway.json").read_bytes())
-        return Address(str(told["url"]), str(told.get("certificate", "")))
+        return Address(str(told["url"]), str(told.get("certificate", "")), int(told["pid"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ServerUnreachable(
             f"No gateway runs on the data folder {data}.",

@@ -58,6 +58,7 @@ def doctor(context: Context) -> int:
         port=arguments.port,
         environment=context.environment,
         gateway_port=urlsplit(running.url).port if running else None,
+        gateway_pid=running.pid if running else None,
     )
     with context.terminal.live("looking around"):
         findings = examine(machine)

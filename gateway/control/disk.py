@@ -19,6 +19,7 @@ import trio
 from gateway.errors import Refusal
 from store import Ballast, StartRoom
 from store.ballast import BYTES, FILES
+from workers.shortages import in_thread
 
 MIB = 1024 * 1024
 
@@ -56,7 +57,7 @@ class Disk:
 
     async def state(self) -> DiskState:
         """What there is now. In a thread, since a disk can hang."""
-        return await trio.to_thread.run_sync(self._state)
+        return await in_thread(self._state)
 
     def _state(self) -> DiskState:
         found = os.statvfs(self._folder)
@@ -104,7 +105,7 @@ class Disk:
     async def make_way(self) -> None:
         """Sees to it that there is a little room, if the ballast can give it."""
         if not (await self.state()).has(_LITTLE_BYTES, _LITTLE_INODES):
-            await trio.to_thread.run_sync(self.give_back)
+            await in_thread(self.give_back)
 
     async def watch(self) -> None:
         """Tells the log when there is little room and when that is over; takes ballast again."""
@@ -129,9 +130,9 @@ class Disk:
         self._was_low = is_low
         # Twice as much, so that what was just given back is not taken from under its user.
         if not state.ballast and state.has(2 * BYTES, 2 * FILES):
-            await trio.to_thread.run_sync(self._ballast.take)
+            await in_thread(self._ballast.take)
             # A start on a full disk may have found too little for all of it.
-            await trio.to_thread.run_sync(self._start_room.take)
+            await in_thread(self._start_room.take)
 
 
 def _inodes(size: int) -> int:

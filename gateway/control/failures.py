@@ -9,10 +9,14 @@ from gateway.encryption import CannotDecrypt
 from store import Build, Failure
 from workers import Ended, Line, Pool, ProbeRaised, StartFailed
 from workers.limits import Cause
+from workers.process_limits import explain
+from workers.shortages import is_shortage
 
 
 def our_mistake(error: Exception) -> Failure:
-    """What nobody foresaw."""
+    """What nobody foresaw, or the machine lacked."""
+    if is_shortage(error):
+        return _short("", error)
     return Failure(
         step="",
         summary="predictd failed the deployment",
@@ -36,6 +40,8 @@ def not_made(step: str, error: Exception) -> Failure:
     match error:
         case builder.BuilderError(summary=summary, problem=problem, advice=advice):
             return Failure(step=step, summary=summary, problem=problem, advice=advice)
+        case _ if is_shortage(error):
+            return _short(step, error)
         case OSError():
             summary = "The project's files could not be read or stored"
             advice = "Make the files readable for predictd, and room on the disk of its data."
@@ -43,6 +49,16 @@ def not_made(step: str, error: Exception) -> Failure:
             summary = "predictd failed the build"
             advice = "This is a mistake of predictd; its own log has the traceback."
     return Failure(step=step, summary=summary, problem=str(error), advice=advice)
+
+
+def _short(step: str, error: Exception) -> Failure:
+    """The machine had no descriptor, process, thread or memory for it."""
+    return Failure(
+        step=step,
+        summary="The machine has no room for it",
+        problem=explain(error),
+        advice="Try again; `predictd doctor` shows the operator the limits and their use.",
+    )
 
 
 def build_failed(build: Build) -> Failure:
@@ -114,6 +130,8 @@ def not_run(error: Exception) -> Failure:
     match error:
         case builder.BuilderError(summary=summary, problem=problem, advice=advice):
             return Failure(step="SNAPSHOT", summary=summary, problem=problem, advice=advice)
+        case _ if is_shortage(error):
+            return _short("", error)
         case OSError():
             summary = "The machine failed the experiment"
             advice = "This is for the operator: `predictd doctor` shows the state of the disk."

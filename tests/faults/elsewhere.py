@@ -35,6 +35,31 @@ ELSEWHERE = {
         "each call fails, place by place",
         "an error that says so, or a script that ran; nothing is left",
     ),
+    "tests/whole/test_machine_limits.py::test_system_calls_of_a_start_fail": Fault(
+        "system calls fail under a gateway",
+        "each call of a start (open, pipe, fork, exec, mmap, ...) fails in all of it, in turn",
+        "another model answers; the model that could not start comes back",
+    ),
+    "tests/whole/test_machine_limits.py::test_few_descriptors": Fault(
+        "few descriptors",
+        "`ulimit -n 256`, 300 clients, ten replicas",
+        "refused with the limit; administrators and other callers go on; given back",
+    ),
+    "tests/whole/test_machine_limits.py::test_few_processes": Fault(
+        "few processes",
+        "300 tasks in the gateway's cgroup, two models that fork without end",
+        "starts are refused with the limit; the gateway and other models go on",
+    ),
+    "tests/whole/test_machine_limits.py::test_few_processes_of_a_user": Fault(
+        "few processes of a user",
+        "RLIMIT_NPROC of 300 as an ordinary user, two models that fork without end",
+        "the gateway and other models go on",
+    ),
+    "tests/whole/test_machine_limits.py::test_little_memory": Fault(
+        "little memory",
+        "400 MiB in the gateway's cgroup, a model that takes 500",
+        "its replica is killed and replaced; the gateway and other models go on",
+    ),
     "tests/workers/test_seats.py::test_failed_starts_back_off": Fault(
         "a crash loop at import (pace)", "every start fails", "the pauses double up to 30 s"
     ),

@@ -58,8 +58,11 @@ class Cgroups:
                 _take_back(each.folder.parent, each.passed_on)
 
 
-def open_tree(house: str, record: Path, most_memory: int, cores: int) -> Cgroups:
-    """The tree of `house`, in which all models together may take `most_memory` bytes.
+def open_tree(
+    house: str, record: Path, most_memory: int, cores: int, most_tasks: int = 0
+) -> Cgroups:
+    """The tree of `house`, in which all models together may take `most_memory` bytes and have
+    `most_tasks` processes and threads, 0 for no limit.
 
     First ends and removes what an earlier gateway has left there. `record` is the file that tells
     the next gateway where that was, since it may be started in another cgroup.
@@ -69,7 +72,7 @@ def open_tree(house: str, record: Path, most_memory: int, cores: int) -> Cgroups
     found = []
     for place in our_places():
         try:
-            hierarchy = _open(place, house, most_memory, cores)
+            hierarchy = _open(place, house, Limits(memory=most_memory, processes=most_tasks), cores)
         except OSError as error:
             if error.errno not in _FORBIDDEN:
                 logger.info("the cgroup %s is of no use: %s", place.folder, error)
@@ -93,7 +96,7 @@ def _is_v1(folder: Path) -> bool:
     return not (folder / "cgroup.controllers").exists()
 
 
-def _open(place: Place, house: str, most_memory: int, cores: int) -> Hierarchy | None:
+def _open(place: Place, house: str, limits: Limits, cores: int) -> Hierarchy | None:
     """The house's folder at `place`, if a process can be put below it. Raises OSError."""
     own = place.folder
     base = own.parent if place.version == 2 and own.name == _GATEWAY else own
@@ -109,7 +112,7 @@ def _open(place: Place, house: str, most_memory: int, cores: int) -> Hierarchy |
             passed = _pass_on(base)
             wanted = _offered(folder)
         hierarchy = Hierarchy(place.version, folder, tuple(wanted), passed)
-        hold(hierarchy, Limits(memory=most_memory), weight=1000 * cores)
+        hold(hierarchy, limits, weight=1000 * cores)
         _try_out(hierarchy)
     except OSError:
         sweep_folder(place.version, folder)

@@ -1,6 +1,8 @@
 """The doctor: each finding says what is the case, and what to do when that is not good."""
 
+import resource
 import socket
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ from gateway import doctor
 from gateway.doctor import Finding, Machine, examine
 from tests.gateway.cli.conftest import Predictd
 from tests.gateway.cli.fake_gateway import State
+from workers.process_limits import Bound
 
 
 class Python(NamedTuple):
@@ -37,7 +40,7 @@ def look(machine: Machine, name: str) -> Finding:
 def test_every_finding_that_is_not_good_has_advice(tmp_path: Path) -> None:
     """Nobody is told of trouble without a way out."""
     findings = examine(machine(tmp_path), interpreters=list)
-    assert len({each.name for each in findings}) == len(findings) == 11
+    assert len({each.name for each in findings}) == len(findings) == 13
     assert all(each.advice for each in findings if each.state != "ok")
     assert not any(each.advice for each in findings if each.state == "ok")
 
@@ -127,14 +130,47 @@ def test_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "state"), [((1024, 4096), "warning"), ((65536, 65536), "ok"), ((-1, -1), "ok")]
+    ("limits", "state"), [((1024, 1024), "warning"), ((1024, 65536), "ok"), ((-1, -1), "ok")]
 )
 def test_open_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], state: str
 ) -> None:
-    """A low limit is a warning."""
+    """A low limit that the gateway cannot raise by itself is a warning, with how to raise it."""
     monkeypatch.setattr("resource.getrlimit", lambda _: limits)
-    assert look(machine(tmp_path), "open files").state == state
+    finding = look(machine(tmp_path), "open files")
+    assert finding.state == state
+    assert state == "ok" or "LimitNOFILE=" in finding.advice
+
+
+def test_the_limits_of_the_gateway_that_runs(tmp_path: Path) -> None:
+    """Limits and use are those of the gateway, where there is one."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (300, 300))
+        running = Machine(tmp_path, "127.0.0.1", 0, {}, gateway_pid=process.pid)
+        finding = look(running, "open files")
+        assert finding.found.startswith("3 of 300: 120 connections, 10 replicas")
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "free", "state"),
+    [
+        ("tasks", "tasks", 10, "warning"),
+        ("tasks", "tasks", 100_000, "ok"),
+        ("memory", "memory", 10 << 20, "warning"),
+        ("memory", "memory", 10 << 30, "ok"),
+    ],
+)
+def test_tasks_and_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: str, free: int, state: str
+) -> None:
+    """Where little is left, the limit is named, and how it is raised."""
+    bound = Bound(most=free + 7, used=7, source="pids.max of /x", remedy="raise it there")
+    monkeypatch.setattr(f"workers.process_limits.{limit}", lambda pid: bound)
+    finding = look(machine(tmp_path), name)
+    assert finding.state == state
+    assert "by pids.max of /x" in finding.found
+    assert state == "ok" or "raise it there" in finding.advice
 
 
 def test_packages(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""How the limits of the process are divided, and what is refused beyond that."""
+
+import errno
+
+import pytest
+
+from tests.workers.test_engine import House, environment, house
+from workers import StartFailed, allowance
+from workers.allowance import OWN_TASKS, PER_TREE, Allowance, unbounded
+from workers.limits import Limits
+from workers.process_limits import Bound, descriptors, tasks
+from workers.shortages import Shortage, is_shortage
+
+__all__ = ["environment", "house"]
+
+
+def bound(most: int, used: int = 0) -> Bound:
+    return Bound(most=most, used=used, source="RLIMIT_X", remedy="raise it")
+
+
+@pytest.mark.parametrize("most", [100, 128, 256, 1024, 4096, 20_000, 524_288])
+def test_what_is_given_away_leaves_a_reserve(most: int) -> None:
+    """All connections and process trees together leave the gateway its own descriptors."""
+    divided = Allowance(bound(most), bound(0))
+    assert divided.connections + PER_TREE * divided.trees <= most - allowance._OWN_DESCRIPTORS
+    assert most == 100 or (divided.connections > 10 and divided.trees > 0)
+
+
+def test_trees_are_counted_and_given_back() -> None:
+    """One tree too many is refused with the limit and how to raise it; ended ones make room."""
+    divided = Allowance(bound(140), bound(0))
+    assert divided.trees == 2
+    with divided.one_tree(), divided.one_tree():
+        with pytest.raises(Shortage, match=r"2 at once are what RLIMIT_X 140 allows; raise it"):
+            divided.one_tree().__enter__()
+    with pytest.raises(ValueError, match="x"), divided.one_tree():
+        raise ValueError("x")
+    with divided.one_tree(), divided.one_tree():
+        pass
+
+
+def test_no_tree_has_more_than_half_of_the_tasks() -> None:
+    """A limit of its own that is lower stays; without a limit of all there is no other."""
+    divided = Allowance(bound(0), bound(300, 20))
+    assert divided.tasks == 280 - OWN_TASKS
+    assert divided.within(Limits(processes=512, memory=7)).processes == divided.tasks // 2
+    assert divided.within(Limits(memory=7)) == Limits(memory=7, processes=divided.tasks // 2)
+    assert divided.within(Limits(processes=3)).processes == 3
+    assert unbounded().within(Limits(processes=512)).processes == 512
+
+
+def test_a_start_leaves_the_gateway_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused where only the reserve is left."""
+    divided = Allowance(bound(0), bound(300))
+    monkeypatch.setattr(allowance, "tasks", lambda: bound(300, 290))
+    with pytest.raises(Shortage, match=r"290 of 300 by RLIMIT_X, and 48 are kept") as refused:
+        divided.check_tasks()
+    assert is_shortage(refused.value)
+    assert refused.value.errno == errno.EAGAIN
+    monkeypatch.setattr(allowance, "tasks", lambda: bound(300, 100))
+    divided.check_tasks()
+
+
+async def test_a_pool_beyond_the_allowance(house: House) -> None:
+    """Its start fails with the words, and what had it before goes on."""
+    house.workers.allowance = Allowance(bound(140), bound(0))
+    pool = await house.serve("badly", "behave", replicas=2)
+    more = house.workers.open_pool(house.spec("badly", "behave", start_tries=1))
+    with pytest.raises(StartFailed, match="no descriptors for another replica or script: 2"):
+        await more.wait_ready()
+    await more.closed.wait()
+    assert pool.ready == 2
+
+
+def test_the_limits_of_this_process() -> None:
+    """Each has its use, and a source where it is limited."""
+    for each in (descriptors(), tasks()):
+        assert each.used <= each.most or not each.most
+        assert (each.source and each.remedy) or not each.most

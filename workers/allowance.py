@@ -1,0 +1,94 @@
+"""How the limits of this process are divided: connections, process trees, and the gateway itself.
+
+What models and clients take is bounded below what the kernel allows, so that the gateway can always
+accept an administrator, log, and write to its database. What does not fit is refused, with the
+limit that it met and how that is raised. A process tree is a replica, or a script of a build or
+an experiment, with all that it starts.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from workers.limits import Limits
+from workers.process_limits import Bound, tasks
+from workers.shortages import Shortage
+
+# Of the gateway's own: 32 when nothing runs; then threads that read and write files, pipes while a
+# process starts, clients of the admin API.
+_OWN_DESCRIPTORS = 100
+# Of a replica: four pipes, two descriptors of processes, its log; and one to spare.
+PER_TREE = 8
+# The part of the other descriptors that is for trees; the rest is for connections.
+_FOR_TREES = 0.4
+# Its threads, which are eleven when nothing is asked; git; programs that start others.
+OWN_TASKS = 48
+# What a replica needs to start: its wrappers, and a thread or two of the model's libraries.
+_START_TASKS = 12
+# A task limit above this is the machine's, which nothing comes near.
+_MANY = 1 << 22
+
+
+class Allowance:
+    """What may be taken of the limits. `connections` is how many clients may be connected at most,
+    `trees` how many process trees there may be, `tasks` how many processes and threads all of these
+    may have, 0 for no limit."""
+
+    def __init__(self, descriptors: Bound, all_tasks: Bound) -> None:
+        self._descriptors = descriptors
+        usable = max(0, (descriptors.most or 1 << 30) - _OWN_DESCRIPTORS)
+        for_trees = int(usable * _FOR_TREES)
+        self.connections = usable - for_trees
+        self.trees = for_trees // PER_TREE
+        self.tasks = max(1, all_tasks.free - OWN_TASKS) if 0 < all_tasks.most < _MANY else 0
+        self._used = 0
+
+    @contextmanager
+    def one_tree(self) -> Iterator[None]:
+        """The descriptors of one more process tree. Raises Shortage."""
+        if self._used >= self.trees:
+            bound = self._descriptors
+            raise Shortage(
+                errno.EMFILE,
+                f"no descriptors for another replica or script: {self.trees} at once are what "
+                f"{bound.source} {bound.most} allows; {bound.remedy}",
+            )
+        self._used += 1
+        try:
+            yield
+        finally:
+            self._used -= 1
+
+    def check_tasks(self) -> None:
+        """Blocking, for a moment. Raises Shortage where a start would take what is kept for the
+        gateway."""
+        if self.tasks and (bound := tasks()).free < OWN_TASKS + _START_TASKS:
+            raise Shortage(
+                errno.EAGAIN,
+                f"no processes for another replica or script: {bound}, and {OWN_TASKS} are kept "
+                f"for the gateway; {bound.remedy}",
+            )
+
+    def described(self) -> str:
+        """For operators."""
+        tasks = f", with {self.tasks} processes and threads" if self.tasks else ""
+        return (
+            f"{self.connections} connections, {self.trees} replicas and scripts at once{tasks}: by "
+            f"{self._descriptors.source} {self._descriptors.most}"
+        )
+
+    def within(self, limits: Limits) -> Limits:
+        """The limits of a tree, of which none has more than half of all tasks."""
+        if not self.tasks:
+            return limits
+        most = max(1, self.tasks // 2)
+        processes = min(limits.processes, most) if limits.processes else most
+        return Limits(memory=limits.memory, cpu=limits.cpu, processes=processes, disk=limits.disk)
+
+
+_UNBOUNDED = Bound(most=0, used=0, source="", remedy="")
+
+
+def unbounded() -> Allowance:
+    """Where nothing is divided."""
+    return Allowance(_UNBOUNDED, _UNBOUNDED)
