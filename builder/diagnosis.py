@@ -10,6 +10,11 @@ from signal import SIGKILL, Signals
 
 FALLBACK = "Run the script by hand in a fresh environment, or read the whole log of this build."
 
+UNREACHED = (
+    "A host was not reached: the package index, or where a file comes from. Check its name, the "
+    "network and PIP_INDEX_URL, then build again."
+)
+
 # How `Run` ends the log of a script that met a limit, and what to do about each.
 _TOLD = "[predictd] the script "
 LIMITS = [
@@ -41,6 +46,19 @@ CAUSES = [
             r"externally-managed-environment",
             "The script calls another Python's pip: call `pip`, which is the build's own.",
         ),
+        (
+            # The last try. That there is "no matching distribution" follows from it.
+            r"Retrying \(Retry\(total=0,",
+            UNREACHED,
+        ),
+        (
+            # The stub of scikit-learn, which has a cause of its own, ends in the same words.
+            r"Failed to build '(?!sklearn')\S+' when getting requirements to build wheel"
+            r"|Getting requirements to build wheel did not run",
+            "That version of the package has no wheel for the Python of this build, and cannot be "
+            "built with it: ask for a newer version, or choose the Python that it was made for "
+            "(`--kernel`).",
+        ),
     )
 ]
 RULES = [
@@ -58,9 +76,9 @@ RULES = [
         ),
         (
             r"Temporary failure in name resolution|NewConnectionError|ReadTimeoutError"
-            r"|Failed to establish a new connection|Could not fetch URL",
-            "The package index was not reached. Check the network and PIP_INDEX_URL, then build "
-            "again.",
+            r"|Failed to establish a new connection|Could not fetch URL|Could not resolve host"
+            r"|Failed to connect to|Connection refused|Network is unreachable",
+            UNREACHED,
         ),
         (
             r"ResolutionImpossible|conflicting dependencies",

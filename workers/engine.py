@@ -339,7 +339,7 @@ def _say(outcome: Outcome) -> str:
         case Refused(message):
             return message
         case TimedOut(seconds, _, because):
-            return "; ".join(filter(None, (f"it did not answer within {seconds:g} s", because)))
+            return "; ".join(filter(None, (f"it did not answer within {seconds:.3g} s", because)))
         case Died(reason) | Busy(reason) | NotReady(reason):
             return reason
         case Answered() | Abandoned():

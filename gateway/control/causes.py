@@ -149,6 +149,12 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], Place], str]]] = [
         r"pandas\.[\w.]+)'))(?=.*(?:pickle|joblib))",
         _OTHER_VERSION,
     ),
+    (
+        r"^UnicodeDecodeError: 'ascii' codec(?=.*(?:pickle|joblib))",
+        _always(
+            'A file was pickled by Python 2: load it with `encoding="latin1"`, or make it again.'
+        ),
+    ),
     (r"^KeyError: '([A-Za-z_]\w*)'(?=.*environ)", _missing_variable),
     (r"^ModuleNotFoundError: No module named '([\w.]+)'", _missing_module),
     (r"^FileNotFoundError: \[Errno 2\] No such file or directory: '([^']+)'", _missing_file),
@@ -167,6 +173,13 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], Place], str]]] = [
         ),
     ),
     (
+        r"^[^\n]*(?:JAVA_GATEWAY_EXITED|Java gateway process exited|No such file .*: 'java')",
+        _always(
+            "Spark's Java process did not start; what it printed is in the log. Where there is no "
+            "`java` have the operator install one, and set JAVA_HOME where it is in no usual place."
+        ),
+    ),
+    (
         r"^(?:SyntaxError|IndentationError|TabError)",
         _always("Correct the line that is named; a model's file is plain Python."),
     ),
@@ -175,6 +188,13 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], Place], str]]] = [
         _always(
             "Loading took longer than `model_start_timeout` allows: have the operator raise it, or "
             "have the file load less (and download nothing)."
+        ),
+    ),
+    (
+        r"^it did not answer within",
+        _always(
+            "The example took longer than `model_request_timeout` allows: make the function "
+            "quicker, choose a smaller example, or have the operator raise it."
         ),
     ),
     (

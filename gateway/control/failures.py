@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import builder
-from gateway.control.causes import Place, remedy
+from gateway.control.causes import CORRECT, Place, remedy
 from gateway.control.machine import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure
@@ -96,6 +96,9 @@ _ADVICE_FOR_SCRIPTS = {
 }
 
 
+_CORRECT_EXAMPLE = "Correct the function or the example; see the build log's end."
+
+
 def not_started(error: StartFailed, pool: Pool, place: Place) -> Failure:
     """With what the model printed last."""
     detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
@@ -114,7 +117,8 @@ def probe_failed(error: StartFailed | ProbeRaised, place: Place) -> builder.Prob
         advice = remedy(error.summary, error.detail, place)
     else:
         summary, problem = "The model did not answer its example input", str(error)
-        advice = "Correct the function or the example; see the build log's end."
+        told = remedy(problem, "", place)
+        advice = told if told != CORRECT else _CORRECT_EXAMPLE
     if error.cause is Cause.MEMORY:
         advice = (
             "Ask for more memory when you deploy it (`predictd deploy --memory`), which the build "

@@ -58,6 +58,44 @@ from workers.process import say_status
             "E: Could not open lock file",
             "cannot install system packages",
         ),
+        (
+            [
+                "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by "
+                "'NameResolutionError(\"Failed to resolve 'packages.example'\")': /simple/joblib/",
+                "ERROR: Could not find a version that satisfies the requirement joblib==0.17.0",
+                "ERROR: No matching distribution found for joblib==0.17.0",
+            ],
+            "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by",
+            "A host was not reached",
+        ),
+        (
+            [
+                "  fatal: unable to access 'https://code.example/x/': Could not resolve host: "
+                "code.example",
+                "  error: subprocess-exited-with-error",
+                "ERROR: Failed to build 'x' when git clone --filter=blob:none --quiet",
+            ],
+            "fatal: unable to access 'https://code.example/x/'",
+            "A host was not reached",
+        ),
+        (
+            [
+                "  \u00d7 Getting requirements to build wheel did not run successfully.",
+                "      ModuleNotFoundError: No module named 'pkg_resources'",
+                "ERROR: Failed to build 'pandas' when getting requirements to build wheel",
+            ],
+            "ERROR: Failed to build 'pandas'",
+            "choose the Python that it was made for",
+        ),
+        (
+            [
+                "  \u00d7 Getting requirements to build wheel did not run successfully.",
+                "      The 'sklearn' PyPI package is deprecated, use 'scikit-learn'",
+                "ERROR: Failed to build 'sklearn' when getting requirements to build wheel",
+            ],
+            "The 'sklearn' PyPI package is deprecated",
+            "ask for `scikit-learn`",
+        ),
         (["error: externally-managed-environment"], "error: externally", "call `pip`"),
         (["something else", "  ", ""], "something else (exit status 1)", FALLBACK),
         ([], "it wrote nothing (exit status 1)", FALLBACK),

@@ -53,6 +53,26 @@ CASES = {
         PICKLED,
         "other versions of the libraries",
     ),
+    "a pickle of Python 2": (
+        "UnicodeDecodeError: 'ascii' codec can't decode byte 0x98 in position 4",
+        PICKLED,
+        'encoding="latin1"',
+    ),
+    "an ordinary UnicodeDecodeError": (
+        "UnicodeDecodeError: 'ascii' codec can't decode byte 0x98 in position 4",
+        "",
+        CORRECT,
+    ),
+    "Spark without Java": (
+        "PySparkRuntimeError: [JAVA_GATEWAY_EXITED] Java gateway process exited",
+        "",
+        "Spark's Java process did not start",
+    ),
+    "an example longer than the time-out": (
+        "it did not answer within 30 s",
+        "",
+        "`model_request_timeout`",
+    ),
     "a pickle of a newer Python": ("ValueError: unsupported pickle protocol: 5", "", "--kernel"),
     "a pointer of Git LFS": ("UnpicklingError: invalid load key, 'v'.", "", "git lfs pull"),
     "a variable that was not given": (
