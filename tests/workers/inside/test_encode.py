@@ -14,7 +14,8 @@ import pytest
 from tests.workers.inside.conversation import ANSWER, RAISED, READY, Conversation
 
 MODEL = '''
-import collections, dataclasses, datetime, decimal, enum, math, pathlib, typing, uuid
+import collections, dataclasses, datetime, decimal, enum, ipaddress, math, pathlib, types, typing
+import uuid
 try:
     import numpy
 except ImportError:
@@ -60,6 +61,30 @@ class FakeLongdouble:
         return self
     def __float__(self):
         return 0.5
+
+class FakePydantic:
+    """As pydantic.BaseModel of version 2, of which also the fields of version 1 can be asked."""
+    __fields_set__ = ()
+    def __init__(self, **fields):
+        self.fields = fields
+    def model_dump(self):
+        return self.fields
+
+class FakePydantic1:
+    """As pydantic.BaseModel of version 1."""
+    __fields_set__ = ()
+    def dict(self):
+        return {"x": Colour.RED}
+
+class FakeAttrs:
+    __attrs_attrs__ = (types.SimpleNamespace(name="x"), types.SimpleNamespace(name="y"))
+    x, y, z = 1, [2], 3
+
+class FakeStruct:
+    """As msgspec.Struct, with a field of another name in JSON."""
+    __struct_fields__ = ("long_name", "y")
+    __struct_encode_fields__ = ("longName", "y")
+    long_name, y = 1, None
 
 class FakeFrame:
     """As pandas.DataFrame."""
@@ -117,6 +142,17 @@ SAID = [
     ("Box({'in': (1,)})", {"content": {"in": [1]}}),
     ("Box(float('nan'))", {"content": None}),
     ("[Colour.RED, Level.LOW, Text.A]", ["red", 1, "a"]),
+    ("FakePydantic(x=1, y=[FakePydantic(z=math.nan)])", {"x": 1, "y": [{"z": None}]}),
+    ("[FakePydantic1(), FakeAttrs()]", [{"x": "red"}, {"x": 1, "y": [2]}]),
+    ("FakeStruct()", {"longName": 1, "y": None}),
+    ("collections.deque([1, 2])", [1, 2]),
+    ("range(3)", [0, 1, 2]),
+    ("{'a': {1: 2}.values(), 'b': {1: 2}.keys()}", {"a": [2], "b": [1]}),
+    ("{1: 2}.items()", [[1, 2]]),
+    ("collections.ChainMap({'a': 1}, {'a': 2, 'b': 3})", {"a": 1, "b": 3}),
+    ("types.MappingProxyType({'a': collections.UserList([1])})", {"a": [1]}),
+    ("ipaddress.ip_address('::1')", "::1"),
+    ("{ipaddress.ip_network('10.0.0.0/8'): 1}", {"10.0.0.0/8": 1}),
     ("{'x'}", ["x"]),
     ("frozenset([3])", [3]),
     ("decimal.Decimal('8')", 8),
@@ -158,6 +194,8 @@ UNSAID = [
         "at $[\"odd key\"].content[0]: a value of type 'Foo' cannot be said in JSON",
     ),
     ("[b'']", "TypeError", "at $[0]: a value of type 'bytes' cannot be said in JSON"),
+    ("[bytearray()]", "TypeError", "at $[0]: a value of type 'bytearray' cannot be said in JSON"),
+    ("FakePydantic", "TypeError", "at $: a value of type 'type' cannot be said in JSON"),
     ("Foo", "TypeError", "at $: a value of type 'type' cannot be said in JSON"),
     ("FakeFrame", "TypeError", "at $: a value of type 'type' cannot be said in JSON"),
     ("1j", "TypeError", "at $: a value of type 'complex' cannot be said in JSON"),

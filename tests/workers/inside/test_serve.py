@@ -17,6 +17,7 @@ from tests.workers.inside.conversation import (
     RAISED,
     READY,
     REFUSED,
+    TRACKED,
     Conversation,
 )
 
@@ -195,3 +196,30 @@ def test_leaving_while_loading_is_a_failure(converse: Converse, write_model: Any
     """sys.exit() at the top of the file is no successful start."""
     failed = converse().start(write_model("import sys\nsys.exit(0)\n"), "model.py", "predict")
     assert (failed.kind, failed.body["type"]) == (FAILED, "SystemExit")
+
+
+REPLACING = r"""
+import json, cdsw
+def refuse(*args, **options):
+    raise RuntimeError("replaced")
+json.dumps = json.loads = refuse
+json.JSONEncoder.default = refuse
+json.JSONEncoder = json.JSONDecoder = refuse
+@cdsw.model_metrics
+def predict(args):
+    cdsw.track_metric("odd", "\\ud800")
+    if args:
+        raise ValueError("as asked")
+    return {1: {2, float("nan")}}
+"""
+
+
+def test_functions_that_the_model_replaced(converse: Converse, write_model: Any) -> None:
+    """What a model puts in the place of `json`'s functions is neither used nor in the way."""
+    replica = converse()
+    assert replica.start(write_model(REPLACING), "model.py", "predict").kind == READY
+    assert replica.predict({}).kind == TRACKED
+    answer = replica.receive()
+    assert answer.kind == ANSWER
+    assert set(answer.body["prediction"]["1"]) == {2, None}
+    assert replica.predict({"raise": 1}).body == {"type": "ValueError", "message": "as asked"}

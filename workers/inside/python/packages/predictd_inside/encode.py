@@ -17,6 +17,9 @@ import json
 import math
 import os
 
+# `collections.abc` by the name under which it is loaded already (gotcha G2 in README).
+from _collections_abc import Mapping, Sequence, Set, ValuesView
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +58,9 @@ def simpler(value: Any) -> object:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     # Looked up on the type: a class that is returned by mistake has these methods, but not so.
-    if hasattr(kind, "__dataclass_fields__"):
-        return _fields(value)
+    for mark, fields_of in _BY_MARK.items():
+        if hasattr(kind, mark):
+            return fields_of(value)
     if hasattr(kind, "to_dict") and hasattr(kind, "columns"):
         return _records(value)
     if hasattr(kind, "tolist"):
@@ -64,6 +68,10 @@ def simpler(value: Any) -> object:
         return _elements(value)
     if kind.__name__ == "NAType":
         return None
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (Sequence, Set, ValuesView)) and not isinstance(value, _BYTES):
+        return list(value)
     raise TypeError(f"a value of type {kind.__name__!r} cannot be said in JSON")
 
 
@@ -88,10 +96,19 @@ def _number(value: Any) -> int | float | None:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def _fields(value: Any) -> dict[str, object]:
+def _of_dataclass(value: Any) -> dict[str, object]:
     from dataclasses import fields  # loaded by whoever made the dataclass
 
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _of_attrs(value: Any) -> dict[str, object]:
+    return {field.name: getattr(value, field.name) for field in value.__attrs_attrs__}
+
+
+def _of_msgspec(value: Any) -> dict[str, object]:
+    said = zip(value.__struct_encode_fields__, value.__struct_fields__)  # it may be renamed
+    return {name: getattr(value, field) for name, field in said}
 
 
 def _records(frame: Any) -> object:
@@ -156,23 +173,33 @@ def _of_numpy(value: Any) -> object:
 
 
 _BY_NAME: dict[tuple[str, str], Callable[[Any], object]] = {
-    ("builtins", "set"): list,
-    ("builtins", "frozenset"): list,
     ("datetime", "date"): _moment,
     ("datetime", "time"): _moment,
     ("datetime", "timedelta"): _duration,
     ("decimal", "Decimal"): _number,
     ("enum", "Enum"): lambda member: member.value,
+    ("ipaddress", "_IPAddressBase"): str,
     ("numpy", "generic"): _of_numpy,
     ("numpy", "ndarray"): _of_numpy,
     ("uuid", "UUID"): str,
 }
+# What a type has whose values are records: dataclasses, pydantic (2 and 1), attrs, msgspec.
+_BY_MARK: dict[str, Callable[[Any], object]] = {
+    "__dataclass_fields__": _of_dataclass,
+    "model_dump": lambda model: model.model_dump(),
+    "__fields_set__": lambda model: model.dict(),
+    "__attrs_attrs__": _of_attrs,
+    "__struct_fields__": _of_msgspec,
+}
+_BYTES = (bytes, bytearray, memoryview)
 # Python's own times end at microseconds, and its durations know no years.
 _IN_MICROSECONDS = {
     "M": ("[ns]", "[ps]", "[fs]", "[as]"),
     "m": ("[ns]", "[ps]", "[fs]", "[as]", "[M]", "[Y]", "m8"),
 }
 _MOST_DIGITS = 10_000  # more than Python writes out unless it is told to
+# Bound now: what a model puts in the place of `json.dumps` is for the model (gotcha G11 in README).
+_say = json.JSONEncoder().encode
 _dumps = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=simpler).encode
 # The same, made once instead of for each value, which takes half the time (gotcha G7 in README).
 # What is being encoded is noted in `_around`, by which a value that holds itself is found.
@@ -225,7 +252,7 @@ def _key(key: object, steps: Steps) -> str:
     if isinstance(key, str):
         return key
     if key is None or isinstance(key, (int, float)):
-        return json.dumps(key)
+        return _say(key)
     try:
         name = simpler(key)
     except TypeError:
@@ -238,7 +265,7 @@ def _key(key: object, steps: Steps) -> str:
 
 def _path(steps: Steps) -> str:
     parts = (
-        f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{json.dumps(step)}]"
+        f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{_say(step)}]"
         for step in steps
     )
     return "$" + "".join(parts)
