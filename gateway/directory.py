@@ -6,6 +6,8 @@ as of the models, and for answers that are still being sent (`grants.py`). Nothi
 question is a look into a dict.
 """
 
+import time
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -19,11 +21,18 @@ from store import Key, Membership, Model, Project, Role, Session, User, Visibili
 _NEVER = float("inf")
 
 
+def _since_boot() -> float:
+    # It goes on while the machine sleeps, which the monotonic clock does not.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Directory:
     """All users, keys and memberships, and whose each project is."""
 
-    def __init__(self, callers: Callers) -> None:
+    def __init__(self, callers: Callers, clock: Callable[[], float] = _since_boot) -> None:
+        """`clock` tells seconds that no jump of the wall clock moves."""
         self._callers = callers
+        self._clock = clock
         self.grants = Grants(self.allows)
         self._users: dict[str, User] = {}
         self._by_name: dict[str, User] = {}
@@ -31,6 +40,7 @@ class Directory:
         # By the id of the key: its user, its project, and what it is for.
         self._engines: dict[str, tuple[str, str, Engine]] = {}
         self._sessions: dict[str, Session] = {}
+        self._session_ends: dict[str, float] = {}  # by the clock above
         self._visibility: dict[str, Visibility] = {}
         self._roles: dict[str, dict[str, Role]] = {}  # by project, then by user
 
@@ -85,18 +95,23 @@ class Directory:
         self.grants.review()
 
     def put_session(self, session: Session) -> None:
-        """A browser has signed in. Those that are over are forgotten meanwhile."""
+        """A browser has signed in, or did before the start. From here on what is left of its life
+        goes by without the wall clock: one that is set back prolongs no session, one that jumps
+        ahead ends none."""
         self._sessions[session.id] = session
-        time = now()
-        self._sessions = {i: each for i, each in self._sessions.items() if each.expires_at > time}
+        self._session_ends[session.id] = self._clock() + _left(session)
 
     def forget_session(self, session_id: str) -> None:
-        self._sessions.pop(session_id, None)
+        self._drop_session(session_id)
         self.grants.review()
+
+    def _drop_session(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
+        self._session_ends.pop(session_id, None)
 
     def end_sessions(self, user: User) -> None:
         for session in self.sessions_of(user):
-            del self._sessions[session.id]
+            self._drop_session(session.id)
         self.grants.review()
 
     def put_project(self, project: Project) -> None:
@@ -152,7 +167,7 @@ class Directory:
     def session(self, token: str) -> tuple[Session, User] | None:
         """The session of a browser that holds this, and whose it is."""
         session = self._sessions.get(digest_of(token))
-        if session is None or session.expires_at <= now():
+        if session is None or self._is_over(session):
             return None
         return session, self._users[session.user_id]
 
@@ -196,7 +211,14 @@ class Directory:
         if who.session is None:
             return self._callers.is_live(who.key_id)
         session = self._sessions.get(who.session.id)
-        return session is not None and session.expires_at > now()
+        return session is not None and not self._is_over(session)
+
+    def sessions_over(self) -> list[Session]:
+        """Those that have come to their end and are not forgotten yet."""
+        return [each for each in self._sessions.values() if self._is_over(each)]
+
+    def _is_over(self, session: Session) -> bool:
+        return self._session_ends[session.id] <= self._clock()
 
     def key_ends(self, who: Principal) -> datetime | None:
         """When the key ends that they ask with; None: never, or they ask in a session."""
@@ -218,6 +240,16 @@ class Directory:
             e for e, own in self._engines.items() if own[0] in users and own[1] == project_id
         }
         return frozenset(users | engines)
+
+
+def _left(session: Session) -> float:
+    """How many seconds a session has still, never more than it was given at its beginning."""
+    ends = datetime.fromisoformat(session.expires_at)
+    left = (ends - datetime.fromisoformat(now())).total_seconds()
+    if session.created_at:
+        whole = (ends - datetime.fromisoformat(session.created_at)).total_seconds()
+        left = min(left, whole)
+    return left
 
 
 def expiry_of(key: Key) -> float:

@@ -3,16 +3,15 @@
 import aiosqlite
 
 from store import users
-from store.records import Session, now
+from store.records import Session
 from store.table import Table
 
 _table = Table("sessions", Session, keeps=["user_id", "address", "agent", "by_link"])
 
 
 async def insert(connection: aiosqlite.Connection, session: Session) -> Session:
-    """Remember a new session, and forget those that are over. Raises NotFound (user)."""
+    """Remember a new session. Raises NotFound (user)."""
     await users.get(connection, session.user_id)
-    await connection.execute_fetchall("DELETE FROM sessions WHERE expires_at <= ?", (now(),))
     return await _table.insert(connection, session)
 
 

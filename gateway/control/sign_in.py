@@ -160,8 +160,9 @@ class SignIn:
             if current is None or current.disabled or current.password != user.password:
                 raise Refusal("auth.refused", "the user has changed meanwhile: sign in again")
             oldest = self._house.directory.sessions_of(user)[: -MOST_SESSIONS + 1]
-            session = await self._house.database.write(_insert, session, oldest)
-            for each in oldest:
+            ended = [*self._house.directory.sessions_over(), *oldest]
+            session = await self._house.database.write(_insert, session, ended)
+            for each in ended:
                 self._house.directory.forget_session(each.id)
             self._house.directory.put_session(session)
             self._devices.remember(user.id, network_of(browser.address))

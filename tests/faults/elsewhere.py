@@ -413,6 +413,12 @@ ELSEWHERE = {
     "tests/gateway/control/test_retention_clock.py::test_a_jump_forgets_no_metrics": Fault(
         "the clock jumps", "400 days ahead and behind, for a minute", "no metrics are forgotten"
     ),
+    "tests/gateway/test_directory.py::test_a_jump_of_the_clock_moves_no_session": Fault(
+        "the clock jumps (sessions)", "years ahead and behind", "none ends early, none lasts longer"
+    ),
+    "tests/workers/inside/test_tracking.py::test_how_long_it_took": Fault(
+        "the clock jumps (durations)", "400 days, within a prediction", "its duration is right"
+    ),
     # Experiments.
     "tests/gateway/control/test_experiments.py::test_a_gateway_that_is_killed": Fault(
         "kill -9 while experiments run and wait",

@@ -23,7 +23,8 @@ class Stage:
 
     def __init__(self) -> None:
         self.callers = Callers()
-        self.directory = Directory(self.callers)
+        self.time = 1000.0
+        self.directory = Directory(self.callers, clock=lambda: self.time)
         self.ada = User(id="a", number=1, name="Ada")
         self.bob = User(id="b", number=2, name="bob")
         for user in (self.ada, self.bob):
@@ -178,8 +179,8 @@ def test_sessions(stage: Stage) -> None:
 def test_a_session_ends_by_the_clock_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """From its last moment on nothing is found or allowed by a session that is still remembered,
     and an answer that is being sent by it is cut; the session of another user goes on."""
-    ends = "2500-01-01T00:00:00.000000Z"
-    over = msgspec.structs.replace(session(stage.bob), expires_at=ends)
+    monkeypatch.setattr("gateway.directory.now", lambda: "2500-01-01T00:00:00.000000Z")
+    over = msgspec.structs.replace(session(stage.bob), expires_at="2500-01-01T01:00:00.000000Z")
     cut: list[str] = []
     with ExitStack() as answers:
         for user, each in ((stage.bob, over), (stage.ada, session(stage.ada))):
@@ -202,12 +203,38 @@ def test_a_session_ends_by_the_clock_alone(stage: Stage, monkeypatch: pytest.Mon
                 for asking in [Principal(user, "session", "", session=_remembered(stage, user))]
             ]
 
-        monkeypatch.setattr("gateway.directory.now", lambda: "2499-12-31T23:59:59.999999Z")
+        stage.time += 3599
         stage.directory.grants.review()
         assert (seen(), cut) == ([(True,) * 3] * 2, [])
-        monkeypatch.setattr("gateway.directory.now", lambda: ends)
+        assert stage.directory.sessions_over() == []
+        stage.time += 1
         stage.directory.grants.review()
         assert (seen(), cut) == ([(False,) * 3, (True,) * 3], ["bob"])
+        assert stage.directory.sessions_over() == [over]
+
+
+@pytest.mark.parametrize("year", [2499, 2502])
+def test_a_jump_of_the_clock_moves_no_session(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    """A clock that is set ahead ends no session, one that is set back prolongs none, while the
+    gateway runs; at a start a session has at most the life that it was given."""
+    monkeypatch.setattr("gateway.directory.now", lambda: "2500-01-01T00:00:00.000000Z")
+    one = msgspec.structs.replace(
+        session(stage.bob),
+        created_at="2500-01-01T00:00:00.000000Z",
+        expires_at="2500-01-01T01:00:00.000000Z",
+    )
+    stage.directory.put_session(one)
+    monkeypatch.setattr("gateway.directory.now", lambda: f"{year}-01-01T00:00:00.000000Z")
+    stage.time += 3599
+    assert stage.directory.session("held by bob") is not None
+    stage.time += 1
+    assert stage.directory.session("held by bob") is None
+    stage.directory.put_session(one)  # a start
+    assert (stage.directory.session("held by bob") is None) == (year > 2500)
+    stage.time += 3600
+    assert stage.directory.session("held by bob") is None
 
 
 def _remembered(stage: Stage, user: User) -> Session:

@@ -95,12 +95,13 @@ async def test_all_keys_of_some_kinds(database: Database, user: User) -> None:
 
 
 async def test_sessions_end(database: Database, user: User) -> None:
-    """One that is over goes when the next begins; one is ended, twice too, or all of a user's."""
-    await database.write(sessions.insert, a_session(user, "2001-01-01T00:00:00.000000Z"))
+    """One is ended, twice too, or all of a user's; none goes because of what the clock says."""
+    past = await database.write(sessions.insert, a_session(user, "2001-01-01T00:00:00.000000Z"))
     others = await database.write(users.insert, a_user("bob"))
     kept = await database.write(sessions.insert, a_session(others))
     first, second = [await database.write(sessions.insert, a_session(user)) for _ in range(2)]
-    assert await database.read(sessions.listing) == [kept, first, second]
+    assert await database.read(sessions.listing) == [past, kept, first, second]
+    await database.write(sessions.end, past.id)
     for _ in range(2):
         await database.write(sessions.end, first.id)
     assert await database.read(sessions.listing) == [kept, second]

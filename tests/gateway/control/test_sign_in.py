@@ -1,5 +1,6 @@
 """Signing in: the right password, slow for who guesses; sessions and links that end."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from argon2 import PasswordHasher
 
 from gateway.callers import Callers
 from gateway.control.house import House
-from gateway.control.sign_in import LINK_SECONDS, Browser, SignIn
+from gateway.control.sign_in import LINK_SECONDS, SESSION_LIFE, Browser, SignIn
 from gateway.control.throttle import Throttle
 from gateway.control.trail import Trail
 from gateway.control.users import NewUser, Users
@@ -22,7 +23,7 @@ from gateway.encryption import Encryption
 from gateway.errors import Refusal
 from gateway.keyring import Passwords
 from gateway.routes import Routes
-from store import Database, User, audit, open_database, users
+from store import Database, User, audit, open_database, sessions, users
 
 HERE = Browser("192.0.2.1", "a browser")
 PASSWORD = "correct horse battery"
@@ -33,7 +34,8 @@ class Stage:
 
     def __init__(self, database: Database) -> None:
         callers = Callers()
-        self.directory = Directory(callers)
+        self.later = 0.0  # how much later it is than the clock says
+        self.directory = Directory(callers, clock=lambda: time.monotonic() + self.later)
         self.routes = Routes(lambda model: model.id, self.directory.may_call, callers)
         self.database = database
         self.deciding = trio.Lock()
@@ -65,6 +67,20 @@ async def ada(stage: Stage) -> User:
     user, made = await stage.users.create(NewUser(name="Ada", password=PASSWORD))
     assert not made
     return user
+
+
+async def test_sessions_that_are_over_go(stage: Stage, ada: User) -> None:
+    """The next sign-in takes those that are over out of the store, and no others."""
+    for _ in range(2):
+        await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
+    stage.later = SESSION_LIFE.total_seconds() / 2
+    await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
+    assert len(await stage.database.read(sessions.listing)) == 3
+    stage.later = SESSION_LIFE.total_seconds()
+    await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
+    kept = await stage.database.read(sessions.listing)
+    assert [session.number for session in kept] == [3, 4]
+    assert stage.directory.sessions_of(ada) == kept
 
 
 async def test_signing_in_and_out(stage: Stage, ada: User) -> None:

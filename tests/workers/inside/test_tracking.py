@@ -72,6 +72,9 @@ def predict(args):
             thread.join()
     if args.get("raise"):
         raise ValueError("as told")
+    if args.get("jump"):
+        jumped = time.time_ns() + args["jump"] * 10**9
+        time.time_ns = lambda: jumped
     time.sleep(args.get("sleep", 0))
     return args.get("give")
 
@@ -82,6 +85,12 @@ def plain(args):
 
 def by_way(args):
     return inner(args)["prediction"]
+
+def twice(args):
+    cdsw.track_metric("before", "any page")
+    first, told = inner(args), inner(args + 1)
+    cdsw.track_metric("between", args)
+    return [first, told, predict({"inner": True, "track": ["('all', 1)"]})]
 
 @functools.wraps(inner)
 def around(args):
@@ -260,6 +269,30 @@ def test_only_what_is_decorated_is_kept(converse: Converse, write_model: Any) ->
     early = replica.predict(None).body
     assert early["prediction"] == 5
     assert early["model_deployment_crn"] == CRNS["deployment"]
+
+
+def test_an_undecorated_function_has_one_page(converse: Converse, write_model: Any) -> None:
+    """All decorated functions that an undecorated one calls, one after the other and nested, have
+    one uuid, and what is tracked after the first of them is on its page; the next prediction has
+    another one."""
+    replica = converse()
+    assert replica.start(write_model(MODEL), "model.py", "twice").kind == READY
+    uuids = set()
+    for number in (1, 2):
+        body, answer = frames(replica, 7, number)
+        first, second, outer = answer
+        told = {each["uuid"] for each in (first, second, outer, *outer["prediction"])}
+        assert told == {body["predictionUuid"]}
+        assert body["metrics"] == {"inner": 2, "between": 7, "all": 1}
+        uuids |= told
+    assert len(uuids) == 2
+
+
+@pytest.mark.parametrize("jump", [400 * 86_400, -400 * 86_400])
+def test_how_long_it_took(model: Conversation, jump: int) -> None:
+    """A clock that is set while a prediction is made changes nothing of how long it took."""
+    body, _ = frames(model, {"jump": jump, "sleep": 0.05}, 1)
+    assert 49 <= body["endTimeStampMs"] - body["startTimeStampMs"] < 60_000
 
 
 def test_a_page_longer_than_the_pipe(converse: Converse, write_model: Any) -> None:

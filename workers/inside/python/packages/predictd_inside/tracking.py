@@ -42,10 +42,11 @@ _TOO_LONG = re.compile(rb"[0-9]{%d}" % (LONGEST_INTEGER + 1))
 class Page:
     """One prediction: its uuid, when it began and ended (in ms), and its metrics as JSON."""
 
-    __slots__ = ("began", "depth", "ended", "metrics", "refused", "room", "uuid")
+    __slots__ = ("_since", "began", "depth", "ended", "metrics", "refused", "room", "uuid")
 
     def __init__(self) -> None:
         self.began = self.ended = time.time_ns() // 1_000_000
+        self._since = time.monotonic_ns()
         self.uuid = _uuid(self.began)
         self.depth = 0
         self.metrics: dict[bytes, bytes] = {}  # `"key":value`, by `"key":`
@@ -84,7 +85,8 @@ class Page:
     def leave(self) -> bool:
         """It has returned. Whether it was the outermost."""
         self.depth -= 1
-        self.ended = time.time_ns() // 1_000_000
+        # How long it took, also where the clock was set meanwhile.
+        self.ended = self.began + (time.monotonic_ns() - self._since) // 1_000_000
         return self.depth == 0
 
     def body(self) -> bytes:
