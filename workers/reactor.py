@@ -12,8 +12,10 @@ for a try now and then. And while replicas work, or something has just happened,
 millisecond in its own epoll, if none of Trio's tasks is ready: that leaves the core to whoever
 keeps it busy.
 Yet the rest of the process always gets its share: after so many events, or a doze in which nothing
-came, Trio runs. A callback that raises is a mistake of ours, and ends the process rather than a
-request silently.
+came, Trio runs. A pass of Trio's runs every task that is ready, and there may be a thousand, such
+as when as many clients hang up. So within a pass, too, the reactor serves what is ready each
+millisecond, between the steps of two tasks. A callback that raises is a mistake of ours, and ends
+the process rather than a request silently.
 """
 
 import os
@@ -44,6 +46,8 @@ _BELIEF = 8
 _TRY = 8
 # The shortest that an epoll can be asked for, in seconds: for so long Trio may have to wait.
 _DOZE = 0.001
+# After so many seconds of other tasks' steps it serves what is ready, before the next step.
+_LENT = 0.001
 _CORES = len(os.sched_getaffinity(0))
 
 
@@ -71,6 +75,9 @@ class Reactor:
         self._belief = self._naps = 0
         # The scope in which the task sleeps now; its deadline is the next timer.
         self._nap = trio.CancelScope()
+        self._lent_until = 0.0
+        # What a handler raised between two steps, where no task of ours could.
+        self._error: Exception | None = None
 
     def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Calls `handler(events)` whenever `fd` is ready, until it is unregistered."""
@@ -99,12 +106,18 @@ class Reactor:
 
     async def run(self) -> None:
         """Serves until cancelled."""
-        while True:
-            if self._serve():
-                await self._let_others_run()
-            else:
-                with trio.CancelScope(deadline=self._timers.next_due()) as self._nap:
-                    await self._sleep()
+        between = _Between(self.serve_between)
+        trio.lowlevel.add_instrument(between)
+        try:
+            while self._error is None:
+                if self._serve():
+                    await self._let_others_run()
+                else:
+                    with trio.CancelScope(deadline=self._timers.next_due()) as self._nap:
+                        await self._sleep()
+            raise self._error
+        finally:
+            trio.lowlevel.remove_instrument(between)
 
     async def _sleep(self) -> None:
         """Until something happens to what is registered."""
@@ -161,7 +174,24 @@ class Reactor:
             else:
                 break
         self._timers.run_due(self.now())
+        self._lent_until = self.now() + _LENT
         return is_over
+
+    def serve_between(self) -> None:
+        """Serves what is ready, if other tasks have run for a while. Between two steps of tasks."""
+        if self.now() < self._lent_until or self._error is not None:
+            return
+        try:
+            self._new.clear()
+            for fd, what in self._epoll.poll(0, _EVENTS):
+                handler = self._handlers.get(fd)
+                if handler is not None and fd not in self._new:
+                    handler(what)
+            self._timers.run_due(self.now())
+        except Exception as error:
+            self._error = error
+            self._nap.cancel()
+        self._lent_until = self.now() + _LENT
 
     def _looks_before_sleep(self) -> int:
         self._naps += 1
@@ -169,6 +199,16 @@ class Reactor:
             self._belief -= 1
             return _LOOKS
         return _LOOKS if self._naps % _TRY == 0 else 0
+
+
+class _Between(trio.abc.Instrument):
+    """Calls between the steps of tasks."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._call()
 
 
 def _others_are_ready() -> bool:

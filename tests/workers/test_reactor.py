@@ -326,3 +326,64 @@ def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
     turns.reactor._belief = 10
     turns.reactor.working = _CORES
     assert turns.take() == [0.0, _DOZE]
+
+
+async def test_many_ready_tasks_do_not_keep_what_is_ready_waiting(
+    nursery: trio.Nursery, ends: tuple[int, int]
+) -> None:
+    """Hundreds of tasks that are ready run in one pass of Trio's. What comes meanwhile is served
+    after the next step once they have taken a millisecond, not after all of them."""
+    time, steps, served = 0.0, 0, list[int]()
+    reactor = Reactor(lambda: time, others_are_ready=lambda: True)
+    read, write = ends
+
+    def handler(events: int) -> None:
+        os.read(read, 1)
+        served.append(steps)
+
+    async def step() -> None:
+        nonlocal time, steps
+        await go.wait()
+        steps += 1
+        time += 0.0004
+        if steps == 100:
+            os.write(write, b"x")
+
+    go = trio.Event()
+    reactor.register(read, READABLE, handler)
+    nursery.start_soon(reactor.run)
+    for _ in range(500):
+        nursery.start_soon(step)
+    await trio.testing.wait_all_tasks_blocked()
+    go.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert steps == 500
+    assert len(served) == 1
+    assert served[0] <= 104
+    reactor.unregister(read)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_mistake_between_two_steps_is_loud(ends: tuple[int, int]) -> None:
+    """A callback that raises there ends the reactor all the same."""
+    time = 0.0
+    reactor = Reactor(lambda: time)
+    read, write = ends
+
+    def handler(events: int) -> None:
+        raise AssertionError("a mistake of ours")
+
+    async def write_later() -> None:
+        nonlocal time
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(write, b"x")
+        time = 1.0
+
+    reactor.register(read, READABLE, handler)
+    with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match="a mistake of ours")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write_later)
+            nursery.start_soon(reactor.run)
+    assert isinstance(reactor._error, AssertionError), "it was served between two steps"
+    reactor.unregister(read)
+    reactor.close()
