@@ -6,11 +6,11 @@ remembered.
 """
 
 import logging
-import os
 from pathlib import Path
 
 from gateway.data_folder import DataFolder
 from gateway.settings import Given
+from store import replace_file
 from workers.confinement import LEVELS, Confinement, Level, open_confinement
 
 logger = logging.getLogger(__name__)
@@ -40,18 +40,9 @@ def open_isolation(given: Given, data: DataFolder) -> Confinement:
         least=least,
     )
     if confinement.level != least:  # else a full disk would keep it from starting
-        _remember(data.isolation, confinement.level)
+        replace_file(data.isolation, f"{confinement.level}\n".encode())
     told = confinement.described()
     logger.info("isolation %s: %s", told["level"], told["meaning"])
     for level, why in confinement.refused.items():
         logger.info("not isolation %s, which is stronger: %s", level, why)
     return confinement
-
-
-def _remember(path: Path, level: Level) -> None:
-    fresh = path.with_suffix(".new")
-    with open(fresh, "w") as file:
-        file.write(f"{level}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -24,6 +24,7 @@ import aiosqlite
 from store.check import check
 from store.errors import StoreDamaged, StoreFailed, StoreFull
 from store.migrate import migrate
+from store.shared_memory import allocate_shared_memory
 
 Value = TypeVar("Value")
 Work = Callable[[aiosqlite.Connection], Awaitable[Value]]
@@ -76,6 +77,8 @@ class Connections:
                     reader = await held.enter_async_context(_connect(self._path))
                     await _set(reader, READER_PRAGMAS)
                     self._idle_readers.put_nowait(reader)
+                await self._writer.execute_fetchall("PRAGMA user_version")  # makes the -shm file
+                allocate_shared_memory(self._path)
             self._held = held.pop_all()
 
     async def close(self) -> None:

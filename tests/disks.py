@@ -27,6 +27,25 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@contextmanager
+def fine_grained_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 16 MB in blocks of 1 KiB, as ext4 makes small ones; for root only."""
+    if os.geteuid() or not shutil.which("mkfs.ext4"):
+        not_here("only root can mount, and mkfs.ext4 makes the file system")
+    folder.mkdir()
+    image = folder.with_name(f"{folder.name}.image")
+    image.touch()
+    os.truncate(image, 16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-b", "1024", str(image)], check=True)
+    mount = ["mount", "-o", "loop", str(image), str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        not_here("this machine lets nobody mount a file")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 def fill(disk: Path, name: str = "filler") -> Path:
     """Takes all the room there is, as one file."""
     path = disk / name

@@ -1,6 +1,8 @@
 """A database that was closed can be opened on a full disk, as often as that happens."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +10,10 @@ import pytest
 
 from store import Project, StartRoom, StoreFailed, open_database, projects
 from store.start_room import FILES
-from tests.disks import fill, small_disk, use_up_inodes
+from tests.disks import fill, fine_grained_disk, small_disk, use_up_inodes
 from tests.store.samples import a_project
 
+ROOT = Path(__file__).parents[2]
 UsesUp = Callable[[Path, str], Path]
 
 
@@ -42,6 +45,31 @@ async def test_it_is_there_at_each_start(tmp_path: Path, use_up: UsesUp) -> None
         use_up(disk, "its room")
         with pytest.raises(StoreFailed):  # so it is this room which it takes
             await served(path, StartRoom(disk / "another"))
+
+
+READER = """
+import sys, trio
+from pathlib import Path
+import store
+from tests.disks import fill
+
+async def read():
+    async with store.open_database(Path(sys.argv[1]) / "predictd.db") as database:
+        fill(Path(sys.argv[1]))
+        for _ in range(3):
+            assert await database.read(store.projects.listing) == []
+
+trio.run(read)
+"""
+
+
+def test_a_disk_of_small_blocks(tmp_path: Path) -> None:
+    """Where blocks are smaller than pages of memory, a disk that gets full does not end the process
+    by SIGBUS as it reads."""
+    with fine_grained_disk(tmp_path / "disk") as disk:
+        command = [sys.executable, "-c", READER, str(disk)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 async def test_as_much_as_there_is(tmp_path: Path) -> None:

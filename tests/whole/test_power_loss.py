@@ -23,8 +23,8 @@ TRACE = f"{NAMES},unlinkat,rmdir,{BYTES},{SYNCS},sendto"
 
 # Not promised: what the next start makes again or removes, and uploads until they are copied.
 FLEETING = re.compile(
-    r"(logs|replicas|cache|ballast|start-room|builds|spool)(/|$)|gateway\.(json|new)$|predictd\.db-shm$"
-    r"|.*/predictd\.lock$"
+    r"(logs|replicas|cache|ballast|start-room|builds|spool|confinement)(/|$)"
+    r"|gateway\.(json|new)$|predictd\.db-shm$|lock$|replicas\.cgroups$|.*/predictd\.lock$"
 )
 
 # Of ignore files, for as long as git is asked; what is left of them goes at the next start.
@@ -95,7 +95,7 @@ def in_vain(lines: list[str]) -> set[int]:
 
 
 def replay(trace: str) -> Iterator[tuple[str, Disk]]:
-    """Each answer, new file and new name of a file, with the disk as it was right before.
+    """Each answer, new file or folder and new name of a file, with the disk as it was right before.
 
     What changes counts from the call's beginning, what keeps only from its end.
     """
@@ -120,7 +120,7 @@ def replay(trace: str) -> Iterator[tuple[str, Disk]]:
         elif call == "sendto":
             yield rest, disk
         else:
-            if "O_CREAT" in rest or call.startswith("rename"):
+            if "O_CREAT" in rest or call.startswith(("rename", "mkdir")):
                 yield f"{call} {rest}", disk
             disk.change(call, rest)
 
@@ -155,6 +155,34 @@ def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> No
             stores += 1
             assert not disk.at_risk(gateway.data / "snapshots")
     assert (sent, stores) == (7, 1)
+
+
+def test_nothing_of_a_first_start_is_at_risk(tmp_path: Path) -> None:
+    """In an empty folder both keys, their bytes and their names, are on the disk before anything
+    else is made, and at the first answer all bytes are: a loss of power changes no access key."""
+    need_strace()
+    trace, root = tmp_path / "trace", tmp_path / "data"
+    gateway = Gateway(root)
+    # -D: the gateway is the process that is started, and strace its child.
+    gateway.wrapper = ["strace", "-D", "-f", "-y", "-s", "256", "-o", str(trace)]
+    gateway.wrapper += ["-e", f"trace={TRACE}"]
+    with gateway:
+        assert gateway.client.listing("/projects") == []
+    named: list[str] = []
+    answers = 0
+    for what, disk in replay(trace.read_text()):
+        if named and named[-1] in ("secret.key", "admin.key"):
+            assert not disk.at_risk(root)
+        if "HTTP/1.1 200" in what:
+            answers += 1
+            # In the folder itself there are fleeting names by then.
+            assert not disk.at_risk(root) - {str(root)}
+            assert str(root.parent) not in disk.names
+        if f'"{root}/' in what:
+            named.append(os.path.relpath(PATH.findall(what)[-1], root))
+    assert [name for name in named if name.endswith(".key")] == ["secret.key", "admin.key"]
+    assert named.index("admin.key") < named.index("predictd.db")
+    assert answers == 1
 
 
 def test_a_seal_speaks_for_what_is_on_the_disk(tmp_path: Path) -> None:

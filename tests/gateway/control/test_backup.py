@@ -7,7 +7,7 @@ import trio
 
 from gateway.archive import Entry, read_archive
 from gateway.control.hold import Hold
-from tests.gateway.kit import Gateway, copy_of, refusal, until
+from tests.gateway.kit import Gateway, copy_of, refusal, status_is, until
 
 
 async def test_what_is_removed_while_held() -> None:
@@ -55,6 +55,47 @@ async def test_a_project_deleted_during_its_backup(gateway: Gateway, tmp_path: P
     assert {f"{inside}/sealed", f"{inside}/environment/bin/python"} <= names
     assert f"snapshots/{project.rpartition('/')[2]}.git/refs/builds/{folder.name}" in names
     await until(trio.Path(folder).exists, lambda there: not there)
+
+
+KEEPS = """\
+import os, sys, time
+with open(os.path.join(os.environ["CDSW_OUTPUT_DIR"], "kept"), "w") as file:
+    file.write("x")
+while sys.argv[1:]:
+    time.sleep(0.1)
+"""
+
+
+async def test_what_a_running_experiment_writes(gateway: Gateway, tmp_path: Path) -> None:
+    """It is not whole, so it is left out; what one that has ended kept is in it. So is nothing of
+    the trash."""
+    folder = copy_of("add", tmp_path)
+    (folder / "keeps.py").write_text(KEEPS)
+    project = await gateway.project(folder)
+    runs = []
+    for arguments in ([], ["for ever"]):
+        asked = {"script": "keeps.py", "arguments": arguments}
+        run = await gateway.post(f"{project}/experiments", asked)
+        kept = gateway.data / "experiments" / run["id"] / "outputs" / "kept"
+        await until(trio.Path(kept).exists, bool)
+        runs.append(run["id"])
+        if not arguments:
+            await gateway.until(f"{project}/experiments/{run['id']}", status_is("succeeded"))
+    trash = gateway.data / "trash" / "20260101T000000Z" / "builds" / runs[0]
+    trash.mkdir(parents=True)
+    file = tmp_path / "backup.tar"
+    file.write_bytes((await gateway.admin.get("/backup")).content)
+    names = set()
+
+    def take(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+        names.add(entry.name)
+
+    read_archive(file, take)
+    assert f"experiments/{runs[0]}/outputs/kept" in names
+    assert f"logs/experiments/{runs[1]}.log" in names
+    assert [name for name in names if name.startswith(f"experiments/{runs[1]}")] == []
+    assert [name for name in names if "trash" in name] == []
+    await gateway.post(f"{project}/experiments/{runs[1]}:stop")
 
 
 async def test_a_client_that_goes(gateway: Gateway, tmp_path: Path) -> None:
