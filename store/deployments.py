@@ -78,6 +78,13 @@ async def stop(connection: aiosqlite.Connection, deployment_id: str) -> Deployme
     return await advance(connection, deployment_id, "stop", wanted="stop")
 
 
+async def stop_all(connection: aiosqlite.Connection, model_id: str) -> list[Deployment]:
+    """Say of all deployments of a model that they are no longer to be served; return those that
+    were, ascending by number."""
+    wanted = [d for d in await listing(connection, model_id) if d.wanted == "serve"]
+    return [await stop(connection, deployment.id) for deployment in wanted]
+
+
 async def fail(
     connection: aiosqlite.Connection, deployment_id: str, failure: Failure
 ) -> Deployment:

@@ -111,6 +111,11 @@ def add_routes(routing: Routing, control: Control) -> None:
         listed = await database.read(store.deployments.listing, model.id)
         return await page("model_deployments", [deployed_json(control, each) for each in listed])
 
+    async def stop(project_id: str, model_id: str) -> Json:
+        model = await seek.model(project_id, model_id)
+        stopping = await control.deployments.stop_all(model.id)
+        return {"model_deployments": [deployed_json(control, each) for each in stopping]}
+
     async def regenerate_key(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
         return await as_json(await control.models.regenerate_key(model))
@@ -168,6 +173,14 @@ def add_routes(routing: Routing, control: Control) -> None:
         "another access key: the old one is dead",
         regenerate_key,
         action="model.regenerate_key",
+    )
+    routing.add(
+        "POST",
+        f"{one}:stop",
+        "model.operate",
+        "stop what serves and what is on its way; which deployments that are",
+        stop,
+        action="model.stop",
     )
     routing.add(
         "DELETE",

@@ -6,7 +6,7 @@ from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.finding import find_model, full_name, model_path
 from gateway.cli.following import look_again, progress_of, reason_of
 from gateway.cli.terminal import facts, table
-from gateway.client import ApiError, Client, Json
+from gateway.client import Client, Json
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -77,32 +77,20 @@ def stop(context: Context) -> None:
     """Stops what serves and what is on its way; the model and its builds stay."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
-    listed = context.client.listing(f"{model_path(model)}/deployments")
-    living = [each for each in listed if each["status"] in LIVING]
-    if not living:
+    stopping = context.client.post(f"{model_path(model)}:stop")["model_deployments"]
+    if not stopping:
         again = f"Serve it with `predictd redeploy {name}`."
         context.terminal.result(
             {"status": "stopped"}, f"Nothing to stop: {name} does not serve. {again}"
         )
         return
-    # The latest first, so that none takes the place of another meanwhile.
-    paths = [_deployment_path(model, each) for each in reversed(living)]
     with context.terminal.live(f"stopping {name}"):
-        for path in paths:
-            _stop_one(context.client, path)
-        for path in paths:
+        for each in stopping:
+            path = _deployment_path(model, each)
             while (deployment := look_again(context.client, path))["status"] == "stopping":
                 pass
     again = f"Serve it again with `predictd redeploy {name}`."
     context.terminal.result(deployment, f"{name} is stopped. {again}")
-
-
-def _stop_one(client: Client, path: str) -> None:
-    try:
-        client.post(f"{path}:stop")
-    except ApiError as error:
-        if error.code != "state.conflict":  # it has ended meanwhile
-            raise
 
 
 def restart(context: Context) -> None:

@@ -177,6 +177,15 @@ class Deployments:
             carrying.stop()
         return stopping
 
+    async def stop_all(self, model_id: str) -> list[Deployment]:
+        """Stops all that is wanted of a model, what serves and what is on its way: nothing of it
+        begins to serve afterwards. Returns those, while they wind down."""
+        stopping = await self._house.database.write(store.deployments.stop_all, model_id)
+        for deployment in stopping:
+            if (carrying := self._carryings.get(deployment.id)) is not None:
+                carrying.stop()
+        return stopping
+
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are gone: returns when nothing of it runs."""
         self._house.news.tell(model_id)

@@ -84,6 +84,7 @@ ROUTES = {
         PATCH  {M}
         DELETE {M}
         POST   {M}:regenerate_key
+        POST   {M}:stop
         POST   {M}/builds
         DELETE {B}
         POST   {B}/deployments

@@ -398,9 +398,12 @@ class Handler(BaseHTTPRequestHandler):
         self.state.look_at(self.state.deployments[identity])
         self._json(self.state.deployments[identity])
 
-    def stop(self, body: bytes, project: str, model: str, build: str, identity: str) -> None:
-        self.state.deployments[identity]["status"] = "stopping"
-        self._json(self.state.deployments[identity])
+    def stop(self, body: bytes, project: str, model: str) -> None:
+        of = [d for d in self.state.deployments.values() if d["model_id"] == model]
+        living = [d for d in of if d["status"] in ("pending", "deploying", "deployed")]
+        for each in living:
+            each["status"] = "stopping"
+        self._json({"model_deployments": living})
 
     def restart(self, body: bytes, project: str, model: str, build: str, identity: str) -> None:
         self._json(self.state.deployments[identity])
@@ -533,7 +536,7 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", f"{BUILD}/log", Handler.build_log),
     ("POST", f"{BUILD}/deployments", Handler.create_deployment),
     ("GET", DEPLOYMENT, Handler.deployment),
-    ("POST", f"{DEPLOYMENT}:stop", Handler.stop),
+    ("POST", f"{MODEL}:stop", Handler.stop),
     ("POST", f"{DEPLOYMENT}:restart", Handler.restart),
 ]
 

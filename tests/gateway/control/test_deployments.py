@@ -91,6 +91,23 @@ async def test_stopping_one_that_is_being_deployed(gateway: Gateway, tmp_path: P
     assert refusal(await gateway.admin.post(f"{slow}:restart")) == (409, "state.conflict")
 
 
+async def test_stopping_a_model(gateway: Gateway, tmp_path: Path) -> None:
+    """`:stop` of a model stops what serves, what is being deployed and what waits for its turn or
+    its build; nothing of it serves later."""
+    model, build = await slow_start(gateway, tmp_path)
+    serving = await gateway.deployed(build)
+    slow = await gateway.deploy(build, environment={"SLOW_START_SECONDS": "60"})
+    await gateway.until(slow, status_is("deploying"))
+    waiting = await gateway.deploy(build)
+    later = await gateway.deploy(await gateway.build(model, "slow_start.py:predict"))
+    stopped = (await gateway.post(f"{model}:stop"))["model_deployments"]
+    assert [each["deployment_number"] for each in stopped] == [1, 2, 3, 4]
+    for deployment in (serving, slow, waiting, later):
+        await gateway.until(deployment, status_is("stopped"))
+    assert (await gateway.get(model))["status"] == "stopped"
+    assert (await gateway.post(f"{model}:stop"))["model_deployments"] == []
+
+
 async def test_stopping_one_while_its_pool_is_being_opened(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
