@@ -19,7 +19,7 @@ from builder.environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
 from builder.journey import SNAPSHOT_TAKEN, Journey, now
-from builder.recipe import has_script, run_script
+from builder.recipe import has_script, make_readable, run_script
 from builder.shelf import Manifest, remove_build, seal_build
 from builder.snapshot import write_out
 from builder.spec import BuildSpec, Log, Probe, Run
@@ -159,6 +159,8 @@ class _Maker:
 
     async def _run_script(self, interpreter: Interpreter) -> None:
         if has_script(self._spec):
+            if odd := await trio.to_thread.run_sync(make_readable, self._spec):
+                self._log.write(f"{self._spec.script} has {odd}: it is run without")
             self._log.write(f"Running {self._spec.script}")
             await run_script(self._spec, interpreter, self._run, self._log, self._time_left())
         else:

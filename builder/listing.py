@@ -30,6 +30,15 @@ from builder.objects import Changed
 Kind = Literal["folder", "file", "executable", "link", "special"]
 # Environments are recognized by their content, not by their name.
 _OF_ENVIRONMENTS = {b"pyvenv.cfg": ("file", "executable"), b"conda-meta": ("folder",)}
+_VENV = b"pyvenv.cfg"
+# What may be in one, and whether that belongs to it as a whole if something of Python is in it.
+_IN_VENVS = {
+    b"bin": True,
+    b"Scripts": True,
+    b"lib": False,
+    b"Lib": False,
+    b"include": False,
+}
 _CACHES = (
     b"__pycache__",
     b"node_modules",
@@ -95,14 +104,18 @@ async def list_project(
     left_out: list[str] = []
     made_anew: list[bytes] = []
     folders, number = [b""], 0
+    in_root: set[bytes] = set()
     while folders:
         scan = partial(_scan, root, folders, ignores, reachable)
         found, environments = await trio.to_thread.run_sync(scan, limiter=threads)
         if environments:
             levels[-1] = [entry for entry in levels[-1] if entry.path not in environments]
-        caches = [entry.path for entry in found if _is_cache(entry)]
-        made_anew += [*environments, *caches]
-        found = [entry for entry in found if not _is_cache(entry)]
+        if any(entry.path == _VENV for entry in found):
+            find = partial(_environment_in_root, root, found)
+            in_root = await trio.to_thread.run_sync(find, limiter=threads)
+        left = {e.path for e in found if _is_cache(e) or e.path in in_root}
+        made_anew += [*environments, *left]
+        found = [entry for entry in found if entry.path not in left]
         inner = [entry.path for entry in found if entry.kind == "folder"]
         number += len(found)
         _check_size(inner, number)
@@ -148,6 +161,24 @@ def _scan(
 
 def _tells_of_environment(entry: Entry) -> bool:
     return entry.kind in _OF_ENVIRONMENTS.get(os.path.basename(entry.path), ())
+
+
+def _environment_in_root(root: Folder, entries: list[Entry]) -> set[bytes]:
+    """The paths of what a virtual environment made in the root of the project consists of; the rest
+    is the project."""
+    found = {_VENV}
+    for entry in entries:
+        if entry.kind == "link" and entry.path == b"lib64":
+            found.add(entry.path)
+        elif entry.kind == "folder" and entry.path in _IN_VENVS:
+            with reading(entry.path), root.folder([entry.path]) as folder:
+                names = [os.fsencode(each.name) for each in folder.entries()]
+            inner = {name for name in names if name.startswith((b"python", b"site-packages"))}
+            if _IN_VENVS[entry.path] and inner:
+                found.add(entry.path)
+            else:
+                found |= {entry.path + b"/" + name for name in inner}
+    return found
 
 
 def _is_cache(entry: Entry) -> bool:

@@ -5,6 +5,8 @@ The exit status of the script decides, as bash without `-e` gives it. A project 
 there.
 """
 
+from pathlib import Path
+
 from builder.confined import resolve_beneath
 from builder.diagnosis import explain
 from builder.environment import script_variables
@@ -16,11 +18,12 @@ from builder.tail import Tail
 SUMMARY = "The build script failed"
 # Of a script; what is wrong with one is looked for in all of it.
 MOST_BYTES = 1024 * 1024
+_MARK = b"\xef\xbb\xbf"
 
 
 def has_script(spec: BuildSpec) -> bool:
     """Whether there is a script to run; raises ScriptFailed when it cannot be run."""
-    script = resolve_beneath(spec.code, spec.script)
+    script = _place(spec)
     if script is None:
         raise ScriptFailed(
             SUMMARY,
@@ -49,19 +52,25 @@ def has_script(spec: BuildSpec) -> bool:
             f"{spec.script} is UTF-16, which bash does not read",
             f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {spec.script}",
         )
-    if content.startswith(b"\xef\xbb\xbf"):
-        raise ScriptFailed(
-            SUMMARY,
-            f"{spec.script} begins with a byte order mark, which bash takes for part of a command",
-            f"Save it without: sed -i '1s/^\\xEF\\xBB\\xBF//' {spec.script}",
-        )
-    if b"\r\n" in content:
-        raise ScriptFailed(
-            SUMMARY,
-            f"{spec.script} has Windows line ends, which bash takes for part of each command",
-            f"Convert it: sed -i 's/\\r$//' {spec.script}",
-        )
     return True
+
+
+def make_readable(spec: BuildSpec) -> str:
+    """Takes out of the build's copy of the script what bash would take for part of a command:
+    Windows line ends, a byte order mark. Returns what that was, in words. Blocking."""
+    script = _place(spec)
+    assert script is not None
+    content = script.read_bytes()
+    plain = content.removeprefix(_MARK).replace(b"\r\n", b"\n")
+    if plain == content:
+        return ""
+    script.write_bytes(plain)
+    found = {"a byte order mark": content.startswith(_MARK), "Windows line ends": b"\r" in content}
+    return " and ".join(what for what, is_there in found.items() if is_there)
+
+
+def _place(spec: BuildSpec) -> Path | None:
+    return resolve_beneath(spec.code, spec.script)
 
 
 async def run_script(

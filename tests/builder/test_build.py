@@ -167,9 +167,7 @@ async def test_missing_package(bench: Bench) -> None:
         ("python3 -c 'raise OSError(17)'", "OSError: 17 (exit status 1)", "by hand"),
         ("no-such-command", "no-such-command: command not found", "operator"),
         ("kill -9 $$", "ended by SIGKILL", "memory"),
-        ("echo fine\r\n", "Windows line ends", "sed"),
         ("echo fine\n" + "#" * (1 << 20), "more than 1,048,576 bytes", "files of their own"),
-        ("\ufeffecho fine\n", "byte order mark", "sed"),
         ("exit 3", "it wrote nothing (exit status 3)", "by hand"),
     ],
 )
@@ -187,6 +185,27 @@ async def test_failing_script(bench: Bench, script: str, problem: str, advice: s
     assert states(bench)["BUILD_SCRIPT"] == "failed"
     assert states(bench)["PROBE"] == "waiting"
     assert not bench.shelf.folder("one").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "end", "told"),
+    [
+        ("", "\r\n", "Windows line ends"),
+        ("\ufeff", "\n", "a byte order mark"),
+        ("\ufeff", "\r\n", "a byte order mark and Windows line ends"),
+    ],
+)
+async def test_a_script_of_another_system(bench: Bench, before: str, end: str, told: str) -> None:
+    """A script with other line ends, or a mark before it, is run as it was meant, and the log says
+    so; what the project holds stays as it is."""
+    bench.write("model.py", MODEL)
+    lines = ["set -e", "if true; then", "  echo made >made", "fi", '[ "$(cat made)" = made ]', ""]
+    script = bench.write("cdsw-build.sh", before + end.join(lines))
+    bytes_before = script.read_bytes()
+    report = await bench.build_quickly()
+    assert report.failure is None, report.failure
+    assert f"cdsw-build.sh has {told}: it is run without" in bench.log
+    assert script.read_bytes() == bytes_before
 
 
 async def test_exit_status_decides(bench: Bench) -> None:

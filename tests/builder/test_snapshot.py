@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -246,6 +247,18 @@ async def test_gitignore_that_is_a_pipe(bench: Bench) -> None:
     os.mkfifo(bench.project / ".gitignore")
     with pytest.raises(SnapshotFailed, match=r"\.gitignore is not a file"):
         await bench.take()
+
+
+async def test_an_environment_in_the_root(bench: Bench) -> None:
+    """A virtual environment that was made in the root itself is left out, and nothing else."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bench.project], check=True)
+    own = {"model.py", "lib", "lib/own.py", "data", "data/bin", "data/bin/python", "include"}
+    for name in ("model.py", "lib/own.py", "data/bin/python"):
+        bench.write(name)
+    assert names(await copied(bench)) == own
+    [line] = [line for line in bench.log.lines if line.startswith("Left out")]
+    assert "bin" in line
+    assert "pyvenv.cfg" in line
 
 
 async def test_what_is_too_deep_or_too_much(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
