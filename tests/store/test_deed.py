@@ -3,6 +3,7 @@
 import aiosqlite
 import pytest
 import trio
+import trio.testing
 
 import store
 from store import Database, Deed, Entry, NameTaken, Project, audit, projects
@@ -70,6 +71,22 @@ async def test_tasks_belong_to_the_deed_that_started_them(database: Database) ->
     with store.doing(other):
         pass
     assert not other.entered
+
+
+async def test_what_comes_after_a_deed_that_changed_nothing_is_not_it(database: Database) -> None:
+    """A task that it started writes without its entry once the deed is over."""
+    deed, over = Deed(describe), trio.Event()
+
+    async def later() -> None:
+        await over.wait()
+        await database.write(projects.insert, a_project())
+
+    async with trio.open_nursery() as nursery:
+        with store.doing(deed):
+            nursery.start_soon(later)
+            await trio.testing.wait_all_tasks_blocked()
+        over.set()
+    assert (deed.entered, await entries(database)) == (False, [])
 
 
 async def test_two_changes_at_once_carry_one_entry(database: Database) -> None:

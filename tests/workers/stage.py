@@ -185,14 +185,21 @@ class Actor:
 
     def end(self, said: str = "exited with status 0") -> None:
         """The process has ended, and the keeper has seen it and cleaned up."""
-        if self.over:
-            return
+        if not self.over:
+            self.exit(said)
+            self.clean()
+
+    def exit(self, said: str = "exited with status 0") -> None:
+        """The process has ended; something of it may be left."""
         self.over = True
         for fd in (self._read, self._write):
             if fd >= 0:
                 os.close(fd)
         self._read = self._write = -1
         self.replica.exited(Verdict(said))
+
+    def clean(self) -> None:
+        """Nothing of it is left."""
         self.replica.cleaned()
         self.stage.turn()
 

@@ -9,6 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.workers.stage import REPLICA, Caller, Stage, fail_to_start
 from workers import wire
 from workers.errors import StartFailed
+from workers.lifecycle import State
 from workers.pool import Pool
 from workers.ticket import Answered, NotReady
 
@@ -318,24 +319,40 @@ def test_no_timer_is_left_of_a_pool_that_is_closed(
 ) -> None:
     """Whatever it was in the midst of: what is left in the reactor would keep all of it in memory,
     and be called for nothing. The timers of another pool stay."""
-    other = stage.serving(max_memory=1000)
-    others = len(stage.reactor._timers)
     pool = stage.open_pool(replicas=2, max_memory=1000, start_tries=0)
-    actors = stage.actors[-2:]
-    if midst != "a failed start":
-        for actor in actors:
-            actor.get_ready()
+    if midst == "a failed start":
+        stage.actors[0].enter()
     else:
-        actors[0].enter()
-    stage.actors = actors
+        for actor in stage.actors:
+            actor.get_ready()
+    ours = len(stage.reactor._timers)
+    other = stage.serving(max_memory=1000)
+    theirs, others = stage.actors[-1], len(stage.reactor._timers) - ours
     MIDST[midst](stage, pool)
     end(pool)
     end(pool)
-    for actor in stage.actors:
+    own = [actor for actor in stage.actors if actor is not theirs]
+    # Nobody goes on as if nothing had happened.
+    assert not {State.STARTING, State.IDLE, State.BUSY} & {each.replica.state for each in own}
+    for actor in own:
+        assert not pool.closed.is_set()
         actor.end()
     assert pool.closed.is_set()
     assert len(stage.reactor._timers) == others
     assert not other.closed.is_set()
+
+
+def test_a_pool_is_closed_when_all_is_cleaned_up(stage: Stage) -> None:
+    """Not when its processes have ended: children of theirs and working copies may be left."""
+    pool = stage.serving(2)
+    pool.stop()
+    for actor in stage.actors:
+        actor.exit()
+    for actor in stage.actors:
+        pool.verify()
+        assert not pool.closed.is_set()
+        actor.clean()
+    assert pool.closed.is_set()
 
 
 def test_who_does_not_leave_is_killed(stage: Stage) -> None:
