@@ -21,6 +21,7 @@ from builder.interpreters import Interpreter, discover, inspect, match
 from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
 from builder.naming import file_that_names
+from builder.plain import read_plain
 from builder.removal import remove_tree
 from builder.shelf import SEAL, Manifest, Shelf
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
@@ -62,6 +63,7 @@ __all__ = [
     "make_folder",
     "match",
     "read_address",
+    "read_plain",
     "remove_tree",
     "snapshots_in",
     "sync_file_system",

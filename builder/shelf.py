@@ -1,9 +1,12 @@
 """The folder in which builds stand, each under its id.
 
 A build is made where it stays, so an unfinished one lies beside the finished ones. Only the
-file `sealed` tells them apart: it is written last, once everything before it has reached
-the disk, and it is the first thing to go. So at whatever instant the machine stops, a
+file `sealed` tells them apart: it gets its name last, once everything before it and its own bytes
+have reached the disk, and it is the first thing to go. So at whatever instant the machine stops, a
 folder with a seal is whole. A sealed build is never changed.
+
+A seal that is there but cannot be read was damaged later: no kill and no loss of power leaves one.
+Such a build is not served, and not removed either: `damage` says what is wrong.
 """
 
 import os
@@ -21,10 +24,15 @@ from msgspec import Struct
 from builder.depth import TooDeep, check_depth
 from builder.errors import ScriptFailed
 from builder.lasting import sync_file_system, sync_folder
+from builder.plain import read_plain
 from builder.removal import remove_tree
 
 SEAL = "sealed"
 _ASIDE = ".aside"
+# Of a seal, in bytes: some paths and dates.
+_SEAL_BYTES = 64 * 1024
+# What a seal that cannot be read, or decoded, raises.
+_UNREADABLE = (OSError, ValueError, RecursionError)
 # For everybody.
 _READABLE, _ENTERED = 0o444, 0o111
 
@@ -58,12 +66,29 @@ class Shelf:
         return self.root / build
 
     def sealed(self, build: str) -> Manifest | None:
-        """The manifest of a whole build, or None when it is not whole or not there."""
+        """The manifest of a whole build, or None when it is not whole, not there or damaged."""
         try:
-            text = (self.folder(build) / SEAL).read_bytes()
-            return msgspec.json.decode(text, type=Manifest)
-        except (FileNotFoundError, msgspec.DecodeError):
+            return self._manifest(build)
+        except _UNREADABLE:
             return None
+
+    def damage(self, build: str) -> str:
+        """Why the seal of a build cannot be read; "" where it can be, and where there is none."""
+        try:
+            self._manifest(build)
+        except _UNREADABLE as error:
+            return getattr(error, "strerror", None) or str(error)
+        return ""
+
+    def _manifest(self, build: str) -> Manifest | None:
+        """None where there is no seal. Raises _UNREADABLE."""
+        try:
+            text = read_plain(self.folder(build) / SEAL, _SEAL_BYTES)
+        except FileNotFoundError:
+            if self.folder(build).is_symlink():
+                raise OSError("its folder is a link") from None
+            return None
+        return msgspec.json.decode(text, type=Manifest)
 
     def prefix(self, build: str) -> Path | None:
         """The folder of a whole build's interpreter, as recorded when the build was made: what the
@@ -87,10 +112,9 @@ class Shelf:
             await self.remove(build)
             await trio.to_thread.run_sync(_rename, self._aside(build), self.folder(build))
 
-    async def put_all_back(self) -> None:
-        """What was set aside when an earlier gateway ended."""
-        for path in list(self.root.glob(f"*{_ASIDE}")):
-            await self.put_back(path.name.removesuffix(_ASIDE))
+    def aside(self) -> list[str]:
+        """The builds that were set aside when an earlier gateway ended. Blocking."""
+        return [path.name.removesuffix(_ASIDE) for path in self.root.glob(f"*{_ASIDE}")]
 
     def names(self) -> list[str]:
         """Whatever there is here, whole or not. Blocking."""
@@ -130,10 +154,14 @@ def _seal(folder: Path, manifest: Manifest) -> None:
         ) from None
     # Everything at once: thousands of files, and what the script linked to them.
     sync_file_system(folder)
-    with (folder / SEAL).open("xb") as file:
+    if (folder / SEAL).exists():
+        raise FileExistsError(f"{folder} is sealed already")
+    fresh = folder / f"{SEAL}.new"
+    with fresh.open("xb") as file:
         file.write(msgspec.json.encode(manifest))
         file.flush()
         os.fsync(file.fileno())
+    fresh.rename(folder / SEAL)
     sync_folder(folder)
 
 
@@ -195,7 +223,7 @@ def _remove(folder: Path) -> None:
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():
-        if (folder / SEAL).exists():
+        if (folder / SEAL).exists() and not (folder / SEAL).is_dir():
             (folder / SEAL).unlink()
             # Else it could be back after a loss of power, and what it speaks for not.
             sync_folder(folder)

@@ -78,6 +78,46 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "projects"
 
     @property
+    def cgroups(self) -> Path:
+        """Where the control groups of the last gateway are."""
+        return self.root / "replicas.cgroups"
+
+    @property
+    def set_aside(self) -> Path:
+        """What was in the way of a start and could not be read; kept until an operator looks."""
+        return self.root / "set-aside"
+
+    @property
+    def set_aside_record(self) -> Path:
+        """What the last start went on without, for `predictd doctor`."""
+        return self.root / "set-aside.json"
+
+    @property
+    def folders(self) -> list[Path]:
+        """What has to be a folder, those above before those in them."""
+        return [
+            self.builds,
+            self.ballast,
+            self.start_room,
+            *self.remade,
+            *(self.root / name for name in ("projects", "snapshots", "experiments")),
+            *(self.root / name for name in ("cache", "cache/pip")),
+            *(self.root / "logs" / name for name in ("", "builds", "models", "experiments")),
+            self.examiner_logs,
+        ]
+
+    @property
+    def remade(self) -> list[Path]:
+        """The folders that are made again at each start, empty."""
+        return [self.replicas, self.confinement, self.spool]
+
+    @property
+    def files(self) -> list[Path]:
+        """What has to be a file, but for those without which nothing is served (predictd.db,
+        secret.key, admin.key, lock), and `isolation`, which must not be forgotten."""
+        return [self.address, self.generation, self.cgroups, self.set_aside_record]
+
+    @property
     def named_by_id(self) -> list[Path]:
         """The folders of which each entry bears the id of a project, a model, a build or an
         experiment."""

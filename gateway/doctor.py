@@ -69,6 +69,7 @@ def examine(
         _isolation(machine.data),
         _limits(),
         _data_folder(machine.data),
+        _set_aside(machine.data),
         _disk(machine.data),
         _port(machine),
         _open_files(machine),
@@ -196,6 +197,19 @@ def _data_folder(data: Path) -> Finding:
     return Finding(
         "data folder", "ok", f"{data}{'' if nearest == data else ' (made at first start)'}"
     )
+
+
+def _set_aside(data: Path) -> Finding:
+    """What the last start could not read, move or remove."""
+    from gateway.data_folder import DataFolder
+    from gateway.set_aside import read_record
+
+    problems = read_record(DataFolder(data))
+    if not problems:
+        return Finding("set aside", "ok", "the last start could read everything")
+    found = "; ".join(f"{each.what} ({each.path}): {each.problem}" for each in problems)
+    advice = dict.fromkeys(f"{each.what}: {each.advice}" for each in problems)
+    return Finding("set aside", "warning", found, " ".join(advice))
 
 
 def _disk(data: Path) -> Finding:

@@ -8,25 +8,31 @@ remembered.
 import logging
 from pathlib import Path
 
+from builder import read_plain
 from gateway.data_folder import DataFolder
+from gateway.set_aside import SetAside
 from gateway.settings import Given
 from store import replace_file
 from workers.confinement import LEVELS, Confinement, Level, open_confinement
 
 logger = logging.getLogger(__name__)
 
+_BYTES = 100  # of the file with the level
+
 
 def last_served(data: DataFolder) -> Level | None:
     """The level of the last start; None for a folder that was never served."""
     try:
-        text = data.isolation.read_text("ascii", "replace").strip()
+        text = read_plain(data.isolation, _BYTES).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
+    except OSError:
+        text = ""
     # What cannot be read may have been the strongest.
     return next((level for level in LEVELS if level == text), LEVELS[0])
 
 
-def open_isolation(given: Given, data: DataFolder) -> Confinement:
+def open_isolation(given: Given, data: DataFolder, set_aside: SetAside) -> Confinement:
     """The confinement in force from now on. Blocking. Raises ConfinementUnavailable,
     ConfinementWeaker, OSError."""
     settings = given.settings
@@ -40,7 +46,8 @@ def open_isolation(given: Given, data: DataFolder) -> Confinement:
         least=least,
     )
     if confinement.level != least:  # else a full disk would keep it from starting
-        replace_file(data.isolation, f"{confinement.level}\n".encode())
+        with set_aside.item("the level of isolation", data.isolation):
+            replace_file(data.isolation, f"{confinement.level}\n".encode())
     told = confinement.described()
     logger.info("isolation %s: %s", told["level"], told["meaning"])
     for level, why in confinement.refused.items():

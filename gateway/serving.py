@@ -51,6 +51,7 @@ from gateway.opening import open_data
 from gateway.proxies import Proxies
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
+from gateway.set_aside import SetAside
 from gateway.settings import Given, Settings
 from gateway.surface import check_exposure, hosts_of
 from gateway.tasks import Tasks
@@ -204,7 +205,9 @@ async def _open(
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
     secret = await trio.to_thread.run_sync(open_data, data)
-    confinement = await trio.to_thread.run_sync(open_isolation, given, data)
+    set_aside = SetAside(data)
+    await trio.to_thread.run_sync(set_aside.prepare)
+    confinement = await trio.to_thread.run_sync(open_isolation, given, data, set_aside)
     async with AsyncExitStack() as stack:
         start_room = store.StartRoom(data.start_room)
         start_room.give_back()
@@ -214,7 +217,7 @@ async def _open(
         disk = Disk(data.root, ballast, start_room, settings.disk_reserve)
         await disk.make_way()
         spool = Spool(data.spool, disk)
-        await trio.to_thread.run_sync(spool.prepare)
+        await trio.to_thread.run_sync(spool.prepare, set_aside)
         database = await stack.enter_async_context(
             store.open_database(
                 data.database,
@@ -246,6 +249,7 @@ async def _open(
             )
         )
         machine.hold(workers.cgroups)
+        await trio.to_thread.run_sync(set_aside.note_leftovers, data.replicas)
         nursery = await stack.enter_async_context(trio.open_nursery())
         own_tasks = Tasks(nursery)
         callers = Callers()
@@ -256,6 +260,7 @@ async def _open(
         house = House(
             site=site,
             data=data,
+            set_aside=set_aside,
             disk=disk,
             spool=spool,
             project_disk=ProjectDisk(site, data, shelf, database),
@@ -370,7 +375,10 @@ def _address_written(data: DataFolder, url: str, certificate: str = "") -> Itera
     try:
         yield
     finally:
-        data.address.unlink(missing_ok=True)
+        try:
+            data.address.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("cannot remove %s: %s", data.address, error)
 
 
 def _write_address(data: DataFolder, told: bytes) -> None:

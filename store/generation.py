@@ -77,6 +77,6 @@ def _read(mark: Path) -> site.Generation | None:
         return msgspec.json.decode(mark.read_bytes(), type=site.Generation)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         logger.warning("%s cannot be read, so it does not tell the database's age: %s", mark, error)
         return None

@@ -5,6 +5,7 @@ kept folders stays: plain files and folders of ours, since whoever reads them la
 elsewhere by a link.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,20 +70,32 @@ async def run_experiment(
             folders=(spec.folder,),
         )
     finally:
-        await surely(clear_run, spec.folder, spec.kept)
+        await surely(_end, spec)
 
 
-def clear_run(folder: Path, kept: Iterable[Path]) -> None:
-    """Leaves of a run's `folder` what is kept; also of a run whose engine was killed. Blocking.
-    Raises OSError in a shortage."""
-    folders.remove(_work(folder))
+def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
+    """Leaves of a run's `folder` what is kept; also of a run whose engine was killed. Returns what
+    is left and cannot be read safely, or cannot be removed, with the reason. Blocking. Raises
+    OSError in a shortage."""
+    left: dict[Path, OSError] = {}
+    work = _work(folder)
+    folders.remove(work)
+    if os.path.lexists(work):
+        left[work] = OSError("it cannot be removed")
     for each in kept:
         try:
-            folders.make_plain(each)
+            if os.path.lexists(each):
+                folders.make_plain(each)
         except OSError as error:
             if is_shortage(error):
                 raise
-            folders.remove(each)  # what cannot be read safely is not kept
+            left[each] = error
+    return left
+
+
+def _end(spec: RunSpec) -> None:
+    for each in clear_run(spec.folder, spec.kept):
+        folders.remove(each)  # what cannot be read safely is not kept
 
 
 def _work(folder: Path) -> Path:

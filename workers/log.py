@@ -6,11 +6,13 @@ when there is more: what it has not read lies in the files, not in memory.
 """
 
 import os
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from heapq import merge
+from io import FileIO
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -74,7 +76,7 @@ class Log:
         self._reason = ""
         self._lock = threading.Lock()
         self._tail: deque[Line] = deque(maxlen=_TAIL)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._bells: set[Callable[[], None]] = set()
         # Positions: where the older file begins, where the current one does, the end of the last
         # whole line, and the end. None before the files were looked at.
@@ -126,7 +128,7 @@ class Log:
             self._older_at, self._begin, self._whole = self._begin, end, end
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - kept until the close
+            self._file = _open_to_append(self.path)
         data = self._say_lost(end) + data
         done = 0
         # A disk that is nearly full takes a part, and says so only to the next write.
@@ -287,9 +289,26 @@ def in_order(lines: Iterable[tuple[str, Line]]) -> list[tuple[str, Line]]:
 
 def _open(path: Path) -> BinaryIO | None:
     try:
-        return open(path, "rb")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    _check_regular(descriptor, path)
+    return open(descriptor, "rb")
+
+
+def _open_to_append(path: Path) -> FileIO:
+    """A line is often written on the loop, so this never waits for the reader of a pipe."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    _check_regular(descriptor, path)
+    return open(descriptor, "ab", buffering=0)
+
+
+def _check_regular(descriptor: int, path: Path) -> None:
+    """Raises OSError, and closes what is open, where something else is in the place of a file."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is not a regular file")
 
 
 def _size(path: Path) -> int:

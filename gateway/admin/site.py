@@ -62,6 +62,7 @@ def add_routes(routing: Routing, control: Control, traffic: Traffic) -> None:
             "metrics": msgspec.structs.asdict(house.tracking.state())
             | await control.metrics.size(),
             "disk": await house.disk.state(),
+            "set_aside": house.set_aside.problems,
             "settings": settings,
         }
 

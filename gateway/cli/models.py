@@ -158,7 +158,17 @@ def _gateway_status(context: Context) -> None:
             "machine": _machine_line(site["machine"]),
         }
     )
-    context.terminal.result({"site": site, "models": models}, f"{about}\n\n{model_table(models)}")
+    parts = [about, _set_aside(site.get("set_aside", [])), model_table(models)]
+    text = "\n\n".join(filter(None, parts))
+    context.terminal.result({"site": site, "models": models}, text)
+
+
+def _set_aside(problems: Sequence[Json]) -> str:
+    """What the gateway could not read when it started; told to site administrators."""
+    if not problems:
+        return ""
+    lines = [f"{e['what']} ({e['path']}): {e['problem']}. {e['advice']}" for e in problems]
+    return "\n  ".join(["The gateway goes on without:", *lines])
 
 
 def _machine_line(machine: Json) -> str:

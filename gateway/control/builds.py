@@ -56,13 +56,14 @@ class Builds:
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
-        database = self._house.database
+        database, set_aside = self._house.database, self._house.set_aside
         unfinished = await database.read(store.builds.unfinished)
         for build in unfinished:
             if build.status == "building":
-                await self._house.put_right(
-                    store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
-                )
+                with set_aside.item(f"build {build.id}", self._house.shelf.folder(build.id)):
+                    await self._house.put_right(
+                        store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
+                    )
         built = [
             build.id
             for model in await database.read(store.models.listing)

@@ -225,7 +225,7 @@ class Carrying:
         """Its pool, starting; None when it was told to stop. Callers of a model that nothing
         serves wait for it."""
         spec = await pool_spec(self._house, self.deployment, build, start_tries, self._key)
-        await trio.to_thread.run_sync(keep_latest, spec.log_folder)
+        await trio.to_thread.run_sync(keep_latest, spec.log_folder, self._house.set_aside)
         if self._told_to_stop:
             return None
         routes, model_id = self._house.routes, self.deployment.model_id

@@ -1,5 +1,7 @@
 """The control as a whole: its parts, made in order and recovered at boot."""
 
+import trio
+
 from gateway.control.active import ActiveModels
 from gateway.control.backup import Backups
 from gateway.control.builds import Builds
@@ -53,6 +55,7 @@ class Control:
         await self.builds.recover()
         await self.deployments.recover()
         await self.experiments.recover()
+        await trio.to_thread.run_sync(self.house.set_aside.save)
         self.house.interpreters.seek(self.house.tasks)
         self.house.tasks.start(self.metrics.watch)
         self.house.tasks.start(self.house.trash.watch)

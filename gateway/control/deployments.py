@@ -58,7 +58,9 @@ class Deployments:
         database = self._house.database
         for deployment in await database.read(store.deployments.unfinished):
             if deployment.wanted == "stop":
-                await self._house.put_right(store.deployments.end, deployment.id)
+                build = self._house.shelf.folder(deployment.build_id or "")
+                with self._house.set_aside.item(f"deployment {deployment.number}", build):
+                    await self._house.put_right(store.deployments.end, deployment.id)
         wanted = await database.read(store.deployments.wanted)
         # First what served: what was on its way then follows it as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):

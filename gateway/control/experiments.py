@@ -21,8 +21,9 @@ from gateway.control.house import House
 from gateway.control.new_deployment import NewDeployment, check_deployment
 from gateway.control.places import Line, Places
 from gateway.control.running import INTERRUPTED, Running
-from gateway.control.tracked import read_tracked
+from gateway.control.tracked import Tracked, not_kept, read_tracked
 from gateway.errors import Refusal
+from gateway.set_aside import LOOK
 from store import Experiment, Point, Project, User
 from workers import Log, Network, clear_run
 
@@ -59,7 +60,10 @@ class Experiments:
         unfinished = await self._house.database.read(store.experiments.unfinished)
         for experiment in unfinished:
             if experiment.status == "running":
-                await _put_right(self._house, experiment)
+                name = f"experiment {experiment.number}"
+                folder = self._house.data.experiment(experiment.id).folder
+                with self._house.set_aside.item(name, folder):
+                    await _put_right(self._house, experiment)
             else:
                 self._begin(experiment)
 
@@ -120,7 +124,8 @@ class Experiments:
                 await running.run(self._places, key)
         finally:
             del self._runnings[running.experiment.id]
-        await trio.to_thread.run_sync(remove, running.folder.tracked)  # it is in the rows now
+        # It is in the rows now.
+        await trio.to_thread.run_sync(remove, running.folder.tracked, self._house.set_aside)
         await self.environments.prune(experiment.project_id)
         with suppress(store.NotFound):
             project = await self._house.database.read(store.projects.get, experiment.project_id)
@@ -185,21 +190,36 @@ class Experiments:
         await self._house.disk.make_way()
         async with self._house.snapshotting.held(experiment.project_id):
             await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
-        await trio.to_thread.run_sync(remove, data.experiment(experiment.id).folder)
+        folder = data.experiment(experiment.id).folder
+        await trio.to_thread.run_sync(remove, folder, self._house.set_aside)
         await trio.to_thread.run_sync(self.log(experiment.id).remove)
 
 
 async def _put_right(house: House, experiment: Experiment) -> None:
     """What ran when an earlier gateway ended: its script was ended with it."""
-    folder = house.data.experiment(experiment.id)
-    tracked = await trio.to_thread.run_sync(read_tracked, folder.metrics)
-    await trio.to_thread.run_sync(clear_run, folder.folder, folder.kept)
+    tracked = await trio.to_thread.run_sync(_clear, house, experiment)
     await house.put_right(
         partial(store.experiments.end, failure=INTERRUPTED),
         experiment.id,
         "interrupted",
         tracked.points,
     )
+
+
+def _clear(house: House, experiment: Experiment) -> Tracked:
+    """What it tracked. Leaves of its folder what it keeps; what of that cannot be made ours is
+    moved aside. What it tracked stays until its row says so. Blocking."""
+    name, folder = f"experiment {experiment.number}", house.data.experiment(experiment.id)
+    tracked = read_tracked(folder.metrics)
+    if tracked.problem:
+        house.set_aside.note(f"what {name} tracked", folder.metrics, tracked.problem, LOOK)
+    for path, error in clear_run(folder.folder, folder.kept).items():
+        house.set_aside.move(f"the folder {path.name} of {name}", path, error)
+    if told := not_kept(tracked):
+        log = Log(house.data.experiment_log(experiment.id))
+        log.write(told, "stderr")
+        log.close()
+    return tracked
 
 
 def _check_script(root: Path, script: str) -> None:

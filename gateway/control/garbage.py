@@ -97,7 +97,7 @@ class Collector:
         if path.parent == self._house.data.builds:
             # Its id may be an environment's, which somebody who runs the same files names again.
             return partial(self._environments.forget, path.name)
-        return partial(trio.to_thread.run_sync, remove, path)
+        return partial(trio.to_thread.run_sync, remove, path, self._house.set_aside)
 
     def _described(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
         data = self._house.data

@@ -7,10 +7,11 @@ killed in between finds the rest by its ids at boot.
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from builder import remove_tree
+from gateway.set_aside import REMOVE, SetAside
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +52,11 @@ class Hold:
                 logger.exception("a removal that had waited for a backup")
 
 
-def remove(entry: Path) -> None:
-    """Takes away a file, a link or a folder; no matter if it is gone. Blocking."""
-    if entry.is_dir() and not entry.is_symlink():
-        with suppress(OSError):  # what stays is found at the next start
+def remove(entry: Path, set_aside: SetAside) -> None:
+    """Takes away a file, a link or a folder; no matter if it is gone. What cannot be removed stays,
+    is named, and is tried again at the next start. Blocking."""
+    with set_aside.item("a leftover", entry, REMOVE):
+        if entry.is_dir() and not entry.is_symlink():
             remove_tree(entry)
-    else:
-        entry.unlink(missing_ok=True)
+        else:
+            entry.unlink(missing_ok=True)

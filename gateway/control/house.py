@@ -29,6 +29,7 @@ from gateway.directory import Directory
 from gateway.encryption import Encryption
 from gateway.errors import Refusal
 from gateway.routes import Routes
+from gateway.set_aside import SetAside
 from gateway.settings import Settings
 from gateway.tasks import Tasks
 from store import Database
@@ -56,6 +57,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
 
     site: SiteSettings
     data: DataFolder
+    set_aside: SetAside
     disk: Disk
     spool: Spool
     project_disk: ProjectDisk

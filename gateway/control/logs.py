@@ -8,6 +8,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from gateway.set_aside import REMOVE, SetAside
+
 # A log is at most two files of 8 MiB.
 MOST_LOGS = 20
 # As Carrying names replicas: model, its number, the deployment's, the build's id, and a seat.
@@ -19,7 +21,7 @@ def logs_of(folder: Path) -> list[Path]:
     found = []
     for path in folder.glob("*.log"):
         with suppress(FileNotFoundError):  # a rotation renames a log for a moment
-            found.append((_deployment_of(path), path.stat().st_mtime, path))
+            found.append((_deployment_of(path), path.lstat().st_mtime, path))
     return [path for _, _, path in sorted(found)]
 
 
@@ -28,8 +30,9 @@ def _deployment_of(path: Path) -> int:
     return int(name[1]) if name else 0
 
 
-def keep_latest(folder: Path, most: int = MOST_LOGS) -> None:
+def keep_latest(folder: Path, set_aside: SetAside, most: int = MOST_LOGS) -> None:
     """Removes all logs but the latest `most`. Blocking."""
-    for path in logs_of(folder)[:-most]:
-        path.unlink(missing_ok=True)
-        path.with_name(path.name + ".1").unlink(missing_ok=True)
+    for log in logs_of(folder)[:-most]:
+        for path in (log, log.with_name(log.name + ".1")):
+            with set_aside.item("an old log", path, REMOVE):
+                path.unlink(missing_ok=True)

@@ -1,7 +1,5 @@
 """Models: made, found, changed, deleted with all that is theirs."""
 
-import shutil
-from functools import partial
 from typing import Any
 
 import aiosqlite
@@ -11,6 +9,7 @@ import trio
 import store
 from gateway.control.builds import Builds
 from gateway.control.deployments import Deployments
+from gateway.control.hold import remove
 from gateway.control.house import House
 from gateway.control.new_deployment import NewDeployment, check_deployment
 from gateway.errors import Refusal
@@ -103,7 +102,7 @@ class Models:
         for build in builds:
             await self._builds.free(model.project_id, build.id)
         logs = self._house.data.model_logs(model.id)
-        await trio.to_thread.run_sync(partial(shutil.rmtree, logs, ignore_errors=True))
+        await trio.to_thread.run_sync(remove, logs, self._house.set_aside)
 
 
 async def _regenerate_key(connection: aiosqlite.Connection, model_id: str) -> Model:

@@ -52,12 +52,13 @@ class Projects:
         """A clone that an earlier gateway did not finish has failed."""
         for project in await self._house.database.read(store.projects.listing):
             if project.creation_status == "creating":
-                await self._house.put_right(
-                    store.projects.update,
-                    project.id,
-                    creation_status="failure",
-                    creation_error="the gateway ended while it was being cloned",
-                )
+                with self._house.set_aside.item(f"project {project.name!r}", Path(project.path)):
+                    await self._house.put_right(
+                        store.projects.update,
+                        project.id,
+                        creation_status="failure",
+                        creation_error="the gateway ended while it was being cloned",
+                    )
 
     async def create(self, asked: NewProject, owner: User) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
@@ -130,7 +131,7 @@ class Projects:
                     await self._fill(project, work)
         except store.NotFound:
             # Deleted in the moment in which it began; who deleted it knew nothing of the clone.
-            await _remove(Path(project.path))
+            await self._remove(Path(project.path))
         finally:
             del self._clonings[project.id]
             cloning.ended.set()
@@ -189,17 +190,16 @@ class Projects:
         if not project.linked:
             folders.append(Path(project.path))
         for folder in folders:
-            await self._house.hold.remove(partial(_remove, folder))
+            await self._house.hold.remove(partial(self._remove, folder))
+
+    async def _remove(self, folder: Path) -> None:
+        await trio.to_thread.run_sync(remove, folder, self._house.set_aside)
 
 
 async def _lay_out(project: Project) -> None:
     if not project.linked or project.template:
         template = TEMPLATES.get(project.template.lower(), "")
         await trio.to_thread.run_sync(lay_out, template, Path(project.path))
-
-
-async def _remove(folder: Path) -> None:
-    await trio.to_thread.run_sync(remove, folder)
 
 
 async def _insert(

@@ -23,7 +23,7 @@ from gateway.control.house import House
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.new_deployment import NewDeployment
 from gateway.control.places import Places
-from gateway.control.tracked import read_tracked
+from gateway.control.tracked import not_kept, read_tracked
 from gateway.control.variables import experiment_variables
 from gateway.encryption import CannotDecrypt
 from store import Experiment, Failure, Project
@@ -233,9 +233,8 @@ class Running:
 
     async def _end(self, event: str, **changes: object) -> None:
         tracked = await trio.to_thread.run_sync(read_tracked, self.folder.metrics)
-        if tracked.left_out:
-            text = f"[predictd] {tracked.left_out:,} tracked values were not kept"
-            self.log.write(text, "stderr")
+        if told := not_kept(tracked):
+            self.log.write(told, "stderr")
         self.experiment = await self._house.record(
             store.experiments.end, self.experiment.id, event, tracked.points, **changes
         )

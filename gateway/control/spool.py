@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from gateway.control.disk import Disk
+from gateway.set_aside import REMOVE, SetAside
 
 
 class Spool:
@@ -25,11 +26,16 @@ class Spool:
         self._folder = folder
         self._disk = disk
 
-    def prepare(self) -> None:
-        """Makes it, empty. Raises OSError."""
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
-        self._folder.mkdir(mode=0o700)
+    def prepare(self, set_aside: SetAside) -> None:
+        """Makes it, empty. Without it uploads fail, and nothing else."""
+        what, left = "the folder for uploads", self._folder
+        if left.exists():
+            try:
+                shutil.rmtree(left)
+            except OSError as error:
+                set_aside.move(what, left, error, REMOVE)
+        with set_aside.item(what, left):
+            left.mkdir(mode=0o700, exist_ok=True)
 
     def file(self) -> IO[bytes]:
         """A file without a name, to be closed by its user."""

@@ -27,10 +27,12 @@ MOST_BYTES = 8 * 1024 * 1024
 
 
 class Tracked(msgspec.Struct, frozen=True):
-    """The values, in their order, and how many there were beside them."""
+    """The values, in their order; how many there were beside them; and what of the file cannot be
+    read, in words."""
 
     points: list[Point]
     left_out: int
+    problem: str = ""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -44,9 +46,14 @@ _decoder = msgspec.json.Decoder(_Line)
 
 def read_tracked(path: Path) -> Tracked:
     """What the file says so far. Blocking."""
-    lines, passed_over = _lines(path)
+    try:
+        lines, passed_over = _lines(path)
+    except FileNotFoundError:  # nothing was tracked
+        return Tracked([], 0)
+    except OSError as error:
+        return Tracked([], 0, error.strerror or str(error))
     found = kept_of(lines)
-    return Tracked(found.points, found.left_out + passed_over)
+    return Tracked(found.points, found.left_out + passed_over, found.problem)
 
 
 def kept_of(lines: Iterable[bytes]) -> Tracked:
@@ -54,9 +61,12 @@ def kept_of(lines: Iterable[bytes]) -> Tracked:
     points: list[Point] = []
     last: dict[str, Point] = {}
     keys: set[str] = set()
-    left_out, room = 0, MOST_TEXT
+    left_out, unreadable, room = 0, 0, MOST_TEXT
     for line in lines:
-        point = _point(line)
+        try:
+            point = _point(line)
+        except (ValueError, RecursionError):  # no JSON, no UTF-8, or no line of ours
+            unreadable, point = unreadable + 1, None
         if point is None or (point.key not in keys and len(keys) >= MOST_KEYS):
             left_out += 1
             continue
@@ -72,15 +82,27 @@ def kept_of(lines: Iterable[bytes]) -> Tracked:
             left_out += point.key in last
             last.pop(point.key, None)  # so that it stands where it was tracked last
             last[point.key] = point
-    return Tracked([*points, *last.values()], left_out)
+    problem = f"lines that cannot be read: {unreadable:,}" if unreadable else ""
+    return Tracked([*points, *last.values()], left_out, problem)
+
+
+def not_kept(tracked: Tracked) -> str:
+    """The line of an experiment's log about what is not kept; "" where all is."""
+    if tracked.left_out:
+        told = f"[predictd] {tracked.left_out:,} tracked values were not kept"
+        return f"{told}: {tracked.problem}" if tracked.problem else told
+    return (
+        f"[predictd] what it tracked cannot be read: {tracked.problem}" if tracked.problem else ""
+    )
 
 
 def _point(line: bytes) -> Point | None:
+    """None for what is beyond a bound. Raises ValueError or RecursionError."""
     if len(line) > LONGEST_LINE:
         return None
-    try:
-        said = _decoder.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    said = _decoder.decode(line)
+    # The store keeps values as JSON, whose integers have a bound there.
+    if isinstance(said.value, int) and not -(2**63) <= said.value < 2**64:
         return None
     if not -(2**62) < said.time < 2**62 or len(said.key) > LONGEST_KEY:
         return None
@@ -88,16 +110,14 @@ def _point(line: bytes) -> Point | None:
 
 
 def _lines(path: Path) -> tuple[list[bytes], int]:
-    """The whole lines of a file that are read, and how many between them are not."""
-    try:
-        # Neither through a link, nor waiting for somebody to write into a pipe.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return [], 0  # nothing was tracked, or it is nothing that can be read
+    """The whole lines of a file that are read, and how many between them are not. Raises
+    OSError."""
+    # Neither through a link, nor waiting for somebody to write into a pipe.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode):
         os.close(descriptor)
-        return [], 0
+        raise OSError("it is not a file")
     with open(descriptor, "rb") as file:
         begin = file.read(MOST_BYTES)
         passed_over, between = 0, facts.st_size - 2 * MOST_BYTES

@@ -62,10 +62,69 @@ async def test_no_other_name_changes_what_is_sealed(shelf: Shelf, tmp_path: Path
     assert shelf.sealed("one") == MANIFEST
 
 
-async def test_torn_seal(shelf: Shelf) -> None:
-    """A seal that is not whole is none."""
+TORN = msgspec.json.encode(MANIFEST)[:-5]
+CONTENTS = {
+    "torn": TORN,
+    "empty": b"",
+    "not UTF-8": TORN[:-5] + b'\xff"}',
+    "deep": b'{"x":' + b"[" * 50_000,
+    "large": bytes(100_000),
+}
+LINKS = {"nowhere": "nowhere", "itself": "sealed", "a device": "/proc/self/mem"}
+
+
+def damage(seal: Path, how: str) -> None:
+    if how in CONTENTS:
+        seal.write_bytes(CONTENTS[how])
+        return
+    seal.unlink()
+    if how == "folder":
+        seal.mkdir()
+    elif how == "pipe":
+        os.mkfifo(seal)
+    else:
+        seal.symlink_to(LINKS[how])
+
+
+@pytest.mark.parametrize("how", [*CONTENTS, *LINKS, "folder", "pipe"])
+async def test_a_damaged_seal(shelf: Shelf, how: str) -> None:
+    """A build with a seal that cannot be read is not whole, and its damage is told."""
     folder = half(shelf, "one")
-    (folder / "sealed").write_bytes(msgspec.json.encode(MANIFEST)[:-5])
+    await seal_build(folder, MANIFEST)
+    assert shelf.damage("one") == ""
+    damage(folder / "sealed", how)
+    assert (shelf.sealed("one"), shelf.prefix("one")) == (None, None)
+    assert shelf.damage("one")
+    await shelf.remove("one")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "link"])
+def test_a_build_that_is_no_folder(shelf: Shelf, kind: str) -> None:
+    """What stands in the place of a build's folder is damage."""
+    shelf.root.mkdir()
+    match kind:
+        case "file":
+            shelf.folder("one").touch()
+        case "pipe":
+            os.mkfifo(shelf.folder("one"))
+        case _:
+            shelf.folder("one").symlink_to("nowhere")
+    assert shelf.sealed("one") is None
+    assert shelf.damage("one")
+
+
+async def test_no_kill_leaves_a_torn_seal(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seal has its name only when its bytes are on the disk."""
+    folder = half(shelf, "one")
+
+    def killed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        await seal_build(folder, MANIFEST)
+    assert shelf.damage("one") == ""
     assert shelf.sealed("one") is None
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.data_folder import DataFolder
 from gateway.isolation import last_served, open_isolation
+from gateway.set_aside import SetAside
 from gateway.settings import Given, Settings
 from tests.skipping import not_here
 from workers import ConfinementUnavailable
@@ -25,7 +26,7 @@ class Site:
 
     def serve(self, isolation: str = "auto") -> str:
         settings = msgspec.structs.replace(Settings(), data=self.data.root, isolation=isolation)
-        return open_isolation(Given(settings, {}), self.data).level
+        return open_isolation(Given(settings, {}), self.data, SetAside(self.data)).level
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_leftovers_decide_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -
     owners = []
     for level in (site.serve(), "landlock", "none", site.serve()):
         settings = msgspec.structs.replace(Settings(), data=site.data.root, isolation=level)
-        confinement = open_isolation(Given(settings, {}), site.data)
+        confinement = open_isolation(Given(settings, {}), site.data, SetAside(site.data))
         assert confinement.level == level
         confinement.give(view)
         assert {path.stat().st_uid for path in (cache, cache / "in")} == {confinement.owner(view)}

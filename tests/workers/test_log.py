@@ -371,3 +371,16 @@ def test_several_logs_as_one() -> None:
         "b2",
         "a3",
     ]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_something_else_in_the_place_of_a_log(tmp_path: Path, kind: str) -> None:
+    """It costs the lines, and neither a writer nor a reader waits for the other end of a pipe."""
+    path = tmp_path / "log"
+    (os.mkfifo if kind == "pipe" else os.mkdir)(path)
+    log = Log(path)
+    log.write("line")
+    assert (log.lost, [line.text for line in log.tail(1)]) == (1, ["line"])
+    with pytest.raises(OSError, match="log"):
+        read_log(path)
+    log.close()

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 PREFIX = "predictd-"
 # Where a gateway puts itself in v2, in which a group with processes cannot have limited children.
 _GATEWAY = f"{PREFIX}gateway"
+# Of the record: a path for each hierarchy.
+_RECORD_BYTES = 64 * 1024
 _WANTED = ("memory", "cpu", "pids")
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -79,14 +81,25 @@ def open_tree(
             continue
         if hierarchy is not None:
             found.append(hierarchy)
-    record.write_text("".join(f"{each.folder}\n" for each in found))
+    try:
+        record.write_text("".join(f"{each.folder}\n" for each in found))
+    except OSError as error:
+        # A gateway that is started in another cgroup finds what is left by its environment.
+        logger.warning("cannot write %s: %s", record, error)
     return Cgroups(found)
 
 
 def _recorded(record: Path, house: str) -> list[Path]:
     try:
-        lines = record.read_text().splitlines()
+        descriptor = os.open(record, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            lines = os.read(descriptor, _RECORD_BYTES).decode("utf-8", "replace").splitlines()
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
+        return []
+    except OSError as error:
+        logger.warning("cannot read %s: %s", record, error)
         return []
     # The data folder may have been copied from elsewhere: only what bears our name is ours.
     return [path for line in lines if (path := Path(line)).name == f"{PREFIX}{house}"]

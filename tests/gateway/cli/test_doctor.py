@@ -40,7 +40,7 @@ def look(machine: Machine, name: str) -> Finding:
 def test_every_finding_that_is_not_good_has_advice(tmp_path: Path) -> None:
     """Nobody is told of trouble without a way out."""
     findings = examine(machine(tmp_path), interpreters=list)
-    assert len({each.name for each in findings}) == len(findings) == 13
+    assert len({each.name for each in findings}) == len(findings) == 14
     assert all(each.advice for each in findings if each.state != "ok")
     assert not any(each.advice for each in findings if each.state == "ok")
 

@@ -14,6 +14,7 @@ import trio
 import store
 from gateway.control import carrying, house
 from gateway.control.machine import Machine
+from gateway.set_aside import SetAside
 from store import Database
 from tests.gateway.kit import (
     Gateway,
@@ -116,7 +117,7 @@ async def test_stopping_one_while_its_pool_is_being_opened(
     build = await gateway.built(model, "add.py:add")
     reached, go_on = trio.Event(), threading.Event()
 
-    def wait(folder: Path) -> None:
+    def wait(folder: Path, set_aside: SetAside) -> None:
         trio.from_thread.run_sync(reached.set)
         assert go_on.wait(30)
 
@@ -377,7 +378,7 @@ async def test_a_mistake_of_ours_ends_the_deployment(
 ) -> None:
     """What nobody foresaw fails the deployment by name; the next one is carried out."""
 
-    def broken(folder: Path) -> None:
+    def broken(folder: Path, set_aside: SetAside) -> None:
         raise RuntimeError("nobody foresaw this")
 
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))

@@ -10,6 +10,8 @@ import trio
 from gateway.control import disk
 from gateway.control.disk import MIB, Disk
 from gateway.control.spool import Spool
+from gateway.data_folder import DataFolder
+from gateway.set_aside import SetAside
 from store import Ballast, StartRoom
 from tests.gateway.kit import refusal, running, settings_for
 
@@ -24,7 +26,7 @@ def spool(tmp_path: Path, folder: Path) -> Spool:
     made = Spool(
         folder, Disk(tmp_path, Ballast(tmp_path / "ballast"), StartRoom(tmp_path / "room"), MIB)
     )
-    made.prepare()
+    made.prepare(SetAside(DataFolder(tmp_path)))
     return made
 
 
@@ -50,10 +52,10 @@ def test_files_have_no_names(spool: Spool, folder: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_leftovers_are_swept(spool: Spool, folder: Path) -> None:
+def test_leftovers_are_swept(spool: Spool, folder: Path, tmp_path: Path) -> None:
     """What a file system without nameless files kept of an earlier gateway goes at the start."""
     (folder / "tmpabc").write_text("left")
-    spool.prepare()
+    spool.prepare(SetAside(DataFolder(tmp_path)))
     assert list(folder.iterdir()) == []
 
 

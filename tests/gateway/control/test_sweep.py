@@ -124,8 +124,8 @@ async def test_what_was_deleted(data: Path) -> None:
 
 
 async def test_builds_that_are_not_whole(data: Path) -> None:
-    """A build that was never finished is removed; one that was finished and lost its seal is moved
-    to the trash; the environment of an experiment that has ended stays."""
+    """A build that was never finished is removed; one that was finished and lost its seal is set
+    aside; the environment of an experiment that has ended stays."""
     *_, torn = ids_in(data)
     half = GONE
     copy_build(data, torn, half)
@@ -137,8 +137,7 @@ async def test_builds_that_are_not_whole(data: Path) -> None:
     (data / "builds" / torn / "sealed").unlink()
     async with running(settings_for(data)):
         assert os.listdir(data / "builds") == [environment]
-        (trash,) = (data / "trash").iterdir()
-        assert os.listdir(trash / "builds") == [torn]
+        assert os.listdir(data / "set-aside") == [f"builds-{torn}"]
 
 
 async def test_what_cannot_be_moved_keeps_nothing_from_serving(
@@ -155,4 +154,4 @@ async def test_what_cannot_be_moved_keeps_nothing_from_serving(
     async with running(settings) as gateway:
         assert (await gateway.get("/projects"))["projects"] == []
     assert stray.exists()
-    assert f"{GONE}.log is not known to the database and stays" in caplog.text
+    assert f"something that the database does not know ({stray})" in caplog.text

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.control import tracked
@@ -89,3 +90,31 @@ def test_texts_and_keys_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracked, "MOST_TEXT", 2 * len(line("a", "text")))
     found = kept_of([line("a", "text"), line("a", "text"), line("a", "text"), line("a", 1)])
     assert ([point.value for point in found.points], found.left_out) == (["text", "text", 1], 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"key": "\xff", "value": 1, "time": 1}',
+        b'{"key": "a", "value": "\xed\xa0\x80", "time": 1}',
+        b'{"key": "a", "value": 1' + b"0" * 30 + b', "time": 1}',
+        b"\xff\x00",
+        b"[" * 5000,
+    ],
+)
+def test_any_line_can_be_stored(tmp_path: Path, content: bytes) -> None:
+    """A line that cannot be read, or whose value the store cannot hold, is counted and costs no
+    other."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(line("good", 1) + b"\n" + content + b"\n" + line("last", 2**63) + b"\n")
+    found = read_tracked(path)
+    assert [point.key for point in found.points] == ["good", "last"]
+    assert found.left_out == 1
+    msgspec.json.encode([point.value for point in found.points])
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """It is said, and nothing is waited for; where nothing was tracked there is nothing to say."""
+    assert read_tracked(tmp_path / "none") == tracked.Tracked([], 0)
+    os.mkfifo(tmp_path / "pipe")
+    assert read_tracked(tmp_path / "pipe").problem == "it is not a file"
