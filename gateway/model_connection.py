@@ -299,7 +299,8 @@ class ModelConnection:
     def _forget_head(self) -> None:
         """What is refused now is not known to be anybody's request."""
         self._opening = None
-        self._is_of(self._peer)
+        if self._proxied:
+            self._is_of(self._peer)
 
     def _is_of(self, address: str) -> None:
         self.address, self.flow = address, network_of(address)

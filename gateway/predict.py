@@ -7,7 +7,6 @@ of the model become the bodies that CDSW's clients parse (errors.py).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -144,17 +143,11 @@ def examined(outcome: Outcome, body: bytes | bytearray) -> Envelope:
     raise Refusal("internal", "a large request could not be read")
 
 
-class Admitted(NamedTuple):
-    """A call that may be made: the pool that answers it, the payload, and the caller."""
-
-    pool: Pool
-    payload: bytes
-    flow: str
-    model_id: str
-
-
-def admit(routes: Routes, call: Call, envelope: Envelope, flow: str) -> Admitted:
-    """Lets in a call. Its flow is the key's where one is needed, else `flow`. Raises Refusal."""
+def admit(
+    routes: Routes, call: Call, envelope: Envelope, flow: str
+) -> tuple[Pool, bytes, str, str]:
+    """Lets in a call: its pool, payload and flow, and the id of the model. The flow is the key's
+    where one is needed, else `flow`. Raises Refusal."""
     key = envelope.accessKey or call.key
     target = routes.by_access_key(key) or _find(routes, key)
     if call.name is not None and call.name not in (target.name, target.model_id):
@@ -167,7 +160,7 @@ def admit(routes: Routes, call: Call, envelope: Envelope, flow: str) -> Admitted
         flow = caller.flow
     if target.pool is None:
         raise Refusal("model.notready", f"the model {target.name!r} is not deployed")
-    return Admitted(target.pool, bytes(envelope.request), flow, target.model_id)
+    return target.pool, bytes(envelope.request), flow, target.model_id
 
 
 def _find(routes: Routes, key: str) -> Target:
