@@ -223,3 +223,27 @@ def test_functions_that_the_model_replaced(converse: Converse, write_model: Any)
     assert answer.kind == ANSWER
     assert set(answer.body["prediction"]["1"]) == {2, None}
     assert replica.predict({"raise": 1}).body == {"type": "ValueError", "message": "as asked"}
+
+
+LOOKS_UP = """
+import socket
+def predict(args):
+    told = []
+    for name in ("modelservice.localhost", b"A.LOCALHOST.", "no.such.invalid"):
+        try:
+            told.append(socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)[0][4][0])
+        except socket.gaierror:
+            told.append("unknown")
+    return told
+"""
+
+
+def test_names_of_this_machine_are_known(converse: Converse, tmp_path: Path) -> None:
+    """Names in `.localhost`, which clients of CDSW make of the gateway's, lead to this machine also
+    where its resolver does not know them, such as glibc's alone; others are looked up as ever."""
+    (tmp_path / "model.py").write_text(LOOKS_UP)
+    replica = converse()
+    assert replica.start(tmp_path, "model.py", "predict").kind == READY
+    *here, other = replica.predict({}, 1).body
+    assert {*here} <= {"127.0.0.1", "::1"}
+    assert other == "unknown"

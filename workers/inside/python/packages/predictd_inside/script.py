@@ -15,6 +15,7 @@ import sys
 import types
 
 from . import failures, interactive, output
+from .names import know_localhost
 from .precedence import show_children
 from .shell import Shell
 from .source import read_source
@@ -24,6 +25,7 @@ def main(file: str, arguments: list[str]) -> None:
     """Run the script, found beneath the current folder; raises SystemExit where it fails."""
     faulthandler.enable()  # a crash in C then tells in the log where it came from
     output.by_lines()
+    know_localhost()
     show_children()
     if file.endswith(".ipynb"):
         raise SystemExit(

@@ -22,6 +22,7 @@ import time
 from . import failures, output
 from .calling import Loop, is_async
 from .model import load
+from .names import know_localhost
 from .precedence import offer
 from .tracking import book
 from .wire import ANSWER, FAILED, HELLO, PREDICT, RAISED, READY, REFUSED, START, Wire
@@ -38,6 +39,7 @@ def main(inlet: int, outlet: int) -> None:
     wire = Wire(inlet, outlet)
     faulthandler.enable()  # a crash in C then tells in the log where it came from
     output.by_lines()
+    know_localhost()
     wire.send(HELLO, 0, _json(_introduction()))
     frames = wire.frames()
     for kind, _, body in frames:
