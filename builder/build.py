@@ -207,7 +207,7 @@ class _Maker:
                 here,
                 "The build took too long",
                 f"its {self._spec.time_limit:g} seconds were over during {here}",
-                "Make the build script do less, or allow builds more time.",
+                "Make the build script do less, or have the operator raise `build_timeout`.",
             ),
         )
 

@@ -40,7 +40,10 @@ CORS = {
     "Access-Control-Expose-Headers": "retry-after, x-request-id",
 }
 PREFLIGHT = {
-    "Access-Control-Allow-Headers": "authorization, content-type, x-access-key, x-request-timeout",
+    # `*` is for what tools for tracing add in browsers (`traceparent`, `baggage`); it does not
+    # stand for `authorization`.
+    "Access-Control-Allow-Headers": "authorization, content-type, x-access-key, x-request-timeout,"
+    " *",
     "Access-Control-Allow-Methods": "POST, OPTIONS",
     "Access-Control-Max-Age": "600",
     "Allow": "POST, OPTIONS",

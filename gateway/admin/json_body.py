@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.envelopes import not_utf_8, without_mark
+from gateway.envelopes import not_json, not_utf_8, without_mark
 from gateway.errors import Refusal
 
 # To skip over JSON takes 3 ns a byte at most (of nested brackets), to build text from it 12.
@@ -61,8 +61,10 @@ class BodyReader:
             found = self._taken_apart(body)
             read = self._read(self._layout.text(found))
             self._layout.give_back(found, read)
-        except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.ValidationError, RecursionError) as error:
             raise Refusal("argument.invalid", str(error)) from error
+        except msgspec.DecodeError as error:
+            raise Refusal("argument.invalid", not_json(body, error)) from error
         except UnicodeDecodeError as error:
             raise Refusal("argument.invalid", not_utf_8(body, error)) from error
         return read

@@ -4,6 +4,7 @@ The payload is checked to be JSON and never built into objects. This file is als
 the examiner runs, in a copy and alone: it imports msgspec and nothing of the house.
 """
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -42,11 +43,47 @@ def read(body: bytes) -> Envelope:
     except msgspec.DecodeError as error:
         if body.startswith(_BOM) and not body.startswith(2 * _BOM):
             return read(body[len(_BOM) :])
-        if is_utf_16(body):
-            raise NotAnEnvelope(_UTF_16) from error
-        raise NotAnEnvelope(f"the body is not JSON: {error}") from error
+        raise NotAnEnvelope(not_json(body, error)) from error
     except RecursionError as error:
         raise NotAnEnvelope("the body is nested too deeply") from error
+
+
+# What libraries and people write in the place of JSON, and what JSON has.
+_SPELLINGS = {
+    b"NaN": "null",
+    b"Infinity": "null",
+    b"None": "null",
+    b"True": "true",
+    b"False": "false",
+    b"'": 'text in double quotes (")',
+}
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+# Of a pair that stands for one character; msgspec looks for the other one.
+_HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u)")
+_HALF_PAIR = "a \\u escape is half of a surrogate pair"
+_SAID = {
+    "Input data was truncated": "it ends early",
+    "unexpected end of hex escape": _HALF_PAIR,
+    "invalid utf-16 surrogate pair": _HALF_PAIR,
+}
+
+
+def not_json(body: bytes, error: msgspec.DecodeError) -> str:
+    """What is wrong with a body that msgspec cannot read, for its sender."""
+    if not body or body.isspace():
+        return "the body is empty"
+    if is_utf_16(body):
+        return _UTF_16
+    said = str(error).removeprefix("JSON is malformed: ")
+    place = _BYTE.search(said)
+    begin = int(place[1]) if place else len(body)
+    for wrong, right in _SPELLINGS.items():
+        if body.startswith(wrong, begin):
+            return f"the body is not JSON: {wrong.decode()} at byte {begin}; send {right}"
+    what = _BYTE.sub("", said)
+    if begin == len(body) and _HALF.search(body[-12:]):
+        what = _HALF_PAIR
+    return f"the body is not JSON: {_SAID.get(what, what)}{place[0] if place else ''}"
 
 
 _UTF_16 = "the body is UTF-16; send it as UTF-8"

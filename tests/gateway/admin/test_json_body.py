@@ -133,7 +133,9 @@ def test_any_json_is_kept_to_the_letter() -> None:
     ("body", "told"),
     [
         (b"[]", "got `array`"),
-        (b"{", "truncated"),
+        (b"{", "the body is not JSON: it ends early"),
+        (b"", "the body is empty"),
+        (b'{"name":True}', "True at byte 8; send true"),
         (b'{"count":2}', "`name`"),
         (b'{"name":null}', "`name`"),
         (b'{"name":"x","count":"y"}', "$.count"),
