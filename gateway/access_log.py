@@ -64,7 +64,7 @@ class AccessLog:
         self._path = Path(path).expanduser()
         self._notes: list[Note] = []
         self._missing = 0
-        self._failing = False
+        self._failing = self._reopening = False
         self._torn = False  # a write that failed has left half a line
         self._ending = trio.Event()
         self._life = trio.CancelScope(shield=True)
@@ -106,6 +106,10 @@ class AccessLog:
             os.close(self._file)
         if self._life.cancelled_caught:
             logger.warning("the access log %s does not go to the end", self._path)
+
+    def reopen(self) -> None:
+        """Opens the file again before the next line."""
+        self._reopening = True
 
     def end(self) -> None:
         """Lets `run` return: soon, whatever the disk does."""
@@ -162,11 +166,11 @@ class AccessLog:
             there = os.path.samestat(os.stat(self._path), os.fstat(self._file))
         except FileNotFoundError:
             there = False
-        if not there:
+        if not there or self._reopening:
             fresh = os.open(self._path, _HOW, 0o600)
             os.close(self._file)
             self._file = fresh
-            self._torn = False
+            self._torn = self._reopening = False
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@ on Hypercorn), and not a byte is lost on the way. The laws:
 - Connections are bounded, and shared by networks and local users (shares.py, networks.py); one
   too many gets an error and is closed.
 - However a connection ends, it is forgotten here: `Traffic.connections` is what there is.
-- After `stop` nobody is let in; what has begun, or is on its way, is answered.
+- After `stop` no client is let in, and it is told so at once; what has begun, or is on its way, is
+  answered.
 """
 
 import errno
@@ -113,7 +114,9 @@ class FrontDoor:
         self._tasks = tasks
         self._elsewhere = elsewhere
         self._tls = tls
+        # Those that are watched, and all, also while the door rests.
         self._listeners: Sequence[socket.socket] = ()
+        self._all_listeners: Sequence[socket.socket] = ()
         self._stopped = False
         self._lines: set[SocketLine | TlsLine] = set()
         self._no_lines = trio.Event()
@@ -131,9 +134,12 @@ class FrontDoor:
         self._places.resize(bounds.connections)
         self.untaken.resize(bounds.unfinished_bytes)
 
+    def use_tls(self, tls: ssl.SSLContext | None) -> None:
+        """For connections from now on."""
+        self._tls = tls
+
     def open(self, listeners: Sequence[socket.socket]) -> None:
-        """Lets clients in. The listeners stay their owner's, who may close them after `stop`.
-        Raises OSError."""
+        """Lets clients in. Raises OSError."""
         registered = list[socket.socket]()
         try:
             for each in listeners:
@@ -143,12 +149,21 @@ class FrontDoor:
             for each in registered:
                 self._reactor.unregister(each.fileno())
             raise
-        self._listeners = listeners
+        self._listeners = self._all_listeners = listeners
 
-    def stop(self) -> None:
-        """Lets nobody in any more; a request that has begun is its connection's last one."""
+    def stop(self, kept: socket.socket | None = None) -> None:
+        """Lets nobody in any more; a request that has begun is its connection's last one.
+
+        Who connects is refused by the kernel, since the listeners are closed; who had connected and
+        was not let in yet is told so. But in the one that is `kept` they wait for the next gateway.
+        """
+        listeners = () if self._stopped else self._all_listeners
         self._stopped = True
         self._shut()
+        for each in listeners:
+            if each is not kept:
+                self._turn_away_all(each)
+                each.close()
         for line in list(self._lines):
             line.connection.stop()
         self._note_lines()
@@ -181,6 +196,13 @@ class FrontDoor:
             client.setblocking(False)
             self._traffic.accepted += 1
             self._let_in(client, plain(address[0]))
+
+    def _turn_away_all(self, listener: socket.socket) -> None:
+        with suppress(OSError):  # none is left
+            while True:
+                client, _ = listener.accept()
+                client.setblocking(False)
+                self._turn_away(client, "the gateway is stopping")
 
     def _shut(self) -> None:
         for each in self._listeners:
@@ -233,12 +255,14 @@ class FrontDoor:
             share = LOOPBACK if user is None else f"user {user}"
         return share
 
-    def _turn_away(self, client: socket.socket) -> None:
+    def _turn_away(
+        self, client: socket.socket, why: str = "there are too many connections"
+    ) -> None:
         self._traffic.turned_away += 1
         if self._tls is not None:  # a handshake is what it would cost to say why
             client.close()
             return
-        refused = Refusal("gateway.full", "there are too many connections")
+        refused = Refusal("gateway.full", why)
         request_id = self.replies.new_id()
         reply = refuse(refused, request_id)
         data = self.replies.render(reply, request_id, self.now(), connection="close")

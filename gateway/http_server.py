@@ -89,6 +89,7 @@ async def serve_http(
     app: QuartTrio,
     listeners: Sequence[socket.socket],
     *,
+    kept: socket.socket | None = None,
     reactor: Reactor,
     routes: Routes,
     examiner: Examiner,
@@ -102,7 +103,8 @@ async def serve_http(
     task_status: trio.TaskStatus[FrontDoor] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until `stop`, then gives requests that have begun `grace` seconds. Started, it gives
-    its door, whose bounds may change."""
+    its door, whose bounds may change. At `stop` the listeners are closed, but for one that is to be
+    `kept`."""
     untaken = Untaken(bounds.unfinished_bytes)
     server = HttpServer(app, access_log, proxies, untaken)
     async with trio.open_nursery() as connections:
@@ -125,8 +127,8 @@ async def serve_http(
             await stop.wait()
             connections.cancel_scope.deadline = latest = trio.current_time() + grace
             await server.stop(latest)
-            door.stop()
+            door.stop(kept)
             await door.wait_answered()
         finally:
-            door.stop()
+            door.stop(kept)
             door.close()

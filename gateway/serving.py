@@ -6,11 +6,9 @@ accepting, let requests finish within the grace, end builds, end replicas, close
 """
 
 import contextlib
-import json
 import logging
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +22,7 @@ import trio
 import store
 from builder import Shelf, inspect
 from gateway.access_log import open_access_log
+from gateway.address_file import address_written
 from gateway.app import Services, make_app
 from gateway.callers import Callers
 from gateway.control import Control
@@ -49,10 +48,12 @@ from gateway.keyring import access_key
 from gateway.listening import listen_beside, listen_on_both
 from gateway.opening import open_data
 from gateway.proxies import Proxies
+from gateway.reloading import Reloading
 from gateway.routes import Routes
 from gateway.service_manager import ServiceManager
 from gateway.set_aside import SetAside
 from gateway.settings import Given, Settings
+from gateway.signals import watch_signals
 from gateway.surface import check_exposure, hosts_of
 from gateway.tasks import Tasks
 from gateway.tls import own_certificate, server_tls
@@ -65,8 +66,6 @@ from workers.process_limits import descriptors, raise_descriptors, tasks
 
 logger = logging.getLogger(__name__)
 
-# Also with a certificate in it; a file takes a block of 4 KiB anyway.
-_ADDRESS_LENGTH = 4095
 # After the grace pools take STOP_GRACE to end, and their callers a moment to be told.
 _LAST_ANSWERS = STOP_GRACE + 0.5
 _NO_MANAGER = ServiceManager()
@@ -81,7 +80,7 @@ async def serve(
     manager: ServiceManager = _NO_MANAGER,
     tell_password: Callable[[str], None] | None = None,
 ) -> None:
-    """Runs the gateway until SIGTERM or SIGINT. `ready` gets its URL when it answers;
+    """Runs the gateway until a signal ends it (signals.py). `ready` gets its URL when it answers;
     `tell_password`, at the very first start, the first user's, if there is somebody to read it.
 
     The `manager` is told what it wants to know; its listening socket wins over host and port.
@@ -92,11 +91,16 @@ async def serve(
     raise_descriptors()
     _prepare_for_the_worst()
     sys.setswitchinterval(_TURN)
-    stop = trio.Event()
+    stop, reloading = trio.Event(), Reloading()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stop)
+        await nursery.start(watch_signals, stop.set, reloading.reload)
         await run_gateway(
-            given, stop=stop, ready=ready, manager=manager, tell_password=tell_password
+            given,
+            stop=stop,
+            ready=ready,
+            manager=manager,
+            tell_password=tell_password,
+            reloading=reloading,
         )
         nursery.cancel_scope.cancel()
 
@@ -120,6 +124,7 @@ async def run_gateway(
     ready: Callable[[str], None],
     manager: ServiceManager = _NO_MANAGER,
     tell_password: Callable[[str], None] | None = None,
+    reloading: Reloading | None = None,
 ) -> None:
     """Runs the gateway until `stop`; see `serve`."""
     settings = given.settings  # of which only those are used here that are read at the start
@@ -155,6 +160,7 @@ async def run_gateway(
                     await serve_http(
                         app,
                         listeners,
+                        kept=listener if manager.descriptor is not None else None,
                         reactor=control.house.workers.reactor,
                         routes=control.house.routes,
                         examiner=services.examiner,
@@ -172,7 +178,9 @@ async def run_gateway(
                 door: FrontDoor = await nursery.start(serve_all)
                 control.house.site.follow(lambda now: door.bind(_bounds(now, allowed)))
                 nursery.start_soon(keep_telling, services.vitals, manager)
-                with _address_written(data, url, own_certificate(settings)):
+                if reloading is not None:
+                    reloading.begin(settings, data, url, door, access_log)
+                with address_written(data, url, own_certificate(settings)):
                     ready(url)
                     await manager.tell(READY=1, STATUS=f"serves at {url}")
                     await stop.wait()
@@ -307,16 +315,6 @@ def _access_key(secret: str, model: Model) -> str:
     return access_key(secret, model.id, model.key_generation)
 
 
-async def _watch_signals(
-    stop: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            logger.info("%s: stopping", signal.Signals(number).name)
-            stop.set()
-
-
 @contextlib.contextmanager
 def _listening(settings: Settings, manager: ServiceManager) -> Iterator[list[socket.socket]]:
     """All sockets that clients connect to; the first is the one that the settings name."""
@@ -355,46 +353,3 @@ def _by_name(local: str) -> str:
     which makes a name of this machine of `localhost`, and nothing of an address."""
     parts = urlsplit(local)
     return f"{parts.scheme}://localhost:{parts.port}" if parts.hostname in _LOOPBACK else local
-
-
-@contextlib.contextmanager
-def _address_written(data: DataFolder, url: str, certificate: str = "") -> Iterator[None]:
-    """Tells the CLI on this machine where the gateway is, while it is there.
-
-    With TLS it is told by which certificate (PEM) to know it.
-    """
-    address = {"url": url, "pid": os.getpid()}
-    if certificate:
-        address["certificate"] = certificate
-    told = json.dumps(address).ljust(_ADDRESS_LENGTH) + "\n"
-    try:
-        _write_address(data, told.encode())
-    except OSError as error:
-        # Serving matters more than being found without --url.
-        logger.warning("cannot write %s: %s", data.address, error)
-    try:
-        yield
-    finally:
-        try:
-            data.address.unlink(missing_ok=True)
-        except OSError as error:
-            logger.warning("cannot remove %s: %s", data.address, error)
-
-
-def _write_address(data: DataFolder, told: bytes) -> None:
-    path = data.address
-    fresh = path.with_suffix(".new")
-    try:
-        fresh.unlink(missing_ok=True)
-        fresh.touch(mode=0o600, exist_ok=False)
-        fresh.write_bytes(told)
-        fresh.replace(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        # The disk is full. Over what a killed gateway left there is room, since all are of one
-        # length; else a file of the room for a start becomes this one.
-        if not path.exists():
-            store.StartRoom(data.start_room).lend(path)
-        with open(path, "r+b", buffering=0) as file:
-            file.write(told)
-            file.truncate()

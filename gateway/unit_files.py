@@ -29,6 +29,8 @@ StartLimitIntervalSec=0
 Type=notify
 NotifyAccess=main
 ExecStart={command}
+# Reads the certificate again, and opens the access log again.
+ExecReload=/bin/kill -HUP $MAINPID
 {account}WorkingDirectory=/
 Restart=on-failure
 RestartSec=1s

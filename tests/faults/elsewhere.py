@@ -60,6 +60,21 @@ ELSEWHERE = {
         "400 MiB in the gateway's cgroup, a model that takes 500",
         "its replica is killed and replaced; the gateway and other models go on",
     ),
+    "tests/whole/test_signals.py::test_signals_that_end_it": Fault(
+        "signals that end the gateway",
+        "each of them, one by one, while a request runs and a client connects",
+        "the request is answered, the client refused, status 0",
+    ),
+    "tests/whole/test_signals.py::test_signals_without_a_meaning": Fault(
+        "signals without a meaning",
+        "SIGUSR1, SIGALRM, ... and those of real time, one by one",
+        "logged; all goes on",
+    ),
+    "tests/whole/test_signals.py::test_process_1": Fault(
+        "the gateway is process 1 of a container",
+        "models and others leave processes; SIGTERM",
+        "no zombies; it ends",
+    ),
     "tests/workers/test_seats.py::test_failed_starts_back_off": Fault(
         "a crash loop at import (pace)", "every start fails", "the pauses double up to 30 s"
     ),

@@ -95,6 +95,20 @@ async def test_a_log_that_is_moved_away(path: Path, quick: None) -> None:
     assert [each["id"] for each in read(path.with_suffix(".1")) + read(path)] == ["1", "2"]
 
 
+async def test_a_log_that_is_opened_again(path: Path, quick: None) -> None:
+    """When asked for it, the file is opened again though it is the same; no line is lost."""
+    async with open_access_log(str(path)) as log:
+        assert log is not None
+        note(log, 1)
+        await written(path, 1)
+        before = log._file
+        log.reopen()
+        note(log, 2)
+        await written(path, 2)
+        assert log._file != before
+    assert [each["id"] for each in read(path)] == ["1", "2"]
+
+
 async def test_a_full_disk(quick: None, caplog: pytest.LogCaptureFixture) -> None:
     """What the disk does not take is missing; the gateway's log says so once, and how much."""
     async with open_access_log("/dev/full") as log:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import serving
+from gateway import address_file
 from gateway.data_folder import DataFolder
 
 
@@ -15,7 +15,7 @@ def test_the_address_is_there_while_the_gateway_is(tmp_path: Path) -> None:
     """The file holds URL and process id, over what a killed gateway left, and goes at the end."""
     path = tmp_path / "gateway.json"
     path.write_text('{"url": "http://old", "pid": 1}')
-    with serving._address_written(DataFolder(tmp_path), "http://127.0.0.1:1"):
+    with address_file.address_written(DataFolder(tmp_path), "http://127.0.0.1:1"):
         assert json.loads(path.read_text()) == {"url": "http://127.0.0.1:1", "pid": os.getpid()}
     assert not list(tmp_path.iterdir())
 
@@ -23,9 +23,9 @@ def test_the_address_is_there_while_the_gateway_is(tmp_path: Path) -> None:
 def test_the_address_of_a_gateway_with_tls(tmp_path: Path) -> None:
     """With TLS the file names the certificate, too, and is no longer than without."""
     path = tmp_path / "gateway.json"
-    with serving._address_written(DataFolder(tmp_path), "http://127.0.0.1:1"):
+    with address_file.address_written(DataFolder(tmp_path), "http://127.0.0.1:1"):
         plain = path.stat().st_size
-    with serving._address_written(DataFolder(tmp_path), "https://127.0.0.1:1", "x" * 2000):
+    with address_file.address_written(DataFolder(tmp_path), "https://127.0.0.1:1", "x" * 2000):
         assert json.loads(path.read_text())["certificate"] == "x" * 2000
         assert path.stat().st_size == plain
 
@@ -40,14 +40,14 @@ def test_the_address_on_a_full_disk(
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "gateway.json"
-    with serving._address_written(DataFolder(tmp_path), "http://127.0.0.1:12345"):
+    with address_file.address_written(DataFolder(tmp_path), "http://127.0.0.1:12345"):
         monkeypatch.setattr(Path, "write_bytes", full)
-        with serving._address_written(DataFolder(tmp_path), "http://127.0.0.1:1"):
+        with address_file.address_written(DataFolder(tmp_path), "http://127.0.0.1:1"):
             assert json.loads(path.read_text())["url"] == "http://127.0.0.1:1"
             assert [each.name for each in tmp_path.iterdir()] == ["gateway.json"]
     with (
         caplog.at_level(logging.WARNING),
-        serving._address_written(DataFolder(tmp_path), "http://127.0.0.1:1"),
+        address_file.address_written(DataFolder(tmp_path), "http://127.0.0.1:1"),
     ):
         assert "cannot write" in caplog.text
     assert not list(tmp_path.iterdir())

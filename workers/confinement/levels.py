@@ -5,11 +5,14 @@ A level counts when a program was really run in it; why one does not is kept for
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterable
 from typing import IO, Literal, get_args
 
 import msgspec
+
+from workers.orphans import disown, make_child
 
 Level = Literal["root", "user", "landlock", "none"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -77,24 +80,37 @@ def program(name: str) -> str:
 
 
 def run(command: Iterable[str], stdin: IO[bytes], pass_fds: tuple[int, ...] = ()) -> str:
-    """Why a command did not succeed; "" if it did. Its environment is empty."""
+    """Why a command did not succeed; "" if it did. Its environment is empty. In a session of its
+    own, so that what it leaves is known for an orphan (gotcha G18)."""
+    words = list(command)
     try:
-        done = subprocess.run(
-            list(command),
-            cwd="/",
-            env={},
-            stdin=stdin,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            pass_fds=pass_fds,
+        process = make_child(
+            lambda: subprocess.Popen(
+                words,
+                cwd="/",
+                env={},
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         return str(error)
-    if done.returncode == 0:
+    try:
+        with process:
+            try:
+                _, said = process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                return str(error)
+    finally:
+        disown(process.pid)
+    if process.returncode == 0:
         return ""
-    lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"it ended with {done.returncode}"
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else f"it ended with {process.returncode}"
 
 
 def is_root() -> bool:
