@@ -342,6 +342,45 @@ def test_no_timer_is_left_of_a_pool_that_is_closed(
     assert not other.closed.is_set()
 
 
+async def test_a_pool_is_ready_when_all_its_seats_are(stage: Stage, nursery: trio.Nursery) -> None:
+    """Not with the first of them."""
+    pool = stage.open_pool(replicas=3, start_tries=0)
+    ready = trio.Event()
+
+    async def wait() -> None:
+        await pool.wait_ready()
+        ready.set()
+
+    nursery.start_soon(wait)
+    for actor in stage.actors:
+        await wait_all_tasks_blocked()
+        assert not ready.is_set()
+        actor.get_ready()
+    await wait_all_tasks_blocked()
+    assert ready.is_set()
+
+
+@pytest.mark.parametrize("end", [Pool.drain, Pool.stop])
+async def test_a_restart_is_over_when_the_pool_ends(
+    stage: Stage, nursery: trio.Nursery, end: Callable[[Pool], None]
+) -> None:
+    """Who waits for it does not wait for a successor that never comes."""
+    pool = stage.serving(2)
+    over = trio.Event()
+
+    async def restart() -> None:
+        await pool.restart()
+        over.set()
+
+    nursery.start_soon(restart)
+    await wait_all_tasks_blocked()
+    assert not over.is_set()
+    end(pool)
+    with trio.fail_after(30):
+        await over.wait()
+    assert len(stage.actors) == 3
+
+
 def test_a_pool_is_closed_when_all_is_cleaned_up(stage: Stage) -> None:
     """Not when its processes have ended: children of theirs and working copies may be left."""
     pool = stage.serving(2)

@@ -12,18 +12,22 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import aiosqlite
+import msgspec
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 import store
+from builder import Shelf
 from gateway.control import carrying
 from gateway.control.deployments import Deployments
 from gateway.control.house import House
 from gateway.control.new_deployment import NewDeployment
+from gateway.data_folder import DataFolder
+from gateway.set_aside import SetAside
 from gateway.settings import Settings
 from gateway.tasks import Tasks
-from store import Build, Database, Deployment, Model, Project, User
+from store import Build, Database, Deployment, Failure, Model, Project, User
 from store.bridge import Bridge
 from tests.gateway.control.test_sign_in import Stage, opened
 from tests.store.samples import a_build
@@ -65,6 +69,7 @@ class PlayedPool:
             self.fail("the model was stopped before it was ready")
 
     def tail(self, count: int) -> list[Any]:
+        assert self.closed.is_set(), "what it prints last is not there yet"
         return []
 
     # What it plays.
@@ -84,6 +89,8 @@ class PlayedPool:
 class Deploying(Stage):
     """Two projects, the first with two models, each with a build that is made."""
 
+    set_aside: SetAside
+
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.settings = Settings()
@@ -94,7 +101,13 @@ class Deploying(Stage):
         self.workers = SimpleNamespace(open_pool=self.open_pool, ending=False)
         self.check_network = lambda network: None
         self.record = partial(House.record, cast(House, self))
+        for field in msgspec.structs.fields(House):  # what a house has by itself
+            if callable(field.default_factory) and not hasattr(self, field.name):
+                setattr(self, field.name, field.default_factory())
+        self.shelf = Shelf(Path("/unused"))
         self.pools: list[PlayedPool] = []
+        # Builds that are not at hand: once in vain, or (2) for ever, are they made again.
+        self.lost: dict[str, int] = {}
         # Of the memory that starting replicas are promised, how many have some; and what is asked
         # of the store just now.
         self.rooms = self.crossings = 0
@@ -118,14 +131,27 @@ class Deploying(Stage):
             self.routes.put(model)
             self.models.append(model)
             self.builds.append(await self.database.write(_built, model))
-        builds = SimpleNamespace(ready=self.ready, is_at_hand=lambda _: True)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """What the next gateway begins with, where this one has ended."""
+        builds = SimpleNamespace(ready=self.ready, is_at_hand=self.is_at_hand)
         self.deployments = Deployments(cast(House, self), cast(Any, builds))
 
     async def admit(self, what: str) -> None:
         await trio.lowlevel.checkpoint()
 
     async def ready(self, build_id: str) -> Build:
-        return await self.database.read(store.builds.get, build_id)
+        while self.lost.get(build_id, 0) > 1:
+            await trio.sleep_forever()  # it is being made again
+        build = await self.database.read(store.builds.get, build_id)
+        if self.lost.pop(build_id, 0):
+            failure = Failure(step="", summary="", problem="no index", advice="")
+            return msgspec.structs.replace(build, status="build failed", failure=failure)
+        return build
+
+    def is_at_hand(self, build_id: str) -> bool:
+        return build_id not in self.lost
 
     @asynccontextmanager
     async def room_for(self, *_: object) -> AsyncIterator[None]:
@@ -187,15 +213,20 @@ async def _built(connection: aiosqlite.Connection, model: Model) -> Build:
     return build
 
 
-async def spec_of(house: House, deployment: Deployment, *_: object) -> PoolSpec:
-    return PoolSpec(name=str(deployment.number), replica=REPLICA, log_folder=Path("/unused"))
+async def spec_of(
+    house: House, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
+) -> PoolSpec:
+    replica = msgspec.structs.replace(REPLICA, variables=key)
+    name, nowhere = str(deployment.number), Path("/unused")
+    return PoolSpec(name=name, replica=replica, log_folder=nowhere, start_tries=start_tries)
 
 
 @asynccontextmanager
 async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deploying]:
     """The stage; at the end all that was started has ended."""
     monkeypatch.setattr(carrying, "pool_spec", spec_of)
-    monkeypatch.setattr(carrying, "keep_latest", lambda folder: None)
+    monkeypatch.setattr(carrying, "keep_latest", lambda *_: None)
+    monkeypatch.setattr(carrying, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr("gateway.control.house._PAUSE", 0.001)
     cross = Bridge.cross
 
@@ -210,6 +241,7 @@ async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 stage.crossings -= 1
 
         monkeypatch.setattr(Bridge, "cross", counted)
+        stage.set_aside = SetAside(DataFolder(folder))
         await stage.fill(nursery)
         yield stage
         for pool in stage.pools:

@@ -4,14 +4,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 import store
 from gateway.control import carrying
+from gateway.control.new_deployment import NewDeployment
 from gateway.errors import Refusal
 from store import Database, StoreFailed
 from tests.gateway.control.carrying_stage import Deploying, deploying, refuse
+from workers import NETWORKS
 
 MISTAKE = RuntimeError("this was not foreseen")
 
@@ -138,7 +141,108 @@ async def test_who_waits_for_its_turn_can_be_stopped(stage: Deploying) -> None:
     assert not stage.is_carried(second)
 
 
+async def test_one_whose_end_is_written_is_not_begun(stage: Deploying) -> None:
+    """What the store says counts, also where nobody has told the task yet."""
+    first, second = await stage.deploy(), await stage.deploy()
+    await stage.database.write(store.deployments.stop, second.id)
+    stage.pools[0].get_ready()
+    await stage.until(first, "deployed")
+    assert len(stage.pools) == 1
+    assert not stage.is_carried(second)
+
+
+async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Deploying) -> None:
+    """It acts for who deployed it, in the model's project alone, until nothing of it is left,
+    however it ends; each deployment has its own."""
+    (first, served), (_, others) = await stage.serving(), await stage.serving(2)
+    texts = [pool.spec.replica.variables["CDSW_APIV2_KEY"] for pool in (served, others)]
+    found = [stage.directory.principal(text, "") for text in texts]
+    assert [each and (each.user, each.engine, each.within) for each in found] == [
+        (stage.deployer, "model", stage.projects[0].id),
+        (stage.deployer, "model", stage.projects[1].id),
+    ]
+    await stage.deployments.stop(first)
+    served.end()
+    await stage.until(first, "stopped")
+    assert not stage.is_carried(first)
+    assert stage.directory.principal(texts[0], "") is None
+    assert stage.directory.principal(texts[1], "") is not None
+
+
+# At the next start.
+
+
+async def _restarted(stage: Deploying) -> None:
+    """This gateway ends as it should, and the next one begins."""
+    stage.workers.ending = True
+    for pool in stage.pools:
+        pool.stop()
+        pool.end()
+    await stage.settled()
+    for model in stage.models:
+        stage.routes.point(model.id, None)
+    stage.workers.ending = False
+    stage.pools.clear()
+    stage.start_over()
+
+
+async def test_what_served_is_served_first(stage: Deploying) -> None:
+    """At a start what was deployed serves again, before what was on its way to take its place; what
+    was on its way down is down."""
+    serving, _ = await stage.serving()
+    stopping, _ = await stage.serving(1)
+    later = await stage.deploy()
+    assert await stage.status(later) == "deploying"
+    await stage.database.write(store.deployments.stop, stopping.id)
+    await _restarted(stage)
+    await stage.deployments.recover()
+    await stage.settled()
+    assert [pool.spec.name for pool in stage.pools] == [str(serving.number), str(later.number)]
+    assert [pool.spec.start_tries for pool in stage.pools] == [0, 3]
+    assert stage.answers() is stage.pools[0]
+    assert await stage.status(stopping) == "stopped"
+    assert not stage.is_carried(stopping)
+
+
+async def test_a_build_that_is_made_again_holds_nobody_up(stage: Deploying) -> None:
+    """Others serve meanwhile; what was deployed is not given up because its build cannot be made
+    just now, and what was on its way is."""
+    lost, _ = await stage.serving()
+    other, _ = await stage.serving(2)
+    await _restarted(stage)
+    stage.lost[stage.builds[0].id] = 2
+    with trio.fail_after(30):
+        await stage.deployments.recover()
+    await stage.settled()
+    assert [pool.spec.name for pool in stage.pools] == [str(other.number)]
+    lost = await stage.database.read(store.deployments.get, lost.id)
+    assert stage.deployments.state(lost) == "rebuilding"
+    await _restarted(stage)
+    stage.lost[stage.builds[0].id] = 1
+    await stage.deployments.recover()
+    with trio.fail_after(30):
+        while stage.answers() is None:  # noqa: ASYNC110 - nothing tells
+            await trio.sleep(0.001)
+    assert await stage.status(lost) == "deployed"
+    stage.lost[stage.builds[1].id] = 1
+    await stage.until(await stage.deploy(1), "failed")
+
+
 # Ends.
+
+
+async def test_a_model_that_is_gone_leaves_no_process(stage: Deploying) -> None:
+    """Where the row goes while the pool starts, the task itself stops it and waits for its end."""
+    gone = await stage.deploy()
+    await stage.database.write(store.models.delete, stage.models[0].id)
+    [pool] = stage.pools
+    pool.get_ready()
+    await stage.settled()
+    assert pool.told == ["stop"]
+    assert stage.is_carried(gone)
+    pool.end()
+    await stage.settled()
+    assert not stage.is_carried(gone)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +293,9 @@ async def test_a_pool_that_does_not_get_ready_is_gone_before_it_has_failed(
     assert await stage.status(failed) == "deploying"
     stage.pools[1].end()
     await stage.until(failed, "failed")
+    found = await stage.database.read(store.deployments.get, failed.id)
+    assert found.failure is not None
+    assert (found.failure.step, found.failure.problem) == ("START", "no luck")
     assert stage.answers() is old
     assert old.told == []
 
@@ -285,3 +392,45 @@ async def test_many_at_once_are_not_one(stage: Deploying) -> None:
     assert 2 in taken
     assert codes == {"project.busy"}
     assert not stage.deployments._claims
+
+
+async def test_a_model_counts_with_the_larger_of_its_deployments(stage: Deploying) -> None:
+    """While one takes the place of another both run."""
+    stage.settings = type(stage.settings)(project_replicas=4)
+    for replicas in (3, 1):
+        await stage.deploy(0, replicas)
+    with pytest.raises(Refusal, match="the others have 3"):
+        await stage.deploy(1, 2)
+    await stage.deploy(1, 1)
+
+
+async def test_who_may_not_edit_deploys_as_before(stage: Deploying) -> None:
+    """With the variables of the model's present deployment, not another model's, and no more
+    network than that has; setting any is refused."""
+    size: Any = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1}
+
+    async def deploy(model: int, **more: Any) -> None:
+        asked = NewDeployment(**size, **more)
+        made = await stage.deployments.create(
+            stage.models[model], stage.builds[model], asked, stage.deployer
+        )
+        await stage.settled()
+        stage.pools[-1].get_ready()
+        await stage.until(made, "deployed")
+
+    await deploy(0, network="none", environment={"A": "1"}, secrets={"B": "2"})
+    await deploy(1, network="machine", environment={"A": "other"})
+    first, last = NETWORKS[0], NETWORKS[-1]
+    for asked, network in ((first, first), (last, "none")):
+        found = await stage.deployments.as_before(
+            stage.models[0], NewDeployment(**size, network=asked)
+        )
+        assert (found.environment, found.secrets) == ({"A": "1"}, {"B": "2"})
+        assert found.network == min(asked, "none", key=NETWORKS.index)
+        assert network in (found.network, "none")
+    found = NewDeployment(**size)
+    for named in ("environment", "secrets"):
+        with pytest.raises(Refusal, match=named):
+            await stage.deployments.as_before(
+                stage.models[0], msgspec.structs.replace(found, **{named: {"A": "2"}})
+            )
