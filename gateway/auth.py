@@ -68,9 +68,13 @@ def _check(directory: Directory, who: Principal, right: Right) -> None:
     if who.engine is not None:
         text = (
             f"the key of a {who.engine} does not open that (it needs {right.needs!r}): use an API"
-            f" key of {who.user.name}'s own, such as a secret of the project"
+            f" key of {who.user.name}'s own"
         )
-        raise Refusal("auth.forbidden", text)
+        advice = (
+            "make one with `predictd key new`, keep it as a secret of the project (`predictd "
+            "project secret`), and send that"
+        )
+        raise Refusal("auth.forbidden", text, advice=advice)
     raise Refusal("auth.forbidden", f"{who.user.name} may not do that: it needs {right.needs!r}")
 
 

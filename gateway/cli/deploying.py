@@ -65,9 +65,11 @@ def deploy(context: Context) -> None:
 
 
 def _refuse_takeover(client: Client, project: Json, name: str, file: str, function: str) -> None:
-    """A name that comes from the function must not take a model from another file's function."""
+    """A name that comes from the function must not take a model from another file's function; one
+    of which no build succeeded is none's."""
     for model in client.listing(f"/projects/{project['id']}/models"):
         builds = client.listing(f"{model_path(model)}/builds") if model["name"] == name else []
+        builds = [each for each in builds if each["status"] not in ("build failed", "timedout")]
         if builds and (builds[-1]["file_path"], builds[-1]["function_name"]) != (file, function):
             theirs = f"{builds[-1]['file_path']}:{builds[-1]['function_name']}"
             raise CommandFailed(

@@ -210,7 +210,8 @@ def _model_facts(model: Json, deployment: Json | None, last: Json | None) -> str
     )
     latest = last and f"{last['build_number']}: {last['status']}"
     failed = next((each for each in (deployment, last) if each and each["failure"]), None)
-    reason = failed and reason_of(failed["failure"])
+    # On one line: what was found may have several.
+    reason = failed and ": ".join(filter(None, reason_of(failed["failure"]).splitlines()))
     return facts(
         {
             "model": full_name(model),

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from builder import DEFAULT_SCRIPT
 from builder.absent import submodules
 from builder.confined import resolve_beneath
 
@@ -31,14 +32,26 @@ CORRECT = "Correct the file; the log has the rest."
 
 
 class Place(msgspec.Struct, frozen=True):
-    """The build of a model: its files, the model's root and file in them, whether it has a build
-    script, and the project's own folder where that is known."""
+    """The build of a model, or of what scripts run in: its files, the root and the file in them,
+    whether it has a build script, and the project's own folder where that is known."""
 
     code: Path
     model_root: str
     file: str
     has_script: bool
     project: Path | None = None
+    is_script: bool = False
+
+    @property
+    def root(self) -> str:
+        """From which paths are relative, in words."""
+        return "the project's root" if self.is_script else "the model's root"
+
+
+def place_of_script(code: Path, script: str, project: Path) -> Place:
+    """Of an experiment, whose script is run from the root of its project."""
+    has_script = (code / DEFAULT_SCRIPT).is_file()
+    return Place(code, "", script, has_script=has_script, project=project, is_script=True)
 
 
 def remedy(summary: str, detail: str, place: Place) -> str:
@@ -52,6 +65,8 @@ def remedy(summary: str, detail: str, place: Place) -> str:
 
 def _missing_variable(found: re.Match[str], place: Place) -> str:
     name = found[1]
+    if place.is_script:
+        return f"Set the variable {name} for the project, as one that is shown or as a secret."
     return (
         f"Give the variable with the deployment (`predictd deploy --env {name}=VALUE`), or set it "
         "for the project. A build without a deployment is tried out with the variables of the "
@@ -80,10 +95,13 @@ def _missing_module(found: re.Match[str], place: Place) -> str:
     name = _DISTRIBUTIONS.get(top, top)
     if place.has_script:
         return f"Have cdsw-build.sh install what `{top}` is in, such as `pip install {name}`."
-    return (
-        "Nothing is installed, because the project has no cdsw-build.sh: add one with the line "
-        f"`pip install {name}`."
-    )
+    nothing = "Nothing is installed, because the project has no cdsw-build.sh"
+    if (place.code / "requirements.txt").is_file():
+        return (
+            f"{nothing}, and a requirements.txt installs nothing by itself: add one with the line "
+            "`pip install -r requirements.txt`."
+        )
+    return f"{nothing}: add one with the line `pip install {name}`."
 
 
 def _missing_file(found: re.Match[str], place: Place) -> str:
@@ -91,8 +109,8 @@ def _missing_file(found: re.Match[str], place: Place) -> str:
     inner = path.removeprefix(_HOME)
     if inner.startswith("/"):
         return (
-            f"{path} is not there for models: they see their project, the system, and the folders "
-            "that the setting `readable` names."
+            f"{path} is not there for models and scripts: they see their project, the system, and "
+            "the folders that the setting `readable` names."
         )
     inside = PurePosixPath("" if path != inner else place.model_root, inner)
     if advice := _of_submodule(place, inside):
@@ -103,8 +121,8 @@ def _missing_file(found: re.Match[str], place: Place) -> str:
             "take it out of the .gitignore, or have cdsw-build.sh make it."
         )
     return (
-        f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to the "
-        "model's root."
+        f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to "
+        f"{place.root}."
     )
 
 

@@ -151,7 +151,7 @@ _MAY_LISTEN = (
 )
 
 
-def script_failed(ended: Ended, printed: Iterable[Line]) -> Failure:
+def script_failed(ended: Ended, printed: Iterable[Line], place: Place) -> Failure:
     """It ended otherwise than well; what it printed last says why."""
     last = [line.text for line in printed if line.text.strip()]
     cause = ended.verdict.cause
@@ -164,5 +164,10 @@ def script_failed(ended: Ended, printed: Iterable[Line]) -> Failure:
         if cause
         else _MAY_LISTEN
         if refused
-        else "Correct the script; its log has the rest.",
+        else _for_script(last, place),
     )
+
+
+def _for_script(last: list[str], place: Place) -> str:
+    told = remedy(last[-1], "\n".join(last), place) if last else CORRECT
+    return told if told != CORRECT else "Correct the script; its log has the rest."

@@ -8,6 +8,7 @@ cannot be taken back.
 
 import logging
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -17,6 +18,7 @@ import store
 from builder import Snapshot, match, take_snapshot
 from gateway.control import failures, identities
 from gateway.control.build_limits import git_runner
+from gateway.control.causes import place_of_script
 from gateway.control.environments import Environments, Preparing
 from gateway.control.homes import built_at
 from gateway.control.house import House
@@ -213,7 +215,9 @@ class Running:
             raise
         failure = None
         if ended.status != 0 or ended.verdict.cause is not None:
-            failure = failures.script_failed(ended, self.log.tail(20))
+            place = place_of_script(spec.code, experiment.script, Path(project.path))
+            told = partial(failures.script_failed, ended, self.log.tail(20), place)
+            failure = await trio.to_thread.run_sync(told)
         event = "succeeded" if failure is None else "failed"
         await self._end_by_itself(event, failure=failure, exit_status=ended.status)
 

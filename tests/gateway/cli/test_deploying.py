@@ -251,3 +251,14 @@ def test_a_model_is_not_taken_over_by_another_file(
     assert "sums/add is model.py:add; two.py:add would replace it." in refused.err
     assert predictd("deploy", "two.py:add", "--name", "add").code == 0
     assert len(state.models) == 1
+
+
+def test_what_never_worked_is_replaced(state: State, folder: Path, predictd: Predictd) -> None:
+    """A model of which no build succeeded, as after a first try with the wrong file, is not in the
+    way of the next try."""
+    (folder / "two.py").write_text("def add(args):\n    return 1\n")
+    assert predictd("deploy", "two.py:add").code == 0
+    for build in state.builds.values():
+        build["status"] = "build failed"
+    assert predictd("deploy", "model.py:add").code == 0
+    assert len(state.models) == 1

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.control.causes import CORRECT, Place, remedy
+from gateway.control.failures import script_failed
+from workers import Ended, Line
+from workers.limits import Verdict
 
 PICKLED = 'File "load.py", line 3, in <module>\n  pickle.load(file)\n'
 CASES = {
@@ -139,3 +143,24 @@ def test_without_a_build_script(place: Place) -> None:
     told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
     assert told.startswith("Nothing is installed, because the project has no cdsw-build.sh")
     assert "pip install pyyaml" in told
+    (place.code / "requirements.txt").touch()
+    told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
+    assert "`pip install -r requirements.txt`" in told
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'model.pkl'", ".gitignore"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'x.csv'", "the project's root"),
+        ("ModuleNotFoundError: No module named 'yaml'", "pip install pyyaml"),
+        ("ValueError: wrong shape", "Correct the script; its log has the rest."),
+    ],
+)
+def test_scripts_are_told_causes_too(place: Place, last: str, told: str) -> None:
+    """The script of an experiment fails for the causes for which a model's file does."""
+    script = msgspec.structs.replace(place, is_script=True)
+    ended = Ended(1, Verdict("exited with status 1"))
+    printed = [Line("", "stderr", text) for text in ("Traceback:", last)]
+    failure = script_failed(ended, printed, script)
+    assert (failure.problem, told in failure.advice) == (last, True), failure.advice
