@@ -234,6 +234,11 @@ ELSEWHERE = {
         "its system calls replayed on a disk that keeps only what was synced",
         "bytes and names of both keys are kept before anything else is made",
     ),
+    "tests/whole/test_power_loss.py::test_a_restored_database_speaks_for_all": Fault(
+        "the power goes during a restore",
+        "its system calls replayed on a disk that keeps only what was synced",
+        "where the database has its name, everything is kept",
+    ),
     "tests/store/test_start_room.py::test_a_disk_of_small_blocks": Fault(
         "a full disk whose blocks are smaller than pages",
         "ext4 with blocks of 1 KiB fills up while the database is open",

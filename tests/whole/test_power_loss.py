@@ -185,6 +185,35 @@ def test_nothing_of_a_first_start_is_at_risk(tmp_path: Path) -> None:
     assert answers == 1
 
 
+def test_a_restored_database_speaks_for_all(tmp_path: Path) -> None:
+    """When the database of a restore gets its name, everything else of it is on the disk; when the
+    restore has ended, the database is, too."""
+    need_strace()
+    backup, trace, root = tmp_path / "backup.tar", tmp_path / "trace", tmp_path / "data"
+    with Gateway(tmp_path / "source") as gateway:
+        gateway.client.post("/projects", {"name": "own", "template": "python"})
+        assert gateway.cli("backup", backup).code == 0
+    program = f"""
+import pathlib, trio
+from gateway.restoring import restore
+trio.run(restore, pathlib.Path({str(backup)!r}), pathlib.Path({str(root)!r}))
+pathlib.Path({str(root)!r} + "-ended").touch()
+"""
+    command = ["strace", "-f", "-y", "-o", str(trace), "-e", f"trace={TRACE}"]
+    subprocess.run([*command, sys.executable, "-c", program], cwd=ROOT, check=True)
+    seen = []
+    for what, disk in replay(trace.read_text()):
+        if what.startswith("rename") and what.partition(", ")[2].startswith(
+            f'"{root}/predictd.db"'
+        ):
+            seen.append("named")
+            assert not disk.at_risk(root)
+        elif f'"{root}-ended"' in what:
+            seen.append("ended")
+            assert not disk.at_risk(root)
+    assert seen == ["named", "ended"]
+
+
 def test_a_seal_speaks_for_what_is_on_the_disk(tmp_path: Path) -> None:
     """When the seal of a build gets its name every file of the build is on the disk, and when it
     goes nothing of the build has gone before."""
@@ -204,7 +233,9 @@ trio.run(shelf.remove_build, folder)
     at_seal = [
         disk.at_risk(folder) for what, disk in replay(trace.read_text()) if "/sealed" in what
     ]
-    assert at_seal == [set()]
+    # When it is made under another name, and when it gets its own: then only that other name may
+    # be lost.
+    assert at_seal == [set(), {str(folder)}]
     lines = [line for line in trace.read_text().splitlines() if f"{folder}" in line]
     last = [re.split(r"\d+ +", line, maxsplit=1)[1].partition("(")[0] for line in lines]
     unsealed = next(n for n, line in enumerate(lines) if "unlink" in line and "/sealed" in line)
