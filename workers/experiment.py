@@ -48,7 +48,7 @@ async def run_experiment(
         return await run_script(
             [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
             cwd=work / "code",
-            variables=surroundings(spec.environment, spec.variables, spec.limits),
+            variables=surroundings(spec),
             view=View(
                 home=work / "code",
                 tmp=work / "tmp",

@@ -11,7 +11,6 @@ has to be done at an end is done in spite of a shortage (shortages.py).
 import logging
 import os
 import uuid
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -24,14 +23,14 @@ from workers.cgroups import Leaf
 from workers.confinement import HOME, Confinement, View
 from workers.errors import StartFailed
 from workers.lifecycle import State
-from workers.limits import Limits, Verdict, threads_for
+from workers.limits import Verdict, threads_for
 from workers.log import Log
 from workers.output import Output
 from workers.process import Process, kill_tree, pipe, spawn
 from workers.process_limits import explain
 from workers.replica import Replica, Why
 from workers.shortages import Shortage, in_thread, is_shortage, surely
-from workers.spec import ReplicaSpec
+from workers.spec import ReplicaSpec, RunSpec
 from workers.watch import Watch, Watched
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,8 @@ logger = logging.getLogger(__name__)
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 # How many threads numerical libraries start, which else is as many as the machine has cores.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+# Spark's web page has a port by number, without which Spark ends, and no password.
+_SPARK = {"SPARK_SUBMIT_OPTS": "-Dspark.ui.enabled=false"}
 INSIDE = Path(__file__).parent / "inside" / "python" / "start.py"
 # What of it Pythons are shown that are no replicas.
 PACKAGES = INSIDE.parent / "packages"
@@ -222,7 +223,7 @@ def _start(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,
             variables={
-                **surroundings(spec.environment, spec.variables, spec.limits),
+                **surroundings(spec),
                 **dict.fromkeys(spec.name_variables, replica.name),
             },
             view=view,
@@ -249,16 +250,18 @@ def _give_up(started: Process, leaf: Leaf, mark: str) -> None:
     _kill(started, leaf, mark)
 
 
-def surroundings(environment: Path, variables: Mapping[str, str], limits: Limits) -> dict[str, str]:
+def surroundings(spec: ReplicaSpec | RunSpec) -> dict[str, str]:
     """The variables of a process in a build's environment, but for what its confinement adds:
     nothing is inherited. Those that are given win, but for the environment's place on PATH."""
-    path = variables.get("PATH", SYSTEM_PATH)
+    path = spec.variables.get("PATH", SYSTEM_PATH)
+    threads = str(threads_for(spec.limits))
     return {
-        "VIRTUAL_ENV": str(environment),
+        "VIRTUAL_ENV": str(spec.environment),
         "LANG": "C.UTF-8",
         # The environment is sealed: importing from it must not write into it.
         "PYTHONDONTWRITEBYTECODE": "1",
-        **(dict.fromkeys(_THREADS, str(threads_for(limits))) if limits.cpu else {}),
-        **variables,
-        "PATH": f"{environment}/bin:{path}",
+        **(dict.fromkeys(_THREADS, threads) if spec.limits.cpu else {}),
+        **({} if spec.network == "listen" else _SPARK),
+        **spec.variables,
+        "PATH": f"{spec.environment}/bin:{path}",
     }

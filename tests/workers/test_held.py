@@ -27,6 +27,8 @@ from workers import (
     Workers,
     open_workers,
 )
+from workers.confinement import NETWORKS, Network
+from workers.keeper import surroundings
 from workers.limits import MIB, Cause
 from workers.process import marked
 
@@ -238,6 +240,15 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
     for line in told[1:]:
         assert line.endswith("after its limit of 20 processes and threads was reached")
     assert told[2].startswith("[predictd] the script was ended after")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_spark_does_without_its_page(network: Network, tmp_path: Path) -> None:
+    """It has a port by number, so it is left out unless the deployment may listen or says so."""
+    spec = msgspec.structs.replace(pool_spec(tmp_path, Limits()).replica, network=network)
+    assert ("SPARK_SUBMIT_OPTS" in surroundings(spec)) == (network != "listen")
+    told = msgspec.structs.replace(spec, variables={"SPARK_SUBMIT_OPTS": "-Dspark.ui.port=0"})
+    assert surroundings(told)["SPARK_SUBMIT_OPTS"] == "-Dspark.ui.port=0"
 
 
 async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:
