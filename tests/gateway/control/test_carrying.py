@@ -195,7 +195,8 @@ async def test_what_served_is_served_first(stage: Deploying) -> None:
     assert await stage.status(later) == "deploying"
     await stage.database.write(store.deployments.stop, stopping.id)
     await _restarted(stage)
-    await stage.deployments.recover()
+    with trio.fail_after(30):
+        await stage.deployments.recover()
     await stage.settled()
     assert [pool.spec.name for pool in stage.pools] == [str(serving.number), str(later.number)]
     assert [pool.spec.start_tries for pool in stage.pools] == [0, 3]
