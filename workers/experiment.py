@@ -70,7 +70,7 @@ async def run_experiment(
             folders=(spec.folder,),
         )
     finally:
-        await surely(_end, spec)
+        await surely(_end, spec, log)
 
 
 def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
@@ -93,9 +93,11 @@ def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
     return left
 
 
-def _end(spec: RunSpec) -> None:
-    for each in clear_run(spec.folder, spec.kept):
+def _end(spec: RunSpec, log: LineLog) -> None:
+    for each, error in clear_run(spec.folder, spec.kept).items():
         folders.remove(each)  # what cannot be read safely is not kept
+        if each in spec.kept:
+            log.write(f"[predictd] what is in {each.name} is not kept: {error.strerror or error}")
 
 
 def _work(folder: Path) -> Path:

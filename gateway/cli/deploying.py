@@ -7,6 +7,7 @@ inherits: a deployment has exactly those it was given.
 """
 
 import json
+from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 
@@ -273,7 +274,7 @@ def project_here(context: Context, file: str) -> Json:
     if not (folder / file).is_file():
         raise CommandFailed(
             f"There is no file {file!r} in {folder}.",
-            "Go to the project's folder, or name a project with --project.",
+            f"{_meant(folder, file)}Go to the project's folder, or name a project with --project.",
             Exit.USAGE,
         )
     projects = client.listing("/projects")
@@ -284,6 +285,12 @@ def project_here(context: Context, file: str) -> Json:
     project = client.post("/projects", {"name": name, "template": "local", "path": str(folder)})
     context.terminal.say(f"Made the project {name!r} of this folder.")
     return project
+
+
+def _meant(folder: Path, file: str) -> str:
+    """The file of the folder that is likely meant, as a question."""
+    close = get_close_matches(file, [each.name for each in folder.glob("*.py")], 1)
+    return f"Did you mean {close[0]!r}? " if close else ""
 
 
 def _free_name(wished: str, taken: set[str]) -> str:

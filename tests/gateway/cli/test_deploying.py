@@ -71,6 +71,8 @@ def test_deploy_says_what_is_not_there(state: State, folder: Path, predictd: Pre
     outcome = predictd("deploy", "absent.py:add")
     assert outcome.code == 2
     assert "There is no file 'absent.py'" in outcome.err
+    assert "Did you mean" not in outcome.err
+    assert "Did you mean 'model.py'?" in predictd("deploy", "modle.py:add").err
     assert not state.projects
 
 
