@@ -548,6 +548,30 @@ def test_taking_over_a_full_queue_refuses_nobody(
     assert stage.room.free == stage.room.size
 
 
+def test_what_is_taken_over_keeps_its_order(stage: Stage) -> None:
+    """Of two flows the one that waits for longer is served first, whichever the old pool knew
+    first."""
+    old = stage.serving()
+    Caller(flow="b").submit(old)
+    first = Caller(flow="a").submit(old)
+    stage.pass_time(0.1)
+    second = Caller(flow="b").submit(old)
+    new = stage.open_pool()
+    new.take_over(old)
+    stage.actors[1].get_ready()
+    stage.actors[1].answer()
+    assert isinstance(first.outcome, Answered)
+    assert second.outcomes == []
+
+
+def test_who_may_wait_until_the_next_start_and_no_longer_waits_in_vain(stage: Stage) -> None:
+    """A request whose time is over at the very moment of the next start is refused at once."""
+    pool = stage.open_pool(start_tries=0)
+    fail_to_start(stage)
+    assert isinstance(Caller(limit=0.25).submit(pool).outcome, NotReady)
+    assert Caller(limit=0.26).submit(pool).outcomes == []
+
+
 def test_a_pool_that_closes_takes_nothing_over(stage: Stage) -> None:
     """A closing pool refuses what it is given instead of letting it wait."""
     old, closing = stage.serving(), stage.serving()
