@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.workers.stage import Actor, Caller, Stage, counts, fail_to_start
 from workers import wire
@@ -570,6 +572,25 @@ def test_who_may_wait_until_the_next_start_and_no_longer_waits_in_vain(stage: St
     fail_to_start(stage)
     assert isinstance(Caller(limit=0.25).submit(pool).outcome, NotReady)
     assert Caller(limit=0.26).submit(pool).outcomes == []
+
+
+async def test_who_is_cancelled_waits_no_longer(stage: Stage) -> None:
+    """Whoever calls `predict` and is cancelled gives the place in the queue back, and what is held
+    by a replica is dropped when it comes."""
+    pool = stage.serving()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as callers:
+            for _ in range(2):
+                callers.start_soon(pool.predict, b"{}")
+            await wait_all_tasks_blocked()
+            assert pool.statistics().waiting == 1
+            scope.cancel()
+    assert pool.statistics().waiting == 0
+    assert stage.room.free == stage.room.size
+    stage.actors[0].answer()
+    after = Caller().submit(pool)
+    stage.actors[0].answer()
+    assert isinstance(after.outcome, Answered)
 
 
 def test_a_pool_that_closes_takes_nothing_over(stage: Stage) -> None:
