@@ -17,7 +17,7 @@ from builder.errors import (
     ProbeFailed,
     UnknownKernel,
 )
-from builder.interpreters import Interpreter, discover, inspect, match
+from builder.interpreters import Interpreter, discover, inspect, match, release_of
 from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
 from builder.naming import file_that_names
@@ -64,6 +64,7 @@ __all__ = [
     "match",
     "read_address",
     "read_plain",
+    "release_of",
     "remove_tree",
     "snapshots_in",
     "sync_file_system",

@@ -46,7 +46,7 @@ class Interpreter(Struct, frozen=True, kw_only=True):
 
     @property
     def release(self) -> tuple[int, ...]:
-        return tuple(map(int, self.version.split(".")))
+        return release_of(self.version)
 
     @property
     def prefix(self) -> Path:
@@ -57,6 +57,11 @@ class Interpreter(Struct, frozen=True, kw_only=True):
     def seeded(self) -> bool:
         """Whether virtualenv brings a pip for it."""
         return self.release >= OLDEST_SEEDED
+
+
+def release_of(version: str) -> tuple[int, ...]:
+    """A version as numbers, which compare as versions do."""
+    return tuple(map(int, version.split(".")))
 
 
 async def discover(default: Path | None = None) -> list[Interpreter]:

@@ -90,6 +90,10 @@ class Shelf:
             return None
         return msgspec.json.decode(text, type=Manifest)
 
+    def runs(self, build: str) -> bool:
+        """Whether the interpreter that a build's environment leads to is there."""
+        return os.access(self.folder(build) / "environment" / "bin" / "python", os.X_OK)
+
     def prefix(self, build: str) -> Path | None:
         """The folder of a whole build's interpreter, as recorded when the build was made: what the
         build itself says of that is its script's word."""

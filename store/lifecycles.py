@@ -48,7 +48,8 @@ DEPLOYMENT = Lifecycle(
     {
         "pending": {"started": "deploying", "failed": "failed", "stop": "stopped"},
         "deploying": {"ready": "deployed", "failed": "failed", "stop": "stopping"},
-        "deployed": {"stop": "stopping"},
+        # Its build cannot be made again, for want of an interpreter.
+        "deployed": {"failed": "failed", "stop": "stopping"},
         "stopping": {"stopped": "stopped"},
         "stopped": {},
         "failed": {},

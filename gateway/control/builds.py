@@ -21,6 +21,7 @@ from gateway.control.house import House
 from gateway.control.making import INTERRUPTED, Making
 from gateway.control.places import Line, Places
 from gateway.control.remaking import Remaking
+from gateway.control.vanished import Vanished
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
 from workers import Log, Network
@@ -53,6 +54,7 @@ class Builds:
         self._line = Line("builds")
         # Held from a look at a build until it is being made again: else two would make it.
         self._looking = trio.Lock()
+        self.vanished = Vanished(house)
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
@@ -137,12 +139,17 @@ class Builds:
     def is_at_hand(self, build_id: str) -> bool:
         """Whether it stands on the shelf, sealed, and works at this level without a look at it."""
         manifest = self._house.shelf.sealed(build_id)
-        return manifest is not None and not may_name_another(self._house, manifest)
+        if manifest is None or self.vanished.why(build_id, manifest):
+            return False
+        return not may_name_another(self._house, manifest)
 
     async def _why_anew(self, build_id: str) -> str:
         """Why it has to be made again; "" if it need not be."""
-        if self._house.shelf.sealed(build_id) is None:
+        manifest = self._house.shelf.sealed(build_id)
+        if manifest is None:
             return "the folder of this build is gone"
+        if why := self.vanished.why(build_id, manifest):
+            return why
         if named := await names_another(self._house, build_id):
             level = self._house.workers.confinement.level
             return f"{named} names {HOME}, which is not there with isolation {level!r}"
@@ -150,7 +157,7 @@ class Builds:
 
     async def ready(self, build_id: str) -> Build:
         """The build at its end, made again if its folder is gone, or names a home that is not
-        there. Raises NotFound.
+        there. Raises NotFound, InterpreterGone.
 
         If that fails, what is returned says so and its row does not: it can be tried again.
         """
@@ -165,6 +172,10 @@ class Builds:
                 making = self._makings.get(build_id)
                 making = making or self._begin(Remaking(self._house, build, why))
         await making.done.wait()
+        if making.build.status == "built":
+            self.vanished.made_again(build_id)
+        else:
+            await self.vanished.check(making.build)
         return making.build
 
     def log(self, build_id: str) -> Log:

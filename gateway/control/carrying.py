@@ -10,20 +10,20 @@ Whoever wants it to stop says so in the store and calls `stop`; this task alone 
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 
 import trio
 
 import store
-from gateway.control import failures
+from gateway.control import failures, variables
 from gateway.control.builds import Builds
 from gateway.control.engine_keys import engine_key
+from gateway.control.failures import InterpreterGone
 from gateway.control.house import House
 from gateway.control.logs import keep_latest
 from gateway.control.machine import NotEnoughMemory
 from gateway.control.pools import as_set, pool_spec
 from gateway.control.probing import place_of
-from gateway.control.variables import shown
 from gateway.encryption import CannotDecrypt
 from store import Build, Deployment, Failure
 from workers import Pool, StartFailed
@@ -82,7 +82,7 @@ class Carrying:
         except Exception as error:
             logger.exception("deployment %d", self.deployment.number)
             await self._leave_nothing()
-            await self._fail(failures.our_mistake(error))
+            await self._end(failures.our_mistake(error))
         finally:
             self.started.set()
             self.ended.set()
@@ -93,8 +93,14 @@ class Carrying:
             await self.pool.closed.wait()
 
     async def _run(self) -> None:
+        failure = await self._carry()
+        if self._house.workers.ending:
+            return  # what is wanted will be served again by the next gateway
+        await self._end(failure)
+
+    async def _carry(self) -> Failure | None:
         assert self.deployment.build_id is not None
-        failure = None
+        failure, lost = None, False
         try:
             build = await self._made_build(self.deployment.build_id)
             if build is not None and await self._decrypted():
@@ -106,23 +112,20 @@ class Carrying:
         except store.IllegalTransition:
             logger.info("deployment %d was stopped on its way", self.deployment.number)
             await self._leave_nothing()
-        except CannotDecrypt as error:
-            failure = failures.unreadable(error)
+        except (CannotDecrypt, InterpreterGone) as error:
+            failure = failures.given_up(error)
         if self.pool is not None:
-            await self.pool.closed.wait()
+            lost = await self._builds.vanished.until_closed(self.deployment, self.pool)
             self._unpoint(self.pool)
-        if self._house.workers.ending:
-            return  # what is wanted will be served again by the next gateway
-        if failure is not None:
-            await self._fail(failure)
-        else:
-            await self._house.record(store.deployments.end, self.deployment.id)
+        if not lost or self._told_to_stop or self._house.workers.ending:
+            return failure
+        deployment = await self._house.database.read(store.deployments.get, self.deployment.id)
+        self.deployment, self.pool = deployment, None
+        return await self._carry()
 
     async def _made_build(self, build_id: str) -> Build | None:
-        """Its build at its end; None when it was told to stop meanwhile.
-
-        What was deployed is not given up because its build cannot be made anew just now.
-        """
+        """Its build at its end; None when it was told to stop meanwhile. What was deployed is not
+        given up because its build cannot be made anew just now."""
         pause = _FIRST_PAUSE
         with self._waiting_for(f"build {self.deployment.build_number}"):
             while True:
@@ -141,17 +144,12 @@ class Carrying:
         if self.deployment.status != "deployed":
             return True
         with self._waiting_for(""):
-            while problem := await self._unreadable():
+            while problem := await variables.problem_of(self._house, self.deployment):
                 self._wait_for(f"its variables, which cannot be decrypted: {problem}")
                 self.started.set()  # nothing else waits for it
                 await trio.sleep(_FIRST_PAUSE)
             return True
         return False
-
-    async def _unreadable(self) -> str:
-        project = await self._house.database.read(store.projects.get, self.deployment.project_id)
-        owners = (project, self.deployment)
-        return next(filter(None, (shown(self._house.encryption, o).problem for o in owners)), "")
 
     @contextmanager
     def _waiting_for(self, what: str) -> Iterator[None]:
@@ -238,11 +236,12 @@ class Carrying:
         self._house.news.tell(model_id)
         return self.pool
 
-    async def _fail(self, failure: Failure) -> None:
-        try:
-            await self._house.record(store.deployments.fail, self.deployment.id, failure)
-        except store.IllegalTransition:  # told to stop after it had failed
-            await self._house.record(store.deployments.end, self.deployment.id)
+    async def _end(self, failure: Failure | None) -> None:
+        with suppress(store.IllegalTransition):  # told to stop after it had failed
+            if failure is not None:
+                await self._house.record(store.deployments.fail, self.deployment.id, failure)
+                return
+        await self._house.record(store.deployments.end, self.deployment.id)
 
     def _unpoint(self, pool: Pool) -> None:
         routes, model_id = self._house.routes, self.deployment.model_id

@@ -72,6 +72,31 @@ def build_failed(build: Build) -> Failure:
     )
 
 
+class InterpreterGone(Exception):
+    """A build cannot be made again on this machine as it is."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+def given_up(error: CannotDecrypt | InterpreterGone) -> Failure:
+    """What a deployment needs is not to be had."""
+    return unreadable(error) if isinstance(error, CannotDecrypt) else error.failure
+
+
+def interpreter_gone(build: Build, manifest: builder.Manifest, error: Exception) -> Failure:
+    """Nothing of its version is there to make the build again with."""
+    version = manifest.version.rpartition(".")[0]
+    return Failure(
+        step="ENVIRONMENT",
+        summary=f"Python {manifest.version}, for which build {build.number} was made, is gone",
+        problem=f"{manifest.interpreter} cannot be run, and this machine has no Python {version}: "
+        f"{error}",
+        advice=f"Install Python {version} with its venv module and deploy the build again, or make "
+        "a new build for another Python (`--kernel`).",
+    )
+
+
 def no_room(error: NotEnoughMemory) -> Failure:
     """Not beside what runs now."""
     return Failure(

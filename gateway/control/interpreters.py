@@ -4,6 +4,7 @@ Each candidate has to be started to say what it is, and only builds need to know
 what is deployed do not wait for it.
 """
 
+import os
 from pathlib import Path
 
 import trio
@@ -29,7 +30,15 @@ class Interpreters:
         finally:
             self._sought.set()
 
+    async def look_again(self) -> list[Interpreter]:
+        """All that there are now: some may have been removed, or installed. Raises
+        InterpreterUnusable."""
+        self._found = await discover(self._default)
+        return self._found
+
     async def all(self) -> list[Interpreter]:
         """Oldest first. Raises InterpreterUnusable where the default has gone meanwhile."""
         await self._sought.wait()
-        return self._found if self._found is not None else await discover(self._default)
+        if self._found is None or not all(os.access(each.path, os.X_OK) for each in self._found):
+            return await self.look_again()
+        return self._found

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+import store
 from gateway.control.house import House
 from gateway.data_folder import ExperimentFolder
 from gateway.encryption import CannotDecrypt, Encryption
@@ -103,6 +104,13 @@ def set_for(encryption: Encryption, owner: Project | Deployment) -> Variables:
         return _NONE
     plaintext = encryption.decrypt(_KINDS[type(owner)], owner.id, owner.variables)
     return msgspec.json.decode(plaintext, type=Variables)
+
+
+async def problem_of(house: House, deployment: Deployment) -> str:
+    """Why what people have set for a deployment cannot be decrypted; "" where it can be."""
+    project = await house.database.read(store.projects.get, deployment.project_id)
+    problems = (shown(house.encryption, owner).problem for owner in (project, deployment))
+    return next(filter(None, problems), "")
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):

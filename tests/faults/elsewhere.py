@@ -283,7 +283,17 @@ ELSEWHERE = {
         "a read-only file system", "mounted so before the start", "refused by name"
     ),
     "tests/whole/test_odd.py::test_an_interpreter_that_vanishes": Fault(
-        "the interpreter of a build is gone", "its links removed", "said; what runs goes on"
+        "the links of a build to its interpreter", "removed", "made again; what runs goes on"
+    ),
+    "tests/gateway/control/test_interpreter_gone.py::test_while_it_serves": Fault(
+        "an interpreter that was removed",
+        "a real one, while its model serves, then its replicas killed",
+        "the build is made again with another of its version",
+    ),
+    "tests/gateway/control/test_interpreter_gone.py::test_without_another_of_its_version": Fault(
+        "an interpreter that was removed, the only one of its version",
+        "while no gateway ran",
+        "the deployment has failed and says what to install",
     ),
     "tests/builder/test_build.py::test_interpreter_that_is_gone": Fault(
         "an interpreter that does not run", "asked for in a build", "named, with what to do"

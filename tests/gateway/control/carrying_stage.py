@@ -135,7 +135,8 @@ class Deploying(Stage):
 
     def start_over(self) -> None:
         """What the next gateway begins with, where this one has ended."""
-        builds = SimpleNamespace(ready=self.ready, is_at_hand=self.is_at_hand)
+        vanished = SimpleNamespace(until_closed=self.until_closed)
+        builds = SimpleNamespace(ready=self.ready, is_at_hand=self.is_at_hand, vanished=vanished)
         self.deployments = Deployments(cast(House, self), cast(Any, builds))
 
     async def admit(self, what: str) -> None:
@@ -149,6 +150,10 @@ class Deploying(Stage):
             failure = Failure(step="", summary="", problem="no index", advice="")
             return msgspec.structs.replace(build, status="build failed", failure=failure)
         return build
+
+    async def until_closed(self, _: Deployment, pool: PlayedPool) -> bool:
+        await pool.closed.wait()
+        return False
 
     def is_at_hand(self, build_id: str) -> bool:
         return build_id not in self.lost
