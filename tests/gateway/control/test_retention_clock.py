@@ -2,14 +2,18 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import store
+from gateway.control.house import House
+from gateway.control.metrics import Metrics
 from gateway.control.retention_clock import SETTLED, RetentionClock
-from store import Database, open_database, retention
+from gateway.settings import MIB, Settings
+from store import Database, Deployment, open_database, retention
 from tests.store.test_metrics import a_measurement, another_project, put
 
 DAY = 86_400.0
@@ -64,6 +68,15 @@ def test_a_start_with_a_wrong_clock(days: int) -> None:
     assert clocks.of(last + 3_600_000).now_ms() == last + 3_600_000
 
 
+def test_a_clock_that_stays_behind() -> None:
+    """One that was set back, or stands still at a start, is not followed back, however steady."""
+    clocks = Clocks(NOON - 400 * DAY)
+    last = int(NOON * 1000)
+    clock = clocks.of(last)
+    for hours in (5, 10):
+        assert clocks.pass_by(5 * 3600, clock) == last + hours * 3_600_000
+
+
 def test_time_off_counts_in_the_end() -> None:
     """Metrics age while the machine is off or asleep, once the clock has been steady for hours."""
     clocks = Clocks()
@@ -116,3 +129,40 @@ async def test_a_jump_forgets_no_metrics(database: Database) -> None:
         assert await tell_and_forget() == number
     clocks.pass_by(366 * DAY, clock)
     assert await tell_and_forget() == 1
+
+
+async def test_what_a_look_takes_away(database: Database) -> None:
+    """What is too old by that clock goes, what is of a deleted model, and what is too much; the
+    wall clock of this machine, years ahead here, says nothing."""
+    kept, gone = await another_project(database), await another_project(database)
+    clocks = Clocks(NOON - 3_000 * DAY)
+    clock = clocks.of()
+
+    class Stage:
+        settings = Settings(metrics_age=1.0, metrics_size=MIB)
+        retention_clock = clock
+
+    Stage.database = database  # type: ignore[attr-defined]
+    looking = Metrics(cast(House, Stage))
+
+    async def tell(deployment: Deployment, many: int, text: str = "") -> None:
+        told = [a_measurement(x=text) for _ in range(many)]
+        await put(database, deployment.id, told, now_ms=clock.now_ms())
+
+    async def left() -> int:
+        await looking._forget()
+        return (await database.read(store.metrics.totals))[0]
+
+    await tell(kept, 3)
+    await tell(gone, 5)
+    clocks.pass_by(DAY - 60, clock)
+    await tell(kept, 7)
+    assert await left() == 15
+    clocks.pass_by(120, clock)
+    assert await left() == 7
+    await tell(gone, 5)
+    await database.write(store.models.delete, gone.model_id)
+    assert await left() == 7
+    await tell(kept, 40, "y" * 50_000)
+    assert 15 < await left() < 25
+    assert (await database.read(store.metrics.totals))[1] <= MIB

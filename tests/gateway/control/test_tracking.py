@@ -161,6 +161,36 @@ async def test_a_row_larger_than_a_batch(
     assert [size for batch in batches for size in batch] == [size + 9 for size in sizes]
 
 
+@pytest.mark.parametrize(("many", "size", "turns"), [(3, 70_000, 3), (500, 10, 9)])
+async def test_others_have_turns_while_rows_are_read(
+    nursery: trio.Nursery, many: int, size: int, turns: int
+) -> None:
+    """Before a batch is written, others have a turn of the loop for each large row in it, and for
+    each 50 small ones."""
+    taken = 0
+    at_write: list[int] = []
+
+    async def count_turns() -> None:
+        nonlocal taken
+        while True:
+            await trio.lowlevel.checkpoint()
+            taken += 1
+
+    class Disk:
+        async def write(self, work: Any, rows: Any, **_named: int) -> int:
+            at_write.append(taken)
+            return many
+
+    keeping = tracking_of(Disk())
+    for _ in range(many):
+        keeping.of("project", "deployment")(told(metrics={"x": "y" * size}))
+    nursery.start_soon(count_turns)
+    await trio.lowlevel.checkpoint()
+    before = taken
+    assert await keeping._write() == many
+    assert at_write[0] - before >= turns
+
+
 async def test_a_batch_waits_until_there_is_room(
     database: Database, deployment: Deployment, nursery: trio.Nursery
 ) -> None:

@@ -32,20 +32,21 @@ def encode(value: object) -> bytes:
     """`value` as JSON; TypeError or ValueError, with the path, when it cannot be said in JSON."""
     try:
         try:
-            return _at_once(value)
-        except (TypeError, ValueError, KeyError):  # KeyError: gotcha G7 in README
-            return _dumps(_plain(value, (), frozenset())).encode()
+            return "".join(_pieces(value, 0)).encode()  # by the C encoder alone
+        except BaseException:
+            _around.clear()
+            raise
     except RecursionError:
-        raise ValueError("the value is nested too deep to be said in JSON") from None
+        raise ValueError(_TOO_DEEP) from None
+    except (TypeError, ValueError, KeyError):  # KeyError: gotcha G7 in README
+        return _by_hand(value)
 
 
-def _at_once(value: object) -> bytes:
-    """By the C encoder alone."""
+def _by_hand(value: object) -> bytes:
     try:
-        return "".join(_pieces(value, 0)).encode()
-    except BaseException:
-        _around.clear()
-        raise
+        return _dumps(_plain(value, (), frozenset())).encode()
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def simpler(value: Any) -> object:
@@ -197,6 +198,7 @@ _IN_MICROSECONDS = {
     "M": ("[ns]", "[ps]", "[fs]", "[as]"),
     "m": ("[ns]", "[ps]", "[fs]", "[as]", "[M]", "[Y]", "m8"),
 }
+_TOO_DEEP = "the value is nested too deep to be said in JSON"
 _MOST_DIGITS = 10_000  # more than Python writes out unless it is told to
 # Bound now: what a model puts in the place of `json.dumps` is for the model (gotcha G11 in README).
 _say = json.JSONEncoder().encode
