@@ -24,6 +24,8 @@ from store import Session, User
 
 # Between two looks at what ends by the clock, in seconds.
 _PERIOD = 1.0
+# So many are looked at in one step of the loop: thousands of clients may follow logs.
+TURN = 50
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -97,12 +99,21 @@ class Grants:
         """Ends grants whose key or session has expired. Never returns."""
         while True:
             await trio.sleep(_PERIOD)
-            self.review()
+            grants = list(self._grants)
+            for first in range(0, len(grants), TURN):
+                await trio.lowlevel.checkpoint()
+                self._review(
+                    [each for each in grants[first : first + TURN] if each in self._grants]
+                )
 
     def review(self) -> None:
         """Ends the grants that do not hold any more."""
-        for grant in [each for each in self._grants if not self._stands(each)]:
-            grant.end()
+        self._review(list(self._grants))
+
+    def _review(self, grants: list[Grant]) -> None:
+        for grant in grants:
+            if not self._stands(grant):
+                grant.end()
 
     def _stands(self, grant: Grant) -> bool:
         who = grant.principal
