@@ -164,7 +164,7 @@ class Builds:
         making = self._makings.get(build_id)
         if not isinstance(making, Remaking):
             build = await self.wait(build_id)
-            if build.status != "built":
+            if build.status != "built" or self.is_at_hand(build_id):
                 return build
             async with self._looking:
                 if not (why := await self._why_anew(build_id)):
