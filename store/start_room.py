@@ -14,8 +14,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-FILES = 8  # each is an inode to give back
-FILE_BYTES = 16 * 1024
+# Each is an inode to give back, and a block: what is left when some are used is taken again whole.
+FILES = 32
+FILE_BYTES = 4096
 
 
 class StartRoom:
