@@ -252,6 +252,20 @@ def test_who_goes(stage: Stage) -> None:
     assert stage.directory.session("held by bob") is None
     assert stage.directory.members_of("p") == [(stage.ada, "owner")]
     assert stage.directory.users() == [stage.ada]
+    # Nothing is kept of them either, for whoever comes and goes.
+    assert stage.directory.roles_of(stage.bob) == {}
+
+
+def test_a_project_that_goes(stage: Stage) -> None:
+    """Nobody sees a project that is gone, a public one neither; another public one is seen."""
+    for number, name in enumerate("pq"):
+        public = msgspec.structs.replace(stage.project, id=name, number=number, visibility="public")
+        stage.directory.put_project(public)
+        assert stage.directory.may(stage.bob, "project.view", name)
+    stage.directory.forget_project("p")
+    assert not stage.directory.may(stage.bob, "project.view", "p")
+    assert stage.directory.may(stage.bob, "project.view", "q")
+    assert stage.directory.members_of("p") == []
 
 
 def test_roles(stage: Stage) -> None:

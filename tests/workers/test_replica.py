@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from tests.workers.stage import REPLICA, Actor, Stage, answer_frame
+from tests.workers.stage import REPLICA, Actor, Caller, Stage, answer_frame
 from workers import wire
 from workers.lifecycle import State
 from workers.reactor import READABLE
 from workers.replica import EXIT_GRACE, Check, Checked, Replica, Why
-from workers.ticket import Answered, Busy, Died, Outcome, Ticket, TimedOut
+from workers.ticket import Answered, Busy, Died, Outcome, Raised, Ticket, TimedOut
 
 
 class Audience:
@@ -426,3 +426,20 @@ def test_every_descriptor_is_given_back(stage: Stage) -> None:
             with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
                 os.fstat(fd)
         play.actor.end()
+
+
+def test_what_is_said_after_the_last_answer_is_of_no_use(stage: Stage) -> None:
+    """A replica that was told to end answers what it holds and ends in its own time, also where it
+    says more in the same breath."""
+    pool = stage.serving()
+    caller = Caller().submit(pool)
+    pool.drain()
+    [actor] = stage.actors
+    # Said in one piece, and so that it is read frame by frame.
+    raised = wire.encode(wire.Raised("ValueError", "as told"), actor.asked)
+    actor.write(raised + answer_frame(b"1", actor.asked))
+    stage.turn()
+    assert isinstance(caller.outcome, Raised)
+    assert actor.told_to_end
+    assert not actor.process.killed
+    assert actor.replica.wrong == ""
