@@ -312,6 +312,7 @@ def _response(reply: Reply) -> Response:
     headers = {**CORS, **reply.headers}
     if reply.size <= _PIECE:
         return Response(reply.whole, reply.status, headers, content_type=JSON)
+    request.scope["state"]["hold"](reply.size)
     # To copy all of it at once takes some 10 ms.
     response = Response(_pieces(reply), reply.status, headers, content_type=JSON)
     response.content_length = reply.size

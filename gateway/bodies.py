@@ -1,8 +1,9 @@
 """Bodies of model requests that come in pieces, and the memory that all of them may take.
 
 Room for a body is reserved when it is announced, before any of it is read, so a client that
-announces bodies and sends none leaves room for others. A chunked body takes room as it grows.
-The code that makes a Body releases it, however it ends.
+announces bodies and sends none leaves room for others. A chunked body takes room as it grows. One
+body gets no more than half of all room, whatever the limit of its request is. The code that makes
+a Body, or a Passing, releases it, however it ends.
 """
 
 from gateway.chunks import Chunks
@@ -52,6 +53,36 @@ class Body:
     def _take(self, size: int) -> None:
         if self._taken + size > self._limit:
             raise Refusal("request.toolarge", f"the body is larger than {self._limit} bytes")
-        if not self._memory.take(self._flow, size):
-            raise Refusal("gateway.full", "too many bytes of requests are on their way")
+        _take(self._memory, self._flow, self._taken, size)
         self._taken += size
+
+
+class Passing:
+    """A body that is passed on to the application, which keeps it until it has answered; of a
+    longer one it keeps no more than `most`."""
+
+    def __init__(self, memory: Shares, flow: str, length: int, most: int) -> None:
+        self._memory = memory
+        self._flow = flow
+        self._most = most
+        self._taken = 0
+        self._passed = 0
+        self._take(min(length, most))
+
+    def grow(self, size: int) -> None:
+        """So many bytes of it are passed on. Raises Refusal."""
+        self._passed = min(self._passed + size, self._most)
+        self._take(max(0, self._passed - self._taken))
+
+    def release(self) -> None:
+        self._memory.give(self._flow, self._taken)
+        self._taken = 0
+
+    def _take(self, size: int) -> None:
+        _take(self._memory, self._flow, self._taken, size)
+        self._taken += size
+
+
+def _take(memory: Shares, flow: str, taken: int, size: int) -> None:
+    if size and (taken + size > memory.most // 2 or not memory.take(flow, size)):
+        raise Refusal("gateway.full", "too many bytes of requests are on their way")

@@ -98,13 +98,15 @@ class FrontDoor:
         tls: ssl.SSLContext | None = None,
         access_log: AccessLog | None = None,
         untaken: Untaken | None = None,
+        memory: Shares | None = None,
     ) -> None:
         self.access_log = access_log
         self.proxies = proxies
         self.routes = routes
         self.examiner = examiner
         self.replies = Replies()
-        self.memory = Shares(bounds.unfinished_bytes)
+        # Shared with the other server, as `untaken` is.
+        self.memory = memory or Shares(bounds.unfinished_bytes)
         self.untaken = untaken or Untaken(bounds.unfinished_bytes)
         self.now = reactor.now
         self.alarm = reactor.alarm

@@ -49,6 +49,8 @@ class Gate:
         self._ended = False
         self._stopping = False
         self._answered = True
+        # Whether what is handed on is of a body, and not a head.
+        self.passes_body = False
         self._news = trio.Event()
 
     @property
@@ -84,11 +86,13 @@ class Gate:
         begin: Callable[[Head], None] = lambda head: None,
     ) -> None:
         """Hands one request after the other to `to`, when its head has been shown to `begin`, which
-        may raise Malformed. Ends by raising Gone or Malformed."""
+        may raise Malformed or Refusal. Ends by raising one of them, or Gone."""
         while True:
             head = self.current = await self._next_head()
+            self.passes_body = False
             begin(head)
             await to(written(head))
+            self.passes_body = True
             if head.chunked:
                 await self._pass_chunks(to)
             else:

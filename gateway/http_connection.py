@@ -11,7 +11,7 @@ import math
 import re
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -25,13 +25,15 @@ from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr
 
 from gateway.access_log import AccessLog
-from gateway.errors import API_PREFIX, admin_body, refusal
+from gateway.bodies import Passing
+from gateway.errors import API_PREFIX, Refusal, admin_body, refusal
 from gateway.gate import Gate, Gone
 from gateway.http1 import Head, Malformed
 from gateway.networks import network_of
-from gateway.predict import Reply, refuse
+from gateway.predict import Reply, is_call, refuse
 from gateway.proxies import Proxies, plain
 from gateway.replies import Replies
+from gateway.shares import Shares
 from gateway.untaken import Untaken
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ SEND_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 HANDSHAKE_SECONDS = 10.0
 _CHUNK = 64 * 1024
+# What is kept of a body that is no model's: those of JSON are no larger (admin/json_body.py), and
+# an upload comes no faster than it is written (admin/uploads.py).
+_KEPT = 512 * 1024
 # In the head of a reply.
 _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: ([0-9a-f-]+)\r\n", re.IGNORECASE)
@@ -91,6 +96,9 @@ class Shared(NamedTuple):
     access_log: AccessLog | None
     proxies: Proxies
     untaken: Untaken
+    # The room of bodies, and how large a model's may be.
+    memory: Shares
+    request_limit: Callable[[], int]
 
 
 class HttpConnection:
@@ -116,6 +124,9 @@ class HttpConnection:
         self._reply_head = b""  # of the reply that has begun last
         # Whether what the application still says is kept from the client.
         self._over = False
+        # Of the request that is answered now: its body, and whether all of its answer is counted.
+        self._body: Passing | None = None
+        self._holds_answer = False
 
     async def run(self) -> None:
         """Serves until the client, an error or the gateway ends it, then closes the stream."""
@@ -126,7 +137,26 @@ class HttpConnection:
                     self._note()
                 await self._say_goodbye()
         finally:
+            self._give_back()
             await trio.aclose_forcefully(self._transport)
+
+    def hold_answer(self, size: int) -> None:
+        """The application keeps so many bytes of its answer until all of it is sent."""
+        self._give_answer_back()
+        self._holds_answer = True
+        self._shared.untaken.hold(self, size)
+
+    def _give_back(self) -> None:
+        """The memory of the request that was answered, or never will be."""
+        self._give_answer_back()
+        if self._body is not None:
+            self._body.release()
+            self._body = None
+
+    def _give_answer_back(self) -> None:
+        if self._holds_answer:
+            self._holds_answer = False
+            self._shared.untaken.release(self)
 
     def cut(self) -> None:
         """Ends it at once: nothing is sent from the return on, not even what waits in the kernel.
@@ -162,7 +192,7 @@ class HttpConnection:
                 self._shared.config,
                 self._shared.context,
                 tasks,
-                ConnectionState(LifespanState(cut=self.cut)),
+                ConnectionState(LifespanState(cut=self.cut, hold=self.hold_answer)),
                 isinstance(self._stream, trio.SSLStream),
                 self._client,
                 self._server,
@@ -174,12 +204,19 @@ class HttpConnection:
                 # Hypercorn gives these to the application with the request that it reads next.
                 self._client, protocol.ssl = self._source(head)
                 protocol.client = self._client
+                self._begin_body(head)
+
+            async def pass_on(data: bytes) -> None:
+                # The head comes first; an announced body has its room already.
+                if self._body is not None and self.gate.passes_body:
+                    self._body.grow(len(data))
+                await protocol.handle(RawData(data))
 
             try:
-                await self.gate.let_through(lambda data: protocol.handle(RawData(data)), begin)
+                await self.gate.let_through(pass_on, begin)
             except Gone:
                 self._over = True
-            except Malformed as malformed:
+            except (Malformed, Refusal) as malformed:
                 self._over = True
                 if self.gate.current is None:
                     self._client = self._peer  # it belongs to no request
@@ -187,6 +224,13 @@ class HttpConnection:
                     self._replying, self._reply_head = True, self._last_words(malformed)
                     await self._send(self._reply_head)
             self._life.cancel()
+
+    def _begin_body(self, head: Head) -> None:
+        """Room for the body, before any of it is read. Raises Refusal."""
+        if head.length or head.chunked:
+            flow = network_of(self._client[0]) if self._client else ""
+            most = self._shared.request_limit() if is_call(head.path) else _KEPT
+            self._body = Passing(self._shared.memory, flow, head.length, most)
 
     def _source(self, head: Head) -> tuple[Address, bool]:
         """The client of this request, and whether it came to us, or to a proxy, over TLS."""
@@ -197,7 +241,7 @@ class HttpConnection:
         # What a proxy says of ports is not read.
         return (source.address, 0) if source.address else self._peer, own or source.secure
 
-    def _last_words(self, malformed: Malformed) -> bytes:
+    def _last_words(self, malformed: Malformed | Refusal) -> bytes:
         """The reply to a request that no application gets to see, or not all of it."""
         refused, request_id = refusal(malformed), self._shared.replies.new_id()
         reply = refuse(refused, request_id)
@@ -230,6 +274,7 @@ class HttpConnection:
         elif isinstance(event, Updated) and event.idle:
             # gotcha G3: without an await, since the application's end must not come between.
             self._note()
+            self._give_back()
             self._replying, self._reply_head = False, b""
             self.gate.answered()
 
@@ -252,14 +297,16 @@ class HttpConnection:
     async def _send(self, data: bytes) -> None:
         # gotcha G2: half of it must not go out because a handler was cancelled, so only a
         # deadline ends a send.
-        self._shared.untaken.hold(self, len(data))
+        if not self._holds_answer:
+            self._shared.untaken.hold(self, len(data))
         try:
             with self._shared.sends.one(), suppress(*_GONE):
                 async with self._sending:
                     await self._stream.send_all(data)
                 return
         finally:
-            self._shared.untaken.release(self)
+            if not self._holds_answer:
+                self._shared.untaken.release(self)
         self._life.cancel()
 
     # As a taker of what is sent (untaken.py).

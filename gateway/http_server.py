@@ -8,7 +8,7 @@ is around a connection is ours, and only what speaks HTTP on it is Hypercorn's.
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -24,6 +24,7 @@ from gateway.http_connection import HttpConnection, Sends, Shared, Stream
 from gateway.proxies import Proxies
 from gateway.replies import Replies
 from gateway.routes import Routes
+from gateway.shares import Shares
 from gateway.untaken import Untaken
 from workers import Reactor
 
@@ -37,6 +38,8 @@ class HttpServer:
         access_log: AccessLog | None = None,
         proxies: Proxies | None = None,
         untaken: Untaken | None = None,
+        memory: Shares | None = None,
+        request_limit: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         config: Any = Config()
         # By default a connection ends after 1,000 requests, under the feet of a client in mid-flow.
@@ -54,6 +57,8 @@ class HttpServer:
             access_log,
             proxies or Proxies(),
             untaken or Untaken(sys.maxsize),
+            memory or Shares(sys.maxsize),
+            request_limit,
         )
         self._connections: set[HttpConnection] = set()
 
@@ -106,7 +111,8 @@ async def serve_http(
     its door, whose bounds may change. At `stop` the listeners are closed, but for one that is to be
     `kept`."""
     untaken = Untaken(bounds.unfinished_bytes)
-    server = HttpServer(app, access_log, proxies, untaken)
+    memory = Shares(bounds.unfinished_bytes)
+    server = HttpServer(app, access_log, proxies, untaken, memory, lambda: door.request_limit)
     async with trio.open_nursery() as connections:
         door = FrontDoor(
             reactor=reactor,
@@ -120,6 +126,7 @@ async def serve_http(
             tls=tls,
             access_log=access_log,
             untaken=untaken,
+            memory=memory,
         )
         door.open(listeners)
         try:

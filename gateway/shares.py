@@ -40,7 +40,9 @@ class Shares:
     def give(self, who: str, size: int) -> None:
         """What was taken is free again."""
         self.free += size
-        for each in filter(None, (who, wider_network_of(who))):
+        wider = wider_network_of(who)
+        # A client that was gone before it was looked at has no network: it is "".
+        for each in (who, wider) if wider else (who,):
             self._held[each] -= size
             if not self._held[each]:
                 del self._held[each]

@@ -4,11 +4,12 @@ import json
 import logging
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quart import Response, request
@@ -17,8 +18,11 @@ from quart_trio import QuartTrio
 from gateway import gate, http_connection
 from gateway.gate import Gate
 from gateway.http_server import HttpServer
+from gateway.shares import Shares
+from gateway.untaken import Untaken
 from tests.gateway.raw_requests import mistaken, read
 
+ROOM = 4 << 20
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -60,7 +64,8 @@ class Serving(Application):
 
     def __init__(self, nursery: trio.Nursery) -> None:
         super().__init__()
-        self.server = HttpServer(self.app)
+        self.memory, self.untaken = Shares(ROOM), Untaken(ROOM)
+        self.server = HttpServer(self.app, untaken=self.untaken, memory=self.memory)
         self._nursery = nursery
 
     def connect(self, first: bytes = b"") -> trio.SocketStream:
@@ -217,3 +222,33 @@ async def test_an_error_of_ours_costs_one_connection(
         assert "who would have thought" in caplog.text
         async with it.connect(first=GET) as stream:
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the fixture's deadline ends it
+        await trio.sleep(0.001)
+
+
+async def test_bodies_are_counted_until_they_are_answered() -> None:
+    """What is announced, or comes in chunks, has its room while the application keeps it; more than
+    there is room for is refused; and all is given back when it is answered or its client gone."""
+    async with serving() as it:
+        big = b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n"
+        first = it.connect(big)
+        chunked = it.connect(CHUNKED % b"/wait" + b"61a80\r\n" + b"x" * 400_000 + b"\r\n")
+        await until(lambda: it.memory.free <= ROOM - 800_000)
+        assert it.memory.free >= ROOM - 801_000
+        others = [it.connect(big) for _ in range(20)]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert it.memory.free >= ROOM // 2 - 500_000
+        received = [await all_of(other) for other in others[-3:]]
+        assert [refusal(each) for each in received] == [(503, "gateway.full")] * 3
+        for stream in (first, chunked, *others[:-3]):
+            await stream.aclose()
+        await until(lambda: it.memory.free == ROOM)
+        assert not it.memory._held
+        stream = it.connect(CHUNKED.replace(b"x\r", b"x\r\nConnection: close\r") % b"/echo")
+        await stream.send_all(b"5\r\nhello\r\n0\r\n\r\n")
+        assert (await all_of(stream)).endswith(b"hello")
+        await until(lambda: it.memory.free == ROOM)
+        assert it.untaken.held == 0

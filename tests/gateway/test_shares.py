@@ -36,12 +36,12 @@ def test_a_single_place() -> None:
 def test_what_is_given_back_is_forgotten() -> None:
     """A client that holds nothing is forgotten; one that has room keeps it after a resize."""
     shares = Shares(100)
-    for who in ("a", "2001:db8::/64"):
+    for who in ("a", "2001:db8::/64", ""):
         assert shares.take(who, 10)
     shares.resize(10)
-    assert shares.free == -10
+    assert shares.free == -20
     assert not shares.take("b", 1)
-    for who in ("a", "2001:db8::/64"):
+    for who in ("a", "2001:db8::/64", ""):
         shares.give(who, 10)
     assert shares.free == 10
     assert not shares._held
