@@ -90,9 +90,14 @@ class GitStore:
         """
         if not self.path.exists():
             self._make()
-        with (self.path / "predictd.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        # Without waiting for a reader, if a pipe should be in its place.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+        lock = os.open(self.path / "predictd.lock", flags, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
     def _make(self) -> None:
         """Make the repository elsewhere, and give it its name once it is on the disk: one without
@@ -187,8 +192,11 @@ class BlobReader:
 
     def copy(self, name: str, target: IO[bytes]) -> None:
         """Write the bytes of the blob `name` into `target`."""
-        self._questions.write(name.encode() + b"\n")
-        self._questions.flush()
+        try:
+            self._questions.write(name.encode() + b"\n")
+            self._questions.flush()
+        except BrokenPipeError as error:
+            raise SnapshotFailed(f"git ended before the stored object {name} was read") from error
         header = self._answers.readline().split()
         if len(header) != 3:
             raise SnapshotFailed(f"the stored object {name} is missing or damaged")

@@ -1,12 +1,17 @@
 """A snapshot is the project, byte for byte, and what the project says about git is moot."""
 
+import fcntl
+import io
 import os
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import trio
 import trio.testing
@@ -366,3 +371,79 @@ async def test_damaged_store(bench: Bench) -> None:
     (snapshot.store / "objects" / name[:2] / name[2:]).unlink()
     with pytest.raises(SnapshotFailed, match="missing or damaged"):
         await write_out(snapshot, bench.store.parent / "copy")
+
+
+async def test_who_changes_the_store_holds_its_lock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking and dropping a snapshot change the store alone: pruning beside the other would remove
+    objects that nothing refers to yet."""
+    changed: list[str] = []
+
+    def held(change: str) -> None:
+        original = getattr(GitStore, change)
+
+        def changing(store: GitStore, *arguments: str) -> None:
+            with (
+                (store.path / "predictd.lock").open() as lock,
+                pytest.raises(BlockingIOError),
+            ):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            changed.append(change)
+            original(store, *arguments)
+
+        monkeypatch.setattr(GitStore, change, changing)
+
+    bench.write("a.py")
+    held("refer")
+    held("forget")
+    await bench.take("one")
+    await drop_snapshot(bench.store, "one")
+    assert changed == ["refer", "forget"]
+
+
+async def test_dropping_waits_for_the_lock(bench: Bench) -> None:
+    """While the store is held, a snapshot stays, and the reference to it."""
+    bench.write("a.py")
+    await bench.take("one")
+    waiting = threading.Event()
+
+    def wait_for_lock(lock: int, how: int) -> None:
+        waiting.set()
+        flock(lock, how)
+
+    flock = fcntl.flock
+    async with trio.open_nursery() as nursery:
+        with GitStore(bench.store).locked(), pytest.MonkeyPatch.context() as patched:
+            patched.setattr("builder.git_store.fcntl.flock", wait_for_lock)
+            nursery.start_soon(drop_snapshot, bench.store, "one")
+            await trio.to_thread.run_sync(waiting.wait)
+            assert snapshots_in(bench.store) == ["one"]
+    assert snapshots_in(bench.store) == []
+
+
+async def test_git_dies_in_the_midst_of_a_blob(bench: Bench) -> None:
+    """It is a failed snapshot that names the object, not a file that lacks its end; so is what is
+    asked of it afterwards."""
+    bench.write("large.bin", os.urandom(1 << 22))
+    snapshot = await bench.take()
+    store = GitStore(snapshot.store)
+    name = git("rev-parse", f"{snapshot.commit}:large.bin", cwd=snapshot.store).strip()
+
+    class Killing(io.BytesIO):
+        def write(self, chunk: Any, /) -> int:
+            for child in psutil.Process().children(recursive=True):
+                if "cat-file" in child.cmdline():
+                    child.kill()
+                    child.wait()
+            return super().write(chunk)
+
+    def read() -> None:
+        with store.blobs() as blobs:
+            blobs.CHUNK = 1 << 10
+            with pytest.raises(SnapshotFailed, match=f"{name} is damaged"):
+                blobs.copy(name, Killing())
+            with pytest.raises(SnapshotFailed, match=name):
+                blobs.copy(name, io.BytesIO())
+
+    await trio.to_thread.run_sync(read)
