@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -226,8 +226,16 @@ class Workers:
             )
         return ended.status
 
-    async def run_experiment(self, spec: RunSpec, log: LineLog) -> Ended:
-        """Runs a script of a build to its end; see `experiment.run_experiment`."""
+    async def run_experiment(
+        self,
+        spec: RunSpec,
+        log: LineLog,
+        began: Callable[[Callable[[], int]], object] = lambda _: None,
+    ) -> Ended:
+        """Runs a script of a build to its end; see `experiment.run_experiment`. `began` is given
+        what tells how much memory it takes: 0 bytes where no cgroup counts it."""
+        leaf = self.cgroups.leaf("experiment")
+        began(lambda: leaf.memory() or 0)
         limits = self.allowance.within(spec.limits)
         async with self._room_for_script():
             return await run_experiment(
@@ -235,7 +243,7 @@ class Workers:
                 log=log,
                 output=self._output,
                 house=self._house,
-                leaf=self.cgroups.leaf("experiment"),
+                leaf=leaf,
                 watch=self._watch,
                 confinement=self.confinement,
             )

@@ -10,6 +10,10 @@ Between projects: what starts of other projects counts up to half of what is fre
 asked for and however long they take to start. And while a project with nothing starting waits, none
 that has something starting begins with more.
 
+A script (an experiment) has no moment at which it is ready. So what it asked for and has not taken
+yet counts as long as it runs, but only for other scripts, since those can wait. A deployment
+cannot, and starts beside it by what is really free.
+
 CPU may be promised more than once: when all compute each gets its part. But no replica can have
 more than there is.
 """
@@ -67,6 +71,18 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[str, ...]
 
 
+class Script:
+    """A script that has room: `used` tells, once it runs, what it has taken of that, in bytes."""
+
+    def __init__(self, project_id: str, memory: int) -> None:
+        self.project_id = project_id
+        self.memory = memory
+        self.used: Callable[[], int] = lambda: 0
+
+    def takes(self, used: Callable[[], int]) -> None:
+        self.used = used
+
+
 class Machine:
     """This machine, or the container that the gateway is in."""
 
@@ -83,6 +99,7 @@ class Machine:
         self._starting: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._changed = trio.Event()
+        self._scripts: list[Script] = []
 
     def hold(self, cgroups: Cgroups) -> None:
         """From now on models are in these."""
@@ -155,14 +172,33 @@ class Machine:
             self._changed.set()
             self._changed = trio.Event()
 
-    async def _wait_for(self, memory: int, project_id: str, tell: Callable[[str], object]) -> None:
+    @asynccontextmanager
+    async def room_for_script(
+        self, asked: Asked, project_id: str, tell: Callable[[str], object]
+    ) -> AsyncIterator["Script"]:
+        """The same for a script, for as long as it runs: when it will take what memory it asked
+        for is not known. Only other scripts wait for what it has not taken yet."""
+        memory = asked.memory_mb * MIB
+        await self._wait_for(memory, project_id, tell, scripts=True)
+        script = Script(project_id, memory)
+        self._scripts.append(script)
+        try:
+            yield script
+        finally:
+            self._scripts.remove(script)
+
+    async def _wait_for(
+        self, memory: int, project_id: str, tell: Callable[[str], object], scripts: bool = False
+    ) -> None:
         while True:
             free = self.free()
-            taken = self._taken(project_id, free)
+            held = self._held(project_id, free) if scripts else 0
+            taken = self._taken(project_id, free) + held
             if memory <= free - taken and not self._goes_before(project_id):
                 return
             if not self._starting:
-                raise NotEnoughMemory(_too_little(memory, free))
+                more = f", of which experiments that run may take {size(held)}" if held else ""
+                raise NotEnoughMemory(_too_little(memory, free) + more)
             tell(f"{_asked(memory, free)}, of which models that start may take {size(taken)}")
             with trio.move_on_after(_LOOK_AGAIN):
                 await self._changed.wait()
@@ -171,6 +207,14 @@ class Machine:
         """What those that start may still take, as far as it counts for a project."""
         own = self._starting[project_id]
         return own + min(self._starting.total() - own, free // 2)
+
+    def _held(self, project_id: str, free: int) -> int:
+        """What scripts that run may still take, as far as it counts for a script of a project."""
+        held: Counter[str] = Counter()
+        for each in self._scripts:
+            held[each.project_id] += max(0, each.memory - each.used())
+        own = held[project_id]
+        return own + min(held.total() - own, free // 2)
 
     def _goes_before(self, project_id: str) -> bool:
         """Whether another project waits that has nothing starting, as this one has."""

@@ -7,7 +7,8 @@ cannot be taken back.
 """
 
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from gateway.control.causes import place_of_script
 from gateway.control.environments import Environments, Preparing
 from gateway.control.homes import built_at
 from gateway.control.house import House
-from gateway.control.machine import NotEnoughMemory
+from gateway.control.machine import NotEnoughMemory, Script
 from gateway.control.new_deployment import NewDeployment
 from gateway.control.places import Places
 from gateway.control.tracked import not_kept, read_tracked
@@ -121,10 +122,10 @@ class Running:
             if failure is not None:
                 await self._fail(failure)
                 return
-            await self._wait_for_room()
-            if self._ending.is_set():
-                await trio.sleep_forever()  # the next gateway runs it
-            await self._run_script(project)
+            async with self._room() as script:
+                if self._ending.is_set():
+                    await trio.sleep_forever()  # the next gateway runs it
+                await self._run_script(project, script)
 
     async def _settle(self, project: Project) -> bool:
         """Whether it is known what runs in which environment. Variables and interpreters may have
@@ -159,22 +160,26 @@ class Running:
                 run=await git_runner(self._house, project),
             )
 
-    async def _wait_for_room(self) -> None:
-        """Until the memory that it asked for is free: an experiment can wait."""
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[Script]:
+        """Waits until the memory that it asked for is free, and has it while the block runs."""
         asked = NewDeployment(
             cpu_millicores=self.experiment.cpu_millicores,
             memory_mb=self.experiment.memory_mb,
             replicas=1,
         )
-        while True:
-            try:
+        async with AsyncExitStack() as room:
+            while True:
                 project_id = self.experiment.project_id
-                async with self._house.machine.room_for(asked, project_id, self._wait_for):
-                    self.waits_for = ""
-                    return
-            except NotEnoughMemory as error:
-                self._wait_for(str(error))
-                await trio.sleep(_LOOK_AGAIN)
+                waiting = self._house.machine.room_for_script(asked, project_id, self._wait_for)
+                try:
+                    script = await room.enter_async_context(waiting)
+                    break
+                except NotEnoughMemory as error:
+                    self._wait_for(str(error))
+                    await trio.sleep(_LOOK_AGAIN)
+            self.waits_for = ""
+            yield script
 
     def _wait_for(self, what: str) -> None:
         """What comes after a colon may change while it waits, and is logged once."""
@@ -182,7 +187,7 @@ class Running:
             self._preparing.write(f"Waiting for {what}")
         self.waits_for = what
 
-    async def _run_script(self, project: Project) -> None:
+    async def _run_script(self, project: Project, script: Script) -> None:
         """Its turn has come."""
         house, experiment = self._house, self.experiment
         sealed = house.shelf.folder(experiment.environment_id)
@@ -205,7 +210,7 @@ class Running:
         self.experiment = await house.record(store.experiments.start, experiment.id)
         self._preparing.write(f"Running {experiment.script}")
         try:
-            ended = await house.workers.run_experiment(spec, self.log)
+            ended = await house.workers.run_experiment(spec, self.log, script.takes)
         except trio.Cancelled:
             if not self._scope.cancel_called:
                 # If the disk does not take it now, the next start will say the same.

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from gateway.control import environments
+from gateway.control.machine import GIB, Machine
 from gateway.restoring import restore
 from tests.gateway.kit import (
     Gateway,
@@ -481,3 +482,21 @@ async def test_a_script_deploys_with_its_key(gateway: Gateway, tmp_path: Path) -
     assert "use an API key of admin's own" in log
     [model] = (await gateway.get(f"{project}/models"))["models"]
     await gateway.until(f"{project}/models/{model['id']}", status_is("deployed"))
+
+
+async def test_a_script_has_its_memory_while_it_runs(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one that does not fit beside what the first may still take waits for its end."""
+    monkeypatch.setattr(Machine, "free", lambda _: 3 * GIB)
+    folder, pids, gate = that_waits(tmp_path)
+    project = await gateway.project(folder)
+    first = await run(gateway, project, "wait.py", memory=2)
+    await until(trio.Path(pids).exists, bool)
+    second = await run(gateway, project, "other.py", memory=2)
+    waits = await gateway.until(second, lambda e: "not enough memory" in e["waits_for"])
+    assert waits["status"] == "queued"
+    assert "experiments that run may take" in waits["waits_for"]
+    gate.touch()
+    for each in (first, second):
+        assert (await ended(gateway, each))["status"] == "succeeded"

@@ -185,3 +185,34 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert machine.memory == GIB
     assert machine.for_models == GIB - 128 * MIB
     assert machine.free() == GIB // 2 - 128 * MIB
+
+
+async def test_scripts_keep_their_room(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """As long as a script runs, other scripts do not get what it asked for and has not taken yet;
+    deployments do, and other projects' scripts half of what is free."""
+
+    refused: list[str] = []
+
+    async def try_script(memory_mb: int, project: str) -> bool:
+        try:
+            async with machine.room_for_script(Asked(memory_mb), project, print):
+                return True
+        except NotEnoughMemory as error:
+            refused.append(str(error))
+            return False
+
+    async with machine.room_for_script(Asked(2048), "A", print) as script:
+        assert not await try_script(2048, "A")
+        assert await try_script(1024, "A")
+        assert await try_script(1536, "B")
+        async with machine.room_for(Asked(3 * 1024), "A", print):
+            pass
+        machine.is_free -= 1024 * MIB
+        script.takes(lambda: 1024 * MIB)  # what it has taken counts once
+        assert await try_script(1024, "A")
+        assert not await try_script(1025, "A")
+        machine.is_free += 1024 * MIB
+    assert await try_script(3 * 1024, "A")
+    assert all("of which experiments that run may take" in each for each in refused)
