@@ -27,6 +27,9 @@ async def size(connection: aiosqlite.Connection) -> int:
 async def copy(connection: aiosqlite.Connection, path: Path) -> None:
     """Copy the database, as it stands in this transaction, to `path`, an empty file. The copy may
     be lost with the power: who keeps it syncs it."""
+    # The view stands from the first read on. Without it each step would have one of its own, and
+    # the copy begin again with each write of others.
+    await connection.execute_fetchall("SELECT count(*) FROM sqlite_master")
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as target:
         target.execute("PRAGMA synchronous = OFF")
         await connection.backup(target, pages=_PAGES)

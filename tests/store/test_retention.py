@@ -242,6 +242,41 @@ async def test_nobody_waits_for_a_copy(database: Database, deployment: Deploymen
     assert len(await database.read_apart(copying)) == 1
 
 
+async def test_a_copy_ends_while_others_write(
+    database: Database,
+    database_path: Path,
+    deployment: Deployment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever is written between two steps of a copy, it goes on where it was, and ends."""
+    await fill(database, deployment, 9_000, 2 * MIB)
+    backup = aiosqlite.Connection.backup
+    steps = 0
+
+    def write(_status: int, _remaining: int, total: int) -> None:
+        nonlocal steps
+        steps += 1
+        assert steps <= total
+        with sqlite3.connect(database_path) as other:
+            other.execute("UPDATE metric_sources SET byte_count = byte_count + 1")
+        other.close()
+
+    async def slowly(self: aiosqlite.Connection, target: sqlite3.Connection, pages: int) -> None:
+        assert pages > 0
+        await backup(self, target, pages=16, progress=write)
+
+    monkeypatch.setattr(aiosqlite.Connection, "backup", slowly)
+    copy = tmp_path / "copy"
+    copy.touch()
+    _, before = await database.read(metrics.totals)
+    await database.read_apart(store.image.copy, copy)
+    assert steps > 30
+    store.image.check(Path("backup"), copy)
+    assert ask(copy, "SELECT byte_count FROM metric_sources") == [(before,)]
+    assert (await database.read(metrics.totals))[1] == before + steps
+
+
 COPY = """
 import sys, trio
 from pathlib import Path
