@@ -88,7 +88,8 @@ def test_few_descriptors(tmp_path: Path) -> None:
         assert "no descriptors for another replica or script: 7 at once" in refused
         assert "RLIMIT_NOFILE 256" in refused
         assert "LimitNOFILE=" in refused
-        with Prober(gateway, [model], {}).running(), ExitStack() as clients:
+        with Prober(gateway, [model], {}).running() as prober, ExitStack() as clients:
+            until(lambda: prober.right)  # it is connected
             address = urlsplit(gateway.url)
             for _ in range(300):
                 each = socket.create_connection((address.hostname, address.port))
