@@ -1,51 +1,78 @@
-"""Rights under which answers are given: looked at in turns, and ended where they end."""
+"""Grants: an answer ends with any of its rights, counts while it is sent, and leaves nothing."""
 
 from contextlib import ExitStack
 from functools import partial
 
-import trio
-import trio.testing
+from gateway.callers import Callers
+from gateway.grants import Grant, Grants, Principal, Right
+from store import Key, User
 
-from gateway.grants import TURN, Grants, Principal, Right
-from store import User
+VIEW, EDIT = Right("project.view", "p"), Right("project.edit", "p")
 
 
-async def test_many_grants_are_looked_at_in_turns(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
-) -> None:
-    """Once a second all grants are looked at, so many in one step of the loop; those that do not
-    hold any more are ended, and one that is over by its turn is not touched."""
-    count, looks, most, expired = 10 * TURN, 0, 0, False
+class Answers:
+    """Answers that are being sent, to Ada and Bob, and which of them were cut."""
 
-    def holds(who: Principal, right: Right) -> bool:
-        nonlocal looks
-        looks += 1
-        return not (expired and who.address == "late")
+    def __init__(self) -> None:
+        self.lost: set[tuple[str, Right]] = set()
+        self.grants = Grants(lambda who, right: (who.user.name, right) not in self.lost)
+        self.cut: list[str] = []
+        self.open = ExitStack()
 
-    async def look_on() -> None:
-        """Runs in each pass of the loop, so between two steps of the task that looks at grants."""
-        nonlocal most
-        seen = looks
-        while True:
-            await trio.lowlevel.checkpoint()
-            most, seen = max(most, looks - seen), looks
+    def send(self, name: str, *rights: Right) -> Grant:
+        grant = self.open.enter_context(self.grants.one(partial(self.cut.append, name)))
+        grant.principal = Principal(User(name=name), "api key", "")
+        grant.rights.update(rights)
+        grant.sending = True
+        return grant
 
-    grants, cut = Grants(holds), list[int]()
-    user = User(id="u", name="ada")
-    with ExitStack() as stack:
-        for number in range(count):
-            grant = stack.enter_context(grants.one(partial(cut.append, number)))
-            address = "late" if number % 2 else "early"
-            grant.principal = Principal(user, "api key", address)
-            grant.rights, grant.sending = {Right("identified")}, True
-        nursery.start_soon(grants.watch)
-        await trio.sleep(1.5)
-        assert (looks, cut) == (count, [])
-        expired = True
-        nursery.start_soon(look_on)
-        looks = 0
-        while looks < count:
-            await trio.lowlevel.checkpoint()
-            autojump_clock.jump(0.1)
-        assert most <= 2 * TURN
-    assert sorted(cut) == list(range(1, count, 2))
+
+def test_an_answer_ends_with_any_of_its_rights() -> None:
+    """One right that is gone is enough, once; the answers to others go on."""
+    answers = Answers()
+    answers.send("ada", VIEW, EDIT)
+    answers.send("bob", VIEW, EDIT)
+    answers.grants.review()
+    assert answers.cut == []
+    answers.lost.add(("ada", EDIT))
+    for _ in range(2):
+        answers.grants.review()
+        assert answers.cut == ["ada"]
+
+
+def test_what_is_sent_is_counted_by_flow() -> None:
+    """Answers that are still being made, or cut, are not sent; each user has their own count."""
+    answers = Answers()
+    made = answers.send("ada", VIEW)
+    for _ in range(2):
+        answers.send("ada", EDIT)
+    answers.send("bob", VIEW)
+    made.sending = False
+    assert [answers.grants.sending_to(name) for name in ("ada", "bob", "eve")] == [2, 1, 0]
+    answers.lost.add(("ada", EDIT))
+    answers.grants.review()
+    assert [answers.grants.sending_to(name) for name in ("ada", "bob")] == [0, 1]
+
+
+def test_an_answer_that_was_sent_leaves_nothing() -> None:
+    """It counts no longer, and is not cut when its right ends later."""
+    answers = Answers()
+    answers.send("ada", VIEW)
+    answers.open.close()
+    answers.lost.add(("ada", VIEW))
+    answers.grants.review()
+    assert answers.cut == []
+    assert answers.grants.sending_to("ada") == 0
+    assert not answers.grants._grants
+
+
+def test_a_key_is_live_until_its_time() -> None:
+    """At the moment of its end it is none; another key goes on."""
+    now = [10.0]
+    callers = Callers(lambda: now[0])
+    for name, expires in (("a", 20.0), ("b", 30.0)):
+        callers.put(Key(id=name, kind="api", user_id="u", digest="d"), expires)
+    now[0] = 19.9
+    assert [callers.is_live(name) for name in "abc"] == [True, True, False]
+    now[0] = 20.0
+    assert [callers.is_live(name) for name in "ab"] == [False, True]

@@ -300,3 +300,13 @@ async def test_a_project_has_one_owner(people: People) -> None:
     await people.members.remove(people.project, people.ada)
     assert people.directory.owner_of(people.project.id) == people.bob
     await people.check_memory()
+
+
+async def test_a_start_finds_who_is_a_member(people: People) -> None:
+    """What the next gateway knows of projects and members is what this one knew."""
+    before = people.seen()
+    people.directory.forget_project(people.project.id)
+    assert people.seen() != before
+    await people.members.recover()
+    people.routes.look_again()
+    assert people.seen() == before
