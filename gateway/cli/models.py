@@ -158,12 +158,12 @@ def _gateway_status(context: Context) -> None:
             "machine": _machine_line(site["machine"]),
         }
     )
-    parts = [about, _set_aside(site.get("set_aside", [])), model_table(models)]
+    parts = [about, described_set_aside(site.get("set_aside", [])), model_table(models)]
     text = "\n\n".join(filter(None, parts))
     context.terminal.result({"site": site, "models": models}, text)
 
 
-def _set_aside(problems: Sequence[Json]) -> str:
+def described_set_aside(problems: Sequence[Json]) -> str:
     """What the gateway could not read when it started; told to site administrators."""
     if not problems:
         return ""

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.models import described_set_aside
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside, read_record
 from store import StoreFailed
+from tests.gateway.kit import running, settings_for
 
 
 @pytest.fixture
@@ -82,3 +84,18 @@ def test_a_record_that_cannot_be_read(data: DataFolder, content: bytes) -> None:
     found = SetAside(data)
     found.prepare()
     assert [os.path.basename(each.path) for each in found.problems] == ["x"]
+
+
+async def test_status_names_it(tmp_path: Path) -> None:
+    """Site administrators see it where they look first, with what to do."""
+    settings = settings_for(tmp_path / "data")
+    async with running(settings) as gateway:
+        assert (await gateway.get("/site"))["set_aside"] == []
+    place = gateway.data / "cache"
+    place.write_text("not a folder")
+    async with running(settings) as gateway:
+        [told] = (await gateway.get("/site"))["set_aside"]
+    assert Path(told["path"]).read_text() == "not a folder"
+    [_, line] = described_set_aside([told]).splitlines()
+    assert told["path"] in line
+    assert told["advice"] in line
