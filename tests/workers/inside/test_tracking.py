@@ -288,6 +288,12 @@ def test_an_undecorated_function_has_one_page(converse: Converse, write_model: A
     assert len(uuids) == 2
 
 
+def test_a_value_that_is_replaced_takes_no_room(model: Conversation) -> None:
+    """Only the last value of a key counts for the bound, however often it is tracked."""
+    body, _ = frames(model, {"track": ["('a', 'x' * 200_000)"] * 5 + ["('b', 'y' * 50_000)"]}, 1)
+    assert [len(each) for each in body["metrics"].values()] == [200_000, 50_000]
+
+
 @pytest.mark.parametrize("jump", [400 * 86_400, -400 * 86_400])
 def test_how_long_it_took(model: Conversation, jump: int) -> None:
     """A clock that is set while a prediction is made changes nothing of how long it took."""
