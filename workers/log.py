@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from heapq import merge
-from io import FileIO
+from io import BufferedReader, FileIO
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -293,7 +293,7 @@ def _open(path: Path) -> BinaryIO | None:
     except FileNotFoundError:
         return None
     _check_regular(descriptor, path)
-    return open(descriptor, "rb")
+    return BufferedReader(FileIO(descriptor, "rb"))
 
 
 def _open_to_append(path: Path) -> FileIO:
@@ -301,7 +301,7 @@ def _open_to_append(path: Path) -> FileIO:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     _check_regular(descriptor, path)
-    return open(descriptor, "ab", buffering=0)
+    return FileIO(descriptor, "ab")
 
 
 def _check_regular(descriptor: int, path: Path) -> None:
