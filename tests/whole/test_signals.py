@@ -167,7 +167,7 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
 def test_process_1(tmp_path: Path) -> None:
     """As process 1 of a pid namespace it leaves no zombies of what models and others start, and
     ends on SIGTERM."""
-    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if subprocess.run([*apart, "true"], capture_output=True).returncode:
         not_here("no pid namespace may be made")
     gateway = Gateway(tmp_path / "data")
