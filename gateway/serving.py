@@ -68,6 +68,8 @@ logger = logging.getLogger(__name__)
 
 # After the grace pools take STOP_GRACE to end, and their callers a moment to be told.
 _LAST_ANSWERS = STOP_GRACE + 0.5
+# On a full disk, what is left for the working copies of the replicas that a start brings, in bytes.
+_FIRST_COPIES = 64 * 1024
 _NO_MANAGER = ServiceManager()
 # How long a thread that computes may keep the loop waiting, instead of Python's 5 ms.
 _TURN = 0.0005
@@ -233,7 +235,6 @@ async def _open(
                 before=partial(store.check_generation, path=data.database, mark=data.generation),
             )
         )
-        start_room.take()
         kept = await database.read(store.site.settings)
         encryption = Encryption(secret)
         site = SiteSettings(given, kept, database, encryption)
@@ -294,6 +295,7 @@ async def _open(
         nursery.start_soon(tracking.run, examiner.check_tracked)
         try:
             password = await control.recover(make_password=tell_password is not None)
+            start_room.take(leave=_FIRST_COPIES)
             nursery.start_soon(control.trail.watch)
             nursery.start_soon(directory.grants.watch)
             if password and tell_password is not None:

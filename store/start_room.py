@@ -2,9 +2,9 @@
 
 SQLite makes two files to open a database, and one of them takes room at once (gotcha G10). After a
 clean stop they are gone, so on a full disk the next start could not read its database. This room is
-given back when one begins and taken again when the database is open, as far as there is any left;
-when the database is closed, what its files took is free again and taken as well. So it is there at
-each start, whatever fills the disk meanwhile.
+given back when one begins and taken again when it has recovered, as far as there is more than the
+replicas need that it starts; when the database is closed, what its files took is free again and
+taken as well. So it is there at each start, whatever fills the disk meanwhile.
 
 All of this blocks, for less than a millisecond where the file system can allocate.
 """
@@ -31,12 +31,12 @@ class StartRoom:
             with suppress(OSError):
                 path.unlink()
 
-    def take(self) -> None:
-        """Takes as much of it as is missing and as there is room for."""
+    def take(self, leave: int = 0) -> None:
+        """Takes as much of it as is missing and as there is room for, and leaves so many bytes."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             for path in self._files():
-                if not path.exists():
+                if not path.exists() and _free(self._folder) >= leave + FILE_BYTES:
                     _allocate(path)
 
     def lend(self, path: Path) -> None:
@@ -50,6 +50,11 @@ class StartRoom:
 
     def _files(self) -> list[Path]:
         return [self._folder / str(number) for number in range(FILES)]
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def _allocate(path: Path) -> None:

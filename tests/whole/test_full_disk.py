@@ -100,7 +100,7 @@ def test_a_start_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
         filler = fill(disk)
         gateway.start()
         until(lambda: gateway.call(model, 1).status == 200)
-        assert gateway.client.get(path)["status"] == "building"
+        # What the start has to write down is written now, or when there is room for it.
         empty(filler)
         until(lambda: gateway.client.get(path)["status"] == "build failed")
 
