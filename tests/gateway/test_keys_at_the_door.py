@@ -11,6 +11,7 @@ import httpx
 import pytest
 import trio
 
+from gateway.keyring import make_secret
 from tests.gateway.kit import (
     Gateway,
     Json,
@@ -240,6 +241,8 @@ async def test_a_stolen_database_has_no_key(door: Door, tmp_path: Path) -> None:
     stolen.mkdir()
     for path in door.gateway.data.glob("predictd.db*"):
         (stolen / path.name).write_bytes(path.read_bytes())
+    for name in ("secret.key", "admin.key"):
+        make_secret(stolen / name)
     async with running(settings_for(stolen)) as thief:
         models = (await thief.get("/models"))["models"]
         assert [m["name"] for m in models] == ["badly"]

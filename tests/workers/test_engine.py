@@ -221,7 +221,7 @@ async def test_a_replica_sees_what_it_is_given(house: House) -> None:
     assert report["environment"]["HOME"] == report["cwd"] == report["sys_path"][0]
     assert report["cwd"] != str(PROJECTS / "environment")
     given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE"}
-    ours = {"ENGINE", "PREDICTD_TREE", "LC_CTYPE"}
+    ours = {"ENGINE", "PREDICTD_TREE", "SPARK_SUBMIT_OPTS", "LC_CTYPE"}
     assert set(report["environment"]) - given - {"COLOUR"} <= ours
     [seat] = pool.statistics().seats
     assert report["environment"]["ENGINE"] == seat.name
