@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.plan import Plan
 from benchmarks.report.record import Lines, Row, Section, Table
 from workers import Ticket
-from workers.fair_queue import FairQueue, Room
+from workers.pool.fair_queue import FairQueue, Room
 
 WAITING = (1, 16, 1000)
 FLOWS = (1, 100)

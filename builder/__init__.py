@@ -7,6 +7,7 @@ from builder.address import Address, read_address
 from builder.beneath import Folder, NotAFile
 from builder.build import BuildReport, Failure
 from builder.build import build as make_build
+from builder.build_store import SEAL, Manifest, Shelf
 from builder.clone import clone
 from builder.depth import TooDeep, check_depth
 from builder.errors import (
@@ -22,8 +23,7 @@ from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.lasting import make_folder, sync_file_system, sync_folder
 from builder.naming import file_that_names
 from builder.plain import read_plain
-from builder.removal import remove_tree
-from builder.shelf import SEAL, Manifest, Shelf
+from builder.remove_tree import remove_tree
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Run, Snapshot
 from builder.ssh import with_identity

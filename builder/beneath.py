@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from builder.removal import remove_below
+from builder.remove_tree import remove_below
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: without it, to open a pipe waits for its writer.

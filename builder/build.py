@@ -14,13 +14,13 @@ from msgspec import Struct
 
 from builder import absent
 from builder import journey as steps
-from builder.confined import check_model_file, check_model_path
+from builder.build_script import has_script, make_readable, run_script
+from builder.build_store import Manifest, remove_build, seal_build
 from builder.environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
 from builder.journey import SNAPSHOT_TAKEN, Journey, now
-from builder.recipe import has_script, make_readable, run_script
-from builder.shelf import Manifest, remove_build, seal_build
+from builder.sandbox_run import check_model_file, check_model_path
 from builder.snapshot import write_out
 from builder.spec import BuildSpec, Log, Probe, Run
 

@@ -20,15 +20,15 @@ from urllib.parse import quote, unquote, urlsplit
 import trio
 
 from builder.address import Address
+from builder.build_store import make_ours
 from builder.errors import CloneFailed, CloneRefused
 from builder.git_store import clean_environment, git_executable, git_version
 from builder.lasting import sync_file_system, sync_folder
+from builder.log_tail import Tail
 from builder.reaching import addresses_of
-from builder.removal import remove_tree
-from builder.shelf import make_ours
+from builder.remove_tree import remove_tree
 from builder.spec import Place, Run
 from builder.ssh import KNOWN_HOSTS, accepted_host_keys, git_ssh_command, with_agent
-from builder.tail import Tail
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][^\s~^:?*\[\\]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -12,8 +12,8 @@ from pathlib import Path
 from builder.errors import EnvironmentFailed
 from builder.git_store import SYSTEM_PATH
 from builder.interpreters import Interpreter
+from builder.log_tail import Tail
 from builder.spec import BuildSpec, Log, Place, Run
-from builder.tail import Tail
 
 _BASE = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
 # Drops `--user`: gotcha G6 in README.

@@ -17,9 +17,9 @@ import trio
 from builder.beneath import Folder, NotAFile
 from builder.errors import SnapshotFailed
 from builder.git_store import clean_environment, git_executable
-from builder.removal import remove_tree
+from builder.log_tail import Tail
+from builder.remove_tree import remove_tree
 from builder.spec import Place, Run
-from builder.tail import Tail
 
 NAME = b".gitignore"
 MOST_BYTES = 64 * 1024  # of one file

@@ -28,8 +28,8 @@ from builder.errors import SnapshotFailed
 from builder.git_store import BlobReader, GitStore
 from builder.ignoring import Ignoring
 from builder.lasting import sync_file_system
-from builder.listing import Entry, Listing, Reachable, list_project, parts, reading
 from builder.objects import Objects, adding
+from builder.project_files import Entry, Listing, Reachable, list_project, parts, reading
 from builder.spec import Log, Run, Snapshot
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}

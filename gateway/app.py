@@ -25,8 +25,8 @@ from gateway.admin import (
     builds,
     experiments,
     files,
-    keeping,
     keys,
+    maintenance,
     members,
     metrics,
     models,
@@ -36,19 +36,20 @@ from gateway.admin import (
     site_settings,
     users,
 )
-from gateway.admin.routing import Route, Routing, announces_body
+from gateway.admin.openapi import openapi
+from gateway.admin.router import Route, Routing, announces_body
 from gateway.admin.uploads import StreamedBody
-from gateway.auth import principal, principal_of
+from gateway.client_network import network_of
 from gateway.control import Control
-from gateway.control.house import House
-from gateway.control.trail import request_id
-from gateway.envelopes import LARGE, Examiner, read
+from gateway.control.audit.audit_log import request_id
+from gateway.control.context import House
 from gateway.errors import API_PREFIX, Refusal
-from gateway.front_door import Traffic
-from gateway.grants import Grants
-from gateway.networks import network_of
-from gateway.openapi import openapi
-from gateway.predict import (
+from gateway.http.host_check import Hosts, is_public_name
+from gateway.http.listener import Traffic
+from gateway.identity.grants import Grants
+from gateway.identity.principal import principal, principal_of
+from gateway.operations.health import Vitals
+from gateway.predictions.call import (
     CORS,
     JSON,
     Reply,
@@ -59,11 +60,11 @@ from gateway.predict import (
     refuse,
     reply_to,
 )
-from gateway.routes import Routes
-from gateway.surface import Hosts, is_public_name
-from gateway.vitals import Vitals
+from gateway.predictions.endpoints import Routes
+from gateway.predictions.envelope import read
+from gateway.predictions.offload import LARGE, Examiner
 from gateway.web.headers import HSTS, protecting
-from gateway.web.website import Website, check_session_request
+from gateway.web.site import Website, check_session_request
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def admin_routing(control: Control, traffic: Traffic) -> Routing:
     house = control.house
     routing = Routing(house.tasks, house.directory, control.trail, house.spool, house.data.root)
     of_projects = (projects, members, files, models, builds, experiments, metrics)
-    of_people = (users, keys, keeping, audit)
+    of_people = (users, keys, maintenance, audit)
     for noun in (*of_projects, *of_people):
         noun.add_routes(routing, control)
     site.add_routes(routing, control, traffic)

@@ -21,44 +21,44 @@ import trio
 
 import store
 from builder import Shelf, inspect
-from gateway.access_log import open_access_log
 from gateway.address_file import address_written
 from gateway.app import Services, make_app
-from gateway.callers import Callers
+from gateway.background import Tasks
 from gateway.control import Control
-from gateway.control.disk import Disk
-from gateway.control.house import House, Reach
+from gateway.control.audit.audit_log import Act
+from gateway.control.context import House, Reach
+from gateway.control.disk.free_space import Disk
+from gateway.control.disk.project_usage import ProjectDisk
+from gateway.control.disk.temporary_files import Spool
+from gateway.control.disk.trash import Trash
 from gateway.control.interpreters import Interpreters
-from gateway.control.machine import Machine
-from gateway.control.project_disk import ProjectDisk
-from gateway.control.retention_clock import RetentionClock
-from gateway.control.site_settings import SiteSettings
-from gateway.control.spool import Spool
-from gateway.control.tracking import Tracking
-from gateway.control.trail import Act
-from gateway.control.trash import Trash
+from gateway.control.metrics.metrics_writer import Tracking
+from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.resources import Machine
+from gateway.control.runtime_settings import SiteSettings
 from gateway.data_folder import DataFolder
-from gateway.directory import Directory
+from gateway.data_folder_check import open_data
 from gateway.encryption import Encryption
-from gateway.envelopes import Examiner
-from gateway.front_door import Bounds, FrontDoor, Traffic
-from gateway.http_server import serve_http
+from gateway.http.access_log import open_access_log
+from gateway.http.host_check import check_exposure, hosts_of
+from gateway.http.hypercorn_server import serve_http
+from gateway.http.listen_sockets import listen_beside, listen_on_both
+from gateway.http.listener import Bounds, FrontDoor, Traffic
+from gateway.http.proxies import Proxies
+from gateway.http.tls import own_certificate, server_tls
+from gateway.identity.accounts import Directory
+from gateway.identity.key_index import Callers
+from gateway.identity.keys import access_key
 from gateway.isolation import open_isolation
-from gateway.keyring import access_key
-from gateway.listening import listen_beside, listen_on_both
-from gateway.opening import open_data
-from gateway.proxies import Proxies
-from gateway.reloading import Reloading
-from gateway.routes import Routes
-from gateway.service_manager import ServiceManager
+from gateway.operations.health import Vitals, keep_telling
+from gateway.operations.reload import Reloading
+from gateway.operations.signals import watch_signals
+from gateway.operations.systemd import ServiceManager
+from gateway.predictions.endpoints import Routes
+from gateway.predictions.offload import Examiner
 from gateway.set_aside import SetAside
 from gateway.settings import Given, Settings
-from gateway.signals import watch_signals
-from gateway.surface import check_exposure, hosts_of
-from gateway.tasks import Tasks
-from gateway.tls import own_certificate, server_tls
 from gateway.version import version
-from gateway.vitals import Vitals, keep_telling
 from store import Model
 from workers import STOP_GRACE, Room, Workers, open_workers
 from workers.allowance import Allowance

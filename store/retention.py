@@ -1,10 +1,10 @@
 """What goes of the metrics, and when: for lack of room, for their age, with their model.
 
 Laws. What is there never takes more than the limit after a transaction that writes (`make_room`).
-What goes for lack of room is of the project that has most, the first to start first, and no more
-of it than is missing. What goes for its age goes by the time that its row was given, which does not
-follow a jump of the clock (`gateway/control/retention_clock.py`). Each transaction takes a bounded
-number of rows and bytes away, so other writers wait for milliseconds.
+What goes for lack of room is of the project that has most, the first to start first, and no more of
+it than is missing. What goes for its age goes by the time that its row was given, which does not
+follow a jump of the clock (`gateway/control/metrics/retention_clock.py`). Each transaction takes a
+bounded number of rows and bytes away, so other writers wait for milliseconds.
 
 Deleted rows leave free pages in the file, which `Database.give_back` takes from it.
 """

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.skipping import NOT_HERE
+from tests.support.skipping import NOT_HERE
 
 # What is started in the background of a shell ignores Ctrl-C, and all that it starts does; some
 # tests press it.

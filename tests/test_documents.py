@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CLI_README = (ROOT / "gateway/cli/README.md").read_text()
 DOCUMENTS = sorted(
-    path for path in ROOT.rglob("README.md") if not {".venv", "templates"} & set(path.parts)
+    path for path in ROOT.rglob("README.md") if not {".venv", "project_templates"} & set(path.parts)
 )
 
 

@@ -7,18 +7,19 @@ from workers.cgroups import Cgroups
 from workers.confinement import NETWORKS, ConfinementUnavailable, Network
 from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
-from workers.experiment import clear_run
-from workers.fair_queue import Room
-from workers.keeper import PACKAGES
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
-from workers.pool import Pool
-from workers.reactor import READABLE, WRITABLE, Reactor
-from workers.script import Ended
-from workers.seats import STOP_GRACE
-from workers.spec import Crns, PoolSpec, ReplicaSpec, RunSpec
-from workers.statistics import PoolStatistics, SeatStatistics
-from workers.ticket import (
+from workers.pool.fair_queue import Room
+from workers.pool.pool import Pool
+from workers.pool.slots import STOP_GRACE
+from workers.pool.statistics import PoolStatistics, SeatStatistics
+from workers.process.experiment import clear_run
+from workers.process.script import Ended
+from workers.process.usage import Usage, all_processes
+from workers.reactor.reactor import READABLE, WRITABLE, Reactor
+from workers.reactor.timers import Alarm
+from workers.replica.supervisor import PACKAGES
+from workers.replica.ticket import (
     Answered,
     Busy,
     Died,
@@ -29,8 +30,7 @@ from workers.ticket import (
     Ticket,
     TimedOut,
 )
-from workers.timers import Alarm
-from workers.usage import Usage, all_processes
+from workers.spec import Crns, PoolSpec, ReplicaSpec, RunSpec
 
 __all__ = [
     "NETWORKS",

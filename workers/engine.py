@@ -10,25 +10,24 @@ from typing import Protocol
 import msgspec
 import trio
 
-from workers import folders
+from workers import untrusted_tree as folders
 from workers.allowance import Allowance, unbounded
 from workers.cgroups import Cgroups, open_tree
 from workers.confinement import Confinement, Network, View, unconfined
 from workers.errors import ProbeRaised
-from workers.experiment import run_experiment
-from workers.fair_queue import Room
-from workers.keeper import INSIDE, PACKAGES, keep
 from workers.limits import MIB, Cause, Limits
 from workers.log import Log
-from workers.output import Output
-from workers.pool import Pool, Tracked
-from workers.process import kill_tree
-from workers.reactor import Reactor
-from workers.replica import Check, Replica
-from workers.script import Ended, LineLog, run_script
-from workers.shortages import in_thread
-from workers.spec import PoolSpec, RunSpec
-from workers.ticket import (
+from workers.pool.fair_queue import Room
+from workers.pool.pool import Pool, Tracked
+from workers.process.experiment import run_experiment
+from workers.process.limit_monitor import Watch
+from workers.process.output import Output
+from workers.process.process import kill_tree
+from workers.process.script import Ended, LineLog, run_script
+from workers.reactor.reactor import Reactor
+from workers.replica.replica import Check, Replica
+from workers.replica.supervisor import INSIDE, PACKAGES, keep
+from workers.replica.ticket import (
     Abandoned,
     Answered,
     Busy,
@@ -39,7 +38,8 @@ from workers.ticket import (
     Refused,
     TimedOut,
 )
-from workers.watch import Watch
+from workers.shortages import in_thread
+from workers.spec import PoolSpec, RunSpec
 
 # How long the pools may take to stop when the engine ends; a kill takes less.
 _PATIENCE = 3.0

@@ -1,8 +1,8 @@
 """What a process tree may take of the machine, and which limit ended it, in words.
 
-A limit is decided by the gateway, held by the kernel where cgroups allow (cgroups/), and by a
-look every second where they do not, and for disk (watch.py). What ended a process is told by what
-its cgroup has counted, not guessed from its exit status: SIGKILL has many senders.
+A limit is decided by the gateway, held by the kernel where cgroups allow (cgroups/), and by a look
+every second where they do not, and for disk (limit_monitor.py). What ended a process is told by
+what its cgroup has counted, not guessed from its exit status: SIGKILL has many senders.
 """
 
 from enum import Enum

@@ -4,10 +4,10 @@ import msgspec
 from quart import request
 
 import store
-from gateway.admin.moments import moment
 from gateway.admin.paging import whole_number
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json
+from gateway.admin.timestamps import moment
 from gateway.control import Control
 from store import Entry
 

@@ -4,12 +4,13 @@ from quart import Response, request
 
 import builder
 import store
-from gateway.admin import events
+from gateway.admin import log_stream
 from gateway.admin.downloads import log_text
 from gateway.admin.json_body import FREE_BYTES
+from gateway.admin.lookup import Seeker
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import (
+from gateway.admin.router import Routing
+from gateway.admin.schemas import (
     CreateBuild,
     CreateDeployment,
     Json,
@@ -17,14 +18,13 @@ from gateway.admin.shapes import (
     deployment_json,
     scaled,
 )
-from gateway.admin.sought import Seeker
-from gateway.auth import allowed, principal
 from gateway.control import Control
-from gateway.control.builds import NewBuild
-from gateway.control.making import JOURNEY
-from gateway.control.new_deployment import NewDeployment
+from gateway.control.builds.build_task import JOURNEY
+from gateway.control.builds.builds import NewBuild
+from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.variables import Shown, shown
 from gateway.errors import Refusal
+from gateway.identity.principal import allowed, principal
 from store import Build, Deployment, Model
 
 
@@ -63,7 +63,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def log(project_id: str, model_id: str, build_id: str) -> Response:
         build = await seek.build(project_id, model_id, build_id)
         if request.accept_mimetypes.best == "text/event-stream":
-            return events.follow_build(control, build)
+            return log_stream.follow_build(control, build)
         return log_text(control.house.data.build_log(build.id), without=JOURNEY)
 
     async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
@@ -124,7 +124,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         "project.view",
         "what a build printed; as events: live",
         log,
-        gives=events.TEXT,
+        gives=log_stream.TEXT,
         streams=True,
     )
     routing.add(

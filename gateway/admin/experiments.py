@@ -9,19 +9,19 @@ import trio
 from quart import Response, request
 
 import store
-from gateway.admin import events, tree
+from gateway.admin import log_stream, tree
 from gateway.admin.downloads import download as sent_file
 from gateway.admin.downloads import log_text
+from gateway.admin.lookup import Seeker
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import AddToProject, CreateExperiment, Json, experiment_json, scaled
-from gateway.admin.sought import Seeker
-from gateway.auth import principal
+from gateway.admin.router import Routing
+from gateway.admin.schemas import AddToProject, CreateExperiment, Json, experiment_json, scaled
 from gateway.control import Control
-from gateway.control.comparison import MOST_EXPERIMENTS, TURN, Comparison
-from gateway.control.experiments import NewExperiment
-from gateway.control.trail import note
+from gateway.control.audit.audit_log import note
+from gateway.control.experiments.comparison import MOST_EXPERIMENTS, TURN, Comparison
+from gateway.control.experiments.experiments import NewExperiment
 from gateway.errors import Refusal
+from gateway.identity.principal import principal
 from store import Experiment
 
 
@@ -72,7 +72,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def log(project_id: str, experiment_id: str) -> Response:
         experiment = await seek.experiment(project_id, experiment_id)
         if request.accept_mimetypes.best == "text/event-stream":
-            return events.follow_experiment(control, experiment)
+            return log_stream.follow_experiment(control, experiment)
         return log_text(control.house.data.experiment_log(experiment.id))
 
     async def metrics(project_id: str, experiment_id: str) -> Json:
@@ -136,7 +136,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         action="experiment.delete")  # fmt: skip
     add("POST", f"{one}:stop", "project.edit", "end its script", stop, action="experiment.stop")
     add("GET", f"{one}/log", "project.view", "what it printed; as events: live", log,
-        gives=events.TEXT, streams=True)  # fmt: skip
+        gives=log_stream.TEXT, streams=True)  # fmt: skip
     add("GET", f"{one}/metrics", "project.view", "every value that it tracked", metrics)
     add("GET", f"{one}/files", "project.view", "the files that it kept", files, query=PAGED)
     add("GET", f"{one}/files/<path:path>", "project.view", "one of them", download,

@@ -9,10 +9,10 @@ from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway.admin import tree
 from gateway.admin.downloads import download
+from gateway.admin.lookup import Seeker
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json
-from gateway.admin.sought import Seeker
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.errors import Refusal
 

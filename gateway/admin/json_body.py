@@ -21,8 +21,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.envelopes import not_json, not_utf_8, without_mark
 from gateway.errors import Refusal
+from gateway.predictions.envelope import not_json, not_utf_8, without_mark
 
 # To skip over JSON takes 3 ns a byte at most (of nested brackets), to build text from it 12.
 FREE_BYTES = 256 * 1024

@@ -7,14 +7,14 @@ clients that send it as the user of HTTP Basic.
 
 import msgspec
 
-from gateway.admin.moments import moment
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json
+from gateway.admin.timestamps import moment
 from gateway.admin.users import sought
-from gateway.auth import principal
 from gateway.control import Control
-from gateway.control.keys import NewKey
+from gateway.control.accounts.keys import NewKey
+from gateway.identity.principal import principal
 from store import Key, KeyKind, now
 
 _COLLECTIONS: dict[str, tuple[KeyKind, str]] = {

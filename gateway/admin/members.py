@@ -2,13 +2,13 @@
 
 import msgspec
 
+from gateway.admin.lookup import Seeker
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json
-from gateway.admin.sought import Seeker
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json
 from gateway.admin.users import sought
-from gateway.auth import require
 from gateway.control import Control
+from gateway.identity.principal import require
 from store import Role, User
 
 

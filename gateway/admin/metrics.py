@@ -11,16 +11,16 @@ from contextlib import aclosing
 import msgspec
 from quart import Response, request
 
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json, Metrics
-from gateway.auth import allowed, require
+from gateway.admin.metric_export import FORMATS, NotInstalled, Spelling, TooManyKeys, as_table
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json, Metrics
 from gateway.control import Control
-from gateway.control.measurements import LAST_MS
-from gateway.control.metrics import Noun, Subject, Window
-from gateway.control.tracking import MIB
-from gateway.control.trail import note
+from gateway.control.audit.audit_log import note
+from gateway.control.metrics.measurements import LAST_MS
+from gateway.control.metrics.metrics import Noun, Subject, Window
+from gateway.control.metrics.metrics_writer import MIB
 from gateway.errors import Refusal
-from gateway.metric_tables import FORMATS, NotInstalled, Spelling, TooManyKeys, as_table
+from gateway.identity.principal import allowed, require
 from store import MetricRow, NotFound
 
 NOUNS: dict[str, Noun] = {

@@ -8,22 +8,22 @@ import trio
 from quart import Response, request
 
 import store
-from gateway.admin import events
+from gateway.admin import log_stream
 from gateway.admin.builds import deployed_json, new_build, new_deployment
 from gateway.admin.json_body import FREE_BYTES
+from gateway.admin.lookup import Seeker
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import CreateModel, Json, UpdateModel, model_json
-from gateway.admin.sought import Seeker
-from gateway.auth import principal
+from gateway.admin.router import Routing
+from gateway.admin.schemas import CreateModel, Json, UpdateModel, model_json
 from gateway.control import Control
-from gateway.control.logs import logs_of
-from gateway.control.models import NewModel
+from gateway.control.deployments.replica_logs import logs_of
+from gateway.control.projects.models import NewModel
 from gateway.errors import Refusal
+from gateway.identity.principal import principal
 from store import Deployment, Model, Project
 from workers import Line, Pool
 from workers.log import blocks_of, in_order
-from workers.process import usage
+from workers.process.process import usage
 
 # What a log of a model may be asked for at once.
 _MOST_LINES = 10_000
@@ -141,7 +141,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             names = ", ".join(sorted(known)) or "none yet"
             raise Refusal("argument.invalid", f"replica: no log of {replica!r}; there are: {names}")
         if request.accept_mimetypes.best == "text/event-stream":
-            return events.follow_logs(control, model, replica, stream, tail)
+            return log_stream.follow_logs(control, model, replica, stream, tail)
         wanted = [path for path in paths if replica in ("", path.stem)]
         text = await trio.to_thread.run_sync(_tail_of, wanted, stream, tail)
         return Response(text, content_type="text/plain; charset=utf-8")
@@ -208,7 +208,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         "what its replicas printed; as events: live",
         logs,
         query=("replica", "stream", "tail"),
-        gives=events.TEXT,
+        gives=log_stream.TEXT,
         streams=True,
     )
 

@@ -2,14 +2,14 @@
 
 import msgspec
 
+from gateway.admin.lookup import Seeker
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import CreateProject, Json, UpdateProject, project_json
-from gateway.admin.sought import Seeker
-from gateway.auth import allowed, principal
+from gateway.admin.router import Routing
+from gateway.admin.schemas import CreateProject, Json, UpdateProject, project_json
 from gateway.control import Control
-from gateway.control.new_project import NewProject
+from gateway.control.projects.new_project import NewProject
 from gateway.control.variables import Shown, shown
+from gateway.identity.principal import allowed, principal
 from store import Project
 
 

@@ -6,11 +6,11 @@ import msgspec
 
 import store
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json
-from gateway.auth import principal
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json
 from gateway.control import Control
-from gateway.front_door import Traffic
+from gateway.http.listener import Traffic
+from gateway.identity.principal import principal
 from gateway.version import version
 
 

@@ -1,10 +1,10 @@
 """/site/models: what an administrator sees of all that is active."""
 
 from gateway.admin.paging import page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json, creator
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json, creator
 from gateway.control import Control
-from gateway.control.active import ActiveModel
+from gateway.control.deployments.usage import ActiveModel
 
 
 def add_routes(routing: Routing, control: Control) -> None:

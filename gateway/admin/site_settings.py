@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json
 from gateway.control import Control
-from gateway.permissions import Permission
+from gateway.identity.permissions import Permission
 from gateway.settings import SIZES, Settings
 
 

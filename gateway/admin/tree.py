@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from builder import Folder, NotAFile, TooDeep, check_depth
-from gateway.admin.shapes import Json
+from gateway.admin.schemas import Json
 from gateway.errors import Refusal
 
 _CHUNK = 256 * 1024

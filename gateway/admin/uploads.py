@@ -14,7 +14,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from gateway.control.spool import Spool
+from gateway.control.disk.temporary_files import Spool
 from gateway.errors import Refusal
 
 MOST_PARTS = 500

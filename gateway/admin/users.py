@@ -6,13 +6,13 @@ import msgspec
 
 import store
 from gateway.admin.paging import PAGED, page
-from gateway.admin.routing import Routing
-from gateway.admin.shapes import Json, user_json
-from gateway.auth import principal
+from gateway.admin.router import Routing
+from gateway.admin.schemas import Json, user_json
 from gateway.control import Control
-from gateway.control.sign_in import LINK_SECONDS
-from gateway.control.users import NewUser
+from gateway.control.accounts.sign_in import LINK_SECONDS
+from gateway.control.accounts.users import NewUser
 from gateway.errors import Refusal
+from gateway.identity.principal import principal
 from store import User
 
 

@@ -27,14 +27,14 @@ from gateway.cli.context import (
     answering_address,
     running_address,
 )
-from gateway.cli.deploying import model_named, start_build, start_deployment
-from gateway.cli.finding import model_path
-from gateway.cli.following import follow_build, wait_for_deployment
+from gateway.cli.deploy import model_named, start_build, start_deployment
 from gateway.cli.keys import new_model_key
+from gateway.cli.lookup import model_path
 from gateway.cli.projects import create_project
+from gateway.cli.watch import follow_build, wait_for_deployment
 from gateway.client import Json
-from gateway.doctor import is_free
-from gateway.samples import samples
+from gateway.client.snippets import samples
+from gateway.operations.doctor import is_free
 
 PROJECT = "iris-demo"
 MODEL = "predict-petal-width"

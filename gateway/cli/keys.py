@@ -7,8 +7,8 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.finding import find_model, full_name, model_path
 from gateway.cli.login import user_asked_for
+from gateway.cli.lookup import find_model, full_name, model_path
 from gateway.cli.models import allow, when
 from gateway.cli.terminal import table
 from gateway.client import Client, Json

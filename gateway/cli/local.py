@@ -48,7 +48,7 @@ def doctor(context: Context) -> int:
     """What this machine offers, and what is missing."""
     from dataclasses import asdict
 
-    from gateway.doctor import Machine, examine
+    from gateway.operations.doctor import Machine, examine
 
     arguments = context.arguments
     running = answering_address(context.data)
@@ -84,12 +84,12 @@ def _run(context: Context, chosen: "Given") -> None:
     gc.disable()
     import trio
 
-    from gateway import unspoken
+    from gateway.http import stub_imports
 
-    unspoken.leave_out()
+    stub_imports.leave_out()
     from gateway import serving
-    from gateway.service_log import ServiceLog
-    from gateway.service_manager import read_manager
+    from gateway.operations.service_log import ServiceLog
+    from gateway.operations.systemd import read_manager
     from gateway.settings import SettingsError
 
     gc.freeze()

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 
 from gateway.cli.context import Context
-from gateway.cli.finding import find_model, full_name
+from gateway.cli.lookup import find_model, full_name
 from gateway.cli.terminal import table
 from gateway.client import Json
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.finding import find_model, full_name, model_path
-from gateway.cli.following import look_again, progress_of, reason_of
+from gateway.cli.lookup import find_model, full_name, model_path
 from gateway.cli.terminal import facts, table
+from gateway.cli.watch import look_again, progress_of, reason_of
 from gateway.client import Client, Json
 
 MIB = 1 << 20

@@ -19,21 +19,25 @@ from typing import Any, TypeAlias
 
 from gateway.cli import (
     arguments,
-    auditing,
-    deploying,
-    keeping,
+    audit,
+    calls,
+    experiments,
     keys,
     local,
     login,
     metrics,
     models,
-    opening,
-    people,
+    open_page,
     projects,
-    running,
     site,
-    talking,
     unit,
+    users,
+)
+from gateway.cli import (
+    backup as keeping,
+)
+from gateway.cli import (
+    deploy as deploying,
 )
 from gateway.cli.context import HOST, PORT, Context
 
@@ -146,7 +150,7 @@ def _starting(verbs: _Verbs) -> None:
     add("--host", metavar="H", default=HOST, help=SUPPRESS)
     add("--port", metavar="P", type=int, default=PORT, help="the port to look at")
 
-    add = verbs.remote("open", opening.open_browser, "sign a browser in, once").add_argument
+    add = verbs.remote("open", open_page.open_browser, "sign a browser in, once").add_argument
     add("--print", action="store_true", help="show the link instead: for a browser elsewhere")
     verbs.local("sdk-path", local.sdk_path, "the folder for PYTHONPATH, to import cdsw and cml")
 
@@ -177,16 +181,16 @@ def _project(verbs: _Verbs) -> None:
 
 
 def _collaborator(verbs: _Verbs) -> None:
-    add = verbs.remote("add", people.add_collaborator, "give a user a role in a project")
-    ls = verbs.remote("ls", people.ls_collaborators, "who works in a project, and as what")
-    rm = verbs.remote("rm", people.rm_collaborator, "take a user's role in a project away")
+    add = verbs.remote("add", users.add_collaborator, "give a user a role in a project")
+    ls = verbs.remote("ls", users.ls_collaborators, "who works in a project, and as what")
+    rm = verbs.remote("rm", users.rm_collaborator, "take a user's role in a project away")
     for parser in (add, ls, rm):
         parser.add_argument("project", metavar="PROJECT", help="its name or id")
     for parser in (add, rm):
         parser.add_argument("user", metavar="USER")
     passes = "owner passes the project on"
     add.add_argument(
-        "role", metavar="ROLE", choices=people.ROLES, help=f"{', '.join(people.ROLES)}; {passes}"
+        "role", metavar="ROLE", choices=users.ROLES, help=f"{', '.join(users.ROLES)}; {passes}"
     )
 
 
@@ -227,7 +231,7 @@ def _making(verbs: _Verbs) -> None:
 
 
 def _running(verbs: _Verbs) -> None:
-    run = verbs.remote("run", running.run, "run a script of the project, as an experiment")
+    run = verbs.remote("run", experiments.run, "run a script of the project, as an experiment")
     add = run.add_argument
     add("script", metavar="SCRIPT", help="a file of the project")
     about = "the script's own, options too, but for the six below; behind -- all of them"
@@ -239,24 +243,24 @@ def _running(verbs: _Verbs) -> None:
     add("--comment", metavar="TEXT", help="what is new in this run")
     _network(run, "(machine)")
 
-    runs = verbs.remote("runs", running.runs, "the experiments, and what they came to")
+    runs = verbs.remote("runs", experiments.runs, "the experiments, and what they came to")
     runs.add_argument("--project", metavar="P", help="only this project's")
-    log = verbs.remote("run-log", running.run_log, "the log of an experiment, to its end")
-    stop = verbs.remote("run-stop", running.run_stop, "end an experiment's script")
-    rm = verbs.remote("run-rm", running.run_rm, "delete an experiment with its files")
+    log = verbs.remote("run-log", experiments.run_log, "the log of an experiment, to its end")
+    stop = verbs.remote("run-stop", experiments.run_stop, "end an experiment's script")
+    rm = verbs.remote("run-rm", experiments.run_rm, "delete an experiment with its files")
     about = "copy a file that an experiment kept into its project"
-    take = verbs.remote("add-to-project", running.add_to_project, about)
+    take = verbs.remote("add-to-project", experiments.add_to_project, about)
     for parser in (log, stop, rm, take):
         parser.add_argument("run_number", metavar="RUN", help="its number or id")
     _yes(rm)
     take.add_argument("file", metavar="FILE")
     take.add_argument("--to", metavar="PATH", help="its path in the project (default: the same)")
-    some = verbs.remote("compare", running.compare, "experiments side by side")
+    some = verbs.remote("compare", experiments.compare, "experiments side by side")
     some.add_argument("run_numbers", metavar="RUN", nargs="+", help="numbers or ids")
 
 
 def _looking(verbs: _Verbs) -> None:
-    call = verbs.of_model("call", talking.call, "call a model and print its answer")
+    call = verbs.of_model("call", calls.call, "call a model and print its answer")
     call.add_argument(
         "request", metavar="JSON", type=arguments.json_value, help="or @FILE, or - for stdin"
     )
@@ -266,7 +270,7 @@ def _looking(verbs: _Verbs) -> None:
     verbs.of_model("builds", models.builds, "a model's builds")
     verbs.of_model("deployments", models.deployments, "a model's deployments")
 
-    add = verbs.of_model("logs", talking.logs, "what a model printed").add_argument
+    add = verbs.of_model("logs", calls.logs, "what a model printed").add_argument
     add("--replica", metavar="R", help="only this replica's")
     add("--stream", choices=("stdout", "stderr"), help="only this stream")
     add("--tail", metavar="N", type=arguments.count, help="how many lines back (default 200)")
@@ -283,7 +287,7 @@ def _looking(verbs: _Verbs) -> None:
     told.add_argument("--until", metavar="T", type=arguments.moment, help="the same (default now)")
     told.add_argument("--csv", action="store_true", help="as CSV, a column for each metric")
 
-    build_log = verbs.of_model("build-log", talking.build_log, "the log of a build, to its end")
+    build_log = verbs.of_model("build-log", calls.build_log, "the log of a build, to its end")
     build_log.add_argument(
         "number", metavar="N", nargs="?", type=arguments.count, help="default: the last build"
     )
@@ -338,7 +342,7 @@ def _keeping(verbs: _Verbs) -> None:
         "--keep", metavar="N", type=arguments.count, help="the latest builds of each model (5)"
     )
     _yes(gc)
-    add = verbs.remote("audit", auditing.audit, "who did what, and what was refused").add_argument
+    add = verbs.remote("audit", audit.audit, "who did what, and what was refused").add_argument
     add("--who", metavar="NAME", help="only what this user did")
     add("--action", metavar="A", help="only actions that begin so, such as key.")
     add("--since", metavar="T", type=arguments.since, help="2h, 7d, or a time such as 2027-01-31")
@@ -359,14 +363,14 @@ def _site(verbs: _Verbs) -> None:
 
 
 def _user(verbs: _Verbs) -> None:
-    add = verbs.remote("add", people.add, "make a user, with a password that is shown once")
-    verbs.remote("ls", people.ls, "all users")
-    disable = verbs.remote("disable", people.disable, "shut a user and all their keys out, at once")
-    enable = verbs.remote("enable", people.enable, "let a user in again, with the keys they have")
-    admin = verbs.remote("admin", people.admin, "make a user a site administrator")
+    add = verbs.remote("add", users.add, "make a user, with a password that is shown once")
+    verbs.remote("ls", users.ls, "all users")
+    disable = verbs.remote("disable", users.disable, "shut a user and all their keys out, at once")
+    enable = verbs.remote("enable", users.enable, "let a user in again, with the keys they have")
+    admin = verbs.remote("admin", users.admin, "make a user a site administrator")
     about = "set a user's password, typed unseen or read from stdin"
-    password = verbs.remote("password", people.password, about)
-    rm = verbs.remote("rm", people.rm, "delete a user with all keys")
+    password = verbs.remote("password", users.password, about)
+    rm = verbs.remote("rm", users.rm, "delete a user with all keys")
     for parser in (add, disable, enable, admin, password, rm):
         parser.add_argument("name", metavar="NAME")
     add.add_argument("--full-name", metavar="TEXT", default="")

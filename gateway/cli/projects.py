@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.finding import find_project
-from gateway.cli.following import look_again
+from gateway.cli.lookup import find_project
 from gateway.cli.models import allow, model_table
 from gateway.cli.terminal import facts, table
+from gateway.cli.watch import look_again
 from gateway.client import Client, Json
 
 # The admin API says `Python` where the command line says python.

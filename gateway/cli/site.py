@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from gateway.cli.context import Context
-from gateway.cli.finding import full_name
+from gateway.cli.lookup import full_name
 from gateway.cli.models import when
 from gateway.cli.terminal import table
 from gateway.client import Json

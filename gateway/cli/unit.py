@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def unit(context: Context) -> None:
     """Shows the units on stdout, or writes them with `--to`."""
+    from gateway.http.host_check import check_exposure
+    from gateway.operations.systemd_units import Wish, unit_files
     from gateway.settings import SettingsError, load
-    from gateway.surface import check_exposure
-    from gateway.unit_files import Wish, unit_files
 
     arguments = context.arguments
     config = Path(arguments.config).absolute() if arguments.config else None

@@ -2,23 +2,23 @@
 
 import trio
 
-from gateway.control.active import ActiveModels
-from gateway.control.backup import Backups
-from gateway.control.builds import Builds
-from gateway.control.deployments import Deployments
-from gateway.control.experiments import Experiments
-from gateway.control.following import Following
-from gateway.control.garbage import Collector
-from gateway.control.house import House
-from gateway.control.keys import Keys
-from gateway.control.members import Members
-from gateway.control.metrics import Metrics
-from gateway.control.models import Models
-from gateway.control.projects import Projects
-from gateway.control.sign_in import SignIn
-from gateway.control.sweep import sweep
-from gateway.control.trail import Trail
-from gateway.control.users import Users
+from gateway.control.accounts.collaborators import Members
+from gateway.control.accounts.keys import Keys
+from gateway.control.accounts.sign_in import SignIn
+from gateway.control.accounts.users import Users
+from gateway.control.audit.audit_log import Trail
+from gateway.control.backup.create import Backups
+from gateway.control.builds.builds import Builds
+from gateway.control.context import House
+from gateway.control.deployments.deployments import Deployments
+from gateway.control.deployments.usage import ActiveModels
+from gateway.control.experiments.experiments import Experiments
+from gateway.control.logs.following import Following
+from gateway.control.metrics.metrics import Metrics
+from gateway.control.projects.models import Models
+from gateway.control.projects.projects import Projects
+from gateway.control.storage.garbage import Collector
+from gateway.control.storage.orphans import sweep
 
 
 class Control:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 import builder
-from gateway.control.causes import CORRECT, Place, remedy
-from gateway.control.machine import NotEnoughMemory
+from gateway.control.failure_causes import CORRECT, Place, remedy
+from gateway.control.resources import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure
 from workers import Ended, Line, Pool, ProbeRaised, StartFailed

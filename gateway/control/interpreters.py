@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 
 from builder import Interpreter, discover
-from gateway.tasks import Tasks
+from gateway.background import Tasks
 
 
 class Interpreters:

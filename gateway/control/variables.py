@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 import store
-from gateway.control.house import House
+from gateway.control.context import House
 from gateway.data_folder import ExperimentFolder
 from gateway.encryption import CannotDecrypt, Encryption
 from gateway.errors import Refusal

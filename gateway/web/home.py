@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.samples import samples
+from gateway.client.snippets import samples
 from store import Deployment, Model, Project
 from workers import PoolStatistics
 

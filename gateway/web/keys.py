@@ -8,10 +8,10 @@ from quart import Response
 
 import store
 from gateway.admin.keys import COLLECTION_OF
-from gateway.auth import principal
 from gateway.control import Control
-from gateway.control.keys import NewKey
+from gateway.control.accounts.keys import NewKey
 from gateway.errors import Refusal
+from gateway.identity.principal import principal
 from gateway.web.routing import Routing, Visit, redirect
 from store import Key, KeyKind
 

@@ -4,8 +4,8 @@ import msgspec
 from quart import Response
 
 import store
-from gateway.auth import allowed
 from gateway.control import Control
+from gateway.identity.principal import allowed
 from gateway.web.home import ModelRow, ProjectRow, model_row, project_row
 from gateway.web.routing import Routing, Visit
 from store import Model, Project, User

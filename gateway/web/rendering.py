@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from gateway.errors import Refusal
-from gateway.web.forgery import TOKEN_FIELD, form_token
+from gateway.web.csrf import TOKEN_FIELD, form_token
 from store import User
 
 _HERE = Path(__file__).parent

@@ -20,20 +20,20 @@ from msgspec import Struct
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
-from gateway.auth import allowed, must_choose_password, require_again
 from gateway.control import Control
-from gateway.control.sign_in import Browser
-from gateway.control.trail import Act
+from gateway.control.accounts.sign_in import Browser
+from gateway.control.audit.audit_log import Act
 from gateway.errors import Refusal
-from gateway.grants import Principal
-from gateway.web.cookies import (
+from gateway.identity.grants import Principal
+from gateway.identity.principal import allowed, must_choose_password, require_again
+from gateway.identity.session_cookie import (
     DEVICE_SECONDS,
     device_cookie,
     device_in,
     session_cookie,
     session_in,
 )
-from gateway.web.forgery import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
+from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
 from gateway.web.rendering import Rendering, Visitor
 from store import Session, User
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builder.kit import Bench
+from tests.support.builder import Bench
 
 
 @pytest.fixture

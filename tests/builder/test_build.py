@@ -14,7 +14,7 @@ from builder.build import build
 from builder.errors import ProbeFailed
 from builder.interpreters import Interpreter, discover
 from builder.spec import BuildSpec
-from tests.builder.kit import Bench, content, run_quickly
+from tests.support.builder import Bench, content, run_quickly
 
 MODEL = "def predict(args):\n    return args\n"
 

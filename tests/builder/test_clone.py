@@ -10,7 +10,7 @@ import trio
 from builder.address import Address, read_address
 from builder.clone import clone
 from builder.errors import CloneFailed, CloneRefused
-from tests.builder.kit import run
+from tests.support.builder import run
 
 
 def git(*arguments: str, cwd: Path) -> str:

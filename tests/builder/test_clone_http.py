@@ -14,9 +14,9 @@ from builder.address import read_address
 from builder.clone import PINNING, UNREADABLE, clone, unreadable
 from builder.errors import CloneFailed
 from builder.git_store import git_version
-from tests.builder.git_server import commands, git_server
-from tests.builder.kit import run
 from tests.builder.test_clone import origin, run_nothing
+from tests.support.builder import run
+from tests.support.git_server import commands, git_server
 
 __all__ = ["origin"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from builder.diagnosis import CAUSES, FALLBACK, LIMITS, RULES, explain
 from workers.limits import Limits, Toll, judge
-from workers.process import say_status
+from workers.process.process import say_status
 
 
 @pytest.mark.parametrize(

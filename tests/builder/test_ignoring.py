@@ -9,7 +9,7 @@ from builder import ignoring
 from builder.errors import SnapshotFailed
 from builder.snapshot import take_snapshot
 from builder.spec import Log, Place
-from tests.builder.kit import Bench, run
+from tests.support.builder import Bench, run
 
 # Which git has to try on each name, letter by letter.
 SLOW = "*a?*b*\n" * 9000

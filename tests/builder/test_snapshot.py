@@ -18,9 +18,9 @@ import trio.testing
 
 from builder.errors import SnapshotFailed, SymlinkLeaves
 from builder.git_store import GitStore
-from builder.removal import remove_tree
+from builder.remove_tree import remove_tree
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, write_out
-from tests.builder.kit import Bench, run
+from tests.support.builder import Bench, run
 
 
 async def copied(bench: Bench, name: str = "one") -> Path:
@@ -280,7 +280,7 @@ async def test_what_is_too_deep_or_too_much(bench: Bench, monkeypatch: pytest.Mo
         await bench.take("deep")
     bench.write(".gitignore", "deep/\n")
     await bench.take("without")
-    monkeypatch.setattr("builder.listing.MOST_ENTRIES", 50)
+    monkeypatch.setattr("builder.project_files.MOST_ENTRIES", 50)
     for number in range(50):
         bench.write(f"data/{number}")
     with pytest.raises(SnapshotFailed, match=r"more than 50 files.*gitignore"):

@@ -15,7 +15,7 @@ from builder.errors import SnapshotFailed
 from builder.git_store import GitStore
 from builder.objects import Objects
 from builder.snapshot import write_out
-from tests.builder.kit import Bench
+from tests.support.builder import Bench
 
 SECRET = "the gateway's own key"
 

@@ -13,7 +13,7 @@ import pytest
 from builder.address import read_address
 from builder.errors import CloneRefused
 from builder.ssh import git_ssh_command, with_agent, with_identity
-from tests.builder.ssh_server import make_key, secret_line
+from tests.support.ssh_server import make_key, secret_line
 
 SSH = read_address("git@host.example:owner/name")
 BLOB = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from gateway.client import Json
-from tests.whole.rig import Gateway, Prober, at, copy, until, write
+from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
 
 ECHO = "def echo(args):\n    return args\n"
 # How long a request may take at the bench, in seconds.

@@ -19,8 +19,8 @@ from gateway.client import ApiError, Client, Json
 from tests.faults.bench import HELD_UP, Bench, Peak, Took, descriptors, resident
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.skipping import not_here
-from tests.whole.rig import Gateway, at, until, write
+from tests.support.served_gateway import Gateway, at, until, write
+from tests.support.skipping import not_here
 
 MB, MIB = 1_000_000, 1024 * 1024
 

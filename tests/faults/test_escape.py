@@ -22,9 +22,9 @@ from tests.faults import payloads, sights
 from tests.faults.bench import ECHO, replica_pids
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.skipping import not_here
-from tests.users import as_ordinary_user
-from tests.whole.rig import ROOT, Gateway, copy, until, write
+from tests.support.ordinary_user import as_ordinary_user
+from tests.support.served_gateway import ROOT, Gateway, copy, until, write
+from tests.support.skipping import not_here
 from workers.confinement import landlock
 
 LEVELS = ["root", "user", "landlock"]

@@ -13,8 +13,8 @@ import pytest
 from tests.faults.bench import TIME_LIMIT, Bench, Peak, Took, replica_pids, started
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.whole.rig import Gateway, until, write
-from workers import wire
+from tests.support.served_gateway import Gateway, until, write
+from workers.replica import wire
 
 BROKEN = "it broke the conversation with the gateway"
 MB = 1_000_000

@@ -19,8 +19,8 @@ import pytest
 from tests.faults.bench import ECHO, Peak
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.whole.rig import Gateway, at, copy, until, write
-from workers import wire
+from tests.support.served_gateway import Gateway, at, copy, until, write
+from workers.replica import wire
 
 HERE = Path(__file__).parent
 MB, KIB = 1_000_000, 1024

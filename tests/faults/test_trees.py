@@ -17,8 +17,8 @@ from gateway.client import Json
 from tests.faults.bench import TIME_LIMIT, Took, kept_waiting
 from tests.faults.conftest import Observe
 from tests.faults.matrix import fault
-from tests.skipping import not_here
-from tests.whole.rig import Gateway, at, copy, until, write
+from tests.support.served_gateway import Gateway, at, copy, until, write
+from tests.support.skipping import not_here
 
 COUNT = 5
 # What is promised: after what ends them, and after a kill of the gateway that they belong to.

@@ -9,7 +9,7 @@ import trio
 import trustme
 
 from gateway.settings import Settings
-from tests.gateway.kit import (
+from tests.support.gateway import (
     Gateway,
     copy_of,
     in_a_process,

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import trio
 
+from gateway.control.backup.restore import restore
 from gateway.data_folder import DataFolder
-from gateway.opening import open_data
-from gateway.restoring import restore
+from gateway.data_folder_check import open_data
 from store import DataFolderUnusable
 
 STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "sqlite3.connect"}

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.app import admin_routing
 from tests.gateway.conftest import Samples
-from tests.gateway.kit import Gateway, refusal
+from tests.support.gateway import Gateway, refusal
 
 ROUTES = [
     (route.method, route.openapi_path) for route in admin_routing(MagicMock(), MagicMock()).routes

@@ -13,15 +13,15 @@ import pytest
 from werkzeug.datastructures import MultiDict
 
 from gateway.admin.json_body import FREE_BYTES
-from gateway.admin.routing import SMALL_BODY, Route
+from gateway.admin.router import SMALL_BODY, Route
 from gateway.admin.uploads import MOST_PARTS
 from gateway.app import FORM_LIMIT, admin_routing
 from gateway.errors import API_PREFIX
-from gateway.http1 import PARTS_LIMIT
+from gateway.http.request_head import PARTS_LIMIT
 from gateway.settings import SIZES, Settings
-from gateway.web.website import Website
+from gateway.web.site import Website
 from tests.gateway.conftest import Samples
-from tests.gateway.kit import PATIENCE, Json, url_in
+from tests.support.gateway import PATIENCE, Json, url_in
 
 ROUTES = admin_routing(MagicMock(), MagicMock()).routes
 PAGES = [page for page in Website(MagicMock()).routing.pages if page.method == "POST"]

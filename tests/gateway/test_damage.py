@@ -25,15 +25,15 @@ import store
 from builder import Interpreter, inspect
 from gateway import serving
 from gateway.control import Control
-from gateway.control.house import Reach
+from gateway.control.context import Reach
 from gateway.data_folder import DataFolder
-from gateway.doctor import Machine, examine
+from gateway.operations.doctor import Machine, examine
 from gateway.set_aside import Problem, read_record
 from gateway.settings import Given
-from tests.gateway.control.test_experiments import FIT, ended, run
-from tests.gateway.control.test_sweep import GONE
-from tests.gateway.kit import PATIENCE, copy_of, running, settings_for
-from tests.skipping import not_here
+from tests.gateway.control.experiments.test_experiments import FIT, ended, run
+from tests.gateway.control.storage.test_orphans import GONE
+from tests.support.gateway import PATIENCE, copy_of, running, settings_for
+from tests.support.skipping import not_here
 from workers import Answered
 
 METRICS = b'{"key": "loss", "value": 0.5, "time": 1}\n'

@@ -20,22 +20,22 @@ import trio
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.routing import Routing
+from gateway.admin.router import Routing
 from gateway.control import Control
-from gateway.control.keys import NewKey
-from gateway.control.models import NewModel
-from gateway.control.new_project import NewProject
-from gateway.control.sign_in import Browser
-from gateway.control.users import NewUser
+from gateway.control.accounts.keys import NewKey
+from gateway.control.accounts.sign_in import Browser
+from gateway.control.accounts.users import NewUser
+from gateway.control.projects.models import NewModel
+from gateway.control.projects.new_project import NewProject
 from gateway.errors import API_PREFIX
-from gateway.front_door import Traffic
-from gateway.grants import Principal
-from gateway.keyring import new_key
-from gateway.permissions import Engine
-from gateway.surface import Hosts
-from gateway.web.forgery import TOKEN_HEADER, form_token
+from gateway.http.host_check import Hosts
+from gateway.http.listener import Traffic
+from gateway.identity.grants import Principal
+from gateway.identity.keys import new_key
+from gateway.identity.permissions import Engine
+from gateway.web.csrf import TOKEN_HEADER, form_token
 from store import Key, KeyKind, Project, User
-from tests.gateway.kit import Gateway, running, settings_for
+from tests.support.gateway import Gateway, running, settings_for
 
 P, U = "/projects/<project_id>", "/users/<username>"
 M, X = f"{P}/models/<model_id>", f"{P}/experiments/<experiment_id>"

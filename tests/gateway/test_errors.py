@@ -10,7 +10,7 @@ import pytest
 import builder.errors
 import store.errors
 from gateway.errors import CATALOGUE, Refusal, admin_body, model_body, refusal
-from gateway.http1 import Malformed
+from gateway.http.request_head import Malformed
 
 # What stops a start or is told in a build's or project's own record, and so reaches no client.
 NEVER_ASKED = {

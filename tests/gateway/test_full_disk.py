@@ -9,8 +9,8 @@ import trio
 
 from builder import remove_tree
 from store.start_room import FILES
-from tests.disks import fill, small_disk, use_up_inodes
-from tests.gateway.kit import running, settings_for, until, url_in
+from tests.support.disks import fill, small_disk, use_up_inodes
+from tests.support.gateway import running, settings_for, until, url_in
 
 
 @pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])

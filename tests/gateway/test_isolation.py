@@ -10,7 +10,7 @@ from gateway.data_folder import DataFolder
 from gateway.isolation import last_served, open_isolation
 from gateway.set_aside import SetAside
 from gateway.settings import Given, Settings
-from tests.skipping import not_here
+from tests.support.skipping import not_here
 from workers import ConfinementUnavailable
 from workers.confinement import ConfinementWeaker, View, landlock
 

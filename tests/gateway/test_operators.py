@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway.kit import PATIENCE, Gateway, refusal
+from tests.support.gateway import PATIENCE, Gateway, refusal
 
 TELLS = """\
 import os

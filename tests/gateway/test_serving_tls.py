@@ -12,7 +12,7 @@ import trustme
 from gateway.cli.context import Address, running_address
 from gateway.client import Client, ServerUnreachable
 from gateway.settings import Settings, SettingsError
-from tests.gateway.kit import PATIENCE, Gateway, copy_of, running, settings_for
+from tests.support.gateway import PATIENCE, Gateway, copy_of, running, settings_for
 
 CALL = "POST /model HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s"
 LIVEZ = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -9,7 +9,7 @@ from gateway.cli.models import described_set_aside
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside, read_record
 from store import StoreFailed
-from tests.gateway.kit import running, settings_for
+from tests.support.gateway import running, settings_for
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 import store
 from store import Build, Database, Deployment, Model, Project, open_database
-from tests.store.samples import a_build, a_deployment, a_model, a_project
+from tests.support.records import a_build, a_deployment, a_model, a_project
 
 
 @pytest.fixture

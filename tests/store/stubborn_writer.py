@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 from store import StoreFailed, open_database, projects
-from tests.store.samples import a_project
+from tests.support.records import a_project
 
 
 async def main(folder: Path, count: int) -> None:

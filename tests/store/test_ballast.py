@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from store.ballast import BYTES, FILES, Ballast
-from tests.disks import small_disk
+from tests.support.disks import small_disk
 
 
 def free(folder: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from store import DataFolderBusy, DataFolderUnusable, lock_data_folder
-from tests.skipping import not_here
+from tests.support.skipping import not_here
 
 HOLDER = """
 import sys

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from store import Database, Project, StoreFailed, StoreFull, open_database, projects
-from tests.store.samples import a_project
+from tests.support.records import a_project
 
 
 async def names(database: Database) -> list[str]:

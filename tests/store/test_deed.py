@@ -7,7 +7,7 @@ import trio.testing
 
 import store
 from store import Database, Deed, Entry, NameTaken, Project, audit, projects
-from tests.store.samples import a_project
+from tests.support.records import a_project
 
 
 def describe(value: object) -> Entry:

@@ -2,7 +2,7 @@
 
 import store
 from store import Database, Project
-from tests.store.samples import a_build, a_model, an_experiment
+from tests.support.records import a_build, a_model, an_experiment
 
 
 async def test_what_is_deleted_is_remembered(database: Database, project: Project) -> None:

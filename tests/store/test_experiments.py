@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from store import Database, IllegalTransition, NotFound, Point, Project, experiments, projects
-from tests.store.samples import an_experiment
+from tests.support.records import an_experiment
 
 POINTS = [
     Point(key="loss", value=0.5, time=1),

@@ -11,8 +11,8 @@ import pytest
 
 from store import Ballast, Project, StoreDamaged, StoreFull, migrate, open_database, projects
 from store.data_folder import lock_data_folder
-from tests.disks import fill, need_strace, small_disk, traced
-from tests.store.samples import a_project
+from tests.support.disks import fill, need_strace, small_disk, traced
+from tests.support.records import a_project
 
 WRITER = [sys.executable, "-m", "tests.store.stubborn_writer"]
 WRITES = 40

@@ -20,7 +20,7 @@ from store import (
     check_generation,
     open_database,
 )
-from tests.store.samples import a_project
+from tests.support.records import a_project
 
 
 @pytest.fixture

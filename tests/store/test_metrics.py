@@ -22,7 +22,7 @@ from store import (
     new_id,
     retention,
 )
-from tests.store.samples import a_build, a_deployment, a_model, a_project
+from tests.support.records import a_build, a_deployment, a_model, a_project
 
 LIMIT = 1 << 30
 # 2026-11-21, in milliseconds.

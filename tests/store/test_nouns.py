@@ -27,7 +27,7 @@ from store import (
     site,
     table,
 )
-from tests.store.samples import a_build, a_deployment, a_model, a_project
+from tests.support.records import a_build, a_deployment, a_model, a_project
 
 FAILURE = Failure(step="PROBE", summary="s", problem="\x00 'quoted' \u2028", advice="")
 JOURNEY = [

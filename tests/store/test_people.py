@@ -21,7 +21,7 @@ from store import (
     sessions,
     users,
 )
-from tests.store.samples import a_key, a_session, a_user
+from tests.support.records import a_key, a_session, a_user
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from store import (
     sessions,
     users,
 )
-from tests.store.samples import (
+from tests.support.records import (
     a_build,
     a_deployment,
     a_key,

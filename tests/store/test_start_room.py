@@ -10,8 +10,8 @@ import pytest
 
 from store import Project, StartRoom, StoreFailed, open_database, projects
 from store.start_room import FILES
-from tests.disks import fill, fine_grained_disk, small_disk, use_up_inodes
-from tests.store.samples import a_project
+from tests.support.disks import fill, fine_grained_disk, small_disk, use_up_inodes
+from tests.support.records import a_project
 
 ROOT = Path(__file__).parents[2]
 UsesUp = Callable[[Path, str], Path]
@@ -51,7 +51,7 @@ READER = """
 import sys, trio
 from pathlib import Path
 import store
-from tests.disks import fill
+from tests.support.disks import fill
 
 async def read():
     async with store.open_database(Path(sys.argv[1]) / "predictd.db") as database:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.whole.rig import Gateway
+from tests.support.served_gateway import Gateway
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 # To the browser a host beyond loopback: without TLS it trusts it with less.

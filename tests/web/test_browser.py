@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from gateway.client import ApiError, Client
+from tests.support.served_gateway import Gateway
 from tests.web.conftest import BEYOND, Somebody, sign_in
-from tests.whole.rig import Gateway
 
 COOKIE, DEVICE = "predictd_session", "predictd_device"
 NewContext = Callable[[], BrowserContext]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.workers.stage import Stage
+from tests.support.reactor_stage import Stage
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 import trio
 
 import workers
-from workers.reactor import Reactor
+from workers.reactor.reactor import Reactor
 
 FULL = OSError(errno.EMFILE, "Too many open files")
 NO_MEMORY = OSError(errno.ENOMEM, "Cannot allocate memory")

@@ -31,11 +31,11 @@ from workers import (
     TimedOut,
     Workers,
     open_workers,
-    workspace,
 )
 from workers.confinement import Command, Launch
 from workers.limits import Limits
-from workers.process import kill_tree, marked, spawn
+from workers.process import workspace
+from workers.process.process import kill_tree, marked, spawn
 
 PROJECTS = Path(__file__).parents[1] / "projects"
 PATIENCE = 20.0

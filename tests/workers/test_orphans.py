@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.test_process import house, start, until, wait
-from workers import process
+from tests.workers.process.test_process import house, start, until, wait
 from workers.orphans import reap_orphans
-from workers.process import kill_tree, marked
+from workers.process import process
+from workers.process.process import kill_tree, marked
 
 __all__ = ["house"]
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from workers.lifecycle import TABLE
+from workers.replica.lifecycle import TABLE
 
 FOLDER = Path(__file__).parents[2] / "workers"
 README = (FOLDER / "README.md").read_text("utf-8")
@@ -27,8 +27,10 @@ def test_the_state_table() -> None:
 def test_the_map_is_complete() -> None:
     """The map names every file of the folder, and no other."""
     mapped = re.findall(r"^\| `([\w/.]+)` \|", section("Map"), re.MULTILINE)
-    files = {file.name for file in FOLDER.glob("*.py")} - {"__init__.py"}
-    assert set(mapped) == files | {"cgroups/", "confinement/", "inside/"}
+    files = {str(file.relative_to(FOLDER)) for file in FOLDER.rglob("*.py")}
+    files = {file for file in files if not file.endswith("__init__.py")}
+    own = ("cgroups/", "confinement/", "inside/")
+    assert set(mapped) == {file for file in files if not file.startswith(own)} | set(own)
     assert len(mapped) == len(set(mapped))
 
 

@@ -14,11 +14,14 @@ import trio.testing
 
 from tests.workers.shortfall import NO_MEMORY, Shortfall
 from tests.workers.test_engine import House, ask, environment, house
-from workers import StartFailed, keeper, seats, shortages, watch
+from workers import StartFailed, shortages
 from workers.limits import Limits
-from workers.output import Output
-from workers.process import pipe
+from workers.pool import slots
+from workers.process import limit_monitor
+from workers.process.output import Output
+from workers.process.process import pipe
 from workers.process_limits import explain
+from workers.replica import supervisor
 
 __all__ = ["environment", "house"]
 ECHO = {"do": "echo", "text": "x"}
@@ -26,7 +29,7 @@ ECHO = {"do": "echo", "text": "x"}
 
 @pytest.fixture
 def shortfall(monkeypatch: pytest.MonkeyPatch) -> Shortfall:
-    monkeypatch.setattr(seats, "_BACKOFF_FIRST", 0.002)
+    monkeypatch.setattr(slots, "_BACKOFF_FIRST", 0.002)
     monkeypatch.setattr(shortages, "_FIRST_PAUSE", 0.002)
     return Shortfall(monkeypatch)
 
@@ -92,7 +95,7 @@ async def test_a_start_that_goes_on_failing_says_which_limit(
     def no_descriptors(*_: object) -> tuple[int, int]:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(keeper, "pipe", no_descriptors)
+    monkeypatch.setattr(supervisor, "pipe", no_descriptors)
     pool = house.workers.open_pool(house.spec("badly", "behave", start_tries=2))
     with trio.fail_after(20), pytest.raises(StartFailed) as failed:
         await pool.wait_ready()
@@ -108,7 +111,7 @@ async def test_a_mistake_in_a_keeper_costs_one_start(
 ) -> None:
     """An error that nobody foresaw is logged; the pool tries again, and another goes on."""
     steady = await house.serve("badly", "behave")
-    make, tries = keeper._make, list[int]()
+    make, tries = supervisor._make, list[int]()
 
     def mistaken(*args: Any) -> Any:
         tries.append(1)
@@ -116,7 +119,7 @@ async def test_a_mistake_in_a_keeper_costs_one_start(
             raise AssertionError("a mistake")
         return make(*args)
 
-    monkeypatch.setattr(keeper, "_make", mistaken)
+    monkeypatch.setattr(supervisor, "_make", mistaken)
     pool = await house.serve("badly", "behave")
     assert await ask(pool, ECHO) == ECHO
     assert await ask(steady, ECHO) == ECHO
@@ -187,9 +190,9 @@ def test_the_watch_survives_what_it_cannot_look_at(
         if len(looks) < 3:
             raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(watch, "reap_orphans", reap)
-    monkeypatch.setattr(watch, "_PACE", 0.005)
-    looker = watch.Watch(())
+    monkeypatch.setattr(limit_monitor, "reap_orphans", reap)
+    monkeypatch.setattr(limit_monitor, "_PACE", 0.005)
+    looker = limit_monitor.Watch(())
     try:
         until(lambda: len(looks) > 4)
     finally:

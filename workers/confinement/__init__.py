@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from workers import folders
+from workers import untrusted_tree
 from workers.confinement import (
     bubblewrap,
     fences,
@@ -220,7 +220,7 @@ class Confinement:
         uid = self.owner(view)
         for path in (view.home, view.tmp, *view.write):
             if path == view.home or path.stat().st_uid != uid:
-                folders.give(path, uid)
+                untrusted_tree.give(path, uid)
 
     def described(self) -> dict[str, object]:
         """For operators: the level in force, what it means, and why each stronger one is not; and
@@ -277,7 +277,7 @@ def open_confinement(
     `hidden` are as for Confinement. Blocking: at most a few tenths of a second. Raises
     ConfinementUnavailable, ConfinementWeaker where it would be weaker than `least`, OSError.
     """
-    folders.remove(folder)
+    untrusted_tree.remove(folder)
     folder.mkdir(parents=True)
     readable, hidden = tuple(readable), tuple(hidden)
     made: dict[Level, Confinement] = {}

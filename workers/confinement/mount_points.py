@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from workers.folders import make_below
+from workers.untrusted_tree import make_below
 
 
 def make(real: Path, seen: Path, mounted: Iterable[Path]) -> None:

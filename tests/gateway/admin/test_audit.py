@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from gateway.app import admin_routing
-from gateway.control.crowd import OF_ONE
-from tests.gateway.kit import Gateway, Json, refusal
+from gateway.control.audit.refusal_limit import OF_ONE
+from tests.support.gateway import Gateway, Json, refusal
 
 PASSWORD = "correct horse battery"
 

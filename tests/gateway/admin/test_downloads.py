@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gateway.admin.downloads import Changed, FileBody
-from tests.gateway.kit import PATIENCE, Gateway, refusal
+from tests.support.gateway import PATIENCE, Gateway, refusal
 
 PIECE = 64 * 1024
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.gateway.kit import Gateway, refusal
+from tests.support.gateway import Gateway, refusal
 
 LINKS = ("door", "file", "nowhere", "self")
 

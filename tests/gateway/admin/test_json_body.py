@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gateway.admin.json_body import FIELD_BYTES, BodyReader
-from gateway.admin.shapes import (
+from gateway.admin.schemas import (
     CreateBuild,
     CreateDeployment,
     CreateModel,

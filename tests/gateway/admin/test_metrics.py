@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from tests.gateway.kit import (
+from tests.support.gateway import (
     PROJECTS,
     Gateway,
     Json,

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.gateway.conftest import Samples
-from tests.gateway.kit import Gateway, copy_of, refusal, running, settings_for
+from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for
 
 FILE = {"file_path": "add.py", "function_name": "add"}
 

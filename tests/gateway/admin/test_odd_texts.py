@@ -15,10 +15,10 @@ import pytest
 import trio
 
 from gateway.admin import tree
-from gateway.admin.routing import Route
+from gateway.admin.router import Route
 from gateway.app import admin_routing
 from gateway.errors import API_PREFIX, Refusal
-from tests.gateway.kit import Gateway, copy_of, refusal
+from tests.support.gateway import Gateway, copy_of, refusal
 
 # As they stand within a JSON text.
 ODD = {

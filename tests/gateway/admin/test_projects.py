@@ -8,9 +8,9 @@ import pytest
 import trio
 from git import Repo
 
-from gateway.control import projects
+from gateway.control.projects import projects
 from tests.gateway.admin.test_users import person
-from tests.gateway.kit import Gateway, copy_of, refusal, status_is
+from tests.support.gateway import Gateway, copy_of, refusal, status_is
 
 
 async def test_a_linked_project_stays_when_it_is_deleted(gateway: Gateway, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import trio
 
-from tests.gateway.kit import Gateway, running, settings_for, until
+from tests.support.gateway import Gateway, running, settings_for, until
 
 
 async def test_the_traffic_at_the_door(gateway: Gateway) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import trio
 
-from tests.gateway.kit import Gateway, copy_of, status_is, until
+from tests.support.gateway import Gateway, copy_of, status_is, until
 
 
 async def test_what_is_active(gateway: Gateway, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import httpx
 import trio
 
 from gateway.settings import Given
-from tests.gateway.kit import (
+from tests.support.gateway import (
     Gateway,
     Json,
     copy_of,

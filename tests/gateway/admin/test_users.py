@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway.kit import Gateway, Json, refusal
+from tests.support.gateway import Gateway, Json, refusal
 
 
 class Person:

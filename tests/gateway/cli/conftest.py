@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from gateway.cli import following, main
-from tests.gateway.cli.fake_gateway import State, fake_gateway
+from gateway.cli import main, watch
+from tests.support.fake_admin_api import State, fake_gateway
 
 
 class Outcome(NamedTuple):
@@ -40,7 +40,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def state(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     """A running fake gateway."""
-    monkeypatch.setattr(following, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.001)
     with fake_gateway(data) as state:
         yield state
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.client import ApiError, Client, Event, ModelFailed, ServerUnreachable
-from tests.gateway.cli.fake_gateway import KEY, State
+from tests.support.fake_admin_api import KEY, State
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 
 from gateway.cli import demo
 from tests.gateway.cli.conftest import Predictd
-from tests.gateway.cli.fake_gateway import State
+from tests.support.fake_admin_api import State
 
-FAKE = [sys.executable, "-m", "tests.gateway.cli.fake_gateway"]
+FAKE = [sys.executable, "-m", "tests.support.fake_admin_api"]
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from gateway import doctor
-from gateway.doctor import Finding, Machine, examine
+from gateway.operations import doctor
+from gateway.operations.doctor import Finding, Machine, examine
 from tests.gateway.cli.conftest import Predictd
-from tests.gateway.cli.fake_gateway import State
+from tests.support.fake_admin_api import State
 from workers.process_limits import Bound
 
 

@@ -12,7 +12,7 @@ from gateway.cli.context import CommandFailed, Exit
 from gateway.cli.entry import exit_code
 from gateway.client import ApiError, ModelFailed, ServerUnreachable
 from tests.gateway.cli.conftest import Predictd
-from tests.gateway.cli.fake_gateway import KEY, State
+from tests.support.fake_admin_api import KEY, State
 
 
 def test_exit_codes() -> None:

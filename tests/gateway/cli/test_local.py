@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway import serving
-from gateway.service_manager import ServiceManager
+from gateway.operations.systemd import ServiceManager
 from gateway.settings import Given, Settings, SettingsError
 from store import DataFolderBusy
 from tests.gateway.cli.conftest import Predictd

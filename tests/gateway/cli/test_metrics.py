@@ -1,7 +1,7 @@
 """The verb that shows what a model told of its predictions."""
 
 from tests.gateway.cli.conftest import Predictd
-from tests.gateway.cli.fake_gateway import State
+from tests.support.fake_admin_api import State
 
 ROW = {
     "startTimeStampMs": 1_795_262_400_007,

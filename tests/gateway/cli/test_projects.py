@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.gateway.cli.conftest import Predictd
-from tests.gateway.cli.fake_gateway import State
+from tests.support.fake_admin_api import State
 
 
 def test_from_a_template(state: State, predictd: Predictd) -> None:

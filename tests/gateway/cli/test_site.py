@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.cli.conftest import Predictd
-from tests.gateway.cli.fake_gateway import State
+from tests.support.fake_admin_api import State
 
 
 def test_show(state: State, predictd: Predictd) -> None:

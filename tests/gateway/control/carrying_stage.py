@@ -19,18 +19,18 @@ from trio.testing import wait_all_tasks_blocked
 
 import store
 from builder import Shelf
-from gateway.control import carrying
-from gateway.control.deployments import Deployments
-from gateway.control.house import House
-from gateway.control.new_deployment import NewDeployment
+from gateway.background import Tasks
+from gateway.control.context import House
+from gateway.control.deployments import rollout
+from gateway.control.deployments.deployments import Deployments
+from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from gateway.settings import Settings
-from gateway.tasks import Tasks
 from store import Build, Database, Deployment, Failure, Model, Project, User
 from store.bridge import Bridge
-from tests.gateway.control.test_sign_in import Stage, opened
-from tests.store.samples import a_build
+from tests.gateway.control.accounts.test_sign_in import Stage, opened
+from tests.support.records import a_build
 from workers import Pool, PoolSpec, ReplicaSpec, StartFailed
 
 REPLICA = ReplicaSpec(code=Path("/c"), environment=Path("/e"), file="f.py", function="f")
@@ -229,10 +229,10 @@ async def spec_of(
 @asynccontextmanager
 async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deploying]:
     """The stage; at the end all that was started has ended."""
-    monkeypatch.setattr(carrying, "pool_spec", spec_of)
-    monkeypatch.setattr(carrying, "keep_latest", lambda *_: None)
-    monkeypatch.setattr(carrying, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("gateway.control.house._PAUSE", 0.001)
+    monkeypatch.setattr(rollout, "pool_spec", spec_of)
+    monkeypatch.setattr(rollout, "keep_latest", lambda *_: None)
+    monkeypatch.setattr(rollout, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("gateway.control.context._PAUSE", 0.001)
     cross = Bridge.cross
 
     async with opened(folder, Deploying) as opened_stage, trio.open_nursery() as nursery:

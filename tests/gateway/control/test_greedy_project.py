@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from gateway.control import metrics
-from tests.gateway.control.test_experiments import ended
-from tests.gateway.control.test_experiments import run as run_script
-from tests.gateway.kit import PROJECTS, Gateway, refusal, running, settings_for, status_is, until
+from gateway.control.metrics import metrics
+from tests.gateway.control.experiments.test_experiments import ended
+from tests.gateway.control.experiments.test_experiments import run as run_script
+from tests.support.gateway import (
+    PROJECTS,
+    Gateway,
+    refusal,
+    running,
+    settings_for,
+    status_is,
+    until,
+)
 
 MIB = 1 << 20
 SETTINGS: dict[str, Any] = {

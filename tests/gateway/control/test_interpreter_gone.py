@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from builder import Interpreter, inspect
-from gateway.control import vanished
-from tests.gateway.control.test_deployments import processes_of
-from tests.gateway.kit import Gateway, copy_of, refusal, running, settings_for, status_is, until
+from gateway.control.builds import vanished_interpreter
+from tests.gateway.control.deployments.test_deployments import processes_of
+from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for, status_is, until
 
 OF_THIS_MACHINE = Path(os.path.realpath(sys.executable))
 
@@ -41,7 +41,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(tmp_path / "python")
     monkeypatch.setattr("gateway.control.interpreters.discover", machine.discover)
-    monkeypatch.setattr(vanished, "_LOOK", 0.1)
+    monkeypatch.setattr(vanished_interpreter, "_LOOK", 0.1)
     return machine
 
 

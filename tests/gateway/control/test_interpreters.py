@@ -8,8 +8,8 @@ import trio
 import trio.testing
 
 from builder.errors import InterpreterUnusable
+from gateway.background import Tasks
 from gateway.control.interpreters import Interpreters
-from gateway.tasks import Tasks
 
 
 async def test_who_asks_early_waits() -> None:

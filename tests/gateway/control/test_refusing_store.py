@@ -13,18 +13,18 @@ import pytest
 import trio
 
 import store
-from gateway.control.carrying import Carrying
-from gateway.control.deployments import Deployments
-from gateway.control.house import House
-from gateway.control.keys import Keys, NewKey
-from gateway.control.members import Members
-from gateway.control.models import Models
-from gateway.control.projects import Projects
-from gateway.control.users import NewUser
+from gateway.control.accounts.collaborators import Members
+from gateway.control.accounts.keys import Keys, NewKey
+from gateway.control.accounts.users import NewUser
+from gateway.control.context import House
+from gateway.control.deployments.deployments import Deployments
+from gateway.control.deployments.rollout import Carrying
+from gateway.control.projects.models import Models
+from gateway.control.projects.projects import Projects
 from gateway.errors import Refusal
-from gateway.grants import Principal
+from gateway.identity.grants import Principal
 from store import Database, Deployment, Key, Model, Project, Session, User
-from tests.gateway.control.test_sign_in import HERE, PASSWORD, Clock, Stage, opened, quick
+from tests.gateway.control.accounts.test_sign_in import HERE, PASSWORD, Clock, Stage, opened, quick
 
 __all__ = ["quick"]
 NEW = "another one, longer"

@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 
 import builder
-from gateway.control.environments import Environments
+from gateway.control.experiments.environments import Environments
 from gateway.control.variables import Variables, encrypted
 from gateway.encryption import Encryption
 from store import Project
 from tests.gateway.conftest import Samples
-from tests.gateway.kit import (
+from tests.support.gateway import (
     Gateway,
     Json,
     copy_of,

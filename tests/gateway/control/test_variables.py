@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.conftest import Samples
-from tests.gateway.kit import Gateway, copy_of, refusal, running, settings_for
+from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for
 
 FACTS = {
     "CDSW_API_URL",

@@ -1,6 +1,6 @@
 """What replies tell browsers, and how the cookie is given."""
 
-from gateway.web.cookies import session_cookie, session_in
+from gateway.identity.session_cookie import session_cookie, session_in
 from gateway.web.headers import protecting
 
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from gateway.settings import Settings
-from gateway.web.forgery import TOKEN_FIELD, TOKEN_HEADER, form_token
-from gateway.web.website import Website
+from gateway.web.csrf import TOKEN_FIELD, TOKEN_HEADER, form_token
+from gateway.web.site import Website
 from tests.gateway.conftest import Samples
-from tests.gateway.kit import PATIENCE, Gateway, refusal, running, settings_for
+from tests.support.gateway import PATIENCE, Gateway, refusal, running, settings_for
 
 PAGES = Website(MagicMock()).routing.pages
 COOKIE = "predictd_session"

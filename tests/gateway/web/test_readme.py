@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from unittest.mock import MagicMock
 
-from gateway.web.website import Website
+from gateway.web.site import Website
 
 FOLDER = Path(__file__).parents[3] / "gateway" / "web"
 README = (FOLDER / "README.md").read_text("utf-8")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.errors import CATALOGUE, Refusal
-from gateway.web.forgery import form_token
+from gateway.web.csrf import form_token
 from gateway.web.home import model_row, project_row
 from gateway.web.keys import KINDS, LIFETIMES, new_key
 from gateway.web.rendering import Rendering, Visitor, sentence

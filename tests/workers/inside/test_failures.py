@@ -7,7 +7,7 @@ import pytest
 
 from tests.workers.inside.conftest import Converse
 from tests.workers.inside.conversation import FAILED, PREDICT, RAISED, READY
-from workers.wire import LARGEST
+from workers.replica.wire import LARGEST
 
 
 def test_an_exception_without_text(converse: Converse, write_model: Any) -> None:

@@ -16,7 +16,7 @@ from tests.workers.inside.conversation import (
     TRACKED,
     Conversation,
 )
-from workers.wire import LARGEST
+from workers.replica.wire import LARGEST
 
 MODEL = '''
 import collections, datetime, decimal, functools, sys, threading, time

@@ -1,0 +1,173 @@
+"""Server-sent events: a log as it grows, for clients that follow a build, a model or an experiment.
+
+Each event's data is one JSON value. What is shared between followers is in
+`control/logs/following.py`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from quart import Response
+
+import store
+from gateway.control import Control
+from gateway.control.builds.build_task import JOURNEY
+from gateway.control.experiments.environments import PREPARING
+from gateway.control.logs.following import Follower
+from gateway.identity.principal import principal
+from store import Build, Experiment, Model
+from workers import Line, Log, Pool
+
+# What a log is given as: at once, or as it grows.
+TEXT = ("text/plain", "text/event-stream")
+# A comment. The head of an answer goes out with the first bytes of its body, and a log may be
+# silent for days.
+_BEGUN = b": follows\n\n"
+
+
+def follow_build(control: Control, build: Build) -> Response:
+    """`line` for each line from the first one on, `journey` when a step changed, last `end`.
+    Raises Refusal where too many follow it."""
+
+    async def end() -> str:
+        return (await control.builds.wait(build.id)).status
+
+    return _to_its_end(control, build.id, control.builds.log(build.id), end)
+
+
+def follow_experiment(control: Control, experiment: Experiment) -> Response:
+    """`preparing` for each line before its script begins, then `line` for each, last `end`. Raises
+    Refusal where too many follow it."""
+
+    async def end() -> str:
+        return (await control.experiments.wait(experiment.id)).status
+
+    return _to_its_end(control, experiment.id, control.experiments.log(experiment.id), end)
+
+
+def _to_its_end(
+    control: Control, what: str, log: Log, end: Callable[[], Awaitable[str]]
+) -> Response:
+    """All that a log tells, and with which status what it is of came to its `end`."""
+    following, flow = control.following, principal().flow
+    following.admit(what, flow)
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield _BEGUN
+        with following.follower(what, flow) as follower:
+            follower.add(following.feed(log, "to its end", _told), 0)
+            while not follower.ended:
+                if data := await follower.next():
+                    yield data
+        try:
+            status = await end()
+        except store.NotFound:
+            status = "deleted"
+        yield event("end", {"status": status})
+
+    return _response(stream())
+
+
+def _told(lines: Sequence[Line]) -> bytes:
+    return b"".join([_event_of(line) for line in lines])
+
+
+def _event_of(line: Line) -> bytes:
+    if line.stream == JOURNEY:
+        return event("journey", msgspec.Raw(line.text.encode()))
+    return event(PREPARING if line.stream == PREPARING else "line", line.text)
+
+
+def follow_logs(control: Control, model: Model, replica: str, stream: str, tail: int) -> Response:
+    """`line` for each line that the model's replicas print, from the last `tail` ones on.
+
+    Goes on over re-deployments, until the model is deleted. `replica` and `stream` narrow it down;
+    "" is all of them. Raises Refusal where too many follow it.
+    """
+    flow = principal().flow
+    control.following.admit(model.id, flow)
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield _BEGUN
+        with control.following.follower(model.id, flow) as follower:
+            followed = _ModelLogs(control, model, replica, stream, follower)
+            with (
+                control.house.news.listening(model.id, followed.changed),
+                suppress(store.NotFound),
+            ):
+                async for data in followed.pieces(tail):
+                    yield data
+        yield event("end", {})
+
+    return _response(lines())
+
+
+class _ModelLogs:
+    """The logs of all pools that a model has, for one follower."""
+
+    def __init__(
+        self, control: Control, model: Model, replica: str, stream: str, follower: Follower
+    ) -> None:
+        self._control = control
+        self._model = model
+        self._replica = replica
+        self._stream = stream
+        self._follower = follower
+        self._pools: list[Pool] = []
+        self._has_changed = True
+
+    def changed(self) -> None:
+        """Its pools have, or it is gone."""
+        self._has_changed = True
+        self._follower.wake()
+
+    async def pieces(self, tail: int) -> AsyncIterator[bytes]:
+        """Raises NotFound when the model is gone."""
+        begin: int | None = tail
+        while True:
+            if self._has_changed:
+                self._has_changed = False
+                await self._control.house.database.read(store.models.get, self._model.id)
+                for name, log in self._new_logs():
+                    if data := await self._begin(name, log, begin):
+                        yield data
+                # What begins later is new: all that it prints is news.
+                begin = None
+            if data := await self._follower.next():
+                yield data
+
+    def _new_logs(self) -> list[tuple[str, Log]]:
+        """The logs, by replica, of pools that were not there before."""
+        before, self._pools = self._pools, self._control.deployments.pools_of(self._model.id)
+        logs = [log for pool in self._pools if pool not in before for log in pool.logs.items()]
+        return [(name, log) for name, log in logs if self._replica in ("", name)]
+
+    async def _begin(self, name: str, log: Log, tail: int | None) -> bytes:
+        """Follows a log from its last lines on, which are returned, or from its first."""
+
+        def told(lines: Sequence[Line]) -> bytes:
+            return b"".join(
+                [
+                    event("line", {"replica": name, **msgspec.structs.asdict(line)})
+                    for line in lines
+                    if self._stream in ("", line.stream)
+                ]
+            )
+
+        feed = self._control.following.feed(log, f"{name} {self._stream}", told)
+        if tail is None:
+            self._follower.add(feed, 0)
+            return b""
+        latest = await feed.latest(tail)
+        self._follower.add(feed, latest.end)
+        return latest.data
+
+
+def event(name: str, data: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
+
+
+def _response(stream: AsyncIterator[bytes]) -> Response:
+    return Response(stream, content_type="text/event-stream")

@@ -1,0 +1,27 @@
+"""A client of models and of the admin API, and samples of calls to copy."""
+
+from gateway.client.client import (
+    PAGE_SIZE,
+    PREFIX,
+    ApiError,
+    Client,
+    ClientError,
+    Event,
+    Json,
+    ModelFailed,
+    ServerUnreachable,
+    trusting,
+)
+
+__all__ = [
+    "PAGE_SIZE",
+    "PREFIX",
+    "ApiError",
+    "Client",
+    "ClientError",
+    "Event",
+    "Json",
+    "ModelFailed",
+    "ServerUnreachable",
+    "trusting",
+]

@@ -1,0 +1,1 @@
+"""Users, their passwords, keys and sessions, and the members of projects."""

@@ -1,0 +1,62 @@
+"""Members: who works in which project, and as what."""
+
+import aiosqlite
+
+import store
+from gateway.control.context import House
+from gateway.errors import Refusal
+from store import Membership, Project, Role, User
+
+
+class Members:
+    """The members of all projects."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def recover(self) -> None:
+        """Tells the directory which projects there are, and who works there."""
+        projects = await self._house.database.read(store.projects.listing)
+        for project in projects:
+            self._house.directory.put_project(project)
+            members = await self._house.database.read(store.memberships.listing, project.id)
+            self._house.directory.put_members(project.id, members)
+
+    async def put(self, project: Project, user: User, role: Role) -> None:
+        """Gives a user this role; the owner's passes a project on. Raises Refusal."""
+        async with self._house.deciding:
+            self._tell(project, await self._house.database.write(_put, project.id, user.id, role))
+
+    async def remove(self, project: Project, user: User) -> None:
+        """Takes a user's role away. Raises NotFound, or Refusal for the owner."""
+        async with self._house.deciding:
+            self._tell(project, await self._house.database.write(_remove, project.id, user.id))
+
+    def _tell(self, project: Project, members: list[Membership]) -> None:
+        self._house.directory.put_members(project.id, members)
+        self._house.routes.look_again()
+
+
+async def _put(
+    connection: aiosqlite.Connection, project_id: str, user_id: str, role: Role
+) -> list[Membership]:
+    if role == "owner":
+        await store.memberships.pass_on(connection, project_id, user_id)
+    else:
+        await _refuse_owner(connection, project_id, user_id)
+        await store.memberships.put(connection, project_id, user_id, role)
+    return await store.memberships.listing(connection, project_id)
+
+
+async def _remove(
+    connection: aiosqlite.Connection, project_id: str, user_id: str
+) -> list[Membership]:
+    await _refuse_owner(connection, project_id, user_id)
+    await store.memberships.delete(connection, project_id, user_id)
+    return await store.memberships.listing(connection, project_id)
+
+
+async def _refuse_owner(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:
+    """Raises Refusal: a project has one owner, until another is made that."""
+    if project_id in await store.memberships.owned_by(connection, user_id):
+        raise Refusal("state.conflict", "they own the project: make somebody else its owner first")

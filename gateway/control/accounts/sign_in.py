@@ -1,0 +1,189 @@
+"""Signing in: passwords tried slowly, sessions that end at once, links that work once.
+
+What a browser holds is random; of a session only the hash is kept, on disk as in memory.
+"""
+
+import math
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import aiosqlite
+import msgspec
+import trio
+
+import store
+from gateway.client_network import network_of
+from gateway.control.accounts.known_devices import Devices
+from gateway.control.accounts.throttle import Key, Throttle
+from gateway.control.accounts.users import Users
+from gateway.control.audit.audit_log import Act, Trail
+from gateway.control.context import House
+from gateway.errors import Refusal
+from gateway.identity.keys import digest_of
+from store import Session, User
+
+SESSION_LIFE = timedelta(days=7)
+LINK_SECONDS = 60.0
+# Of one user; with one more the oldest ends.
+MOST_SESSIONS = 100
+_AGENT = 256
+
+
+class Browser(NamedTuple):
+    """The client, as its request says: `device` is the cookie of a browser (`known_devices.py`)."""
+
+    address: str
+    agent: str
+    device: str = ""
+
+
+class SignIn:
+    """Who signs in, by password or by a link."""
+
+    def __init__(self, house: House, users: Users, trail: Trail) -> None:
+        self._house = house
+        self._users = users
+        self._trail = trail
+        self._throttle = Throttle()
+        self._devices = Devices(house.encryption)
+        self._links: dict[str, tuple[str, float]] = {}
+
+    async def recover(self) -> None:
+        """Tells the directory which sessions there are; their users are known already."""
+        for session in await self._house.database.read(store.sessions.listing):
+            self._house.directory.put_session(session)
+            self._devices.remember(session.user_id, network_of(session.address))
+
+    def new_device(self, token: str) -> str:
+        """The cookie for a browser in which a password has just begun the session of this token; ""
+        where that has ended already, as with the password."""
+        found = self._house.directory.session(token)
+        return self._devices.new_cookie(found[1]) if found is not None else ""
+
+    async def sign_in(self, name: str, password: str, browser: Browser) -> str:
+        """The token of a new session. Raises Refusal: "auth.refused" (which of the two was wrong is
+        not said) or "auth.throttled"."""
+        # A name that is nobody's may be a password, typed into the wrong field.
+        act = _act("sign_in", self._house.directory.user(name), browser.address)
+        keys, known = self._keys(name, browser)
+        try:
+            user = await self._verified(name, password, browser, keys, known=known)
+        except Refusal as refused:
+            await self._trail.refused(msgspec.structs.replace(act, who=""), refused.code)
+            raise
+        user = await self._users.renewed(user, password)
+        return await self._trail.carry_out(act, self._begin, user, browser)
+
+    async def sign_out(self, session: Session) -> None:
+        """Ends a session."""
+        act = _act("sign_out", self._house.directory.user_of(session.user_id), session.address)
+        await self._trail.carry_out(act, self._sign_out, session)
+
+    async def _sign_out(self, session: Session) -> None:
+        await self._house.database.write(store.sessions.end, session.id)
+        self._house.directory.forget_session(session.id)
+
+    async def change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
+        """The token of the one session of theirs that there then is. Who has no password needs no
+        old one. Raises Refusal as `sign_in`, or "argument.invalid"."""
+        act = _act("user.change_password", user, browser.address)
+        return await self._trail.carry_out(act, self._change_password, user, old, new, browser)
+
+    async def _change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
+        if user.password:
+            # Their session may be stolen; the thief then cannot try faster than others.
+            keys = [Key("device", f"session of {user.id}")]
+            user = await self._verified(user.name, old, browser, keys, known=True)
+        if not new or new == old:
+            raise Refusal("argument.invalid", "password: give another one than before")
+        user = await self._users.set_password(user, new, must_change=False)
+        return await self._begin(user, browser)
+
+    def new_link(self, user: User) -> str:
+        """A token that signs this user in, once and within LINK_SECONDS."""
+        now = trio.current_time()
+        self._links = {digest: link for digest, link in self._links.items() if link[1] > now}
+        token = secrets.token_urlsafe(32)
+        self._links[digest_of(token)] = (user.id, now + LINK_SECONDS)
+        return token
+
+    async def redeem(self, token: str, browser: Browser) -> str:
+        """The token of a session for a one-time link's. Raises Refusal("auth.link")."""
+        user_id, until = self._links.pop(digest_of(token), ("", 0.0))
+        user = self._house.directory.user_of(user_id)
+        act = _act("link.redeem", user, browser.address)
+        if user is None or user.disabled or until <= trio.current_time():
+            await self._trail.refused(msgspec.structs.replace(act, who=""), "auth.link")
+            raise Refusal("auth.link", "this link was used already, or is too old")
+        return await self._trail.carry_out(act, self._begin, user, browser, True)
+
+    def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:
+        """What a try counts against, and whether that user has signed in from there before."""
+        user, network = self._house.directory.user(name), network_of(browser.address)
+        if device := self._devices.device_of(user, browser.device):
+            return [Key("device", device)], True
+        folded = name.casefold()[:64]
+        place = Key("place", f"{folded} from {network}")
+        if self._devices.knows(user, network):
+            return [place], True
+        return [place, Key("name", folded), Key("network", network)], False
+
+    async def _verified(
+        self, name: str, password: str, browser: Browser, keys: list[Key], *, known: bool
+    ) -> User:
+        if wait := self._throttle.wait(keys):
+            raise _throttled(wait)
+        user = self._house.directory.user(name)
+        # Counted before it is known: many at once are not one try.
+        self._throttle.failed(keys)
+        network = network_of(browser.address)
+        right = await self._users.is_password(user, password, network, known=known)
+        if user is None or not right or user.disabled:
+            raise Refusal("auth.refused", "there is no such user, or that is not their password")
+        self._throttle.succeeded(keys)
+        return user
+
+    async def _begin(self, user: User, browser: Browser, by_link: bool = False) -> str:
+        token = secrets.token_urlsafe(32)
+        session = Session(
+            id=digest_of(token),
+            user_id=user.id,
+            address=browser.address,
+            agent=browser.agent[:_AGENT],
+            by_link=by_link,
+            expires_at=store.as_text(datetime.now(UTC) + SESSION_LIFE),
+        )
+        async with self._house.deciding:
+            current = self._house.directory.user_of(user.id)
+            # It may have changed while the old password was looked at.
+            if current is None or current.disabled or current.password != user.password:
+                raise Refusal("auth.refused", "the user has changed meanwhile: sign in again")
+            oldest = self._house.directory.sessions_of(user)[: -MOST_SESSIONS + 1]
+            ended = [*self._house.directory.sessions_over(), *oldest]
+            session = await self._house.database.write(_insert, session, ended)
+            for each in ended:
+                self._house.directory.forget_session(each.id)
+            self._house.directory.put_session(session)
+            self._devices.remember(user.id, network_of(browser.address))
+        return token
+
+
+async def _insert(
+    connection: aiosqlite.Connection, session: Session, ended: list[Session]
+) -> Session:
+    for each in ended:
+        await store.sessions.end(connection, each.id)
+    return await store.sessions.insert(connection, session)
+
+
+def _act(action: str, user: User | None, address: str) -> Act:
+    who = user.name if user is not None else ""
+    place = f"/users/{who}" if who else "/users"
+    return Act(who=who, address=address, action=action, object=place)
+
+
+def _throttled(wait: float) -> Refusal:
+    seconds = math.ceil(wait)
+    text = f"too many wrong passwords: wait {seconds} s"
+    return Refusal("auth.throttled", text, headers={"Retry-After": str(seconds)})

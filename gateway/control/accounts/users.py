@@ -1,0 +1,175 @@
+"""Users: made, changed, disabled, deleted. Their passwords are hashed in `password_hashing.py`."""
+
+from typing import Any
+
+import aiosqlite
+import msgspec
+
+import store
+from gateway.control.accounts.password_hashing import Hashing
+from gateway.control.context import House
+from gateway.errors import Refusal
+from gateway.identity.keys import new_password
+from store import User
+
+# Whoever holds the data folder acts as this user, the first there is.
+FIRST = "admin"
+SHORTEST_PASSWORD = 10
+LONGEST_PASSWORD = 1024  # nobody types it; hashing more would be work for whoever sends it
+_NAME = "-_.@"
+
+
+class NewUser(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. Without a `password` they get a random one, to be changed."""
+
+    name: str
+    full_name: str = ""
+    email: str = ""
+    password: str = ""
+    administrator: bool = False
+
+
+class Users:
+    """All users. `passwords` is for whoever signs them in, too."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._hashing = Hashing()
+
+    async def recover(self, *, make_password: bool) -> str:
+        """Tells the directory whom there is. At the first start makes the first user, and returns
+        a password for them if one is wanted."""
+        everybody = await self._house.database.read(store.users.listing)
+        password = ""
+        if not everybody:
+            password = new_password() if make_password else ""
+            first = User(
+                name=FIRST,
+                full_name="Site administrator",
+                administrator=True,
+                must_change_password=True,
+                password=await self._hashed(password) if password else "",
+            )
+            everybody = [await self._house.database.write(store.users.insert, first)]
+        for user in everybody:
+            self._house.directory.put_user(user)
+        return password
+
+    async def create(self, asked: NewUser) -> tuple[User, str]:
+        """The user, and the password that was made for them, if one was. Raises NameTaken, or
+        Refusal("argument.invalid")."""
+        check_user_name(asked.name)
+        made = "" if asked.password else new_password()
+        facts = msgspec.structs.asdict(asked)
+        if asked.password:
+            check_password(asked.password)
+        user = User(
+            **facts
+            | {"password": await self._hashed(asked.password or made)}
+            | {"must_change_password": bool(made)}
+        )
+        async with self._house.deciding:
+            user = await self._house.database.write(store.users.insert, user)
+            self._tell(user)
+        return user, made
+
+    async def update(self, user: User, changes: dict[str, Any]) -> User:
+        """Changes the full name, e-mail, `administrator` or `disabled`. Raises Refusal."""
+        if user.name == FIRST and (changes.get("disabled") or not changes.get("administrator", 1)):
+            raise Refusal(
+                "state.conflict",
+                f"{FIRST!r} stands for whoever holds the data folder, and stays what it is",
+            )
+        async with self._house.deciding:
+            changed = await self._house.database.write(_update, user.id, changes)
+            self._tell(changed)
+        return changed
+
+    async def set_password(self, user: User, password: str, *, must_change: bool) -> User:
+        """Gives the user a password and ends all of their sessions; "": they cannot sign in by
+        one. Raises Refusal("argument.invalid")."""
+        if password:
+            check_password(password)
+        hashed = await self._hashed(password) if password else ""
+        async with self._house.deciding:
+            changed = await self._house.database.write(_set_password, user.id, hashed, must_change)
+            self._tell(changed)
+            self._house.directory.end_sessions(changed)
+        return changed
+
+    async def is_password(
+        self, user: User | None, password: str, network: str, *, known: bool
+    ) -> bool:
+        """Whether it is that user's, asked from a network that is `known` or not. Takes as long
+        for None. Raises Refusal("auth.throttled") where too many ask at once."""
+        kept = user.password if user is not None else ""
+        return await self._hashing.fits(password[:LONGEST_PASSWORD], kept, network, known=known)
+
+    async def renewed(self, user: User, password: str) -> User:
+        """The user, whose right password this is: what is kept of it is made anew where that was
+        done with less care than is advised today. Their sessions go on."""
+        if not self._hashing.passwords.is_outdated(user.password):
+            return user
+        hashed = await self._hashed(password[:LONGEST_PASSWORD])
+        async with self._house.deciding:
+            # It may have been changed meanwhile: then this one is nobody's any more.
+            if self._house.directory.user_of(user.id) != user:
+                return user
+            changed = await self._house.database.write(store.users.update, user.id, password=hashed)
+            self._tell(changed)
+        return changed
+
+    async def delete(self, user: User) -> None:
+        """Forgets a user with all keys. Raises Refusal where projects would have no owner."""
+        if user.name == FIRST:
+            raise Refusal("state.conflict", f"{FIRST!r} stands for whoever holds the data folder")
+        async with self._house.deciding:
+            await self._house.database.write(_delete, user)
+            self._house.directory.forget_user(user)
+            self._house.routes.look_again()
+
+    def _tell(self, user: User) -> None:
+        self._house.directory.put_user(user)
+        self._house.routes.look_again()
+
+    async def _hashed(self, password: str) -> str:
+        return await self._hashing.hash(password)
+
+
+async def _update(connection: aiosqlite.Connection, user_id: str, changes: dict[str, Any]) -> User:
+    changed = await store.users.update(connection, user_id, **changes)
+    if changed.disabled:
+        await store.sessions.end_all(connection, user_id)
+    return changed
+
+
+async def _set_password(
+    connection: aiosqlite.Connection, user_id: str, hashed: str, must_change: bool
+) -> User:
+    await store.sessions.end_all(connection, user_id)
+    return await store.users.update(
+        connection, user_id, password=hashed, must_change_password=must_change
+    )
+
+
+async def _delete(connection: aiosqlite.Connection, user: User) -> None:
+    owned = await store.memberships.owned_by(connection, user.id)
+    if owned:
+        names = ", ".join([(await store.projects.get(connection, each)).name for each in owned])
+        raise Refusal("state.conflict", f"{user.name} owns {names}: pass that on first")
+    await store.users.delete(connection, user.id)
+
+
+def check_user_name(name: str) -> None:
+    """Raises Refusal("argument.invalid") for what would not do in a URL or a column of text."""
+    fits = name.isascii() and all(each.isalnum() or each in _NAME for each in name)
+    if not fits or not 1 <= len(name) <= 64 or not name[0].isalnum():
+        text = f"username: give 1 to 64 letters, digits or {' '.join(_NAME)}, a letter first"
+        raise Refusal("argument.invalid", text)
+
+
+def check_password(password: str) -> None:
+    """Raises Refusal("argument.invalid") for one that is soon guessed, or endless."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        text = f"password: give {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters"
+        raise Refusal("argument.invalid", text)

@@ -1,0 +1,1 @@
+"""Backups: written while the gateway serves, restored while it does not."""

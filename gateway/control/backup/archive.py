@@ -1,0 +1,385 @@
+"""A backup as a file: an ordinary tar, and how it is told whole from damaged.
+
+    predictd-backup.json   what it is and where it was made
+    ...                    files, named as in the data folder
+    contents.jsonl         a line for each entry: name, kind, mode, size, SHA-256 or target
+    end.json               the SHA-256 of that list; or why the backup was given up
+
+It is written and read front to back, so it can go through a pipe of any kind. Law: `read_archive`
+gives entries only as they were written, and ends without an error only for a backup that is whole.
+Nothing in it is trusted: names stay beneath the folder they are written to, only files, folders
+and links exist, and all that is held of it in memory has a bound (`tar_reader.py`). What may lie
+where is `layout.py`'s to say. Blocking.
+"""
+
+import hashlib
+import io
+import json
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from errno import ELOOP, ENAMETOOLONG
+from pathlib import Path
+from typing import IO, Protocol, TypeAlias
+
+import msgspec
+
+from gateway.control.backup.tar_reader import (
+    Content,
+    Measured,
+    check_name,
+    read_header,
+    skip_padding,
+)
+
+FORMAT = 1
+HEAD, CONTENTS, END = "predictd-backup.json", "contents.jsonl", "end.json"
+_BLOCK = 1024 * 1024
+# Of each entry 16 bytes are held while it is read.
+MOST_ENTRIES = 20_000_000
+# What is read whole, in bytes: the head, the end, a line of the contents.
+_HEAD, _END, _LINE = 64 * 1024, 8 * 1024 * 1024, 128 * 1024
+# Of what was left out so many are named.
+_LEFT_OUT, _LEFT_OUT_TEXT = 1000, 5000
+_NOTE = 16
+# What eleven octal digits can say.
+_LATEST = 0o77777777777
+
+
+class ArchiveDamaged(Exception):
+    """A file is no backup, or no longer a whole one; the message says where it was noticed."""
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The first entry: what was backed up, where, and by which predictd."""
+
+    format: int = FORMAT
+    created_at: str
+    predictd: str
+    root: str
+    machine: str
+
+
+class _End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    failed: str = ""
+    contents: str = ""
+    left_out: list[str] = []
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A line of the contents. `kind` is file, folder or link; `fact` a digest or a target."""
+
+    name: str
+    kind: str
+    mode: int
+    size: int
+    fact: str
+
+    @property
+    def line(self) -> bytes:
+        # json escapes what is no Unicode in a name; msgspec refuses it.
+        return json.dumps(msgspec.structs.astuple(self)).encode() + b"\n"
+
+
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFREG: "file"}
+Check: TypeAlias = Callable[[Entry], object]
+
+
+class Sink(Protocol):
+    """What takes the bytes of an archive."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+class Writer:
+    """Adds entries to an archive. `writing` makes it and ends it."""
+
+    def __init__(self, tar: tarfile.TarFile, contents: IO[bytes], check: Check) -> None:
+        self._tar, self._contents, self._check = tar, contents, check
+        self._entries = 0
+        self.left_out: list[str] = []
+
+    def add_bytes(self, name: str, data: bytes, mode: int = 0o600) -> None:
+        """A file that is in memory."""
+        entry = Entry(name, "file", mode, len(data), hashlib.sha256(data).hexdigest())
+        info = _info(entry)
+        self._tar.addfile(info, io.BytesIO(data))
+        self._note(entry)
+
+    def add_tree(
+        self, name: str, folder: Path, wanted: Callable[[str], bool] | None = None
+    ) -> None:
+        """A folder with all in it; `wanted` is asked for each name, relative to the folder."""
+        self._add(name, folder)
+        try:
+            for path, inner in _walk(folder, wanted):
+                self._add(f"{name}/{inner}", path)
+        except OSError as error:
+            if error.errno != ENAMETOOLONG:
+                raise
+            self.left_out.append(f"{name}: all behind a path that is too long")
+
+    def add_file(self, name: str, path: Path) -> None:
+        """One file, if it is there."""
+        self._add(name, path)
+
+    def _add(self, name: str, path: Path) -> None:
+        if self._entries >= MOST_ENTRIES:
+            raise OSError(f"a backup has at most {MOST_ENTRIES:,} entries; remove old builds")
+        try:
+            facts = path.lstat()
+        except FileNotFoundError:
+            return  # of what may change while it is read
+        mode, modified = stat.S_IMODE(facts.st_mode), min(max(int(facts.st_mtime), 0), _LATEST)
+        if not self._fits(name, facts.st_mode):
+            return
+        if stat.S_ISDIR(facts.st_mode):
+            self._put(Entry(name, "folder", mode, 0, ""), modified)
+        elif stat.S_ISLNK(facts.st_mode):
+            self._put(Entry(name, "link", mode, 0, os.readlink(path)), modified)
+        else:
+            self._add_content(name, path, modified)
+
+    def _fits(self, name: str, mode: int) -> bool:
+        """Whether it could be read back; what could not is left out."""
+        kind = _KINDS.get(stat.S_IFMT(mode))
+        try:
+            if kind is None:
+                raise ValueError(f"{name}: neither a file nor a folder")
+            check_name(name)
+            self._check(Entry(name, kind, 0, 0, ""))
+        except ValueError as error:
+            self.left_out.append(str(error))
+            return False
+        return True
+
+    def _add_content(self, name: str, path: Path, modified: int) -> None:
+        try:
+            # What was a file when it was looked at may be a link by now.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != ELOOP:
+                raise
+            self.left_out.append(f"{name}: it became a link while it was read")
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            facts = os.fstat(file.fileno())
+            entry = Entry(name, "file", stat.S_IMODE(facts.st_mode), facts.st_size, "")
+            measured = Measured(file, facts.st_size)
+            self._tar.addfile(_info(entry, modified), measured)  # type: ignore[arg-type]  # reads only
+            if measured.short:
+                self.left_out.append(f"{name}: it became shorter while it was read")
+        digest = measured.digest.hexdigest()
+        self._note(msgspec.structs.replace(entry, fact=digest))
+
+    def _put(self, entry: Entry, modified: int) -> None:
+        self._tar.addfile(_info(entry, modified))
+        self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
+        self._contents.write(entry.line)
+        self._entries += 1
+
+
+@contextmanager
+def writing(
+    sink: Sink, head: Head, contents: IO[bytes], check: Check = lambda _: None
+) -> Iterator[Writer]:
+    """An archive that ends with the block; what the block raises is written at its end, and raised.
+    What `check` raises ValueError for is left out. The list of the contents grows in `contents`, an
+    empty file, until then."""
+    with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as tar:  # type: ignore[call-overload]
+        writer = Writer(tar, contents, check)
+        try:
+            writer.add_bytes(HEAD, msgspec.json.encode(head))
+            yield writer
+        except OSError as error:
+            _add_end(writer, _End(failed=_told(str(error)) or "an error"))
+            raise
+        size = contents.tell()
+        contents.seek(0)
+        measured = Measured(contents, size)
+        tar.addfile(_info(Entry(CONTENTS, "file", 0o600, size, "")), measured)
+        digest = measured.digest.hexdigest()
+        named = [_told(each) for each in writer.left_out[:_LEFT_OUT]]
+        if (more := len(writer.left_out) - len(named)) > 0:
+            named.append(f"and {more:,} more")
+        _add_end(writer, _End(contents=digest, left_out=named))
+
+
+def _told(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()[:_LEFT_OUT_TEXT]
+
+
+def _add_end(writer: Writer, end: _End) -> None:
+    writer.add_bytes(END, msgspec.json.encode(end))
+
+
+def _info(entry: Entry, modified: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(entry.name)
+    info.mode, info.size, info.mtime = entry.mode, entry.size, modified
+    if entry.kind == "folder":
+        info.type = tarfile.DIRTYPE
+    elif entry.kind == "link":
+        info.type, info.linkname = tarfile.SYMTYPE, entry.fact
+    return info
+
+
+def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[Path, str]]:
+    """Everything beneath a folder, each folder before what it holds. Raises OSError."""
+    ahead = [""]
+    while ahead:
+        here = ahead.pop()
+        inner = []
+        if here and (folder / here).is_symlink():
+            continue  # it was a folder when it was listed
+        with suppress(FileNotFoundError), os.scandir(folder / here) as found:
+            for entry in sorted(found, key=lambda each: each.name):
+                path = os.path.join(here, entry.name)
+                if wanted is None or wanted(path):
+                    yield folder / path, path
+                    if entry.is_dir(follow_symlinks=False):
+                        inner.append(path)
+        ahead += reversed(inner)
+
+
+class Taker(Protocol):
+    """What is told of each entry; `content` is of a file, None for others."""
+
+    def __call__(self, entry: Entry, modified: int, content: IO[bytes] | None, /) -> None: ...
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """What is known of a whole archive."""
+
+    head: Head
+    entries: int
+    size: int
+    left_out: list[str]
+
+
+def read_archive(path: Path, take: Taker | None = None) -> Outline:
+    """Reads all of an archive, gives each entry to `take`, and raises ArchiveDamaged unless whole.
+
+    What `take` was given before such an error is to be thrown away.
+    """
+    reader = _Reader(path, take)
+    try:
+        with path.open("rb") as file:
+            return reader.read(file)
+    except EOFError as error:
+        raise ArchiveDamaged(f"{path} is cut short or damaged after {reader.last}") from error
+    except (tarfile.TarError, ValueError, msgspec.MsgspecError) as error:
+        raise ArchiveDamaged(f"{path} is damaged after {reader.last}: {error}") from error
+
+
+class _Reader:
+    """One reading of an archive; `last` is the entry that was read last."""
+
+    def __init__(self, path: Path, take: Taker | None) -> None:
+        self.last = "its beginning"
+        self._path, self._take = path, take
+        # Of the line of each entry the beginning of its digest.
+        self._notes = bytearray()
+        self._size = 0
+        self._head: Head | None = None
+        self._contents = ""
+
+    def read(self, file: IO[bytes]) -> Outline:
+        while (info := read_header(file)) is not None:
+            content = Content(file, info.size)
+            if info.name == END:
+                return self._end(_held(info, content, _END))
+            if info.name == CONTENTS:
+                self._compare(content)
+            elif self._head is None:
+                self._read_head(info, content)
+            else:
+                self._entry(info, content)
+            while content.read(_BLOCK):
+                pass
+            skip_padding(file, info.size)
+            self.last = info.name
+        raise EOFError
+
+    def _entry(self, info: tarfile.TarInfo, content: Content) -> None:
+        if info.isreg():
+            entry = Entry(info.name, "file", info.mode, info.size, "")
+            if self._take is not None:
+                self._take(entry, int(info.mtime), content)  # type: ignore[arg-type]  # reads only
+            while content.read(_BLOCK):
+                pass
+            self._note(msgspec.structs.replace(entry, fact=content.digest.hexdigest()))
+            return
+        kind = "folder" if info.isdir() else "link"
+        entry = Entry(info.name, kind, info.mode, 0, info.linkname if info.issym() else "")
+        if self._take is not None:
+            self._take(entry, int(info.mtime), None)
+        self._note(entry)
+
+    def _read_head(self, info: tarfile.TarInfo, content: Content) -> None:
+        if info.name != HEAD:
+            raise ValueError(f"it begins with {info.name}; it is no backup of predictd")
+        data = _held(info, content, _HEAD)
+        self._head = msgspec.json.decode(data, type=Head)
+        if self._head.format != FORMAT:
+            raise ValueError(f"it has format {self._head.format}; this predictd reads {FORMAT}")
+        self._note(Entry(HEAD, "file", info.mode, info.size, hashlib.sha256(data).hexdigest()))
+
+    def _note(self, entry: Entry) -> None:
+        self._notes += hashlib.sha256(entry.line).digest()[:_NOTE]
+        self._size += entry.size
+        if self._count > MOST_ENTRIES:
+            raise ValueError(f"it has more than {MOST_ENTRIES:,} entries")
+
+    @property
+    def _count(self) -> int:
+        return len(self._notes) // _NOTE
+
+    def _compare(self, content: Content) -> None:
+        count = 0
+        for line in _lines(content):
+            found = self._notes[count * _NOTE : (count + 1) * _NOTE]
+            if found and hashlib.sha256(line).digest()[:_NOTE] != found:
+                raise ArchiveDamaged(f"{self._path}: {_named(line)} is damaged")
+            count += 1
+        if count != self._count:
+            raise ArchiveDamaged(f"{self._path}: entries are missing")
+        self._contents = content.digest.hexdigest()
+
+    def _end(self, data: bytes) -> Outline:
+        end = msgspec.json.decode(data, type=_End)
+        if end.failed:
+            raise ArchiveDamaged(f"{self._path} was given up: {end.failed}")
+        if not self._contents or end.contents != self._contents or self._head is None:
+            raise ArchiveDamaged(f"{self._path}: the list of its contents is damaged")
+        return Outline(self._head, self._count, self._size, end.left_out)
+
+
+def _lines(content: Content) -> Iterator[bytes]:
+    rest = b""
+    while data := content.read(_BLOCK):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (line + b"\n" for line in lines)
+        if len(rest) > _LINE:
+            raise ValueError("a line of the list of its contents is too long")
+    if rest:
+        raise ValueError("the list of its contents is damaged")
+
+
+def _named(line: bytes) -> str:
+    """What a line of the contents is about, as far as it says so."""
+    try:
+        return msgspec.json.decode(line, type=tuple[str, str, int, int, str])[0]
+    except msgspec.MsgspecError:
+        return "the list of its contents, or what it names,"
+
+
+def _held(info: tarfile.TarInfo, content: Content, most: int) -> bytes:
+    if not info.isreg() or info.size > most:
+        raise ValueError(f"{info.name} is not a file of a sensible size")
+    return content.read(info.size)

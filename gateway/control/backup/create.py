@@ -1,0 +1,199 @@
+"""A backup of everything that a new machine needs, made while all goes on.
+
+In it: the database, the admin key, the snapshots and logs of builds and experiments, the sealed
+builds, what experiments keep, and the files of projects that are ours. Not in it: what can be had
+again (caches, working copies, environments of experiments), what models printed, and what is not
+ours (folders that projects are linked to, certificates, settings).
+
+Laws: every file that the copied rows need is in it. Files are held first and rows copied then;
+sealed builds never change, and snapshots are only added to while they are held. It takes memory for
+a list of rows and some blocks of a megabyte, however large the database is: that is copied to the
+spool, page by page, while others read and write, and goes from there at the client's speed.
+"""
+
+import logging
+import os
+import platform
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import aiosqlite
+import msgspec
+import trio
+
+import store
+from gateway.control.backup.archive import Head, Writer, writing
+from gateway.control.backup.layout import DATABASE, SECRETS, check_place
+from gateway.control.context import House
+from gateway.data_folder import DataFolder
+from gateway.errors import Refusal
+from gateway.version import version
+from store import Build, Experiment, Project
+
+logger = logging.getLogger(__name__)
+
+# Blocks of a megabyte that lie between the disk and the client.
+_BLOCKS = 4
+
+
+class _Contents(msgspec.Struct, frozen=True):
+    """The rows at one instant."""
+
+    projects: list[Project]
+    builds: list[tuple[str, Build]]  # each with the id of its project
+    experiments: list[Experiment]
+
+
+class Backups:
+    """Makes one backup at a time."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._busy = False
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        """The bytes of a backup that has begun. Raises Refusal, or StoreFailed."""
+        if self._busy:
+            raise Refusal("state.conflict", "a backup is being made already")
+        self._busy = True
+        async with AsyncExitStack() as stack:
+            stack.callback(self._end)
+            await stack.enter_async_context(self._house.hold.held())
+            database, spool = self._house.database, self._house.spool
+            size = await database.read(store.image.size)
+            await trio.to_thread.run_sync(spool.admit_copy, size, "a copy of the database")
+            copy = stack.enter_context(spool.named())
+            contents = await database.read_apart(_contents, copy)
+            send, receive = trio.open_memory_channel[bytes](_BLOCKS)
+            # From here on the task holds: a generator may be dropped without being run.
+            self._house.tasks.start(self._write, stack.pop_all(), contents, copy, send)
+        return _stream(receive)
+
+    def _end(self) -> None:
+        self._busy = False
+
+    async def _write(
+        self,
+        held: AsyncExitStack,
+        contents: _Contents,
+        copy: Path,
+        send: trio.MemorySendChannel[bytes],
+    ) -> None:
+        async with held, send:
+            try:
+                await trio.to_thread.run_sync(_write_all, self._house, contents, copy, send)
+            except trio.BrokenResourceError:
+                logger.info("whoever wanted a backup is gone")
+            except OSError:
+                logger.exception("a backup was given up")  # and its end says so
+
+
+async def _stream(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncIterator[bytes]:
+    async with receive:
+        async for data in receive:
+            yield data
+
+
+async def _contents(connection: aiosqlite.Connection, copy: Path) -> _Contents:
+    """The rows, and in `copy` the database that has them."""
+    models = await store.models.listing(connection)
+    listed = [(m.project_id, await store.builds.listing(connection, m.id)) for m in models]
+    builds = [(project_id, build) for project_id, some in listed for build in some]
+    projects = await store.projects.listing(connection)
+    experiments = await store.experiments.listing(connection)
+    await store.image.copy(connection, copy)
+    return _Contents(projects, builds, experiments)
+
+
+class _Stream:
+    """What is written, from a thread, waits until somebody takes it."""
+
+    def __init__(self, send: trio.MemorySendChannel[bytes]) -> None:
+        self._send = send
+
+    def write(self, data: bytes, /) -> None:
+        trio.from_thread.run(self._send.send, bytes(data))
+
+
+def _write_all(
+    house: House, contents: _Contents, copy: Path, send: trio.MemorySendChannel[bytes]
+) -> None:
+    data = house.data
+    head = Head(
+        created_at=store.now(),
+        predictd=version(),
+        root=str(data.root),
+        machine=machine(),
+    )
+    with (
+        house.spool.file() as listed,
+        writing(_Stream(send), head, listed, check_place) as archive,
+    ):
+        archive.add_file(DATABASE, copy)
+        for name in SECRETS:
+            archive.add_bytes(name, (data.root / name).read_bytes())
+        for project in contents.projects:
+            _add_project(archive, data, project, contents)
+        for _, build in contents.builds:
+            _add_log(archive, data, data.build_log(build.id))
+            if build.status == "built":
+                _add_build(archive, data, build)
+
+        for experiment in contents.experiments:
+            _add_log(archive, data, data.experiment_log(experiment.id))
+            outputs = data.experiment(experiment.id).outputs
+            # What a script writes just now is not whole: it will have failed for who restores.
+            if experiment.ended_at is not None and outputs.is_dir():
+                archive.add_tree(str(outputs.relative_to(data.root)), outputs)
+
+
+def _add_log(archive: Writer, data: DataFolder, log: Path) -> None:
+    for path in (log, log.with_name(f"{log.name}.1")):
+        archive.add_file(str(path.relative_to(data.root)), path)
+
+
+def _add_project(archive: Writer, data: DataFolder, project: Project, contents: _Contents) -> None:
+    snapshots = data.snapshots(project.id)
+    known = {build.id for project_id, build in contents.builds if project_id == project.id}
+    known |= {each.id for each in contents.experiments if each.project_id == project.id}
+    if snapshots.is_dir():
+        name = str(snapshots.relative_to(data.root))
+        archive.add_tree(name, snapshots, partial(_of_snapshots, known))
+    if project.linked:
+        archive.left_out.append(f"{project.path}: the folder of project {project.name!r}, not ours")
+    elif (folder := data.projects / project.id).is_dir():
+        archive.add_tree(str(folder.relative_to(data.root)), folder)
+
+
+def _of_snapshots(known: set[str], inner: str) -> bool:
+    """Leaves out what git is writing just now, and snapshots that are not in the rows."""
+    name = inner.rpartition("/")[2]
+    if inner.startswith("refs/builds/"):
+        return name in known
+    return not (name.startswith(("tmp_", "links-")) or name.endswith(".lock"))
+
+
+def _add_build(archive: Writer, data: DataFolder, build: Build) -> None:
+    folder = data.builds / build.id
+    if (unreadable := _unreadable(folder)) is not None:
+        archive.left_out.append(f"builds/{build.id}: {unreadable} cannot be read")
+    else:
+        archive.add_tree(f"builds/{build.id}", folder)
+
+
+def _unreadable(folder: Path) -> str | None:
+    """Something in a build that its script has closed to us; without it the build is not whole."""
+    for here, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(here, name)
+            wanted = os.R_OK | os.X_OK if name in folders else os.R_OK
+            if not os.path.islink(path) and not os.access(path, wanted):
+                return path
+    return None
+
+
+def machine() -> str:
+    """What an environment with compiled parts depends on: processor and C library."""
+    return " ".join((platform.machine(), *platform.libc_ver()))

@@ -1,0 +1,127 @@
+"""Puts the entries of a backup beneath a folder, and never anything through a link.
+
+Each name is walked from the folder by descriptors, step by step, and no step follows a link. All
+that is made is new: what is there already, since a name came twice, or the file system takes two
+names for one, ends it. Links are made last, so nothing can come to lie beneath one; then the seals
+of builds, which say that all else is on the disk.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from gateway.control.backup.archive import Entry
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# No bit that lets others write, or run it as us.
+_MODES = 0o755
+_BLOCK = 1024 * 1024
+
+
+class Placing:
+    """One backup on its way to `root`, which is empty. To be closed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.open(root, _FOLDER)
+        # The folder that was opened last: what comes next is mostly in it too.
+        self._open, self._opened = self._root, ""
+        # Made for what is in them, and not named yet.
+        self._implied: set[str] = set()
+        self._folders: list[tuple[str, int]] = []
+        self._links: list[tuple[str, str]] = []
+        self._seals: list[tuple[str, bytes]] = []
+
+    def close(self) -> None:
+        self._let_go()
+        os.close(self._root)
+
+    def put(self, entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+        """Makes a file or a folder; notes a link. Raises ValueError where it cannot be there."""
+        if content is not None:
+            with _named(entry.name), self._new_file(entry.name) as file:
+                shutil.copyfileobj(content, file, _BLOCK)
+                os.fchmod(file.fileno(), entry.mode & _MODES)
+                os.utime(file.fileno(), (modified, modified))
+        elif entry.kind == "folder":
+            with _named(entry.name):
+                self._make_folder(entry.name)
+            self._folders.append((entry.name, entry.mode & _MODES))
+        else:
+            self._links.append((entry.name, entry.fact))
+
+    def put_last(self, entry: Entry, seal: bytes) -> None:
+        """Notes the seal of a build."""
+        self._seals.append((entry.name, seal))
+
+    def finish(self) -> None:
+        """Makes what was noted. Raises ValueError, OSError."""
+        for name, target in self._links:
+            above, _, last = name.rpartition("/")
+            with _named(name):
+                os.symlink(target, last, dir_fd=self._folder(above))
+        os.sync()
+        for name, seal in self._seals:
+            with _named(name), self._new_file(name) as file:
+                file.write(seal)
+                os.fchmod(file.fileno(), 0o644)
+                file.flush()
+                os.fsync(file.fileno())
+            os.fsync(self._open)
+        # The deepest first: one may not let us in any more.
+        for name, mode in reversed(self._folders):
+            with _named(name):
+                os.fchmod(self._folder(name), mode)
+
+    def _new_file(self, name: str) -> IO[bytes]:
+        above, _, last = name.rpartition("/")
+        return open(os.open(last, _NEW, 0o600, dir_fd=self._folder(above)), "wb")
+
+    def _make_folder(self, name: str) -> None:
+        if name in self._implied:
+            self._implied.remove(name)
+            return
+        above, _, last = name.rpartition("/")
+        os.mkdir(last, 0o700, dir_fd=self._folder(above))
+
+    def _folder(self, name: str) -> int:
+        """A descriptor of the folder of that name, good until the next one is asked for; what is
+        missing of it is made."""
+        if name == self._opened:
+            return self._open
+        here, parts = self._root, name.split("/") if name else []
+        for depth, part in enumerate(parts, start=1):
+            try:
+                below = self._step(here, part, "/".join(parts[:depth]))
+            finally:
+                if here != self._root:
+                    os.close(here)
+            here = below
+        self._let_go()
+        self._open, self._opened = here, name
+        return here
+
+    def _step(self, here: int, part: str, name: str) -> int:
+        try:
+            return os.open(part, _FOLDER, dir_fd=here)
+        except FileNotFoundError:
+            os.mkdir(part, 0o700, dir_fd=here)
+            self._implied.add(name)
+            return os.open(part, _FOLDER, dir_fd=here)
+
+    def _let_go(self) -> None:
+        if self._open != self._root:
+            os.close(self._open)
+        self._open, self._opened = self._root, ""
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Raises ValueError where what is there already is in the way."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ValueError(f"{name} comes twice, or beneath what is no folder") from error

@@ -1,0 +1,273 @@
+"""A data folder from a backup, on this machine or another, while no gateway runs on it.
+
+All of the backup is read and verified before anything is written, and no place that it
+names is trusted: entries lie where a table has them (`layout.py`) and are put there
+without following links (`extract.py`); the interpreter of a build is one that was found here.
+
+Environments work only where they were made, so each build is asked: same path, same kind of
+machine, same Python? Then it is put back as it was. Else it is rebuilt from its snapshot, which is
+in every backup; the gateway rebuilds what is to be served. The database comes last, and makes the
+folder one that can be served (`restore_folder.py`).
+"""
+
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import trio
+
+import builder
+import store
+from builder import Interpreter, Manifest, sync_file_system, sync_folder
+from gateway.control.backup import layout
+from gateway.control.backup.archive import ArchiveDamaged, Entry, Head, Outline, read_archive
+from gateway.control.backup.create import machine
+from gateway.control.backup.extract import Placing
+from gateway.control.backup.layout import DATABASE, SECRETS
+from gateway.control.backup.restore_folder import RestoreRefused, check_empty, filling
+from gateway.data_folder import DataFolder
+
+_RESTORING = "restoring.db"
+# What is held of a backup in memory, in bytes: each seal.
+_SEAL = 64 * 1024
+_BLOCK = 1024 * 1024
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of the build that a model is to serve; `anew` is "" for one put back."""
+
+    project: str
+    model: str
+    build: int
+    anew: str
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """What was restored. `put_back` and `anew` count builds, `unlinked` names missing folders,
+    `unfinished` says that an earlier restore into the folder had not come to its end."""
+
+    head: Head
+    data: str
+    projects: int
+    models: int
+    put_back: int
+    anew: int
+    served: list[Served]
+    unlinked: list[str]
+    left_out: list[str]
+    unfinished: bool = False
+
+
+async def restore(backup: Path, target: Path) -> Restored:
+    """Makes the data folder `target`, which must be empty or not be there.
+
+    Raises ArchiveDamaged, RestoreRefused, StoreError or OSError, having left nothing there.
+    """
+    known = _Known()
+    outline = await trio.to_thread.run_sync(read_archive, backup, known)
+    if missing := {DATABASE, *SECRETS} - known.found:
+        what = ", ".join(sorted(missing))
+        raise RestoreRefused(f"{backup} has no {what} in it", "Take another backup.")
+    data = DataFolder(await trio.to_thread.run_sync(target.resolve))
+    await trio.to_thread.run_sync(check_empty, data)
+    anew = await _to_be_made_anew(outline.head, data, known.manifests)
+    with filling(data) as unfinished:
+        _check_room(data.root, outline)
+        await trio.to_thread.run_sync(_write_files, backup, data.root, set(anew))
+        await trio.to_thread.run_sync(store.image.check, backup, data.root / _RESTORING)
+        restored = await _finish(outline, data, known, anew)
+    return msgspec.structs.replace(restored, unfinished=unfinished)
+
+
+class _Known:
+    """The first reading: keeps the little that decides, and lets the rest pass."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self.kept: dict[str, bytes] = {}  # the secrets
+        self.manifests: dict[str, Manifest] = {}  # by the id of the build
+
+    def __call__(self, entry: Entry, _modified: int, content: IO[bytes] | None) -> None:
+        layout.check_place(entry)
+        if content is None:
+            return
+        if entry.name in (DATABASE, *SECRETS):
+            if entry.name in self.found:
+                raise ValueError(f"{entry.name} comes twice")
+            self.found.add(entry.name)
+            if entry.name != DATABASE:
+                self.kept[entry.name] = _whole(entry, content, layout.SECRET_BYTES)
+        elif layout.is_store_config(entry.name):
+            text = _whole(entry, content, layout.STORE_CONFIG_BYTES)
+            layout.check_store_config(entry.name, text)
+        elif _is_seal(entry):
+            seal = _whole(entry, content, _SEAL)
+            self.manifests[_build_of(entry)] = msgspec.json.decode(seal, type=Manifest)
+
+
+def _is_seal(entry: Entry) -> bool:
+    top, _, rest = entry.name.partition("/")
+    return top == "builds" and rest.partition("/")[2] == builder.SEAL
+
+
+def _build_of(entry: Entry) -> str:
+    """The build that an entry is of, or nothing."""
+    top, _, rest = entry.name.partition("/")
+    return rest.partition("/")[0] if top == "builds" else ""
+
+
+def _whole(entry: Entry, content: IO[bytes], most: int) -> bytes:
+    """Its bytes; no more memory is taken than there are."""
+    if entry.size > most:
+        raise ValueError(f"{entry.name} is larger than {most:,} bytes")
+    data = bytearray()
+    while block := content.read(_BLOCK):
+        data += block
+    return bytes(data)
+
+
+def _check_room(root: Path, outline: Outline) -> None:
+    room = os.statvfs(root)
+    free = room.f_bavail * room.f_frsize
+    if free < outline.size or (room.f_files and room.f_favail < outline.entries):
+        raise RestoreRefused(
+            f"{outline.size:,} bytes in {outline.entries:,} entries are to be restored, and there "
+            f"is room for {free:,} bytes and {room.f_favail:,} entries at {root}",
+            "Make room, or name a folder on another disk with --data.",
+        )
+
+
+async def _to_be_made_anew(
+    head: Head, data: DataFolder, manifests: dict[str, Manifest]
+) -> dict[str, str]:
+    """Of the builds in the backup those that cannot work here, each with the reason."""
+    if head.root != str(data.root):
+        return dict.fromkeys(manifests, f"it was made at {head.root}")
+    if head.machine != machine():
+        return dict.fromkeys(manifests, f"it was made on another machine ({head.machine})")
+    if not manifests:
+        return {}
+    # A backup may say what it likes: only what was sought and found here is run and shown.
+    found = {str(each.path): each for each in await builder.discover()}
+    return {
+        build: reason
+        for build, m in manifests.items()
+        if (reason := _unlike(m, found.get(m.interpreter)))
+    }
+
+
+def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
+    """Why an environment would not work with the interpreter of that path; "" if it will."""
+    if here is None:
+        return f"{manifest.interpreter} is not among the Pythons of this machine"
+    # What is compiled fits all patches of a minor version.
+    if here.version.split(".")[:2] != manifest.version.split(".")[:2]:
+        return f"{here.path} is now Python {here.version}, no longer {manifest.version}"
+    if str(here.prefix) != manifest.prefix:
+        return f"{here.path} now lies in {here.prefix}, no longer in {manifest.prefix}"
+    return ""
+
+
+def _write_files(backup: Path, root: Path, anew: set[str]) -> None:
+    with closing(Placing(root)) as placing:
+
+        def place(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+            layout.check_place(entry)
+            if entry.name in SECRETS or _build_of(entry) in anew:
+                return
+            if content is not None and entry.name == DATABASE:
+                _write_database(root / _RESTORING, content)
+                return
+            if content is not None and _is_seal(entry):
+                placing.put_last(entry, _whole(entry, content, _SEAL))
+            else:
+                placing.put(entry, modified, content)
+
+        read_archive(backup, place)
+        try:
+            placing.finish()
+        except ValueError as error:
+            raise ArchiveDamaged(f"{backup} is damaged: {error}") from error
+
+
+def _write_database(path: Path, content: IO[bytes]) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        shutil.copyfileobj(content, file, _BLOCK)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """A new file that survives the loss of power once this returns."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+async def _finish(
+    outline: Outline, data: DataFolder, known: _Known, anew: dict[str, str]
+) -> Restored:
+    """The keys and, last of all, the database with its paths put right."""
+    for name in SECRETS:
+        write_lasting(data.root / name, known.kept[name])
+    path = data.root / _RESTORING
+    async with store.open_database(path) as database:
+        await database.write(store.projects.move, outline.head.root, str(data.root))
+        await _check_projects(database, data)
+        restored = await _told(database, outline, data, known, anew)
+    # All that was written has to be on the disk before the database speaks for it.
+    await trio.to_thread.run_sync(sync_file_system, data.root)
+    path.replace(data.database)
+    sync_folder(data.root)
+    return restored
+
+
+async def _check_projects(database: store.Database, data: DataFolder) -> None:
+    try:
+        for each in await database.read(store.projects.listing):
+            layout.check_project_path(data, each.id, each.path, linked=each.linked)
+    except ValueError as error:
+        raise ArchiveDamaged(f"the database of the backup is damaged: {error}") from error
+
+
+async def _told(
+    database: store.Database,
+    outline: Outline,
+    data: DataFolder,
+    known: _Known,
+    anew: dict[str, str],
+) -> Restored:
+    projects = {p.id: p for p in await database.read(store.projects.listing)}
+    models = {m.id: m for m in await database.read(store.models.listing)}
+    served = []
+    for deployment in await database.read(store.deployments.wanted):
+        model, build = models[deployment.model_id], deployment.build_id or ""
+        missing = "" if build in known.manifests else "its environment is not in the backup"
+        served.append(
+            Served(
+                project=projects[model.project_id].name,
+                model=model.name,
+                build=deployment.build_number,
+                anew=anew.get(build, missing),
+            )
+        )
+    return Restored(
+        head=outline.head,
+        data=str(data.root),
+        projects=len(projects),
+        models=len(models),
+        put_back=len(known.manifests) - len(anew),
+        anew=len(anew),
+        served=served,
+        unlinked=[p.path for p in projects.values() if _is_missing(p)],
+        left_out=outline.left_out,
+    )
+
+
+def _is_missing(project: store.Project) -> bool:
+    return project.linked and not Path(project.path).is_dir()

@@ -1,0 +1,1 @@
+"""Builds: from a snapshot to a sealed, tested environment."""

@@ -1,0 +1,179 @@
+"""The making of one build, from the request for it to its end.
+
+A build's snapshot is taken before whoever asked for it is answered, so that later edits of the
+project are not in it; then it waits in line for one of the places in which builds are made. Its
+row follows: pending, queued, building, and one of the ends.
+"""
+
+import logging
+from pathlib import Path
+
+import msgspec
+import trio
+
+import builder
+import store
+from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
+from gateway.control import failures
+from gateway.control.builds.build_limits import git_runner, runner
+from gateway.control.builds.probe import probe_for
+from gateway.control.context import House
+from gateway.control.fair_slots import Places
+from gateway.control.sandbox_home import home_of
+from gateway.control.variables import build_variables
+from gateway.encryption import CannotDecrypt
+from store import Build, Failure, Project, Step
+from workers import (
+    Log,
+)
+
+logger = logging.getLogger(__name__)
+
+# The stream of a build log's lines that tell of its steps.
+JOURNEY = "journey"
+
+_PATIENCE = 1.0
+
+INTERRUPTED = Failure(
+    step="",
+    summary="The build was interrupted",
+    problem="the gateway ended while the build was being made",
+    advice="Build again.",
+)
+
+
+class Making:
+    """A build on its way: what followers and waiters look at, and who carries it out."""
+
+    def __init__(self, house: House, build: Build) -> None:
+        self.build = build
+        self.log = Log(house.data.build_log(build.id))
+        self.journey = _journey(build.journey)
+        # The snapshot is taken, or never will be: what is edited from now on is not in the build.
+        self.settled = trio.Event()
+        self.done = trio.Event()
+        self._house = house
+        self._scope = trio.CancelScope()
+
+    async def run(self, places: Places) -> None:
+        """Makes the build in one of `places`. Its row and its log tell how that went.
+
+        Raises NotFound when its row is gone, which is for whoever deletes it to cause.
+        """
+        try:
+            with self._scope:
+                await self._made(places)
+        except store.NotFound:
+            raise
+        except CannotDecrypt as error:
+            await self._fail(failures.unreadable(error))
+        except Exception as error:
+            logger.exception("build %s", self.build.id)
+            await self._fail(failures.not_made("", error))
+        finally:
+            self.log.close()
+            self.settled.set()
+            self.done.set()
+
+    async def cancel(self) -> None:
+        """Ends it, whatever it does, and returns when nothing of it goes on."""
+        self._scope.cancel()
+        await self.done.wait()
+
+    async def _made(self, places: Places) -> None:
+        database = self._house.database
+        model = await database.read(store.models.get, self.build.model_id)
+        project = await database.read(store.projects.get, model.project_id)
+        if self.build.status == "pending" and not await self._take_snapshot(project):
+            return
+        self.settled.set()
+        async with places.held(project.id):
+            await self._advance("started")
+            try:
+                report = await builder.make_build(
+                    await self._spec(project),
+                    run=await runner(self._house, project, self.build.id, self.build.network),
+                    probe=probe_for(self._house, self.build, model, project, self.log),
+                    log=self.log,
+                    changed=self._travelled,
+                    journey=self.journey,
+                )
+            except trio.Cancelled:
+                # If the disk does not take it now, the next start will say the same.
+                with trio.move_on_after(_PATIENCE, shield=True):
+                    await self._advance("interrupted", failure=INTERRUPTED)
+                raise
+        if report.failure is None:
+            await self._advance("built")
+        elif self._house.workers.ending:
+            await self._advance("interrupted", failure=INTERRUPTED)
+        else:
+            failure = msgspec.convert(report.failure, Failure, from_attributes=True)
+            await self._fail(failure, report.outcome)
+
+    async def _take_snapshot(self, project: Project) -> bool:
+        """Whether it could be taken."""
+        step, began = builder.SNAPSHOT, trio.current_time()
+        self._travelled(self.journey.start(step, store.now()))
+        self.log.write("Taking a snapshot of the project")
+        git_store = self._house.data.snapshots(project.id)
+        try:
+            async with self._house.snapshotting.held(project.id):
+                path = Path(project.path)
+                snapshot = await take_snapshot(
+                    *(path, git_store, self.build.id, self.log),
+                    run=await git_runner(self._house, project),
+                )
+        except (builder.BuilderError, OSError) as error:
+            self._travelled(self.journey.fail(step, trio.current_time() - began))
+            await self._fail(failures.not_made(step, error))
+            return False
+        self._travelled(self.journey.finish(step, trio.current_time() - began))
+        interpreter = match(self.build.kernel, await self._house.interpreters.all())
+        await self._advance(
+            "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
+        )
+        return True
+
+    def _travelled(self, journey: Journey) -> None:
+        """A step has begun or ended: told in the log, so that its place among the lines is kept."""
+        self.journey = journey
+        self.log.write(msgspec.json.encode(journey.steps).decode(), JOURNEY)
+
+    async def _fail(self, failure: Failure, event: str = "failed") -> None:
+        self.log.write(f"{failure.summary}: {failure.problem}\n{failure.advice}", "stderr")
+        await self._advance(event, failure=failure)
+
+    async def _advance(self, event: str, **changes: object) -> None:
+        self.build = await self._house.record(
+            store.builds.advance, self.build.id, event, journey=self.steps, **changes
+        )
+
+    @property
+    def steps(self) -> list[Step]:
+        """Its journey so far, as the store has it."""
+        return [msgspec.convert(s, Step, from_attributes=True) for s in self.journey.steps]
+
+    async def _spec(self, project: Project) -> BuildSpec:
+        house, build = self._house, self.build
+        interpreter = match(build.interpreter, await house.interpreters.all())
+        return BuildSpec(
+            snapshot=Snapshot(house.data.snapshots(project.id), build.snapshot),
+            folder=house.shelf.folder(build.id),
+            home=home_of(house, build.id),
+            interpreter=interpreter.path,
+            file=build.file,
+            function=build.function,
+            model_root=build.model_root,
+            script=build.script,
+            variables=build_variables(house, project, build.id),
+            time_limit=house.settings.build_timeout,
+            pip_cache=house.data.pip_cache(project.id),
+        )
+
+
+def _journey(steps: list[Step]) -> Journey:
+    """The journey so far of a build, which may have waited while the gateway was away."""
+    if not steps:
+        return Journey()
+    return msgspec.convert({"steps": steps}, Journey, from_attributes=True)

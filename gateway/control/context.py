@@ -1,0 +1,142 @@
+"""What every noun of the control needs: the engines, the settings, and where things lie."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import aiosqlite
+import msgspec
+import trio
+
+import store
+from builder import Shelf
+from gateway.background import Tasks
+from gateway.control.disk.free_space import Disk
+from gateway.control.disk.project_usage import ProjectDisk
+from gateway.control.disk.removal_queue import Hold
+from gateway.control.disk.temporary_files import Spool
+from gateway.control.disk.trash import Trash
+from gateway.control.fair_slots import Places
+from gateway.control.interpreters import Interpreters
+from gateway.control.metrics.metrics_writer import Tracking
+from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.news import News
+from gateway.control.resources import Machine
+from gateway.control.runtime_settings import SiteSettings
+from gateway.data_folder import DataFolder
+from gateway.encryption import Encryption
+from gateway.errors import Refusal
+from gateway.identity.accounts import Directory
+from gateway.predictions.endpoints import Routes
+from gateway.set_aside import SetAside
+from gateway.settings import Settings
+from store import Database
+from workers import Limits, Network, Workers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# Between two tries of writing what has happened.
+_PAUSE = 1.0
+
+
+class Reach(NamedTuple):
+    """Where the gateway is reached: `public` by clients, `inner` by what runs on this machine."""
+
+    public: str
+    inner: str
+
+
+class House(msgspec.Struct, frozen=True, kw_only=True):
+    """Handed to each part once. `reach` says where the gateway is reached, `workspace` is the
+    id of the data folder."""
+
+    site: SiteSettings
+    data: DataFolder
+    set_aside: SetAside
+    disk: Disk
+    spool: Spool
+    project_disk: ProjectDisk
+    trash: Trash
+    reach: Reach
+    workspace: str
+    database: Database
+    encryption: Encryption
+    workers: Workers
+    shelf: Shelf
+    interpreters: Interpreters
+    machine: Machine
+    routes: Routes
+    tasks: Tasks
+    tracking: Tracking
+    retention_clock: RetentionClock
+    directory: Directory
+    hold: Hold = msgspec.field(default_factory=Hold)
+    # Of models: their pools have changed, or they are gone.
+    news: News = msgspec.field(default_factory=News)
+    # For snapshots that are taken or dropped: those of one project wait for each other anyway.
+    snapshotting: Places = msgspec.field(default_factory=lambda: Places(2, each=1))
+    # Held from a write of who may do what until the directory knows: the last to be written is the
+    # last to be told.
+    deciding: trio.Lock = msgspec.field(default_factory=trio.Lock)
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now: to be asked each time, not kept."""
+        return self.site.now
+
+    @property
+    def readable(self) -> list[Path]:
+        """The folders that every model and build is shown."""
+        return [Path(folder) for folder in self.settings.readable]
+
+    @property
+    def url(self) -> str:
+        """Under which clients reach this gateway."""
+        return self.reach.public
+
+    def check_network(self, network: Network) -> None:
+        """Raises Refusal("machine.isolation") for what cannot be held here."""
+        if why := self.workers.confinement.missing_for(network):
+            raise Refusal("machine.isolation", f"network: {why}")
+
+    def limits(self, memory: int, cpu: int) -> Limits:
+        """Of one replica: `memory` in bytes, `cpu` in thousandths of a core."""
+        processes, disk = self.settings.processes, self.settings.disk_limit
+        return Limits(memory=memory, cpu=cpu, processes=processes, disk=disk)
+
+    async def record(
+        self,
+        work: Callable[Concatenate[aiosqlite.Connection, P], Awaitable[T]],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        """Writes what has happened already, however long the disk takes to accept it.
+
+        What a client asks for may be refused when the disk is full; that a process has ended
+        may not be forgotten because of it. Raises what `work` raises, but StoreFailed.
+        """
+        while True:
+            try:
+                return await self.database.write(work, *args, **named)
+            except store.StoreFailed as error:
+                logger.error("cannot write, will try again: %s", error)
+                await trio.sleep(_PAUSE)
+
+    async def put_right(
+        self,
+        work: Callable[Concatenate[aiosqlite.Connection, P], Awaitable[object]],
+        *args: P.args,
+        **named: P.kwargs,
+    ) -> None:
+        """Writes what an earlier gateway left unsaid: at once, or, since it matters more to serve,
+        as soon as the disk accepts it."""
+        try:
+            await self.database.write(work, *args, **named)
+        except store.StoreFailed as error:
+            logger.error("cannot write, will try again: %s", error)
+            self.tasks.start(partial(self.record, work, *args, **named))

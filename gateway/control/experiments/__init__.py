@@ -1,0 +1,1 @@
+"""Experiments: scripts that run once, and what they track and keep."""

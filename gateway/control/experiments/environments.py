@@ -1,0 +1,143 @@
+"""What experiments run in: a project's files with their environment, made once for all that are
+alike.
+
+An environment is a build without a model, on the same shelf. Its id is made from what it is made
+from (the tree of the snapshot, the interpreter, and the variables that people have set) by a hash
+with a key, since variables are secrets. So whether
+there is one is seen on the shelf, and nothing else has to be remembered. An experiment names its
+environment in its row before it looks for it; one that no unfinished experiment names can go.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID, uuid5
+from weakref import WeakValueDictionary
+
+import msgspec
+import trio
+
+import builder
+import store
+from builder import BuildSpec, Interpreter, Journey, Snapshot
+from gateway.control.builds.build_limits import runner
+from gateway.control.builds.builds import Builds
+from gateway.control.context import House
+from gateway.control.sandbox_home import home_of, names_another
+from gateway.control.variables import build_variables, set_by_people
+from store import Experiment, Failure, Project
+from workers import Log
+
+# The stream of an experiment's log before its script begins.
+PREPARING = "preparing"
+# Of a project: so many are left for those who run something again.
+KEPT = 3
+
+
+class Preparing:
+    """What an experiment's log tells before its script begins: not the script's own words."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def write(self, line: str) -> None:
+        self._log.write(line, PREPARING)
+
+
+class Environments:
+    """Those of all projects."""
+
+    def __init__(self, house: House, builds: Builds) -> None:
+        self._house = house
+        self._builds = builds
+        # Held while one is looked for, made or removed.
+        self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
+
+    async def identify(self, project: Project, snapshot: Snapshot, interpreter: Interpreter) -> str:
+        """The id of the environment that a snapshot runs in. Raises SnapshotFailed and
+        CannotDecrypt."""
+        tree = await builder.tree_of(snapshot)
+        variables = sorted(set_by_people(self._house, project).items())
+        parts = [tree, interpreter.identifier, interpreter.version, variables]
+        # With a key: the id is shown, and values could be guessed until a plain hash fits.
+        keyed = self._house.encryption.keyed_hash("environment", msgspec.json.encode(parts))
+        return str(uuid5(UUID(project.id), keyed))
+
+    async def ready(
+        self, project: Project, experiment: Experiment, log: Preparing
+    ) -> Failure | None:
+        """Returns when the experiment's environment stands on the shelf, or why it never will."""
+        environment_id = experiment.environment_id
+        async with self._lock(environment_id):
+            if self._house.shelf.sealed(environment_id) is not None:
+                if not (named := await names_another(self._house, environment_id)):
+                    log.write("The environment of these files is there already")
+                    return None
+                log.write(f"Made again, since the project stood elsewhere as {named} tells")
+                await self._house.shelf.remove(environment_id)
+            async with self._builds.places.held(project.id):
+                report = await builder.make_build(
+                    await self._spec(project, experiment),
+                    run=await runner(self._house, project, environment_id),
+                    probe=None,
+                    log=log,
+                    changed=_nobody_looks,
+                )
+        if report.failure is None:
+            return None
+        return msgspec.convert(report.failure, Failure, from_attributes=True)
+
+    async def _spec(self, project: Project, experiment: Experiment) -> BuildSpec:
+        house, environment_id = self._house, experiment.environment_id
+        interpreter = builder.match(experiment.interpreter, await house.interpreters.all())
+        return BuildSpec(
+            snapshot=Snapshot(house.data.snapshots(project.id), experiment.snapshot),
+            folder=house.shelf.folder(environment_id),
+            home=home_of(house, environment_id),
+            interpreter=interpreter.path,
+            variables=build_variables(house, project, environment_id),
+            time_limit=house.settings.build_timeout,
+            pip_cache=house.data.pip_cache(project.id),
+        )
+
+    async def prune(self, project_id: str) -> None:
+        """Removes those of a project that were used longest ago and are not used now."""
+        listed = await self._house.database.read(store.experiments.listing, project_id)
+        for environment_id in used(listed)[KEPT:]:
+            if self._house.shelf.folder(environment_id).exists():  # of most it is long gone
+                await self.remove_idle(environment_id)
+
+    async def idle(self) -> list[str]:
+        """Those on the shelf that no unfinished experiment needs."""
+        listed = await self._house.database.read(store.experiments.listing)
+        busy = {each.environment_id for each in listed if each.ended_at is None}
+        found = [each for each in used(listed) if each not in busy]
+        return [each for each in found if self._house.shelf.sealed(each) is not None]
+
+    async def remove_idle(self, environment_id: str) -> bool:
+        """Removes one, unless somebody needs it. Whether it did."""
+        async with self._lock(environment_id):
+            unfinished = await self._house.database.read(store.experiments.unfinished)
+            if environment_id in {each.environment_id for each in unfinished}:
+                return False
+            await self._house.shelf.remove(environment_id)
+            return True
+
+    async def forget(self, environment_id: str) -> None:
+        """Removes one that no experiment names any more; no matter if it is not there."""
+        if not environment_id:
+            return
+        async with self._lock(environment_id):
+            if not await self._house.database.read(store.experiments.name, environment_id):
+                await self._house.shelf.remove(environment_id)
+
+    def _lock(self, environment_id: str) -> trio.Lock:
+        return self._locks.setdefault(environment_id, trio.Lock())
+
+
+def used(experiments: Sequence[Experiment]) -> list[str]:
+    """The environments of experiments, the last to be used first. Those ascend by number."""
+    named = (each.environment_id for each in reversed(experiments) if each.environment_id)
+    return list(dict.fromkeys(named))
+
+
+def _nobody_looks(journey: Journey) -> None:
+    """The steps of an environment are seen in the log alone."""

@@ -1,0 +1,239 @@
+"""Experiments: taken on, found, stopped, taken away. How one is run is in running.py.
+
+What ran when an earlier gateway ended has failed; what waited then goes on.
+"""
+
+import stat
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+
+import store
+from builder import Folder, drop_snapshot, match
+from gateway.control.accounts.workload_keys import engine_key
+from gateway.control.builds.builds import Builds
+from gateway.control.context import House
+from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
+from gateway.control.disk.removal_queue import remove
+from gateway.control.experiments.environments import Environments
+from gateway.control.experiments.metrics_file import Tracked, not_kept, read_tracked
+from gateway.control.experiments.run_task import INTERRUPTED, Running
+from gateway.control.fair_slots import Line, Places
+from gateway.errors import Refusal
+from gateway.set_aside import LOOK
+from store import Experiment, Point, Project, User
+from workers import Log, Network, clear_run
+
+# Beside the script, all that is handed to it.
+_MOST_ARGUMENTS = 64 * 1024
+
+
+class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `script` is a file of the project."""
+
+    script: str
+    arguments: list[str] = []
+    kernel: str = ""
+    comment: str = ""
+    cpu_millicores: int
+    memory_mb: int
+    network: Network = "machine"
+
+
+class Experiments:
+    """All experiments of all projects."""
+
+    def __init__(self, house: House, builds: Builds) -> None:
+        self.environments = Environments(house, builds)
+        self._house = house
+        self._places = Places(house.settings.concurrent_experiments)
+        house.site.follow(lambda now: self._places.resize(now.concurrent_experiments))
+        self._runnings: dict[str, Running] = {}
+        self._line = Line("experiments")
+        self._ending = trio.Event()
+
+    async def recover(self) -> None:
+        """Puts right what an earlier gateway left, and goes on with what waited."""
+        unfinished = await self._house.database.read(store.experiments.unfinished)
+        for experiment in unfinished:
+            if experiment.status == "running":
+                name = f"experiment {experiment.number}"
+                folder = self._house.data.experiment(experiment.id).folder
+                with self._house.set_aside.item(name, folder):
+                    await _put_right(self._house, experiment)
+            else:
+                self._begin(experiment)
+
+    def begin_no_more(self) -> None:
+        """The gateway is about to end: what would begin now waits for the next one."""
+        self._ending.set()
+
+    async def create(self, project: Project, asked: NewExperiment, creator: User) -> Experiment:
+        """Takes on an experiment and its snapshot. Raises UnknownKernel or Refusal."""
+        await self._check(project, asked)
+        with self._line.joining(project.id, self._unended(project)):
+            asked_for = Experiment(
+                project_id=project.id, creator=creator.name, **msgspec.structs.asdict(asked)
+            )
+            experiment = await self._house.database.write(store.experiments.insert, asked_for)
+            running = self._begin(experiment)
+        await running.settled.wait()
+        return running.experiment
+
+    async def _check(self, project: Project, asked: NewExperiment) -> None:
+        match(asked.kernel, await self._house.interpreters.all())
+        size = NewDeployment(
+            cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
+        )
+        check_deployment(size, most_replicas=1)
+        self._house.check_network(asked.network)
+        self._house.machine.check(size, now=False)
+        if any("\0" in each for each in asked.arguments):
+            raise Refusal("argument.invalid", "arguments: none can hold a null character")
+        if sum(len(each.encode()) + 1 for each in asked.arguments) > _MOST_ARGUMENTS:
+            raise Refusal("argument.invalid", "arguments: too much; put it into a file")
+        if project.creation_status != "success":
+            text = f"the creation of project {project.name!r} is not a success yet"
+            raise Refusal("state.conflict", text)
+        await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
+        self._line.check(project.id, self._unended(project))
+        await self._house.disk.admit("an experiment")
+        await self._house.project_disk.admit(project, "an experiment")
+
+    def _unended(self, project: Project) -> int:
+        running = self._runnings.values()
+        return sum(1 for each in running if each.experiment.project_id == project.id)
+
+    def _begin(self, experiment: Experiment) -> Running:
+        running = Running(self._house, self.environments, experiment, self._ending)
+        self._runnings[experiment.id] = running
+        self._house.tasks.start(self._run, running)
+        return running
+
+    async def _run(self, running: Running) -> None:
+        experiment = running.experiment
+        try:
+            # Its row is gone: who deleted it frees what there is, once the running has ended.
+            with (
+                suppress(store.NotFound),
+                engine_key(self._house, experiment.creator, experiment.project_id, "run") as key,
+            ):
+                await running.run(self._places, key)
+        finally:
+            del self._runnings[running.experiment.id]
+        # It is in the rows now.
+        await trio.to_thread.run_sync(remove, running.folder.tracked, self._house.set_aside)
+        await self.environments.prune(experiment.project_id)
+        with suppress(store.NotFound):
+            project = await self._house.database.read(store.projects.get, experiment.project_id)
+            environment = self._house.shelf.folder(running.experiment.environment_id)
+            await self._house.project_disk.look(project, running.folder.folder, environment)
+
+    async def wait(self, experiment_id: str) -> Experiment:
+        """The experiment at its end. Raises NotFound."""
+        if (running := self._runnings.get(experiment_id)) is not None:
+            await running.done.wait()
+        return await self._house.database.read(store.experiments.get, experiment_id)
+
+    def waits_for(self, experiment_id: str) -> str:
+        """What it cannot go on without just now, in words; nothing for one that does not wait."""
+        running = self._runnings.get(experiment_id)
+        return running.waits_for if running else ""
+
+    def log(self, experiment_id: str) -> Log:
+        """What it printed: growing while it runs, closed afterwards."""
+        if (running := self._runnings.get(experiment_id)) is not None:
+            return running.log
+        log = Log(self._house.data.experiment_log(experiment_id))
+        log.close()
+        return log
+
+    async def points(self, experiment: Experiment) -> list[Point]:
+        """Every value that it tracked, so far if it runs still."""
+        database = self._house.database
+        if experiment.ended_at is None:
+            path = self._house.data.experiment(experiment.id).metrics
+            tracked = await trio.to_thread.run_sync(read_tracked, path)
+            experiment = await database.read(store.experiments.get, experiment.id)
+            if experiment.ended_at is None:
+                return tracked.points
+        return await database.read(store.experiments.points, experiment.id)
+
+    async def stop(self, experiment: Experiment) -> Experiment:
+        """Ends it, and returns it when nothing of it goes on. Raises IllegalTransition where it has
+        ended already."""
+        running = self._runnings.get(experiment.id)
+        if running is None or running.done.is_set():
+            status = running.experiment.status if running else experiment.status
+            raise store.IllegalTransition("experiment", status, "stop")
+        await running.stop()
+        return running.experiment
+
+    async def delete(self, experiment: Experiment) -> None:
+        """Ends it if need be and frees what it takes."""
+        await self._house.database.write(store.experiments.delete, experiment.id)
+        await self.free(experiment)
+
+    async def free(self, experiment: Experiment) -> None:
+        """Ends the running and removes the files of an experiment whose row is gone."""
+        if (running := self._runnings.get(experiment.id)) is not None:
+            await running.cancel()
+            experiment = running.experiment  # which knows by now what it needs
+        await self.environments.forget(experiment.environment_id)
+        await self._house.hold.remove(partial(self._remove, experiment))
+
+    async def _remove(self, experiment: Experiment) -> None:
+        data = self._house.data
+        await self._house.disk.make_way()
+        async with self._house.snapshotting.held(experiment.project_id):
+            await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
+        folder = data.experiment(experiment.id).folder
+        await trio.to_thread.run_sync(remove, folder, self._house.set_aside)
+        await trio.to_thread.run_sync(self.log(experiment.id).remove)
+
+
+async def _put_right(house: House, experiment: Experiment) -> None:
+    """What ran when an earlier gateway ended: its script was ended with it."""
+    tracked = await trio.to_thread.run_sync(_clear, house, experiment)
+    await house.put_right(
+        partial(store.experiments.end, failure=INTERRUPTED),
+        experiment.id,
+        "interrupted",
+        tracked.points,
+    )
+
+
+def _clear(house: House, experiment: Experiment) -> Tracked:
+    """What it tracked. Leaves of its folder what it keeps; what of that cannot be made ours is
+    moved aside. What it tracked stays until its row says so. Blocking."""
+    name, folder = f"experiment {experiment.number}", house.data.experiment(experiment.id)
+    tracked = read_tracked(folder.metrics)
+    if tracked.problem:
+        house.set_aside.note(f"what {name} tracked", folder.metrics, tracked.problem, LOOK)
+    for path, error in clear_run(folder.folder, folder.kept).items():
+        house.set_aside.move(f"the folder {path.name} of {name}", path, error)
+    if told := not_kept(tracked):
+        log = Log(house.data.experiment_log(experiment.id))
+        log.write(told, "stderr")
+        log.close()
+    return tracked
+
+
+def _check_script(root: Path, script: str) -> None:
+    """Raises Refusal for a script that is no file of the project."""
+    if not script or "\0" in script or Path(script).is_absolute() or ".." in Path(script).parts:
+        raise Refusal("path.refused", f"script: {script!r} is not inside the project")
+    *above, name = Path(script).parts or ("",)
+    try:
+        with Folder.root(root) as top, top.folder(above) as folder:
+            mode = folder.status(name).st_mode
+    except NotADirectoryError:
+        return  # a link in the path is not followed here: the run shows what it leads to
+    except (OSError, ValueError):  # such as a name that is too long, or none at all
+        mode = 0
+    # What a link leads to is not looked at either: that would show which files the machine has.
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise Refusal("file.notfound", f"script: there is no file {script!r} in the project")

@@ -1,0 +1,249 @@
+"""The running of one experiment, from the request for it to its end.
+
+Its snapshot is taken before whoever asked is answered. Then it waits for its turn, for its
+environment and for room on the machine; only then does its row say that it runs. So a gateway that
+ends before loses nothing of it. Once its script runs there is no second try: what it did outside
+cannot be taken back.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import trio
+
+import builder
+import store
+from builder import Snapshot, match, take_snapshot
+from gateway.control import failures, sandbox_uids
+from gateway.control.builds.build_limits import git_runner
+from gateway.control.context import House
+from gateway.control.deployments.new_deployment import NewDeployment
+from gateway.control.experiments.environments import Environments, Preparing
+from gateway.control.experiments.metrics_file import not_kept, read_tracked
+from gateway.control.failure_causes import place_of_script
+from gateway.control.fair_slots import Places
+from gateway.control.resources import NotEnoughMemory, Script
+from gateway.control.sandbox_home import built_at
+from gateway.control.variables import experiment_variables
+from gateway.encryption import CannotDecrypt
+from store import Experiment, Failure, Project
+from workers import Log, RunSpec
+from workers.limits import MIB
+
+logger = logging.getLogger(__name__)
+
+# What cannot be written within so many seconds while the gateway ends is written by the next one.
+_PATIENCE = 1.0
+_LOOK_AGAIN = 1.0
+
+INTERRUPTED = Failure(
+    step="RUN",
+    summary="The gateway ended",
+    problem="the script ran then, and was ended with it",
+    advice="Run it again.",
+)
+
+
+class Running:
+    """An experiment on its way: what followers and waiters look at, and who carries it out."""
+
+    def __init__(
+        self, house: House, environments: Environments, experiment: Experiment, ending: trio.Event
+    ) -> None:
+        self.experiment = experiment
+        # The gateway begins nothing any more.
+        self._ending = ending
+        self.folder = house.data.experiment(experiment.id)
+        self.log = Log(house.data.experiment_log(experiment.id))
+        self._preparing = Preparing(self.log)
+        # What it cannot go on without, in words; nothing while it goes on.
+        self.waits_for = ""
+        # The snapshot is taken, or never will be.
+        self.settled = trio.Event()
+        self.done = trio.Event()
+        self._house = house
+        self._environments = environments
+        self._told_to_stop = False
+        self._scope = trio.CancelScope()
+        self._key: dict[str, str] = {}
+
+    async def run(self, places: Places, key: dict[str, str]) -> None:
+        """Runs it in one of `places`; `key` are the variables by which it knows the key that it is
+        given. Its row and its log tell how that went.
+
+        Raises NotFound when its row is gone, which is for whoever deletes it to cause.
+        """
+        try:
+            self._key = key
+            with self._scope:
+                await self._travel(places)
+            if self._told_to_stop:
+                with suppress(store.IllegalTransition):  # it had ended by itself
+                    await self._end("stop")
+                    self.log.write("[predictd] the experiment was stopped", "stderr")
+        except store.NotFound:
+            raise
+        except CannotDecrypt as error:
+            await self._fail(failures.unreadable(error))
+        except Exception as error:
+            logger.exception("experiment %d", self.experiment.number)
+            with suppress(store.IllegalTransition):  # it had ended before
+                await self._fail(failures.not_run(error))
+        finally:
+            self.waits_for = ""
+            self.log.close()
+            self.settled.set()
+            self.done.set()
+
+    async def stop(self) -> None:
+        """Returns when nothing of it goes on, and its row says how it ended."""
+        self._told_to_stop = True
+        await self.cancel()
+
+    async def cancel(self) -> None:
+        """For one whose row is gone: returns when nothing of it goes on."""
+        self._scope.cancel()
+        await self.done.wait()
+
+    async def _travel(self, places: Places) -> None:
+        database = self._house.database
+        project = await database.read(store.projects.get, self.experiment.project_id)
+        if not await self._settle(project):
+            return
+        self.settled.set()
+        if not places.is_free(project.id):
+            self._wait_for("its turn")
+        async with places.held(project.id):
+            self.waits_for = "its environment"
+            failure = await self._environments.ready(project, self.experiment, self._preparing)
+            if failure is not None:
+                await self._fail(failure)
+                return
+            async with self._room() as script:
+                if self._ending.is_set():
+                    await trio.sleep_forever()  # the next gateway runs it
+                await self._run_script(project, script)
+
+    async def _settle(self, project: Project) -> bool:
+        """Whether it is known what runs in which environment. Variables and interpreters may have
+        changed since an earlier gateway took the snapshot."""
+        kernel = self.experiment.interpreter or self.experiment.kernel
+        try:
+            snapshot = await self._snapshot(project)
+            interpreter = match(kernel, await self._house.interpreters.all())
+            environment_id = await self._environments.identify(project, snapshot, interpreter)
+        except (builder.BuilderError, OSError) as error:
+            await self._fail(failures.not_run(error))
+            return False
+        self.experiment = await self._house.record(
+            store.experiments.update,
+            self.experiment.id,
+            snapshot=snapshot.commit,
+            interpreter=interpreter.identifier,
+            environment_id=environment_id,
+        )
+        return True
+
+    async def _snapshot(self, project: Project) -> Snapshot:
+        """Taken now, unless an earlier gateway did. Raises SnapshotFailed."""
+        git_store = self._house.data.snapshots(project.id)
+        if self.experiment.snapshot:
+            return Snapshot(git_store, self.experiment.snapshot)
+        self._preparing.write("Taking a snapshot of the project")
+        path, name = Path(project.path), self.experiment.id
+        async with self._house.snapshotting.held(project.id):
+            return await take_snapshot(
+                *(path, git_store, name, self._preparing),
+                run=await git_runner(self._house, project),
+            )
+
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[Script]:
+        """Waits until the memory that it asked for is free, and has it while the block runs."""
+        asked = NewDeployment(
+            cpu_millicores=self.experiment.cpu_millicores,
+            memory_mb=self.experiment.memory_mb,
+            replicas=1,
+        )
+        async with AsyncExitStack() as room:
+            while True:
+                project_id = self.experiment.project_id
+                waiting = self._house.machine.room_for_script(asked, project_id, self._wait_for)
+                try:
+                    script = await room.enter_async_context(waiting)
+                    break
+                except NotEnoughMemory as error:
+                    self._wait_for(str(error))
+                    await trio.sleep(_LOOK_AGAIN)
+            self.waits_for = ""
+            yield script
+
+    def _wait_for(self, what: str) -> None:
+        """What comes after a colon may change while it waits, and is logged once."""
+        if what.partition(":")[0] != self.waits_for.partition(":")[0]:
+            self._preparing.write(f"Waiting for {what}")
+        self.waits_for = what
+
+    async def _run_script(self, project: Project, script: Script) -> None:
+        """Its turn has come."""
+        house, experiment = self._house, self.experiment
+        sealed = house.shelf.folder(experiment.environment_id)
+        spec = RunSpec(
+            code=sealed / "code",
+            environment=sealed / "environment",
+            prefix=house.shelf.prefix(experiment.environment_id),
+            built=built_at(house, experiment.environment_id),
+            script=experiment.script,
+            arguments=tuple(experiment.arguments),
+            folder=self.folder.folder,
+            kept=self.folder.kept,
+            variables=self._key | experiment_variables(house, project, experiment, self.folder),
+            limits=await house.project_disk.within(
+                project, house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
+            ),
+            network=experiment.network,
+            identity=sandbox_uids.of_experiment(experiment),
+        )
+        self.experiment = await house.record(store.experiments.start, experiment.id)
+        self._preparing.write(f"Running {experiment.script}")
+        try:
+            ended = await house.workers.run_experiment(spec, self.log, script.takes)
+        except trio.Cancelled:
+            if not self._scope.cancel_called:
+                # If the disk does not take it now, the next start will say the same.
+                with trio.move_on_after(_PATIENCE, shield=True):
+                    self.log.write(f"[predictd] {INTERRUPTED.summary.lower()}", "stderr")
+                    await self._end("interrupted", failure=INTERRUPTED)
+            raise
+        failure = None
+        if ended.status != 0 or ended.verdict.cause is not None:
+            place = place_of_script(spec.code, experiment.script, Path(project.path))
+            told = partial(failures.script_failed, ended, self.log.tail(20), place)
+            failure = await trio.to_thread.run_sync(told)
+        event = "succeeded" if failure is None else "failed"
+        await self._end_by_itself(event, failure=failure, exit_status=ended.status)
+
+    async def _end_by_itself(self, event: str, **changes: object) -> None:
+        """Who stops it now, or the gateway, comes too late."""
+        try:
+            await self._end(event, **changes)
+        except trio.Cancelled:
+            with trio.move_on_after(_PATIENCE, shield=True):
+                await self._end(event, **changes)
+            raise
+
+    async def _fail(self, failure: Failure) -> None:
+        """It did not come to its script, or not to the script's end."""
+        self._preparing.write(f"{failure.summary}: {failure.problem}\n{failure.advice}")
+        await self._end("failed", failure=failure)
+
+    async def _end(self, event: str, **changes: object) -> None:
+        tracked = await trio.to_thread.run_sync(read_tracked, self.folder.metrics)
+        if told := not_kept(tracked):
+            self.log.write(told, "stderr")
+        self.experiment = await self._house.record(
+            store.experiments.end, self.experiment.id, event, tracked.points, **changes
+        )

@@ -1,0 +1,1 @@
+"""Logs: each is read once, however many follow it."""

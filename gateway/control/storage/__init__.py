@@ -1,0 +1,1 @@
+"""What the data folder no longer needs, found and removed."""

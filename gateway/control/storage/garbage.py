@@ -1,0 +1,209 @@
+"""What is on the disk and nobody needs: found, and taken away while all goes on.
+
+Of each model the latest builds are kept, those that a deployment serves or is about to, those that
+are being made, and the one that `rollback` would take. Older ones go with their environment,
+snapshot and log. So do caches of packages, environments of experiments that are over, and whatever
+bears the id of nothing that is remembered, and what a start has put into the trash.
+
+Law: what is referenced stays. A build's row is deleted in one transaction that refuses if a
+deployment wants it; a deployment's is written in one that refuses if its build is gone. So of a
+removal and a deployment at the same instant one is refused, and nothing serves from what is gone.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import aiosqlite
+import msgspec
+import trio
+
+import store
+from gateway.control.builds.builds import Builds
+from gateway.control.context import House
+from gateway.control.disk.removal_queue import Removal, remove
+from gateway.control.experiments.environments import Environments
+from gateway.control.storage.orphans import Ids, id_of, ids
+from store import Build, Deployment, Model
+from workers import untrusted_tree as folders
+
+KEPT_BUILDS = 5
+# What changed later may be a deletion that is under way: seconds.
+LEAST_AGE = 3600.0
+_UNFINISHED = ("pending", "queued", "building")
+
+
+class Garbage(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that can go. `kind` is build, environment, cache, leftover or trash; `model` is
+    of builds only."""
+
+    kind: str
+    name: str
+    bytes: int
+    model: str = ""
+    number: int = 0
+
+
+class _Old(msgspec.Struct, frozen=True):
+    """A build that can go, and whose it is."""
+
+    model: Model
+    build: Build
+
+
+class Collector:
+    """Finds garbage, and removes it."""
+
+    def __init__(self, house: House, builds: Builds, environments: Environments) -> None:
+        self._house = house
+        self._builds = builds
+        self._environments = environments
+
+    async def find(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
+        """What would go now."""
+        old = await self._house.database.read(_old_builds, keep)
+        paths = [
+            ("environment", self._house.shelf.folder(e)) for e in await self._environments.idle()
+        ]
+        paths += [("cache", path) for path in await self._caches()]
+        paths += await self._leftovers()
+        return await trio.to_thread.run_sync(self._described, old, paths)
+
+    async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
+        """Removes it; returns what went. What somebody began to use meanwhile stays."""
+        gone = []
+        for each in await self._house.database.read(_old_builds, keep):
+            (told,) = await trio.to_thread.run_sync(self._described, [each], [])
+            with suppress(store.BuildInUse, store.NotFound):
+                await self._builds.delete(each.model.project_id, each.build)
+                gone.append(told)
+        for each_id in await self._environments.idle():
+            folder = self._house.shelf.folder(each_id)
+            (told,) = await trio.to_thread.run_sync(self._described, [], [("environment", folder)])
+            if await self._environments.remove_idle(each_id):
+                gone.append(told)
+        paths = [("cache", path) for path in await self._caches()]
+        paths += await self._leftovers()
+        for kind, path in paths:
+            gone.append(await trio.to_thread.run_sync(_told, kind, path, self._house.data.root))
+            await self._house.hold.remove(self._removal(path))
+        return gone
+
+    def _removal(self, path: Path) -> Removal:
+        if path.parent == self._house.data.builds:
+            # Its id may be an environment's, which somebody who runs the same files names again.
+            return partial(self._environments.forget, path.name)
+        return partial(trio.to_thread.run_sync, remove, path, self._house.set_aside)
+
+    def _described(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
+        data = self._house.data
+        builds = [
+            Garbage(
+                kind="build",
+                name=each.build.id,
+                bytes=size_of((data.builds / each.build.id, data.build_log(each.build.id))),
+                model=each.model.name,
+                number=each.build.number,
+            )
+            for each in old
+        ]
+        return [*builds, *(_told(kind, path, data.root) for kind, path in paths)]
+
+    async def _caches(self) -> list[Path]:
+        """Those of projects for which nothing is being made; pip fills them again."""
+        idle = await self._house.database.read(_idle_projects)
+        paths = [self._house.data.pip_cache(project_id) for project_id in idle]
+        return [path for path in paths if await trio.to_thread.run_sync(path.exists)]
+
+    async def _leftovers(self) -> list[tuple[str, Path]]:
+        trash = await trio.to_thread.run_sync(self._house.trash.folders)
+        strangers = await self._strangers()
+        return [*(("leftover", path) for path in strangers), *(("trash", path) for path in trash)]
+
+    async def _strangers(self) -> list[Path]:
+        """What bears the id of nothing. First the names, then the rows: what is made meanwhile has
+        its row before it has a name on the disk."""
+        data = self._house.data
+        folders = [*data.named_by_id, data.builds]
+        entries = await trio.to_thread.run_sync(_entries, folders)
+        known = await self._house.database.read(ids)
+        return [each for each in entries if self._is_leftover(each, known)]
+
+    def _is_leftover(self, entry: Path, known: Ids) -> bool:
+        """The files of a project are garbage only if it was deleted."""
+        if entry.parent == self._house.data.projects:
+            return id_of(entry) in known.deleted
+        return id_of(entry) not in known.known
+
+
+def _entries(folders: Iterable[Path]) -> list[Path]:
+    before = time.time() - LEAST_AGE
+    found = []
+    for folder in folders:
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if entry.lstat().st_mtime < before:
+                    found.append(entry)
+    return found
+
+
+async def _old_builds(connection: aiosqlite.Connection, keep: int) -> list[_Old]:
+    old = []
+    for model in await store.models.listing(connection):
+        builds = await store.builds.listing(connection, model.id)
+        deployments = await store.deployments.listing(connection, model.id)
+        old += [_Old(model, build) for build in unneeded(builds, deployments, keep)]
+    return old
+
+
+def unneeded(builds: list[Build], deployments: list[Deployment], keep: int) -> list[Build]:
+    """Those of a model's builds that can go, oldest first. Both lists ascend by number."""
+    made = [build for build in builds if build.status == "built"]
+    kept = {build.id for build in [*builds[-keep:], *made[-keep:]]}
+    kept |= {build.id for build in builds if build.status in _UNFINISHED}
+    in_use = [d for d in deployments if d.wanted == "serve" or d.status == "stopping"]
+    kept |= {d.build_id for d in in_use if d.build_id}
+    served = [d.build_id for d in deployments if d.deployed_at is not None and d.build_id]
+    # The one that serves, or did last, and the one before it, which a rollback takes.
+    kept |= set(list(dict.fromkeys(reversed(served)))[:2])
+    return [build for build in builds if build.id not in kept]
+
+
+async def _idle_projects(connection: aiosqlite.Connection) -> list[str]:
+    models = {model.id: model for model in await store.models.listing(connection)}
+    unfinished = await store.builds.unfinished(connection)
+    busy = {models[build.model_id].project_id for build in unfinished}
+    busy |= {each.project_id for each in await store.experiments.unfinished(connection)}
+    return [p.id for p in await store.projects.listing(connection) if p.id not in busy]
+
+
+def _told(kind: str, path: Path, root: Path) -> Garbage:
+    return Garbage(kind=kind, name=str(path.relative_to(root)), bytes=size_of([path]))
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """The bytes that some files and folders take on the disk, each file once; blocking."""
+    seen: set[tuple[int, int]] = set()
+    return sum(_blocks(facts, seen) for path in paths for facts in _all_facts(path))
+
+
+def _all_facts(path: Path) -> Iterator[os.stat_result]:
+    """Of a path and all beneath it, until something goes meanwhile, or is closed to us."""
+    with suppress(OSError):
+        yield (facts := path.lstat())
+        if stat.S_ISDIR(facts.st_mode):
+            for _, _, inner in folders.entries(path):
+                yield inner
+
+
+def _blocks(facts: os.stat_result, seen: set[tuple[int, int]]) -> int:
+    if facts.st_nlink > 1 and not stat.S_ISDIR(facts.st_mode):
+        key = facts.st_dev, facts.st_ino
+        if key in seen:
+            return 0
+        seen.add(key)
+    return facts.st_blocks * 512

@@ -1,0 +1,89 @@
+"""Whether a data folder can be served: it has its database and its keys, or nothing yet.
+
+Only in a folder without data a start makes a database and keys. Elsewhere a missing database means
+that it was lost: with an empty one everything in the folder would seem to belong to nothing. A
+missing key means that all access keys change, or that nobody can read what is encrypted. So such a
+start is refused, before anything is changed, with how to go on.
+
+The keys are made before the database: where there is a database, there are keys.
+"""
+
+from pathlib import Path
+
+from gateway.control.backup.restore_folder import is_unfinished
+from gateway.data_folder import DataFolder
+from gateway.identity.keys import SecretUnreadable, make_secret, read_secret
+from store import DataFolderUnusable
+
+# What goes with a key.
+_LOST = {
+    "admin.key": "the present admin key opens nothing any more",
+    "secret.key": "all access keys change and variables and secrets have to be set again",
+}
+_RESTORE = "restore a backup into a new folder with `predictd restore FILE --data DIR`"
+
+
+def open_data(data: DataFolder) -> str:
+    """The secret of the access keys, made at the first start, as the admin key is. Blocking; the
+    folder is held. Raises DataFolderUnusable, OSError."""
+    if is_unfinished(data):
+        raise DataFolderUnusable(
+            data.root,
+            "a restore into it has not come to its end: repeat it with `predictd restore FILE "
+            f"--data {data.root}`, which begins with an empty folder",
+        )
+    if _has_bytes(data.database):
+        # Of a restore that was killed in its last moment. Later it would be mistaken for another.
+        data.restoring.unlink(missing_ok=True)
+    else:
+        _refuse_data_without_database(data)
+        for path in (data.secret_key, data.admin_key):
+            if not _secret_in(path):
+                make_secret(path)
+    for path in (data.secret_key, data.admin_key):
+        if not _secret_in(path):
+            state = "is empty" if path.exists() else "is missing"
+            raise DataFolderUnusable(data.root, f"{path.name} {state}. {_advice(path)}")
+    return _secret_in(data.secret_key)
+
+
+def _secret_in(path: Path) -> str:
+    try:
+        return read_secret(path)
+    except SecretUnreadable as error:
+        raise DataFolderUnusable(path.parent, f"{error}. {_advice(path)}") from error
+
+
+def _advice(path: Path) -> str:
+    make = f"(umask 077; head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \\n' > {path})"
+    return (
+        f"Put it back from a copy, or {_RESTORE}. To go on with a new one, with which "
+        f"{_LOST[path.name]}, make it: `{make}`"
+    )
+
+
+def _refuse_data_without_database(data: DataFolder) -> None:
+    found = _data_in(data)
+    if not found:
+        return
+    state = "is empty" if data.database.exists() else "is missing"
+    raise DataFolderUnusable(
+        data.root,
+        f"its database {data.database.name} {state}, but there is data ({', '.join(found)}). "
+        f"Nothing was changed. Put the database back, or {_RESTORE}. To begin without what is "
+        f"there, move the folder away first: `mv {data.root} {data.root}.old`",
+    )
+
+
+def _data_in(data: DataFolder) -> list[str]:
+    """What an earlier gateway has kept here beside its database and keys."""
+    folders = [*data.named_by_id, data.builds]
+    found = [each for each in folders if each.is_dir() and any(each.iterdir())]
+    # What was committed last may be in it alone; SQLite would remove it.
+    log = data.database.with_name(f"{data.database.name}-wal")
+    found += [each for each in (log, data.generation) if _has_bytes(each)]
+    return [str(each.relative_to(data.root)) for each in found]
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0

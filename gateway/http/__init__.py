@@ -1,0 +1,1 @@
+"""HTTP by the byte: listener, transports, strict parsing, Hypercorn behind a filter, TLS."""

@@ -1,0 +1,141 @@
+"""HTTP by Hypercorn, without its server: the connections there are, and their end.
+
+Hypercorn's own server would let one connection end the process, one client that never reads its
+reply hold up a shutdown, and idle connections stay for ever (gotchas G1 to G4 in README). So what
+is around a connection is ours, and only what speaks HTTP on it is Hypercorn's.
+"""
+
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from quart_trio import QuartTrio
+
+from gateway.http.access_log import AccessLog
+from gateway.http.fair_shares import Shares
+from gateway.http.hypercorn_connection import HttpConnection, Sends, Shared, Stream
+from gateway.http.listener import Bounds, FrontDoor, Traffic
+from gateway.http.proxies import Proxies
+from gateway.http.responses import Replies
+from gateway.http.send_buffers import Untaken
+from gateway.predictions.endpoints import Routes
+from gateway.predictions.offload import Examiner
+from workers import Reactor
+
+
+class HttpServer:
+    """Serves an application on connections that somebody else has accepted."""
+
+    def __init__(
+        self,
+        app: QuartTrio,
+        access_log: AccessLog | None = None,
+        proxies: Proxies | None = None,
+        untaken: Untaken | None = None,
+        memory: Shares | None = None,
+        request_limit: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
+        config: Any = Config()
+        # By default a connection ends after 1,000 requests, under the feet of a client in mid-flow.
+        config.keep_alive_max_requests = sys.maxsize
+        config.include_server_header = False
+        self._config = config
+        self._context = WorkerContext(None)
+        self._sends = Sends()
+        self._shared = Shared(
+            ASGIWrapper(app),
+            config,
+            self._context,
+            self._sends,
+            Replies(),
+            access_log,
+            proxies or Proxies(),
+            untaken or Untaken(sys.maxsize),
+            memory or Shares(sys.maxsize),
+            request_limit,
+        )
+        self._connections: set[HttpConnection] = set()
+
+    async def serve(self, stream: Stream, first: bytes = b"") -> None:
+        """Serves one connection to its end, and closes it.
+
+        `first` are bytes that were read from it already. The TLS handshake, where there is one,
+        need not have been made.
+        """
+        connection = HttpConnection(self._shared, stream, first)
+        self._connections.add(connection)
+        if self._context.terminated.is_set():
+            connection.gate.stop()
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    async def stop(self, latest: float) -> None:
+        """Ends what is idle, and lets the requests that have begun be the last of their connection.
+
+        By `latest`, a time of Trio's clock, the last send is over; whoever runs the connections
+        cancels them then.
+        """
+        await self._context.terminated.set()
+        self._config.keep_alive_max_requests = 0  # every reply says `Connection: close`
+        self._sends.end_by(latest)
+        for connection in self._connections:
+            connection.gate.stop()
+
+
+async def serve_http(
+    app: QuartTrio,
+    listeners: Sequence[socket.socket],
+    *,
+    kept: socket.socket | None = None,
+    reactor: Reactor,
+    routes: Routes,
+    examiner: Examiner,
+    bounds: Bounds,
+    traffic: Traffic,
+    stop: trio.Event,
+    grace: float,
+    proxies: Proxies,
+    tls: ssl.SSLContext | None = None,
+    access_log: AccessLog | None = None,
+    task_status: trio.TaskStatus[FrontDoor] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves until `stop`, then gives requests that have begun `grace` seconds. Started, it gives
+    its door, whose bounds may change. At `stop` the listeners are closed, but for one that is to be
+    `kept`."""
+    untaken = Untaken(bounds.unfinished_bytes)
+    memory = Shares(bounds.unfinished_bytes)
+    server = HttpServer(app, access_log, proxies, untaken, memory, lambda: door.request_limit)
+    async with trio.open_nursery() as connections:
+        door = FrontDoor(
+            reactor=reactor,
+            routes=routes,
+            examiner=examiner,
+            bounds=bounds,
+            traffic=traffic,
+            tasks=connections,
+            elsewhere=server.serve,
+            proxies=proxies,
+            tls=tls,
+            access_log=access_log,
+            untaken=untaken,
+            memory=memory,
+        )
+        door.open(listeners)
+        try:
+            task_status.started(door)
+            await stop.wait()
+            connections.cancel_scope.deadline = latest = trio.current_time() + grace
+            await server.stop(latest)
+            door.stop(kept)
+            await door.wait_answered()
+        finally:
+            door.stop(kept)
+            door.close()

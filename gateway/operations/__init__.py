@@ -1,0 +1,1 @@
+"""What operates the gateway: diagnosis, health, and systemd."""

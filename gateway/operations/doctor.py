@@ -1,0 +1,318 @@
+"""What this machine offers for building and serving models, and what is missing.
+
+A checkup is a list of findings: what was looked at, what was found, and, when that is not good,
+what to do about it. Nothing is changed, no gateway is needed, and nothing is promised that this
+version does not do. `missing` means that models cannot be built or served, `warning` that something
+will be less good.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+GIB = 1 << 30
+LOW_DISK, LITTLE_DISK = GIB // 2, 5 * GIB
+FEW_FILES, FEW_TASKS, LITTLE_MEMORY = 4096, 1000, GIB // 2
+PIP_VARIABLES = re.compile(r"PIP_\w+|UV_\w+|(https?|all|no)_proxy", re.IGNORECASE)
+
+
+class Interpreter(Protocol):
+    """What a checkup says of an interpreter that models can run on."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def default(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `advice` is empty when there is nothing to do."""
+
+    name: str
+    state: Literal["ok", "warning", "missing"]
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a checkup is told: where the gateway's data lies, its port, the user's environment."""
+
+    data: Path
+    host: str
+    port: int
+    environment: Mapping[str, str]
+    # Of the gateway that runs on this data folder.
+    gateway_port: int | None = None
+    gateway_pid: int | None = None
+
+
+def examine(
+    machine: Machine, *, interpreters: Callable[[], Iterable[Interpreter]] | None = None
+) -> list[Finding]:
+    """Looks at everything once; takes about as long as starting each interpreter found."""
+    return [
+        _interpreters(interpreters or _discovered),
+        _git(),
+        _bash(),
+        _r(),
+        _isolation(machine.data),
+        _limits(),
+        _data_folder(machine.data),
+        _set_aside(machine.data),
+        _disk(machine.data),
+        _port(machine),
+        _open_files(machine),
+        _tasks(machine),
+        _memory(machine),
+        _packages(machine.environment),
+    ]
+
+
+def _discovered() -> Iterable[Interpreter]:
+    import trio
+
+    from builder.errors import InterpreterUnusable
+    from builder.interpreters import discover
+
+    try:
+        return trio.run(discover)
+    except InterpreterUnusable as error:
+        raise LookupError(error.problem) from error
+
+
+def _interpreters(discover: Callable[[], Iterable[Interpreter]]) -> Finding:
+    advice = "Install a CPython from 3.8 on together with its venv module (python3-venv)."
+    try:
+        found = list(discover())
+    except LookupError as error:
+        return Finding("interpreters", "missing", str(error), advice)
+    if not found:
+        return Finding("interpreters", "missing", "no Python for models", advice)
+    told = ", ".join(
+        f"{each.version}{' (default)' if each.default else ''} at {each.path}" for each in found
+    )
+    return Finding("interpreters", "ok", told)
+
+
+def _git() -> Finding:
+    if version := _first_line("git", "--version"):
+        return Finding("git", "ok", version.removeprefix("git version "))
+    return Finding(
+        "git", "missing", "not found", "Install git: snapshots of projects are made with it."
+    )
+
+
+def _bash() -> Finding:
+    if version := _first_line("bash", "--version"):
+        return Finding("bash", "ok", version)
+    return Finding("bash", "missing", "not found", "Install bash: it runs cdsw-build.sh.")
+
+
+def _r() -> Finding:
+    if version := _first_line("R", "--version"):
+        return Finding("R", "ok", f"{version}; this version serves Python models only")
+    return Finding("R", "ok", "not found; not needed, this version serves Python models only")
+
+
+def _isolation(data: Path) -> Finding:
+    """Tries the levels out, strongest first."""
+    from gateway.data_folder import DataFolder
+    from gateway.isolation import last_served
+    from workers.confinement import MEANINGS, is_weaker, open_confinement
+
+    with tempfile.TemporaryDirectory() as folder:
+        confinement = open_confinement("auto", Path(folder, "confinement"))
+    level = confinement.level
+    found = f"{level}: {MEANINGS[level]}"
+    if not shutil.which("setpriv"):
+        found += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
+    if confinement.unfenced:
+        found += f"; models may listen on any TCP port: {confinement.unfenced}"
+    why = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
+    before = None
+    with suppress(OSError):  # the finding about the data folder tells why it cannot be read
+        before = last_served(DataFolder(data))
+    if before and is_weaker(level, before):
+        found += f"; the data folder was served last with {before!r}"
+        advice = f"Mend this: {why}. Or set isolation = {level!r}: without, nothing is served."
+        return Finding("isolation", "missing", found, advice)
+    if level in ("root", "user"):
+        return Finding("isolation", "ok", found)
+    return Finding(
+        "isolation", "warning", found, f"Deploy only code that you trust. Stronger would be {why}."
+    )
+
+
+def _limits() -> Finding:
+    """Tries the limits out, in a cgroup that is gone again on return."""
+    from workers.cgroups import open_tree
+
+    with tempfile.TemporaryDirectory() as folder:
+        tree = open_tree(f"doctor-{os.getpid()}", Path(folder, "record"), 0, 1)
+        tree.close()
+    weaker = {
+        "memory": "memory is looked at once a second",
+        "cpu": "CPU is not limited",
+        "pids": "processes are counted once a second",
+        "kill": "what flees from its process group is found by its environment",
+    }
+    missing = [text for name, text in weaker.items() if name not in tree.holds]
+    if not missing:
+        return Finding(
+            "limits", "ok", f"CPU, memory and processes are held by cgroups {tree.version}"
+        )
+    held = (
+        f"cgroups {tree.version} hold {', '.join(tree.holds)}"
+        if tree.holds
+        else "no cgroups to be used"
+    )
+    return Finding(
+        "limits",
+        "warning",
+        f"{held}; {', '.join(missing)}",
+        "Start the gateway as a service with `Delegate=yes`, or by `systemd-run --user --scope "
+        "-p Delegate=yes predictd serve`, so that it has a cgroup of its own.",
+    )
+
+
+def _data_folder(data: Path) -> Finding:
+    nearest = _nearest(data)
+    if not nearest.is_dir():
+        advice = "Name a folder with --data or PREDICTD_DATA."
+        return Finding("data folder", "missing", f"{nearest} is not a folder", advice)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        advice = f"Make {nearest} writable, or name another folder with --data or PREDICTD_DATA."
+        return Finding("data folder", "missing", f"{data} cannot be written", advice)
+    return Finding(
+        "data folder", "ok", f"{data}{'' if nearest == data else ' (made at first start)'}"
+    )
+
+
+def _set_aside(data: Path) -> Finding:
+    """What the last start could not read, move or remove."""
+    from gateway.data_folder import DataFolder
+    from gateway.set_aside import read_record
+
+    problems = read_record(DataFolder(data))
+    if not problems:
+        return Finding("set aside", "ok", "the last start could read everything")
+    found = "; ".join(f"{each.what} ({each.path}): {each.problem}" for each in problems)
+    advice = dict.fromkeys(f"{each.what}: {each.advice}" for each in problems)
+    return Finding("set aside", "warning", found, " ".join(advice))
+
+
+def _disk(data: Path) -> Finding:
+    free = shutil.disk_usage(_nearest(data)).free
+    found = f"{free / GIB:.1f} GiB free at {data}"
+    advice = (
+        "A build with scientific packages takes 0.5 to 2 GiB: free some, or use another --data."
+    )
+    if free < LOW_DISK:
+        return Finding("disk", "missing", found, advice)
+    if free < LITTLE_DISK:
+        return Finding("disk", "warning", found, advice)
+    return Finding("disk", "ok", found)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    from gateway.http.listen_sockets import listen_on_both
+
+    try:
+        listeners = listen_on_both(host, port)
+    except OSError:
+        return False
+    for each in listeners:
+        each.close()
+    return True
+
+
+def _port(machine: Machine) -> Finding:
+    if machine.port == machine.gateway_port:
+        return Finding("port", "ok", f"{machine.port} is in use by the gateway of this data folder")
+    if is_free(machine.host, machine.port):
+        return Finding("port", "ok", f"{machine.port} is free")
+    advice = "Choose another with `predictd serve --port`."
+    return Finding("port", "missing", f"{machine.host}:{machine.port} cannot be had", advice)
+
+
+def _open_files(machine: Machine) -> Finding:
+    """The gateway's, or what one would have that is started from here."""
+    from workers.allowance import Allowance
+    from workers.process_limits import Bound, descriptors, hard_descriptors
+
+    bound = descriptors(machine.gateway_pid)
+    most = bound.most if machine.gateway_pid else hard_descriptors()
+    if not most:
+        return Finding("open files", "ok", "no limit")
+    whose = f"{bound.used} of {most}" if machine.gateway_pid else f"limit {most}"
+    room = Allowance(
+        Bound(most=most, used=0, source=bound.source, remedy=bound.remedy),
+        Bound(most=0, used=0, source="", remedy=""),
+    )
+    found = f"{whose}: {room.connections} connections, {room.trees} replicas and scripts at once"
+    if most >= FEW_FILES:
+        return Finding("open files", "ok", found)
+    return Finding("open files", "warning", found, f"Many clients need more: {bound.remedy}.")
+
+
+def _tasks(machine: Machine) -> Finding:
+    from workers.process_limits import tasks
+
+    bound = tasks(machine.gateway_pid)
+    if bound.free >= FEW_TASKS:
+        return Finding("tasks", "ok", str(bound))
+    advice = f"Models with many threads, and builds, need more: {bound.remedy}."
+    return Finding("tasks", "warning", str(bound), advice)
+
+
+def _memory(machine: Machine) -> Finding:
+    """Of a cgroup; without a limit there it is the machine's."""
+    from workers.limits import size
+    from workers.process_limits import memory
+
+    bound = memory(machine.gateway_pid)
+    if not bound.most:
+        return Finding("memory", "ok", "no limit but the machine's")
+    found = f"{size(bound.used)} of {size(bound.most)} by {bound.source}"
+    if bound.free >= LITTLE_MEMORY:
+        return Finding("memory", "ok", found)
+    return Finding("memory", "warning", found, f"Models need more: {bound.remedy}.")
+
+
+def _packages(environment: Mapping[str, str]) -> Finding:
+    """Builds see nothing of the user's own pip settings, which surprises behind a proxy."""
+    seen = sorted(name for name in environment if PIP_VARIABLES.fullmatch(name))
+    home = Path(environment.get("HOME", "/nonexistent"))
+    files = (home / ".pip/pip.conf", home / ".config/pip/pip.conf")
+    seen += [str(file) for file in files if file.exists()]
+    if not seen:
+        return Finding("packages", "ok", "pip's own settings")
+    advice = (
+        "Builds do not see it: give what they need as the project's environment, or the site's."
+    )
+    return Finding("packages", "warning", f"set for you: {', '.join(seen)}", advice)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _first_line(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.partition("\n")[0].strip() if done.returncode == 0 else ""

@@ -1,0 +1,191 @@
+"""Only what is sealed and wanted stands on the shelf."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from builder.build_store import Manifest, Shelf, seal_build
+from builder.errors import ScriptFailed
+from builder.remove_tree import remove_tree
+
+MANIFEST = Manifest(
+    commit="c" * 40,
+    file="model.py",
+    function="predict",
+    model_root="",
+    script="cdsw-build.sh",
+    interpreter="/usr/bin/python3.11",
+    prefix="/usr",
+    home="/home/cdsw",
+    version="3.11.2",
+    started_at="2026-11-21T02:35:00.123456Z",
+    sealed_at="2026-11-21T02:36:00.123456Z",
+)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "builds")
+
+
+def half(shelf: Shelf, name: str) -> Path:
+    folder = shelf.folder(name)
+    (folder / "code").mkdir(parents=True)
+    (folder / "code/model.py").write_text("half")
+    return folder
+
+
+async def test_seal(shelf: Shelf) -> None:
+    """A build is sealed with its manifest, once."""
+    folder = half(shelf, "one")
+    assert shelf.sealed("one") is None
+    await seal_build(folder, MANIFEST)
+    assert shelf.sealed("one") == MANIFEST
+    with pytest.raises(FileExistsError):
+        await seal_build(folder, MANIFEST)
+
+
+async def test_no_other_name_changes_what_is_sealed(shelf: Shelf, tmp_path: Path) -> None:
+    """A build with a file that has a second name elsewhere, where later builds may write, is not
+    sealed. Second names within the build are fine."""
+    folder = half(shelf, "one")
+    (folder / "code/inner").mkdir()
+    os.link(folder / "code/model.py", folder / "code/inner/again.py")
+    os.link(folder / "code/model.py", tmp_path / "cached")
+    with pytest.raises(ScriptFailed, match="second name"):
+        await seal_build(folder, MANIFEST)
+    assert shelf.sealed("one") is None
+    (tmp_path / "cached").unlink()
+    await seal_build(folder, MANIFEST)
+    assert shelf.sealed("one") == MANIFEST
+
+
+TORN = msgspec.json.encode(MANIFEST)[:-5]
+CONTENTS = {
+    "torn": TORN,
+    "empty": b"",
+    "not UTF-8": TORN[:-5] + b'\xff"}',
+    "deep": b'{"x":' + b"[" * 50_000,
+    "large": bytes(100_000),
+}
+LINKS = {"nowhere": "nowhere", "itself": "sealed", "a device": "/proc/self/mem"}
+
+
+def damage(seal: Path, how: str) -> None:
+    if how in CONTENTS:
+        seal.write_bytes(CONTENTS[how])
+        return
+    seal.unlink()
+    if how == "folder":
+        seal.mkdir()
+    elif how == "pipe":
+        os.mkfifo(seal)
+    else:
+        seal.symlink_to(LINKS[how])
+
+
+@pytest.mark.parametrize("how", [*CONTENTS, *LINKS, "folder", "pipe"])
+async def test_a_damaged_seal(shelf: Shelf, how: str) -> None:
+    """A build with a seal that cannot be read is not whole, and its damage is told."""
+    folder = half(shelf, "one")
+    await seal_build(folder, MANIFEST)
+    assert shelf.damage("one") == ""
+    damage(folder / "sealed", how)
+    assert (shelf.sealed("one"), shelf.prefix("one")) == (None, None)
+    assert shelf.damage("one")
+    await shelf.remove("one")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "link"])
+def test_a_build_that_is_no_folder(shelf: Shelf, kind: str) -> None:
+    """What stands in the place of a build's folder is damage."""
+    shelf.root.mkdir()
+    match kind:
+        case "file":
+            shelf.folder("one").touch()
+        case "pipe":
+            os.mkfifo(shelf.folder("one"))
+        case _:
+            shelf.folder("one").symlink_to("nowhere")
+    assert shelf.sealed("one") is None
+    assert shelf.damage("one")
+
+
+async def test_no_kill_leaves_a_torn_seal(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seal has its name only when its bytes are on the disk."""
+    folder = half(shelf, "one")
+
+    def killed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        await seal_build(folder, MANIFEST)
+    assert shelf.damage("one") == ""
+    assert shelf.sealed("one") is None
+
+
+async def test_names(shelf: Shelf) -> None:
+    """Whatever lies on the shelf is listed, whole or not; a shelf that was never used is empty."""
+    assert shelf.names() == []
+    for name in ("half", "kept"):
+        half(shelf, name)
+    await seal_build(shelf.folder("kept"), MANIFEST)
+    (shelf.root / "stray").write_text("")
+    assert shelf.names() == ["half", "kept", "stray"]
+
+
+async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
+    """A build goes with all it holds, and nothing that its links lead to; twice is fine."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("")
+    folder = half(shelf, "one")
+    (folder / "code/link").symlink_to(outside)
+    (folder / "code/closed/inner").mkdir(parents=True)
+    (folder / "code/closed").chmod(0o000)
+    (folder / "code").chmod(0o500)
+    await shelf.remove("one")
+    await shelf.remove("one")
+    assert not folder.exists()
+    assert (outside / "precious").exists()
+
+
+async def test_no_depth_keeps_a_build(shelf: Shelf) -> None:
+    """Folders nested by the thousand are not sealed, and can be removed."""
+    folder = half(shelf, "one")
+    here = os.open(folder / "code", os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    if os.geteuid() == 0:
+        with pytest.raises(ScriptFailed, match="nested too deep"):
+            await seal_build(folder, MANIFEST)
+    await shelf.remove("one")
+    assert not folder.exists()
+
+
+async def test_what_cannot_be_removed_is_told(shelf: Shelf) -> None:
+    """A removal that fails raises, with what stays."""
+    with pytest.raises(OSError, match="proc"):
+        remove_tree(Path("/proc/self/task"))
+
+
+async def test_seal_goes_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A removal that is interrupted leaves a build without its seal."""
+    folder = half(shelf, "one")
+    await seal_build(folder, MANIFEST)
+
+    def interrupted(_: Path) -> None:
+        raise OSError("no more")
+
+    monkeypatch.setattr("builder.build_store.remove_tree", interrupted)
+    with pytest.raises(OSError, match="no more"):
+        await shelf.remove("one")
+    assert shelf.sealed("one") is None

@@ -1,0 +1,279 @@
+"""A machine burns down, and another one goes on from a backup.
+
+Each backup is taken over HTTP by the command line, while others work, and restored by it.
+"""
+
+import random
+import shutil
+import signal
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.client import Client, Json
+from tests.end_to_end.test_killed import ECHO, Customer, Ledger, serves
+from tests.support.served_gateway import (
+    UNFINISHED,
+    Gateway,
+    Prober,
+    at,
+    copy,
+    predictd,
+    until,
+    write,
+)
+
+# Says which environment answers: what the script left in it is not in the snapshot.
+MARK = "import sys\nfrom pathlib import Path\n\nMARK = Path('made').read_text()\n\n"
+MARK += "def mark(args):\n    return {'made': MARK, 'prefix': sys.prefix, **args}\n"
+SCRIPT = "python -c 'import uuid; print(uuid.uuid4())' > made\n"
+
+
+def marked_project(folder: Path) -> Path:
+    return write(folder, {"mark.py": MARK, "cdsw-build.sh": SCRIPT})
+
+
+def answer(gateway: Gateway, model: Json) -> Json:
+    told = gateway.call(model, {"n": 1})
+    assert told.status == 200, told.body
+    found: Json = told.body["response"]
+    return found
+
+
+def answers(gateway: Gateway, model: Json) -> bool:
+    return gateway.call(model, {"n": 1}).status == 200
+
+
+def rows(gateway: Gateway) -> Json:
+    """All that the admin API says of what was made; not how it fares."""
+    models = gateway.client.listing("/models")
+    builds = [gateway.client.listing(f"{at(m)}/builds") for m in models]
+    deployments = [gateway.client.listing(f"{at(m)}/deployments") for m in models]
+    return {
+        "keys": {m["name"]: m["access_key"] for m in models},
+        "builds": [(b["id"], b["build_number"], b["comment"]) for some in builds for b in some],
+        "deployments": [
+            (d["id"], d["deployment_number"], d["build_number"], d["status"], d["replicas"])
+            for some in deployments
+            for d in some
+        ],
+    }
+
+
+def test_the_same_place_is_as_it_was(tmp_path: Path) -> None:
+    """Restored to the same path, everything is there and the very same environments serve."""
+    data, kept = tmp_path / "data", tmp_path / "kept"
+    kept.mkdir()
+    with Gateway(data) as gateway:
+        model = gateway.serve(marked_project(tmp_path / "mark"), "mark.py", "mark")
+        gateway.build(model, "mark.py", "mark", comment="the second")
+        before, key, said = rows(gateway), gateway.key, answer(gateway, model)
+        backup = gateway.cli("backup", kept, "--json")
+        assert backup.code == 0, backup.err
+    (file,) = kept.iterdir()
+    assert backup.json["file"] == str(file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    shutil.rmtree(data)
+    restored = predictd("restore", file, "--data", data, "--json")
+    assert restored.code == 0, restored.err
+    (served,) = restored.json["served"]
+    assert served == {"project": "mark", "model": "mark", "build": 1, "anew": ""}
+    with Gateway(data) as gateway:
+        assert gateway.key == key
+        until(lambda: answers(gateway, model))
+        assert answer(gateway, model) == said
+        assert rows(gateway) == before
+        assert gateway.build(model, "mark.py", "mark")["build_number"] == 3
+
+
+def test_another_place_builds_anew(tmp_path: Path) -> None:
+    """Restored elsewhere, what was deployed is built again from its snapshot, though the project's
+    folder is gone, under the same number and key, and serves; others serve meanwhile; what was not
+    deployed is built again when it is."""
+    data, file = tmp_path / "data", tmp_path / "backup.tar"
+    folder = marked_project(tmp_path / "mark")
+    with Gateway(data) as gateway:
+        model = gateway.serve(folder, "mark.py", "mark")
+        first = gateway.client.listing(f"{at(model)}/builds")[0]
+        second = gateway.build(model, "mark.py", "mark")
+        gateway.deploy(model, second)
+        until(partial(has_settled, gateway, model))  # the first one takes a moment to stop
+        own = gateway.client.post("/projects", {"name": "own", "template": "python"})
+        before, said = rows(gateway), answer(gateway, model)
+        assert gateway.cli("backup", file).code == 0
+    shutil.rmtree(data)
+    shutil.rmtree(folder)
+    elsewhere = tmp_path / "elsewhere"
+    restored = predictd("restore", file, "--data", elsewhere)
+    assert restored.code == 0, restored.err
+    assert f"made at {data}" in restored.out
+    assert f"There is no {folder} here" in restored.out
+    with Gateway(elsewhere) as gateway:
+        until(lambda: answers(gateway, model), 60)
+        now = answer(gateway, model)
+        assert now["made"] != said["made"]
+        assert now["prefix"].startswith(str(elsewhere))
+        assert rows(gateway) == before
+        log = gateway.client.text(f"{at(model)}/builds/{second['id']}/log")
+        assert "Making the build again from its snapshot" in log
+        assert not (elsewhere / "builds" / first["id"]).exists()
+        assert gateway.deploy(model, first)["status"] == "deployed"
+        assert answer(gateway, model)["prefix"].startswith(str(elsewhere / "builds" / first["id"]))
+        assert gateway.client.get(f"/projects/{own['id']}/files")["files"]
+
+
+def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> None:
+    """While a build cannot be made anew, its model is not ready and keeps its will to serve; once
+    it can, the next start serves it."""
+    data, file, door = tmp_path / "data", tmp_path / "backup.tar", tmp_path / "doors" / "door"
+    door.parent.mkdir()
+    door.touch()
+    script = f"test -e {door}\n"
+    with Gateway(data, readable=str(door.parent)) as gateway:
+        folder = write(tmp_path / "echo", {"echo.py": ECHO, "cdsw-build.sh": script})
+        model = gateway.serve(folder, "echo.py", "echo")
+        assert gateway.cli("backup", file).code == 0
+    door.unlink()
+    elsewhere = tmp_path / "elsewhere"
+    assert predictd("restore", file, "--data", elsewhere).code == 0
+    with Gateway(elsewhere, readable=str(door.parent)) as gateway:
+        until(lambda: "trying again" in gateway.stderr, 60)
+        assert gateway.call(model, {}).status == 503
+        (deployment,) = gateway.client.listing(f"{at(model)}/deployments")
+        assert deployment["status"] == "deployed"
+        assert gateway.cli("stop", "echo").code == 0  # who does not want it any more is heard
+        gateway.client.post(f"{at(model)}/builds/{deployment['build_id']}/deployments")
+        gateway.end(signal.SIGKILL)
+        door.touch()
+        gateway.start()
+        until(lambda: answers(gateway, model), 60)
+
+
+def test_backups_of_a_busy_life_are_consistent(gateway: Gateway, tmp_path: Path) -> None:
+    """Backups taken while a customer makes, builds, deploys and deletes, and others predict, hold
+    all that was acknowledged before each began, and what served then serves again."""
+    prober = Prober(
+        gateway,
+        [gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave")],
+        {"do": "echo"},
+    )
+    ledger = Ledger()
+    customer = Customer(gateway.new_client(), ledger, random.Random(4), tmp_path / "projects")
+    deleting = threading.Event()
+    deleter = threading.Thread(target=make_and_delete, args=(gateway, tmp_path, deleting))
+    known: list[tuple[Path, list[Json], list[tuple[Json, Json]], list[tuple[Json, Json]]]] = []
+    with prober.running():
+        customer.start()
+        deleter.start()
+        for number in range(3):
+            until(partial(has_served, ledger, number), 60)
+            file = tmp_path / f"{number}.tar"
+            serving = list(ledger.serving.values())
+            known.append((file, list(ledger.projects), list(ledger.builds), serving))
+            outcome = gateway.cli("backup", file)
+            assert outcome.code == 0, outcome.err
+        deleting.set()
+        deleter.join()
+    gateway.end(signal.SIGKILL)
+    customer.join()
+    for file, projects, builds, serving in known:
+        shutil.rmtree(gateway.data)
+        restored = predictd("restore", file, "--data", gateway.data)
+        assert restored.code == 0, restored.err
+        assert "made at" not in restored.out
+        gateway.start()
+        for project in projects:
+            assert gateway.client.get(f"/projects/{project['id']}")["creation_status"] == "success"
+        for model, build in builds:
+            found = gateway.client.get(f"{at(model)}/builds/{build['id']}")
+            assert found["build_number"] == build["build_number"]
+        for model, _ in serving:
+            until(partial(serves, gateway, model), 60)
+        gateway.end(signal.SIGTERM, 30)
+    gateway.start()
+
+
+def has_served(ledger: Ledger, number: int) -> bool:
+    """Whether more than so many models have."""
+    return len(ledger.serving) > number
+
+
+def has_settled(gateway: Gateway, model: Json) -> bool:
+    """Whether no deployment is on its way."""
+    deployments = gateway.client.listing(f"{at(model)}/deployments")
+    return not any(each["status"] in UNFINISHED for each in deployments)
+
+
+def is_built(client: Client, build: str) -> bool:
+    return bool(client.get(build)["status"] == "built")
+
+
+def make_and_delete(gateway: Gateway, root: Path, until_set: threading.Event) -> None:
+    """Somebody who deletes again what they made."""
+    with gateway.new_client() as client:
+        number = 0
+        while not until_set.is_set():
+            number += 1
+            folder = write(root / "gone" / str(number), {"echo.py": ECHO})
+            wish = {"name": f"gone-{number}", "template": "local", "path": str(folder)}
+            project = client.post("/projects", wish)
+            path = f"/projects/{project['id']}"
+            model = client.post(f"{path}/models", {"name": "echo", "disable_authentication": True})
+            build = client.post(
+                f"{path}/models/{model['id']}/builds",
+                {"file_path": "echo.py", "function_name": "echo"},
+            )
+            where = f"{path}/models/{model['id']}/builds/{build['id']}"
+            until(partial(is_built, client, where), 60)
+            client.delete(path)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup with one project in it, of a gateway that is gone."""
+    folder = tmp_path_factory.mktemp("small")
+    with Gateway(folder / "data") as gateway:
+        gateway.client.post("/projects", {"name": "own", "template": "python"})
+        assert gateway.cli("backup", folder / "small.tar").code == 0
+    return folder / "small.tar"
+
+
+def test_a_cut_or_damaged_backup_is_refused(small: Path, tmp_path: Path) -> None:
+    """Wherever it is cut, and whichever byte of a file is changed, restore says so and writes
+    nothing."""
+    whole = small.read_bytes()
+    target, bad = tmp_path / "target", tmp_path / "bad.tar"
+    chance = random.Random(5)  # behind the last file there are zeros only, which nobody misses
+    where = whole.index(b"SQLite format 3") + 5000
+    damaged = whole[:where] + bytes([whole[where] ^ 1]) + whole[where + 1 :]
+    for text, names in (
+        (whole[: chance.randrange(len(whole.rstrip(b"\0")))], "bad.tar"),
+        (whole[:10_240], "bad.tar"),
+        (damaged, "predictd.db"),
+        (b"", "bad.tar"),
+        (b"something else " * 1000, "bad.tar"),
+    ):
+        bad.write_bytes(text)
+        outcome = predictd("restore", bad, "--data", target)
+        assert outcome.code == 1, outcome
+        assert names in outcome.err
+        assert not target.exists()
+
+
+def test_a_folder_with_something_in_it_is_refused(small: Path, tmp_path: Path) -> None:
+    """Nothing is ever restored over something, and nothing there is changed."""
+    (tmp_path / "mine").write_text("mine")
+    outcome = predictd("restore", small, "--data", tmp_path)
+    assert outcome.code == 4
+    assert "not empty" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_backup_overwrites_nothing(small: Path) -> None:
+    """A file that is there stays what it is."""
+    before = small.read_bytes()
+    outcome = predictd("backup", small, "--data", small.parent / "data")
+    assert outcome.code == 2
+    assert small.read_bytes() == before

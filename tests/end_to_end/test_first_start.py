@@ -1,0 +1,56 @@
+"""The very first start: a site administrator, and a password for whoever looks on."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from gateway.cli.context import admin_key, running_address
+from tests.support.served_gateway import ROOT, until
+
+
+def serve_on_a_terminal(data: Path) -> str:
+    """What a gateway that is started at a terminal says until it serves; ends it then."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--data", str(data), "--port", "0"]
+    said = ""
+    with subprocess.Popen(command, cwd=ROOT, stdout=follower, stderr=follower) as process:
+        os.close(follower)
+        try:
+            while "stop it with Ctrl-C" not in said:
+                said += os.read(leader, 4096).decode()
+            until(lambda: (data / "gateway.json").exists())
+            with running_address(data).client(admin_key(data)) as client:
+                users = client.listing("/users")
+            assert [(user["username"], user["administrator"]) for user in users] == [
+                ("admin", True)
+            ]
+        finally:
+            process.terminate()
+    os.close(leader)
+    return said
+
+
+def test_the_password_is_told_once(tmp_path: Path) -> None:
+    """The first start at a terminal shows a password, nowhere on the disk; the next none."""
+    said = serve_on_a_terminal(tmp_path)
+    found = re.search(r"admin, password (\S+)", said)
+    assert found is not None
+    assert "has to be changed" in said
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or found[1].encode() not in path.read_bytes()
+    assert "password" not in serve_on_a_terminal(tmp_path)
+
+
+def test_a_service_tells_no_password(tmp_path: Path) -> None:
+    """Without a terminal there is none, as it would stay in a log; the admin key lets in."""
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--data", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
+        until(lambda: (tmp_path / "gateway.json").exists())
+        with running_address(tmp_path).client(admin_key(tmp_path)) as client:
+            assert client.get("/users/admin")["has_password"] is False
+        it.terminate()
+        out, err = it.communicate()
+    assert b"password" not in out + err

@@ -1,0 +1,128 @@
+"""A full disk: what serves goes on serving, what takes room is refused, what frees it is not, and
+it heals."""
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import remove_tree
+from gateway.client import ApiError
+from tests.support.disks import fill, small_disk, use_up_inodes
+from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
+
+ECHO = {"echo.py": "def echo(args):\n    return args\n"}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 120 MB."""
+    with small_disk(tmp_path / "disk", "size=120m,nr_inodes=20000") as folder:
+        yield folder
+
+
+def refused(change: Callable[[], object]) -> None:
+    """It was refused for want of room, with advice."""
+    with pytest.raises(ApiError) as told:
+        change()
+    assert (told.value.status, told.value.code) == (507, "disk.full")
+    assert "make room" in told.value.advice
+
+
+@pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
+def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], Path]) -> None:
+    """Predictions go on; what takes room is refused with 507, a deletion gets the ballast; a
+    killed gateway serves again; with room again all is well, without a restart."""
+    echo = write(tmp_path / "echo", ECHO)
+    with Gateway(disk / "data", disk_reserve="8MiB") as gateway:
+        ballast = gateway.data / "ballast"
+        model = gateway.serve(echo, "echo.py", "echo", replicas=1)
+        spare = gateway.build(model, "echo.py", "echo")
+        bad = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave", replicas=1)
+        assert ballast.exists()
+        builds = f"{at(model)}/builds/{spare['id']}"
+        with Prober(gateway, [model], {}).running():
+            use_up(disk, "filler")
+            changes: list[Callable[[], object]] = [
+                lambda: gateway.client.post("/projects", {"name": "more", "template": "blank"}),
+                lambda: gateway.build(model, "echo.py", "echo"),
+                lambda: gateway.client.post(f"{builds}/deployments", {}),
+            ]
+            for change in changes:
+                refused(change)
+            assert gateway.call(bad, {"do": "flood", "kilobytes": 1000}).status == 200
+            for change in changes[:2]:
+                refused(change)
+            if use_up is fill:
+                # More than the log has room for: it gets the ballast.
+                for each in "abcdefghi":
+                    gateway.client.patch(at(model), {"description": each * 60_000})
+                assert not ballast.exists()
+            gateway.client.delete(builds)
+            assert not (gateway.data / "builds" / spare["id"]).exists()
+        assert gateway.call(bad, {"do": "os_exit"}).status == 502
+        # Its successor has what it needs; else it would take that from the other one's later.
+        assert gateway.call(bad, {"do": "echo"}).status == 200
+        second = use_up(disk, "second")
+        assert gateway.call(model, 1).status == 200
+        gateway.end(signal.SIGKILL)
+        gateway.start()
+        until(lambda: gateway.call(model, 1).status == 200)
+        empty(second)
+        empty(disk / "filler")
+        with Prober(gateway, [model], {}).running():
+            until(lambda: gateway.call(bad, {"do": "echo"}).status == 200)
+            until(ballast.exists)
+            assert gateway.build(model, "echo.py", "echo")["status"] == "built"
+
+
+def test_a_start_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
+    """A gateway killed in the midst of a build serves again on a disk without any room; that the
+    build was interrupted it writes down when there is some."""
+    folder = write(tmp_path / "echo", ECHO)
+    with Gateway(disk / "data", disk_reserve="8MiB") as gateway:
+        model = gateway.serve(folder, "echo.py", "echo", replicas=1)
+        write(folder, {"cdsw-build.sh": "sleep 3600\n"})
+        wish = {"file_path": "echo.py", "function_name": "echo"}
+        build = gateway.client.post(f"{at(model)}/builds", wish)
+        path = f"{at(model)}/builds/{build['id']}"
+        until(lambda: gateway.client.get(path)["status"] == "building")
+        gateway.end(signal.SIGKILL)
+        shutil.rmtree(gateway.data / "ballast")
+        # The start would remove what there is of the build, and have that room.
+        remove_tree(gateway.data / "builds" / build["id"])
+        # There is room for the working copy of a replica only: else nobody could be served.
+        shutil.rmtree(gateway.data / "replicas")
+        (tmp_path / "elsewhere").mkdir()
+        (gateway.data / "replicas").symlink_to(tmp_path / "elsewhere")
+        filler = fill(disk)
+        gateway.start()
+        until(lambda: gateway.call(model, 1).status == 200)
+        # What the start has to write down is written now, or when there is room for it.
+        empty(filler)
+        until(lambda: gateway.client.get(path)["status"] == "build failed")
+
+
+def empty(used: Path) -> None:
+    """Gives back what was used up."""
+    if used.is_dir():
+        for each in used.iterdir():
+            each.unlink()
+        used.rmdir()
+    else:
+        used.unlink()
+
+
+def test_admission_stops_before_the_disk_does(disk: Path, tmp_path: Path) -> None:
+    """Below the reserve new work is refused while there still is room for what serves: nothing
+    that was refused has left anything, and everything else can be changed."""
+    folder = write(tmp_path / "echo", ECHO)
+    with Gateway(disk / "data", disk_reserve="1GiB") as gateway:
+        refused(lambda: gateway.project(folder))
+        assert gateway.client.listing("/projects") == []
+        site = gateway.client.get("/site")["disk"]
+        assert site["free_bytes"] < site["reserve"] == 1 << 30
+        assert site["ballast"]
+    assert "no builds, no deployments" in gateway.stderr

@@ -1,0 +1,53 @@
+"""Whatever stdin, stdout and stderr are, the gateway starts, serves and ends by SIGTERM."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.cli.context import admin_key, running_address
+from tests.support.served_gateway import ROOT, until
+
+COMMAND = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--data"]
+
+
+@contextmanager
+def serving(command: list[str], data: Path, stdout: int, stderr: int) -> Iterator[None]:
+    """A gateway that has answered once, whatever its streams; it has to end by SIGTERM."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr) as process:
+        try:
+            until(lambda: (data / "gateway.json").exists() or process.poll() is not None)
+            with running_address(data).client(admin_key(data)) as client:
+                assert client.get("/users/admin")["username"] == "admin"
+            yield
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+def test_all_three_are_closed(tmp_path: Path) -> None:
+    """As a script may leave them: no socket and no database gets the number of stderr."""
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND, str(tmp_path)]
+    with serving(closed, tmp_path, subprocess.DEVNULL, subprocess.DEVNULL):
+        pid = json.loads((tmp_path / "gateway.json").read_text())["pid"]
+        assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+
+
+def test_nobody_reads_them(tmp_path: Path) -> None:
+    """The reader of stdout has gone (`predictd serve | head -1`), and stderr is a full pipe."""
+    gone, stdout = os.pipe()
+    os.close(gone)
+    unread, stderr = os.pipe()
+    os.set_blocking(stderr, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(stderr, b"x" * 4096)
+    os.set_blocking(stderr, True)
+    with serving([*COMMAND, str(tmp_path)], tmp_path, stdout, stderr):
+        pass
+    for descriptor in (stdout, stderr, unread):
+        os.close(descriptor)

@@ -1,0 +1,95 @@
+"""Memory that strangers hold is bounded alike, whichever server has their connection."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from gateway.client import Json
+from tests.support.served_gateway import Gateway, copy, until
+
+MIB = 1 << 20
+ROOM = 16 * MIB
+# A connection that has asked for this is served by the other server from then on.
+GREETING = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SIZE = 5 * MIB - 1000
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Json]]:
+    folder = tmp_path_factory.mktemp("doors")
+    with Gateway(folder / "data", unfinished_bytes=str(ROOM)) as gateway:
+        yield (
+            gateway,
+            gateway.serve(
+                copy("badly", folder / "badly"), "badly.py", "behave", replicas=1, memory=1
+            ),
+        )
+
+
+def connect(gateway: Gateway, clients: ExitStack, greeting: bytes) -> socket.socket:
+    address = urlsplit(gateway.url)
+    client = clients.enter_context(
+        closing(socket.create_connection((address.hostname, address.port), timeout=20))
+    )
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    if greeting:
+        client.sendall(greeting)
+        received = b""
+        while not received.endswith(b"}"):
+            received += client.recv(4096)
+        assert received.startswith(b"HTTP/1.1 200")
+    return client
+
+
+def post(body_size: int) -> bytes:
+    return (
+        b"POST /model HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % body_size
+    )
+
+
+def resident(gateway: Gateway) -> int:
+    return psutil.Process(gateway.pid).memory_info().rss
+
+
+@pytest.mark.parametrize("greeting", [b"", GREETING], ids=["first", "second"])
+def test_bodies_of_strangers(served: tuple[Gateway, Json], greeting: bytes) -> None:
+    """Forty bodies of 5 MB that never end take no more than their share, most are refused, and
+    when their clients are gone a large request is answered."""
+    gateway, model = served
+    before = resident(gateway)
+    with ExitStack() as clients:
+        connections = [connect(gateway, clients, greeting) for _ in range(40)]
+        refused = 0
+        for each in connections:
+            with suppress(OSError):
+                each.sendall(post(SIZE) + b"x" * (SIZE - 1))
+            each.settimeout(0.05)
+            with suppress(OSError):
+                refused += each.recv(4096).startswith(b"HTTP/1.1 503")
+        assert refused >= 30
+        assert resident(gateway) - before < 4 * ROOM
+    asked = {"do": "echo", "text": "x" * (4 * MIB)}
+    until(lambda: gateway.call(model, asked).status == 200)
+
+
+@pytest.mark.parametrize("greeting", [b"", GREETING], ids=["first", "second"])
+def test_answers_that_nobody_takes(served: tuple[Gateway, Json], greeting: bytes) -> None:
+    """Thirty answers of 8 MB that are not read: who holds most loses connections, and the memory is
+    for those who come next."""
+    gateway, model = served
+    body = b'{"accessKey": "%b", "request": {"do": "big", "bytes": 8000000}}' % (
+        model["access_key"].encode()
+    )
+    before = resident(gateway)
+    with ExitStack() as clients:
+        for _ in range(30):
+            client = connect(gateway, clients, greeting)
+            client.sendall(post(len(body)) + body)
+            assert client.recv(1) == b"H"  # it has begun to come
+        assert resident(gateway) - before < 4 * ROOM
+    assert gateway.call(model, {"do": "echo"}).status == 200

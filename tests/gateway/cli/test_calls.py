@@ -1,0 +1,98 @@
+"""The verbs that let a model speak: call, logs, build-log."""
+
+import io
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.cli.test_deploy import press_control_c
+from tests.support.fake_admin_api import State
+
+
+def test_call(state: State, folder: Path, predictd: Predictd) -> None:
+    """The answer is on stdout as JSON; with --json it is the whole reply."""
+    predictd("deploy", "model.py:add")
+    assert predictd("call", "add", '{"a": 3, "b": 5}').out == "8\n"
+    assert predictd("call", "add", '{"a": 3, "b": 5}', "--json").json["success"] is True
+
+
+def test_call_with_a_file_or_stdin(
+    state: State, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """@FILE and - say where the request is."""
+    predictd("deploy", "model.py:echo")
+    (folder / "request.json").write_text('"é"')
+    assert predictd("call", "echo", "@request.json").out == '"é"\n'
+    monkeypatch.setattr(sys, "stdin", io.StringIO("[1, 2]"))
+    assert predictd("call", "echo", "-").out == "[1, 2]\n"
+
+
+def test_a_model_that_fails(state: State, folder: Path, predictd: Predictd) -> None:
+    """The model's error is on stderr; exit code 1, for the gateway did its part."""
+    predictd("deploy", "model.py:fail")
+    outcome = predictd("call", "fail", "null")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "unexpected model shutdown: ValueError: no" in outcome.err
+
+
+def test_logs(state: State, folder: Path, predictd: Predictd) -> None:
+    """Lines come as they were printed, but none can steer the terminal."""
+    predictd("deploy", "model.py:add")
+    state.log_lines = ["at stdout \x1b[2Jcleared\ttab"]
+    assert predictd("logs", "add").out == "at stdout \ufffd[2Jcleared\ttab\n"
+    predictd("logs", "add", "--stream", "stderr", "--replica", "r 1", "--tail", "3")
+    assert state.requests[-1].endswith("/logs?replica=r+1&stream=stderr&tail=3")
+    assert predictd("logs", "add", "--json").json == {"lines": state.log_lines}
+
+
+class Impatient(io.StringIO):
+    """A stdout whose reader presses Ctrl-C at the last line."""
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if "a warning" in text:
+            press_control_c()
+        return written
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_following_logs(
+    state: State,
+    folder: Path,
+    predictd: Predictd,
+    monkeypatch: pytest.MonkeyPatch,
+    as_json: bool,
+) -> None:
+    """-f goes on until Ctrl-C; with --json each line is a document."""
+    predictd("deploy", "model.py:add")
+    watched = threading.Event()
+    state.while_building = lambda: watched.wait(30)
+    out = Impatient()
+    monkeypatch.setattr(sys, "stdout", out)
+    try:
+        outcome = predictd("logs", "add", "-f", *["--json"] * as_json)
+    finally:
+        watched.set()
+    assert outcome.code == 130
+    assert "The model goes on. Look again with `predictd logs add -f`." in outcome.err
+    first, _ = out.getvalue().splitlines()
+    assert (json.loads(first)["text"] if as_json else first).endswith("Model ready")
+
+
+def test_build_log(state: State, folder: Path, predictd: Predictd) -> None:
+    """A build's log is told from its first line on, however often one asks."""
+    predictd("deploy", "model.py:add")
+    state.build_lines = ["the same for all builds"]
+    predictd("build", "add")
+    for argv in (["build-log", "add"], ["build-log", "add", "1"]):
+        outcome = predictd(*argv)
+        assert (outcome.code, outcome.out) == (0, "the same for all builds\n")
+    assert "Build 1 of sums/add: built." in outcome.err
+    document = predictd("build-log", "add", "2", "--json").json
+    assert document["build"]["build_number"] == 2
+    assert document["lines"] == state.build_lines
+    assert predictd("build-log", "add", "3").code == 4

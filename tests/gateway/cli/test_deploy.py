@@ -1,0 +1,266 @@
+"""Deploy, build, redeploy, rollback: one more build or deployment, and nothing lost."""
+
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.deploy import build_network
+from tests.gateway.cli.conftest import Predictd
+from tests.support.fake_admin_api import State
+
+FAILURE = {
+    "step": "BUILD_SCRIPT",
+    "summary": "The build script failed.",
+    "problem": "No matching distribution found for nosuch",
+    "advice": "Correct requirements.txt.",
+}
+
+
+def press_control_c() -> None:
+    main = threading.main_thread().ident
+    assert main
+    signal.pthread_kill(main, signal.SIGINT)
+
+
+def test_deploy_makes_a_linked_project_and_answers(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """One command in a folder leads to an answer and to the line that asks for another."""
+    outcome = predictd("deploy", "model.py:add", "--example", '{"a": 3, "b": 5}')
+    assert outcome.code == 0
+    [project] = state.projects.values()
+    assert (project["name"], project["path"]) == ("sums", str(folder))
+    assert "sums/add serves build 1 on 2 replicas (deployment 1)." in outcome.out
+    assert "answers the example with 8" in outcome.out
+    assert "curl " in outcome.out
+    assert "Collecting scikit-learn" in outcome.err
+    assert "✓ build script  1.2 s" in outcome.err
+
+
+def test_deploy_again_adds_a_build(state: State, folder: Path, predictd: Predictd) -> None:
+    """The same folder and function is the same model: it gets one more build, sized as before."""
+    predictd("deploy", "model.py:add", "--replicas", "3", "--memory", "512MiB", "--env", "A=1")
+    assert predictd("deploy", "model.py:add", "--comment", "better").code == 0
+    assert len(state.projects) == len(state.models) == 1
+    first, second = state.deployments.values()
+    assert (second["build_number"], second["replicas"], second["memory"]) == (2, 3, 0.5)
+    assert (first["environment"], second["environment"]) == ('{"A": "1"}', "{}")
+    assert (first["status"], second["status"]) == ("stopped", "deployed")
+
+
+@pytest.mark.parametrize(
+    ("replicas", "build"),
+    [("none", "machine"), ("outward", "outward"), ("machine", "machine"), ("listen", "listen")],
+)
+def test_a_build_reaches_what_its_replicas_will(replicas: str, build: str) -> None:
+    """But where those reach nothing: a build needs a package index."""
+    assert build_network({"network": replicas}) == build
+
+
+def test_a_taken_project_name_gets_a_number(state: State, folder: Path, predictd: Predictd) -> None:
+    """Two folders of one name are two projects."""
+    state.project({"name": "sums"})
+    state.project({"name": "sums-2"})
+    assert predictd("deploy", "model.py:add", "--json").json["project"]["name"] == "sums-3"
+
+
+def test_deploy_says_what_is_not_there(state: State, folder: Path, predictd: Predictd) -> None:
+    """A file that is not in the folder is told before anything is made."""
+    outcome = predictd("deploy", "absent.py:add")
+    assert outcome.code == 2
+    assert "There is no file 'absent.py'" in outcome.err
+    assert "Did you mean" not in outcome.err
+    assert "Did you mean 'model.py'?" in predictd("deploy", "modle.py:add").err
+    assert not state.projects
+
+
+def test_what_the_gateway_refuses_is_told(state: State, folder: Path, predictd: Predictd) -> None:
+    """A refusal comes with the gateway's sentence, its advice and exit code 4."""
+    predictd("project", "create", "p")
+    outcome = predictd("deploy", "missing.py:add", "--project", "p", "--json")
+    assert outcome.code == 4
+    assert outcome.json["error"]["code"] == "build.nofile"
+    assert outcome.json["error"]["request_id"] == "request-1"
+    assert "There is no file 'missing.py' in it." in outcome.err
+    assert "Name another." in outcome.err
+    assert not state.models
+
+
+def test_a_failed_build_is_explained(state: State, folder: Path, predictd: Predictd) -> None:
+    """The step, the problem and the advice of a failed build reach the user; exit code 1."""
+    state.build_status, state.build_failure = "build failed", FAILURE
+    outcome = predictd("deploy", "model.py:add")
+    assert outcome.code == 1
+    assert "Build 1 of sums/add failed at build script: The build script failed." in outcome.err
+    assert FAILURE["problem"] in outcome.err
+    assert FAILURE["advice"] in outcome.err
+    assert "predictd build-log sums/add 1" in outcome.err
+    assert "✗ build script" in outcome.err
+
+
+def test_a_failed_deployment_is_explained(state: State, folder: Path, predictd: Predictd) -> None:
+    """When a new deployment cannot start, the user learns why and that the old one serves."""
+    predictd("deploy", "model.py:add")
+    state.deployment_failure = {**FAILURE, "step": "", "summary": "ImportError: numpy"}
+    outcome = predictd("redeploy", "add")
+    assert outcome.code == 1
+    assert "Deployment 2 of sums/add failed: ImportError: numpy" in outcome.err
+    assert "What served before still serves." in outcome.err
+
+
+def test_control_c_leaves_the_build_going_on(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """Whoever stops watching is told that the work goes on and how to look again."""
+    released = threading.Event()
+
+    def while_building() -> None:
+        press_control_c()
+        released.wait()
+
+    state.while_building = while_building
+    try:
+        outcome = predictd("deploy", "model.py:add")
+    finally:
+        released.set()
+    assert outcome.code == 130
+    assert "Build 1 of sums/add, and its deployment, goes on without you." in outcome.err
+    assert "predictd status sums/add" in outcome.err
+    assert len(state.deployments) == 1
+
+
+def test_control_c_leaves_the_deployment_going_on(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """The same while replicas start."""
+    predictd("deploy", "model.py:add")
+    state.while_deploying = press_control_c
+    outcome = predictd("redeploy", "add")
+    assert outcome.code == 130
+    assert "Deployment 2 of sums/add goes on without you." in outcome.err
+
+
+def test_a_gateway_that_dies_while_building(state: State, folder: Path, predictd: Predictd) -> None:
+    """A log that breaks off is not taken for a build that ended."""
+    state.dies_while_building = True
+    outcome = predictd("deploy", "model.py:add")
+    assert outcome.code == 3
+    assert "The gateway ended before the build did." in outcome.err
+
+
+def test_build_repeats_the_last_one_but_for_what_is_said(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """A new build has the last one's file, function and example, and serves nothing."""
+    predictd("deploy", "model.py:add", "--example", "[1]")
+    outcome = predictd("build", "add", "--function", "echo")
+    assert outcome.code == 0
+    assert "predictd redeploy sums/add --build 2" in outcome.out
+    last = list(state.builds.values())[-1]
+    assert (last["file_path"], last["function_name"], last["example"]) == ("model.py", "echo", [1])
+    assert len(state.deployments) == 1
+
+
+def test_rebuild_builds_and_serves(state: State, folder: Path, predictd: Predictd) -> None:
+    """A new build like the last one serves in place of it, sized like it but for what is said."""
+    predictd("deploy", "model.py:add", "--cpu", "0.5", "--env", "A=b")
+    outcome = predictd("rebuild", "add", "--replicas", "3", "--comment", "again")
+    assert "sums/add serves build 2 on 3 replicas (deployment 2)." in outcome.out
+    build, deployment = list(state.builds.values())[-1], list(state.deployments.values())[-1]
+    facts = (build["file_path"], build["function_name"], build["comment"])
+    assert facts == ("model.py", "add", "again")
+    assert (deployment["cpu"], deployment["environment"]) == (0.5, "{}")
+    state.build_status, state.build_failure = "build failed", FAILURE
+    outcome = predictd("rebuild", "add")
+    assert (outcome.code, FAILURE["summary"] in outcome.err) == (1, True)
+
+
+def test_redeploy_takes_the_build_asked_for(state: State, folder: Path, predictd: Predictd) -> None:
+    """Without a number it is the build that serves; of sizes only what is said changes."""
+    predictd("deploy", "model.py:add", "--cpu", "0.5")
+    predictd("build", "add")
+    assert predictd("redeploy", "add", "--json").json["build_number"] == 1
+    third = predictd("redeploy", "add", "--build", "2", "--replicas", "9", "--json").json
+    assert (third["build_number"], third["replicas"], third["cpu"]) == (2, 9, 0.5)
+    outcome = predictd("redeploy", "add", "--build", "7")
+    assert (outcome.code, "predictd builds sums/add" in outcome.err) == (4, True)
+
+
+def test_a_failed_build_is_not_deployed(state: State, folder: Path, predictd: Predictd) -> None:
+    """Asking for a failed build tells why it failed, and asks nothing of the gateway."""
+    state.build_status, state.build_failure = "timedout", FAILURE
+    predictd("deploy", "model.py:add")
+    outcome = predictd("redeploy", "add", "--build", "1")
+    assert (outcome.code, len(state.deployments)) == (1, 1)
+    assert "Build 1 of sums/add took too long at build script" in outcome.err
+
+
+def test_rollback_goes_to_the_last_other_build(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """It passes over deployments of the same build, failed ones and deleted builds."""
+    predictd("deploy", "model.py:add", "--replicas", "5", "--env", "A=1")  # deployment 1, build 1
+    predictd("build", "add")
+    predictd("redeploy", "add", "--build", "2", "--replicas", "1")  # deployment 2
+    list(state.deployments.values())[1]["build_id"] = ""  # build 2 is deleted
+    predictd("build", "add")
+    state.deployment_failure = FAILURE
+    predictd("redeploy", "add", "--build", "2")  # deployment 3 never serves
+    state.deployment_failure = None
+    predictd("redeploy", "add", "--build", "3")  # deployment 4
+    predictd("redeploy", "add")  # deployment 5, build 3 again
+    outcome = predictd("rollback", "add", "--json")
+    assert outcome.code == 0
+    assert (outcome.json["build_number"], outcome.json["replicas"]) == (1, 5)
+    assert "predictd redeploy sums/add --build 1 --env" in outcome.err
+
+
+def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predictd) -> None:
+    """With nothing to go back to, that is said and nothing changes."""
+    predictd("deploy", "model.py:add")
+    outcome = predictd("rollback", "add")
+    assert (outcome.code, len(state.deployments)) == (4, 1)
+    assert "has never served another build" in outcome.err
+
+
+def test_what_a_deployment_waits_for(state: State, folder: Path, predictd: Predictd) -> None:
+    """A deployment that waits says for what, once, and so does its model's status."""
+    why = "memory: asked 8 GiB, 3.1 GiB free"
+
+    def wait() -> None:
+        [deployment] = state.deployments.values()
+        deployment["waits_for"] = why
+
+    state.while_deploying = wait
+    outcome = predictd("deploy", "model.py:add")
+    assert outcome.code == 0
+    assert outcome.err.count(f"Deployment 1 waits for {why}.") == 1
+    [deployment] = state.deployments.values()
+    deployment |= {"status": "deploying", "waits_for": why}
+    assert f"deploying, waiting for {why}" in predictd("status", "add").out
+
+
+def test_a_model_is_not_taken_over_by_another_file(
+    state: State, folder: Path, predictd: Predictd
+) -> None:
+    """A `deploy` of a function of the same name in another file says what it would replace."""
+    (folder / "two.py").write_text("def add(args):\n    return 1\n")
+    assert predictd("deploy", "model.py:add").code == 0
+    refused = predictd("deploy", "two.py:add")
+    assert (refused.code, len(state.builds)) == (4, 1)
+    assert "sums/add is model.py:add; two.py:add would replace it." in refused.err
+    assert predictd("deploy", "two.py:add", "--name", "add").code == 0
+    assert len(state.models) == 1
+
+
+def test_what_never_worked_is_replaced(state: State, folder: Path, predictd: Predictd) -> None:
+    """A model of which no build succeeded, as after a first try with the wrong file, is not in the
+    way of the next try."""
+    (folder / "two.py").write_text("def add(args):\n    return 1\n")
+    assert predictd("deploy", "two.py:add").code == 0
+    for build in state.builds.values():
+        build["status"] = "build failed"
+    assert predictd("deploy", "model.py:add").code == 0
+    assert len(state.models) == 1

@@ -1,0 +1,63 @@
+"""Samples: pasted as they stand, they make the call, whatever the example contains."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from gateway.client.snippets import samples
+from tests.gateway.cli.test_client import deployed
+from tests.support.fake_admin_api import State
+
+NASTY: list[object] = [
+    {"petal_length": 5.4},
+    'it\'s "quoted" \\ $HOME `id` \n\t {x} % é 😀',
+    [None, True, False, -1.5e300, {"": []}],
+    None,
+]
+
+
+@pytest.mark.parametrize("example", NASTY)
+def test_curl(state: State, example: object) -> None:
+    """The curl line is one line for a POSIX shell."""
+    if not shutil.which("curl"):
+        pytest.skip("no curl")
+    line = samples(f"{state.url}/model", deployed(state, "echo"), example).curl
+    assert "\n" not in line
+    done = subprocess.run(["sh", "-c", f"{line} -s"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["response"] == example
+
+
+@pytest.mark.parametrize("example", NASTY)
+def test_python(state: State, example: object) -> None:
+    """The Python sample needs nothing but Python."""
+    text = samples(f"{state.url}/model", deployed(state, "echo"), example).python
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-I", "-c", text],
+        capture_output=True,
+        check=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.stdout == f"{example}\n"
+
+
+@pytest.mark.parametrize("example", NASTY)
+def test_r(example: object) -> None:
+    """The R sample posts exactly the request, in a string that R reads as it was meant."""
+    text = samples("http://h/model", "mkey", example).r
+    literal = text.partition("body = ")[2].partition(", content_type_json()")[0]
+    assert set(literal) <= set(map(chr, range(32, 127)))
+    # In ASCII text without control characters, JSON and R agree on the escapes.
+    assert json.loads(json.loads(literal)) == {"accessKey": "mkey", "request": example}
+
+
+def test_a_key_of_the_callers_own() -> None:
+    """Where the model asks for one, each sample sends it; elsewhere none speaks of it."""
+    told = samples("http://h/model", "mkey", 1, "id.secret")
+    assert "-H 'Authorization: Bearer id.secret'" in told.curl
+    assert '"Authorization": "Bearer id.secret"' in told.python
+    assert 'add_headers(Authorization = "Bearer id.secret")' in told.r
+    assert not any("Authorization" in text for text in samples("http://h/model", "mkey", 1))

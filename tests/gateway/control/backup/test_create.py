@@ -1,0 +1,111 @@
+"""Backups over the admin API, while others delete and others hang up."""
+
+from pathlib import Path
+from typing import IO
+
+import trio
+
+from gateway.control.backup.archive import Entry, read_archive
+from gateway.control.disk.removal_queue import Hold
+from tests.support.gateway import Gateway, copy_of, refusal, status_is, until
+
+
+async def test_what_is_removed_while_held() -> None:
+    """A removal waits for the last holder, is done then, and one that fails stops no other."""
+    hold, removed = Hold(), []
+
+    async def remove(name: str = "") -> None:
+        if name == "bad":
+            raise OSError(name)
+        removed.append(name)
+
+    async with hold.held():
+        async with hold.held():
+            await hold.remove(lambda: remove("bad"))
+            await hold.remove(lambda: remove("first"))
+        assert removed == []
+    assert removed == ["first"]
+    await hold.remove(lambda: remove("second"))
+    assert removed == ["first", "second"]
+
+
+async def test_a_project_deleted_during_its_backup(gateway: Gateway, tmp_path: Path) -> None:
+    """What is deleted while a backup is being read is gone at once for everybody, but whole in the
+    backup, and its files go when the backup has ended."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    build = await gateway.built(await gateway.model(project), "add.py:add")
+    folder = gateway.data / "builds" / build.rpartition("/")[2]
+    file = tmp_path / "backup.tar"
+    async with gateway.admin.stream("GET", "/backup") as response:
+        blocks = response.aiter_raw()
+        data = await anext(blocks)
+        second = await gateway.admin.get("/backup")
+        assert refusal(second) == (409, "state.conflict")
+        await gateway.delete(project)
+        assert (await gateway.admin.get(build)).status_code == 404
+        assert folder.is_dir()
+        file.write_bytes(data + b"".join([block async for block in blocks]))
+    names = set()
+
+    def take(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+        names.add(entry.name)
+
+    read_archive(file, take)
+    inside = f"builds/{folder.name}"
+    assert {f"{inside}/sealed", f"{inside}/environment/bin/python"} <= names
+    assert f"snapshots/{project.rpartition('/')[2]}.git/refs/builds/{folder.name}" in names
+    await until(trio.Path(folder).exists, lambda there: not there)
+
+
+KEEPS = """\
+import os, sys, time
+with open(os.path.join(os.environ["CDSW_OUTPUT_DIR"], "kept"), "w") as file:
+    file.write("x")
+while sys.argv[1:]:
+    time.sleep(0.1)
+"""
+
+
+async def test_what_a_running_experiment_writes(gateway: Gateway, tmp_path: Path) -> None:
+    """It is not whole, so it is left out; what one that has ended kept is in it. So is nothing of
+    the trash."""
+    folder = copy_of("add", tmp_path)
+    (folder / "keeps.py").write_text(KEEPS)
+    project = await gateway.project(folder)
+    runs = []
+    for arguments in ([], ["for ever"]):
+        asked = {"script": "keeps.py", "arguments": arguments}
+        run = await gateway.post(f"{project}/experiments", asked)
+        kept = gateway.data / "experiments" / run["id"] / "outputs" / "kept"
+        await until(trio.Path(kept).exists, bool)
+        runs.append(run["id"])
+        if not arguments:
+            await gateway.until(f"{project}/experiments/{run['id']}", status_is("succeeded"))
+    trash = gateway.data / "trash" / "20260101T000000Z" / "builds" / runs[0]
+    trash.mkdir(parents=True)
+    file = tmp_path / "backup.tar"
+    file.write_bytes((await gateway.admin.get("/backup")).content)
+    names = set()
+
+    def take(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+        names.add(entry.name)
+
+    read_archive(file, take)
+    assert f"experiments/{runs[0]}/outputs/kept" in names
+    assert f"logs/experiments/{runs[1]}.log" in names
+    assert [name for name in names if name.startswith(f"experiments/{runs[1]}")] == []
+    assert [name for name in names if "trash" in name] == []
+    await gateway.post(f"{project}/experiments/{runs[1]}:stop")
+
+
+async def test_a_client_that_goes(gateway: Gateway, tmp_path: Path) -> None:
+    """Who hangs up in the midst of a backup holds nothing any longer: another one can begin."""
+    await gateway.built(
+        await gateway.model(await gateway.project(copy_of("add", tmp_path))), "add.py:add"
+    )
+    key = gateway.admin.headers["Authorization"]
+    async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+        head = f"GET /api/v2/backup HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\n\r\n"
+        await stream.send_all(head.encode())
+        assert (await stream.receive_some(12)) == b"HTTP/1.1 200"
+    await until(lambda: gateway.admin.get("/backup"), lambda response: response.status_code == 200)

@@ -1,0 +1,312 @@
+"""Builds: numbered, queued, resumed, taken away."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import store
+from gateway.control import context
+from gateway.control.builds import build_task
+from gateway.control.fair_slots import Places
+from store import Database
+from tests.support.gateway import (
+    Gateway,
+    Json,
+    copy_of,
+    ended_build,
+    refusal,
+    running,
+    settings_for,
+    status_is,
+    until,
+)
+
+WAITS = "echo waiting; while [ ! -e {gate} ]; do sleep 0.02; done\n"
+
+
+def add_that_waits(folder: Path) -> tuple[Path, Path]:
+    """The project `add` whose build script waits for the second path to be there."""
+    project, gate = copy_of("add", folder), folder / "gate"
+    (project / "cdsw-build.sh").write_text(WAITS.format(gate=gate))
+    return project, gate
+
+
+async def test_numbers_ascend_and_are_never_given_again(gateway: Gateway, tmp_path: Path) -> None:
+    """A model's builds count from 1, and a deleted build's number is not given again."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    first = await gateway.built(model, "add.py:add")
+    assert (await gateway.get(first))["build_number"] == 1
+    await gateway.delete(first)
+    assert (await gateway.get(await gateway.build(model, "add.py:add")))["build_number"] == 2
+
+
+async def test_a_build_deleted_frees_the_disk(gateway: Gateway, tmp_path: Path) -> None:
+    """A single build can be deleted with all its files, but not while it is deployed."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    build = await gateway.built(model, "add.py:add")
+    folder = gateway.data / "builds" / (await gateway.get(build))["id"]
+    deployment = await gateway.deployed(build)
+    assert refusal(await gateway.admin.delete(build)) == (409, "build.inuse")
+    assert folder.is_dir()
+    await gateway.post(f"{deployment}:stop")
+    await gateway.until(deployment, status_is("stopped"))
+    await gateway.delete(build)
+    assert not folder.exists()
+    assert not list((gateway.data / "logs" / "builds").iterdir())
+    history = (await gateway.get(f"{model}/deployments"))["model_deployments"]
+    assert [(d["build_id"], d["build_number"]) for d in history] == [("", 1)]
+
+
+async def test_two_at_once_the_rest_in_line(gateway: Gateway, tmp_path: Path) -> None:
+    """Two builds are made at once, and a third waits for its place."""
+    project, gate = add_that_waits(tmp_path)
+    model = await gateway.model(await gateway.project(project))
+    builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
+
+    async def statuses() -> list[str]:
+        return sorted([(await gateway.get(build))["status"] for build in builds])
+
+    await until(statuses, lambda now: now == ["building", "building", "queued"])
+    gate.touch()
+    for build in builds:
+        assert (await gateway.until(build, ended_build))["status"] == "built"
+
+
+async def test_the_snapshot_is_that_of_the_asking(gateway: Gateway, tmp_path: Path) -> None:
+    """What is edited after a build was asked for and snapshotted is not in it."""
+    project, gate = add_that_waits(tmp_path)
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.build(model, "add.py:add")
+    await gateway.until(build, status_is("building"))
+    (project / "add.py").write_text("def add(args): return 'edited'\n")
+    gate.touch()
+    await gateway.until(build, ended_build)
+    await gateway.deployed(build)
+    answer = await gateway.call(await gateway.key(model), {"a": 1, "b": 2})
+    assert answer.json()["response"] == 3
+
+
+async def test_after_a_restart(tmp_path: Path) -> None:
+    """At the next start a build that was being made has failed, and one that waited is made."""
+    project, gate = add_that_waits(tmp_path)
+    settings = settings_for(tmp_path / "data", concurrent_builds=1)
+    async with running(settings) as gateway:
+        model = await gateway.model(await gateway.project(project))
+        builds = [await gateway.build(model, "add.py:add") for _ in range(2)]
+        begun = await _one_with(gateway, builds, "building")
+        waiting = await _one_with(gateway, builds, "queued")
+    gate.touch()
+    async with running(settings) as gateway:
+        failed = await gateway.get(begun)
+        assert failed["status"] == "build failed"
+        assert "interrupted" in failed["failure"]["summary"]
+        made = await gateway.until(waiting, ended_build)
+        assert made["status"] == "built"
+        assert {step["state"] for step in made["journey"]} == {"done"}
+        folders = [folder.name for folder in (gateway.data / "builds").iterdir()]
+        assert folders == [made["id"]]
+        again = await gateway.build(model, "add.py:add")
+        assert (await gateway.get(again))["build_number"] == 3
+
+
+async def _one_with(gateway: Gateway, builds: list[str], status: str) -> str:
+    async def find() -> str | None:
+        for build in builds:
+            if (await gateway.get(build))["status"] == status:
+                return build
+        return None
+
+    return str(await until(find, lambda found: found is not None))
+
+
+async def test_deleting_a_model_while_it_builds(gateway: Gateway, tmp_path: Path) -> None:
+    """A model that is being built can be deleted; nothing of it is left, and its name is free."""
+    project, _ = add_that_waits(tmp_path)
+    path = await gateway.project(project)
+    model = await gateway.model(path, "sum")
+    builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
+    await _one_with(gateway, builds, "building")
+    await gateway.delete(model)
+    assert not list((gateway.data / "builds").iterdir())
+    again = await gateway.model(path, "sum")
+    assert (await gateway.get(f"{again}/builds"))["model_builds"] == []
+
+
+async def test_a_failure_is_told(gateway: Gateway, tmp_path: Path) -> None:
+    """A build that fails says in which step, what was found and what to do; so does its log."""
+    project = copy_of("add", tmp_path)
+    (project / "cdsw-build.sh").write_text("echo so far so good\necho no luck >&2\nexit 7\n")
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.build(model, "add.py:add")
+    ended = await gateway.until(build, ended_build)
+    assert ended["status"] == "build failed"
+    assert ended["failure"]["step"] == "BUILD_SCRIPT"
+    assert all(ended["failure"].values())
+    assert [step["state"] for step in ended["journey"]][:3] == ["done", "done", "failed"]
+    log = (await gateway.admin.get(f"{build}/log")).text
+    assert "so far so good\nno luck\n" in log
+    assert ended["failure"]["advice"] in log
+    asked = await gateway.admin.post(f"{build}/deployments", json={})
+    assert refusal(asked) == (409, "state.conflict")
+
+
+async def test_a_model_that_cannot_start_fails_its_build(gateway: Gateway, tmp_path: Path) -> None:
+    """What cannot be loaded is found by PROBE, and the build's log says where."""
+    for name, said in (("syntax_error", "SyntaxError"), ("import_error", "ModuleNotFoundError")):
+        model = await gateway.model(await gateway.project(copy_of(name, tmp_path)))
+        build = await gateway.build(model, f"{name}.py:predict")
+        ended: Json = await gateway.until(build, ended_build)
+        assert ended["failure"]["step"] == "PROBE"
+        assert said in ended["failure"]["problem"]
+        log = (await gateway.admin.get(f"{build}/log")).text
+        assert said in log
+        assert f"{name}.py" in log
+
+
+async def test_pipes_and_sockets_in_a_build(gateway: Gateway, tmp_path: Path) -> None:
+    """What a build script leaves of pipes and sockets keeps neither PROBE nor a replica waiting."""
+    project = copy_of("add", tmp_path)
+    make_socket = "import socket; socket.socket(socket.AF_UNIX).bind('socket')"
+    (project / "cdsw-build.sh").write_text(f'mkfifo pipe\npython -c "{make_socket}"\n')
+    model = await gateway.model(await gateway.project(project))
+    build = await gateway.built(model, "add.py:add")
+    code = gateway.data / "builds" / build.rpartition("/")[2] / "code"
+    assert (code / "pipe").is_fifo()
+    assert (code / "socket").is_socket()
+    await gateway.deployed(build)
+    answer = await gateway.call(await gateway.key(model), {"a": 3, "b": 5})
+    assert answer.json()["response"] == 8
+
+
+async def test_an_end_that_the_disk_does_not_take_at_once(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build ends when the disk takes it, well or badly; who waits for it is then told."""
+    refused = refuse_writes(monkeypatch, "built", "failed")
+    for name, function, status in (
+        ("add", "add", "built"),
+        ("syntax_error", "predict", "build failed"),
+    ):
+        model = await gateway.model(await gateway.project(copy_of(name, tmp_path)))
+        build = await gateway.build(model, f"{name}.py:{function}")
+        events = {"Accept": "text/event-stream"}
+        told = (await gateway.admin.get(f"{build}/log", headers=events)).text
+        assert told.endswith(f'event: end\ndata: {{"status":"{status}"}}\n\n')
+        assert (await gateway.get(build))["status"] == status
+    assert refused == ["built", "built", "failed", "failed"]
+
+
+def refuse_writes(monkeypatch: pytest.MonkeyPatch, *events: str) -> list[str]:
+    """Has the disk refuse each of these events of builds twice; returns those refused so far."""
+    monkeypatch.setattr(context, "_PAUSE", 0.01)
+    write, refused = Database.write, list[str]()
+
+    async def refuse_first(
+        self: Database, work: Callable[..., Any], *args: Any, **named: Any
+    ) -> Any:
+        event = args[1] if work is store.builds.advance else ""
+        if event in events and refused.count(event) < 2:
+            refused.append(event)
+            raise store.StoreFailed("no room")
+        return await write(self, work, *args, **named)
+
+    monkeypatch.setattr(Database, "write", refuse_first)
+    return refused
+
+
+async def test_a_build_accepted_while_its_model_is_deleted(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build whose row is gone before it begins leaves neither folder nor log nor row."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    write, run, over = Database.write, build_task.Making.run, trio.Event()
+
+    async def delete_behind(self: Database, work: Any, *args: Any, **named: Any) -> Any:
+        value = await write(self, work, *args, **named)
+        if work is store.builds.insert:
+            await gateway.delete(model)
+        return value
+
+    async def run_and_tell(self: build_task.Making, places: Places) -> None:
+        try:
+            await run(self, places)
+        finally:
+            over.set()
+
+    monkeypatch.setattr(Database, "write", delete_behind)
+    monkeypatch.setattr(build_task.Making, "run", run_and_tell)
+    asked = {"file_path": "add.py", "function_name": "add", "auto_deploy_model": True}
+    answer = await gateway.admin.post(f"{model}/builds", json=asked)
+    assert refusal(answer) == (404, "model.notfound")
+    with trio.fail_after(20):
+        await over.wait()
+    assert refusal(await gateway.admin.get(f"{model}/builds")) == (404, "model.notfound")
+    for folder in ("builds", "snapshots", "logs/builds"):
+        assert not list((gateway.data / folder).glob("*"))
+
+
+async def test_a_build_holds_the_project_as_it_was_asked_for(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """What is edited after the answer is not in the build, however soon after."""
+    project = copy_of("add", tmp_path)
+    model = await gateway.model(await gateway.project(project))
+    builds = []
+    for number in range(3):
+        (project / "add.py").write_text(f"def add(args):\n    return {number}\n")
+        builds.append(await gateway.build(model, "add.py:add"))
+    for number, build in enumerate(builds):
+        await gateway.until(build, ended_build)
+        identifier = build.rpartition("/")[2]
+        code = gateway.data / "builds" / identifier / "code" / "add.py"
+        assert code.read_text().endswith(f"return {number}\n")
+
+
+NEEDS_ITS_VARIABLES = """
+import os
+TOKEN, KEY = os.environ["TOKEN"], os.environ["CDSW_APIV2_KEY"]
+def predict(args):
+    return TOKEN
+"""
+
+
+async def test_a_probe_sees_what_the_first_deployment_will_see(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """A file that reads its deployment's variables, or its key, as it is loaded can be deployed; a
+    build without a deployment has those of the present one, and none where there is none."""
+    folder = tmp_path / "needy"
+    folder.mkdir()
+    (folder / "model.py").write_text(NEEDS_ITS_VARIABLES)
+    project = await gateway.project(folder)
+    model, other = await gateway.model(project), await gateway.model(project, "other")
+    build = await gateway.build(model, "model.py:predict")
+    await gateway.deploy(build, environment={"TOKEN": "given"})
+    ended = await gateway.until(build, ended_build)
+    assert ended["status"] == "built", ended["failure"]
+    await gateway.built(model, "model.py:predict")
+    ended = await gateway.until(await gateway.build(other, "model.py:predict"), ended_build)
+    assert ended["status"] == "build failed"
+    assert "KeyError: 'TOKEN'" in ended["failure"]["problem"]
+
+
+async def test_a_model_whose_build_is_gone_is_rebuilding(tmp_path: Path) -> None:
+    """A deployment that cannot serve until its build is rebuilt is "rebuilding", not "deployed"."""
+    settings = settings_for(tmp_path / "data")
+    project, gate = add_that_waits(tmp_path)
+    gate.touch()
+    async with running(settings) as gateway:
+        model = await gateway.model(await gateway.project(project))
+        deployment = await gateway.deployed(build := await gateway.built(model, "add.py:add"))
+        await gateway.get(deployment)
+        folder = gateway.data / "builds" / (await gateway.get(build))["id"]
+    shutil.rmtree(folder)
+    gate.unlink()
+    async with running(settings) as gateway:
+        assert (await gateway.until(model, status_is("rebuilding")))["replicas_ready"] == 0
+        gate.touch()
+        await gateway.until(model, status_is("deployed"))

@@ -1,0 +1,437 @@
+"""The order of steps of a deployment, also while the store refuses them, and what is left of it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+import store
+from gateway.control.deployments import rollout
+from gateway.control.deployments.new_deployment import NewDeployment
+from gateway.errors import Refusal
+from store import Database, StoreFailed
+from tests.gateway.control.carrying_stage import Deploying, deploying, refuse
+from workers import NETWORKS
+
+MISTAKE = RuntimeError("this was not foreseen")
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deploying]:
+    async with deploying(tmp_path, monkeypatch) as stage:
+        yield stage
+
+
+# The switch.
+
+
+async def test_the_switch_is_durable_before_it_is_seen(
+    stage: Deploying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the store refuses the switch the old pool answers and keeps what waits; then callers
+    see the new one, which takes over before the old one drains."""
+    before, old = await stage.serving()
+    write, seen = Database.write, list[bool]()
+
+    async def refused(self: Database, asked: object, *args: object, **named: object) -> object:
+        if asked is store.deployments.switch and len(seen) < 3:
+            seen.append(stage.answers() is old and old.told == [])
+            raise StoreFailed("no room")
+        return await write(self, asked, *args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Database, "write", refused)
+    after = await stage.deploy()
+    new = stage.pools[-1]
+    new.get_ready()
+    await stage.until(after, "deployed")
+    assert seen == [True] * 3
+    assert stage.answers() is new
+    assert new.told == ["take over 1"]
+    assert old.told == ["give up what waits", "drain"]
+    assert await stage.status(before) == "stopping"
+    old.end()
+    await stage.until(before, "stopped")
+    assert stage.answers() is new
+
+
+async def test_nothing_is_seen_of_a_pool_that_is_not_ready(stage: Deploying) -> None:
+    """The old pool answers until the new one is ready; a model that nothing serves has its callers
+    wait for the first, and holds its place on the machine until then."""
+    first = await stage.deploy()
+    assert stage.answers() is stage.pools[0]
+    assert stage.rooms == 1
+    stage.pools[0].get_ready()
+    await stage.until(first, "deployed")
+    assert stage.rooms == 0
+    await stage.deploy()
+    assert len(stage.pools) == 2
+    assert stage.answers() is stage.pools[0]
+    assert stage.rooms == 1
+
+
+async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
+    stage: Deploying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers are not pointed at a pool that was stopped while the switch was written."""
+    await stage.serving()
+    new = await stage.deploy()
+    record: Any = stage.record
+
+    async def stop_then(work: object, *args: object, **named: object) -> object:
+        done = await record(work, *args, **named)
+        if work is store.deployments.switch:
+            await stage.deployments.stop(new)
+        return done
+
+    monkeypatch.setattr(stage, "record", stop_then)
+    stage.pools[1].get_ready()
+    await stage.until(new, "stopping")
+    assert "stop" in stage.pools[1].told
+    assert stage.answers() is not stage.pools[1]
+
+
+# One at a time, and each model by itself.
+
+
+async def test_one_deployment_of_a_model_is_carried_out_at_a_time(stage: Deploying) -> None:
+    """The second waits for the first and says so; another model's does not wait; one that a later
+    has overtaken is not carried out."""
+    first, second, third = [await stage.deploy() for _ in range(3)]
+    elsewhere = await stage.deploy(1)
+    assert [pool.spec.name for pool in stage.pools] == ["1", "4"]
+    assert stage.deployments.waits_for(second.id).startswith("the deployment of its model")
+    assert stage.deployments.waits_for(elsewhere.id) == ""
+    stage.pools[0].get_ready()
+    await stage.until(first, "deployed")
+    await stage.until(second, "stopped")
+    assert [pool.spec.name for pool in stage.pools] == ["1", "4", "3"]
+    stage.pools[1].get_ready()
+    await stage.until(elsewhere, "deployed")
+    assert await stage.status(third) == "deploying"
+    assert await stage.status(first) == "deployed"
+
+
+async def test_a_stop_leaves_others_as_they_are(stage: Deploying) -> None:
+    """Of the older deployment of a model while the newer serves, and of another model's."""
+    (_, old), (new, now), (_, others) = [await stage.serving(n) for n in (0, 0, 1)]
+    old.end()
+    await stage.settled()
+    assert stage.answers() is now
+    await stage.deployments.stop(new)
+    assert now.told[-1] == "stop"
+    assert stage.answers() is None
+    assert await stage.status(new) == "stopping"
+    now.end()
+    await stage.until(new, "stopped")
+    assert stage.answers(1) is others
+    assert others.told == []
+
+
+async def test_who_waits_for_its_turn_can_be_stopped(stage: Deploying) -> None:
+    """It never has a pool, and ends when its turn comes."""
+    first, second = await stage.deploy(), await stage.deploy()
+    await stage.deployments.stop(second)
+    stage.pools[0].get_ready()
+    await stage.until(first, "deployed")
+    assert len(stage.pools) == 1
+    assert await stage.status(second) == "stopped"
+    assert not stage.is_carried(second)
+
+
+async def test_one_whose_end_is_written_is_not_begun(stage: Deploying) -> None:
+    """What the store says counts, also where nobody has told the task yet."""
+    first, second = await stage.deploy(), await stage.deploy()
+    await stage.database.write(store.deployments.stop, second.id)
+    stage.pools[0].get_ready()
+    await stage.until(first, "deployed")
+    assert len(stage.pools) == 1
+    assert not stage.is_carried(second)
+
+
+async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Deploying) -> None:
+    """It acts for who deployed it, in the model's project alone, until nothing of it is left,
+    however it ends; each deployment has its own."""
+    (first, served), (_, others) = await stage.serving(), await stage.serving(2)
+    texts = [pool.spec.replica.variables["CDSW_APIV2_KEY"] for pool in (served, others)]
+    found = [stage.directory.principal(text, "") for text in texts]
+    assert [each and (each.user, each.engine, each.within) for each in found] == [
+        (stage.deployer, "model", stage.projects[0].id),
+        (stage.deployer, "model", stage.projects[1].id),
+    ]
+    await stage.deployments.stop(first)
+    served.end()
+    await stage.until(first, "stopped")
+    assert not stage.is_carried(first)
+    assert stage.directory.principal(texts[0], "") is None
+    assert stage.directory.principal(texts[1], "") is not None
+
+
+# At the next start.
+
+
+async def _restarted(stage: Deploying) -> None:
+    """This gateway ends as it should, and the next one begins."""
+    stage.workers.ending = True
+    for pool in stage.pools:
+        pool.stop()
+        pool.end()
+    await stage.settled()
+    for model in stage.models:
+        stage.routes.point(model.id, None)
+    stage.workers.ending = False
+    stage.pools.clear()
+    stage.start_over()
+
+
+async def test_what_served_is_served_first(stage: Deploying) -> None:
+    """At a start what was deployed serves again, before what was on its way to take its place; what
+    was on its way down is down."""
+    serving, _ = await stage.serving()
+    stopping, _ = await stage.serving(1)
+    later = await stage.deploy()
+    assert await stage.status(later) == "deploying"
+    await stage.database.write(store.deployments.stop, stopping.id)
+    await _restarted(stage)
+    with trio.fail_after(30):
+        await stage.deployments.recover()
+    await stage.settled()
+    assert [pool.spec.name for pool in stage.pools] == [str(serving.number), str(later.number)]
+    assert [pool.spec.start_tries for pool in stage.pools] == [0, 3]
+    assert stage.answers() is stage.pools[0]
+    assert await stage.status(stopping) == "stopped"
+    assert not stage.is_carried(stopping)
+
+
+async def test_a_build_that_is_made_again_holds_nobody_up(stage: Deploying) -> None:
+    """Others serve meanwhile; what was deployed is not given up because its build cannot be made
+    just now, and what was on its way is."""
+    lost, _ = await stage.serving()
+    other, _ = await stage.serving(2)
+    await _restarted(stage)
+    stage.lost[stage.builds[0].id] = 2
+    with trio.fail_after(30):
+        await stage.deployments.recover()
+    await stage.settled()
+    assert [pool.spec.name for pool in stage.pools] == [str(other.number)]
+    lost = await stage.database.read(store.deployments.get, lost.id)
+    assert stage.deployments.state(lost) == "rebuilding"
+    await _restarted(stage)
+    stage.lost[stage.builds[0].id] = 1
+    await stage.deployments.recover()
+    with trio.fail_after(30):
+        while stage.answers() is None:  # noqa: ASYNC110 - nothing tells
+            await trio.sleep(0.001)
+    assert await stage.status(lost) == "deployed"
+    stage.lost[stage.builds[1].id] = 1
+    await stage.until(await stage.deploy(1), "failed")
+
+
+# Ends.
+
+
+async def test_a_model_that_is_gone_leaves_no_process(stage: Deploying) -> None:
+    """Where the row goes while the pool starts, the task itself stops it and waits for its end."""
+    gone = await stage.deploy()
+    await stage.database.write(store.models.delete, stage.models[0].id)
+    [pool] = stage.pools
+    pool.get_ready()
+    await stage.settled()
+    assert pool.told == ["stop"]
+    assert stage.is_carried(gone)
+    pool.end()
+    await stage.settled()
+    assert not stage.is_carried(gone)
+
+
+@pytest.mark.parametrize(
+    "where", ["pool_spec", "keep_latest", "wait_ready", "switch", "take_over", "advance"]
+)
+async def test_an_unexpected_error_leaves_no_process(
+    stage: Deploying, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Wherever it comes, the new pool is stopped and nothing of it is left before the deployment
+    has failed; the one before it answers if it did then, and the next is carried out."""
+    _, old = await stage.serving()
+
+    def broken(*_: object, **__: object) -> None:
+        raise MISTAKE
+
+    with monkeypatch.context() as patched:
+        if where in ("switch", "advance"):
+            refuse(patched, getattr(store.deployments, where), MISTAKE, 1)
+        elif where in ("wait_ready", "take_over"):
+            patched.setattr(f"tests.gateway.control.carrying_stage.PlayedPool.{where}", broken)
+        else:
+            patched.setattr(rollout, where, broken)
+        failed = await stage.deploy()
+        new = stage.pools[-1]
+        if new is not old:
+            new.get_ready()
+            await stage.settled()
+            assert new.told[-1] == "stop"
+            assert await stage.status(failed) in ("deploying", "deployed")
+            assert stage.is_carried(failed)
+            new.end()
+        await stage.until(failed, "failed")
+    assert not stage.is_carried(failed)
+    assert stage.answers() is (None if where == "take_over" else old)
+    assert stage.rooms == 0
+    await stage.serving()
+    assert stage.answers() is stage.pools[-1]
+
+
+async def test_a_pool_that_does_not_get_ready_is_gone_before_it_has_failed(
+    stage: Deploying,
+) -> None:
+    """The old pool never notices; the reason is written when nothing of the new one is left."""
+    _, old = await stage.serving()
+    failed = await stage.deploy()
+    stage.pools[1].fail("no luck")
+    await stage.settled()
+    assert await stage.status(failed) == "deploying"
+    stage.pools[1].end()
+    await stage.until(failed, "failed")
+    found = await stage.database.read(store.deployments.get, failed.id)
+    assert found.failure is not None
+    assert (found.failure.step, found.failure.problem) == ("START", "no luck")
+    assert stage.answers() is old
+    assert old.told == []
+
+
+async def test_one_that_is_stopped_after_it_failed_has_stopped(
+    stage: Deploying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stops it while its failure cannot be written is told the truth: it ends stopped."""
+    failed = await stage.deploy()
+    seen = refuse(monkeypatch, store.deployments.fail, StoreFailed("no room"), 3)
+    stage.pools[0].fail("no luck")
+    stage.pools[0].end()
+    with trio.fail_after(30):
+        while not seen:  # noqa: ASYNC110 - the store tells nobody
+            await trio.sleep(0.001)
+    await stage.deployments.stop(failed)
+    await stage.until(failed, "stopped")
+    assert not stage.is_carried(failed)
+
+
+async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: Deploying) -> None:
+    """What served when the gateway ended serves again with the next one: its row says so still."""
+    serving, pool = await stage.serving()
+    stage.workers.ending = True
+    pool.stop()
+    pool.end()
+    await stage.settled()
+    assert not stage.is_carried(serving)
+    found = await stage.database.read(store.deployments.get, serving.id)
+    assert (found.status, found.wanted) == ("deployed", "serve")
+
+
+async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None:
+    """`end_all` stops every deployment of the model, serves none, and returns when no process of
+    any is left; those of another model go on."""
+    _, old = await stage.serving()
+    await stage.deploy()
+    starting = stage.pools[-1]
+    await stage.deploy()  # waits for its turn
+    _, others = await stage.serving(1)
+    ended = trio.Event()
+
+    async def delete() -> None:
+        await stage.database.write(store.models.delete, stage.models[0].id)
+        stage.routes.forget(stage.models[0].id)
+        await stage.deployments.end_all(stage.models[0].id)
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delete)
+        await stage.settled()
+        assert old.told[-1] == "stop"
+        for pool in (old, starting):
+            assert not ended.is_set()
+            pool.end()
+            await stage.settled()
+        with trio.fail_after(30):
+            await ended.wait()
+        assert "stop" in starting.told
+    assert stage.answers(1) is others
+    assert others.told == []
+    assert len(stage.deployments._carryings) == 1
+    assert len(stage.pools) == 3
+
+
+# How many.
+
+
+async def test_many_at_once_are_not_one(stage: Deploying) -> None:
+    """A project's replicas are bounded also where its deployments are asked for at once; a model's
+    next deployment takes the place of the one before, and another project has its own."""
+    stage.settings = type(stage.settings)(project_replicas=3)
+    taken, codes = list[int](), set[str]()
+
+    async def ask(model: int, replicas: int) -> None:
+        try:
+            await stage.deploy(model, replicas)
+        except Refusal as refused:
+            codes.add(refused.code)
+        else:
+            taken.append(model)
+
+    async with trio.open_nursery() as nursery:
+        for model in (0, 1, 0, 1):
+            nursery.start_soon(ask, model, 2)
+    assert len(set(taken)) == 1
+    assert len(taken) == 2
+    [other] = {0, 1} - set(taken)
+    await ask(other, 2)
+    assert other not in taken
+    await ask(other, 1)
+    assert other in taken
+    await ask(2, 3)
+    assert 2 in taken
+    assert codes == {"project.busy"}
+    assert not stage.deployments._claims
+
+
+async def test_a_model_counts_with_the_larger_of_its_deployments(stage: Deploying) -> None:
+    """While one takes the place of another both run."""
+    stage.settings = type(stage.settings)(project_replicas=4)
+    for replicas in (3, 1):
+        await stage.deploy(0, replicas)
+    with pytest.raises(Refusal, match="the others have 3"):
+        await stage.deploy(1, 2)
+    await stage.deploy(1, 1)
+
+
+async def test_who_may_not_edit_deploys_as_before(stage: Deploying) -> None:
+    """With the variables of the model's present deployment, not another model's, and no more
+    network than that has; setting any is refused."""
+    size: Any = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1}
+
+    async def deploy(model: int, **more: Any) -> None:
+        asked = NewDeployment(**size, **more)
+        made = await stage.deployments.create(
+            stage.models[model], stage.builds[model], asked, stage.deployer
+        )
+        await stage.settled()
+        stage.pools[-1].get_ready()
+        await stage.until(made, "deployed")
+
+    await deploy(0, network="none", environment={"A": "1"}, secrets={"B": "2"})
+    await deploy(1, network="machine", environment={"A": "other"})
+    first, last = NETWORKS[0], NETWORKS[-1]
+    for asked, network in ((first, first), (last, "none")):
+        found = await stage.deployments.as_before(
+            stage.models[0], NewDeployment(**size, network=asked)
+        )
+        assert (found.environment, found.secrets) == ({"A": "1"}, {"B": "2"})
+        assert found.network == min(asked, "none", key=NETWORKS.index)
+        assert network in (found.network, "none")
+    found = NewDeployment(**size)
+    for named in ("environment", "secrets"):
+        with pytest.raises(Refusal, match=named):
+            await stage.deployments.as_before(
+                stage.models[0], msgspec.structs.replace(found, **{named: {"A": "2"}})
+            )

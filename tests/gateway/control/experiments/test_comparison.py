@@ -1,0 +1,74 @@
+"""Experiments side by side: what each came to, and how that went."""
+
+import json
+import time
+
+import pytest
+
+from gateway.control.experiments import comparison
+from gateway.control.experiments.comparison import Comparison
+from store import Point
+from tests.support.gateway import Json
+
+
+def compared(*experiments: list[tuple[str, object, int]], turn: int = 2) -> Json:
+    """What is told of these, added in turns."""
+    made = Comparison()
+    for each in experiments:
+        points = [Point(key=key, value=value, time=at) for key, value, at in each]
+        made.begin()
+        for first in range(0, len(points), turn):
+            made.add(points[first : first + turn])
+    return dict(json.loads(b"{%b}" % b"".join(made.parts())))
+
+
+def test_series_are_of_numbers() -> None:
+    """What is drawn is numbers that were tracked more than once, from the first value on."""
+    assert compared(
+        [("begun", True, 1000), ("loss", 2, 1500), ("loss", None, 2000)],
+        [("loss", 1.5, 9000), ("loss", 0.5, 9250), ("note", "x", 1), ("note", "y", 2)],
+    ) == {
+        "metrics": {"begun": [True, None], "loss": [None, 0.5], "note": [None, "y"]},
+        "series": {"loss": [[[0.5, 2]], [[0.0, 1.5], [0.25, 0.5]]]},
+        "left_out_keys": 0,
+    }
+
+
+def test_no_experiments() -> None:
+    """Nothing compared, or nothing tracked, is no error."""
+    nothing = {"metrics": {}, "series": {}, "left_out_keys": 0}
+    assert compared() == nothing
+    assert compared([], []) == nothing
+
+
+def test_a_series_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many of its values as can be drawn, evenly, the first and the last among them."""
+    monkeypatch.setattr(comparison, "MOST_DRAWN", 5)
+    [drawn] = compared([("a", number, number * 1000) for number in range(1001)])["series"]["a"]
+    assert [value for _, value in drawn] == [0, 250, 500, 750, 1000]
+
+
+def test_of_very_many_keys_the_first_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many others there were is told as well."""
+    monkeypatch.setattr(comparison, "MOST_KEYS", 2)
+    told = compared(
+        [("a", 1, 1), ("b", 2, 2), ("c", 3, 3), ("c", 4, 4)], [("d", 1, 1), ("a", 5, 1)]
+    )
+    assert told["metrics"] == {"a": [1, 5], "b": [2, None]}
+    assert told["left_out_keys"] == 2
+
+
+def test_it_takes_time_in_proportion_to_the_values() -> None:
+    """Eight times the keys and values take about eight times as long, not sixty-four times."""
+
+    def seconds(keys: int) -> float:
+        points = [Point(key=f"{n % keys}", value=n, time=n) for n in range(20 * keys)]
+        began = time.thread_time()
+        made = Comparison()
+        made.begin()
+        made.add(points)
+        assert sum(map(len, made.parts()))
+        return time.thread_time() - began
+
+    few = min(seconds(100) for _ in range(5))
+    assert min(seconds(800) for _ in range(5)) < 25 * few

@@ -1,0 +1,143 @@
+"""What nobody needs goes; what anybody needs stays, whatever is asked for at the same time."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from gateway.control.storage.garbage import LEAST_AGE, size_of, unneeded
+from store import Build, Deployment
+from tests.support.gateway import Gateway, copy_of, refusal, status_is
+
+A_BUILD = Build(model_id="m", file="f", function="f", creator="c", status="built")
+A_DEPLOYMENT = Deployment(
+    model_id="m",
+    project_id="p",
+    build_id="1",
+    build_number=1,
+    cpu_millicores=1,
+    memory_mb=1,
+    replicas=1,
+    deployer="d",
+    wanted="stop",
+    status="stopped",
+    deployed_at="then",
+)
+
+
+def build(number: int, status: str = "built") -> Build:
+    return msgspec.structs.replace(A_BUILD, id=str(number), number=number, status=status)
+
+
+def deployment(number: int, build: int, **more: object) -> Deployment:
+    changes = {"number": number, "build_id": str(build), **more}
+    return msgspec.structs.replace(A_DEPLOYMENT, **changes)
+
+
+def gone(builds: list[Build], deployments: list[Deployment], keep: int = 1) -> list[int]:
+    return [each.number for each in unneeded(builds, deployments, keep)]
+
+
+def test_which_builds_are_not_needed() -> None:
+    """Kept are the latest, the latest that were built, what is deployed or about to be, what is
+    being made, and what a rollback takes."""
+    many = [build(n) for n in range(1, 8)]
+    assert gone(many, []) == [1, 2, 3, 4, 5, 6]
+    assert gone(many, [], keep=3) == [1, 2, 3, 4]
+    assert gone([*many, build(8, "build failed")], []) == [1, 2, 3, 4, 5, 6]
+    assert gone([build(1, "building"), build(2, "queued"), build(3, "pending"), build(4)], []) == []
+    serving = deployment(3, 2, wanted="serve", status="deployed")
+    assert gone(many, [serving]) == [1, 3, 4, 5, 6]
+    assert gone(many, [deployment(1, 4), deployment(2, 4), serving]) == [1, 3, 5, 6]
+    waiting = deployment(4, 1, wanted="serve", status="pending", deployed_at=None)
+    assert gone(many, [deployment(2, 4), serving, waiting]) == [3, 5, 6]
+    stopping = deployment(4, 5, status="stopping", deployed_at=None)
+    assert gone(many, [stopping]) == [1, 2, 3, 4, 6]
+    assert gone(many, [deployment(4, 5, status="failed", deployed_at=None)]) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> None:
+    """A look changes nothing; a collection removes just what the look showed, with its files."""
+    project = await gateway.project(copy_of("add", tmp_path))
+    model = await gateway.model(project)
+    builds = [await gateway.built(model, "add.py:add") for _ in range(3)]
+    await gateway.deployed(builds[1])
+    ids = [path.rpartition("/")[2] for path in builds]
+    stranger = gateway.data / "logs" / "builds" / "nobody.log"
+    young = gateway.data / "logs" / "builds" / "young.log"
+    for path in (stranger, young):
+        path.write_text("lines")
+    old = os.stat(stranger).st_mtime - LEAST_AGE - 1
+    folder = gateway.data / "builds" / "nobody"
+    folder.mkdir()
+    # The files of a project are never garbage while the database has not deleted them.
+    sources = gateway.data / "projects" / "nobody"
+    sources.mkdir(parents=True)
+    (gateway.data / "trash" / "20260101T000000Z").mkdir(parents=True)
+    for path in (stranger, folder, sources):
+        os.utime(path, (old, old))
+    shown = await gateway.get("/garbage", keep=1)
+    assert (gateway.data / "builds" / ids[0]).is_dir()
+    found = {(each["kind"], each["name"]) for each in shown["garbage"]}
+    cache = f"cache/pip/{project.rpartition('/')[2]}"
+    leftovers = {("leftover", "logs/builds/nobody.log"), ("leftover", "builds/nobody")}
+    leftovers |= {("trash", "trash/20260101T000000Z")}
+    assert found == {("build", ids[0]), ("cache", cache)} | leftovers
+    assert shown["bytes"] == sum(each["bytes"] for each in shown["garbage"]) > 100_000
+    went = await gateway.delete("/garbage?keep=1")
+    assert {(each["kind"], each["name"]) for each in went["garbage"]} == found
+    assert sorted(os.listdir(gateway.data / "builds")) == sorted(ids[1:])
+    assert sorted(os.listdir(gateway.data / "logs" / "builds")) == sorted(
+        [f"{ids[1]}.log", f"{ids[2]}.log", "young.log"]
+    )
+    assert not (gateway.data / cache).exists()
+    assert os.listdir(gateway.data / "trash") == []
+    assert sources.exists()
+    assert (await gateway.get("/garbage", keep=1))["garbage"] == []
+    numbers = [b["build_number"] for b in (await gateway.get(f"{model}/builds"))["model_builds"]]
+    assert numbers == [2, 3]
+    assert (await gateway.call(await gateway.key(model), {"a": 1, "b": 2})).status_code == 200
+
+
+async def test_a_deployment_at_the_same_time(gateway: Gateway, tmp_path: Path) -> None:
+    """Of a build that is asked for and collected at once, either the deployment serves or it was
+    refused: never does one serve from a build that is gone."""
+    model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
+    key = await gateway.key(model)
+    latest = await gateway.built(model, "add.py:add")
+    for _ in range(4):
+        older, latest = latest, await gateway.built(model, "add.py:add")
+        answers: list[Any] = []
+
+        async def deploy(build: str = older, answers: list[Any] = answers) -> None:
+            answers.append(await gateway.admin.post(f"{build}/deployments", json={}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(deploy)
+            nursery.start_soon(gateway.delete, "/garbage?keep=1")
+        (answer,) = answers
+        if answer.status_code == 200:
+            deployment = f"{older}/deployments/{answer.json()['id']}"
+            await gateway.until(deployment, status_is("deployed"))
+            assert (await gateway.call(key, {"a": 1, "b": 2})).status_code == 200
+        else:
+            assert refusal(answer) in ((404, "build.notfound"), (409, "state.conflict"))
+
+
+async def test_how_many_to_keep(gateway: Gateway) -> None:
+    """At least the latest build of each model stays."""
+    for keep in ("0", "-1", "x", "²"):
+        answer = await gateway.admin.delete(f"/garbage?keep={keep}")
+        assert refusal(answer) == (400, "argument.invalid")
+
+
+def test_the_size_of_a_folder(tmp_path: Path) -> None:
+    """What two names share is counted once; links are not followed; what is gone takes nothing."""
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    alone = size_of([tmp_path])
+    os.link(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "c").symlink_to("/usr")
+    assert 100_000 <= alone <= size_of([tmp_path]) < 200_000
+    assert size_of([tmp_path / "gone"]) == 0

@@ -1,0 +1,166 @@
+"""Each cause for which a model's file did not run has its own words and remedy."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.control.failure_causes import CORRECT, Place, remedy
+from gateway.control.failures import script_failed
+from workers import Ended, Line
+from workers.limits import Verdict
+
+PICKLED = 'File "load.py", line 3, in <module>\n  pickle.load(file)\n'
+CASES = {
+    "left out by .gitignore": (
+        "FileNotFoundError: [Errno 2] No such file or directory: 'model.pkl'",
+        "",
+        "a .gitignore leaves it out",
+    ),
+    "the same by its absolute path": (
+        "FileNotFoundError: [Errno 2] No such file or directory: '/home/cdsw/model.pkl'",
+        "",
+        "a .gitignore leaves it out",
+    ),
+    "not in the project": (
+        "FileNotFoundError: [Errno 2] No such file or directory: 'absent.pkl'",
+        "",
+        "Add absent.pkl to the project",
+    ),
+    "elsewhere on the machine": (
+        "FileNotFoundError: [Errno 2] No such file or directory: '/data/model.pkl'",
+        "",
+        "`readable`",
+    ),
+    "a sibling import": (
+        "ModuleNotFoundError: No module named 'helper'",
+        "",
+        "write `from code import helper`, or make 'code' the model's root",
+    ),
+    "a module left out by .gitignore": (
+        "ModuleNotFoundError: No module named 'hidden'",
+        "",
+        "`hidden` is a file of the project that is not in the build, because a .gitignore",
+    ),
+    "a module that is not installed": (
+        "ModuleNotFoundError: No module named 'sklearn'",
+        "",
+        "Have cdsw-build.sh install what `sklearn` is in, such as `pip install scikit-learn`",
+    ),
+    "a pickle of another version": (
+        "AttributeError: Can't get attribute '__pyx_unpickle' on <module 'sklearn'>",
+        PICKLED,
+        "other versions of the libraries",
+    ),
+    "a module that only a pickle asks for": (
+        "ModuleNotFoundError: No module named 'sklearn.linear_model.base'",
+        PICKLED,
+        "other versions of the libraries",
+    ),
+    "a pickle of Python 2": (
+        "UnicodeDecodeError: 'ascii' codec can't decode byte 0x98 in position 4",
+        PICKLED,
+        'encoding="latin1"',
+    ),
+    "an ordinary UnicodeDecodeError": (
+        "UnicodeDecodeError: 'ascii' codec can't decode byte 0x98 in position 4",
+        "",
+        CORRECT,
+    ),
+    "Spark without Java": (
+        "PySparkRuntimeError: [JAVA_GATEWAY_EXITED] Java gateway process exited",
+        "",
+        "Spark's Java process did not start",
+    ),
+    "an example longer than the time-out": (
+        "it did not answer within 30 s",
+        "",
+        "`model_request_timeout`",
+    ),
+    "a pickle of a newer Python": ("ValueError: unsupported pickle protocol: 5", "", "--kernel"),
+    "a pointer of Git LFS": ("UnpicklingError: invalid load key, 'v'.", "", "git lfs pull"),
+    "a variable that was not given": (
+        "KeyError: 'TOKEN'",
+        'TOKEN = os.environ["TOKEN"]\n  File "<frozen os>", line 680, in __getitem__',
+        "--env TOKEN=VALUE",
+    ),
+    "an ordinary KeyError": ("KeyError: 'TOKEN'", "rows['TOKEN']", CORRECT),
+    "a load longer than the time-out": (
+        "the model was not ready within 60 s",
+        "",
+        "`model_start_timeout`",
+    ),
+    "a submodule that was not brought": (
+        "ModuleNotFoundError: No module named 'lent'",
+        "",
+        "lent is a submodule that the clone did not bring",
+    ),
+    "no GPU": ("RuntimeError: Attempting to deserialize object on a CUDA device", "", "CPU"),
+    "no system library": (
+        "ImportError: libGL.so.1: cannot open shared object file: No such file or directory",
+        "",
+        "The system library libGL.so.1",
+    ),
+    "no Python": ("SyntaxError: invalid syntax (model.py, line 3)", "", "plain Python"),
+    "no such function": ("AttributeError: model.py defines no 'x'; it", "", "FILE:FUNCTION"),
+    "all else": ("ValueError: wrong shape", "", CORRECT),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A build of code/model.py, and the project with what a .gitignore leaves out."""
+    project, build = tmp_path / "project", tmp_path / "build"
+    for folder in (project, build):
+        (folder / "code").mkdir(parents=True)
+        (folder / "code" / "helper.py").touch()
+    (build / ".gitmodules").write_text('[submodule "lent"]\n\tpath = lent\n')
+    (project / "model.pkl").touch()
+    (project / "hidden.py").touch()
+    return Place(build, "", "code/model.py", has_script=True, project=project)
+
+
+@pytest.mark.parametrize(("summary", "detail", "told"), CASES.values(), ids=list(CASES))
+def test_each_cause_has_its_remedy(place: Place, summary: str, detail: str, told: str) -> None:
+    """What is told fits the cause, not just the exception."""
+    assert told in remedy(summary, detail, place)
+
+
+def test_nothing_is_told_of_files_elsewhere(place: Place, tmp_path: Path) -> None:
+    """A model cannot learn which files the machine has, whatever links its project holds."""
+    assert place.project
+    (place.project / "link").symlink_to("/etc")
+    for path in ("link/passwd", "../build", "a\0b"):
+        told = remedy(
+            f"FileNotFoundError: [Errno 2] No such file or directory: '{path}'", "", place
+        )
+        assert "is in the project" not in told
+
+
+def test_without_a_build_script(place: Place) -> None:
+    """Where nothing was installed a missing module is the missing script's."""
+    bare = Place(place.code, "", "code/model.py", has_script=False, project=place.project)
+    told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
+    assert told.startswith("Nothing is installed, because the project has no cdsw-build.sh")
+    assert "pip install pyyaml" in told
+    (place.code / "requirements.txt").touch()
+    told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
+    assert "`pip install -r requirements.txt`" in told
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'model.pkl'", ".gitignore"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'x.csv'", "the project's root"),
+        ("ModuleNotFoundError: No module named 'yaml'", "pip install pyyaml"),
+        ("ValueError: wrong shape", "Correct the script; its log has the rest."),
+    ],
+)
+def test_scripts_are_told_causes_too(place: Place, last: str, told: str) -> None:
+    """The script of an experiment fails for the causes for which a model's file does."""
+    script = msgspec.structs.replace(place, is_script=True)
+    ended = Ended(1, Verdict("exited with status 1"))
+    printed = [Line("", "stderr", text) for text in ("Traceback:", last)]
+    failure = script_failed(ended, printed, script)
+    assert (failure.problem, told in failure.advice) == (last, True), failure.advice

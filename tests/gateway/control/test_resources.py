@@ -1,0 +1,218 @@
+"""Who may start on this machine: told with the numbers, at once where it can never be."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from gateway.control.resources import GIB, Machine, NotEnoughMemory
+from gateway.errors import Refusal
+from workers.limits import MIB
+
+Numbers = dict[str, int]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    memory_mb: int
+    replicas: int = 1
+    cpu_millicores: int = 1000
+
+
+class Played(Machine):
+    """A machine of 4 GiB and 2 cores, of which a test says what is free."""
+
+    def __init__(self, free: int) -> None:
+        super().__init__()
+        self.cores, self.memory, self.for_models = 2, 4 * GIB, 4 * GIB - 256 * MIB
+        self.is_free = free
+
+    def free(self) -> int:
+        return self.is_free
+
+
+@pytest.fixture
+def machine() -> Played:
+    return Played(3 * GIB)
+
+
+def test_this_machine() -> None:
+    """What is told of this machine fits together."""
+    told = Machine().capacity()
+    assert 0 < told.memory_free <= told.memory_for_models < told.memory
+    assert told.cores >= 1
+    assert 64 <= told.default_memory_mb <= 2048
+
+
+def test_the_default_fits_many_times(machine: Played) -> None:
+    """A small machine's default leaves room for more than one."""
+    assert machine.default_memory_mb == 960
+    machine.for_models = 64 * GIB
+    assert machine.default_memory_mb == 2048
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "text"),
+    [
+        (Asked(8192), "machine.toosmall", "not enough memory: asked 8 GiB, models may take 3.75"),
+        (Asked(3500), "machine.full", "not enough memory: asked 3.42 GiB, 3 GiB free"),
+        (Asked(1, 1, 2500), "machine.toosmall", "not enough CPU: asked 2.5, the machine has 2"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(
+    machine: Played, asked: Asked, code: str, text: str
+) -> None:
+    """One replica that is too large, for the machine or for what is free, is refused by name."""
+    with pytest.raises(Refusal, match=text) as refused:
+        machine.check(asked, now=True)
+    assert refused.value.code == code
+
+
+def test_limits_are_no_reservations(machine: Played) -> None:
+    """Replicas that together might take more than there is are let in: most stay far below."""
+    machine.check(Asked(2048, replicas=9), now=True)
+
+
+def test_what_may_yet_fit_is_not_refused(machine: Played) -> None:
+    """While its build is made others may stop."""
+    machine.check(Asked(3500), now=False)
+
+
+async def test_one_waits_for_those_that_start(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What is starting may take all it asked for; once it is ready, what it takes counts."""
+    entered: list[str] = []
+    told: list[str] = []
+
+    async def second() -> None:
+        async with machine.room_for(Asked(2048), "A", told.append):
+            entered.append("second")
+
+    async with trio.open_nursery() as nursery:
+        async with machine.room_for(Asked(1024, replicas=2), "A", print):
+            nursery.start_soon(second)
+            await trio.sleep(5)
+            assert entered == []
+            missing = "asked 2 GiB, 3 GiB free, of which models that start may take 2 GiB"
+            assert set(told) == {f"memory: {missing}"}
+            assert machine.capacity().memory_starting == 2 * GIB
+            machine.is_free -= 100 * MIB
+        await trio.testing.wait_all_tasks_blocked()
+    assert entered == ["second"]
+    assert machine.capacity().memory_starting == 0
+
+
+async def test_who_waits_in_vain_is_told(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """If it does not fit even when nobody starts any more, it fails with the numbers."""
+
+    async def too_late() -> None:
+        with pytest.raises(NotEnoughMemory, match=r"asked 2 GiB, 1\.5 GiB free"):
+            async with machine.room_for(Asked(2048), "A", print):
+                raise AssertionError("let in")
+
+    async with trio.open_nursery() as nursery, machine.room_for(Asked(2048), "A", print):
+        nursery.start_soon(too_late)
+        await trio.sleep(3)
+        machine.is_free = 3 * GIB // 2
+
+
+async def test_a_project_that_starts_all_it_can(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """However much one project's deployments ask for while they start, and however long that takes,
+    another's may start with half of what is free."""
+    entered: list[str] = []
+
+    async def greedy() -> None:
+        async with machine.room_for(Asked(2048, replicas=9), "greedy", print):
+            entered.append("greedy")
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(greedy)
+        await trio.sleep(5)
+        assert entered == ["greedy"]
+        with trio.fail_after(1):
+            async with machine.room_for(Asked(1536), "other", print):
+                pass
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_project_with_nothing_starting_goes_first(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """One that waits for more than half of what is free is not passed by ever new small ones of a
+    project that has some starting."""
+    entered: list[str] = []
+
+    async def start(name: str, memory: int, seconds: float) -> None:
+        async with machine.room_for(Asked(memory), name, print):
+            entered.append(name)
+            await trio.sleep(seconds)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start, "greedy", 2048, 10)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(start, "other", 2048, 10)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(5):
+            nursery.start_soon(start, "greedy", 64, 10)
+        await trio.sleep(5)
+        assert entered == ["greedy"]
+        await trio.sleep(7)
+        assert sorted(entered) == sorted(["greedy", "other", *["greedy"] * 5])
+    assert machine.capacity().memory_starting == 0
+
+
+async def test_who_starts_alone_may_start(machine: Played) -> None:
+    """One replica has to fit, not all of them."""
+    async with machine.room_for(Asked(2048, replicas=9), "A", print):
+        pass
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the machine is what the container may have."""
+    (tmp_path / "memory.max").write_text(f"{GIB}\n")
+    (tmp_path / "memory.current").write_text(f"{GIB // 2}\n")
+    (tmp_path / "memory.stat").write_text("inactive_file 0\n")
+    monkeypatch.setattr("gateway.control.resources.memory_groups", lambda _: [(2, tmp_path)])
+    machine = Machine()
+    assert machine.memory == GIB
+    assert machine.for_models == GIB - 128 * MIB
+    assert machine.free() == GIB // 2 - 128 * MIB
+
+
+async def test_scripts_keep_their_room(
+    machine: Played, autojump_clock: trio.testing.MockClock
+) -> None:
+    """As long as a script runs, other scripts do not get what it asked for and has not taken yet;
+    deployments do, and other projects' scripts half of what is free."""
+
+    refused: list[str] = []
+
+    async def try_script(memory_mb: int, project: str) -> bool:
+        try:
+            async with machine.room_for_script(Asked(memory_mb), project, print):
+                return True
+        except NotEnoughMemory as error:
+            refused.append(str(error))
+            return False
+
+    async with machine.room_for_script(Asked(2048), "A", print) as script:
+        assert not await try_script(2048, "A")
+        assert await try_script(1024, "A")
+        assert await try_script(1536, "B")
+        async with machine.room_for(Asked(3 * 1024), "A", print):
+            pass
+        machine.is_free -= 1024 * MIB
+        script.takes(lambda: 1024 * MIB)  # what it has taken counts once
+        assert await try_script(1024, "A")
+        assert not await try_script(1025, "A")
+        machine.is_free += 1024 * MIB
+    assert await try_script(3 * 1024, "A")
+    assert all("of which experiments that run may take" in each for each in refused)

@@ -1,0 +1,235 @@
+"""The access log: a line for each answer, whoever gave it, and no harm from any disk."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from gateway.http import access_log
+from gateway.http.access_log import AccessLog, Note, line, open_access_log
+from gateway.http.request_head import Head, read_head
+from gateway.settings import SettingsError
+from tests.support.gateway import running, settings_for
+from tests.support.http_stage import Stage, post, request
+
+LINE = re.compile(
+    r'(?P<address>\S+) - - \[(?P<when>\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "(?P<asked>.*)" '
+    r"(?P<status>\d{3}|-) (?P<size>\d+|-) (?P<micros>\d+) (?P<id>\S+)"
+)
+CALL = read_head(b"POST /model?accessKey=secret HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "SECONDS", 0.01)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+def note(log: AccessLog, number: int = 1, head: Head | None = CALL) -> None:
+    log.note("10.0.0.1", head, 200, 12, 0.000345, f"{number}")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The lines of a log, each in its parts."""
+    matches = [LINE.fullmatch(each) for each in path.read_text("ascii").splitlines()]
+    assert None not in matches
+    return [match.groupdict() for match in matches if match]
+
+
+async def written(path: Path, many: int) -> None:
+    with trio.fail_after(10):
+        while not path.exists() or path.read_bytes().count(b"\n") < many:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def test_what_a_line_says(path: Path) -> None:
+    """Address, time, request without its query, status, size, microseconds, id: as in the common
+    log format."""
+    async with open_access_log(str(path)) as log:
+        assert log is not None
+        note(log)
+        note(log, 2, None)
+    first, second = read(path)
+    when = first.pop("when")
+    assert abs(time.mktime(time.strptime(when[:-6], "%d/%b/%Y:%H:%M:%S")) - time.time()) < 60
+    assert first == {
+        "address": "10.0.0.1",
+        "asked": "POST /model HTTP/1.1",
+        "status": "200",
+        "size": "12",
+        "micros": "345",
+        "id": "1",
+    }
+    assert second["asked"] == "-"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("odd", ['"', "\\", "\n", "\r", "\0", "\x1b[2J", "\x7f", "ä", "\u2028"])
+def test_nothing_can_be_smuggled_in(odd: str) -> None:
+    """Whatever a client names, its request is one line, and its quotes are those of the log."""
+    told = line(Note(0.0, "::1", "GET", f"/a{odd}b", 1, 404, 0, 0.0, "id"))
+    assert told.isascii()
+    assert told.removesuffix("\n").isprintable()
+    match = LINE.fullmatch(told.removesuffix("\n"))
+    assert match is not None
+    assert re.fullmatch(r"GET /a(\\x[0-9a-f]{2}|\[2J)+b HTTP/1.1", match["asked"])
+
+
+async def test_a_log_that_is_moved_away(path: Path, quick: None) -> None:
+    """After a rotation the lines go into a new file; none is lost."""
+    async with open_access_log(str(path)) as log:
+        assert log is not None
+        note(log, 1)
+        await written(path, 1)
+        path.rename(path.with_suffix(".1"))
+        note(log, 2)
+        await written(path, 1)
+    assert [each["id"] for each in read(path.with_suffix(".1")) + read(path)] == ["1", "2"]
+
+
+async def test_a_log_that_is_opened_again(path: Path, quick: None) -> None:
+    """When asked for it, the file is opened again though it is the same; no line is lost."""
+    async with open_access_log(str(path)) as log:
+        assert log is not None
+        note(log, 1)
+        await written(path, 1)
+        before = log._file
+        log.reopen()
+        note(log, 2)
+        await written(path, 2)
+        assert log._file != before
+    assert [each["id"] for each in read(path)] == ["1", "2"]
+
+
+async def test_a_full_disk(quick: None, caplog: pytest.LogCaptureFixture) -> None:
+    """What the disk does not take is missing; the gateway's log says so once, and how much."""
+    async with open_access_log("/dev/full") as log:
+        assert log is not None
+        for number in range(3):
+            note(log, number)
+        with trio.fail_after(10):
+            while "No space left" not in caplog.text:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+    assert caplog.text.count("cannot write the access log") == 1
+    assert "3 requests are missing" in caplog.text
+
+
+def test_half_a_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a disk took half a line, the next one begins on a line of its own."""
+    log = AccessLog(str(path))
+    real, room = os.write, [7, 0]
+
+    def write(file: int, data: bytes) -> int:
+        if not room:
+            return real(file, data)
+        if size := room.pop(0):
+            return real(file, data[:size])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    assert log._append(b"first\nsecond\nthird\n") == (2, "No space left on device")
+    assert log._append(b"fourth\n") == (0, "")
+    assert path.read_bytes() == b"first\ns\nfourth\n"
+
+
+async def test_it_is_bounded(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What comes faster than it is written is dropped beyond a bound, and counted."""
+    monkeypatch.setattr(access_log, "MOST", 5)
+    async with open_access_log(str(path)) as log:
+        assert log is not None
+        for number in range(8):
+            note(log, number)
+    assert len(read(path)) == 5
+    assert "3 requests are missing" in caplog.text
+
+
+async def test_a_disk_that_hangs(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A write that never returns does not hold up the end."""
+    monkeypatch.setattr(access_log, "_LAST_SECONDS", 0.1)
+    reading, writing = os.pipe()
+    monkeypatch.setattr(AccessLog, "_append", lambda *_: os.read(reading, 1))
+    with trio.fail_after(10):
+        async with open_access_log(str(path)) as log:
+            assert log is not None
+            note(log)
+    os.close(writing)
+    assert "does not go to the end" in caplog.text
+
+
+async def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    """A log that cannot be opened is refused as a setting, when the gateway starts."""
+    for wrong in (tmp_path, tmp_path / "missing" / "access.log"):
+        with pytest.raises(SettingsError, match="cannot open access_log"):
+            AccessLog(str(wrong))
+
+
+async def test_both_ways(tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever answers, the front door or the other server, there is one line for each answer,
+    with the id that the client got."""
+    settings = settings_for(tmp_path / "data", access_log=str(path))
+    async with running(settings) as gateway:
+        answers = [
+            await gateway.call("wrong", 1),
+            await gateway.models.get("/livez"),
+            await gateway.models.post("/model?accessKey=secret", content=b"{}"),
+            await gateway.models.head("/livez"),
+            await gateway.admin.get("/site", headers={"Connection": "close"}),
+        ]
+        for bad in (b"POST /model HTTP/1.1\nx", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET\n"):
+            async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
+                await stream.send_all(bad)
+                while b" 400 " not in await stream.receive_some():
+                    pass
+    lines = read(path)
+    assert [each["asked"] for each in lines] == [
+        "POST /model HTTP/1.1",
+        "GET /livez HTTP/1.1",
+        "POST /model HTTP/1.1",
+        "HEAD /livez HTTP/1.1",
+        "GET /api/v2/site HTTP/1.1",
+        "-",
+        "GET /livez HTTP/1.1",
+        "-",
+    ]
+    for told, answer in zip(lines, answers, strict=False):
+        assert told["address"] == "127.0.0.1"
+        assert told["status"] == str(answer.status_code)
+        assert told["id"] == answer.headers["x-request-id"]
+        assert told["size"] == str(len(answer.content))
+    assert [each["status"] for each in lines[-3:]] == ["400", "200", "400"]
+    assert "secret" not in path.read_text()
+
+
+@pytest.fixture
+def staged(path: Path) -> Iterator[Stage]:
+    stage = Stage()
+    stage.access_log = AccessLog(str(path))
+    yield stage
+    os.close(stage.access_log._file)
+
+
+def test_what_the_door_notes(staged: Stage) -> None:
+    """It took as long as the ticket did; what was refused before it was whole took no time, and
+    is named by its request if its head could be read."""
+    log = staged.access_log
+    assert log is not None
+    client = staged.client().send(post())
+    staged.pass_time(0.5)
+    staged.pool.answer()
+    client.send(request("POST", "/model", "Transfer-Encoding: chunked"), b"no\r\n")
+    staged.client().send(b"POST /model HTTP/1.1\r\n")
+    staged.pass_time(20)
+    told = [(each.method, each.status, each.seconds) for each in log._notes]
+    assert told == [("POST", 200, 0.5), ("POST", 400, 0.0), ("", 408, 0.0)]

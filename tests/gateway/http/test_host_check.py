@@ -1,0 +1,126 @@
+"""The surface: by which names the gateway is asked for, and that nobody reads along unnoticed."""
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from gateway.errors import Refusal
+from gateway.http.host_check import Hosts, check_exposure, hosts_of, name_of
+from gateway.operations.systemd import ServiceManager
+from gateway.serving import run_gateway
+from gateway.settings import Given, Settings, SettingsError
+from tests.gateway.conftest import Samples
+from tests.support.gateway import Gateway, refusal, settings_for, url_in
+
+LOOPBACK = ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")
+BEYOND = ("0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0")
+
+
+def answers(hosts: Hosts, host: str, path: str = "/api/v2/site") -> bool:
+    with suppress(Refusal):
+        hosts.check(host, path)
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("Models.Test", "models.test"),
+        ("models.test.:8080", "models.test"),
+        ("[::1]:8080", "::1"),
+        ("[::1", ""),
+        ("a:b", ""),
+        ("a@b:1:2", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_in_a_header(header: str, name: str) -> None:
+    """A name counts without its port, its case and its last dot; what is none is no name."""
+    assert name_of(header) == name
+
+
+@pytest.mark.parametrize("address", [*LOOPBACK, *BEYOND])
+def test_names_that_are_always_known(address: str) -> None:
+    """Loopback names, addresses and the settings' names are answered, others' are not."""
+    named = Settings(
+        host="inner", public_url="https://models.test:8443", allowed_hosts=["other.test"]
+    )
+    hosts = hosts_of(named, address)
+    for host in ("localhost", "x.localhost", "127.0.0.1", "[::1]", "192.0.2.7", "inner"):
+        assert answers(hosts, f"{host}:80")
+    for host in ("models.test", "modelservice.models.test", "other.test"):
+        assert answers(hosts, host)
+    for host in ("evil.test", "models.test.evil.test", "localhost.evil.test", "", "1.2.3.4.5"):
+        assert not answers(hosts, host)
+
+
+def test_the_name_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens beyond the machine answers to its name, too; on loopback nobody does."""
+    monkeypatch.setattr("socket.gethostname", lambda: "ward.example.test")
+    for name in ("ward.example.test", "ward.local"):
+        assert answers(hosts_of(Settings(), "0.0.0.0"), name)
+        assert not answers(hosts_of(Settings(), "127.0.0.1"), name)
+
+
+async def test_only_calls_and_signs_of_life_are_answered_under_any_name(
+    shared: Gateway, samples: Samples
+) -> None:
+    """A foreign name gets 421 before its key is looked at, but for calls and signs of life."""
+    evil = {"Host": "evil.test"}
+    async with httpx.AsyncClient(base_url=url_in(samples.data)) as client:
+        for path in ("/", "/api/v2/site", "/openapi.json", "/nothing"):
+            refused = await client.get(path, headers=evil)
+            assert refusal(refused) == (421, "request.host"), path
+        for path in ("/livez", "/readyz", "/healthz"):
+            assert (await client.get(path, headers=evil)).status_code == 200
+        body = {"accessKey": samples.add, "request": {"a": 1, "b": 2}}
+        assert (await client.post("/model", json=body, headers=evil)).status_code == 200
+
+
+def test_in_the_clear_only_on_request() -> None:
+    """Beyond loopback it takes TLS, or `plain_http`; on loopback neither."""
+    for address in LOOPBACK:
+        check_exposure(Settings(), address)
+    for address in BEYOND:
+        with pytest.raises(SettingsError, match="could read and change passwords"):
+            check_exposure(Settings(), address)
+        check_exposure(Settings(plain_http=True), address)
+        check_exposure(Settings(tls_certificate="c", tls_key="k"), address)
+
+
+async def test_an_inherited_socket_in_the_clear_is_refused(tmp_path: Path) -> None:
+    """What the service manager opened counts as what one opens oneself."""
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        manager = ServiceManager(descriptor=os.dup(listener.fileno()))
+        with pytest.raises(SettingsError, match=r"listen on 0\.0\.0\.0"):
+            await run_gateway(
+                Given(settings_for(tmp_path / "data"), {}),
+                stop=trio.Event(),
+                ready=print,
+                manager=manager,
+            )
+
+
+async def test_a_start_in_the_clear_is_refused(tmp_path: Path) -> None:
+    """Such a start is refused before there is a database; with `plain_http` it serves."""
+    exposed = settings_for(tmp_path / "data", Settings(host="0.0.0.0"))
+    with pytest.raises(SettingsError, match="plain_http = true"):
+        await run_gateway(Given(exposed, {}), stop=trio.Event(), ready=print)
+    assert not (tmp_path / "data" / "predictd.db").exists()
+    stop, told = trio.Event(), list[str]()
+
+    def ready(url: str) -> None:
+        told.append(url)
+        stop.set()
+
+    allowed = settings_for(tmp_path / "data", Settings(host="0.0.0.0", plain_http=True))
+    await run_gateway(Given(allowed, {}), stop=stop, ready=ready)
+    assert told

@@ -1,0 +1,253 @@
+"""One connection of an application: its answers are its own, and its end hurts nobody."""
+
+import json
+import logging
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from gateway.http import hypercorn_connection, request_filter
+from gateway.http.fair_shares import Shares
+from gateway.http.hypercorn_server import HttpServer
+from gateway.http.request_filter import Gate
+from gateway.http.send_buffers import Untaken
+from tests.gateway.http.raw_requests import mistaken, read
+
+ROOM = 4 << 20
+GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Application:
+    """`/echo` answers with the body, `/wait` when it is let, `/early` begins before the body."""
+
+    def __init__(self) -> None:
+        self.began = trio.Event()
+        self.let = trio.Event()
+        self.ended = trio.Event()
+        self.app = QuartTrio(__name__)
+        self.app.add_url_rule("/echo", view_func=self.echo, methods=["GET", "POST"])
+        for path in ("/wait", "/api/v2/wait"):
+            self.app.add_url_rule(path, path, self.wait, methods=["GET", "POST"])
+        self.app.add_url_rule("/early", view_func=self.early, methods=["POST"])
+
+    async def echo(self) -> Response:
+        return Response(await request.get_data())
+
+    async def wait(self) -> str:
+        self.began.set()
+        try:
+            await self.let.wait()
+        finally:
+            self.ended.set()
+        return "waited"
+
+    async def early(self) -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"begun"
+            await self.wait()
+
+        return Response(parts())
+
+
+class Serving(Application):
+    """A server of that application."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        super().__init__()
+        self.memory, self.untaken = Shares(ROOM), Untaken(ROOM)
+        self.server = HttpServer(self.app, untaken=self.untaken, memory=self.memory)
+        self._nursery = nursery
+
+    def connect(self, first: bytes = b"") -> trio.SocketStream:
+        """The client's side of a new connection, of which `first` has been read already."""
+        ours, theirs = socket.socketpair()
+        for side in (ours, theirs):
+            side.setblocking(False)
+        server = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+        self._nursery.start_soon(self.server.serve, server, first)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Serving]:
+    async with trio.open_nursery() as nursery:
+        serving = Serving(nursery)
+        with trio.fail_after(20):
+            yield serving
+        nursery.cancel_scope.cancel()
+
+
+async def all_of(stream: trio.SocketStream) -> bytes:
+    received = b""
+    async with stream:
+        while data := await stream.receive_some():
+            received += data
+    return received
+
+
+def refusal(received: bytes) -> tuple[int, str]:
+    """Status and code of the one reply there is."""
+    assert received.count(b"\r\n\r\n") == 1
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"\r\nconnection: close\r\n" in head
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+async def test_bytes_that_were_read_already_come_first() -> None:
+    """A connection may be handed over with the beginning of what its client sent."""
+    post = CHUNKED % b"/echo" + b"5\r\nhello\r\n0\r\n\r\n"
+    async with serving() as it:
+        for at in (0, 10, len(post) - 3, len(post)):
+            stream = it.connect(first=GET + post[:at])
+            await stream.send_all(post[at:] + GET.replace(b"x", b"x\r\nConnection: close"))
+            received = await all_of(stream)
+            assert received.count(b"HTTP/1.1 200 ") == 3
+            assert received.count(b"\r\n\r\nhello") == 1
+
+
+async def test_a_bad_body_ends_the_request_that_waits_for_it() -> None:
+    """Whoever sends a bad body is told, once, and what was begun for it ends."""
+    async with serving() as it:
+        stream = it.connect()
+        await stream.send_all(CHUNKED % b"/wait" + b"2\r\nab\r\n")
+        await it.began.wait()
+        await stream.send_all(b"no size\r\n")
+        assert refusal(await all_of(stream)) == (400, "request.malformed")
+        await it.ended.wait()
+
+
+async def test_a_bad_body_cuts_an_answer_that_has_begun() -> None:
+    """Nothing is said in the midst of an answer: that is cut off, which its client can tell."""
+    async with serving() as it:
+        stream = it.connect()
+        await stream.send_all(CHUNKED % b"/early" + b"2\r\nab\r\n")
+        await it.began.wait()
+        await stream.send_all(b"no size\r\n")
+        received = await all_of(stream)
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert received.endswith(b"begun\r\n")
+
+
+async def test_a_slow_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head or a body that does not come in its time is answered 408."""
+    monkeypatch.setattr(request_filter, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(request_filter, "BODY_SECONDS", 0.1)
+    async with serving() as it:
+        for sent in (GET[:-1], CHUNKED % b"/echo", CHUNKED % b"/echo" + b"2\r\na"):
+            stream = it.connect()
+            await stream.send_all(sent)
+            assert refusal(await all_of(stream)) == (408, "request.slow")
+
+
+async def test_what_goes_wrong_in_the_admin_api_is_said_as_there() -> None:
+    """A refusal has the body of the admin API where it is that which was asked."""
+    async with serving() as it:
+        stream = it.connect()
+        await stream.send_all(CHUNKED % b"/api/v2/wait" + b"no size\r\n")
+        told = json.loads((await all_of(stream)).partition(b"\r\n\r\n")[2])
+        assert told["details"][0]["code"] == "request.malformed"
+
+
+async def test_a_client_that_goes_takes_its_request_with_it() -> None:
+    """Nothing goes on for a client that went."""
+    async with serving() as it:
+        stream = it.connect()
+        await stream.send_all(GET.replace(b"/echo", b"/wait"))
+        await it.began.wait()
+        await stream.aclose()
+        await it.ended.wait()
+
+
+async def test_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the server stops, what has begun is the last of its connection, and what idles ends."""
+    monkeypatch.setattr(hypercorn_connection, "LINGER_SECONDS", 0.1)
+    async with serving() as it:
+        idle, busy = it.connect(), it.connect()
+        await idle.send_all(GET)
+        assert b"connection: close" not in await idle.receive_some()
+        await busy.send_all(GET.replace(b"/echo", b"/wait"))
+        await it.began.wait()
+        await it.server.stop(trio.current_time() + 10)
+        assert await all_of(idle) == b""
+        it.let.set()
+        received = await all_of(busy)
+        assert b"\r\nconnection: close\r\n" in received
+        assert received.endswith(b"waited")
+        # One that was accepted before, and is handed over only now.
+        received = await all_of(it.connect(first=GET))
+        assert received.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nconnection: close\r\n" in received
+        assert await all_of(it.connect()) == b""
+
+
+@given(mistaken(), st.integers(1, 2000))
+@settings(deadline=None)
+async def test_no_request_is_answered_twice(sent: bytes, size: int) -> None:
+    """Whatever comes in whatever pieces, each request has one answer at most, and then the end."""
+    async with serving() as it:
+        stream = it.connect()
+        with suppress(trio.BrokenResourceError):
+            for at in range(0, len(sent), size):
+                await stream.send_all(sent[at : at + size])
+            await stream.send_eof()
+        answers = re.findall(rb"^HTTP/1.1 (?!100)(\d+)", await all_of(stream), re.MULTILINE)
+        # One more for the refusal, or for a request whose answer did not need its body.
+        assert len(answers) <= len(read(sent).requests) + 1
+        assert not {b"101", b"500"} & set(answers)
+
+
+async def test_an_error_of_ours_costs_one_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is raised for one connection ends that one, and is logged."""
+    caplog.set_level(logging.INFO)
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("who would have thought")
+
+    async with serving() as it:
+        with monkeypatch.context() as patched:
+            patched.setattr(Gate, "let_through", broken)
+            assert await all_of(it.connect(first=GET)) == b""
+        assert "who would have thought" in caplog.text
+        async with it.connect(first=GET) as stream:
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - the fixture's deadline ends it
+        await trio.sleep(0.001)
+
+
+async def test_bodies_are_counted_until_they_are_answered() -> None:
+    """What is announced, or comes in chunks, has its room while the application keeps it; more than
+    there is room for is refused; and all is given back when it is answered or its client gone."""
+    async with serving() as it:
+        big = b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n"
+        first = it.connect(big)
+        chunked = it.connect(CHUNKED % b"/wait" + b"61a80\r\n" + b"x" * 400_000 + b"\r\n")
+        await until(lambda: it.memory.free <= ROOM - 800_000)
+        assert it.memory.free >= ROOM - 801_000
+        others = [it.connect(big) for _ in range(20)]
+        # Five have half of it, whichever they are, and then there is no more for this client.
+        await until(lambda: it.memory.free <= ROOM - 2_000_000)
+        assert it.memory.free >= ROOM - 2_001_000
+        assert refusal(await all_of(it.connect(big))) == (503, "gateway.full")
+        for stream in (first, chunked, *others):
+            await stream.aclose()
+        await until(lambda: it.memory.free == ROOM)
+        assert not it.memory._held
+        stream = it.connect(CHUNKED.replace(b"x\r", b"x\r\nConnection: close\r") % b"/echo")
+        await stream.send_all(b"5\r\nhello\r\n0\r\n\r\n")
+        assert (await all_of(stream)).endswith(b"hello")
+        await until(lambda: it.memory.free == ROOM)
+        assert it.untaken.held == 0

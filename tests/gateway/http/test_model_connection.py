@@ -1,0 +1,777 @@
+"""One connection of a caller, by plays: what comes in, what goes out, and when."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from gateway.http import model_connection
+from gateway.http.model_connection import (
+    BODY_SECONDS,
+    FIRST_SECONDS,
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    LAST_SECONDS,
+    LINGER_SECONDS,
+    SEND_SECONDS,
+    State,
+)
+from tests.support.http_stage import (
+    KEY,
+    LIMIT,
+    MEMORY,
+    Answer,
+    Client,
+    Stage,
+    StagedPool,
+    busy,
+    bytewise,
+    chunked,
+    echo,
+    examine,
+    post,
+    request,
+)
+from workers import Answered, NotReady, Outcome, Ticket
+from workers.replica.ticket import Abandoned
+
+INSTANT = 0.001
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.fixture
+def client(stage: Stage) -> Client:
+    return stage.client()
+
+
+def echoes(answers: list[Answer]) -> list[object]:
+    """What the model echoed; a refusal counts as its code."""
+    return [a.json["response"] if a.status == 200 else a.code or a.status for a in answers]
+
+
+def answer_all(client: Client) -> None:
+    while client.stage.pool.tickets:
+        client.stage.pool.answer()
+        client.verify()
+
+
+# Requests and their answers.
+
+
+def test_a_call_is_answered(client: Client) -> None:
+    """A call becomes a ticket of its flow with the raw payload, and its outcome the answer."""
+    client.send(post({"a": 1}))
+    [ticket] = client.stage.pool.waiting
+    assert (ticket.request, ticket.flow) == (b'{"a": 1}', "10.0.0.1")
+    assert client.is_in(State.WAITING)
+    client.stage.pool.answer()
+    answer = client.answer()
+    assert answer.body == (
+        b'{"success":true,"response":{"a": 1},"ReplicaID":"replica-1","Size":8,"StatusCode":200}'
+    )
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert len(answer.headers["x-request-id"]) == 32
+    assert "connection" not in answer.headers
+    assert client.is_in(State.IDLE)
+    assert client.stage.answers == {200: 1}
+
+
+def test_a_limit_of_the_caller_goes_with_its_ticket(client: Client) -> None:
+    """X-Request-Timeout is read; what is no number of seconds is refused."""
+    client.send(post(1, "X-Request-Timeout: 2.5"))
+    assert client.stage.pool.waiting
+    client.stage.pool.answer()
+    client.send(post(1, "X-Request-Timeout: soon"))
+    assert echoes(client.answers()) == [1, "request.invalid"]
+
+
+MIXED = (
+    post(1)
+    + post(2, path="/nowhere").replace(b"/nowhere", b"/models/x")
+    + chunked(3)
+    + request("OPTIONS", "/model")
+    + post(4, key="wrong")
+    + b"\r\n"
+    + request("GET", "/model")
+    + post([5] * 20)
+)
+MIXED_ANSWERS = [1, "model.accesskey", 3, 204, "model.accesskey", "route.method", [5] * 20]
+
+
+def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
+    """Several requests in one read get one answer each, in order, one ticket at a time."""
+    client.send(MIXED)
+    assert client.stage.pool.tickets == 1
+    answer_all(client)
+    assert echoes(client.answers()) == MIXED_ANSWERS
+    assert client.stage.memory.free == MEMORY
+
+
+def test_the_cuts_do_not_matter() -> None:
+    """However the bytes are cut in two, and byte by byte, the answers are the same."""
+    cuts = [[MIXED[:at], MIXED[at:]] for at in range(len(MIXED))]
+    for pieces in (*cuts, bytewise(MIXED)):
+        client = Stage().client()
+        for piece in pieces:
+            client.send(piece)
+            answer_all(client)
+        assert echoes(client.answers()) == MIXED_ANSWERS
+        assert client.stage.memory.free == MEMORY
+        assert client.is_in(State.IDLE)
+
+
+@pytest.mark.parametrize(
+    ("version", "lines", "told", "kept"),
+    [
+        ("1.1", (), "", True),
+        ("1.1", ("Connection: close",), "close", False),
+        ("1.0", (), "close", False),
+        ("1.0", ("Connection: keep-alive",), "keep-alive", True),
+    ],
+)
+def test_whether_the_connection_is_kept(
+    client: Client, version: str, lines: tuple[str, ...], told: str, kept: bool
+) -> None:
+    """What the client asked for, or its version implies, is done and said."""
+    client.send(post(1, *lines, version=version) + post(2))
+    answer_all(client)
+    answers = client.answers()
+    assert answers[0].headers.get("connection", "") == told
+    assert echoes(answers) == ([1, 2] if kept else [1])
+    assert client.line.ended == (not kept)
+
+
+def test_other_methods(client: Client) -> None:
+    """OPTIONS is told what browsers ask; other methods are refused, HEAD without a body."""
+    client.send(request("OPTIONS", "/model"), request("HEAD", "/model"), request("PUT", "/model"))
+    preflight, head, put = client.answers("OPTIONS", "HEAD", "PUT")
+    assert preflight.status == 204
+    assert "x-access-key" in preflight.headers["access-control-allow-headers"]
+    assert "content-length" not in preflight.headers
+    assert (head.status, head.body, put.status) == (405, b"", 405)
+    assert int(head.headers["content-length"]) > 0
+    assert put.headers["allow"] == "POST, OPTIONS"
+    assert client.is_in(State.IDLE)
+
+
+def test_a_client_that_asks_is_told_to_go_on(client: Client) -> None:
+    """`Expect: 100-continue` is answered when a body is still to come, once."""
+    sent = post(1, "Expect: 100-continue")
+    head, _, body = sent.partition(b"\r\n\r\n")
+    client.send(head + b"\r\n\r\n")
+    assert client.answer().status == 100
+    client.send(*bytewise(body))
+    client.stage.pool.answer()
+    assert echoes(client.answers()) == [1]
+    client.send(sent)
+    client.stage.pool.answer()
+    assert echoes(client.answers()) == [1]
+
+
+@pytest.mark.parametrize("lines", [(), ("Expect: 100-continue",)])
+def test_a_body_that_is_announced_too_large(client: Client, lines: tuple[str, ...]) -> None:
+    """It is refused before any of it is read; what comes of it is thrown away."""
+    head = request("POST", "/model", *lines, f"Content-Length: {LIMIT + 1}")
+    client.send(head)
+    answer = client.answer()
+    assert (answer.status, answer.code) == (413, "request.toolarge")
+    assert answer.headers["connection"] == "close"
+    client.send(b"x" * LIMIT, post(1))
+    assert client.is_in(State.LINGERING)
+    assert not client.answers()
+    client.end()
+    assert client.line.closed
+
+
+def test_the_largest_body_is_read(client: Client) -> None:
+    """The limit itself is allowed, by length and in chunks, however it is cut."""
+    room = LIMIT - len(json.dumps({"accessKey": KEY, "request": ""}))
+    for sent in (post("x" * room), chunked("x" * room)):
+        client.send(sent[:100], sent[100:])
+        client.stage.pool.answer()
+        assert echoes(client.answers()) == ["x" * room]
+    client.send(post("x" * (room + 1)))
+    assert echoes(client.answers()) == ["request.toolarge"]
+
+
+def test_a_body_that_grows_too_large_in_chunks(client: Client) -> None:
+    """Chunks are refused as soon as they are too many, and the memory is given back."""
+    head = request("POST", "/model", "Transfer-Encoding: chunked")
+    client.send(head, *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 10)
+    assert client.is_in(State.BODY)
+    assert client.stage.memory.free == MEMORY - LIMIT
+    client.send(b"1\r\n")
+    assert client.is_in(State.BODY)
+    client.send(b"x")
+    assert client.answer().status == 413
+    assert client.is_in(State.LINGERING)
+    assert client.stage.memory.free == MEMORY
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\n", 400),
+        (b"\x16\x03\x01", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n", 400),
+        (b"POST /model HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"G" * 20_000, 431),
+        (request("POST", "/model", "Transfer-Encoding: chunked") + b"zz\r\n", 400),
+    ],
+)
+def test_what_is_malformed_ends_the_connection(client: Client, sent: bytes, status: int) -> None:
+    """It is answered in its turn, after what came before it; nothing is read after it."""
+    client.send(post(1) + sent + post(2))
+    answer_all(client)
+    first, last = client.answers()
+    assert (first.status, last.status) == (200, status)
+    assert last.headers["connection"] == "close"
+    assert client.is_in(State.LINGERING)
+    assert client.stage.memory.free == MEMORY
+
+
+# Large requests, which are examined elsewhere first.
+
+
+@pytest.fixture
+def examiner(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> StagedPool:
+    """Has every request examined, one at a time."""
+    monkeypatch.setattr(model_connection, "LARGE", 10)
+    stage.examinations.pool.at_once = None
+    return stage.examinations.pool
+
+
+def test_a_large_request_is_examined_first(client: Client, examiner: StagedPool) -> None:
+    """Then its payload goes to the model, and nobody else's request comes in between."""
+    client.send(post([1]) + post(2))
+    assert not client.stage.pool.seen
+    for expected in ([1], 2):
+        examiner.at_once = examine
+        if examiner.waiting:
+            ticket = examiner.hold()
+            ticket.settle(examine(ticket))
+        client.stage.pool.answer()
+        client.verify()
+        assert echoes(client.answers()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (busy, "gateway.full"),
+        (lambda ticket: Answered(b'["it is no JSON"]', "e"), "request.invalid"),
+        (lambda ticket: NotReady("no examiner"), "model.notready"),
+    ],
+)
+def test_what_an_examiner_says(
+    client: Client, examiner: StagedPool, outcome: Callable[[Ticket], Outcome], code: str
+) -> None:
+    """Its refusal, or that there is none, is the answer, at once or later; then the next comes."""
+    client.send(post(1) + post(2))
+    examiner.at_once = outcome
+    ticket = examiner.hold()
+    ticket.settle(outcome(ticket))
+    assert echoes(client.answers()) == [code, code]
+    assert client.is_in(State.IDLE)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_who_is_gone_when_its_request_is_examined(
+    client: Client, examiner: StagedPool, free: bool
+) -> None:
+    """Its ticket waits in no queue; where a replica is free it still gets its answer."""
+    client.send(post(1))
+    ticket = examiner.hold()
+    client.end()
+    client.stage.pool.at_once = echo if free else None
+    ticket.settle(examine(ticket))
+    client.verify()
+    assert client.line.closed
+    assert echoes(client.answers()) == ([1] if free else [])
+    assert client.stage.pool.tickets == 0
+
+
+def test_who_is_gone_while_its_request_waits_to_be_examined(
+    client: Client, examiner: StagedPool
+) -> None:
+    """It is not examined any more."""
+    client.send(post(1))
+    client.end()
+    assert client.line.closed
+    assert not examiner.waiting
+
+
+# The budget of bytes.
+
+
+def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
+    """A caller's unfinished bodies may take as much as they leave free; what is more gets 503."""
+    rest = MEMORY // 2 - LIMIT
+    first, second, third = stage.client(), stage.client(), stage.client()
+    half = stage.client()
+    first.send(request("POST", "/model", f"Content-Length: {LIMIT}"))
+    half.send(request("POST", "/model", f"Content-Length: {rest}"))
+    second.send(request("POST", "/model", f"Content-Length: {rest + 1}"))
+    answer = second.answer()
+    assert (answer.status, answer.code) == (503, "gateway.full")
+    assert answer.headers["connection"] == "close"
+    third.send(request("POST", "/model", "Transfer-Encoding: chunked"))
+    third.send(b"%x\r\n" % (rest + 1) + b"x" * (rest + 1))
+    assert third.answer().status == 503
+    first.connection.close()
+    half.connection.close()
+    assert stage.memory.free == MEMORY
+    stage.client().send(request("POST", "/model", f"Content-Length: {LIMIT}"))
+    assert stage.memory.free == MEMORY - LIMIT
+
+
+def test_a_caller_that_announces_bodies_leaves_room_for_others(stage: Stage) -> None:
+    """However much one announces, another's body is read."""
+    for _ in range(10):
+        stage.client("10.0.0.1").send(request("POST", "/model", f"Content-Length: {LIMIT}"))
+    other = stage.client("10.0.0.2")
+    asked = post(1)
+    other.send(asked[:-1])
+    other.send(asked[-1:])
+    assert stage.pool.tickets == 1
+
+
+def test_a_whole_request_needs_no_budget(stage: Stage) -> None:
+    """A request that comes in one read is served however many others are unfinished."""
+    for number in range(10):
+        flow = f"10.0.1.{number}"
+        stage.client(flow).send(request("POST", "/model", f"Content-Length: {LIMIT}"))
+    assert stage.memory.free <= LIMIT
+    stage.client().send(post(1))
+    assert stage.pool.tickets == 1
+
+
+def test_the_budget_is_given_back_however_a_body_ends(stage: Stage) -> None:
+    """Whole, refused, malformed, late, cut off, or stopped: the bytes are free again."""
+    whole = chunked([1] * 30)
+    for ending in ("whole", "busy", "malformed", "late", "end", "close", "stop", "deaf"):
+        client = stage.client()
+        client.send(whole[:-20])
+        assert stage.memory.free < MEMORY
+        stage.pool.at_once = busy if ending == "busy" else None
+        client.line.deaf = ending == "deaf"
+        if ending in ("whole", "busy"):
+            client.send(whole[-20:])
+        elif ending in ("malformed", "deaf"):
+            client.send(b"\r\n\r\n\r\n\r\n")
+        elif ending == "late":
+            stage.pass_time(BODY_SECONDS)
+        elif ending == "end":
+            client.end()
+        elif ending == "stop":
+            client.connection.stop()
+            client.send(whole[-20:])
+        else:
+            client.connection.close()
+        stage.pass_time(SEND_SECONDS)
+        assert stage.memory.free == MEMORY, ending
+
+
+# Deadlines.
+
+
+def late(client: Client, seconds: float) -> None:
+    """Nothing happens until just before so many seconds have passed since now."""
+    before = client.state
+    client.stage.pass_time(seconds - INSTANT)
+    assert client.state is before
+    client.stage.pass_time(INSTANT)
+    assert client.state is not before
+    client.verify()
+
+
+def test_an_idle_connection_is_closed(client: Client) -> None:
+    """After 75 s without a request, at first or after an answer, and nothing is said."""
+    late(client, IDLE_SECONDS)
+    assert client.line.closed
+    used = client.stage.client().send(post(1))
+    client.stage.pool.answer()
+    client.stage.pass_time(IDLE_SECONDS / 2)
+    used.send(post(2))
+    client.stage.pool.answer()
+    used.answers()
+    late(used, IDLE_SECONDS)
+    assert used.line.closed
+    assert not used.answers()
+
+
+def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
+    """A byte each second does not put it off; the client is told, and the connection ends."""
+    client.stage.pass_time(50)
+    for byte in bytewise(post(1))[: int(HEAD_SECONDS)]:
+        client.send(byte)
+        client.stage.pass_time(1 - INSTANT)
+    assert client.is_in(State.HEAD)
+    client.stage.pass_time(1)
+    answer = client.answer()
+    assert (answer.status, answer.code) == (408, "request.slow")
+    assert client.is_in(State.LINGERING)
+
+
+def test_a_body_has_thirty_seconds_in_all(client: Client) -> None:
+    """Counted from its head, and a byte each second does not put it off."""
+    head, _, body = post("x" * 100).partition(b"\r\n\r\n")
+    client.send(head + b"\r\n\r\n")
+    for byte in bytewise(body)[: int(BODY_SECONDS)]:
+        client.stage.pass_time(1 - INSTANT)
+        client.send(byte)
+    assert client.is_in(State.BODY)
+    client.stage.pass_time(1)
+    assert client.answer().status == 408
+    assert client.is_in(State.LINGERING)
+    assert client.stage.memory.free == MEMORY
+
+
+def test_an_empty_line_begins_no_request(client: Client) -> None:
+    """What some clients send after a body does not count as a head that is late."""
+    client.send(post(1))
+    client.stage.pool.answer()
+    client.send(b"\r", b"\n")
+    assert client.is_in(State.IDLE)
+    client.stage.pass_time(HEAD_SECONDS)
+    client.send(post(2))
+    client.stage.pool.answer()
+    assert echoes(client.answers()) == [1, 2]
+    client.send(b"\r\n")
+    late(client, IDLE_SECONDS)
+    assert client.line.closed
+    assert not client.answers()
+
+
+def test_who_waits_for_its_outcome_has_no_deadline(client: Client) -> None:
+    """The ticket has one of its own."""
+    client.send(post(1))
+    client.stage.pass_time(10_000)
+    client.stage.pool.answer()
+    assert echoes(client.answers()) == [1]
+
+
+def test_an_answer_has_to_be_taken_within_thirty_seconds(client: Client) -> None:
+    """Who does not take it is closed; who takes it just in time goes on."""
+    client.line.deaf = True
+    for last in (False, True):
+        client.send(post(1))
+        client.stage.pool.answer()
+        assert client.is_in(State.SENDING)
+        if last:
+            late(client, SEND_SECONDS)
+            assert client.line.closed
+        else:
+            client.stage.pass_time(SEND_SECONDS - INSTANT)
+            client.take()
+            assert client.is_in(State.IDLE)
+            client.line.deaf = True
+
+
+def test_after_the_last_answer_a_client_has_two_seconds(client: Client) -> None:
+    """What it still sends is thrown away, so that it can read what it was told."""
+    client.send(post(1, "Connection: close"))
+    client.stage.pool.answer()
+    assert client.line.ended
+    for _ in range(3):
+        client.send(post(2), b"junk")
+    late(client, LINGER_SECONDS)
+    assert client.line.closed
+    assert len(client.answers()) == 1
+
+
+def test_a_deadline_does_not_outlive_its_reason(client: Client) -> None:
+    """Neither the head's nor the body's counts once the request is whole."""
+    sent = post(1)
+    client.send(sent[:10])
+    client.stage.pass_time(HEAD_SECONDS - INSTANT)
+    client.send(sent[10:-3])
+    client.stage.pass_time(BODY_SECONDS - INSTANT)
+    client.send(sent[-3:])
+    client.stage.pass_time(1000)
+    client.stage.pool.answer()
+    client.stage.pass_time(IDLE_SECONDS - INSTANT)
+    assert client.is_in(State.IDLE)
+
+
+# Clients that go.
+
+
+def test_a_client_that_ends_while_queued_takes_its_ticket_with_it(client: Client) -> None:
+    """Nobody waits for that prediction: no replica gets it, and the connection is closed."""
+    client.send(post(1) + post(2))
+    [ticket] = client.stage.pool.waiting
+    client.end()
+    assert client.line.closed
+    assert not client.stage.pool.waiting
+    assert isinstance(ticket.outcome, Abandoned)
+    assert not client.line.written
+
+
+def test_a_client_that_only_sends_no_more_gets_its_answer(client: Client) -> None:
+    """When a replica has begun, the answer is sent, and then the connection is closed."""
+    client.send(post(1) + post(2))
+    client.stage.pool.hold()
+    client.end()
+    assert client.is_in(State.WAITING)
+    assert client.line.held
+    client.stage.pool.answer()
+    answer = client.answer()
+    assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
+    assert client.line.closed
+    assert len(client.stage.pool.seen) == 1
+
+
+def test_a_client_that_sends_no_more_while_it_takes_its_answer(client: Client) -> None:
+    """It gets all of it; if it takes none it is closed in time."""
+    for taken in (True, False):
+        client = client.stage.client()
+        client.line.deaf = True
+        client.send(post(1))
+        client.stage.pool.answer()
+        client.end()
+        assert client.is_in(State.SENDING)
+        if taken:
+            client.take()
+        else:
+            late(client, SEND_SECONDS)
+        assert client.line.closed
+
+
+def client_in(stage: Stage, state: State) -> Client:
+    """A client whose connection is in that state."""
+    client = stage.client()
+    if state is State.HEAD:
+        client.send(post(1)[:20])
+    elif state is State.BODY:
+        client.send(post(1)[:-2])
+    elif state is not State.IDLE:
+        client.line.deaf = state is State.SENDING
+        lines = ("Connection: close",) if state is State.LINGERING else ()
+        client.send(post(1, *lines) + post(2))
+        if state is not State.WAITING:
+            stage.pool.answer()
+    assert client.state is state
+    return client
+
+
+STATES = [state for state in State if state is not State.CLOSED]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("held", [False, True])
+def test_nothing_is_left_of_a_broken_connection(stage: Stage, state: State, held: bool) -> None:
+    """Whatever it was doing: no ticket, no bytes, no deadline; and nothing more is said."""
+    client = client_in(stage, state)
+    ticket = stage.pool.hold() if held and stage.pool.waiting else None
+    written = client.line.written
+    client.connection.close()
+    client.verify()
+    assert client.line.closed
+    assert stage.pool.tickets == 0
+    assert stage.memory.free == MEMORY
+    assert len(stage.timers) == 0
+    if ticket is not None:  # the replica finishes it for nobody
+        ticket.settle(Answered(b"1", "replica-1"))
+    client.connection.close()
+    client.connection.stop()
+    assert client.line.written == written
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_the_end_of_what_a_client_sends(stage: Stage, state: State) -> None:
+    """In any state it ends the connection, at once or when the answer under way is out."""
+    client = client_in(stage, state)
+    client.end()
+    if state is State.SENDING:
+        client.take()
+    assert client.line.closed
+    assert stage.pool.tickets == 0
+    assert stage.memory.free == MEMORY
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_after_stop_no_request_begins(stage: Stage, state: State) -> None:
+    """One that has begun is answered with `Connection: close`."""
+    client = client_in(stage, state)
+    client.answers()
+    client.connection.stop()
+    client.verify()
+    assert not client.line.closed
+    if state in (State.HEAD, State.BODY):
+        sent = post(1)
+        client.send(sent[20:] if state is State.HEAD else sent[-2:])
+    if state is State.SENDING:
+        client.take()
+    elif state is State.IDLE:
+        late(client, FIRST_SECONDS)
+    else:
+        client.send(post(3))
+    before = len(stage.pool.seen)
+    answer_all(client)
+    assert len(stage.pool.seen) == before
+    if state in (State.HEAD, State.BODY, State.WAITING):
+        answer = client.answer()
+        assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
+    assert client.state in (State.LINGERING, State.CLOSED)
+    stage.pass_time(LINGER_SECONDS)
+    assert client.line.closed
+
+
+@pytest.mark.parametrize("seconds", [FIRST_SECONDS, LAST_SECONDS])
+def test_what_is_on_its_way_at_the_stop(stage: Stage, seconds: float) -> None:
+    """Who is idle has a moment for a last request, a longer one if it would be the first."""
+    idle, client = stage.client(), stage.client()
+    if seconds == LAST_SECONDS:
+        for each in (idle, client):
+            each.send(post(1))
+            stage.pool.answer()
+            assert each.answer().json["response"] == 1
+    for each in (idle, client):
+        each.connection.stop()
+    client.send(post(2))
+    late(idle, seconds)
+    stage.pool.answer()
+    answer = client.answer()
+    assert (answer.json["response"], answer.headers["connection"]) == (2, "close")
+
+
+# Who sends ahead.
+
+
+@pytest.mark.parametrize("cut", [1 << 16, 100])
+def test_what_is_sent_ahead_is_bounded(client: Client, cut: int) -> None:
+    """While a request is answered, what follows it is read to a bound, and read on below it; so it
+    is at any time, and all is answered in order."""
+    most = model_connection._MOST_UNREAD
+    sent = b"".join(post(number) for number in range(4000))
+    numbers, at, largest = list[object](), 0, 0
+    while at < len(sent) or client.stage.pool.tickets:
+        while at < len(sent) and not client.line.held:
+            client.send(sent[at : at + cut])
+            at += cut
+        largest = max(largest, len(client.connection._unread))
+        client.stage.pool.answer()
+        client.verify()
+        numbers += echoes(client.answers())
+    assert numbers == list(range(4000))
+    assert most <= largest < most + cut
+    assert not client.line.held
+
+
+def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
+    """A body that fills what may be sent ahead does not stop the reading for good."""
+    client.stage.request_limit = 10**6
+    client.stage.memory.resize(10**6)
+    client.stage.openings = type(client.stage.openings)(10**6)
+    large = post("x" * 200_000)
+    client.send(post(1), large[:80_000])
+    assert client.line.held
+    client.stage.pool.answer()
+    assert client.is_in(State.BODY)
+    assert not client.line.held
+    client.send(large[80_000:])
+    client.stage.pool.answer()
+    assert echoes(client.answers()) == [1, "x" * 200_000]
+
+
+def test_answers_at_once_come_in_order_and_by_and_by(client: Client) -> None:
+    """Thousands of pipelined requests that need no model are answered in order, without recursion,
+    and a few at a time, so that others have their turn."""
+    client.send(post(0))
+    client.stage.pool.at_once = busy
+    client.send(post(1) * 600 + b"\r\n")
+    client.stage.pool.answer()
+    answers = client.answers()
+    assert len(answers) == 1 + model_connection._IN_A_ROW
+    client.stage.pass_time(0)
+    answers += client.answers()
+    assert echoes(answers) == [0] + ["model.busy"] * 600
+    assert answers[1].headers["retry-after"] == "7"
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 601
+    assert not client.line.held
+    late(client, IDLE_SECONDS)
+    assert client.line.closed
+
+
+@pytest.mark.parametrize("deed", ["end", "close", "stop"])
+def test_the_end_of_who_is_answered_by_and_by(client: Client, deed: str) -> None:
+    """Nothing is left of what it sent ahead."""
+    client.send(request("OPTIONS", "/model") * 100)
+    if deed == "end":
+        client.end()
+    else:
+        getattr(client.connection, deed)()
+    client.verify()
+    assert client.line.closed
+    assert len(client.stage.timers) == 0
+    assert len(client.answers()) == model_connection._IN_A_ROW
+
+
+def test_outcomes_at_once_and_others_by_turns(client: Client) -> None:
+    """Whether an outcome comes at once or later does not change the order of the answers."""
+    client.send(b"".join(post(number) for number in range(10)))
+    for number in range(10):
+        client.stage.pool.at_once = busy if number % 3 else None
+        if client.stage.pool.tickets:
+            client.stage.pool.answer()
+    client.stage.pool.at_once = None
+    answer_all(client)
+    answers = client.answers()
+    assert len(answers) == 10
+    assert [e for e in echoes(answers) if e != "model.busy"] == sorted(
+        e for e in echoes(answers) if isinstance(e, int)
+    )
+
+
+# Leaving for the other server.
+
+
+@pytest.mark.parametrize("before", [b"", post(1), post(1) + chunked(2), b"\r\n"])
+def test_a_connection_leaves_with_exactly_its_unread_bytes(stage: Stage, before: bytes) -> None:
+    """What comes from the first request that is no call on is handed over, whatever the cuts."""
+    rest = request("GET", "/livez") + post(3) + b"half"
+    sent = before + rest
+    for at in range(len(sent)):
+        client = stage.client()
+        pieces = [sent[:at], sent[at:]]
+        for piece in pieces:
+            if client.line.left is not None:
+                client.line.left += piece  # the other server reads it by itself
+            client.send(piece)
+            answer_all(client)
+        assert client.line.left == (rest if before != b"\r\n" else sent)
+        assert not client.line.closed
+        client.verify()
+    assert stage.memory.free == MEMORY
+    assert len(stage.timers) == 0
+
+
+def test_a_connection_leaves_when_its_answer_is_out(client: Client) -> None:
+    """Not before the client has taken what it was sent."""
+    client.line.deaf = True
+    client.send(post(1) + request("GET", "/livez"))
+    client.stage.pool.answer()
+    assert client.line.left is None
+    client.take()
+    assert client.line.left == request("GET", "/livez")
+
+
+def test_the_last_to_leave_after_stop(stage: Stage) -> None:
+    """The other server gets a request that has begun, and none that follows another one."""
+    waiting, half = stage.client(), stage.client()
+    waiting.send(post(1) + request("GET", "/livez"))
+    half.send(request("GET", "/livez")[:-1])
+    for client in (waiting, half):
+        client.connection.stop()
+    stage.pool.answer()
+    assert waiting.is_in(State.LINGERING)
+    half.send(b"\n")
+    assert half.line.left == request("GET", "/livez")
+    assert waiting.line.left is None

@@ -1,0 +1,198 @@
+"""The overload contract of README.md, on a real gateway whose limits are short."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+import trio
+
+from tests.support.gateway import (
+    PATIENCE,
+    Gateway,
+    Json,
+    copy_of,
+    in_a_process,
+    refusal,
+    speaking_to,
+    until,
+    url_in,
+)
+
+LIMITS = "model_request_timeout = 1.0\nqueue_requests = 3\ntrusted_proxies = ['127.0.0.2']\n"
+# So many of the three places in the queue one caller can have.
+SHARE = 2
+# All callers of this machine are one; another comes by way of a proxy.
+PROXY, ANOTHER = "127.0.0.2", "192.0.2.1"
+
+Answer = httpx.Response
+
+
+class Overloaded(NamedTuple):
+    """A gateway, and the one model on it, of which there is one replica."""
+
+    gateway: Gateway
+    model: str
+    key: str
+
+    async def call(self, do: str, *, caller: str = "", limit: str = "", **more: object) -> Answer:
+        """An answer of the model; `caller` is the address it is asked from."""
+        transport = httpx.AsyncHTTPTransport(local_address=PROXY if caller else None)
+        headers = {"X-Request-Timeout": limit} if limit else {}
+        if caller:
+            headers["X-Forwarded-For"] = caller
+        body = {"accessKey": self.key, "request": {"do": do, **more}}
+        async with httpx.AsyncClient(
+            base_url=self.gateway.url, transport=transport, timeout=PATIENCE
+        ) as client:
+            return await client.post("/model", json=body, headers=headers)
+
+    async def counts(self) -> Json:
+        return dict(await self.gateway.get(f"{self.model}/replicas"))
+
+    async def until_waiting(self, many: int) -> None:
+        """Returns when the replica has a request, and so many wait."""
+        await self.gateway.until(
+            f"{self.model}/replicas",
+            lambda now: now["waiting"] == many and now["replicas"][0]["status"] == "busy",
+        )
+
+    async def until_idle(self) -> None:
+        await self.gateway.until(
+            f"{self.model}/replicas", lambda now: now["replicas"][0]["status"] == "idle"
+        )
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("overload")
+    (folder / "limits.toml").write_text(LIMITS)
+    data = folder / "data"
+
+    async def deploy() -> str:
+        async with speaking_to(url_in(data), data) as gateway:
+            model = await gateway.model(await gateway.project(copy_of("badly", folder)))
+            await gateway.deployed(await gateway.built(model, "badly.py:behave"))
+            return model
+
+    with in_a_process(data, "--config", str(folder / "limits.toml")):
+        yield data, trio.run(deploy)
+
+
+@pytest.fixture
+async def it(deployed: tuple[Path, str]) -> AsyncIterator[Overloaded]:
+    data, model = deployed
+    async with speaking_to(url_in(data), data) as gateway:
+        it = Overloaded(gateway, model, await gateway.key(model))
+        await it.until_idle()
+        yield it
+
+
+@asynccontextmanager
+async def held(it: Overloaded, seconds: float = 0.9) -> AsyncIterator[trio.Nursery]:
+    """The replica is busy for so long, by a caller like any other; ends when all have ended."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: it.call("sleep", seconds=seconds))
+        await it.until_waiting(0)
+        yield nursery
+
+
+async def test_who_waited_too_long_is_busy(it: Overloaded) -> None:
+    """Who gets no replica within the time-out is told 429, and when to come back."""
+    before = await it.counts()
+    async with held(it) as nursery:
+        nursery.start_soon(lambda: it.call("sleep", seconds=0.9))
+        await it.until_waiting(1)
+        begun = trio.current_time()
+        answer = await it.call("echo")
+        assert 0.9 < trio.current_time() - begun < 5
+    assert refusal(answer) == (429, "model.busy")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (await it.counts())["waited_too_long"] == before["waited_too_long"] + 1
+
+
+async def test_a_full_queue(it: Overloaded) -> None:
+    """Who fills the queue is refused while others still wait; the last place is for another, who
+    does not wait behind a caller who has had more."""
+    async with held(it) as nursery:
+
+        async def call(name: str, caller: str = "") -> None:
+            answer = await it.call("stdout", text=f"{name}\n", caller=caller)
+            assert answer.status_code == 200
+
+        for number in range(SHARE):
+            nursery.start_soon(call, f"waits {number}")
+            await it.until_waiting(number + 1)
+        refused = await it.call("echo")
+        assert refusal(refused) == (429, "model.busy")
+        assert "the last places are for other callers" in refused.json()["message"]
+        assert int(refused.headers["retry-after"]) >= 1
+        nursery.start_soon(call, "another", ANOTHER)
+        await it.until_waiting(SHARE + 1)
+
+    async def printed() -> list[str]:
+        log = (await it.gateway.admin.get(f"{it.model}/logs")).text
+        return re.findall(r"another|waits \d", log)
+
+    order = await until(printed, lambda lines: len(lines) == SHARE + 1)
+    assert order == ["another", *(f"waits {number}" for number in range(SHARE))]
+
+
+async def test_a_shorter_wait(it: Overloaded) -> None:
+    """A caller's own limit bounds its wait, to the fraction of a second."""
+    async with held(it):
+        answer = await it.call("echo", limit="0.15")
+        assert refusal(answer) == (429, "model.busy")
+        assert "within 0.15 s" in answer.json()["message"]
+        assert (await it.counts())["replicas"][0]["status"] == "busy"
+
+
+async def test_a_limit_does_not_hurry_what_runs(it: Overloaded) -> None:
+    """Who has a replica at once keeps it, however short a wait it wished for."""
+    assert (await it.call("sleep", limit="0", seconds=0.3)).json()["response"] == 0.3
+
+
+async def test_a_prediction_that_takes_too_long(it: Overloaded) -> None:
+    """It is told 504, its process is gone, and another one serves who waits."""
+    before = (await it.counts())["replicas"][0]
+    async with trio.open_nursery() as nursery:
+        answers: list[Answer] = []
+
+        async def hang() -> None:
+            answers.append(await it.call("hang"))
+
+        nursery.start_soon(hang)
+        await it.until_waiting(0)
+    assert refusal(answers[0]) == (504, "model.timeout")
+    await it.until_idle()
+    assert (await it.call("echo")).status_code == 200
+    after = (await it.counts())["replicas"][0]
+    assert after["pid"] != before["pid"]
+    assert not Path(f"/proc/{before['pid']}").exists()
+
+
+async def test_nothing_is_sent_twice(it: Overloaded) -> None:
+    """A request that a replica died of reached one replica, once."""
+    before = (await it.counts())["replicas"][0]
+    assert refusal(await it.call("os_exit")) == (502, "model.shutdown")
+    await it.until_idle()
+    after = (await it.counts())["replicas"][0]
+    assert after["received"] == before["received"] + 1
+
+
+async def test_who_went_away_waits_no_longer(it: Overloaded) -> None:
+    """The request of a client that is gone leaves the queue, and no replica gets it."""
+    before = await it.counts()
+    async with held(it):
+        with trio.CancelScope() as client:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: it.call("echo"))
+                await it.until_waiting(1)
+                client.cancel()
+        await it.until_waiting(0)
+    after = await it.counts()
+    assert after["abandoned"] == before["abandoned"] + 1
+    assert after["replicas"][0]["received"] == before["replicas"][0]["received"] + 1

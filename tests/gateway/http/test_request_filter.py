@@ -1,0 +1,230 @@
+"""The gate: one request after the other, written anew; what is slow or malformed stays outside."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import h11
+import pytest
+import trio
+from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_one_way_pair
+
+from gateway.http.request_filter import (
+    BODY_SECONDS,
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    Gate,
+    Gone,
+    written,
+)
+from gateway.http.request_head import Malformed, read_head
+from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
+
+GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+CHUNKED = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Passing:
+    """A gate with a client before it; behind it what answers, at once unless told not to."""
+
+    def __init__(self, first: bytes = b"", answering: bool = True) -> None:
+        self.passed = b""
+        self.answering = answering
+        self.client: MemorySendStream
+        stream: MemoryReceiveStream
+        self.client, stream = memory_stream_one_way_pair()
+        self.gate = Gate(stream, first)
+        self.ended: Exception | None = None
+        self.over = trio.Event()
+
+    async def take(self, data: bytes) -> None:
+        self.passed += data
+        if self.answering:
+            self.gate.answered()
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        nursery.start_soon(self.gate.pump)
+        try:
+            await self.gate.let_through(self.take)
+        except (Gone, Malformed) as ended:
+            self.ended = ended
+        self.over.set()
+
+
+@asynccontextmanager
+async def passing(first: bytes = b"", answering: bool = True) -> AsyncIterator[Passing]:
+    passing = Passing(first, answering)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(passing.run, nursery)
+        yield passing
+        nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def takes(seconds: float) -> Iterator[None]:
+    """Inside, so much time passes, on a clock that jumps."""
+    started = trio.current_time()
+    yield
+    assert trio.current_time() - started == pytest.approx(seconds)
+
+
+def refused(ended: Exception | None) -> int:
+    assert isinstance(ended, Malformed)
+    return ended.status
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+async def test_good_requests_pass_and_mean_the_same(path: Path) -> None:
+    """What comes out is what went in, but for what could switch protocols; h11 reads it so."""
+    sent = path.read_bytes()
+    async with passing() as it:
+        with trio.fail_after(10):
+            for at in range(0, len(sent), 7):
+                await it.client.send_all(sent[at : at + 7])
+            await it.client.aclose()
+            await it.over.wait()
+        assert isinstance(it.ended, Gone)
+        before, after = read(sent).requests, read(it.passed).requests
+        assert [one.body for one in after] == [one.body for one in before]
+        for one, other in zip(before, after, strict=True):
+            fields = ("method", "target", "path", "minor", "length", "chunked", "expects_continue")
+            for field in fields:
+                assert getattr(one.head, field) == getattr(other.head, field), field
+            assert not {"upgrade", "http2-settings"} & set(other.head.headers)
+            connection = h11.Connection(h11.SERVER, max_incomplete_event_size=20_000)
+            connection.receive_data(written(one.head))
+            assert isinstance(connection.next_event(), h11.Request)
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+async def test_bad_requests_do_not_pass(path: Path) -> None:
+    """A bad head does not come out, nor the end of a bad body; what did is well-formed."""
+    async with passing(path.read_bytes()) as it:
+        with trio.fail_after(10):
+            await it.over.wait()
+        assert refused(it.ended) == status_of(path)
+        assert read(it.passed) == (read(path.read_bytes()).requests, 0)
+
+
+async def test_the_next_request_waits_for_the_answer() -> None:
+    """What follows a request stays outside until that has been answered in full."""
+    async with passing(GET + b"junk\n", answering=False) as it:
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(read(it.passed).requests) == 1
+        assert not it.over.is_set()
+        it.gate.answered()
+        await it.over.wait()
+        assert refused(it.ended) == 400
+
+
+async def test_a_client_that_goes_is_noticed_while_it_is_answered() -> None:
+    """The end of what a client sends is seen at once, also behind requests that wait."""
+    async with passing(GET, answering=False) as it:
+        await it.client.send_all(GET)
+        await it.client.aclose()
+        await it.over.wait()
+        assert isinstance(it.ended, Gone)
+
+
+async def test_what_is_read_ahead_is_bounded() -> None:
+    """A client that sends without waiting for answers is read no further than some KiB."""
+    async with passing(GET, answering=False) as it:
+        sent = 0
+        with trio.move_on_after(1):
+            while sent < 10_000_000:
+                await it.client.send_all(GET * 1000)
+                await trio.testing.wait_all_tasks_blocked()
+                sent += len(GET) * 1000
+                if len(it.gate._read) >= 64 * 1024:
+                    break
+        held = len(it.gate._read)
+        await it.client.send_all(GET * 1000)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(it.gate._read) == held < 200_000
+
+
+async def test_a_head_has_its_time_in_all(autojump_clock: trio.testing.MockClock) -> None:
+    """However steadily it drips, a head is not waited for longer than its time."""
+    async with passing() as it:
+        await trio.sleep(20)
+        with takes(HEAD_SECONDS):
+            for byte in GET[:-2]:
+                await it.client.send_all(bytes([byte]))
+                with trio.move_on_after(1):
+                    await it.over.wait()
+                if it.over.is_set():
+                    break
+        assert refused(it.ended) == 408
+
+
+async def test_a_connection_may_be_idle_for_so_long(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Fresh or between requests, a connection ends quietly when no more than a line end comes."""
+    async with passing() as it:
+        for _ in range(2):
+            await trio.sleep(IDLE_SECONDS - 1)
+            await it.client.send_all(GET + b"\r\n")
+        with takes(IDLE_SECONDS):
+            await it.over.wait()
+        assert isinstance(it.ended, Gone)
+
+
+async def test_answering_is_not_idling(autojump_clock: trio.testing.MockClock) -> None:
+    """However long an answer takes, its client is not cut off meanwhile."""
+    async with passing(GET, answering=False) as it:
+        await trio.sleep(10 * IDLE_SECONDS)
+        assert not it.over.is_set()
+
+
+@pytest.mark.parametrize("head", [POST.replace(b": 4", b": 40"), CHUNKED + b"30\r\n"])
+async def test_a_body_may_take_long_but_not_pause(
+    head: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A body is waited for as long as it goes on, and no longer."""
+    async with passing(head) as it:
+        for _ in range(30):
+            await trio.sleep(BODY_SECONDS - 1)
+            await it.client.send_all(b"x")
+        with takes(BODY_SECONDS):
+            await it.over.wait()
+        assert refused(it.ended) == 408
+
+
+async def test_stopping_ends_what_has_not_begun() -> None:
+    """When the gateway stops, an idle client or half a head is let go, a whole head counts."""
+    for first in (b"", GET[:-1]):
+        async with passing(first) as it:
+            await trio.testing.wait_all_tasks_blocked()
+            it.gate.stop()
+            await it.over.wait()
+            assert isinstance(it.ended, Gone)
+    it = Passing(POST)
+    it.gate.stop()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(it.run, nursery)
+        await it.client.send_all(b"abcd")
+        await it.over.wait()
+        nursery.cancel_scope.cancel()
+    assert [one.body for one in read(it.passed).requests] == [b"abcd"]
+
+
+def test_what_is_written_of_a_head() -> None:
+    """All that an application may want to know is there, once; the rest of the framing is ours."""
+    head = read_head(
+        b"PUT http://y/z?a=b HTTP/1.1\r\nHost: x\r\nCookie: a=b\r\nCookie: c=d\r\n"
+        b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+        b"Content-Length: 007\r\nExpect: 100-continue\r\nX-Latin: \xe9\r\n\r\n"
+    )
+    assert written(head).split(b"\r\n") == [
+        b"PUT /z?a=b HTTP/1.1",
+        b"host: y",
+        b"cookie: a=b; c=d",
+        b"x-latin: \xe9",
+        b"content-length: 7",
+        b"expect: 100-continue",
+        b"connection: close",
+        b"",
+        b"",
+    ]

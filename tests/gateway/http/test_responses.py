@@ -1,0 +1,77 @@
+"""Replies as bytes: what another reader of HTTP/1.1 makes of them."""
+
+import time
+from email.utils import parsedate_to_datetime
+
+import h11
+import pytest
+
+from gateway.http.responses import Replies
+from gateway.predictions.call import Reply
+
+ID = "1" * 32
+
+
+def read(written: bytes, method: str) -> tuple[h11.Response, bytes, bool]:
+    """The response, its body, and whether the connection can be used again."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method=method, target="/model", headers=[("Host", "x")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(written)
+    response, body = client.next_event(), b""
+    assert isinstance(response, h11.Response)
+    while isinstance(event := client.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    return response, body, client.their_state is h11.DONE
+
+
+@pytest.mark.parametrize("connection", ["", "close", "keep-alive"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b'{"a":1}'),
+        Reply(204, b"", {"Allow": "POST"}),
+        Reply(429, b"{}", {"Retry-After": "7", "X-Other": "a, b"}),
+        Reply(500, b""),
+        Reply(200, b"[1]", before=b'{"a":', after=b"}"),
+        Reply(201, bytearray(200_000), before=b"before", after=b"after"),
+    ],
+    ids=lambda reply: str(reply.status),
+)
+def test_a_reply_is_read_as_it_was_meant(reply: Reply, connection: str) -> None:
+    """Status, headers, body and the end of the connection, to GET and to HEAD."""
+    replies = Replies()
+    for method in ("POST", "HEAD"):
+        bodiless = method == "HEAD"
+        pieces = replies.render(reply, ID, 0.0, connection=connection, bodiless=bodiless)
+        written = b"".join(pieces)
+        response, body, goes_on = read(written, method)
+        headers = dict(response.headers)
+        assert len(headers) == len(list(response.headers))
+        assert response.status_code == reply.status
+        assert body == (b"" if bodiless else reply.whole)
+        assert goes_on == (connection != "close")
+        assert headers[b"x-request-id"] == ID.encode()
+        assert headers.get(b"connection", b"") == connection.encode()
+        assert (b"content-length" in headers) == (reply.status != 204)
+        for name, value in reply.headers.items():
+            assert headers[name.lower().encode()] == value.encode()
+
+
+def test_the_date_is_at_most_a_second_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of a reply is made anew each second."""
+    replies = Replies()
+    wall = time.time()
+    for now in (5.0, 5.5, 6.0, 7.25):
+        monkeypatch.setattr(time, "time", lambda now=now: wall + now)
+        response, _, _ = read(b"".join(replies.render(Reply(200, b""), ID, now)), "GET")
+        date = parsedate_to_datetime(dict(response.headers)[b"date"].decode())
+        assert 0 <= wall + now - date.timestamp() < 2
+
+
+def test_every_id_is_another() -> None:
+    """Also those of another gateway, or of this one after a restart."""
+    ids = [replies.new_id() for replies in (Replies(), Replies()) for _ in range(1000)]
+    assert len(set(ids)) == 2000
+    assert all(len(each) == 32 for each in ids)

@@ -1,0 +1,160 @@
+"""TLS: files that cannot be used are named at once; clients get HTTP/1.1 over TLS 1.2 or later."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from gateway.http import hypercorn_connection
+from gateway.http.hypercorn_server import HttpServer
+from gateway.http.tls import server_tls
+from gateway.settings import Settings, SettingsError
+
+GET = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def test_plain_http_without_files() -> None:
+    """Without the two settings there is no TLS."""
+    assert server_tls(Settings()) is None
+
+
+def test_no_old_versions(certified: Settings) -> None:
+    """Nothing below TLS 1.2 is spoken."""
+    context = server_tls(certified)
+    assert context is not None
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def test_both_or_none(certified: Settings) -> None:
+    """One file without the other is refused, and the missing one is named."""
+    with pytest.raises(SettingsError, match="tls_key is not set"):
+        server_tls(Settings(tls_certificate=certified.tls_certificate))
+    with pytest.raises(SettingsError, match="tls_certificate is not set"):
+        server_tls(Settings(tls_key=certified.tls_key))
+
+
+def test_files_that_cannot_be_used(certified: Settings, tmp_path: Path) -> None:
+    """What is wrong with which file is said."""
+
+    def problem(certificate: str, key: str) -> str:
+        with pytest.raises(SettingsError) as caught:
+            server_tls(Settings(tls_certificate=certificate, tls_key=key))
+        return str(caught.value)
+
+    certificate, key = certified.tls_certificate, certified.tls_key
+    missing = str(tmp_path / "missing.pem")
+    assert problem(missing, key).endswith(f"tls_certificate {missing}: No such file or directory")
+    assert problem(certificate, str(tmp_path)).endswith(f"tls_key {tmp_path}: Is a directory")
+    assert problem(key, certificate) == (
+        f"tls_certificate {key} has no certificate in it (in PEM format)"
+    )
+    assert problem(certificate, certificate).startswith(f"tls_key {certificate} has no private key")
+    other = tmp_path / "other.pem"
+    trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(other)
+    assert problem(certificate, str(other)).startswith(f"the tls_key {other} is not that of")
+    broken = tmp_path / "broken.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    assert "cannot be used" in problem(str(broken), key)
+
+
+def test_an_encrypted_key_is_not_asked_about(certified: Settings, tmp_path: Path) -> None:
+    """A key with a passphrase is refused, rather than asked about on a terminal."""
+    pem = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    key = pem.load_pem_private_key(Path(certified.tls_key).read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(
+            pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.BestAvailableEncryption(b"secret")
+        )
+    )
+    with pytest.raises(SettingsError, match="the tls_key is encrypted"):
+        server_tls(Settings(tls_certificate=certified.tls_certificate, tls_key=str(locked)))
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[int]:
+    """The port of a server over TLS, which echoes bodies."""
+    app = QuartTrio(__name__)
+
+    @app.route("/echo", methods=["GET", "POST"])
+    async def echo() -> Response:
+        return Response(await request.get_data(), headers={"X-Scheme": request.scheme})
+
+    server, context = HttpServer(app), server_tls(settings)
+    assert context is not None
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await server.serve(trio.SSLStream(stream, context, server_side=True, https_compatible=True))
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        yield listener.socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+async def connect(
+    port: int, authority: trustme.CA, *protocols: str
+) -> trio.SSLStream[trio.SocketStream]:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    transport = await trio.open_tcp_stream("127.0.0.1", port)
+    stream = trio.SSLStream(transport, context, server_hostname="localhost", https_compatible=True)
+    await stream.do_handshake()
+    return stream
+
+
+async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
+    read = b""
+    with trio.fail_after(10):
+        while data := await stream.receive_some():
+            read += data
+    return read
+
+
+async def test_requests_over_tls(certified: Settings, authority: trustme.CA) -> None:
+    """Requests are answered as without TLS, one after the other, and the end is told."""
+    body = b"x" * 300_000
+    async with serving(certified) as port:
+        stream = await connect(port, authority, "h2", "http/1.1")
+        assert stream.selected_alpn_protocol() == "http/1.1"
+        await stream.send_all(GET + b"POST /echo HTTP/1.1\r\nHost: localhost\r\n")
+        await stream.send_all(b"Connection: close\r\nContent-Length: 300000\r\n\r\n" + body)
+        answers = await all_of(stream)
+        assert answers.count(b"HTTP/1.1 200") == 2
+        assert b"x-scheme: https" in answers.lower()
+        assert answers.endswith(body)
+        await stream.aclose()
+
+
+async def test_a_refusal_over_tls_is_delivered(certified: Settings, authority: trustme.CA) -> None:
+    """A malformed request gets its answer, though the client is still sending."""
+    async with serving(certified) as port:
+        stream = await connect(port, authority)
+        await stream.send_all(b"GET / HTTP/1.1\nHost: x\n\n" + b"x" * 100_000)
+        assert (await all_of(stream)).startswith(b"HTTP/1.1 400 ")
+        await stream.aclose()
+
+
+async def test_clients_that_do_not_speak_tls(
+    certified: Settings, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain HTTP and silence in the handshake cost their own connection only."""
+    monkeypatch.setattr(hypercorn_connection, "HANDSHAKE_SECONDS", 0.2)
+    async with serving(certified) as port:
+        for sent in (GET, b"\x16\x03\x01", b""):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(sent)
+                with suppress(trio.BrokenResourceError):
+                    assert b"HTTP" not in await all_of(stream)
+        async with await connect(port, authority) as good:
+            await good.send_all(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            assert (await all_of(good)).startswith(b"HTTP/1.1 200 ")

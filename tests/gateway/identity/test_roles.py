@@ -1,0 +1,192 @@
+"""Every route of the admin API, asked by everybody: each is let do what the table says, no more.
+
+The table of roles is written out here once more, as whoever grants a role would put it, and held
+against what a real gateway answers. What is refused has to be refused before anything is looked at;
+what is allowed may well fail for another reason, since most of what is asked for is not there.
+"""
+
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import httpx
+import pytest
+
+from gateway.admin.router import Route
+from gateway.app import admin_routing
+from gateway.identity.permissions import MEANINGS, Permission
+from store import Visibility
+from tests.gateway.conftest import Samples
+from tests.support.gateway import PATIENCE, Json, url_in
+
+SITE, STRANGER = "site administrator", "stranger"
+ROLES = ["viewer", "operator", "contributor", "admin", "owner"]
+EVERYBODY = [STRANGER, *ROLES, SITE]
+# From which one on in the list above somebody may; who asks about others than oneself is `SITE`.
+FROM: dict[Permission, str] = {
+    "identified": STRANGER,
+    "signed in": STRANGER,
+    "oneself": STRANGER,
+    "project.view": "viewer",
+    "model.call": "operator",
+    "metrics.add": "operator",
+    "model.operate": "operator",
+    "project.edit": "contributor",
+    "project.administer": "admin",
+    "project.own": "owner",
+    "site.administer": SITE,
+}
+ROUTES = admin_routing(MagicMock(), MagicMock()).routes
+# Not for whom it is, but for what they ask with: `admin.key`, which nobody here has.
+FOR_THE_ADMIN_KEY = ("POST", "/site/links")
+UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, "auth.required")
+FORBIDDEN = (HTTPStatus.FORBIDDEN, "auth.forbidden")
+UNSEEN = (HTTPStatus.NOT_FOUND, "project.notfound")
+
+
+class Stage:
+    """A project with a model, somebody of whom it is tried what they may do, and somebody else."""
+
+    def __init__(self, samples: Samples, folder: Path) -> None:
+        key = (samples.data / "admin.key").read_text().strip()
+        self.url = f"{url_in(samples.data)}/api/v2"
+        self.admin = self._client(key)
+        for name in ("somebody", "else"):
+            self.told(self.admin.post("/users", json={"username": name, "password": "x" * 10}))
+        self.somebody = self._client(self.key("v2"))
+        linked = {"name": "tried", "template": "local", "path": str(folder)}
+        self.project = self.told(self.admin.post("/projects", json=linked))["id"]
+        model = self.admin.post(f"/projects/{self.project}/models", json={"name": "m"})
+        self.model = self.told(model)["id"]
+
+    def _client(self, key: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE)
+
+    def key(self, kind: str) -> str:
+        return str(self.told(self.admin.post(f"/users/somebody/{kind}_keys", json={}))["api_key"])
+
+    def told(self, answer: httpx.Response) -> Json:
+        assert answer.status_code == HTTPStatus.OK, answer.text
+        return dict(answer.json())
+
+    def stands_as(self, who: str, visibility: Visibility) -> None:
+        """Makes somebody that, in a project that is private or public."""
+        project = f"/projects/{self.project}"
+        self.told(self.admin.patch(project, json={"visibility": visibility}))
+        if who == SITE:
+            self.told(self.admin.patch("/users/somebody", json={"administrator": True}))
+        elif who != STRANGER:
+            role = {"permission": who}
+            self.told(self.admin.put(f"{project}/collaborators/somebody", json=role))
+
+    def path(self, route: Route, about: str) -> str:
+        """The route's path with what there is of it; of the rest there is nothing."""
+        there = {
+            "project_id": self.project,
+            "model_id": self.model,
+            "username": about,
+            "collaborator": "else",
+        }
+        return re.sub(r"<(?:path:)?(\w+)>", lambda match: there.get(match[1], "none"), route.path)
+
+    def asks(self, route: Route, about: str = "else", **headers: str) -> tuple[int, str]:
+        """Status and code (none: not refused) of what somebody is answered."""
+        body: dict[str, Any] = {} if route.method in ("GET", "DELETE") else {"json": {}}
+        path = self.path(route, about)
+        with self.somebody.stream(route.method, path, headers=headers, **body) as answer:
+            if answer.is_success:
+                return answer.status_code, ""
+            answer.read()
+            return answer.status_code, answer.json()["details"][0]["code"]
+
+    def close(self) -> None:
+        self.admin.delete(f"/projects/{self.project}")
+        for name in ("somebody", "else"):
+            self.admin.delete(f"/users/{name}")
+        self.admin.close()
+        self.somebody.close()
+
+
+@pytest.fixture
+def stage(samples: Samples, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(samples, tmp_path)
+    yield stage
+    stage.close()
+
+
+def walked() -> list[Route]:
+    """All routes; first those that take nothing away, last what takes the most: the project, and
+    the key that somebody asks with."""
+    last = ["/projects/<project_id>", "/users/<username>/v2_keys"]
+
+    def takes(route: Route) -> tuple[bool, int]:
+        deletes = route.method == "DELETE"
+        return deletes, last.index(route.path) + 1 if deletes and route.path in last else 0
+
+    return sorted(ROUTES, key=takes)
+
+
+def expected(route: Route, who: str, visibility: Visibility, *, oneself: bool) -> tuple[int, str]:
+    """What the table says; (0, ""): they may."""
+
+    def may(needs: Permission) -> bool:
+        if visibility == "public" and needs in ("project.view", "model.call"):
+            return True
+        if needs == "oneself" and not oneself:
+            return who == SITE
+        return EVERYBODY.index(who) >= EVERYBODY.index(FROM[needs])
+
+    if may(route.needs) and (route.method, route.path) != FOR_THE_ADMIN_KEY:
+        return 0, ""
+    return UNSEEN if "<project_id>" in route.path and not may("project.view") else FORBIDDEN
+
+
+@pytest.mark.parametrize("visibility", ["private", "public"])
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility) -> None:
+    """Each of them may exactly what the table says, in a private project and in a public one; of
+    users, all of it about themselves and, but for site administrators, nothing about others."""
+    stage.stands_as(who, visibility)
+    wrong = []
+    for about in ("else", "somebody"):
+        for route in walked():
+            # Nobody deletes themselves here, and what names no user was asked for already.
+            if about == "somebody" and route.needs != "oneself":
+                continue
+            said = expected(route, who, visibility, oneself=about == "somebody")
+            status, code = answer = stage.asks(route, about)
+            refused = answer in (UNAUTHORIZED, FORBIDDEN, UNSEEN)
+            right = answer == said if said[0] else not refused and status < 500
+            if not right:
+                wrong.append((route.method, stage.path(route, about), said, status, code))
+    assert wrong == []
+
+
+def test_who_is_nobody(stage: Stage) -> None:
+    """Without a key, with a key that only calls models, or once disabled, everything is 401; even
+    for an owner."""
+    stage.stands_as("owner", "public")
+    model_key = {"Authorization": f"Bearer {stage.key('model')}"}
+    nothing = {"Authorization": ""}
+    for route in walked():
+        for headers in (model_key, nothing):
+            assert stage.asks(route, "somebody", **headers) == UNAUTHORIZED, route.path
+    stage.told(stage.admin.patch("/users/somebody", json={"disabled": True}))
+    for route in walked():
+        assert stage.asks(route, "somebody") == UNAUTHORIZED, route.path
+    assert stage.told(stage.admin.get(f"/projects/{stage.project}"))["id"] == stage.project
+
+
+def test_the_table_is_whole() -> None:
+    """The table above has all permissions, and a route that names a project or a user asks for a
+    permission of that kind."""
+    assert list(FROM) == list(MEANINGS)
+    for route in ROUTES:
+        of_project = route.needs.startswith(("project.", "model."))
+        assert of_project == ("<project_id>" in route.path), route.path
+        if "<username>" in route.path:
+            assert route.needs in ("oneself", "site.administer"), route.path

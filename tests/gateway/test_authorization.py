@@ -1,0 +1,153 @@
+"""What keys and ids do not reach: keys that are none or over, ids of other projects, pages.
+
+The routes are the gateway's own, so one that is added is tried by that alone; what each role may do
+is tried in test_roles.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import httpx
+import pytest
+from quart_trio import QuartTrio
+
+from gateway import app, serving
+from gateway.admin.router import Route
+from gateway.control import Control
+from gateway.errors import API_PREFIX
+from gateway.http.host_check import Hosts
+from gateway.web.site import Website
+from tests.support.gateway import Gateway, Json, copy_of, refusal, running, settings_for, until
+
+ROUTES = app.admin_routing(MagicMock(), MagicMock()).routes
+# What is answered to everybody, besides the pages that say so of themselves.
+PUBLIC = {"/livez", "/readyz", "/healthz", "/openapi.json", "/static/<name>"}
+# What whoever is signed in may change: a project becomes theirs.
+FOR_EVERYBODY = [("POST", "/projects")]
+
+
+def path_of(route: Route, **names: str) -> str:
+    """The path of a route, with `x` for what is not named."""
+    filled = re.sub(r"<(?:path:)?(\w+)>", lambda name: names.get(name[1], "x"), route.path)
+    return f"{API_PREFIX}{filled}"
+
+
+def body_for(route: Route, **fields: str) -> Json | None:
+    """Those of the fields that the route takes."""
+    if route.takes is None:
+        return None
+    taken = getattr(route.takes, "__struct_fields__", ())
+    return {name: value for name, value in fields.items() if name in taken}
+
+
+def bearer(key: Json) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key['api_key']}"}
+
+
+async def keys_that_open_nothing(gateway: Gateway) -> dict[str, dict[str, str]]:
+    """The headers of requests, by what is wrong with them, each made of a key that was good."""
+    for name in ("root", "gone"):
+        wish = {"username": name, "password": "correct horse", "administrator": True}
+        await gateway.post("/users", wish)
+    model, revoked = [await gateway.post(f"/users/root/{k}_keys") for k in ("model", "v2")]
+    await gateway.delete(f"/users/root/v2_keys/{revoked['key_id']}")
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    expired = await gateway.post("/users/root/v2_keys", {"expiry_date": soon})
+    disabled = await gateway.post("/users/gone/v2_keys")
+    await gateway.admin.patch("/users/gone", json={"disabled": True})
+    await until(
+        lambda: gateway.get("/users/root/v2_keys"), lambda keys: keys["v2_keys"][-1]["expired"]
+    )
+    right = bearer(await gateway.post("/users/root/v2_keys"))["Authorization"]
+    assert (await gateway.models.get("/api/v2/users", headers={"Authorization": right})).is_success
+    return {
+        "nothing": {},
+        "what is no key": {"Authorization": "Bearer x"},
+        "a wrong secret": {"Authorization": f"{right[:-1]}{'1' if right[-1] == '0' else '0'}"},
+        "an id alone": {"Authorization": right.partition(".")[0]},
+        "another scheme": {"Authorization": right.replace("Bearer", "Digest")},
+        "Basic that is none": {"Authorization": "Basic eDo="},
+        "a cookie that is none": {"Cookie": "predictd_session=x; __Host-predictd_session=x"},
+        "a Model API key": bearer(model),
+        "a revoked key": bearer(revoked),
+        "an expired key": bearer(expired),
+        "a key of who is disabled": bearer(disabled),
+    }
+
+
+async def test_what_is_no_key_opens_nothing(gateway: Gateway) -> None:
+    """Whatever is no key, or one no more, or one for models alone, is 401 on every route."""
+    for what, headers in (await keys_that_open_nothing(gateway)).items():
+        for route in ROUTES:
+            answer = await gateway.models.request(
+                route.method, path_of(route, username="root"), headers=headers
+            )
+            assert refusal(answer) == (401, "auth.required"), (what, route.method, route.path)
+
+
+async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: Path) -> None:
+    """What is in a project is not to be had through another one, by whoever owns that."""
+    theirs = await gateway.project(copy_of("add", tmp_path))
+    model = await gateway.model(theirs, "add")
+    build = await gateway.build(model, "none.py:none")
+    (tmp_path / "add" / "fit.py").write_text("pass")
+    made = await gateway.post(f"{theirs}/experiments", {"script": "fit.py"})
+    kept = await gateway.get(model)
+    names = {"model_id": model.rpartition("/")[2], "build_id": build.rpartition("/")[2]}
+    await gateway.post("/users", {"username": "eve", "password": "correct horse"})
+    eve = bearer(await gateway.post("/users/eve/v2_keys"))
+    async with httpx.AsyncClient(base_url=gateway.url, headers=eve, timeout=30) as api:
+        wish = {"name": "mine", "template": "blank"}
+        mine = (await api.post(f"{API_PREFIX}/projects", json=wish)).json()["id"]
+        for route in ROUTES:
+            if "<model_id>" in route.path:
+                # Enough of a body for those that take one.
+                body = body_for(route, file_path="f", function_name="f")
+                path = path_of(route, project_id=mine, **names)
+                answer = await api.request(route.method, path, json=body)
+                assert refusal(answer) == (404, "model.notfound"), (route.method, route.path)
+            if "<experiment_id>" in route.path:
+                body = body_for(route, path="f")
+                path = path_of(route, project_id=mine, experiment_id=made["id"])
+                answer = await api.request(route.method, path, json=body)
+                assert refusal(answer) == (404, "experiment.notfound"), (route.method, route.path)
+    assert await gateway.get(model) == kept
+
+
+async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the application answers besides the admin API is a page that says for whom it is, or
+    is listed here; no page that is not public is shown to who is not signed in."""
+    apps: list[QuartTrio] = []
+    make_app = app.make_app
+
+    def kept(control: Control, services: app.Services, hosts: Hosts) -> QuartTrio:
+        apps.append(make_app(control, services, hosts))
+        return apps[-1]
+
+    monkeypatch.setattr(serving, "make_app", kept)
+    pages = Website(MagicMock()).routing.pages
+    async with running(settings_for(tmp_path / "data")) as gateway:
+        rules = {rule.rule for rule in apps[0].url_map.iter_rules()}
+        admin = {f"{API_PREFIX}{route.path}" for route in ROUTES}
+        assert rules == admin | PUBLIC | {page.path for page in pages}
+        for page in pages:
+            if not page.public:
+                answer = await gateway.models.request(page.method, page.path)
+                away = (HTTPStatus.SEE_OTHER, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+                assert answer.status_code in away, page.path
+                assert answer.headers.get("Location", "/sign-in").startswith("/sign-in"), page.path
+
+
+def test_to_see_is_not_to_change() -> None:
+    """What changes something asks for more than to be signed in or to see it, and is entered in the
+    audit trail."""
+    for route in ROUTES:
+        if route.method != "GET":
+            about = (route.method, route.path)
+            assert route.needs != "project.view", about
+            assert route.needs != "signed in" or about in FOR_EVERYBODY, about
+            # What is told of predictions is data, as predictions are, and may be as much.
+            assert route.action or route.path.startswith("/metrics/"), about

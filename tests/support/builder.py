@@ -1,0 +1,148 @@
+"""What the builder is given by others, small and real, and a bench to work on."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from os import killpg
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from builder.build import BuildReport, build
+from builder.build_store import Shelf
+from builder.interpreters import Interpreter
+from builder.journey import Journey
+from builder.snapshot import take_snapshot
+from builder.spec import BuildSpec, Log, Place, Probe, Run, Snapshot
+
+
+class Lines:
+    """A log in memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+    def __contains__(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+
+async def run(
+    command: list[str],
+    *,
+    cwd: Path,
+    place: Place | None = None,
+    variables: dict[str, str],
+    log: Log,
+    time_limit: float,
+) -> int:
+    """A `builder.spec.Run` whose process tree is a session of its own."""
+    if place is not None:
+        variables = {"HOME": str(place.home), "TMPDIR": str(place.tmp), **variables}
+    with trio.move_on_after(time_limit):
+        return await _run(command, cwd, variables, log)
+    raise TimeoutError
+
+
+async def _run(command: list[str], cwd: Path, environment: Mapping[str, str], log: Log) -> int:
+    process = await trio.lowlevel.open_process(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        left = b""
+        async for chunk in process.stdout:
+            *lines, left = (left + chunk).split(b"\n")
+            for line in lines:
+                log.write(line.decode())
+        if left:
+            log.write(left.decode())
+        return await process.wait()
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            await process.stdout.aclose()
+
+
+async def run_quickly(
+    command: list[str],
+    *,
+    cwd: Path,
+    place: Place | None = None,
+    variables: dict[str, str],
+    log: Log,
+    time_limit: float,
+) -> int:
+    """`run`, but the environment stays empty: for laws that are not about it."""
+    if "virtualenv" in command:
+        return 0
+    return await run(
+        command, cwd=cwd, place=place, variables=variables, log=log, time_limit=time_limit
+    )
+
+
+async def content(spec: BuildSpec, interpreter: Interpreter) -> None:
+    """A probe that likes every build."""
+
+
+class Bench:
+    """A project, a store and a shelf in one folder, with all that was said while building."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = folder / "project"
+        self.project.mkdir()
+        self.store = folder / "store.git"
+        self.shelf = Shelf(folder / "builds")
+        self.pip_cache = folder / "cache"
+        self.log = Lines()
+        self.journeys: list[Journey] = []
+
+    def write(self, name: str, content: str | bytes = "", mode: int = 0o644) -> Path:
+        path = self.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+        return path
+
+    async def take(self, name: str = "one", readable: Sequence[Path] = ()) -> Snapshot:
+        return await take_snapshot(
+            *(self.project, self.store, name, self.log), run=run, readable=readable
+        )
+
+    async def spec(self, name: str = "one", **changes: Any) -> BuildSpec:
+        facts = {
+            "snapshot": await self.take(name),
+            "folder": self.shelf.folder(name),
+            "home": self.shelf.folder(name) / "code",
+            "interpreter": Path(sys.executable),
+            "file": "model.py",
+            "function": "predict",
+            "time_limit": 60.0,
+            "pip_cache": self.pip_cache,
+        }
+        return BuildSpec(**{**facts, **changes})
+
+    async def build(self, name: str = "one", **changes: Any) -> BuildReport:
+        """A build with an environment that works."""
+        return await self.make(await self.spec(name, **changes), run, content)
+
+    async def build_quickly(
+        self, name: str = "one", probe: Probe = content, **changes: Any
+    ) -> BuildReport:
+        """A build with an empty environment."""
+        return await self.make(await self.spec(name, **changes), run_quickly, probe)
+
+    async def make(self, spec: BuildSpec, run: Run, probe: Probe) -> BuildReport:
+        return await build(spec, run=run, probe=probe, log=self.log, changed=self.journeys.append)

@@ -1,0 +1,460 @@
+"""The queue in front of a pool: fair by the time it costs, bounded, and nobody is lost."""
+
+import heapq
+from collections import Counter, defaultdict
+from random import Random
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from workers.pool.fair_queue import FairQueue, QueueFull, Room
+from workers.replica.ticket import Ticket
+
+MIB = 1024 * 1024
+
+
+def a_ticket(flow: str = "", size: int = 2, due: float = 30.0) -> Ticket:
+    ticket = Ticket(b"x" * size, lambda _: None, flow)
+    ticket.due = due
+    return ticket
+
+
+def a_queue(requests: int = 1000, total: Room | None = None) -> FairQueue:
+    return FairQueue(Room(requests, MIB), total or Room(10_000, 16 * MIB))
+
+
+def push(queue: FairQueue, *tickets: Ticket) -> list[Ticket]:
+    for ticket in tickets:
+        queue.push(ticket)
+        queue.verify()
+    return list(tickets)
+
+
+def serve(queue: FairQueue, seconds: float = 1.0) -> str:
+    """Serves one ticket and tells whose it was."""
+    ticket = queue.pop()
+    queue.settle(ticket, seconds)
+    queue.verify()
+    return ticket.flow
+
+
+# Who is next.
+
+
+def test_first_come_first_served() -> None:
+    """The tickets of one flow leave in the order in which they came."""
+    queue = a_queue()
+    tickets = push(queue, *(a_ticket() for _ in range(5)))
+    assert [queue.pop() for _ in tickets] == tickets
+
+
+def test_flows_take_turns() -> None:
+    """Who has one request waiting does not wait for all those of somebody with many."""
+    queue = a_queue()
+    push(queue, *(a_ticket("many") for _ in range(200)))
+    serve(queue)
+    push(queue, a_ticket("one"))
+    assert serve(queue) == "one"
+
+
+def test_turns_are_fair_by_time() -> None:
+    """Of a slow and a quick flow that both wait all the time, each gets half of the time."""
+    queue = a_queue()
+    seconds = {"slow": 1.0, "quick": 0.01}
+    push(queue, *(a_ticket(flow) for flow in seconds))
+    had = dict.fromkeys(seconds, 0.0)
+    while sum(had.values()) < 20.0:
+        ticket = queue.pop()
+        queue.settle(ticket, seconds[ticket.flow])
+        had[ticket.flow] += seconds[ticket.flow]
+        push(queue, a_ticket(ticket.flow))
+    assert abs(had["slow"] - had["quick"]) <= 1.0 + 0.01
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    longest=st.lists(st.sampled_from([0.001, 0.01, 0.1, 1.0]), min_size=2, max_size=5),
+    replicas=st.integers(1, 4),
+    random=st.randoms(use_true_random=False),
+)
+def test_who_waits_all_the_time_gets_as_much_as_others(
+    longest: list[float], replicas: int, random: Random
+) -> None:
+    """However long predictions take, at no time has a flow had more than two predictions for each
+    replica ahead of another that waited as well."""
+    queue = a_queue()
+    for flow in range(len(longest)):
+        push(queue, *(a_ticket(str(flow)) for _ in range(replicas + 1)))
+    had = [0.0] * len(longest)
+    running: list[tuple[float, int, Ticket, float]] = []
+    now = 0.0
+    for number in range(200):
+        if len(running) == replicas:
+            now, _, ticket, seconds = heapq.heappop(running)
+            queue.settle(ticket, seconds)
+            had[int(ticket.flow)] += seconds
+            queue.push(a_ticket(ticket.flow))
+            assert max(had) - min(had) <= 2 * replicas * max(longest)
+        ticket = queue.pop()
+        seconds = longest[int(ticket.flow)] * random.random()
+        heapq.heappush(running, (now + seconds, number, ticket, seconds))
+    queue.verify()
+
+
+def test_a_slow_flow_does_not_get_all_replicas_at_once() -> None:
+    """What a prediction will take is charged when it begins, so that one who is known to be slow
+    does not get the next replicas as well while none of its predictions has ended."""
+    queue = a_queue()
+    for flow, seconds in [("slow", 10.0), ("quick", 0.1)] * 5:
+        push(queue, a_ticket(flow))
+        serve(queue, seconds)
+    push(queue, *(a_ticket("slow") for _ in range(9)), *(a_ticket("quick") for _ in range(9)))
+    begun = [queue.pop().flow for _ in range(9)]
+    assert begun.count("slow") <= 1
+
+
+def test_having_been_idle_earns_nothing() -> None:
+    """Who comes back after a long time is next, and then has to take turns."""
+    queue = a_queue()
+    push(queue, a_ticket("idle"), *(a_ticket("steady") for _ in range(100)))
+    assert serve(queue) == "idle"
+    for _ in range(50):
+        assert serve(queue) == "steady"
+    push(queue, *(a_ticket("idle") for _ in range(10)))
+    assert Counter(serve(queue) for _ in range(10)) == {"idle": 5, "steady": 5}
+
+
+def test_having_used_what_was_idle_costs_nothing() -> None:
+    """Who had the replicas for itself for hours has no less of a right to its turn."""
+    queue = a_queue()
+    for _ in range(100):
+        ticket = a_ticket("alone")
+        queue.begin(ticket)
+        queue.settle(ticket, 1.0)
+    push(queue, *(a_ticket(flow) for flow in ["alone", "new"] * 10))
+    assert Counter(serve(queue) for _ in range(10)) == {"alone": 5, "new": 5}
+
+
+def test_newcomers_without_end_starve_nobody() -> None:
+    """Even if there is always somebody who was never here, those who were get their turns."""
+    queue = a_queue()
+    push(queue, a_ticket("old"), a_ticket("new 0"), a_ticket("new 1"))
+    since = 0
+    for number in range(2, 300):
+        if serve(queue) == "old":
+            since = 0
+            push(queue, a_ticket("old"))
+        else:
+            since += 1
+            push(queue, a_ticket(f"new {number}"))
+        assert since <= 20
+
+
+def test_turns_go_round_where_no_time_passes() -> None:
+    """Predictions too quick for the clock do not keep others waiting for ever."""
+    queue = a_queue()
+    push(queue, *(a_ticket(flow) for flow in ["a", "b", "c"] for _ in range(5)))
+    assert Counter(serve(queue, 0.0) for _ in range(9)) == {"a": 3, "b": 3, "c": 3}
+
+
+# When it is full.
+
+
+@pytest.mark.parametrize(
+    ("bounds", "named"), [((3, 3000), "3 requests"), ((100, 300), "300 bytes")]
+)
+@pytest.mark.parametrize("of_all", [False, True])
+def test_a_bound_is_kept_and_named(bounds: tuple[int, int], named: str, of_all: bool) -> None:
+    """What would pass a bound in number or bytes, of one queue or of all, is not let in."""
+    room = Room(*bounds)
+    queue = a_queue(total=room) if of_all else FairQueue(room, Room(1000, MIB))
+    for number in range(3):
+        other = queue if not of_all else a_queue(total=room)
+        push(other, a_ticket(str(number), size=100))
+    with pytest.raises(QueueFull, match=named):
+        queue.push(a_ticket("another", size=100))
+    queue.verify()
+
+
+@pytest.mark.parametrize("size", [2, 1000])
+def test_nobody_fills_the_queue_against_others(size: int) -> None:
+    """One flow gets eight ninths of it, in number or bytes, and another then still finds room."""
+    queue = FairQueue(Room(90, 90_000), Room(1000, MIB))
+    with pytest.raises(QueueFull, match="other callers"):
+        push(queue, *(a_ticket("greedy", size) for _ in range(90)))
+    assert queue.waiting == 80
+    push(queue, *(a_ticket("modest", size) for _ in range(5)))
+
+
+def test_no_model_fills_the_room_of_all_against_others() -> None:
+    """One queue gets eight ninths of what all share, whatever its own bounds are."""
+    total = Room(90, 90_000)
+    greedy, modest = a_queue(total=total), a_queue(total=total)
+    with pytest.raises(QueueFull, match="other models"):
+        push(greedy, *(a_ticket(str(number)) for number in range(90)))
+    assert greedy.waiting == 80
+    push(modest, *(a_ticket(str(number)) for number in range(5)))
+
+
+def test_who_was_let_in_elsewhere_is_let_in() -> None:
+    """A ticket that moves here from another queue is let in, whether there is room or not; a new
+    one is not, until there is room again."""
+    room = Room(10, 10_000)
+    for queue in (FairQueue(room, Room(1000, MIB)), a_queue(total=room)):
+        for _ in range(12):
+            queue.push(a_ticket(), adopted=True)
+            queue.verify()
+        for _ in range(3):
+            with pytest.raises(QueueFull, match="10 requests"):
+                queue.push(a_ticket("another"))
+            queue.settle(queue.pop(), 0.1)
+        while queue.waiting:
+            queue.settle(queue.pop(), 0.1)
+        assert room.free == room.size
+        push(queue, a_ticket("another"))
+        queue.pop()
+
+
+@pytest.mark.parametrize("way", ["served", "removed", "expired"])
+def test_room_is_given_back(way: str) -> None:
+    """Whoever leaves, served or not, makes room."""
+    queue = a_queue(1)
+    for _ in range(3):
+        [ticket] = push(queue, a_ticket(due=1.0))
+        if way == "served":
+            assert queue.pop() is ticket
+        elif way == "removed":
+            assert queue.remove(ticket)
+        else:
+            assert queue.expire(1.0) == [ticket]
+        queue.verify()
+        assert queue.waiting == 0
+
+
+# Leaving, and being due.
+
+
+def test_nobody_leaves_twice() -> None:
+    """remove tells whether the ticket was waiting here."""
+    queue = a_queue()
+    first, second, third = push(queue, *(a_ticket() for _ in range(3)))
+    assert queue.remove(second)
+    assert not queue.remove(second)
+    assert not queue.remove(a_ticket("unknown"))
+    assert [queue.pop(), queue.pop()] == [first, third]
+    with pytest.raises(IndexError):
+        queue.pop()
+
+
+def test_who_is_due_leaves_in_order() -> None:
+    """expire lets out exactly those who may not wait longer, whoever is before them in line."""
+    queue = a_queue()
+    push(queue, *(a_ticket(str(due % 2), due=float(due)) for due in (30, 5, 31, 7, 32)))
+    assert queue.next_due() == 5.0
+    assert [ticket.due for ticket in queue.expire(7.0)] == [5.0, 7.0]
+    assert queue.next_due() == 30.0
+    assert queue.expire(29.9) == []
+    queue.verify()
+
+
+# What is remembered.
+
+
+def test_flows_are_forgotten() -> None:
+    """Callers that come once, from ever new addresses, leave nothing behind, be they served at
+    once, in their turn, or never."""
+    queue = a_queue()
+    for number in range(3000):
+        at_once, served, never = (a_ticket(f"{kind}{number}") for kind in "abc")
+        queue.begin(at_once)
+        queue.settle(at_once, 0.1)
+        push(queue, served) if number % 100 == 0 else queue.push(served)
+        queue.push(never)
+        queue.settle(queue.pop(), 0.1)
+        queue.expire(99.0)
+    assert len(queue._flows) < 300
+    assert len(queue._heap) < 300
+
+
+def test_a_forgotten_flow_still_pays() -> None:
+    """What a prediction took is charged, also if its flow was forgotten while it ran."""
+    queue = a_queue()
+    slow = a_ticket("slow")
+    queue.begin(slow)
+    for number in range(500):
+        other = a_ticket(str(number))
+        queue.begin(other)
+        queue.settle(other, 0.1)
+    queue.settle(slow, 60.0)
+    push(queue, a_ticket("slow"), a_ticket("0"))
+    assert serve(queue) == "0"
+
+
+def test_what_left_is_not_kept() -> None:
+    """However many leave the middle of a line, no more of them are kept than still wait."""
+    queue = a_queue()
+    tickets = push(queue, *(a_ticket() for _ in range(200)))
+    for ticket in tickets[1:]:
+        queue.remove(ticket)
+    queue.verify()
+    assert len(queue._flows[""].tickets) <= 2
+
+
+def test_a_line_of_which_all_have_left_is_no_line() -> None:
+    """Whoever comes to a flow of which nobody waits any more begins as one that was idle."""
+    queue = a_queue()
+    _, second = push(queue, a_ticket("a"), a_ticket("a"))
+    queue.remove(second)
+    queue.settle(queue.pop(), 1.0)
+    queue.verify()
+    assert not queue._flows["a"].tickets
+
+
+# Other bounds.
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+def test_bounds_that_shrink_put_nobody_out(of_all: bool) -> None:
+    """Who waits when a room becomes smaller is served; nobody is let in until there is room."""
+    room = Room(90, 90_000)
+    queue = a_queue(total=room) if of_all else FairQueue(room, Room(1000, MIB))
+
+    def resize(requests: int) -> None:
+        if of_all:
+            room.resize(requests, 90_000)
+            queue.total_resized()
+        else:
+            queue.resize(requests, 90_000)
+        queue.verify()
+
+    waiting = push(queue, *(a_ticket(str(number)) for number in range(8)))
+    resize(4)
+    for ticket in waiting[:5]:
+        with pytest.raises(QueueFull, match="at most 4 requests"):
+            queue.push(a_ticket("new"))
+        assert queue.pop() is ticket
+        queue.settle(ticket, 0.1)
+    assert [queue.pop() for _ in waiting[5:]] == waiting[5:]
+    push(queue, a_ticket("new"))
+    resize(90)
+    push(queue, *(a_ticket(f"more {number}") for number in range(60)))
+
+
+# Any order.
+
+
+class AnyUse(RuleBasedStateMachine):
+    """Two queues that share their room, used in any order, against plain lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.total = Room(12, 1200)
+        self.rooms = [Room(8, 400) for _ in range(2)]
+        self.queues = [FairQueue(room, self.total) for room in self.rooms]
+        self.waiting: list[dict[str, list[Ticket]]] = [defaultdict(list) for _ in range(2)]
+        self.running: list[tuple[int, Ticket]] = []
+
+    def lines(self, which: int) -> list[list[Ticket]]:
+        return [line for line in self.waiting[which].values() if line]
+
+    @rule(
+        which=st.integers(0, 1),
+        flow=st.sampled_from("abc"),
+        size=st.integers(0, 200),
+        limit=st.sampled_from([0.0, 1.0, 3.0, 3.0, 3.0]),
+        adopted=st.booleans(),
+    )
+    def push(self, which: int, flow: str, size: int, limit: float, adopted: bool) -> None:
+        ticket = a_ticket(flow, size, self.now + limit)
+        own, total = self.rooms[which], self.total
+        held = [max(len(t.request), own.least) for line in self.lines(which) for t in line]
+        of_all = [max(len(t.request), total.least) for queue in self.queues for t in queue]
+        free = own.size - sum(held) - max(size, own.least)
+        free = min(free, total.size - sum(of_all) - max(size, total.least))
+        try:
+            self.queues[which].push(ticket, adopted=adopted)
+        except QueueFull:
+            assert not adopted
+            if not self.queues[which].waiting:
+                assert free < 0
+        else:
+            assert adopted or free >= 0
+            self.waiting[which][flow].append(ticket)
+
+    @precondition(lambda self: any(self.queues[which].waiting for which in (0, 1)))
+    @rule()
+    def pop(self) -> None:
+        which = 0 if self.queues[0].waiting else 1
+        ticket = self.queues[which].pop()
+        assert self.waiting[which][ticket.flow].pop(0) is ticket
+        self.running.append((which, ticket))
+
+    @rule(which=st.integers(0, 1), flow=st.sampled_from("abcd"))
+    def begin(self, which: int, flow: str) -> None:
+        if not self.queues[which].waiting:
+            ticket = a_ticket(flow)
+            self.queues[which].begin(ticket)
+            self.running.append((which, ticket))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), seconds=st.sampled_from([0.0, 0.1, 1.0, 30.0]))
+    def settle(self, data: st.DataObject, seconds: float) -> None:
+        which, ticket = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.queues[which].settle(ticket, seconds)
+
+    @rule(which=st.integers(0, 1), data=st.data())
+    def remove(self, which: int, data: st.DataObject) -> None:
+        if lines := self.lines(which):
+            line = data.draw(st.sampled_from(lines))
+            ticket = line.pop(data.draw(st.integers(0, len(line) - 1)))
+            assert self.queues[which].remove(ticket)
+            assert not self.queues[which].remove(ticket)
+
+    @rule(which=st.integers(0, 1), bounds=st.sampled_from([(8, 400), (2, 400), (9, 150)]))
+    def resize(self, which: int, bounds: tuple[int, int]) -> None:
+        self.queues[which].resize(*bounds)
+
+    @rule(bounds=st.sampled_from([(12, 1200), (3, 1200), (30, 300)]))
+    def resize_room_of_all(self, bounds: tuple[int, int]) -> None:
+        self.total.resize(*bounds)
+        for queue in self.queues:
+            queue.total_resized()
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for queue, waiting in zip(self.queues, self.waiting, strict=True):
+            late = queue.expire(self.now)
+            assert [t.due for t in late] == sorted(t.due for t in late)
+            expected = [t for line in waiting.values() for t in line if t.due <= self.now]
+            assert set(late) == set(expected)
+            assert len(late) == len(expected)
+            assert queue.next_due() > self.now
+            for line in waiting.values():
+                line[:] = [t for t in line if t.due > self.now]
+
+    @invariant()
+    def nobody_is_lost_or_doubled(self) -> None:
+        for queue, waiting in zip(self.queues, self.waiting, strict=True):
+            queue.verify()
+            there = list(queue)
+            assert len(there) == queue.waiting
+            for flow, line in waiting.items():
+                assert [t for t in there if t.flow == flow] == line
+
+    def teardown(self) -> None:
+        for queue, waiting in zip(self.queues, self.waiting, strict=True):
+            for _ in range(queue.waiting):
+                ticket = queue.pop()
+                assert waiting[ticket.flow].pop(0) is ticket
+            assert not any(waiting.values())
+        assert self.total.free == self.total.size
+
+
+TestAnyUse = AnyUse.TestCase
+TestAnyUse.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True
+)

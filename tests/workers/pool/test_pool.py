@@ -1,0 +1,632 @@
+"""The pool as plays: an event goes in, an outcome or a launch comes out, and its laws hold."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.support.reactor_stage import Actor, Caller, Stage, counts, fail_to_start
+from workers.pool.fair_queue import Room
+from workers.pool.slots import STOP_GRACE
+from workers.replica import wire
+from workers.replica.ticket import (
+    Abandoned,
+    Answered,
+    Busy,
+    Died,
+    NotReady,
+    Raised,
+    Refused,
+    TimedOut,
+)
+
+# Requests.
+
+
+def test_a_request_gets_its_answer(stage: Stage) -> None:
+    """What the replica answers is what the caller gets, with the replica's name."""
+    pool = stage.serving()
+    caller = Caller(b'{"a":3}').submit(pool)
+    assert stage.actors[0].hear()[-1] == (wire.PREDICT, 1, b'{"a":3}')
+    stage.actors[0].answer(b"8")
+    assert caller.outcome == Answered(b"8", stage.actors[0].replica.name)
+    assert counts(pool) | {"restart": 0} == {
+        "received": 1, "processed": 1, "success": 1, "failure": 0, "error": 0, "restart": 0,
+    }  # fmt: skip
+    pool.verify()
+
+
+def test_a_replica_predicts_one_at_a_time_in_order(stage: Stage) -> None:
+    """The second request goes out when the first is answered, and first come is first served."""
+    pool = stage.serving()
+    callers = [Caller(b"%d" % number).submit(pool) for number in range(5)]
+    actor = stage.actors[0]
+    for number, caller in enumerate(callers):
+        assert actor.hear()[-1] == (wire.PREDICT, number + 1, b"%d" % number)
+        actor.answer(b"%d" % number)
+        assert caller.outcome == Answered(b"%d" % number, actor.replica.name)
+        pool.verify()
+
+
+def test_the_longest_idle_replica_is_next(stage: Stage) -> None:
+    """Requests go round, so that no replica is forgotten."""
+    pool = stage.serving(3)
+    held = []
+    for _ in range(6):
+        Caller().submit(pool)
+        [actor] = [actor for actor in stage.actors if actor.replica.ticket]
+        held.append(actor)
+        actor.answer()
+    assert held == stage.actors * 2
+
+
+def test_a_refusal_is_the_callers_and_costs_no_restart(stage: Stage) -> None:
+    """Input that the interpreter cannot read is refused, and the replica goes on."""
+    pool = stage.serving()
+    caller = Caller().submit(pool)
+    stage.actors[0].say(wire.Refused("too deep"), 1)
+    assert caller.outcome == Refused("too deep", stage.actors[0].replica.name)
+    assert (counts(pool)["failure"], len(stage.actors), pool.ready) == (1, 1, 1)
+
+
+def test_a_queued_request_that_is_abandoned_reaches_nobody(stage: Stage) -> None:
+    """Abandoned while queued: it leaves the queue."""
+    pool = stage.serving()
+    first, second, third = (Caller(b"%d" % number).submit(pool) for number in range(3))
+    second.ticket.abandon()
+    pool.verify()
+    stage.actors[0].answer()
+    assert stage.actors[0].hear()[-1][2] == b"2"
+    stage.actors[0].answer()
+    assert second.outcome == Abandoned()
+    assert isinstance(first.outcome, Answered)
+    assert isinstance(third.outcome, Answered)
+
+
+def test_a_held_request_that_is_abandoned_is_finished_for_nobody(stage: Stage) -> None:
+    """Abandoned while held: the conversation goes to its end, and the next caller gets its own."""
+    pool = stage.serving()
+    gone, next_one = Caller().submit(pool), Caller().submit(pool)
+    gone.ticket.abandon()
+    pool.verify()
+    stage.actors[0].answer(b'"for nobody"')
+    stage.actors[0].answer(b'"for the next"')
+    assert gone.outcome == Abandoned()
+    assert next_one.outcome == Answered(b'"for the next"', stage.actors[0].replica.name)
+    assert counts(pool)["processed"] == 2
+
+
+# Waiting, and its end.
+
+
+def test_who_waits_too_long_is_told_when_to_come_back(stage: Stage) -> None:
+    """Busy comes after request_timeout, with at least a second in Retry-After."""
+    pool = stage.serving(request_timeout=30.0)
+    held, runs = Caller().submit(pool), Caller().submit(pool)
+    stage.pass_time(15.0)
+    late = Caller().submit(pool)
+    stage.pass_time(5.0)
+    stage.actors[0].answer()  # `runs` gets the place and keeps it
+    stage.pass_time(24.9)
+    assert late.outcomes == []
+    assert isinstance(held.outcome, Answered)
+    stage.pass_time(0.2)
+    assert isinstance(late.outcome, Busy)
+    assert runs.outcomes == []
+    assert late.outcome.retry_after >= 1
+    assert pool.statistics().busy == 1
+    pool.verify()
+
+
+@pytest.mark.parametrize("bound", [{"queue_requests": 2}, {"queue_bytes": 20}])
+def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> None:
+    """Past the bound in number or in bytes the answer is Busy, without any wait."""
+    pool = stage.serving(**bound)
+    waiting = [Caller(b"[0000000]", f"flow {number}").submit(pool) for number in range(3)]
+    refused = Caller(b"[0000000]").submit(pool)
+    assert isinstance(refused.outcome, Busy)
+    assert refused.outcome.retry_after >= 1
+    assert [caller.outcomes for caller in waiting] == [[], [], []]
+    assert pool.statistics().queue_full == 1
+
+
+def test_all_pools_share_their_room(stage: Stage) -> None:
+    """What waits in one pool is room that another does not have, until it leaves."""
+    stage.room = Room(3, 300)
+    first, second = stage.serving(), stage.serving()
+    for pool in (first, second):
+        Caller().submit(pool)
+        Caller().submit(pool)
+    refused = Caller(flow="another").submit(second)
+    assert isinstance(refused.outcome, Busy)
+    assert "all models" in refused.outcome.reason
+    first.drain()
+    assert Caller(flow="another").submit(second).outcomes == []
+
+
+def test_other_bounds_hold_for_what_comes(stage: Stage) -> None:
+    """Bounds that change are those of requests that come then; who waited keeps the old ones."""
+    pool = stage.serving(request_timeout=30.0, queue_requests=100)
+    before = [Caller().submit(pool) for _ in range(2)]
+    pool.adjust(msgspec.structs.replace(pool.spec, request_timeout=1.0, queue_requests=2))
+    pool.verify()
+    after = [Caller(flow=f"new {number}").submit(pool) for number in range(2)]
+    assert isinstance(after[1].outcome, Busy)
+    stage.pass_time(2.0)
+    assert isinstance(after[0].outcome, Busy)
+    assert [caller.outcomes for caller in before] == [[], []]
+
+
+def test_who_has_many_waiting_does_not_keep_others_waiting(stage: Stage) -> None:
+    """Beside one with 200 requests outstanding, another waits for the prediction that runs."""
+    pool = stage.serving()
+    for _ in range(200):
+        Caller(b'"many"', "many").submit(pool)
+    for _ in range(5):
+        Caller(b'"one"', "one").submit(pool)
+        stage.pass_time(0.5)
+        stage.actors[0].answer()
+        assert stage.actors[0].hear()[-1][2] == b'"one"'
+        stage.pass_time(0.5)
+        stage.actors[0].answer()
+        assert stage.actors[0].hear()[-1][2] == b'"many"'
+
+
+def test_a_replica_has_work_again_before_an_answer_goes_out(stage: Stage) -> None:
+    """When the caller hears, whoever is next has been sent already."""
+    pool = stage.serving()
+    sent: list[bytes] = []
+    caller = Caller()
+    caller.ticket.on_outcome = lambda _: sent.append(stage.actors[0].hear()[-1][2])
+    caller.submit(pool)
+    Caller(b'"next"').submit(pool)
+    stage.actors[0].answer()
+    assert sent == [b'"next"']
+
+
+@pytest.mark.parametrize(("limit", "waits"), [(0.0, 0.0), (2.5, 2.5), (60.0, 30.0)])
+def test_a_caller_can_wait_less_but_not_more(stage: Stage, limit: float, waits: float) -> None:
+    """A request waits for its own limit, if that is less than the pool's."""
+    pool = stage.serving(request_timeout=30.0)
+    Caller().submit(pool)
+    Caller(flow="next").submit(pool)
+    hasty = Caller(limit=limit).submit(pool)
+    stage.pass_time(1.0)
+    stage.actors[0].answer()  # what is next gets the replica and keeps it
+    assert bool(hasty.outcomes) == (waits < 1.0)
+    if waits > 1.0:
+        stage.pass_time(waits - 1.1)
+        assert hasty.outcomes == []
+        stage.pass_time(0.2)
+    assert isinstance(hasty.outcome, Busy)
+    assert hasty.outcome.reason == f"no replica came free within {waits:g} s"
+    pool.verify()
+
+
+def test_who_runs_is_not_hurried(stage: Stage) -> None:
+    """A limit of the caller's bounds the wait only: its prediction has the model's time."""
+    pool = stage.serving(request_timeout=30.0)
+    caller = Caller(limit=0.0).submit(pool)
+    stage.pass_time(29.0)
+    assert caller.outcomes == []
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+def test_those_who_wait_share_one_deadline(stage: Stage) -> None:
+    """A thousand that wait cost the reactor one timer, and each is refused at its own time."""
+    pool = stage.serving(request_timeout=30.0, queue_requests=2000)
+    Caller().submit(pool)
+    timers = len(stage.reactor._timers)
+    callers: list[Caller] = []
+    for _ in range(1000):
+        callers.append(Caller(flow=f"{len(callers) % 7}"))
+        pool.submit(callers[-1].ticket)
+        stage.time += 0.005
+    assert len(stage.reactor._timers) == timers + 1
+    stage.actors[0].end()  # so that it is not killed for the time it took
+    for number, caller in enumerate(callers):
+        stage.pass_time(caller.ticket.due - stage.time)
+        assert len(caller.outcomes) == 1, f"{number} waits longer than it may"
+        assert not any(later.outcomes for later in callers[number + 1 : number + 2])
+
+
+def test_requests_are_counted_by_what_became_of_them(stage: Stage) -> None:
+    """Each reason for which a request got no answer has its own count."""
+    pool = stage.serving(request_timeout=2.0, queue_requests=3)
+    stage.pass_time(1.0)
+    Caller().submit(pool)
+    abandoned, late = Caller().submit(pool), Caller(limit=1.0).submit(pool)
+    Caller(flow="a").submit(pool), Caller(flow="b").submit(pool)
+    abandoned.ticket.abandon()
+    late.ticket.abandon()
+    Caller(limit=1.0).submit(pool)
+    stage.pass_time(1.5)
+    stage.pass_time(0.6)
+    stage.actors[0].end("was killed by SIGKILL")
+    pool.drain()
+    Caller().submit(pool)
+    statistics = pool.statistics()
+    assert statistics.queue_full == 1
+    assert statistics.waited_too_long == 1
+    assert statistics.abandoned == 2
+    assert statistics.timed_out == 1
+    assert statistics.busy == 2
+    assert statistics.not_ready == 2
+
+
+def test_retry_after_grows_with_the_line(stage: Stage) -> None:
+    """The advice is what the queue takes at today's pace, never more than the time-out."""
+    pool = stage.serving(queue_requests=10, request_timeout=60.0)
+    for _ in range(50):
+        Caller().submit(pool)
+        stage.pass_time(2.0)
+        stage.actors[0].answer()
+    for _ in range(11):
+        Caller().submit(pool)
+    refused = Caller().submit(pool).outcome
+    assert isinstance(refused, Busy)
+    assert 15 <= refused.retry_after <= 60
+
+
+def test_nobody_was_ever_ready(stage: Stage) -> None:
+    """Who waits for a model that does not get ready is told so, and not that it is busy."""
+    pool = stage.open_pool(request_timeout=3.0)
+    caller = Caller().submit(pool)
+    stage.pass_time(2.9)
+    assert caller.outcomes == []
+    stage.pass_time(0.2)
+    assert isinstance(caller.outcome, NotReady)
+    assert pool.statistics().not_ready == 1
+
+
+def test_nobody_waits_in_vain(stage: Stage) -> None:
+    """When nothing runs, and nothing will be started before a request would have to be refused,
+    it is refused at once, and told when to come back."""
+    pool = stage.open_pool(start_tries=0, request_timeout=3.0)
+    patient, hasty = Caller().submit(pool), Caller(limit=0.5).submit(pool)
+    fail_to_start(stage)
+    stage.pass_time(0.25)
+    fail_to_start(stage)  # the next start is in half a second
+    assert hasty.outcome == NotReady(
+        "no replica of the model runs, and the next will be started too late", 1
+    )
+    assert patient.outcomes == []
+    assert isinstance(Caller(limit=0.4).submit(pool).outcome, NotReady)
+    assert Caller(limit=0.6).submit(pool).outcomes == []
+    for pause in (0.5, 1.0, 2.0, 4.0, 8.0):
+        stage.pass_time(pause)
+        fail_to_start(stage)
+    pool.verify()
+    stage.pass_time(1.0)
+    assert Caller().submit(pool).outcome == NotReady(
+        "no replica of the model runs, and the next will be started too late", 15
+    )
+
+
+def test_how_long_a_start_takes_is_remembered(stage: Stage) -> None:
+    """Who is refused while a replica starts hears when it will be ready, if it is as the last."""
+    pool = stage.open_pool(request_timeout=2.0)
+    stage.pass_time(7.0)
+    stage.actors[0].get_ready()
+    stage.pass_time(10.0)
+    stage.actors[0].end()
+    caller = Caller().submit(pool)
+    stage.pass_time(2.0)
+    assert isinstance(caller.outcome, NotReady)
+    assert caller.outcome.retry_after == 5
+
+
+def test_busy_says_what_it_knows(stage: Stage) -> None:
+    """Before anything was measured, predictions take at least as long as the one that runs."""
+    pool = stage.serving(request_timeout=30.0)
+    Caller().submit(pool)
+    Caller().submit(pool)
+    hasty = Caller(limit=4.0).submit(pool)
+    stage.pass_time(4.0)
+    assert isinstance(hasty.outcome, Busy)
+    assert hasty.outcome.retry_after == 8
+
+
+def test_who_waited_for_the_start_is_served(stage: Stage) -> None:
+    """A request may come before the model is ready."""
+    pool = stage.open_pool()
+    caller = Caller().submit(pool)
+    stage.actors[0].get_ready()
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+# What ends a replica.
+
+
+def test_an_exception_restarts_before_the_caller_hears(stage: Stage) -> None:
+    """The successor's start begins before the error is sent, without any pause."""
+    pool = stage.serving()
+    launched: list[int] = []
+    caller = Caller()
+    caller.ticket.on_outcome = lambda _: launched.append(len(stage.actors))
+    caller.submit(pool)
+    stage.actors[0].raise_()
+    assert launched == [2]
+    assert isinstance(caller.ticket.outcome, Raised)
+    assert stage.actors[0].told_to_end
+    assert counts(pool)["restart"] == 1
+    pool.verify()
+
+
+def test_an_exception_can_be_allowed(stage: Stage) -> None:
+    """Without restart_on_exception the replica goes on."""
+    pool = stage.serving(restart_on_exception=False)
+    Caller().submit(pool)
+    stage.actors[0].raise_()
+    next_one = Caller().submit(pool)
+    stage.actors[0].answer()
+    assert isinstance(next_one.outcome, Answered)
+    assert len(stage.actors) == 1
+
+
+def test_restarts_are_counted_by_whose_request_caused_them(stage: Stage) -> None:
+    """What raised, died and ran too long counts for its flow; what was answered does not."""
+    pool = stage.serving(request_timeout=2.0)
+    deeds: list[tuple[str, Callable[[Actor], object]]] = [
+        ("one", lambda actor: actor.raise_()),
+        ("two", lambda actor: actor.end("was killed by SIGSEGV")),
+        ("two", lambda actor: stage.pass_time(2.1)),
+        ("good", lambda actor: actor.answer()),
+    ]
+    for flow, deed in deeds:
+        Caller(flow=flow).submit(pool)
+        deed(stage.actors[-1])
+        if flow != "good":
+            stage.actors[-1].get_ready()
+    assert pool.statistics().restarts_by == {"two": 2, "one": 1}
+    assert counts(pool)["restart"] == 3
+
+
+def test_restarts_are_counted_for_a_bounded_number_of_flows(stage: Stage) -> None:
+    """Of ever new callers those with the fewest restarts are forgotten."""
+    pool = stage.serving()
+    for number in [0, 0, *range(1, 150)]:
+        Caller(flow=str(number)).submit(pool)
+        stage.actors[-1].raise_()
+        stage.actors[-2].end()
+        stage.actors[-1].get_ready()
+    counted = pool.statistics().restarts_by
+    assert len(counted) == 100
+    assert counted["0"] == 2
+
+
+def test_a_poisoned_input_never_locks_a_pool_out(stage: Stage) -> None:
+    """However often requests end replicas, the next starts at once."""
+    pool = stage.serving()
+    for _ in range(50):
+        caller = Caller().submit(pool)
+        stage.actors[-1].end("exited with status 1")
+        assert isinstance(caller.outcome, Died)
+        stage.actors[-1].get_ready()
+    assert stage.time == 0.0
+    assert len(stage.actors) == 51
+    assert pool.ready == 1
+
+
+def test_a_death_is_told_with_its_status_and_mended_at_once(stage: Stage) -> None:
+    """The caller hears how the process ended; who waits is served by the successor."""
+    pool = stage.serving()
+    caller, waits = Caller().submit(pool), Caller().submit(pool)
+    stage.actors[0].hang_up()  # the pipe tells first, the status comes later
+    assert caller.outcomes == []
+    stage.actors[0].end("was killed by SIGSEGV")
+    assert caller.outcome == Died("the process was killed by SIGSEGV", stage.actors[0].replica.name)
+    assert len(stage.actors) == 2
+    stage.actors[1].get_ready()
+    stage.actors[1].answer()
+    assert isinstance(waits.outcome, Answered)
+    assert pool.statistics().seats[0].last_exit == "the process was killed by SIGSEGV"
+    pool.verify()
+
+
+def test_a_prediction_past_its_time_is_killed(stage: Stage) -> None:
+    """At request_timeout the process is killed, the caller told, the successor started."""
+    pool = stage.serving(request_timeout=2.0)
+    caller = Caller().submit(pool)
+    stage.pass_time(1.9)
+    assert not stage.actors[0].process.killed
+    stage.pass_time(0.2)
+    assert caller.outcome == TimedOut(2.0, stage.actors[0].replica.name)
+    assert stage.actors[0].process.killed
+    assert len(stage.actors) == 2
+    assert counts(pool) == {
+        "received": 1, "processed": 1, "success": 0, "failure": 0, "error": 1, "restart": 1,
+    }  # fmt: skip
+
+
+def test_an_idle_replica_that_hung_up_gets_no_request(stage: Stage) -> None:
+    """Between the end of its pipe and the end of its process nobody is sent to it."""
+    pool = stage.serving()
+    stage.actors[0].hang_up()
+    pool.verify()
+    caller = Caller().submit(pool)
+    stage.actors[0].end("exited with status 7")
+    stage.pass_time(0.25)
+    stage.actors[1].get_ready()
+    stage.actors[1].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+def test_an_idle_replica_that_babbles_gets_no_request(stage: Stage) -> None:
+    """What nobody asked for ends a replica, and nobody is sent to it any more."""
+    pool = stage.serving()
+    stage.actors[0].answer(b"1", request_id=0)
+    assert stage.actors[0].process.killed
+    caller = Caller().submit(pool)
+    assert caller.outcomes == []
+
+
+@pytest.mark.parametrize("outcome", ["answer", "ready"])
+def test_who_has_ended_gets_no_request(stage: Stage, outcome: str) -> None:
+    """What a process said just before its end counts, and makes it no place to send a request."""
+    pool = stage.open_pool(start_tries=0)
+    first, second = Caller().submit(pool), Caller().submit(pool)
+    actor = stage.actors[0]
+    if outcome == "answer":
+        actor.get_ready()
+        actor.write(b"\x01\0\0\0\x13\x01\0\0\0\0\0\0\x001")
+    else:
+        actor.enter()
+        actor.write(wire.encode(wire.Ready(0.1)))
+    actor.end()
+    pool.verify()
+    stage.pass_time(0.25)
+    stage.actors[1].get_ready()
+    while not second.outcomes:
+        stage.actors[1].answer()
+    assert isinstance(first.outcome, Answered)
+    assert isinstance(second.outcome, Answered)
+
+
+# Take-over and the end.
+
+
+def test_what_waits_is_taken_over_with_its_deadline(stage: Stage) -> None:
+    """The new pool serves what the old one had waiting, and no wait begins anew."""
+    old = stage.serving(request_timeout=10.0)
+    held, served, late = (Caller().submit(old) for _ in range(3))
+    stage.pass_time(6.0)
+    new = stage.serving(request_timeout=10.0)
+    new.take_over(old)
+    old.drain()
+    old.verify()
+    new.verify()
+    stage.actors[0].answer()
+    stage.pass_time(4.1)
+    assert isinstance(held.outcome, Answered)
+    assert isinstance(late.outcome, Busy)
+    stage.actors[1].answer()
+    assert isinstance(served.outcome, Answered)
+    stage.actors[0].end()
+    assert old.closed.is_set()
+
+
+@pytest.mark.parametrize("bounds", [(9, 1000), (100, 90), (2, 1000), (9, 20)])
+@pytest.mark.parametrize("of_all", [False, True])
+def test_taking_over_a_full_queue_refuses_nobody(
+    stage: Stage, bounds: tuple[int, int], of_all: bool
+) -> None:
+    """Whoever was let in, of whichever flow, waits on in the new pool, to the last place and
+    whatever the bounds are by then, of the pool as of all; only new callers are refused."""
+    full: dict[str, Any] = {"queue_requests": 9, "queue_bytes": 90}
+    now: dict[str, Any] = dict(zip(full, bounds, strict=True))
+    old = stage.serving(**({} if of_all else full))
+    if of_all:
+        stage.room.resize(9, 90)
+        old.room_resized()
+    held = Caller().submit(old)
+    waiting = [Caller(b"x" * 10, f"flow {n // 4}").submit(old) for n in range(12)]
+    refused = [caller for caller in waiting if caller.outcomes]
+    assert all(isinstance(caller.outcome, Busy) for caller in refused)
+    waiting = [caller for caller in waiting if not caller.outcomes]
+    assert len(waiting) >= 8
+    new = stage.open_pool(**({} if of_all else now))
+    if of_all:
+        stage.room.resize(*bounds)
+        for pool in (old, new):
+            pool.room_resized()
+    new.take_over(old)
+    old.drain()
+    for pool in (old, new):
+        pool.verify()
+    assert [caller.outcomes for caller in waiting] == [[]] * len(waiting)
+    assert isinstance(Caller(b"x" * 10, "another").submit(new).outcome, Busy)
+    stage.actors[-1].get_ready()
+    for _ in waiting:
+        stage.actors[-1].answer()
+    assert all(isinstance(caller.outcome, Answered) for caller in waiting)
+    stage.actors[0].answer()
+    assert isinstance(held.outcome, Answered)
+    assert stage.room.free == stage.room.size
+
+
+def test_what_is_taken_over_keeps_its_order(stage: Stage) -> None:
+    """Of two flows the one that waits for longer is served first, whichever the old pool knew
+    first."""
+    old = stage.serving()
+    Caller(flow="b").submit(old)
+    first = Caller(flow="a").submit(old)
+    stage.pass_time(0.1)
+    second = Caller(flow="b").submit(old)
+    new = stage.open_pool()
+    new.take_over(old)
+    stage.actors[1].get_ready()
+    stage.actors[1].answer()
+    assert isinstance(first.outcome, Answered)
+    assert second.outcomes == []
+
+
+def test_who_may_wait_until_the_next_start_and_no_longer_waits_in_vain(stage: Stage) -> None:
+    """A request whose time is over at the very moment of the next start is refused at once."""
+    pool = stage.open_pool(start_tries=0)
+    fail_to_start(stage)
+    assert isinstance(Caller(limit=0.25).submit(pool).outcome, NotReady)
+    assert Caller(limit=0.26).submit(pool).outcomes == []
+
+
+async def test_who_is_cancelled_waits_no_longer(stage: Stage) -> None:
+    """Whoever calls `predict` and is cancelled gives the place in the queue back, and what is held
+    by a replica is dropped when it comes."""
+    pool = stage.serving()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as callers:
+            for _ in range(2):
+                callers.start_soon(pool.predict, b"{}")
+            await wait_all_tasks_blocked()
+            assert pool.statistics().waiting == 1
+            scope.cancel()
+    assert pool.statistics().waiting == 0
+    assert stage.room.free == stage.room.size
+    stage.actors[0].answer()
+    after = Caller().submit(pool)
+    stage.actors[0].answer()
+    assert isinstance(after.outcome, Answered)
+
+
+def test_a_pool_that_closes_takes_nothing_over(stage: Stage) -> None:
+    """A closing pool refuses what it is given instead of letting it wait."""
+    old, closing = stage.serving(), stage.serving()
+    held, waits = Caller().submit(old), Caller().submit(old)
+    closing.drain()
+    closing.take_over(old)
+    assert isinstance(waits.outcome, NotReady)
+    assert held.outcomes == []
+
+
+def test_draining_lets_predictions_finish(stage: Stage) -> None:
+    """drain takes no more, lets each replica answer, and closes when nothing is left."""
+    pool = stage.serving(2)
+    held = Caller().submit(pool)
+    pool.drain()
+    assert stage.actors[1].told_to_end
+    assert isinstance(Caller().submit(pool).outcome, NotReady)
+    stage.pass_time(20.0)
+    stage.actors[0].answer()
+    assert isinstance(held.outcome, Answered)
+    assert not pool.closed.is_set()
+    stage.actors[0].end()
+    stage.actors[1].end()
+    assert pool.closed.is_set()
+    assert len(stage.actors) == 2
+
+
+def test_stopping_gives_predictions_a_little_time(stage: Stage) -> None:
+    """stop kills what still runs after STOP_GRACE, and its caller is told that it was stopped."""
+    pool = stage.serving()
+    held = Caller().submit(pool)
+    pool.stop()
+    stage.pass_time(STOP_GRACE - 0.1)
+    assert held.outcomes == []
+    stage.pass_time(0.2)
+    assert held.outcome == NotReady("the model was stopped")
+    assert stage.actors[0].process.killed

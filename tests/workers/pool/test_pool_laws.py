@@ -1,0 +1,216 @@
+"""The pool's laws under any order of events, by a state machine of Hypothesis."""
+
+import hypothesis.strategies as st
+import msgspec
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.support.reactor_stage import Actor, Caller, Stage, counts
+from workers.pool.fair_queue import Room
+from workers.pool.pool import Pool
+from workers.replica import wire
+from workers.replica.lifecycle import State
+from workers.replica.replica import Why
+from workers.replica.ticket import Abandoned, Busy, NotReady
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Callers, processes, an operator and time, each doing whatever it may do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage()
+        self.stage.room = Room(6, 600)
+        self.callers: list[Caller] = []
+        self.pools: list[Pool] = []
+        self.open()
+
+    def open(self) -> Pool:
+        pool = self.stage.open_pool(
+            replicas=2,
+            request_timeout=3.0,
+            start_tries=0,
+            queue_requests=4,
+            queue_bytes=100,
+            max_requests=3,
+            max_memory=1000,
+        )
+        self.pools.append(pool)
+        return pool
+
+    def actors(self, *states: State) -> list[Actor]:
+        return [a for a in self.stage.actors if not a.over and a.replica.state in states]
+
+    # Callers.
+
+    @rule(
+        size=st.sampled_from([2, 2, 2, 90]),
+        flow=st.sampled_from("ab"),
+        limit=st.sampled_from([None, None, 0.0, 0.2, 2.0, 9.0]),
+    )
+    def submit(self, size: int, flow: str, limit: float | None) -> None:
+        self.callers.append(Caller(b"x" * size, flow, limit).submit(self.pools[-1]))
+
+    @precondition(lambda self: self.callers)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.callers)).ticket.abandon()
+
+    # Processes.
+
+    @precondition(lambda self: self.actors(State.STARTING))
+    @rule(data=st.data())
+    def get_ready(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.actors(State.STARTING))).get_ready()
+
+    @precondition(lambda self: self.actors(State.BUSY, State.DRAINING))
+    @rule(data=st.data(), deed=st.sampled_from(["answer", "answer", "raise_", "wrong_id", "last"]))
+    def settle(self, data: st.DataObject, deed: str) -> None:
+        actor = data.draw(st.sampled_from(self.actors(State.BUSY, State.DRAINING)))
+        if deed == "answer":
+            actor.answer()
+        elif deed == "raise_":
+            actor.raise_()
+        elif deed == "wrong_id":
+            actor.answer(request_id=actor.asked + 1)
+        else:
+            actor.write(wire.HEADER.pack(1, wire.Answer.kind, actor.asked) + b"1")
+            actor.end("exited with status 9")
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), junk=st.binary(min_size=1, max_size=40))
+    def babble(self, data: st.DataObject, junk: bytes) -> None:
+        data.draw(st.sampled_from(self.living())).write(junk)
+        self.stage.turn()
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data())
+    def hang_up(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.living())).hang_up()
+
+    @precondition(lambda self: any(not a.over for a in self.stage.actors))
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        living = [actor for actor in self.stage.actors if not actor.over]
+        data.draw(st.sampled_from(living)).end("exited with status 3")
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), weight=st.sampled_from([0, 1000, 1001]))
+    def weigh(self, data: st.DataObject, weight: int) -> None:
+        data.draw(st.sampled_from(self.living())).process.weight = weight
+
+    def living(self) -> list[Actor]:
+        return [actor for actor in self.stage.actors if actor.entered and not actor.over]
+
+    # The operator, and time.
+
+    @rule(seconds=st.sampled_from([0.1, 0.25, 1.0, 3.0, 6.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.stage.pass_time(seconds)
+
+    @rule(seat=st.integers(0, 1))
+    def restart(self, seat: int) -> None:
+        pool = self.pools[-1]
+        if not pool._closing:
+            pool._seats.begin_restart(list(pool._seats)[seat])
+
+    @precondition(lambda self: len(self.pools) < 4)
+    @rule()
+    def redeploy(self) -> None:
+        old, new = self.pools[-1], self.open()
+        new.take_over(old)
+        old.drain()
+
+    @rule()
+    def stop(self) -> None:
+        self.pools[-1].stop()
+
+    @rule(
+        queue_requests=st.sampled_from([2, 4]),
+        max_requests=st.sampled_from([0, 3]),
+        max_memory=st.sampled_from([0, 1000]),
+        request_timeout=st.sampled_from([1.0, 3.0]),
+    )
+    def adjust(self, **bounds: float) -> None:
+        pool = self.pools[-1]
+        pool.adjust(msgspec.structs.replace(pool.spec, **bounds))
+
+    @rule(requests=st.sampled_from([3, 6]))
+    def resize_room(self, requests: int) -> None:
+        self.stage.room.resize(requests, 600)
+        for pool in self.pools:
+            pool.room_resized()
+
+    # The laws.
+
+    @invariant()
+    def the_pools_laws_hold(self) -> None:
+        for pool in self.pools:
+            pool.verify()
+
+    @invariant()
+    def nobody_waits_longer_than_it_may(self) -> None:
+        tickets = [ticket for pool in self.pools for ticket in pool._queue]
+        assert all(ticket.due - ticket.entered < 3.001 for ticket in tickets)
+        # A limit of nothing is over at the next turn of the reactor.
+        assert all(t.due > self.stage.time or t.limit == 0.0 for t in tickets)
+
+    @invariant()
+    def who_leaves_makes_room(self) -> None:
+        room = self.stage.room
+        tickets = [ticket for pool in self.pools for ticket in pool._queue]
+        assert room.size - room.free == sum(max(len(t.request), room.least) for t in tickets)
+
+    @invariant()
+    def no_outcome_comes_twice(self) -> None:
+        assert all(len(caller.outcomes) <= 1 for caller in self.callers)
+
+    @invariant()
+    def every_open_ticket_is_somewhere(self) -> None:
+        there = {t for pool in self.pools for t in pool._queue}
+        there |= {a.replica.ticket for a in self.stage.actors if a.replica.ticket}
+        open_ones = {caller.ticket for caller in self.callers if not caller.outcomes}
+        assert open_ones <= there
+
+    @invariant()
+    def who_holds_a_ticket_is_at_work(self) -> None:
+        held = [a for a in self.stage.actors if a.replica.ticket is not None]
+        assert self.stage.reactor.working == len(held)
+
+    @invariant()
+    def who_is_recycled_serves_until_its_successor_does(self) -> None:
+        for pool in self.pools:
+            for seat in pool._seats:
+                leaves = [r for r in pool._seat_of if r.why in (Why.SERVED, Why.GREW)]
+                assert seat.replica not in leaves
+                assert not leaves or sum(s.recycled for s in pool._seats) >= 1
+
+    @invariant()
+    def counters_add_up(self) -> None:
+        for pool in self.pools:
+            held = [r for r in pool._seat_of if r.ticket is not None]
+            assert counts(pool)["received"] == counts(pool)["processed"] + len(held)
+
+    def teardown(self) -> None:
+        try:
+            self.pools[-1].stop()
+            self.stage.pass_time(10.0)
+            for actor in self.stage.actors:
+                actor.end()
+            assert all(pool.closed.is_set() for pool in self.pools)
+            assert all(len(caller.outcomes) == 1 for caller in self.callers)
+            turned_away = sum(isinstance(c.outcome, Busy | NotReady) for c in self.callers)
+            counted = sum(p.statistics().busy + p.statistics().not_ready for p in self.pools)
+            killed = sum(counts(pool)["error"] for pool in self.pools)
+            assert counted <= turned_away <= counted + killed
+            served = sum(counts(pool)["received"] for pool in self.pools)
+            left = sum(isinstance(c.outcome, Abandoned) for c in self.callers)
+            assert len(self.callers) - left <= served + counted <= len(self.callers)
+        finally:
+            self.stage.close()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+)

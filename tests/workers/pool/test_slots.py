@@ -1,0 +1,412 @@
+"""The seats of a pool as plays: who is started when, who is replaced, and who is given up."""
+
+from collections.abc import Callable
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.support.reactor_stage import REPLICA, Caller, Stage, fail_to_start
+from workers.errors import StartFailed
+from workers.pool.pool import Pool
+from workers.replica import wire
+from workers.replica.lifecycle import State
+from workers.replica.ticket import Answered, NotReady
+
+# Starts that fail.
+
+
+def pauses(stage: Stage, count: int, fail: Callable[[Stage], None]) -> list[float]:
+    """How long the pool waited before each further start."""
+    seen = []
+    for _ in range(count):
+        fail(stage)
+        launched, ended = len(stage.actors), stage.time
+        while len(stage.actors) == launched:
+            stage.pass_time(0.25)
+        seen.append(stage.time - ended)
+    return seen
+
+
+def flap(stage: Stage) -> None:
+    stage.actors[-1].get_ready()
+    stage.actors[-1].end("exited with status 0")
+
+
+@pytest.mark.parametrize("fail", [fail_to_start, flap])
+def test_failed_starts_back_off(stage: Stage, fail: Callable[[Stage], None]) -> None:
+    """Pauses double from a quarter of a second up to half a minute; getting ready only to end at
+    once is as bad as not getting ready."""
+    stage.open_pool(start_tries=0)
+    expected = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert pauses(stage, 9, fail) == expected
+
+
+def test_a_steady_replica_is_replaced_at_once(stage: Stage) -> None:
+    """Who ran for a while and then ends by itself has not failed to start."""
+    pool = stage.open_pool(start_tries=0)
+    assert pauses(stage, 3, fail_to_start) == [0.25, 0.5, 1.0]
+    stage.actors[-1].get_ready()
+    stage.pass_time(60.0)
+    launched = len(stage.actors)
+    stage.actors[-1].end()
+    assert len(stage.actors) == launched + 1
+    pool.verify()
+    assert pauses(stage, 1, fail_to_start) == [0.25]
+
+
+async def test_a_pool_gives_up_with_the_reason(stage: Stage) -> None:
+    """After start_tries failures the pool fails as the model did, and closes by itself."""
+    pool = stage.open_pool(start_tries=3)
+    waits = Caller().submit(pool)
+    for attempt in range(3):
+        actor = stage.actors[attempt]
+        actor.enter()
+        actor.say(wire.Failed("ImportError", "no pandas", "Traceback ..."))
+        actor.end("exited with status 1")
+        stage.pass_time(10.0)
+    assert len(stage.actors) == 3
+    with pytest.raises(StartFailed, match="ImportError: no pandas") as caught:
+        await pool.wait_ready()
+    assert caught.value.detail == "Traceback ..."
+    assert isinstance(waits.outcome, NotReady)
+    assert pool.closed.is_set()
+
+
+async def test_a_start_has_a_time_of_its_own(stage: Stage) -> None:
+    """A model that loads for longer than start_timeout is killed, and that is the reason given."""
+    spec = REPLICA.__class__(
+        code=REPLICA.code, environment=REPLICA.environment, file="m.py", function="f",
+        start_timeout=7.0,
+    )  # fmt: skip
+    pool = stage.open_pool(spec, start_tries=1)
+    stage.actors[0].enter()
+    stage.pass_time(6.9)
+    assert not stage.actors[0].process.killed
+    stage.pass_time(0.2)
+    assert stage.actors[0].process.killed
+    stage.actors[0].end("was killed by SIGKILL")
+    with pytest.raises(StartFailed, match="not ready within 7 s"):
+        await pool.wait_ready()
+
+
+def test_a_pool_that_was_ready_never_gives_up(stage: Stage) -> None:
+    """What once worked is tried for ever, since what broke it may pass."""
+    pool = stage.serving(start_tries=1)
+    stage.actors[0].end()
+    for _ in range(5):
+        stage.pass_time(40.0)
+        fail_to_start(stage)
+    stage.pass_time(40.0)
+    stage.actors[-1].get_ready()
+    assert pool.failure is None
+    assert pool.ready == 1
+
+
+# Restart.
+
+
+async def test_restart_replaces_one_after_the_other(stage: Stage, nursery: trio.Nursery) -> None:
+    """Each successor is ready before its predecessor is told to end: ready never sinks."""
+    pool = stage.serving(2)
+    nursery.start_soon(pool.restart)
+    for seat in range(2):
+        await wait_all_tasks_blocked()
+        assert len(stage.actors) == 3 + seat
+        assert pool.ready == 2
+        assert not stage.actors[seat].told_to_end
+        stage.actors[2 + seat].get_ready()
+        assert stage.actors[seat].told_to_end
+        assert pool.ready == 2
+        stage.actors[seat].end()
+        pool.verify()
+    await wait_all_tasks_blocked()
+    assert [seat.name for seat in pool.statistics().seats] == [
+        actor.replica.name for actor in stage.actors[2:]
+    ]
+
+
+async def test_a_restart_that_fails_leaves_the_old_one(stage: Stage, nursery: trio.Nursery) -> None:
+    """Where the successor does not get ready, restart raises why and the old one goes on."""
+    pool = stage.serving()
+
+    async def restart() -> None:
+        with pytest.raises(StartFailed, match="status 1"):
+            await pool.restart()
+
+    nursery.start_soon(restart)
+    await wait_all_tasks_blocked()
+    fail_to_start(stage)
+    caller = Caller().submit(pool)
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+
+
+async def test_a_replica_restarted_in_a_prediction_finishes_it(
+    stage: Stage, nursery: trio.Nursery
+) -> None:
+    """The predecessor answers what it holds, then ends."""
+    pool = stage.serving()
+    caller = Caller().submit(pool)
+    nursery.start_soon(pool.restart)
+    await wait_all_tasks_blocked()
+    stage.actors[1].get_ready()
+    assert not stage.actors[0].told_to_end
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+    assert stage.actors[0].told_to_end
+
+
+# Recycling.
+
+
+def serve(stage: Stage, pool: Pool, count: int) -> None:
+    """So many requests, one after the other, each answered."""
+    for _ in range(count):
+        caller = Caller().submit(pool)
+        actor = next(a for a in stage.actors if a.replica.ticket is not None)
+        actor.answer()
+        assert isinstance(caller.outcome, Answered)
+        pool.verify()
+
+
+def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) -> None:
+    """After max_requests a successor is started; until it is ready the old one goes on."""
+    pool = stage.serving(max_requests=10)
+    serve(stage, pool, 9)
+    assert len(stage.actors) == 1
+    serve(stage, pool, 5)
+    assert len(stage.actors) == 2
+    holds = Caller().submit(pool)
+    stage.actors[1].get_ready()
+    stage.actors[0].answer()
+    assert isinstance(holds.outcome, Answered)
+    assert stage.actors[0].told_to_end
+    stage.actors[0].end()
+    [seat] = pool.statistics().seats
+    assert (seat.restart, seat.recycled) == (1, 1)
+    assert seat.last_exit == "it had served as many requests as it may"
+    serve(stage, pool, 9)
+    assert len(stage.actors) == 2
+
+
+def test_one_replica_of_a_pool_is_recycled_at_a_time(stage: Stage) -> None:
+    """Memory must hold one more replica, not as many again; the next follows at its next
+    request."""
+    pool = stage.serving(3, max_requests=2)
+    serve(stage, pool, 12)
+    assert len(stage.actors) == 4
+    stage.actors[3].get_ready()
+    serve(stage, pool, 3)
+    assert len(stage.actors) == 5
+
+
+def test_a_successor_that_fails_costs_nothing_but_time(stage: Stage) -> None:
+    """The old one serves on, and the next try waits for as long as failed starts do."""
+    pool = stage.serving(max_requests=1)
+    for pause in [0.25, 0.5, 1.0]:
+        serve(stage, pool, 1)
+        fail_to_start(stage)
+        launched = len(stage.actors)
+        stage.pass_time(pause - 0.01)
+        serve(stage, pool, 1)
+        assert len(stage.actors) == launched
+        stage.pass_time(0.02)
+    assert pool.ready == 1
+
+
+def test_who_has_grown_is_replaced(stage: Stage) -> None:
+    """Above max_memory a replica is recycled within a second, unless it is young."""
+    pool = stage.serving(max_memory=1000)
+    stage.actors[0].process.weight = 1001
+    stage.pass_time(9.5)
+    assert len(stage.actors) == 1
+    stage.pass_time(1.0)
+    assert len(stage.actors) == 2
+    stage.actors[1].get_ready()
+    stage.actors[0].end()
+    assert pool.statistics().seats[0].last_exit == (
+        "it had grown above the memory that it may have"
+    )
+    stage.pass_time(60.0)
+    assert len(stage.actors) == 2
+
+
+def test_who_is_heavy_from_the_beginning_is_left_alone(stage: Stage) -> None:
+    """Another would be as heavy: there is no end to replacing them."""
+    pool = stage.open_pool(max_memory=1000)
+    stage.actors[0].process.weight = 2000
+    stage.actors[0].get_ready()
+    stage.pass_time(60.0)
+    assert len(stage.actors) == 1
+    pool.verify()
+
+
+def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
+    """A pool that drains lets its replicas finish, however much they have served or grown."""
+    pool = stage.serving(max_requests=1, max_memory=1000)
+    caller = Caller().submit(pool)
+    stage.actors[0].process.weight = 2000
+    pool.drain()
+    stage.pass_time(20.0)
+    stage.actors[0].answer()
+    assert isinstance(caller.outcome, Answered)
+    assert len(stage.actors) == 1
+
+
+def test_a_successor_that_gets_ready_resets_the_pauses(stage: Stage) -> None:
+    """Of recycling and of failed starts: after it the first pause is the shortest again."""
+    pool = stage.serving(max_requests=1, start_tries=0)
+    for pause in (0.25, 0.5):
+        serve(stage, pool, 1)
+        fail_to_start(stage)
+        stage.pass_time(pause)
+    serve(stage, pool, 1)
+    stage.actors[-1].get_ready()
+    for actor in stage.actors[:-1]:
+        actor.end()
+    serve(stage, pool, 1)
+    fail_to_start(stage)
+    launched = len(stage.actors)
+    stage.pass_time(0.24)
+    serve(stage, pool, 1)
+    assert len(stage.actors) == launched
+    stage.pass_time(0.02)
+    serve(stage, pool, 1)
+    assert len(stage.actors) == launched + 1
+
+
+async def test_a_restart_brings_what_had_failed_to_start(
+    stage: Stage, nursery: trio.Nursery
+) -> None:
+    """A successor fills a seat that waits for its next try, which then does not come; a failed
+    start after that waits for the shortest pause."""
+    pool = stage.open_pool(start_tries=0)
+    assert pauses(stage, 4, fail_to_start) == [0.25, 0.5, 1.0, 2.0]
+    fail_to_start(stage)
+    nursery.start_soon(pool.restart)
+    await wait_all_tasks_blocked()
+    stage.actors[-1].get_ready()
+    await wait_all_tasks_blocked()
+    launched = len(stage.actors)
+    stage.pass_time(4.9)
+    assert len(stage.actors) == launched
+    stage.actors[-1].end()
+    assert pauses(stage, 1, fail_to_start)[0] <= 0.5
+    pool.verify()
+
+
+# The end.
+
+
+Deed = Callable[[Stage, Pool], object]
+# What a pool may be in the midst of when it is told to end.
+MIDST: dict[str, Deed] = {
+    "nothing": lambda stage, pool: None,
+    "a prediction": lambda stage, pool: Caller().submit(pool),
+    "a full line": lambda stage, pool: [Caller().submit(pool) for _ in range(5)],
+    "a pause between starts": lambda stage, pool: stage.actors[0].end(),
+    "a restart": lambda stage, pool: pool._seats.begin_restart(next(iter(pool._seats))),
+    "a closed pipe": lambda stage, pool: stage.actors[0].hang_up(),
+    "a failed start": lambda stage, pool: stage.actors[0].say(wire.Failed("E", "m", "t")),
+}
+
+
+@pytest.mark.parametrize("end", [Pool.drain, Pool.stop])
+@pytest.mark.parametrize("midst", MIDST)
+def test_no_timer_is_left_of_a_pool_that_is_closed(
+    stage: Stage, midst: str, end: Callable[[Pool], None]
+) -> None:
+    """Whatever it was in the midst of: what is left in the reactor would keep all of it in memory,
+    and be called for nothing. The timers of another pool stay."""
+    pool = stage.open_pool(replicas=2, max_memory=1000, start_tries=0)
+    if midst == "a failed start":
+        stage.actors[0].enter()
+    else:
+        for actor in stage.actors:
+            actor.get_ready()
+    ours = len(stage.reactor._timers)
+    other = stage.serving(max_memory=1000)
+    theirs, others = stage.actors[-1], len(stage.reactor._timers) - ours
+    MIDST[midst](stage, pool)
+    end(pool)
+    end(pool)
+    own = [actor for actor in stage.actors if actor is not theirs]
+    # Nobody goes on as if nothing had happened.
+    assert not {State.STARTING, State.IDLE, State.BUSY} & {each.replica.state for each in own}
+    for actor in own:
+        assert not pool.closed.is_set()
+        actor.end()
+    assert pool.closed.is_set()
+    assert len(stage.reactor._timers) == others
+    assert not other.closed.is_set()
+
+
+async def test_a_pool_is_ready_when_all_its_seats_are(stage: Stage, nursery: trio.Nursery) -> None:
+    """Not with the first of them."""
+    pool = stage.open_pool(replicas=3, start_tries=0)
+    ready = trio.Event()
+
+    async def wait() -> None:
+        await pool.wait_ready()
+        ready.set()
+
+    nursery.start_soon(wait)
+    for actor in stage.actors:
+        await wait_all_tasks_blocked()
+        assert not ready.is_set()
+        actor.get_ready()
+    await wait_all_tasks_blocked()
+    assert ready.is_set()
+
+
+@pytest.mark.parametrize("end", [Pool.drain, Pool.stop])
+async def test_a_restart_is_over_when_the_pool_ends(
+    stage: Stage, nursery: trio.Nursery, end: Callable[[Pool], None]
+) -> None:
+    """Who waits for it does not wait for a successor that never comes."""
+    pool = stage.serving(2)
+    over = trio.Event()
+
+    async def restart() -> None:
+        await pool.restart()
+        over.set()
+
+    nursery.start_soon(restart)
+    await wait_all_tasks_blocked()
+    assert not over.is_set()
+    end(pool)
+    with trio.fail_after(30):
+        await over.wait()
+    assert len(stage.actors) == 3
+
+
+def test_a_pool_is_closed_when_all_is_cleaned_up(stage: Stage) -> None:
+    """Not when its processes have ended: children of theirs and working copies may be left."""
+    pool = stage.serving(2)
+    pool.stop()
+    for actor in stage.actors:
+        actor.exit()
+    for actor in stage.actors:
+        pool.verify()
+        assert not pool.closed.is_set()
+        actor.clean()
+    assert pool.closed.is_set()
+
+
+def test_who_does_not_leave_is_killed(stage: Stage) -> None:
+    """A replica whose pipe was closed and that stays is killed after its grace."""
+    pool = stage.serving()
+    pool.drain()
+    assert not stage.actors[0].process.killed
+    stage.pass_time(1.1)
+    assert stage.actors[0].process.killed
+
+
+def test_stopped_before_the_process_was_made(stage: Stage) -> None:
+    """A replica stopped while its working copy is made never gets a process."""
+    pool = stage.open_pool()
+    pool.stop()
+    stage.actors[0].end("was not started, since it was stopped first")
+    assert pool.closed.is_set()
+    assert pool.failure is not None

@@ -1,0 +1,140 @@
+"""A script of a build runs in a copy of its own; what it keeps stays, all else goes."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.support.skipping import not_here
+from workers import ConfinementUnavailable, Limits, RunSpec, Workers, open_workers
+from workers.confinement import open_confinement
+from workers.limits import MIB, Cause
+from workers.process.process import marked
+
+PATIENCE = 30.0
+SCRIPT = """\
+import json
+import os
+from pathlib import Path
+
+kept = Path(os.environ["KEPT"])
+(kept / "folder").mkdir()
+_ = (kept / "folder" / "file").write_text("kept")
+(kept / "link").symlink_to("/etc/passwd")
+_ = Path("made").write_text("gone with the copy")
+print(json.dumps([sys.argv, os.getcwd(), os.environ["HOME"], open("data").read()]))
+_ = open(os.environ["SEALED"] + "/data", "w").write("spoilt")
+"""
+
+
+class Lines(list[str]):
+    """A log that is a list."""
+
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
+@pytest.fixture(params=["none", "landlock", "root"])
+async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
+    """An engine of each level that root, or whoever runs the tests, can have here."""
+    # Who is confined has to come by: pytest's own folders are closed.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    house = f"experiment-{tmp_path.name}"
+    try:
+        confinement = open_confinement(request.param, tmp_path / "data" / "confinement")
+        async with open_workers(
+            tmp_path / "data" / "replicas", house, confinement=confinement
+        ) as workers:
+            yield workers
+    except ConfinementUnavailable as error:
+        not_here(str(error))
+    assert marked(f"{house}/") == []
+
+
+def spec_of(tmp_path: Path, script: str, **more: object) -> RunSpec:
+    """A run of a script that lies in a sealed folder beside some data."""
+    data = tmp_path / "data"
+    sealed, environment = data / "sealed", data / "environment"
+    sealed.mkdir(parents=True)
+    (sealed / "script.py").write_text(script)
+    (sealed / "data").write_text("sealed")
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    folder = data / "experiments" / "one"
+    variables = {"KEPT": str(folder / "kept"), "SEALED": str(sealed)}
+    return RunSpec(
+        code=sealed,
+        environment=environment,
+        prefix=Path(sys.base_prefix),
+        script="script.py",
+        folder=folder,
+        kept=(folder / "kept",),
+        variables=variables,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+async def test_what_stays_and_what_goes(workers: Workers, tmp_path: Path) -> None:
+    """A script works in a copy that is gone afterwards; of what it keeps plain files are left, and
+    they are ours. Confined, it cannot spoil what it was copied from."""
+    spec, log = spec_of(tmp_path, SCRIPT, arguments=("a", "-b")), Lines()
+    with trio.fail_after(PATIENCE):
+        ended = await workers.run_experiment(spec, log)
+    confined = workers.confinement.level != "none"
+    assert ended.status == (1 if confined else 0), log
+    assert (spec.code / "data").read_text() == ("sealed" if confined else "spoilt")
+    home = "/home/cdsw" if workers.confinement.level == "root" else f"{spec.folder}/work/code"
+    assert log[0] == f'[["script.py", "a", "-b"], "{home}", "{home}", "sealed"]'
+    found = sorted(str(path.relative_to(spec.folder)) for path in spec.folder.rglob("*"))
+    assert found == ["kept", "kept/folder", "kept/folder/file"]
+    assert {path.stat().st_uid for path in spec.folder.rglob("*")} == {os.geteuid()}
+
+
+async def test_cancelled_nothing_is_left(workers: Workers, tmp_path: Path) -> None:
+    """A run that is cancelled has neither process nor copy when its caller goes on."""
+    script = "import subprocess, time\nprint('begun')\n_ = subprocess.run(['sleep', '1000'])"
+    spec, log = spec_of(tmp_path, script), Lines()
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(workers.run_experiment, spec, log)
+            while not log:  # noqa: ASYNC110 - the output thread makes it true
+                await trio.sleep(0.005)
+            nursery.cancel_scope.cancel()
+    assert marked(f"experiment-{tmp_path.name}/") == []
+    assert [path.name for path in spec.folder.iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("workers", ["none"], indirect=True)
+async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
+    """A script that takes more than its memory is ended, and the limit is named."""
+    limits = Limits(memory=128 * MIB)
+    spec, log = spec_of(tmp_path, "held = bytearray(2**30)\nprint('done')", limits=limits), Lines()
+    if "memory" not in workers.cgroups.holds:
+        not_here("needs cgroups for memory, which we may not use here")
+    with trio.fail_after(PATIENCE):
+        ended = await workers.run_experiment(spec, log)
+    assert ended.verdict.cause is Cause.MEMORY
+    assert log[-1] == "[predictd] the script ran out of memory: its limit is 128 MiB"
+
+
+@pytest.mark.parametrize("workers", ["none"], indirect=True)
+async def test_what_cannot_be_kept(workers: Workers, tmp_path: Path) -> None:
+    """Folders that a script nests by the thousand are not kept, which its log says."""
+    script = """\
+import os
+os.chdir(os.environ["KEPT"])
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+"""
+    spec, log = spec_of(tmp_path, script), Lines()
+    with trio.fail_after(PATIENCE):
+        ended = await workers.run_experiment(spec, log)
+    [line] = log
+    assert ended.status == 0
+    assert line == "[predictd] what is in kept is not kept: its folders lie too deep"
+    assert list(spec.folder.iterdir()) == []

@@ -1,0 +1,205 @@
+"""The watch finds what the kernel does not hold, and costs next to nothing."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.cgroups import Leaf
+from workers.limits import MIB, Cause, Limits, Toll, Verdict, held_up, judge
+from workers.process.limit_monitor import Watch, Watched, rest_after, unlinked
+from workers.process.usage import all_processes
+from workers.untrusted_tree import measure
+
+LIMITS = Limits(memory=64 * MIB, cpu=100, processes=512)
+
+
+def watched(pid: int, folder: Path, limits: Limits, told: list[Verdict], base: int = 0) -> Watched:
+    return Watched(
+        pid,
+        leaf=Leaf((), "none"),
+        limits=limits,
+        folders=[folder],
+        base=base,
+        busy=lambda: False,
+        exceeds=told.append,
+    )
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    watch = Watch(holds=())
+    yield watch
+    watch.close()
+
+
+def until(met: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not met():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_files_without_a_name(tmp_path: Path) -> None:
+    """A file that was deleted while it is open takes its room still."""
+    with open(tmp_path / "gone", "wb") as gone:
+        gone.write(b"x" * 100_000)
+        gone.flush()
+        device = tmp_path.stat().st_dev
+        before = unlinked([os.getpid()], device)
+        (tmp_path / "gone").unlink()
+        assert unlinked([os.getpid()], device) - before >= 100_000
+
+
+def test_disk_is_watched(tmp_path: Path, watch: Watch) -> None:
+    """Who adds more than its limit to what was there is found within a moment, others are not."""
+    told: list[Verdict] = []
+    (tmp_path / "code").write_bytes(b"x" * 300_000)
+    base = measure(tmp_path)
+    watch.begin(watched(os.getpid(), tmp_path, Limits(disk=100_000), told, base))
+    innocent: list[Verdict] = []
+    watch.begin(watched(os.getpid(), tmp_path, Limits(disk=MIB), innocent, base))
+    (tmp_path / "more").write_bytes(b"x" * 200_000)
+    until(lambda: told)
+    assert told[0].cause is Cause.DISK
+    assert innocent == []
+
+
+HOG = """
+import os, threading, time
+held = b"x" * (120 << 20)
+for _ in range(20):
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+if os.fork():
+    os.wait()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "cause"),
+    [
+        (Limits(memory=100 * MIB), Cause.MEMORY),
+        (Limits(processes=10), Cause.PROCESSES),
+        # What two processes share counts once.
+        (Limits(memory=200 * MIB, processes=100), None),
+    ],
+)
+def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) -> None:
+    """Without cgroups the memory and number of a process and its children are looked at."""
+    told: list[Verdict] = []
+    hog = subprocess.Popen([sys.executable, "-c", HOG], process_group=0)
+    watch = Watch(holds=())
+
+    def look() -> list[Verdict]:
+        watch._look_at_trees()
+        return told
+
+    try:
+        until(lambda: len(os.listdir(f"/proc/{hog.pid}/task")) > 20)
+        watch.begin(watched(hog.pid, tmp_path, limits, told))
+        if cause is None:
+            watch._look_at_trees()
+            assert told == []
+        else:  # at a look that does not come in the midst of the fork
+            until(look)
+            assert told[0].cause is cause
+    finally:
+        watch.close()
+        os.killpg(hog.pid, 9)
+        hog.wait()
+
+
+def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
+    """Where cgroups hold memory and processes, nobody is ended for what a look has seen."""
+    told: list[Verdict] = []
+    watch = Watch(holds=("memory", "cpu", "pids", "kill"))
+    watch.begin(watched(os.getpid(), tmp_path, Limits(memory=1, processes=1), told))
+    watch._look_at_trees()
+    watch.close()
+    assert told == []
+
+
+@given(st.lists(st.floats(1e-6, 10), min_size=1))
+def test_the_watch_rests(looks: list[float]) -> None:
+    """Looking at folders takes at most a hundredth of the time; a tree with very many files takes
+    that from itself, so the others are looked at as often as if all were like them."""
+    rests = [rest_after(took, sum(looks), len(looks)) for took in looks]
+    assert sum(took / rest for took, rest in zip(looks, rests, strict=True)) < 1 / 98
+    for took, rest in zip(looks, rests, strict=True):
+        assert rest <= 2.01 * 99 * took * len(looks)
+        assert rest <= 2.01 * 99 * sum(looks)
+
+
+def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: Watch) -> None:
+    """While a tree with many files rests, a small one is looked at again."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.mkdir()
+    large.mkdir()
+    for number in range(20_000):
+        (large / f"{number}").touch()
+    told: list[Verdict] = []
+    watch.begin(watched(os.getpid(), large, Limits(disk=1 << 40), []))
+    watch.begin(watched(os.getpid(), small, Limits(disk=MIB), told))
+    until(lambda: all(each.next_look for each in watch._watched.copy()))
+    (small / "more").write_bytes(b"x" * 2 * MIB)
+    until(lambda: told)
+    [of_large] = [each for each in watch._watched.copy() if each.folders == [large]]
+    assert of_large.next_look > time.monotonic()
+
+
+VERDICTS = [
+    (-9, Toll(memory_kills=1, met_own=True), "ran out of memory: its limit is 64 MiB", "memory"),
+    (-9, Toll(memory_kills=1), "was killed for its memory, since all models together may not "
+     "take more", "memory"),
+    (137, Toll(memory_kills=1, met_own=True), "ran out of memory: its limit is 64 MiB", "memory"),
+    (-9, Toll(), "was killed by SIGKILL", None),
+    (1, Toll(memory_kills=1, met_own=True), "exited with status 1, after a process that it had "
+     "started ran out of memory", None),
+    (1, Toll(forks_refused=3), "exited with status 1, after its limit of 512 processes and threads "
+     "was reached", "processes"),
+    (0, Toll(forks_refused=3), "exited with status 0", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "toll", "said", "cause"), VERDICTS)
+def test_verdicts(status: int, toll: Toll, said: str, cause: str | None) -> None:
+    """What ended a process is told by what was counted, not by its exit status alone."""
+    plain = "was killed by SIGKILL" if status < 0 else f"exited with status {status}"
+    verdict = judge(status, plain, toll, LIMITS)
+    assert (verdict.said, verdict.cause and verdict.cause.value) == (said, cause)
+
+
+def test_who_was_held_up() -> None:
+    """A time-out is the CPU limit's doing where it took a quarter of the time, and else not."""
+    assert held_up(30.0, 27.0, LIMITS) == "its limit of 0.1 CPU held it up for 27 s"
+    assert held_up(30.0, 5.0, LIMITS) == ""
+    assert held_up(30.0, 27.0, Limits()) == ""
+
+
+def test_what_a_tree_takes(tmp_path: Path) -> None:
+    """Without cgroups it is what the process and all below it take, and no others."""
+    hog = (
+        "import os, time; os.fork(); hoard = b'x' * (40 << 20); sum(range(3_000_000))\n"
+        "print(1, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hog], stdout=subprocess.PIPE, process_group=0
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for _ in range(2):
+                process.stdout.readline()
+            one = watched(process.pid, tmp_path, LIMITS, [])
+            taken = one.usage(all_processes())
+            assert 80 * MIB <= taken.memory <= 200 * MIB
+            assert taken.cpu > 0
+        finally:
+            os.killpg(process.pid, 9)
+    assert one.usage(all_processes()).memory == 0

@@ -1,0 +1,258 @@
+"""Limits on real models: whoever meets one is told so by name, and nobody else notices."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import trio
+
+from tests.support.skipping import not_here
+from workers import (
+    Answered,
+    Died,
+    Limits,
+    Log,
+    Pool,
+    PoolSpec,
+    ProbeRaised,
+    Raised,
+    ReplicaSpec,
+    StartFailed,
+    TimedOut,
+    Workers,
+    open_workers,
+)
+from workers.confinement import NETWORKS, Network
+from workers.limits import MIB, Cause
+from workers.process.process import marked
+from workers.replica.supervisor import surroundings
+
+PROJECTS = Path(__file__).parents[2] / "projects"
+PATIENCE = 30.0
+
+
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
+    house = f"held-{tmp_path.name}"
+    async with open_workers(tmp_path / "replicas", house) as workers:
+        yield workers
+    assert marked(f"{house}/") == []
+    assert not any(each.folder.exists() for each in workers.cgroups.hierarchies)
+
+
+def needs(workers: Workers, what: str) -> None:
+    if what not in workers.cgroups.holds:
+        not_here(f"needs cgroups for {what}, which we may not use here")
+
+
+def pool_of(workers: Workers, folder: Path, limits: Limits, **settings: Any) -> Pool:
+    return workers.open_pool(pool_spec(folder, limits, **settings))
+
+
+def pool_spec(folder: Path, limits: Limits, **settings: Any) -> PoolSpec:
+    environment = folder / "environment" / "bin"
+    environment.mkdir(parents=True, exist_ok=True)
+    if not (environment / "python").exists():
+        (environment / "python").symlink_to(sys.executable)
+    replica = ReplicaSpec(
+        code=PROJECTS / "greedy",
+        environment=environment.parent,
+        file="greedy.py",
+        function="take",
+        limits=limits,
+    )
+    return PoolSpec(name="greedy", replica=replica, log_folder=folder / "logs", **settings)
+
+
+async def ask(pool: Pool, **deed: object) -> Any:
+    with trio.fail_after(PATIENCE):
+        outcome = await pool.predict(msgspec.json.encode(deed))
+    pool.verify()
+    return outcome
+
+
+async def until(met: Callable[[], object]) -> None:
+    with trio.fail_after(PATIENCE):
+        while not met():  # noqa: ASYNC110 - what is waited for tells nobody
+            await trio.sleep(0.01)
+
+
+async def until_counted(pool: Pool, what: str) -> None:
+    await until(lambda: pool.statistics().seats[0].limits_met[what])
+
+
+async def until_told(pool: Pool, text: str) -> None:
+    await until(lambda: any(text in line.text for line in pool.tail(50)))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
+    """A model beyond its memory is replaced; its caller, its log and its counters say why."""
+    needs(workers, "memory")
+    pool = pool_of(workers, tmp_path, Limits(memory=64 * MIB))
+    died = await ask(pool, do="memory", bytes=200 * MIB)
+    assert isinstance(died, Died)
+    assert died.reason == "the process ran out of memory: its limit is 64 MiB"
+    await until_told(pool, "[predictd] the process ran out of memory: its limit is 64 MiB")
+    assert isinstance(await ask(pool, do="nothing"), Answered)
+    seat = pool.statistics().seats[0]
+    assert seat.limits_met["memory"] == 1
+    assert seat.last_exit == died.reason
+
+
+async def test_out_of_memory_at_import(workers: Workers, tmp_path: Path) -> None:
+    """A model that does not fit fails to start with that as the reason."""
+    needs(workers, "memory")
+    pool = pool_of(workers, tmp_path, Limits(memory=4 * MIB), start_tries=1)
+    with pytest.raises(StartFailed, match="ran out of memory: its limit is 4 MiB") as failed:
+        await pool.wait_ready()
+    assert failed.value.cause is not None
+    assert failed.value.cause.value == "memory"
+
+
+async def test_a_probe_out_of_memory(workers: Workers, tmp_path: Path) -> None:
+    """A try that meets a limit tells which."""
+    needs(workers, "memory")
+    spec, log = pool_spec(tmp_path, Limits(memory=64 * MIB)), Log(tmp_path / "probe.log")
+    with pytest.raises(ProbeRaised, match="its limit is 64 MiB") as raised:
+        await workers.probe(spec, log, b'{"do": "memory", "bytes": 209715200}')
+    log.close()
+    assert raised.value.cause is Cause.MEMORY
+
+
+async def test_out_of_processes(workers: Workers, tmp_path: Path) -> None:
+    """A fork bomb finds its limit, the caller is told, and nothing of it is left."""
+    needs(workers, "pids")
+    pool = pool_of(workers, tmp_path, Limits(processes=20))
+    raised = await ask(pool, do="fork_bomb")
+    assert isinstance(raised, Raised)
+    assert "its limit of 20 processes and threads was reached" in raised.message
+    assert isinstance(await ask(pool, do="nothing"), Answered)
+    await until_counted(pool, "processes")
+
+
+async def test_out_of_cpu(workers: Workers, tmp_path: Path) -> None:
+    """A time-out that its CPU limit caused is told from a model that is slow by itself."""
+    needs(workers, "cpu")
+    pool = pool_of(workers, tmp_path, Limits(cpu=100), request_timeout=2.0)
+    await pool.wait_ready()
+    late = await ask(pool, do="compute", seconds=10)
+    assert isinstance(late, TimedOut)
+    assert late.because.startswith("its limit of 0.1 CPU held it up for ")
+    await until_counted(pool, "cpu")
+    idle = await ask(pool, do="sleep", seconds=10)
+    assert isinstance(idle, TimedOut)
+    assert idle.because == ""
+
+
+async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
+    """A model that fills its working copy is ended, whether it computes or idles; one file cannot
+    even become that large."""
+    pool = pool_of(workers, tmp_path, Limits(disk=20 * MIB))
+    died = await ask(pool, do="fill", files=30, bytes=MIB, then=600)
+    assert isinstance(died, Died)
+    assert died.reason == "the process was ended since it had written more than 20 MiB to disk"
+    await until_counted(pool, "disk")
+    raised = await ask(pool, do="fill", files=1, bytes=40 * MIB, then=0)
+    assert isinstance(raised, Raised)
+    assert "File too large" in raised.message
+    assert isinstance(await ask(pool, do="fill", files=5, bytes=MIB, then=0), Answered)
+
+
+async def test_depth_harms_nobody(workers: Workers, tmp_path: Path) -> None:
+    """A model that nests folders by the thousand leaves nothing. What they hold is measured in
+    test_folders.py."""
+    pool = pool_of(workers, tmp_path, Limits(disk=200 * MIB))
+    assert isinstance(await ask(pool, do="dig", folders=3000), Answered)
+    pool.stop()
+    with trio.fail_after(PATIENCE):
+        await pool.closed.wait()
+    assert not list((tmp_path / "replicas").iterdir())
+
+
+async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
+    """Who fled from a script, with no mark and a session of its own, ends with it."""
+    needs(workers, "kill")
+    lines: list[str] = []
+
+    class Lines:
+        def write(self, line: str) -> None:
+            lines.append(line)
+
+    script = "setsid env -i sh -c 'setsid sleep 600 & echo $!; wait' & sleep 0.2"
+    status = await workers.run(
+        ["/bin/sh", "-c", script],
+        cwd=tmp_path,
+        variables={},
+        log=Lines(),
+        time_limit=PATIENCE,
+        limits=Limits(),
+    )
+    assert status == 0
+    assert not is_alive(int(lines[0]))
+
+
+async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
+    """The log of a script whose child ran out of memory, or that may not fork, ends with that."""
+    lines: list[str] = []
+
+    class Lines:
+        def write(self, line: str) -> None:
+            lines.append(line)
+
+    limits = Limits(memory=64 * MIB, processes=20)
+    async with open_workers(tmp_path / "replicas", "held-script") as workers:
+        needs(workers, "memory")
+        needs(workers, "pids")
+        hog = f"""{sys.executable} -c 'print(len(b"x" * (200 << 20)))'; exit 3"""
+        forks = (
+            "for each in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do sleep 60 & done"
+        )
+        for script in (hog, forks):
+            await workers.run(
+                ["/bin/sh", "-c", script], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
+                log=Lines(), time_limit=PATIENCE, limits=limits,
+            )  # fmt: skip
+            lines.append("and ended")
+        # bash goes on trying, for longer than its time.
+        forks = f"{forks}; wait"
+        with pytest.raises(TimeoutError):
+            await workers.run(
+                ["/bin/bash", "-c", forks], cwd=tmp_path, variables={"PATH": "/usr/bin:/bin"},
+                log=Lines(), time_limit=2.0, limits=limits,
+            )  # fmt: skip
+        lines.append("and ended")
+    told = [before for before, line in pairwise(lines) if line == "and ended"]
+    child = "exited with status 3, after a process that it had started ran out of memory"
+    assert told[0] == f"[predictd] the script {child}"
+    for line in told[1:]:
+        assert line.endswith("after its limit of 20 processes and threads was reached")
+    assert told[2].startswith("[predictd] the script was ended after")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_spark_does_without_its_page(network: Network, tmp_path: Path) -> None:
+    """It has a port by number, so it is left out unless the deployment may listen or says so."""
+    spec = msgspec.structs.replace(pool_spec(tmp_path, Limits()).replica, network=network)
+    assert ("SPARK_SUBMIT_OPTS" in surroundings(spec)) == (network != "listen")
+    told = msgspec.structs.replace(spec, variables={"SPARK_SUBMIT_OPTS": "-Dspark.ui.port=0"})
+    assert surroundings(told)["SPARK_SUBMIT_OPTS"] == "-Dspark.ui.port=0"
+
+
+async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:
+    """Numerical libraries are told of the quota, unless the deployment says otherwise."""
+    pool = pool_of(workers, tmp_path, Limits(cpu=1500))
+    answered = await ask(pool, do="variable", name="OMP_NUM_THREADS")
+    assert isinstance(answered, Answered)
+    assert answered.body == b'"2"'

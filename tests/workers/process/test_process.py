@@ -1,0 +1,252 @@
+"""Process trees of the real operating system: found, killed, and not mistaken for each other."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workers.confinement import Command, Launch, unconfined
+from workers.process import process
+from workers.process.process import MARK, kill_tree, marked, say_status, spawn
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[str]:
+    """A mark of this test's own, of which nothing is left afterwards."""
+    house = f"test-{os.getpid()}-{tmp_path.name}"
+    yield house
+    kill_tree(house)
+
+
+def start(house: str, script: str, stdout: int = 1) -> process.Process:
+    return spawn(
+        Launch(Command(["/bin/sh", "-c", script], "/", {"PATH": "/usr/bin:/bin"})),
+        mark=f"{house}/tree/",
+        stdout=stdout,
+        stderr=2,
+    )
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def wait(started: process.Process) -> int:
+    ready, _, _ = select.select([started.pidfd], [], [], PATIENCE)
+    assert ready
+    return started.reap()
+
+
+def test_a_process_is_weighed(house: str) -> None:
+    """`resident` is the memory that the process has, and nothing once it has ended."""
+    read, write = process.pipe()
+    code = "x = b'x' * 50_000_000; print(1, flush=True); import time; time.sleep(60)"
+    started = start(house, f'exec {sys.executable} -c "{code}"', stdout=write)
+    os.close(write)
+    assert os.read(read, 10) == b"1\n"
+    os.close(read)
+    assert 50_000_000 < started.resident() < 150_000_000
+    started.kill()
+    wait(started)
+    assert started.resident() == 0
+
+
+def test_the_whole_environment_is_what_is_given(house: str) -> None:
+    """Nothing of ours is inherited; the mark is added."""
+    read, write = process.pipe()
+    started = start(house, "env", stdout=write)
+    os.close(write)
+    with open(read, "rb") as printed:
+        names = {line.partition(b"=")[0].decode() for line in printed.read().splitlines()}
+    assert wait(started) == 0
+    assert names - {"PWD", "_", "SHLVL"} == {"PATH", MARK}  # those of the shell that says it
+
+
+def test_no_descriptor_is_inherited_unasked(house: str) -> None:
+    """Even one that is inheritable by mistake does not reach the process."""
+    read, write = process.pipe()
+    extra = os.dup(read)
+    os.set_inheritable(extra, True)
+    started = start(house, f"test ! -e /proc/self/fd/{extra}", stdout=write)
+    assert wait(started) == 0
+    for fd in (read, write, extra):
+        os.close(fd)
+
+
+def test_a_grandchild_in_a_session_of_its_own_is_found(house: str) -> None:
+    """Forked twice and gone from session and group, it still carries the mark, and dies."""
+    started = start(house, "setsid sh -c 'sleep 1000 & sleep 1000' & exit 0")
+    assert wait(started) == 0
+    until(lambda: len(marked(f"{house}/")) >= 2)
+    assert started.pid not in marked(f"{house}/")
+    assert kill_tree(f"{house}/tree/") >= 2
+    assert marked(f"{house}/") == []
+
+
+def test_who_forks_and_executes_meanwhile_is_found(house: str) -> None:
+    """Neither a process in the midst of an exec, which shows no environment, nor one that forks and
+    ends while the others are looked at, is overlooked."""
+    for _ in range(30):
+        started = start(house, "nohup setsid env nohup setsid env sleep 1000 & exit 0")
+        assert wait(started) == 0
+        kill_tree(f"{house}/tree/")
+        assert marked(f"{house}/") == []
+
+
+def test_who_forks_faster_is_killed_as_well(house: str) -> None:
+    """A tree that goes on forking while it is killed has no survivor."""
+    started = start(house, "while true; do sleep 1000 & sleep 0.001; done")
+    until(lambda: len(marked(f"{house}/")) > 5)
+    started.kill()
+    assert wait(started) == -signal.SIGKILL
+    kill_tree(f"{house}/tree/")
+    assert marked(f"{house}/") == []
+
+
+def test_a_mark_is_not_its_neighbours(house: str) -> None:
+    """One house or tree whose name begins another's is not taken for it."""
+    other = start(f"{house}-2", "exec sleep 1000")
+    until(lambda: marked(f"{house}-2/"))
+    assert marked(f"{house}/") == []
+    assert kill_tree(f"{house}/") == 0
+    assert marked(f"{house}-2/tree/") == [other.pid]
+    assert marked(f"{house}-2/tre/") == []
+    kill_tree(f"{house}-2/")
+    assert wait(other) == -signal.SIGKILL
+
+
+def test_killing_what_has_ended_is_fine(house: str) -> None:
+    """Between its end and its reaping a process may be killed in vain."""
+    started = start(house, "exit 3")
+    select.select([started.pidfd], [], [], PATIENCE)
+    started.kill()
+    assert wait(started) == 3
+
+
+def test_what_cannot_be_started_raises(house: str, tmp_path: Path) -> None:
+    """A folder that is not there is an OSError, a variable that no process can have a ValueError;
+    neither leaves a process or a descriptor."""
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="nowhere"):
+        unconfined(tmp_path).launch(["true"], cwd=Path("/nowhere"), variables={}, view=None)
+    for variables in ({"A": "\0"}, {"A-B": "1"}, {"UID": "1"}):
+        with pytest.raises(ValueError, match="variable"):
+            spawn(Launch(Command(["true"], "/", variables)), mark=house, stdout=1, stderr=2)
+    assert marked(house) == []
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_variables_and_arguments_arrive_as_they_are(house: str) -> None:
+    """Every byte that a process can be given reaches it; the mark cannot be replaced; a command
+    without a path is looked for on its own PATH."""
+    every = os.fsdecode(bytes(range(1, 256)))
+    variables = {"EVERY": every, "IFS": "E", "ENV": "/x", "PATH": "/usr/bin", MARK: "another"}
+    read, write = process.pipe()
+    code = "import os, sys; print(ascii((sorted(os.environ.items()), sys.argv[1:])))"
+    command = Command(["env", sys.executable, "-c", code, every, "", "$(id)"], "/", variables)
+    started = spawn(Launch(command), mark=f"{house}/tree/", stdout=write, stderr=2)
+    os.close(write)
+    with open(read) as printed:
+        told = printed.read()
+    assert wait(started) == 0
+    expected = {**variables, MARK: f"{house}/tree/"}
+    expected.setdefault("LC_CTYPE", "C.UTF-8")  # which Python sets where no language is
+    assert told.strip() == ascii((sorted(expected.items()), [every, "", "$(id)"]))
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash --posix"])
+def test_every_shell_hands_over(shell: str) -> None:
+    """The last stage works with any shell that may be /bin/sh."""
+    words = shell.split()
+    if not shutil.which(words[0]):
+        pytest.skip(f"{words[0]} is missing")
+    variables = {"A": "'\n$(id)\xff", "LANG": "xx", "TZ": "UTC", "PS4": "$(id)", "PATH": "/usr/bin"}
+    with open(Command(["env", "-0"], "/usr", variables).open_script(""), "rb") as script:
+        done = subprocess.run([*words, "-s"], stdin=script, env={}, capture_output=True, check=True)
+    told = dict(each.split("=", 1) for each in os.fsdecode(done.stdout).split("\0") if each)
+    # What bash adds by itself.
+    assert {name: told[name] for name in told if name not in ("SHLVL", "_")} == variables
+    assert done.stderr == b""
+
+
+def test_what_cannot_be_watched_does_not_run(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no descriptor is left for the pidfd the process is ended, not forgotten, with what it
+    has started already."""
+
+    def no_more(pid: int) -> int:
+        until(lambda: len(marked(house)) == 2)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", no_more)
+    with pytest.raises(OSError, match="Too many"):
+        start(house, "sleep 1000 & wait")
+    until(lambda: not marked(house))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from workers.process.process import spawn
+from workers.confinement import Command, Launch
+child = spawn(Launch(Command(["/bin/sh", "-c", "while :; do :; done"], "/", {})),
+    mark=sys.argv[1] + "/tree/", stdout=1, stderr=2)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_busy_process_dies_with_its_parent(house: str) -> None:
+    """`kill -9` of the parent ends a child that never looks at its pipes."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, house],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    with parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        until(lambda: "setpriv" not in child.name())  # gotcha G2: before that it is not bound
+        parent.kill()
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert marked(f"{house}/") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "exited with status 0"),
+        (3, "exited with status 3"),
+        (-11, "was killed by SIGSEGV"),
+        (-40, "was killed by signal 40"),
+    ],
+)
+def test_a_status_in_words(status: int, words: str) -> None:
+    """A status is said so that an operator understands it."""
+    assert say_status(status) == words
+
+
+def test_usage_of_the_living_and_the_dead(house: str) -> None:
+    """Memory and time of a process, or None when there is none."""
+    started = start(house, "sleep 1000")
+    usage = process.usage(started.pid)
+    assert usage is not None
+    assert usage[0] > 0
+    started.kill()
+    wait(started)
+    assert process.usage(started.pid) is None

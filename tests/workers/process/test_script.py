@@ -1,0 +1,149 @@
+"""A script runs to its end, or to ours, and nothing of it is left."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import trio
+
+from workers.cgroups import Leaf
+from workers.confinement import unconfined
+from workers.limits import Limits
+from workers.process.limit_monitor import Watch
+from workers.process.output import Output
+from workers.process.process import kill_tree, marked
+from workers.process.script import run_script
+
+Run = Callable[..., Awaitable[int]]
+
+
+class Lines(list[str]):
+    """A log that is a list."""
+
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
+@pytest.fixture
+def log() -> Lines:
+    return Lines()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> str:
+    return f"test-{os.getpid()}-{tmp_path.name}"
+
+
+@pytest.fixture
+async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
+    """`run(script, time_limit)` with nothing left behind, whatever comes."""
+    output, watch = Output(), Watch(holds=())
+
+    async def run(script: str, time_limit: float = 20.0) -> int:
+        ended = await run_script(
+            ["/bin/bash", "-c", script],
+            cwd=tmp_path,
+            variables={"PATH": "/usr/bin:/bin"},
+            view=None,
+            log=log,
+            output=output,
+            house=house,
+            time_limit=time_limit,
+            leaf=Leaf((), "none"),
+            limits=Limits(processes=100),
+            watch=watch,
+            confinement=unconfined(tmp_path),
+        )
+        return ended.status
+
+    yield run
+    left = marked(house)
+    kill_tree(house)
+    watch.close()
+    output.close()
+    assert left == []
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", -9)])
+async def test_the_status_is_the_scripts(run: Run, script: str, status: int) -> None:
+    """What the script ends with is what is returned, negative for a signal."""
+    assert await run(script) == status
+
+
+async def test_lines_keep_their_order(run: Run, log: Lines) -> None:
+    """stdout and stderr come in the order in which they were printed, all before the return."""
+    await run("for i in $(seq 500); do echo out $i; echo err $i >&2; done; printf last")
+    pairs = [line for number in range(1, 501) for line in (f"out {number}", f"err {number}")]
+    assert log == [*pairs, "last"]
+
+
+async def test_nothing_comes_in(run: Run, log: Lines) -> None:
+    """A script that reads finds the end of its input, instead of waiting for ever."""
+    assert await run("read answer || echo no input") == 0
+    assert log == ["no input"]
+
+
+async def test_past_its_time_it_is_killed(run: Run, log: Lines) -> None:
+    """TimeoutError, the whole tree dead, what it had printed kept."""
+    with pytest.raises(TimeoutError, match=r"0\.3 s"), trio.fail_after(10):
+        await run("echo begun; trap '' TERM; setsid sleep 1000 & sleep 1000", 0.3)
+    assert log == ["begun"]
+
+
+async def test_cancelled_it_is_killed(run: Run, log: Lines, house: str) -> None:
+    """A cancelled script has no survivor by the time its caller goes on."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, "echo begun; setsid sleep 1000 & sleep 1000")
+        with trio.fail_after(10):
+            while not log:  # noqa: ASYNC110 - the output thread makes it true
+                await trio.sleep(0.005)
+        nursery.cancel_scope.cancel()
+    assert marked(house) == []
+
+
+async def test_what_a_script_leaves_running_is_killed(run: Run, house: str) -> None:
+    """A child in the background neither delays the end nor survives it."""
+    with trio.fail_after(10):
+        assert await run("nohup setsid sleep 1000 & exit 4") == 4
+    assert marked(house) == []
+
+
+@pytest.mark.parametrize(("end", "time_limit"), [("exit 4", 20.0), ("sleep 1000", 0.3)])
+async def test_a_child_without_the_mark_is_killed(
+    run: Run, tmp_path: Path, end: str, time_limit: float
+) -> None:
+    """A child with an environment of its own does not survive the script either, unless it has
+    left its process group as well."""
+    with suppress(TimeoutError), trio.fail_after(10):
+        begin = (
+            "env -i /bin/sleep 1000 & echo $! > child; until grep sleep /proc/$!/comm; do :; done"
+        )
+        await run(f"{begin}; {end}", time_limit)
+    child = int((tmp_path / "child").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, house: str) -> None:
+    """A folder that is not there is an OSError, and leaves no descriptor."""
+    output, watch = Output(), Watch(holds=())
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        await run_script(
+            ["true"], cwd=tmp_path / "nowhere", variables={}, log=log, output=output, house=house,
+            time_limit=1.0, leaf=Leaf((), "none"), limits=Limits(), watch=watch,
+            view=None, confinement=unconfined(tmp_path),
+        )  # fmt: skip
+    assert os.listdir("/proc/self/fd") == before
+    watch.close()
+    output.close()
+
+
+async def test_too_many_processes_without_cgroups(run: Run, log: Lines) -> None:
+    """Where the kernel does not count a script's processes, the watch does, and says so."""
+    assert await run("for i in $(seq 200); do sleep 600 & done; wait") == -9
+    assert log[-1] == (
+        "[predictd] the script was ended since its limit of 100 processes and threads was reached"
+    )

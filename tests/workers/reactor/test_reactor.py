@@ -1,0 +1,398 @@
+"""The reactor on a real epoll, in a real Trio loop."""
+
+import os
+import select
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import trio
+import trio.testing
+
+from workers.process.process import pipe
+from workers.reactor.reactor import (
+    _CORES,
+    _DOZE,
+    _EVENTS,
+    _LOOKS,
+    _TRY,
+    READABLE,
+    WRITABLE,
+    Reactor,
+)
+
+
+@pytest.fixture
+async def reactor(nursery: trio.Nursery) -> AsyncIterator[Reactor]:
+    reactor = Reactor()
+    nursery.start_soon(reactor.run)
+    yield reactor
+    nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[int, int]]:
+    """A pipe, closed afterwards."""
+    read, write = pipe()
+    yield read, write
+    os.close(read)
+    os.close(write)
+
+
+async def test_a_ready_descriptor_is_called_back(reactor: Reactor, ends: tuple[int, int]) -> None:
+    """While the reactor sleeps, bytes wake it, and the handler hears what happened."""
+    called = trio.Event()
+    read, write = ends
+
+    def handler(events: int) -> None:
+        assert events & READABLE
+        os.read(read, 10)
+        called.set()
+
+    reactor.register(read, READABLE, handler)
+    await trio.testing.wait_all_tasks_blocked()
+    os.write(write, b"x")
+    with trio.fail_after(10):
+        await called.wait()
+    reactor.unregister(read)
+
+
+async def test_what_is_unregistered_in_a_turn_is_not_called(
+    reactor: Reactor, ends: tuple[int, int]
+) -> None:
+    """Of two ready descriptors the first to be called may forget the other."""
+    read, write = ends
+    again, calls, both = os.dup(read), list[int](), (read,)
+    done = trio.Event()
+
+    def handler_of(mine: int, other: int) -> None:
+        def handler(events: int) -> None:
+            calls.append(mine)
+            reactor.unregister(mine)
+            reactor.unregister(other)
+            done.set()
+
+        reactor.register(mine, READABLE, handler)
+
+    handler_of(read, again)
+    handler_of(again, read)
+    os.write(write, b"x")
+    with trio.fail_after(10):
+        await done.wait()
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(calls) == len(both)
+    os.close(again)
+
+
+async def test_other_events_can_be_asked_for(reactor: Reactor, ends: tuple[int, int]) -> None:
+    """modify changes what a descriptor is watched for."""
+    writable = trio.Event()
+    _, write = ends
+
+    def handler(events: int) -> None:
+        assert events & WRITABLE
+        reactor.modify(write, 0)
+        writable.set()
+
+    reactor.register(write, 0, handler)
+    reactor.modify(write, WRITABLE)
+    with trio.fail_after(10):
+        await writable.wait()
+    reactor.unregister(write)
+
+
+async def test_a_timer_wakes_a_sleeping_reactor(
+    reactor: Reactor, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A deadline set while the reactor sleeps counts, be it sooner than the one it sleeps for."""
+    calls: list[float] = []
+    reactor.call_at(trio.current_time() + 100, lambda: calls.append(100))
+    await trio.testing.wait_all_tasks_blocked()
+    reactor.call_at(trio.current_time() + 5, lambda: calls.append(5))
+    cancelled = reactor.call_at(trio.current_time() + 7, lambda: calls.append(7))
+    cancelled.cancel()
+    await trio.sleep(6)
+    assert calls == [5]
+    await trio.sleep(100)
+    assert calls == [5, 100]
+
+
+async def test_the_rest_of_the_process_gets_its_share(
+    reactor: Reactor, ends: tuple[int, int]
+) -> None:
+    """A descriptor that is always ready does not keep other tasks from running."""
+    reactor.register(ends[1], WRITABLE, lambda events: None)
+    with trio.fail_after(10):
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+    reactor.unregister(ends[1])
+
+
+async def test_a_mistake_in_a_callback_is_loud(ends: tuple[int, int]) -> None:
+    """A callback that raises ends the reactor instead of a request silently."""
+    reactor = Reactor()
+
+    def mistake() -> None:
+        raise AssertionError("a mistake of ours")
+
+    reactor.call_at(trio.current_time(), mistake)
+    with pytest.raises(AssertionError, match="a mistake of ours"):
+        await reactor.run()
+    reactor.close()
+
+
+async def test_an_event_of_a_closed_descriptor_is_not_its_successors(reactor: Reactor) -> None:
+    """Who closes one and opens another in the same turn gets its number, not its events."""
+    (first, first_end), (second, second_end) = pipe(), pipe()
+    opened: list[int] = []
+    wrong: list[int] = []
+
+    def handler_of(mine: int, other: int) -> None:
+        def handler(events: int) -> None:
+            reactor.unregister(mine)
+            reactor.unregister(other)
+            os.close(other)
+            opened.append(os.dup(first_end))
+            assert opened == [other], "another number was free"
+            reactor.register(other, 0, wrong.append)
+
+        reactor.register(mine, READABLE, handler)
+
+    handler_of(first, second)
+    handler_of(second, first)
+    for end in (first_end, second_end):
+        os.write(end, b"x")
+    await trio.testing.wait_all_tasks_blocked()
+    assert opened
+    assert not wrong
+    reactor.unregister(opened[0])
+    for fd in (first, second, first_end, second_end):
+        os.close(fd)
+
+
+async def test_trio_runs_after_so_many_callbacks(reactor: Reactor, ends: tuple[int, int]) -> None:
+    """However much is ready all the time, between two callbacks to other tasks there are few."""
+    calls = 0
+    most = 0
+
+    def handler(events: int) -> None:
+        nonlocal calls, most
+        calls += 1
+        most = max(most, calls)
+
+    several = [os.dup(ends[1]) for _ in range(50)]
+    for fd in several:
+        reactor.register(fd, WRITABLE, handler)
+    for _ in range(200):
+        await trio.lowlevel.checkpoint()
+        calls = 0
+    # Trio runs its tasks in any order, so another task may be last in one turn, first in the next.
+    assert 0 < most <= 2 * (_EVENTS + len(several))
+    for fd in several:
+        reactor.unregister(fd)
+        os.close(fd)
+
+
+def test_what_follows_is_served_in_the_same_turn(ends: tuple[int, int]) -> None:
+    """What a callback makes ready is served without a pass through Trio's scheduler."""
+    reactor = Reactor(lambda: 0.0, others_are_ready=lambda: False)
+    read, write = ends
+    served = []
+
+    def handler(events: int) -> None:
+        served.append(os.read(read, 1))
+        if len(served) < 10:
+            os.write(write, b"x")
+
+    reactor.register(read, READABLE, handler)
+    os.write(write, b"x")
+    reactor._serve()
+    assert len(served) == 10
+    reactor.unregister(read)
+    reactor.close()
+
+
+async def test_idle_costs_nothing(
+    reactor: Reactor, ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing happens the reactor does not wake, with however many descriptors registered
+    and deadlines to come."""
+    turns = 0
+    serve = reactor._serve
+
+    def counted() -> bool:
+        nonlocal turns
+        turns += 1
+        return serve()
+
+    reactor.register(ends[0], READABLE, lambda events: None)
+    reactor.call_at(trio.current_time() + 100, lambda: None)
+    monkeypatch.setattr(reactor, "_serve", counted)
+    await trio.sleep(0.2)
+    assert turns <= 2
+    reactor.unregister(ends[0])
+
+
+# Before it sleeps.
+
+
+class Watched:
+    """An epoll that notes how long each look at it was to last, in seconds, and before one of them
+    lets something happen."""
+
+    def __init__(self) -> None:
+        self.looks: list[float] = []
+        self.before: dict[int, Callable[[], object]] = {}
+        self._epoll = select.epoll()
+        self.register = self._epoll.register
+        self.unregister = self._epoll.unregister
+        self.close = self._epoll.close
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        self.before.pop(len(self.looks), lambda: None)()
+        self.looks.append(timeout)
+        return self._epoll.poll(timeout, most)
+
+
+class Turns:
+    """A reactor whose turns are taken one by one, and that reads what comes by a pipe."""
+
+    def __init__(self, watched: Watched, read: int, write: int) -> None:
+        self.watched = watched
+        self.reactor = Reactor(lambda: 0.0, others_are_ready=lambda: False)
+        self.reactor.close()
+        self.heard: list[bytes] = []
+        self._read, self._write = read, write
+
+    def say(self) -> None:
+        os.write(self._write, b"x")
+
+    def hear(self, events: int) -> None:
+        self.heard.append(os.read(self._read, 1))
+
+    def take(self) -> list[float]:
+        """One turn. The looks that it took."""
+        begin = len(self.watched.looks)
+        assert not self.reactor._serve()
+        return self.watched.looks[begin:]
+
+
+@pytest.fixture
+def turns(ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
+    watched = Watched()
+    turns = Turns(watched, *ends)
+    monkeypatch.setattr(turns.reactor, "_epoll", watched)
+    turns.reactor.register(ends[0], READABLE, turns.hear)
+    yield turns
+    turns.reactor.unregister(ends[0])
+    turns.reactor.close()
+
+
+def test_what_comes_within_a_doze_is_served_without_trio(turns: Turns) -> None:
+    """While replicas work, what they answer within a millisecond costs no pass through Trio, and
+    so on for as long as they do."""
+    turns.reactor.working = _CORES
+    turns.watched.before = {1: turns.say, 3: turns.say}
+    assert turns.take() == [0.0, _DOZE, 0.0, _DOZE, 0.0, _DOZE]
+    assert len(turns.heard) == 2
+
+
+def test_one_doze_for_nothing_ends_the_turn(turns: Turns) -> None:
+    """However long replicas work, Trio's other tasks wait for one doze only."""
+    turns.reactor.working = _CORES
+    assert [turns.take() for _ in range(20)] == [[0.0, _DOZE]] * 20
+
+
+def test_nobody_dozes_where_nothing_happens(turns: Turns) -> None:
+    """Where no answer is due the reactor sleeps in Trio at once, but for a look now and then."""
+    assert all(look == 0.0 for _ in range(20) for look in turns.take())
+
+
+def test_a_doze_keeps_none_of_trios_tasks_waiting(turns: Turns) -> None:
+    """Whatever is at work, the reactor does not doze while another task could run."""
+    turns.reactor.working = _CORES
+    turns.reactor._others_are_ready = lambda: True
+    turns.say()
+    assert turns.take() == [0.0, 0.0]
+
+
+def test_looking_that_does_not_pay_is_left_and_tried_again(turns: Turns) -> None:
+    """After some turns in which looking again brought nothing it is left, but for a try in so many;
+    what one of these brings begins it anew."""
+    often, seldom = 1 + _LOOKS, 1
+    left = [seldom] * (_TRY - 1) + [often]
+    assert [len(turns.take()) for _ in range(3 * _TRY)] == left * 3
+    assert [len(turns.take()) for _ in range(_TRY - 1)] == left[:-1]
+    turns.watched.before = {len(turns.watched.looks) + 40: turns.say}
+    assert len(turns.take()) == 41 + often + 1  # a doze, since something has happened
+    assert len(turns.heard) == 1
+    looked = [len(turns.take()) > seldom for _ in range(4 * _TRY)]
+    assert all(looked[:_TRY])
+    assert looked[2 * _TRY :].count(True) == 2
+
+
+def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
+    """With a replica at work on each core the reactor does not look again, even where it paid."""
+    turns.reactor._belief = 10
+    turns.reactor.working = _CORES
+    assert turns.take() == [0.0, _DOZE]
+
+
+async def test_many_ready_tasks_do_not_keep_what_is_ready_waiting(
+    nursery: trio.Nursery, ends: tuple[int, int]
+) -> None:
+    """Hundreds of tasks that are ready run in one pass of Trio's. What comes meanwhile is served
+    after the next step once they have taken a millisecond, not after all of them."""
+    time, steps, served = 0.0, 0, list[int]()
+    reactor = Reactor(lambda: time, others_are_ready=lambda: True)
+    read, write = ends
+
+    def handler(events: int) -> None:
+        os.read(read, 1)
+        served.append(steps)
+
+    async def step() -> None:
+        nonlocal time, steps
+        await go.wait()
+        steps += 1
+        time += 0.0004
+        if steps == 100:
+            os.write(write, b"x")
+
+    go = trio.Event()
+    reactor.register(read, READABLE, handler)
+    nursery.start_soon(reactor.run)
+    for _ in range(500):
+        nursery.start_soon(step)
+    await trio.testing.wait_all_tasks_blocked()
+    go.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert steps == 500
+    assert len(served) == 1
+    assert served[0] <= 104
+    reactor.unregister(read)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_mistake_between_two_steps_is_loud(ends: tuple[int, int]) -> None:
+    """A callback that raises there ends the reactor all the same."""
+    time = 0.0
+    reactor = Reactor(lambda: time)
+    read, write = ends
+
+    def handler(events: int) -> None:
+        raise AssertionError("a mistake of ours")
+
+    async def write_later() -> None:
+        nonlocal time
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(write, b"x")
+        time = 1.0
+
+    reactor.register(read, READABLE, handler)
+    with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match="a mistake of ours")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write_later)
+            nursery.start_soon(reactor.run)
+    assert isinstance(reactor._error, AssertionError), "it was served between two steps"
+    reactor.unregister(read)
+    reactor.close()

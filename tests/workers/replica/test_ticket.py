@@ -1,0 +1,57 @@
+"""A ticket gets exactly one outcome."""
+
+from workers.replica.ticket import Abandoned, Answered, NotReady, Ticket
+
+
+class FakeOwner:
+    """An owner that remembers who asked to leave, and lets them if they still wait."""
+
+    def __init__(self, *, waits: bool = True) -> None:
+        self.asked: list[Ticket] = []
+        self._waits = waits
+
+    def withdraw(self, ticket: Ticket) -> bool:
+        self.asked.append(ticket)
+        return self._waits
+
+
+def test_the_first_outcome_counts() -> None:
+    """Later outcomes change nothing and wake nobody."""
+    calls: list[Ticket] = []
+    ticket = Ticket(b"{}", calls.append)
+    ticket.settle(Answered(b"1", "r"))
+    ticket.settle(NotReady("too late"))
+    assert ticket.outcome == Answered(b"1", "r")
+    assert calls == [ticket]
+
+
+def test_abandoning_tells_the_owner_once() -> None:
+    """Whoever has the ticket hears that its caller went away, and the outcome says so."""
+    for waits in (True, False):
+        owner, ticket = FakeOwner(waits=waits), Ticket(b"{}", lambda _: None)
+        ticket.owner = owner
+        ticket.abandon()
+        ticket.abandon()
+        assert owner.asked == [ticket]
+        assert ticket.outcome == Abandoned()
+
+
+def test_withdrawing_leaves_a_replica_its_ticket() -> None:
+    """Only a ticket that still waits can be withdrawn."""
+    ticket = Ticket(b"{}", lambda _: None)
+    ticket.owner = FakeOwner(waits=False)
+    assert not ticket.withdraw()
+    assert ticket.outcome is None
+    ticket.owner = FakeOwner(waits=True)
+    assert ticket.withdraw()
+    assert ticket.outcome == Abandoned()
+
+
+def test_abandoning_comes_too_late_for_an_outcome() -> None:
+    """A ticket that has its outcome cannot be abandoned."""
+    owner, ticket = FakeOwner(), Ticket(b"{}", lambda _: None)
+    ticket.owner = owner
+    ticket.settle(Answered(b"1", "r"))
+    ticket.abandon()
+    assert owner.asked == []
+    assert ticket.outcome == Answered(b"1", "r")

@@ -1,0 +1,127 @@
+"""What replicas tell of their predictions: passed on with their answers, 1:1, or not at all."""
+
+import pytest
+
+from tests.support.reactor_stage import Caller, Stage, answer_frame
+from workers.replica import wire
+from workers.replica.ticket import Answered, Died
+
+
+def tracked_frame(body: bytes, request_id: int) -> bytes:
+    return wire.HEADER.pack(len(body), wire.Tracked.kind, request_id) + body
+
+
+def test_it_comes_with_the_answer(stage: Stage) -> None:
+    """What is told of each prediction is passed on once, in order, the next one's not mixed in."""
+    pool = stage.serving()
+    [actor] = stage.actors
+    callers = [Caller().submit(pool) for _ in range(3)]
+    for number in range(3):
+        actor.track(b"%d" % number)
+        actor.answer()
+    assert stage.tracked == [b"0", b"1", b"2"]
+    assert all(isinstance(caller.outcome, Answered) for caller in callers)
+    Caller().submit(pool)
+    actor.answer()
+    assert len(stage.tracked) == 3
+
+
+def test_the_caller_comes_first(stage: Stage) -> None:
+    """Who waits for the answer has it before anything is done about the metrics."""
+    pool = stage.serving()
+    order: list[object] = []
+    caller = Caller()
+    caller.ticket.on_outcome = order.append
+    pool.replica_tracked = order.append
+    caller.submit(pool)
+    stage.actors[0].track(b"told")
+    stage.actors[0].answer()
+    assert order == [caller.ticket, b"told"]
+
+
+@pytest.mark.parametrize("cut", range(1, 2 * wire.HEADER.size + 5, 3))
+def test_in_pieces(stage: Stage, cut: int) -> None:
+    """It is passed on wherever the bytes are cut, and not before all of the answer is there."""
+    pool = stage.serving()
+    [actor] = stage.actors
+    Caller().submit(pool)
+    data = tracked_frame(b"told", actor.asked) + answer_frame(b"1", actor.asked)
+    actor.write(data[:cut])
+    stage.turn()
+    assert stage.tracked == []
+    actor.write(data[cut:])
+    stage.turn()
+    assert stage.tracked == [b"told"]
+
+
+def test_no_answer_no_metrics(stage: Stage) -> None:
+    """A function that raises and a process that dies leave none, for their successors neither."""
+    pool = stage.serving(restart_on_exception=False)
+    [actor] = stage.actors
+    Caller().submit(pool)
+    actor.track()
+    actor.raise_()
+    Caller().submit(pool)
+    actor.answer()
+    dying = Caller().submit(pool)
+    actor.track()
+    actor.end("was killed by SIGKILL")
+    assert isinstance(dying.outcome, Died)
+    assert stage.tracked == []
+
+
+def test_last_words(stage: Stage) -> None:
+    """Metrics and answer that were written right before the process ended still count."""
+    pool = stage.serving()
+    [actor] = stage.actors
+    caller = Caller().submit(pool)
+    actor.write(tracked_frame(b"told", actor.asked) + answer_frame(b"1", actor.asked))
+    actor.end("was killed by SIGKILL")
+    assert isinstance(caller.outcome, Answered)
+    assert stage.tracked == [b"told"]
+
+
+def test_nobody_got_the_answer(stage: Stage) -> None:
+    """Of a prediction whose caller went away there are no metrics: nobody knows its uuid."""
+    pool = stage.serving()
+    [actor] = stage.actors
+    caller = Caller().submit(pool)
+    caller.ticket.abandon()
+    actor.track()
+    actor.answer()
+    assert stage.tracked == []
+
+
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_of_another_request(stage: Stage, wrong: int) -> None:
+    """Who tells of a request that is not outstanding is not believed any more."""
+    pool = stage.serving()
+    [actor] = stage.actors
+    caller = Caller().submit(pool)
+    actor.track(request_id=actor.asked + wrong)
+    actor.answer()
+    assert actor.process.killed
+    assert isinstance(caller.outcome, Died)
+    assert stage.tracked == []
+
+
+def test_told_twice(stage: Stage) -> None:
+    """Who tells twice of one prediction is not believed any more."""
+    pool = stage.serving()
+    [actor] = stage.actors
+    caller = Caller().submit(pool)
+    actor.track(b"first")
+    actor.track(b"second")
+    actor.answer()
+    assert actor.process.killed
+    assert isinstance(caller.outcome, Died)
+    assert stage.tracked == []
+
+
+def test_told_unasked(stage: Stage) -> None:
+    """Who tells of a prediction though none is asked for is not believed any more."""
+    stage.serving()
+    [actor] = stage.actors
+    actor.track()
+    stage.turn()
+    assert actor.process.killed

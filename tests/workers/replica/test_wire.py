@@ -1,0 +1,200 @@
+"""The outer end of the wire: golden frames both ways, and whatever bytes may arrive."""
+
+import contextlib
+import itertools
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any, get_args
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import example, given
+
+from workers.errors import WireError
+from workers.replica import wire
+from workers.replica.wire import FrameReader, FromReplica
+
+GOLDEN: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text())
+    for path in sorted((Path(__file__).parents[1] / "golden").glob("*.json"))
+}
+TO_GATEWAY = [name for name, golden in GOLDEN.items() if golden["to"] == "gateway"]
+PREDICTIONS = [name for name, golden in GOLDEN.items() if golden["kind"] == wire.PREDICT]
+LIMIT = 10_000
+
+
+def read(data: bytes, limit: int = LIMIT) -> list[tuple[int, FromReplica]]:
+    return list(FrameReader(limit).feed(data))
+
+
+@pytest.mark.parametrize("name", TO_GATEWAY)
+def test_golden_frames_are_read_as_they_are_meant(name: str) -> None:
+    """A golden frame has the kind, id and body that its file names."""
+    golden = GOLDEN[name]
+    [(number, message)] = read(bytes.fromhex(golden["frame"]))
+    body = (
+        json.loads(message.body)
+        if isinstance(message, wire.Answer | wire.Tracked)
+        else msgspec.structs.asdict(message)
+    )
+    assert (message.kind, number, body) == (golden["kind"], golden["id"], golden["body"])
+
+
+def test_the_golden_start_is_what_is_sent() -> None:
+    """START is byte for byte the golden frame."""
+    golden = GOLDEN["start"]
+    assert wire.encode(wire.Start(**golden["body"])).hex() == golden["frame"]
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_the_golden_predictions_are_what_is_sent(name: str) -> None:
+    """PREDICT passes the caller's bytes on as they are."""
+    golden = GOLDEN[name]
+    frame = bytes.fromhex(golden["frame"])
+    request = frame[wire.HEADER.size :]
+    assert wire.encode_request(request, golden["id"]) == frame
+    assert wire.request_header(len(request), golden["id"]) + request == frame
+
+
+ids = st.integers(0, 2**64 - 1)
+frames = st.one_of(
+    st.builds(
+        lambda number, body: wire.HEADER.pack(len(body), wire.Answer.kind, number) + body,
+        ids,
+        st.binary(max_size=300),
+    ),
+    st.builds(wire.encode, st.builds(wire.Raised, st.text(), st.text()), ids),
+    st.builds(wire.encode, st.builds(wire.Refused, st.text()), ids),
+    st.builds(wire.encode, st.builds(wire.Ready, st.floats(0, 100))),
+)
+
+
+@given(st.lists(frames, max_size=5), st.lists(st.integers(0, 2000)))
+def test_however_frames_are_cut_the_messages_are_the_same(
+    said: list[bytes], cuts: list[int]
+) -> None:
+    """Where the reads fall makes no difference to what is read."""
+    data = b"".join(said)
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    reader = FrameReader(LIMIT)
+    pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
+    in_pieces = [message for piece in pieces for message in reader.feed(piece)]
+    assert in_pieces == [message for frame in said for message in read(frame)]
+    assert len(in_pieces) == len(said)
+
+
+def test_a_large_answer_is_kept_once() -> None:
+    """An answer takes its own length and no more, in however many parts it comes, and is given
+    away as it lies there."""
+    body = bytes(5_000_000)
+    frame = wire.HEADER.pack(len(body), wire.Answer.kind, 1) + body
+    parts = [frame[at : at + 40_000] for at in range(0, len(frame), 40_000)]
+    reader = FrameReader(len(body))
+    tracemalloc.start()
+    try:
+        [answer] = [answer for part in parts for answer in reader.feed(part)]
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert answer == (1, wire.Answer(body))
+    assert most < 1.1 * len(body)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=5))
+@example([wire.HEADER.pack(1, wire.Refused.kind, 1) + b"\xff"])
+@example([wire.HEADER.pack(15, wire.Refused.kind, 1) + b'{"message":"\xff"}'[:15]])
+@example([wire.HEADER.pack(16, wire.Refused.kind, 1) + b'{"message":"\xff"}'])
+def test_junk_is_a_message_or_a_wire_error(pieces: list[bytes]) -> None:
+    """Whatever arrives, nothing but WireError is raised."""
+    reader = FrameReader(LIMIT)
+    try:
+        for piece in pieces:
+            for _, message in reader.feed(piece):
+                assert isinstance(message, FromReplica)
+    except WireError:
+        pass
+
+
+@given(st.sampled_from([16, 17, 18, 20, 21]), st.binary(max_size=60) | st.text().map(str.encode))
+def test_a_body_is_a_message_or_a_wire_error(kind: int, body: bytes) -> None:
+    """A frame of a known kind with any body: a message of that kind, or WireError."""
+    with contextlib.suppress(WireError):
+        assert wire.decode(kind, body).kind == kind
+
+
+@pytest.mark.parametrize("depth", [1_000, 8_000])
+def test_a_deep_body_is_a_wire_error(depth: int) -> None:
+    """JSON nested too deeply to be read breaks the wire and nothing else."""
+    body = b'{"message":"", "more":' + b"[" * depth + b"]" * depth + b"}"
+    with contextlib.suppress(WireError):
+        assert wire.decode(wire.Refused.kind, body) == wire.Refused("")
+
+
+BOUNDS = {**wire.LARGEST, wire.Answer.kind: LIMIT}
+
+
+def test_each_kind_of_frame_declares_its_bound() -> None:
+    """All that a replica may send, and no more than is decoded in a moment."""
+    kinds = {kind.kind for kind in get_args(FromReplica)}
+    assert set(BOUNDS) == kinds
+    assert max(wire.LARGEST.values()) <= 512 * 1024
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+def test_a_body_above_its_kinds_bound_is_refused_at_the_header(kind: int) -> None:
+    """One byte more is too much, before any of it is there; the error says what and how much."""
+    most = BOUNDS[kind]
+    reader = FrameReader(LIMIT)
+    assert list(reader.feed(wire.HEADER.pack(most, kind, 1))) == []
+    with pytest.raises(WireError, match=rf"[A-Z]+ frame has {most + 1} bytes; at most {most}"):
+        list(FrameReader(LIMIT).feed(wire.HEADER.pack(most + 1, kind, 1)))
+
+
+@pytest.mark.parametrize("length", [LIMIT + 1, 2**32 - 1])
+def test_a_length_past_the_limit_is_refused_at_the_header(length: int) -> None:
+    """Four gigabytes that are only announced cost nothing."""
+    reader = FrameReader(LIMIT)
+    with pytest.raises(WireError, match=str(length)):
+        list(reader.feed(wire.HEADER.pack(length, wire.Answer.kind, 1)))
+    assert not reader.midway
+
+
+def test_whole_tracked_answers_are_what_is_fed() -> None:
+    """The short way gives what the long one does, and nothing for whatever is not just that."""
+    said = [(22, 7, b'{"metrics":{}}'), (19, 7, b"8")]
+    whole = b"".join(wire.HEADER.pack(len(b), kind, n) + b for kind, n, b in said)
+    reader = wire.FrameReader(100)
+    assert reader.whole_tracked(whole) == (7, said[0][2], said[1][2])
+    assert [(m.kind, n, m.body) for n, m in reader.feed(whole)] == said  # type: ignore[union-attr]
+    for cut in range(len(whole)):
+        assert reader.whole_tracked(whole[:cut]) is None
+    assert reader.whole_tracked(whole + b"x") is None
+    assert reader.whole_tracked(whole + whole) is None
+    assert wire.FrameReader(0).whole_tracked(whole) is None
+    other = whole.replace(wire.HEADER.pack(1, 19, 7), wire.HEADER.pack(1, 19, 8))
+    assert reader.whole_tracked(other) is None
+    list(reader.feed(whole[:3]))
+    assert reader.whole_tracked(whole) is None
+
+
+@pytest.mark.parametrize("kind", [0, wire.Start.kind, wire.PREDICT, 23, 255])
+def test_an_unknown_kind_is_refused(kind: int) -> None:
+    """What only we say, or nobody, breaks the wire."""
+    with pytest.raises(WireError, match=f"kind {kind}"):
+        read(wire.HEADER.pack(2, kind, 0) + b"{}")
+
+
+@pytest.mark.parametrize("text", ["8", ' {"a": [1, "\u00e9"]}\n', '"\U0001f600"'])
+def test_json_is_json(text: str) -> None:
+    """One value, in UTF-8, with blanks around it or without."""
+    wire.check_json(text.encode())
+    wire.check_json(bytearray(text.encode()))
+
+
+@pytest.mark.parametrize("body", [b"", b"1 2", b'1},"a":{', b'"\xff"', b'"\\ud800"', b"[" * 9999])
+def test_what_is_no_json(body: bytes) -> None:
+    """All else is a WireError, since it would go out within an object of ours."""
+    with pytest.raises(WireError, match="not JSON"):
+        wire.check_json(body)

@@ -1,0 +1,1 @@
+"""Pools: replicas in slots, and the fair queue before them."""

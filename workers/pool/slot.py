@@ -1,0 +1,77 @@
+"""A seat: a numbered place in a pool, and what is remembered of it.
+
+One replica at a time fills a seat. Its name, counters and log stay when the replica is replaced,
+so nothing that an operator looks at is lost by a restart.
+"""
+
+import trio
+
+from workers.limits import Cause
+from workers.log import Log
+from workers.pool.statistics import SeatStatistics
+from workers.reactor.timers import Timer
+from workers.replica.replica import Replica, Why
+from workers.replica.ticket import Answered, Outcome, Raised, Refused
+
+
+class Seat:
+    """`successor` is the replica that takes the place when it is ready (see Seats.restart)."""
+
+    def __init__(self, name: str, log: Log) -> None:
+        self.name = name
+        self.log = log
+        self.replica: Replica | None = None
+        self.successor: Replica | None = None
+        self.restarted: trio.Event | None = None
+        # Why the successor takes the place.
+        self.restarted_because = Why.STOPPED
+        # Its replica took more than it may as soon as it was ready, so another would as well.
+        self.is_heavy = False
+        self.timer: Timer | None = None
+        # Starts that failed since the last one that did not.
+        self.failures = 0
+        self.last_exit = ""
+        self.limits_met = {cause.value: 0 for cause in Cause}
+        self.received = self.success = self.failure = self.error = self.restart = self.recycled = 0
+
+    def count(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Answered):
+            self.success += 1
+        elif isinstance(outcome, Raised | Refused):
+            self.failure += 1
+        else:
+            self.error += 1
+
+    def remember_exit(self, replica: Replica) -> None:
+        self.last_exit = replica.ending
+        if replica.cause is not None:
+            self.limits_met[replica.cause.value] += 1
+
+    def cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def restart_ended(self) -> None:
+        if self.restarted is not None:
+            self.restarted.set()
+            self.restarted = None
+
+    def statistics(self, now: float) -> SeatStatistics:
+        replica = self.replica
+        return SeatStatistics(
+            name=self.name,
+            status=replica.state.value if replica else "waiting to start",
+            pid=replica.process.command_pid if replica and replica.process else None,
+            uptime=now - replica.started_at if replica else 0.0,
+            received=self.received,
+            processed=self.success + self.failure + self.error,
+            success=self.success,
+            failure=self.failure,
+            error=self.error,
+            restart=self.restart,
+            recycled=self.recycled,
+            last_exit=self.last_exit,
+            lost_lines=self.log.lost,
+            limits_met=self.limits_met.copy(),
+        )

@@ -1,0 +1,1 @@
+"""Processes: how one is started, watched, limited, and ended with its children."""

@@ -1,0 +1,112 @@
+"""A script of a build, run to its end in a working copy of its own.
+
+The copy is gone when this returns, and so is every process of the script. What it wrote into its
+kept folders stays: plain files and folders of ours, since whoever reads them later must not be led
+elsewhere by a link.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+from workers import untrusted_tree
+from workers.cgroups import Leaf
+from workers.confinement import HOME, Confinement, View
+from workers.process import workspace
+from workers.process.limit_monitor import Watch
+from workers.process.output import Output
+from workers.process.script import Ended, LineLog, run_script
+from workers.replica.supervisor import INSIDE, surroundings
+from workers.shortages import in_thread, is_shortage, surely
+from workers.spec import RunSpec
+
+RUNNER = INSIDE.with_name("run.py")
+# An experiment takes as long as it takes; whoever waits can stop it.
+_FOR_EVER = float("inf")
+
+
+async def run_experiment(
+    spec: RunSpec,
+    *,
+    log: LineLog,
+    output: Output,
+    house: str,
+    leaf: Leaf,
+    watch: Watch,
+    confinement: Confinement,
+) -> Ended:
+    """How the script ended; what it prints goes to `log`. `leaf` does not exist yet.
+
+    Raises OSError where it cannot be started. On return, error or cancellation its whole tree is
+    dead and only what is kept is left.
+    """
+    work = _work(spec.folder)
+    try:
+        with trio.CancelScope(shield=True):  # half a copy is of no use
+            await in_thread(_make, spec)
+        return await run_script(
+            [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
+            cwd=work / "code",
+            variables=surroundings(spec),
+            view=View(
+                home=work / "code",
+                tmp=work / "tmp",
+                read=(spec.environment, INSIDE.parent),
+                prefix=spec.prefix,
+                built=spec.built,
+                write=spec.kept,
+                network=spec.network,
+                identity=spec.identity,
+            ),
+            log=log,
+            output=output,
+            house=house,
+            time_limit=_FOR_EVER,
+            leaf=leaf,
+            limits=spec.limits,
+            watch=watch,
+            confinement=confinement,
+            folders=(spec.folder,),
+        )
+    finally:
+        await surely(_end, spec, log)
+
+
+def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:
+    """Leaves of a run's `folder` what is kept; also of a run whose engine was killed. Returns what
+    is left and cannot be read safely, or cannot be removed, with the reason. Blocking. Raises
+    OSError in a shortage."""
+    left: dict[Path, OSError] = {}
+    work = _work(folder)
+    untrusted_tree.remove(work)
+    if os.path.lexists(work):
+        left[work] = OSError("it cannot be removed")
+    for each in kept:
+        try:
+            if os.path.lexists(each):
+                untrusted_tree.make_plain(each)
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            left[each] = error
+    return left
+
+
+def _end(spec: RunSpec, log: LineLog) -> None:
+    for each, error in clear_run(spec.folder, spec.kept).items():
+        untrusted_tree.remove(each)  # what cannot be read safely is not kept
+        if each in spec.kept:
+            log.write(f"[predictd] what is in {each.name} is not kept: {error.strerror or error}")
+
+
+def _work(folder: Path) -> Path:
+    return folder / "work"
+
+
+def _make(spec: RunSpec) -> None:
+    """The working copy. Raises OSError."""
+    for each in spec.kept:
+        each.mkdir(parents=True, exist_ok=True)
+    workspace.make(spec.code, _work(spec.folder), spec.built or HOME)

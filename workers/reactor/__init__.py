@@ -1,0 +1,1 @@
+"""The reactor: file descriptors and timers, without a task for each."""

@@ -1,0 +1,215 @@
+"""The reactor: one Trio task, one persistent epoll, plain callbacks, and the deadlines.
+
+Sockets of callers and pipes of replicas stay registered in the epoll; Trio waits on the epoll's own
+descriptor, so a request costs no task, no cancel scope and no registration. Whoever is called back
+is a small state machine in plain `def`: nothing on this path can be cancelled half-way.
+
+A pass through Trio's scheduler costs as much as a quick prediction. So before it sleeps there, the
+reactor does one of two things. While one thing happens at a time, and fewer replicas work than
+there are cores, it looks again for a little while, since a sleeping core takes longer to wake than
+a quick model to answer; where looking does not pay (slow models, rare requests) it is left, but
+for a try now and then. And while replicas work, or something has just happened, it dozes for a
+millisecond in its own epoll, if none of Trio's tasks is ready: that leaves the core to whoever
+keeps it busy.
+Yet the rest of the process always gets its share: after so many events, or a doze in which nothing
+came, Trio runs. A pass of Trio's runs every task that is ready, and there may be a thousand, such
+as when as many clients hang up. So within a pass, too, the reactor serves what is ready each
+millisecond, between the steps of two tasks. A callback that raises is a mistake of ours, and ends
+the process rather than a request silently.
+"""
+
+import os
+import select
+from collections.abc import Callable
+
+import trio
+
+from workers.reactor.timers import Alarm, Timer, Timers
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+
+# After so many events Trio's other tasks run: some 24 predictions, or about a millisecond.
+_EVENTS = 48
+# Or after so many seconds, which it is asked for after each so many events: those of large requests
+# and answers take up to 0.3 ms each.
+_TURN = 0.002
+_ASK = 4
+# So often in a row, as long as some of them have something to do: an answer of the admin API takes
+# a dozen passes, and each would else wait for as many predictions.
+_PASSES = 12
+# How often it looks again before it sleeps, while that pays; a look takes half a microsecond.
+_LOOKS = 80
+# How far it believes in what paid before: so many looks for nothing in a row end it, ...
+_BELIEF = 8
+# ... and then it is tried again each time it has slept so often.
+_TRY = 8
+# The shortest that an epoll can be asked for, in seconds: for so long Trio may have to wait.
+_DOZE = 0.001
+# After so many seconds of other tasks' steps it serves what is ready, before the next step.
+_LENT = 0.001
+_CORES = len(os.sched_getaffinity(0))
+
+
+class Reactor:
+    """Calls handlers back when their descriptor is ready, and timers when they are due.
+
+    All methods but `run` are for the thread that runs it.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] | None = None,
+        others_are_ready: Callable[[], bool] | None = None,
+    ) -> None:
+        # Half the price of `trio.current_time`.
+        self.now = clock or trio.lowlevel.current_clock().current_time
+        self._others_are_ready = others_are_ready or _others_are_ready
+        # How many replicas are at work; they count it.
+        self.working = 0
+        self._timers = Timers()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        # Registered since the last look: what that said of these numbers is about others.
+        self._new: set[int] = set()
+        self._epoll = select.epoll()
+        self._belief = self._naps = 0
+        # The scope in which the task sleeps now; its deadline is the next timer.
+        self._nap = trio.CancelScope()
+        self._lent_until = 0.0
+        # What a handler raised between two steps, where no task of ours could.
+        self._error: Exception | None = None
+
+    def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Calls `handler(events)` whenever `fd` is ready, until it is unregistered."""
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+        self._new.add(fd)
+
+    def modify(self, fd: int, events: int) -> None:
+        self._epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Forgets `fd`. Do this before closing it: a number is soon used again (gotcha G8)."""
+        del self._handlers[fd]
+        self._epoll.unregister(fd)
+
+    def call_at(self, due: float, call: Callable[[], object]) -> Timer:
+        """Calls `call()` when the clock reaches `due`."""
+        timer = self._timers.call_at(due, call)
+        if due < self._nap.deadline:
+            self._nap.deadline = due
+        return timer
+
+    def alarm(self, call: Callable[[], object]) -> Alarm:
+        """A deadline that can be moved cheaply; it calls `call()` when it comes."""
+        return Alarm(self.call_at, call)
+
+    async def run(self) -> None:
+        """Serves until cancelled."""
+        between = _Between(self.serve_between)
+        trio.lowlevel.add_instrument(between)
+        try:
+            while self._error is None:
+                if self._serve():
+                    await self._let_others_run()
+                else:
+                    with trio.CancelScope(deadline=self._timers.next_due()) as self._nap:
+                        await self._sleep()
+            raise self._error
+        finally:
+            trio.lowlevel.remove_instrument(between)
+
+    async def _sleep(self) -> None:
+        """Until something happens to what is registered."""
+        try:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+        except OSError:  # the kernel has no memory to watch one more
+            await trio.sleep(_DOZE)
+
+    async def _let_others_run(self) -> None:
+        """Runs what else Trio has ready, and what that makes ready, up to a bound."""
+        idle = 0
+        for _ in range(_PASSES):
+            await trio.lowlevel.checkpoint()
+            # Those of the pass that is under way are not counted; hence two in a row.
+            idle = 0 if self._others_are_ready() else idle + 1
+            if idle == 2:
+                return
+
+    def close(self) -> None:
+        """Gives the epoll back, when nothing is registered any more."""
+        self._epoll.close()
+
+    def _serve(self) -> bool:
+        """Serves what is ready and what soon will be. Whether there was still something to do."""
+        poll, handlers, new = self._epoll.poll, self._handlers, self._new
+        events = looks = 0
+        asked_at, is_over, end = _ASK, False, self.now() + _TURN
+        most = self._looks_before_sleep()
+        timeout = 0.0
+        alone = self.working < _CORES
+        while True:
+            new.clear()
+            ready = poll(timeout, _EVENTS)
+            if ready:
+                alone = alone and len(ready) == 1
+                if looks:
+                    self._belief, looks, most = _BELIEF, 0, _LOOKS
+                timeout = 0.0
+                for fd, what in ready:
+                    # An earlier callback of this turn may have unregistered this one.
+                    handler = handlers.get(fd)
+                    if handler is not None and fd not in new:
+                        handler(what)
+                events += len(ready)
+                if events >= asked_at:
+                    asked_at = events + _ASK
+                    is_over = events >= _EVENTS or self.now() >= end
+                    if is_over:
+                        break
+            elif looks < most and alone:
+                looks += 1
+            elif not timeout and (self.working or events) and not self._others_are_ready():
+                timeout = _DOZE
+            else:
+                break
+        self._timers.run_due(self.now())
+        self._lent_until = self.now() + _LENT
+        return is_over
+
+    def serve_between(self) -> None:
+        """Serves what is ready, if other tasks have run for a while. Between two steps of tasks."""
+        if self.now() < self._lent_until or self._error is not None:
+            return
+        try:
+            self._new.clear()
+            for fd, what in self._epoll.poll(0, _EVENTS):
+                handler = self._handlers.get(fd)
+                if handler is not None and fd not in self._new:
+                    handler(what)
+            self._timers.run_due(self.now())
+        except Exception as error:
+            self._error = error
+            self._nap.cancel()
+        self._lent_until = self.now() + _LENT
+
+    def _looks_before_sleep(self) -> int:
+        self._naps += 1
+        if self._belief:
+            self._belief -= 1
+            return _LOOKS
+        return _LOOKS if self._naps % _TRY == 0 else 0
+
+
+class _Between(trio.abc.Instrument):
+    """Calls between the steps of tasks."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._call()
+
+
+def _others_are_ready() -> bool:
+    return trio.lowlevel.current_statistics().tasks_runnable > 0

@@ -1,0 +1,1 @@
+"""One replica: its process, its states, and the frames on its pipes."""
