@@ -14,6 +14,7 @@ from builder.build import build
 from builder.errors import ProbeFailed
 from builder.interpreters import Interpreter, discover
 from builder.spec import BuildSpec
+from tests.faults.matrix import fault
 from tests.support.builder import Bench, content, run_quickly
 
 MODEL = "def predict(args):\n    return args\n"
@@ -286,6 +287,11 @@ async def test_time_limit(bench: Bench) -> None:
     assert not bench.shelf.folder("one").exists()
 
 
+@fault(
+    "a build is cancelled",
+    injection="in each of its steps",
+    bound="neither folder nor process is left",
+)
 async def test_cancellation(bench: Bench) -> None:
     """A cancelled build leaves neither a folder nor a process."""
     bench.write("model.py", MODEL)
@@ -341,6 +347,11 @@ async def test_failing_machine(bench: Bench) -> None:
     assert "operator" in report.failure.advice
 
 
+@fault(
+    "an interpreter that does not run",
+    injection="asked for in a build",
+    bound="named, with what to do",
+)
 async def test_interpreter_that_is_gone(bench: Bench, tmp_path: Path) -> None:
     """An interpreter that does not run is named, with what to do."""
     bench.write("model.py", MODEL)

@@ -9,6 +9,7 @@ import pytest
 from builder.build_store import Manifest, Shelf, seal_build
 from builder.errors import ScriptFailed
 from builder.remove_tree import remove_tree
+from tests.faults.matrix import fault
 
 MANIFEST = Manifest(
     commit="c" * 40,
@@ -86,6 +87,11 @@ def damage(seal: Path, how: str) -> None:
         seal.symlink_to(LINKS[how])
 
 
+@fault(
+    "a damaged seal",
+    injection="torn, empty, garbage, large, deep, a folder, a pipe, a link, a device",
+    bound="the build is not served and not removed",
+)
 @pytest.mark.parametrize("how", [*CONTENTS, *LINKS, "folder", "pipe"])
 async def test_a_damaged_seal(shelf: Shelf, how: str) -> None:
     """A build with a seal that cannot be read is not whole, and its damage is told."""

@@ -20,6 +20,7 @@ from builder.errors import SnapshotFailed, SymlinkLeaves
 from builder.git_store import GitStore
 from builder.remove_tree import remove_tree
 from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, write_out
+from tests.faults.matrix import fault
 from tests.support.builder import Bench, run
 
 
@@ -45,6 +46,11 @@ async def tree(bench: Bench, name: str) -> str:
     return git("rev-parse", f"{snapshot.commit}^{{tree}}", cwd=snapshot.store)
 
 
+@fault(
+    "a hostile .git in a project",
+    injection="hooks, filters, fsmonitor",
+    bound="none of it runs",
+)
 async def test_hostile_git_folder(bench: Bench, tmp_path: Path) -> None:
     """Nothing in the user's own `.git` is run, read or stored."""
     canary = tmp_path / "canary"
@@ -266,6 +272,11 @@ async def test_an_environment_in_the_root(bench: Bench) -> None:
     assert "pyvenv.cfg" in line
 
 
+@fault(
+    "a project too deep or of too many files",
+    injection="201 levels; 300,001 entries",
+    bound="refused by name",
+)
 async def test_what_is_too_deep_or_too_much(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders that lie deeper than any path reaches, and more files than are held in memory, are
     refused by name, unless .gitignore leaves them out."""
@@ -422,6 +433,11 @@ async def test_dropping_waits_for_the_lock(bench: Bench) -> None:
     assert snapshots_in(bench.store) == []
 
 
+@fault(
+    "git dies while it reads a snapshot",
+    injection="SIGKILL in the midst of a file",
+    bound="a failed snapshot that names the object; no file lacks its end",
+)
 async def test_git_dies_in_the_midst_of_a_blob(bench: Bench) -> None:
     """It is a failed snapshot that names the object, not a file that lacks its end; so is what is
     asked of it afterwards."""

@@ -4,9 +4,15 @@ import signal
 import threading
 
 from gateway.client import ClientError
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway
 
 
+@fault(
+    "kill -9 while changes are entered",
+    injection="keys made by four at once",
+    bound="each has its one entry",
+)
 def test_changes_and_their_entries_outlive_a_kill_together(gateway: Gateway) -> None:
     """Killed while keys are made, there is an entry for each key and a key for each entry."""
     acknowledged: list[str] = []

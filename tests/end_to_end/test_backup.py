@@ -14,6 +14,7 @@ import pytest
 
 from gateway.client import Client, Json
 from tests.end_to_end.test_killed import ECHO, Customer, Ledger, serves
+from tests.faults.matrix import fault
 from tests.support.served_gateway import (
     UNFINISHED,
     Gateway,
@@ -151,6 +152,11 @@ def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> Non
         until(lambda: answers(gateway, model), 60)
 
 
+@fault(
+    "a backup in the midst of life",
+    injection="builds, deployments and deletions meanwhile",
+    bound="of one instant: all of it is restored",
+)
 def test_backups_of_a_busy_life_are_consistent(gateway: Gateway, tmp_path: Path) -> None:
     """Backups taken while a customer makes, builds, deploys and deletes, and others predict, hold
     all that was acknowledged before each began, and what served then serves again."""
@@ -240,6 +246,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "small.tar"
 
 
+@fault(
+    "a damaged backup",
+    injection="cut, and bits turned over",
+    bound="refused by the name of what is damaged",
+)
 def test_a_cut_or_damaged_backup_is_refused(small: Path, tmp_path: Path) -> None:
     """Wherever it is cut, and whichever byte of a file is changed, restore says so and writes
     nothing."""

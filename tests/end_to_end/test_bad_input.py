@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.matrix import fault
 from tests.support.served_gateway import ROOT, Gateway, copy, environment, predictd, write
 from tests.support.skipping import not_here
 
@@ -98,6 +99,11 @@ BODIES = {
 }
 
 
+@fault(
+    "JSON bombs and what is no JSON",
+    injection="depth 100,000, 6 MB, not UTF-8, empty",
+    bound="400, 401 or 413 with the reason; the model serves on",
+)
 @pytest.mark.parametrize("case", BODIES)
 def test_a_model_call(shop: Gateway, case: str) -> None:
     """Refusals of ours carry no `success`, and say what to do in one JSON body."""
@@ -136,6 +142,11 @@ def test_verbs(shop: Gateway, case: str) -> None:
     assert told in outcome.err
 
 
+@fault(
+    "the port is in use",
+    injection="another listens there",
+    bound="refused by name, without a traceback",
+)
 def test_a_port_in_use(tmp_path: Path) -> None:
     """A second server on a port names the port; it has not touched its data folder's builds."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -146,6 +157,11 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert "Traceback" not in outcome.err
 
 
+@fault(
+    "two gateways on one folder",
+    injection="a second serve",
+    bound="refused with the owner's pid, who serves on",
+)
 def test_a_second_gateway_on_one_data_folder(shop: Gateway) -> None:
     """It refuses, names the process that owns the folder, and leaves that one serving."""
     outcome = predictd("serve", "--data", shop.data, "--port", 0)
@@ -154,6 +170,11 @@ def test_a_second_gateway_on_one_data_folder(shop: Gateway) -> None:
     assert "Traceback" not in outcome.err
 
 
+@fault(
+    "a read-only file system",
+    injection="mounted so before the start",
+    bound="refused by name",
+)
 def test_a_data_folder_on_a_read_only_file_system(tmp_path: Path) -> None:
     """The gateway does not start, and says which folder it cannot write."""
     # Mounted in a namespace of its own, so that it is gone with the command; root needs it.

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from gateway.client import ApiError, Json
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, write
 
 # What somebody chose; the rest is made by the gateway.
@@ -101,6 +102,11 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
         yield made
 
 
+@fault(
+    "canaries in place of keys, passwords and variables",
+    injection="all used, well and badly; processes watched as they come and go",
+    bound="none in database, logs, trail, arguments or environments but where it has to be",
+)
 def test_no_secret_is_where_it_need_not_be(gateway: Gateway, tmp_path: Path) -> None:
     """No key, password, link or variable is in the database, a backup, a log, the audit trail or an
     argument; variables are in their own models and builds; no reply has a secret, and to those who

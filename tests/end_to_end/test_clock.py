@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.client import Json
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, Prober, Reply, at, until, write
 
 WAITS = """\
@@ -100,6 +101,11 @@ def wait_said(gateway: Gateway, number: int) -> None:
     until(lambda: str(number) in said(gateway))
 
 
+@fault(
+    "the wall clock jumps",
+    injection="an hour forth and back",
+    bound="limits, builds and the log's order are as before",
+)
 def test_jumps_of_the_wall_clock(gateway: Gateway, tmp_path: Path, clock: Path) -> None:
     """While the clock jumps, a prediction that runs too long ends at its limit and not before, what
     waits behind it is served, a build goes on, and the log keeps its order."""

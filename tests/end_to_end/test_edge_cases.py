@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.client import ApiError, Client, Json
+from tests.faults.matrix import fault
 from tests.support.served_gateway import UNFINISHED, Gateway, at, until, write
 
 ECHO = "def echo(args):\n    return args\n"
@@ -70,6 +71,11 @@ def test_a_project_folder_that_vanishes(gateway: Gateway, tmp_path: Path) -> Non
     assert gateway.call(model, 1).body["response"] == 1
 
 
+@fault(
+    "the links of a build to its interpreter",
+    injection="removed",
+    bound="made again; what runs goes on",
+)
 def test_an_interpreter_that_vanishes(gateway: Gateway, tmp_path: Path) -> None:
     """A build that lost its Python is made again when it is deployed; what runs goes on."""
     model = gateway.serve(write(tmp_path / "project", {"echo.py": ECHO}), "echo.py", "echo")
@@ -82,6 +88,11 @@ def test_an_interpreter_that_vanishes(gateway: Gateway, tmp_path: Path) -> None:
     assert "is gone" in gateway.cli("build-log", "echo").out
 
 
+@fault(
+    "deletions side by side",
+    injection="during deployments and builds",
+    bound="one wins; nothing is left",
+)
 def test_deletions_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
     """Of several who delete a model that is being deployed, one does, the others hear that it is
     gone; the same for its project while it has builds in the making."""
@@ -104,6 +115,11 @@ def test_deletions_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
     assert not list((gateway.data / "builds").iterdir())
 
 
+@fault(
+    "deploying and stopping in a storm",
+    injection="four people at once",
+    bound="the last wish serves",
+)
 def test_deploying_and_stopping_in_a_storm(gateway: Gateway, tmp_path: Path) -> None:
     """Whatever several people want at once, one deployment serves in the end: the last one."""
     folder = write(tmp_path / "project", {"echo.py": ECHO})

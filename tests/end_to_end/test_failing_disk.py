@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.client import ApiError, Json
+from tests.faults.matrix import fault
 from tests.support.disks import failing
 from tests.support.served_gateway import Gateway, Prober, at, write
 
@@ -49,6 +50,11 @@ class Scribe:
         assert self.found() == self._last
 
 
+@fault(
+    "fsync and write errors",
+    injection="EIO and EROFS in a gateway that runs",
+    bound="503; what was refused did not happen, live, healed and after a kill",
+)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -85,6 +91,11 @@ def test_writes_that_fail(served: tuple[Gateway, Json], fault: str) -> None:
     assert scribe.write()
 
 
+@fault(
+    "a build cannot be synced",
+    injection="EIO on syncfs",
+    bound="the build fails, and nothing of it stays",
+)
 def test_a_build_that_cannot_be_synced(served: tuple[Gateway, Json]) -> None:
     """A build whose files may not have reached the disk fails and leaves no folder; the next one,
     on a disk that works, succeeds."""

@@ -10,6 +10,7 @@ import pytest
 
 from builder import remove_tree
 from gateway.client import ApiError
+from tests.faults.matrix import fault
 from tests.support.disks import fill, small_disk, use_up_inodes
 from tests.support.served_gateway import Gateway, Prober, at, copy, until, write
 
@@ -31,6 +32,11 @@ def refused(change: Callable[[], object]) -> None:
     assert "make room" in told.value.advice
 
 
+@fault(
+    "the disk is full, or has no inodes",
+    injection="a small disk, filled while models are called",
+    bound="507 for changes, right predictions, deletions by the ballast; it heals by itself",
+)
 @pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
 def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], Path]) -> None:
     """Predictions go on; what takes room is refused with 507, a deletion gets the ballast; a
@@ -78,6 +84,11 @@ def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], P
             assert gateway.build(model, "echo.py", "echo")["status"] == "built"
 
 
+@fault(
+    "a start on a full disk",
+    injection="with a build to be written off",
+    bound="it serves what was deployed",
+)
 def test_a_start_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
     """A gateway killed in the midst of a build serves again on a disk without any room; that the
     build was interrupted it writes down when there is some."""
@@ -115,6 +126,11 @@ def empty(used: Path) -> None:
         used.unlink()
 
 
+@fault(
+    "little room",
+    injection="less than the reserve is free",
+    bound="builds, deployments and uploads are refused, before anything fails",
+)
 def test_admission_stops_before_the_disk_does(disk: Path, tmp_path: Path) -> None:
     """Below the reserve new work is refused while there still is room for what serves: nothing
     that was refused has left anything, and everything else can be changed."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.client import ApiError, Client, Json, ServerUnreachable
+from tests.faults.matrix import fault
 from tests.support.served_gateway import UNFINISHED, Gateway, at, copy, until, write
 
 ECHO = "def echo(args):\n    return args\n"
@@ -156,11 +157,21 @@ def no_half_builds(gateway: Gateway) -> None:
     assert all((gateway.data / "builds" / name / "sealed").is_file() for name in folders)
 
 
+@fault(
+    "kill -9 of the gateway",
+    injection="at random instants of a busy life, against an outside ledger",
+    bound="all that was acknowledged is there and serves; no half build, no process",
+)
 def test_kill_at_random_instants(gateway: Gateway, tmp_path: Path) -> None:
     """Killed at four instants of a busy life, it keeps all it acknowledged."""
     rounds(gateway, tmp_path / "projects", seed=20261121, count=4)
 
 
+@fault(
+    "kill -9 of the gateway, eighty times",
+    injection="as above, with four seeds",
+    bound="as above",
+)
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(4))
 def test_kill_at_many_instants(gateway: Gateway, tmp_path: Path, seed: int) -> None:
@@ -168,6 +179,11 @@ def test_kill_at_many_instants(gateway: Gateway, tmp_path: Path, seed: int) -> N
     rounds(gateway, tmp_path / "projects", seed=seed, count=20)
 
 
+@fault(
+    "kill -9, with a double-forked grandchild",
+    injection="in a session of its own",
+    bound="gone at next start",
+)
 @pytest.mark.parametrize("isolation", ["auto", "none"])
 def test_no_orphan_survives_the_next_start(tmp_path: Path, isolation: str) -> None:
     """A grandchild in a session of its own, which no signal to a group reaches, is gone after the
@@ -186,6 +202,11 @@ def test_no_orphan_survives_the_next_start(tmp_path: Path, isolation: str) -> No
         until(lambda: gateway.call(model, {"do": "echo"}).status == 200, 10)
 
 
+@fault(
+    "kill -9 during a build",
+    injection="while its script runs",
+    bound="the build failed; the next succeeds",
+)
 def test_a_build_that_was_being_made(gateway: Gateway, tmp_path: Path) -> None:
     """A gateway killed while a build script runs leaves no script running and no folder; the build
     says that it was interrupted, and the next one succeeds."""

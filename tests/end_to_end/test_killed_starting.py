@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.matrix import fault
 from tests.support.disks import need_strace, traced
 from tests.support.served_gateway import COMMAND, ROOT, Gateway, environment
 
 CALLS = "pwrite64,fdatasync,fsync,mkdir,unlink,rename,fallocate"
 
 
+@fault(
+    "a first start is killed",
+    injection="SIGKILL at its n-th call to the disk",
+    bound="the next start serves",
+)
 @pytest.mark.parametrize("instant", [1, 2, 4, 15, 27, 32])
 def test_killed_at_a_call(tmp_path: Path, instant: int) -> None:
     """Killed at a thread's n-th call that changes the disk, while it makes its data folder, it

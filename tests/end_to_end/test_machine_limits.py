@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.client import ApiError, Json
+from tests.faults.matrix import fault
 from tests.support.disks import failing
 from tests.support.ordinary_user import as_ordinary_user
 from tests.support.served_gateway import ROOT, Gateway, Prober, at, copy, until, write
@@ -46,6 +47,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, 
         yield gateway, steady, ended
 
 
+@fault(
+    "system calls fail under a gateway",
+    injection=(
+        "each call of a start (open, pipe, fork, exec, mmap, ...) fails in all of it, in turn"
+    ),
+    bound="another model answers; the model that could not start comes back",
+)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -75,6 +83,11 @@ def test_system_calls_of_a_start_fail(served: tuple[Gateway, Json, Json], fault:
     assert gateway.client.get("/whoami")["username"] == "admin"
 
 
+@fault(
+    "few descriptors",
+    injection="`ulimit -n 256`, 300 clients, ten replicas",
+    bound="refused with the limit; administrators and other callers go on; given back",
+)
 def test_few_descriptors(tmp_path: Path) -> None:
     """Under `ulimit -n 256` clients and replicas are refused before the gateway has none left: a
     connected client and an administrator go on, and doctor shows the limit and its use."""
@@ -148,6 +161,11 @@ def survive_bombs(gateway: Gateway, tmp_path: Path, limit: str = "") -> None:
     assert gateway.call(late, 1).status == 200
 
 
+@fault(
+    "few processes",
+    injection="300 tasks in the gateway's cgroup, two models that fork without end",
+    bound="starts are refused with the limit; the gateway and other models go on",
+)
 def test_few_processes(tmp_path: Path) -> None:
     """With 300 tasks in its cgroup the gateway keeps what it needs from models that fork."""
     with cgroup("pids", "pids.max", 300) as wrapper:
@@ -157,6 +175,11 @@ def test_few_processes(tmp_path: Path) -> None:
             survive_bombs(gateway, tmp_path, "of 300 by pids.max of the cgroup")
 
 
+@fault(
+    "few processes of a user",
+    injection="RLIMIT_NPROC of 300 as an ordinary user, two models that fork without end",
+    bound="the gateway and other models go on",
+)
 def test_few_processes_of_a_user(tmp_path: Path) -> None:
     """So it does under RLIMIT_NPROC, where models are the same user's: who has more than half of
     what is left is ended."""
@@ -173,6 +196,11 @@ def test_few_processes_of_a_user(tmp_path: Path) -> None:
         survive_bombs(gateway, tmp_path)
 
 
+@fault(
+    "little memory",
+    injection="400 MiB in the gateway's cgroup, a model that takes 500",
+    bound="its replica is killed and replaced; the gateway and other models go on",
+)
 def test_little_memory(tmp_path: Path) -> None:
     """With 400 MiB in its cgroup a model that takes more is killed, and not the gateway."""
     with cgroup("memory", "memory.limit_in_bytes", 400 << 20) as wrapper:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.client import Json
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, Prober, copy, write
 
 SECONDS = 1.5
@@ -46,6 +47,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(gateway, bad, gateway.serve(good, "echo.py", "echo"))
 
 
+@fault(
+    "a model raises, exits, crashes, hangs, freezes, babbles on the wire",
+    injection=(
+        "nine deeds of a model in the midst of a request, one of them in C with the "
+        "interpreter's lock held"
+    ),
+    bound="its caller gets the documented error, the next request is served, others never notice",
+)
 @pytest.mark.parametrize("deed", DEEDS)
 def test_what_fails(bench: Bench, deed: str) -> None:
     """The caller gets the documented error; the next request is served; others never notice."""

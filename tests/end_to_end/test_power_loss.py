@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.faults.matrix import fault
 from tests.support.disks import need_strace, tracing
 from tests.support.served_gateway import ROOT, Gateway, at
 
@@ -125,6 +126,11 @@ def replay(trace: str) -> Iterator[tuple[str, Disk]]:
             disk.change(call, rest)
 
 
+@fault(
+    "loss of power",
+    injection="what was not synced is lost, at every acknowledgement",
+    bound="nothing acknowledged is",
+)
 def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> None:
     """When an answer to a change leaves, no byte and no name of what it speaks for is still to be
     written: of projects, files, models, snapshots and the database."""
@@ -157,6 +163,11 @@ def test_nothing_acknowledged_is_at_risk(gateway: Gateway, tmp_path: Path) -> No
     assert (sent, stores) == (7, 1)
 
 
+@fault(
+    "the power goes during a first start",
+    injection="its system calls replayed on a disk that keeps only what was synced",
+    bound="bytes and names of both keys are kept before anything else is made",
+)
 def test_nothing_of_a_first_start_is_at_risk(tmp_path: Path) -> None:
     """In an empty folder both keys, their bytes and their names, are on the disk before anything
     else is made, and at the first answer all bytes are: a loss of power changes no access key."""
@@ -185,6 +196,11 @@ def test_nothing_of_a_first_start_is_at_risk(tmp_path: Path) -> None:
     assert answers == 1
 
 
+@fault(
+    "the power goes during a restore",
+    injection="its system calls replayed on a disk that keeps only what was synced",
+    bound="where the database has its name, everything is kept",
+)
 def test_a_restored_database_speaks_for_all(tmp_path: Path) -> None:
     """When the database of a restore gets its name, everything else of it is on the disk; when the
     restore has ended, the database is, too."""

@@ -20,6 +20,7 @@ import pytest
 import trustme
 
 from gateway.client import Json
+from tests.faults.matrix import fault
 from tests.support.served_gateway import COMMAND, Gateway, environment, until, write
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
@@ -135,6 +136,11 @@ class Caller:
                 thread.join()
 
 
+@fault(
+    "restarts behind a socket",
+    injection="four callers meanwhile",
+    bound="nobody is refused or cut off",
+)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_nothing_is_lost_over_restarts(
     tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch, scheme: str
@@ -171,6 +177,11 @@ def test_nothing_is_lost_over_restarts(
         assert not caller.wrong, caller.wrong[:5]
 
 
+@fault(
+    "a stuck gateway",
+    injection="SIGSTOP",
+    bound="the watchdog hears nothing",
+)
 def test_a_gateway_that_is_stuck_says_nothing(tmp_path: Path, manager: Manager) -> None:
     """The manager hears from it while it lives, and no more once its loop does not turn."""
     gateway = Gateway(tmp_path / "data")

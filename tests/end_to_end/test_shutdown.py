@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.client import Json
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, Reply, at, copy, predictd, until, write
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
@@ -72,6 +73,13 @@ def request(model: Json, content: str) -> bytes:
     ).encode()
 
 
+@fault(
+    "SIGTERM with everything stuck",
+    injection=(
+        "an idle client, half a request, a client that never reads, models that hang, a build"
+    ),
+    bound="the end in grace + 3 s, no process left",
+)
 def test_sigterm_ends_whatever_clients_do(tmp_path: Path) -> None:
     """SIGTERM ends the gateway within its grace and three seconds, in spite of an idle connection,
     half a request, a client that never reads, a model that hangs and a build that goes on."""

@@ -20,6 +20,7 @@ import trustme
 
 from gateway.client import Json
 from gateway.operations.signals import Action, action_of
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, copy, until
 from tests.support.skipping import not_here
 
@@ -42,6 +43,11 @@ def meaning(action: Action) -> list[int]:
     return [number for number in signal.valid_signals() if action_of(number) is action]
 
 
+@fault(
+    "signals without a meaning",
+    injection="SIGUSR1, SIGALRM, ... and those of real time, one by one",
+    bound="logged; all goes on",
+)
 def test_signals_without_a_meaning(served: tuple[Gateway, Json]) -> None:
     """Each is logged and has no effect, nor has SIGHUP where there is nothing to read again."""
     gateway, model = served
@@ -54,6 +60,11 @@ def test_signals_without_a_meaning(served: tuple[Gateway, Json]) -> None:
     until(lambda: gateway.stderr.count("is logged, and has no effect") == len(numbers) - 1)
 
 
+@fault(
+    "signals that end the gateway",
+    injection="each of them, one by one, while a request runs and a client connects",
+    bound="the request is answered, the client refused, status 0",
+)
 @pytest.mark.parametrize("number", meaning(Action.STOP), ids=lambda n: signal.Signals(n).name)
 def test_signals_that_end_it(served: tuple[Gateway, Json], number: int) -> None:
     """A request that has begun is answered, a new client is refused, and it ends with status 0."""
@@ -164,6 +175,11 @@ def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
     assert "SIGHUP: ends in the shutdown grace" in gateway.stderr
 
 
+@fault(
+    "the gateway is process 1 of a container",
+    injection="models and others leave processes; SIGTERM",
+    bound="no zombies; it ends",
+)
 def test_process_1(tmp_path: Path) -> None:
     """As process 1 of a pid namespace it leaves no zombies of what models and others start, and
     ends on SIGTERM."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.cli.context import admin_key, running_address
+from tests.faults.matrix import fault
 from tests.support.served_gateway import ROOT, until
 
 COMMAND = [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--data"]
@@ -29,6 +30,11 @@ def serving(command: list[str], data: Path, stdout: int, stderr: int) -> Iterato
     assert process.returncode == 0
 
 
+@fault(
+    "closed standard streams",
+    injection="descriptors 0, 1 and 2 are closed at the start",
+    bound="it starts; no socket or file gets their numbers",
+)
 def test_all_three_are_closed(tmp_path: Path) -> None:
     """As a script may leave them: no socket and no database gets the number of stderr."""
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND, str(tmp_path)]
@@ -37,6 +43,11 @@ def test_all_three_are_closed(tmp_path: Path) -> None:
         assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
 
 
+@fault(
+    "nobody reads stdout and stderr",
+    injection="stdout is a pipe whose reader has gone, stderr one that is full",
+    bound="it starts, answers and ends",
+)
 def test_nobody_reads_them(tmp_path: Path) -> None:
     """The reader of stdout has gone (`predictd serve | head -1`), and stderr is a full pipe."""
     gone, stdout = os.pipe()

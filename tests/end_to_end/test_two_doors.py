@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from gateway.client import Json
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, copy, until
 
 MIB = 1 << 20
@@ -56,6 +57,11 @@ def resident(gateway: Gateway) -> int:
     return psutil.Process(gateway.pid).memory_info().rss
 
 
+@fault(
+    "bodies that never end",
+    injection="forty of 5 MB, at the first and at the second door",
+    bound="refused beyond their share; given back when their clients are gone",
+)
 @pytest.mark.parametrize("greeting", [b"", GREETING], ids=["first", "second"])
 def test_bodies_of_strangers(served: tuple[Gateway, Json], greeting: bytes) -> None:
     """Forty bodies of 5 MB that never end take no more than their share, most are refused, and
@@ -77,6 +83,11 @@ def test_bodies_of_strangers(served: tuple[Gateway, Json], greeting: bytes) -> N
     until(lambda: gateway.call(model, asked).status == 200)
 
 
+@fault(
+    "answers that are not taken",
+    injection="thirty of 8 MB, at the first and at the second door",
+    bound="who holds most loses connections; memory stays within the bound",
+)
 @pytest.mark.parametrize("greeting", [b"", GREETING], ids=["first", "second"])
 def test_answers_that_nobody_takes(served: tuple[Gateway, Json], greeting: bytes) -> None:
     """Thirty answers of 8 MB that are not read: who holds most loses connections, and the memory is

@@ -3,11 +3,17 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, Prober, predictd, write
 
 ECHO = {"echo.py": "def echo(args):\n    return args\n"}
 
 
+@fault(
+    "a second gateway",
+    injection="the same folder, the same port, both",
+    bound="refused by name; the first serves on",
+)
 def test_a_second_gateway(gateway: Gateway, tmp_path: Path) -> None:
     """On the same folder it is refused by the first one's process id, on the same port by the
     port, with exit code 1; the first one serves on with the replicas it has, and is found."""

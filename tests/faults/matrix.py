@@ -1,8 +1,8 @@
 """The matrix of faults: what is injected, what is promised, what was observed, whether it held.
 
 A fault is one test function with its row declared beside it by `fault`; what it saw it says by the
-fixture `observe`. A fault that a test of another folder proves is a row of `elsewhere.py`. So a row
-cannot be without a test, nor speak of another one than it stands beside.
+fixture `observe`. The test may be in any folder. So a row cannot be without a test, nor describe
+another one.
 """
 
 import json
@@ -42,10 +42,10 @@ def fault(name: str, *, injection: str, bound: str) -> Callable[[Test], Test]:
     return declare
 
 
-def of_item(item: pytest.Item, elsewhere: dict[str, Fault]) -> Fault | None:
+def of_item(item: pytest.Item) -> Fault | None:
     """The fault that a collected test injects, if it is one of the matrix."""
     marker = item.get_closest_marker("fault")
-    return marker.args[0] if marker else elsewhere.get(function_of(item.nodeid))
+    return marker.args[0] if marker else None
 
 
 def function_of(nodeid: str) -> str:
@@ -56,8 +56,7 @@ def function_of(nodeid: str) -> str:
 class Recorder:
     """A plugin of pytest's: takes down what became of every fault, in the order of the tests."""
 
-    def __init__(self, elsewhere: dict[str, Fault]) -> None:
-        self._elsewhere = elsewhere
+    def __init__(self) -> None:
         self._faults: dict[str, Fault] = {}
         self._outcomes: dict[str, list[str]] = {}
         self._observed: dict[str, list[str]] = {}
@@ -67,7 +66,7 @@ class Recorder:
         """Keeps the faults; other tests of the same files are not run."""
         kept = []
         for item in items:
-            if found := of_item(item, self._elsewhere):
+            if found := of_item(item):
                 self._faults[function_of(item.nodeid)] = found
                 kept.append(item)
         items[:] = kept

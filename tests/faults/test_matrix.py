@@ -1,26 +1,12 @@
 """The matrix says what is there: no row without its test, no test without its row."""
 
-import ast
 import json
 import re
 from pathlib import Path
 
-import pytest
-
-from tests.faults.elsewhere import ELSEWHERE
 from tests.faults.matrix import Fault, Row, as_json, as_page, as_text, held
 
 FOLDER = Path(__file__).parent
-ROOT = FOLDER.parents[1]
-
-
-@pytest.mark.parametrize("test", ELSEWHERE, ids=lambda test: test.rpartition("/")[2])
-def test_what_is_proved_elsewhere_exists(test: str) -> None:
-    """Each row that another folder's test proves names a test that is there."""
-    path, _, name = test.partition("::")
-    functions = ast.walk(ast.parse((ROOT / path).read_text("utf-8")))
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    assert name in {each.name for each in functions if isinstance(each, kinds)}
 
 
 def test_every_test_here_has_its_row() -> None:

@@ -8,6 +8,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from gateway.app import admin_routing
+from tests.faults.matrix import fault
 from tests.gateway.conftest import Samples
 from tests.support.gateway import Gateway, refusal
 
@@ -16,6 +17,11 @@ ROUTES = [
 ]
 
 
+@fault(
+    "the admin API without a key",
+    injection="every route",
+    bound="401, but for what is marked public",
+)
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_every_admin_route_wants_the_key(shared: Gateway, method: str, path: str) -> None:
     """Without the key every route of the admin API answers 401, and looks at nothing else."""

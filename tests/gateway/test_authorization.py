@@ -20,6 +20,7 @@ from gateway.control import Control
 from gateway.errors import API_PREFIX
 from gateway.http.host_check import Hosts
 from gateway.web.site import Website
+from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, Json, copy_of, refusal, running, settings_for, until
 
 ROUTES = app.admin_routing(MagicMock(), MagicMock()).routes
@@ -78,6 +79,11 @@ async def keys_that_open_nothing(gateway: Gateway) -> dict[str, dict[str, str]]:
     }
 
 
+@fault(
+    "what is no key, or one no more",
+    injection="eleven kinds of them",
+    bound="401 at every route",
+)
 async def test_what_is_no_key_opens_nothing(gateway: Gateway) -> None:
     """Whatever is no key, or one no more, or one for models alone, is 401 on every route."""
     for what, headers in (await keys_that_open_nothing(gateway)).items():
@@ -88,6 +94,11 @@ async def test_what_is_no_key_opens_nothing(gateway: Gateway) -> None:
             assert refusal(answer) == (401, "auth.required"), (what, route.method, route.path)
 
 
+@fault(
+    "ids of another's model",
+    injection="under a project of one's own",
+    bound="404, and nothing is changed",
+)
 async def test_ids_do_not_reach_into_other_projects(gateway: Gateway, tmp_path: Path) -> None:
     """What is in a project is not to be had through another one, by whoever owns that."""
     theirs = await gateway.project(copy_of("add", tmp_path))

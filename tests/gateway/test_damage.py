@@ -30,6 +30,7 @@ from gateway.data_folder import DataFolder
 from gateway.operations.doctor import Machine, examine
 from gateway.set_aside import Problem, read_record
 from gateway.settings import Given
+from tests.faults.matrix import fault
 from tests.gateway.control.experiments.test_experiments import FIT, ended, run
 from tests.gateway.control.storage.test_orphans import GONE
 from tests.support.gateway import PATIENCE, copy_of, running, settings_for
@@ -243,6 +244,11 @@ def test_every_file_is_of_a_kind(prepared: Prepared) -> None:
     assert set(prepared.victims()) == set(KINDS)
 
 
+@fault(
+    "every kind of file of a data folder is damaged",
+    injection="empty, cut, garbage, a folder, a pipe, links, a failing device, immutable",
+    bound="the gateway starts and others' models answer; each is named, and nothing is deleted",
+)
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_file_of_each_kind(copied: Prepared, damage: str) -> None:
     """The gateway starts, another project's model answers, and what is damaged is named, with what
@@ -333,6 +339,11 @@ async def test_the_folders_of_a_project(copied: Prepared, how: str) -> None:
         assert is_told(problems, copied.folder, Path("builds", copied.build))
 
 
+@fault(
+    "something else in the place of each folder",
+    injection="a file, a pipe, links",
+    bound="it is moved to `set-aside`, and the gateway starts",
+)
 @pytest.mark.parametrize("how", FOLDERS)
 async def test_the_folders_of_the_site(copied: Prepared, how: str) -> None:
     """Something else in the place of each folder of the data folder: it is moved away, and the

@@ -11,6 +11,7 @@ import store
 from gateway.data_folder import DataFolder
 from gateway.data_folder_check import open_data
 from store import DataFolderUnusable
+from tests.faults.matrix import fault
 from tests.support.gateway import running, settings_for
 
 ID = "7b0e1f8e-5d0c-4c5b-9d0a-6f3c2a1b4e5d"
@@ -56,6 +57,11 @@ def test_a_first_start_makes_both_keys(data: DataFolder) -> None:
     assert data.admin_key.read_text() != admin
 
 
+@fault(
+    "the database is missing or empty",
+    injection="each kind of data in the folder, without its database",
+    bound="the start is refused with what to do, and nothing is changed",
+)
 @pytest.mark.parametrize(
     "place",
     [
@@ -86,6 +92,11 @@ def test_data_without_a_database(data: DataFolder, place: str, empty: bool) -> N
         assert remedy in told
 
 
+@fault(
+    "a lost key",
+    injection="`secret.key` or `admin.key` missing, empty or garbage beside a database",
+    bound="the start is refused with what to do; no other key takes its place",
+)
 @pytest.mark.parametrize("name", ["secret.key", "admin.key"])
 @pytest.mark.parametrize(
     "damage",

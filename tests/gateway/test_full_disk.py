@@ -9,10 +9,16 @@ import trio
 
 from builder import remove_tree
 from store.start_room import FILES
+from tests.faults.matrix import fault
 from tests.support.disks import fill, small_disk, use_up_inodes
 from tests.support.gateway import running, settings_for, until, url_in
 
 
+@fault(
+    "a clean restart on a full disk",
+    injection="no bytes or no inodes left, the ballast spent; three times",
+    bound="it starts and serves, and the command line finds it",
+)
 @pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
 async def test_a_clean_restart_on_a_full_disk(
     tmp_path: Path, use_up: Callable[[Path, str], Path]

@@ -11,6 +11,7 @@ import pytest
 
 from store import Ballast, Project, StoreDamaged, StoreFull, migrate, open_database, projects
 from store.data_folder import lock_data_folder
+from tests.faults.matrix import fault
 from tests.support.disks import fill, need_strace, small_disk, traced
 from tests.support.records import a_project
 
@@ -18,6 +19,11 @@ WRITER = [sys.executable, "-m", "tests.store.stubborn_writer"]
 WRITES = 40
 
 
+@fault(
+    "a commit that fails, then a kill",
+    injection="EIO in the commit",
+    bound="the refused transaction never comes true",
+)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -110,6 +116,11 @@ async def damaged(path: Path) -> str:
     return str(told.value)
 
 
+@fault(
+    "a damaged database",
+    injection="bytes overwritten",
+    bound="the start is refused, with what to do",
+)
 async def test_a_damaged_database_is_refused(database_path: Path) -> None:
     """A page of zeros, a lost reference or a file that is none stops the start with what to do,
     and not a byte is changed."""

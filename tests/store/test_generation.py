@@ -20,6 +20,7 @@ from store import (
     check_generation,
     open_database,
 )
+from tests.faults.matrix import fault
 from tests.support.records import a_project
 
 
@@ -65,6 +66,14 @@ def nothing(_: Path) -> None:
     pass
 
 
+@fault(
+    "an older copy of the database",
+    injection=(
+        "a copy from before a later start, from before later changes, of an older schema, "
+        "or of another folder"
+    ),
+    bound="the start is refused with what to do; the copy is not changed by a byte",
+)
 @pytest.mark.parametrize("change", [nothing, older_schema, of_another_folder, nothing_in_it])
 async def test_an_older_copy_is_refused(
     database_path: Path, mark: Path, copy: Path, change: Callable[[Path], None]

@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from store import lock_data_folder, open_database, projects
+from tests.faults.matrix import fault
 
 ROUNDS = 5
 WRITER = [sys.executable, "-m", "tests.store.ledger_writer"]
@@ -29,6 +30,11 @@ async def acknowledged_until_killed(folder: Path, name: str, acknowledgements: i
     return said.decode().split("\n")[:-1]
 
 
+@fault(
+    "kill -9 of a writer",
+    injection="in the midst of commits",
+    bound="no acknowledged row is lost",
+)
 async def test_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
     """What a process acknowledged before `kill -9` is there when the next one opens the folder."""
     ledger: list[str] = []

@@ -18,6 +18,7 @@ from store import (
 )
 from store.migrate import load_migrations, migrate
 from store.records import Record
+from tests.faults.matrix import fault
 
 TABLES: dict[str, type[Record]] = {
     "projects": Project,
@@ -43,6 +44,11 @@ async def test_columns_are_fields(database_path: Path) -> None:
         assert columns == {*record.__struct_fields__} | beside
 
 
+@fault(
+    "a schema newer than the code",
+    injection="a database of a later version",
+    bound="refused, untouched",
+)
 async def test_a_newer_schema_is_refused(database_path: Path) -> None:
     """A database of a newer predictd is named as such and not changed by a byte."""
     newer = len(load_migrations()) + 1
@@ -63,6 +69,11 @@ async def test_migrating_once(database_path: Path) -> None:
     assert ask(database_path, "PRAGMA user_version") == [(len(load_migrations()),)]
 
 
+@fault(
+    "a migration that fails",
+    injection="at its last statement",
+    bound="no trace of its first",
+)
 async def test_a_migration_is_whole_or_absent(database_path: Path) -> None:
     """A migration that fails at its last statement leaves no trace of its first."""
     ask(database_path, "CREATE TABLE deployments (the_name_is_taken)")

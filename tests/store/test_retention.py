@@ -14,6 +14,7 @@ import store
 from store import Database, Deployment, Measurement, Model, metrics, retention
 from store.connections import PAGES_AT_ONCE, SPARE_PAGES
 from store.migrate import load_migrations
+from tests.faults.matrix import fault
 from tests.store.test_metrics import LIMIT, NOON, another_project, cut, put, rows
 from tests.store.test_migrate import ask
 
@@ -34,6 +35,11 @@ async def fill(database: Database, deployment: Deployment, size: int, total: int
         await put(database, deployment.id, [of_size(size, first + n) for n in range(batch)])
 
 
+@fault(
+    "metrics without end",
+    injection="rows of 30 bytes to 60 KB, several times the limit",
+    bound="never more than `metrics_size`, in the file too; the last rows are there",
+)
 @pytest.mark.parametrize("size", [30, 900, 2_100, 4_200, 60_000])
 async def test_the_limit_holds_at_writing(
     database: Database, database_path: Path, deployment: Deployment, size: int
@@ -71,6 +77,11 @@ async def test_bytes_are_counted_not_characters(
     assert taken == pytest.approx(grown, rel=0.1)
 
 
+@fault(
+    "metrics that are deleted",
+    injection="15 of 16 MiB",
+    bound="the file gets shorter, in short turns",
+)
 async def test_the_disk_has_its_room_again(
     database: Database, database_path: Path, deployment: Deployment
 ) -> None:
@@ -245,6 +256,11 @@ async def test_nobody_waits_for_a_copy(database: Database, deployment: Deploymen
     assert len(await database.read_apart(copying)) == 1
 
 
+@fault(
+    "writes during a backup",
+    injection="one between any two steps of the copy",
+    bound="it ends, of one view",
+)
 async def test_a_copy_ends_while_others_write(
     database: Database,
     database_path: Path,
@@ -300,6 +316,11 @@ trio.run(main)
 """
 
 
+@fault(
+    "a backup of a large database",
+    injection="48 MiB of metrics",
+    bound="copied whole, in less than 12 MiB",
+)
 async def test_a_large_database_is_copied_in_little_memory(
     database: Database, database_path: Path, deployment: Deployment, tmp_path: Path
 ) -> None:

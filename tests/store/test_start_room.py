@@ -10,6 +10,7 @@ import pytest
 
 from store import Project, StartRoom, StoreFailed, open_database, projects
 from store.start_room import FILES
+from tests.faults.matrix import fault
 from tests.support.disks import fill, fine_grained_disk, small_disk, use_up_inodes
 from tests.support.records import a_project
 
@@ -63,6 +64,11 @@ trio.run(read)
 """
 
 
+@fault(
+    "a full disk whose blocks are smaller than pages",
+    injection="ext4 with blocks of 1 KiB fills up while the database is open",
+    bound="reads go on; no SIGBUS",
+)
 def test_a_disk_of_small_blocks(tmp_path: Path) -> None:
     """Where blocks are smaller than pages of memory, a disk that gets full does not end the process
     by SIGBUS as it reads."""

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from gateway.client import ApiError, Client
+from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway
 from tests.web.conftest import BEYOND, Somebody, sign_in
 
@@ -66,6 +67,11 @@ def test_one_comes_to_the_page_that_was_asked_for(page: Page, somebody: Somebody
     expect(page.get_by_role("heading", name="Keys", exact=True)).to_be_visible()
 
 
+@fault(
+    "a copied cookie",
+    injection="used after the sign-out",
+    bound="it opens nothing",
+)
 def test_signing_out(signed_in: Page, new_context: NewContext) -> None:
     """Signing out ends the session: the browser's old cookie gives no access any more. It keeps
     the cookie that says that a user has signed in with it."""
@@ -81,6 +87,11 @@ def test_signing_out(signed_in: Page, new_context: NewContext) -> None:
     assert page.request.get("/api/v2/whoami").status == 401
 
 
+@fault(
+    "a planted session",
+    injection="a cookie from before the sign-in",
+    bound="the session is another one",
+)
 def test_a_session_is_never_one_that_was_there_before(page: Page, somebody: Somebody) -> None:
     """What somebody planted in the browser is not the session that signing in begins."""
     planted = {"name": COOKIE, "value": "planted", "url": page.evaluate("location.href")}
@@ -215,6 +226,11 @@ FORMS = {
 }
 
 
+@fault(
+    "forged forms",
+    injection="every form, from a page of another origin",
+    bound="403, though the cookie came",
+)
 def test_a_foreign_form_changes_nothing(
     gateway: Gateway, signed_in: Page, somebody: Somebody
 ) -> None:
@@ -261,6 +277,11 @@ async ([gateway, path]) => {
 """
 
 
+@fault(
+    "another origin's script",
+    injection="requests with the cookie",
+    bound="nothing changed, nothing read",
+)
 def test_a_foreign_script_changes_and_reads_nothing(
     gateway: Gateway, signed_in: Page, somebody: Somebody
 ) -> None:
@@ -274,6 +295,11 @@ def test_a_foreign_script_changes_and_reads_nothing(
     assert keys_of(gateway, somebody) == 0
 
 
+@fault(
+    "a frame around a page",
+    injection="another origin's page",
+    bound="it stays empty",
+)
 def test_no_page_of_ours_is_framed(gateway: Gateway, signed_in: Page) -> None:
     """Another site cannot put a page of ours into its own, to have somebody click there."""
     with foreign_site(f'<iframe src="{gateway.url}/keys"></iframe>') as url:
@@ -350,6 +376,11 @@ def test_the_policy_holds(gateway: Gateway, signed_in: Page) -> None:
     assert all("Content Security Policy" in each for each in complaints)
 
 
+@fault(
+    "stored markup",
+    injection="scripts in what somebody wrote",
+    bound="they are read, not run",
+)
 def test_what_others_wrote_is_text(gateway: Gateway, signed_in: Page) -> None:
     """Markup in what somebody says of a project is read, not run."""
     said = "</p><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"

@@ -17,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.faults.matrix import fault
 from workers import (
     Answered,
     Died,
@@ -249,6 +250,11 @@ async def test_a_model_that_cannot_start_says_why(house: House, project: str, su
     assert any(summary in line.text for line in pool.tail(50))
 
 
+@fault(
+    "an endless import (engine)",
+    injection="a model file that sleeps",
+    bound="cut off with its reason in time",
+)
 async def test_a_slow_start_is_cut_off(house: House) -> None:
     """A model that loads for longer than it may is killed, and says so."""
     spec = house.spec(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import workers.log as log_module
+from tests.faults.matrix import fault
 from workers.log import Line, Log, in_order, read_log
 
 
@@ -73,6 +74,11 @@ def test_a_log_goes_on_in_its_file(tmp_path: Path) -> None:
     assert [line.text for line in read_log(tmp_path / "log")] == ["before", "after"]
 
 
+@fault(
+    "the disk of a log is full",
+    injection="writes fail with ENOSPC",
+    bound="lines are lost, nothing else",
+)
 @pytest.mark.parametrize("path", ["/dev/full", "/proc/no/such/folder/log"])
 def test_a_disk_that_refuses_costs_lines_and_nothing_else(path: str) -> None:
     """Lost lines are counted, the tail still has them, and nobody hears an error."""
@@ -217,6 +223,11 @@ def test_a_removed_log_has_an_end(log: Log) -> None:
 # Rotations.
 
 
+@fault(
+    "a rotation while a log is read",
+    injection="files are renamed between look and read",
+    bound="no line lost",
+)
 def test_a_rotation_between_look_and_read_loses_no_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

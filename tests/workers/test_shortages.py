@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.faults.matrix import fault
 from tests.workers.shortfall import NO_MEMORY, Shortfall
 from tests.workers.test_engine import House, ask, environment, house
 from workers import StartFailed, shortages
@@ -34,6 +35,11 @@ def shortfall(monkeypatch: pytest.MonkeyPatch) -> Shortfall:
     return Shortfall(monkeypatch)
 
 
+@fault(
+    "no descriptors, threads, processes or memory at any moment of a replica's life",
+    injection="each call of ours that takes one fails three times, place by place",
+    bound="the pool says why, tries again and serves; others go on; nothing is left",
+)
 async def test_every_call_of_a_start_fails_in_turn(house: House, shortfall: Shortfall) -> None:
     """Whatever call of a replica's life fails, and fails again, from its start to what is removed
     behind it: the pool tries again and serves, another model goes on, and nothing is left."""
@@ -53,6 +59,11 @@ async def test_every_call_of_a_start_fails_in_turn(house: House, shortfall: Shor
     assert calls >= {"run_sync", "register", "wait_readable"}
 
 
+@fault(
+    "the same while a script is run",
+    injection="each call fails, place by place",
+    bound="an error that says so, or a script that ran; nothing is left",
+)
 async def test_every_call_of_a_script_fails_in_turn(
     house: House, shortfall: Shortfall, tmp_path: Path
 ) -> None:

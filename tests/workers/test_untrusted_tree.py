@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.matrix import fault
 from workers import untrusted_tree
 from workers.limits import MIB
 from workers.untrusted_tree import measure, open_folder
@@ -41,6 +42,11 @@ def test_what_a_folder_takes(tmp_path: Path) -> None:
     assert measure(tmp_path / "nothing") == 0
 
 
+@fault(
+    "folders nested by the thousand",
+    injection="2,500 of them",
+    bound="measured, given and removed",
+)
 def test_no_depth_is_too_deep(tmp_path: Path) -> None:
     """Folders in each other by the thousand, beyond any path, are measured, given and removed; few
     descriptors are open meanwhile, and none is kept."""
@@ -64,6 +70,11 @@ def test_no_depth_is_too_deep(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@fault(
+    "folders moved while they are measured",
+    injection="300 deep",
+    bound="they count as too much",
+)
 def test_folders_that_are_moved_far_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that is moved while what lies deep in it is looked at leads nowhere else: it counts
     as too much, and nothing is given in the place where it has gone."""

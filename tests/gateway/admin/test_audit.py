@@ -7,6 +7,7 @@ import pytest
 
 from gateway.app import admin_routing
 from gateway.control.audit.refusal_limit import OF_ONE
+from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, Json, refusal
 
 PASSWORD = "correct horse battery"
@@ -100,6 +101,11 @@ async def test_each_refused_change_has_its_entry(gateway: Gateway) -> None:
     assert await trail(gateway, after=begin, who="admin", action="project.") == entries[:3]
 
 
+@fault(
+    "a flood of refused requests",
+    injection="without a key",
+    bound="a few entries and a count",
+)
 async def test_a_flood_without_a_key_is_bounded(gateway: Gateway) -> None:
     """Requests of nobody known are entered a few times, however many there are."""
     for _ in range(10 * OF_ONE):

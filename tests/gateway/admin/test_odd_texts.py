@@ -18,6 +18,7 @@ from gateway.admin import tree
 from gateway.admin.router import Route
 from gateway.app import admin_routing
 from gateway.errors import API_PREFIX, Refusal
+from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, copy_of, refusal
 
 # As they stand within a JSON text.
@@ -143,6 +144,13 @@ def form_of(name: bytes, filename: bytes) -> bytes:
     return b"--x\r\n" + head + b"\r\n\r\ncontent\r\n--x--\r\n"
 
 
+@fault(
+    "text that is no UTF-8 for the admin API",
+    injection=(
+        "half surrogate pairs, NULs, Latin-1, controls in each path, query, header, body, form"
+    ),
+    bound="taken or refused as the caller's fault, never a 500",
+)
 async def test_no_odd_text_is_our_mistake(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +176,11 @@ async def test_no_odd_text_is_our_mistake(
     assert asking.statuses[200] > 200, "most were not in order but for the odd text"
 
 
+@fault(
+    "file names that are no UTF-8",
+    injection="files, folders and links",
+    bound="listed, read and deleted",
+)
 async def test_names_of_files_that_are_no_text(gateway: Gateway, tmp_path: Path) -> None:
     """A file whose name is no UTF-8 is listed, read and deleted by a name in which such bytes are
     spelled out. None of such a name is uploaded."""

@@ -17,6 +17,7 @@ import trio
 from gateway.admin.openapi import openapi
 from gateway.app import admin_routing
 from gateway.errors import CATALOGUE
+from tests.faults.matrix import fault
 from tests.support.gateway import Json, copy_of, in_a_process, speaking_to, url_in
 
 CHECKS = (
@@ -83,6 +84,11 @@ async def _fill(folder: Path, data: Path) -> list[str]:
         return [path.rpartition("/")[2] for path in (project, model, build)]
 
 
+@fault(
+    "requests that fit the description, and do not",
+    injection="schemathesis",
+    bound="no 500, nothing undescribed",
+)
 @pytest.mark.parametrize(
     "methods", [("--exclude-method", "DELETE"), ("--include-method", "DELETE")]
 )

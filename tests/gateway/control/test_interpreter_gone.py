@@ -10,6 +10,7 @@ import pytest
 
 from builder import Interpreter, inspect
 from gateway.control.builds import vanished_interpreter
+from tests.faults.matrix import fault
 from tests.gateway.control.deployments.test_deployments import processes_of
 from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for, status_is, until
 
@@ -57,6 +58,11 @@ async def answers(gateway: Gateway, key: str) -> bool:
     return (await gateway.call(key, {"a": 1, "b": 2})).status_code == 200
 
 
+@fault(
+    "an interpreter that was removed",
+    injection="a real one, while its model serves, then its replicas killed",
+    bound="the build is made again with another of its version",
+)
 async def test_while_it_serves(tmp_path: Path, machine: Machine) -> None:
     """When no replica can be started any more, the build is made again with another interpreter of
     that version, and the deployment goes on."""
@@ -82,6 +88,11 @@ async def test_at_a_start(tmp_path: Path, machine: Machine) -> None:
         await until(lambda: answers(gateway, key), bool, pause=0.1)
 
 
+@fault(
+    "an interpreter that was removed, the only one of its version",
+    injection="while no gateway ran",
+    bound="the deployment has failed and says what to install",
+)
 async def test_without_another_of_its_version(tmp_path: Path, machine: Machine) -> None:
     """The deployment has failed, and says which Python to install. Nothing of it runs; callers are
     told at once."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.naming import file_that_names
+from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, ended_build, running, settings_for, status_is
 from tests.support.skipping import not_here
 from workers.confinement import HOME, ConfinementUnavailable
@@ -81,6 +82,11 @@ async def answered(gateway: Gateway, model: str) -> object:
     return reply.json()["response"]
 
 
+@fault(
+    "another level of isolation at the next start",
+    injection="a build with absolute paths in a module path, links, programs and data",
+    bound="it answers at each level after each other",
+)
 @pytest.mark.parametrize("first", [HERE[0], "none"])
 async def test_every_level_after_every_other(first: str, tmp_path: Path) -> None:
     """Absolute paths that a build script wrote lead to the project's files in models and scripts at
@@ -102,6 +108,11 @@ async def test_every_level_after_every_other(first: str, tmp_path: Path) -> None
             assert ended["status"] == "succeeded", (level, ended["failure"])
 
 
+@fault(
+    "a build that cannot be made again at another level",
+    injection="its script fails there",
+    bound='its model is "rebuilding"; back at the first level it serves as it was',
+)
 async def test_it_is_rebuilding_meanwhile(tmp_path: Path) -> None:
     """A model whose build names a home that is gone is "rebuilding" until it has been made again,
     and says why in the build's log. A failed try leaves the build that was there."""

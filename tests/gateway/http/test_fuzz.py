@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.faults.matrix import fault
 from tests.gateway.conftest import Samples
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
 from tests.support.http_stage import (
@@ -132,6 +133,11 @@ def tell(written: bytes) -> list[object]:
     return told
 
 
+@fault(
+    "any bytes in any pieces",
+    injection="hypothesis",
+    bound="an end in bounded time; the cuts do not matter",
+)
 @given(sent=streams(), one=cuts, other=cuts)
 @settings(fuzzed, max_examples=1000)
 def test_any_bytes_in_any_pieces(sent: bytes, one: set[int], other: set[int]) -> None:
@@ -223,6 +229,11 @@ def test_good_requests_are_answered(port: Port, path: Path) -> None:
         assert not wanted[-1].head.keep_alive or "close" in answers[-1].headers["connection"]
 
 
+@fault(
+    "the corpus again and again",
+    injection="whole and cut off",
+    bound="descriptors and tasks stay as they were",
+)
 def test_nothing_grows(port: Port) -> None:
     """After the corpus has come by again and again, whole and cut off, the gateway has as many
     descriptors as before, and no more memory."""

@@ -14,6 +14,7 @@ from gateway.http.host_check import Hosts, check_exposure, hosts_of, name_of
 from gateway.operations.systemd import ServiceManager
 from gateway.serving import run_gateway
 from gateway.settings import Given, Settings, SettingsError
+from tests.faults.matrix import fault
 from tests.gateway.conftest import Samples
 from tests.support.gateway import Gateway, refusal, settings_for, url_in
 
@@ -68,6 +69,11 @@ def test_the_name_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not answers(hosts_of(Settings(), "127.0.0.1"), name)
 
 
+@fault(
+    "DNS rebinding",
+    injection="another's name in Host",
+    bound="421 before a key is looked at",
+)
 async def test_only_calls_and_signs_of_life_are_answered_under_any_name(
     shared: Gateway, samples: Samples
 ) -> None:

@@ -15,6 +15,7 @@ import trio
 
 from gateway.http import hypercorn_connection, model_connection, request_filter
 from gateway.http.listen_sockets import PortTaken, listen
+from tests.faults.matrix import fault
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
 from tests.support.gateway import Gateway, running, settings_for
 
@@ -49,6 +50,11 @@ async def ends(stream: trio.SocketStream) -> bytes:
     return read
 
 
+@fault(
+    "bytes that ended the server under it",
+    injection="h2c upgrades, cleartext h2, odd WebSocket headers, resets",
+    bound="they cost their own connection",
+)
 async def test_hostile_bytes_cost_their_connection_only(gateway: Gateway) -> None:
     """Whatever a client sends first, and however it goes, the server serves on."""
     for name, first in HOSTILE.items():
@@ -61,6 +67,11 @@ async def test_hostile_bytes_cost_their_connection_only(gateway: Gateway) -> Non
         assert await alive(gateway), name
 
 
+@fault(
+    "malformed and smuggled requests",
+    injection="a corpus of them",
+    bound="the status in its name, then the end",
+)
 async def test_bad_requests_are_refused(gateway: Gateway) -> None:
     """Each request of the corpus gets the status in its name, as JSON, and then the end."""
     for path in BAD:
@@ -168,6 +179,11 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_end(tmp_path: Path
         assert trio.current_time() - stopped < 5
 
 
+@fault(
+    "a client that never reads (admin API)",
+    injection="its buffers stay full",
+    bound="it is let go in time",
+)
 async def test_a_client_that_never_reads_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

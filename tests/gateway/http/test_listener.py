@@ -19,6 +19,7 @@ from gateway.http.listen_sockets import listen
 from gateway.http.listener import Bounds, FrontDoor, Stream, Traffic
 from gateway.http.proxies import Proxies
 from gateway.predictions.offload import Examiner
+from tests.faults.matrix import fault
 from tests.support.http_stage import (
     Answer,
     Examined,
@@ -179,6 +180,11 @@ async def test_calls_and_the_rest_on_one_port() -> None:
 # Places.
 
 
+@fault(
+    "more connections than allowed",
+    injection="one too many",
+    bound="503, and those there stay",
+)
 async def test_one_too_many_is_told_so() -> None:
     """Beyond the bound a client gets 503 and the end at once; the others notice nothing."""
     async with opened(places=2 * PLACES - 1) as door:
@@ -369,6 +375,11 @@ class Poor(socket.socket):
         return super().accept()
 
 
+@fault(
+    "no descriptors (the door)",
+    injection="accept fails with EMFILE",
+    bound="it rests and accepts again",
+)
 async def test_without_descriptors_the_door_rests(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -399,6 +410,11 @@ async def test_without_descriptors_the_door_rests(
                 assert not door.door._listeners
 
 
+@fault(
+    "slow read",
+    injection="a client that never reads its answers",
+    bound="others are answered as before",
+)
 async def test_who_reads_nothing_stalls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large answer waits for its client alone, and not for ever: others are served, also with
     large answers, and who takes its time but takes it gets all of it."""

@@ -16,6 +16,7 @@ from gateway.http.model_connection import (
     SEND_SECONDS,
     State,
 )
+from tests.faults.matrix import fault
 from tests.support.http_stage import (
     KEY,
     LIMIT,
@@ -173,6 +174,11 @@ def test_a_client_that_asks_is_told_to_go_on(client: Client) -> None:
     assert echoes(client.answers()) == [1]
 
 
+@fault(
+    "oversize: Content-Length and Expect",
+    injection="a body beyond the limit",
+    bound="413 before it is read",
+)
 @pytest.mark.parametrize("lines", [(), ("Expect: 100-continue",)])
 def test_a_body_that_is_announced_too_large(client: Client, lines: tuple[str, ...]) -> None:
     """It is refused before any of it is read; what comes of it is thrown away."""
@@ -199,6 +205,11 @@ def test_the_largest_body_is_read(client: Client) -> None:
     assert echoes(client.answers()) == ["request.toolarge"]
 
 
+@fault(
+    "oversize: chunked",
+    injection="chunks beyond the limit",
+    bound="413 when the limit is passed",
+)
 def test_a_body_that_grows_too_large_in_chunks(client: Client) -> None:
     """Chunks are refused as soon as they are too many, and the memory is given back."""
     head = request("POST", "/model", "Transfer-Encoding: chunked")
@@ -310,6 +321,11 @@ def test_who_is_gone_while_its_request_waits_to_be_examined(
 # The budget of bytes.
 
 
+@fault(
+    "bodies without a key",
+    injection="more bytes at once than the budget",
+    bound="503; memory stays bounded",
+)
 def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
     """A caller's unfinished bodies may take as much as they leave free; what is more gets 503."""
     rest = MEMORY // 2 - LIMIT
@@ -406,6 +422,11 @@ def test_an_idle_connection_is_closed(client: Client) -> None:
     assert not used.answers()
 
 
+@fault(
+    "slow headers (models)",
+    injection="a head that drips",
+    bound="408 after 10 s",
+)
 def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
     """A byte each second does not put it off; the client is told, and the connection ends."""
     client.stage.pass_time(50)
@@ -419,6 +440,11 @@ def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
     assert client.is_in(State.LINGERING)
 
 
+@fault(
+    "slow body",
+    injection="a body that drips",
+    bound="408 after 30 s",
+)
 def test_a_body_has_thirty_seconds_in_all(client: Client) -> None:
     """Counted from its head, and a byte each second does not put it off."""
     head, _, body = post("x" * 100).partition(b"\r\n\r\n")

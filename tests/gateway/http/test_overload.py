@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 
+from tests.faults.matrix import fault
 from tests.support.gateway import (
     PATIENCE,
     Gateway,
@@ -114,6 +115,11 @@ async def test_who_waited_too_long_is_busy(it: Overloaded) -> None:
     assert (await it.counts())["waited_too_long"] == before["waited_too_long"] + 1
 
 
+@fault(
+    "a full queue",
+    injection="more requests than places",
+    bound="429 at once, with Retry-After",
+)
 async def test_a_full_queue(it: Overloaded) -> None:
     """Who fills the queue is refused while others still wait; the last place is for another, who
     does not wait behind a caller who has had more."""
@@ -174,6 +180,11 @@ async def test_a_prediction_that_takes_too_long(it: Overloaded) -> None:
     assert not Path(f"/proc/{before['pid']}").exists()
 
 
+@fault(
+    "a replica dies with a request",
+    injection="os._exit at a hundred of them",
+    bound="none runs twice",
+)
 async def test_nothing_is_sent_twice(it: Overloaded) -> None:
     """A request that a replica died of reached one replica, once."""
     before = (await it.counts())["replicas"][0]
@@ -183,6 +194,11 @@ async def test_nothing_is_sent_twice(it: Overloaded) -> None:
     assert after["received"] == before["received"] + 1
 
 
+@fault(
+    "a waiting client goes",
+    injection="it closes its connection",
+    bound="its request leaves the queue",
+)
 async def test_who_went_away_waits_no_longer(it: Overloaded) -> None:
     """The request of a client that is gone leaves the queue, and no replica gets it."""
     before = await it.counts()

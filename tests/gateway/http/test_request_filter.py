@@ -18,6 +18,7 @@ from gateway.http.request_filter import (
     written,
 )
 from gateway.http.request_head import Malformed, read_head
+from tests.faults.matrix import fault
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -144,6 +145,11 @@ async def test_what_is_read_ahead_is_bounded() -> None:
         assert len(it.gate._read) == held < 200_000
 
 
+@fault(
+    "slow headers (admin API)",
+    injection="a head that drips",
+    bound="408 in its time",
+)
 async def test_a_head_has_its_time_in_all(autojump_clock: trio.testing.MockClock) -> None:
     """However steadily it drips, a head is not waited for longer than its time."""
     async with passing() as it:

@@ -14,6 +14,7 @@ from gateway.identity.key_index import Callers
 from gateway.identity.keys import digest_of, new_key
 from gateway.identity.permissions import MEANINGS, Engine, Permission
 from store import Key, KeyKind, Membership, Model, Project, Role, Session, User, as_text, now
+from tests.faults.matrix import fault
 
 LATER = "2999-01-01T00:00:00.000000Z"
 
@@ -213,6 +214,11 @@ def test_a_session_ends_by_the_clock_alone(stage: Stage, monkeypatch: pytest.Mon
         assert stage.directory.sessions_over() == [over]
 
 
+@fault(
+    "the clock jumps (sessions)",
+    injection="years ahead and behind",
+    bound="none ends early, none lasts longer",
+)
 @pytest.mark.parametrize("year", [2499, 2502])
 def test_a_jump_of_the_clock_moves_no_session(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, year: int

@@ -10,6 +10,7 @@ from gateway.identity import keys
 from gateway.identity.key_index import Caller, Callers
 from gateway.identity.keys import NewKey, new_key
 from store import Key
+from tests.faults.matrix import fault
 
 MAY_CALL = frozenset({"ada"})
 
@@ -65,6 +66,11 @@ def test_who_may_not() -> None:
     assert refused(callers, key.text).code == "model.forbidden"
 
 
+@fault(
+    "keys tried out",
+    injection="wrong, unknown, revoked, expired",
+    bound="the same work, the same words",
+)
 def test_refusals_cannot_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong secret, an unknown id, a revoked and an expired key, remembered or not, are answered
     in the same words after the same work: one hash and one comparison, both of the same length."""

@@ -19,6 +19,7 @@ from gateway.admin.router import Route
 from gateway.app import admin_routing
 from gateway.identity.permissions import MEANINGS, Permission
 from store import Visibility
+from tests.faults.matrix import fault
 from tests.gateway.conftest import Samples
 from tests.support.gateway import PATIENCE, Json, url_in
 
@@ -145,6 +146,11 @@ def expected(route: Route, who: str, visibility: Visibility, *, oneself: bool) -
     return UNSEEN if "<project_id>" in route.path and not may("project.view") else FORBIDDEN
 
 
+@fault(
+    "everybody asks for everything",
+    injection="every route, as each role, a stranger, an administrator; private and public",
+    bound="exactly what the table of permissions says",
+)
 @pytest.mark.parametrize("visibility", ["private", "public"])
 @pytest.mark.parametrize("who", EVERYBODY)
 def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility) -> None:
@@ -166,6 +172,11 @@ def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility
     assert wrong == []
 
 
+@fault(
+    "an owner's other keys",
+    injection="a Model API key, none, a disabled owner's",
+    bound="401 at every route",
+)
 def test_who_is_nobody(stage: Stage) -> None:
     """Without a key, with a key that only calls models, or once disabled, everything is 401; even
     for an owner."""

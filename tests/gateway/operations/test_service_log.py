@@ -9,6 +9,7 @@ import pytest
 
 from gateway.operations import service_log
 from gateway.operations.service_log import ServiceLog
+from tests.faults.matrix import fault
 
 logger = logging.getLogger("gateway.told")
 
@@ -26,6 +27,11 @@ def test_lines_come_in_order_and_whole(tmp_path: Path, monkeypatch: pytest.Monke
     assert " WARNING gateway.told: " in lines[0]
 
 
+@fault(
+    "a log that is not read",
+    injection="3,000 lines into a full pipe",
+    bound="nothing waits; a count is told",
+)
 def test_a_pipe_that_is_not_read_holds_up_nothing() -> None:
     """What is logged while it is full waits, up to a bound; what is over that is counted."""
     reader, writer = os.pipe()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import refusal as refused
 from gateway.predictions.envelope import NotAnEnvelope, read
+from tests.faults.matrix import fault
 from tests.gateway.conftest import Samples
 from tests.support.gateway import Gateway, refusal
 
@@ -48,6 +49,11 @@ def test_a_request_is_any_json_and_passed_on_as_it_came(payload: str) -> None:
     assert bytes(read(body).request).strip() == payload.encode()
 
 
+@fault(
+    "odd envelopes",
+    injection="what is JSON and no request",
+    bound="400 with the reason",
+)
 @pytest.mark.parametrize(
     ("body", "why"),
     [

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from gateway.identity.keys import make_secret
+from tests.faults.matrix import fault
 from tests.support.gateway import (
     Gateway,
     Json,
@@ -145,6 +146,11 @@ TAKEN = {
 }
 
 
+@fault(
+    "a caller is shut out in a storm",
+    injection="keys, user, role, access key, being public or open taken away under four callers",
+    bound="no 200 to what is sent after the acknowledgement",
+)
 @pytest.mark.parametrize("what", TAKEN)
 async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
     """No request that is sent after the acknowledgement is answered 200, on connections of old."""
@@ -182,6 +188,11 @@ async def test_taken_away_in_a_storm(door: Door, what: str) -> None:
     assert later == {TAKEN[what]}
 
 
+@fault(
+    "a key is revoked while its request is answered",
+    injection="in a queue or at a replica, and the same is asked once more",
+    bound="401 to all of them",
+)
 @pytest.mark.parametrize("what", ["the key", "the user", "the role", "being public"])
 async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
     """A request that is not yet answered when the right is revoked is refused, in a queue or not;
@@ -208,6 +219,11 @@ async def test_an_answer_under_way_is_withheld(door: Door, what: str) -> None:
     assert answers == [(TAKEN[what], code)] * 4
 
 
+@fault(
+    "a key expires",
+    injection="under a caller who goes on",
+    bound="200 before its instant, 401 after",
+)
 async def test_it_expires_at_its_instant(door: Door) -> None:
     """Before its time a key opens the door; what is sent from that instant on it does not."""
     expires = datetime.now(UTC) + timedelta(seconds=1.5)
@@ -228,6 +244,11 @@ async def test_open_or_not_at_run_time(door: Door) -> None:
         assert (await door.call("")).status_code == (UNAUTHORIZED if enabled else OK)
 
 
+@fault(
+    "a stolen database",
+    injection="started without the secrets beside it",
+    bound="no key of it opens anything",
+)
 async def test_a_stolen_database_has_no_key(door: Door, tmp_path: Path) -> None:
     """With the database but not the files of secrets beside it, nothing opens: no access key is
     the same, and what is kept of the others is no key."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.matrix import fault
 from tests.workers.inside.conftest import Converse
 from tests.workers.inside.conversation import (
     ANSWER,
@@ -294,6 +295,11 @@ def test_a_value_that_is_replaced_takes_no_room(model: Conversation) -> None:
     assert [len(each) for each in body["metrics"].values()] == [200_000, 50_000]
 
 
+@fault(
+    "the clock jumps (durations)",
+    injection="400 days, within a prediction",
+    bound="its duration is right",
+)
 @pytest.mark.parametrize("jump", [400 * 86_400, -400 * 86_400])
 def test_how_long_it_took(model: Conversation, jump: int) -> None:
     """A clock that is set while a prediction is made changes nothing of how long it took."""

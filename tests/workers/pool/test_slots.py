@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.faults.matrix import fault
 from tests.support.reactor_stage import REPLICA, Caller, Stage, fail_to_start
 from workers.errors import StartFailed
 from workers.pool.pool import Pool
@@ -33,6 +34,11 @@ def flap(stage: Stage) -> None:
     stage.actors[-1].end("exited with status 0")
 
 
+@fault(
+    "a crash loop at import (pace)",
+    injection="every start fails",
+    bound="the pauses double up to 30 s",
+)
 @pytest.mark.parametrize("fail", [fail_to_start, flap])
 def test_failed_starts_back_off(stage: Stage, fail: Callable[[Stage], None]) -> None:
     """Pauses double from a quarter of a second up to half a minute; getting ready only to end at
@@ -55,6 +61,11 @@ def test_a_steady_replica_is_replaced_at_once(stage: Stage) -> None:
     assert pauses(stage, 1, fail_to_start) == [0.25]
 
 
+@fault(
+    "a crash loop at import (end)",
+    injection="no start ever succeeds",
+    bound="the pool gives up, saying why",
+)
 async def test_a_pool_gives_up_with_the_reason(stage: Stage) -> None:
     """After start_tries failures the pool fails as the model did, and closes by itself."""
     pool = stage.open_pool(start_tries=3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.faults.matrix import fault
 from tests.support.skipping import not_here
 from workers import ConfinementUnavailable, Limits, RunSpec, Workers, open_workers
 from workers.confinement import open_confinement
@@ -121,6 +122,11 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     assert log[-1] == "[predictd] the script ran out of memory: its limit is 128 MiB"
 
 
+@fault(
+    "what a script keeps, nested by the thousand",
+    injection="3000 folders",
+    bound="it is not kept",
+)
 @pytest.mark.parametrize("workers", ["none"], indirect=True)
 async def test_what_cannot_be_kept(workers: Workers, tmp_path: Path) -> None:
     """Folders that a script nests by the thousand are not kept, which its log says."""

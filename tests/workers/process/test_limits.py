@@ -11,6 +11,7 @@ import psutil
 import pytest
 import trio
 
+from tests.faults.matrix import fault
 from tests.support.skipping import not_here
 from workers import (
     Answered,
@@ -97,6 +98,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@fault(
+    "a memory hog",
+    injection="more than its limit",
+    bound="it alone ends, and its caller hears why",
+)
 async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     """A model beyond its memory is replaced; its caller, its log and its counters say why."""
     needs(workers, "memory")
@@ -131,6 +137,11 @@ async def test_a_probe_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     assert raised.value.cause is Cause.MEMORY
 
 
+@fault(
+    "a fork bomb in a model",
+    injection="forks without end",
+    bound="held at its limit; its caller hears why",
+)
 async def test_out_of_processes(workers: Workers, tmp_path: Path) -> None:
     """A fork bomb finds its limit, the caller is told, and nothing of it is left."""
     needs(workers, "pids")
@@ -156,6 +167,11 @@ async def test_out_of_cpu(workers: Workers, tmp_path: Path) -> None:
     assert idle.because == ""
 
 
+@fault(
+    "a model that writes without end",
+    injection="more than its limit",
+    bound="it alone ends, and its caller hears why",
+)
 async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
     """A model that fills its working copy is ended, whether it computes or idles; one file cannot
     even become that large."""
@@ -181,6 +197,11 @@ async def test_depth_harms_nobody(workers: Workers, tmp_path: Path) -> None:
     assert not list((tmp_path / "replicas").iterdir())
 
 
+@fault(
+    "a child that flees from a build",
+    injection="a session of its own, no mark in its environment",
+    bound="it ends with the script",
+)
 async def test_a_script_is_held_too(workers: Workers, tmp_path: Path) -> None:
     """Who fled from a script, with no mark and a session of its own, ends with it."""
     needs(workers, "kill")

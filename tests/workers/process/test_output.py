@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import trio
 
+from tests.faults.matrix import fault
 from workers.process.output import BURST, LINE_LIMIT, RATE, Allowance, Output, say_size
 from workers.process.process import pipe
 
@@ -77,6 +78,11 @@ async def test_lines_are_what_was_printed(
     assert lines == expected
 
 
+@fault(
+    "output without a line's end",
+    injection="1 MB of it",
+    bound="it comes in pieces, in bounded memory",
+)
 async def test_a_megabyte_without_a_line_end_comes_in_pieces(
     printed: Callable[[bytes], Printed], lines: list[str]
 ) -> None:
@@ -114,6 +120,11 @@ async def test_a_flood_is_dropped_and_its_size_said(
     assert max(map(len, lines)) <= LINE_LIMIT
 
 
+@fault(
+    "a flood of output",
+    injection="far more than the allowance",
+    bound="dropped unread; neither the writer nor others wait",
+)
 async def test_a_flood_does_not_stall_its_writer(printed: Callable[[bytes], Printed]) -> None:
     """100 MB are printed in the time that the kernel takes to copy them, not the log."""
     began = time.monotonic()

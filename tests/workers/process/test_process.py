@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.matrix import fault
 from workers.confinement import Command, Launch, unconfined
 from workers.process import process
 from workers.process.process import MARK, kill_tree, marked, say_status, spawn
@@ -107,6 +108,11 @@ def test_who_forks_and_executes_meanwhile_is_found(house: str) -> None:
         assert marked(f"{house}/") == []
 
 
+@fault(
+    "a tree that forks while it is killed",
+    injection="forks without end",
+    bound="none is left",
+)
 def test_who_forks_faster_is_killed_as_well(house: str) -> None:
     """A tree that goes on forking while it is killed has no survivor."""
     started = start(house, "while true; do sleep 1000 & sleep 0.001; done")
@@ -209,6 +215,11 @@ sys.stdin.read()
 """
 
 
+@fault(
+    "the gateway dies while a replica computes",
+    injection="SIGKILL to the parent",
+    bound="it is gone in 1 s",
+)
 def test_a_busy_process_dies_with_its_parent(house: str) -> None:
     """`kill -9` of the parent ends a child that never looks at its pipes."""
     parent = subprocess.Popen(

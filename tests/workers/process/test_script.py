@@ -9,6 +9,7 @@ import psutil
 import pytest
 import trio
 
+from tests.faults.matrix import fault
 from workers.cgroups import Leaf
 from workers.confinement import unconfined
 from workers.limits import Limits
@@ -104,6 +105,11 @@ async def test_cancelled_it_is_killed(run: Run, log: Lines, house: str) -> None:
     assert marked(house) == []
 
 
+@fault(
+    "a script that leaves processes",
+    injection="children in sessions of their own",
+    bound="none is left",
+)
 async def test_what_a_script_leaves_running_is_killed(run: Run, house: str) -> None:
     """A child in the background neither delays the end nor survives it."""
     with trio.fail_after(10):

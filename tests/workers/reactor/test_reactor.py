@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.faults.matrix import fault
 from workers.process.process import pipe
 from workers.reactor.reactor import (
     _CORES,
@@ -337,6 +338,11 @@ def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
     assert turns.take() == [0.0, _DOZE]
 
 
+@fault(
+    "a thousand tasks at once",
+    injection="hundreds of tasks become ready in one step, as when clients hang up",
+    bound="predictions are served between them, each millisecond",
+)
 async def test_many_ready_tasks_do_not_keep_what_is_ready_waiting(
     nursery: trio.Nursery, ends: tuple[int, int]
 ) -> None:

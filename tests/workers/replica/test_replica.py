@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
+from tests.faults.matrix import fault
 from tests.support.reactor_stage import REPLICA, Actor, Caller, Stage, answer_frame
 from workers.reactor.reactor import READABLE
 from workers.replica import wire
@@ -81,6 +82,11 @@ def test_it_is_told_first_what_to_be(play: Play) -> None:
     ) == msgspec.json.decode(body, type=wire.Start)
 
 
+@fault(
+    "a wrong id",
+    injection="a replica answers another request's id",
+    bound="nobody gets it; it is killed",
+)
 @pytest.mark.parametrize("wrong", [0, 1, 3, 2**64 - 1])
 def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: int) -> None:
     """A wrong id kills; the caller hears that its replica died, never another's answer."""
@@ -93,6 +99,11 @@ def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: i
     assert play.replica.why is Why.WIRE
 
 
+@fault(
+    "two answers",
+    injection="a replica answers one request twice",
+    bound="the second one kills it",
+)
 def test_a_second_answer_is_delivered_to_nobody(play: Play) -> None:
     """Two answers in one breath: the first counts, the second kills."""
     play.assign()

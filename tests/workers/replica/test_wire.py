@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 
+from tests.faults.matrix import fault
 from workers.errors import WireError
 from workers.replica import wire
 from workers.replica.wire import FrameReader, FromReplica
@@ -102,6 +103,11 @@ def test_a_large_answer_is_kept_once() -> None:
     assert most < 1.1 * len(body)
 
 
+@fault(
+    "junk on the wire",
+    injection="any bytes (hypothesis)",
+    bound="a message, or the end of that replica",
+)
 @given(st.lists(st.binary(max_size=60), max_size=5))
 @example([wire.HEADER.pack(1, wire.Refused.kind, 1) + b"\xff"])
 @example([wire.HEADER.pack(15, wire.Refused.kind, 1) + b'{"message":"\xff"}'[:15]])
@@ -152,6 +158,11 @@ def test_a_body_above_its_kinds_bound_is_refused_at_the_header(kind: int) -> Non
         list(FrameReader(LIMIT).feed(wire.HEADER.pack(most + 1, kind, 1)))
 
 
+@fault(
+    "a frame of 4 GiB",
+    injection="any length past the limit",
+    bound="refused before memory is taken",
+)
 @pytest.mark.parametrize("length", [LIMIT + 1, 2**32 - 1])
 def test_a_length_past_the_limit_is_refused_at_the_header(length: int) -> None:
     """Four gigabytes that are only announced cost nothing."""

@@ -14,6 +14,7 @@ from gateway.control.backup.restore_folder import RestoreRefused, filling
 from gateway.data_folder import DataFolder
 from gateway.data_folder_check import open_data
 from store import DataFolderBusy, DataFolderUnusable
+from tests.faults.matrix import fault
 from tests.gateway.control.backup.test_restore import ID, a_folder, database, file, link, made
 from tests.support.gateway import ROOT
 
@@ -41,6 +42,11 @@ def restores(backup: Path, folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@fault(
+    "a restore that is killed",
+    injection="ended without any clean-up before each of its changes of the disk in turn",
+    bound="a start takes all of it or is refused; the restore can be repeated",
+)
 def test_killed_at_each_step(backup: Path, tmp_path: Path) -> None:
     """A start takes all of it or nothing: where something was left of it, it is refused and says to
     repeat the restore. That can be done."""

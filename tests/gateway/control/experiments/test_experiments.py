@@ -13,6 +13,7 @@ import trio
 from gateway.control.backup.restore import restore
 from gateway.control.experiments import environments
 from gateway.control.resources import GIB, Machine
+from tests.faults.matrix import fault
 from tests.support.gateway import (
     Gateway,
     Json,
@@ -278,6 +279,11 @@ async def test_a_script_that_is_a_link(gateway: Gateway, tmp_path: Path) -> None
     assert told[0] == told[1]
 
 
+@fault(
+    "links and pipes among what a script keeps",
+    injection="links to files of others, a pipe in place of its metrics",
+    bound="nothing is read through them, and nobody waits",
+)
 async def test_what_a_script_leaves_leads_nowhere(gateway: Gateway, tmp_path: Path) -> None:
     """Links, pipes and closed folders among what a script keeps can be neither read nor added."""
     secret = tmp_path / "secret"
@@ -325,6 +331,11 @@ async def test_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
     assert len((await gateway.get("/experiments"))["experiments"]) == 2
 
 
+@fault(
+    "kill -9 while experiments run and wait",
+    injection="SIGKILL to the gateway, then its next start",
+    bound="what ran has failed and kept what it tracked, what waited runs",
+)
 async def test_a_gateway_that_is_killed(tmp_path: Path) -> None:
     """After kill -9 what ran has failed, with what it had tracked, and what waited goes on."""
     data = tmp_path / "data"
@@ -430,6 +441,11 @@ async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
         assert (await ended(gateway, waiting))["status"] == "succeeded"
 
 
+@fault(
+    "a script that fills the disk",
+    injection="files without end",
+    bound="ended at `disk_limit`, and told so",
+)
 async def test_limits_of_a_script(gateway: Gateway, tmp_path: Path) -> None:
     """A script that writes more than it may is ended, and told so."""
     await gateway.admin.patch("/site/settings", json={"disk_limit": "20MiB"})

@@ -14,6 +14,7 @@ from gateway.control.logs import following as following_module
 from gateway.control.logs.feeds import Feed
 from gateway.control.logs.following import PAUSE, Follower, Following
 from gateway.errors import Refusal
+from tests.faults.matrix import fault
 from workers import Line, Log
 
 PATIENCE = 30.0
@@ -117,6 +118,11 @@ async def test_a_log_is_read_once_for_all(
     assert len(reads) == 2
 
 
+@fault(
+    "followers of a silent log",
+    injection="hundreds follow, nothing is written",
+    bound="no task runs for them",
+)
 async def test_a_silent_log_costs_nothing(
     following: Following, log: Log, mock_clock: trio.testing.MockClock
 ) -> None:
@@ -135,6 +141,11 @@ async def test_a_silent_log_costs_nothing(
     assert steps.names == []
 
 
+@fault(
+    "followers of a log that grows",
+    injection="many wait for one line",
+    bound="one runs in a step of the loop",
+)
 async def test_turns_come_one_at_a_time(
     following: Following, log: Log, mock_clock: trio.testing.MockClock
 ) -> None:
@@ -167,6 +178,11 @@ async def test_users_have_turns_in_rotation(following: Following) -> None:
     assert order.index("bob") <= 1
 
 
+@fault(
+    "a follower that does not read",
+    injection="a log outgrows its files meanwhile",
+    bound="nothing is kept for it; it is told how much was left out",
+)
 async def test_a_follower_that_does_not_read(following: Following, tmp_path: Path) -> None:
     """What it has not taken is in the log's files, not in memory; what they do not hold any more is
     left out, with a line that says how much."""

@@ -14,6 +14,7 @@ from gateway.control.metrics.metrics import Metrics
 from gateway.control.metrics.retention_clock import SETTLED, RetentionClock
 from gateway.settings import MIB, Settings
 from store import Database, Deployment, open_database, retention
+from tests.faults.matrix import fault
 from tests.store.test_metrics import a_measurement, another_project, put
 
 DAY = 86_400.0
@@ -109,6 +110,11 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
+@fault(
+    "the clock jumps",
+    injection="400 days ahead and behind, for a minute",
+    bound="no metrics are forgotten",
+)
 async def test_a_jump_forgets_no_metrics(database: Database) -> None:
     """400 days ahead for a minute, and back: every row is there, those of that minute, too; after
     their age all of them go."""

@@ -11,6 +11,7 @@ from sqlite3 import Connection, connect
 import pytest
 import trio
 
+from tests.faults.matrix import fault
 from tests.support.gateway import copy_of, running, settings_for, status_is, until
 
 GONE = "7b0e1f8e-5d0c-4c5b-9d0a-6f3c2a1b4e5d"  # an id that no row has
@@ -84,6 +85,11 @@ def with_in_name(data: Path, text: str) -> list[str]:
     return [str(path.relative_to(data)) for path in data.rglob(f"*{text}*")]
 
 
+@fault(
+    "data without rows",
+    injection="something in each folder, with an id that the database does not know",
+    bound="sources and snapshots stay, all else can be found in the trash for a week",
+)
 async def test_what_is_not_known(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What bears the id of a row stays. What bears another goes to the trash, in which it can be
     found; the files of projects and snapshots stay where they are. The log says so."""
@@ -103,6 +109,11 @@ async def test_what_is_not_known(data: Path, caplog: pytest.LogCaptureFixture) -
     assert any(f"builds/{GONE}" in each and "trash" in each for each in told)
 
 
+@fault(
+    "killed in the midst of a deletion",
+    injection="the rows are gone, all files are there",
+    bound="the next start removes the files, and nothing else",
+)
 async def test_what_was_deleted(data: Path) -> None:
     """What a killed gateway had deleted, but not removed, is removed: of a project all that it had,
     its files too, and snapshots. Then nothing is remembered of it."""
