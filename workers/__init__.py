@@ -13,12 +13,12 @@ from workers.pool.fair_queue import Room
 from workers.pool.pool import Pool
 from workers.pool.slots import STOP_GRACE
 from workers.pool.statistics import PoolStatistics, SeatStatistics
+from workers.process.environment import PACKAGES
 from workers.process.experiment import clear_run
 from workers.process.script import Ended
 from workers.process.usage import Usage, all_processes
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
 from workers.reactor.timers import Alarm
-from workers.replica.supervisor import PACKAGES
 from workers.replica.ticket import (
     Answered,
     Busy,

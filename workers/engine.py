@@ -19,6 +19,7 @@ from workers.limits import MIB, Cause, Limits
 from workers.log import Log
 from workers.pool.fair_queue import Room
 from workers.pool.pool import Pool, Tracked
+from workers.process.environment import INSIDE, PACKAGES
 from workers.process.experiment import run_experiment
 from workers.process.limit_monitor import Watch
 from workers.process.output import Output
@@ -26,7 +27,7 @@ from workers.process.process import kill_tree
 from workers.process.script import Ended, LineLog, run_script
 from workers.reactor.reactor import Reactor
 from workers.replica.replica import Check, Replica
-from workers.replica.supervisor import INSIDE, PACKAGES, keep
+from workers.replica.supervisor import keep
 from workers.replica.ticket import (
     Abandoned,
     Answered,

@@ -15,10 +15,10 @@ from workers import untrusted_tree
 from workers.cgroups import Leaf
 from workers.confinement import HOME, Confinement, View
 from workers.process import workspace
+from workers.process.environment import INSIDE, surroundings
 from workers.process.limit_monitor import Watch
 from workers.process.output import Output
 from workers.process.script import Ended, LineLog, run_script
-from workers.replica.supervisor import INSIDE, surroundings
 from workers.shortages import in_thread, is_shortage, surely
 from workers.spec import RunSpec
 

@@ -22,9 +22,10 @@ from workers.allowance import Allowance
 from workers.cgroups import Leaf
 from workers.confinement import HOME, Confinement, View
 from workers.errors import StartFailed
-from workers.limits import Verdict, threads_for
+from workers.limits import Verdict
 from workers.log import Log
 from workers.process import workspace
+from workers.process.environment import INSIDE, surroundings
 from workers.process.limit_monitor import Watch, Watched
 from workers.process.output import Output
 from workers.process.process import Process, kill_tree, pipe, spawn
@@ -32,18 +33,9 @@ from workers.process_limits import explain
 from workers.replica.lifecycle import State
 from workers.replica.replica import Replica, Why
 from workers.shortages import Shortage, in_thread, is_shortage, surely
-from workers.spec import ReplicaSpec, RunSpec
+from workers.spec import ReplicaSpec
 
 logger = logging.getLogger(__name__)
-
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-# How many threads numerical libraries start, which else is as many as the machine has cores.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-# Spark's web page has a port by number, without which Spark ends, and no password.
-_SPARK = {"SPARK_SUBMIT_OPTS": "-Dspark.ui.enabled=false"}
-INSIDE = Path(__file__).parents[1] / "inside" / "python" / "start.py"
-# What of it Pythons are shown that are no replicas.
-PACKAGES = INSIDE.parent / "packages"
 
 
 async def keep(
@@ -249,20 +241,3 @@ def _give_up(started: Process, leaf: Leaf, mark: str) -> None:
     started.kill()
     started.reap()
     _kill(started, leaf, mark)
-
-
-def surroundings(spec: ReplicaSpec | RunSpec) -> dict[str, str]:
-    """The variables of a process in a build's environment, but for what its confinement adds:
-    nothing is inherited. Those that are given win, but for the environment's place on PATH."""
-    path = spec.variables.get("PATH", SYSTEM_PATH)
-    threads = str(threads_for(spec.limits))
-    return {
-        "VIRTUAL_ENV": str(spec.environment),
-        "LANG": "C.UTF-8",
-        # The environment is sealed: importing from it must not write into it.
-        "PYTHONDONTWRITEBYTECODE": "1",
-        **(dict.fromkeys(_THREADS, threads) if spec.limits.cpu else {}),
-        **({} if spec.network == "listen" else _SPARK),
-        **spec.variables,
-        "PATH": f"{spec.environment}/bin:{path}",
-    }

@@ -10,7 +10,8 @@ import pytest
 
 from workers.confinement import Confinement, Level, View
 from workers.confinement.levels import Tried
-from workers.replica.supervisor import INSIDE, view_of
+from workers.process.environment import INSIDE
+from workers.replica.supervisor import view_of
 from workers.spec import ReplicaSpec
 
 SYSTEM = ("/usr", "/opt", "/etc", "/sys/", "/run/", "/bin", "/sbin", "/lib", "/proc", "/dev")

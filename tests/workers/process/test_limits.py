@@ -30,8 +30,8 @@ from workers import (
 )
 from workers.confinement import NETWORKS, Network
 from workers.limits import MIB, Cause
+from workers.process.environment import surroundings
 from workers.process.process import marked
-from workers.replica.supervisor import surroundings
 
 PROJECTS = Path(__file__).parents[2] / "projects"
 PATIENCE = 30.0
