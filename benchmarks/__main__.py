@@ -31,7 +31,7 @@ from benchmarks.plan import Plan, default_cache, quick
 from benchmarks.report import gate, page
 from benchmarks.report.record import Report, Section
 from benchmarks.report.text import text
-from benchmarks.rig import RigFailed
+from benchmarks.rig import SetupFailed
 
 Run = Callable[[Plan], Section]
 
@@ -127,7 +127,7 @@ def _section(verb: str, plan: Plan) -> Section:
     run, title = VERBS[verb]
     try:
         return run(plan)
-    except (LoadFailed, RigFailed) as error:
+    except (LoadFailed, SetupFailed) as error:
         return Section(verb=verb, title=title, failure=str(error))
     except Exception as error:
         traceback.print_exc()

@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.plan import Plan
 from benchmarks.report.record import Lines, Row, Section, Table
 from workers import Ticket
-from workers.pool.fair_queue import FairQueue, Room
+from workers.pool.fair_queue import FairQueue, QueueBudget
 
 WAITING = (1, 16, 1000)
 FLOWS = (1, 100)
@@ -55,7 +55,9 @@ def run(plan: Plan) -> Section:
 
 def _turns(waiting: int, flows: int) -> float:
     """Nanoseconds for each of many, with so many waiting all the time."""
-    queue = FairQueue(Room(10 * waiting + 100, 1 << 30), Room(10 * waiting + 100, 1 << 30))
+    queue = FairQueue(
+        QueueBudget(10 * waiting + 100, 1 << 30), QueueBudget(10 * waiting + 100, 1 << 30)
+    )
     names = cycle(f"127.0.0.{number}" for number in range(flows))
     tickets = [_ticket(name, number) for number, name in enumerate(islice(names, waiting))]
     for ticket in tickets:

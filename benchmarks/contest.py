@@ -18,7 +18,7 @@ from benchmarks.load.spec import Target
 from benchmarks.peers.catalogue import PeerFailed
 from benchmarks.plan import Plan
 from benchmarks.report.record import Row, spread
-from benchmarks.rig import RigFailed
+from benchmarks.rig import SetupFailed
 from benchmarks.sampler import Cost, watching
 
 WARM_UP = 1.0
@@ -122,7 +122,7 @@ def hold(
             plan.say(f"round {number + 1} of {plan.rounds}: {contender.name}")
             try:
                 _take_turn(contender, result, callers, plan.seconds)
-            except (PeerFailed, LoadFailed, RigFailed) as error:
+            except (PeerFailed, LoadFailed, SetupFailed) as error:
                 said = " ".join(str(error).split())[:_LETTERS]
                 result.failures.append(f"round {number + 1}: {said}")
         aside()

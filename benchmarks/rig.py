@@ -24,7 +24,7 @@ MODELS = Path(__file__).parent / "models"
 PATIENCE = 120.0
 
 
-class RigFailed(Exception):
+class SetupFailed(Exception):
     """A gateway or a model did not come to serve; the message says what is known."""
 
 
@@ -88,7 +88,7 @@ class Gateway:
         for identifier in created:
             if states[identifier]["status"] != "deployed":
                 builds = client.get(f"{path}/{identifier}/builds")
-                raise RigFailed(f"{project}:{function} did not deploy: {builds}")
+                raise SetupFailed(f"{project}:{function} did not deploy: {builds}")
         return [str(states[identifier]["access_key"]) for identifier in created]
 
     def wait_ready(self, replicas: int) -> None:
@@ -137,7 +137,7 @@ def gateway_on(data: Path, **settings: str | float) -> Iterator[Gateway]:
             told = process.stdout.readline()
             if not told:
                 said.seek(0)
-                raise RigFailed(f"the gateway did not start: {said.read()[-2000:].decode()}")
+                raise SetupFailed(f"the gateway did not start: {said.read()[-2000:].decode()}")
             url = msgspec.json.decode(told)["url"]
             key = (data / "admin.key").read_text().strip()
             with Client(url, key) as client:
@@ -152,7 +152,7 @@ def check(target: Target, right: object) -> None:
     """Asks once. Raises RigFailed where the response is not `right`."""
     status, body = ask(target)
     if status != 200 or msgspec.json.decode(body).get("response") != right:
-        raise RigFailed(f"the answer is {status} {body[:300]!r}, not {right!r}")
+        raise SetupFailed(f"the answer is {status} {body[:300]!r}, not {right!r}")
 
 
 def wait(until: Callable[[], bool], seconds: float, what: str, pause: float = 0.02) -> None:
@@ -160,5 +160,5 @@ def wait(until: Callable[[], bool], seconds: float, what: str, pause: float = 0.
     end = time.monotonic() + seconds
     while not until():
         if time.monotonic() > end:
-            raise RigFailed(f"{what} took more than {seconds:g} s")
+            raise SetupFailed(f"{what} took more than {seconds:g} s")
         time.sleep(pause)

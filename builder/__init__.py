@@ -7,7 +7,7 @@ from builder.address import Address, read_address
 from builder.beneath import Folder, NotAFile
 from builder.build import BuildReport, Failure
 from builder.build import build as make_build
-from builder.build_store import SEAL, Manifest, Shelf
+from builder.build_store import SEAL, BuildStore, Manifest
 from builder.clone import clone
 from builder.depth import TooDeep, check_depth
 from builder.errors import (
@@ -36,6 +36,7 @@ __all__ = [
     "Address",
     "BuildReport",
     "BuildSpec",
+    "BuildStore",
     "BuilderError",
     "CloneFailed",
     "CloneRefused",
@@ -49,7 +50,6 @@ __all__ = [
     "Probe",
     "ProbeFailed",
     "Run",
-    "Shelf",
     "Snapshot",
     "TooDeep",
     "UnknownKernel",

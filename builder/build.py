@@ -58,7 +58,7 @@ async def build(
     one. Cancellation leaves no folder behind.
     """
     _refuse_existing(spec)
-    maker = _Maker(spec, run, probe, log, _Travel(journey, changed))
+    maker = _Maker(spec, run, probe, log, _Progress(journey, changed))
     whole = False
     try:
         with trio.move_on_after(spec.time_limit):
@@ -87,7 +87,7 @@ def _refuse_existing(spec: BuildSpec) -> None:
         raise FileExistsError(f"{spec.folder} is there already")
 
 
-class _Travel:
+class _Progress:
     """The journey as it goes on, and who is told of it."""
 
     def __init__(self, journey: Journey, changed: Callable[[Journey], None]) -> None:
@@ -122,7 +122,7 @@ class _Maker:
     """The steps of one build."""
 
     def __init__(
-        self, spec: BuildSpec, run: Run, probe: Probe | None, log: Log, travel: _Travel
+        self, spec: BuildSpec, run: Run, probe: Probe | None, log: Log, travel: _Progress
     ) -> None:
         self._spec = spec
         self._run = run

@@ -11,9 +11,9 @@ from builder.diagnosis import explain
 from builder.environment import script_variables
 from builder.errors import ScriptFailed
 from builder.interpreters import Interpreter
-from builder.log_tail import Tail
+from builder.log_tail import LogTail
 from builder.sandbox_run import resolve_beneath
-from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Place, Run
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run, SandboxPaths
 
 SUMMARY = "The build script failed"
 # Of a script; what is wrong with one is looked for in all of it.
@@ -77,11 +77,11 @@ async def run_script(
     spec: BuildSpec, interpreter: Interpreter, run: Run, log: Log, time_limit: float
 ) -> None:
     """Run the script to its end; raises ScriptFailed, or TimeoutError past `time_limit`."""
-    tail = Tail(log)
+    tail = LogTail(log)
     status = await run(
         ["bash", spec.script],
         cwd=spec.code,
-        place=Place(
+        place=SandboxPaths(
             home=spec.code,
             tmp=spec.tmp,
             write=(spec.virtualenv, spec.pip_cache),

@@ -55,7 +55,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     sealed_at: str
 
 
-class Shelf:
+class BuildStore:
     """The builds beneath `root`."""
 
     def __init__(self, root: Path) -> None:

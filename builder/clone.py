@@ -24,10 +24,10 @@ from builder.build_store import make_ours
 from builder.errors import CloneFailed, CloneRefused
 from builder.git_store import clean_environment, git_executable, git_version
 from builder.lasting import sync_file_system, sync_folder
-from builder.log_tail import Tail
+from builder.log_tail import LogTail
 from builder.reaching import addresses_of
 from builder.remove_tree import remove_tree
-from builder.spec import Place, Run
+from builder.spec import Run, SandboxPaths
 from builder.ssh import KNOWN_HOSTS, accepted_host_keys, git_ssh_command, with_agent
 
 REFERENCE = re.compile(r"[A-Za-z0-9_][^\s~^:?*\[\\]*")
@@ -82,7 +82,7 @@ async def clone(
     work = target.parent / f"cloning-{uuid.uuid4().hex}"
     try:
         place = await trio.to_thread.run_sync(_make_place, work, address)
-        tail = Tail(_Nowhere(), (*address.secrets, *map(quote, address.secrets)))
+        tail = LogTail(_Nowhere(), (*address.secrets, *map(quote, address.secrets)))
         git = partial(
             run,
             cwd=_code(work),
@@ -117,7 +117,7 @@ def _code(work: Path) -> Path:
     return work / "code"
 
 
-def _make_place(work: Path, address: Address) -> Place:
+def _make_place(work: Path, address: Address) -> SandboxPaths:
     """What git is shown: an empty home, a folder for the files, and a repository of this machine
     where one is to be cloned."""
     for name in ("", "home", "tmp", "code"):
@@ -127,7 +127,7 @@ def _make_place(work: Path, address: Address) -> Place:
     if address.host_keys:
         (work / "home" / KNOWN_HOSTS).write_text(address.host_keys)
     local = [Path(unquote(urlsplit(address.url).path))] if address.scheme == "file" else []
-    return Place(
+    return SandboxPaths(
         home=work / "home",
         tmp=work / "tmp",
         read=tuple(path for path in local if path.exists()),

@@ -12,8 +12,8 @@ from pathlib import Path
 from builder.errors import EnvironmentFailed
 from builder.git_store import SYSTEM_PATH
 from builder.interpreters import Interpreter
-from builder.log_tail import Tail
-from builder.spec import BuildSpec, Log, Place, Run
+from builder.log_tail import LogTail
+from builder.spec import BuildSpec, Log, Run, SandboxPaths
 
 _BASE = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
 # Drops `--user`: gotcha G6 in README.
@@ -30,9 +30,9 @@ async def make_environment(
     spec: BuildSpec, interpreter: Interpreter, run: Run, log: Log, time_limit: float
 ) -> None:
     """Make `spec.virtualenv` for an interpreter, with pip in it; raises EnvironmentFailed."""
-    tail = Tail(log)
+    tail = LogTail(log)
     spec.virtualenv.mkdir()
-    place = Place(
+    place = SandboxPaths(
         home=spec.code,
         tmp=spec.tmp,
         read=(Path(sys.prefix), Path(sys.base_prefix)),

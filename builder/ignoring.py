@@ -17,9 +17,9 @@ import trio
 from builder.beneath import Folder, NotAFile
 from builder.errors import SnapshotFailed
 from builder.git_store import clean_environment, git_executable
-from builder.log_tail import Tail
+from builder.log_tail import LogTail
 from builder.remove_tree import remove_tree
-from builder.spec import Place, Run
+from builder.spec import Run, SandboxPaths
 
 NAME = b".gitignore"
 MOST_BYTES = 64 * 1024  # of one file
@@ -70,7 +70,7 @@ class Ignoring:
         if not self._files or not (folders or others):
             return set()
         place = await trio.to_thread.run_sync(self._lay_out, folders, [*folders, *others])
-        tail = Tail(_Nowhere())
+        tail = LogTail(_Nowhere())
         try:
             status = await self._run(
                 ["sh", "-c", _SCRIPT, "sh", str(self._tree), git_executable(), str(self._paths)],
@@ -102,7 +102,7 @@ class Ignoring:
         head.write_text("ref: refs/heads/main\n")
         head.chmod(0o644)
 
-    def _lay_out(self, folders: Iterable[bytes], paths: Iterable[bytes]) -> Place:
+    def _lay_out(self, folders: Iterable[bytes], paths: Iterable[bytes]) -> SandboxPaths:
         """What git needs to be shown for one question."""
         for folder in folders:  # a pattern may be for folders only
             _make(self._place(folder))
@@ -111,7 +111,7 @@ class Ignoring:
         self._paths.chmod(0o644)
         # New ones for each question: a git that was led astray could have left links in them.
         home, tmp = (Path(mkdtemp(dir=self._scratch)) for _ in range(2))
-        return Place(home=home, tmp=tmp, read=(self._shown,))
+        return SandboxPaths(home=home, tmp=tmp, read=(self._shown,))
 
     @property
     def _paths(self) -> Path:

@@ -2,7 +2,7 @@
 
 A `Journey` never changes; every event gives the next one, so whoever was shown a journey
 keeps what was shown. What may follow what is the table `NEXT`; an event that is not in it
-raises `WrongTurn` and changes nothing.
+raises `IllegalStep` and changes nothing.
 
     waiting --start--> running --finish--> done
                           |-----fail-----> failed
@@ -33,7 +33,7 @@ NEXT: dict[tuple[State, Event], State] = {
 }
 
 
-class WrongTurn(Exception):
+class IllegalStep(Exception):
     """A step was told something that its state does not allow."""
 
 
@@ -70,7 +70,7 @@ class Journey(Struct, frozen=True):
         step = self[name]
         state = NEXT.get((step.state, event))
         if state is None:
-            raise WrongTurn(f"{name} is {step.state}: it cannot {event}")
+            raise IllegalStep(f"{name} is {step.state}: it cannot {event}")
         taken = replace(step, state=state, **times)
         return Journey(tuple(taken if each is step else each for each in self.steps))
 

@@ -7,7 +7,7 @@ from builder.spec import Log
 REMEMBERED = 200
 
 
-class Tail:
+class LogTail:
     """Passes every line on to `log`; `lines` are the last ones, oldest first.
 
     Each text in `secrets` is blacked out before anybody sees it.

@@ -56,7 +56,7 @@ _HOME = b"/home/cdsw"  # by which models know their project
 _MOST_LINKS = 40  # followed on one way, as the kernel has it
 
 
-class Entry(Struct, frozen=True):
+class ProjectFile(Struct, frozen=True):
     """One entry; `path` is relative to the project, as the bytes of the file system. `target` is
     what a link says."""
 
@@ -72,7 +72,7 @@ class Listing(Struct, frozen=True):
     `levels` holds the entries of the project's root, then those one level deeper each.
     """
 
-    levels: list[list[Entry]]
+    levels: list[list[ProjectFile]]
     left_out: list[str]
     made_anew: list[str]
 
@@ -100,7 +100,7 @@ async def list_project(
     root: Folder, ignores: Ignoring, threads: trio.CapacityLimiter, reachable: Reachable
 ) -> Listing:
     """Walk a project; raises SnapshotFailed or SymlinkLeaves."""
-    levels: list[list[Entry]] = []
+    levels: list[list[ProjectFile]] = []
     left_out: list[str] = []
     made_anew: list[bytes] = []
     folders, number = [b""], 0
@@ -143,10 +143,10 @@ def _check_size(folders: list[bytes], number: int) -> None:
 
 def _scan(
     root: Folder, folders: list[bytes], ignores: Ignoring, reachable: Reachable
-) -> tuple[list[Entry], set[bytes]]:
+) -> tuple[list[ProjectFile], set[bytes]]:
     """The entries of some folders, and those of the folders that are environments, whose entries
     are left out. The ignore files are added to `ignores`."""
-    entries: list[Entry] = []
+    entries: list[ProjectFile] = []
     environments: set[bytes] = set()
     for path in folders:
         trio.from_thread.check_cancelled()
@@ -159,11 +159,11 @@ def _scan(
     return entries, environments
 
 
-def _tells_of_environment(entry: Entry) -> bool:
+def _tells_of_environment(entry: ProjectFile) -> bool:
     return entry.kind in _OF_ENVIRONMENTS.get(os.path.basename(entry.path), ())
 
 
-def _environment_in_root(root: Folder, entries: list[Entry]) -> set[bytes]:
+def _environment_in_root(root: Folder, entries: list[ProjectFile]) -> set[bytes]:
     """The paths of what a virtual environment made in the root of the project consists of; the rest
     is the project."""
     found = {_VENV}
@@ -181,13 +181,13 @@ def _environment_in_root(root: Folder, entries: list[Entry]) -> set[bytes]:
     return found
 
 
-def _is_cache(entry: Entry) -> bool:
+def _is_cache(entry: ProjectFile) -> bool:
     return entry.kind == "folder" and os.path.basename(entry.path) in _CACHES
 
 
 def _entries(
     folder: Folder, path: bytes, ignores: Ignoring, reachable: Reachable
-) -> Iterator[Entry]:
+) -> Iterator[ProjectFile]:
     for found in folder.entries():
         name = os.fsencode(found.name)
         here = os.path.join(path, name)
@@ -203,7 +203,7 @@ def _entries(
                     ignores.add(path, file.read(ignoring.MOST_BYTES + 1))
         if name != b".git":
             target = os.fsencode(folder.target(name)) if kind == "link" else b""
-            yield Entry(here, kind, reachable.inward(here, target))
+            yield ProjectFile(here, kind, reachable.inward(here, target))
 
 
 @contextmanager
@@ -239,7 +239,7 @@ def _kind(mode: int) -> Kind:
     return "special"
 
 
-def _refuse_links_that_leave(levels: list[list[Entry]], reachable: Reachable) -> None:
+def _refuse_links_that_leave(levels: list[list[ProjectFile]], reachable: Reachable) -> None:
     links = {each.path: each.target for level in levels for each in level if each.kind == "link"}
     leaving = []
     for path in links:

@@ -29,7 +29,7 @@ from builder.git_store import BlobReader, GitStore
 from builder.ignoring import Ignoring
 from builder.lasting import sync_file_system
 from builder.objects import Objects, adding
-from builder.project_files import Entry, Listing, Reachable, list_project, parts, reading
+from builder.project_files import Listing, ProjectFile, Reachable, list_project, parts, reading
 from builder.spec import Log, Run, Snapshot
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}
@@ -117,7 +117,7 @@ def _open(project: Path) -> Folder:
         ) from (error)
 
 
-def _store(root: Folder, path: Path, name: str, levels: list[list[Entry]]) -> Snapshot:
+def _store(root: Folder, path: Path, name: str, levels: list[list[ProjectFile]]) -> Snapshot:
     store = GitStore(path.resolve())
     with store.locked():
         with adding(store.path) as objects:
@@ -140,7 +140,7 @@ def _reference(name: str) -> str:
     return f"refs/builds/{name}"
 
 
-def _store_tree(root: Folder, objects: Objects, levels: list[list[Entry]]) -> str:
+def _store_tree(root: Folder, objects: Objects, levels: list[list[ProjectFile]]) -> str:
     """Store the entries, deepest level first, since a tree names the trees beneath it."""
     lines: defaultdict[bytes, list[tuple[bytes, bytes]]] = defaultdict(list)
     for level in reversed(levels):
@@ -155,7 +155,7 @@ def _store_tree(root: Folder, objects: Objects, levels: list[list[Entry]]) -> st
 
 
 def _line(
-    folder: Folder, objects: Objects, entry: Entry, beneath: list[tuple[bytes, bytes]]
+    folder: Folder, objects: Objects, entry: ProjectFile, beneath: list[tuple[bytes, bytes]]
 ) -> tuple[bytes, bytes]:
     """An entry's line in the tree of its folder, and the key by which git sorts it there."""
     name = os.path.basename(entry.path)

@@ -65,7 +65,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
         return self.folder / "tmp"
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class SandboxPaths(Struct, frozen=True, kw_only=True):
     """Where a project's program works: `home`, which it may change, a folder for temporary files,
     what else it may `read` and `write`, and `prefix`, the folder of the interpreter it needs. With
     `unix_sockets` it makes those, which code of a project need not."""
@@ -100,7 +100,7 @@ class Run(Protocol):
         command: list[str],
         *,
         cwd: Path,
-        place: Place | None = None,
+        place: SandboxPaths | None = None,
         variables: dict[str, str],
         log: Log,
         time_limit: float,

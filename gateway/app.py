@@ -37,33 +37,33 @@ from gateway.admin import (
     users,
 )
 from gateway.admin.openapi import openapi
-from gateway.admin.router import Route, Routing, announces_body
+from gateway.admin.router import Route, Router, announces_body
 from gateway.admin.uploads import StreamedBody
 from gateway.client_network import network_of
 from gateway.control import Control
 from gateway.control.audit.audit_log import request_id
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.errors import API_PREFIX, Refusal
-from gateway.http.host_check import Hosts, is_public_name
-from gateway.http.listener import Traffic
+from gateway.http.host_check import AllowedHosts, is_public_name
+from gateway.http.listener import ConnectionStats
 from gateway.identity.grants import Grants
-from gateway.identity.principal import principal, principal_of
-from gateway.operations.health import Vitals
+from gateway.identity.principal import authenticate, principal
+from gateway.operations.health import HealthChecks
 from gateway.predictions.call import (
     CORS,
     JSON,
-    Reply,
-    admit,
-    examined,
+    CallResponse,
     is_call,
-    read_call,
-    refuse,
-    reply_to,
+    offloaded_envelope,
+    parse_call,
+    refusal_response,
+    resolve,
+    response_to,
 )
-from gateway.predictions.endpoints import Routes
+from gateway.predictions.endpoints import Endpoints
 from gateway.predictions.envelope import read
-from gateway.predictions.offload import LARGE, Examiner
-from gateway.web.headers import HSTS, protecting
+from gateway.predictions.offload import INLINE_LIMIT, OffloadedParser
+from gateway.web.headers import HSTS, security_headers
 from gateway.web.site import Website, check_session_request
 
 logger = logging.getLogger(__name__)
@@ -80,18 +80,18 @@ _PATIENCE = 2.0
 class Services(NamedTuple):
     """What the application uses beside the control."""
 
-    examiner: Examiner
-    traffic: Traffic
-    vitals: Vitals
+    examiner: OffloadedParser
+    traffic: ConnectionStats
+    vitals: HealthChecks
 
 
-def make_app(control: Control, services: Services, hosts: Hosts) -> QuartTrio:
+def make_app(control: Control, services: Services, hosts: AllowedHosts) -> QuartTrio:
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
     app.url_rule_class = _Rule
-    app.asgi_http_class = _under_a_grant(control.house.directory.grants)
+    app.asgi_http_class = _under_a_grant(control.context.directory.grants)
     routing = admin_routing(control, services.traffic)
-    app.request_class = _request_class(app, routing, control.house)
+    app.request_class = _request_class(app, routing, control.context)
     app.register_blueprint(routing.blueprint())
     _add_health(
         app, control, services.vitals, cache(lambda: msgspec.json.encode(openapi(routing.routes)))
@@ -99,14 +99,16 @@ def make_app(control: Control, services: Services, hosts: Hosts) -> QuartTrio:
     website = Website(control)
     website.register(app)
     _add_hooks(app, control, hosts, routing, website)
-    _add_model_calls(app, control.house.routes, services.examiner)
+    _add_model_calls(app, control.context.routes, services.examiner)
     return app
 
 
-def admin_routing(control: Control, traffic: Traffic) -> Routing:
+def admin_routing(control: Control, traffic: ConnectionStats) -> Router:
     """All routes of the admin API."""
-    house = control.house
-    routing = Routing(house.tasks, house.directory, control.trail, house.spool, house.data.root)
+    context = control.context
+    routing = Router(
+        context.tasks, context.directory, control.trail, context.spool, context.data.root
+    )
     of_projects = (projects, members, files, models, builds, experiments, metrics)
     of_people = (users, keys, maintenance, audit)
     for noun in (*of_projects, *of_people):
@@ -130,10 +132,10 @@ class _Rule(QuartRule):
         return build
 
 
-def _request_class(app: QuartTrio, routing: Routing, house: House) -> type[TrioRequest]:
+def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> type[TrioRequest]:
     """Requests that know how large their body may be (gotcha G5: a handler could not say so), and
     where the files in it wait."""
-    site = house.site
+    site = context.site
 
     def route_of(method: str, path: str) -> Route | None:
         try:
@@ -185,7 +187,7 @@ def _under_a_grant(grants: Grants) -> type[TrioASGIHTTPConnection]:
 
 
 def _add_hooks(
-    app: QuartTrio, control: Control, hosts: Hosts, routing: Routing, website: Website
+    app: QuartTrio, control: Control, hosts: AllowedHosts, routing: Router, website: Website
 ) -> None:
     @app.before_request
     async def begin() -> None:
@@ -195,16 +197,16 @@ def _add_hooks(
             hosts.check(request.headers.get("Host", ""), request.path)
         # On the headers alone: whoever is not let in has no body of theirs read.
         if request.path.startswith(API_PREFIX):
-            g.principal = principal_of(control.house.directory)
+            g.principal = authenticate(control.context.directory)
             if principal().by == "session":
-                check_session_request(request, control.house.url)
+                check_session_request(request, control.context.url)
 
     @app.after_request
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.get("request_id", "")
         if not is_call(request.path):
             kept = response.headers.get("Cache-Control", "")
-            response.headers.update(protecting(response.content_type or "", kept))
+            response.headers.update(security_headers(response.content_type or "", kept))
             if request.is_secure and is_public_name(request.headers.get("Host", "")):
                 response.headers["Strict-Transport-Security"] = HSTS
         if _unread() and request.http_version.startswith("1"):
@@ -217,7 +219,7 @@ def _add_hooks(
         if refused.code == "internal":
             logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
         if is_call(request.path):
-            return _response(refuse(refused, g.request_id))
+            return _response(refusal_response(refused, g.request_id))
         act = routing.not_entered() or website.routing.not_entered()
         if act is not None and _unread():
             # Their body would come while they wait for the disk.
@@ -260,9 +262,9 @@ def _allowed(error: HTTPException) -> str:
 
 
 def _add_health(
-    app: QuartTrio, control: Control, vitals: Vitals, description: Callable[[], bytes]
+    app: QuartTrio, control: Control, vitals: HealthChecks, description: Callable[[], bytes]
 ) -> None:
-    level = control.house.workers.confinement.level
+    level = control.context.workers.confinement.level
     healthy = msgspec.json.encode({"status": "ok", "isolation": level})
 
     @app.get("/livez")
@@ -272,7 +274,7 @@ def _add_health(
     @app.get("/readyz")
     @app.get("/healthz")
     async def healthz() -> Response:
-        if ailing := await vitals.ailing(_PATIENCE):
+        if ailing := await vitals.failing(_PATIENCE):
             told = {"status": "failing", "failing": ailing}
             return Response(msgspec.json.encode(told), 503, content_type="application/json")
         return _json(healthy)
@@ -282,7 +284,7 @@ def _add_health(
         return _json(await trio.to_thread.run_sync(description))
 
 
-def _add_model_calls(app: QuartTrio, routes: Routes, examiner: Examiner) -> None:
+def _add_model_calls(app: QuartTrio, routes: Endpoints, examiner: OffloadedParser) -> None:
     """What the front door answers by itself, for connections that Hypercorn has already."""
 
     # Not as routes: those would have other ideas of a slash at the end, or of two.
@@ -290,26 +292,26 @@ def _add_model_calls(app: QuartTrio, routes: Routes, examiner: Examiner) -> None
     async def call() -> Response | None:
         if not is_call(request.path):
             return None
-        asked = read_call(
+        asked = parse_call(
             request.method,
             request.path,
             request.query_string.decode("ascii"),
             request.headers.get,
         )
-        if isinstance(asked, Reply):
+        if isinstance(asked, CallResponse):
             return _response(asked)
         body = cast(bytes, await request.get_data(cache=False))
         flow = network_of(request.remote_addr or "")
-        if len(body) > LARGE:
-            envelope = examined(await examiner.pool.predict(body, flow), body)
+        if len(body) > INLINE_LIMIT:
+            envelope = offloaded_envelope(await examiner.pool.predict(body, flow), body)
         else:
             envelope = read(body)
-        pool, payload, flow, model_id = admit(routes, asked, envelope, flow)
+        pool, payload, flow, model_id = resolve(routes, asked, envelope, flow)
         outcome = await pool.predict(payload, flow, asked.limit)
-        return _response(reply_to(routes, model_id, outcome, g.request_id, asked, flow))
+        return _response(response_to(routes, model_id, outcome, g.request_id, asked, flow))
 
 
-def _response(reply: Reply) -> Response:
+def _response(reply: CallResponse) -> Response:
     headers = {**CORS, **reply.headers}
     if reply.size <= _PIECE:
         return Response(reply.whole, reply.status, headers, content_type=JSON)
@@ -321,7 +323,7 @@ def _response(reply: Reply) -> Response:
     return response
 
 
-async def _pieces(reply: Reply) -> AsyncIterator[bytes]:
+async def _pieces(reply: CallResponse) -> AsyncIterator[bytes]:
     yield reply.before
     body = memoryview(reply.body)
     for first in range(0, len(body), _PIECE):

@@ -12,7 +12,7 @@ class DataFolder(msgspec.Struct, frozen=True):
     root: Path
 
     @property
-    def house(self) -> str:
+    def instance_id(self) -> str:
         """What marks the processes of the gateway that owns this folder."""
         return sha256(str(self.root).encode()).hexdigest()[:16]
 
@@ -118,7 +118,7 @@ class DataFolder(msgspec.Struct, frozen=True):
         return [self.address, self.generation, self.cgroups, self.set_aside_record]
 
     @property
-    def named_by_id(self) -> list[Path]:
+    def entity_folders(self) -> list[Path]:
         """The folders of which each entry bears the id of a project, a model, a build or an
         experiment."""
         some_id = "-"

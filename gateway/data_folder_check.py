@@ -77,7 +77,7 @@ def _refuse_data_without_database(data: DataFolder) -> None:
 
 def _data_in(data: DataFolder) -> list[str]:
     """What an earlier gateway has kept here beside its database and keys."""
-    folders = [*data.named_by_id, data.builds]
+    folders = [*data.entity_folders, data.builds]
     found = [each for each in folders if each.is_dir() and any(each.iterdir())]
     # What was committed last may be in it alone; SQLite would remove it.
     log = data.database.with_name(f"{data.database.name}-wal")

@@ -11,7 +11,7 @@ from pathlib import Path
 from builder import read_plain
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
-from gateway.settings import Given
+from gateway.settings import LoadedSettings
 from store import replace_file
 from workers.confinement import LEVELS, Confinement, Level, open_confinement
 
@@ -32,7 +32,7 @@ def last_served(data: DataFolder) -> Level | None:
     return next((level for level in LEVELS if level == text), LEVELS[0])
 
 
-def open_isolation(given: Given, data: DataFolder, set_aside: SetAside) -> Confinement:
+def open_isolation(given: LoadedSettings, data: DataFolder, set_aside: SetAside) -> Confinement:
     """The confinement in force from now on. Blocking. Raises ConfinementUnavailable,
     ConfinementWeaker, OSError."""
     settings = given.settings

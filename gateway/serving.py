@@ -20,47 +20,47 @@ from urllib.parse import urlsplit
 import trio
 
 import store
-from builder import Shelf, inspect
+from builder import BuildStore, inspect
 from gateway.address_file import address_written
 from gateway.app import Services, make_app
 from gateway.background import Tasks
 from gateway.control import Control
-from gateway.control.audit.audit_log import Act
-from gateway.control.context import House, Reach
+from gateway.control.audit.audit_log import AuditEvent
+from gateway.control.context import ControlContext, Reach
 from gateway.control.disk.free_space import Disk
 from gateway.control.disk.project_usage import ProjectDisk
 from gateway.control.disk.temporary_files import Spool
 from gateway.control.disk.trash import Trash
 from gateway.control.interpreters import Interpreters
-from gateway.control.metrics.metrics_writer import Tracking
+from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
-from gateway.control.resources import Machine
-from gateway.control.runtime_settings import SiteSettings
+from gateway.control.resources import HostResources
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.data_folder import DataFolder
 from gateway.data_folder_check import open_data
 from gateway.encryption import Encryption
 from gateway.http.access_log import open_access_log
-from gateway.http.host_check import check_exposure, hosts_of
-from gateway.http.hypercorn_server import serve_http
+from gateway.http.host_check import check_listen_address, hosts_of
+from gateway.http.hypercorn_server import serve_hypercorn
 from gateway.http.listen_sockets import listen_beside, listen_on_both
-from gateway.http.listener import Bounds, FrontDoor, Traffic
+from gateway.http.listener import ConnectionLimits, ConnectionStats, Listener
 from gateway.http.proxies import Proxies
 from gateway.http.tls import own_certificate, server_tls
-from gateway.identity.accounts import Directory
-from gateway.identity.key_index import Callers
+from gateway.identity.accounts import Accounts
+from gateway.identity.key_index import KeyIndex
 from gateway.identity.keys import access_key
 from gateway.isolation import open_isolation
-from gateway.operations.health import Vitals, keep_telling
+from gateway.operations.health import HealthChecks, notify_watchdog
 from gateway.operations.reload import Reloading
 from gateway.operations.signals import watch_signals
 from gateway.operations.systemd import ServiceManager
-from gateway.predictions.endpoints import Routes
-from gateway.predictions.offload import Examiner
+from gateway.predictions.endpoints import Endpoints
+from gateway.predictions.offload import OffloadedParser
 from gateway.set_aside import SetAside
-from gateway.settings import Given, Settings
+from gateway.settings import LoadedSettings, Settings
 from gateway.version import version
 from store import Model
-from workers import STOP_GRACE, Room, Workers, open_workers
+from workers import STOP_GRACE, QueueBudget, Workers, open_workers
 from workers.allowance import Allowance
 from workers.process_limits import descriptors, raise_descriptors, tasks
 
@@ -76,7 +76,7 @@ _TURN = 0.0005
 
 
 async def serve(
-    given: Given,
+    given: LoadedSettings,
     *,
     ready: Callable[[str], None],
     manager: ServiceManager = _NO_MANAGER,
@@ -91,7 +91,7 @@ async def serve(
     DatabaseOutdated, SchemaTooNew or StoreFailed, having changed nothing.
     """
     raise_descriptors()
-    _prepare_for_the_worst()
+    _harden_process()
     sys.setswitchinterval(_TURN)
     stop, reloading = trio.Event(), Reloading()
     async with trio.open_nursery() as nursery:
@@ -107,7 +107,7 @@ async def serve(
         nursery.cancel_scope.cancel()
 
 
-def _prepare_for_the_worst() -> None:
+def _harden_process() -> None:
     """Sets a known umask, forbids core dumps, which would contain keys, and makes the gateway the
     last process that the kernel kills when memory runs out."""
     # What is made for models to read must be readable for the users that they run as, and nothing
@@ -120,7 +120,7 @@ def _prepare_for_the_worst() -> None:
 
 
 async def run_gateway(
-    given: Given,
+    given: LoadedSettings,
     *,
     stop: trio.Event,
     ready: Callable[[str], None],
@@ -138,14 +138,14 @@ async def run_gateway(
         _listening(settings, manager) as listeners,
     ):
         listener = listeners[0]
-        await manager.tell(STATUS="looking at what was left by the last run")
+        await manager.notify_manager(STATUS="looking at what was left by the last run")
         reach = _reach(settings, listener)
         async with (
             open_access_log(settings.access_log) as access_log,
             _open(given, data, reach, tell_password) as (control, services),
         ):
-            await control.trail.done(
-                Act(
+            await control.trail.append(
+                AuditEvent(
                     who="",
                     address="",
                     action="gateway.start",
@@ -153,20 +153,20 @@ async def run_gateway(
                     detail=version(),
                 )
             )
-            allowed = control.house.workers.allowance.connections
+            allowed = control.context.workers.allowance.connections
             app = make_app(control, services, hosts_of(settings, listener.getsockname()[0]))
             url = _local_url(settings, listener)
             async with trio.open_nursery() as nursery:
 
-                async def serve_all(task_status: trio.TaskStatus[FrontDoor]) -> None:
-                    await serve_http(
+                async def serve_all(task_status: trio.TaskStatus[Listener]) -> None:
+                    await serve_hypercorn(
                         app,
                         listeners,
                         kept=listener if manager.descriptor is not None else None,
-                        reactor=control.house.workers.reactor,
-                        routes=control.house.routes,
+                        reactor=control.context.workers.reactor,
+                        routes=control.context.routes,
                         examiner=services.examiner,
-                        bounds=_bounds(control.house.settings, allowed),
+                        bounds=_bounds(control.context.settings, allowed),
                         traffic=services.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
@@ -177,24 +177,24 @@ async def run_gateway(
                     )
                     nursery.cancel_scope.cancel()
 
-                door: FrontDoor = await nursery.start(serve_all)
-                control.house.site.follow(lambda now: door.bind(_bounds(now, allowed)))
-                nursery.start_soon(keep_telling, services.vitals, manager)
+                door: Listener = await nursery.start(serve_all)
+                control.context.site.subscribe(lambda now: door.bind(_bounds(now, allowed)))
+                nursery.start_soon(notify_watchdog, services.vitals, manager)
                 if reloading is not None:
                     reloading.begin(settings, data, url, door, access_log)
                 with address_written(data, url, own_certificate(settings)):
                     ready(url)
-                    await manager.tell(READY=1, STATUS=f"serves at {url}")
+                    await manager.notify_manager(READY=1, STATUS=f"serves at {url}")
                     await stop.wait()
-                    control.experiments.begin_no_more()
-                    await manager.tell(STOPPING=1, STATUS="answers what has begun")
+                    control.experiments.stop_starting()
+                    await manager.notify_manager(STOPPING=1, STATUS="answers what has begun")
                 # Then whoever still waits for a prediction is told that there will be none.
                 await trio.sleep(settings.shutdown_grace)
-                control.house.workers.stop_pools()
+                control.context.workers.stop_pools()
 
 
-def _bounds(settings: Settings, most_connections: int) -> Bounds:
-    return Bounds(
+def _bounds(settings: Settings, most_connections: int) -> ConnectionLimits:
+    return ConnectionLimits(
         connections=min(settings.connections, most_connections),
         connections_per_address=settings.connections_per_address,
         request_bytes=settings.request_limit,
@@ -204,7 +204,7 @@ def _bounds(settings: Settings, most_connections: int) -> Bounds:
 
 @asynccontextmanager
 async def _open(
-    given: Given,
+    given: LoadedSettings,
     data: DataFolder,
     reach: Reach,
     tell_password: Callable[[str], None] | None,
@@ -225,7 +225,7 @@ async def _open(
         stack.callback(start_room.take)
         ballast = store.Ballast(data.ballast)
         disk = Disk(data.root, ballast, start_room, settings.disk_reserve)
-        await disk.make_way()
+        await disk.ensure_minimum_free()
         spool = Spool(data.spool, disk)
         await trio.to_thread.run_sync(spool.prepare, set_aside)
         database = await stack.enter_async_context(
@@ -237,36 +237,36 @@ async def _open(
         )
         kept = await database.read(store.site.settings)
         encryption = Encryption(secret)
-        site = SiteSettings(given, kept, database, encryption)
+        site = RuntimeSettings(given, kept, database, encryption)
         # Replicas tell of predictions to their end, which comes before that of the database.
         clock = RetentionClock(await database.read(store.retention.last_written_ms))
-        tracking = Tracking(database, limit=lambda: site.now.metrics_size, clock=clock)
+        tracking = MetricsWriter(database, limit=lambda: site.now.metrics_size, clock=clock)
         stack.push_async_callback(tracking.finish)
-        room = Room(site.now.queue_requests_total, site.now.queue_bytes_total)
-        machine = Machine()
+        room = QueueBudget(site.now.queue_requests_total, site.now.queue_bytes_total)
+        machine = HostResources()
         allowance = Allowance(descriptors(), tasks())
         if allowance.connections < site.now.connections:
             logger.warning("there is room for %s; %s", allowance.described(), descriptors().remedy)
         workers = await stack.enter_async_context(
             open_workers(
                 data.replicas,
-                data.house,
+                data.instance_id,
                 room,
                 most_memory=machine.for_models,
                 confinement=confinement,
                 allowance=allowance,
             )
         )
-        machine.hold(workers.cgroups)
+        machine.attach_cgroups(workers.cgroups)
         await trio.to_thread.run_sync(set_aside.note_leftovers, data.replicas)
         nursery = await stack.enter_async_context(trio.open_nursery())
         own_tasks = Tasks(nursery)
-        callers = Callers()
-        shelf = Shelf(data.builds)
-        directory = Directory(callers)
-        examiner = Examiner(workers, data.examiner_logs)
+        callers = KeyIndex()
+        shelf = BuildStore(data.builds)
+        directory = Accounts(callers)
+        examiner = OffloadedParser(workers, data.examiner_logs)
         workers.check_answer = examiner.check_answer
-        house = House(
+        context = ControlContext(
             site=site,
             data=data,
             set_aside=set_aside,
@@ -283,13 +283,13 @@ async def _open(
             interpreters=Interpreters(default),
             machine=machine,
             directory=directory,
-            routes=Routes(partial(_access_key, secret), directory.may_call, callers),
+            routes=Endpoints(partial(_access_key, secret), directory.may_call, callers),
             tasks=own_tasks,
             tracking=tracking,
             retention_clock=clock,
         )
-        site.follow(partial(_apply, disk, workers))
-        control = Control(house)
+        site.subscribe(partial(_apply, disk, workers))
+        control = Control(context)
         nursery.start_soon(disk.watch)
         nursery.start_soon(store.Generations(database, data.generation).run)
         nursery.start_soon(tracking.run, examiner.check_tracked)
@@ -302,7 +302,9 @@ async def _open(
                 tell_password(password)
             yield (
                 control,
-                Services(examiner, Traffic(), Vitals(workers.reactor, database, own_tasks)),
+                Services(
+                    examiner, ConnectionStats(), HealthChecks(workers.reactor, database, own_tasks)
+                ),
             )
         finally:
             nursery.cancel_scope.cancel()
@@ -328,7 +330,7 @@ def _listening(settings: Settings, manager: ServiceManager) -> Iterator[list[soc
             listeners = listen_on_both(settings.host, settings.port)
         for each in listeners:
             sockets.enter_context(each)
-        check_exposure(settings, listeners[0].getsockname()[0])
+        check_listen_address(settings, listeners[0].getsockname()[0])
         yield listeners
 
 

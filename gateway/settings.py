@@ -227,7 +227,7 @@ def parse_size(text: str) -> int:
     return int(min(float(match[1]) * _UNITS[match[2].lower()], 2.0 * _MOST))
 
 
-class Given(NamedTuple):
+class LoadedSettings(NamedTuple):
     """The settings at the start; `sources` says where each that is no default was set, and `config`
     is the file that was read."""
 
@@ -249,7 +249,7 @@ def read(
     flags: Mapping[str, object],
     config: Path | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> Given:
+) -> LoadedSettings:
     """The same, with where they are from."""
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -263,7 +263,7 @@ def read(
             sources[name] = source
     settings = Settings(**{"data": default_data_folder(environment)} | merged)
     _check_readable(settings)
-    return Given(settings, sources, config)
+    return LoadedSettings(settings, sources, config)
 
 
 def _check_readable(settings: Settings) -> None:
@@ -304,14 +304,14 @@ def _convert(name: str, value: object, source: str) -> object:
         known = ", ".join(Settings.__struct_fields__)
         raise SettingsError(f"{source} sets {name!r}, which is no setting; there are: {known}")
     try:
-        return checked(name, value)
+        return parse_value(name, value)
     except ValueError as error:
         # The values of variables may be secrets.
         told = name if name == "environment" else f"{name} = {value!r}"
         raise SettingsError(f"{source} sets {told}: {error}") from error
 
 
-def checked(name: str, value: object) -> Any:
+def parse_value(name: str, value: object) -> Any:
     """The value as the setting has it. Raises ValueError saying what would fit."""
     kinds = {f.name: f.type for f in msgspec.structs.fields(Settings)}
     try:

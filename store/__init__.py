@@ -21,7 +21,7 @@ from store import (
 from store.ballast import Ballast
 from store.data_folder import lock_data_folder
 from store.database import Database, open_database
-from store.deed import Deed, doing
+from store.deed import PendingAuditEntry, doing
 from store.errors import (
     BuildInUse,
     DatabaseOutdated,
@@ -73,7 +73,6 @@ __all__ = [
     "DataFolderUnusable",
     "Database",
     "DatabaseOutdated",
-    "Deed",
     "Deployment",
     "Entry",
     "Experiment",
@@ -89,6 +88,7 @@ __all__ = [
     "Model",
     "NameTaken",
     "NotFound",
+    "PendingAuditEntry",
     "Point",
     "Project",
     "Record",

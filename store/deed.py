@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from store.records import Entry
 
 
-class Deed:
+class PendingAuditEntry:
     """`describe` makes its entry, given what the transaction's work returned; None: it has none."""
 
     def __init__(self, describe: Callable[[object], Entry | None]) -> None:
@@ -39,16 +39,16 @@ class Deed:
         self._over = True
 
 
-_current: ContextVar[Deed | None] = ContextVar("deed", default=None)
+_current: ContextVar[PendingAuditEntry | None] = ContextVar("deed", default=None)
 
 
-def current() -> Deed | None:
+def current() -> PendingAuditEntry | None:
     """The deed under which this task acts."""
     return _current.get()
 
 
 @contextmanager
-def doing(deed: Deed) -> Iterator[None]:
+def doing(deed: PendingAuditEntry) -> Iterator[None]:
     """What is written in this block is done under this deed."""
     token = _current.set(deed)
     try:

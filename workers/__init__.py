@@ -9,16 +9,16 @@ from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
-from workers.pool.fair_queue import Room
+from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
 from workers.pool.slots import STOP_GRACE
-from workers.pool.statistics import PoolStatistics, SeatStatistics
+from workers.pool.statistics import PoolStatistics, SlotStatistics
 from workers.process.environment import PACKAGES
 from workers.process.experiment import clear_run
 from workers.process.script import Ended
 from workers.process.usage import Usage, all_processes
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
-from workers.reactor.timers import Alarm
+from workers.reactor.timers import MovableTimer
 from workers.replica.ticket import (
     Answered,
     Busy,
@@ -38,7 +38,6 @@ __all__ = [
     "READABLE",
     "STOP_GRACE",
     "WRITABLE",
-    "Alarm",
     "Answered",
     "Busy",
     "Cause",
@@ -50,6 +49,7 @@ __all__ = [
     "Limits",
     "Line",
     "Log",
+    "MovableTimer",
     "Network",
     "NotReady",
     "Outcome",
@@ -57,13 +57,13 @@ __all__ = [
     "PoolSpec",
     "PoolStatistics",
     "ProbeRaised",
+    "QueueBudget",
     "Raised",
     "Reactor",
     "Refused",
     "ReplicaSpec",
-    "Room",
     "RunSpec",
-    "SeatStatistics",
+    "SlotStatistics",
     "StartFailed",
     "Ticket",
     "TimedOut",

@@ -13,21 +13,21 @@ import trio
 from workers import untrusted_tree as folders
 from workers.allowance import Allowance, unbounded
 from workers.cgroups import Cgroups, open_tree
-from workers.confinement import Confinement, Network, View, unconfined
+from workers.confinement import Confinement, Network, SandboxView, unconfined
 from workers.errors import ProbeRaised
 from workers.limits import MIB, Cause, Limits
 from workers.log import Log
-from workers.pool.fair_queue import Room
+from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool, Tracked
 from workers.process.environment import INSIDE, PACKAGES
 from workers.process.experiment import run_experiment
-from workers.process.limit_monitor import Watch
+from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.process import kill_tree
 from workers.process.script import Ended, LineLog, run_script
 from workers.reactor.reactor import Reactor
 from workers.replica.replica import Check, Replica
-from workers.replica.supervisor import keep
+from workers.replica.supervisor import supervise
 from workers.replica.ticket import (
     Abandoned,
     Answered,
@@ -52,8 +52,8 @@ def _forget(tracked: bytes | bytearray) -> None:
     """What is told of a prediction that nobody asks about, such as a probe's."""
 
 
-class Place(Protocol):
-    """What a script is shown; see `View`."""
+class ScriptPaths(Protocol):
+    """What a script is shown; see `SandboxView`."""
 
     @property
     def home(self) -> Path: ...
@@ -75,18 +75,18 @@ class Workers:
     def __init__(
         self,
         *,
-        house: str,
+        instance_id: str,
         folder: Path,
         reactor: Reactor,
         output: Output,
         keepers: trio.Nursery,
-        room: Room,
+        room: QueueBudget,
         cgroups: Cgroups,
-        watch: Watch,
+        watch: LimitMonitor,
         confinement: Confinement,
         allowance: Allowance,
     ) -> None:
-        self._house = house
+        self._instance_id = instance_id
         self._folder = folder
         self.reactor = reactor
         self._output = output
@@ -158,11 +158,11 @@ class Workers:
         self._keepers.start_soon(self._keep, replica, log, folder)
 
     async def _keep(self, replica: Replica, log: Log, folder: Path) -> None:
-        await keep(
+        await supervise(
             replica,
             log=log,
             output=self._output,
-            house=self._house,
+            instance_id=self._instance_id,
             folder=folder,
             leaf=self.cgroups.leaf(replica.name),
             watch=self._watch,
@@ -189,7 +189,7 @@ class Workers:
                 pool.stop()
                 await pool.closed.wait()
         if outcome is not None and not isinstance(outcome, Answered):
-            [seat] = pool.statistics().seats
+            [seat] = pool.statistics().slots
             met = (Cause(name) for name, count in seat.limits_met.items() if count)
             raise ProbeRaised(_say(outcome), next(met, None))
 
@@ -198,7 +198,7 @@ class Workers:
         command: Sequence[str | Path],
         *,
         cwd: Path,
-        place: Place | None = None,
+        place: ScriptPaths | None = None,
         variables: Mapping[str, str],
         log: LineLog,
         time_limit: float,
@@ -217,7 +217,7 @@ class Workers:
                 view=None if place is None else _view(place, network, identity),
                 log=log,
                 output=self._output,
-                house=self._house,
+                instance_id=self._instance_id,
                 time_limit=time_limit,
                 leaf=self.cgroups.leaf("script"),
                 limits=self.allowance.within(limits),
@@ -243,7 +243,7 @@ class Workers:
                 msgspec.structs.replace(spec, limits=limits),
                 log=log,
                 output=self._output,
-                house=self._house,
+                instance_id=self._instance_id,
                 leaf=leaf,
                 watch=self._watch,
                 confinement=self.confinement,
@@ -260,35 +260,37 @@ class Workers:
 @asynccontextmanager
 async def open_workers(
     folder: Path,
-    house: str,
-    room: Room | None = None,
+    instance_id: str,
+    room: QueueBudget | None = None,
     *,
     most_memory: int = 0,
     confinement: Confinement | None = None,
     allowance: Allowance | None = None,
 ) -> AsyncIterator[Workers]:
-    """The engine, with `folder` for working copies. `house` marks its processes; `room` is how many
-    requests may wait in all its pools together, and how many bytes of them. All its processes
-    together may take `most_memory` bytes, 0 for no limit, and what `allowance` leaves them. By
-    default they are not confined.
+    """The engine, with `folder` for working copies. `instance_id` marks its processes; `room` is
+    how many requests may wait in all its pools together, and how many bytes of them. All its
+    processes together may take `most_memory` bytes, 0 for no limit, and what `allowance` leaves
+    them. By default they are not confined.
 
     First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
     and whatever is left then is killed.
     """
     allowance = allowance or unbounded()
-    cgroups = await trio.to_thread.run_sync(_sweep, folder, house, most_memory, allowance.tasks)
-    output, reactor, watch = Output(), Reactor(), Watch(cgroups.holds)
+    cgroups = await trio.to_thread.run_sync(
+        _sweep, folder, instance_id, most_memory, allowance.tasks
+    )
+    output, reactor, watch = Output(), Reactor(), LimitMonitor(cgroups.holds)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
             async with trio.open_nursery() as keepers:
                 workers = Workers(
-                    house=house,
+                    instance_id=instance_id,
                     folder=folder,
                     reactor=reactor,
                     output=output,
                     keepers=keepers,
-                    room=room or Room(4000, 256 * MIB),
+                    room=room or QueueBudget(4000, 256 * MIB),
                     cgroups=cgroups,
                     watch=watch,
                     confinement=confinement or unconfined(folder),
@@ -309,20 +311,20 @@ async def open_workers(
             await trio.to_thread.run_sync(cgroups.close)
 
 
-def _sweep(folder: Path, house: str, most_memory: int, most_tasks: int) -> Cgroups:
+def _sweep(folder: Path, instance_id: str, most_memory: int, most_tasks: int) -> Cgroups:
     """Ends and removes what an earlier engine left; the cgroups for this one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder: what tells of leftovers must not go before them.
     record = folder.with_name(f"{folder.name}.cgroups")
-    cgroups = open_tree(house, record, most_memory, os.cpu_count() or 1, most_tasks)
-    kill_tree(f"{house}/")
+    cgroups = open_tree(instance_id, record, most_memory, os.cpu_count() or 1, most_tasks)
+    kill_tree(f"{instance_id}/")
     folders.remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return cgroups
 
 
-def _view(place: Place, network: Network, identity: int) -> View:
-    return View(
+def _view(place: ScriptPaths, network: Network, identity: int) -> SandboxView:
+    return SandboxView(
         home=place.home,
         tmp=place.tmp,
         read=(*place.read, INSIDE.parent),

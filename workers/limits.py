@@ -36,7 +36,7 @@ class Cause(Enum):
     CPU = "cpu"
 
 
-class Toll(msgspec.Struct, frozen=True, kw_only=True):
+class CgroupCounters(msgspec.Struct, frozen=True, kw_only=True):
     """What a cgroup has counted since it was made. `throttled` in seconds.
 
     `met_own` says that the processes killed for memory met their own limit, and not the one of all.
@@ -48,33 +48,35 @@ class Toll(msgspec.Struct, frozen=True, kw_only=True):
     throttled: float = 0.0
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class ExitReason(msgspec.Struct, frozen=True):
     """How a process ended: `said` goes on from "the process"."""
 
     said: str
     cause: Cause | None = None
 
 
-def judge(status: int, said: str, toll: Toll, limits: Limits) -> Verdict:
+def explain_exit(status: int, said: str, toll: CgroupCounters, limits: Limits) -> ExitReason:
     """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
     # gotcha G11: as its wrapper, or a shell, says that it was killed.
     if toll.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
         if toll.met_own and limits.memory:
-            return Verdict(f"ran out of memory: its limit is {size(limits.memory)}", Cause.MEMORY)
+            return ExitReason(
+                f"ran out of memory: its limit is {size(limits.memory)}", Cause.MEMORY
+            )
         text = "was killed for its memory, since all models together may not take more"
-        return Verdict(text, Cause.MEMORY)
+        return ExitReason(text, Cause.MEMORY)
     if toll.forks_refused and status != 0:
-        return Verdict(f"{said}, after {reached_processes(limits)}", Cause.PROCESSES)
+        return ExitReason(f"{said}, after {reached_processes(limits)}", Cause.PROCESSES)
     if toll.memory_kills:
-        return Verdict(f"{said}, after a process that it had started ran out of memory")
-    return Verdict(said)
+        return ExitReason(f"{said}, after a process that it had started ran out of memory")
+    return ExitReason(said)
 
 
 def reached_processes(limits: Limits) -> str:
     return f"its limit of {limits.processes} processes and threads was reached"
 
 
-def held_up(seconds: float, throttled: float, limits: Limits) -> str:
+def throttling_note(seconds: float, throttled: float, limits: Limits) -> str:
     """Why a prediction of `seconds` took so long, where its CPU limit is to blame; else nothing.
 
     A quarter of the time: less would not have saved it.

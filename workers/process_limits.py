@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from workers.cgroups import memory_groups, memory_limit, memory_used, our_places, places
-from workers.cgroups.places import Place
+from workers.cgroups import memberships, memory_groups, memory_limit, memory_used, our_places
+from workers.cgroups.places import CgroupMembership
 from workers.shortages import DESCRIPTORS, TASKS, Shortage, is_shortage, is_without_thread
 
 # Kernels before 5.14 and a process with CAP_SYS_RESOURCE do not hold root to RLIMIT_NPROC.
@@ -134,12 +134,12 @@ def hard_descriptors() -> int:
     return 0 if most == resource.RLIM_INFINITY else most
 
 
-def _places(pid: int | None) -> list[Place]:
+def _places(pid: int | None) -> list[CgroupMembership]:
     with suppress(OSError):
         if pid is None:
             return our_places()
         group = Path(f"/proc/{pid}/cgroup").read_text()
-        return places(group, Path("/proc/self/mountinfo").read_text())
+        return memberships(group, Path("/proc/self/mountinfo").read_text())
     return []
 
 

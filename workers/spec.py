@@ -22,11 +22,11 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     `code` is the sealed folder that each replica gets a private copy of; `environment` the
     virtualenv beside it, and `prefix` the folder of the interpreter that it was made from: what the
     environment says of that is the project's word. Where the build was made without mounts, `built`
-    is the folder that it had then (`View`). `variables` win over the ones set here, but not
+    is the folder that it had then (`SandboxView`). `variables` win over the ones set here, but not
     over the tree mark; a PATH among them comes behind the environment's own. Those of
     `name_variables` get the replica's name. Where `raw` is set the function gets a request as
     bytes, unread.
-    Where models are confined, `identity` says whose they are (`View`), and
+    Where models are confined, `identity` says whose they are (`SandboxView`), and
     `network` what they reach of it. `crns` are what the replica says of its predictions.
     Times in seconds, sizes in bytes.
     """

@@ -129,7 +129,7 @@ def entries(folder: Path, *, deepest: float = inf) -> Iterator[tuple[int, str, o
             name = way.last[1].pop()
 
 
-def give(folder: Path, owner: int) -> None:
+def chown_tree(folder: Path, owner: int) -> None:
     """Makes a folder and all that is in it `owner`'s; for root. The folder itself comes last: once
     it is `owner`'s, so is all. Files with further names, which may lie elsewhere, are left as they
     are. Raises OSError."""

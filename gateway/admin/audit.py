@@ -5,7 +5,7 @@ from quart import request
 
 import store
 from gateway.admin.paging import whole_number
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.admin.timestamps import moment
 from gateway.control import Control
@@ -15,13 +15,13 @@ _DEFAULT_SIZE = 100
 _MOST = 1000
 
 
-def add_routes(routing: Routing, control: Control) -> None:
+def add_routes(routing: Router, control: Control) -> None:
     async def index() -> Json:
         """Ascending by number: the newest there are, or the newest before a number."""
         size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
         before, since = whole_number("before", 0), request.args.get("since", "")
-        await control.trail.settled()
-        entries = await control.house.database.read(
+        await control.trail.flushed()
+        entries = await control.context.database.read(
             store.audit.listing,
             after=whole_number("after", 0),
             before=before or None,

@@ -7,9 +7,9 @@ import store
 from gateway.admin import log_stream
 from gateway.admin.downloads import log_text
 from gateway.admin.json_body import FREE_BYTES
-from gateway.admin.lookup import Seeker
+from gateway.admin.lookup import Lookup
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import (
     CreateBuild,
     CreateDeployment,
@@ -24,16 +24,16 @@ from gateway.control.builds.builds import NewBuild
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.variables import Shown, shown
 from gateway.errors import Refusal
-from gateway.identity.principal import allowed, principal
+from gateway.identity.principal import is_allowed, principal
 from store import Build, Deployment, Model
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    database, seek = control.house.database, Seeker(control)
+def add_routes(routing: Router, control: Control) -> None:
+    database, seek = control.context.database, Lookup(control)
 
     def as_json(build: Build) -> Json:
-        build = control.builds.as_it_is(build)
-        return build_json(build, build.journey, control.house.workspace)
+        build = control.builds.with_live_status(build)
+        return build_json(build, build.journey, control.context.workspace)
 
     async def index(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
@@ -64,7 +64,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         if request.accept_mimetypes.best == "text/event-stream":
             return log_stream.follow_build(control, build)
-        return log_text(control.house.data.build_log(build.id), without=JOURNEY)
+        return log_text(control.context.data.build_log(build.id), without=JOURNEY)
 
     async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
         build = await seek.build(project_id, model_id, build_id)
@@ -78,7 +78,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         model = await seek.model(project_id, model_id)
         new = new_deployment(model, asked)
-        if not allowed(control.house.directory, "project.edit", project_id):
+        if not is_allowed(control.context.directory, "project.edit", project_id):
             new = await control.deployments.as_before(model, new)
         made = await control.deployments.create(model, build, new, principal().user)
         return deployed_json(control, made)
@@ -162,13 +162,13 @@ def add_routes(routing: Routing, control: Control) -> None:
 def deployed_json(control: Control, deployment: Deployment) -> Json:
     """A deployment as whoever asks may see it, with what it is doing now."""
     pool = control.deployments.pool(deployment.id)
-    edits = allowed(control.house.directory, "project.edit", deployment.project_id)
+    edits = is_allowed(control.context.directory, "project.edit", deployment.project_id)
     return deployment_json(
         deployment,
         pool.statistics() if pool else None,
         control.deployments.waits_for(deployment.id),
-        control.house.workspace,
-        shown(control.house.encryption, deployment) if edits else Shown(),
+        control.context.workspace,
+        shown(control.context.encryption, deployment) if edits else Shown(),
     )
 
 

@@ -12,12 +12,12 @@ import store
 from gateway.admin import log_stream, tree
 from gateway.admin.downloads import download as sent_file
 from gateway.admin.downloads import log_text
-from gateway.admin.lookup import Seeker
+from gateway.admin.lookup import Lookup
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import AddToProject, CreateExperiment, Json, experiment_json, scaled
 from gateway.control import Control
-from gateway.control.audit.audit_log import note
+from gateway.control.audit.audit_log import annotate
 from gateway.control.experiments.comparison import MOST_EXPERIMENTS, TURN, Comparison
 from gateway.control.experiments.experiments import NewExperiment
 from gateway.errors import Refusal
@@ -25,8 +25,8 @@ from gateway.identity.principal import principal
 from store import Experiment
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    database, seek, experiments = control.house.database, Seeker(control), control.experiments
+def add_routes(routing: Router, control: Control) -> None:
+    database, seek, experiments = control.context.database, Lookup(control), control.experiments
 
     async def as_json(experiment: Experiment) -> Json:
         if experiment.status == "running":
@@ -73,7 +73,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         experiment = await seek.experiment(project_id, experiment_id)
         if request.accept_mimetypes.best == "text/event-stream":
             return log_stream.follow_experiment(control, experiment)
-        return log_text(control.house.data.experiment_log(experiment.id))
+        return log_text(control.context.data.experiment_log(experiment.id))
 
     async def metrics(project_id: str, experiment_id: str) -> Json:
         experiment = await seek.experiment(project_id, experiment_id)
@@ -96,7 +96,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         experiment = await seek.experiment(project_id, experiment_id)
         if experiment.ended_at is None:
             raise Refusal("state.conflict", f"experiment {experiment.number} has not ended yet")
-        return control.house.data.experiment(experiment.id).outputs
+        return control.context.data.experiment(experiment.id).outputs
 
     async def files(project_id: str, experiment_id: str) -> Json:
         folder = await outputs(project_id, experiment_id)
@@ -109,15 +109,15 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def add_to_project(project_id: str, experiment_id: str, asked: AddToProject) -> Json:
         folder = await outputs(project_id, experiment_id)
         project = await seek.project(project_id)
-        await control.house.disk.admit("a file")
+        await control.context.disk.check_free("a file")
         file = await trio.to_thread.run_sync(tree.opened, folder, asked.path)
         with file:
             more = os.fstat(file.fileno()).st_size
-            await control.house.project_disk.admit(project, "a file", more)
+            await control.context.project_disk.admit(project, "a file", more)
             root, target = Path(project.path), asked.target or asked.path
             await trio.to_thread.run_sync(tree.save, file, root, target)
-        control.house.project_disk.add(project, more)
-        note(f"file {asked.path}")
+        control.context.project_disk.add(project, more)
+        annotate(f"file {asked.path}")
         return {}
 
     many = "/projects/<project_id>/experiments"

@@ -9,16 +9,16 @@ from werkzeug.datastructures import FileStorage, MultiDict
 
 from gateway.admin import tree
 from gateway.admin.downloads import download
-from gateway.admin.lookup import Seeker
+from gateway.admin.lookup import Lookup
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.errors import Refusal
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    seek = Seeker(control)
+def add_routes(routing: Router, control: Control) -> None:
+    seek = Lookup(control)
 
     async def folder_of(project_id: str) -> Path:
         return Path((await seek.project(project_id)).path)
@@ -36,10 +36,10 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def upload(project_id: str, parts: MultiDict[str, FileStorage]) -> Json:
         if not parts:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
-        project, kept = await seek.project(project_id), control.house.project_disk
+        project, kept = await seek.project(project_id), control.context.project_disk
         for name in parts:
             tree.names_of(name)  # all are looked at before any is written
-        await control.house.disk.admit("an upload")
+        await control.context.disk.check_free("an upload")
         more = sum(_size(part) for _, part in parts.items(multi=True))
         await kept.admit(project, "an upload", more)
         for name, part in parts.items(multi=True):
@@ -50,7 +50,7 @@ def add_routes(routing: Routing, control: Control) -> None:
     async def delete(project_id: str, path: str) -> Json:
         project = await seek.project(project_id)
         await trio.to_thread.run_sync(tree.remove, Path(project.path), path)
-        control.house.project_disk.shrank(project)
+        control.context.project_disk.shrank(project)
         return {}
 
     files = "/projects/<project_id>/files"

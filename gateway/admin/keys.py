@@ -8,10 +8,10 @@ clients that send it as the user of HTTP Basic.
 import msgspec
 
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.admin.timestamps import moment
-from gateway.admin.users import sought
+from gateway.admin.users import find_user
 from gateway.control import Control
 from gateway.control.accounts.keys import NewKey
 from gateway.identity.principal import principal
@@ -33,16 +33,18 @@ class CreateKey(msgspec.Struct, kw_only=True):
     expiry_date: str = ""
 
 
-def add_routes(routing: Routing, control: Control) -> None:
+def add_routes(routing: Router, control: Control) -> None:
     for collection, (kind, what) in _COLLECTIONS.items():
         _add_kind(routing, control, f"/users/<username>/{collection}", kind, what)
 
 
-def _add_kind(routing: Routing, control: Control, many: str, kind: KeyKind, what: str) -> None:
+def _add_kind(routing: Router, control: Control, many: str, kind: KeyKind, what: str) -> None:
     keys, plural = control.keys, many.rpartition("/")[2]
 
     async def index(username: str) -> Json:
-        return await page(plural, [_json(key) for key in keys.of(sought(control, username), kind)])
+        return await page(
+            plural, [_json(key) for key in keys.of(find_user(control, username), kind)]
+        )
 
     async def create(username: str, asked: CreateKey) -> Json:
         never = asked.expiry_date == "never"
@@ -53,15 +55,15 @@ def _add_kind(routing: Routing, control: Control, many: str, kind: KeyKind, what
             expires=moment("expiry_date", given) if given else None,
             never=never,
         )
-        key, text = await keys.create(sought(control, username), new, principal())
+        key, text = await keys.create(find_user(control, username), new, principal())
         return _json(key) | {"api_key": text}
 
     async def revoke_all(username: str) -> Json:
-        await keys.revoke_all(sought(control, username), kind)
+        await keys.revoke_all(find_user(control, username), kind)
         return {}
 
     async def revoke(username: str, key_id: str) -> Json:
-        await keys.revoke(sought(control, username), kind, key_id)
+        await keys.revoke(find_user(control, username), kind, key_id)
         return {}
 
     routing.add("GET", many, "oneself", f"a user's {what}", index, query=PAGED)

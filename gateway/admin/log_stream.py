@@ -94,7 +94,7 @@ def follow_logs(control: Control, model: Model, replica: str, stream: str, tail:
         with control.following.follower(model.id, flow) as follower:
             followed = _ModelLogs(control, model, replica, stream, follower)
             with (
-                control.house.news.listening(model.id, followed.changed),
+                control.context.news.listening(model.id, followed.changed),
                 suppress(store.NotFound),
             ):
                 async for data in followed.pieces(tail):
@@ -129,7 +129,7 @@ class _ModelLogs:
         while True:
             if self._has_changed:
                 self._has_changed = False
-                await self._control.house.database.read(store.models.get, self._model.id)
+                await self._control.context.database.read(store.models.get, self._model.id)
                 for name, log in self._new_logs():
                     if data := await self._begin(name, log, begin):
                         yield data

@@ -4,21 +4,21 @@ import trio
 
 import store
 from gateway.control import Control
-from gateway.control.audit.audit_log import note
-from gateway.identity.principal import allowed
+from gateway.control.audit.audit_log import annotate
+from gateway.identity.principal import is_allowed
 from store import Build, Deployment, Experiment, Model, Project
 
 # So many rights are looked at in one turn: some 0.5 ms.
 _TURN = 100
 
 
-class Seeker:
+class Lookup:
     """Raises NotFound where an id names nothing, or something of somebody else's. What it finds
     the audit trail names."""
 
     def __init__(self, control: Control) -> None:
-        self._database = control.house.database
-        self._directory = control.house.directory
+        self._database = control.context.database
+        self._directory = control.context.directory
 
     async def projects(self) -> list[Project]:
         """Those that whoever asks may see."""
@@ -26,20 +26,20 @@ class Seeker:
         for number, project in enumerate(await self._database.read(store.projects.listing)):
             if number % _TURN == _TURN - 1:
                 await trio.lowlevel.checkpoint()
-            if allowed(self._directory, "project.view", project.id):
+            if is_allowed(self._directory, "project.view", project.id):
                 seen.append(project)
         return seen
 
     async def project(self, project_id: str) -> Project:
         project = await self._database.read(store.projects.get, project_id)
-        note(f"project {project.name}")
+        annotate(f"project {project.name}")
         return project
 
     async def model(self, project_id: str, model_id: str) -> Model:
         model = await self._database.read(store.models.get, model_id)
         if model.project_id != project_id:
             raise store.NotFound("model", model_id)
-        note(f"model {model.name}")
+        annotate(f"model {model.name}")
         return model
 
     async def build(self, project_id: str, model_id: str, build_id: str) -> Build:
@@ -47,7 +47,7 @@ class Seeker:
         build = await self._database.read(store.builds.get, build_id)
         if build.model_id != model.id:
             raise store.NotFound("build", build_id)
-        note(f"build {build.number}")
+        annotate(f"build {build.number}")
         return build
 
     async def deployment(
@@ -57,12 +57,12 @@ class Seeker:
         deployment = await self._database.read(store.deployments.get, deployment_id)
         if deployment.build_id != build.id:
             raise store.NotFound("deployment", deployment_id)
-        note(f"deployment {deployment.number}")
+        annotate(f"deployment {deployment.number}")
         return deployment
 
     async def experiment(self, project_id: str, experiment_id: str) -> Experiment:
         experiment = await self._database.read(store.experiments.get, experiment_id)
         if experiment.project_id != project_id:
             raise store.NotFound("experiment", experiment_id)
-        note(f"experiment {experiment.number}")
+        annotate(f"experiment {experiment.number}")
         return experiment

@@ -2,14 +2,14 @@
 
 from quart import Response, request
 
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.storage.garbage import KEPT_BUILDS, Garbage
 from gateway.errors import Refusal
 
 
-def add_routes(routing: Routing, control: Control) -> None:
+def add_routes(routing: Router, control: Control) -> None:
     async def backup() -> Response:
         return Response(await control.backups.begin(), content_type="application/x-tar")
 

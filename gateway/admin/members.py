@@ -2,11 +2,11 @@
 
 import msgspec
 
-from gateway.admin.lookup import Seeker
+from gateway.admin.lookup import Lookup
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json
-from gateway.admin.users import sought
+from gateway.admin.users import find_user
 from gateway.control import Control
 from gateway.identity.principal import require
 from store import Role, User
@@ -16,8 +16,8 @@ class PutCollaborator(msgspec.Struct, kw_only=True):
     permission: Role
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    seek, directory = Seeker(control), control.house.directory
+def add_routes(routing: Router, control: Control) -> None:
+    seek, directory = Lookup(control), control.context.directory
 
     async def index(project_id: str) -> Json:
         await seek.project(project_id)
@@ -28,13 +28,13 @@ def add_routes(routing: Routing, control: Control) -> None:
         project = await seek.project(project_id)
         if asked.permission == "owner":
             require(directory, "project.own", project_id)
-        user = sought(control, collaborator)
+        user = find_user(control, collaborator)
         await control.members.put(project, user, asked.permission)
         return _json(user, asked.permission)
 
     async def remove(project_id: str, collaborator: str) -> Json:
         project = await seek.project(project_id)
-        await control.members.remove(project, sought(control, collaborator))
+        await control.members.remove(project, find_user(control, collaborator))
         return {}
 
     many = "/projects/<project_id>/collaborators"

@@ -49,7 +49,7 @@ _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LINE_END = ";\t\r\n"
 
-Again = Callable[[], AsyncGenerator[list[MetricRow]]]
+RowSource = Callable[[], AsyncGenerator[list[MetricRow]]]
 Kind = Literal["null", "bool", "int", "float", "str", "json"]
 _read_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_scalar = msgspec.json.Decoder(str | int | float | bool | None).decode
@@ -68,7 +68,7 @@ class TooManyKeys(Exception):
     advice = "take format=jsonl, or a shorter window"
 
 
-class Spelling:
+class RowFormatter:
     """Rows as the SDK has them, the names of what they are of in full."""
 
     def __init__(self, workspace: str, sources: Iterable[MetricSource]) -> None:
@@ -100,7 +100,7 @@ class Spelling:
         return *self._names[row.source], row.start_ms, row.end_ms, row.uuid
 
 
-async def as_table(kind: str, again: Again, spelling: Spelling) -> AsyncIterator[bytes]:
+async def as_table(kind: str, again: RowSource, spelling: RowFormatter) -> AsyncIterator[bytes]:
     """The rows that `again` gives, each time it is called, as a file of this format, in parts.
 
     Raises NotInstalled, or TooManyKeys.
@@ -116,12 +116,14 @@ async def as_table(kind: str, again: Again, spelling: Spelling) -> AsyncIterator
     return _parquet(again, spelling, await _columns(again), *arrow)
 
 
-async def _json_lines(again: Again, spelling: Spelling) -> AsyncIterator[bytes]:
+async def _json_lines(again: RowSource, spelling: RowFormatter) -> AsyncIterator[bytes]:
     async for rows in _in_turns(again):
         yield b"".join([spelling.json(row) + b"\n" for row in rows])
 
 
-async def _csv(again: Again, spelling: Spelling, columns: dict[str, Kind]) -> AsyncIterator[bytes]:
+async def _csv(
+    again: RowSource, spelling: RowFormatter, columns: dict[str, Kind]
+) -> AsyncIterator[bytes]:
     lines = _Lines()
     # Cells that hold a part of this end are quoted: line ends, and what else parts cells somewhere.
     writer = csv.writer(lines, lineterminator=_LINE_END)
@@ -150,7 +152,7 @@ class _Lines:
 
 
 async def _parquet(
-    again: Again, spelling: Spelling, columns: dict[str, Kind], pa: Any, pq: Any
+    again: RowSource, spelling: RowFormatter, columns: dict[str, Kind], pa: Any, pq: Any
 ) -> AsyncIterator[bytes]:
     types = {"null": pa.null(), "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
     numbers = ("startTimeStampMs", "endTimeStampMs")
@@ -204,7 +206,7 @@ class _Sink(io.RawIOBase):
         return told
 
 
-async def _in_turns(again: Again, cells: int = 0) -> AsyncGenerator[list[MetricRow]]:
+async def _in_turns(again: RowSource, cells: int = 0) -> AsyncGenerator[list[MetricRow]]:
     """The rows, so many at a time as may be read, and written with so many cells, in one turn."""
     async with aclosing(again()) as batches:
         async for rows in batches:
@@ -226,7 +228,7 @@ def _turns(rows: Iterable[MetricRow], each: int) -> Iterator[list[MetricRow]]:
         yield turn
 
 
-async def _columns(again: Again) -> dict[str, Kind]:
+async def _columns(again: RowSource) -> dict[str, Kind]:
     """The keys of all metrics, in the order in which they come up, and what their values are."""
     columns: dict[str, Kind] = {}
     async with aclosing(_in_turns(again)) as turns:

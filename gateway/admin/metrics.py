@@ -11,16 +11,16 @@ from contextlib import aclosing
 import msgspec
 from quart import Response, request
 
-from gateway.admin.metric_export import FORMATS, NotInstalled, Spelling, TooManyKeys, as_table
-from gateway.admin.router import Routing
+from gateway.admin.metric_export import FORMATS, NotInstalled, RowFormatter, TooManyKeys, as_table
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json, Metrics
 from gateway.control import Control
-from gateway.control.audit.audit_log import note
+from gateway.control.audit.audit_log import annotate
 from gateway.control.metrics.measurements import LAST_MS
-from gateway.control.metrics.metrics import Noun, Subject, Window
+from gateway.control.metrics.metrics import MetricTarget, Noun, Window
 from gateway.control.metrics.metrics_writer import MIB
 from gateway.errors import Refusal
-from gateway.identity.principal import allowed, require
+from gateway.identity.principal import is_allowed, require
 from store import MetricRow, NotFound
 
 NOUNS: dict[str, Noun] = {
@@ -47,17 +47,17 @@ class AggregateMetrics(msgspec.Struct, kw_only=True):
     end_timestamp_ms: int | None = None
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    directory, metrics = control.house.directory, control.metrics
+def add_routes(routing: Router, control: Control) -> None:
+    directory, metrics = control.context.directory, control.metrics
 
-    async def subject(noun: Noun, name: str) -> Subject:
+    async def subject(noun: Noun, name: str) -> MetricTarget:
         """Raises NotFound also for what whoever asks may not see."""
         found = await metrics.subject(noun, name)
-        if not allowed(directory, "project.view", found.project_id):
+        if not is_allowed(directory, "project.view", found.project_id):
             raise NotFound(noun, name)
         return found
 
-    async def asked() -> tuple[Window, Spelling]:
+    async def asked() -> tuple[Window, RowFormatter]:
         given = [(name, request.args[name]) for name in NOUNS if request.args.get(name)]
         if len(given) != 1:
             raise Refusal("argument.invalid", f"give one of {', '.join(NOUNS)}")
@@ -68,7 +68,7 @@ def add_routes(routing: Routing, control: Control) -> None:
             _time("end_timestamp_ms", LAST_MS),
             _token(),
         )
-        return window, Spelling(control.house.workspace, window.subject.sources)
+        return window, RowFormatter(control.context.workspace, window.subject.sources)
 
     async def show() -> Response:
         window, spelling = await asked()
@@ -93,18 +93,18 @@ def add_routes(routing: Routing, control: Control) -> None:
 
     async def delay(asked: DelayedMetrics) -> Json:
         project_id = await metrics.project_of(asked.prediction_uuid)
-        if not allowed(directory, "project.view", project_id):
+        if not is_allowed(directory, "project.view", project_id):
             raise NotFound("prediction", asked.prediction_uuid)
         require(directory, "metrics.add", project_id)
-        note(f"project {project_id}")
-        await metrics.find_out(asked.prediction_uuid, asked.metrics)
+        annotate(f"project {project_id}")
+        await metrics.merge_delayed(asked.prediction_uuid, asked.metrics)
         return {}
 
     async def aggregate(asked: AggregateMetrics) -> Json:
         found = await subject("deployment", asked.model_deployment_crn)
         require(directory, "metrics.add", found.project_id)
-        note(f"project {found.project_id}")
-        await metrics.sum_up(
+        annotate(f"project {found.project_id}")
+        await metrics.add_aggregate(
             asked.model_deployment_crn,
             asked.metrics,
             asked.start_timestamp_ms,
@@ -151,7 +151,7 @@ def add_routes(routing: Routing, control: Control) -> None:
 
 
 async def _page(
-    batches: AsyncGenerator[list[MetricRow]], spelling: Spelling, most: int
+    batches: AsyncGenerator[list[MetricRow]], spelling: RowFormatter, most: int
 ) -> AsyncIterator[bytes]:
     """`{"metrics":[...],"next_page_token":""}`, some rows at a time."""
     count = size = 0

@@ -11,9 +11,9 @@ import store
 from gateway.admin import log_stream
 from gateway.admin.builds import deployed_json, new_build, new_deployment
 from gateway.admin.json_body import FREE_BYTES
-from gateway.admin.lookup import Seeker
+from gateway.admin.lookup import Lookup
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import CreateModel, Json, UpdateModel, model_json
 from gateway.control import Control
 from gateway.control.deployments.replica_logs import logs_of
@@ -39,8 +39,8 @@ _REQUESTS = (
 )
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    database, seek = control.house.database, Seeker(control)
+def add_routes(routing: Router, control: Control) -> None:
+    database, seek = control.context.database, Lookup(control)
 
     async def as_json(model: Model, project: Project | None = None) -> Json:
         project = project or await seek.project(model.project_id)
@@ -50,13 +50,13 @@ def add_routes(routing: Routing, control: Control) -> None:
         return model_json(
             model,
             project,
-            control.house.routes.key_of(model),
-            f"{control.house.url}/model",
+            control.context.routes.key_of(model),
+            f"{control.context.url}/model",
             current,
             control.deployments.state(current) if current else "",
             pool.statistics() if pool else None,
             example,
-            control.house.workspace,
+            control.context.workspace,
         )
 
     async def index_all() -> Json:
@@ -127,13 +127,13 @@ def add_routes(routing: Routing, control: Control) -> None:
         if current is None or pool is None:
             nothing: Json = dict.fromkeys(_REQUESTS, 0)
             return {"replicas": [], **nothing, "restarts_by": {}, "metrics_dropped": 0}
-        dropped = control.house.tracking.dropped(current.id)
+        dropped = control.context.tracking.dropped(current.id)
         return _replicas_json(current, pool) | {"metrics_dropped": dropped}
 
     async def logs(project_id: str, model_id: str) -> Response:
         model = await seek.model(project_id, model_id)
         replica, stream, tail = _which_lines()
-        paths = await trio.to_thread.run_sync(logs_of, control.house.data.model_logs(model.id))
+        paths = await trio.to_thread.run_sync(logs_of, control.context.data.model_logs(model.id))
         current = await database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
         known = {path.stem for path in paths} | set(pool.logs if pool else ())
@@ -216,7 +216,7 @@ def add_routes(routing: Routing, control: Control) -> None:
 def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
     statistics = pool.statistics()
     replicas = []
-    for seat in statistics.seats:
+    for seat in statistics.slots:
         used = usage(seat.pid) if seat.pid is not None else None
         facts = msgspec.structs.asdict(seat)
         facts["uptime"] = round(seat.uptime, 3)

@@ -2,23 +2,23 @@
 
 import msgspec
 
-from gateway.admin.lookup import Seeker
+from gateway.admin.lookup import Lookup
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import CreateProject, Json, UpdateProject, project_json
 from gateway.control import Control
 from gateway.control.projects.new_project import NewProject
 from gateway.control.variables import Shown, shown
-from gateway.identity.principal import allowed, principal
+from gateway.identity.principal import is_allowed, principal
 from store import Project
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    seek, directory = Seeker(control), control.house.directory
+def add_routes(routing: Router, control: Control) -> None:
+    seek, directory = Lookup(control), control.context.directory
 
     def as_json(project: Project) -> Json:
-        edits = allowed(directory, "project.edit", project.id)
-        variables = shown(control.house.encryption, project) if edits else Shown()
+        edits = is_allowed(directory, "project.edit", project.id)
+        variables = shown(control.context.encryption, project) if edits else Shown()
         owner, who = directory.owner_of(project.id), principal().user
         owns = project.linked and owner is not None and owner.id == who.id
         return project_json(project, owner, variables, with_path=who.administrator or owns)

@@ -25,11 +25,11 @@ from gateway.admin.audit_fields import given
 from gateway.admin.json_body import BodyReader
 from gateway.admin.uploads import close_files, files_of
 from gateway.background import Tasks
-from gateway.control.audit.audit_log import Act, Trail
+from gateway.control.audit.audit_log import AuditEvent, AuditLog
 from gateway.control.disk.temporary_files import Spool
-from gateway.control.fair_slots import Places
+from gateway.control.fair_slots import FairSlots
 from gateway.errors import API_PREFIX, Refusal
-from gateway.identity.accounts import Directory
+from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
 from gateway.identity.permissions import Permission
 from gateway.identity.principal import principal, require, require_again
@@ -44,7 +44,7 @@ _HIDDEN = b"(data folder)"
 # How many uploads come in at once, and of one user: each takes its size on the disk meanwhile.
 _UPLOADS_AT_ONCE, _UPLOADS_OF_ONE = 8, 4
 Handler = Callable[..., Awaitable[Any]]
-Taken: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
+BodyType: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class Route(msgspec.Struct, frozen=True):
     needs: Permission
     summary: str
     handler: Handler
-    takes: Taken | None = None
+    takes: BodyType | None = None
     most: int | str = SMALL_BODY
     query: tuple[str, ...] = ()
     gives: tuple[str, ...] = ("application/json",)
@@ -79,11 +79,11 @@ class Route(msgspec.Struct, frozen=True):
         return API_PREFIX + self.path.replace("<path:", "{").replace("<", "{").replace(">", "}")
 
 
-class Routing:
+class Router:
     """Collects routes, then makes a blueprint of them."""
 
     def __init__(
-        self, tasks: Tasks, directory: Directory, trail: Trail, spool: Spool, root: Path
+        self, tasks: Tasks, directory: Accounts, trail: AuditLog, spool: Spool, root: Path
     ) -> None:
         self.routes: list[Route] = []
         self._tasks = tasks
@@ -92,8 +92,8 @@ class Routing:
         self._spool = spool
         # As it stands in JSON.
         self._root = msgspec.json.encode(str(root))[1:-1]
-        self._places = Places(_AT_ONCE, _OF_ONE)
-        self._receiving = Places(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE)
+        self._places = FairSlots(_AT_ONCE, _OF_ONE)
+        self._receiving = FairSlots(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE)
 
     def add(
         self,
@@ -102,7 +102,7 @@ class Routing:
         needs: Permission,
         summary: str,
         handler: Handler,
-        takes: Taken | None = None,
+        takes: BodyType | None = None,
         *,
         most: int | str = SMALL_BODY,
         query: tuple[str, ...] = (),
@@ -157,14 +157,14 @@ class Routing:
                     arguments.append(body := reader.read(await _json()))
                     told = "" if route.often else given(body)
                 elif route.takes is not None:
-                    await place.enter_async_context(self._receiving.held(principal().flow))
+                    await place.enter_async_context(self._receiving.slot(principal().flow))
                     arguments.append(files := await files_of(request, self._spool))
                     place.callback(close_files, files)
                 elif announces_body():
                     await request.get_data(cache=False)  # it is of no use, and bounded as any other
                 # A body may have taken its time to come.
                 require(self._directory, route.needs, project_id, about)
-                await place.enter_async_context(self._places.held(principal().flow))
+                await place.enter_async_context(self._places.slot(principal().flow))
                 # The body may have taken its time to come, and so may the place.
                 require(self._directory, route.needs, project_id, about)
                 if not route.action:
@@ -194,11 +194,11 @@ class Routing:
         return body if shows else body.replace(self._root, _HIDDEN)
 
     async def _carry_out(
-        self, place: AsyncExitStack, act: Act, handler: Handler, *arguments: Any
+        self, place: AsyncExitStack, act: AuditEvent, handler: Handler, *arguments: Any
     ) -> Any:
         """Its place is taken until it has ended, also when no caller waits for it any more."""
         async with place:
-            return await self._trail.carry_out(act, handler, *arguments)
+            return await self._trail.run_audited(act, handler, *arguments)
 
     def _admit_stream(self) -> None:
         who = principal()
@@ -212,7 +212,7 @@ class Routing:
             return None
         return self.routes[int(endpoint.removeprefix("admin."))]
 
-    def not_entered(self) -> Act | None:
+    def not_entered(self) -> AuditEvent | None:
         """What the running request asks for, if that changes something and has no entry yet."""
         rule = request.url_rule
         route = None if rule is None or g.get("entered") else self.route_of(rule.endpoint)
@@ -230,12 +230,12 @@ def _checked(route: Route, response: Response) -> Response:
     return response
 
 
-def _act(route: Route, told: str = "") -> Act:
+def _act(route: Route, told: str = "") -> AuditEvent:
     """What the running request asks for."""
     who: Principal | None = g.get("principal")
     path = request.path.removeprefix(API_PREFIX)
     verb = ">:" in route.path
-    return Act(
+    return AuditEvent(
         who=who.user.name if who else "",
         address=request.remote_addr or "",
         action=route.action,

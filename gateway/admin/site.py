@@ -6,16 +6,16 @@ import msgspec
 
 import store
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.control import Control
-from gateway.http.listener import Traffic
+from gateway.http.listener import ConnectionStats
 from gateway.identity.principal import principal
 from gateway.version import version
 
 
-def add_routes(routing: Routing, control: Control, traffic: Traffic) -> None:
-    house = control.house
+def add_routes(routing: Router, control: Control, traffic: ConnectionStats) -> None:
+    context = control.context
     started_at = store.now()  # the routes are made when the gateway starts
 
     async def runtimes() -> Json:
@@ -33,36 +33,36 @@ def add_routes(routing: Routing, control: Control, traffic: Traffic) -> None:
                     "path": str(interpreter.path) if shows_paths else "",
                     "default": interpreter.default,
                 }
-                for interpreter in await house.interpreters.all()
+                for interpreter in await context.interpreters.all()
             ],
         )
 
     async def site() -> Json:
         user = principal().user
-        settings = msgspec.to_builtins(house.settings, enc_hook=str)
+        settings = msgspec.to_builtins(context.settings, enc_hook=str)
         # Their values may be secrets, such as the password of a package index.
-        settings["environment"] = sorted(house.settings.environment)
+        settings["environment"] = sorted(context.settings.environment)
         told = {
             "version": version(),
             "started_at": started_at,
-            "domain": urlsplit(house.url).netloc,
-            "url": house.url,
-            "machine": house.machine.capacity(),
-            "isolation": house.workers.confinement.described(),
-            "max_replicas": house.settings.max_replicas,
+            "domain": urlsplit(context.url).netloc,
+            "url": context.url,
+            "machine": context.machine.capacity(),
+            "isolation": context.workers.confinement.described(),
+            "max_replicas": context.settings.max_replicas,
             # Whoever asks.
-            "may_create_models": house.site.may_create("models", user),
-            "may_create_projects": house.site.may_create("projects", user),
+            "may_create_models": context.site.may_create("models", user),
+            "may_create_projects": context.site.may_create("projects", user),
         }
         if not user.administrator:
             return told
         return told | {
-            "data": str(house.data.root),
+            "data": str(context.data.root),
             "traffic": traffic,
-            "metrics": msgspec.structs.asdict(house.tracking.state())
+            "metrics": msgspec.structs.asdict(context.tracking.state())
             | await control.metrics.size(),
-            "disk": await house.disk.state(),
-            "set_aside": house.set_aside.problems,
+            "disk": await context.disk.state(),
+            "set_aside": context.set_aside.problems,
             "settings": settings,
         }
 

@@ -1,15 +1,15 @@
 """/site/models: what an administrator sees of all that is active."""
 
 from gateway.admin.paging import page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json, creator
 from gateway.control import Control
 from gateway.control.deployments.usage import ActiveModel
 
 
-def add_routes(routing: Routing, control: Control) -> None:
+def add_routes(routing: Router, control: Control) -> None:
     async def index() -> Json:
-        return await page("models", [_as_json(each) for each in await control.active.look()])
+        return await page("models", [_as_json(each) for each in await control.active.measure()])
 
     routing.add(
         "GET",

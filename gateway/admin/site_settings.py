@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.identity.permissions import Permission
@@ -32,8 +32,8 @@ ChangeSettings = msgspec.defstruct(
 )
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    settings = control.house.site
+def add_routes(routing: Router, control: Control) -> None:
+    settings = control.context.site
 
     async def show() -> Json:
         return {"settings": [msgspec.structs.asdict(each) for each in settings.described()]}

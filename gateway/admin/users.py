@@ -6,7 +6,7 @@ import msgspec
 
 import store
 from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.admin.schemas import Json, user_json
 from gateway.control import Control
 from gateway.control.accounts.sign_in import LINK_SECONDS
@@ -37,8 +37,8 @@ class SetPassword(msgspec.Struct, kw_only=True):
     password: str
 
 
-def add_routes(routing: Routing, control: Control) -> None:
-    users, directory = control.users, control.house.directory
+def add_routes(routing: Router, control: Control) -> None:
+    users, directory = control.users, control.context.directory
 
     async def index() -> Json:
         return await page("users", [user_json(user) for user in directory.users()])
@@ -56,7 +56,7 @@ def add_routes(routing: Routing, control: Control) -> None:
         return user_json(user) | ({"password": made} if made else {})
 
     async def show(username: str) -> Json:
-        return user_json(sought(control, username))
+        return user_json(find_user(control, username))
 
     async def update(username: str, asked: UpdateUser) -> Json:
         changes: dict[str, Any] = {
@@ -64,15 +64,15 @@ def add_routes(routing: Routing, control: Control) -> None:
             for name, value in msgspec.structs.asdict(asked).items()
             if value is not msgspec.UNSET
         }
-        return user_json(await users.update(sought(control, username), changes))
+        return user_json(await users.update(find_user(control, username), changes))
 
     async def delete(username: str) -> Json:
-        await users.delete(sought(control, username))
+        await users.delete(find_user(control, username))
         return {}
 
     async def set_password(username: str, asked: SetPassword) -> Json:
         """Somebody else's is one that they have to change."""
-        user = sought(control, username)
+        user = find_user(control, username)
         must_change = user.id != principal().user.id
         return user_json(await users.set_password(user, asked.password, must_change=must_change))
 
@@ -131,9 +131,9 @@ def add_routes(routing: Routing, control: Control) -> None:
     )
 
 
-def sought(control: Control, username: str) -> User:
+def find_user(control: Control, username: str) -> User:
     """The user of this name. Raises NotFound."""
-    user = control.house.directory.user(username)
+    user = control.context.directory.user(username)
     if user is None:
         raise store.NotFound("user", username)
     return user

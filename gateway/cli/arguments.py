@@ -132,7 +132,7 @@ def _refuse(constant: str) -> None:
 _OF_RUN = ("--kernel", "--cpu", "--memory", "--comment", "--network")
 
 
-def behind_script(words: list[str]) -> tuple[list[str], list[str]]:
+def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
     """What stands behind a script's name, as options of ours and the script's own arguments. A `--`
     ends ours, and is nobody's."""
     ours: list[str] = []

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.models import allow
+from gateway.cli.models import confirm_or_exit
 from gateway.cli.terminal import Terminal, table
 from gateway.client import Json
 
@@ -72,11 +72,11 @@ def restore(context: Context) -> None:
     import msgspec
 
     rows = [
-        (f"{each.project}/{each.model}", each.build, each.anew or "as it was")
+        (f"{each.project}/{each.model}", each.build, each.needs_rebuild or "as it was")
         for each in restored.served
     ]
     serving = table(("MODEL", "BUILD", "ENVIRONMENT"), rows) if rows else "Nothing was deployed."
-    anew = any(each.anew for each in restored.served)
+    anew = any(each.needs_rebuild for each in restored.served)
     builds = f"{restored.put_back} builds as they were, {restored.anew} to be made anew"
     lines = [
         *(["An unfinished restore was there, and was removed first."] * restored.unfinished),
@@ -101,7 +101,7 @@ def gc(context: Context) -> None:
         return
     if not context.terminal.as_json:
         context.terminal.say(_listed(found))
-    allow(context, f"Remove these {len(found['garbage'])} for good?")
+    confirm_or_exit(context, f"Remove these {len(found['garbage'])} for good?")
     with context.terminal.live("removing"):
         gone = context.client.delete(f"/garbage{query}")
     _show(context.terminal, gone, "All of that is removed. See what is left with `predictd ls`.")

@@ -5,7 +5,7 @@ import json
 from gateway.cli.context import Context, Exit
 from gateway.cli.lookup import find_build, find_model, full_name, model_path
 from gateway.cli.terminal import printable
-from gateway.cli.watch import leaving_it_going, log_events
+from gateway.cli.watch import detachable, log_events
 from gateway.client import Json
 
 
@@ -36,7 +36,7 @@ def build_log(context: Context) -> None:
     name, number = full_name(model), build["build_number"]
     path = f"{model_path(model)}/builds/{build['id']}"
     lines = []
-    with leaving_it_going(f"Build {number} of {name}", f"predictd build-log {name} {number}"):
+    with detachable(f"Build {number} of {name}", f"predictd build-log {name} {number}"):
         for event in log_events(context.client, path):
             if event.name != "line":
                 continue

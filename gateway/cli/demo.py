@@ -27,7 +27,7 @@ from gateway.cli.context import (
     answering_address,
     running_address,
 )
-from gateway.cli.deploy import model_named, start_build, start_deployment
+from gateway.cli.deploy import get_or_create_model, start_build, start_deployment
 from gateway.cli.keys import new_model_key
 from gateway.cli.lookup import model_path
 from gateway.cli.projects import create_project
@@ -123,7 +123,7 @@ def _model(context: Context) -> Json:
     else:
         say(f"Creating the project {PROJECT} from the Python template.")
         project = create_project(client, {"name": PROJECT, "template": "Python"})
-    model, _ = model_named(client, project, MODEL)
+    model, _ = get_or_create_model(client, project, MODEL)
     if model["status"] == "deployed":
         say(f"{MODEL} is deployed already.")
         return model

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_build, find_model, find_project, full_name, model_path
-from gateway.cli.watch import build_failed, follow_build, leaving_it_going, wait_for_deployment
+from gateway.cli.watch import build_failed, detachable, follow_build, wait_for_deployment
 from gateway.client import ApiError, Client, Json
 
 # Memory is the gateway's to say, which knows the machine.
@@ -25,12 +25,12 @@ def deploy(context: Context) -> None:
     """`predictd deploy FILE:FUNCTION`: from the folder to an answering model."""
     arguments, client = context.arguments, context.client
     file, function = arguments.target
-    project = project_here(context, file)
+    project = current_project(context, file)
     name = arguments.name or function.replace("_", "-")
     if not arguments.name:
         _refuse_takeover(client, project, name, file, function)
-    model, is_new = model_named(client, project, name, authentication=arguments.auth)
-    wishes = _wishes(context, client, model)
+    model, is_new = get_or_create_model(client, project, name, authentication=arguments.auth)
+    wishes = _deployment_options(context, client, model)
     try:
         build = start_build(
             client,
@@ -52,9 +52,7 @@ def deploy(context: Context) -> None:
         raise
     name, number = full_name(model), build["build_number"]
     context.terminal.say(f"Building {name}, build {number}.")
-    with leaving_it_going(
-        f"Build {number} of {name}, and its deployment,", f"predictd status {name}"
-    ):
+    with detachable(f"Build {number} of {name}, and its deployment,", f"predictd status {name}"):
         build = follow_build(context, model, build)
         deployment = wait_for_deployment(context, model, build, deployment)
     _tell(context, project, model, build, deployment)
@@ -82,7 +80,7 @@ def build(context: Context) -> None:
     model = find_model(client, arguments.model)
     new = _build_again(context, model, file=arguments.file, function=arguments.function)
     name, number = full_name(model), new["build_number"]
-    with leaving_it_going(f"Build {number} of {name}", f"predictd build-log {name} {number}"):
+    with detachable(f"Build {number} of {name}", f"predictd build-log {name} {number}"):
         new = follow_build(context, model, new)
     serve_it = f"Serve it with `predictd redeploy {name} --build {number}`."
     context.terminal.result(new, f"Build {number} of {name} is built. {serve_it}")
@@ -93,13 +91,13 @@ def rebuild(context: Context) -> None:
     one."""
     client = context.client
     model = find_model(client, context.arguments.model)
-    wishes = _wishes(context, client, model)
+    wishes = _deployment_options(context, client, model)
     new = _build_again(context, model, deployment=wishes)
     if new["status"] == "build failed":
         raise build_failed(model, new)
     deployment = start_deployment(client, model, new, wishes)
     name = full_name(model)
-    with leaving_it_going(f"Build {new['build_number']} of {name}", f"predictd status {name}"):
+    with detachable(f"Build {new['build_number']} of {name}", f"predictd status {name}"):
         new = follow_build(context, model, new)
         deployment = wait_for_deployment(context, model, new, deployment)
     context.terminal.result({"build": new, "deployment": deployment}, _deployed(model, deployment))
@@ -111,7 +109,7 @@ def redeploy(context: Context) -> None:
     model = find_model(client, context.arguments.model)
     number = context.arguments.build or model["current_build_number"] or None
     build = find_build(client, model, number)
-    _deploy_again(context, model, build, _wishes(context, client, model))
+    _deploy_again(context, model, build, _deployment_options(context, client, model))
 
 
 def rollback(context: Context) -> None:
@@ -138,7 +136,7 @@ def rollback(context: Context) -> None:
     _deploy_again(context, model, build, {**sizes, "environment": given})
 
 
-def model_named(
+def get_or_create_model(
     client: Client, project: Json, name: str, *, authentication: bool | None = None
 ) -> tuple[Json, bool]:
     """The project's model of that name, made if need be; and whether it was. Whether callers need
@@ -226,12 +224,12 @@ def _deploy_again(context: Context, model: Json, build: Json, wishes: Json) -> N
         raise build_failed(model, build)
     deployment = start_deployment(context.client, model, build, wishes)
     name, number = full_name(model), deployment["deployment_number"]
-    with leaving_it_going(f"Deployment {number} of {name}", f"predictd status {name}"):
+    with detachable(f"Deployment {number} of {name}", f"predictd status {name}"):
         deployment = wait_for_deployment(context, model, build, deployment)
     context.terminal.result(deployment, _deployed(model, deployment))
 
 
-def _wishes(context: Context, client: Client, model: Json) -> Json:
+def _deployment_options(context: Context, client: Client, model: Json) -> Json:
     """What the deployment shall be: as asked for, else as the present one, else as new ones are."""
     present = {}
     if model["current_deployment_id"]:
@@ -260,7 +258,7 @@ def _earlier_deployment(client: Client, model: Json) -> Json | None:
     return None
 
 
-def project_here(context: Context, file: str) -> Json:
+def current_project(context: Context, file: str) -> Json:
     """The project asked for, or the one of the current folder, made if need be."""
     client = context.client
     if context.arguments.project:

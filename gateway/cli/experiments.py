@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.deploy import project_here
+from gateway.cli.deploy import current_project
 from gateway.cli.lookup import find_experiment, find_project
-from gateway.cli.models import allow, when
+from gateway.cli.models import confirm_or_exit, when
 from gateway.cli.terminal import printable, table
-from gateway.cli.watch import leaving_it_going, log_events, reason_of
+from gateway.cli.watch import detachable, log_events, reason_of
 from gateway.client import Json
 
 # Of the files of an experiment.
@@ -23,7 +23,7 @@ _NAMED = 10
 def run(context: Context) -> None:
     """`predictd run SCRIPT ARGS`: runs a script of the project and shows what it prints."""
     arguments, client = context.arguments, context.client
-    project = project_here(context, arguments.script)
+    project = current_project(context, arguments.script)
     asked = {"script": arguments.script, "arguments": arguments.arguments}
     for name in ("kernel", "comment", "cpu", "memory", "network"):
         if (value := getattr(arguments, name)) is not None:
@@ -87,7 +87,7 @@ def run_rm(context: Context) -> None:
     """Deletes an experiment with what it printed, tracked and kept."""
     experiment = find_experiment(context.client, context.arguments.run_number)
     number = experiment["experiment_number"]
-    allow(context, f"Delete experiment {number} with its files?")
+    confirm_or_exit(context, f"Delete experiment {number} with its files?")
     context.client.delete(_path(experiment))
     context.terminal.result({"deleted": experiment["id"]}, f"Experiment {number} is deleted.")
 
@@ -164,7 +164,7 @@ def _files(context: Context, experiment: Json) -> list[Json]:
 
 
 def _leaving_it_going(number: int) -> AbstractContextManager[None]:
-    return leaving_it_going(
+    return detachable(
         f"Experiment {number}", f"predictd run-log {number}", f"predictd run-stop {number}"
     )
 

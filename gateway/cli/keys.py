@@ -9,7 +9,7 @@ from urllib.parse import quote
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.login import user_asked_for
 from gateway.cli.lookup import find_model, full_name, model_path
-from gateway.cli.models import allow, when
+from gateway.cli.models import confirm_or_exit, when
 from gateway.cli.terminal import table
 from gateway.client import Client, Json
 
@@ -65,7 +65,7 @@ def revoke(context: Context) -> None:
     arguments, client = context.arguments, context.client
     user = user_asked_for(context, client)
     if arguments.all:
-        allow(context, f"Revoke all {arguments.kind} keys of {user}?")
+        confirm_or_exit(context, f"Revoke all {arguments.kind} keys of {user}?")
         client.delete(_path(user, arguments.kind))
         text = f"All {arguments.kind} keys of {user} are revoked."
         return context.terminal.result({"revoked": arguments.kind}, text)
@@ -79,7 +79,9 @@ def regenerate(context: Context) -> None:
     """A new access key for a model; the old one is none from the answer on."""
     client = context.client
     model = find_model(client, context.arguments.model)
-    allow(context, f"Give {full_name(model)} a new access key? Who calls it has to be told.")
+    confirm_or_exit(
+        context, f"Give {full_name(model)} a new access key? Who calls it has to be told."
+    )
     model = client.post(f"{model_path(model)}:regenerate_key")
     text = f"The access key of {full_name(model)} is now {model['access_key']}."
     context.terminal.result(model, text)

@@ -15,7 +15,7 @@ from gateway.cli.context import CommandFailed, Context, Exit, answering_address
 from gateway.cli.terminal import discard_output, table
 
 if TYPE_CHECKING:
-    from gateway.settings import Given
+    from gateway.settings import LoadedSettings
 
 PR_SET_PDEATHSIG = 1
 
@@ -48,11 +48,11 @@ def doctor(context: Context) -> int:
     """What this machine offers, and what is missing."""
     from dataclasses import asdict
 
-    from gateway.operations.doctor import Machine, examine
+    from gateway.operations.doctor import DoctorInput, examine
 
     arguments = context.arguments
     running = answering_address(context.data)
-    machine = Machine(
+    machine = DoctorInput(
         data=context.data,
         host=arguments.host,
         port=arguments.port,
@@ -79,14 +79,14 @@ def sdk_path(context: Context) -> None:
     context.terminal.result({"path": str(PACKAGES)}, str(PACKAGES))
 
 
-def _run(context: Context, chosen: "Given") -> None:
+def _run(context: Context, chosen: "LoadedSettings") -> None:
     # What is imported stays: looking through it for garbage takes a tenth of the start.
     gc.disable()
     import trio
 
     from gateway.http import stub_imports
 
-    stub_imports.leave_out()
+    stub_imports.stub_unused_protocols()
     from gateway import serving
     from gateway.operations.service_log import ServiceLog
     from gateway.operations.systemd import read_manager

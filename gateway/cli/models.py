@@ -110,14 +110,14 @@ def rm(context: Context) -> None:
     """Deletes a model with all its builds and deployments."""
     model = find_model(context.client, context.arguments.model)
     name = full_name(model)
-    allow(context, f"Stop and delete {name} with all its builds?")
+    confirm_or_exit(context, f"Stop and delete {name} with all its builds?")
     with context.terminal.live(f"deleting {name}"):
         context.client.delete(model_path(model))
     text = f"{name} is deleted; its name is free again. See what is left with `predictd ls`."
     context.terminal.result({"deleted": model["id"]}, text)
 
 
-def allow(context: Context, question: str) -> None:
+def confirm_or_exit(context: Context, question: str) -> None:
     """Goes on only with `--yes` or the user's yes."""
     answer = context.arguments.yes or context.terminal.confirm(question)
     if answer is None:

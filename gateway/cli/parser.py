@@ -64,20 +64,20 @@ class _Rest(Action):
     def __call__(
         self, parser: ArgumentParser, namespace: Namespace, values: Any, option: str | None = None
     ) -> None:
-        ours, theirs = arguments.behind_script(values)
+        ours, theirs = arguments.split_script_arguments(values)
         if ours:
             parser.parse_args([*ours, namespace.script], namespace)
         namespace.arguments = theirs
 
 
-class _Verbs:
+class Commands:
     """The sub-commands of one parser, added one by one."""
 
     def __init__(self, parser: ArgumentParser) -> None:
         self._verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    def group(self, name: str, about: str) -> "_Verbs":
-        return _Verbs(self._verbs.add_parser(name, help=about, description=about))
+    def group(self, name: str, about: str) -> "Commands":
+        return Commands(self._verbs.add_parser(name, help=about, description=about))
 
     def local(self, name: str, run: Verb, about: str) -> ArgumentParser:
         """A verb that needs no gateway, but may want to know the data folder."""
@@ -110,7 +110,7 @@ def make_parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", nargs=0, action=_Version, help="shows the version and exits")
-    verbs = _Verbs(parser)
+    verbs = Commands(parser)
     _starting(verbs)
     _project(verbs.group("project", "projects: create, ls, show, secret, rm"))
     _collaborator(verbs.group("collaborator", "who works in a project: add, ls, rm"))
@@ -126,7 +126,7 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def _starting(verbs: _Verbs) -> None:
+def _starting(verbs: Commands) -> None:
     add = verbs.local("serve", local.serve, "run the gateway until Ctrl-C").add_argument
     add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
@@ -155,7 +155,7 @@ def _starting(verbs: _Verbs) -> None:
     verbs.local("sdk-path", local.sdk_path, "the folder for PYTHONPATH, to import cdsw and cml")
 
 
-def _project(verbs: _Verbs) -> None:
+def _project(verbs: Commands) -> None:
     create = verbs.remote("create", projects.create, "make a project")
     create.add_argument("name", metavar="NAME")
     source = create.add_mutually_exclusive_group()
@@ -180,7 +180,7 @@ def _project(verbs: _Verbs) -> None:
     _yes(rm)
 
 
-def _collaborator(verbs: _Verbs) -> None:
+def _collaborator(verbs: Commands) -> None:
     add = verbs.remote("add", users.add_collaborator, "give a user a role in a project")
     ls = verbs.remote("ls", users.ls_collaborators, "who works in a project, and as what")
     rm = verbs.remote("rm", users.rm_collaborator, "take a user's role in a project away")
@@ -194,7 +194,7 @@ def _collaborator(verbs: _Verbs) -> None:
     )
 
 
-def _making(verbs: _Verbs) -> None:
+def _making(verbs: Commands) -> None:
     deploy = verbs.remote("deploy", deploying.deploy, "build a function and serve it")
     deploy.add_argument("target", metavar="FILE:FUNCTION", type=arguments.file_and_function)
     deploy.add_argument("--project", metavar="P", help="default: the current folder's, made if new")
@@ -230,7 +230,7 @@ def _making(verbs: _Verbs) -> None:
     _variables(rollback)
 
 
-def _running(verbs: _Verbs) -> None:
+def _running(verbs: Commands) -> None:
     run = verbs.remote("run", experiments.run, "run a script of the project, as an experiment")
     add = run.add_argument
     add("script", metavar="SCRIPT", help="a file of the project")
@@ -259,7 +259,7 @@ def _running(verbs: _Verbs) -> None:
     some.add_argument("run_numbers", metavar="RUN", nargs="+", help="numbers or ids")
 
 
-def _looking(verbs: _Verbs) -> None:
+def _looking(verbs: Commands) -> None:
     call = verbs.of_model("call", calls.call, "call a model and print its answer")
     call.add_argument(
         "request", metavar="JSON", type=arguments.json_value, help="or @FILE, or - for stdin"
@@ -293,7 +293,7 @@ def _looking(verbs: _Verbs) -> None:
     )
 
 
-def _ending(verbs: _Verbs) -> None:
+def _ending(verbs: Commands) -> None:
     verbs.of_model("stop", models.stop, "stop serving; builds stay")
     verbs.of_model("restart", models.restart, "start all replicas anew, one after the other")
     _yes(verbs.of_model("rm", models.rm, "delete a model with all its builds"))
@@ -303,14 +303,14 @@ def _ending(verbs: _Verbs) -> None:
     _yes(model.of_model("regenerate-key", keys.regenerate, about))
 
 
-def _who(verbs: _Verbs) -> None:
+def _who(verbs: Commands) -> None:
     add = verbs.local("login", login.login, "use a gateway elsewhere, by an API key").add_argument
     add("address", metavar="URL", help="such as https://models.example.org; the key is asked for")
     verbs.local("logout", login.logout, "forget that gateway and its key")
     verbs.remote("whoami", login.whoami, "who you are to the gateway, and by what")
 
 
-def _key(verbs: _Verbs) -> None:
+def _key(verbs: Commands) -> None:
     new = verbs.remote("new", keys.new, "make a key, which is shown once")
     ls = verbs.remote("ls", keys.ls, "all keys of a user")
     revoke = verbs.remote("revoke", keys.revoke, "take a key back, or all of a kind, at once")
@@ -331,7 +331,7 @@ def _key(verbs: _Verbs) -> None:
     _yes(revoke)
 
 
-def _keeping(verbs: _Verbs) -> None:
+def _keeping(verbs: Commands) -> None:
     backup = verbs.remote("backup", keeping.backup, "all that a new machine needs, in one file")
     backup.add_argument("file", metavar="FILE", help="one that is not there, or a folder for it")
     restore = verbs.local("restore", keeping.restore, "a new data folder from a backup")
@@ -350,7 +350,7 @@ def _keeping(verbs: _Verbs) -> None:
     add("-f", "--follow", action="store_true", help="go on until Ctrl-C; --json: one per line")
 
 
-def _site(verbs: _Verbs) -> None:
+def _site(verbs: Commands) -> None:
     verbs.remote("show", site.show, "the settings, from where they are, and what can be changed")
     change = verbs.remote("set", site.set_, "change settings while the gateway runs")
     change.add_argument(
@@ -362,7 +362,7 @@ def _site(verbs: _Verbs) -> None:
     verbs.remote("models", site.models, "all active models, and what they take of the machine")
 
 
-def _user(verbs: _Verbs) -> None:
+def _user(verbs: Commands) -> None:
     add = verbs.remote("add", users.add, "make a user, with a password that is shown once")
     verbs.remote("ls", users.ls, "all users")
     disable = verbs.remote("disable", users.disable, "shut a user and all their keys out, at once")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_project
-from gateway.cli.models import allow, model_table
+from gateway.cli.models import confirm_or_exit, model_table
 from gateway.cli.terminal import facts, table
 from gateway.cli.watch import look_again
 from gateway.client import Client, Json
@@ -89,7 +89,7 @@ def rm(context: Context) -> None:
     project = find_project(context.client, context.arguments.project)
     files = f"its models and its files {project['path']}".rstrip()
     what = "the models of it" if project["linked"] else files
-    allow(context, f"Delete the project {project['name']!r} and {what}?")
+    confirm_or_exit(context, f"Delete the project {project['name']!r} and {what}?")
     context.client.delete(f"/projects/{project['id']}")
     kept = f" The folder {project['path']} stays as it is." if project["linked"] else ""
     text = f"The project {project['name']!r} is deleted.{kept} See `predictd project ls`."

@@ -23,7 +23,7 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in range(127, 160)}
 ERASE_LINE = "\r\x1b[2K"
 
 
-class Paint:
+class Style:
     """Colours for one stream; leaves text alone where colours are not wanted."""
 
     def __init__(self, wanted: bool) -> None:
@@ -45,7 +45,7 @@ class Paint:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._wanted else text
 
 
-class Live:
+class Spinner:
     """The line at the foot of a terminal that shows what is being waited for, and for how long."""
 
     def __init__(self, label: str) -> None:
@@ -73,11 +73,11 @@ class Terminal:
     ) -> None:
         colourful = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         self.as_json = as_json
-        self.paint = Paint(colourful and err.isatty())
+        self.paint = Style(colourful and err.isatty())
         self._stdin, self._out, self._err = stdin, out, err
         self._lively = err.isatty() and environment.get("TERM") != "dumb"
         self._lock = threading.RLock()
-        self._live: Live | None = None
+        self._live: Spinner | None = None
 
     def result(self, document: object, text: str) -> None:
         """The command's outcome: `document` with `--json`, else `text`."""
@@ -118,9 +118,9 @@ class Terminal:
         return getpass(f"{question}: ", self._err)
 
     @contextmanager
-    def live(self, label: str) -> Iterator[Live]:
+    def live(self, label: str) -> Iterator[Spinner]:
         """Shows a live line while the block runs; set the label of what is given to change it."""
-        live = Live(label)
+        live = Spinner(label)
         if not self._lively:
             yield live
             return

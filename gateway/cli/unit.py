@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def unit(context: Context) -> None:
     """Shows the units on stdout, or writes them with `--to`."""
-    from gateway.http.host_check import check_exposure
-    from gateway.operations.systemd_units import Wish, unit_files
+    from gateway.http.host_check import check_listen_address
+    from gateway.operations.systemd_units import UnitOptions, unit_files
     from gateway.settings import SettingsError, load
 
     arguments = context.arguments
@@ -30,9 +30,9 @@ def unit(context: Context) -> None:
     try:
         settings = load(flags, config, environment={})
         address = _address(settings)
-        check_exposure(settings, address)  # else the unit would not start
+        check_listen_address(settings, address)  # else the unit would not start
         files = unit_files(
-            Wish(
+            UnitOptions(
                 command=[*_predictd(), *_flags(settings, config)],
                 host=address,
                 port=settings.port,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import find_project
-from gateway.cli.models import allow, when
+from gateway.cli.models import confirm_or_exit, when
 from gateway.cli.terminal import table
 from gateway.client import Json
 
@@ -93,7 +93,7 @@ def password(context: Context) -> None:
 def rm(context: Context) -> None:
     """Deletes a user with all keys."""
     user = context.client.get(_path(context.arguments.name))
-    allow(context, f"Delete the user {user['username']} with all keys?")
+    confirm_or_exit(context, f"Delete the user {user['username']} with all keys?")
     context.client.delete(_path(user["username"]))
     context.terminal.result(
         {"deleted": user["username"]}, f"The user {user['username']} is deleted, with all keys."

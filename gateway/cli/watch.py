@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from gateway.cli.context import CommandFailed, Context, Exit
 from gateway.cli.lookup import full_name, model_path
-from gateway.cli.terminal import Paint, printable
+from gateway.cli.terminal import Style, printable
 from gateway.client import Client, Event, Json, ServerUnreachable
 
 POLL_SECONDS = 0.2
@@ -80,7 +80,7 @@ def look_again(client: Client, path: str) -> Json:
 
 
 @contextmanager
-def leaving_it_going(what: str, again: str, end: str = "") -> Iterator[None]:
+def detachable(what: str, again: str, end: str = "") -> Iterator[None]:
     """Ctrl-C inside the block ends the command, not the work that it watches: `end` would."""
     try:
         yield
@@ -124,7 +124,7 @@ def reason_of(failure: Json) -> str:
 class _Journey:
     """Says each step of a build once, when it has ended."""
 
-    def __init__(self, say: Callable[[str], None], paint: Paint) -> None:
+    def __init__(self, say: Callable[[str], None], paint: Style) -> None:
         self._say = say
         self._colours = {"done": paint.good, "failed": paint.bad}
         self._said = set[str]()

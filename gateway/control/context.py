@@ -11,25 +11,25 @@ import msgspec
 import trio
 
 import store
-from builder import Shelf
+from builder import BuildStore
 from gateway.background import Tasks
 from gateway.control.disk.free_space import Disk
 from gateway.control.disk.project_usage import ProjectDisk
-from gateway.control.disk.removal_queue import Hold
+from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.disk.temporary_files import Spool
 from gateway.control.disk.trash import Trash
-from gateway.control.fair_slots import Places
+from gateway.control.fair_slots import FairSlots
 from gateway.control.interpreters import Interpreters
-from gateway.control.metrics.metrics_writer import Tracking
+from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.news import News
-from gateway.control.resources import Machine
-from gateway.control.runtime_settings import SiteSettings
+from gateway.control.resources import HostResources
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.data_folder import DataFolder
 from gateway.encryption import Encryption
 from gateway.errors import Refusal
-from gateway.identity.accounts import Directory
-from gateway.predictions.endpoints import Routes
+from gateway.identity.accounts import Accounts
+from gateway.predictions.endpoints import Endpoints
 from gateway.set_aside import SetAside
 from gateway.settings import Settings
 from store import Database
@@ -51,11 +51,11 @@ class Reach(NamedTuple):
     inner: str
 
 
-class House(msgspec.Struct, frozen=True, kw_only=True):
+class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
     """Handed to each part once. `reach` says where the gateway is reached, `workspace` is the
     id of the data folder."""
 
-    site: SiteSettings
+    site: RuntimeSettings
     data: DataFolder
     set_aside: SetAside
     disk: Disk
@@ -67,22 +67,22 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     database: Database
     encryption: Encryption
     workers: Workers
-    shelf: Shelf
+    shelf: BuildStore
     interpreters: Interpreters
-    machine: Machine
-    routes: Routes
+    machine: HostResources
+    routes: Endpoints
     tasks: Tasks
-    tracking: Tracking
+    tracking: MetricsWriter
     retention_clock: RetentionClock
-    directory: Directory
-    hold: Hold = msgspec.field(default_factory=Hold)
+    directory: Accounts
+    hold: RemovalQueue = msgspec.field(default_factory=RemovalQueue)
     # Of models: their pools have changed, or they are gone.
     news: News = msgspec.field(default_factory=News)
     # For snapshots that are taken or dropped: those of one project wait for each other anyway.
-    snapshotting: Places = msgspec.field(default_factory=lambda: Places(2, each=1))
+    snapshotting: FairSlots = msgspec.field(default_factory=lambda: FairSlots(2, each=1))
     # Held from a write of who may do what until the directory knows: the last to be written is the
     # last to be told.
-    deciding: trio.Lock = msgspec.field(default_factory=trio.Lock)
+    permissions_lock: trio.Lock = msgspec.field(default_factory=trio.Lock)
 
     @property
     def settings(self) -> Settings:
@@ -109,7 +109,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
         processes, disk = self.settings.processes, self.settings.disk_limit
         return Limits(memory=memory, cpu=cpu, processes=processes, disk=disk)
 
-    async def record(
+    async def write_until_accepted(
         self,
         work: Callable[Concatenate[aiosqlite.Connection, P], Awaitable[T]],
         *args: P.args,
@@ -127,7 +127,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
                 logger.error("cannot write, will try again: %s", error)
                 await trio.sleep(_PAUSE)
 
-    async def put_right(
+    async def write_or_retry_later(
         self,
         work: Callable[Concatenate[aiosqlite.Connection, P], Awaitable[object]],
         *args: P.args,
@@ -139,4 +139,4 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
             await self.database.write(work, *args, **named)
         except store.StoreFailed as error:
             logger.error("cannot write, will try again: %s", error)
-            self.tasks.start(partial(self.record, work, *args, **named))
+            self.tasks.start(partial(self.write_until_accepted, work, *args, **named))

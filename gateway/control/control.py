@@ -2,14 +2,14 @@
 
 import trio
 
-from gateway.control.accounts.collaborators import Members
+from gateway.control.accounts.collaborators import Collaborators
 from gateway.control.accounts.keys import Keys
 from gateway.control.accounts.sign_in import SignIn
 from gateway.control.accounts.users import Users
-from gateway.control.audit.audit_log import Trail
+from gateway.control.audit.audit_log import AuditLog
 from gateway.control.backup.create import Backups
 from gateway.control.builds.builds import Builds
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.usage import ActiveModels
 from gateway.control.experiments.experiments import Experiments
@@ -24,28 +24,28 @@ from gateway.control.storage.orphans import sweep
 class Control:
     """What the admin API speaks to."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.following = Following(house.tasks)
-        self.builds = Builds(house)
-        self.deployments = Deployments(house, self.builds)
-        self.models = Models(house, self.builds, self.deployments)
-        self.experiments = Experiments(house, self.builds)
-        self.projects = Projects(house, self.models, self.experiments)
-        self.users = Users(house)
-        self.keys = Keys(house)
-        self.members = Members(house)
-        self.active = ActiveModels(house, self.deployments)
-        self.trail = Trail(house)
-        self.sign_in = SignIn(house, self.users, self.trail)
-        self.backups = Backups(house)
-        self.metrics = Metrics(house)
-        self.collector = Collector(house, self.builds, self.experiments.environments)
+    def __init__(self, context: ControlContext) -> None:
+        self.context = context
+        self.following = Following(context.tasks)
+        self.builds = Builds(context)
+        self.deployments = Deployments(context, self.builds)
+        self.models = Models(context, self.builds, self.deployments)
+        self.experiments = Experiments(context, self.builds)
+        self.projects = Projects(context, self.models, self.experiments)
+        self.users = Users(context)
+        self.keys = Keys(context)
+        self.members = Collaborators(context)
+        self.active = ActiveModels(context, self.deployments)
+        self.trail = AuditLog(context)
+        self.sign_in = SignIn(context, self.users, self.trail)
+        self.backups = Backups(context)
+        self.metrics = Metrics(context)
+        self.collector = Collector(context, self.builds, self.experiments.environments)
 
     async def recover(self, *, make_password: bool = False) -> str:
         """Puts right what an earlier gateway left, and serves again what is wanted. Returns the
         password of the first user where one was made; see Users."""
-        await sweep(self.house)
+        await sweep(self.context)
         password = await self.users.recover(make_password=make_password)
         await self.members.recover()
         await self.keys.recover()
@@ -55,9 +55,9 @@ class Control:
         await self.builds.recover()
         await self.deployments.recover()
         await self.experiments.recover()
-        await trio.to_thread.run_sync(self.house.set_aside.save)
-        self.house.interpreters.seek(self.house.tasks)
-        self.house.tasks.start(self.metrics.watch)
-        self.house.tasks.start(self.house.trash.watch)
-        self.house.tasks.start(self.house.project_disk.look_at_all)
+        await trio.to_thread.run_sync(self.context.set_aside.save)
+        self.context.interpreters.seek(self.context.tasks)
+        self.context.tasks.start(self.metrics.watch)
+        self.context.tasks.start(self.context.trash.watch)
+        self.context.tasks.start(self.context.project_disk.look_at_all)
         return password

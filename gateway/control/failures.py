@@ -13,7 +13,7 @@ from workers.process_limits import explain
 from workers.shortages import is_shortage
 
 
-def our_mistake(error: Exception) -> Failure:
+def internal_error(error: Exception) -> Failure:
     """What nobody foresaw, or the machine lacked."""
     if is_shortage(error):
         return _short("", error)
@@ -35,7 +35,7 @@ def unreadable(error: CannotDecrypt) -> Failure:
     )
 
 
-def not_made(step: str, error: Exception) -> Failure:
+def build_missing(step: str, error: Exception) -> Failure:
     """What a step of a build raised."""
     match error:
         case builder.BuilderError(summary=summary, problem=problem, advice=advice):
@@ -97,7 +97,7 @@ def interpreter_gone(build: Build, manifest: builder.Manifest, error: Exception)
     )
 
 
-def no_room(error: NotEnoughMemory) -> Failure:
+def out_of_memory(error: NotEnoughMemory) -> Failure:
     """Not beside what runs now."""
     return Failure(
         step="START",
@@ -124,7 +124,7 @@ _ADVICE_FOR_SCRIPTS = {
 _CORRECT_EXAMPLE = "Correct the function or the example; see the build log's end."
 
 
-def not_started(error: StartFailed, pool: Pool, place: Place) -> Failure:
+def start_failed(error: StartFailed, pool: Pool, place: Place) -> Failure:
     """With what the model printed last."""
     detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
     return Failure(
@@ -154,7 +154,7 @@ def probe_failed(error: StartFailed | ProbeRaised, place: Place) -> builder.Prob
     return builder.ProbeFailed(summary, problem, advice)
 
 
-def not_run(error: Exception) -> Failure:
+def run_failed(error: Exception) -> Failure:
     """What came before an experiment's script, or in its stead."""
     match error:
         case builder.BuilderError(summary=summary, problem=problem, advice=advice):

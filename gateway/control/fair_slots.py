@@ -13,9 +13,9 @@ time gives no credit.
 What idle projects have had is remembered of those that had most: a project may also be a network
 that a password was tried from (`password_hashing.py`), of which there are endlessly many.
 
-Of one project so many may not have ended yet (`Line`): each takes memory and a snapshot.
+Of one project so many may not have ended yet (`Transport`): each takes memory and a snapshot.
 
-`Turns` decides and is pure: times are arguments. `Places` is what tasks wait for.
+`Turns` decides and is pure: times are arguments. `FairSlots` is what tasks wait for.
 """
 
 from collections import Counter, deque
@@ -160,7 +160,7 @@ class Turns(Generic[W]):
             del self._projects[name]
 
 
-class Places:
+class FairSlots:
     """What tasks wait for."""
 
     def __init__(self, most: int, each: float = inf) -> None:
@@ -176,7 +176,7 @@ class Places:
         return self._turns.is_free(project_id)
 
     @asynccontextmanager
-    async def held(self, project_id: str) -> AsyncIterator[None]:
+    async def slot(self, project_id: str) -> AsyncIterator[None]:
         """A place of the project's, waited for."""
         mine = trio.Event()
         self._turns.join(project_id, mine, trio.current_time())

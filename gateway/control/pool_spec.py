@@ -6,7 +6,7 @@ import msgspec
 
 import store
 from gateway.control import sandbox_uids
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.sandbox_home import built_at
 from gateway.control.variables import NAME_VARIABLES, model_variables, slug
 from gateway.crn import crn
@@ -17,37 +17,41 @@ from workers.limits import MIB
 
 
 async def pool_spec(
-    house: House, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
+    context: ControlContext,
+    deployment: Deployment,
+    build: Build,
+    start_tries: int,
+    key: dict[str, str],
 ) -> PoolSpec:
     """The pool of a deployment, all but what the settings say. `key` are the variables by which its
     replicas know the key that they are given."""
-    model = await house.database.read(store.models.get, deployment.model_id)
-    project = await house.database.read(store.projects.get, deployment.project_id)
-    variables = key | model_variables(house, project, deployment)
-    crns = Crns(*(crn(house.workspace, item.id) for item in (model, build, deployment)))
+    model = await context.database.read(store.models.get, deployment.model_id)
+    project = await context.database.read(store.projects.get, deployment.project_id)
+    variables = key | model_variables(context, project, deployment)
+    crns = Crns(*(crn(context.workspace, item.id) for item in (model, build, deployment)))
     # As CDSW names replicas: model, its number, the deployment's, and what it runs.
     name = f"{slug(model.name)}-{model.number}-{deployment.number}"
     return PoolSpec(
         name=f"{name}-{build.id.replace('-', '')[:10]}",
         replica=replica_spec(
-            house,
+            context,
             build,
             variables,
-            prefix=house.shelf.prefix(build.id),
-            built=built_at(house, build.id),
+            prefix=context.shelf.prefix(build.id),
+            built=built_at(context, build.id),
             identity=sandbox_uids.of_deployment(deployment),
-            limits=house.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
+            limits=context.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
             network=deployment.network,
             crns=crns,
         ),
-        log_folder=house.data.model_logs(model.id),
+        log_folder=context.data.model_logs(model.id),
         replicas=deployment.replicas,
         start_tries=start_tries,
     )
 
 
 def replica_spec(
-    house: House,
+    context: ControlContext,
     build: Build,
     variables: dict[str, str],
     *,
@@ -61,7 +65,7 @@ def replica_spec(
     """How a replica of a build is started. `prefix` is its interpreter's folder, `built`
     where it was made, if not at HOME. Those of equal
     `identity` could meddle with another."""
-    folder = house.shelf.folder(build.id)
+    folder = context.shelf.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
         environment=folder / "environment",
@@ -72,8 +76,8 @@ def replica_spec(
         model_root=build.model_root,
         variables=variables,
         name_variables=NAME_VARIABLES,
-        start_timeout=house.settings.model_start_timeout,
-        reply_limit=house.settings.reply_limit,
+        start_timeout=context.settings.model_start_timeout,
+        reply_limit=context.settings.reply_limit,
         identity=identity,
         limits=limits,
         network=network,
@@ -81,7 +85,7 @@ def replica_spec(
     )
 
 
-def as_set(spec: PoolSpec, settings: Settings) -> PoolSpec:
+def with_settings(spec: PoolSpec, settings: Settings) -> PoolSpec:
     """The spec with the bounds that the settings say; they may change while the pool serves."""
     limits = msgspec.structs.replace(
         spec.replica.limits, processes=settings.processes, disk=settings.disk_limit

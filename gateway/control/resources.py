@@ -39,7 +39,7 @@ GIB = 1024 * MIB
 _LOOK_AGAIN = 1.0
 
 
-class Asked(Protocol):
+class ResourceRequest(Protocol):
     """What a deployment asks for each of its replicas."""
 
     @property
@@ -83,7 +83,7 @@ class Script:
         self.used = used
 
 
-class Machine:
+class HostResources:
     """This machine, or the container that the gateway is in."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Machine:
         self._changed = trio.Event()
         self._scripts: list[Script] = []
 
-    def hold(self, cgroups: Cgroups) -> None:
+    def attach_cgroups(self, cgroups: Cgroups) -> None:
         """From now on models are in these."""
         self._cgroups = cgroups
 
@@ -115,13 +115,13 @@ class Machine:
         """The bytes that models could take now, beside those that run. Blocking, for moments."""
         available = [psutil.virtual_memory().available]
         available += [room for group in self._groups if (room := _room(*group)) is not None]
-        house = [
+        context = [
             room
             for each in self._cgroups.hierarchies
             if "memory" in each.controllers
             if (room := _room(each.version, each.folder)) is not None
         ]
-        return max(0, min([min(available) - self._reserve, self.for_models, *house]))
+        return max(0, min([min(available) - self._reserve, self.for_models, *context]))
 
     def capacity(self) -> Capacity:
         return Capacity(
@@ -135,7 +135,7 @@ class Machine:
             holds=self._cgroups.holds,
         )
 
-    def check(self, asked: Asked, *, now: bool) -> None:
+    def check(self, asked: ResourceRequest, *, now: bool) -> None:
         """Raises Refusal where one replica could never run here; with `now`, also where it would
         have to wait for others to stop."""
         if asked.cpu_millicores > 1000 * self.cores:
@@ -149,8 +149,8 @@ class Machine:
             raise Refusal("machine.full", _too_little(memory, free))
 
     @asynccontextmanager
-    async def room_for(
-        self, asked: Asked, project_id: str, tell: Callable[[str], object]
+    async def reserve_memory(
+        self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator[None]:
         """For the time in which the replicas of a project's deployment start. Waits for others that
         start, and calls `tell` at each check with what is missing. Raises NotEnoughMemory.
@@ -174,7 +174,7 @@ class Machine:
 
     @asynccontextmanager
     async def room_for_script(
-        self, asked: Asked, project_id: str, tell: Callable[[str], object]
+        self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator["Script"]:
         """The same for a script, for as long as it runs: when it will take what memory it asked
         for is not known. Only other scripts wait for what it has not taken yet."""

@@ -18,7 +18,14 @@ import trio
 import store
 from gateway.encryption import CannotDecrypt, Encryption
 from gateway.errors import Refusal
-from gateway.settings import DESCRIPTIONS, SIZES, TAKES_EFFECT, Given, Settings, checked
+from gateway.settings import (
+    DESCRIPTIONS,
+    SIZES,
+    TAKES_EFFECT,
+    LoadedSettings,
+    Settings,
+    parse_value,
+)
 from store import Database, User
 
 logger = logging.getLogger(__name__)
@@ -43,12 +50,16 @@ class SettingState(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
 
 
-class SiteSettings:
+class RuntimeSettings:
     """`given` at the start; over it what was set at run time, of which `kept` is what the store
     remembers. `now` is what holds."""
 
     def __init__(
-        self, given: Given, kept: Mapping[str, Any], database: Database, encryption: Encryption
+        self,
+        given: LoadedSettings,
+        kept: Mapping[str, Any],
+        database: Database,
+        encryption: Encryption,
     ) -> None:
         self._given = given
         self._database = database
@@ -59,7 +70,7 @@ class SiteSettings:
         self._turn = trio.Lock()
         self.now = self._merged()
 
-    def follow(self, tell: Callable[[Settings], object]) -> None:
+    def subscribe(self, tell: Callable[[Settings], object]) -> None:
         """Tells what holds, now and after each change."""
         self._followers.append(tell)
         tell(self.now)
@@ -81,7 +92,7 @@ class SiteSettings:
         for name, value in values.items():
             self._check_changeable(name)
             try:
-                new[name] = checked(name, value)
+                new[name] = parse_value(name, value)
             except ValueError as error:
                 raise Refusal("argument.invalid", f"{name}: {error}") from error
         async with self._turn:
@@ -160,7 +171,7 @@ def _usable(kept: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:
                 raise ValueError("it cannot be set at run time")
             if name == _VARIABLES:
                 value = _decrypted(value, encryption)
-            usable[name] = checked(name, value)
+            usable[name] = parse_value(name, value)
         except (ValueError, CannotDecrypt) as error:
             # Without the value: those of variables may be secrets.
             logger.warning("the setting %s of the site is left out: %s", name, error)

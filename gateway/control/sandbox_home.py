@@ -12,13 +12,13 @@ from pathlib import Path
 import trio
 
 import builder
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from workers.confinement import HOME
 
 
-def home_of(house: House, build_id: str) -> Path:
+def home_of(context: ControlContext, build_id: str) -> Path:
     """Where programs of a build that is made now see its files."""
-    return HOME if house.workers.confinement.mounts else house.shelf.folder(build_id) / "code"
+    return HOME if context.workers.confinement.mounts else context.shelf.folder(build_id) / "code"
 
 
 def built(home: Path) -> Path | None:
@@ -26,21 +26,21 @@ def built(home: Path) -> Path | None:
     return None if home == HOME else home
 
 
-def built_at(house: House, build_id: str) -> Path | None:
+def built_at(context: ControlContext, build_id: str) -> Path | None:
     """As `built`, of a build on the shelf."""
-    manifest = house.shelf.sealed(build_id)
+    manifest = context.shelf.sealed(build_id)
     return built(Path(manifest.home)) if manifest else None
 
 
-def may_name_another(house: House, manifest: builder.Manifest) -> bool:
+def may_name_another(context: ControlContext, manifest: builder.Manifest) -> bool:
     """Whether it has to be looked for a file of the build that names a home which is not there."""
-    return manifest.home == str(HOME) and not house.workers.confinement.mounts
+    return manifest.home == str(HOME) and not context.workers.confinement.mounts
 
 
-async def names_another(house: House, build_id: str) -> str:
+async def names_another(context: ControlContext, build_id: str) -> str:
     """The first file of a whole build that names a home which is not there, "" where none does."""
-    manifest = house.shelf.sealed(build_id)
-    if manifest is None or not may_name_another(house, manifest):
+    manifest = context.shelf.sealed(build_id)
+    if manifest is None or not may_name_another(context, manifest):
         return ""
-    folder = house.shelf.folder(build_id)
+    folder = context.shelf.folder(build_id)
     return await trio.to_thread.run_sync(builder.file_that_names, folder, manifest.home)

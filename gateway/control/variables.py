@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 import store
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.data_folder import ExperimentFolder
 from gateway.encryption import CannotDecrypt, Encryption
 from gateway.errors import Refusal
@@ -77,25 +77,27 @@ def given(
 
 
 def encrypted(
-    house: House, kind: type[Project] | type[Deployment], owner: str, new: Variables
+    context: ControlContext, kind: type[Project] | type[Deployment], owner: str, new: Variables
 ) -> bytes:
     """As the store keeps them for this record."""
     if new == _NONE:
         return b""
-    return house.encryption.encrypt(_KINDS[kind], owner, msgspec.json.encode(new))
+    return context.encryption.encrypt(_KINDS[kind], owner, msgspec.json.encode(new))
 
 
-def replaced(house: House, project: Project, changes: Mapping[str, Any]) -> dict[str, Any]:
+def replaced(
+    context: ControlContext, project: Project, changes: Mapping[str, Any]
+) -> dict[str, Any]:
     """The changes of a project, with its new variables as the store keeps them in the place of
     `environment` and `secrets`. Those that cannot be decrypted can be set again. Raises Refusal."""
     try:
-        before = set_for(house.encryption, project)
+        before = set_for(context.encryption, project)
     except CannotDecrypt as error:
         logger.warning("they are replaced: %s", error)
         before = _NONE
     others = dict(changes)
     new = given(others.pop("environment", None), others.pop("secrets", {}), before)
-    return {**others, "variables": encrypted(house, Project, project.id, new)}
+    return {**others, "variables": encrypted(context, Project, project.id, new)}
 
 
 def set_for(encryption: Encryption, owner: Project | Deployment) -> Variables:
@@ -106,10 +108,10 @@ def set_for(encryption: Encryption, owner: Project | Deployment) -> Variables:
     return msgspec.json.decode(plaintext, type=Variables)
 
 
-async def problem_of(house: House, deployment: Deployment) -> str:
+async def problem_of(context: ControlContext, deployment: Deployment) -> str:
     """Why what people have set for a deployment cannot be decrypted; "" where it can be."""
-    project = await house.database.read(store.projects.get, deployment.project_id)
-    problems = (shown(house.encryption, owner).problem for owner in (project, deployment))
+    project = await context.database.read(store.projects.get, deployment.project_id)
+    problems = (shown(context.encryption, owner).problem for owner in (project, deployment))
     return next(filter(None, problems), "")
 
 
@@ -130,33 +132,33 @@ def shown(encryption: Encryption, owner: Project | Deployment) -> Shown:
     return Shown(environment=found.plain, secrets=sorted(found.secrets))
 
 
-def set_by_people(house: House, project: Project) -> dict[str, str]:
+def set_by_people(context: ControlContext, project: Project) -> dict[str, str]:
     """Of the site and a project. Raises CannotDecrypt."""
-    return {**house.settings.environment, **set_for(house.encryption, project).merged()}
+    return {**context.settings.environment, **set_for(context.encryption, project).merged()}
 
 
-def build_variables(house: House, project: Project, engine: str) -> dict[str, str]:
+def build_variables(context: ControlContext, project: Project, engine: str) -> dict[str, str]:
     """What `cdsw-build.sh` sees: no deployment's variables, since a build serves many of them.
     `engine` is what is built. Raises CannotDecrypt, as the others do."""
-    facts = _facts(house, project) | {"CDSW_ENGINE_TYPE": "build"}
+    facts = _facts(context, project) | {"CDSW_ENGINE_TYPE": "build"}
     facts |= dict.fromkeys(NAME_VARIABLES, engine)
-    return {**set_by_people(house, project), **facts}
+    return {**set_by_people(context, project), **facts}
 
 
 def model_variables(
-    house: House, project: Project, deployment: Deployment | None
+    context: ControlContext, project: Project, deployment: Deployment | None
 ) -> dict[str, str]:
     """What a replica sees; without a deployment, what a probe of a build does."""
-    own = set_for(house.encryption, deployment).merged() if deployment else {}
-    facts = _facts(house, project) | {"CDSW_ENGINE_TYPE": "model"}
-    return {**set_by_people(house, project), **own, **facts}
+    own = set_for(context.encryption, deployment).merged() if deployment else {}
+    facts = _facts(context, project) | {"CDSW_ENGINE_TYPE": "model"}
+    return {**set_by_people(context, project), **own, **facts}
 
 
 def experiment_variables(
-    house: House, project: Project, experiment: Experiment, folder: ExperimentFolder
+    context: ControlContext, project: Project, experiment: Experiment, folder: ExperimentFolder
 ) -> dict[str, str]:
     """What the script of an experiment sees."""
-    facts = _facts(house, project) | {
+    facts = _facts(context, project) | {
         "CDSW_ENGINE_TYPE": "experiment",
         "CDSW_EXPERIMENT_ID": experiment.id,
         "CDSW_OUTPUT_DIR": str(folder.outputs),
@@ -165,14 +167,14 @@ def experiment_variables(
     }
     # What is printed is followed live.
     own = {"PYTHONUNBUFFERED": "1"}
-    return {**own, **set_by_people(house, project), **facts}
+    return {**own, **set_by_people(context, project), **facts}
 
 
-def _facts(house: House, project: Project) -> dict[str, str]:
-    base = f"{house.reach.inner}/api"
+def _facts(context: ControlContext, project: Project) -> dict[str, str]:
+    base = f"{context.reach.inner}/api"
     return {
-        "CDSW_DOMAIN": urlsplit(house.reach.inner).netloc,
-        "PREDICTD_PUBLIC_URL": house.reach.public,
+        "CDSW_DOMAIN": urlsplit(context.reach.inner).netloc,
+        "PREDICTD_PUBLIC_URL": context.reach.public,
         "CDSW_API_URL": f"{base}/v1",
         "CDSW_DS_API_URL": f"{base}/altus-ds-1/ds",
         # Clients take the user from here: the seventh part between slashes.

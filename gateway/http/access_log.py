@@ -42,7 +42,7 @@ _HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.
 _ODD = re.compile(r"[^ !#-\[\]-~]")
 
 
-class Note(NamedTuple):
+class AccessRecord(NamedTuple):
     """One answer. `method` is empty where no request could be read; `status` is 0 and `size`
     negative where they are not known; `seconds` passed since the whole request was there."""
 
@@ -62,7 +62,7 @@ class AccessLog:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).expanduser()
-        self._notes: list[Note] = []
+        self._notes: list[AccessRecord] = []
         self._missing = 0
         self._failing = self._reopening = False
         self._torn = False  # a write that failed has left half a line
@@ -73,7 +73,7 @@ class AccessLog:
         except OSError as error:
             raise SettingsError(f"cannot open access_log {path}: {error.strerror}") from error
 
-    def note(
+    def add(
         self,
         address: str,
         head: Head | None,
@@ -90,7 +90,9 @@ class AccessLog:
         if head is not None:
             method, target, minor = head.method, head.target[:_LONGEST], head.minor
         self._notes.append(
-            Note(time.time(), address, method, target, minor, status, size, seconds, request_id)
+            AccessRecord(
+                time.time(), address, method, target, minor, status, size, seconds, request_id
+            )
         )
 
     async def run(self) -> None:
@@ -148,7 +150,7 @@ class AccessLog:
         """How many of these lines could not be written, and why. For a thread."""
         lines, left = data.count(b"\n"), data
         try:
-            self._make_anew()
+            self._reopen()
             if self._torn:
                 left = data = b"\n" + data
             while left:
@@ -160,7 +162,7 @@ class AccessLog:
         self._torn = False
         return 0, ""
 
-    def _make_anew(self) -> None:
+    def _reopen(self) -> None:
         """Opens it again where its path does not lead to it any more."""
         try:
             there = os.path.samestat(os.stat(self._path), os.fstat(self._file))
@@ -188,7 +190,7 @@ async def open_access_log(path: str) -> AsyncIterator[AccessLog | None]:
             log.end()
 
 
-def line(note: Note) -> str:
+def line(note: AccessRecord) -> str:
     """The note in the common log format, and behind it the microseconds and the request's id."""
     asked = "-"
     if note.method:

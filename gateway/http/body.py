@@ -7,15 +7,15 @@ a Body, or a Passing, releases it, however it ends.
 """
 
 from gateway.errors import Refusal
-from gateway.http.chunked import Chunks
-from gateway.http.fair_shares import Shares
+from gateway.http.chunked import ChunkedDecoder
+from gateway.http.fair_shares import FairShares
 
 
 class Body:
     """A body that comes in pieces, and the memory it was given."""
 
     def __init__(
-        self, memory: Shares, flow: str, length: int, chunks: Chunks | None, limit: int
+        self, memory: FairShares, flow: str, length: int, chunks: ChunkedDecoder | None, limit: int
     ) -> None:
         self._memory = memory
         self._flow = flow
@@ -61,7 +61,7 @@ class Passing:
     """A body that is passed on to the application, which keeps it until it has answered; of a
     longer one it keeps no more than `most`."""
 
-    def __init__(self, memory: Shares, flow: str, length: int, most: int) -> None:
+    def __init__(self, memory: FairShares, flow: str, length: int, most: int) -> None:
         self._memory = memory
         self._flow = flow
         self._most = most
@@ -83,6 +83,6 @@ class Passing:
         self._taken += size
 
 
-def _take(memory: Shares, flow: str, taken: int, size: int) -> None:
+def _take(memory: FairShares, flow: str, taken: int, size: int) -> None:
     if size and (taken + size > memory.most // 2 or not memory.take(flow, size)):
         raise Refusal("gateway.full", "too many bytes of requests are on their way")

@@ -8,7 +8,7 @@ it is cut: chunks of one byte take six bytes and less than a microsecond each.
 import re
 from typing import Literal
 
-from gateway.http.request_head import Malformed
+from gateway.http.request_head import ProtocolError
 
 EXTRAS_LIMIT = 16 * 1024
 # One line: a size and its extensions, or a trailer.
@@ -18,7 +18,7 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t -~\x80-\xff]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n")
 
 
-class Chunks:
+class ChunkedDecoder:
     """One chunked body. `rest`: once it has `ended`, what came after it."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Chunks:
         """Where the line that begins at `at` ends, 0 if that is still to come."""
         end = data.find(b"\n", at, at + _LINE_LIMIT) + 1
         if not end and len(data) - at >= _LINE_LIMIT:
-            raise Malformed(400, f"a line of a chunked body is longer than {_LINE_LIMIT} bytes")
+            raise ProtocolError(400, f"a line of a chunked body is longer than {_LINE_LIMIT} bytes")
         return end
 
     def _read_line(self, data: bytes, at: int, end: int) -> None:
@@ -79,19 +79,19 @@ class Chunks:
             self._read_size(data, at, end)
         elif self._awaited == "end of chunk":
             if not empty:
-                raise Malformed(400, "a chunk is longer than its size says")
+                raise ProtocolError(400, "a chunk is longer than its size says")
             self._awaited = "size"
         elif empty:
             self.ended = True
         elif _TRAILER.fullmatch(data, at, end):
             self._count(end - at)
         else:
-            raise Malformed(400, "what follows the last chunk is not a trailer")
+            raise ProtocolError(400, "what follows the last chunk is not a trailer")
 
     def _read_size(self, data: bytes, at: int, end: int) -> None:
         line = _SIZE.fullmatch(data, at, end)
         if line is None:
-            raise Malformed(400, "the size of a chunk is not a hexadecimal number")
+            raise ProtocolError(400, "the size of a chunk is not a hexadecimal number")
         self._left = int(line[1], 16)
         self._awaited = "end of chunk" if self._left else "trailer"
         if line[2]:
@@ -100,4 +100,4 @@ class Chunks:
     def _count(self, extra: int) -> None:
         self._extras += extra
         if self._extras > EXTRAS_LIMIT:
-            raise Malformed(400, f"extensions and trailers take more than {EXTRAS_LIMIT} bytes")
+            raise ProtocolError(400, f"extensions and trailers take more than {EXTRAS_LIMIT} bytes")

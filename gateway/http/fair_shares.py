@@ -11,7 +11,7 @@ from collections import Counter
 from gateway.client_network import wider_network_of
 
 
-class Shares:
+class FairShares:
     """`most` is the total, `free` is what no client holds."""
 
     def __init__(self, most: int) -> None:

@@ -20,7 +20,7 @@ _HOST = re.compile(r"(?P<name>[^:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _ANY_NAME = {"/livez", "/readyz", "/healthz"}
 
 
-class Hosts:
+class AllowedHosts:
     """The names to which the gateway answers."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -36,17 +36,17 @@ class Hosts:
             raise Refusal("request.host", told)
 
 
-def hosts_of(settings: Settings, address: str) -> Hosts:
+def hosts_of(settings: Settings, address: str) -> AllowedHosts:
     """The names that the settings and the machine give to the gateway that listens at `address`."""
     names = ["localhost", settings.host, *settings.allowed_hosts]
     if public := urlsplit(settings.public_url).netloc:
         names += [public, f"modelservice.{public}"]
     if not _is_loopback(address):
         names += [socket.gethostname(), f"{socket.gethostname().partition('.')[0]}.local"]
-    return Hosts(names)
+    return AllowedHosts(names)
 
 
-def check_exposure(settings: Settings, address: str) -> None:
+def check_listen_address(settings: Settings, address: str) -> None:
     """Raises SettingsError where others could read along, and nobody said that they may."""
     if settings.tls_certificate or settings.plain_http or _is_loopback(address):
         return

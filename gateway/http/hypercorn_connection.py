@@ -28,13 +28,13 @@ from gateway.client_network import network_of
 from gateway.errors import API_PREFIX, Refusal, admin_body, refusal
 from gateway.http.access_log import AccessLog
 from gateway.http.body import Passing
-from gateway.http.fair_shares import Shares
+from gateway.http.fair_shares import FairShares
 from gateway.http.proxies import Proxies, plain
-from gateway.http.request_filter import Gate, Gone
-from gateway.http.request_head import Head, Malformed
-from gateway.http.responses import Replies
-from gateway.http.send_buffers import Untaken
-from gateway.predictions.call import Reply, is_call, refuse
+from gateway.http.request_filter import Disconnected, RequestFilter
+from gateway.http.request_head import Head, ProtocolError
+from gateway.http.responses import ResponseRenderer
+from gateway.http.send_buffers import SendBufferLimit
+from gateway.predictions.call import CallResponse, is_call, refusal_response
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ _UNSENT = 128 * 1024
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
-class Sends:
+class SendDeadlines:
     """The sends under way, so that the end of the gateway can bound them all."""
 
     def __init__(self) -> None:
@@ -85,27 +85,27 @@ class Sends:
             scope.deadline = min(scope.deadline, latest)
 
 
-class Shared(NamedTuple):
+class ServerContext(NamedTuple):
     """What the connections of one server share."""
 
     app: AppWrapper
     config: Config
     context: WorkerContext
-    sends: Sends
-    replies: Replies
+    sends: SendDeadlines
+    replies: ResponseRenderer
     access_log: AccessLog | None
     proxies: Proxies
-    untaken: Untaken
+    untaken: SendBufferLimit
     # The room of bodies, and how large a model's may be.
-    memory: Shares
+    memory: FairShares
     request_limit: Callable[[], int]
 
 
-class HttpConnection:
+class HypercornConnection:
     """One connection until its close; `first` are bytes that were read from `stream` already."""
 
-    def __init__(self, shared: Shared, stream: Stream, first: bytes) -> None:
-        self.gate = Gate(stream, first)
+    def __init__(self, shared: ServerContext, stream: Stream, first: bytes) -> None:
+        self.gate = RequestFilter(stream, first)
         self._shared = shared
         self._stream = stream
         self._transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
@@ -135,7 +135,7 @@ class HttpConnection:
                 await self._guard()
                 if self.gate.busy or self._replying:
                     self._note()
-                await self._say_goodbye()
+                await self._close_gracefully()
         finally:
             self._give_back()
             await trio.aclose_forcefully(self._transport)
@@ -144,7 +144,7 @@ class HttpConnection:
         """The application keeps so many bytes of its answer until all of it is sent."""
         self._give_answer_back()
         self._holds_answer = True
-        self._shared.untaken.hold(self, size)
+        self._shared.untaken.charge(self, size)
 
     def _give_back(self) -> None:
         """The memory of the request that was answered, or never will be."""
@@ -198,7 +198,7 @@ class HttpConnection:
                 self._server,
                 self._on_event,
             )
-            tasks.spawn(self.gate.pump)
+            tasks.spawn(self.gate.read_ahead)
 
             def begin(head: Head) -> None:
                 # Hypercorn gives these to the application with the request that it reads next.
@@ -213,15 +213,15 @@ class HttpConnection:
                 await protocol.handle(RawData(data))
 
             try:
-                await self.gate.let_through(pass_on, begin)
-            except Gone:
+                await self.gate.forward(pass_on, begin)
+            except Disconnected:
                 self._over = True
-            except (Malformed, Refusal) as malformed:
+            except (ProtocolError, Refusal) as malformed:
                 self._over = True
                 if self.gate.current is None:
                     self._client = self._peer  # it belongs to no request
                 if not self._replying:
-                    self._replying, self._reply_head = True, self._last_words(malformed)
+                    self._replying, self._reply_head = True, self._error_response(malformed)
                     await self._send(self._reply_head)
             self._life.cancel()
 
@@ -241,12 +241,12 @@ class HttpConnection:
         # What a proxy says of ports is not read.
         return (source.address, 0) if source.address else self._peer, own or source.secure
 
-    def _last_words(self, malformed: Malformed | Refusal) -> bytes:
+    def _error_response(self, malformed: ProtocolError | Refusal) -> bytes:
         """The reply to a request that no application gets to see, or not all of it."""
         refused, request_id = refusal(malformed), self._shared.replies.new_id()
-        reply = refuse(refused, request_id)
+        reply = refusal_response(refused, request_id)
         if self.gate.current is not None and self.gate.current.path.startswith(API_PREFIX):
-            reply = Reply(reply.status, admin_body(refused))
+            reply = CallResponse(reply.status, admin_body(refused))
         now = trio.current_time()
         return b"".join(self._shared.replies.render(reply, request_id, now, connection="close"))
 
@@ -285,7 +285,7 @@ class HttpConnection:
         head, reply = self.gate.current, self._reply_head
         length, request_id = _LENGTH.search(reply), _REQUEST_ID.search(reply)
         size = int(length[1]) if length else -1
-        self._shared.access_log.note(
+        self._shared.access_log.add(
             self._client[0] if self._client else "-",
             head,
             int(reply[9:12] or b"0"),
@@ -298,7 +298,7 @@ class HttpConnection:
         # gotcha G2: half of it must not go out because a handler was cancelled, so only a
         # deadline ends a send.
         if not self._holds_answer:
-            self._shared.untaken.hold(self, len(data))
+            self._shared.untaken.charge(self, len(data))
         try:
             with self._shared.sends.one(), suppress(*_GONE):
                 async with self._sending:
@@ -312,13 +312,13 @@ class HttpConnection:
     # As a taker of what is sent (send_buffers.py).
 
     @property
-    def connection(self) -> "HttpConnection":
+    def connection(self) -> "HypercornConnection":
         return self
 
     def close(self) -> None:
         self.cut()
 
-    async def _say_goodbye(self) -> None:
+    async def _close_gracefully(self) -> None:
         """Says that no more comes, and reads what still does before the close (gotcha G4)."""
         with trio.move_on_after(LINGER_SECONDS), suppress(*_GONE):
             if isinstance(self._stream, trio.SSLStream):

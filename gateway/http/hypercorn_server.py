@@ -18,18 +18,23 @@ from hypercorn.trio.worker_context import WorkerContext
 from quart_trio import QuartTrio
 
 from gateway.http.access_log import AccessLog
-from gateway.http.fair_shares import Shares
-from gateway.http.hypercorn_connection import HttpConnection, Sends, Shared, Stream
-from gateway.http.listener import Bounds, FrontDoor, Traffic
+from gateway.http.fair_shares import FairShares
+from gateway.http.hypercorn_connection import (
+    HypercornConnection,
+    SendDeadlines,
+    ServerContext,
+    Stream,
+)
+from gateway.http.listener import ConnectionLimits, ConnectionStats, Listener
 from gateway.http.proxies import Proxies
-from gateway.http.responses import Replies
-from gateway.http.send_buffers import Untaken
-from gateway.predictions.endpoints import Routes
-from gateway.predictions.offload import Examiner
+from gateway.http.responses import ResponseRenderer
+from gateway.http.send_buffers import SendBufferLimit
+from gateway.predictions.endpoints import Endpoints
+from gateway.predictions.offload import OffloadedParser
 from workers import Reactor
 
 
-class HttpServer:
+class HypercornServer:
     """Serves an application on connections that somebody else has accepted."""
 
     def __init__(
@@ -37,8 +42,8 @@ class HttpServer:
         app: QuartTrio,
         access_log: AccessLog | None = None,
         proxies: Proxies | None = None,
-        untaken: Untaken | None = None,
-        memory: Shares | None = None,
+        untaken: SendBufferLimit | None = None,
+        memory: FairShares | None = None,
         request_limit: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         config: Any = Config()
@@ -47,20 +52,20 @@ class HttpServer:
         config.include_server_header = False
         self._config = config
         self._context = WorkerContext(None)
-        self._sends = Sends()
-        self._shared = Shared(
+        self._sends = SendDeadlines()
+        self._shared = ServerContext(
             ASGIWrapper(app),
             config,
             self._context,
             self._sends,
-            Replies(),
+            ResponseRenderer(),
             access_log,
             proxies or Proxies(),
-            untaken or Untaken(sys.maxsize),
-            memory or Shares(sys.maxsize),
+            untaken or SendBufferLimit(sys.maxsize),
+            memory or FairShares(sys.maxsize),
             request_limit,
         )
-        self._connections: set[HttpConnection] = set()
+        self._connections: set[HypercornConnection] = set()
 
     async def serve(self, stream: Stream, first: bytes = b"") -> None:
         """Serves one connection to its end, and closes it.
@@ -68,7 +73,7 @@ class HttpServer:
         `first` are bytes that were read from it already. The TLS handshake, where there is one,
         need not have been made.
         """
-        connection = HttpConnection(self._shared, stream, first)
+        connection = HypercornConnection(self._shared, stream, first)
         self._connections.add(connection)
         if self._context.terminated.is_set():
             connection.gate.stop()
@@ -90,31 +95,31 @@ class HttpServer:
             connection.gate.stop()
 
 
-async def serve_http(
+async def serve_hypercorn(
     app: QuartTrio,
     listeners: Sequence[socket.socket],
     *,
     kept: socket.socket | None = None,
     reactor: Reactor,
-    routes: Routes,
-    examiner: Examiner,
-    bounds: Bounds,
-    traffic: Traffic,
+    routes: Endpoints,
+    examiner: OffloadedParser,
+    bounds: ConnectionLimits,
+    traffic: ConnectionStats,
     stop: trio.Event,
     grace: float,
     proxies: Proxies,
     tls: ssl.SSLContext | None = None,
     access_log: AccessLog | None = None,
-    task_status: trio.TaskStatus[FrontDoor] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[Listener] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves until `stop`, then gives requests that have begun `grace` seconds. Started, it gives
     its door, whose bounds may change. At `stop` the listeners are closed, but for one that is to be
     `kept`."""
-    untaken = Untaken(bounds.unfinished_bytes)
-    memory = Shares(bounds.unfinished_bytes)
-    server = HttpServer(app, access_log, proxies, untaken, memory, lambda: door.request_limit)
+    untaken = SendBufferLimit(bounds.unfinished_bytes)
+    memory = FairShares(bounds.unfinished_bytes)
+    server = HypercornServer(app, access_log, proxies, untaken, memory, lambda: door.request_limit)
     async with trio.open_nursery() as connections:
-        door = FrontDoor(
+        door = Listener(
             reactor=reactor,
             routes=routes,
             examiner=examiner,

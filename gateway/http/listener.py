@@ -6,7 +6,7 @@ on Hypercorn), and not a byte is lost on the way. The laws:
 
 - Connections are bounded, and shared by networks and local users (fair_shares.py,
   client_network.py); one too many gets an error and is closed.
-- However a connection ends, it is forgotten here: `Traffic.connections` is what there is.
+- However a connection ends, it is forgotten here: `ConnectionStats.connections` is what there is.
 - After `stop` no client is let in, and it is told so at once; what has begun, or is on its way, is
   answered.
 """
@@ -27,17 +27,17 @@ import trio
 from gateway.client_network import LOOPBACK, network_of
 from gateway.errors import Refusal
 from gateway.http.access_log import AccessLog
-from gateway.http.fair_shares import Shares
-from gateway.http.head_cache import Openings
+from gateway.http.fair_shares import FairShares
+from gateway.http.head_cache import HeadCache
 from gateway.http.model_connection import ModelConnection
-from gateway.http.peer_user import LocalUsers
+from gateway.http.peer_user import PeerUsers
 from gateway.http.proxies import Proxies, plain
-from gateway.http.responses import Replies
-from gateway.http.send_buffers import Untaken
-from gateway.http.transports import SocketLine, TlsLine
-from gateway.predictions.call import refuse
-from gateway.predictions.endpoints import Routes
-from gateway.predictions.offload import Examiner
+from gateway.http.responses import ResponseRenderer
+from gateway.http.send_buffers import SendBufferLimit
+from gateway.http.transports import SocketTransport, TlsTransport
+from gateway.predictions.call import refusal_response
+from gateway.predictions.endpoints import Endpoints
+from gateway.predictions.offload import OffloadedParser
 from workers import READABLE, Reactor
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ _LOCAL = 64
 _NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What the door lets in: connections, and bytes of bodies, whole and on their way. As many as
     of bodies may be on their way of answers."""
 
@@ -61,7 +61,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     unfinished_bytes: int
 
 
-class Traffic(msgspec.Struct, kw_only=True):
+class ConnectionStats(msgspec.Struct, kw_only=True):
     """The door's own count: `connections` there are, and what came since the start.
 
     `answers`, by HTTP status, are those that it gave itself.
@@ -69,16 +69,16 @@ class Traffic(msgspec.Struct, kw_only=True):
 
     connections: int = 0
     accepted: int = 0
-    turned_away: int = 0
+    rejected: int = 0
     answers: Counter[int] = msgspec.field(default_factory=Counter)
 
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 # Serves a connection to its end; the bytes were read from it already.
-Elsewhere = Callable[[Stream, bytes], Coroutine[Any, Any, None]]
+Fallback = Callable[[Stream, bytes], Coroutine[Any, Any, None]]
 
 
-class FrontDoor:
+class Listener:
     """`open` it, `stop` it, `close` what is left. For the thread of the reactor.
 
     `tasks` are those of connections that left for the other server or have TLS.
@@ -88,26 +88,26 @@ class FrontDoor:
         self,
         *,
         reactor: Reactor,
-        routes: Routes,
-        examiner: Examiner,
-        bounds: Bounds,
-        traffic: Traffic,
+        routes: Endpoints,
+        examiner: OffloadedParser,
+        bounds: ConnectionLimits,
+        traffic: ConnectionStats,
         tasks: trio.Nursery,
-        elsewhere: Elsewhere,
+        elsewhere: Fallback,
         proxies: Proxies,
         tls: ssl.SSLContext | None = None,
         access_log: AccessLog | None = None,
-        untaken: Untaken | None = None,
-        memory: Shares | None = None,
+        untaken: SendBufferLimit | None = None,
+        memory: FairShares | None = None,
     ) -> None:
         self.access_log = access_log
         self.proxies = proxies
         self.routes = routes
         self.examiner = examiner
-        self.replies = Replies()
+        self.replies = ResponseRenderer()
         # Shared with the other server, as `untaken` is.
-        self.memory = memory or Shares(bounds.unfinished_bytes)
-        self.untaken = untaken or Untaken(bounds.unfinished_bytes)
+        self.memory = memory or FairShares(bounds.unfinished_bytes)
+        self.untaken = untaken or SendBufferLimit(bounds.unfinished_bytes)
         self.now = reactor.now
         self.alarm = reactor.alarm
         self._reactor = reactor
@@ -120,18 +120,18 @@ class FrontDoor:
         self._listeners: Sequence[socket.socket] = ()
         self._all_listeners: Sequence[socket.socket] = ()
         self._stopped = False
-        self._lines: set[SocketLine | TlsLine] = set()
+        self._lines: set[SocketTransport | TlsTransport] = set()
         self._no_lines = trio.Event()
-        self._places = Shares(bounds.connections)
-        self._users = LocalUsers()
+        self._places = FairShares(bounds.connections)
+        self._users = PeerUsers()
         self.bind(bounds)
 
-    def bind(self, bounds: Bounds) -> None:
+    def bind(self, bounds: ConnectionLimits) -> None:
         """From now on these bounds; who is there already stays."""
         self._bounds = bounds
         self.request_limit = bounds.request_bytes
         # Anew, since what it remembers of a head says whether the body may be so large.
-        self.openings = Openings(bounds.request_bytes)
+        self.openings = HeadCache(bounds.request_bytes)
         self.memory.resize(bounds.unfinished_bytes)
         self._places.resize(bounds.connections)
         self.untaken.resize(bounds.unfinished_bytes)
@@ -161,7 +161,7 @@ class FrontDoor:
         """
         listeners = () if self._stopped else self._all_listeners
         self._stopped = True
-        self._shut()
+        self._close_listening()
         for each in listeners:
             if each is not kept:
                 self._turn_away_all(each)
@@ -193,27 +193,27 @@ class FrontDoor:
             except OSError as error:  # usually: it was gone before it was let in
                 if error.errno in _NO_MORE:
                     logger.warning("nobody is let in for a moment: %s", error.strerror)
-                    self._rest()
+                    self._pause_accepting()
                 continue
             client.setblocking(False)
             self._traffic.accepted += 1
-            self._let_in(client, plain(address[0]))
+            self._admit(client, plain(address[0]))
 
     def _turn_away_all(self, listener: socket.socket) -> None:
         with suppress(OSError):  # none is left
             while True:
                 client, _ = listener.accept()
                 client.setblocking(False)
-                self._turn_away(client, "the gateway is stopping")
+                self._reject(client, "the gateway is stopping")
 
-    def _shut(self) -> None:
+    def _close_listening(self) -> None:
         for each in self._listeners:
             self._reactor.unregister(each.fileno())
         self._listeners = ()
 
-    def _rest(self) -> None:
+    def _pause_accepting(self) -> None:
         listeners = self._listeners
-        self._shut()
+        self._close_listening()
         self._reactor.call_at(self.now() + _PAUSE, lambda: self._reopen(listeners))
 
     def _reopen(self, listeners: Sequence[socket.socket]) -> None:
@@ -224,17 +224,17 @@ class FrontDoor:
         except OSError:  # the kernel has no memory to watch them
             self._reactor.call_at(self.now() + _PAUSE, lambda: self._reopen(listeners))
 
-    def _let_in(self, client: socket.socket, address: str) -> None:
+    def _admit(self, client: socket.socket, address: str) -> None:
         share, most = self._share_of(client, address), self._bounds.connections_per_address
         if self._places.held(share) >= most or not self._places.take(share, 1):
-            self._turn_away(client)
+            self._reject(client)
             return
         self._traffic.connections += 1
         with suppress(OSError):  # it is gone already, as the first read will tell
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             try:
-                line = SocketLine(client, address, share, self._reactor, self)
+                line = SocketTransport(client, address, share, self._reactor, self)
             except OSError as error:  # the kernel has no memory to watch one more
                 logger.warning("a connection is closed: %s", error.strerror)
                 client.close()
@@ -242,7 +242,7 @@ class FrontDoor:
             else:
                 self._connect(line)
         else:
-            secured = TlsLine(_tls_stream(client, self._tls), address, share, self)
+            secured = TlsTransport(_tls_stream(client, self._tls), address, share, self)
             self._connect(secured)
             self._tasks.start_soon(secured.run)
 
@@ -257,21 +257,19 @@ class FrontDoor:
             share = LOOPBACK if user is None else f"user {user}"
         return share
 
-    def _turn_away(
-        self, client: socket.socket, why: str = "there are too many connections"
-    ) -> None:
-        self._traffic.turned_away += 1
+    def _reject(self, client: socket.socket, why: str = "there are too many connections") -> None:
+        self._traffic.rejected += 1
         if self._tls is not None:  # a handshake is what it would cost to say why
             client.close()
             return
         refused = Refusal("gateway.full", why)
         request_id = self.replies.new_id()
-        reply = refuse(refused, request_id)
+        reply = refusal_response(refused, request_id)
         data = self.replies.render(reply, request_id, self.now(), connection="close")
         with client, suppress(OSError):
             client.send(b"".join(data))
 
-    def _connect(self, line: SocketLine | TlsLine) -> None:
+    def _connect(self, line: SocketTransport | TlsTransport) -> None:
         line.connection = ModelConnection(self, line, line.address)
         self._lines.add(line)
         if self._stopped:
@@ -279,22 +277,24 @@ class FrontDoor:
 
     # What lines and connections tell.
 
-    def line_closed(self, line: SocketLine | TlsLine) -> None:
+    def transport_closed(self, line: SocketTransport | TlsTransport) -> None:
         self._forget(line)
         self._release(line.share)
 
-    def line_left(self, line: SocketLine | TlsLine, client: Stream, first: bytes) -> None:
+    def transport_detached(
+        self, line: SocketTransport | TlsTransport, client: Stream, first: bytes
+    ) -> None:
         """Its client is somebody else's now, yet one of those that are counted."""
         self._forget(line)
-        self._tasks.start_soon(partial(self._serve_elsewhere, client, first, line.share))
+        self._tasks.start_soon(partial(self._serve_by_fallback, client, first, line.share))
 
-    async def _serve_elsewhere(self, client: Stream, first: bytes, share: str) -> None:
+    async def _serve_by_fallback(self, client: Stream, first: bytes, share: str) -> None:
         try:
             await self._elsewhere(client, first)
         finally:
             self._release(share)
 
-    def _forget(self, line: SocketLine | TlsLine) -> None:
+    def _forget(self, line: SocketTransport | TlsTransport) -> None:
         self._lines.discard(line)
         self._note_lines()
 

@@ -22,17 +22,23 @@ from gateway.client_network import network_of
 from gateway.errors import Refusal, refusal
 from gateway.http.access_log import AccessLog
 from gateway.http.body import Body
-from gateway.http.chunked import Chunks
-from gateway.http.fair_shares import Shares
-from gateway.http.head_cache import Opening, Openings
+from gateway.http.chunked import ChunkedDecoder
+from gateway.http.fair_shares import FairShares
+from gateway.http.head_cache import HeadCache, ParsedHead
 from gateway.http.proxies import Proxies
-from gateway.http.request_head import Malformed, end_of_head
-from gateway.http.responses import CONTINUE, Replies
-from gateway.predictions.call import Reply, admit, examined, refuse, reply_to
-from gateway.predictions.endpoints import Routes
-from gateway.predictions.envelope import NotAnEnvelope, read
-from gateway.predictions.offload import LARGE, Examiner
-from workers import Alarm, Pool, Ticket
+from gateway.http.request_head import ProtocolError, end_of_head
+from gateway.http.responses import CONTINUE, ResponseRenderer
+from gateway.predictions.call import (
+    CallResponse,
+    offloaded_envelope,
+    refusal_response,
+    resolve,
+    response_to,
+)
+from gateway.predictions.endpoints import Endpoints
+from gateway.predictions.envelope import InvalidEnvelope, read
+from gateway.predictions.offload import INLINE_LIMIT, OffloadedParser
+from workers import MovableTimer, Pool, Ticket
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -50,7 +56,7 @@ _IN_A_ROW = 32
 _END_OF_HEAD = b"\r\n\r\n"
 
 
-class State(Enum):
+class ConnectionState(Enum):
     IDLE = auto()  # between two requests
     HEAD = auto()  # some of a head has come
     BODY = auto()
@@ -61,46 +67,46 @@ class State(Enum):
 
 
 # By these names they cost a fifth of what looking them up on the class costs.
-IDLE, HEAD, BODY, WAITING, SENDING, LINGERING, CLOSED = State
+IDLE, HEAD, BODY, WAITING, SENDING, LINGERING, CLOSED = ConnectionState
 _READING = (IDLE, HEAD, BODY)
 
 
-class Line(Protocol):
+class Transport(Protocol):
     """The bytes of one client, both ways."""
 
     def write(self, data: bytes | bytearray) -> bool:
         """Sends `data`, which nobody changes any more. False where some of it, or of what was
         written before, has to wait: `sent` follows when all is out."""
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         """Reads no more until `read_on`. That the client is gone is still told."""
 
-    def read_on(self) -> None: ...
+    def resume_reading(self) -> None: ...
 
     def end(self) -> None:
         """Tells the client that no more comes."""
 
     def close(self) -> None: ...
 
-    def hand_over(self, first: bytes) -> None:
+    def detach(self, first: bytes) -> None:
         """Gives the client to the other server, with what was read and not served."""
 
 
-class Door(Protocol):
+class ConnectionContext(Protocol):
     """What the connections have in common."""
 
-    routes: Routes
-    examiner: Examiner
-    openings: Openings
-    replies: Replies
-    memory: Shares
+    routes: Endpoints
+    examiner: OffloadedParser
+    openings: HeadCache
+    replies: ResponseRenderer
+    memory: FairShares
     request_limit: int
     answers: Counter[int]  # by status
     proxies: Proxies
     access_log: AccessLog | None
 
     def now(self) -> float: ...
-    def alarm(self, call: Callable[[], object]) -> Alarm: ...
+    def alarm(self, call: Callable[[], object]) -> MovableTimer: ...
 
 
 class ModelConnection:
@@ -130,17 +136,17 @@ class ModelConnection:
         "state",
     )
 
-    def __init__(self, door: Door, line: Line, peer: str) -> None:
+    def __init__(self, door: ConnectionContext, line: Transport, peer: str) -> None:
         self._peer = peer
-        self._is_of(peer)
+        self._is_in(peer)
         self._proxied = door.proxies.trusts(peer)
         self.state = IDLE
         self._door = door
         self._line = line
-        self._alarm = door.alarm(self._too_late)
+        self._alarm = door.alarm(self._on_deadline)
         self._alarm.set(door.now() + IDLE_SECONDS)
         self._model_id = ""  # that the request calls
-        self._opening: Opening | None = None  # of the request that has begun last
+        self._opening: ParsedHead | None = None  # of the request that has begun last
         # When a request was there as a whole; for the access log alone.
         self._began = inf
         self._body: Body | None = None
@@ -170,7 +176,7 @@ class ModelConnection:
         elif self.state is not LINGERING:
             self._unread = data
             if len(data) >= _MOST_UNREAD:
-                self._line.hold()
+                self._line.pause_reading()
 
     def ended(self) -> None:
         """The client sends no more: it is gone, or wants nothing but the answer under way."""
@@ -180,7 +186,7 @@ class ModelConnection:
             return
         self._ended = self._last = True
         self._unread = b""
-        self._line.hold()
+        self._line.pause_reading()
 
     def sent(self) -> None:
         """What had to wait has gone out."""
@@ -221,7 +227,7 @@ class ModelConnection:
                 body = self._body
                 data = self._read_head(data) if body is None else self._read_body(body, data)
                 left -= 1
-        except Malformed as malformed:
+        except ProtocolError as malformed:
             if self._body is None:
                 self._forget_head()
             self._refuse_last(refusal(malformed))
@@ -237,7 +243,7 @@ class ModelConnection:
     def _pause(self) -> None:
         """Goes on in the next turn of the reactor."""
         self._paused = True
-        self._line.hold()
+        self._line.pause_reading()
         self._alarm.set(self._door.now())
 
     def _read_head(self, data: bytes) -> bytes:
@@ -247,11 +253,11 @@ class ModelConnection:
             self._await_head(data)
             return b""
         self._opening = opening = self._door.openings.read(data[:end])
-        if opening.call is None and opening.is_elsewhere:
+        if opening.call is None and opening.is_fallback:
             self._leave(data)
             return b""
         if self._proxied:
-            self._is_of(self._door.proxies.source(opening.head.headers).address or self._peer)
+            self._is_in(self._door.proxies.source(opening.head.headers).address or self._peer)
         length, rest = opening.head.length, len(data) - end
         if opening.head.chunked or rest < length:
             self._begin_body(opening)
@@ -270,7 +276,7 @@ class ModelConnection:
             self._alarm.set(self._door.now() + HEAD_SECONDS)
         self._unread = data
 
-    def _begin_body(self, opening: Opening) -> None:
+    def _begin_body(self, opening: ParsedHead) -> None:
         """Some of the body is still to come."""
         if opening.call is None:
             # Whatever the body says the answer is known, and nobody waits for the rest of it.
@@ -278,7 +284,7 @@ class ModelConnection:
             self._answer_to(opening, b"")
             return
         head, door = opening.head, self._door
-        chunks = Chunks() if head.chunked else None
+        chunks = ChunkedDecoder() if head.chunked else None
         self._body = Body(door.memory, self.flow, head.length, chunks, door.request_limit)
         self.state = BODY
         self._alarm.set(door.now() + BODY_SECONDS)
@@ -301,33 +307,33 @@ class ModelConnection:
         """What is refused now is not known to be anybody's request."""
         self._opening = None
         if self._proxied:
-            self._is_of(self._peer)
+            self._is_in(self._peer)
 
-    def _is_of(self, address: str) -> None:
+    def _is_in(self, address: str) -> None:
         self.address, self.flow = address, network_of(address)
 
     def _leave(self, data: bytes) -> None:
         """The request is for the other server, and so is the rest of the connection."""
         self._forget()
-        self._line.hand_over(data)
+        self._line.detach(data)
 
     # From requests to answers.
 
-    def _answer_to(self, opening: Opening, body: bytes) -> None:
+    def _answer_to(self, opening: ParsedHead, body: bytes) -> None:
         if self._door.access_log is not None:
             self._began = self._door.now()
         if opening.call is None:
             self._answer_without_model(opening)
-        elif len(body) > LARGE:
+        elif len(body) > INLINE_LIMIT:
             ticket = Ticket(body, self._on_examined, self.flow)
             self._wait_for(self._door.examiner.pool, ticket)
         else:
             try:
                 call = opening.call
-                pool, payload, flow, self._model_id = admit(
+                pool, payload, flow, self._model_id = resolve(
                     self._door.routes, call, read(body), self.flow
                 )
-            except (Refusal, NotAnEnvelope) as error:
+            except (Refusal, InvalidEnvelope) as error:
                 self._refuse(refusal(error))
             else:
                 ticket = Ticket(payload, self._on_outcome, flow, call.limit)
@@ -346,11 +352,11 @@ class ModelConnection:
         assert self._opening.call is not None
         call = self._opening.call
         try:
-            envelope = examined(ticket.outcome, ticket.request)
-            pool, payload, flow, self._model_id = admit(
+            envelope = offloaded_envelope(ticket.outcome, ticket.request)
+            pool, payload, flow, self._model_id = resolve(
                 self._door.routes, call, envelope, self.flow
             )
-        except (Refusal, NotAnEnvelope) as error:
+        except (Refusal, InvalidEnvelope) as error:
             self._refuse(refusal(error))
             self._resume()
         else:
@@ -359,7 +365,7 @@ class ModelConnection:
             if self._ended and self._withdraw():
                 self.close()
 
-    def _answer_without_model(self, opening: Opening) -> None:
+    def _answer_without_model(self, opening: ParsedHead) -> None:
         if opening.refusal is not None:
             self._refuse(opening.refusal)
         elif opening.reply is not None:
@@ -373,21 +379,23 @@ class ModelConnection:
             assert self._opening.call is not None
             request_id = self._door.replies.new_id()
             routes, call = self._door.routes, self._opening.call
-            reply = reply_to(routes, self._model_id, ticket.outcome, request_id, call, ticket.flow)
+            reply = response_to(
+                routes, self._model_id, ticket.outcome, request_id, call, ticket.flow
+            )
             self._answer(reply, request_id)
             if self._unread:
                 self._resume()
 
     def _refuse(self, refused: Refusal) -> None:
         request_id = self._door.replies.new_id()
-        self._answer(refuse(refused, request_id), request_id)
+        self._answer(refusal_response(refused, request_id), request_id)
 
     def _refuse_last(self, refused: Refusal) -> None:
         """What comes after this cannot be told apart, or nobody waits for it."""
         self._last = True
         self._refuse(refused)
 
-    def _answer(self, reply: Reply, request_id: str) -> None:
+    def _answer(self, reply: CallResponse, request_id: str) -> None:
         door, opening = self._door, self._opening
         connection, bodiless = "close", False
         if opening is not None:
@@ -410,10 +418,10 @@ class ModelConnection:
             self.state = SENDING
             self._alarm.set(now + SEND_SECONDS)
 
-    def _note(self, log: AccessLog, reply: Reply, request_id: str, now: float) -> None:
+    def _note(self, log: AccessLog, reply: CallResponse, request_id: str, now: float) -> None:
         head = None if self._opening is None else self._opening.head
         size = 0 if head is not None and head.method == "HEAD" else reply.size
-        log.note(self.address, head, reply.status, size, max(0.0, now - self._began), request_id)
+        log.add(self.address, head, reply.status, size, max(0.0, now - self._began), request_id)
         self._began = inf
 
     def _answered(self, now: float) -> None:
@@ -432,7 +440,7 @@ class ModelConnection:
             data, self._unread = self._unread, b""
             self._read(data)
             if len(self._unread) < _MOST_UNREAD and self.state is not CLOSED:
-                self._line.read_on()
+                self._line.resume_reading()
 
     # The end.
 
@@ -442,7 +450,7 @@ class ModelConnection:
         self.state = LINGERING
         self._alarm.set(self._door.now() + LINGER_SECONDS)
         self._line.end()
-        self._line.read_on()
+        self._line.resume_reading()
 
     def _withdraw(self) -> bool:
         """Whether the ticket could be taken back, since no replica has it yet."""
@@ -452,7 +460,7 @@ class ModelConnection:
         self._ticket = ticket
         return False
 
-    def _too_late(self) -> None:
+    def _on_deadline(self) -> None:
         if self.state is WAITING:
             return  # its ticket has a deadline of its own
         if self._paused:

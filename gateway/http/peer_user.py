@@ -24,7 +24,7 @@ _USER = struct.Struct("=II")
 _USER_AT = _HEADER.size + 4 + 48 + 12
 
 
-class LocalUsers:
+class PeerUsers:
     """Asks the kernel; `close` it."""
 
     def __init__(self) -> None:

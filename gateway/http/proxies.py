@@ -19,7 +19,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.http.host_check import name_of
-from gateway.http.request_head import Malformed
+from gateway.http.request_head import ProtocolError
 
 # Proxies behind one another that are looked through; reading one entry takes some 5 us.
 _MOST_HOPS = 16
@@ -86,7 +86,7 @@ class Proxies:
         elif listed is None:
             hops = _read_forwarded(forwarded)
         else:
-            raise Malformed(
+            raise ProtocolError(
                 400,
                 "there are both Forwarded and X-Forwarded-For: the proxy has to drop the one that "
                 "it does not write itself",
@@ -146,7 +146,7 @@ def _read_forwarded(value: str) -> list[tuple[str, str]]:
         if not (between := _BETWEEN_HOPS.match(value, match.end())):
             break
         at, pairs = between.end(), {}
-    raise Malformed(400, "the Forwarded header is not as RFC 7239 has it")
+    raise ProtocolError(400, "the Forwarded header is not as RFC 7239 has it")
 
 
 def _read_node(node: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from gateway.http.chunked import Chunks
-from gateway.http.request_head import Head, Malformed, end_of_head, read_head
+from gateway.http.chunked import ChunkedDecoder
+from gateway.http.request_head import Head, ProtocolError, end_of_head, read_head
 
 HEAD_SECONDS = 10.0  # for a whole head, from its first byte
 BODY_SECONDS = 30.0  # without any byte of a body
@@ -29,11 +29,11 @@ _DROPPED = {"connection", "keep-alive", "proxy-connection", "upgrade", "http2-se
 _DROPPED |= {"expect", "content-length", "transfer-encoding", "trailer"}
 
 
-class Gone(Exception):
+class Disconnected(Exception):
     """The client went away, was idle for too long, or the gateway stops: nobody waits for more."""
 
 
-class Gate:
+class RequestFilter:
     """The requests of one connection. `pump` and `let_through` run side by side, each once.
 
     `first` are bytes that somebody else has read from the stream. `current` is the head of the
@@ -67,7 +67,7 @@ class Gate:
         self._stopping = True
         self._tell()
 
-    async def pump(self) -> None:
+    async def read_ahead(self) -> None:
         """Reads ahead, so that it is known at any time whether the client is still there."""
         try:
             while data := await self._stream.receive_some(_AHEAD):
@@ -80,7 +80,7 @@ class Gate:
         self._ended = True
         self._tell()
 
-    async def let_through(
+    async def forward(
         self,
         to: Callable[[bytes], Awaitable[None]],
         begin: Callable[[Head], None] = lambda head: None,
@@ -91,7 +91,7 @@ class Gate:
             head = self.current = await self._next_head()
             self.passes_body = False
             begin(head)
-            await to(written(head))
+            await to(serialize_head(head))
             self.passes_body = True
             if head.chunked:
                 await self._pass_chunks(to)
@@ -106,7 +106,7 @@ class Gate:
             while self._read in _NOTHING:
                 await self._wait_unless_stopping()
         if self._read in _NOTHING:
-            raise Gone
+            raise Disconnected
         seen = 0
         with trio.move_on_after(HEAD_SECONDS):
             while not (end := end_of_head(self._read, seen)):
@@ -115,7 +115,7 @@ class Gate:
             self._answered = False
             self.began = trio.current_time()
             return read_head(self._take(end))
-        raise Malformed(408, f"the head of the request took more than {HEAD_SECONDS:g} s")
+        raise ProtocolError(408, f"the head of the request took more than {HEAD_SECONDS:g} s")
 
     async def _pass_bytes(self, left: int, to: Callable[[bytes], Awaitable[None]]) -> None:
         while left:
@@ -124,7 +124,7 @@ class Gate:
             await to(data)
 
     async def _pass_chunks(self, to: Callable[[bytes], Awaitable[None]]) -> None:
-        chunks = Chunks()
+        chunks = ChunkedDecoder()
         while not chunks.ended:
             if data := chunks.feed(await self._some(_SLICE)):
                 await to(b"%x\r\n%b\r\n" % (len(data), data))
@@ -137,7 +137,7 @@ class Gate:
             while not self._read:
                 await self._wait()
         if not self._read:
-            raise Malformed(408, f"nothing of the body came for {BODY_SECONDS:g} s")
+            raise ProtocolError(408, f"nothing of the body came for {BODY_SECONDS:g} s")
         return self._take(most)
 
     def _take(self, most: int) -> bytes:
@@ -153,16 +153,16 @@ class Gate:
     async def _wait(self) -> None:
         """Until anything happens. Raises Gone where nothing can."""
         if self._ended:
-            raise Gone
+            raise Disconnected
         await self._news.wait()
 
     async def _wait_unless_stopping(self) -> None:
         if self._stopping:
-            raise Gone
+            raise Disconnected
         await self._wait()
 
 
-def written(head: Head) -> bytes:
+def serialize_head(head: Head) -> bytes:
     """The head as Hypercorn gets it: equal in meaning, but for what could switch protocols."""
     headers = {name: value for name, value in head.headers.items() if name not in _DROPPED}
     if head.chunked:

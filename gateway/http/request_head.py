@@ -51,7 +51,7 @@ _CODES = {
 }
 
 
-class Malformed(Exception):
+class ProtocolError(Exception):
     """A request that is not read any further. `status` is HTTP's, `message` says what is wrong,
     `refusal_code` is the entry of the error catalogue.
 
@@ -113,37 +113,37 @@ def read_head(block: bytes) -> Head:
     if lines.count(b"\n") > FIELDS_LIMIT:
         raise _too_large()
     if major != b"1" or minor not in b"01":
-        raise Malformed(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        raise ProtocolError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     if method.decode() not in METHODS:
-        raise Malformed(501, f"the method {method.decode()[:20]} is not known here")
+        raise ProtocolError(501, f"the method {method.decode()[:20]} is not known here")
     fields = [_field(line) for line in lines.split(b"\r\n")[:-1]]
-    head = _judge(method.decode(), target.decode(), int(minor), fields)
-    _ask_llhttp(block, target, fields)
+    head = _interpret(method.decode(), target.decode(), int(minor), fields)
+    _cross_check(block, target, fields)
     return head
 
 
-def _too_large() -> Malformed:
-    return Malformed(
+def _too_large() -> ProtocolError:
+    return ProtocolError(
         431, f"the head of a request may have {HEAD_LIMIT} bytes and {FIELDS_LIMIT} headers"
     )
 
 
-def _fault(block: bytes) -> Malformed:
+def _fault(block: bytes) -> ProtocolError:
     """What is wrong with a head that does not fit the grammar."""
     found = _NEVER.search(block)
     if found and found[0] in b"\r\n":
-        return Malformed(400, "a line of the head does not end with CR LF")
+        return ProtocolError(400, "a line of the head does not end with CR LF")
     if found:
-        return Malformed(400, f"the head has the character {found[0]!r} in it")
+        return ProtocolError(400, f"the head has the character {found[0]!r} in it")
     first, *lines = block.removeprefix(b"\r\n").split(b"\r\n")
     if not re.fullmatch(_REQUEST_LINE, first + b"\r\n"):
-        return Malformed(400, "the first line is not METHOD /path HTTP/1.1")
+        return ProtocolError(400, "the first line is not METHOD /path HTTP/1.1")
     for line in lines:
         if line.startswith((b" ", b"\t")):
-            return Malformed(400, "a header goes on in the next line")
+            return ProtocolError(400, "a header goes on in the next line")
         if line and not re.fullmatch(_FIELD, line + b"\r\n"):
-            return Malformed(400, f"{line[:40].decode('latin-1')!r} is not a header")
-    return Malformed(400, "the head is not complete")
+            return ProtocolError(400, f"{line[:40].decode('latin-1')!r} is not a header")
+    return ProtocolError(400, "the head is not complete")
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
@@ -151,14 +151,14 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     return name.lower(), value.strip(b" \t")
 
 
-def _judge(method: str, target: str, minor: int, fields: list[tuple[bytes, bytes]]) -> Head:
+def _interpret(method: str, target: str, minor: int, fields: list[tuple[bytes, bytes]]) -> Head:
     """What well-formed parts mean together. Raises Malformed where that is not clear."""
     headers = _join(fields)
     target, authority = _origin_form(method, target)
     if minor == 1 and "host" not in headers:
-        raise Malformed(400, "a request of HTTP/1.1 has a Host header")
+        raise ProtocolError(400, "a request of HTTP/1.1 has a Host header")
     if not _AUTHORITY.fullmatch(headers.get("host", "")):
-        raise Malformed(400, "the Host header names no host")
+        raise ProtocolError(400, "the Host header names no host")
     if authority is not None:
         headers["host"] = authority  # RFC 9112, 3.2.2
     length, chunked = _framing(headers, minor)
@@ -184,7 +184,7 @@ def _judge(method: str, target: str, minor: int, fields: list[tuple[bytes, bytes
 
 def _check_parts(what: str, text: str, separators: str) -> None:
     if sum(map(text.count, separators)) >= PARTS_LIMIT:
-        raise Malformed(431, f"the {what} of a request may have {PARTS_LIMIT} parts")
+        raise ProtocolError(431, f"the {what} of a request may have {PARTS_LIMIT} parts")
 
 
 def _join(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -194,7 +194,7 @@ def _join(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
         if name not in headers:
             headers[name] = value
         elif name in SINGLE:
-            raise Malformed(400, f"there are several {name} headers")
+            raise ProtocolError(400, f"there are several {name} headers")
         else:
             headers[name] += ("; " if name == "cookie" else ", ") + value
     return headers
@@ -203,12 +203,12 @@ def _join(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
 def _origin_form(method: str, target: str) -> tuple[str, str | None]:
     """The target without scheme and host, and the host where it had one."""
     if "#" in target:
-        raise Malformed(400, "the target has a fragment")
+        raise ProtocolError(400, "the target has a fragment")
     if target.startswith("/") or (target == "*" and method == "OPTIONS"):
         return target, None
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or not absolute["host"]:
-        raise Malformed(400, "the target is not a path")
+        raise ProtocolError(400, "the target is not a path")
     rest = absolute["rest"] or ("*" if method == "OPTIONS" else "/")
     return ("/" + rest if rest.startswith("?") else rest), absolute["host"]
 
@@ -220,14 +220,14 @@ def _framing(headers: dict[str, str], minor: int) -> tuple[int, bool]:
         if length is None:
             return 0, False
         if not _LENGTH.fullmatch(length):
-            raise Malformed(400, "the Content-Length is not a number of bytes")
+            raise ProtocolError(400, "the Content-Length is not a number of bytes")
         return int(length), False
     if length is not None:
-        raise Malformed(400, "there are both Content-Length and Transfer-Encoding")
+        raise ProtocolError(400, "there are both Content-Length and Transfer-Encoding")
     if minor == 0:
-        raise Malformed(400, "HTTP/1.0 has no Transfer-Encoding")
+        raise ProtocolError(400, "HTTP/1.0 has no Transfer-Encoding")
     if coding.lower() != "chunked":
-        raise Malformed(501, "the only Transfer-Encoding known here is chunked")
+        raise ProtocolError(501, "the only Transfer-Encoding known here is chunked")
     return 0, True
 
 
@@ -245,7 +245,7 @@ class _Seen:
         self.fields.append((name.lower(), value.strip(b" \t")))
 
 
-def _ask_llhttp(block: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+def _cross_check(block: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) -> None:
     """The second opinion. Raises Malformed if it is another one."""
     seen = _Seen()
     try:
@@ -253,6 +253,6 @@ def _ask_llhttp(block: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) 
     except httptools.HttpParserUpgrade:
         pass  # Nothing is ever upgraded here: HTTP lets a server ignore the wish.
     except httptools.HttpParserError as error:
-        raise Malformed(400, f"the head is malformed: {error}") from error
+        raise ProtocolError(400, f"the head is malformed: {error}") from error
     if seen.target != target or seen.fields != fields:
-        raise Malformed(400, "the head can be read in two ways")
+        raise ProtocolError(400, "the head can be read in two ways")

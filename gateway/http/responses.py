@@ -9,13 +9,13 @@ from email.utils import formatdate
 from http import HTTPStatus
 from math import inf
 
-from gateway.predictions.call import CORS, JSON, Reply
+from gateway.predictions.call import CORS, JSON, CallResponse
 
 _FIXED = "".join(f"{name.lower()}: {value}\r\n" for name, value in CORS.items())
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Replies:
+class ResponseRenderer:
     """Renders replies, each with an id of its own request."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Replies:
 
     def render(
         self,
-        reply: Reply,
+        reply: CallResponse,
         request_id: str,
         now: float,
         *,

@@ -12,7 +12,7 @@ from typing import Any
 _NEVER = {"hypercorn.asyncio": "serve", "hypercorn.protocol.h2": "H2Protocol"}
 
 
-def leave_out() -> None:
+def stub_unused_protocols() -> None:
     """Stands in for them from now on. Call it before anything imports Quart."""
     for name, what in _NEVER.items():
         module = ModuleType(name)

@@ -15,7 +15,7 @@ from typing import Protocol
 import trio
 
 from gateway.http.model_connection import HEAD_SECONDS, ModelConnection
-from gateway.http.send_buffers import Untaken
+from gateway.http.send_buffers import SendBufferLimit
 from workers import READABLE, WRITABLE, Reactor
 
 logger = logging.getLogger(__name__)
@@ -32,21 +32,21 @@ _RESET = struct.pack("ii", 1, 0)
 _SENDS_NO_MORE = select.EPOLLRDHUP
 
 
-class Owner(Protocol):
+class TransportOwner(Protocol):
     """Who is told that a line is over, by exactly one of these, once; and the memory of all."""
 
-    untaken: Untaken
+    untaken: SendBufferLimit
 
-    def line_closed(self, line: "SocketLine | TlsLine") -> None: ...
-    def line_left(
+    def transport_closed(self, line: "SocketTransport | TlsTransport") -> None: ...
+    def transport_detached(
         self,
-        line: "SocketLine | TlsLine",
+        line: "SocketTransport | TlsTransport",
         client: trio.SocketStream | trio.SSLStream[trio.SocketStream],
         first: bytes,
     ) -> None: ...
 
 
-class SocketLine:
+class SocketTransport:
     """A client's socket, registered with the reactor for as long as the line is open. `share` is
     what its place is counted as."""
 
@@ -70,7 +70,12 @@ class SocketLine:
     connection: ModelConnection
 
     def __init__(
-        self, client: socket.socket, address: str, share: str, reactor: Reactor, owner: Owner
+        self,
+        client: socket.socket,
+        address: str,
+        share: str,
+        reactor: Reactor,
+        owner: TransportOwner,
     ) -> None:
         self.address = address
         self.share = share
@@ -103,12 +108,12 @@ class SocketLine:
         self._watch()
         return False
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         if not self._held:
             self._held = True
             self._watch()
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         if self._held:
             self._held = False
             self._watch()
@@ -125,17 +130,17 @@ class SocketLine:
             self._unsent.clear()
             self._owner.untaken.release(self)
         self._socket.close()
-        self._owner.line_closed(self)
+        self._owner.transport_closed(self)
 
-    def hand_over(self, first: bytes) -> None:
+    def detach(self, first: bytes) -> None:
         self._reactor.unregister(self._fd)
         client = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
-        self._owner.line_left(self, client, first)
+        self._owner.transport_detached(self, client, first)
 
     def _await(self, data: bytes | bytearray, sent: int) -> None:
         """Keeps what is not sent yet; of `data`, all stays in memory until its end is sent."""
         self._unsent.append(memoryview(data)[sent:])
-        self._owner.untaken.hold(self, len(data))
+        self._owner.untaken.charge(self, len(data))
 
     # What the reactor tells.
 
@@ -198,13 +203,17 @@ class SocketLine:
             self._reactor.modify(self._fd, interest)
 
 
-class TlsLine:
+class TlsTransport:
     """A client behind TLS. `run` carries its bytes, in a task; the connection is the same."""
 
     connection: ModelConnection
 
     def __init__(
-        self, stream: trio.SSLStream[trio.SocketStream], address: str, share: str, owner: Owner
+        self,
+        stream: trio.SSLStream[trio.SocketStream],
+        address: str,
+        share: str,
+        owner: TransportOwner,
     ) -> None:
         self.address = address
         self.share = share
@@ -233,24 +242,24 @@ class TlsLine:
             logger.exception("a connection failed: %s", self.connection)
         finally:
             if self._first is not None:
-                self._owner.line_left(self, self._stream, self._first)
+                self._owner.transport_detached(self, self._stream, self._first)
             else:
                 self.connection.close()
-                self._owner.line_closed(self)
+                self._owner.transport_closed(self)
                 await trio.aclose_forcefully(self._stream)
 
     # What the connection asks for.
 
     def write(self, data: bytes | bytearray) -> bool:
         self._unsent.append(data)
-        self._owner.untaken.hold(self, len(data))
+        self._owner.untaken.charge(self, len(data))
         self._news.set()
         return False
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         self._may_read = trio.Event()
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         self._may_read.set()
 
     def end(self) -> None:
@@ -261,7 +270,7 @@ class TlsLine:
         self._owner.untaken.release(self)
         self._life.cancel()
 
-    def hand_over(self, first: bytes) -> None:
+    def detach(self, first: bytes) -> None:
         self._first = first
         # Nothing is being sent now, and a receive that is cancelled takes nothing with it.
         self._life.cancel()

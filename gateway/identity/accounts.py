@@ -13,9 +13,9 @@ from datetime import datetime
 import msgspec
 
 from gateway.identity.grants import Grants, Principal, Right
-from gateway.identity.key_index import Callers
+from gateway.identity.key_index import KeyIndex
 from gateway.identity.keys import digest_of
-from gateway.identity.permissions import OF_ENGINES, Engine, Permission, may
+from gateway.identity.permissions import WORKLOAD_PERMISSIONS, Permission, WorkloadKind, may
 from store import Key, Membership, Model, Project, Role, Session, User, Visibility, now
 
 _NEVER = float("inf")
@@ -26,10 +26,10 @@ def _since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Directory:
+class Accounts:
     """All users, keys and memberships, and whose each project is."""
 
-    def __init__(self, callers: Callers, clock: Callable[[], float] = _since_boot) -> None:
+    def __init__(self, callers: KeyIndex, clock: Callable[[], float] = _since_boot) -> None:
         """`clock` tells seconds that no jump of the wall clock moves."""
         self._callers = callers
         self._clock = clock
@@ -38,7 +38,7 @@ class Directory:
         self._by_name: dict[str, User] = {}
         self._keys: dict[str, Key] = {}
         # By the id of the key: its user, its project, and what it is for.
-        self._engines: dict[str, tuple[str, str, Engine]] = {}
+        self._engines: dict[str, tuple[str, str, WorkloadKind]] = {}
         self._sessions: dict[str, Session] = {}
         self._session_ends: dict[str, float] = {}  # by the clock above
         self._visibility: dict[str, Visibility] = {}
@@ -52,7 +52,7 @@ class Directory:
             del self._by_name[old.name.casefold()]
         self._users[user.id] = self._by_name[user.name.casefold()] = user
         for key in self.keys_of(user):
-            self._let_in(key)
+            self._index(key)
         if user.disabled:
             self.end_sessions(user)
         self.grants.review()
@@ -68,20 +68,20 @@ class Directory:
 
     def put_key(self, key: Key) -> None:
         self._keys[key.id] = key
-        self._let_in(key)
+        self._index(key)
 
     def forget_key(self, key_id: str) -> None:
         self._callers.revoke(key_id)
         self._keys.pop(key_id, None)
         self.grants.review()
 
-    def _let_in(self, key: Key) -> None:
+    def _index(self, key: Key) -> None:
         if self._users[key.user_id].disabled:
             self._callers.revoke(key.id)
         else:
             self._callers.put(key, expiry_of(key))
 
-    def put_engine(self, key: Key, project_id: str, kind: Engine) -> None:
+    def put_workload(self, key: Key, project_id: str, kind: WorkloadKind) -> None:
         """A model or a run of a project acts for the key's user there, until its key is forgotten.
 
         It is a caller of its own, since it may not call all that its user may.
@@ -89,7 +89,7 @@ class Directory:
         self._engines[key.id] = key.user_id, project_id, kind
         self._callers.put(msgspec.structs.replace(key, user_id=key.id), _NEVER)
 
-    def forget_engine(self, key_id: str) -> None:
+    def forget_workload(self, key_id: str) -> None:
         self._callers.revoke(key_id)
         self._engines.pop(key_id, None)
         self.grants.review()
@@ -202,7 +202,7 @@ class Directory:
         if user is None or not self.is_live(who):
             return False
         if who.engine is not None and right.needs != "identified":
-            own = right.project_id == who.within and right.needs in OF_ENGINES[who.engine]
+            own = right.project_id == who.within and right.needs in WORKLOAD_PERMISSIONS[who.engine]
             return own and self.may(user, *right)
         return self.may(user, *right)
 

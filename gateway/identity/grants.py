@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from gateway.identity.permissions import Engine, Permission
+from gateway.identity.permissions import Permission, WorkloadKind
 from store import Session, User
 
 # Between two looks at what ends by the clock, in seconds.
@@ -39,7 +39,7 @@ class Principal(msgspec.Struct, frozen=True):
     key_id: str = ""
     session: Session | None = None
     within: str = ""
-    engine: Engine | None = None
+    engine: WorkloadKind | None = None
 
     @property
     def flow(self) -> str:

@@ -1,9 +1,9 @@
 """Who calls: keys that are let in, from memory, without measurable cost on the hot path.
 
 A caller shows a key with each request. The first time, its id is looked up and its secret hashed
-and compared; what came of it is remembered with the head of the request (`Call`), as clients repeat
-theirs. From then on a request costs three looks: is the key still one, has it expired, may its
-user call this model. Revoking a key, disabling a user or ending a membership changes what these
+and compared; what came of it is remembered with the head of the request (`ModelCall`), as clients
+repeat theirs. From then on a request costs three looks: is the key still one, has it expired, may
+its user call this model. Revoking a key, disabling a user or ending a membership changes what these
 looks see, so it holds for the next request, whoever has remembered what.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Container
 
 from gateway.errors import Refusal
-from gateway.identity.keys import matches, presented
+from gateway.identity.keys import parse_key, verify
 from store import Key
 
 # What clients of CDSW look for.
@@ -22,7 +22,7 @@ FORBIDDEN = {
 }
 
 
-class Caller:
+class IndexedKey:
     """One key. `live` until it is revoked, `expires` in seconds of the wall clock."""
 
     __slots__ = ("digest", "expires", "flow", "key_id", "kind", "live", "user_id")
@@ -38,12 +38,12 @@ class Caller:
         self.live = True
 
 
-class Callers:
+class KeyIndex:
     """All keys that are let in: to models, and but for Model API keys to the admin API."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._by_id: dict[str, Caller] = {}
+        self._by_id: dict[str, IndexedKey] = {}
 
     def put(self, key: Key, expires: float) -> None:
         """A key is let in; `expires` is inf where it never does.
@@ -51,33 +51,33 @@ class Callers:
         One that is let in already stays who it is: heads of requests remember it, and a second of
         the same key would outlive its revocation there.
         """
-        self._by_id.setdefault(key.id, Caller(key, expires))
+        self._by_id.setdefault(key.id, IndexedKey(key, expires))
 
     def revoke(self, key_id: str) -> None:
         """The key is none any more, from the next request on."""
         if (caller := self._by_id.pop(key_id, None)) is not None:
             caller.live = False
 
-    def find(self, text: str) -> Caller | None:
+    def find(self, text: str) -> IndexedKey | None:
         """The caller whose key this is. Takes as long for a wrong key as for an unknown one."""
-        shown = presented(text)
+        shown = parse_key(text)
         caller = self._by_id.get(shown.id)
         digest = caller.digest if caller is not None else None
-        return caller if matches(shown, digest) else None
+        return caller if verify(shown, digest) else None
 
     def is_live(self, key_id: str) -> bool:
         """Whether the key of this id opens anything now."""
         caller = self._by_id.get(key_id)
         return caller is not None and self._now() < caller.expires
 
-    def valid(self, text: str) -> Caller | None:
+    def valid(self, text: str) -> IndexedKey | None:
         """The caller whose key this is, unless it has expired."""
         caller = self.find(text)
         return caller if caller is not None and self._now() < caller.expires else None
 
     def check(
-        self, known: Caller | None, text: str, model: str, may_call: Container[str]
-    ) -> Caller:
+        self, known: IndexedKey | None, text: str, model: str, may_call: Container[str]
+    ) -> IndexedKey:
         """Whose key this is, if he may call the model of this name; `known` is who it was before.
         Raises Refusal."""
         caller = known

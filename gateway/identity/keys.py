@@ -43,7 +43,7 @@ class SecretUnreadable(Exception):
         super().__init__(f"{path} does not hold 64 hexadecimal digits")
 
 
-class NewKey(NamedTuple):
+class GeneratedKey(NamedTuple):
     """`text` is for the user, once; the rest is what is kept."""
 
     id: str
@@ -51,32 +51,32 @@ class NewKey(NamedTuple):
     text: str
 
 
-class Presented(NamedTuple):
+class PresentedKey(NamedTuple):
     """A key as somebody shows it."""
 
     id: str
     digest: str
 
 
-def new_key(kind: KeyKind) -> NewKey:
+def new_key(kind: KeyKind) -> GeneratedKey:
     """A key that nobody has had."""
     if kind == "legacy":
         identifier, secret = (_letters(n) for n in (_LEGACY_ID, _LEGACY - _LEGACY_ID))
-        return NewKey(identifier, digest_of(secret), identifier + secret)
+        return GeneratedKey(identifier, digest_of(secret), identifier + secret)
     identifier, secret = secrets.token_hex(32), secrets.token_hex(32)
-    return NewKey(identifier, digest_of(secret), f"{identifier}.{secret}")
+    return GeneratedKey(identifier, digest_of(secret), f"{identifier}.{secret}")
 
 
-def presented(text: str) -> Presented:
+def parse_key(text: str) -> PresentedKey:
     """Takes apart what was shown, whatever it is."""
     text = text.strip()
     identifier, dot, secret = text.partition(".")
     if not dot:
         identifier, secret = text[:_LEGACY_ID], text[_LEGACY_ID:]
-    return Presented(identifier, digest_of(secret))
+    return PresentedKey(identifier, digest_of(secret))
 
 
-def matches(shown: Presented, digest: str | None) -> bool:
+def verify(shown: PresentedKey, digest: str | None) -> bool:
     """Whether it is the key with this digest (None: there is no key of that id). Takes as long
     for a wrong key as for an unknown one."""
     return hmac.compare_digest(shown.digest, digest or NO_DIGEST) and digest is not None
@@ -89,7 +89,7 @@ def digest_of(secret: str) -> str:
 def admin_key(text: str, user: User) -> Key:
     """The key in the file `admin.key` as one of this user's: who may read the data folder acts as
     them."""
-    shown = presented(text)
+    shown = parse_key(text)
     return Key(id=shown.id, kind="admin", user_id=user.id, digest=shown.digest)
 
 

@@ -35,14 +35,14 @@ ROLES: dict[Role, tuple[Permission, ...]] = {
 # A model answers strangers, so its key only looks, calls and measures. A run does what it was
 # started for: train, build, deploy. To say who may do what it needs a key of its user's own: others
 # may write the script.
-Engine = Literal["model", "run"]
+WorkloadKind = Literal["model", "run"]
 _LOOKS: tuple[Permission, ...] = ("project.view", "model.call", "metrics.add")
-OF_ENGINES: dict[Engine, tuple[Permission, ...]] = {
+WORKLOAD_PERMISSIONS: dict[WorkloadKind, tuple[Permission, ...]] = {
     "model": _LOOKS,
     "run": (*_LOOKS, "model.operate", "project.edit"),
 }
 # What whoever is signed in may do in a public project.
-IN_PUBLIC: tuple[Permission, ...] = ("project.view", "model.call")
+PUBLIC_PERMISSIONS: tuple[Permission, ...] = ("project.view", "model.call")
 
 MEANINGS: dict[Permission, str] = {
     "identified": "as below, and what runs with a key of its own",
@@ -82,4 +82,4 @@ def may(
         return True
     if role is not None and needs in _OF_ROLE[role]:
         return True
-    return visibility == "public" and needs in IN_PUBLIC
+    return visibility == "public" and needs in PUBLIC_PERMISSIONS

@@ -5,14 +5,14 @@ from base64 import b64decode
 from quart import g, request
 
 from gateway.errors import Refusal
-from gateway.identity.accounts import Directory
+from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Grant, Principal, Right
 from gateway.identity.permissions import Permission
 from gateway.identity.session_cookie import session_in
 from store import NotFound, Session, User
 
 
-def principal_of(directory: Directory) -> Principal | None:
+def authenticate(directory: Accounts) -> Principal | None:
     """Whose the running request is; None: nobody's. What it says in a header goes before a cookie,
     and a key that is none is not made good by a cookie."""
     address = request.remote_addr or ""
@@ -35,7 +35,7 @@ def principal() -> Principal:
 
 
 def require(
-    directory: Directory, needs: Permission, project_id: str = "", about: str = ""
+    directory: Accounts, needs: Permission, project_id: str = "", about: str = ""
 ) -> Principal:
     """The principal, if they may do what needs this, in a project or about a user. What is answered
     to a GET ends with that right.
@@ -50,7 +50,7 @@ def require(
     return who
 
 
-def require_again(directory: Directory) -> None:
+def require_again(directory: Accounts) -> None:
     """Raises as `require` where a right that was asked for since the request came is there no more.
     From here on the end of any of them cuts off the answer to a GET."""
     for right in tuple(grant().rights):
@@ -58,12 +58,12 @@ def require_again(directory: Directory) -> None:
     grant().sending = request.method == "GET"
 
 
-def _check(directory: Directory, who: Principal, right: Right) -> None:
-    if allowed(directory, *right):
+def _check(directory: Accounts, who: Principal, right: Right) -> None:
+    if is_allowed(directory, *right):
         return
     if not directory.is_live(who):
         raise Refusal("auth.required", f"the {who.by} has ended since the request came")
-    if right.project_id and not allowed(directory, "project.view", right.project_id):
+    if right.project_id and not is_allowed(directory, "project.view", right.project_id):
         raise NotFound("project", right.project_id)
     if who.engine is not None:
         text = (
@@ -89,7 +89,9 @@ def must_choose_password(user: User, session: Session) -> bool:
     return user.must_change_password and not session.by_link
 
 
-def allowed(directory: Directory, needs: Permission, project_id: str = "", about: str = "") -> bool:
+def is_allowed(
+    directory: Accounts, needs: Permission, project_id: str = "", about: str = ""
+) -> bool:
     """Whether the principal may do what needs this, in a project or about a user. Where they may,
     what is answered to a GET ends with that right."""
     who, right = principal(), Right(needs, project_id, about)

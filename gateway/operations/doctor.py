@@ -45,7 +45,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Machine:
+class DoctorInput:
     """What a checkup is told: where the gateway's data lies, its port, the user's environment."""
 
     data: Path
@@ -58,7 +58,7 @@ class Machine:
 
 
 def examine(
-    machine: Machine, *, interpreters: Callable[[], Iterable[Interpreter]] | None = None
+    machine: DoctorInput, *, interpreters: Callable[[], Iterable[Interpreter]] | None = None
 ) -> list[Finding]:
     """Looks at everything once; takes about as long as starting each interpreter found."""
     return [
@@ -238,7 +238,7 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def _port(machine: Machine) -> Finding:
+def _port(machine: DoctorInput) -> Finding:
     if machine.port == machine.gateway_port:
         return Finding("port", "ok", f"{machine.port} is in use by the gateway of this data folder")
     if is_free(machine.host, machine.port):
@@ -247,7 +247,7 @@ def _port(machine: Machine) -> Finding:
     return Finding("port", "missing", f"{machine.host}:{machine.port} cannot be had", advice)
 
 
-def _open_files(machine: Machine) -> Finding:
+def _open_files(machine: DoctorInput) -> Finding:
     """The gateway's, or what one would have that is started from here."""
     from workers.allowance import Allowance
     from workers.process_limits import Bound, descriptors, hard_descriptors
@@ -267,7 +267,7 @@ def _open_files(machine: Machine) -> Finding:
     return Finding("open files", "warning", found, f"Many clients need more: {bound.remedy}.")
 
 
-def _tasks(machine: Machine) -> Finding:
+def _tasks(machine: DoctorInput) -> Finding:
     from workers.process_limits import tasks
 
     bound = tasks(machine.gateway_pid)
@@ -277,7 +277,7 @@ def _tasks(machine: Machine) -> Finding:
     return Finding("tasks", "warning", str(bound), advice)
 
 
-def _memory(machine: Machine) -> Finding:
+def _memory(machine: DoctorInput) -> Finding:
     """Of a cgroup; without a limit there it is the machine's."""
     from workers.limits import size
     from workers.process_limits import memory

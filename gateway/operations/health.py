@@ -33,7 +33,7 @@ class _Sign:
         self.wrong = ""
 
 
-class Vitals:
+class HealthChecks:
     """The parts of one gateway. For the thread of Trio."""
 
     def __init__(self, reactor: Reactor, database: Database, tasks: Tasks) -> None:
@@ -43,7 +43,7 @@ class Vitals:
         self._parts = {"reactor": self._reactor_turns, "store": self._store_answers}
         self._asked: dict[str, _Sign] = {}
 
-    async def ailing(self, patience: float) -> dict[str, str]:
+    async def failing(self, patience: float) -> dict[str, str]:
         """What is wrong, by part; STUCK for one that gave no sign in `patience` seconds."""
         signs = {part: self._ask(part) for part in self._parts}
         with trio.move_on_after(patience):
@@ -82,7 +82,7 @@ async def _nothing(connection: object) -> None:
     """Reads nothing: to reach the database and come back is the answer."""
 
 
-async def keep_telling(vitals: Vitals, manager: ServiceManager) -> None:
+async def notify_watchdog(vitals: HealthChecks, manager: ServiceManager) -> None:
     """Tells the manager that all is well for as long as it is, and never otherwise.
 
     Returns at once where the manager did not ask for it.
@@ -91,9 +91,9 @@ async def keep_telling(vitals: Vitals, manager: ServiceManager) -> None:
         return
     pause = manager.watchdog / _LOOKS
     while True:
-        ailing = await vitals.ailing(pause)
+        ailing = await vitals.failing(pause)
         if STUCK in ailing.values():
             logger.error("stuck, which the service manager will end: %s", ailing)
         else:
-            await manager.tell(WATCHDOG=1)
+            await manager.notify_manager(WATCHDOG=1)
             await trio.sleep(pause)

@@ -11,7 +11,7 @@ import trio
 from gateway.address_file import write_address
 from gateway.data_folder import DataFolder
 from gateway.http.access_log import AccessLog
-from gateway.http.listener import FrontDoor
+from gateway.http.listener import Listener
 from gateway.http.tls import own_certificate, server_tls
 from gateway.settings import Settings, SettingsError
 
@@ -22,14 +22,14 @@ class Reloading:
     """Nothing is read again before `begin`: what will be read is new anyway."""
 
     def __init__(self) -> None:
-        self._with: tuple[Settings, DataFolder, str, FrontDoor, AccessLog | None] | None = None
+        self._with: tuple[Settings, DataFolder, str, Listener, AccessLog | None] | None = None
 
     def begin(
         self,
         settings: Settings,
         data: DataFolder,
         url: str,
-        door: FrontDoor,
+        door: Listener,
         access_log: AccessLog | None,
     ) -> None:
         """The gateway serves from now on."""

@@ -36,7 +36,7 @@ class ServiceManager(msgspec.Struct, frozen=True, kw_only=True):
     watchdog: float | None = None
     descriptor: int | None = None
 
-    async def tell(self, **state: str | int) -> None:
+    async def notify_manager(self, **state: str | int) -> None:
         """Tells it, for example `tell(READY=1, STATUS="serves")`. What cannot be told is logged."""
         if not self.notify:
             return

@@ -75,7 +75,7 @@ WantedBy=sockets.target
 """
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class UnitOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the units are to say. `user` is the account of a system unit, root's if empty;
     `system` is false for the units of a user's own manager (`systemctl --user`)."""
 
@@ -88,7 +88,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     system: bool
 
 
-def unit_files(wish: Wish) -> dict[str, str]:
+def unit_files(wish: UnitOptions) -> dict[str, str]:
     """The content of both files, by name. `wish.host` is an address, not a name."""
     address = f"[{wish.host}]" if ":" in wish.host else wish.host
     hardening = _HARDENING.format(data=_quoted(wish.data)) if wish.system else ""

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 import msgspec
 
 from gateway.errors import Refusal, model_body
-from gateway.identity.key_index import FORBIDDEN, Caller
+from gateway.identity.key_index import FORBIDDEN, IndexedKey
 from gateway.identity.principal import token_in
-from gateway.predictions.endpoints import Routes, Target
+from gateway.predictions.endpoints import Endpoint, Endpoints
 from gateway.predictions.envelope import Envelope
 from gateway.predictions.offload import envelope_in
 from workers import (
@@ -51,7 +51,7 @@ PREFLIGHT = {
 }
 
 
-class Call(msgspec.Struct):
+class ModelCall(msgspec.Struct):
     """What the head of a request says of a call.
 
     `name` of a model or its id, where the path has one; `key`, an access key outside of the body;
@@ -63,10 +63,10 @@ class Call(msgspec.Struct):
     key: str = ""
     token: str = ""
     limit: float | None = None
-    caller: Caller | None = None
+    caller: IndexedKey | None = None
 
 
-class Reply(msgspec.Struct, frozen=True):
+class CallResponse(msgspec.Struct, frozen=True):
     """What goes back: the same for every listener.
 
     A large answer of a model is not copied into its body: there is something `before` and `after`.
@@ -93,16 +93,16 @@ def is_call(path: str) -> bool:
     return path in CALL_PATHS or path.startswith(NAMED_PATH)
 
 
-def read_call(
+def parse_call(
     method: str, path: str, query: str, header: Callable[[str], str | None]
-) -> Call | Reply:
+) -> ModelCall | CallResponse:
     """Reads the head of a request for a call path, all but its body, or answers it already.
 
     `path` is percent-decoded, `query` is not; `header` gives one by its name in small letters.
     Raises Refusal where the body need not even be read.
     """
     if method == "OPTIONS":
-        return Reply(204, b"", PREFLIGHT)
+        return CallResponse(204, b"", PREFLIGHT)
     if method != "POST":
         allow = {"Allow": PREFLIGHT["Allow"]}
         raise Refusal("route.method", f"{path} does not take {method}", headers=allow)
@@ -113,7 +113,7 @@ def read_call(
         raise Refusal("request.media", "the body is encoded; send it as it is")
     name = path.removeprefix(NAMED_PATH) if path.startswith(NAMED_PATH) else None
     key = header("x-access-key") or parse_qs(query).get("accessKey", [""])[-1]
-    return Call(
+    return ModelCall(
         name, key, token_in(header("authorization")), _read_limit(header("x-request-timeout"))
     )
 
@@ -130,7 +130,7 @@ def _read_limit(text: str | None) -> float | None:
     return seconds
 
 
-def examined(outcome: Outcome, body: bytes | bytearray) -> Envelope:
+def offloaded_envelope(outcome: Outcome, body: bytes | bytearray) -> Envelope:
     """The envelope of a LARGE request, which the examiner has looked at.
 
     Raises NotAnEnvelope, or Refusal where it was not examined.
@@ -147,8 +147,8 @@ def examined(outcome: Outcome, body: bytes | bytearray) -> Envelope:
     raise Refusal("internal", "a large request could not be read")
 
 
-def admit(
-    routes: Routes, call: Call, envelope: Envelope, flow: str
+def resolve(
+    routes: Endpoints, call: ModelCall, envelope: Envelope, flow: str
 ) -> tuple[Pool, bytes, str, str]:
     """Lets in a call: its pool, payload and flow, and the id of the model. The flow is the key's
     where one is needed, else `flow`. Raises Refusal."""
@@ -158,7 +158,7 @@ def admit(
         # Says nothing about which names there are to whoever has no key of theirs.
         raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
     if target.may_call is not None:
-        # One that is refused stays remembered: answers under way look at it (`reply_to`).
+        # One that is refused stays remembered: answers under way look at it (`response_to`).
         caller = routes.callers.check(call.caller, call.token, target.name, target.may_call)
         call.caller = caller
         flow = caller.flow
@@ -167,7 +167,7 @@ def admit(
     return target.pool, bytes(envelope.request), flow, target.model_id
 
 
-def _find(routes: Routes, key: str) -> Target:
+def _find(routes: Endpoints, key: str) -> Endpoint:
     """The model of a key that may have blanks around it."""
     key = key.strip()
     if not key:
@@ -178,31 +178,31 @@ def _find(routes: Routes, key: str) -> Target:
     return target
 
 
-def reply_to(
-    routes: Routes, model_id: str, outcome: Outcome, request_id: str, call: Call, flow: str
-) -> Reply:
+def response_to(
+    routes: Endpoints, model_id: str, outcome: Outcome, request_id: str, call: ModelCall, flow: str
+) -> CallResponse:
     """The reply to the caller of a model, whose request was queued in `flow`."""
     caller = call.caller
     if caller is not None and flow == caller.flow:
         # The reply to the revocation said that the key gives no access any more.
         if not caller.live:
             refused = Refusal("model.unauthorized", "the key was revoked while the request waited")
-            return refuse(refused, request_id)
+            return refusal_response(refused, request_id)
         if not routes.may_still_call(model_id, caller.user_id):
             text = "the key's user may not call the model any more"
             refused = Refusal("model.forbidden", text, extra=FORBIDDEN)
-            return refuse(refused, request_id)
+            return refusal_response(refused, request_id)
     if isinstance(outcome, Answered):
         size = len(outcome.body)
         rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'
         if size < _LARGE:
-            return Reply(200, b"".join((_SUCCESS, outcome.body, rest.encode())))
-        return Reply(200, outcome.body, before=_SUCCESS, after=rest.encode())
-    return refuse(_refusal(outcome), request_id)
+            return CallResponse(200, b"".join((_SUCCESS, outcome.body, rest.encode())))
+        return CallResponse(200, outcome.body, before=_SUCCESS, after=rest.encode())
+    return refusal_response(_refusal(outcome), request_id)
 
 
-def refuse(refused: Refusal, request_id: str) -> Reply:
-    return Reply(refused.entry.status, model_body(refused, request_id), refused.headers)
+def refusal_response(refused: Refusal, request_id: str) -> CallResponse:
+    return CallResponse(refused.entry.status, model_body(refused, request_id), refused.headers)
 
 
 def _refusal(outcome: Outcome) -> Refusal:

@@ -6,12 +6,12 @@ assignment, so a request sees the old pool or the new one and never neither.
 
 from collections.abc import Callable
 
-from gateway.identity.key_index import Callers
+from gateway.identity.key_index import KeyIndex
 from store import Model
 from workers import Pool
 
 
-class Target:
+class Endpoint:
     """One model as callers reach it. `pool` is None while nothing of it is deployed; `may_call` are
     the ids of the users whose keys open it, None: it takes calls without a key."""
 
@@ -26,7 +26,7 @@ class Target:
         self.may_call = may_call
 
 
-class Routes:
+class Endpoints:
     """All models that can be called. `key_of` tells a model's access key, `may_call` whose keys
     open it, `callers` which keys there are."""
 
@@ -34,20 +34,20 @@ class Routes:
         self,
         key_of: Callable[[Model], str],
         may_call: Callable[[Model], frozenset[str] | None],
-        callers: Callers,
+        callers: KeyIndex,
     ) -> None:
         self.key_of = key_of
         self._may_call = may_call
         self.callers = callers
-        self._by_key: dict[str, Target] = {}
-        self._by_id: dict[str, Target] = {}
+        self._by_key: dict[str, Endpoint] = {}
+        self._by_id: dict[str, Endpoint] = {}
         # The one look of the hot path, without a call in between.
         self.by_access_key = self._by_key.get
 
     def put(self, model: Model) -> None:
         """A model is there, or has changed; an old access key is nobody's at once."""
         old = self._by_id.get(model.id)
-        target = Target(model, self.key_of(model), self._may_call(model))
+        target = Endpoint(model, self.key_of(model), self._may_call(model))
         if old is not None:
             target.pool = old.pool
             del self._by_key[old.access_key]
@@ -57,7 +57,7 @@ class Routes:
         if (target := self._by_id.pop(model_id, None)) is not None:
             del self._by_key[target.access_key]
 
-    def look_again(self, project_id: str = "") -> None:
+    def refresh_permissions(self, project_id: str = "") -> None:
         """Users, memberships or projects have changed, and with them who may call what; where it
         can only be the models of one project, it is named."""
         for target in self._by_id.values():
@@ -70,7 +70,7 @@ class Routes:
         target = self._by_id.get(model_id)
         return target is None or target.may_call is None or user_id in target.may_call
 
-    def point(self, model_id: str, pool: Pool | None) -> None:
+    def set_pool(self, model_id: str, pool: Pool | None) -> None:
         """From now on `pool` answers for the model; None: nothing does."""
         if (target := self._by_id.get(model_id)) is not None:
             target.pool = pool

@@ -17,7 +17,7 @@ class Envelope(msgspec.Struct, frozen=True):
     accessKey: str | None = None  # noqa: N815 - spelled so by clients
 
 
-class NotAnEnvelope(Exception):
+class InvalidEnvelope(Exception):
     """A body that cannot be read; the message tells the caller why."""
 
     refusal_code = "request.invalid"
@@ -37,15 +37,15 @@ def read(body: bytes) -> Envelope:
             str(body, "utf-8")
         return _decode(body)
     except UnicodeDecodeError as error:
-        raise NotAnEnvelope(not_utf_8(body, error)) from error
+        raise InvalidEnvelope(not_utf_8(body, error)) from error
     except msgspec.ValidationError as error:
-        raise NotAnEnvelope(f"the body is not a request: {error}") from error
+        raise InvalidEnvelope(f"the body is not a request: {error}") from error
     except msgspec.DecodeError as error:
         if body.startswith(_BOM) and not body.startswith(2 * _BOM):
             return read(body[len(_BOM) :])
-        raise NotAnEnvelope(not_json(body, error)) from error
+        raise InvalidEnvelope(not_json(body, error)) from error
     except RecursionError as error:
-        raise NotAnEnvelope("the body is nested too deeply") from error
+        raise InvalidEnvelope("the body is nested too deeply") from error
 
 
 # What libraries and people write in the place of JSON, and what JSON has.
@@ -108,7 +108,7 @@ def examine(body: bytes) -> list[int | str | None]:
     """[where the payload begins, where it ends, the access key], or [why there is none]."""
     try:
         envelope = read(body)
-    except NotAnEnvelope as wrong:
+    except InvalidEnvelope as wrong:
         return [str(wrong)]
     begin = body.find(envelope.request)
     return [begin, begin + len(memoryview(envelope.request)), envelope.accessKey]

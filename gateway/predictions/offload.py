@@ -12,18 +12,18 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.predictions.envelope import Envelope, NotAnEnvelope
+from gateway.predictions.envelope import Envelope, InvalidEnvelope
 from workers import Answered, Busy, NotReady, Outcome, Pool, PoolSpec, ReplicaSpec, Ticket, Workers
 from workers.replica.replica import Checked
 
 # Up to this size no input takes longer than a millisecond to read.
-LARGE = 256 * 1024
+INLINE_LIMIT = 256 * 1024
 
 _decode = msgspec.json.Decoder(list[int | str | None]).decode
 _read_text = msgspec.json.Decoder(str).decode
 
 
-class Examiner:
+class OffloadedParser:
     """Reads what is large elsewhere. `log_folder` is for what its replicas print."""
 
     def __init__(self, workers: Workers, log_folder: Path) -> None:
@@ -82,6 +82,6 @@ def envelope_in(outcome: Outcome, body: bytes | bytearray) -> Envelope | Outcome
             request = msgspec.Raw(memoryview(body)[begin:end])
             return Envelope(request, key if isinstance(key, str) else None)
         case [str(wrong)]:
-            raise NotAnEnvelope(wrong)
+            raise InvalidEnvelope(wrong)
         case answer:
             raise AssertionError(f"an examiner that says {answer}")

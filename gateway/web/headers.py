@@ -26,7 +26,7 @@ _NOT_KEPT = "no-store"
 HSTS = "max-age=31536000"
 
 
-def protecting(content_type: str, cache_control: str = "") -> Mapping[str, str]:
+def security_headers(content_type: str, cache_control: str = "") -> Mapping[str, str]:
     """The headers of a reply of this type. Unless it says how long it may be kept, it may not."""
     of_kind = _PAGE if content_type.startswith("text/html") else _NO_PAGE
     return {**_FOR_ALL, **of_kind, "Cache-Control": cache_control or _NOT_KEPT}

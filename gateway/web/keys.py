@@ -12,7 +12,7 @@ from gateway.control import Control
 from gateway.control.accounts.keys import NewKey
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
-from gateway.web.routing import Routing, Visit, redirect
+from gateway.web.routing import PageRequest, PageRouter, redirect
 from store import Key, KeyKind
 
 PATH = "/keys"
@@ -62,8 +62,8 @@ def new_key(form: Mapping[str, str], now: datetime) -> NewKey:
     raise Refusal("argument.invalid", "the form was not filled in as the page has it")
 
 
-def add_pages(routing: Routing, control: Control) -> None:
-    def page(visit: Visit, *, made: str = "", refused: Refusal | None = None) -> Response:
+def add_pages(routing: PageRouter, control: Control) -> None:
+    def page(visit: PageRequest, *, made: str = "", refused: Refusal | None = None) -> Response:
         now = store.now()
         keys = [key for kind in KINDS for key in control.keys.of(visit.user, kind)]
         return routing.reply(
@@ -78,15 +78,15 @@ def add_pages(routing: Routing, control: Control) -> None:
             keys=[key_row(key, now) for key in keys],
         )
 
-    async def show(visit: Visit) -> Response:
+    async def show(visit: PageRequest) -> Response:
         return page(visit)
 
-    async def make(visit: Visit) -> Response:
+    async def make(visit: PageRequest) -> Response:
         try:
             asked = new_key(visit.form, datetime.now(UTC))
             place = f"/users/{visit.user.name}/{COLLECTION_OF[asked.kind]}"
             act = visit.act("key.create", place, makes=True)
-            _, text = await control.trail.carry_out(
+            _, text = await control.trail.run_audited(
                 act, control.keys.create, visit.user, asked, principal()
             )
         except Refusal as refused:
@@ -95,13 +95,13 @@ def add_pages(routing: Routing, control: Control) -> None:
         # Not by way of another page: then it would have to be kept in between.
         return page(visit, made=text)
 
-    async def revoke(visit: Visit, key_id: str) -> Response:
-        kinds = {key.id: key.kind for key in control.house.directory.keys_of(visit.user)}
+    async def revoke(visit: PageRequest, key_id: str) -> Response:
+        kinds = {key.id: key.kind for key in control.context.directory.keys_of(visit.user)}
         if key_id not in kinds:
             raise store.NotFound("key", key_id)
         kind = kinds[key_id]
         act = visit.act("key.revoke", f"/users/{visit.user.name}/{COLLECTION_OF[kind]}/{key_id}")
-        await control.trail.carry_out(act, control.keys.revoke, visit.user, kind, key_id)
+        await control.trail.run_audited(act, control.keys.revoke, visit.user, kind, key_id)
         return redirect(PATH)
 
     routing.add("GET", PATH, "one's own keys", show)

@@ -5,16 +5,16 @@ from quart import Response
 
 import store
 from gateway.control import Control
-from gateway.identity.principal import allowed
+from gateway.identity.principal import is_allowed
 from gateway.web.home import ModelRow, ProjectRow, model_row, project_row
-from gateway.web.routing import Routing, Visit
+from gateway.web.routing import PageRequest, PageRouter
 from store import Model, Project, User
 
 
-def add_pages(routing: Routing, control: Control) -> None:
-    house = control.house
+def add_pages(routing: PageRouter, control: Control) -> None:
+    context = control.context
 
-    async def home(visit: Visit) -> Response:
+    async def home(visit: PageRequest) -> Response:
         rows = [await shown(project, visit.user) for project in await visible(visit.user)]
         return routing.reply("home.html", visit.visitor, here="/", projects=rows)
 
@@ -22,29 +22,29 @@ def add_pages(routing: Routing, control: Control) -> None:
         """One's own projects first, then those of others that one may see."""
         seen = [
             project
-            for project in await house.database.read(store.projects.listing)
-            if allowed(house.directory, "project.view", project.id)
+            for project in await context.database.read(store.projects.listing)
+            if is_allowed(context.directory, "project.view", project.id)
         ]
-        roles = house.directory.roles_of(user)
+        roles = context.directory.roles_of(user)
         return sorted(seen, key=lambda project: project.id not in roles)
 
     async def shown(project: Project, user: User) -> ProjectRow:
-        models = await house.database.read(store.models.listing, project.id)
-        owner = house.directory.owner_of(project.id)
+        models = await context.database.read(store.models.listing, project.id)
+        owner = context.directory.owner_of(project.id)
         whose = owner.name if owner is not None and owner.id != user.id else ""
         return project_row(project, whose, [await row(model) for model in models])
 
     async def row(model: Model) -> ModelRow:
-        current = await house.database.read(store.deployments.current, model.id)
+        current = await context.database.read(store.deployments.current, model.id)
         pool = control.deployments.pool(current.id) if current else None
-        example = await house.database.read(store.builds.example, model.id)
+        example = await context.database.read(store.builds.example, model.id)
         return model_row(
             model,
             current,
             control.deployments.state(current) if current else "",
             pool.statistics() if pool else None,
-            house.routes.key_of(model),
-            f"{house.url}/model",
+            context.routes.key_of(model),
+            f"{context.url}/model",
             msgspec.json.decode(example) if example else {},
         )
 

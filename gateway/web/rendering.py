@@ -34,7 +34,7 @@ class StaticFile(NamedTuple):
     version: str
 
 
-class Visitor(NamedTuple):
+class Viewer(NamedTuple):
     """Whom a page is for: nobody, or a user with what their browser holds."""
 
     user: User | None = None
@@ -57,14 +57,14 @@ class Rendering:
         self._environment.globals["static"] = self._address_of
         self._environment.filters["sentence"] = sentence
 
-    def page(self, template: str, visitor: Visitor, here: str = "", **values: Any) -> str:
+    def page(self, template: str, visitor: Viewer, here: str = "", **values: Any) -> str:
         """The page for this visitor; `here` is its path, where the menu has it."""
         values = {"refused": None} | values
         return self._environment.get_template(template).render(
             user=visitor.user, here=here, token_field=_token_field(visitor.session), **values
         )
 
-    def refused(self, refused: Refusal, visitor: Visitor, request_id: str) -> str:
+    def refused(self, refused: Refusal, visitor: Viewer, request_id: str) -> str:
         """The page that tells of an error."""
         status = refused.entry.status
         heading = _HEADINGS.get(status, "That went wrong" if status >= 500 else "That did not work")

@@ -8,8 +8,8 @@ README's table come from that list. Before a handler runs it is known that
 
 What is refused before that is entered in the audit trail here, the rest by who carries it out.
 
-A handler takes the `Visit` and gives a reply; what is in the path comes behind. What changes state
-runs to its end even if the browser goes away.
+A handler takes the `PageRequest` and gives a reply; what is in the path comes behind. What changes
+state runs to its end even if the browser goes away.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,10 +22,10 @@ from quart_trio import QuartTrio
 
 from gateway.control import Control
 from gateway.control.accounts.sign_in import Browser
-from gateway.control.audit.audit_log import Act
+from gateway.control.audit.audit_log import AuditEvent
 from gateway.errors import Refusal
 from gateway.identity.grants import Principal
-from gateway.identity.principal import allowed, must_choose_password, require_again
+from gateway.identity.principal import is_allowed, must_choose_password, require_again
 from gateway.identity.session_cookie import (
     DEVICE_SECONDS,
     device_cookie,
@@ -34,7 +34,7 @@ from gateway.identity.session_cookie import (
     session_in,
 )
 from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
-from gateway.web.rendering import Rendering, Visitor
+from gateway.web.rendering import Rendering, Viewer
 from store import Session, User
 
 SIGN_IN = "/sign-in"
@@ -44,11 +44,11 @@ SIGN_OUT = "/sign-out"
 _BEFORE_A_PASSWORD = (PASSWORD, SIGN_OUT)
 
 
-class Visit(Struct, frozen=True, kw_only=True):
+class PageRequest(Struct, frozen=True, kw_only=True):
     """One request for a page. `session` and `user` are there where the page needs them; `token` is
     what the browser holds."""
 
-    visitor: Visitor
+    visitor: Viewer
     session: Session | None
     form: Mapping[str, str]
     query: Mapping[str, str]
@@ -64,10 +64,10 @@ class Visit(Struct, frozen=True, kw_only=True):
         assert self.session is not None
         return must_choose_password(self.user, self.session)
 
-    def act(self, action: str, place: str, *, makes: bool = False) -> Act:
+    def act(self, action: str, place: str, *, makes: bool = False) -> AuditEvent:
         """What the audit trail is told of what this user does."""
         g.entered = True
-        return Act(
+        return AuditEvent(
             who=self.user.name,
             address=self.browser.address,
             action=action,
@@ -92,7 +92,7 @@ class Page(Struct, frozen=True):
     action: str
 
 
-class Routing:
+class PageRouter:
     """Collects pages, then makes routes of them; makes the replies that all pages share."""
 
     def __init__(self, control: Control, rendering: Rendering) -> None:
@@ -126,7 +126,7 @@ class Routing:
         async def view(**values: str) -> Response:
             changes = page.method not in SAFE_METHODS
             if changes:
-                check_origin(request.headers.get, self._control.house.url)
+                check_origin(request.headers.get, self._control.context.url)
             token, session, visitor = self._visiting()
             if not page.public:
                 if session is None or visitor.user is None:
@@ -137,11 +137,11 @@ class Routing:
                     return redirect(PASSWORD)
                 address = request.remote_addr or ""
                 g.principal = Principal(visitor.user, "session", address, session=session)
-                allowed(self._control.house.directory, "signed in")
+                is_allowed(self._control.context.directory, "signed in")
             form: Mapping[str, str] = await request.form if changes else {}
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
-            visit = Visit(
+            visit = PageRequest(
                 visitor=visitor,
                 session=session,
                 form=form,
@@ -154,9 +154,9 @@ class Routing:
             )
             if not changes:
                 response = await page.handler(visit, **values)
-                require_again(self._control.house.directory)
+                require_again(self._control.context.directory)
                 return response
-            return await self._control.house.tasks.finish(page.handler, visit, *values.values())
+            return await self._control.context.tasks.finish(page.handler, visit, *values.values())
 
         return view
 
@@ -165,31 +165,31 @@ class Routing:
         if (act := self.not_entered()) is not None:
             await self._control.trail.refused(act, code)
 
-    def not_entered(self) -> Act | None:
+    def not_entered(self) -> AuditEvent | None:
         """What the running request asks for, if it is a form and has no entry yet."""
         endpoint = request.url_rule.endpoint if request.url_rule else ""
         actions = [p.action for p in self.pages if endpoint == f"{p.method} {p.path}" and p.action]
         if not actions or g.get("entered"):
             return None
         _, _, visitor = self._visiting()
-        return Act(
+        return AuditEvent(
             who=visitor.user.name if visitor.user else "",
             address=request.remote_addr or "",
             action=actions[0],
             object=request.path,
         )
 
-    def _visiting(self) -> tuple[str, Session | None, Visitor]:
+    def _visiting(self) -> tuple[str, Session | None, Viewer]:
         token = session_in(request.cookies, request.is_secure)
-        found = self._control.house.directory.session(token)
+        found = self._control.context.directory.session(token)
         if found is None:
-            return "", None, Visitor()
-        return token, found[0], Visitor(found[1], token)
+            return "", None, Viewer()
+        return token, found[0], Viewer(found[1], token)
 
     def reply(
         self,
         template: str,
-        visitor: Visitor,
+        visitor: Viewer,
         *,
         refused: Refusal | None = None,
         **values: Any,

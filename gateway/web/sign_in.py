@@ -4,17 +4,17 @@ from quart import Response
 
 from gateway.control import Control
 from gateway.errors import Refusal
-from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, Routing, Visit, local_path
+from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, PageRequest, PageRouter, local_path
 
 
-def add_pages(routing: Routing, control: Control) -> None:
+def add_pages(routing: PageRouter, control: Control) -> None:
     signing = control.sign_in
 
-    async def sign_in_page(visit: Visit) -> Response:
+    async def sign_in_page(visit: PageRequest) -> Response:
         onward = local_path(visit.query.get("next", "/"))
         return routing.reply("sign-in.html", visit.visitor, name="", next=onward)
 
-    async def sign_in(visit: Visit) -> Response:
+    async def sign_in(visit: PageRequest) -> Response:
         name, onward = visit.form.get("name", "").strip(), local_path(visit.form.get("next", "/"))
         password = visit.form.get("password", "")
         try:
@@ -27,15 +27,15 @@ def add_pages(routing: Routing, control: Control) -> None:
             await signing.sign_out(visit.session)
         return routing.signed_in(token, onward, signing.new_device(token))
 
-    async def sign_out(visit: Visit) -> Response:
+    async def sign_out(visit: PageRequest) -> Response:
         assert visit.session is not None
         await signing.sign_out(visit.session)
         return routing.signed_out(SIGN_IN)
 
-    async def open_page(visit: Visit) -> Response:
+    async def open_page(visit: PageRequest) -> Response:
         return routing.reply("open.html", visit.visitor)
 
-    async def redeem(visit: Visit) -> Response:
+    async def redeem(visit: PageRequest) -> Response:
         token = visit.form.get("token", "").strip()
         try:
             session = await signing.redeem(token, visit.browser)
@@ -45,11 +45,11 @@ def add_pages(routing: Routing, control: Control) -> None:
             await signing.sign_out(visit.session)
         return routing.signed_in(session, "/")
 
-    async def password_page(visit: Visit) -> Response:
+    async def password_page(visit: PageRequest) -> Response:
         return password_form(visit, changed="changed" in visit.query)
 
     def password_form(
-        visit: Visit, *, changed: bool = False, refused: Refusal | None = None
+        visit: PageRequest, *, changed: bool = False, refused: Refusal | None = None
     ) -> Response:
         return routing.reply(
             "password.html",
@@ -60,7 +60,7 @@ def add_pages(routing: Routing, control: Control) -> None:
             must_choose=visit.must_choose_password,
         )
 
-    async def change_password(visit: Visit) -> Response:
+    async def change_password(visit: PageRequest) -> Response:
         old, new = visit.form.get("old", ""), visit.form.get("new", "")
         try:
             if new != visit.form.get("again", ""):

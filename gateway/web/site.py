@@ -9,7 +9,7 @@ from gateway.identity.session_cookie import session_in
 from gateway.web import keys, models, sign_in
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
 from gateway.web.rendering import Rendering
-from gateway.web.routing import Routing
+from gateway.web.routing import PageRouter
 
 _FOREVER = "public, max-age=31536000, immutable"
 
@@ -19,7 +19,7 @@ class Website:
 
     def __init__(self, control: Control) -> None:
         self._rendering = Rendering()
-        self.routing = Routing(control, self._rendering)
+        self.routing = PageRouter(control, self._rendering)
         for noun in (models, sign_in, keys):
             noun.add_pages(self.routing, control)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from builder.build_store import Manifest, Shelf, seal_build
+from builder.build_store import BuildStore, Manifest, seal_build
 from builder.errors import ScriptFailed
 from builder.remove_tree import remove_tree
 from tests.faults.matrix import fault
@@ -27,18 +27,18 @@ MANIFEST = Manifest(
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "builds")
+def shelf(tmp_path: Path) -> BuildStore:
+    return BuildStore(tmp_path / "builds")
 
 
-def half(shelf: Shelf, name: str) -> Path:
+def half(shelf: BuildStore, name: str) -> Path:
     folder = shelf.folder(name)
     (folder / "code").mkdir(parents=True)
     (folder / "code/model.py").write_text("half")
     return folder
 
 
-async def test_seal(shelf: Shelf) -> None:
+async def test_seal(shelf: BuildStore) -> None:
     """A build is sealed with its manifest, once."""
     folder = half(shelf, "one")
     assert shelf.sealed("one") is None
@@ -48,7 +48,7 @@ async def test_seal(shelf: Shelf) -> None:
         await seal_build(folder, MANIFEST)
 
 
-async def test_no_other_name_changes_what_is_sealed(shelf: Shelf, tmp_path: Path) -> None:
+async def test_no_other_name_changes_what_is_sealed(shelf: BuildStore, tmp_path: Path) -> None:
     """A build with a file that has a second name elsewhere, where later builds may write, is not
     sealed. Second names within the build are fine."""
     folder = half(shelf, "one")
@@ -93,7 +93,7 @@ def damage(seal: Path, how: str) -> None:
     bound="the build is not served and not removed",
 )
 @pytest.mark.parametrize("how", [*CONTENTS, *LINKS, "folder", "pipe"])
-async def test_a_damaged_seal(shelf: Shelf, how: str) -> None:
+async def test_a_damaged_seal(shelf: BuildStore, how: str) -> None:
     """A build with a seal that cannot be read is not whole, and its damage is told."""
     folder = half(shelf, "one")
     await seal_build(folder, MANIFEST)
@@ -106,7 +106,7 @@ async def test_a_damaged_seal(shelf: Shelf, how: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "link"])
-def test_a_build_that_is_no_folder(shelf: Shelf, kind: str) -> None:
+def test_a_build_that_is_no_folder(shelf: BuildStore, kind: str) -> None:
     """What stands in the place of a build's folder is damage."""
     shelf.root.mkdir()
     match kind:
@@ -120,7 +120,9 @@ def test_a_build_that_is_no_folder(shelf: Shelf, kind: str) -> None:
     assert shelf.damage("one")
 
 
-async def test_no_kill_leaves_a_torn_seal(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_kill_leaves_a_torn_seal(
+    shelf: BuildStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The seal has its name only when its bytes are on the disk."""
     folder = half(shelf, "one")
 
@@ -134,7 +136,7 @@ async def test_no_kill_leaves_a_torn_seal(shelf: Shelf, monkeypatch: pytest.Monk
     assert shelf.sealed("one") is None
 
 
-async def test_names(shelf: Shelf) -> None:
+async def test_names(shelf: BuildStore) -> None:
     """Whatever lies on the shelf is listed, whole or not; a shelf that was never used is empty."""
     assert shelf.names() == []
     for name in ("half", "kept"):
@@ -144,7 +146,7 @@ async def test_names(shelf: Shelf) -> None:
     assert shelf.names() == ["half", "kept", "stray"]
 
 
-async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
+async def test_remove(shelf: BuildStore, tmp_path: Path) -> None:
     """A build goes with all it holds, and nothing that its links lead to; twice is fine."""
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -160,7 +162,7 @@ async def test_remove(shelf: Shelf, tmp_path: Path) -> None:
     assert (outside / "precious").exists()
 
 
-async def test_no_depth_keeps_a_build(shelf: Shelf) -> None:
+async def test_no_depth_keeps_a_build(shelf: BuildStore) -> None:
     """Folders nested by the thousand are not sealed, and can be removed."""
     folder = half(shelf, "one")
     here = os.open(folder / "code", os.O_RDONLY)
@@ -177,13 +179,13 @@ async def test_no_depth_keeps_a_build(shelf: Shelf) -> None:
     assert not folder.exists()
 
 
-async def test_what_cannot_be_removed_is_told(shelf: Shelf) -> None:
+async def test_what_cannot_be_removed_is_told(shelf: BuildStore) -> None:
     """A removal that fails raises, with what stays."""
     with pytest.raises(OSError, match="proc"):
         remove_tree(Path("/proc/self/task"))
 
 
-async def test_seal_goes_first(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_seal_goes_first(shelf: BuildStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removal that is interrupted leaves a build without its seal."""
     folder = half(shelf, "one")
     await seal_build(folder, MANIFEST)

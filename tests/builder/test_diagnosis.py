@@ -3,7 +3,7 @@
 import pytest
 
 from builder.diagnosis import CAUSES, FALLBACK, LIMITS, RULES, explain
-from workers.limits import Limits, Toll, judge
+from workers.limits import CgroupCounters, Limits, explain_exit
 from workers.process.process import say_status
 
 
@@ -117,15 +117,15 @@ def test_signals() -> None:
 @pytest.mark.parametrize(
     ("toll", "advice"),
     [
-        (Toll(memory_kills=1), "stop a model"),
-        (Toll(memory_kills=1, met_own=True), "stop a model"),
-        (Toll(forks_refused=1), "fewer processes"),
+        (CgroupCounters(memory_kills=1), "stop a model"),
+        (CgroupCounters(memory_kills=1, met_own=True), "stop a model"),
+        (CgroupCounters(forks_refused=1), "fewer processes"),
     ],
 )
 @pytest.mark.parametrize("status", [-9, 1])
-def test_limits(status: int, toll: Toll, advice: str) -> None:
+def test_limits(status: int, toll: CgroupCounters, advice: str) -> None:
     """A script that met a limit failed by that, whatever it wrote, and hears what to do."""
-    verdict = judge(status, say_status(status), toll, Limits(memory=64, processes=9))
+    verdict = explain_exit(status, say_status(status), toll, Limits(memory=64, processes=9))
     found, told = explain(
         status, ["bash: command not found", f"[predictd] the script {verdict.said}"]
     )

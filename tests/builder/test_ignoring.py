@@ -8,7 +8,7 @@ import trio
 from builder import ignoring
 from builder.errors import SnapshotFailed
 from builder.snapshot import take_snapshot
-from builder.spec import Log, Place
+from builder.spec import Log, SandboxPaths
 from tests.support.builder import Bench, run
 
 # Which git has to try on each name, letter by letter.
@@ -85,9 +85,9 @@ async def test_git_is_not_shown_the_project(bench: Bench) -> None:
     bench.write(".gitignore", "*.csv\n")
     bench.write("sub/secret.txt", "secret")
     bench.write("sub/a.csv")
-    seen: list[tuple[Place, dict[str, str], set[str]]] = []
+    seen: list[tuple[SandboxPaths, dict[str, str], set[str]]] = []
 
-    async def told(command: list[str], *, place: Place, variables: dict[str, str],
+    async def told(command: list[str], *, place: SandboxPaths, variables: dict[str, str],
                    **more: object) -> int:  # fmt: skip
         assert str(bench.project) not in " ".join(command)
         [shown] = place.read

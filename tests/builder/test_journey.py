@@ -11,8 +11,8 @@ from builder.journey import (
     SNAPSHOT,
     SNAPSHOT_TAKEN,
     STEPS,
+    IllegalStep,
     Journey,
-    WrongTurn,
     now,
 )
 
@@ -38,9 +38,9 @@ def test_events() -> None:
 
 def test_wrong_turns() -> None:
     """An event that the table does not have is refused by name."""
-    with pytest.raises(WrongTurn, match="ENVIRONMENT is waiting: it cannot finish"):
+    with pytest.raises(IllegalStep, match="ENVIRONMENT is waiting: it cannot finish"):
         Journey().finish(ENVIRONMENT, 1.0)
-    with pytest.raises(WrongTurn, match="SNAPSHOT is done: it cannot start"):
+    with pytest.raises(IllegalStep, match="SNAPSHOT is done: it cannot start"):
         SNAPSHOT_TAKEN.start(SNAPSHOT, now())
 
 

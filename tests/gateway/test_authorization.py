@@ -18,7 +18,7 @@ from gateway import app, serving
 from gateway.admin.router import Route
 from gateway.control import Control
 from gateway.errors import API_PREFIX
-from gateway.http.host_check import Hosts
+from gateway.http.host_check import AllowedHosts
 from gateway.web.site import Website
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, Json, copy_of, refusal, running, settings_for, until
@@ -134,7 +134,7 @@ async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     apps: list[QuartTrio] = []
     make_app = app.make_app
 
-    def kept(control: Control, services: app.Services, hosts: Hosts) -> QuartTrio:
+    def kept(control: Control, services: app.Services, hosts: AllowedHosts) -> QuartTrio:
         apps.append(make_app(control, services, hosts))
         return apps[-1]
 

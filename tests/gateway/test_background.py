@@ -67,8 +67,8 @@ async def test_only_the_end_of_the_gateway_cancels(nursery: trio.Nursery) -> Non
         finally:
             ended.set()
 
-    async with trio.open_nursery() as house:
-        Tasks(house).start(work)
+    async with trio.open_nursery() as context:
+        Tasks(context).start(work)
         await trio.testing.wait_all_tasks_blocked()
-        house.cancel_scope.cancel()
+        context.cancel_scope.cancel()
     assert ended.is_set()

@@ -27,9 +27,9 @@ from gateway import serving
 from gateway.control import Control
 from gateway.control.context import Reach
 from gateway.data_folder import DataFolder
-from gateway.operations.doctor import Machine, examine
+from gateway.operations.doctor import DoctorInput, examine
 from gateway.set_aside import Problem, read_record
-from gateway.settings import Given
+from gateway.settings import LoadedSettings
 from tests.faults.matrix import fault
 from tests.gateway.control.experiments.test_experiments import FIT, ended, run
 from tests.gateway.control.storage.test_orphans import GONE
@@ -224,7 +224,7 @@ def copied(
 async def started(prepared: Prepared) -> AsyncIterator[Control]:
     """A gateway on it, recovered; without HTTP."""
     data, reach = DataFolder(prepared.folder), Reach("http://localhost", "http://localhost")
-    given = Given(settings_for(data.root), {})
+    given = LoadedSettings(settings_for(data.root), {})
     with store.lock_data_folder(data.root):
         async with serving._open(given, data, reach, None) as (control, _):
             yield control
@@ -233,7 +233,7 @@ async def started(prepared: Prepared) -> AsyncIterator[Control]:
 async def serves(control: Control, model: str) -> bool:
     """Whether a model answers."""
     with trio.fail_after(PATIENCE):
-        pool = control.house.routes.pool_of(model)
+        pool = control.context.routes.pool_of(model)
         assert pool is not None
         await pool.wait_ready()
         return isinstance(await pool.predict(b'{"a": 1, "b": 2}', "caller"), Answered)
@@ -259,12 +259,12 @@ async def test_a_file_of_each_kind(copied: Prepared, damage: str) -> None:
             DAMAGES[damage](copied.folder / name)
     async with started(copied) as control:
         assert await serves(control, copied.model)
-        problems = control.house.set_aside.problems
+        problems = control.context.set_aside.problems
         paths = [path for kind, path in victims.items() if damage in kind.named]
         assert [path for path in paths if not is_told(problems, copied.folder, path)] == []
         assert [each for each in problems if not is_about(each, copied.folder, paths)] == []
         assert all(each.problem and each.advice for each in problems)
-        [experiment] = await control.house.database.read(store.experiments.listing)
+        [experiment] = await control.context.database.read(store.experiments.listing)
         assert experiment.status == "failed"
     ours = {path for path in before if is_ours(path)}
     if damage in TYPE - {"a folder"}:
@@ -273,7 +273,7 @@ async def test_a_file_of_each_kind(copied: Prepared, damage: str) -> None:
     assert [path for path in before - ours if not kept(copied.folder, path)] == []
     if damage != "immutable":  # the record is, too
         assert read_record(DataFolder(copied.folder)) == problems
-        found = examine(Machine(copied.folder, "127.0.0.1", 1, {}), interpreters=list)
+        found = examine(DoctorInput(copied.folder, "127.0.0.1", 1, {}), interpreters=list)
         [finding] = [each for each in found if each.name == "set aside"]
         assert finding.state == "warning"
         assert all(f"{each.path}): {each.problem}" in finding.found for each in problems)
@@ -335,7 +335,7 @@ async def test_the_folders_of_a_project(copied: Prepared, how: str) -> None:
             stands_for(path, how)
     async with started(copied) as control:
         assert await serves(control, copied.model)
-        problems = control.house.set_aside.problems
+        problems = control.context.set_aside.problems
         assert is_told(problems, copied.folder, Path("builds", copied.build))
 
 
@@ -352,6 +352,6 @@ async def test_the_folders_of_the_site(copied: Prepared, how: str) -> None:
     for path in (each for each in data.root.iterdir() if each.is_dir()):
         stands_for(path, how)
     async with started(copied) as control:
-        told = {Path(each.path).name for each in control.house.set_aside.problems if each.moved}
+        told = {Path(each.path).name for each in control.context.set_aside.problems if each.moved}
         assert told >= {"builds", "projects", "snapshots", "experiments", "logs", "cache"}
         assert {path.name for path in data.set_aside.iterdir()} == told

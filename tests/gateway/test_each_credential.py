@@ -20,7 +20,7 @@ import trio
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.router import Routing
+from gateway.admin.router import Router
 from gateway.control import Control
 from gateway.control.accounts.keys import NewKey
 from gateway.control.accounts.sign_in import Browser
@@ -28,11 +28,11 @@ from gateway.control.accounts.users import NewUser
 from gateway.control.projects.models import NewModel
 from gateway.control.projects.new_project import NewProject
 from gateway.errors import API_PREFIX
-from gateway.http.host_check import Hosts
-from gateway.http.listener import Traffic
+from gateway.http.host_check import AllowedHosts
+from gateway.http.listener import ConnectionStats
 from gateway.identity.grants import Principal
 from gateway.identity.keys import new_key
-from gateway.identity.permissions import Engine
+from gateway.identity.permissions import WorkloadKind
 from gateway.web.csrf import TOKEN_HEADER, form_token
 from store import Key, KeyKind, Project, User
 from tests.support.gateway import Gateway, running, settings_for
@@ -171,7 +171,7 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
     made: list[tuple[QuartTrio, Control]] = []
     make_app, admin_routing = app.make_app, app.admin_routing
 
-    def without_handlers(control: Control, traffic: Traffic) -> Routing:
+    def without_handlers(control: Control, traffic: ConnectionStats) -> Router:
         routing = admin_routing(control, traffic)
         routing.routes[:] = [
             msgspec.structs.replace(route, handler=reached, takes=None, action="")
@@ -179,7 +179,7 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
         ]
         return routing
 
-    def kept(control: Control, services: app.Services, hosts: Hosts) -> QuartTrio:
+    def kept(control: Control, services: app.Services, hosts: AllowedHosts) -> QuartTrio:
         made.append((make_app(control, services, hosts), control))
         return made[0][0]
 
@@ -202,24 +202,24 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
 
 
 async def _credentials(control: Control, ada: User, project: Project) -> dict[str, dict[str, str]]:
-    directory, routes = control.house.directory, control.house.routes
+    directory, routes = control.context.directory, control.context.routes
     token = await control.sign_in.redeem(control.sign_in.new_link(ada), Browser("", ""))
     found = directory.session(token)
     assert found is not None
     asking = Principal(ada, "session", "", session=found[0])
     session = {
         "Cookie": f"predictd_session={token}",
-        "Origin": control.house.url,
+        "Origin": control.context.url,
         TOKEN_HEADER: form_token(token),
     }
 
     async def key(kind: KeyKind, user: User = ada) -> dict[str, str]:
         return bearer((await control.keys.create(user, NewKey(kind=kind), asking))[1])
 
-    def engine(kind: Engine) -> dict[str, str]:
+    def engine(kind: WorkloadKind) -> dict[str, str]:
         text = new_key("engine")
         record = Key(id=text.id, kind="engine", user_id=ada.id, digest=text.digest)
-        directory.put_engine(record, project.id, kind)
+        directory.put_workload(record, project.id, kind)
         return bearer(text.text)
 
     model = await control.models.create(project, NewModel(name="m"), ada)

@@ -10,7 +10,7 @@ import pytest
 import builder.errors
 import store.errors
 from gateway.errors import CATALOGUE, Refusal, admin_body, model_body, refusal
-from gateway.http.request_head import Malformed
+from gateway.http.request_head import ProtocolError
 
 # What stops a start or is told in a build's or project's own record, and so reaches no client.
 NEVER_ASKED = {
@@ -40,7 +40,7 @@ ASKED: list[Exception] = [
     builder.errors.UnknownKernel("r", ["python3.11"]),
     builder.errors.CloneRefused("problem", "advice"),
     OSError(errno.ENOSPC, "No space left on device"),
-    *(Malformed(status, "x") for status in (400, 408, 431, 501, 505)),
+    *(ProtocolError(status, "x") for status in (400, 408, 431, 501, 505)),
 ]
 
 
@@ -61,7 +61,7 @@ def test_no_error_of_an_engine_was_forgotten() -> None:
         for _, each in inspect.getmembers(module, inspect.isclass)
         if issubclass(each, Exception) and each.__module__ == module.__name__
     }
-    assert classes == NEVER_ASKED | {type(error) for error in ASKED} - {OSError, Malformed}
+    assert classes == NEVER_ASKED | {type(error) for error in ASKED} - {OSError, ProtocolError}
 
 
 def test_what_nobody_foresaw_is_ours_and_tells_nothing() -> None:

@@ -9,10 +9,10 @@ import pytest
 from gateway.data_folder import DataFolder
 from gateway.isolation import last_served, open_isolation
 from gateway.set_aside import SetAside
-from gateway.settings import Given, Settings
+from gateway.settings import LoadedSettings, Settings
 from tests.support.skipping import not_here
 from workers import ConfinementUnavailable
-from workers.confinement import ConfinementWeaker, View, landlock
+from workers.confinement import ConfinementWeaker, SandboxView, landlock
 
 
 class Site:
@@ -26,7 +26,7 @@ class Site:
 
     def serve(self, isolation: str = "auto") -> str:
         settings = msgspec.structs.replace(Settings(), data=self.data.root, isolation=isolation)
-        return open_isolation(Given(settings, {}), self.data, SetAside(self.data)).level
+        return open_isolation(LoadedSettings(settings, {}), self.data, SetAside(self.data)).level
 
 
 @pytest.fixture
@@ -80,13 +80,15 @@ def test_leftovers_decide_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -
     to those who run at it."""
     cache = site.data.root / "cache"
     (cache / "in").mkdir(parents=True)
-    view = View(home=cache.parent / "home", tmp=cache.parent / "tmp", write=(cache,), identity=7)
+    view = SandboxView(
+        home=cache.parent / "home", tmp=cache.parent / "tmp", write=(cache,), identity=7
+    )
     for folder in (view.home, view.tmp):
         folder.mkdir()
     owners = []
     for level in (site.serve(), "landlock", "none", site.serve()):
         settings = msgspec.structs.replace(Settings(), data=site.data.root, isolation=level)
-        confinement = open_isolation(Given(settings, {}), site.data, SetAside(site.data))
+        confinement = open_isolation(LoadedSettings(settings, {}), site.data, SetAside(site.data))
         assert confinement.level == level
         confinement.give(view)
         assert {path.stat().st_uid for path in (cache, cache / "in")} == {confinement.owner(view)}

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 import store
-from store import Database, Deed, Entry, NameTaken, Project, audit, projects
+from store import Database, Entry, NameTaken, PendingAuditEntry, Project, audit, projects
 from tests.support.records import a_project
 
 
@@ -21,7 +21,7 @@ async def entries(database: Database) -> list[str]:
 
 async def test_the_first_change_carries_the_entry(database: Database) -> None:
     """A deed of several changes has one entry, told what its first one came to."""
-    deed = Deed(describe)
+    deed = PendingAuditEntry(describe)
     with store.doing(deed):
         first = await database.write(projects.insert, a_project())
         await database.write(projects.update, first.id, description="x")
@@ -32,7 +32,7 @@ async def test_the_first_change_carries_the_entry(database: Database) -> None:
 async def test_what_did_not_happen_is_not_entered(database: Database) -> None:
     """A change that is refused takes the entry with it; the next one carries it."""
     taken = await database.write(projects.insert, a_project())
-    deed = Deed(describe)
+    deed = PendingAuditEntry(describe)
     with store.doing(deed):
         with pytest.raises(NameTaken):
             await database.write(projects.insert, a_project(name=taken.name))
@@ -47,14 +47,14 @@ async def test_what_cannot_be_entered_does_not_happen(database: Database) -> Non
     def fail(value: object) -> Entry:
         raise ZeroDivisionError
 
-    with store.doing(Deed(fail)), pytest.raises(ZeroDivisionError):
+    with store.doing(PendingAuditEntry(fail)), pytest.raises(ZeroDivisionError):
         await database.write(projects.insert, a_project())
     assert await database.read(projects.listing) == []
 
 
 async def test_tasks_belong_to_the_deed_that_started_them(database: Database) -> None:
     """A task that is started in a deed is part of it, until the deed is over."""
-    deed, over = Deed(describe), trio.Event()
+    deed, over = PendingAuditEntry(describe), trio.Event()
 
     async def later() -> None:
         await over.wait()
@@ -66,7 +66,7 @@ async def test_tasks_belong_to_the_deed_that_started_them(database: Database) ->
                 within.start_soon(database.write, projects.insert, made := a_project())
             nursery.start_soon(later)
         over.set()
-    other = Deed(describe)
+    other = PendingAuditEntry(describe)
     assert await entries(database) == [made.name]
     with store.doing(other):
         pass
@@ -75,7 +75,7 @@ async def test_tasks_belong_to_the_deed_that_started_them(database: Database) ->
 
 async def test_what_comes_after_a_deed_that_changed_nothing_is_not_it(database: Database) -> None:
     """A task that it started writes without its entry once the deed is over."""
-    deed, over = Deed(describe), trio.Event()
+    deed, over = PendingAuditEntry(describe), trio.Event()
 
     async def later() -> None:
         await over.wait()
@@ -91,7 +91,7 @@ async def test_what_comes_after_a_deed_that_changed_nothing_is_not_it(database: 
 
 async def test_two_changes_at_once_carry_one_entry(database: Database) -> None:
     """Whichever of two tasks is first carries the entry, and only that one."""
-    with store.doing(Deed(describe)):
+    with store.doing(PendingAuditEntry(describe)):
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(database.write, projects.insert, a_project())

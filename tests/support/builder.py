@@ -11,11 +11,11 @@ from typing import Any
 import trio
 
 from builder.build import BuildReport, build
-from builder.build_store import Shelf
+from builder.build_store import BuildStore
 from builder.interpreters import Interpreter
 from builder.journey import Journey
 from builder.snapshot import take_snapshot
-from builder.spec import BuildSpec, Log, Place, Probe, Run, Snapshot
+from builder.spec import BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot
 
 
 class Lines:
@@ -35,7 +35,7 @@ async def run(
     command: list[str],
     *,
     cwd: Path,
-    place: Place | None = None,
+    place: SandboxPaths | None = None,
     variables: dict[str, str],
     log: Log,
     time_limit: float,
@@ -80,7 +80,7 @@ async def run_quickly(
     command: list[str],
     *,
     cwd: Path,
-    place: Place | None = None,
+    place: SandboxPaths | None = None,
     variables: dict[str, str],
     log: Log,
     time_limit: float,
@@ -104,7 +104,7 @@ class Bench:
         self.project = folder / "project"
         self.project.mkdir()
         self.store = folder / "store.git"
-        self.shelf = Shelf(folder / "builds")
+        self.shelf = BuildStore(folder / "builds")
         self.pip_cache = folder / "cache"
         self.log = Lines()
         self.journeys: list[Journey] = []

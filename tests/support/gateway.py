@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from gateway.serving import run_gateway
-from gateway.settings import Given, Settings
+from gateway.settings import LoadedSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = ROOT / "tests" / "projects"
@@ -148,14 +148,14 @@ def settings_for(data: Path, base: Settings | None = None, **more: object) -> Se
 
 @asynccontextmanager
 async def running(
-    settings: Settings | Given, trusted: ssl.SSLContext | None = None
+    settings: Settings | LoadedSettings, trusted: ssl.SSLContext | None = None
 ) -> AsyncIterator[Gateway]:
     """A gateway in this Trio run, stopped in an orderly way at the end. Settings that are not said
     to be fixed somewhere can be changed at run time.
 
     One with TLS is spoken to by whoever is `trusted`.
     """
-    given = settings if isinstance(settings, Given) else Given(settings, {})
+    given = settings if isinstance(settings, LoadedSettings) else LoadedSettings(settings, {})
     stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)
 
     async def run() -> None:

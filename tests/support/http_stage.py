@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from gateway.http.access_log import AccessLog
-from gateway.http.fair_shares import Shares
-from gateway.http.head_cache import Openings
-from gateway.http.model_connection import ModelConnection, State
+from gateway.http.fair_shares import FairShares
+from gateway.http.head_cache import HeadCache
+from gateway.http.model_connection import ConnectionState, ModelConnection
 from gateway.http.proxies import Proxies
-from gateway.http.responses import Replies
-from gateway.identity.key_index import Callers
+from gateway.http.responses import ResponseRenderer
+from gateway.identity.key_index import KeyIndex
 from gateway.predictions import envelope
-from gateway.predictions.endpoints import Routes
-from gateway.predictions.offload import Examiner
+from gateway.predictions.endpoints import Endpoints
+from gateway.predictions.offload import OffloadedParser
 from tests.gateway.predictions.test_endpoints import a_model
-from workers import Alarm, Answered, Busy, NotReady, Outcome, Pool, Ticket
+from workers import Answered, Busy, MovableTimer, NotReady, Outcome, Pool, Ticket
 from workers.reactor.timers import Timers
 
 KEY = "mkey"
@@ -89,11 +89,14 @@ class StagedPool:
         return len(self.waiting) + sum(ticket.outcome is None for ticket in self.held)
 
 
-def echoing_routes(pool: StagedPool) -> Routes:
+def echoing_routes(pool: StagedPool) -> Endpoints:
     """One model, `echo`, whose key is KEY."""
-    routes, model = Routes(lambda _: KEY, lambda _: None, Callers()), a_model("echo", model_id="e1")
+    routes, model = (
+        Endpoints(lambda _: KEY, lambda _: None, KeyIndex()),
+        a_model("echo", model_id="e1"),
+    )
     routes.put(model)
-    routes.point(model.id, cast(Pool, pool))
+    routes.set_pool(model.id, cast(Pool, pool))
     return routes
 
 
@@ -109,7 +112,7 @@ def examine(ticket: Ticket) -> Outcome:
     return Answered(json.dumps(envelope.examine(bytes(ticket.request))).encode(), "examiner-1")
 
 
-class RecordingLine:
+class RecordingTransport:
     """A client that takes everything at once, unless it is told to be `deaf`."""
 
     def __init__(self) -> None:
@@ -126,11 +129,11 @@ class RecordingLine:
         self.stuck = self.stuck or self.deaf
         return not self.stuck
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         self._check_open()
         self.held = True
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         self._check_open()
         self.held = False
 
@@ -142,7 +145,7 @@ class RecordingLine:
         self._check_open()
         self.closed = True
 
-    def hand_over(self, first: bytes) -> None:
+    def detach(self, first: bytes) -> None:
         self._check_open()
         assert not self.stuck, "something it was sent has not gone out"
         self.left = first
@@ -172,10 +175,10 @@ class Stage:
         self.pool = StagedPool()
         self.routes = echoing_routes(self.pool)
         self.examinations = Examined()
-        self.examiner = cast(Examiner, self.examinations)
-        self.openings = Openings(LIMIT)
-        self.replies = Replies()
-        self.memory = Shares(MEMORY)
+        self.examiner = cast(OffloadedParser, self.examinations)
+        self.openings = HeadCache(LIMIT)
+        self.replies = ResponseRenderer()
+        self.memory = FairShares(MEMORY)
         self.request_limit = LIMIT
         self.answers: Counter[int] = Counter()
         self.access_log: AccessLog | None = None
@@ -184,8 +187,8 @@ class Stage:
     def now(self) -> float:
         return self.time
 
-    def alarm(self, call: Callable[[], object]) -> Alarm:
-        return Alarm(self.timers.call_at, call)
+    def alarm(self, call: Callable[[], object]) -> MovableTimer:
+        return MovableTimer(self.timers.call_at, call)
 
     def pass_time(self, seconds: float) -> None:
         """Lets time pass, and what comes due on the way happen at its time."""
@@ -204,15 +207,15 @@ class Client:
 
     def __init__(self, stage: Stage, flow: str = "10.0.0.1") -> None:
         self.stage = stage
-        self.line = RecordingLine()
+        self.line = RecordingTransport()
         self.connection = ModelConnection(stage, self.line, flow)
         self._read = 0
 
     @property
-    def state(self) -> State:
+    def state(self) -> ConnectionState:
         return self.connection.state
 
-    def is_in(self, state: State) -> bool:
+    def is_in(self, state: ConnectionState) -> bool:
         return self.connection.state is state
 
     def send(self, *pieces: bytes) -> "Client":
@@ -246,17 +249,17 @@ class Client:
     def verify(self) -> None:
         """The invariants of a connection, at any time."""
         state, line = self.state, self.line
-        waiting = state is State.WAITING
+        waiting = state is ConnectionState.WAITING
         assert (self.connection._ticket is not None) == waiting, self.connection
-        assert line.over == (state is State.CLOSED), self.connection
-        assert line.ended == (state is State.LINGERING) or line.closed, self.connection
-        if state is State.CLOSED:
+        assert line.over == (state is ConnectionState.CLOSED), self.connection
+        assert line.ended == (state is ConnectionState.LINGERING) or line.closed, self.connection
+        if state is ConnectionState.CLOSED:
             assert self.connection._alarm.due == float("inf")
             assert not self.connection._unread
         elif not waiting:
             assert self.connection._alarm.due < float("inf"), f"{self.connection} waits for ever"
         if self.connection._body is not None:
-            assert state in (State.BODY, State.SENDING), self.connection
+            assert state in (ConnectionState.BODY, ConnectionState.SENDING), self.connection
 
 
 def read_answers(sent: bytes, *methods: str) -> list[Answer]:

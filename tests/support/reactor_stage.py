@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from workers.limits import MIB, Verdict
+from workers.limits import MIB, ExitReason
 from workers.log import Log
-from workers.pool.fair_queue import Room
+from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
 from workers.process.process import Process, pipe
 from workers.reactor.reactor import Reactor
@@ -59,7 +59,7 @@ class Stage:
         self.time = 0.0
         self.reactor = Reactor(lambda: self.time, others_are_ready=lambda: True)
         self.actors: list[Actor] = []
-        self.room = Room(4000, 256 * MIB)
+        self.room = QueueBudget(4000, 256 * MIB)
         self.tracked: list[bytes | bytearray] = []
 
     def launch(self, replica: Replica, log: Log) -> None:
@@ -196,7 +196,7 @@ class Actor:
             if fd >= 0:
                 os.close(fd)
         self._read = self._write = -1
-        self.replica.exited(Verdict(said))
+        self.replica.exited(ExitReason(said))
 
     def clean(self) -> None:
         """Nothing of it is left."""
@@ -254,6 +254,6 @@ class Caller:
 
 def counts(pool: Pool) -> dict[str, int]:
     """The counters of all seats, summed up."""
-    seats = [msgspec.structs.asdict(seat) for seat in pool.statistics().seats]
+    seats = [msgspec.structs.asdict(seat) for seat in pool.statistics().slots]
     names = ("received", "processed", "success", "failure", "error", "restart")
     return {name: sum(seat[name] for seat in seats) for name in names}

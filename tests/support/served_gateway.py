@@ -165,7 +165,7 @@ class Gateway:
 
     def processes(self) -> list[int]:
         """What runs with this gateway's mark: replicas, scripts, and all they started."""
-        return marked(f"{DataFolder(self.data.resolve()).house}/")
+        return marked(f"{DataFolder(self.data.resolve()).instance_id}/")
 
     def cli(self, *arguments: object, **more: Any) -> Outcome:
         """Runs a verb of the command line on this gateway."""

@@ -100,11 +100,11 @@ async def a_house(base: Path, environment: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, environment: Path) -> AsyncIterator[House]:
+async def instance_id(tmp_path: Path, environment: Path) -> AsyncIterator[House]:
     """An engine of which neither process, descriptor nor working copy may be left at the end."""
     before = our_descriptors()
-    async with a_house(tmp_path, environment) as house:
-        yield house
+    async with a_house(tmp_path, environment) as instance_id:
+        yield instance_id
     assert our_descriptors() <= before
 
 
@@ -150,11 +150,11 @@ def test_every_deed_has_its_outcome() -> None:
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-async def test_a_deed_gets_its_outcome_and_harms_nobody(house: House, deed: str) -> None:
+async def test_a_deed_gets_its_outcome_and_harms_nobody(instance_id: House, deed: str) -> None:
     """The documented outcome, then a right answer; beside it a model that answers all the while."""
     arguments, is_documented = DEEDS[deed]
-    neighbour = await house.serve("add", "add")
-    badly = await house.serve("badly", "behave", request_timeout=1.0)
+    neighbour = await instance_id.serve("add", "add")
+    badly = await instance_id.serve("badly", "behave", request_timeout=1.0)
     done = trio.Event()
     answered = 0
 
@@ -174,7 +174,7 @@ async def test_a_deed_gets_its_outcome_and_harms_nobody(house: House, deed: str)
         assert await ask(badly, {"do": "echo"}) == {"do": "echo"}
         done.set()
     assert answered > 0
-    [seat] = neighbour.statistics().seats
+    [seat] = neighbour.statistics().slots
     assert (seat.failure, seat.error, seat.restart) == (0, 0, 0)
 
 
@@ -187,19 +187,19 @@ async def test_a_deed_gets_its_outcome_and_harms_nobody(house: House, deed: str)
         ("\U0001f600" * 10_000, "\U0001f600" * 8000 + "... (10000 characters)"),
     ],
 )
-async def test_any_text_that_is_raised_is_told(house: House, text: str, told: str) -> None:
+async def test_any_text_that_is_raised_is_told(instance_id: House, text: str, told: str) -> None:
     """Whatever an exception says reaches its caller, and the replica goes on."""
-    badly = await house.serve("badly", "behave")
+    badly = await instance_id.serve("badly", "behave")
     with trio.fail_after(PATIENCE):
         outcome = await badly.predict(f'{{"do":"raise","text":"{text}"}}'.encode())
     assert outcome == Raised("ValueError", told, outcome.replica)  # type: ignore[union-attr]
-    [seat] = badly.statistics().seats
+    [seat] = badly.statistics().slots
     assert (seat.failure, seat.error) == (1, 0)
 
 
-async def test_both_replicas_serve_at_once(house: House) -> None:
+async def test_both_replicas_serve_at_once(instance_id: House) -> None:
     """Two replicas are two processes, and no replica is given two requests."""
-    pool = await house.serve("badly", "behave", replicas=2)
+    pool = await instance_id.serve("badly", "behave", replicas=2)
     outcomes = []
 
     async def predict() -> None:
@@ -209,14 +209,14 @@ async def test_both_replicas_serve_at_once(house: House) -> None:
         for _ in range(2):
             nursery.start_soon(predict)
     assert len({o.replica for o in outcomes if isinstance(o, Answered)}) == 2
-    pids = [seat.pid for seat in pool.statistics().seats]
+    pids = [seat.pid for seat in pool.statistics().slots]
     assert len(set(pids)) == 2
-    assert all(seat.status == "idle" for seat in pool.statistics().seats)
+    assert all(seat.status == "idle" for seat in pool.statistics().slots)
 
 
-async def test_a_replica_sees_what_it_is_given(house: House) -> None:
+async def test_a_replica_sees_what_it_is_given(instance_id: House) -> None:
     """Variables, home, current directory and path are the replica's own; nothing of ours leaks."""
-    pool = await house.serve("environment", "report", variables={"COLOUR": "blue"})
+    pool = await instance_id.serve("environment", "report", variables={"COLOUR": "blue"})
     report: Any = await ask(pool, {})
     assert report["environment"]["COLOUR"] == "blue"
     assert report["environment"]["HOME"] == report["cwd"] == report["sys_path"][0]
@@ -224,13 +224,13 @@ async def test_a_replica_sees_what_it_is_given(house: House) -> None:
     given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE"}
     ours = {"ENGINE", "PREDICTD_TREE", "SPARK_SUBMIT_OPTS", "LC_CTYPE"}
     assert set(report["environment"]) - given - {"COLOUR"} <= ours
-    [seat] = pool.statistics().seats
+    [seat] = pool.statistics().slots
     assert report["environment"]["ENGINE"] == seat.name
 
 
-async def test_a_path_of_its_own_comes_second(house: House, environment: Path) -> None:
+async def test_a_path_of_its_own_comes_second(instance_id: House, environment: Path) -> None:
     """A PATH among the variables does not hide the programs of the environment."""
-    pool = await house.serve("environment", "report", variables={"PATH": "/opt/own:/bin"})
+    pool = await instance_id.serve("environment", "report", variables={"PATH": "/opt/own:/bin"})
     report: Any = await ask(pool, {})
     assert report["environment"]["PATH"] == f"{environment}/bin:/opt/own:/bin"
 
@@ -239,9 +239,11 @@ async def test_a_path_of_its_own_comes_second(house: House, environment: Path) -
     ("project", "summary"),
     [("syntax_error", "SyntaxError"), ("import_error", "a_module_that_is_nowhere")],
 )
-async def test_a_model_that_cannot_start_says_why(house: House, project: str, summary: str) -> None:
+async def test_a_model_that_cannot_start_says_why(
+    instance_id: House, project: str, summary: str
+) -> None:
     """The failure is the model's own, with its traceback, after as many tries as were asked."""
-    pool = house.workers.open_pool(house.spec(project, "predict", start_tries=1))
+    pool = instance_id.workers.open_pool(instance_id.spec(project, "predict", start_tries=1))
     with pytest.raises(StartFailed, match=summary) as failed, trio.fail_after(PATIENCE):
         await pool.wait_ready()
     assert f"{project}.py" in failed.value.detail
@@ -255,12 +257,12 @@ async def test_a_model_that_cannot_start_says_why(house: House, project: str, su
     injection="a model file that sleeps",
     bound="cut off with its reason in time",
 )
-async def test_a_slow_start_is_cut_off(house: House) -> None:
+async def test_a_slow_start_is_cut_off(instance_id: House) -> None:
     """A model that loads for longer than it may is killed, and says so."""
-    spec = house.spec(
+    spec = instance_id.spec(
         "slow_start", "predict", {"SLOW_START_SECONDS": "1000"}, start_tries=1, start_timeout=0.5
     )
-    pool = house.workers.open_pool(spec)
+    pool = instance_id.workers.open_pool(spec)
     with pytest.raises(StartFailed, match=r"not ready within 0\.5 s"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
 
@@ -273,24 +275,26 @@ raise ValueError("as told")
 
 
 async def test_a_failed_start_is_told_though_a_thread_lives_on(
-    house: House, tmp_path: Path
+    instance_id: House, tmp_path: Path
 ) -> None:
     """A model file that fails after it began a thread is reported with its own reason, not after
     the time that a start may take."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(KEPT_ALIVE)
-    spec = house.spec("add", "add", start_tries=1, start_timeout=1000)
+    spec = instance_id.spec("add", "add", start_tries=1, start_timeout=1000)
     replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
-    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
     with pytest.raises(StartFailed, match="ValueError: as told"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
 
 
 @pytest.mark.parametrize("value", ["nul\0", "\ud800"])
-async def test_a_variable_that_no_process_can_have(house: House, value: str) -> None:
+async def test_a_variable_that_no_process_can_have(instance_id: House, value: str) -> None:
     """It fails the start of its own replica and leaves the engine and the models beside it be."""
-    neighbour = await house.serve("add", "add")
-    pool = house.workers.open_pool(house.spec("add", "add", {"ODD": value}, start_tries=2))
+    neighbour = await instance_id.serve("add", "add")
+    pool = instance_id.workers.open_pool(
+        instance_id.spec("add", "add", {"ODD": value}, start_tries=2)
+    )
     with pytest.raises(StartFailed, match="could not be started"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
     with trio.fail_after(PATIENCE):
@@ -309,19 +313,19 @@ def pid(args):
 
 @pytest.mark.parametrize("by_force", [False, True])
 async def test_a_child_without_the_mark_dies_with_its_group(
-    house: House, tmp_path: Path, by_force: bool
+    instance_id: House, tmp_path: Path, by_force: bool
 ) -> None:
     """A child that a model started with an empty environment is dead once the model has ended,
     in an orderly way or killed."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(LEAVES_A_CHILD)
-    spec = house.spec("add", "pid")
+    spec = instance_id.spec("add", "pid")
     replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
-    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
     with trio.fail_after(PATIENCE):
         await pool.wait_ready()
     child = psutil.Process(int(str(await ask(pool, None))))
-    [seat] = pool.statistics().seats
+    [seat] = pool.statistics().slots
     if by_force:
         os.kill(seat.pid or 0, signal.SIGKILL)
     pool.stop()
@@ -330,38 +334,38 @@ async def test_a_child_without_the_mark_dies_with_its_group(
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_an_environment_that_is_not_there(house: House, tmp_path: Path) -> None:
+async def test_an_environment_that_is_not_there(instance_id: House, tmp_path: Path) -> None:
     """What cannot even be started fails by name, and again at the next try."""
-    spec = house.spec("add", "add", start_tries=2)
+    spec = instance_id.spec("add", "add", start_tries=2)
     code = msgspec.structs.replace(spec.replica, code=tmp_path / "nowhere")
-    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=code))
+    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=code))
     with pytest.raises(StartFailed, match="nowhere"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
 
 
-async def test_a_probe_answers_for_the_example(house: House, tmp_path: Path) -> None:
+async def test_a_probe_answers_for_the_example(instance_id: House, tmp_path: Path) -> None:
     """A probe passes, or raises what the model's author must know; its log stays open."""
     log = Log(tmp_path / "probe.log")
-    badly = house.spec("badly", "behave", request_timeout=PATIENCE)
+    badly = instance_id.spec("badly", "behave", request_timeout=PATIENCE)
     with trio.fail_after(PATIENCE):
-        await house.workers.probe(house.spec("add", "add"), log, say({"a": 1, "b": 2}))
-        await house.workers.probe(house.spec("add", "add"), log, None)
+        await instance_id.workers.probe(instance_id.spec("add", "add"), log, say({"a": 1, "b": 2}))
+        await instance_id.workers.probe(instance_id.spec("add", "add"), log, None)
         with pytest.raises(ProbeRaised, match="ValueError: as told"):
-            await house.workers.probe(badly, log, say({"do": "raise"}))
+            await instance_id.workers.probe(badly, log, say({"do": "raise"}))
         with pytest.raises(ProbeRaised, match="status 3"):
-            await house.workers.probe(badly, log, say({"do": "exit"}))
+            await instance_id.workers.probe(badly, log, say({"do": "exit"}))
         with pytest.raises(StartFailed, match="nowhere"):
-            await house.workers.probe(
-                house.spec("import_error", "predict", start_tries=1), log, None
+            await instance_id.workers.probe(
+                instance_id.spec("import_error", "predict", start_tries=1), log, None
             )
     assert not log.closed
     log.close()
 
 
-async def test_a_restart_under_load_loses_nothing(house: House) -> None:
+async def test_a_restart_under_load_loses_nothing(instance_id: House) -> None:
     """Requests that come all through a restart are all answered."""
-    pool = await house.serve("add", "add", replicas=2)
-    before = {seat.pid for seat in pool.statistics().seats}
+    pool = await instance_id.serve("add", "add", replicas=2)
+    before = {seat.pid for seat in pool.statistics().slots}
     done = trio.Event()
 
     async def keep_asking() -> None:
@@ -374,21 +378,21 @@ async def test_a_restart_under_load_loses_nothing(house: House) -> None:
         with trio.fail_after(PATIENCE):
             await pool.restart()
         done.set()
-    assert before.isdisjoint({seat.pid for seat in pool.statistics().seats})
+    assert before.isdisjoint({seat.pid for seat in pool.statistics().slots})
 
 
-async def test_recycling_under_load_loses_nothing(house: House) -> None:
+async def test_recycling_under_load_loses_nothing(instance_id: House) -> None:
     """While replicas are replaced after every 20 requests each caller gets its own answer."""
-    pool = await house.serve("add", "add", replicas=2, max_requests=20)
+    pool = await instance_id.serve("add", "add", replicas=2, max_requests=20)
     asked = 0
     with trio.fail_after(PATIENCE):
-        while sum(seat.recycled for seat in pool.statistics().seats) < 3:
+        while sum(seat.recycled for seat in pool.statistics().slots) < 3:
             assert await ask(pool, {"a": asked, "b": 1}) == asked + 1
             asked += 1
     assert asked > 40
 
 
-async def test_a_replica_that_ends_is_told(house: House, tmp_path: Path) -> None:
+async def test_a_replica_that_ends_is_told(instance_id: House, tmp_path: Path) -> None:
     """At a stop a handler of SIGTERM and what is registered with atexit run, and are in the log."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(
@@ -397,9 +401,9 @@ async def test_a_replica_that_ends_is_told(house: House, tmp_path: Path) -> None
         "atexit.register(print, 'farewell')\n"
         "def predict(args): ...\n"
     )
-    spec = house.spec("add", "predict")
+    spec = instance_id.spec("add", "predict")
     replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
-    pool = house.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
     with trio.fail_after(PATIENCE):
         await pool.wait_ready()
         pool.stop()
@@ -407,9 +411,9 @@ async def test_a_replica_that_ends_is_told(house: House, tmp_path: Path) -> None
     assert [line.text for line in pool.tail(2)] == ["told", "farewell"]
 
 
-async def test_a_new_pool_takes_over_under_load(house: House) -> None:
+async def test_a_new_pool_takes_over_under_load(instance_id: House) -> None:
     """A re-deployment under load: switch, take over, drain; every request has its answer."""
-    current = await house.serve("badly", "behave")
+    current = await instance_id.serve("badly", "behave")
     done = trio.Event()
 
     async def keep_asking() -> None:
@@ -420,7 +424,7 @@ async def test_a_new_pool_takes_over_under_load(house: House) -> None:
         for _ in range(4):
             nursery.start_soon(keep_asking)
         for _ in range(2):
-            old, current = current, await house.serve("badly", "behave")
+            old, current = current, await instance_id.serve("badly", "behave")
             current.take_over(old)
             old.drain()
             with trio.fail_after(PATIENCE):
@@ -428,9 +432,9 @@ async def test_a_new_pool_takes_over_under_load(house: House) -> None:
         done.set()
 
 
-async def test_a_cancelled_prediction_leaves_the_replica_in_step(house: House) -> None:
+async def test_a_cancelled_prediction_leaves_the_replica_in_step(instance_id: House) -> None:
     """Whoever comes after a caller that went away gets their own answer."""
-    pool = await house.serve("badly", "behave")
+    pool = await instance_id.serve("badly", "behave")
     with trio.move_on_after(0.05):
         await pool.predict(say({"do": "sleep", "seconds": 0.3}))
     assert await ask(pool, {"do": "echo", "mine": True}) == {"do": "echo", "mine": True}
@@ -458,8 +462,8 @@ async def test_an_engine_ends_while_its_models_hang(tmp_path: Path, environment:
     outcomes = []
     async with trio.open_nursery() as nursery:
         with trio.fail_after(PATIENCE):
-            async with a_house(tmp_path, environment) as house:
-                pool = await house.serve("badly", "behave")
+            async with a_house(tmp_path, environment) as instance_id:
+                pool = await instance_id.serve("badly", "behave")
 
                 async def predict() -> None:
                     outcomes.append(await pool.predict(say({"do": "hang_in_c"})))
@@ -481,14 +485,14 @@ class Place(msgspec.Struct, frozen=True):
     unix_sockets: bool = False
 
 
-async def test_a_script_finds_the_packages(house: House, tmp_path: Path) -> None:
+async def test_a_script_finds_the_packages(instance_id: House, tmp_path: Path) -> None:
     """Pythons of a script in a place can import `cdsw` and `cml`, behind what its own variables
     show them."""
     for name in ("home", "tmp", "own"):
         (tmp_path / name).mkdir()
     (tmp_path / "own" / "cml.py").write_text("whose = 'its own'\n")
     log = Log(tmp_path / "log")
-    status = await house.workers.run(
+    status = await instance_id.workers.run(
         [sys.executable, "-c", "import cdsw, cml; print(cdsw.track_metric.__name__, cml.whose)"],
         cwd=tmp_path / "home",
         place=Place(tmp_path / "home", tmp_path / "tmp", read=(tmp_path / "own",)),
@@ -502,7 +506,7 @@ async def test_a_script_finds_the_packages(house: House, tmp_path: Path) -> None
     assert [line.text for line in log.tail(1)] == ["track_metric its own"]
 
 
-async def test_copies_that_take_long(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copies_that_take_long(instance_id: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many replicas of one identity are being made, and however long that takes, those of
     another are, and so is all else that needs a thread."""
     make, gate = workspace.make, threading.Event()
@@ -513,16 +517,16 @@ async def test_copies_that_take_long(house: House, monkeypatch: pytest.MonkeyPat
         return make(code, folder, home)
 
     monkeypatch.setattr(workspace, "make", slow)
-    spec = house.spec("badly", "predict", replicas=50)
+    spec = instance_id.spec("badly", "predict", replicas=50)
     greedy = msgspec.structs.replace(
         spec, replica=msgspec.structs.replace(spec.replica, identity=7)
     )
-    pool = house.workers.open_pool(greedy)
+    pool = instance_id.workers.open_pool(greedy)
     try:
         await trio.testing.wait_all_tasks_blocked(0.2)
         with trio.fail_after(PATIENCE):
             await trio.to_thread.run_sync(int)
-            await house.serve("add", "add")
+            await instance_id.serve("add", "add")
     finally:
         pool.stop()
         gate.set()

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.process.test_process import house, start, until, wait
+from tests.workers.process.test_process import instance_id, start, until, wait
 from workers.orphans import reap_orphans
 from workers.process import process
 from workers.process.process import kill_tree, marked
 
-__all__ = ["house"]
+__all__ = ["instance_id"]
 
 
 def dead_children() -> set[int]:
@@ -45,9 +45,9 @@ def children() -> Callable[[], set[int]]:
     return lambda: dead_children() - before
 
 
-def test_a_daemon_that_ended_is_reaped(house: str, children: Callable[[], set[int]]) -> None:
+def test_a_daemon_that_ended_is_reaped(instance_id: str, children: Callable[[], set[int]]) -> None:
     """A process in a session of its own whose parent has gone leaves no zombie when it ends."""
-    started = start(house, "setsid sh -c 'sleep 0.1' & exit 0")
+    started = start(instance_id, "setsid sh -c 'sleep 0.1' & exit 0")
     assert wait(started) == 0
     until(children)
     reap_orphans()
@@ -55,13 +55,13 @@ def test_a_daemon_that_ended_is_reaped(house: str, children: Callable[[], set[in
 
 
 def test_what_is_killed_with_its_tree_is_reaped(
-    house: str, children: Callable[[], set[int]]
+    instance_id: str, children: Callable[[], set[int]]
 ) -> None:
     """Daemons that `kill_tree` has killed leave no zombies."""
-    started = start(house, "for i in 1 2 3; do setsid sleep 1000 & done; exit 0")
+    started = start(instance_id, "for i in 1 2 3; do setsid sleep 1000 & done; exit 0")
     assert wait(started) == 0
-    until(lambda: len(marked(f"{house}/")) == 3)
-    kill_tree(f"{house}/")
+    until(lambda: len(marked(f"{instance_id}/")) == 3)
+    kill_tree(f"{instance_id}/")
 
     def none_is_left() -> bool:
         reap_orphans()  # a process that was killed may take a moment to end
@@ -71,10 +71,10 @@ def test_what_is_killed_with_its_tree_is_reaped(
 
 
 def test_a_group_has_ended_when_it_was_awaited(
-    house: str, children: Callable[[], set[int]]
+    instance_id: str, children: Callable[[], set[int]]
 ) -> None:
     """After the leader's end its group is killed and waited for: no member is left, dead or not."""
-    started = start(house, "for i in 1 2 3; do sleep 1000 & done; exit 0")
+    started = start(instance_id, "for i in 1 2 3; do sleep 1000 & done; exit 0")
     select.select([started.pidfd], [], [], 10)
     started.kill()
     assert wait(started) == 0
@@ -84,36 +84,36 @@ def test_a_group_has_ended_when_it_was_awaited(
     assert children() == set()
 
 
-def test_owners_reap_their_children(house: str) -> None:
+def test_owners_reap_their_children(instance_id: str) -> None:
     """The exit status of a child with an owner is not taken from it."""
     ours = subprocess.Popen(["/bin/sh", "-c", "exit 7"])
-    started = start(house, "exit 5")
+    started = start(instance_id, "exit 5")
     until(lambda: {ours.pid, started.pid} <= dead_children())
     reap_orphans()
     assert ours.wait() == 7
     assert wait(started) == 5
 
 
-def test_orphans_of_others_are_left_alone(house: str) -> None:
+def test_orphans_of_others_are_left_alone(instance_id: str) -> None:
     """Where all orphans come to the gateway, as process 1 of a container, it kills its own only."""
     before = living_children()
-    started = start(house, "env -i setsid /bin/sleep 1000 & exit 0")
+    started = start(instance_id, "env -i setsid /bin/sleep 1000 & exit 0")
     assert wait(started) == 0
     (pid,) = living_children() - before
     # Until then it still has the mark.
     until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
-    kill_tree(f"{house}/")
+    kill_tree(f"{instance_id}/")
     os.kill(pid, 0)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
-def test_an_orphan_that_lives_is_left_alone(house: str) -> None:
+def test_an_orphan_that_lives_is_left_alone(instance_id: str) -> None:
     """Only what has ended is reaped."""
-    started = start(house, "setsid sleep 1000 & exit 0")
+    started = start(instance_id, "setsid sleep 1000 & exit 0")
     assert wait(started) == 0
-    until(lambda: marked(f"{house}/"))
-    [pid] = marked(f"{house}/")
+    until(lambda: marked(f"{instance_id}/"))
+    [pid] = marked(f"{instance_id}/")
     reap_orphans()
     time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
@@ -122,13 +122,15 @@ def test_an_orphan_that_lives_is_left_alone(house: str) -> None:
     assert pid not in dead_children()
 
 
-def test_orphans_without_end_hold_up_nothing(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orphans_without_end_hold_up_nothing(
+    instance_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one tree goes on making orphans that have left it, the end of another is not held up as
     long as by one of its own processes."""
     monkeypatch.setattr(process, "kill_orphans", lambda is_astray: 1)
-    started = start(house, "exec sleep 1000")
-    until(lambda: marked(f"{house}/"))
+    started = start(instance_id, "exec sleep 1000")
+    until(lambda: marked(f"{instance_id}/"))
     begun = time.monotonic()
-    kill_tree(f"{house}/", seconds=60)
+    kill_tree(f"{instance_id}/", seconds=60)
     assert time.monotonic() - begun < 30
     assert wait(started) == -signal.SIGKILL

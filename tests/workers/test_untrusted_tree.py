@@ -63,7 +63,7 @@ def test_no_depth_is_too_deep(tmp_path: Path) -> None:
             most = max(most, len(os.listdir("/proc/self/fd")))
     assert found == 3002
     assert most < before + 250
-    untrusted_tree.give(tmp_path, os.geteuid())
+    untrusted_tree.chown_tree(tmp_path, os.geteuid())
     for branch in ("a", "b"):
         untrusted_tree.remove(tmp_path / branch)
     assert list(tmp_path.iterdir()) == []
@@ -101,7 +101,7 @@ def test_a_folder_of_many_files(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         assert measure(tmp_path) == 20_000 * 4096
-        untrusted_tree.give(tmp_path, os.geteuid())
+        untrusted_tree.chown_tree(tmp_path, os.geteuid())
         assert tracemalloc.get_traced_memory()[1] < MIB // 4
     finally:
         tracemalloc.stop()
@@ -197,7 +197,7 @@ def test_a_folder_is_given(tmp_path: Path) -> None:
     outside.touch()
     (folder / "link").symlink_to(outside)
     (folder / "hard").hardlink_to(outside)
-    untrusted_tree.give(folder, 4242)
+    untrusted_tree.chown_tree(folder, 4242)
     owners = {path.name: path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
     assert owners == {"folder": 4242, "in": 4242, "file": 4242, "link": 4242, "hard": 0}
     assert outside.stat().st_uid == 0
@@ -223,7 +223,9 @@ def test_a_folder_swapped_while_it_is_given(
 
     monkeypatch.setattr(untrusted_tree, "open_folder", swaps)
     with pytest.raises(OSError, match="in"):
-        untrusted_tree.give(folder, 4242) if work == "give" else untrusted_tree.make_plain(folder)
+        untrusted_tree.chown_tree(folder, 4242) if work == "give" else untrusted_tree.make_plain(
+            folder
+        )
     assert ((outside / "file").stat().st_uid, (outside / "file").stat().st_mode) == (0, 0o100644)
 
 

@@ -7,14 +7,14 @@ import msgspec
 
 from workers.cgroups.files import number, numbers
 from workers.cgroups.hierarchy import Hierarchy
-from workers.cgroups.places import Place
-from workers.limits import Toll
+from workers.cgroups.places import CgroupMembership
+from workers.limits import CgroupCounters
 
 # What a process may ask for at once, and so how far below its limit it may have been refused.
 _SLACK = 4 * 1024 * 1024
 
 
-def add_toll(toll: Toll, group: Hierarchy) -> Toll:
+def add_toll(toll: CgroupCounters, group: Hierarchy) -> CgroupCounters:
     new: dict[str, float | bool] = {}
     folder = group.folder
     if "memory" in group.controllers and group.version == 1:
@@ -34,7 +34,7 @@ def add_toll(toll: Toll, group: Hierarchy) -> Toll:
     return msgspec.structs.replace(toll, **new)
 
 
-def memory_groups(found: Iterable[Place]) -> list[tuple[int, Path]]:
+def memory_groups(found: Iterable[CgroupMembership]) -> list[tuple[int, Path]]:
     """The version and folder of every group whose memory limit holds for a process: its own and
     those above it."""
     for place in found:

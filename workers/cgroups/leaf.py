@@ -13,7 +13,7 @@ import msgspec
 from workers.cgroups.counts import add_toll, memory_used
 from workers.cgroups.files import numbers, try_to_write
 from workers.cgroups.hierarchy import Hierarchy, hold
-from workers.limits import Limits, Toll
+from workers.limits import CgroupCounters, Limits
 from workers.shortages import is_shortage
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,9 @@ class Leaf:
             self.remove()
             raise
 
-    def toll(self) -> Toll:
+    def toll(self) -> CgroupCounters:
         """What it has counted so far; nothing where it is gone or counts nothing."""
-        toll = Toll()
+        toll = CgroupCounters()
         for group in self._groups:
             with suppress(OSError):
                 toll = add_toll(toll, group)

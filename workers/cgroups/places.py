@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 
-class Place(msgspec.Struct, frozen=True):
+class CgroupMembership(msgspec.Struct, frozen=True):
     """Where a process is in one hierarchy: `folder` is its group, at or below `mount`.
 
     `controllers` are v1's; in v2 the group's own files tell them.
@@ -18,7 +18,7 @@ class Place(msgspec.Struct, frozen=True):
     controllers: tuple[str, ...] = ()
 
 
-def places(cgroup: str, mountinfo: str) -> list[Place]:
+def memberships(cgroup: str, mountinfo: str) -> list[CgroupMembership]:
     """Where a process is, from its /proc/<pid>/cgroup and mountinfo. See cgroups(7), proc(5)."""
     mounts: dict[frozenset[str] | None, tuple[Path, str]] = {}
     for line in mountinfo.splitlines():
@@ -38,7 +38,7 @@ def places(cgroup: str, mountinfo: str) -> list[Place]:
             # In a container the mount may show a part of the hierarchy only.
             if matches and (below := _below(path, root)) is not None:
                 version = 1 if names else 2
-                found.append(Place(version, mount_path, mount_path / below, controllers))
+                found.append(CgroupMembership(version, mount_path, mount_path / below, controllers))
     return found
 
 
@@ -52,10 +52,10 @@ def _unescaped(text: str) -> str:
     return text.replace("\\040", " ")
 
 
-def our_places() -> list[Place]:
+def our_places() -> list[CgroupMembership]:
     """Where this process is; none where the kernel has no cgroups."""
     try:
-        return places(
+        return memberships(
             Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text()
         )
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from workers.cgroups.files import try_to_write, words, write
 from workers.cgroups.hierarchy import Hierarchy, hold
 from workers.cgroups.leaf import Leaf, sweep_folder
-from workers.cgroups.places import Place, our_places
+from workers.cgroups.places import CgroupMembership, our_places
 from workers.limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -61,20 +61,22 @@ class Cgroups:
 
 
 def open_tree(
-    house: str, record: Path, most_memory: int, cores: int, most_tasks: int = 0
+    instance_id: str, record: Path, most_memory: int, cores: int, most_tasks: int = 0
 ) -> Cgroups:
-    """The tree of `house`, in which all models together may take `most_memory` bytes and have
+    """The tree of `instance_id`, in which all models together may take `most_memory` bytes and have
     `most_tasks` processes and threads, 0 for no limit.
 
     First ends and removes what an earlier gateway has left there. `record` is the file that tells
     the next gateway where that was, since it may be started in another cgroup.
     """
-    for folder in _recorded(record, house):
+    for folder in _recorded(record, instance_id):
         sweep_folder(1 if _is_v1(folder) else 2, folder)
     found = []
     for place in our_places():
         try:
-            hierarchy = _open(place, house, Limits(memory=most_memory, processes=most_tasks), cores)
+            hierarchy = _open(
+                place, instance_id, Limits(memory=most_memory, processes=most_tasks), cores
+            )
         except OSError as error:
             if error.errno not in _FORBIDDEN:
                 logger.info("the cgroup %s is of no use: %s", place.folder, error)
@@ -89,7 +91,7 @@ def open_tree(
     return Cgroups(found)
 
 
-def _recorded(record: Path, house: str) -> list[Path]:
+def _recorded(record: Path, instance_id: str) -> list[Path]:
     try:
         descriptor = os.open(record, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -102,21 +104,23 @@ def _recorded(record: Path, house: str) -> list[Path]:
         logger.warning("cannot read %s: %s", record, error)
         return []
     # The data folder may have been copied from elsewhere: only what bears our name is ours.
-    return [path for line in lines if (path := Path(line)).name == f"{PREFIX}{house}"]
+    return [path for line in lines if (path := Path(line)).name == f"{PREFIX}{instance_id}"]
 
 
 def _is_v1(folder: Path) -> bool:
     return not (folder / "cgroup.controllers").exists()
 
 
-def _open(place: Place, house: str, limits: Limits, cores: int) -> Hierarchy | None:
+def _open(
+    place: CgroupMembership, instance_id: str, limits: Limits, cores: int
+) -> Hierarchy | None:
     """The house's folder at `place`, if a process can be put below it. Raises OSError."""
     own = place.folder
     base = own.parent if place.version == 2 and own.name == _GATEWAY else own
     wanted = [name for name in _WANTED if name in place.controllers]
     if place.version == 1 and not wanted:
         return None
-    folder = base / f"{PREFIX}{house}"
+    folder = base / f"{PREFIX}{instance_id}"
     sweep_folder(place.version, folder)
     folder.mkdir()
     passed: tuple[str, ...] = ()

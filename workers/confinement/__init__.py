@@ -35,11 +35,11 @@ from workers.confinement.levels import (
     ConfinementUnavailable,
     ConfinementWeaker,
     Level,
-    Tried,
+    LevelChoice,
     is_weaker,
 )
 from workers.confinement.memory import open_in_memory
-from workers.confinement.view import HOME, NETWORKS, TMP, USER, Network, View
+from workers.confinement.view import HOME, NETWORKS, TMP, USER, Network, SandboxView
 
 __all__ = [
     "HOME",
@@ -55,7 +55,7 @@ __all__ = [
     "Launch",
     "Level",
     "Network",
-    "View",
+    "SandboxView",
     "is_weaker",
     "open_confinement",
     "unconfined",
@@ -93,7 +93,7 @@ class Confinement:
 
     def __init__(
         self,
-        tried: Tried,
+        tried: LevelChoice,
         folder: Path,
         readable: Iterable[Path] = (),
         hidden: Iterable[Path] = (),
@@ -119,7 +119,7 @@ class Confinement:
         *,
         cwd: Path,
         variables: Mapping[str, str],
-        view: View | None,
+        view: SandboxView | None,
     ) -> Launch:
         """How to start `command` with this view, or as a program of ours; `cwd` is a real folder.
         HOME and the like are set here, for what they are in the view; `variables` win. Raises
@@ -164,13 +164,13 @@ class Confinement:
             on_failure.pop_all()
         return Launch(inner, wrapper, (*files.values(), *filters), wrapped=True, fence=fence)
 
-    def _fence(self, view: View) -> Fenced | None:
+    def _fence(self, view: SandboxView) -> Fenced | None:
         """In a network of its own only the process itself can reach a port that it opens."""
         if self.unfenced:
             return None
         return behind("quiet" if view.network == "machine" else "open")
 
-    def _read(self, view: View) -> tuple[Path, ...]:
+    def _read(self, view: SandboxView) -> tuple[Path, ...]:
         """All that is shown beside the system and may not be written. Raises OSError."""
         prefix = interpreter.shown(view.prefix, self._data) if view.prefix else ()
         return (*view.read, *prefix, *self._readable)
@@ -180,7 +180,7 @@ class Confinement:
         """Whether projects stand at HOME here. Else they are where they are."""
         return self.level in ("root", "user")
 
-    def shown(self, view: View, path: Path) -> Path:
+    def shown(self, view: SandboxView, path: Path) -> Path:
         """Where a real path in a view is for whoever has that view."""
         if not self.mounts:
             return path
@@ -202,17 +202,17 @@ class Confinement:
                 return f"'outward' needs {_TUN}, which predictd's user cannot open"
         return ""
 
-    def uid(self, view: View) -> int:
+    def uid(self, view: SandboxView) -> int:
         """As whom a process with this view runs, in its own eyes."""
         if self.level == "root":
             return FIRST_UID + view.identity % UIDS
         return _USER_UID if self.level == "user" else os.geteuid()
 
-    def owner(self, view: View) -> int:
+    def owner(self, view: SandboxView) -> int:
         """Whose, as we see it, is what a process with this view writes."""
         return self.uid(view) if self.level == "root" else os.geteuid()
 
-    def give(self, view: View) -> None:
+    def give(self, view: SandboxView) -> None:
         """Makes it the owner of what it may write, also where another level had another owner.
         Blocking. Raises OSError."""
         if not levels.is_root():
@@ -220,7 +220,7 @@ class Confinement:
         uid = self.owner(view)
         for path in (view.home, view.tmp, *view.write):
             if path == view.home or path.stat().st_uid != uid:
-                untrusted_tree.give(path, uid)
+                untrusted_tree.chown_tree(path, uid)
 
     def described(self) -> dict[str, object]:
         """For operators: the level in force, what it means, and why each stronger one is not; and
@@ -232,7 +232,7 @@ class Confinement:
             "may_listen": self.unfenced,
         }
 
-    def _landlock(self, view: View) -> tuple[str, ...]:
+    def _landlock(self, view: SandboxView) -> tuple[str, ...]:
         shown = (*self._read(view), *filter(None, [view.built]))
         looked_at = (self._system.looking.at(path) for path in shown)
         read = ["/proc", *(each for part in looked_at for each in parts.largest(part))]
@@ -287,14 +287,14 @@ def open_confinement(
             return ""
         if why := _missing(level):
             return why
-        trial = made[level] = Confinement(Tried(level, {}), folder, readable, hidden)
+        trial = made[level] = Confinement(LevelChoice(level, {}), folder, readable, hidden)
         probe = folder / f"probe-{level}"
         for name in ("home", "tmp"):
             (probe / name).mkdir(parents=True, exist_ok=True)
         # What replicas have to be able to read: that it lies in a closed folder does not matter,
         # that its own rights are closed does.
         inside = Path(__file__).parent.parent / "inside"
-        view = View(home=probe / "home", tmp=probe / "tmp", read=(inside,))
+        view = SandboxView(home=probe / "home", tmp=probe / "tmp", read=(inside,))
         trial.give(view)
         # Empty files: there is room for them on a full disk, too.
         script = f"cat {inside}/python/start.py >/dev/null && : >$HOME/x && : >$TMPDIR/x"
@@ -312,7 +312,7 @@ def open_confinement(
     return confinement
 
 
-def _try_out(trial: Confinement, view: View, script: str) -> str:
+def _try_out(trial: Confinement, view: SandboxView, script: str) -> str:
     """Why a script does not run there; "" if it does."""
     launch = trial.launch(["/bin/sh", "-c", script], cwd=view.home, variables={}, view=view)
     try:
@@ -325,7 +325,7 @@ def _try_out(trial: Confinement, view: View, script: str) -> str:
 
 def unconfined(folder: Path) -> Confinement:
     """The level `none`, without looking for a better one."""
-    return Confinement(Tried("none", {}), folder)
+    return Confinement(LevelChoice("none", {}), folder)
 
 
 def _parts(host: Host) -> Iterator[Path]:

@@ -14,7 +14,7 @@ import msgspec
 
 from workers.confinement.outward import RESOLVER
 from workers.confinement.parts import Looking, Part
-from workers.confinement.view import HOME, TMP, USER, View
+from workers.confinement.view import HOME, TMP, USER, SandboxView
 
 # Of the system, read-only; what is missing is left out. /etc says who is who (see `Host`), where
 # names are resolved, which certificates count; /sys only how many cores there are, and of which
@@ -68,7 +68,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def arguments(view: View, host: Host, files: Mapping[str, int]) -> Iterator[str]:
+def arguments(view: SandboxView, host: Host, files: Mapping[str, int]) -> Iterator[str]:
     """All arguments but the program's name and the command. `files` are made for this process: by
     where they stand, descriptors of their content."""
     yield from ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts")
@@ -140,7 +140,7 @@ def _mount(way: str, real: Path | str, seen: Path | str) -> Iterator[str]:
     yield str(seen)
 
 
-def texts(view: View, host: Host, uid: int) -> Iterator[tuple[str, str]]:
+def texts(view: SandboxView, host: Host, uid: int) -> Iterator[tuple[str, str]]:
     """The files that are made for a process that runs as `uid`: where each stands, and its text.
     Raises OSError."""
     passwd = f"{USER}:x:{uid}:{uid}::{HOME}:/bin/bash\n"

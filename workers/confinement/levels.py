@@ -46,14 +46,14 @@ class ConfinementWeaker(ConfinementUnavailable):
         )
 
 
-class Tried(msgspec.Struct, frozen=True):
+class LevelChoice(msgspec.Struct, frozen=True):
     """The level in force, and why each stronger one is not."""
 
     level: Level
     refused: dict[Level, str]
 
 
-def find(wanted: str, attempt: Callable[[Level], str]) -> Tried:
+def find(wanted: str, attempt: Callable[[Level], str]) -> LevelChoice:
     """The strongest level that works, or the one that is wanted by name ("auto": any).
 
     `attempt` runs a program in a level and says why it did not work, "" if it did. Raises
@@ -66,7 +66,7 @@ def find(wanted: str, attempt: Callable[[Level], str]) -> Tried:
         if why := attempt(level):
             refused[level] = why
         else:
-            return Tried(level, refused)
+            return LevelChoice(level, refused)
     raise ConfinementUnavailable(wanted, next(iter(refused.values())))
 
 

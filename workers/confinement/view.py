@@ -16,7 +16,7 @@ TMP = Path("/tmp")
 USER = "cdsw"
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class SandboxView(msgspec.Struct, frozen=True, kw_only=True):
     """What one process tree sees beside the system's own programs and libraries.
 
     `home`, its working folder, is writable and stands at /home/cdsw; `tmp` at /tmp. `read` and

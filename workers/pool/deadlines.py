@@ -15,7 +15,7 @@ from workers.replica.ticket import Ticket
 _SLACK = 64
 
 
-class Dues:
+class DeadlineQueue:
     """Tickets that wait, each in here once, until its `due`."""
 
     __slots__ = ("_heap", "_last", "_line", "_number", "_numbers", "_out_of_order")

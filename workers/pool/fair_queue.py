@@ -27,15 +27,15 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
 
-from workers.pool.deadlines import Dues
+from workers.pool.deadlines import DeadlineQueue
 from workers.replica.ticket import Ticket
 
 # Who holds something leaves free at least an eighth of it: one flow gets eight ninths of a queue.
-SHARE = 8
+FREE_FACTOR = 8
 # Charged beside what was measured, so that turns go round even where no time seems to pass.
 _LEAST_SECONDS = 1e-6
 # How much the last prediction says about the next.
-_NEWS = 0.2
+_EWMA_WEIGHT = 0.2
 # So many flows, or entries of the heap, may be garbage before it is worth a sweep.
 _SLACK = 64
 
@@ -44,7 +44,7 @@ class QueueFull(Exception):
     """There is no room for one more; the message names the bound."""
 
 
-class Room:
+class QueueBudget:
     """How much may wait, in one queue or in several together.
 
     It is counted in bytes only: a request takes its size, but no less than `least`, which is what
@@ -116,7 +116,7 @@ class FairQueue:
         "waiting",
     )
 
-    def __init__(self, own: Room, total: Room) -> None:
+    def __init__(self, own: QueueBudget, total: QueueBudget) -> None:
         self.waiting = 0
         self.mean_seconds = 0.0
         self._own = own
@@ -129,7 +129,7 @@ class FairQueue:
         # again if the flow has moved on since, and dropped if its number is not the flow's.
         self._heap: list[tuple[float, int, Flow]] = []
         self._number = 0
-        self._dues = Dues()
+        self._dues = DeadlineQueue()
 
     def __iter__(self) -> Iterator[Ticket]:
         """In each flow's order, flow after flow."""
@@ -154,7 +154,7 @@ class FairQueue:
         if takes_of_all < total.least:
             takes_of_all = total.least
         free, free_of_all = own.free - takes, total.free - takes_of_all
-        full = flow.held > SHARE * free or self._held > SHARE * free_of_all
+        full = flow.held > FREE_FACTOR * free or self._held > FREE_FACTOR * free_of_all
         if full:
             if not adopted:
                 raise QueueFull(self._why_full(free, free_of_all))
@@ -234,8 +234,8 @@ class FairQueue:
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
         seconds += _LEAST_SECONDS
         flow.time += seconds - ticket.charged
-        flow.mean += _NEWS * (seconds - flow.mean)
-        self.mean_seconds += _NEWS * (seconds - self.mean_seconds)
+        flow.mean += _EWMA_WEIGHT * (seconds - flow.mean)
+        self.mean_seconds += _EWMA_WEIGHT * (seconds - self.mean_seconds)
         if flow.time < flow.key and flow.number:
             self._line_up(flow)
 
@@ -330,7 +330,7 @@ class FairQueue:
             return f"{self._own} for this model"
         if free_of_all < 0:
             return f"{self._total} for all models together"
-        if self._held > SHARE * free_of_all:
+        if self._held > FREE_FACTOR * free_of_all:
             return f"{self._total} for all models together; the last places are for other models"
         return f"{self._own} for this model; the last places are for other callers"
 

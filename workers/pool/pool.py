@@ -20,12 +20,12 @@ import trio
 
 from workers.errors import StartFailed
 from workers.log import Line, Log
-from workers.pool.fair_queue import FairQueue, QueueFull, Room
-from workers.pool.slots import Launch, Seats
+from workers.pool.fair_queue import FairQueue, QueueBudget, QueueFull
+from workers.pool.slots import Launch, ReplicaSlots
 from workers.pool.statistics import PoolStatistics
-from workers.process.limit_monitor import Watched
+from workers.process.limit_monitor import MonitoredTree
 from workers.replica.lifecycle import IDLE
-from workers.replica.replica import Check, Clock, Replica, Why
+from workers.replica.replica import Check, EventLoop, Replica, StopReason
 from workers.replica.ticket import Answered, Busy, NotReady, Outcome, Raised, Ticket, TimedOut
 from workers.spec import PoolSpec
 
@@ -41,24 +41,24 @@ class Pool:
 
     `room` is what the requests that wait in all pools share. `tracked` gets what replicas tell of
     a prediction, once its caller has the answer; it is called by the reactor and must not block.
-    `check` looks at large answers (see `Owner`).
+    `check` looks at large answers (see `ReplicaOwner`).
     """
 
     def __init__(
         self,
         spec: PoolSpec,
         *,
-        clock: Clock,
+        clock: EventLoop,
         launch: Launch,
         log: Log | None,
-        room: Room,
+        room: QueueBudget,
         tracked: Tracked,
         check: Check | None = None,
     ) -> None:
         self.spec = spec
         self.check_answer = check
         self._clock = clock
-        self._queue = FairQueue(Room(spec.queue_requests, spec.queue_bytes), room)
+        self._queue = FairQueue(QueueBudget(spec.queue_requests, spec.queue_bytes), room)
         # Set to the time at which somebody will have waited as long as it may, or before it.
         self._alarm = clock.alarm(self._refuse_late)
         self._run_seconds = spec.request_timeout
@@ -68,7 +68,7 @@ class Pool:
         self._queue_full = self._waited_too_long = self._not_ready = 0
         self._abandoned = self._timed_out = 0
         self._restarts_by: Counter[str] = Counter()
-        self._seats = Seats(spec, clock=clock, launch=launch, log=log, owner=self)
+        self._seats = ReplicaSlots(spec, clock=clock, launch=launch, log=log, owner=self)
         # Theirs; the way of each request looks into it.
         self._seat_of = self._seats.seat_of
         self.closed = self._seats.closed
@@ -224,7 +224,7 @@ class Pool:
         queue.settle(ticket, now - replica.assigned_at)
         seat = self._seat_of[replica]
         if isinstance(outcome, Raised) and self.spec.restart_on_exception:
-            replica.stop(Why.RAISED)
+            replica.stop(StopReason.RAISED)
         if replica.state is IDLE:
             # It has work again before the answer goes out.
             if queue.waiting:
@@ -233,7 +233,7 @@ class Pool:
             else:
                 self._idle.append(replica)
             if replica.requests >= self._most_requests:
-                self._seats.recycle(replica, Why.SERVED)
+                self._seats.recycle(replica, StopReason.SERVED)
         # A request did this, and the next replica is on its way before the caller hears of it.
         elif self._seats.replica_lost(replica) and not isinstance(outcome, Answered):
             self._blame(ticket.flow)
@@ -315,13 +315,13 @@ class Pool:
     # For those who look.
 
     @property
-    def watched(self) -> list[Watched]:
+    def watched(self) -> list[MonitoredTree]:
         """Those of its replicas that have a process, to be asked what they take."""
         return [each.watched for each in self._seat_of if each.watched and each.process]
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
-            seats=self._seats.statistics(),
+            slots=self._seats.statistics(),
             ready=self.ready,
             waiting=self._queue.waiting,
             queue_full=self._queue_full,

@@ -8,13 +8,13 @@ import trio
 
 from workers.limits import Cause
 from workers.log import Log
-from workers.pool.statistics import SeatStatistics
+from workers.pool.statistics import SlotStatistics
 from workers.reactor.timers import Timer
-from workers.replica.replica import Replica, Why
+from workers.replica.replica import Replica, StopReason
 from workers.replica.ticket import Answered, Outcome, Raised, Refused
 
 
-class Seat:
+class Slot:
     """`successor` is the replica that takes the place when it is ready (see Seats.restart)."""
 
     def __init__(self, name: str, log: Log) -> None:
@@ -24,7 +24,7 @@ class Seat:
         self.successor: Replica | None = None
         self.restarted: trio.Event | None = None
         # Why the successor takes the place.
-        self.restarted_because = Why.STOPPED
+        self.restarted_because = StopReason.STOPPED
         # Its replica took more than it may as soon as it was ready, so another would as well.
         self.is_heavy = False
         self.timer: Timer | None = None
@@ -57,9 +57,9 @@ class Seat:
             self.restarted.set()
             self.restarted = None
 
-    def statistics(self, now: float) -> SeatStatistics:
+    def statistics(self, now: float) -> SlotStatistics:
         replica = self.replica
-        return SeatStatistics(
+        return SlotStatistics(
             name=self.name,
             status=replica.state.value if replica else "waiting to start",
             pid=replica.process.command_pid if replica and replica.process else None,

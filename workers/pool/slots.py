@@ -25,11 +25,11 @@ import trio
 
 from workers.errors import StartFailed
 from workers.log import Line, Log, in_order
-from workers.pool.slot import Seat
-from workers.pool.statistics import SeatStatistics
+from workers.pool.slot import Slot
+from workers.pool.statistics import SlotStatistics
 from workers.reactor.timers import Timer
 from workers.replica.lifecycle import BUSY, IDLE, STARTING
-from workers.replica.replica import Clock, Owner, Replica, Why
+from workers.replica.replica import EventLoop, Replica, ReplicaOwner, StopReason
 from workers.replica.ticket import NotReady
 from workers.spec import PoolSpec
 
@@ -53,7 +53,7 @@ class Launch(Protocol):
     def __call__(self, replica: Replica, log: Log) -> None: ...
 
 
-class Seats:
+class ReplicaSlots:
     """Filled from the beginning, with replicas that tell `owner`, until `end`.
 
     Read only: `seat_of`, the seat of every replica that has not ended, those that leave included;
@@ -61,9 +61,15 @@ class Seats:
     """
 
     def __init__(
-        self, spec: PoolSpec, *, clock: Clock, launch: Launch, log: Log | None, owner: Owner
+        self,
+        spec: PoolSpec,
+        *,
+        clock: EventLoop,
+        launch: Launch,
+        log: Log | None,
+        owner: ReplicaOwner,
     ) -> None:
-        self.seat_of: dict[Replica, Seat] = {}
+        self.seat_of: dict[Replica, Slot] = {}
         self.failure: StartFailed | None = None
         self.closed = trio.Event()
         self._spec = spec
@@ -84,11 +90,11 @@ class Seats:
         self._weigher: Timer | None = None
         # Kills, at the end, what does not end by itself.
         self._killer: Timer | None = None
-        self._seats = [self._new_seat() for _ in range(spec.replicas)]
+        self._seats = [self._new_slot() for _ in range(spec.replicas)]
         for seat in self:
             self._fill(seat)
         if spec.max_memory:
-            self._weigh_later()
+            self._check_memory_later()
 
     def adjust(self, spec: PoolSpec) -> None:
         """Goes on by other bounds, as `Pool.adjust` says."""
@@ -97,11 +103,11 @@ class Seats:
             self._weigher.cancel()
             self._weigher = None
         if spec.max_memory and not self._ending:
-            self._weigh_later()
+            self._check_memory_later()
         for seat in self:
             seat.is_heavy = False
 
-    def __iter__(self) -> Iterator[Seat]:
+    def __iter__(self) -> Iterator[Slot]:
         return iter(self._seats)
 
     def __len__(self) -> int:
@@ -137,7 +143,7 @@ class Seats:
         if replica is seat.successor:
             self._succeed(seat)
         if self._spec.max_memory:
-            seat.is_heavy = _weight(replica) > self._spec.max_memory
+            seat.is_heavy = _memory_of(replica) > self._spec.max_memory
         self._start_seconds = self._clock.now() - replica.started_at
         if self.ready == len(self._seats):
             self._settled.set()
@@ -178,22 +184,22 @@ class Seats:
 
     # Filling them.
 
-    def _new_seat(self) -> Seat:
-        name = f"{self._spec.name}-{_five_letters()}"
-        return Seat(name, self._log or Log(self._spec.log_folder / f"{name}.log"))
+    def _new_slot(self) -> Slot:
+        name = f"{self._spec.name}-{_random_suffix()}"
+        return Slot(name, self._log or Log(self._spec.log_folder / f"{name}.log"))
 
-    def _fill(self, seat: Seat) -> None:
+    def _fill(self, seat: Slot) -> None:
         seat.timer = None
         seat.replica = self._start(seat)
 
-    def _start(self, seat: Seat) -> Replica:
+    def _start(self, seat: Slot) -> Replica:
         replica = Replica(seat.name, self._spec.replica, self._clock, self._owner)
         self.seat_of[replica] = seat
         self._uncleaned.add(replica)
         self._launch(replica, seat.log)
         return replica
 
-    def _refill(self, seat: Seat, gone: Replica) -> bool:
+    def _refill(self, seat: Slot, gone: Replica) -> bool:
         seat.restart += 1
         now = self._clock.now()
         if gone.ready_at is not None and now - gone.ready_at >= _STEADY:
@@ -209,7 +215,7 @@ class Seats:
         seat.timer = self._clock.call_at(now + pause, lambda: self._fill(seat))
         return True
 
-    def _gives_up(self, seat: Seat, gone: Replica) -> bool:
+    def _gives_up(self, seat: Slot, gone: Replica) -> bool:
         tries = self._spec.start_tries
         if self._settled.is_set() or tries == 0 or seat.failures < tries:
             return False
@@ -232,7 +238,9 @@ class Seats:
             if successor.failure is not None:
                 raise successor.failure
 
-    def begin_restart(self, seat: Seat, why: Why = Why.STOPPED) -> tuple[Replica, trio.Event]:
+    def begin_restart(
+        self, seat: Slot, why: StopReason = StopReason.STOPPED
+    ) -> tuple[Replica, trio.Event]:
         """The seat's successor on its way, and what is set when it has come or failed."""
         if seat.successor is None or seat.restarted is None:
             seat.restarted_because = why
@@ -240,12 +248,12 @@ class Seats:
             seat.restarted = trio.Event()
         return seat.successor, seat.restarted
 
-    def _succeed(self, seat: Seat) -> None:
+    def _succeed(self, seat: Slot) -> None:
         old, seat.replica, seat.successor = seat.replica, seat.successor, None
         seat.restart += 1
         seat.failures = self._failed_successors = 0
         seat.cancel_timer()
-        if seat.restarted_because is not Why.STOPPED:
+        if seat.restarted_because is not StopReason.STOPPED:
             seat.recycled += 1
         if old is not None:
             old.stop(seat.restarted_because)
@@ -253,7 +261,7 @@ class Seats:
 
     # Recycling: a restart of one seat that nobody asked for.
 
-    def recycle(self, replica: Replica, why: Why) -> None:
+    def recycle(self, replica: Replica, why: StopReason) -> None:
         """Has it replaced, unless another is being replaced or the last try failed just now:
         then its next request, or the next weighing, asks again."""
         seat = self.seat_of[replica]
@@ -262,19 +270,19 @@ class Seats:
         if not any(each.successor for each in self):
             self.begin_restart(seat, why)
 
-    def _weigh_later(self) -> None:
-        self._weigher = self._clock.call_at(self._clock.now() + _WEIGH_EVERY, self._weigh)
+    def _check_memory_later(self) -> None:
+        self._weigher = self._clock.call_at(self._clock.now() + _WEIGH_EVERY, self._check_memory)
 
-    def _weigh(self) -> None:
+    def _check_memory(self) -> None:
         now = self._clock.now()
         for seat in self:
             replica = seat.replica
             if replica is None or seat.is_heavy or replica.ready_at is None:
                 continue
             old_enough = now - replica.ready_at >= _WEIGH_FROM
-            if old_enough and _weight(replica) > self._spec.max_memory:
-                self.recycle(replica, Why.GREW)
-        self._weigh_later()
+            if old_enough and _memory_of(replica) > self._spec.max_memory:
+                self.recycle(replica, StopReason.GREW)
+        self._check_memory_later()
 
     # The end.
 
@@ -303,7 +311,7 @@ class Seats:
     def _kill_rest(self) -> None:
         for replica in list(self.seat_of):
             stopped = NotReady("the model was stopped")
-            replica.kill(replica.why or Why.STOPPED, stopped)
+            replica.kill(replica.why or StopReason.STOPPED, stopped)
 
     def _close_if_empty(self) -> None:
         if self._ending and not self._uncleaned and not self.closed.is_set():
@@ -316,7 +324,7 @@ class Seats:
 
     # For those who look.
 
-    def statistics(self) -> list[SeatStatistics]:
+    def statistics(self) -> list[SlotStatistics]:
         now = self._clock.now()
         return [seat.statistics(now) for seat in self]
 
@@ -348,10 +356,10 @@ def _pause(failures: int) -> float:
     return float(min(_BACKOFF_FIRST * 2.0 ** min(failures - 1, 16), _BACKOFF_MOST))
 
 
-def _weight(replica: Replica) -> int:
+def _memory_of(replica: Replica) -> int:
     return replica.process.resident() if replica.process else 0
 
 
-def _five_letters() -> str:
+def _random_suffix() -> str:
     """What ends a replica's name, as in `predict-2-9-7cf557b957-5wjld`."""
     return "".join(secrets.choice(ascii_lowercase + digits) for _ in range(5))

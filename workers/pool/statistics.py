@@ -3,7 +3,7 @@
 import msgspec
 
 
-class SeatStatistics(msgspec.Struct, frozen=True, kw_only=True):
+class SlotStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds.
 
     `limits_met` counts the ends and time-outs of its replicas that were due to a limit.
@@ -34,7 +34,7 @@ class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
     whose requests ended replicas, with how many; the hundred or so that did most.
     """
 
-    seats: list[SeatStatistics]
+    slots: list[SlotStatistics]
     ready: int
     waiting: int
     queue_full: int

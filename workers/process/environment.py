@@ -15,7 +15,7 @@ INSIDE = Path(__file__).parents[1] / "inside" / "python" / "start.py"
 PACKAGES = INSIDE.parent / "packages"
 
 
-def surroundings(spec: ReplicaSpec | RunSpec) -> dict[str, str]:
+def environment_of(spec: ReplicaSpec | RunSpec) -> dict[str, str]:
     """The variables of a process in a build's environment, but for what its confinement adds:
     nothing is inherited. Those that are given win, but for the environment's place on PATH."""
     path = spec.variables.get("PATH", SYSTEM_PATH)

@@ -13,10 +13,10 @@ import trio
 
 from workers import untrusted_tree
 from workers.cgroups import Leaf
-from workers.confinement import HOME, Confinement, View
+from workers.confinement import HOME, Confinement, SandboxView
 from workers.process import workspace
-from workers.process.environment import INSIDE, surroundings
-from workers.process.limit_monitor import Watch
+from workers.process.environment import INSIDE, environment_of
+from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.script import Ended, LineLog, run_script
 from workers.shortages import in_thread, is_shortage, surely
@@ -32,9 +32,9 @@ async def run_experiment(
     *,
     log: LineLog,
     output: Output,
-    house: str,
+    instance_id: str,
     leaf: Leaf,
-    watch: Watch,
+    watch: LimitMonitor,
     confinement: Confinement,
 ) -> Ended:
     """How the script ended; what it prints goes to `log`. `leaf` does not exist yet.
@@ -49,8 +49,8 @@ async def run_experiment(
         return await run_script(
             [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
             cwd=work / "code",
-            variables=surroundings(spec),
-            view=View(
+            variables=environment_of(spec),
+            view=SandboxView(
                 home=work / "code",
                 tmp=work / "tmp",
                 read=(spec.environment, INSIDE.parent),
@@ -62,7 +62,7 @@ async def run_experiment(
             ),
             log=log,
             output=output,
-            house=house,
+            instance_id=instance_id,
             time_limit=_FOR_EVER,
             leaf=leaf,
             limits=spec.limits,

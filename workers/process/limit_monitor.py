@@ -21,9 +21,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from workers.cgroups import Leaf
-from workers.limits import Cause, Limits, Verdict, held_up, judge, reached_processes, size
+from workers.limits import (
+    Cause,
+    ExitReason,
+    Limits,
+    explain_exit,
+    reached_processes,
+    size,
+    throttling_note,
+)
 from workers.orphans import reap_orphans
-from workers.process.usage import Seen, Usage, all_processes, trees
+from workers.process.usage import ProcessInfo, Usage, all_processes, trees
 from workers.untrusted_tree import measure
 
 logger = logging.getLogger(__name__)
@@ -33,7 +41,7 @@ _PACE = 1.0
 _REST = 198
 
 
-class Watched:
+class MonitoredTree:
     """A process with all that it ever starts. `base` is what was in its folders at first, in bytes.
 
     `busy` says whether its time counts, `exceeds` is told the first excess; both are called in the
@@ -49,7 +57,7 @@ class Watched:
         folders: Sequence[Path],
         base: int,
         busy: Callable[[], bool],
-        exceeds: Callable[[Verdict], object],
+        exceeds: Callable[[ExitReason], object],
     ) -> None:
         self.pid = pid
         self.limits = limits
@@ -73,18 +81,18 @@ class Watched:
         """Why what began so many seconds ago took so long, where its CPU limit is to blame."""
         since = time.monotonic() - seconds
         before = max((until for at, until in self._held_up if at <= since), default=0.0)
-        return held_up(seconds, self._leaf.toll().throttled - before, self.limits)
+        return throttling_note(seconds, self._leaf.toll().throttled - before, self.limits)
 
     def why_raised(self) -> str:
         """Why something failed in it just now, where forks were refused since one last asked."""
         before, self._forks_refused = self._forks_refused, self._leaf.toll().forks_refused
         return reached_processes(self.limits) if self._forks_refused > before else ""
 
-    def judge(self, status: int, said: str) -> Verdict:
+    def judge(self, status: int, said: str) -> ExitReason:
         """Why it ended, with `status`, which is `said` in words."""
-        return judge(status, said, self._leaf.toll(), self.limits)
+        return explain_exit(status, said, self._leaf.toll(), self.limits)
 
-    def usage(self, there: Mapping[int, Seen]) -> Usage:
+    def usage(self, there: Mapping[int, ProcessInfo]) -> Usage:
         """What it takes with all that it started. Memory is what counts against its limit where a
         cgroup counts; else the sum of what is resident, with what is shared counted repeatedly."""
         inside = [there[pid] for pid in self._leaf.processes() if pid in there]
@@ -106,7 +114,7 @@ class Watched:
                 more = size(self.limits.disk)
                 self._excess(f"was ended since it had written more than {more} to disk", Cause.DISK)
 
-    def look_at_tree(self, tree: list[Seen], holds: tuple[str, ...]) -> None:
+    def look_at_tree(self, tree: list[ProcessInfo], holds: tuple[str, ...]) -> None:
         """For what the kernel does not hold."""
         memory, processes = self.limits.memory, self.limits.processes
         if "memory" not in holds and 0 < memory < sum(each.resident for each in tree):
@@ -117,25 +125,25 @@ class Watched:
             self._excess(f"was ended since {reached_processes(self.limits)}", Cause.PROCESSES)
 
     def _excess(self, said: str, cause: Cause) -> None:
-        self._exceeds(Verdict(said, cause))
+        self._exceeds(ExitReason(said, cause))
 
 
-class Watch:
+class LimitMonitor:
     """The thread. `holds` says what the kernel sees to, as `Cgroups.holds` does."""
 
     def __init__(self, holds: tuple[str, ...]) -> None:
         self._holds = holds
-        self._watched: set[Watched] = set()
+        self._watched: set[MonitoredTree] = set()
         self._end = threading.Event()
         # The last error that was logged.
         self._told = ""
         self._thread = threading.Thread(target=self._run, name="predictd-watch", daemon=True)
         self._thread.start()
 
-    def begin(self, watched: Watched) -> None:
+    def begin(self, watched: MonitoredTree) -> None:
         self._watched.add(watched)
 
-    def end(self, watched: Watched) -> None:
+    def end(self, watched: MonitoredTree) -> None:
         """It may be told of an excess once more, if a look is under way."""
         self._watched.discard(watched)
 

@@ -39,7 +39,7 @@ _FLOOD_PIPE = 1024 * 1024
 Sink = Callable[[list[str]], object]
 
 
-class Allowance:
+class TokenBucket:
     """What a pipe may still give: grows by RATE each second, up to BURST. A debt is a flood, which
     lasts until there is enough again for a second."""
 
@@ -72,7 +72,7 @@ class _Source:
         self.floods = False
         self._dropped = 0
         self._read_at = time.monotonic()
-        self._allowance = Allowance(self._read_at)
+        self._allowance = TokenBucket(self._read_at)
         self._sink = sink
         # Keeps the first bytes of a character until its last have come (gotcha G10).
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

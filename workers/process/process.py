@@ -1,9 +1,10 @@
 """The only file that faces the operating system's processes.
 
-A *tree* is a process with all that it ever started. Its mark, `PREDICTD_TREE=<house>/<tree>/` in
+A *tree* is a process with all that it ever started. Its mark, `PREDICTD_TREE=<instance>/<tree>/` in
 the environment, is inherited by every child, so the tree is found again in /proc even when a
 grandchild has forked twice and leads a session of its own, which a process group would miss. The
-*house* names the data folder: what carries the mark of a house whose gateway is gone is an orphan.
+*instance* names the data folder: what carries the mark of a house whose gateway is gone is an
+orphan.
 
 Laws: a process is made from a thread that lives as long as the gateway (gotcha G1), dies with the
 gateway (gotcha G2), and inherits only the descriptors it is given.

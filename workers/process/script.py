@@ -14,9 +14,9 @@ import msgspec
 import trio
 
 from workers.cgroups import Leaf
-from workers.confinement import Confinement, Launch, View
-from workers.limits import Limits, Verdict, judge, reached_processes
-from workers.process.limit_monitor import Watch, Watched
+from workers.confinement import Confinement, Launch, SandboxView
+from workers.limits import ExitReason, Limits, explain_exit, reached_processes
+from workers.process.limit_monitor import LimitMonitor, MonitoredTree
 from workers.process.output import Output
 from workers.process.process import Process, kill_tree, pipe, spawn
 from workers.shortages import in_thread, surely
@@ -27,7 +27,7 @@ class Ended(msgspec.Struct, frozen=True):
     """How a script ended: its exit status, negative for a signal, and what that is in words."""
 
     status: int
-    verdict: Verdict
+    verdict: ExitReason
 
 
 class LineLog(Protocol):
@@ -41,14 +41,14 @@ async def run_script(
     *,
     cwd: Path,
     variables: Mapping[str, str],
-    view: View | None,
+    view: SandboxView | None,
     log: LineLog,
     output: Output,
-    house: str,
+    instance_id: str,
     time_limit: float,
     leaf: Leaf,
     limits: Limits,
-    watch: Watch,
+    watch: LimitMonitor,
     confinement: Confinement,
     folders: Sequence[Path] = (),
 ) -> Ended:
@@ -60,7 +60,7 @@ async def run_script(
     Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
     error or cancellation its whole tree is dead. What limit it or a child of its met ends its log.
     """
-    mark = f"{house}/{uuid.uuid4().hex}/"
+    mark = f"{instance_id}/{uuid.uuid4().hex}/"
     try:
         folders = folders or (cwd,)
         base = await in_thread(_prepare, leaf, limits, confinement, view, folders)
@@ -76,15 +76,15 @@ async def run_script(
 
     source = output.attach(out, write)
     ended = False
-    excesses: list[Verdict] = []
+    excesses: list[ExitReason] = []
     token, waiting = trio.lowlevel.current_trio_token(), trio.CancelScope()
 
-    def exceeds(excess: Verdict) -> None:  # in the thread of the watch
+    def exceeds(excess: ExitReason) -> None:  # in the thread of the watch
         excesses.append(excess)
         with suppress(trio.RunFinishedError):
             token.run_sync_soon(waiting.cancel)
 
-    watched = Watched(
+    watched = MonitoredTree(
         started.pid,
         leaf=leaf,
         limits=limits,
@@ -106,7 +106,7 @@ async def run_script(
             status = started.reap()
             plain = started.say(status)
             toll = leaf.toll()
-            verdict = judge(status, plain, toll, limits)
+            verdict = explain_exit(status, plain, toll, limits)
             is_over = bool(excesses) and not ended
             if is_over:
                 verdict = excesses[0]
@@ -126,7 +126,7 @@ def _prepare(
     leaf: Leaf,
     limits: Limits,
     confinement: Confinement,
-    view: View | None,
+    view: SandboxView | None,
     folders: Sequence[Path],
 ) -> int:
     """Returns how many bytes are in the folders now."""

@@ -15,7 +15,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ProcessInfo(msgspec.Struct, frozen=True):
     """Of one process, what /proc/<pid>/stat says. `resident` in bytes; `cpu` in seconds, with what
     its children took that it has waited for."""
 
@@ -33,7 +33,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float
 
 
-def all_processes() -> dict[int, Seen]:
+def all_processes() -> dict[int, ProcessInfo]:
     """All processes there are, by id."""
     found = {}
     for pid in filter(str.isdecimal, os.listdir("/proc")):
@@ -42,13 +42,13 @@ def all_processes() -> dict[int, Seen]:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
             parent, threads, pages = (int(fields[i]) for i in (1, 17, 21))
             cpu = sum(map(int, fields[11:15])) / _TICKS
-            found[int(pid)] = Seen(int(pid), parent, threads, pages * _PAGE, cpu)
+            found[int(pid)] = ProcessInfo(int(pid), parent, threads, pages * _PAGE, cpu)
     return found
 
 
-def trees(roots: Iterable[int], there: Mapping[int, Seen]) -> dict[int, list[Seen]]:
+def trees(roots: Iterable[int], there: Mapping[int, ProcessInfo]) -> dict[int, list[ProcessInfo]]:
     """Each root's process with all below it; nothing for a root that is not there."""
-    children: dict[int, list[Seen]] = {}
+    children: dict[int, list[ProcessInfo]] = {}
     for each in there.values():
         children.setdefault(each.parent, []).append(each)
     found = {}

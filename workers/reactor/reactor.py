@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 import trio
 
-from workers.reactor.timers import Alarm, Timer, Timers
+from workers.reactor.timers import MovableTimer, Timer, Timers
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
@@ -39,13 +39,13 @@ _ASK = 4
 # a dozen passes, and each would else wait for as many predictions.
 _PASSES = 12
 # How often it looks again before it sleeps, while that pays; a look takes half a microsecond.
-_LOOKS = 80
+_SPIN_LIMIT = 80
 # How far it believes in what paid before: so many looks for nothing in a row end it, ...
-_BELIEF = 8
+_SPIN_WEIGHT = 8
 # ... and then it is tried again each time it has slept so often.
 _TRY = 8
 # The shortest that an epoll can be asked for, in seconds: for so long Trio may have to wait.
-_DOZE = 0.001
+_POLL_TIMEOUT = 0.001
 # After so many seconds of other tasks' steps it serves what is ready, before the next step.
 _LENT = 0.001
 _CORES = len(os.sched_getaffinity(0))
@@ -100,9 +100,9 @@ class Reactor:
             self._nap.deadline = due
         return timer
 
-    def alarm(self, call: Callable[[], object]) -> Alarm:
+    def alarm(self, call: Callable[[], object]) -> MovableTimer:
         """A deadline that can be moved cheaply; it calls `call()` when it comes."""
-        return Alarm(self.call_at, call)
+        return MovableTimer(self.call_at, call)
 
     async def run(self) -> None:
         """Serves until cancelled."""
@@ -124,7 +124,7 @@ class Reactor:
         try:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
         except OSError:  # the kernel has no memory to watch one more
-            await trio.sleep(_DOZE)
+            await trio.sleep(_POLL_TIMEOUT)
 
     async def _let_others_run(self) -> None:
         """Runs what else Trio has ready, and what that makes ready, up to a bound."""
@@ -154,7 +154,7 @@ class Reactor:
             if ready:
                 alone = alone and len(ready) == 1
                 if looks:
-                    self._belief, looks, most = _BELIEF, 0, _LOOKS
+                    self._belief, looks, most = _SPIN_WEIGHT, 0, _SPIN_LIMIT
                 timeout = 0.0
                 for fd, what in ready:
                     # An earlier callback of this turn may have unregistered this one.
@@ -170,7 +170,7 @@ class Reactor:
             elif looks < most and alone:
                 looks += 1
             elif not timeout and (self.working or events) and not self._others_are_ready():
-                timeout = _DOZE
+                timeout = _POLL_TIMEOUT
             else:
                 break
         self._timers.run_due(self.now())
@@ -197,8 +197,8 @@ class Reactor:
         self._naps += 1
         if self._belief:
             self._belief -= 1
-            return _LOOKS
-        return _LOOKS if self._naps % _TRY == 0 else 0
+            return _SPIN_LIMIT
+        return _SPIN_LIMIT if self._naps % _TRY == 0 else 0
 
 
 class _Between(trio.abc.Instrument):

@@ -39,7 +39,7 @@ class Timer:
         return (self.due, self.order) < (other.due, other.order)
 
 
-class Alarm:
+class MovableTimer:
     """One deadline that moves often; rings, by calling `call()`, when `due` has come.
 
     Its entry in the heap is due at `due` or before; one that comes up too early is put in again.

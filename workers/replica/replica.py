@@ -19,11 +19,11 @@ from enum import Enum
 from typing import Protocol
 
 from workers.errors import StartFailed, WireError
-from workers.limits import Cause, Verdict
-from workers.process.limit_monitor import Watched
+from workers.limits import Cause, ExitReason
+from workers.process.limit_monitor import MonitoredTree
 from workers.process.process import Process
 from workers.reactor.reactor import READABLE, WRITABLE
-from workers.reactor.timers import Alarm, Timer
+from workers.reactor.timers import MovableTimer, Timer
 from workers.replica import wire
 from workers.replica.lifecycle import (
     ANSWERED,
@@ -56,14 +56,14 @@ _ANSWERS = (wire.Answer, wire.Raised, wire.Refused)
 _OVER = (STOPPING, GONE)
 
 
-class Clock(Protocol):
+class EventLoop(Protocol):
     """What a replica and a pool need of the reactor."""
 
     working: int
 
     def now(self) -> float: ...
     def call_at(self, due: float, call: Callable[[], object]) -> Timer: ...
-    def alarm(self, call: Callable[[], object]) -> Alarm: ...
+    def alarm(self, call: Callable[[], object]) -> MovableTimer: ...
     def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None: ...
     def modify(self, fd: int, events: int) -> None: ...
     def unregister(self, fd: int) -> None: ...
@@ -75,7 +75,7 @@ Checked = Callable[[Outcome | None, str], None]
 Check = Callable[[bytes | bytearray, str, Checked], None]
 
 
-class Owner(Protocol):
+class ReplicaOwner(Protocol):
     """What a replica tells its pool, from the reactor's callbacks. `check_answer` looks at answers
     that are too large to be looked at here; without one they are looked at here."""
 
@@ -91,7 +91,7 @@ class Owner(Protocol):
     def replica_cleaned(self, replica: "Replica") -> None: ...
 
 
-class Why(Enum):
+class StopReason(Enum):
     """Why a replica ended, where that was our doing."""
 
     STOPPED = "it was stopped"
@@ -108,20 +108,20 @@ class Why(Enum):
 class Replica:
     """`name` is what clients see as ReplicaID; it stays when the process is replaced."""
 
-    def __init__(self, name: str, spec: ReplicaSpec, clock: Clock, owner: Owner) -> None:
+    def __init__(self, name: str, spec: ReplicaSpec, clock: EventLoop, owner: ReplicaOwner) -> None:
         self.name = name
         self.spec = spec
         self.state = STARTING
-        self.why: Why | None = None
+        self.why: StopReason | None = None
         # What was wrong with what it said, where it broke the conversation.
         self.wrong = ""
         # Why it ends when it has answered, where it was told to.
-        self._leaves_because = Why.STOPPED
+        self._leaves_because = StopReason.STOPPED
         self.failure: StartFailed | None = None
         self.said = ""
         # The limit that it met, and so ended or was too late.
         self.cause: Cause | None = None
-        self.watched: Watched | None = None
+        self.watched: MonitoredTree | None = None
         self.ticket: Ticket | None = None
         self.process: Process | None = None
         self.started_at = clock.now()
@@ -142,7 +142,7 @@ class Replica:
         self._unsent: list[memoryview] = []
         self._awaits_room = False
         # One deadline at a time: to be ready, to answer, or to end.
-        self._deadline = clock.alarm(self._too_late)
+        self._deadline = clock.alarm(self._on_deadline)
         # Set when it closed its end of the pipe: by when its process has to have ended.
         self._hung_up: Timer | None = None
         self._deadline.set(self.started_at + spec.start_timeout)
@@ -172,17 +172,17 @@ class Replica:
         )
         self._send(wire.encode(start))
 
-    def exited(self, verdict: Verdict) -> None:
+    def exited(self, verdict: ExitReason) -> None:
         """The process has ended, or could not be made."""
         self.process = None  # its id may be somebody else's by now
         if self.state is BUSY:
-            self._take_no_more()
+            self._stop_accepting()
         self._on_readable(READABLE)  # what it said last still counts
         self._close_pipes()
         self._deadline.close()
         if self._hung_up is not None:
             self._hung_up.cancel()
-        if self.why is not Why.OVER:
+        if self.why is not StopReason.OVER:
             self.said, self.cause = verdict.said, self.cause or verdict.cause
         if self.ready_at is None and self.failure is None:
             text = f"the model did not become ready: {self.ending}"
@@ -194,7 +194,7 @@ class Replica:
     @property
     def ending(self) -> str:
         """Why it ended, in words."""
-        if self.why is None or self.why is Why.OVER:
+        if self.why is None or self.why is StopReason.OVER:
             return f"the process {self.said}"
         return ": ".join(filter(None, (self.why.value, self.wrong)))
 
@@ -226,20 +226,20 @@ class Replica:
             if self._unsent:
                 self._on_writable(WRITABLE)
 
-    def stop(self, why: Why = Why.STOPPED) -> None:
+    def stop(self, why: StopReason = StopReason.STOPPED) -> None:
         """An orderly end: it finishes the ticket it holds, then its pipe is closed."""
         if self.state in (STOPPING, GONE):
             return
         if self.state is STARTING:
             # Running the model file it would not notice the end of its pipe, and owes nothing yet.
-            self.kill(Why.STOPPED)
+            self.kill(StopReason.STOPPED)
             return
-        self._take_no_more()
+        self._stop_accepting()
         self._leaves_because = why
         if self.ticket is None:
             self._end_orderly(why)
 
-    def kill(self, why: Why, outcome: Outcome | None = None) -> None:
+    def kill(self, why: StopReason, outcome: Outcome | None = None) -> None:
         """An end at once; the ticket it holds gets `outcome`, or Died."""
         if self.state is GONE:
             return
@@ -252,11 +252,11 @@ class Replica:
             self.process.kill()
         self._settle(outcome or Died(f"the replica was ended because {self.ending}", self.name))
 
-    def condemn(self, verdict: Verdict) -> None:
+    def kill_for_limit(self, verdict: ExitReason) -> None:
         """It was found beyond a limit that the kernel does not hold."""
         if self.state not in _OVER:
             self.said, self.cause = verdict.said, verdict.cause
-            self.kill(Why.OVER, Died(f"the process {verdict.said}", self.name))
+            self.kill(StopReason.OVER, Died(f"the process {verdict.said}", self.name))
 
     # Callbacks.
 
@@ -293,11 +293,11 @@ class Replica:
         """
         self._close_pipes()
         if self.state in (IDLE, BUSY):
-            self._take_no_more()
+            self._stop_accepting()
         due = self._clock.now() + _END_OF_PIPE_GRACE
-        self._hung_up = self._clock.call_at(due, lambda: self.kill(Why.WIRE))
+        self._hung_up = self._clock.call_at(due, lambda: self.kill(StopReason.WIRE))
 
-    def _take_no_more(self) -> None:
+    def _stop_accepting(self) -> None:
         self.state = advance(self.state, STOP)
         self._owner.replica_leaving(self)
 
@@ -365,7 +365,7 @@ class Replica:
 
     def _break_off(self, wrong: str) -> None:
         self.wrong = wrong
-        self.kill(Why.WIRE)
+        self.kill(StopReason.WIRE)
 
     def _outcome(self, message: wire.Raised | wire.Refused) -> Outcome:
         if isinstance(message, wire.Raised):
@@ -385,19 +385,19 @@ class Replica:
             self._end_orderly(self._leaves_because)
         self._settle(outcome)
 
-    def _too_late(self) -> None:
+    def _on_deadline(self) -> None:
         """What it had to do by its deadline was not done."""
         if self.ticket is not None:
             seconds = round(self._clock.now() - self.assigned_at, 3)
             because = self.watched.why_late(seconds) if self.watched else ""
             if because:
                 self.cause = Cause.CPU
-            self.kill(Why.TIMED_OUT, TimedOut(seconds, self.name, because))
+            self.kill(StopReason.TIMED_OUT, TimedOut(seconds, self.name, because))
         elif self.state is not STARTING:
             if self.process is not None:
                 self.process.kill()
         elif self.failure is not None:
-            self.kill(Why.FAILED)
+            self.kill(StopReason.FAILED)
         else:
             limit = self.spec.start_timeout
             because = self.watched.why_late(limit) if self.watched else ""
@@ -405,7 +405,7 @@ class Replica:
                 self.cause = Cause.CPU
             text = "; ".join(filter(None, (f"the model was not ready within {limit:g} s", because)))
             self.failure = StartFailed(text, cause=self.cause)
-            self.kill(Why.START_TIMED_OUT)
+            self.kill(StopReason.START_TIMED_OUT)
 
     # The pipes.
 
@@ -462,7 +462,7 @@ class Replica:
         if unsent:
             unsent[0] = unsent[0][sent:]
 
-    def _end_orderly(self, why: Why) -> None:
+    def _end_orderly(self, why: StopReason) -> None:
         """Closes the pipes, by which it knows, and sees to it that it obeys."""
         self._close_pipes()
         if self.process is not None:

@@ -20,33 +20,33 @@ import trio
 from workers import untrusted_tree
 from workers.allowance import Allowance
 from workers.cgroups import Leaf
-from workers.confinement import HOME, Confinement, View
+from workers.confinement import HOME, Confinement, SandboxView
 from workers.errors import StartFailed
-from workers.limits import Verdict
+from workers.limits import ExitReason
 from workers.log import Log
 from workers.process import workspace
-from workers.process.environment import INSIDE, surroundings
-from workers.process.limit_monitor import Watch, Watched
+from workers.process.environment import INSIDE, environment_of
+from workers.process.limit_monitor import LimitMonitor, MonitoredTree
 from workers.process.output import Output
 from workers.process.process import Process, kill_tree, pipe, spawn
 from workers.process_limits import explain
 from workers.replica.lifecycle import State
-from workers.replica.replica import Replica, Why
+from workers.replica.replica import Replica, StopReason
 from workers.shortages import Shortage, in_thread, is_shortage, surely
 from workers.spec import ReplicaSpec
 
 logger = logging.getLogger(__name__)
 
 
-async def keep(
+async def supervise(
     replica: Replica,
     *,
     log: Log,
     output: Output,
-    house: str,
+    instance_id: str,
     folder: Path,
     leaf: Leaf,
-    watch: Watch,
+    watch: LimitMonitor,
     confinement: Confinement,
     threads: trio.CapacityLimiter,
     allowance: Allowance,
@@ -56,10 +56,10 @@ async def keep(
     `folder` and `leaf` do not exist yet and are the replica's own. What may take long is done in
     `threads`, which are not those that all others need.
     """
-    mark = f"{house}/{uuid.uuid4().hex}/"
+    mark = f"{instance_id}/{uuid.uuid4().hex}/"
     try:
         with allowance.one_tree():
-            await _live(
+            await _run_process(
                 replica, log, output, mark, folder, leaf, watch, confinement, threads, allowance
             )
     except Shortage as shortage:
@@ -86,12 +86,12 @@ def _lost(replica: Replica, error: Exception) -> None:
             logger.warning("the replica %s %s", replica.name, why)
         if replica.ready_at is None:
             replica.failure = StartFailed(f"the replica {why}")
-        replica.exited(Verdict(why))
+        replica.exited(ExitReason(why))
 
 
 def _make(
     replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement, allowance: Allowance
-) -> tuple[View, int]:
+) -> tuple[SandboxView, int]:
     """Its working copy and what it sees beside that, and what that takes on the disk. Raises
     OSError."""
     allowance.check_tasks()
@@ -106,9 +106,9 @@ def _copied(spec: ReplicaSpec, folder: Path) -> Path:
     return workspace.make(spec.code, folder, spec.built or HOME)
 
 
-def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> View:
+def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> SandboxView:
     """What a replica sees beside its working copy."""
-    return View(
+    return SandboxView(
         home=home,
         tmp=tmp,
         read=(spec.environment, INSIDE.parent),
@@ -130,14 +130,14 @@ def _kill(started: Process, leaf: Leaf, mark: str) -> None:
     kill_tree(mark)
 
 
-async def _live(
+async def _run_process(
     replica: Replica,
     log: Log,
     output: Output,
     mark: str,
     folder: Path,
     leaf: Leaf,
-    watch: Watch,
+    watch: LimitMonitor,
     confinement: Confinement,
     threads: trio.CapacityLimiter,
     allowance: Allowance,
@@ -148,7 +148,7 @@ async def _live(
                 _make, replica, folder, leaf, confinement, allowance, limiter=threads
             )
         if replica.state is not State.STARTING:
-            replica.exited(Verdict("was not started, since it was stopped first"))
+            replica.exited(ExitReason("was not started, since it was stopped first"))
             return
         view, base = made
         started, out, err = _start(replica, view, mark, leaf, confinement)
@@ -160,7 +160,7 @@ async def _live(
         output.attach(out, partial(log.write_lines, stream="stdout")),
         output.attach(err, partial(log.write_lines, stream="stderr")),
     )
-    replica.watched = watched = Watched(
+    replica.watched = watched = MonitoredTree(
         started.pid,
         leaf=leaf,
         limits=allowance.within(replica.spec.limits),
@@ -176,7 +176,7 @@ async def _live(
         watch.end(watched)
         with trio.CancelScope(shield=True):
             if not started.has_ended():
-                replica.kill(Why.STOPPED)
+                replica.kill(StopReason.STOPPED)
                 await started.wait()
             started.kill()  # its group, while the id is still its own
             status = started.reap()
@@ -188,14 +188,14 @@ async def _live(
                 log.write(f"[predictd] {replica.ending}", "stderr")
 
 
-def _condemn(token: trio.lowlevel.TrioToken, replica: Replica, verdict: Verdict) -> None:
+def _condemn(token: trio.lowlevel.TrioToken, replica: Replica, verdict: ExitReason) -> None:
     """From the thread of the watch."""
     with suppress(trio.RunFinishedError):
-        token.run_sync_soon(replica.condemn, verdict)
+        token.run_sync_soon(replica.kill_for_limit, verdict)
 
 
 def _start(
-    replica: Replica, view: View, mark: str, leaf: Leaf, confinement: Confinement
+    replica: Replica, view: SandboxView, mark: str, leaf: Leaf, confinement: Confinement
 ) -> tuple[Process, int, int]:
     """Spawns the process and gives it to the replica; returns it with its stdout and stderr."""
     spec = replica.spec
@@ -216,7 +216,7 @@ def _start(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,
             variables={
-                **surroundings(spec),
+                **environment_of(spec),
                 **dict.fromkeys(spec.name_variables, replica.name),
             },
             view=view,

@@ -77,7 +77,7 @@ class Abandoned(msgspec.Struct, frozen=True):
 Outcome = Answered | Raised | Refused | Died | TimedOut | Busy | NotReady | Abandoned
 
 
-class Owner(Protocol):
+class TicketOwner(Protocol):
     """Where a ticket is now: the pool whose queue it waits in or whose replica holds it."""
 
     def withdraw(self, ticket: "Ticket") -> bool:
@@ -114,7 +114,7 @@ class Ticket:
         self.limit = limit
         self.on_outcome = on_outcome
         self.outcome: Outcome | None = None
-        self.owner: Owner | None = None
+        self.owner: TicketOwner | None = None
         # When it came to its first pool, and until when it may wait.
         self.entered = self.due = 0.0
         # The queue's: the seconds that its flow was charged in advance.

@@ -3,38 +3,38 @@
 import aiosqlite
 
 import store
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.errors import Refusal
 from store import Membership, Project, Role, User
 
 
-class Members:
+class Collaborators:
     """The members of all projects."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
 
     async def recover(self) -> None:
         """Tells the directory which projects there are, and who works there."""
-        projects = await self._house.database.read(store.projects.listing)
+        projects = await self._context.database.read(store.projects.listing)
         for project in projects:
-            self._house.directory.put_project(project)
-            members = await self._house.database.read(store.memberships.listing, project.id)
-            self._house.directory.put_members(project.id, members)
+            self._context.directory.put_project(project)
+            members = await self._context.database.read(store.memberships.listing, project.id)
+            self._context.directory.put_members(project.id, members)
 
     async def put(self, project: Project, user: User, role: Role) -> None:
         """Gives a user this role; the owner's passes a project on. Raises Refusal."""
-        async with self._house.deciding:
-            self._tell(project, await self._house.database.write(_put, project.id, user.id, role))
+        async with self._context.permissions_lock:
+            self._tell(project, await self._context.database.write(_put, project.id, user.id, role))
 
     async def remove(self, project: Project, user: User) -> None:
         """Takes a user's role away. Raises NotFound, or Refusal for the owner."""
-        async with self._house.deciding:
-            self._tell(project, await self._house.database.write(_remove, project.id, user.id))
+        async with self._context.permissions_lock:
+            self._tell(project, await self._context.database.write(_remove, project.id, user.id))
 
     def _tell(self, project: Project, members: list[Membership]) -> None:
-        self._house.directory.put_members(project.id, members)
-        self._house.routes.look_again()
+        self._context.directory.put_members(project.id, members)
+        self._context.routes.refresh_permissions()
 
 
 async def _put(

@@ -19,7 +19,7 @@ from store import User
 _MOST_NETWORKS = 20
 
 
-class Devices:
+class KnownDevices:
     """The browsers and networks that are known, by user."""
 
     def __init__(self, encryption: Encryption) -> None:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import trio
 
-from gateway.control.fair_slots import Places
+from gateway.control.fair_slots import FairSlots
 from gateway.errors import Refusal
 from gateway.identity.keys import Passwords
 
@@ -33,7 +33,7 @@ _SHARE = 8
 NICE = 10
 
 
-class Hashing:
+class PasswordHashing:
     """Hashes for strangers and for those who are known, each in places of their own."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class _Line:
     """One place, a second one for another network, and the queue for them."""
 
     def __init__(self) -> None:
-        self._places = Places(1)
+        self._places = FairSlots(1)
         self._waiting: Counter[str] = Counter()
 
     async def run(self, network: str, work: Callable[..., T], *args: object) -> T:
@@ -70,7 +70,7 @@ class _Line:
             raise Refusal("auth.throttled", text, headers={"Retry-After": "1"})
         self._waiting[network] += 1
         try:
-            async with self._places.held(network):
+            async with self._places.slot(network):
                 return await trio.to_thread.run_sync(work, *args)
         finally:
             self._waiting[network] -= 1

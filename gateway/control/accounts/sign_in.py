@@ -14,11 +14,11 @@ import trio
 
 import store
 from gateway.client_network import network_of
-from gateway.control.accounts.known_devices import Devices
+from gateway.control.accounts.known_devices import KnownDevices
 from gateway.control.accounts.throttle import Key, Throttle
 from gateway.control.accounts.users import Users
-from gateway.control.audit.audit_log import Act, Trail
-from gateway.control.context import House
+from gateway.control.audit.audit_log import AuditEvent, AuditLog
+from gateway.control.context import ControlContext
 from gateway.errors import Refusal
 from gateway.identity.keys import digest_of
 from store import Session, User
@@ -41,54 +41,54 @@ class Browser(NamedTuple):
 class SignIn:
     """Who signs in, by password or by a link."""
 
-    def __init__(self, house: House, users: Users, trail: Trail) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext, users: Users, trail: AuditLog) -> None:
+        self._context = context
         self._users = users
         self._trail = trail
         self._throttle = Throttle()
-        self._devices = Devices(house.encryption)
+        self._devices = KnownDevices(context.encryption)
         self._links: dict[str, tuple[str, float]] = {}
 
     async def recover(self) -> None:
         """Tells the directory which sessions there are; their users are known already."""
-        for session in await self._house.database.read(store.sessions.listing):
-            self._house.directory.put_session(session)
+        for session in await self._context.database.read(store.sessions.listing):
+            self._context.directory.put_session(session)
             self._devices.remember(session.user_id, network_of(session.address))
 
     def new_device(self, token: str) -> str:
         """The cookie for a browser in which a password has just begun the session of this token; ""
         where that has ended already, as with the password."""
-        found = self._house.directory.session(token)
+        found = self._context.directory.session(token)
         return self._devices.new_cookie(found[1]) if found is not None else ""
 
     async def sign_in(self, name: str, password: str, browser: Browser) -> str:
         """The token of a new session. Raises Refusal: "auth.refused" (which of the two was wrong is
         not said) or "auth.throttled"."""
         # A name that is nobody's may be a password, typed into the wrong field.
-        act = _act("sign_in", self._house.directory.user(name), browser.address)
+        act = _act("sign_in", self._context.directory.user(name), browser.address)
         keys, known = self._keys(name, browser)
         try:
             user = await self._verified(name, password, browser, keys, known=known)
         except Refusal as refused:
             await self._trail.refused(msgspec.structs.replace(act, who=""), refused.code)
             raise
-        user = await self._users.renewed(user, password)
-        return await self._trail.carry_out(act, self._begin, user, browser)
+        user = await self._users.rehash_if_outdated(user, password)
+        return await self._trail.run_audited(act, self._begin, user, browser)
 
     async def sign_out(self, session: Session) -> None:
         """Ends a session."""
-        act = _act("sign_out", self._house.directory.user_of(session.user_id), session.address)
-        await self._trail.carry_out(act, self._sign_out, session)
+        act = _act("sign_out", self._context.directory.user_of(session.user_id), session.address)
+        await self._trail.run_audited(act, self._sign_out, session)
 
     async def _sign_out(self, session: Session) -> None:
-        await self._house.database.write(store.sessions.end, session.id)
-        self._house.directory.forget_session(session.id)
+        await self._context.database.write(store.sessions.end, session.id)
+        self._context.directory.forget_session(session.id)
 
     async def change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         """The token of the one session of theirs that there then is. Who has no password needs no
         old one. Raises Refusal as `sign_in`, or "argument.invalid"."""
         act = _act("user.change_password", user, browser.address)
-        return await self._trail.carry_out(act, self._change_password, user, old, new, browser)
+        return await self._trail.run_audited(act, self._change_password, user, old, new, browser)
 
     async def _change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         if user.password:
@@ -111,16 +111,16 @@ class SignIn:
     async def redeem(self, token: str, browser: Browser) -> str:
         """The token of a session for a one-time link's. Raises Refusal("auth.link")."""
         user_id, until = self._links.pop(digest_of(token), ("", 0.0))
-        user = self._house.directory.user_of(user_id)
+        user = self._context.directory.user_of(user_id)
         act = _act("link.redeem", user, browser.address)
         if user is None or user.disabled or until <= trio.current_time():
             await self._trail.refused(msgspec.structs.replace(act, who=""), "auth.link")
             raise Refusal("auth.link", "this link was used already, or is too old")
-        return await self._trail.carry_out(act, self._begin, user, browser, True)
+        return await self._trail.run_audited(act, self._begin, user, browser, True)
 
     def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:
         """What a try counts against, and whether that user has signed in from there before."""
-        user, network = self._house.directory.user(name), network_of(browser.address)
+        user, network = self._context.directory.user(name), network_of(browser.address)
         if device := self._devices.device_of(user, browser.device):
             return [Key("device", device)], True
         folded = name.casefold()[:64]
@@ -134,7 +134,7 @@ class SignIn:
     ) -> User:
         if wait := self._throttle.wait(keys):
             raise _throttled(wait)
-        user = self._house.directory.user(name)
+        user = self._context.directory.user(name)
         # Counted before it is known: many at once are not one try.
         self._throttle.failed(keys)
         network = network_of(browser.address)
@@ -154,17 +154,17 @@ class SignIn:
             by_link=by_link,
             expires_at=store.as_text(datetime.now(UTC) + SESSION_LIFE),
         )
-        async with self._house.deciding:
-            current = self._house.directory.user_of(user.id)
+        async with self._context.permissions_lock:
+            current = self._context.directory.user_of(user.id)
             # It may have changed while the old password was looked at.
             if current is None or current.disabled or current.password != user.password:
                 raise Refusal("auth.refused", "the user has changed meanwhile: sign in again")
-            oldest = self._house.directory.sessions_of(user)[: -MOST_SESSIONS + 1]
-            ended = [*self._house.directory.sessions_over(), *oldest]
-            session = await self._house.database.write(_insert, session, ended)
+            oldest = self._context.directory.sessions_of(user)[: -MOST_SESSIONS + 1]
+            ended = [*self._context.directory.sessions_over(), *oldest]
+            session = await self._context.database.write(_insert, session, ended)
             for each in ended:
-                self._house.directory.forget_session(each.id)
-            self._house.directory.put_session(session)
+                self._context.directory.forget_session(each.id)
+            self._context.directory.put_session(session)
             self._devices.remember(user.id, network_of(browser.address))
         return token
 
@@ -177,10 +177,10 @@ async def _insert(
     return await store.sessions.insert(connection, session)
 
 
-def _act(action: str, user: User | None, address: str) -> Act:
+def _act(action: str, user: User | None, address: str) -> AuditEvent:
     who = user.name if user is not None else ""
     place = f"/users/{who}" if who else "/users"
-    return Act(who=who, address=address, action=action, object=place)
+    return AuditEvent(who=who, address=address, action=action, object=place)
 
 
 def _throttled(wait: float) -> Refusal:

@@ -33,7 +33,7 @@ class Key(NamedTuple):
     text: str
 
 
-class Bounds(NamedTuple):
+class Backoff(NamedTuple):
     """How many failures in a row cost nothing but themselves, and the longest wait, in seconds.
     Each further failure doubles it."""
 
@@ -41,12 +41,12 @@ class Bounds(NamedTuple):
     longest: float
 
 
-BOUNDS: dict[Kind, Bounds] = {
-    "device": Bounds(5, 300.0),
-    "place": Bounds(5, 300.0),
+BACKOFFS: dict[Kind, Backoff] = {
+    "device": Backoff(5, 300.0),
+    "place": Backoff(5, 300.0),
     # Shorter: it is also waited by a user who is where they never were before.
-    "name": Bounds(10, 60.0),
-    "network": Bounds(30, 300.0),
+    "name": Backoff(10, 60.0),
+    "network": Backoff(30, 300.0),
 }
 # Of each kind.
 MOST_REMEMBERED = 10_000
@@ -68,7 +68,7 @@ class Throttle:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._failures: dict[Kind, OrderedDict[str, _Failures]] = {
-            kind: OrderedDict() for kind in BOUNDS
+            kind: OrderedDict() for kind in BACKOFFS
         }
 
     def wait(self, keys: Sequence[Key]) -> float:
@@ -85,7 +85,7 @@ class Throttle:
         for key in keys:
             shared = key.kind in ("name", "network")
             count = self._of(key).number - 1 if shared else 0
-            if count > BOUNDS[key.kind].free:
+            if count > BACKOFFS[key.kind].free:
                 self._count(key, count)
             elif count > 0:
                 self._failures[key.kind][key.text] = _Failures(count, self._now())
@@ -97,7 +97,7 @@ class Throttle:
         return found if self._now() - found.until <= QUIET else _NONE
 
     def _count(self, key: Key, count: int) -> None:
-        bounds, failures = BOUNDS[key.kind], self._failures[key.kind]
+        bounds, failures = BACKOFFS[key.kind], self._failures[key.kind]
         over = count - bounds.free
         # A float ends at 2**1024.
         wait = min(2.0 ** min(over, 60), bounds.longest) if over > 0 else 0.0

@@ -6,14 +6,14 @@ import aiosqlite
 import msgspec
 
 import store
-from gateway.control.accounts.password_hashing import Hashing
-from gateway.control.context import House
+from gateway.control.accounts.password_hashing import PasswordHashing
+from gateway.control.context import ControlContext
 from gateway.errors import Refusal
 from gateway.identity.keys import new_password
 from store import User
 
 # Whoever holds the data folder acts as this user, the first there is.
-FIRST = "admin"
+ADMIN_USER = "admin"
 SHORTEST_PASSWORD = 10
 LONGEST_PASSWORD = 1024  # nobody types it; hashing more would be work for whoever sends it
 _NAME = "-_.@"
@@ -32,27 +32,27 @@ class NewUser(msgspec.Struct, frozen=True, kw_only=True):
 class Users:
     """All users. `passwords` is for whoever signs them in, too."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._hashing = Hashing()
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
+        self._hashing = PasswordHashing()
 
     async def recover(self, *, make_password: bool) -> str:
         """Tells the directory whom there is. At the first start makes the first user, and returns
         a password for them if one is wanted."""
-        everybody = await self._house.database.read(store.users.listing)
+        everybody = await self._context.database.read(store.users.listing)
         password = ""
         if not everybody:
             password = new_password() if make_password else ""
             first = User(
-                name=FIRST,
+                name=ADMIN_USER,
                 full_name="Site administrator",
                 administrator=True,
                 must_change_password=True,
                 password=await self._hashed(password) if password else "",
             )
-            everybody = [await self._house.database.write(store.users.insert, first)]
+            everybody = [await self._context.database.write(store.users.insert, first)]
         for user in everybody:
-            self._house.directory.put_user(user)
+            self._context.directory.put_user(user)
         return password
 
     async def create(self, asked: NewUser) -> tuple[User, str]:
@@ -68,20 +68,22 @@ class Users:
             | {"password": await self._hashed(asked.password or made)}
             | {"must_change_password": bool(made)}
         )
-        async with self._house.deciding:
-            user = await self._house.database.write(store.users.insert, user)
+        async with self._context.permissions_lock:
+            user = await self._context.database.write(store.users.insert, user)
             self._tell(user)
         return user, made
 
     async def update(self, user: User, changes: dict[str, Any]) -> User:
         """Changes the full name, e-mail, `administrator` or `disabled`. Raises Refusal."""
-        if user.name == FIRST and (changes.get("disabled") or not changes.get("administrator", 1)):
+        if user.name == ADMIN_USER and (
+            changes.get("disabled") or not changes.get("administrator", 1)
+        ):
             raise Refusal(
                 "state.conflict",
-                f"{FIRST!r} stands for whoever holds the data folder, and stays what it is",
+                f"{ADMIN_USER!r} stands for whoever holds the data folder, and stays what it is",
             )
-        async with self._house.deciding:
-            changed = await self._house.database.write(_update, user.id, changes)
+        async with self._context.permissions_lock:
+            changed = await self._context.database.write(_update, user.id, changes)
             self._tell(changed)
         return changed
 
@@ -91,10 +93,12 @@ class Users:
         if password:
             check_password(password)
         hashed = await self._hashed(password) if password else ""
-        async with self._house.deciding:
-            changed = await self._house.database.write(_set_password, user.id, hashed, must_change)
+        async with self._context.permissions_lock:
+            changed = await self._context.database.write(
+                _set_password, user.id, hashed, must_change
+            )
             self._tell(changed)
-            self._house.directory.end_sessions(changed)
+            self._context.directory.end_sessions(changed)
         return changed
 
     async def is_password(
@@ -105,32 +109,36 @@ class Users:
         kept = user.password if user is not None else ""
         return await self._hashing.fits(password[:LONGEST_PASSWORD], kept, network, known=known)
 
-    async def renewed(self, user: User, password: str) -> User:
+    async def rehash_if_outdated(self, user: User, password: str) -> User:
         """The user, whose right password this is: what is kept of it is made anew where that was
         done with less care than is advised today. Their sessions go on."""
         if not self._hashing.passwords.is_outdated(user.password):
             return user
         hashed = await self._hashed(password[:LONGEST_PASSWORD])
-        async with self._house.deciding:
+        async with self._context.permissions_lock:
             # It may have been changed meanwhile: then this one is nobody's any more.
-            if self._house.directory.user_of(user.id) != user:
+            if self._context.directory.user_of(user.id) != user:
                 return user
-            changed = await self._house.database.write(store.users.update, user.id, password=hashed)
+            changed = await self._context.database.write(
+                store.users.update, user.id, password=hashed
+            )
             self._tell(changed)
         return changed
 
     async def delete(self, user: User) -> None:
         """Forgets a user with all keys. Raises Refusal where projects would have no owner."""
-        if user.name == FIRST:
-            raise Refusal("state.conflict", f"{FIRST!r} stands for whoever holds the data folder")
-        async with self._house.deciding:
-            await self._house.database.write(_delete, user)
-            self._house.directory.forget_user(user)
-            self._house.routes.look_again()
+        if user.name == ADMIN_USER:
+            raise Refusal(
+                "state.conflict", f"{ADMIN_USER!r} stands for whoever holds the data folder"
+            )
+        async with self._context.permissions_lock:
+            await self._context.database.write(_delete, user)
+            self._context.directory.forget_user(user)
+            self._context.routes.refresh_permissions()
 
     def _tell(self, user: User) -> None:
-        self._house.directory.put_user(user)
-        self._house.routes.look_again()
+        self._context.directory.put_user(user)
+        self._context.routes.refresh_permissions()
 
     async def _hashed(self, password: str) -> str:
         return await self._hashing.hash(password)

@@ -1,10 +1,11 @@
 """The audit trail: one entry for each change that somebody asked for, and for each refused one.
 
-Whoever acts says what it is (`Act`) and lets `carry_out` run it. The entry is written together with
-the first change in the database (`store.doing`), or afterwards where none was, such as for files;
-a refusal has an entry of its own, with its code. What it was done to is the path, and behind it, in
-words, what was found there (`note`). The law: nothing that somebody typed and might be secret is
-entered; of a body only the names of its fields, and values that are numbers or of a fixed set.
+Whoever acts says what it is (`AuditEvent`) and lets `carry_out` run it. The entry is written
+together with the first change in the database (`store.doing`), or afterwards where none was, such
+as for files; a refusal has an entry of its own, with its code. What it was done to is the path, and
+behind it, in words, what was found there (`note`). The law: nothing that somebody typed and might
+be secret is entered; of a body only the names of its fields, and values that are numbers or of a
+fixed set.
 """
 
 import logging
@@ -17,10 +18,10 @@ import trio
 
 import store
 from gateway import errors
-from gateway.control.audit.change_counter import Alike, Tally
-from gateway.control.audit.refusal_limit import Crowd
-from gateway.control.context import House
-from store import Deed, Entry
+from gateway.control.audit.change_counter import ChangeCounter, ChangeKind
+from gateway.control.audit.refusal_limit import AnonymousRefusalLimiter
+from gateway.control.context import ControlContext
+from store import Entry, PendingAuditEntry
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -34,7 +35,7 @@ _notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-class Act(msgspec.Struct, frozen=True, kw_only=True):
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks for what. `who` is empty where nobody knows; `detail` holds nothing secret. With
     `makes`, `object` is the place of what is being made, which is named when it is there. What is
     done `often` is entered once in a while, with a count (`change_counter.py`)."""
@@ -48,31 +49,33 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     often: bool = False
 
 
-def note(text: str) -> None:
+def annotate(text: str) -> None:
     """Adds to the entry of what is being carried out, if anything is."""
     notes = _notes.get()
     if notes is not None and text not in notes:
         notes.append(text)
 
 
-class Trail:
+class AuditLog:
     """Writes the audit trail."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._crowd = Crowd(trio.current_time())
-        self._tally = Tally()
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
+        self._crowd = AnonymousRefusalLimiter(trio.current_time())
+        self._tally = ChangeCounter()
         self._later: set[trio.Event] = set()
 
-    async def carry_out(self, act: Act, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
+    async def run_audited(
+        self, act: AuditEvent, work: Callable[[*Args], Awaitable[T]], *args: *Args
+    ) -> T:
         """The result of `work(*args)`, entered. Raises what `work` raises, entered as refused."""
         notes: list[str] = []
         token, number = _notes.set(notes), request_id.get()
 
         def describe(made: object) -> Entry | None:
-            return _entry(act, number, notes, made) if self._is_entered(act, notes) else None
+            return _entry(act, number, notes, made) if self._is_recorded(act, notes) else None
 
-        deed = Deed(describe)
+        deed = PendingAuditEntry(describe)
         try:
             with store.doing(deed):
                 result = await work(*args)
@@ -82,13 +85,13 @@ class Trail:
         finally:
             _notes.reset(token)
         if not deed.entered and (entry := describe(None)) is not None:
-            await self._house.put_right(store.audit.append, entry)
+            await self._context.write_or_retry_later(store.audit.append, entry)
         return result
 
-    def _is_entered(self, act: Act, notes: list[str], outcome: str = "done") -> bool:
+    def _is_recorded(self, act: AuditEvent, notes: list[str], outcome: str = "done") -> bool:
         """Whether it has an entry of its own."""
         return not act.often or self._tally.is_first(
-            Alike(
+            ChangeKind(
                 act.action,
                 act.who,
                 act.object,
@@ -97,35 +100,37 @@ class Trail:
             )
         )
 
-    async def refused(self, act: Act, code: str, notes: list[str] | None = None) -> None:
+    async def refused(self, act: AuditEvent, code: str, notes: list[str] | None = None) -> None:
         """Enters what was refused. Where that cannot be written, the refusal matters more."""
         if not act.who and not self._crowd.admit(act.address):
             return
-        if not self._is_entered(act, notes or [], code):
+        if not self._is_recorded(act, notes or [], code):
             return
         await self._try(_entry(act, request_id.get(), notes or [], outcome=code))
 
-    def refused_later(self, act: Act, code: str) -> None:
+    def refused_later(self, act: AuditEvent, code: str) -> None:
         """As `refused`, while whoever asked has their answer already."""
         entered = trio.Event()
         self._later.add(entered)
-        self._house.tasks.start(self._refused_later, act, code, entered)
+        self._context.tasks.start(self._refused_later, act, code, entered)
 
-    async def _refused_later(self, act: Act, code: str, entered: trio.Event) -> None:
+    async def _refused_later(self, act: AuditEvent, code: str, entered: trio.Event) -> None:
         try:
             await self.refused(act, code)
         finally:
             self._later.discard(entered)
             entered.set()
 
-    async def settled(self) -> None:
+    async def flushed(self) -> None:
         """Returns when all that was to be entered later, until now, is."""
         for entered in list(self._later):
             await entered.wait()
 
-    async def done(self, act: Act) -> None:
+    async def append(self, act: AuditEvent) -> None:
         """Enters what has happened already, as soon as the disk takes it."""
-        await self._house.put_right(store.audit.append, _entry(act, request_id.get(), []))
+        await self._context.write_or_retry_later(
+            store.audit.append, _entry(act, request_id.get(), [])
+        )
 
     async def watch(self) -> None:
         """Enters at intervals how many acts were not entered one by one. Never returns."""
@@ -138,24 +143,24 @@ class Trail:
                 await self._count()
 
     async def _count(self) -> None:
-        for address, count in self._crowd.take(trio.current_time()).items():
-            act = Act(who="", address=address, action="refused", object="")
+        for address, count in self._crowd.drain(trio.current_time()).items():
+            act = AuditEvent(who="", address=address, action="refused", object="")
             detail = f"{count} more refused requests, of nobody known, that have no entry each"
             await self._try(_entry(act, "", [detail], outcome="auth.required"))
-        for one, count in self._tally.take().items():
-            act = Act(who=one.who, address="", action=one.action, object=one.object)
+        for one, count in self._tally.drain().items():
+            act = AuditEvent(who=one.who, address="", action=one.action, object=one.object)
             told = [f"{count} more", one.detail]
             await self._try(_entry(act, "", told, outcome=one.outcome))
 
     async def _try(self, entry: Entry) -> None:
         try:
-            await self._house.database.write_if_room(store.audit.append, entry)
+            await self._context.database.write_if_room(store.audit.append, entry)
         except store.StoreFailed as error:
             logger.error("%s by %r has no entry: %s", entry.action, entry.who, error)
 
 
 def _entry(
-    act: Act, number: str, notes: list[str], made: object = None, outcome: str = "done"
+    act: AuditEvent, number: str, notes: list[str], made: object = None, outcome: str = "done"
 ) -> Entry:
     """The entry of an act. What was made by a first change is named by its id and its name."""
     target, told = act.object, [act.detail, *notes]

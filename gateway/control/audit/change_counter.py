@@ -16,7 +16,7 @@ from typing import NamedTuple
 KINDS = 1000
 
 
-class Alike(NamedTuple):
+class ChangeKind(NamedTuple):
     """What is counted together. `detail` is that of the entry."""
 
     action: str
@@ -26,22 +26,22 @@ class Alike(NamedTuple):
     outcome: str = "done"
 
 
-class Tally:
+class ChangeCounter:
     """Counts what is alike."""
 
     def __init__(self) -> None:
-        self._seen: Counter[Alike] = Counter()
+        self._seen: Counter[ChangeKind] = Counter()
         self._lock = Lock()
 
-    def is_first(self, one: Alike) -> bool:
+    def is_first(self, one: ChangeKind) -> bool:
         """Whether it is to be entered on its own."""
         with self._lock:
             if one not in self._seen and len(self._seen) >= KINDS:
-                one = Alike(one.action, outcome=one.outcome)
+                one = ChangeKind(one.action, outcome=one.outcome)
             self._seen[one] += 1
             return self._seen[one] == 1
 
-    def take(self) -> dict[Alike, int]:
+    def drain(self) -> dict[ChangeKind, int]:
         """How many came beside those that were entered; a new while begins."""
         with self._lock:
             seen, self._seen = self._seen, Counter()

@@ -10,17 +10,17 @@ from collections import Counter
 
 from gateway.client_network import network_of
 
-WHILE = 600.0  # seconds
-OF_ONE = 10  # entries of one address in a while
-OF_ALL = 200  # and of all addresses
+WINDOW = 600.0  # seconds
+PER_ADDRESS = 10  # entries of one address in a while
+TOTAL = 200  # and of all addresses
 ADDRESSES = 100  # those that are told apart in a while
 
 
-class Crowd:
+class AnonymousRefusalLimiter:
     """Counts refusals by address."""
 
     def __init__(self, now: float) -> None:
-        self.ends = now + WHILE
+        self.ends = now + WINDOW
         self._seen: Counter[str] = Counter()
         self._entered: Counter[str] = Counter()
 
@@ -30,15 +30,15 @@ class Crowd:
         if whose not in self._seen and len(self._seen) >= ADDRESSES:
             whose = ""
         self._seen[whose] += 1
-        if self._entered[whose] >= OF_ONE or self._entered.total() >= OF_ALL:
+        if self._entered[whose] >= PER_ADDRESS or self._entered.total() >= TOTAL:
             return False
         self._entered[whose] += 1
         return True
 
-    def take(self, now: float) -> dict[str, int]:
+    def drain(self, now: float) -> dict[str, int]:
         """How many were not entered, by address ("": of many); a new while begins."""
         left = self._seen - self._entered
         self._seen.clear()
         self._entered.clear()
-        self.ends = now + WHILE
+        self.ends = now + WINDOW
         return dict(left)

@@ -27,8 +27,8 @@ from typing import IO, Protocol, TypeAlias
 import msgspec
 
 from gateway.control.backup.tar_reader import (
+    ByteSource,
     Content,
-    Measured,
     check_name,
     read_header,
     skip_padding,
@@ -169,7 +169,7 @@ class Writer:
         with os.fdopen(descriptor, "rb") as file:
             facts = os.fstat(file.fileno())
             entry = Entry(name, "file", stat.S_IMODE(facts.st_mode), facts.st_size, "")
-            measured = Measured(file, facts.st_size)
+            measured = ByteSource(file, facts.st_size)
             self._tar.addfile(_info(entry, modified), measured)  # type: ignore[arg-type]  # reads only
             if measured.short:
                 self.left_out.append(f"{name}: it became shorter while it was read")
@@ -202,7 +202,7 @@ def writing(
             raise
         size = contents.tell()
         contents.seek(0)
-        measured = Measured(contents, size)
+        measured = ByteSource(contents, size)
         tar.addfile(_info(Entry(CONTENTS, "file", 0o600, size, "")), measured)
         digest = measured.digest.hexdigest()
         named = [_told(each) for each in writer.left_out[:_LEFT_OUT]]
@@ -247,13 +247,13 @@ def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[
         ahead += reversed(inner)
 
 
-class Taker(Protocol):
+class EntryHandler(Protocol):
     """What is told of each entry; `content` is of a file, None for others."""
 
     def __call__(self, entry: Entry, modified: int, content: IO[bytes] | None, /) -> None: ...
 
 
-class Outline(msgspec.Struct, frozen=True):
+class ArchiveSummary(msgspec.Struct, frozen=True):
     """What is known of a whole archive."""
 
     head: Head
@@ -262,7 +262,7 @@ class Outline(msgspec.Struct, frozen=True):
     left_out: list[str]
 
 
-def read_archive(path: Path, take: Taker | None = None) -> Outline:
+def read_archive(path: Path, take: EntryHandler | None = None) -> ArchiveSummary:
     """Reads all of an archive, gives each entry to `take`, and raises ArchiveDamaged unless whole.
 
     What `take` was given before such an error is to be thrown away.
@@ -280,7 +280,7 @@ def read_archive(path: Path, take: Taker | None = None) -> Outline:
 class _Reader:
     """One reading of an archive; `last` is the entry that was read last."""
 
-    def __init__(self, path: Path, take: Taker | None) -> None:
+    def __init__(self, path: Path, take: EntryHandler | None) -> None:
         self.last = "its beginning"
         self._path, self._take = path, take
         # Of the line of each entry the beginning of its digest.
@@ -289,7 +289,7 @@ class _Reader:
         self._head: Head | None = None
         self._contents = ""
 
-    def read(self, file: IO[bytes]) -> Outline:
+    def read(self, file: IO[bytes]) -> ArchiveSummary:
         while (info := read_header(file)) is not None:
             content = Content(file, info.size)
             if info.name == END:
@@ -351,13 +351,13 @@ class _Reader:
             raise ArchiveDamaged(f"{self._path}: entries are missing")
         self._contents = content.digest.hexdigest()
 
-    def _end(self, data: bytes) -> Outline:
+    def _end(self, data: bytes) -> ArchiveSummary:
         end = msgspec.json.decode(data, type=_End)
         if end.failed:
             raise ArchiveDamaged(f"{self._path} was given up: {end.failed}")
         if not self._contents or end.contents != self._contents or self._head is None:
             raise ArchiveDamaged(f"{self._path}: the list of its contents is damaged")
-        return Outline(self._head, self._count, self._size, end.left_out)
+        return ArchiveSummary(self._head, self._count, self._size, end.left_out)
 
 
 def _lines(content: Content) -> Iterator[bytes]:

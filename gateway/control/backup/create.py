@@ -26,7 +26,7 @@ import trio
 import store
 from gateway.control.backup.archive import Head, Writer, writing
 from gateway.control.backup.layout import DATABASE, SECRETS, check_place
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
 from gateway.version import version
@@ -49,8 +49,8 @@ class _Contents(msgspec.Struct, frozen=True):
 class Backups:
     """Makes one backup at a time."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
         self._busy = False
 
     async def begin(self) -> AsyncIterator[bytes]:
@@ -60,15 +60,15 @@ class Backups:
         self._busy = True
         async with AsyncExitStack() as stack:
             stack.callback(self._end)
-            await stack.enter_async_context(self._house.hold.held())
-            database, spool = self._house.database, self._house.spool
+            await stack.enter_async_context(self._context.hold.paused())
+            database, spool = self._context.database, self._context.spool
             size = await database.read(store.image.size)
             await trio.to_thread.run_sync(spool.admit_copy, size, "a copy of the database")
             copy = stack.enter_context(spool.named())
             contents = await database.read_apart(_contents, copy)
             send, receive = trio.open_memory_channel[bytes](_BLOCKS)
             # From here on the task holds: a generator may be dropped without being run.
-            self._house.tasks.start(self._write, stack.pop_all(), contents, copy, send)
+            self._context.tasks.start(self._write, stack.pop_all(), contents, copy, send)
         return _stream(receive)
 
     def _end(self) -> None:
@@ -83,7 +83,7 @@ class Backups:
     ) -> None:
         async with held, send:
             try:
-                await trio.to_thread.run_sync(_write_all, self._house, contents, copy, send)
+                await trio.to_thread.run_sync(_write_all, self._context, contents, copy, send)
             except trio.BrokenResourceError:
                 logger.info("whoever wanted a backup is gone")
             except OSError:
@@ -118,9 +118,9 @@ class _Stream:
 
 
 def _write_all(
-    house: House, contents: _Contents, copy: Path, send: trio.MemorySendChannel[bytes]
+    context: ControlContext, contents: _Contents, copy: Path, send: trio.MemorySendChannel[bytes]
 ) -> None:
-    data = house.data
+    data = context.data
     head = Head(
         created_at=store.now(),
         predictd=version(),
@@ -128,7 +128,7 @@ def _write_all(
         machine=machine(),
     )
     with (
-        house.spool.file() as listed,
+        context.spool.file() as listed,
         writing(_Stream(send), head, listed, check_place) as archive,
     ):
         archive.add_file(DATABASE, copy)

@@ -22,7 +22,7 @@ _MODES = 0o755
 _BLOCK = 1024 * 1024
 
 
-class Placing:
+class Extraction:
     """One backup on its way to `root`, which is empty. To be closed."""
 
     def __init__(self, root: Path) -> None:

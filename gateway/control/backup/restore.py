@@ -23,9 +23,9 @@ import builder
 import store
 from builder import Interpreter, Manifest, sync_file_system, sync_folder
 from gateway.control.backup import layout
-from gateway.control.backup.archive import ArchiveDamaged, Entry, Head, Outline, read_archive
+from gateway.control.backup.archive import ArchiveDamaged, ArchiveSummary, Entry, Head, read_archive
 from gateway.control.backup.create import machine
-from gateway.control.backup.extract import Placing
+from gateway.control.backup.extract import Extraction
 from gateway.control.backup.layout import DATABASE, SECRETS
 from gateway.control.backup.restore_folder import RestoreRefused, check_empty, filling
 from gateway.data_folder import DataFolder
@@ -36,13 +36,13 @@ _SEAL = 64 * 1024
 _BLOCK = 1024 * 1024
 
 
-class Served(msgspec.Struct, frozen=True, kw_only=True):
+class RestoredModel(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of the build that a model is to serve; `anew` is "" for one put back."""
 
     project: str
     model: str
     build: int
-    anew: str
+    needs_rebuild: str
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     models: int
     put_back: int
     anew: int
-    served: list[Served]
+    served: list[RestoredModel]
     unlinked: list[str]
     left_out: list[str]
     unfinished: bool = False
@@ -129,7 +129,7 @@ def _whole(entry: Entry, content: IO[bytes], most: int) -> bytes:
     return bytes(data)
 
 
-def _check_room(root: Path, outline: Outline) -> None:
+def _check_room(root: Path, outline: ArchiveSummary) -> None:
     room = os.statvfs(root)
     free = room.f_bavail * room.f_frsize
     if free < outline.size or (room.f_files and room.f_favail < outline.entries):
@@ -172,7 +172,7 @@ def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
 
 
 def _write_files(backup: Path, root: Path, anew: set[str]) -> None:
-    with closing(Placing(root)) as placing:
+    with closing(Extraction(root)) as placing:
 
         def place(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
             layout.check_place(entry)
@@ -210,7 +210,7 @@ def write_lasting(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 async def _finish(
-    outline: Outline, data: DataFolder, known: _Known, anew: dict[str, str]
+    outline: ArchiveSummary, data: DataFolder, known: _Known, anew: dict[str, str]
 ) -> Restored:
     """The keys and, last of all, the database with its paths put right."""
     for name in SECRETS:
@@ -237,7 +237,7 @@ async def _check_projects(database: store.Database, data: DataFolder) -> None:
 
 async def _told(
     database: store.Database,
-    outline: Outline,
+    outline: ArchiveSummary,
     data: DataFolder,
     known: _Known,
     anew: dict[str, str],
@@ -249,11 +249,11 @@ async def _told(
         model, build = models[deployment.model_id], deployment.build_id or ""
         missing = "" if build in known.manifests else "its environment is not in the backup"
         served.append(
-            Served(
+            RestoredModel(
                 project=projects[model.project_id].name,
                 model=model.name,
                 build=deployment.build_number,
-                anew=anew.get(build, missing),
+                needs_rebuild=anew.get(build, missing),
             )
         )
     return Restored(

@@ -22,7 +22,7 @@ _KEYS = {b"path", b"linkpath", b"size", b"hdrcharset"}
 _RECORD = re.compile(rb"([1-9][0-9]{0,4}) ([a-z.]{1,20})=")
 
 
-class Measured:
+class ByteSource:
     """Exactly `size` bytes of a file, with their digest.
 
     A file that is being written may turn out shorter; then zeros follow, and `short` says so.
@@ -44,7 +44,7 @@ class Measured:
         return data
 
 
-class Content(Measured):
+class Content(ByteSource):
     """The same of an archive that is read: one that turns out shorter is cut short."""
 
     def read(self, most: int) -> bytes:

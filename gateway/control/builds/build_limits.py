@@ -4,7 +4,7 @@ from functools import partial
 
 import builder
 from gateway.control import sandbox_uids
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from store import Project
 from workers import Limits, Network
 
@@ -12,9 +12,9 @@ from workers import Limits, Network
 _LEAST_CPU = 100
 
 
-def build_limits(house: House) -> Limits:
+def build_limits(context: ControlContext) -> Limits:
     """Of one build, and of the cloning of a project."""
-    settings, machine = house.settings, house.machine
+    settings, machine = context.settings, context.machine
     cores = settings.build_cpu or max(1, machine.cores / 2)
     return Limits(
         memory=settings.build_memory or machine.for_models // 2,
@@ -25,19 +25,19 @@ def build_limits(house: House) -> Limits:
 
 
 async def runner(
-    house: House, project: Project, build_id: str, network: Network = "machine"
+    context: ControlContext, project: Project, build_id: str, network: Network = "machine"
 ) -> builder.Run:
     """Runs what a build of the project asks for, within its limits."""
     return partial(
-        house.workers.run,
+        context.workers.run,
         identity=sandbox_uids.of_builds(project),
-        limits=await house.project_disk.within(project, build_limits(house)),
-        folders=(house.shelf.folder(build_id), house.data.pip_cache(project.id)),
+        limits=await context.project_disk.within(project, build_limits(context)),
+        folders=(context.shelf.folder(build_id), context.data.pip_cache(project.id)),
         network=network,
     )
 
 
-async def git_runner(house: House, project: Project) -> builder.Run:
+async def git_runner(context: ControlContext, project: Project) -> builder.Run:
     """Runs git for the project, to clone it or for a snapshot, within the limits of a build."""
-    limits = await house.project_disk.within(project, build_limits(house))
-    return partial(house.workers.run, identity=sandbox_uids.of_builds(project), limits=limits)
+    limits = await context.project_disk.within(project, build_limits(context))
+    return partial(context.workers.run, identity=sandbox_uids.of_builds(project), limits=limits)

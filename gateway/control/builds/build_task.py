@@ -17,8 +17,8 @@ from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control import failures
 from gateway.control.builds.build_limits import git_runner, runner
 from gateway.control.builds.probe import probe_for
-from gateway.control.context import House
-from gateway.control.fair_slots import Places
+from gateway.control.context import ControlContext
+from gateway.control.fair_slots import FairSlots
 from gateway.control.sandbox_home import home_of
 from gateway.control.variables import build_variables
 from gateway.encryption import CannotDecrypt
@@ -42,34 +42,34 @@ INTERRUPTED = Failure(
 )
 
 
-class Making:
+class BuildTask:
     """A build on its way: what followers and waiters look at, and who carries it out."""
 
-    def __init__(self, house: House, build: Build) -> None:
+    def __init__(self, context: ControlContext, build: Build) -> None:
         self.build = build
-        self.log = Log(house.data.build_log(build.id))
+        self.log = Log(context.data.build_log(build.id))
         self.journey = _journey(build.journey)
         # The snapshot is taken, or never will be: what is edited from now on is not in the build.
         self.settled = trio.Event()
         self.done = trio.Event()
-        self._house = house
+        self._context = context
         self._scope = trio.CancelScope()
 
-    async def run(self, places: Places) -> None:
+    async def run(self, places: FairSlots) -> None:
         """Makes the build in one of `places`. Its row and its log tell how that went.
 
         Raises NotFound when its row is gone, which is for whoever deletes it to cause.
         """
         try:
             with self._scope:
-                await self._made(places)
+                await self._run_steps(places)
         except store.NotFound:
             raise
         except CannotDecrypt as error:
             await self._fail(failures.unreadable(error))
         except Exception as error:
             logger.exception("build %s", self.build.id)
-            await self._fail(failures.not_made("", error))
+            await self._fail(failures.build_missing("", error))
         finally:
             self.log.close()
             self.settled.set()
@@ -80,22 +80,22 @@ class Making:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _made(self, places: Places) -> None:
-        database = self._house.database
+    async def _run_steps(self, places: FairSlots) -> None:
+        database = self._context.database
         model = await database.read(store.models.get, self.build.model_id)
         project = await database.read(store.projects.get, model.project_id)
         if self.build.status == "pending" and not await self._take_snapshot(project):
             return
         self.settled.set()
-        async with places.held(project.id):
+        async with places.slot(project.id):
             await self._advance("started")
             try:
                 report = await builder.make_build(
                     await self._spec(project),
-                    run=await runner(self._house, project, self.build.id, self.build.network),
-                    probe=probe_for(self._house, self.build, model, project, self.log),
+                    run=await runner(self._context, project, self.build.id, self.build.network),
+                    probe=probe_for(self._context, self.build, model, project, self.log),
                     log=self.log,
-                    changed=self._travelled,
+                    changed=self._on_step_changed,
                     journey=self.journey,
                 )
             except trio.Cancelled:
@@ -105,7 +105,7 @@ class Making:
                 raise
         if report.failure is None:
             await self._advance("built")
-        elif self._house.workers.ending:
+        elif self._context.workers.ending:
             await self._advance("interrupted", failure=INTERRUPTED)
         else:
             failure = msgspec.convert(report.failure, Failure, from_attributes=True)
@@ -114,28 +114,28 @@ class Making:
     async def _take_snapshot(self, project: Project) -> bool:
         """Whether it could be taken."""
         step, began = builder.SNAPSHOT, trio.current_time()
-        self._travelled(self.journey.start(step, store.now()))
+        self._on_step_changed(self.journey.start(step, store.now()))
         self.log.write("Taking a snapshot of the project")
-        git_store = self._house.data.snapshots(project.id)
+        git_store = self._context.data.snapshots(project.id)
         try:
-            async with self._house.snapshotting.held(project.id):
+            async with self._context.snapshotting.slot(project.id):
                 path = Path(project.path)
                 snapshot = await take_snapshot(
                     *(path, git_store, self.build.id, self.log),
-                    run=await git_runner(self._house, project),
+                    run=await git_runner(self._context, project),
                 )
         except (builder.BuilderError, OSError) as error:
-            self._travelled(self.journey.fail(step, trio.current_time() - began))
-            await self._fail(failures.not_made(step, error))
+            self._on_step_changed(self.journey.fail(step, trio.current_time() - began))
+            await self._fail(failures.build_missing(step, error))
             return False
-        self._travelled(self.journey.finish(step, trio.current_time() - began))
-        interpreter = match(self.build.kernel, await self._house.interpreters.all())
+        self._on_step_changed(self.journey.finish(step, trio.current_time() - began))
+        interpreter = match(self.build.kernel, await self._context.interpreters.all())
         await self._advance(
             "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
         )
         return True
 
-    def _travelled(self, journey: Journey) -> None:
+    def _on_step_changed(self, journey: Journey) -> None:
         """A step has begun or ended: told in the log, so that its place among the lines is kept."""
         self.journey = journey
         self.log.write(msgspec.json.encode(journey.steps).decode(), JOURNEY)
@@ -145,7 +145,7 @@ class Making:
         await self._advance(event, failure=failure)
 
     async def _advance(self, event: str, **changes: object) -> None:
-        self.build = await self._house.record(
+        self.build = await self._context.write_until_accepted(
             store.builds.advance, self.build.id, event, journey=self.steps, **changes
         )
 
@@ -155,20 +155,20 @@ class Making:
         return [msgspec.convert(s, Step, from_attributes=True) for s in self.journey.steps]
 
     async def _spec(self, project: Project) -> BuildSpec:
-        house, build = self._house, self.build
-        interpreter = match(build.interpreter, await house.interpreters.all())
+        context, build = self._context, self.build
+        interpreter = match(build.interpreter, await context.interpreters.all())
         return BuildSpec(
-            snapshot=Snapshot(house.data.snapshots(project.id), build.snapshot),
-            folder=house.shelf.folder(build.id),
-            home=home_of(house, build.id),
+            snapshot=Snapshot(context.data.snapshots(project.id), build.snapshot),
+            folder=context.shelf.folder(build.id),
+            home=home_of(context, build.id),
             interpreter=interpreter.path,
             file=build.file,
             function=build.function,
             model_root=build.model_root,
             script=build.script,
-            variables=build_variables(house, project, build.id),
-            time_limit=house.settings.build_timeout,
-            pip_cache=house.data.pip_cache(project.id),
+            variables=build_variables(context, project, build.id),
+            time_limit=context.settings.build_timeout,
+            pip_cache=context.data.pip_cache(project.id),
         )
 
 

@@ -16,11 +16,11 @@ import trio
 import builder
 import store
 from builder import drop_snapshot, match
-from gateway.control.builds.build_task import INTERRUPTED, Making
-from gateway.control.builds.rebuild_task import Remaking
+from gateway.control.builds.build_task import INTERRUPTED, BuildTask
+from gateway.control.builds.rebuild_task import RebuildTask
 from gateway.control.builds.vanished_interpreter import Vanished
-from gateway.control.context import House
-from gateway.control.fair_slots import Line, Places
+from gateway.control.context import ControlContext
+from gateway.control.fair_slots import FairSlots, Line
 from gateway.control.sandbox_home import may_name_another, names_another
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
@@ -46,24 +46,24 @@ class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
 class Builds:
     """All builds of all models."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self.places = Places(house.settings.concurrent_builds)
-        house.site.follow(lambda now: self.places.resize(now.concurrent_builds))
-        self._makings: dict[str, Making] = {}
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
+        self.places = FairSlots(context.settings.concurrent_builds)
+        context.site.subscribe(lambda now: self.places.resize(now.concurrent_builds))
+        self._makings: dict[str, BuildTask] = {}
         self._line = Line("builds")
         # Held from a look at a build until it is being made again: else two would make it.
         self._looking = trio.Lock()
-        self.vanished = Vanished(house)
+        self.vanished = Vanished(context)
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
-        database, set_aside = self._house.database, self._house.set_aside
+        database, set_aside = self._context.database, self._context.set_aside
         unfinished = await database.read(store.builds.unfinished)
         for build in unfinished:
             if build.status == "building":
-                with set_aside.item(f"build {build.id}", self._house.shelf.folder(build.id)):
-                    await self._house.put_right(
+                with set_aside.item(f"build {build.id}", self._context.shelf.folder(build.id)):
+                    await self._context.write_or_retry_later(
                         store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
                     )
         built = [
@@ -73,15 +73,15 @@ class Builds:
             if build.status == "built"
         ]
         for build_id in built:
-            if self._house.shelf.sealed(build_id) is None:
+            if self._context.shelf.sealed(build_id) is None:
                 logger.error("build %s lost its folder or seal: made anew when wanted", build_id)
         for build in unfinished:
             if build.status != "building":
-                self._begin(Making(self._house, build))
+                self._begin(BuildTask(self._context, build))
 
     async def create(self, model: Model, asked: NewBuild, creator: User) -> Build:
         """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
-        project = await self._house.database.read(store.projects.get, model.project_id)
+        project = await self._context.database.read(store.projects.get, model.project_id)
         await self.check(project, asked)
         if project.creation_status != "success":
             raise Refusal(
@@ -91,33 +91,33 @@ class Builds:
             asked_for = Build(
                 model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)
             )
-            build = await self._house.database.write(store.builds.insert, asked_for)
-            making = self._begin(Making(self._house, build))
+            build = await self._context.database.write(store.builds.insert, asked_for)
+            making = self._begin(BuildTask(self._context, build))
         await making.settled.wait()
         return making.build
 
     async def check(self, project: Project, asked: NewBuild) -> None:
         """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project or
         want of room."""
-        match(asked.kernel, await self._house.interpreters.all())
+        match(asked.kernel, await self._context.interpreters.all())
         _check_paths(asked)
-        self._house.check_network(asked.network)
+        self._context.check_network(asked.network)
         self._line.check(project.id, await self._unended(project))
-        await self._house.disk.admit("a build")
-        await self._house.project_disk.admit(project, "a build")
+        await self._context.disk.check_free("a build")
+        await self._context.project_disk.admit(project, "a build")
 
     async def _unended(self, project: Project) -> int:
         """How many of its builds are on their way, counted last."""
-        models = await self._house.database.read(store.models.listing, project.id)
+        models = await self._context.database.read(store.models.listing, project.id)
         ids = {model.id for model in models}
         return sum(1 for each in self._makings.values() if each.build.model_id in ids)
 
-    def _begin(self, making: Making) -> Making:
+    def _begin(self, making: BuildTask) -> BuildTask:
         self._makings[making.build.id] = making
-        self._house.tasks.start(self._make, making)
+        self._context.tasks.start(self._make, making)
         return making
 
-    async def _make(self, making: Making) -> None:
+    async def _make(self, making: BuildTask) -> None:
         try:
             # Its row is gone: who deleted it frees what there is, once the making has ended.
             with suppress(store.NotFound):
@@ -125,52 +125,52 @@ class Builds:
         finally:
             del self._makings[making.build.id]
         with suppress(store.NotFound):
-            model = await self._house.database.read(store.models.get, making.build.model_id)
-            project = await self._house.database.read(store.projects.get, model.project_id)
-            folder = self._house.shelf.folder(making.build.id)
-            await self._house.project_disk.look(project, folder)
+            model = await self._context.database.read(store.models.get, making.build.model_id)
+            project = await self._context.database.read(store.projects.get, model.project_id)
+            folder = self._context.shelf.folder(making.build.id)
+            await self._context.project_disk.look(project, folder)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""
         if (making := self._makings.get(build_id)) is not None:
             await making.done.wait()
-        return await self._house.database.read(store.builds.get, build_id)
+        return await self._context.database.read(store.builds.get, build_id)
 
-    def is_at_hand(self, build_id: str) -> bool:
+    def is_sealed_here(self, build_id: str) -> bool:
         """Whether it stands on the shelf, sealed, and works at this level without a look at it."""
-        manifest = self._house.shelf.sealed(build_id)
+        manifest = self._context.shelf.sealed(build_id)
         if manifest is None or self.vanished.why(build_id, manifest):
             return False
-        return not may_name_another(self._house, manifest)
+        return not may_name_another(self._context, manifest)
 
-    async def _why_anew(self, build_id: str) -> str:
+    async def _why_rebuild(self, build_id: str) -> str:
         """Why it has to be made again; "" if it need not be."""
-        manifest = self._house.shelf.sealed(build_id)
+        manifest = self._context.shelf.sealed(build_id)
         if manifest is None:
             return "the folder of this build is gone"
         if why := self.vanished.why(build_id, manifest):
             return why
-        if named := await names_another(self._house, build_id):
-            level = self._house.workers.confinement.level
+        if named := await names_another(self._context, build_id):
+            level = self._context.workers.confinement.level
             return f"{named} names {HOME}, which is not there with isolation {level!r}"
         return ""
 
-    async def ready(self, build_id: str) -> Build:
+    async def built_or_rebuilt(self, build_id: str) -> Build:
         """The build at its end, made again if its folder is gone, or names a home that is not
         there. Raises NotFound, InterpreterGone.
 
         If that fails, what is returned says so and its row does not: it can be tried again.
         """
         making = self._makings.get(build_id)
-        if not isinstance(making, Remaking):
+        if not isinstance(making, RebuildTask):
             build = await self.wait(build_id)
-            if build.status != "built" or self.is_at_hand(build_id):
+            if build.status != "built" or self.is_sealed_here(build_id):
                 return build
             async with self._looking:
-                if not (why := await self._why_anew(build_id)):
+                if not (why := await self._why_rebuild(build_id)):
                     return build
                 making = self._makings.get(build_id)
-                making = making or self._begin(Remaking(self._house, build, why))
+                making = making or self._begin(RebuildTask(self._context, build, why))
         await making.done.wait()
         if making.build.status == "built":
             self.vanished.made_again(build_id)
@@ -182,11 +182,11 @@ class Builds:
         """What it printed: growing while it is made, closed afterwards."""
         if (making := self._makings.get(build_id)) is not None:
             return making.log
-        log = Log(self._house.data.build_log(build_id))
+        log = Log(self._context.data.build_log(build_id))
         log.close()
         return log
 
-    def as_it_is(self, build: Build) -> Build:
+    def with_live_status(self, build: Build) -> Build:
         """With the status and the steps that it has now, also while it is made anew."""
         making = self._makings.get(build.id)
         if making is None:
@@ -195,20 +195,20 @@ class Builds:
 
     async def delete(self, project_id: str, build: Build) -> None:
         """Ends it if need be and frees what it takes. Raises BuildInUse for a deployed one."""
-        await self._house.database.write(store.builds.delete, build.id)
-        await self.free(project_id, build.id)
+        await self._context.database.write(store.builds.delete, build.id)
+        await self.resume_removals(project_id, build.id)
 
-    async def free(self, project_id: str, build_id: str) -> None:
+    async def resume_removals(self, project_id: str, build_id: str) -> None:
         """Ends the making and removes the files of a build whose row is gone."""
         if (making := self._makings.get(build_id)) is not None:
             await making.cancel()
-        await self._house.hold.remove(partial(self._remove, project_id, build_id))
+        await self._context.hold.remove(partial(self._remove, project_id, build_id))
 
     async def _remove(self, project_id: str, build_id: str) -> None:
-        await self._house.shelf.remove(build_id)
-        await self._house.disk.make_way()
-        async with self._house.snapshotting.held(project_id):
-            await drop_snapshot(self._house.data.snapshots(project_id), build_id)
+        await self._context.shelf.remove(build_id)
+        await self._context.disk.ensure_minimum_free()
+        async with self._context.snapshotting.slot(project_id):
+            await drop_snapshot(self._context.data.snapshots(project_id), build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)
 
 

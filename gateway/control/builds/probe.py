@@ -10,11 +10,11 @@ import builder
 import store
 from builder import BuildSpec, Interpreter
 from gateway.control import failures, sandbox_uids
-from gateway.control.accounts.workload_keys import engine_key
-from gateway.control.context import House
+from gateway.control.accounts.workload_keys import workload_key
+from gateway.control.context import ControlContext
 from gateway.control.failure_causes import Place
 from gateway.control.pool_spec import replica_spec
-from gateway.control.resources import Asked
+from gateway.control.resources import ResourceRequest
 from gateway.control.sandbox_home import built
 from gateway.control.variables import model_variables, slug
 from store import Build, Deployment, Model, Project
@@ -23,44 +23,44 @@ from workers.limits import MIB
 
 
 def probe_for(
-    house: House, build: Build, model: Model, project: Project, log: Log
+    context: ControlContext, build: Build, model: Model, project: Project, log: Log
 ) -> builder.Probe:
     """The builder's PROBE step. What is printed goes to `log`."""
     example = build.example.encode() if build.example is not None else None
 
     async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
-        first = await _first_deployment(house, build)
+        first = await _first_deployment(context, build)
         user = first.deployer if first else build.creator
-        with engine_key(house, user, project.id, "model") as key:
+        with workload_key(context, user, project.id, "model") as key:
             pool = PoolSpec(
                 name=f"{slug(model.name)}-probe-{build.number}",
                 replica=replica_spec(
-                    house,
+                    context,
                     build,
-                    key | model_variables(house, project, first),
+                    key | model_variables(context, project, first),
                     prefix=interpreter.prefix,
                     built=built(spec.home),
                     identity=sandbox_uids.of_builds(project),
-                    limits=await _limits(house, build),
-                    network=await _network(house, build),
+                    limits=await _limits(context, build),
+                    network=await _network(context, build),
                 ),
-                log_folder=house.data.model_logs(model.id),
-                request_timeout=house.settings.model_request_timeout,
+                log_folder=context.data.model_logs(model.id),
+                request_timeout=context.settings.model_request_timeout,
                 start_tries=1,
             )
             try:
-                await house.workers.probe(pool, log, example)
+                await context.workers.probe(pool, log, example)
             except (StartFailed, ProbeRaised) as error:
-                place = place_of(house, build, Path(project.path))
+                place = place_of(context, build, Path(project.path))
                 raise failures.probe_failed(error, place) from error
 
     return probe
 
 
-async def _first_deployment(house: House, build: Build) -> Deployment | None:
+async def _first_deployment(context: ControlContext, build: Build) -> Deployment | None:
     """The deployment whose variables and key the probe has: the first that waits for this build;
     without one, the present one of its model, which this build may replace."""
-    database = house.database
+    database = context.database
     listed = await database.read(store.deployments.listing, build.model_id)
     for deployment in listed:
         if deployment.build_id == build.id and deployment.wanted == "serve":
@@ -68,25 +68,25 @@ async def _first_deployment(house: House, build: Build) -> Deployment | None:
     return await database.read(store.deployments.current, build.model_id)
 
 
-async def _limits(house: House, build: Build) -> Limits:
+async def _limits(context: ControlContext, build: Build) -> Limits:
     """The most that replicas of the model get: by default, or in a deployment that is wanted,
     which may have been asked for together with this build."""
-    database = house.database
+    database = context.database
     model = await database.read(store.models.get, build.model_id)
     listed = await database.read(store.deployments.listing, model.id)
-    asked: list[Asked] = [model, *(each for each in listed if each.wanted == "serve")]
+    asked: list[ResourceRequest] = [model, *(each for each in listed if each.wanted == "serve")]
     memory = max(each.memory_mb for each in asked)
-    return house.limits(memory * MIB, max(each.cpu_millicores for each in asked))
+    return context.limits(memory * MIB, max(each.cpu_millicores for each in asked))
 
 
-async def _network(house: House, build: Build) -> Network:
+async def _network(context: ControlContext, build: Build) -> Network:
     """As much as the build may reach, or a deployment that is wanted."""
-    listed = await house.database.read(store.deployments.listing, build.model_id)
+    listed = await context.database.read(store.deployments.listing, build.model_id)
     wanted = [each.network for each in listed if each.wanted == "serve"]
     return max((build.network, *wanted), key=NETWORKS.index)
 
 
-def place_of(house: House, build: Build, project: Path | None = None) -> Place:
+def place_of(context: ControlContext, build: Build, project: Path | None = None) -> Place:
     """What there is of a build to look at when its model does not start."""
-    code = house.shelf.folder(build.id) / "code"
+    code = context.shelf.folder(build.id) / "code"
     return Place(code, build.model_root, build.file, (code / build.script).is_file(), project)

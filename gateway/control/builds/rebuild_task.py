@@ -11,26 +11,26 @@ import msgspec
 import trio
 
 from builder import SNAPSHOT_TAKEN
-from gateway.control.builds.build_task import Making
-from gateway.control.context import House
-from gateway.control.fair_slots import Places
+from gateway.control.builds.build_task import BuildTask
+from gateway.control.context import ControlContext
+from gateway.control.fair_slots import FairSlots
 from store import Build, Step
 from store.lifecycles import BUILD, advance
 
 
-class Remaking(Making):
+class RebuildTask(BuildTask):
     """A making that tells its progress to those who look, but not to the store."""
 
-    def __init__(self, house: House, build: Build, why: str) -> None:
+    def __init__(self, context: ControlContext, build: Build, why: str) -> None:
         steps = [msgspec.convert(s, Step, from_attributes=True) for s in SNAPSHOT_TAKEN.steps]
-        super().__init__(house, msgspec.structs.replace(build, status="queued", journey=steps))
+        super().__init__(context, msgspec.structs.replace(build, status="queued", journey=steps))
         self.log.write(f"Making the build again from its snapshot: {why}")
 
-    async def _made(self, places: Places) -> None:
-        shelf, build_id = self._house.shelf, self.build.id
+    async def _made(self, places: FairSlots) -> None:
+        shelf, build_id = self._context.shelf, self.build.id
         try:
             await shelf.set_aside(build_id)
-            await super()._made(places)
+            await super()._run_steps(places)
         finally:
             with trio.CancelScope(shield=True):
                 await shelf.put_back(build_id)

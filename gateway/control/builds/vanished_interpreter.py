@@ -13,7 +13,7 @@ import trio
 import builder
 import store
 from gateway.control import failures
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from store import Build, Deployment
 from workers import Pool
 
@@ -26,25 +26,25 @@ _LOOK = 10.0
 class Vanished:
     """What is known of it."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
         # Builds whose interpreter has become one of another version.
         self._outlived: set[str] = set()
 
     def why(self, build_id: str, manifest: builder.Manifest) -> str:
         """Why a whole build has to be made again, as far as a look at its link tells; "" if not."""
-        if build_id in self._outlived or not self._house.shelf.runs(build_id):
+        if build_id in self._outlived or not self._context.shelf.runs(build_id):
             return f"its Python {manifest.version} is gone: {manifest.interpreter}"
         return ""
 
     async def check(self, build: Build) -> None:
         """Raises InterpreterGone for a build that has lost its interpreter, could not be made again
         just now, and for which there is no other."""
-        manifest = self._house.shelf.sealed(build.id)
+        manifest = self._context.shelf.sealed(build.id)
         if manifest is None or not self.why(build.id, manifest):
             return
         try:
-            builder.match(build.interpreter, await self._house.interpreters.look_again())
+            builder.match(build.interpreter, await self._context.interpreters.look_again())
         except builder.BuilderError as error:
             gone = failures.interpreter_gone(build, manifest, error)
             raise failures.InterpreterGone(gone) from error
@@ -74,14 +74,14 @@ class Vanished:
 
     async def _is_deployed(self, deployment: Deployment) -> bool:
         try:
-            now = await self._house.database.read(store.deployments.get, deployment.id)
+            now = await self._context.database.read(store.deployments.get, deployment.id)
         except store.StoreError:  # deleted, or the disk fails
             return False
         return now.status == "deployed"
 
     async def _has_lost(self, build_id: str) -> bool:
         """Starts the interpreter, to see whether it is there and of that version."""
-        manifest = self._house.shelf.sealed(build_id)
+        manifest = self._context.shelf.sealed(build_id)
         if manifest is None:
             return False
         try:

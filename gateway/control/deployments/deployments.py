@@ -14,10 +14,10 @@ import trio
 import store
 from gateway.control import variables
 from gateway.control.builds.builds import Builds
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
-from gateway.control.deployments.rollout import Carrying
-from gateway.control.pool_spec import as_set
+from gateway.control.deployments.rollout import Rollout
+from gateway.control.pool_spec import with_settings
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
 from gateway.settings import Settings
@@ -38,34 +38,36 @@ class _Claim(NamedTuple):
 class Deployments:
     """All deployments, and the pools of those that serve."""
 
-    def __init__(self, house: House, builds: Builds) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext, builds: Builds) -> None:
+        self._context = context
         self._builds = builds
-        self._carryings: dict[str, Carrying] = {}
+        self._carryings: dict[str, Rollout] = {}
         # Of deployments that are checked, and not taken on yet.
         self._claims: list[_Claim] = []
         # One deployment of a model is carried out at a time.
         self._turns: dict[str, trio.Lock] = {}
-        house.site.follow(self._adjust_pools)
+        context.site.subscribe(self._adjust_pools)
 
     def _adjust_pools(self, settings: Settings) -> None:
         for carrying in self._carryings.values():
             if (pool := carrying.pool) is not None:
-                pool.adjust(as_set(pool.spec, settings))
+                pool.adjust(with_settings(pool.spec, settings))
 
     async def recover(self) -> None:
         """Serves again what is wanted; what was on its way down is down now."""
-        database = self._house.database
+        database = self._context.database
         for deployment in await database.read(store.deployments.unfinished):
             if deployment.wanted == "stop":
-                build = self._house.shelf.folder(deployment.build_id or "")
-                with self._house.set_aside.item(f"deployment {deployment.number}", build):
-                    await self._house.put_right(store.deployments.end, deployment.id)
+                build = self._context.shelf.folder(deployment.build_id or "")
+                with self._context.set_aside.item(f"deployment {deployment.number}", build):
+                    await self._context.write_or_retry_later(store.deployments.end, deployment.id)
         wanted = await database.read(store.deployments.wanted)
         # First what served: what was on its way then follows it as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
             carrying = self._begin(deployment)
-            whole = deployment.build_id is not None and self._builds.is_at_hand(deployment.build_id)
+            whole = deployment.build_id is not None and self._builds.is_sealed_here(
+                deployment.build_id
+            )
             # One that has, or may have, to be made again takes its time: others do not wait for it.
             if deployment.status == "deployed" and whole:
                 await carrying.started.wait()
@@ -79,10 +81,10 @@ class Deployments:
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
         # Counted from here on: many that are asked for at once are not one.
         with self._claimed(_Claim(model.project_id, model.id, asked.replicas)):
-            await self._house.disk.admit("a deployment")
+            await self._context.disk.check_free("a deployment")
             deployment_id = store.new_id()
-            kept = variables.encrypted(self._house, Deployment, deployment_id, asked.variables)
-            deployment = await self._house.database.write(
+            kept = variables.encrypted(self._context, Deployment, deployment_id, asked.variables)
+            deployment = await self._context.database.write(
                 store.deployments.insert,
                 Deployment(
                     id=deployment_id,
@@ -117,11 +119,11 @@ class Deployments:
             if getattr(asked, name):
                 text = f"{name}: to set variables needs 'project.edit'; without, they stay"
                 raise Refusal("auth.forbidden", text)
-        present = await self._house.database.read(store.deployments.current, model.id)
+        present = await self._context.database.read(store.deployments.current, model.id)
         if present is None:
             return asked
         try:
-            kept = variables.set_for(self._house.encryption, present)
+            kept = variables.set_for(self._context.encryption, present)
         except CannotDecrypt as error:
             text = f"{error}; who may edit the project has to deploy"
             raise Refusal("state.conflict", text) from error
@@ -137,10 +139,10 @@ class Deployments:
     ) -> None:
         """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs. It
         takes the place of what there is of its model, if it is of one."""
-        check_deployment(asked, most_replicas=self._house.settings.max_replicas)
-        self._house.check_network(asked.network)
-        self._house.machine.check(asked, now=now)
-        most, others = self._house.settings.project_replicas, self._replicas(project_id, model_id)
+        check_deployment(asked, most_replicas=self._context.settings.max_replicas)
+        self._context.check_network(asked.network)
+        self._context.machine.check(asked, now=now)
+        most, others = self._context.settings.project_replicas, self._replicas(project_id, model_id)
         if others + asked.replicas > most:
             text = f"the models of one project may have {most} replicas; the others have {others}"
             raise Refusal("project.busy", text)
@@ -154,19 +156,19 @@ class Deployments:
                 found[each.model_id] = max(each.replicas, found.get(each.model_id, 0))
         return sum(found.values())
 
-    def _begin(self, deployment: Deployment) -> Carrying:
+    def _begin(self, deployment: Deployment) -> Rollout:
         turn = self._turns.setdefault(deployment.model_id, trio.Lock())
-        carrying = Carrying(self._house, self._builds, deployment, turn, self.pool)
+        carrying = Rollout(self._context, self._builds, deployment, turn, self.pool)
         self._carryings[deployment.id] = carrying
-        self._house.tasks.start(self._carry_out, carrying)
+        self._context.tasks.start(self._carry_out, carrying)
         return carrying
 
-    async def _carry_out(self, carrying: Carrying) -> None:
+    async def _carry_out(self, carrying: Rollout) -> None:
         try:
             await carrying.run()
         finally:
             del self._carryings[carrying.deployment.id]
-            self._house.news.tell(carrying.deployment.model_id)
+            self._context.news.tell(carrying.deployment.model_id)
 
     async def stop(self, deployment: Deployment) -> Deployment:
         """Stops serving it; what is in its queue is refused. Returns while it still winds down.
@@ -174,7 +176,7 @@ class Deployments:
         Raises IllegalTransition where it has ended already.
         """
         carrying = self._carryings.get(deployment.id)
-        stopping = await self._house.database.write(store.deployments.stop, deployment.id)
+        stopping = await self._context.database.write(store.deployments.stop, deployment.id)
         if carrying is not None:
             carrying.stop()
         return stopping
@@ -182,7 +184,7 @@ class Deployments:
     async def stop_all(self, model_id: str) -> list[Deployment]:
         """Stops all that is wanted of a model, what serves and what is on its way: nothing of it
         begins to serve afterwards. Returns those, while they wind down."""
-        stopping = await self._house.database.write(store.deployments.stop_all, model_id)
+        stopping = await self._context.database.write(store.deployments.stop_all, model_id)
         for deployment in stopping:
             if (carrying := self._carryings.get(deployment.id)) is not None:
                 carrying.stop()
@@ -190,7 +192,7 @@ class Deployments:
 
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are gone: returns when nothing of it runs."""
-        self._house.news.tell(model_id)
+        self._context.news.tell(model_id)
         for carrying in list(self._carryings.values()):
             if carrying.deployment.model_id == model_id:
                 carrying.stop()
@@ -207,7 +209,7 @@ class Deployments:
             raise Refusal(
                 "state.conflict", f"deployment {deployment.number} is {deployment.status}"
             )
-        self._house.tasks.start(self._restart, deployment, pool)
+        self._context.tasks.start(self._restart, deployment, pool)
 
     async def _restart(self, deployment: Deployment, pool: Pool) -> None:
         try:

@@ -30,7 +30,7 @@ def _deployment_of(path: Path) -> int:
     return int(name[1]) if name else 0
 
 
-def keep_latest(folder: Path, set_aside: SetAside, most: int = MOST_LOGS) -> None:
+def prune_logs(folder: Path, set_aside: SetAside, most: int = MOST_LOGS) -> None:
     """Removes all logs but the latest `most`. Blocking."""
     for log in logs_of(folder)[:-most]:
         for path in (log, log.with_name(log.name + ".1")):

@@ -16,13 +16,13 @@ import trio
 
 import store
 from gateway.control import failures, variables
-from gateway.control.accounts.workload_keys import engine_key
+from gateway.control.accounts.workload_keys import workload_key
 from gateway.control.builds.builds import Builds
 from gateway.control.builds.probe import place_of
-from gateway.control.context import House
-from gateway.control.deployments.replica_logs import keep_latest
+from gateway.control.context import ControlContext
+from gateway.control.deployments.replica_logs import prune_logs
 from gateway.control.failures import InterpreterGone
-from gateway.control.pool_spec import as_set, pool_spec
+from gateway.control.pool_spec import pool_spec, with_settings
 from gateway.control.resources import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
 from store import Build, Deployment, Failure
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 1800.0
 
 
-class Carrying:
+class Rollout:
     """A deployment while there is something of it: in line, starting, serving, or winding down."""
 
     def __init__(
         self,
-        house: House,
+        context: ControlContext,
         builds: Builds,
         deployment: Deployment,
         turn: trio.Lock,
@@ -51,7 +51,7 @@ class Carrying:
         self.started, self.ended = trio.Event(), trio.Event()
         # What it cannot go on without, in words; nothing while it goes on.
         self.waits_for = ""
-        self._house = house
+        self._context = context
         self._builds = builds
         self._turn = turn
         self._pool_of = pool_of
@@ -66,35 +66,35 @@ class Carrying:
         self._told_to_stop = True
         self._waiting.cancel()
         if self.pool is not None:
-            self._unpoint(self.pool)
+            self._detach_pool(self.pool)
             self.pool.stop()
 
     async def run(self) -> None:
         """Returns when nothing of the deployment is left and its row says so."""
         whose = (self.deployment.deployer, self.deployment.project_id)
         try:
-            with engine_key(self._house, *whose, "model") as key:
+            with workload_key(self._context, *whose, "model") as key:
                 self._key = key
                 await self._run()
         except store.NotFound:
             logger.info("the model of deployment %d was deleted", self.deployment.number)
-            await self._leave_nothing()
+            await self._tear_down()
         except Exception as error:
             logger.exception("deployment %d", self.deployment.number)
-            await self._leave_nothing()
-            await self._end(failures.our_mistake(error))
+            await self._tear_down()
+            await self._end(failures.internal_error(error))
         finally:
             self.started.set()
             self.ended.set()
 
-    async def _leave_nothing(self) -> None:
+    async def _tear_down(self) -> None:
         self.stop()
         if self.pool is not None:
             await self.pool.closed.wait()
 
     async def _run(self) -> None:
         failure = await self._carry()
-        if self._house.workers.ending:
+        if self._context.workers.ending:
             return  # what is wanted will be served again by the next gateway
         await self._end(failure)
 
@@ -108,18 +108,18 @@ class Carrying:
                     self._wait_for("the deployment of its model that is on its way")
                 async with self._turn:
                     self.waits_for = ""
-                    failure = await self._serve(build)
+                    failure = await self._roll_out(build)
         except store.IllegalTransition:
             logger.info("deployment %d was stopped on its way", self.deployment.number)
-            await self._leave_nothing()
+            await self._tear_down()
         except (CannotDecrypt, InterpreterGone) as error:
             failure = failures.given_up(error)
         if self.pool is not None:
             lost = await self._builds.vanished.until_closed(self.deployment, self.pool)
-            self._unpoint(self.pool)
-        if not lost or self._told_to_stop or self._house.workers.ending:
+            self._detach_pool(self.pool)
+        if not lost or self._told_to_stop or self._context.workers.ending:
             return failure
-        deployment = await self._house.database.read(store.deployments.get, self.deployment.id)
+        deployment = await self._context.database.read(store.deployments.get, self.deployment.id)
         self.deployment, self.pool = deployment, None
         return await self._carry()
 
@@ -129,7 +129,7 @@ class Carrying:
         pause = _FIRST_PAUSE
         with self._waiting_for(f"build {self.deployment.build_number}"):
             while True:
-                build = await self._builds.ready(build_id)
+                build = await self._builds.built_or_rebuilt(build_id)
                 if build.status == "built" or self.deployment.status != "deployed":
                     return build
                 told = (self.deployment.number, pause, failures.build_failed(build).problem)
@@ -144,7 +144,7 @@ class Carrying:
         if self.deployment.status != "deployed":
             return True
         with self._waiting_for(""):
-            while problem := await variables.problem_of(self._house, self.deployment):
+            while problem := await variables.problem_of(self._context, self.deployment):
                 self._wait_for(f"its variables, which cannot be decrypted: {problem}")
                 self.started.set()  # nothing else waits for it
                 await trio.sleep(_FIRST_PAUSE)
@@ -169,9 +169,9 @@ class Carrying:
             logger.info("deployment %d waits for %s", self.deployment.number, what)
         self.waits_for = what
 
-    async def _serve(self, build: Build) -> Failure | None:
+    async def _roll_out(self, build: Build) -> Failure | None:
         """Its turn has come: returns when callers are served by it, or why they never will be."""
-        database = self._house.database
+        database = self._context.database
         self.deployment = await database.read(store.deployments.get, self.deployment.id)
         if self.deployment.wanted == "stop":
             return None
@@ -183,7 +183,7 @@ class Carrying:
         if await database.read(store.deployments.overtaken, self.deployment):
             return None
         if self.deployment.status == "pending":
-            self.deployment = await self._house.record(
+            self.deployment = await self._context.write_until_accepted(
                 store.deployments.advance, self.deployment.id, "started"
             )
         return await self._replace(build)
@@ -194,26 +194,28 @@ class Carrying:
             async with AsyncExitStack() as starting:
                 with self._waiting_for("room on the machine"):
                     project_id = self.deployment.project_id
-                    room = self._house.machine.room_for(self.deployment, project_id, self._wait_for)
+                    room = self._context.machine.reserve_memory(
+                        self.deployment, project_id, self._wait_for
+                    )
                     await starting.enter_async_context(room)
                 if (pool := await self._open(build)) is None:
                     return None
                 await pool.wait_ready()
         except NotEnoughMemory as error:
-            return failures.no_room(error)
+            return failures.out_of_memory(error)
         except StartFailed as error:
             assert self.pool is not None
             await self.pool.closed.wait()
-            place, stopped = place_of(self._house, build), self._told_to_stop
-            return None if stopped else failures.not_started(error, self.pool, place)
+            place, stopped = place_of(self._context, build), self._told_to_stop
+            return None if stopped else failures.start_failed(error, self.pool, place)
         await self._switch(pool)
         return None
 
     async def _switch(self, pool: Pool) -> None:
         """Durable first; then, with nothing in between, callers see the new pool."""
-        old = await self._house.record(store.deployments.switch, self.deployment.id)
+        old = await self._context.write_until_accepted(store.deployments.switch, self.deployment.id)
         if not self._told_to_stop:
-            self._house.routes.point(self.deployment.model_id, pool)
+            self._context.routes.set_pool(self.deployment.model_id, pool)
         for earlier in old:
             if (earlier_pool := self._pool_of(earlier.id)) is not None:
                 pool.take_over(earlier_pool)
@@ -222,28 +224,30 @@ class Carrying:
     async def _open(self, build: Build, start_tries: int = 3) -> Pool | None:
         """Its pool, starting; None when it was told to stop. Callers of a model that nothing
         serves wait for it."""
-        spec = await pool_spec(self._house, self.deployment, build, start_tries, self._key)
-        await trio.to_thread.run_sync(keep_latest, spec.log_folder, self._house.set_aside)
+        spec = await pool_spec(self._context, self.deployment, build, start_tries, self._key)
+        await trio.to_thread.run_sync(prune_logs, spec.log_folder, self._context.set_aside)
         if self._told_to_stop:
             return None
-        routes, model_id = self._house.routes, self.deployment.model_id
-        tracked = self._house.tracking.of(self.deployment.project_id, self.deployment.id)
-        spec = as_set(spec, self._house.settings)
-        self.pool = self._house.workers.open_pool(spec, tracked=tracked)
+        routes, model_id = self._context.routes, self.deployment.model_id
+        tracked = self._context.tracking.sink_for(self.deployment.project_id, self.deployment.id)
+        spec = with_settings(spec, self._context.settings)
+        self.pool = self._context.workers.open_pool(spec, tracked=tracked)
         if routes.pool_of(model_id) is None:
-            routes.point(model_id, self.pool)
+            routes.set_pool(model_id, self.pool)
         self.started.set()
-        self._house.news.tell(model_id)
+        self._context.news.tell(model_id)
         return self.pool
 
     async def _end(self, failure: Failure | None) -> None:
         with suppress(store.IllegalTransition):  # told to stop after it had failed
             if failure is not None:
-                await self._house.record(store.deployments.fail, self.deployment.id, failure)
+                await self._context.write_until_accepted(
+                    store.deployments.fail, self.deployment.id, failure
+                )
                 return
-        await self._house.record(store.deployments.end, self.deployment.id)
+        await self._context.write_until_accepted(store.deployments.end, self.deployment.id)
 
-    def _unpoint(self, pool: Pool) -> None:
-        routes, model_id = self._house.routes, self.deployment.model_id
+    def _detach_pool(self, pool: Pool) -> None:
+        routes, model_id = self._context.routes, self.deployment.model_id
         if routes.pool_of(model_id) is pool:
-            routes.point(model_id, None)
+            routes.set_pool(model_id, None)

@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 import store
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
 from store import Deployment, Model, Project
 from workers import Pool, PoolStatistics, Usage, all_processes
@@ -20,7 +20,7 @@ from workers import Pool, PoolStatistics, Usage, all_processes
 _MOMENT = 0.5
 
 
-class Taken(msgspec.Struct, frozen=True, kw_only=True):
+class ResourceUsage(msgspec.Struct, frozen=True, kw_only=True):
     """What replicas take: `cores` in that moment, `cpu_seconds` since they started, `memory` in
     bytes."""
 
@@ -37,19 +37,19 @@ class ActiveModel(msgspec.Struct, frozen=True, kw_only=True):
     project: Project
     deployment: Deployment
     statistics: PoolStatistics | None
-    taken: Taken
+    taken: ResourceUsage
 
 
 class ActiveModels:
     """Of all projects."""
 
-    def __init__(self, house: House, deployments: Deployments) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext, deployments: Deployments) -> None:
+        self._context = context
         self._deployments = deployments
 
-    async def look(self) -> list[ActiveModel]:
+    async def measure(self) -> list[ActiveModel]:
         """All of them, in the order in which their models were made."""
-        rows = await self._house.database.read(_active)
+        rows = await self._context.database.read(_active)
         pools = [[p for d in alive if (p := self._deployments.pool(d.id))] for *_, alive in rows]
         taken = await _taken(pools)
         found = []
@@ -86,7 +86,7 @@ async def _active(
     return found
 
 
-async def _taken(pools: Sequence[Iterable[Pool]]) -> list[Taken]:
+async def _taken(pools: Sequence[Iterable[Pool]]) -> list[ResourceUsage]:
     """What the replicas of each group of pools take. One that ends meanwhile counts nothing."""
     watched = [[each for pool in group for each in pool.watched] for group in pools]
 
@@ -99,7 +99,7 @@ async def _taken(pools: Sequence[Iterable[Pool]]) -> list[Taken]:
     after = await trio.to_thread.run_sync(look)
     seconds = trio.current_time() - began
     return [
-        Taken(
+        ResourceUsage(
             # What had a child that ended unasked for has less than before.
             cores=sum(max(0.0, new[pid].cpu - old[pid].cpu) for pid in new) / seconds,
             cpu_seconds=sum(each.cpu for each in new.values()),

@@ -68,7 +68,7 @@ class Disk:
             ballast=self._ballast.held,
         )
 
-    async def admit(self, what: str) -> None:
+    async def check_free(self, what: str) -> None:
         """Raises Refusal("disk.full") while there is too little room for something large."""
         self._check(await self.state(), what)
 
@@ -102,7 +102,7 @@ class Disk:
             logger.warning("the disk is full: gave the ballast of %d MiB back", BYTES // MIB)
         return given
 
-    async def make_way(self) -> None:
+    async def ensure_minimum_free(self) -> None:
         """Sees to it that there is a little room, if the ballast can give it."""
         if not (await self.state()).has(_LITTLE_BYTES, _LITTLE_INODES):
             await in_thread(self.give_back)

@@ -19,8 +19,8 @@ import msgspec
 import trio
 
 import store
-from builder import Shelf
-from gateway.control.runtime_settings import SiteSettings
+from builder import BuildStore
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
 from store import Database, Project
@@ -38,7 +38,7 @@ class ProjectDisk:
     """What all projects keep."""
 
     def __init__(
-        self, site: SiteSettings, data: DataFolder, shelf: Shelf, database: Database
+        self, site: RuntimeSettings, data: DataFolder, shelf: BuildStore, database: Database
     ) -> None:
         self._site = site
         self._data = data

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 Removal = Callable[[], Awaitable[object]]
 
 
-class Hold:
+class RemovalQueue:
     """Passes removals on, or keeps them while somebody holds."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Hold:
             await removal()
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
+    async def paused(self) -> AsyncIterator[None]:
         """Nothing that could be removed from now on is, while the block runs."""
         self._holders += 1
         try:
@@ -41,9 +41,9 @@ class Hold:
         finally:
             self._holders -= 1
             if not self._holders:
-                await self._remove_kept()
+                await self._remove_queued()
 
-    async def _remove_kept(self) -> None:
+    async def _remove_queued(self) -> None:
         kept, self._kept = self._kept, []
         for removal in kept:
             try:

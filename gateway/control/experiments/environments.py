@@ -20,7 +20,7 @@ import store
 from builder import BuildSpec, Interpreter, Journey, Snapshot
 from gateway.control.builds.build_limits import runner
 from gateway.control.builds.builds import Builds
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.sandbox_home import home_of, names_another
 from gateway.control.variables import build_variables, set_by_people
 from store import Experiment, Failure, Project
@@ -32,7 +32,7 @@ PREPARING = "preparing"
 KEPT = 3
 
 
-class Preparing:
+class SetupLog:
     """What an experiment's log tells before its script begins: not the script's own words."""
 
     def __init__(self, log: Log) -> None:
@@ -45,8 +45,8 @@ class Preparing:
 class Environments:
     """Those of all projects."""
 
-    def __init__(self, house: House, builds: Builds) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext, builds: Builds) -> None:
+        self._context = context
         self._builds = builds
         # Held while one is looked for, made or removed.
         self._locks: WeakValueDictionary[str, trio.Lock] = WeakValueDictionary()
@@ -55,28 +55,28 @@ class Environments:
         """The id of the environment that a snapshot runs in. Raises SnapshotFailed and
         CannotDecrypt."""
         tree = await builder.tree_of(snapshot)
-        variables = sorted(set_by_people(self._house, project).items())
+        variables = sorted(set_by_people(self._context, project).items())
         parts = [tree, interpreter.identifier, interpreter.version, variables]
         # With a key: the id is shown, and values could be guessed until a plain hash fits.
-        keyed = self._house.encryption.keyed_hash("environment", msgspec.json.encode(parts))
+        keyed = self._context.encryption.keyed_hash("environment", msgspec.json.encode(parts))
         return str(uuid5(UUID(project.id), keyed))
 
     async def ready(
-        self, project: Project, experiment: Experiment, log: Preparing
+        self, project: Project, experiment: Experiment, log: SetupLog
     ) -> Failure | None:
         """Returns when the experiment's environment stands on the shelf, or why it never will."""
         environment_id = experiment.environment_id
         async with self._lock(environment_id):
-            if self._house.shelf.sealed(environment_id) is not None:
-                if not (named := await names_another(self._house, environment_id)):
+            if self._context.shelf.sealed(environment_id) is not None:
+                if not (named := await names_another(self._context, environment_id)):
                     log.write("The environment of these files is there already")
                     return None
                 log.write(f"Made again, since the project stood elsewhere as {named} tells")
-                await self._house.shelf.remove(environment_id)
-            async with self._builds.places.held(project.id):
+                await self._context.shelf.remove(environment_id)
+            async with self._builds.places.slot(project.id):
                 report = await builder.make_build(
                     await self._spec(project, experiment),
-                    run=await runner(self._house, project, environment_id),
+                    run=await runner(self._context, project, environment_id),
                     probe=None,
                     log=log,
                     changed=_nobody_looks,
@@ -86,39 +86,39 @@ class Environments:
         return msgspec.convert(report.failure, Failure, from_attributes=True)
 
     async def _spec(self, project: Project, experiment: Experiment) -> BuildSpec:
-        house, environment_id = self._house, experiment.environment_id
-        interpreter = builder.match(experiment.interpreter, await house.interpreters.all())
+        context, environment_id = self._context, experiment.environment_id
+        interpreter = builder.match(experiment.interpreter, await context.interpreters.all())
         return BuildSpec(
-            snapshot=Snapshot(house.data.snapshots(project.id), experiment.snapshot),
-            folder=house.shelf.folder(environment_id),
-            home=home_of(house, environment_id),
+            snapshot=Snapshot(context.data.snapshots(project.id), experiment.snapshot),
+            folder=context.shelf.folder(environment_id),
+            home=home_of(context, environment_id),
             interpreter=interpreter.path,
-            variables=build_variables(house, project, environment_id),
-            time_limit=house.settings.build_timeout,
-            pip_cache=house.data.pip_cache(project.id),
+            variables=build_variables(context, project, environment_id),
+            time_limit=context.settings.build_timeout,
+            pip_cache=context.data.pip_cache(project.id),
         )
 
     async def prune(self, project_id: str) -> None:
         """Removes those of a project that were used longest ago and are not used now."""
-        listed = await self._house.database.read(store.experiments.listing, project_id)
+        listed = await self._context.database.read(store.experiments.listing, project_id)
         for environment_id in used(listed)[KEPT:]:
-            if self._house.shelf.folder(environment_id).exists():  # of most it is long gone
-                await self.remove_idle(environment_id)
+            if self._context.shelf.folder(environment_id).exists():  # of most it is long gone
+                await self.remove_unused(environment_id)
 
-    async def idle(self) -> list[str]:
+    async def unused(self) -> list[str]:
         """Those on the shelf that no unfinished experiment needs."""
-        listed = await self._house.database.read(store.experiments.listing)
+        listed = await self._context.database.read(store.experiments.listing)
         busy = {each.environment_id for each in listed if each.ended_at is None}
         found = [each for each in used(listed) if each not in busy]
-        return [each for each in found if self._house.shelf.sealed(each) is not None]
+        return [each for each in found if self._context.shelf.sealed(each) is not None]
 
-    async def remove_idle(self, environment_id: str) -> bool:
+    async def remove_unused(self, environment_id: str) -> bool:
         """Removes one, unless somebody needs it. Whether it did."""
         async with self._lock(environment_id):
-            unfinished = await self._house.database.read(store.experiments.unfinished)
+            unfinished = await self._context.database.read(store.experiments.unfinished)
             if environment_id in {each.environment_id for each in unfinished}:
                 return False
-            await self._house.shelf.remove(environment_id)
+            await self._context.shelf.remove(environment_id)
             return True
 
     async def forget(self, environment_id: str) -> None:
@@ -126,8 +126,8 @@ class Environments:
         if not environment_id:
             return
         async with self._lock(environment_id):
-            if not await self._house.database.read(store.experiments.name, environment_id):
-                await self._house.shelf.remove(environment_id)
+            if not await self._context.database.read(store.experiments.name, environment_id):
+                await self._context.shelf.remove(environment_id)
 
     def _lock(self, environment_id: str) -> trio.Lock:
         return self._locks.setdefault(environment_id, trio.Lock())

@@ -13,15 +13,15 @@ import trio
 
 import store
 from builder import Folder, drop_snapshot, match
-from gateway.control.accounts.workload_keys import engine_key
+from gateway.control.accounts.workload_keys import workload_key
 from gateway.control.builds.builds import Builds
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.disk.removal_queue import remove
 from gateway.control.experiments.environments import Environments
-from gateway.control.experiments.metrics_file import Tracked, not_kept, read_tracked
-from gateway.control.experiments.run_task import INTERRUPTED, Running
-from gateway.control.fair_slots import Line, Places
+from gateway.control.experiments.metrics_file import ParsedMetrics, not_kept, read_metrics_file
+from gateway.control.experiments.run_task import INTERRUPTED, RunTask
+from gateway.control.fair_slots import FairSlots, Line
 from gateway.errors import Refusal
 from gateway.set_aside import LOOK
 from store import Experiment, Point, Project, User
@@ -46,28 +46,28 @@ class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
 class Experiments:
     """All experiments of all projects."""
 
-    def __init__(self, house: House, builds: Builds) -> None:
-        self.environments = Environments(house, builds)
-        self._house = house
-        self._places = Places(house.settings.concurrent_experiments)
-        house.site.follow(lambda now: self._places.resize(now.concurrent_experiments))
-        self._runnings: dict[str, Running] = {}
+    def __init__(self, context: ControlContext, builds: Builds) -> None:
+        self.environments = Environments(context, builds)
+        self._context = context
+        self._places = FairSlots(context.settings.concurrent_experiments)
+        context.site.subscribe(lambda now: self._places.resize(now.concurrent_experiments))
+        self._runnings: dict[str, RunTask] = {}
         self._line = Line("experiments")
         self._ending = trio.Event()
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
-        unfinished = await self._house.database.read(store.experiments.unfinished)
+        unfinished = await self._context.database.read(store.experiments.unfinished)
         for experiment in unfinished:
             if experiment.status == "running":
                 name = f"experiment {experiment.number}"
-                folder = self._house.data.experiment(experiment.id).folder
-                with self._house.set_aside.item(name, folder):
-                    await _put_right(self._house, experiment)
+                folder = self._context.data.experiment(experiment.id).folder
+                with self._context.set_aside.item(name, folder):
+                    await _put_right(self._context, experiment)
             else:
                 self._begin(experiment)
 
-    def begin_no_more(self) -> None:
+    def stop_starting(self) -> None:
         """The gateway is about to end: what would begin now waits for the next one."""
         self._ending.set()
 
@@ -78,19 +78,19 @@ class Experiments:
             asked_for = Experiment(
                 project_id=project.id, creator=creator.name, **msgspec.structs.asdict(asked)
             )
-            experiment = await self._house.database.write(store.experiments.insert, asked_for)
+            experiment = await self._context.database.write(store.experiments.insert, asked_for)
             running = self._begin(experiment)
         await running.settled.wait()
         return running.experiment
 
     async def _check(self, project: Project, asked: NewExperiment) -> None:
-        match(asked.kernel, await self._house.interpreters.all())
+        match(asked.kernel, await self._context.interpreters.all())
         size = NewDeployment(
             cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
         )
         check_deployment(size, most_replicas=1)
-        self._house.check_network(asked.network)
-        self._house.machine.check(size, now=False)
+        self._context.check_network(asked.network)
+        self._context.machine.check(size, now=False)
         if any("\0" in each for each in asked.arguments):
             raise Refusal("argument.invalid", "arguments: none can hold a null character")
         if sum(len(each.encode()) + 1 for each in asked.arguments) > _MOST_ARGUMENTS:
@@ -100,43 +100,45 @@ class Experiments:
             raise Refusal("state.conflict", text)
         await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
         self._line.check(project.id, self._unended(project))
-        await self._house.disk.admit("an experiment")
-        await self._house.project_disk.admit(project, "an experiment")
+        await self._context.disk.check_free("an experiment")
+        await self._context.project_disk.admit(project, "an experiment")
 
     def _unended(self, project: Project) -> int:
         running = self._runnings.values()
         return sum(1 for each in running if each.experiment.project_id == project.id)
 
-    def _begin(self, experiment: Experiment) -> Running:
-        running = Running(self._house, self.environments, experiment, self._ending)
+    def _begin(self, experiment: Experiment) -> RunTask:
+        running = RunTask(self._context, self.environments, experiment, self._ending)
         self._runnings[experiment.id] = running
-        self._house.tasks.start(self._run, running)
+        self._context.tasks.start(self._run, running)
         return running
 
-    async def _run(self, running: Running) -> None:
+    async def _run(self, running: RunTask) -> None:
         experiment = running.experiment
         try:
             # Its row is gone: who deleted it frees what there is, once the running has ended.
             with (
                 suppress(store.NotFound),
-                engine_key(self._house, experiment.creator, experiment.project_id, "run") as key,
+                workload_key(
+                    self._context, experiment.creator, experiment.project_id, "run"
+                ) as key,
             ):
                 await running.run(self._places, key)
         finally:
             del self._runnings[running.experiment.id]
         # It is in the rows now.
-        await trio.to_thread.run_sync(remove, running.folder.tracked, self._house.set_aside)
+        await trio.to_thread.run_sync(remove, running.folder.tracked, self._context.set_aside)
         await self.environments.prune(experiment.project_id)
         with suppress(store.NotFound):
-            project = await self._house.database.read(store.projects.get, experiment.project_id)
-            environment = self._house.shelf.folder(running.experiment.environment_id)
-            await self._house.project_disk.look(project, running.folder.folder, environment)
+            project = await self._context.database.read(store.projects.get, experiment.project_id)
+            environment = self._context.shelf.folder(running.experiment.environment_id)
+            await self._context.project_disk.look(project, running.folder.folder, environment)
 
     async def wait(self, experiment_id: str) -> Experiment:
         """The experiment at its end. Raises NotFound."""
         if (running := self._runnings.get(experiment_id)) is not None:
             await running.done.wait()
-        return await self._house.database.read(store.experiments.get, experiment_id)
+        return await self._context.database.read(store.experiments.get, experiment_id)
 
     def waits_for(self, experiment_id: str) -> str:
         """What it cannot go on without just now, in words; nothing for one that does not wait."""
@@ -147,16 +149,16 @@ class Experiments:
         """What it printed: growing while it runs, closed afterwards."""
         if (running := self._runnings.get(experiment_id)) is not None:
             return running.log
-        log = Log(self._house.data.experiment_log(experiment_id))
+        log = Log(self._context.data.experiment_log(experiment_id))
         log.close()
         return log
 
     async def points(self, experiment: Experiment) -> list[Point]:
         """Every value that it tracked, so far if it runs still."""
-        database = self._house.database
+        database = self._context.database
         if experiment.ended_at is None:
-            path = self._house.data.experiment(experiment.id).metrics
-            tracked = await trio.to_thread.run_sync(read_tracked, path)
+            path = self._context.data.experiment(experiment.id).metrics
+            tracked = await trio.to_thread.run_sync(read_metrics_file, path)
             experiment = await database.read(store.experiments.get, experiment.id)
             if experiment.ended_at is None:
                 return tracked.points
@@ -174,7 +176,7 @@ class Experiments:
 
     async def delete(self, experiment: Experiment) -> None:
         """Ends it if need be and frees what it takes."""
-        await self._house.database.write(store.experiments.delete, experiment.id)
+        await self._context.database.write(store.experiments.delete, experiment.id)
         await self.free(experiment)
 
     async def free(self, experiment: Experiment) -> None:
@@ -183,22 +185,22 @@ class Experiments:
             await running.cancel()
             experiment = running.experiment  # which knows by now what it needs
         await self.environments.forget(experiment.environment_id)
-        await self._house.hold.remove(partial(self._remove, experiment))
+        await self._context.hold.remove(partial(self._remove, experiment))
 
     async def _remove(self, experiment: Experiment) -> None:
-        data = self._house.data
-        await self._house.disk.make_way()
-        async with self._house.snapshotting.held(experiment.project_id):
+        data = self._context.data
+        await self._context.disk.ensure_minimum_free()
+        async with self._context.snapshotting.slot(experiment.project_id):
             await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
         folder = data.experiment(experiment.id).folder
-        await trio.to_thread.run_sync(remove, folder, self._house.set_aside)
+        await trio.to_thread.run_sync(remove, folder, self._context.set_aside)
         await trio.to_thread.run_sync(self.log(experiment.id).remove)
 
 
-async def _put_right(house: House, experiment: Experiment) -> None:
+async def _put_right(context: ControlContext, experiment: Experiment) -> None:
     """What ran when an earlier gateway ended: its script was ended with it."""
-    tracked = await trio.to_thread.run_sync(_clear, house, experiment)
-    await house.put_right(
+    tracked = await trio.to_thread.run_sync(_clear, context, experiment)
+    await context.write_or_retry_later(
         partial(store.experiments.end, failure=INTERRUPTED),
         experiment.id,
         "interrupted",
@@ -206,17 +208,17 @@ async def _put_right(house: House, experiment: Experiment) -> None:
     )
 
 
-def _clear(house: House, experiment: Experiment) -> Tracked:
+def _clear(context: ControlContext, experiment: Experiment) -> ParsedMetrics:
     """What it tracked. Leaves of its folder what it keeps; what of that cannot be made ours is
     moved aside. What it tracked stays until its row says so. Blocking."""
-    name, folder = f"experiment {experiment.number}", house.data.experiment(experiment.id)
-    tracked = read_tracked(folder.metrics)
+    name, folder = f"experiment {experiment.number}", context.data.experiment(experiment.id)
+    tracked = read_metrics_file(folder.metrics)
     if tracked.problem:
-        house.set_aside.note(f"what {name} tracked", folder.metrics, tracked.problem, LOOK)
+        context.set_aside.note(f"what {name} tracked", folder.metrics, tracked.problem, LOOK)
     for path, error in clear_run(folder.folder, folder.kept).items():
-        house.set_aside.move(f"the folder {path.name} of {name}", path, error)
+        context.set_aside.move(f"the folder {path.name} of {name}", path, error)
     if told := not_kept(tracked):
-        log = Log(house.data.experiment_log(experiment.id))
+        log = Log(context.data.experiment_log(experiment.id))
         log.write(told, "stderr")
         log.close()
     return tracked

@@ -26,7 +26,7 @@ MOST_TEXT = 512 * 1024
 MOST_BYTES = 8 * 1024 * 1024
 
 
-class Tracked(msgspec.Struct, frozen=True):
+class ParsedMetrics(msgspec.Struct, frozen=True):
     """The values, in their order; how many there were beside them; and what of the file cannot be
     read, in words."""
 
@@ -44,19 +44,19 @@ class _Line(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def read_tracked(path: Path) -> Tracked:
+def read_metrics_file(path: Path) -> ParsedMetrics:
     """What the file says so far. Blocking."""
     try:
         lines, passed_over = _lines(path)
     except FileNotFoundError:  # nothing was tracked
-        return Tracked([], 0)
+        return ParsedMetrics([], 0)
     except OSError as error:
-        return Tracked([], 0, error.strerror or str(error))
-    found = kept_of(lines)
-    return Tracked(found.points, found.left_out + passed_over, found.problem)
+        return ParsedMetrics([], 0, error.strerror or str(error))
+    found = truncate(lines)
+    return ParsedMetrics(found.points, found.left_out + passed_over, found.problem)
 
 
-def kept_of(lines: Iterable[bytes]) -> Tracked:
+def truncate(lines: Iterable[bytes]) -> ParsedMetrics:
     """The values to keep of these lines."""
     points: list[Point] = []
     last: dict[str, Point] = {}
@@ -83,10 +83,10 @@ def kept_of(lines: Iterable[bytes]) -> Tracked:
             last.pop(point.key, None)  # so that it stands where it was tracked last
             last[point.key] = point
     problem = f"lines that cannot be read: {unreadable:,}" if unreadable else ""
-    return Tracked([*points, *last.values()], left_out, problem)
+    return ParsedMetrics([*points, *last.values()], left_out, problem)
 
 
-def not_kept(tracked: Tracked) -> str:
+def not_kept(tracked: ParsedMetrics) -> str:
     """The line of an experiment's log about what is not kept; "" where all is."""
     if tracked.left_out:
         told = f"[predictd] {tracked.left_out:,} tracked values were not kept"

@@ -19,12 +19,12 @@ import store
 from builder import Snapshot, match, take_snapshot
 from gateway.control import failures, sandbox_uids
 from gateway.control.builds.build_limits import git_runner
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment
-from gateway.control.experiments.environments import Environments, Preparing
-from gateway.control.experiments.metrics_file import not_kept, read_tracked
+from gateway.control.experiments.environments import Environments, SetupLog
+from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
 from gateway.control.failure_causes import place_of_script
-from gateway.control.fair_slots import Places
+from gateway.control.fair_slots import FairSlots
 from gateway.control.resources import NotEnoughMemory, Script
 from gateway.control.sandbox_home import built_at
 from gateway.control.variables import experiment_variables
@@ -47,30 +47,34 @@ INTERRUPTED = Failure(
 )
 
 
-class Running:
+class RunTask:
     """An experiment on its way: what followers and waiters look at, and who carries it out."""
 
     def __init__(
-        self, house: House, environments: Environments, experiment: Experiment, ending: trio.Event
+        self,
+        context: ControlContext,
+        environments: Environments,
+        experiment: Experiment,
+        ending: trio.Event,
     ) -> None:
         self.experiment = experiment
         # The gateway begins nothing any more.
         self._ending = ending
-        self.folder = house.data.experiment(experiment.id)
-        self.log = Log(house.data.experiment_log(experiment.id))
-        self._preparing = Preparing(self.log)
+        self.folder = context.data.experiment(experiment.id)
+        self.log = Log(context.data.experiment_log(experiment.id))
+        self._preparing = SetupLog(self.log)
         # What it cannot go on without, in words; nothing while it goes on.
         self.waits_for = ""
         # The snapshot is taken, or never will be.
         self.settled = trio.Event()
         self.done = trio.Event()
-        self._house = house
+        self._context = context
         self._environments = environments
         self._told_to_stop = False
         self._scope = trio.CancelScope()
         self._key: dict[str, str] = {}
 
-    async def run(self, places: Places, key: dict[str, str]) -> None:
+    async def run(self, places: FairSlots, key: dict[str, str]) -> None:
         """Runs it in one of `places`; `key` are the variables by which it knows the key that it is
         given. Its row and its log tell how that went.
 
@@ -79,7 +83,7 @@ class Running:
         try:
             self._key = key
             with self._scope:
-                await self._travel(places)
+                await self._run_steps(places)
             if self._told_to_stop:
                 with suppress(store.IllegalTransition):  # it had ended by itself
                     await self._end("stop")
@@ -91,7 +95,7 @@ class Running:
         except Exception as error:
             logger.exception("experiment %d", self.experiment.number)
             with suppress(store.IllegalTransition):  # it had ended before
-                await self._fail(failures.not_run(error))
+                await self._fail(failures.run_failed(error))
         finally:
             self.waits_for = ""
             self.log.close()
@@ -108,15 +112,15 @@ class Running:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _travel(self, places: Places) -> None:
-        database = self._house.database
+    async def _run_steps(self, places: FairSlots) -> None:
+        database = self._context.database
         project = await database.read(store.projects.get, self.experiment.project_id)
-        if not await self._settle(project):
+        if not await self._finish(project):
             return
         self.settled.set()
         if not places.is_free(project.id):
             self._wait_for("its turn")
-        async with places.held(project.id):
+        async with places.slot(project.id):
             self.waits_for = "its environment"
             failure = await self._environments.ready(project, self.experiment, self._preparing)
             if failure is not None:
@@ -127,18 +131,18 @@ class Running:
                     await trio.sleep_forever()  # the next gateway runs it
                 await self._run_script(project, script)
 
-    async def _settle(self, project: Project) -> bool:
+    async def _finish(self, project: Project) -> bool:
         """Whether it is known what runs in which environment. Variables and interpreters may have
         changed since an earlier gateway took the snapshot."""
         kernel = self.experiment.interpreter or self.experiment.kernel
         try:
             snapshot = await self._snapshot(project)
-            interpreter = match(kernel, await self._house.interpreters.all())
+            interpreter = match(kernel, await self._context.interpreters.all())
             environment_id = await self._environments.identify(project, snapshot, interpreter)
         except (builder.BuilderError, OSError) as error:
-            await self._fail(failures.not_run(error))
+            await self._fail(failures.run_failed(error))
             return False
-        self.experiment = await self._house.record(
+        self.experiment = await self._context.write_until_accepted(
             store.experiments.update,
             self.experiment.id,
             snapshot=snapshot.commit,
@@ -149,15 +153,15 @@ class Running:
 
     async def _snapshot(self, project: Project) -> Snapshot:
         """Taken now, unless an earlier gateway did. Raises SnapshotFailed."""
-        git_store = self._house.data.snapshots(project.id)
+        git_store = self._context.data.snapshots(project.id)
         if self.experiment.snapshot:
             return Snapshot(git_store, self.experiment.snapshot)
         self._preparing.write("Taking a snapshot of the project")
         path, name = Path(project.path), self.experiment.id
-        async with self._house.snapshotting.held(project.id):
+        async with self._context.snapshotting.slot(project.id):
             return await take_snapshot(
                 *(path, git_store, name, self._preparing),
-                run=await git_runner(self._house, project),
+                run=await git_runner(self._context, project),
             )
 
     @asynccontextmanager
@@ -171,7 +175,7 @@ class Running:
         async with AsyncExitStack() as room:
             while True:
                 project_id = self.experiment.project_id
-                waiting = self._house.machine.room_for_script(asked, project_id, self._wait_for)
+                waiting = self._context.machine.room_for_script(asked, project_id, self._wait_for)
                 try:
                     script = await room.enter_async_context(waiting)
                     break
@@ -189,28 +193,28 @@ class Running:
 
     async def _run_script(self, project: Project, script: Script) -> None:
         """Its turn has come."""
-        house, experiment = self._house, self.experiment
-        sealed = house.shelf.folder(experiment.environment_id)
+        context, experiment = self._context, self.experiment
+        sealed = context.shelf.folder(experiment.environment_id)
         spec = RunSpec(
             code=sealed / "code",
             environment=sealed / "environment",
-            prefix=house.shelf.prefix(experiment.environment_id),
-            built=built_at(house, experiment.environment_id),
+            prefix=context.shelf.prefix(experiment.environment_id),
+            built=built_at(context, experiment.environment_id),
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,
             kept=self.folder.kept,
-            variables=self._key | experiment_variables(house, project, experiment, self.folder),
-            limits=await house.project_disk.within(
-                project, house.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
+            variables=self._key | experiment_variables(context, project, experiment, self.folder),
+            limits=await context.project_disk.within(
+                project, context.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
             ),
             network=experiment.network,
             identity=sandbox_uids.of_experiment(experiment),
         )
-        self.experiment = await house.record(store.experiments.start, experiment.id)
+        self.experiment = await context.write_until_accepted(store.experiments.start, experiment.id)
         self._preparing.write(f"Running {experiment.script}")
         try:
-            ended = await house.workers.run_experiment(spec, self.log, script.takes)
+            ended = await context.workers.run_experiment(spec, self.log, script.takes)
         except trio.Cancelled:
             if not self._scope.cancel_called:
                 # If the disk does not take it now, the next start will say the same.
@@ -241,9 +245,9 @@ class Running:
         await self._end("failed", failure=failure)
 
     async def _end(self, event: str, **changes: object) -> None:
-        tracked = await trio.to_thread.run_sync(read_tracked, self.folder.metrics)
+        tracked = await trio.to_thread.run_sync(read_metrics_file, self.folder.metrics)
         if told := not_kept(tracked):
             self.log.write(told, "stderr")
-        self.experiment = await self._house.record(
+        self.experiment = await self._context.write_until_accepted(
             store.experiments.end, self.experiment.id, event, tracked.points, **changes
         )

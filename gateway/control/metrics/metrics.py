@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 import store
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.metrics.measurements import LAST_MS, MOST_KEYS
 from gateway.control.metrics.metrics_writer import MIB
 from gateway.crn import crn
@@ -37,7 +37,7 @@ _DAY_MS = 86_400_000.0
 logger = logging.getLogger(__name__)
 
 
-class Subject(msgspec.Struct, frozen=True):
+class MetricTarget(msgspec.Struct, frozen=True):
     """A model, a build or a deployment that is asked about, and what has told of it."""
 
     project_id: str
@@ -47,7 +47,7 @@ class Subject(msgspec.Struct, frozen=True):
 class Window(msgspec.Struct, frozen=True):
     """Which rows: of what, and that start when. Both ends are in it; milliseconds."""
 
-    subject: Subject
+    subject: MetricTarget
     start_ms: int = 0
     end_ms: int = LAST_MS
     # The start and the number of the row before the first.
@@ -57,16 +57,16 @@ class Window(msgspec.Struct, frozen=True):
 class Metrics:
     """All metrics of all predictions."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._database = house.database
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
+        self._database = context.database
 
-    async def subject(self, noun: Noun, name: str) -> Subject:
+    async def subject(self, noun: Noun, name: str) -> MetricTarget:
         """What has this crn. Raises NotFound."""
         identifier = name.rpartition("/")[2]
-        if not identifier or name != crn(self._house.workspace, identifier):
+        if not identifier or name != crn(self._context.workspace, identifier):
             raise NotFound(noun, name)
-        await self._house.tracking.written()
+        await self._context.tracking.flush()
         sources = await self._database.read(store.metrics.sources, noun, identifier)
         try:
             if sources:  # its build may be gone
@@ -78,7 +78,7 @@ class Metrics:
             model = await self._database.read(store.models.get, identifier)
         except NotFound:
             raise NotFound(noun, name) from None
-        return Subject(model.project_id, sources)
+        return MetricTarget(model.project_id, sources)
 
     async def rows(self, window: Window) -> AsyncGenerator[list[MetricRow]]:
         """The rows of a window, ascending by start, some at a time."""
@@ -99,20 +99,20 @@ class Metrics:
 
     async def project_of(self, uuid: str) -> str:
         """The id of the project whose model made a prediction. Raises NotFound."""
-        await self._house.tracking.written()
+        await self._context.tracking.flush()
         source = await self._database.read(store.metrics.source_of_prediction, uuid)
         try:
             return (await self._database.read(store.models.get, source.model_id)).project_id
         except NotFound:
             raise NotFound("prediction", uuid) from None
 
-    async def find_out(self, uuid: str, metrics: Mapping[str, object]) -> None:
+    async def merge_delayed(self, uuid: str, metrics: Mapping[str, object]) -> None:
         """Adds what became known later to the metrics of a prediction. Raises NotFound, or Refusal
         where they would become too much."""
         await self._make_room()
         await self._database.write(_merge, uuid, metrics, self._limit)
 
-    async def sum_up(
+    async def add_aggregate(
         self,
         deployment_crn: str,
         metrics: Mapping[str, object],
@@ -129,7 +129,7 @@ class Metrics:
         told = msgspec.json.encode(metrics).decode()
         row = Measurement(uuid="", start_ms=start, end_ms=end, metrics=told)
         told_of = {deployment_crn.rpartition("/")[2]: [row]}
-        now_ms = self._house.retention_clock.now_ms()
+        now_ms = self._context.retention_clock.now_ms()
         await self._make_room()
         if not await self._database.write(_append, told_of, self._limit, now_ms):
             raise NotFound("deployment", deployment_crn)
@@ -147,7 +147,7 @@ class Metrics:
 
     @property
     def _limit(self) -> int:
-        return self._house.settings.metrics_size
+        return self._context.settings.metrics_size
 
     async def size(self) -> dict[str, int]:
         """How much is kept."""
@@ -166,8 +166,8 @@ class Metrics:
 
     async def _forget(self) -> None:
         database = self._database
-        age_ms = int(self._house.settings.metrics_age * _DAY_MS)
-        oldest = self._house.retention_clock.now_ms() - age_ms
+        age_ms = int(self._context.settings.metrics_age * _DAY_MS)
+        oldest = self._context.retention_clock.now_ms() - age_ms
         await _in_turns(partial(database.write, store.retention.forget_strangers))
         await _in_turns(partial(database.write, store.retention.forget_old, oldest))
         await self._make_room()

@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 Examine = Callable[[bytes | bytearray, str], Awaitable[str]]
 
 
-class TrackingState(msgspec.Struct, frozen=True):
+class MetricsWriterState(msgspec.Struct, frozen=True):
     """What an operator sees: what waits to be written, and what was since the gateway started.
     `refused` counts predictions, `refused_values` what models were refused to track."""
 
@@ -69,7 +69,7 @@ class TrackingState(msgspec.Struct, frozen=True):
     refused_values: int
 
 
-class Tracking:
+class MetricsWriter:
     """All that was told and is not yet written."""
 
     def __init__(
@@ -97,11 +97,11 @@ class Tracking:
         self._dropped: Counter[str] = Counter()
         self._complained = float("-inf")
 
-    def of(self, project_id: str, deployment_id: str) -> Callable[[bytes | bytearray], None]:
+    def sink_for(self, project_id: str, deployment_id: str) -> Callable[[bytes | bytearray], None]:
         """The callback for the metrics that replicas of a project's deployment send."""
-        return partial(self._tell, project_id, deployment_id)
+        return partial(self._enqueue, project_id, deployment_id)
 
-    def _tell(self, project_id: str, deployment_id: str, body: bytes | bytearray) -> None:
+    def _enqueue(self, project_id: str, deployment_id: str, body: bytes | bytearray) -> None:
         size, held = len(body) + _OVERHEAD, self._held.get(project_id, 0)
         taken = self._bytes + size
         free = self._most_bytes - taken
@@ -115,8 +115,8 @@ class Tracking:
             self._told.set()
         self._waiting.append((project_id, deployment_id, body))
 
-    def state(self) -> TrackingState:
-        return TrackingState(
+    def state(self) -> MetricsWriterState:
+        return MetricsWriterState(
             waiting=len(self._waiting),
             waiting_bytes=self._bytes,
             recorded=self._recorded,
@@ -157,7 +157,7 @@ class Tracking:
         if self._waiting:
             logger.error("lost the metrics of %d predictions", len(self._waiting))
 
-    async def written(self) -> None:
+    async def flush(self) -> None:
         """Returns when what was told before is written, or the disk takes nothing."""
         with trio.move_on_after(_RETRY):
             behind = len(self._waiting)

@@ -8,7 +8,7 @@ import trio
 
 import store
 from gateway.control.builds.builds import Builds
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.disk.removal_queue import remove
@@ -28,25 +28,25 @@ class NewModel(msgspec.Struct, frozen=True, kw_only=True):
 class Models:
     """All models of all projects."""
 
-    def __init__(self, house: House, builds: Builds, deployments: Deployments) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext, builds: Builds, deployments: Deployments) -> None:
+        self._context = context
         self._builds = builds
         self._deployments = deployments
 
     @property
     def defaults(self) -> NewDeployment:
         """What a model's deployments get unless it, or they, say otherwise."""
-        memory = self._house.machine.default_memory_mb
+        memory = self._context.machine.default_memory_mb
         return NewDeployment(cpu_millicores=1000, memory_mb=memory, replicas=1)
 
     async def recover(self) -> None:
         """Makes every model known to callers, deployed or not."""
-        for model in await self._house.database.read(store.models.listing):
-            self._house.routes.put(model)
+        for model in await self._context.database.read(store.models.listing):
+            self._context.routes.put(model)
 
     async def create(self, project: Project, asked: NewModel, creator: User) -> Model:
         """Raises NameTaken, or Refusal where the name, or the site, does not allow it."""
-        self._house.site.check_may_create("models", creator)
+        self._context.site.check_may_create("models", creator)
         check_name(asked.name)
         defaults = self.defaults
         model = Model(
@@ -57,16 +57,16 @@ class Models:
             replicas=defaults.replicas,
             **msgspec.structs.asdict(asked),
         )
-        async with self._house.deciding:
-            model = await self._house.database.write(store.models.insert, model)
-            self._house.routes.put(model)
+        async with self._context.permissions_lock:
+            model = await self._context.database.write(store.models.insert, model)
+            self._context.routes.put(model)
         return model
 
     async def regenerate_key(self, model: Model) -> Model:
         """Gives the model another access key; nobody is let in by the old one any more."""
-        async with self._house.deciding:
-            changed = await self._house.database.write(_regenerate_key, model.id)
-            self._house.routes.put(changed)
+        async with self._context.permissions_lock:
+            changed = await self._context.database.write(_regenerate_key, model.id)
+            self._context.routes.put(changed)
         return changed
 
     async def update(self, model: Model, changes: dict[str, Any]) -> Model:
@@ -82,27 +82,27 @@ class Models:
         )
         # What it was given when more was allowed stays, until somebody asks for other sizes.
         if changes.keys() & {"cpu_millicores", "memory_mb", "replicas"}:
-            check_deployment(sizes, most_replicas=self._house.settings.max_replicas)
-        async with self._house.deciding:
-            changed = await self._house.database.write(store.models.update, model.id, **changes)
-            self._house.routes.put(changed)
+            check_deployment(sizes, most_replicas=self._context.settings.max_replicas)
+        async with self._context.permissions_lock:
+            changed = await self._context.database.write(store.models.update, model.id, **changes)
+            self._context.routes.put(changed)
         return changed
 
     async def delete(self, model: Model) -> None:
         """Stops it and removes its builds, history and files; its name is free again at once."""
         # Whoever changes it meanwhile has told the routes before they forget it.
-        async with self._house.deciding:
-            builds = await self._house.database.write(_take_away, model.id)
+        async with self._context.permissions_lock:
+            builds = await self._context.database.write(_take_away, model.id)
         await self.free(model, builds)
 
     async def free(self, model: Model, builds: list[Build]) -> None:
         """Ends what runs and removes the files of a model whose rows are gone."""
-        self._house.routes.forget(model.id)
+        self._context.routes.forget(model.id)
         await self._deployments.end_all(model.id)
         for build in builds:
-            await self._builds.free(model.project_id, build.id)
-        logs = self._house.data.model_logs(model.id)
-        await trio.to_thread.run_sync(remove, logs, self._house.set_aside)
+            await self._builds.resume_removals(model.project_id, build.id)
+        logs = self._context.data.model_logs(model.id)
+        await trio.to_thread.run_sync(remove, logs, self._context.set_aside)
 
 
 async def _regenerate_key(connection: aiosqlite.Connection, model_id: str) -> Model:

@@ -13,13 +13,13 @@ import store
 from builder import Address, clone
 from gateway.control import variables
 from gateway.control.builds.build_limits import git_runner
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.disk.removal_queue import remove
 from gateway.control.experiments.experiments import Experiments
-from gateway.control.fair_slots import Places
+from gateway.control.fair_slots import FairSlots
 from gateway.control.projects.models import Models, check_name
 from gateway.control.projects.new_project import NewProject, address_of, refuse_local
-from gateway.control.projects.templates import TEMPLATES, lay_out
+from gateway.control.projects.templates import TEMPLATES, copy_template
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 
@@ -40,20 +40,20 @@ class _Cloning:
 class Projects:
     """All projects."""
 
-    def __init__(self, house: House, models: Models, experiments: Experiments) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext, models: Models, experiments: Experiments) -> None:
+        self._context = context
         self._models = models
         self._experiments = experiments
         self._clonings: dict[str, _Cloning] = {}  # by the project's id
         # Shared between users: a project is cloned once.
-        self._clone_places = Places(2)
+        self._clone_places = FairSlots(2)
 
     async def recover(self) -> None:
         """A clone that an earlier gateway did not finish has failed."""
-        for project in await self._house.database.read(store.projects.listing):
+        for project in await self._context.database.read(store.projects.listing):
             if project.creation_status == "creating":
-                with self._house.set_aside.item(f"project {project.name!r}", Path(project.path)):
-                    await self._house.put_right(
+                with self._context.set_aside.item(f"project {project.name!r}", Path(project.path)):
+                    await self._context.write_or_retry_later(
                         store.projects.update,
                         project.id,
                         creation_status="failure",
@@ -62,7 +62,7 @@ class Projects:
 
     async def create(self, asked: NewProject, owner: User) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
-        self._house.site.check_may_create("projects", owner)
+        self._context.site.check_may_create("projects", owner)
         check_name(asked.name)
         refuse_local(asked, owner)
         set_by_people = variables.given(asked.environment, asked.secrets)
@@ -72,7 +72,7 @@ class Projects:
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
         address = await trio.to_thread.run_sync(address_of, asked, template)
-        await self._house.disk.admit("a project")
+        await self._context.disk.check_free("a project")
         project_id = store.new_id()
         path = await self._folder(asked, project_id)
         project = await self._insert(
@@ -89,7 +89,7 @@ class Projects:
                 visibility=asked.visibility,
                 git_url=address.url if address else "",
                 git_ref=asked.git_ref,
-                variables=variables.encrypted(self._house, Project, project_id, set_by_people),
+                variables=variables.encrypted(self._context, Project, project_id, set_by_people),
             ),
         )
         if address is not None:
@@ -97,28 +97,28 @@ class Projects:
             # The name and password in it, and its key, are known until it is cloned, and written
             # nowhere.
             work = partial(self._clone, project, address, guarded=not owner.administrator)
-            self._house.tasks.start(self._clone_later, project, work, cloning)
+            self._context.tasks.start(self._clone_later, project, work, cloning)
             return project
         return await self._fill(project, partial(_lay_out, project))
 
     async def _insert(self, owner: User, project: Project) -> Project:
-        async with self._house.deciding:
-            project, membership = await self._house.database.write(_insert, project, owner)
-            self._house.directory.put_project(project)
-            self._house.directory.put_members(project.id, [membership])
+        async with self._context.permissions_lock:
+            project, membership = await self._context.database.write(_insert, project, owner)
+            self._context.directory.put_project(project)
+            self._context.directory.put_members(project.id, [membership])
         return project
 
     async def _folder(self, asked: NewProject, project_id: str) -> Path:
         """Where its files are."""
         if not asked.path:
-            return self._house.data.projects / project_id
+            return self._context.data.projects / project_id
         if asked.git_url:
             raise Refusal("argument.invalid", "path: give a folder or a git_url, not both")
         path = await trio.to_thread.run_sync(_real_folder, asked.path)
-        root = self._house.data.root
+        root = self._context.data.root
         if root.is_relative_to(path) or path.is_relative_to(root):
             raise Refusal("argument.invalid", f"path: {path} is where predictd's own data lies")
-        taken = await self._house.database.read(store.projects.by_path, str(path))
+        taken = await self._context.database.read(store.projects.by_path, str(path))
         if taken is not None:
             raise Refusal("name.taken", f"{path} is the folder of project {taken.name!r}")
         return path
@@ -127,7 +127,7 @@ class Projects:
         """Fills it while nobody waits, unless it is deleted meanwhile."""
         try:
             with cloning.scope:
-                async with self._clone_places.held(project.creator):
+                async with self._clone_places.slot(project.creator):
                     await self._fill(project, work)
         except store.NotFound:
             # Deleted in the moment in which it began; who deleted it knew nothing of the clone.
@@ -148,12 +148,12 @@ class Projects:
         return await self._end_creation(project, problem)
 
     async def _clone(self, project: Project, address: Address, *, guarded: bool) -> None:
-        run, target = await git_runner(self._house, project), Path(project.path)
+        run, target = await git_runner(self._context, project), Path(project.path)
         await clone(address, project.git_ref, target, run=run, guarded=guarded)
-        await self._house.project_disk.look(project, target)
+        await self._context.project_disk.look(project, target)
 
     async def _end_creation(self, project: Project, problem: str) -> Project:
-        return await self._house.database.write(
+        return await self._context.database.write(
             store.projects.update,
             project.id,
             creation_status="failure" if problem else "success",
@@ -164,21 +164,23 @@ class Projects:
         """Changes name, description, visibility, environment or secrets. Raises NameTaken."""
         if isinstance(name := changes.get("name"), str):
             check_name(name)
-        async with self._house.deciding:
+        async with self._context.permissions_lock:
             if changes.keys() & {"environment", "secrets"}:
-                now = await self._house.database.read(store.projects.get, project.id)
-                changes = variables.replaced(self._house, now, changes)
-            changed = await self._house.database.write(store.projects.update, project.id, **changes)
-            self._house.directory.put_project(changed)
-            self._house.routes.look_again()
+                now = await self._context.database.read(store.projects.get, project.id)
+                changes = variables.replaced(self._context, now, changes)
+            changed = await self._context.database.write(
+                store.projects.update, project.id, **changes
+            )
+            self._context.directory.put_project(changed)
+            self._context.routes.refresh_permissions()
         return changed
 
     async def delete(self, project: Project) -> None:
         """Deletes it with its models. A folder of the user's own stays."""
-        data = self._house.data
-        async with self._house.deciding:
-            models, experiments = await self._house.database.write(_take_away, project.id)
-            self._house.directory.forget_project(project.id)
+        data = self._context.data
+        async with self._context.permissions_lock:
+            models, experiments = await self._context.database.write(_take_away, project.id)
+            self._context.directory.forget_project(project.id)
         for model, builds in models:
             await self._models.free(model, builds)
         for experiment in experiments:
@@ -190,16 +192,16 @@ class Projects:
         if not project.linked:
             folders.append(Path(project.path))
         for folder in folders:
-            await self._house.hold.remove(partial(self._remove, folder))
+            await self._context.hold.remove(partial(self._remove, folder))
 
     async def _remove(self, folder: Path) -> None:
-        await trio.to_thread.run_sync(remove, folder, self._house.set_aside)
+        await trio.to_thread.run_sync(remove, folder, self._context.set_aside)
 
 
 async def _lay_out(project: Project) -> None:
     if not project.linked or project.template:
         template = TEMPLATES.get(project.template.lower(), "")
-        await trio.to_thread.run_sync(lay_out, template, Path(project.path))
+        await trio.to_thread.run_sync(copy_template, template, Path(project.path))
 
 
 async def _insert(

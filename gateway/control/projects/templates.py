@@ -10,7 +10,7 @@ from builder import Folder, make_folder
 TEMPLATES = {"python": "python", "churn": "churn", "blank": "blank", "": "blank"}
 
 
-def lay_out(template: str, path: Path) -> None:
+def copy_template(template: str, path: Path) -> None:
     """Copies a template into the project's folder; what is there already stays."""
     make_folder(path)
     if not template:

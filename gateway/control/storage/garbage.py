@@ -24,7 +24,7 @@ import trio
 
 import store
 from gateway.control.builds.builds import Builds
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.disk.removal_queue import Removal, remove
 from gateway.control.experiments.environments import Environments
 from gateway.control.storage.orphans import Ids, id_of, ids
@@ -58,16 +58,17 @@ class _Old(msgspec.Struct, frozen=True):
 class Collector:
     """Finds garbage, and removes it."""
 
-    def __init__(self, house: House, builds: Builds, environments: Environments) -> None:
-        self._house = house
+    def __init__(self, context: ControlContext, builds: Builds, environments: Environments) -> None:
+        self._context = context
         self._builds = builds
         self._environments = environments
 
     async def find(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
         """What would go now."""
-        old = await self._house.database.read(_old_builds, keep)
+        old = await self._context.database.read(_old_builds, keep)
         paths = [
-            ("environment", self._house.shelf.folder(e)) for e in await self._environments.idle()
+            ("environment", self._context.shelf.folder(e))
+            for e in await self._environments.unused()
         ]
         paths += [("cache", path) for path in await self._caches()]
         paths += await self._leftovers()
@@ -76,31 +77,31 @@ class Collector:
     async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
         """Removes it; returns what went. What somebody began to use meanwhile stays."""
         gone = []
-        for each in await self._house.database.read(_old_builds, keep):
+        for each in await self._context.database.read(_old_builds, keep):
             (told,) = await trio.to_thread.run_sync(self._described, [each], [])
             with suppress(store.BuildInUse, store.NotFound):
                 await self._builds.delete(each.model.project_id, each.build)
                 gone.append(told)
-        for each_id in await self._environments.idle():
-            folder = self._house.shelf.folder(each_id)
+        for each_id in await self._environments.unused():
+            folder = self._context.shelf.folder(each_id)
             (told,) = await trio.to_thread.run_sync(self._described, [], [("environment", folder)])
-            if await self._environments.remove_idle(each_id):
+            if await self._environments.remove_unused(each_id):
                 gone.append(told)
         paths = [("cache", path) for path in await self._caches()]
         paths += await self._leftovers()
         for kind, path in paths:
-            gone.append(await trio.to_thread.run_sync(_told, kind, path, self._house.data.root))
-            await self._house.hold.remove(self._removal(path))
+            gone.append(await trio.to_thread.run_sync(_told, kind, path, self._context.data.root))
+            await self._context.hold.remove(self._removal(path))
         return gone
 
     def _removal(self, path: Path) -> Removal:
-        if path.parent == self._house.data.builds:
+        if path.parent == self._context.data.builds:
             # Its id may be an environment's, which somebody who runs the same files names again.
             return partial(self._environments.forget, path.name)
-        return partial(trio.to_thread.run_sync, remove, path, self._house.set_aside)
+        return partial(trio.to_thread.run_sync, remove, path, self._context.set_aside)
 
     def _described(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
-        data = self._house.data
+        data = self._context.data
         builds = [
             Garbage(
                 kind="build",
@@ -115,27 +116,27 @@ class Collector:
 
     async def _caches(self) -> list[Path]:
         """Those of projects for which nothing is being made; pip fills them again."""
-        idle = await self._house.database.read(_idle_projects)
-        paths = [self._house.data.pip_cache(project_id) for project_id in idle]
+        idle = await self._context.database.read(_idle_projects)
+        paths = [self._context.data.pip_cache(project_id) for project_id in idle]
         return [path for path in paths if await trio.to_thread.run_sync(path.exists)]
 
     async def _leftovers(self) -> list[tuple[str, Path]]:
-        trash = await trio.to_thread.run_sync(self._house.trash.folders)
-        strangers = await self._strangers()
+        trash = await trio.to_thread.run_sync(self._context.trash.folders)
+        strangers = await self._orphans()
         return [*(("leftover", path) for path in strangers), *(("trash", path) for path in trash)]
 
-    async def _strangers(self) -> list[Path]:
+    async def _orphans(self) -> list[Path]:
         """What bears the id of nothing. First the names, then the rows: what is made meanwhile has
         its row before it has a name on the disk."""
-        data = self._house.data
-        folders = [*data.named_by_id, data.builds]
+        data = self._context.data
+        folders = [*data.entity_folders, data.builds]
         entries = await trio.to_thread.run_sync(_entries, folders)
-        known = await self._house.database.read(ids)
+        known = await self._context.database.read(ids)
         return [each for each in entries if self._is_leftover(each, known)]
 
     def _is_leftover(self, entry: Path, known: Ids) -> bool:
         """The files of a project are garbage only if it was deleted."""
-        if entry.parent == self._house.data.projects:
+        if entry.parent == self._context.data.projects:
             return id_of(entry) in known.deleted
         return id_of(entry) not in known.known
 
@@ -156,11 +157,11 @@ async def _old_builds(connection: aiosqlite.Connection, keep: int) -> list[_Old]
     for model in await store.models.listing(connection):
         builds = await store.builds.listing(connection, model.id)
         deployments = await store.deployments.listing(connection, model.id)
-        old += [_Old(model, build) for build in unneeded(builds, deployments, keep)]
+        old += [_Old(model, build) for build in removable_builds(builds, deployments, keep)]
     return old
 
 
-def unneeded(builds: list[Build], deployments: list[Deployment], keep: int) -> list[Build]:
+def removable_builds(builds: list[Build], deployments: list[Deployment], keep: int) -> list[Build]:
     """Those of a model's builds that can go, oldest first. Both lists ascend by number."""
     made = [build for build in builds if build.status == "built"]
     kept = {build.id for build in [*builds[-keep:], *made[-keep:]]}

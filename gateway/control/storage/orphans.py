@@ -21,8 +21,8 @@ import trio
 
 import store
 from builder import drop_snapshot, snapshots_in
-from gateway.control.context import House
-from gateway.control.deployments.replica_logs import keep_latest
+from gateway.control.context import ControlContext
+from gateway.control.deployments.replica_logs import prune_logs
 from gateway.control.disk.removal_queue import remove
 from gateway.control.disk.trash import HOURS
 from gateway.set_aside import AGAIN, REMOVE
@@ -41,17 +41,17 @@ class Ids(NamedTuple):
     names: dict[str, str]  # of builds, in words
 
 
-async def sweep(house: House) -> None:
+async def sweep(context: ControlContext) -> None:
     """Removes what was deleted, and moves what nothing is known of. Before anything is made."""
-    known = await house.database.read(ids)
-    for folder in house.data.named_by_id:
-        keeps = folder == house.data.projects
-        with house.set_aside.item(f"the folder {folder.name}", folder):
-            await trio.to_thread.run_sync(_sweep_folder, house, folder, known, keeps)
-    with house.set_aside.item("the folder of builds", house.shelf.root):
-        await _sweep_builds(house, known)
-    house.tasks.start(_end_deletions, house, known.deleted)
-    await trio.to_thread.run_sync(keep_latest, house.data.examiner_logs, house.set_aside)
+    known = await context.database.read(ids)
+    for folder in context.data.entity_folders:
+        keeps = folder == context.data.projects
+        with context.set_aside.item(f"the folder {folder.name}", folder):
+            await trio.to_thread.run_sync(_sweep_folder, context, folder, known, keeps)
+    with context.set_aside.item("the folder of builds", context.shelf.root):
+        await _sweep_builds(context, known)
+    context.tasks.start(_end_deletions, context, known.deleted)
+    await trio.to_thread.run_sync(prune_logs, context.data.examiner_logs, context.set_aside)
 
 
 async def ids(connection: aiosqlite.Connection) -> Ids:
@@ -78,78 +78,78 @@ def id_of(entry: Path) -> str:
     return entry.name.partition(".")[0]
 
 
-def _sweep_folder(house: House, folder: Path, ids: Ids, keeps: bool) -> None:
+def _sweep_folder(context: ControlContext, folder: Path, ids: Ids, keeps: bool) -> None:
     entries = list(folder.iterdir()) if folder.is_dir() else []
     for entry in entries:
         if id_of(entry) in ids.deleted:
-            remove(entry, house.set_aside)
+            remove(entry, context.set_aside)
     unknown = [entry for entry in entries if id_of(entry) not in ids.known | ids.deleted]
     if not keeps:
-        _discard(house, folder, unknown)
+        _discard(context, folder, unknown)
     elif unknown:
         text = "%s has files of projects that are not known to the database and stay: %s"
         logger.warning(text, folder, ", ".join(sorted(entry.name for entry in unknown)))
 
 
-async def _sweep_builds(house: House, ids: Ids) -> None:
-    shelf = house.shelf
+async def _sweep_builds(context: ControlContext, ids: Ids) -> None:
+    shelf = context.shelf
     for name in await trio.to_thread.run_sync(shelf.aside):
-        with house.set_aside.item(f"build {name}", shelf.folder(name)):
+        with context.set_aside.item(f"build {name}", shelf.folder(name)):
             await shelf.put_back(name)
-    names = await trio.to_thread.run_sync(_set_damaged_aside, house, ids)
+    names = await trio.to_thread.run_sync(_set_damaged_aside, context, ids)
     kept = ids.built | ids.environments
     left = [name for name in names if name not in kept or shelf.sealed(name) is None]
     # Never finished, or on its way out when an earlier gateway ended.
     ended = [name for name in left if name in ids.deleted | (ids.known - ids.built)]
     for name in ended:
-        with house.set_aside.item("a leftover", shelf.folder(name), REMOVE):
+        with context.set_aside.item("a leftover", shelf.folder(name), REMOVE):
             await shelf.remove(name)
     lost = [shelf.folder(name) for name in left if name not in ended]
-    await trio.to_thread.run_sync(_discard, house, shelf.root, lost)
+    await trio.to_thread.run_sync(_discard, context, shelf.root, lost)
 
 
-def _set_damaged_aside(house: House, ids: Ids) -> list[str]:
+def _set_damaged_aside(context: ControlContext, ids: Ids) -> list[str]:
     """Moves builds and environments with a damaged seal away: in their places they are made again.
     One that is known as built has a seal, or lost it; an environment may have been on its way when
     an earlier gateway ended. Returns the names of what is left on the shelf. Blocking."""
-    shelf, left = house.shelf, []
+    shelf, left = context.shelf, []
     for name in shelf.names():
         problem = shelf.damage(name)
         if name in ids.built and not problem and shelf.sealed(name) is None:
             problem = "its seal is gone"
         if problem and name in ids.built | ids.environments:
             what = ids.names.get(name, f"environment {name}")
-            house.set_aside.move(what, shelf.folder(name), problem, AGAIN)
+            context.set_aside.move(what, shelf.folder(name), problem, AGAIN)
         else:
             left.append(name)
     return left
 
 
-def _discard(house: House, folder: Path, entries: Iterable[Path]) -> None:
+def _discard(context: ControlContext, folder: Path, entries: Iterable[Path]) -> None:
     moved = []
     for entry in entries:
-        with house.set_aside.item("something that the database does not know", entry):
-            moved.append(house.trash.put(entry))
+        with context.set_aside.item("something that the database does not know", entry):
+            moved.append(context.trash.put(entry))
     if moved:
         text = "%d entries of %s are not known to the database: moved to the trash (%s, ...), %s"
         after = f"removed after {HOURS} hours of serving"
         logger.warning(text, len(moved), folder, moved[0], after)
 
 
-async def _end_deletions(house: House, deleted: set[str]) -> None:
+async def _end_deletions(context: ControlContext, deleted: set[str]) -> None:
     """Drops the snapshots of what was deleted, which takes git its time; then nothing is left."""
     left: set[str] = set()
-    for project in await house.database.read(store.projects.listing):
-        snapshots = house.data.snapshots(project.id)
-        with house.set_aside.item(f"the snapshots of project {project.name!r}", snapshots):
+    for project in await context.database.read(store.projects.listing):
+        snapshots = context.data.snapshots(project.id)
+        with context.set_aside.item(f"the snapshots of project {project.name!r}", snapshots):
             for name in await trio.to_thread.run_sync(snapshots_in, snapshots):
                 if name in deleted:
                     await drop_snapshot(snapshots, name)
-    for folder in (*house.data.named_by_id, house.data.builds):
+    for folder in (*context.data.entity_folders, context.data.builds):
         left |= await trio.to_thread.run_sync(_ids_in, folder)
-    await trio.to_thread.run_sync(house.set_aside.save)
+    await trio.to_thread.run_sync(context.set_aside.save)
     with suppress(store.StoreFailed):  # then the next start does
-        await house.database.write_if_room(store.deleted.forget, deleted - left)
+        await context.database.write_if_room(store.deleted.forget, deleted - left)
 
 
 def _ids_in(folder: Path) -> set[str]:

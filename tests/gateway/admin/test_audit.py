@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.app import admin_routing
-from gateway.control.audit.refusal_limit import OF_ONE
+from gateway.control.audit.refusal_limit import PER_ADDRESS
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, Json, refusal
 
@@ -108,10 +108,10 @@ async def test_each_refused_change_has_its_entry(gateway: Gateway) -> None:
 )
 async def test_a_flood_without_a_key_is_bounded(gateway: Gateway) -> None:
     """Requests of nobody known are entered a few times, however many there are."""
-    for _ in range(10 * OF_ONE):
+    for _ in range(10 * PER_ADDRESS):
         answer = await gateway.models.post("/api/v2/projects", json={})
         assert answer.status_code == 401
-    assert told(await trail(gateway)).count(("project.create", "auth.required")) == OF_ONE
+    assert told(await trail(gateway)).count(("project.create", "auth.required")) == PER_ADDRESS
 
 
 async def test_who_may_read_it(gateway: Gateway) -> None:

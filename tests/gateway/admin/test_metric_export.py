@@ -8,16 +8,16 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from gateway.admin import metric_export
-from gateway.admin.metric_export import Again, Spelling, TooManyKeys, as_table
+from gateway.admin.metric_export import RowFormatter, RowSource, TooManyKeys, as_table
 from store import MetricRow, MetricSource, new_id
 
 SOURCE = MetricSource(
     number=1, deployment_id="d", build_id="", model_id="m", row_count=0, byte_count=0
 )
-SPELLING = Spelling("3b241101-e2bb-4255-8caf-4136c566a962", [SOURCE])
+SPELLING = RowFormatter("3b241101-e2bb-4255-8caf-4136c566a962", [SOURCE])
 
 
-def told(*metrics: object) -> Again:
+def told(*metrics: object) -> RowSource:
     """So many rows, in two batches."""
     rows = [
         MetricRow(
@@ -39,7 +39,7 @@ def told(*metrics: object) -> Again:
     return again
 
 
-async def table(kind: str, again: Again) -> bytes:
+async def table(kind: str, again: RowSource) -> bytes:
     return b"".join([part async for part in await as_table(kind, again, SPELLING)])
 
 

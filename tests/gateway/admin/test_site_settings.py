@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import trio
 
-from gateway.settings import Given
+from gateway.settings import LoadedSettings
 from tests.support.gateway import (
     Gateway,
     Json,
@@ -27,7 +27,9 @@ async def change(gateway: Gateway, **values: object) -> dict[str, Json]:
 async def test_what_is_told_of_settings(tmp_path: Path) -> None:
     """Of each setting is told what holds, from where, and whether it can be changed now; a change
     is kept over a restart, and undone by a deletion."""
-    given = Given(settings_for(tmp_path / "data", build_timeout=60.0), {"build_timeout": "a.toml"})
+    given = LoadedSettings(
+        settings_for(tmp_path / "data", build_timeout=60.0), {"build_timeout": "a.toml"}
+    )
     async with running(given) as gateway:
         told = await change(gateway, model_request_timeout=7, request_limit="2MiB")
         assert (told["model_request_timeout"]["value"], told["request_limit"]["value"]) == (

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from gateway.operations import doctor
-from gateway.operations.doctor import Finding, Machine, examine
+from gateway.operations.doctor import DoctorInput, Finding, examine
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 from workers.process_limits import Bound
@@ -27,11 +27,11 @@ PYTHONS = [
 ]
 
 
-def machine(data: Path, port: int = 0, **environment: str) -> Machine:
-    return Machine(data=data, host="127.0.0.1", port=port, environment=environment)
+def machine(data: Path, port: int = 0, **environment: str) -> DoctorInput:
+    return DoctorInput(data=data, host="127.0.0.1", port=port, environment=environment)
 
 
-def look(machine: Machine, name: str) -> Finding:
+def look(machine: DoctorInput, name: str) -> Finding:
     return next(
         each for each in examine(machine, interpreters=lambda: PYTHONS) if each.name == name
     )
@@ -124,7 +124,7 @@ def test_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert look(machine(tmp_path, port), "port").state == "missing"
-        ours = Machine(tmp_path, "127.0.0.1", port, {}, gateway_port=port)
+        ours = DoctorInput(tmp_path, "127.0.0.1", port, {}, gateway_port=port)
         assert look(ours, "port").state == "ok"
     assert look(machine(tmp_path, port), "port").state == "ok"
 
@@ -146,7 +146,7 @@ def test_the_limits_of_the_gateway_that_runs(tmp_path: Path) -> None:
     """Limits and use are those of the gateway, where there is one."""
     with subprocess.Popen(["sleep", "60"]) as process:
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (300, 300))
-        running = Machine(tmp_path, "127.0.0.1", 0, {}, gateway_pid=process.pid)
+        running = DoctorInput(tmp_path, "127.0.0.1", 0, {}, gateway_pid=process.pid)
         finding = look(running, "open files")
         assert finding.found.startswith("3 of 300: 120 connections, 10 replicas")
         process.kill()

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import serving
 from gateway.operations.systemd import ServiceManager
-from gateway.settings import Given, Settings, SettingsError
+from gateway.settings import LoadedSettings, Settings, SettingsError
 from store import DataFolderBusy
 from tests.gateway.cli.conftest import Predictd
 
@@ -27,7 +27,7 @@ class Server:
 
     async def serve(
         self,
-        given: Given,
+        given: LoadedSettings,
         *,
         ready: Callable[[str], None],
         manager: ServiceManager,

@@ -18,9 +18,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import store
-from builder import Shelf
+from builder import BuildStore
 from gateway.background import Tasks
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments import rollout
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment
@@ -100,11 +100,11 @@ class Deploying(Stage):
         self.tracking = SimpleNamespace(of=lambda *_: None)
         self.workers = SimpleNamespace(open_pool=self.open_pool, ending=False)
         self.check_network = lambda network: None
-        self.record = partial(House.record, cast(House, self))
-        for field in msgspec.structs.fields(House):  # what a house has by itself
+        self.record = partial(ControlContext.write_until_accepted, cast(ControlContext, self))
+        for field in msgspec.structs.fields(ControlContext):  # what a house has by itself
             if callable(field.default_factory) and not hasattr(self, field.name):
                 setattr(self, field.name, field.default_factory())
-        self.shelf = Shelf(Path("/unused"))
+        self.shelf = BuildStore(Path("/unused"))
         self.pools: list[PlayedPool] = []
         # Builds that are not at hand: once in vain, or (2) for ever, are they made again.
         self.lost: dict[str, int] = {}
@@ -137,7 +137,7 @@ class Deploying(Stage):
         """What the next gateway begins with, where this one has ended."""
         vanished = SimpleNamespace(until_closed=self.until_closed)
         builds = SimpleNamespace(ready=self.ready, is_at_hand=self.is_at_hand, vanished=vanished)
-        self.deployments = Deployments(cast(House, self), cast(Any, builds))
+        self.deployments = Deployments(cast(ControlContext, self), cast(Any, builds))
 
     async def admit(self, what: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -219,7 +219,11 @@ async def _built(connection: aiosqlite.Connection, model: Model) -> Build:
 
 
 async def spec_of(
-    house: House, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
+    context: ControlContext,
+    deployment: Deployment,
+    build: Build,
+    start_tries: int,
+    key: dict[str, str],
 ) -> PoolSpec:
     replica = msgspec.structs.replace(REPLICA, variables=key)
     name, nowhere = str(deployment.number), Path("/unused")

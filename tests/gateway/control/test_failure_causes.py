@@ -8,7 +8,7 @@ import pytest
 from gateway.control.failure_causes import CORRECT, Place, remedy
 from gateway.control.failures import script_failed
 from workers import Ended, Line
-from workers.limits import Verdict
+from workers.limits import ExitReason
 
 PICKLED = 'File "load.py", line 3, in <module>\n  pickle.load(file)\n'
 CASES = {
@@ -160,7 +160,7 @@ def test_without_a_build_script(place: Place) -> None:
 def test_scripts_are_told_causes_too(place: Place, last: str, told: str) -> None:
     """The script of an experiment fails for the causes for which a model's file does."""
     script = msgspec.structs.replace(place, is_script=True)
-    ended = Ended(1, Verdict("exited with status 1"))
+    ended = Ended(1, ExitReason("exited with status 1"))
     printed = [Line("", "stderr", text) for text in ("Traceback:", last)]
     failure = script_failed(ended, printed, script)
     assert (failure.problem, told in failure.advice) == (last, True), failure.advice

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.control.fair_slots import MOST_IDLE, Places, Turns
+from gateway.control.fair_slots import MOST_IDLE, FairSlots, Turns
 
 PROJECTS = "ABCDE"
 
@@ -167,10 +167,10 @@ async def test_cancelled_while_it_waits_and_while_it_holds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A task that is cancelled takes no place along, whether it waits for it or has it."""
-    places, order = Places(1), []
+    places, order = FairSlots(1), []
 
     async def hold(name: str, seconds: float) -> None:
-        async with places.held(name[0]):
+        async with places.slot(name[0]):
             order.append(name)
             await trio.sleep(seconds)
 
@@ -192,17 +192,17 @@ async def test_cancelled_while_it_waits_and_while_it_holds(
 @pytest.mark.parametrize("waiters", [1, 3])
 async def test_each_has_a_bound_of_its_own(waiters: int) -> None:
     """With a bound for each, more of one project wait, and no other project does."""
-    places = Places(2, each=1)
+    places = FairSlots(2, each=1)
     async with trio.open_nursery() as nursery:
 
         async def hold() -> None:
-            async with places.held("A"):
+            async with places.slot("A"):
                 await trio.sleep_forever()
 
         for _ in range(waiters):
             nursery.start_soon(hold)
         await trio.testing.wait_all_tasks_blocked()
         assert not places.is_free("A")
-        async with places.held("B"), places.held("C"):
+        async with places.slot("B"), places.slot("C"):
             pass
         nursery.cancel_scope.cancel()

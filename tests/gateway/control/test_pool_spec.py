@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.control import sandbox_uids
-from gateway.control.pool_spec import as_set
+from gateway.control.pool_spec import with_settings
 from gateway.settings import Settings
 from store import Deployment, Experiment, Project
 from workers import PoolSpec, ReplicaSpec
@@ -34,7 +34,7 @@ def test_the_bounds_of_a_pool_follow_the_settings() -> None:
     spec = PoolSpec(name="n", replica=replica, log_folder=Path("/l"), replicas=3, start_tries=2)
     settings = msgspec.structs.replace(Settings(), **SET)
     assert all(getattr(settings, name) != getattr(Settings(), name) for name in SET)
-    now = as_set(spec, settings)
+    now = with_settings(spec, settings)
     set_of_pool = {
         "request_timeout": 7.0,
         "restart_on_exception": not Settings().restart_on_exception,

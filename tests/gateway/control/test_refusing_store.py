@@ -13,12 +13,12 @@ import pytest
 import trio
 
 import store
-from gateway.control.accounts.collaborators import Members
+from gateway.control.accounts.collaborators import Collaborators
 from gateway.control.accounts.keys import Keys, NewKey
 from gateway.control.accounts.users import NewUser
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
-from gateway.control.deployments.rollout import Carrying
+from gateway.control.deployments.rollout import Rollout
 from gateway.control.projects.models import Models
 from gateway.control.projects.projects import Projects
 from gateway.errors import Refusal
@@ -53,12 +53,12 @@ class People(Stage):
             (await self.users.create(NewUser(name=name, password=PASSWORD)))[0]
             for name in ("Ada", "Bob")
         ]
-        house = cast(House, self)
-        self.keys, self.members = Keys(house), Members(house)
+        context = cast(ControlContext, self)
+        self.keys, self.members = Keys(context), Collaborators(context)
         builds = cast(Any, None)
-        self.deployments = Deployments(house, builds)
-        self.models = Models(house, builds, self.deployments)
-        self.projects = Projects(house, self.models, cast(Any, None))
+        self.deployments = Deployments(context, builds)
+        self.models = Models(context, builds, self.deployments)
+        self.projects = Projects(context, self.models, cast(Any, None))
         asked = Project(name="p", path="/p", linked=True, creator="Ada")
         self.project = await self.projects._insert(self.ada, asked)
         size = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1}
@@ -84,7 +84,7 @@ class People(Stage):
         self.deployment = await self.database.write(store.deployments.insert, asked)
         self.stopped = []
         carrying = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
-        self.deployments._carryings[self.deployment.id] = cast(Carrying, carrying)
+        self.deployments._carryings[self.deployment.id] = cast(Rollout, carrying)
 
     def seen(self) -> dict[str, object]:
         """What everybody is told, and may do."""
@@ -308,5 +308,5 @@ async def test_a_start_finds_who_is_a_member(people: People) -> None:
     people.directory.forget_project(people.project.id)
     assert people.seen() != before
     await people.members.recover()
-    people.routes.look_again()
+    people.routes.refresh_permissions()
     assert people.seen() == before

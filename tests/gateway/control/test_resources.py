@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.control.resources import GIB, Machine, NotEnoughMemory
+from gateway.control.resources import GIB, HostResources, NotEnoughMemory
 from gateway.errors import Refusal
 from workers.limits import MIB
 
@@ -20,7 +20,7 @@ class Asked(msgspec.Struct, frozen=True):
     cpu_millicores: int = 1000
 
 
-class Played(Machine):
+class Played(HostResources):
     """A machine of 4 GiB and 2 cores, of which a test says what is free."""
 
     def __init__(self, free: int) -> None:
@@ -39,7 +39,7 @@ def machine() -> Played:
 
 def test_this_machine() -> None:
     """What is told of this machine fits together."""
-    told = Machine().capacity()
+    told = HostResources().capacity()
     assert 0 < told.memory_free <= told.memory_for_models < told.memory
     assert told.cores >= 1
     assert 64 <= told.default_memory_mb <= 2048
@@ -87,11 +87,11 @@ async def test_one_waits_for_those_that_start(
     told: list[str] = []
 
     async def second() -> None:
-        async with machine.room_for(Asked(2048), "A", told.append):
+        async with machine.reserve_memory(Asked(2048), "A", told.append):
             entered.append("second")
 
     async with trio.open_nursery() as nursery:
-        async with machine.room_for(Asked(1024, replicas=2), "A", print):
+        async with machine.reserve_memory(Asked(1024, replicas=2), "A", print):
             nursery.start_soon(second)
             await trio.sleep(5)
             assert entered == []
@@ -111,10 +111,10 @@ async def test_who_waits_in_vain_is_told(
 
     async def too_late() -> None:
         with pytest.raises(NotEnoughMemory, match=r"asked 2 GiB, 1\.5 GiB free"):
-            async with machine.room_for(Asked(2048), "A", print):
+            async with machine.reserve_memory(Asked(2048), "A", print):
                 raise AssertionError("let in")
 
-    async with trio.open_nursery() as nursery, machine.room_for(Asked(2048), "A", print):
+    async with trio.open_nursery() as nursery, machine.reserve_memory(Asked(2048), "A", print):
         nursery.start_soon(too_late)
         await trio.sleep(3)
         machine.is_free = 3 * GIB // 2
@@ -128,7 +128,7 @@ async def test_a_project_that_starts_all_it_can(
     entered: list[str] = []
 
     async def greedy() -> None:
-        async with machine.room_for(Asked(2048, replicas=9), "greedy", print):
+        async with machine.reserve_memory(Asked(2048, replicas=9), "greedy", print):
             entered.append("greedy")
             await trio.sleep_forever()
 
@@ -138,7 +138,7 @@ async def test_a_project_that_starts_all_it_can(
         await trio.sleep(5)
         assert entered == ["greedy"]
         with trio.fail_after(1):
-            async with machine.room_for(Asked(1536), "other", print):
+            async with machine.reserve_memory(Asked(1536), "other", print):
                 pass
         nursery.cancel_scope.cancel()
 
@@ -151,7 +151,7 @@ async def test_a_project_with_nothing_starting_goes_first(
     entered: list[str] = []
 
     async def start(name: str, memory: int, seconds: float) -> None:
-        async with machine.room_for(Asked(memory), name, print):
+        async with machine.reserve_memory(Asked(memory), name, print):
             entered.append(name)
             await trio.sleep(seconds)
 
@@ -171,7 +171,7 @@ async def test_a_project_with_nothing_starting_goes_first(
 
 async def test_who_starts_alone_may_start(machine: Played) -> None:
     """One replica has to fit, not all of them."""
-    async with machine.room_for(Asked(2048, replicas=9), "A", print):
+    async with machine.reserve_memory(Asked(2048, replicas=9), "A", print):
         pass
 
 
@@ -181,7 +181,7 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "memory.current").write_text(f"{GIB // 2}\n")
     (tmp_path / "memory.stat").write_text("inactive_file 0\n")
     monkeypatch.setattr("gateway.control.resources.memory_groups", lambda _: [(2, tmp_path)])
-    machine = Machine()
+    machine = HostResources()
     assert machine.memory == GIB
     assert machine.for_models == GIB - 128 * MIB
     assert machine.free() == GIB // 2 - 128 * MIB
@@ -207,7 +207,7 @@ async def test_scripts_keep_their_room(
         assert not await try_script(2048, "A")
         assert await try_script(1024, "A")
         assert await try_script(1536, "B")
-        async with machine.room_for(Asked(3 * 1024), "A", print):
+        async with machine.reserve_memory(Asked(3 * 1024), "A", print):
             pass
         machine.is_free -= 1024 * MIB
         script.takes(lambda: 1024 * MIB)  # what it has taken counts once

@@ -8,10 +8,10 @@ import pytest
 import trio
 
 import store
-from gateway.control.runtime_settings import SiteSettings
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.encryption import Encryption
 from gateway.errors import Refusal
-from gateway.settings import DESCRIPTIONS, TAKES_EFFECT, Given, Settings
+from gateway.settings import DESCRIPTIONS, TAKES_EFFECT, LoadedSettings, Settings
 from store import Database
 
 
@@ -29,15 +29,17 @@ def at_the_start(
     sources: dict[str, str] | None = None,
     encryption: Encryption = ENCRYPTION,
     **kept: Any,
-) -> SiteSettings:
-    given = Given(Settings(build_timeout=60.0), sources or {"build_timeout": "the environment"})
-    return SiteSettings(given, kept, database, encryption)
+) -> RuntimeSettings:
+    given = LoadedSettings(
+        Settings(build_timeout=60.0), sources or {"build_timeout": "the environment"}
+    )
+    return RuntimeSettings(given, kept, database, encryption)
 
 
 async def test_a_change_holds_and_is_kept(database: Database) -> None:
     """What is set holds at once, is told to whoever follows, and holds after the next start."""
     site, told = at_the_start(database), list[float]()
-    site.follow(lambda settings: told.append(settings.model_request_timeout))
+    site.subscribe(lambda settings: told.append(settings.model_request_timeout))
     await site.change({"model_request_timeout": "7", "request_limit": "2MiB"})
     assert (site.now.model_request_timeout, site.now.request_limit) == (7.0, 2 << 20)
     assert told == [30.0, 7.0]

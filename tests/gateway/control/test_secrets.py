@@ -180,12 +180,12 @@ async def test_an_environments_id_does_not_tell_its_variables(
 
     async def identify(secret: str, value: str) -> str:
         encryption, project_id = Encryption(secret), str(UUID(int=0))
-        house = SimpleNamespace(settings=SimpleNamespace(environment={}), encryption=encryption)
-        kept = encrypted(cast(Any, house), Project, project_id, Variables({}, {"TOKEN": value}))
+        context = SimpleNamespace(settings=SimpleNamespace(environment={}), encryption=encryption)
+        kept = encrypted(cast(Any, context), Project, project_id, Variables({}, {"TOKEN": value}))
         project = Project(
             id=project_id, name="x", path="/x", linked=False, creator="ada", variables=kept
         )
-        made = Environments(cast(Any, house), cast(Any, None))
+        made = Environments(cast(Any, context), cast(Any, None))
         return await made.identify(project, cast(Any, None), cast(Any, python))
 
     assert await identify("5f" * 32, "a") == await identify("5f" * 32, "a")

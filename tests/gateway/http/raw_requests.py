@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from gateway.http.chunked import Chunks
-from gateway.http.request_head import Head, Malformed, end_of_head, read_head
+from gateway.http.chunked import ChunkedDecoder
+from gateway.http.request_head import Head, ProtocolError, end_of_head, read_head
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad_requests").glob("*.http"))
@@ -44,7 +44,7 @@ def read(sent: bytes) -> Read:
         while one := _next(sent):
             requests.append(one[0])
             sent = one[1]
-    except Malformed as malformed:
+    except ProtocolError as malformed:
         return Read(requests, malformed.status)
     return Read(requests, 0)
 
@@ -70,6 +70,6 @@ def _next(sent: bytes) -> tuple[Request, bytes] | None:
     if not head.chunked:
         complete = len(rest) >= head.length
         return (Request(head, rest[: head.length]), rest[head.length :]) if complete else None
-    chunks = Chunks()
+    chunks = ChunkedDecoder()
     body = chunks.feed(rest)
     return (Request(head, body), chunks.rest) if chunks.ended else None

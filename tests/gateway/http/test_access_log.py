@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gateway.http import access_log
-from gateway.http.access_log import AccessLog, Note, line, open_access_log
+from gateway.http.access_log import AccessLog, AccessRecord, line, open_access_log
 from gateway.http.request_head import Head, read_head
 from gateway.settings import SettingsError
 from tests.support.gateway import running, settings_for
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def note(log: AccessLog, number: int = 1, head: Head | None = CALL) -> None:
-    log.note("10.0.0.1", head, 200, 12, 0.000345, f"{number}")
+    log.add("10.0.0.1", head, 200, 12, 0.000345, f"{number}")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -75,7 +75,7 @@ async def test_what_a_line_says(path: Path) -> None:
 @pytest.mark.parametrize("odd", ['"', "\\", "\n", "\r", "\0", "\x1b[2J", "\x7f", "ä", "\u2028"])
 def test_nothing_can_be_smuggled_in(odd: str) -> None:
     """Whatever a client names, its request is one line, and its quotes are those of the log."""
-    told = line(Note(0.0, "::1", "GET", f"/a{odd}b", 1, 404, 0, 0.0, "id"))
+    told = line(AccessRecord(0.0, "::1", "GET", f"/a{odd}b", 1, 404, 0, 0.0, "id"))
     assert told.isascii()
     assert told.removesuffix("\n").isprintable()
     match = LINE.fullmatch(told.removesuffix("\n"))

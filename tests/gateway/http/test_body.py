@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import Refusal
 from gateway.http.body import Body, Passing
-from gateway.http.chunked import Chunks
-from gateway.http.fair_shares import Shares
+from gateway.http.chunked import ChunkedDecoder
+from gateway.http.fair_shares import FairShares
 
 ROOM = 1000
 FLOWS = ("", "192.0.2.1", "192.0.2.2", "2001:db8:1::/64", "2001:db8:1:1::/64")
@@ -28,13 +28,13 @@ steps = st.lists(
 def test_nothing_is_counted_when_all_is_given_back(plan: list[tuple[str, str, int, int]]) -> None:
     """Whatever is announced, comes, is refused or ends, at either door: the room is what nobody
     holds, no body has more than half of it, and at the end all of it is free."""
-    memory, held = Shares(ROOM), list[Body | Passing]()
+    memory, held = FairShares(ROOM), list[Body | Passing]()
     for step, flow, size, which in plan:
         with suppress(Refusal):
             if step == "body":
                 held.append(Body(memory, flow, size, None, 10_000))
             elif step == "chunked":
-                held.append(Body(memory, flow, 0, Chunks(), 10_000))
+                held.append(Body(memory, flow, 0, ChunkedDecoder(), 10_000))
             elif step == "passing":
                 held.append(Passing(memory, flow, size, 900))
             elif step == "growing":
@@ -65,7 +65,7 @@ def test_one_body_may_not_take_all_room(size: int) -> None:
         lambda memory: Passing(memory, "a", size, 10_000),
         lambda memory: Passing(memory, "a", 0, 10_000).grow(size),
     ):
-        memory = Shares(ROOM)
+        memory = FairShares(ROOM)
         with pytest.raises(Refusal, match="too many bytes of requests"):
             begin(memory)
         assert memory.free == ROOM
@@ -73,7 +73,7 @@ def test_one_body_may_not_take_all_room(size: int) -> None:
 
 def test_what_an_application_does_not_keep_is_not_counted() -> None:
     """Of a long upload no more than `most` is held, announced or not."""
-    memory = Shares(ROOM)
+    memory = FairShares(ROOM)
     for length in (0, 10**9):
         body = Passing(memory, "a", length, 100)
         for _ in range(10):

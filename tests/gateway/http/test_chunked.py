@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.chunked import EXTRAS_LIMIT, Chunks
-from gateway.http.request_head import Malformed
+from gateway.http.chunked import EXTRAS_LIMIT, ChunkedDecoder
+from gateway.http.request_head import ProtocolError
 from tests.gateway.http.raw_requests import BAD, GOOD
 
 BODIES = [
@@ -21,14 +21,14 @@ BODIES = [
 
 def feed(pieces: list[bytes]) -> tuple[bytes, bytes] | None:
     """The body and what follows it, or None if it is malformed."""
-    chunks, body, rest = Chunks(), b"", b""
+    chunks, body, rest = ChunkedDecoder(), b"", b""
     try:
         for piece in pieces:
             if chunks.ended:
                 rest += piece
             else:
                 body += chunks.feed(piece)
-    except Malformed:
+    except ProtocolError:
         return None
     return body, chunks.rest + rest
 
@@ -65,9 +65,9 @@ def test_what_is_neither_body_nor_size_is_bounded() -> None:
     """Extensions and trailers share one limit; nothing is kept of them."""
     chunk, trailer = b"1;" + b"a" * 500 + b"\r\nx\r\n", b"A: " + b"b" * 500 + b"\r\n"
     fit = EXTRAS_LIMIT // len(chunk)
-    chunks = Chunks()
+    chunks = ChunkedDecoder()
     assert chunks.feed(chunk * fit + b"0\r\n") == b"x" * fit
-    with pytest.raises(Malformed, match="extensions and trailers"):
+    with pytest.raises(ProtocolError, match="extensions and trailers"):
         chunks.feed(trailer * 2)
 
 
@@ -94,7 +94,7 @@ def test_time_is_linear() -> None:
         return time.perf_counter() - started
 
     def feed_many(pieces: list[bytes]) -> int:
-        chunks = Chunks()
+        chunks = ChunkedDecoder()
         return sum(len(chunks.feed(piece)) for piece in pieces)
 
     few = min(seconds(1_000) for _ in range(3))

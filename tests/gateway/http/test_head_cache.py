@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.http.head_cache import _GENERATION, _LONGEST, Openings, read_opening
-from gateway.http.request_head import Malformed
+from gateway.http.head_cache import _GENERATION, _LONGEST, HeadCache, parse_head
+from gateway.http.request_head import ProtocolError
 from tests.support.http_stage import request
 
 LIMIT = 100
@@ -11,9 +11,9 @@ LIMIT = 100
 
 def opening(method: str, path: str, *lines: str) -> tuple[bool, bool, str, bool]:
     """Whether it is a call, has its reply, the code of its refusal, and whether it is elsewhere."""
-    read = read_opening(request(method, path, *lines), LIMIT)
+    read = parse_head(request(method, path, *lines), LIMIT)
     code = read.refusal.code if read.refusal is not None else ""
-    return read.call is not None, read.reply is not None, code, read.is_elsewhere
+    return read.call is not None, read.reply is not None, code, read.is_fallback
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_what_a_head_is_refused_for(line: str, code: str) -> None:
 
 def test_equal_heads_are_read_once() -> None:
     """The same bytes give the very same opening."""
-    openings = Openings(LIMIT)
+    openings = HeadCache(LIMIT)
     first = openings.read(request("POST", "/model"))
     assert openings.read(bytes(bytearray(request("POST", "/model")))) is first
 
 
 def test_what_is_remembered_is_bounded() -> None:
     """Neither great numbers nor great heads nor malformed ones are kept; those in use are."""
-    openings = Openings(LIMIT)
+    openings = HeadCache(LIMIT)
     often = openings.read(request("POST", "/model"))
     for number in range(5 * _GENERATION):
         openings.read(request("POST", f"/models/{number}"))
@@ -75,13 +75,13 @@ def test_what_is_remembered_is_bounded() -> None:
     large = request("POST", "/model", f"A: {'a' * _LONGEST}")
     assert openings.read(large) is not openings.read(large)
     before = len(openings._young)
-    with pytest.raises(Malformed):
+    with pytest.raises(ProtocolError):
         openings.read(b"POST /model HTTP/1.1\r\n\r\n")
     assert len(openings._young) == before
 
 
 def test_a_refusal_holds_on_to_nothing() -> None:
     """One that is remembered keeps no frames, and so no bytes, of the reading alive."""
-    refused = read_opening(request("PUT", "/model"), LIMIT).refusal
+    refused = parse_head(request("PUT", "/model"), LIMIT).refusal
     assert refused is not None
     assert refused.__traceback__ is None

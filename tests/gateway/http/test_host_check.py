@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from gateway.errors import Refusal
-from gateway.http.host_check import Hosts, check_exposure, hosts_of, name_of
+from gateway.http.host_check import AllowedHosts, check_listen_address, hosts_of, name_of
 from gateway.operations.systemd import ServiceManager
 from gateway.serving import run_gateway
-from gateway.settings import Given, Settings, SettingsError
+from gateway.settings import LoadedSettings, Settings, SettingsError
 from tests.faults.matrix import fault
 from tests.gateway.conftest import Samples
 from tests.support.gateway import Gateway, refusal, settings_for, url_in
@@ -22,7 +22,7 @@ LOOPBACK = ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")
 BEYOND = ("0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0")
 
 
-def answers(hosts: Hosts, host: str, path: str = "/api/v2/site") -> bool:
+def answers(hosts: AllowedHosts, host: str, path: str = "/api/v2/site") -> bool:
     with suppress(Refusal):
         hosts.check(host, path)
         return True
@@ -92,12 +92,12 @@ async def test_only_calls_and_signs_of_life_are_answered_under_any_name(
 def test_in_the_clear_only_on_request() -> None:
     """Beyond loopback it takes TLS, or `plain_http`; on loopback neither."""
     for address in LOOPBACK:
-        check_exposure(Settings(), address)
+        check_listen_address(Settings(), address)
     for address in BEYOND:
         with pytest.raises(SettingsError, match="could read and change passwords"):
-            check_exposure(Settings(), address)
-        check_exposure(Settings(plain_http=True), address)
-        check_exposure(Settings(tls_certificate="c", tls_key="k"), address)
+            check_listen_address(Settings(), address)
+        check_listen_address(Settings(plain_http=True), address)
+        check_listen_address(Settings(tls_certificate="c", tls_key="k"), address)
 
 
 async def test_an_inherited_socket_in_the_clear_is_refused(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_an_inherited_socket_in_the_clear_is_refused(tmp_path: Path) -> No
         manager = ServiceManager(descriptor=os.dup(listener.fileno()))
         with pytest.raises(SettingsError, match=r"listen on 0\.0\.0\.0"):
             await run_gateway(
-                Given(settings_for(tmp_path / "data"), {}),
+                LoadedSettings(settings_for(tmp_path / "data"), {}),
                 stop=trio.Event(),
                 ready=print,
                 manager=manager,
@@ -119,7 +119,7 @@ async def test_a_start_in_the_clear_is_refused(tmp_path: Path) -> None:
     """Such a start is refused before there is a database; with `plain_http` it serves."""
     exposed = settings_for(tmp_path / "data", Settings(host="0.0.0.0"))
     with pytest.raises(SettingsError, match="plain_http = true"):
-        await run_gateway(Given(exposed, {}), stop=trio.Event(), ready=print)
+        await run_gateway(LoadedSettings(exposed, {}), stop=trio.Event(), ready=print)
     assert not (tmp_path / "data" / "predictd.db").exists()
     stop, told = trio.Event(), list[str]()
 
@@ -128,5 +128,5 @@ async def test_a_start_in_the_clear_is_refused(tmp_path: Path) -> None:
         stop.set()
 
     allowed = settings_for(tmp_path / "data", Settings(host="0.0.0.0", plain_http=True))
-    await run_gateway(Given(allowed, {}), stop=stop, ready=ready)
+    await run_gateway(LoadedSettings(allowed, {}), stop=stop, ready=ready)
     assert told

@@ -15,10 +15,10 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from gateway.http import hypercorn_connection, request_filter
-from gateway.http.fair_shares import Shares
-from gateway.http.hypercorn_server import HttpServer
-from gateway.http.request_filter import Gate
-from gateway.http.send_buffers import Untaken
+from gateway.http.fair_shares import FairShares
+from gateway.http.hypercorn_server import HypercornServer
+from gateway.http.request_filter import RequestFilter
+from gateway.http.send_buffers import SendBufferLimit
 from tests.gateway.http.raw_requests import mistaken, read
 
 ROOM = 4 << 20
@@ -63,8 +63,8 @@ class Serving(Application):
 
     def __init__(self, nursery: trio.Nursery) -> None:
         super().__init__()
-        self.memory, self.untaken = Shares(ROOM), Untaken(ROOM)
-        self.server = HttpServer(self.app, untaken=self.untaken, memory=self.memory)
+        self.memory, self.untaken = FairShares(ROOM), SendBufferLimit(ROOM)
+        self.server = HypercornServer(self.app, untaken=self.untaken, memory=self.memory)
         self._nursery = nursery
 
     def connect(self, first: bytes = b"") -> trio.SocketStream:
@@ -216,7 +216,7 @@ async def test_an_error_of_ours_costs_one_connection(
 
     async with serving() as it:
         with monkeypatch.context() as patched:
-            patched.setattr(Gate, "let_through", broken)
+            patched.setattr(RequestFilter, "let_through", broken)
             assert await all_of(it.connect(first=GET)) == b""
         assert "who would have thought" in caplog.text
         async with it.connect(first=GET) as stream:

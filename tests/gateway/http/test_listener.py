@@ -16,9 +16,9 @@ import trustme
 from gateway.http import listener as front_door
 from gateway.http import model_connection, transports
 from gateway.http.listen_sockets import listen
-from gateway.http.listener import Bounds, FrontDoor, Stream, Traffic
+from gateway.http.listener import ConnectionLimits, ConnectionStats, Listener, Stream
 from gateway.http.proxies import Proxies
-from gateway.predictions.offload import Examiner
+from gateway.predictions.offload import OffloadedParser
 from tests.faults.matrix import fault
 from tests.support.http_stage import (
     Answer,
@@ -40,7 +40,12 @@ class Door:
     """A front door, what is behind it, and what reached the other server."""
 
     def __init__(
-        self, door: FrontDoor, pool: StagedPool, port: int, reactor: Reactor, traffic: Traffic
+        self,
+        door: Listener,
+        pool: StagedPool,
+        port: int,
+        reactor: Reactor,
+        traffic: ConnectionStats,
     ) -> None:
         self.door = door
         self.traffic = traffic
@@ -77,7 +82,7 @@ async def opened(
     """A door that is closed at the end, whatever its clients do; no descriptor is left then."""
     before = descriptors()
     reactor, pool = Reactor(), StagedPool()
-    bounds = Bounds(
+    bounds = ConnectionLimits(
         connections=places,
         connections_per_address=places_per_address,
         request_bytes=10**7,
@@ -86,12 +91,12 @@ async def opened(
     with listen("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as tasks:
             tasks.start_soon(reactor.run)
-            door = FrontDoor(
+            door = Listener(
                 proxies=Proxies(trusted),
                 reactor=reactor,
                 routes=echoing_routes(pool),
-                examiner=cast(Examiner, Examined()),
-                traffic=(traffic := Traffic()),
+                examiner=cast(OffloadedParser, Examined()),
+                traffic=(traffic := ConnectionStats()),
                 bounds=bounds,
                 tasks=tasks,
                 elsewhere=elsewhere,
@@ -196,7 +201,7 @@ async def test_one_too_many_is_told_so() -> None:
         [answer] = read_answers(await all_of(turned_away))
         assert (answer.status, answer.code) == (503, "gateway.full")
         assert answer.headers["connection"] == "close"
-        assert door.traffic.turned_away == 1
+        assert door.traffic.rejected == 1
         for client in clients:
             await ask(client, post(2))
         for stream in (*clients, turned_away):
@@ -236,11 +241,11 @@ async def test_users_of_this_machine_have_shares_of_their_own(
         async def all_that_there_are() -> int:
             """How many connections are let in."""
             before = door.connections
-            while not door.traffic.turned_away:
+            while not door.traffic.rejected:
                 stream = await clients.enter_async_context(await door.connect())
                 await until(lambda: door.traffic.accepted > len(streams))
                 streams.append(stream)
-            door.traffic.turned_away = 0
+            door.traffic.rejected = 0
             return door.connections - before
 
         streams: list[trio.SocketStream] = []
@@ -388,7 +393,7 @@ async def test_without_descriptors_the_door_rests(
     async with opened() as door:
         door.pool.at_once = echo
         [real] = door.door._listeners
-        door.door._shut()
+        door.door._close_listening()
         with Poor(fileno=os.dup(real.fileno())) as poor:
             poor.setblocking(False)
             door.door.open([poor])

@@ -14,7 +14,7 @@ from gateway.http.model_connection import (
     LAST_SECONDS,
     LINGER_SECONDS,
     SEND_SECONDS,
-    State,
+    ConnectionState,
 )
 from tests.faults.matrix import fault
 from tests.support.http_stage import (
@@ -68,7 +68,7 @@ def test_a_call_is_answered(client: Client) -> None:
     client.send(post({"a": 1}))
     [ticket] = client.stage.pool.waiting
     assert (ticket.request, ticket.flow) == (b'{"a": 1}', "10.0.0.1")
-    assert client.is_in(State.WAITING)
+    assert client.is_in(ConnectionState.WAITING)
     client.stage.pool.answer()
     answer = client.answer()
     assert answer.body == (
@@ -78,7 +78,7 @@ def test_a_call_is_answered(client: Client) -> None:
     assert answer.headers["access-control-allow-origin"] == "*"
     assert len(answer.headers["x-request-id"]) == 32
     assert "connection" not in answer.headers
-    assert client.is_in(State.IDLE)
+    assert client.is_in(ConnectionState.IDLE)
     assert client.stage.answers == {200: 1}
 
 
@@ -123,7 +123,7 @@ def test_the_cuts_do_not_matter() -> None:
             answer_all(client)
         assert echoes(client.answers()) == MIXED_ANSWERS
         assert client.stage.memory.free == MEMORY
-        assert client.is_in(State.IDLE)
+        assert client.is_in(ConnectionState.IDLE)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_other_methods(client: Client) -> None:
     assert (head.status, head.body, put.status) == (405, b"", 405)
     assert int(head.headers["content-length"]) > 0
     assert put.headers["allow"] == "POST, OPTIONS"
-    assert client.is_in(State.IDLE)
+    assert client.is_in(ConnectionState.IDLE)
 
 
 def test_a_client_that_asks_is_told_to_go_on(client: Client) -> None:
@@ -188,7 +188,7 @@ def test_a_body_that_is_announced_too_large(client: Client, lines: tuple[str, ..
     assert (answer.status, answer.code) == (413, "request.toolarge")
     assert answer.headers["connection"] == "close"
     client.send(b"x" * LIMIT, post(1))
-    assert client.is_in(State.LINGERING)
+    assert client.is_in(ConnectionState.LINGERING)
     assert not client.answers()
     client.end()
     assert client.line.closed
@@ -214,13 +214,13 @@ def test_a_body_that_grows_too_large_in_chunks(client: Client) -> None:
     """Chunks are refused as soon as they are too many, and the memory is given back."""
     head = request("POST", "/model", "Transfer-Encoding: chunked")
     client.send(head, *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 10)
-    assert client.is_in(State.BODY)
+    assert client.is_in(ConnectionState.BODY)
     assert client.stage.memory.free == MEMORY - LIMIT
     client.send(b"1\r\n")
-    assert client.is_in(State.BODY)
+    assert client.is_in(ConnectionState.BODY)
     client.send(b"x")
     assert client.answer().status == 413
-    assert client.is_in(State.LINGERING)
+    assert client.is_in(ConnectionState.LINGERING)
     assert client.stage.memory.free == MEMORY
 
 
@@ -243,7 +243,7 @@ def test_what_is_malformed_ends_the_connection(client: Client, sent: bytes, stat
     first, last = client.answers()
     assert (first.status, last.status) == (200, status)
     assert last.headers["connection"] == "close"
-    assert client.is_in(State.LINGERING)
+    assert client.is_in(ConnectionState.LINGERING)
     assert client.stage.memory.free == MEMORY
 
 
@@ -289,7 +289,7 @@ def test_what_an_examiner_says(
     ticket = examiner.hold()
     ticket.settle(outcome(ticket))
     assert echoes(client.answers()) == [code, code]
-    assert client.is_in(State.IDLE)
+    assert client.is_in(ConnectionState.IDLE)
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -433,11 +433,11 @@ def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
     for byte in bytewise(post(1))[: int(HEAD_SECONDS)]:
         client.send(byte)
         client.stage.pass_time(1 - INSTANT)
-    assert client.is_in(State.HEAD)
+    assert client.is_in(ConnectionState.HEAD)
     client.stage.pass_time(1)
     answer = client.answer()
     assert (answer.status, answer.code) == (408, "request.slow")
-    assert client.is_in(State.LINGERING)
+    assert client.is_in(ConnectionState.LINGERING)
 
 
 @fault(
@@ -452,10 +452,10 @@ def test_a_body_has_thirty_seconds_in_all(client: Client) -> None:
     for byte in bytewise(body)[: int(BODY_SECONDS)]:
         client.stage.pass_time(1 - INSTANT)
         client.send(byte)
-    assert client.is_in(State.BODY)
+    assert client.is_in(ConnectionState.BODY)
     client.stage.pass_time(1)
     assert client.answer().status == 408
-    assert client.is_in(State.LINGERING)
+    assert client.is_in(ConnectionState.LINGERING)
     assert client.stage.memory.free == MEMORY
 
 
@@ -464,7 +464,7 @@ def test_an_empty_line_begins_no_request(client: Client) -> None:
     client.send(post(1))
     client.stage.pool.answer()
     client.send(b"\r", b"\n")
-    assert client.is_in(State.IDLE)
+    assert client.is_in(ConnectionState.IDLE)
     client.stage.pass_time(HEAD_SECONDS)
     client.send(post(2))
     client.stage.pool.answer()
@@ -489,14 +489,14 @@ def test_an_answer_has_to_be_taken_within_thirty_seconds(client: Client) -> None
     for last in (False, True):
         client.send(post(1))
         client.stage.pool.answer()
-        assert client.is_in(State.SENDING)
+        assert client.is_in(ConnectionState.SENDING)
         if last:
             late(client, SEND_SECONDS)
             assert client.line.closed
         else:
             client.stage.pass_time(SEND_SECONDS - INSTANT)
             client.take()
-            assert client.is_in(State.IDLE)
+            assert client.is_in(ConnectionState.IDLE)
             client.line.deaf = True
 
 
@@ -523,7 +523,7 @@ def test_a_deadline_does_not_outlive_its_reason(client: Client) -> None:
     client.stage.pass_time(1000)
     client.stage.pool.answer()
     client.stage.pass_time(IDLE_SECONDS - INSTANT)
-    assert client.is_in(State.IDLE)
+    assert client.is_in(ConnectionState.IDLE)
 
 
 # Clients that go.
@@ -545,7 +545,7 @@ def test_a_client_that_only_sends_no_more_gets_its_answer(client: Client) -> Non
     client.send(post(1) + post(2))
     client.stage.pool.hold()
     client.end()
-    assert client.is_in(State.WAITING)
+    assert client.is_in(ConnectionState.WAITING)
     assert client.line.held
     client.stage.pool.answer()
     answer = client.answer()
@@ -562,7 +562,7 @@ def test_a_client_that_sends_no_more_while_it_takes_its_answer(client: Client) -
         client.send(post(1))
         client.stage.pool.answer()
         client.end()
-        assert client.is_in(State.SENDING)
+        assert client.is_in(ConnectionState.SENDING)
         if taken:
             client.take()
         else:
@@ -570,29 +570,31 @@ def test_a_client_that_sends_no_more_while_it_takes_its_answer(client: Client) -
         assert client.line.closed
 
 
-def client_in(stage: Stage, state: State) -> Client:
+def client_in(stage: Stage, state: ConnectionState) -> Client:
     """A client whose connection is in that state."""
     client = stage.client()
-    if state is State.HEAD:
+    if state is ConnectionState.HEAD:
         client.send(post(1)[:20])
-    elif state is State.BODY:
+    elif state is ConnectionState.BODY:
         client.send(post(1)[:-2])
-    elif state is not State.IDLE:
-        client.line.deaf = state is State.SENDING
-        lines = ("Connection: close",) if state is State.LINGERING else ()
+    elif state is not ConnectionState.IDLE:
+        client.line.deaf = state is ConnectionState.SENDING
+        lines = ("Connection: close",) if state is ConnectionState.LINGERING else ()
         client.send(post(1, *lines) + post(2))
-        if state is not State.WAITING:
+        if state is not ConnectionState.WAITING:
             stage.pool.answer()
     assert client.state is state
     return client
 
 
-STATES = [state for state in State if state is not State.CLOSED]
+STATES = [state for state in ConnectionState if state is not ConnectionState.CLOSED]
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("held", [False, True])
-def test_nothing_is_left_of_a_broken_connection(stage: Stage, state: State, held: bool) -> None:
+def test_nothing_is_left_of_a_broken_connection(
+    stage: Stage, state: ConnectionState, held: bool
+) -> None:
     """Whatever it was doing: no ticket, no bytes, no deadline; and nothing more is said."""
     client = client_in(stage, state)
     ticket = stage.pool.hold() if held and stage.pool.waiting else None
@@ -611,11 +613,11 @@ def test_nothing_is_left_of_a_broken_connection(stage: Stage, state: State, held
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_the_end_of_what_a_client_sends(stage: Stage, state: State) -> None:
+def test_the_end_of_what_a_client_sends(stage: Stage, state: ConnectionState) -> None:
     """In any state it ends the connection, at once or when the answer under way is out."""
     client = client_in(stage, state)
     client.end()
-    if state is State.SENDING:
+    if state is ConnectionState.SENDING:
         client.take()
     assert client.line.closed
     assert stage.pool.tickets == 0
@@ -623,29 +625,29 @@ def test_the_end_of_what_a_client_sends(stage: Stage, state: State) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_after_stop_no_request_begins(stage: Stage, state: State) -> None:
+def test_after_stop_no_request_begins(stage: Stage, state: ConnectionState) -> None:
     """One that has begun is answered with `Connection: close`."""
     client = client_in(stage, state)
     client.answers()
     client.connection.stop()
     client.verify()
     assert not client.line.closed
-    if state in (State.HEAD, State.BODY):
+    if state in (ConnectionState.HEAD, ConnectionState.BODY):
         sent = post(1)
-        client.send(sent[20:] if state is State.HEAD else sent[-2:])
-    if state is State.SENDING:
+        client.send(sent[20:] if state is ConnectionState.HEAD else sent[-2:])
+    if state is ConnectionState.SENDING:
         client.take()
-    elif state is State.IDLE:
+    elif state is ConnectionState.IDLE:
         late(client, FIRST_SECONDS)
     else:
         client.send(post(3))
     before = len(stage.pool.seen)
     answer_all(client)
     assert len(stage.pool.seen) == before
-    if state in (State.HEAD, State.BODY, State.WAITING):
+    if state in (ConnectionState.HEAD, ConnectionState.BODY, ConnectionState.WAITING):
         answer = client.answer()
         assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
-    assert client.state in (State.LINGERING, State.CLOSED)
+    assert client.state in (ConnectionState.LINGERING, ConnectionState.CLOSED)
     stage.pass_time(LINGER_SECONDS)
     assert client.line.closed
 
@@ -700,7 +702,7 @@ def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
     client.send(post(1), large[:80_000])
     assert client.line.held
     client.stage.pool.answer()
-    assert client.is_in(State.BODY)
+    assert client.is_in(ConnectionState.BODY)
     assert not client.line.held
     client.send(large[80_000:])
     client.stage.pool.answer()
@@ -797,7 +799,7 @@ def test_the_last_to_leave_after_stop(stage: Stage) -> None:
     for client in (waiting, half):
         client.connection.stop()
     stage.pool.answer()
-    assert waiting.is_in(State.LINGERING)
+    assert waiting.is_in(ConnectionState.LINGERING)
     half.send(b"\n")
     assert half.line.left == request("GET", "/livez")
     assert waiting.line.left is None

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.http.model_connection import State
+from gateway.http.model_connection import ConnectionState
 from tests.support.http_stage import LIMIT, MEMORY, Answer, Stage, busy, chunked, post, request
 from workers import Answered
 
@@ -141,14 +141,14 @@ class AnyOrder(RuleBasedStateMachine):
             caller.look()
             body = caller.client.connection._body
             taken += body._taken if body is not None else 0
-            tickets += caller.client.is_in(State.WAITING)
+            tickets += caller.client.is_in(ConnectionState.WAITING)
         assert self.stage.memory.free + taken == MEMORY
         assert self.stage.pool.tickets == tickets
 
     def teardown(self) -> None:
         """Who is still there gets all answers; of who is not, nothing is left."""
         for caller in self.callers:
-            if caller.open and not caller.client.is_in(State.LINGERING):
+            if caller.open and not caller.client.is_in(ConnectionState.LINGERING):
                 self.finish(caller)
             caller.client.connection.close()
         assert self.stage.memory.free == MEMORY
@@ -156,7 +156,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(self.stage.timers) == 0
 
     def finish(self, caller: Caller) -> None:
-        while not caller.client.line.over and not caller.client.is_in(State.LINGERING):
+        while not caller.client.line.over and not caller.client.is_in(ConnectionState.LINGERING):
             before = (len(caller.unsent), len(caller.answers))
             caller.client.take()
             caller.send(1000)
@@ -165,7 +165,7 @@ class AnyOrder(RuleBasedStateMachine):
             caller.look()
             if before == (len(caller.unsent), len(caller.answers)):
                 break
-        if caller.client.is_in(State.IDLE):
+        if caller.client.is_in(ConnectionState.IDLE):
             assert len(caller.answers) == len(caller.asked)
 
 

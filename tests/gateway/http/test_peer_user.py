@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from gateway.http.peer_user import LocalUsers
+from gateway.http.peer_user import PeerUsers
 from tests.support.skipping import not_here
 
 SOMEBODY = 12345
@@ -35,7 +35,7 @@ def test_a_user_of_this_machine(host: str) -> None:
     if os.geteuid() != 0:
         not_here("root, who can start processes of other users")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener, closing(LocalUsers()) as users:
+    with socket.socket(family) as listener, closing(PeerUsers()) as users:
         listener.bind((host, 0))
         listener.listen()
         for uid in (os.geteuid(), SOMEBODY):
@@ -47,5 +47,5 @@ def test_a_user_of_this_machine(host: str) -> None:
 def test_without_an_answer_nobody_is_known() -> None:
     """Where the kernel does not tell, nothing is told."""
     left, right = socket.socketpair()
-    with left, right, closing(LocalUsers()) as users:
+    with left, right, closing(PeerUsers()) as users:
         assert users.user_of(left) is None

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.http.model_connection import ModelConnection
 from gateway.http.proxies import Proxies, Source, plain
-from gateway.http.request_head import Malformed
+from gateway.http.request_head import ProtocolError
 from gateway.settings import SettingsError, load
 from tests.support.http_stage import LIMIT, MEMORY, Stage, post
 
@@ -83,13 +83,13 @@ def test_forwarded(forwarded: str, expected: Source) -> None:
 )
 def test_forwarded_that_is_not_as_it_should_be(forwarded: str) -> None:
     """What does not fit the grammar, or is too long, is refused."""
-    with pytest.raises(Malformed, match="RFC 7239"):
+    with pytest.raises(ProtocolError, match="RFC 7239"):
         source(forwarded=forwarded)
 
 
 def test_two_accounts_are_none() -> None:
     """With both headers one may be the client's own: refused, with what the operator has to do."""
-    with pytest.raises(Malformed, match="has to drop the one"):
+    with pytest.raises(ProtocolError, match="has to drop the one"):
         source(forwarded="for=192.0.2.1", x_forwarded_for="192.0.2.1")
 
 

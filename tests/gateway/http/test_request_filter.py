@@ -13,11 +13,11 @@ from gateway.http.request_filter import (
     BODY_SECONDS,
     HEAD_SECONDS,
     IDLE_SECONDS,
-    Gate,
-    Gone,
-    written,
+    Disconnected,
+    RequestFilter,
+    serialize_head,
 )
-from gateway.http.request_head import Malformed, read_head
+from gateway.http.request_head import ProtocolError, read_head
 from tests.faults.matrix import fault
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
 
@@ -35,7 +35,7 @@ class Passing:
         self.client: MemorySendStream
         stream: MemoryReceiveStream
         self.client, stream = memory_stream_one_way_pair()
-        self.gate = Gate(stream, first)
+        self.gate = RequestFilter(stream, first)
         self.ended: Exception | None = None
         self.over = trio.Event()
 
@@ -45,10 +45,10 @@ class Passing:
             self.gate.answered()
 
     async def run(self, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self.gate.pump)
+        nursery.start_soon(self.gate.read_ahead)
         try:
-            await self.gate.let_through(self.take)
-        except (Gone, Malformed) as ended:
+            await self.gate.forward(self.take)
+        except (Disconnected, ProtocolError) as ended:
             self.ended = ended
         self.over.set()
 
@@ -71,7 +71,7 @@ def takes(seconds: float) -> Iterator[None]:
 
 
 def refused(ended: Exception | None) -> int:
-    assert isinstance(ended, Malformed)
+    assert isinstance(ended, ProtocolError)
     return ended.status
 
 
@@ -85,7 +85,7 @@ async def test_good_requests_pass_and_mean_the_same(path: Path) -> None:
                 await it.client.send_all(sent[at : at + 7])
             await it.client.aclose()
             await it.over.wait()
-        assert isinstance(it.ended, Gone)
+        assert isinstance(it.ended, Disconnected)
         before, after = read(sent).requests, read(it.passed).requests
         assert [one.body for one in after] == [one.body for one in before]
         for one, other in zip(before, after, strict=True):
@@ -94,7 +94,7 @@ async def test_good_requests_pass_and_mean_the_same(path: Path) -> None:
                 assert getattr(one.head, field) == getattr(other.head, field), field
             assert not {"upgrade", "http2-settings"} & set(other.head.headers)
             connection = h11.Connection(h11.SERVER, max_incomplete_event_size=20_000)
-            connection.receive_data(written(one.head))
+            connection.receive_data(serialize_head(one.head))
             assert isinstance(connection.next_event(), h11.Request)
 
 
@@ -125,7 +125,7 @@ async def test_a_client_that_goes_is_noticed_while_it_is_answered() -> None:
         await it.client.send_all(GET)
         await it.client.aclose()
         await it.over.wait()
-        assert isinstance(it.ended, Gone)
+        assert isinstance(it.ended, Disconnected)
 
 
 async def test_what_is_read_ahead_is_bounded() -> None:
@@ -174,7 +174,7 @@ async def test_a_connection_may_be_idle_for_so_long(
             await it.client.send_all(GET + b"\r\n")
         with takes(IDLE_SECONDS):
             await it.over.wait()
-        assert isinstance(it.ended, Gone)
+        assert isinstance(it.ended, Disconnected)
 
 
 async def test_answering_is_not_idling(autojump_clock: trio.testing.MockClock) -> None:
@@ -205,7 +205,7 @@ async def test_stopping_ends_what_has_not_begun() -> None:
             await trio.testing.wait_all_tasks_blocked()
             it.gate.stop()
             await it.over.wait()
-            assert isinstance(it.ended, Gone)
+            assert isinstance(it.ended, Disconnected)
     it = Passing(POST)
     it.gate.stop()
     async with trio.open_nursery() as nursery:
@@ -223,7 +223,7 @@ def test_what_is_written_of_a_head() -> None:
         b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
         b"Content-Length: 007\r\nExpect: 100-continue\r\nX-Latin: \xe9\r\n\r\n"
     )
-    assert written(head).split(b"\r\n") == [
+    assert serialize_head(head).split(b"\r\n") == [
         b"PUT /z?a=b HTTP/1.1",
         b"host: y",
         b"cookie: a=b; c=d",

@@ -15,7 +15,7 @@ from gateway.http.request_head import (
     HEAD_LIMIT,
     METHODS,
     Head,
-    Malformed,
+    ProtocolError,
     end_of_head,
     read_head,
 )
@@ -47,15 +47,15 @@ def test_good_requests_are_read_as_h11_reads_them(path: Path) -> None:
 
 def test_a_refusal_says_what_is_wrong() -> None:
     """Whoever sent it can tell from the message what to change."""
-    with pytest.raises(Malformed, match="a header goes on in the next line"):
+    with pytest.raises(ProtocolError, match="a header goes on in the next line"):
         get("A: b", " c")
-    with pytest.raises(Malformed, match="'A : b' is not a header"):
+    with pytest.raises(ProtocolError, match="'A : b' is not a header"):
         get("A : b")
-    with pytest.raises(Malformed, match="not METHOD /path"):
+    with pytest.raises(ProtocolError, match="not METHOD /path"):
         head("hello")
-    with pytest.raises(Malformed, match="does not end with CR LF"):
+    with pytest.raises(ProtocolError, match="does not end with CR LF"):
         read_head(GET.replace(b"\r", b""))
-    with pytest.raises(Malformed, match="several host headers"):
+    with pytest.raises(ProtocolError, match="several host headers"):
         get("host: y")
 
 
@@ -129,7 +129,7 @@ def test_limits_are_exact() -> None:
     assert read(filled.replace(b"A: ", b"AA: ")).refused == 431
     many = [f"A{number}: b" for number in range(FIELDS_LIMIT - 1)]
     assert len(get(*many).headers) == FIELDS_LIMIT
-    with pytest.raises(Malformed):
+    with pytest.raises(ProtocolError):
         get(*many, "B: c")
 
 
@@ -137,7 +137,7 @@ def test_a_head_that_cannot_become_one_is_refused_before_its_end() -> None:
     """Junk is refused when it comes, not when the time for a head is over."""
     assert end_of_head(b"") == end_of_head(b"GET / HTTP/1.1\r") == end_of_head(GET[:-1]) == 0
     for junk in (b"\x16\x03\x01", b"GET / HTTP/1.0\n", b"GET /\rX", b"G" * HEAD_LIMIT):
-        with pytest.raises(Malformed):
+        with pytest.raises(ProtocolError):
             end_of_head(junk)
 
 
@@ -158,7 +158,7 @@ def test_the_end_of_a_head_is_found_whatever_the_cuts(sent: bytes, data: st.Data
 def read_end(sent: bytes, seen: int) -> int | None:
     try:
         return end_of_head(sent, seen)
-    except Malformed:
+    except ProtocolError:
         return None
 
 
@@ -167,7 +167,7 @@ def test_any_bytes_are_a_head_or_malformed(block: bytes) -> None:
     """Nothing that a client can send raises anything but Malformed."""
     for whole in (block, block + b"\r\n\r\n"):
         assert read(whole).refused in (0, 400, 431, 501, 505)
-        with suppress(Malformed):
+        with suppress(ProtocolError):
             read_head(whole)
 
 

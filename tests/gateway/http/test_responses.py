@@ -6,8 +6,8 @@ from email.utils import parsedate_to_datetime
 import h11
 import pytest
 
-from gateway.http.responses import Replies
-from gateway.predictions.call import Reply
+from gateway.http.responses import ResponseRenderer
+from gateway.predictions.call import CallResponse
 
 ID = "1" * 32
 
@@ -30,18 +30,18 @@ def read(written: bytes, method: str) -> tuple[h11.Response, bytes, bool]:
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(200, b'{"a":1}'),
-        Reply(204, b"", {"Allow": "POST"}),
-        Reply(429, b"{}", {"Retry-After": "7", "X-Other": "a, b"}),
-        Reply(500, b""),
-        Reply(200, b"[1]", before=b'{"a":', after=b"}"),
-        Reply(201, bytearray(200_000), before=b"before", after=b"after"),
+        CallResponse(200, b'{"a":1}'),
+        CallResponse(204, b"", {"Allow": "POST"}),
+        CallResponse(429, b"{}", {"Retry-After": "7", "X-Other": "a, b"}),
+        CallResponse(500, b""),
+        CallResponse(200, b"[1]", before=b'{"a":', after=b"}"),
+        CallResponse(201, bytearray(200_000), before=b"before", after=b"after"),
     ],
     ids=lambda reply: str(reply.status),
 )
-def test_a_reply_is_read_as_it_was_meant(reply: Reply, connection: str) -> None:
+def test_a_reply_is_read_as_it_was_meant(reply: CallResponse, connection: str) -> None:
     """Status, headers, body and the end of the connection, to GET and to HEAD."""
-    replies = Replies()
+    replies = ResponseRenderer()
     for method in ("POST", "HEAD"):
         bodiless = method == "HEAD"
         pieces = replies.render(reply, ID, 0.0, connection=connection, bodiless=bodiless)
@@ -61,17 +61,21 @@ def test_a_reply_is_read_as_it_was_meant(reply: Reply, connection: str) -> None:
 
 def test_the_date_is_at_most_a_second_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered of a reply is made anew each second."""
-    replies = Replies()
+    replies = ResponseRenderer()
     wall = time.time()
     for now in (5.0, 5.5, 6.0, 7.25):
         monkeypatch.setattr(time, "time", lambda now=now: wall + now)
-        response, _, _ = read(b"".join(replies.render(Reply(200, b""), ID, now)), "GET")
+        response, _, _ = read(b"".join(replies.render(CallResponse(200, b""), ID, now)), "GET")
         date = parsedate_to_datetime(dict(response.headers)[b"date"].decode())
         assert 0 <= wall + now - date.timestamp() < 2
 
 
 def test_every_id_is_another() -> None:
     """Also those of another gateway, or of this one after a restart."""
-    ids = [replies.new_id() for replies in (Replies(), Replies()) for _ in range(1000)]
+    ids = [
+        replies.new_id()
+        for replies in (ResponseRenderer(), ResponseRenderer())
+        for _ in range(1000)
+    ]
     assert len(set(ids)) == 2000
     assert all(len(each) == 32 for each in ids)

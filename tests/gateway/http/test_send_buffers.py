@@ -1,6 +1,6 @@
 """What clients have not taken has a bound in bytes, and those pay for it who hold most."""
 
-from gateway.http.send_buffers import Untaken
+from gateway.http.send_buffers import SendBufferLimit
 
 
 class Client:
@@ -17,32 +17,32 @@ class Client:
 
 def test_who_waits_longest_goes_first() -> None:
     """Of one client the oldest goes, and no more of them than needed."""
-    untaken = Untaken(100)
+    untaken = SendBufferLimit(100)
     clients = [Client("a") for _ in range(4)]
     for client in clients:
-        untaken.hold(client, 40)
+        untaken.charge(client, 40)
     assert [client.gone for client in clients] == [True, True, False, False]
     assert untaken.held == 80
 
 
 def test_who_holds_little_is_spared() -> None:
     """The client that holds most loses, although another has waited for longer."""
-    untaken = Untaken(100)
+    untaken = SendBufferLimit(100)
     modest, greedy = Client("modest"), [Client("greedy") for _ in range(5)]
-    untaken.hold(modest, 30)
+    untaken.charge(modest, 30)
     for client in greedy:
-        untaken.hold(client, 35)
+        untaken.charge(client, 35)
     assert not modest.gone
     assert [client.gone for client in greedy] == [True, True, True, False, False]
 
 
 def test_one_answer_may_be_larger_than_all() -> None:
     """An answer that is written now is never let go for its size."""
-    untaken = Untaken(100)
+    untaken = SendBufferLimit(100)
     large, small = Client("a"), Client("a")
-    untaken.hold(large, 150)
+    untaken.charge(large, 150)
     assert not large.gone
-    untaken.hold(small, 1)
+    untaken.charge(small, 1)
     assert large.gone
     assert not small.gone
     assert untaken.held == 1
@@ -50,10 +50,10 @@ def test_one_answer_may_be_larger_than_all() -> None:
 
 def test_what_was_taken_counts_no_more() -> None:
     """All bytes are given back, of whoever took them and of whoever is gone."""
-    untaken = Untaken(100)
+    untaken = SendBufferLimit(100)
     client = Client("a")
-    untaken.hold(client, 30)
-    untaken.hold(client, 30)
+    untaken.charge(client, 30)
+    untaken.charge(client, 30)
     untaken.release(client)
     untaken.release(client)
     assert untaken.held == 0

@@ -13,7 +13,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from gateway.http import hypercorn_connection
-from gateway.http.hypercorn_server import HttpServer
+from gateway.http.hypercorn_server import HypercornServer
 from gateway.http.tls import server_tls
 from gateway.settings import Settings, SettingsError
 
@@ -87,7 +87,7 @@ async def serving(settings: Settings) -> AsyncIterator[int]:
     async def echo() -> Response:
         return Response(await request.get_data(), headers={"X-Scheme": request.scheme})
 
-    server, context = HttpServer(app), server_tls(settings)
+    server, context = HypercornServer(app), server_tls(settings)
     assert context is not None
 
     async def serve(stream: trio.SocketStream) -> None:

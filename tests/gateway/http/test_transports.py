@@ -4,8 +4,8 @@ import socket
 from typing import cast
 
 from gateway.http.model_connection import ModelConnection
-from gateway.http.send_buffers import Untaken
-from gateway.http.transports import Owner, SocketLine
+from gateway.http.send_buffers import SendBufferLimit
+from gateway.http.transports import SocketTransport, TransportOwner
 from workers import Reactor
 
 
@@ -24,7 +24,7 @@ class Nobody:
     """An owner that does not mind."""
 
     def __init__(self) -> None:
-        self.untaken = Untaken(10**9)
+        self.untaken = SendBufferLimit(10**9)
 
     def line_closed(self, line: object) -> None: ...
 
@@ -37,7 +37,7 @@ def test_pieces_go_out_whole_and_in_order() -> None:
     ours.setblocking(False)
     theirs.settimeout(10)
     owner = Nobody()
-    line = SocketLine(ours, "", "", reactor, cast(Owner, owner))
+    line = SocketTransport(ours, "", "", reactor, cast(TransportOwner, owner))
     listener = Listener()
     line.connection = cast(ModelConnection, listener)
     large = bytearray(b"body" * 500_000)

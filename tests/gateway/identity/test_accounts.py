@@ -8,11 +8,11 @@ from functools import partial
 import msgspec
 import pytest
 
-from gateway.identity.accounts import Directory
+from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal, Right
-from gateway.identity.key_index import Callers
+from gateway.identity.key_index import KeyIndex
 from gateway.identity.keys import digest_of, new_key
-from gateway.identity.permissions import MEANINGS, Engine, Permission
+from gateway.identity.permissions import MEANINGS, Permission, WorkloadKind
 from store import Key, KeyKind, Membership, Model, Project, Role, Session, User, as_text, now
 from tests.faults.matrix import fault
 
@@ -23,9 +23,9 @@ class Stage:
     """A directory with Ada, who owns the project p, and Bob, who has nothing."""
 
     def __init__(self) -> None:
-        self.callers = Callers()
+        self.callers = KeyIndex()
         self.time = 1000.0
-        self.directory = Directory(self.callers, clock=lambda: self.time)
+        self.directory = Accounts(self.callers, clock=lambda: self.time)
         self.ada = User(id="a", number=1, name="Ada")
         self.bob = User(id="b", number=2, name="bob")
         for user in (self.ada, self.bob):
@@ -61,12 +61,12 @@ def asks(stage: Stage, text: str) -> tuple[User, str, str] | None:
 
 
 def engine(
-    stage: Stage, user: User, project_id: str = "p", kind: Engine = "model"
+    stage: Stage, user: User, project_id: str = "p", kind: WorkloadKind = "model"
 ) -> tuple[Key, str]:
     """The key of an engine that acts for a user, and its text."""
     made = new_key("engine")
     key = Key(id=made.id, kind="engine", user_id=user.id, digest=made.digest)
-    stage.directory.put_engine(key, project_id, kind)
+    stage.directory.put_workload(key, project_id, kind)
     return key, made.text
 
 
@@ -80,7 +80,7 @@ def test_engines(stage: Stage) -> None:
     assert asks(stage, text) is None
     stage.directory.put_user(stage.ada)
     assert asks(stage, text) == (stage.ada, "engine key", "p")
-    stage.directory.forget_engine(key.id)
+    stage.directory.forget_workload(key.id)
     assert asks(stage, text) is None
     _, text = engine(stage, stage.ada)
     stage.directory.forget_user(stage.ada)
@@ -94,7 +94,7 @@ def test_engines(stage: Stage) -> None:
         ("run", {"project.view", "model.call", "metrics.add", "model.operate", "project.edit"}),
     ],
 )
-def test_what_engines_may_do(stage: Stage, kind: Engine, opens: set[Permission]) -> None:
+def test_what_engines_may_do(stage: Stage, kind: WorkloadKind, opens: set[Permission]) -> None:
     """A run builds and deploys in its project as its user may; a model only looks, calls and
     measures; neither does anything elsewhere, or says who may do what."""
     _, text = engine(stage, stage.ada, kind=kind)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from gateway.identity.grants import Grant, Grants, Principal, Right
-from gateway.identity.key_index import Callers
+from gateway.identity.key_index import KeyIndex
 from store import Key, User
 
 VIEW, EDIT = Right("project.view", "p"), Right("project.edit", "p")
@@ -69,7 +69,7 @@ def test_an_answer_that_was_sent_leaves_nothing() -> None:
 def test_a_key_is_live_until_its_time() -> None:
     """At the moment of its end it is none; another key goes on."""
     now = [10.0]
-    callers = Callers(lambda: now[0])
+    callers = KeyIndex(lambda: now[0])
     for name, expires in (("a", 20.0), ("b", 30.0)):
         callers.put(Key(id=name, kind="api", user_id="u", digest="d"), expires)
     now[0] = 19.9

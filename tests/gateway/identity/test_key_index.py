@@ -7,8 +7,8 @@ import pytest
 
 from gateway.errors import Refusal
 from gateway.identity import keys
-from gateway.identity.key_index import Caller, Callers
-from gateway.identity.keys import NewKey, new_key
+from gateway.identity.key_index import IndexedKey, KeyIndex
+from gateway.identity.keys import GeneratedKey, new_key
 from store import Key
 from tests.faults.matrix import fault
 
@@ -22,14 +22,14 @@ class Clock:
         return self.now
 
 
-def let_in(callers: Callers, *, user: str = "ada", expires: float = float("inf")) -> NewKey:
+def let_in(callers: KeyIndex, *, user: str = "ada", expires: float = float("inf")) -> GeneratedKey:
     """A key that opens the door until then."""
     new = new_key("model")
     callers.put(Key(id=new.id, kind="model", user_id=user, digest=new.digest), expires)
     return new
 
 
-def refused(callers: Callers, text: str, known: Caller | None = None) -> Refusal:
+def refused(callers: KeyIndex, text: str, known: IndexedKey | None = None) -> Refusal:
     with pytest.raises(Refusal) as caught:
         callers.check(known, text, "m", MAY_CALL)
     return caught.value
@@ -37,7 +37,7 @@ def refused(callers: Callers, text: str, known: Caller | None = None) -> Refusal
 
 def test_who_is_known_is_not_looked_up() -> None:
     """A caller who was let in before is let in by a few looks, and the key is not even read."""
-    callers = Callers()
+    callers = KeyIndex()
     key = let_in(callers)
     caller = callers.check(None, key.text, "m", MAY_CALL)
     assert callers.check(caller, "not even read", "m", MAY_CALL) is caller
@@ -46,7 +46,7 @@ def test_who_is_known_is_not_looked_up() -> None:
 def test_who_is_known_and_no_longer_good() -> None:
     """What is remembered does not outlive the key; a key that is let in again is known anew."""
     clock = Clock()
-    callers = Callers(clock)
+    callers = KeyIndex(clock)
     over, revoked = let_in(callers, expires=200.0), let_in(callers)
     known = [callers.check(None, key.text, "m", MAY_CALL) for key in (over, revoked)]
     clock.now = 200.0
@@ -61,7 +61,7 @@ def test_who_is_known_and_no_longer_good() -> None:
 
 def test_who_may_not() -> None:
     """A good key of somebody else is another refusal: whoever has it knows that it is one."""
-    callers = Callers()
+    callers = KeyIndex()
     key = let_in(callers, user="bob")
     assert refused(callers, key.text).code == "model.forbidden"
 
@@ -75,7 +75,7 @@ def test_refusals_cannot_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong secret, an unknown id, a revoked and an expired key, remembered or not, are answered
     in the same words after the same work: one hash and one comparison, both of the same length."""
     clock = Clock()
-    callers = Callers(clock)
+    callers = KeyIndex(clock)
     good, revoked, over = let_in(callers), let_in(callers), let_in(callers, expires=200.0)
     known = [callers.check(None, key.text, "m", MAY_CALL) for key in (revoked, over)]
     callers.revoke(revoked.id)
@@ -115,6 +115,6 @@ def test_refusals_cannot_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_is_the_wall_clocks() -> None:
     """A key expires at its date, not so long after the gateway's start."""
-    callers = Callers()
+    callers = KeyIndex()
     assert callers.valid(let_in(callers, expires=time.time() + 60).text)
     assert callers.valid(let_in(callers, expires=time.time() - 60).text) is None

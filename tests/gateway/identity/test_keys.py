@@ -13,11 +13,11 @@ from gateway.identity.keys import (
     SecretUnreadable,
     access_key,
     make_secret,
-    matches,
     new_key,
     new_password,
-    presented,
+    parse_key,
     read_secret,
+    verify,
 )
 from store import KeyKind
 
@@ -33,9 +33,9 @@ def test_a_key_is_known_again(kind: KeyKind) -> None:
     """By its id and the hash of the rest, blanks or not; what is kept does not tell it."""
     key = new_key(kind)
     assert re.fullmatch(FORMATS[kind], key.text)
-    shown = presented(f" {key.text}\n")
+    shown = parse_key(f" {key.text}\n")
     assert shown.id == key.id
-    assert matches(shown, key.digest)
+    assert verify(shown, key.digest)
     assert key.text not in (key.id, key.digest)
     assert key.digest not in key.text
 
@@ -57,10 +57,10 @@ def test_no_other_is(kind: KeyKind) -> None:
         "\udcff",
     ]
     for text in wrong:
-        assert not matches(presented(text), key.digest), text
-    assert not matches(presented(key.text), None)
-    assert not matches(presented(""), None)
-    assert not matches(presented("."), None)
+        assert not verify(parse_key(text), key.digest), text
+    assert not verify(parse_key(key.text), None)
+    assert not verify(parse_key(""), None)
+    assert not verify(parse_key("."), None)
 
 
 def test_access_keys() -> None:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from gateway.identity.permissions import IN_PUBLIC, MEANINGS, ROLES, Permission, may, of_role
+from gateway.identity.permissions import (
+    MEANINGS,
+    PUBLIC_PERMISSIONS,
+    ROLES,
+    Permission,
+    may,
+    of_role,
+)
 from store import Role
 
 ALL = tuple(MEANINGS)
@@ -32,7 +39,7 @@ def test_strangers() -> None:
     private = {needs for needs in ALL if may(needs)}
     public = {needs for needs in ALL if may(needs, visibility="public")}
     assert private == SIGNED_IN
-    assert public == private | set(IN_PUBLIC)
+    assert public == private | set(PUBLIC_PERMISSIONS)
 
 
 def test_oneself() -> None:

@@ -23,7 +23,7 @@ import pytest
 import trio
 import trustme
 
-from gateway.admin.lookup import Seeker
+from gateway.admin.lookup import Lookup
 from gateway.app import admin_routing
 from gateway.client import ApiError, Client
 from gateway.errors import API_PREFIX
@@ -389,15 +389,15 @@ async def test_an_answer_that_was_not_begun_is_refused(
 ) -> None:
     """What was found while there was a right is not told once there is none."""
     asked, taken = trio.Event(), trio.Event()
-    projects = Seeker.projects
+    projects = Lookup.projects
 
-    async def slowly(seeker: Seeker) -> list[Project]:
+    async def slowly(seeker: Lookup) -> list[Project]:
         found = await projects(seeker)
         asked.set()
         await taken.wait()
         return found
 
-    monkeypatch.setattr(Seeker, "projects", slowly)
+    monkeypatch.setattr(Lookup, "projects", slowly)
     who, client = await _with_a_key(gateway)
     answers = []
 

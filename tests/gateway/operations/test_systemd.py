@@ -43,7 +43,9 @@ async def test_it_is_told(tmp_path: Path, abstract: bool) -> None:
     name = f"predictd-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
         inbox.bind(f"\0{name}" if abstract else name)
-        await ServiceManager(notify=f"@{name}" if abstract else name).tell(READY=1, STATUS="well")
+        await ServiceManager(notify=f"@{name}" if abstract else name).notify_manager(
+            READY=1, STATUS="well"
+        )
         inbox.setblocking(False)
         assert inbox.recv(100) == b"READY=1\nSTATUS=well"
 
@@ -52,7 +54,7 @@ async def test_one_that_cannot_be_told(tmp_path: Path, caplog: pytest.LogCapture
     """A manager that is gone, or so busy that it takes nothing, is logged and waited for no more
     than a moment."""
     with caplog.at_level(logging.WARNING):
-        await ServiceManager(notify=str(tmp_path / "none")).tell(READY=1)
+        await ServiceManager(notify=str(tmp_path / "none")).notify_manager(READY=1)
         assert "could not be told ['READY']" in caplog.text
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inbox:
             inbox.bind(str(tmp_path / "full"))
@@ -63,7 +65,7 @@ async def test_one_that_cannot_be_told(tmp_path: Path, caplog: pytest.LogCapture
                 with suppress(BlockingIOError):
                     while True:
                         filler.send(b"x")
-            await manager.tell(STOPPING=1)
+            await manager.notify_manager(STOPPING=1)
         assert "could not be told ['STOPPING']" in caplog.text
 
 

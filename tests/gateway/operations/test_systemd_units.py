@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.operations.systemd_units import SERVICE, SOCKET, Wish, unit_files
+from gateway.operations.systemd_units import SERVICE, SOCKET, UnitOptions, unit_files
 
-WISH = Wish(
+WISH = UnitOptions(
     command=["/bin/true", "serve", "--data", "/srv/data"],
     host="127.0.0.1",
     port=8080,

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import refusal as refused
-from gateway.predictions.envelope import NotAnEnvelope, read
+from gateway.predictions.envelope import InvalidEnvelope, read
 from tests.faults.matrix import fault
 from tests.gateway.conftest import Samples
 from tests.support.gateway import Gateway, refusal
@@ -17,7 +17,7 @@ from tests.support.gateway import Gateway, refusal
 
 def reading(body: bytes) -> str:
     """Why an envelope is refused."""
-    with pytest.raises(NotAnEnvelope) as wrong:
+    with pytest.raises(InvalidEnvelope) as wrong:
         read(body)
     assert refused(wrong.value).code == "request.invalid"
     return str(wrong.value)

@@ -2,8 +2,8 @@
 
 from typing import cast
 
-from gateway.identity.key_index import Callers
-from gateway.predictions.endpoints import Routes, Target
+from gateway.identity.key_index import KeyIndex
+from gateway.predictions.endpoints import Endpoint, Endpoints
 from store import Model, new_id
 from workers import Pool
 
@@ -33,7 +33,7 @@ def a_model(name: str = "add", key_generation: int = 1, model_id: str = "") -> M
 
 def test_a_model_is_found_by_its_key() -> None:
     """A model is found by its access key, before it is ever deployed."""
-    routes, model = Routes(key_of, nobody, Callers()), a_model()
+    routes, model = Endpoints(key_of, nobody, KeyIndex()), a_model()
     routes.put(model)
     found = routes.by_access_key(key_of(model))
     assert found is not None
@@ -43,22 +43,22 @@ def test_a_model_is_found_by_its_key() -> None:
 
 def test_a_pool_is_pointed_at_and_survives_a_rename() -> None:
     """Callers see the pool pointed at, and a new name changes nothing of it."""
-    routes, model = Routes(key_of, nobody, Callers()), a_model()
+    routes, model = Endpoints(key_of, nobody, KeyIndex()), a_model()
     routes.put(model)
-    routes.point(model.id, POOL)
+    routes.set_pool(model.id, POOL)
     renamed = a_model("sum", 2, model.id)
     routes.put(renamed)
     assert routes.pool_of(model.id) is POOL
     assert routes.by_access_key(key_of(model)) is None
-    assert cast(Target, routes.by_access_key(key_of(renamed))).pool is POOL
+    assert cast(Endpoint, routes.by_access_key(key_of(renamed))).pool is POOL
 
 
 def test_a_forgotten_model_is_nowhere() -> None:
     """What was forgotten is found by nothing, and pointing at it does nothing."""
-    routes, model = Routes(key_of, nobody, Callers()), a_model()
+    routes, model = Endpoints(key_of, nobody, KeyIndex()), a_model()
     routes.put(model)
     routes.forget(model.id)
-    routes.point(model.id, POOL)
+    routes.set_pool(model.id, POOL)
     assert routes.by_access_key(key_of(model)) is None
     assert routes.pool_of(model.id) is None
 
@@ -66,10 +66,10 @@ def test_a_forgotten_model_is_nowhere() -> None:
 def test_who_may_call_is_looked_at_again() -> None:
     """What has changed elsewhere is asked for anew, of all models."""
     allowed = frozenset("a")
-    routes, model = Routes(key_of, lambda _: allowed, Callers()), a_model()
+    routes, model = Endpoints(key_of, lambda _: allowed, KeyIndex()), a_model()
     routes.put(model)
-    target = cast(Target, routes.by_access_key(key_of(model)))
+    target = cast(Endpoint, routes.by_access_key(key_of(model)))
     assert target.may_call == frozenset("a")
     allowed = frozenset("ab")
-    routes.look_again()
+    routes.refresh_permissions()
     assert target.may_call == frozenset("ab")

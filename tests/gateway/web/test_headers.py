@@ -1,12 +1,12 @@
 """What replies tell browsers, and how the cookie is given."""
 
 from gateway.identity.session_cookie import session_cookie, session_in
-from gateway.web.headers import protecting
+from gateway.web.headers import security_headers
 
 
 def test_pages_load_nothing_but_ours() -> None:
     """A page's policy names no source but this gateway, allows nothing inline and no frame."""
-    policy = protecting("text/html; charset=utf-8")["Content-Security-Policy"]
+    policy = security_headers("text/html; charset=utf-8")["Content-Security-Policy"]
     directives = dict(each.split(" ", 1) for each in policy.split("; "))
     assert directives["default-src"] == directives["form-action"] == "'self'"
     assert directives["frame-ancestors"] == directives["base-uri"] == "'none'"
@@ -17,15 +17,15 @@ def test_pages_load_nothing_but_ours() -> None:
 def test_what_is_no_page_may_do_nothing() -> None:
     """A file or a log that a browser shows all the same runs and loads nothing."""
     for content_type in ("application/json", "application/octet-stream", "image/svg+xml", ""):
-        policy = protecting(content_type)["Content-Security-Policy"]
+        policy = security_headers(content_type)["Content-Security-Policy"]
         assert policy.startswith("default-src 'none';")
         assert "sandbox" in policy
 
 
 def test_nothing_is_kept_unless_it_says_so() -> None:
     """Replies stay in no cache but for those that set how long they may."""
-    assert protecting("text/html")["Cache-Control"] == "no-store"
-    assert protecting("text/css", "max-age=60")["Cache-Control"] == "max-age=60"
+    assert security_headers("text/html")["Cache-Control"] == "no-store"
+    assert security_headers("text/css", "max-age=60")["Cache-Control"] == "max-age=60"
 
 
 def test_the_cookie_is_for_this_host_only() -> None:

@@ -9,7 +9,7 @@ from gateway.errors import CATALOGUE, Refusal
 from gateway.web.csrf import form_token
 from gateway.web.home import model_row, project_row
 from gateway.web.keys import KINDS, LIFETIMES, new_key
-from gateway.web.rendering import Rendering, Visitor, sentence
+from gateway.web.rendering import Rendering, Viewer, sentence
 from gateway.web.routing import local_path
 from store import Deployment, Failure, Model, Project, User
 
@@ -38,7 +38,7 @@ def test_what_people_and_models_say_is_text() -> None:
     project = Project(name=HOSTILE, path="/p", linked=True, description=HOSTILE, creator="x")
     user = User(name="x", full_name=HOSTILE)
     html = RENDERING.page(
-        "home.html", Visitor(user, "token"), projects=[project_row(project, HOSTILE, [row])]
+        "home.html", Viewer(user, "token"), projects=[project_row(project, HOSTILE, [row])]
     )
     assert html.count("&lt;script&gt;") >= 7
     assert "<script" not in html
@@ -48,13 +48,13 @@ def test_what_people_and_models_say_is_text() -> None:
 def test_a_refusal_is_text() -> None:
     """A refusal that repeats what was sent cannot bring markup in."""
     refused = Refusal("route.notfound", f"there is nothing at {HOSTILE}")
-    assert HOSTILE not in RENDERING.refused(refused, Visitor(), "id")
+    assert HOSTILE not in RENDERING.refused(refused, Viewer(), "id")
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
 def test_every_refusal_has_a_page(code: str) -> None:
     """Whatever the catalogue has can be told to somebody with a browser."""
-    html = RENDERING.refused(Refusal(code, "so it is"), Visitor(), "id")
+    html = RENDERING.refused(Refusal(code, "so it is"), Viewer(), "id")
     assert f"<code>{code}</code>" in html
     assert "So it is." in html
 
@@ -68,7 +68,7 @@ def test_messages_become_sentences() -> None:
 
 def test_each_form_of_a_session_has_its_token() -> None:
     """Every form that somebody signed in can send carries the token of their session."""
-    visitor = Visitor(User(name="x", password="kept"), "token")
+    visitor = Viewer(User(name="x", password="kept"), "token")
     pages = [
         RENDERING.page("home.html", visitor, projects=[]),
         RENDERING.page("password.html", visitor, changed=False, must_choose=False),
@@ -83,7 +83,7 @@ def test_each_form_of_a_session_has_its_token() -> None:
 
 def test_files_are_named_by_their_content() -> None:
     """What a page refers to is there, at an address that changes when the file does."""
-    html = RENDERING.page("open.html", Visitor())
+    html = RENDERING.page("open.html", Viewer())
     used = re.findall(r'(?:href|src)="/static/([\w.]+)\?v=([0-9a-f]+)"', html)
     assert {name for name, _ in used} == set(RENDERING.files)
     assert all(RENDERING.files[name].version == version for name, version in used)

@@ -16,18 +16,18 @@ from tests.support.other_user import become, run_as
 from tests.support.skipping import not_here
 from workers import cgroups
 from workers.cgroups import (
+    CgroupMembership,
     Cgroups,
     Hierarchy,
     Leaf,
-    Place,
     files,
+    memberships,
     open_tree,
     our_places,
-    places,
 )
 from workers.cgroups import tree as trees
 from workers.cgroups.leaf import sweep_folder
-from workers.limits import MIB, Limits, Toll
+from workers.limits import MIB, CgroupCounters, Limits
 
 V1_MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -46,27 +46,33 @@ V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegat
         (
             "0::/user.slice/a b.scope\n",
             V2_MOUNT,
-            [Place(2, Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/user.slice/a b.scope"))],
+            [
+                CgroupMembership(
+                    2, Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/user.slice/a b.scope")
+                )
+            ],
         ),
         (
             "5:cpu,cpuacct:/jobs/1\n4:memory:/\n1:name=systemd:/\n0::/\n",
             V1_MOUNTS + UNIFIED,
             [
-                Place(
+                CgroupMembership(
                     1,
                     Path("/sys/fs/cgroup/cpu,cpuacct"),
                     Path("/sys/fs/cgroup/cpu,cpuacct/jobs/1"),
                     ("cpu", "cpuacct"),
                 ),
-                Place(1, Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/memory"), ("memory",)),
-                Place(2, Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/unified")),
+                CgroupMembership(
+                    1, Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/memory"), ("memory",)
+                ),
+                CgroupMembership(2, Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/unified")),
             ],
         ),
         (  # a container that sees its own part of the hierarchy only
             "4:memory:/docker/abc/inner\n",
             "35 31 0:32 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n",
             [
-                Place(
+                CgroupMembership(
                     1,
                     Path("/sys/fs/cgroup/memory"),
                     Path("/sys/fs/cgroup/memory/inner"),
@@ -81,9 +87,9 @@ V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegat
         ),
     ],
 )
-def test_places(cgroup: str, mountinfo: str, expected: list[Place]) -> None:
+def test_places(cgroup: str, mountinfo: str, expected: list[CgroupMembership]) -> None:
     """A process's groups are found from what the kernel says of it, v1, v2 and hybrid."""
-    assert places(cgroup, mountinfo) == expected
+    assert memberships(cgroup, mountinfo) == expected
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,9 @@ def test_what_a_leaf_counts(tmp_path: Path, version: int) -> None:
     leaf.make(Limits())
     for name, text in COUNTS[version].items():
         (tmp_path / "leaf" / name).write_text(text)
-    assert leaf.toll() == Toll(memory_kills=2, met_own=True, forks_refused=4, throttled=1.5)
+    assert leaf.toll() == CgroupCounters(
+        memory_kills=2, met_own=True, forks_refused=4, throttled=1.5
+    )
 
 
 def test_the_memory_above(tmp_path: Path) -> None:
@@ -163,11 +171,11 @@ def test_the_memory_above(tmp_path: Path) -> None:
     (own.parent / "memory.max").write_text(f"{512 * MIB}\n")
     (own.parent / "memory.current").write_text(f"{100 * MIB}\n")
     (own.parent / "memory.stat").write_text(f"anon 5\ninactive_file {30 * MIB}\nfile 9\n")
-    groups = cgroups.memory_groups([Place(2, tmp_path, own)])
+    groups = cgroups.memory_groups([CgroupMembership(2, tmp_path, own)])
     assert groups == [(2, own), (2, own.parent), (2, tmp_path)]
     assert [cgroups.memory_limit(*group) for group in groups] == [None, 512 * MIB, None]
     assert cgroups.memory_used(*groups[1]) == 70 * MIB
-    assert cgroups.memory_groups([Place(2, tmp_path, tmp_path)]) == []
+    assert cgroups.memory_groups([CgroupMembership(2, tmp_path, tmp_path)]) == []
 
 
 # What follows is real.
@@ -321,15 +329,15 @@ def test_a_kill_by_lists_of_ids_misses_nobody(tree: Cgroups) -> None:
 def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
     """The next tree of the same house ends what is in the leaves of the last, and removes them,
     even if its gateway was in another cgroup."""
-    house = f"test-{os.getpid()}-left"
+    instance_id = f"test-{os.getpid()}-left"
     record = tmp_path / "record"
-    first = open_tree(house, record, 0, 1)
+    first = open_tree(instance_id, record, 0, 1)
     needs(first, "kill")
     leaf = made(first, "left", Limits())
     left = run_in(leaf, FLEEING)
     assert left.stdout is not None
     assert left.stdout.readline() == "fled\n"
-    second = open_tree(house, record, 0, 1)
+    second = open_tree(instance_id, record, 0, 1)
     left.communicate()
     assert not leaf.enter[0].exists()
     second.close()
@@ -337,7 +345,7 @@ def test_what_a_killed_gateway_left_is_swept(tmp_path: Path) -> None:
     elsewhere = first.hierarchies[0].folder
     (elsewhere / "left").mkdir(parents=True)
     record.write_text(f"{elsewhere}\n{tmp_path}\n")
-    assert trees._recorded(record, house) == [elsewhere]
+    assert trees._recorded(record, instance_id) == [elsewhere]
     sweep_folder(2, elsewhere)
     assert not elsewhere.exists()
 
@@ -358,14 +366,14 @@ def test_all_models_together_are_held(tmp_path: Path) -> None:
         tree.close()
 
 
-def play_v2(folder: Path, controllers: str, *, switched_on: str = "") -> Place:
+def play_v2(folder: Path, controllers: str, *, switched_on: str = "") -> CgroupMembership:
     """A delegated group of v2, as a folder."""
     folder.mkdir(exist_ok=True)
     (folder / "cgroup.type").write_text("domain\n")
     (folder / "cgroup.controllers").write_text(f"{controllers}\n")
     (folder / "cgroup.subtree_control").write_text(f"{switched_on}\n")
     (folder / "cgroup.procs").write_text("1\n")
-    return Place(2, folder.parent, folder)
+    return CgroupMembership(2, folder.parent, folder)
 
 
 def test_v2_passes_controllers_on(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from workers.confinement import (
     Confinement,
     ConfinementUnavailable,
     Launch,
-    View,
+    SandboxView,
     bubblewrap,
     levels,
     open_confinement,
@@ -94,9 +94,9 @@ def data() -> Iterator[Path]:
         yield root
 
 
-def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> object:
+def _at(level: str, data: Path, work: Callable[[Confinement, SandboxView], object]) -> object:
     """What `work` returns at a level, as a user to whom that level is offered."""
-    view = View(
+    view = SandboxView(
         home=data / "replicas" / "home",
         tmp=data / "replicas" / "tmp",
         read=(data / "builds" / "own",),
@@ -120,7 +120,9 @@ def _at(level: str, data: Path, work: Callable[[Confinement, View], object]) -> 
     return answer
 
 
-def _shell(confinement: Confinement, view: View, script: str) -> subprocess.CompletedProcess[str]:
+def _shell(
+    confinement: Confinement, view: SandboxView, script: str
+) -> subprocess.CompletedProcess[str]:
     launch = confinement.launch(["/bin/sh", "-c", script], cwd=view.home, variables=PATH, view=view)
     try:
         with open(launch.command.open_script(""), "rb") as told:
@@ -144,7 +146,7 @@ def test_no_escape(level: str, data: Path) -> None:
     values = {"data": data, "gateway": os.getpid()}
     attempts = [line.format(**values) for line in ESCAPES.strip().splitlines()]
 
-    def succeeded(confinement: Confinement, view: View) -> list[str]:
+    def succeeded(confinement: Confinement, view: SandboxView) -> list[str]:
         assert _shell(confinement, view, f"cat {data}/builds/own/code.py").stdout == "secret"
         return [each for each in attempts if _shell(confinement, view, each).returncode == 0]
 
@@ -161,7 +163,7 @@ def test_what_it_may(level: str, data: Path) -> None:
     TMPDIR name, and can use what programs usually use."""
     script = 'echo a >a && echo b >"$HOME/b" && echo c >"$TMPDIR/c" && echo >/dev/null && pwd'
 
-    def works(confinement: Confinement, view: View) -> list[str]:
+    def works(confinement: Confinement, view: SandboxView) -> list[str]:
         done = _shell(confinement, view, script)
         return [done.stdout.strip(), done.stderr, str(confinement.shown(view, view.home))]
 
@@ -182,7 +184,7 @@ def test_where_a_build_was_made(level: str, data: Path) -> None:
     built = data / "builds" / "own"
     script = f"cat {built}/code.py; touch {built}/new 2>/dev/null && cat $HOME/code.py"
 
-    def told(confinement: Confinement, view: View) -> str:
+    def told(confinement: Confinement, view: SandboxView) -> str:
         (view.home / "code.py").write_text("copy")
         view = msgspec.structs.replace(view, built=built, read=())
         return _shell(confinement, view, script).stdout
@@ -221,7 +223,7 @@ def test_no_variable_reaches_a_program_with_rights(level: str, data: Path) -> No
     loaded by the project's program alone: by none that runs before it, with more rights."""
     library = _library(data / "replicas" / "home")
 
-    def loads(confinement: Confinement, view: View) -> list[str]:
+    def loads(confinement: Confinement, view: SandboxView) -> list[str]:
         seen = confinement.shown(view, library)
         preload = {"LD_PRELOAD": f"{library}:{seen}:./{library.name}", **PATH}
         launch = confinement.launch(
@@ -255,7 +257,7 @@ def test_no_mount_point_is_made_through_a_link(level: str, target: str, data: Pa
         link = data / "replicas" / "tmp" / mounted.relative_to("/tmp").parts[0]
         link.symlink_to(target.format(victim=victim))
 
-        def refuses(confinement: Confinement, view: View) -> list[str]:
+        def refuses(confinement: Confinement, view: SandboxView) -> list[str]:
             view = msgspec.structs.replace(view, read=(mounted,))
             with pytest.raises(OSError, match="the project has something else"):
                 _shell(confinement, view, "true")
@@ -271,7 +273,7 @@ def test_no_mount_point_is_made_through_a_link(level: str, target: str, data: Pa
 def test_alone(level: str, data: Path) -> None:
     """In namespaces of its own a process sees no process but its own."""
 
-    def seen(confinement: Confinement, view: View) -> str:
+    def seen(confinement: Confinement, view: SandboxView) -> str:
         return _shell(confinement, view, "ls /proc | grep -c '^[0-9]'").stdout.strip()
 
     assert int(str(_at(level, data, seen))) <= 6
@@ -281,8 +283,8 @@ def test_alone(level: str, data: Path) -> None:
 def test_no_network(level: str, data: Path) -> None:
     """Without network a process has nothing but a loopback of its own."""
 
-    def interfaces(confinement: Confinement, view: View) -> str:
-        alone = View(home=view.home, tmp=view.tmp, network="none", identity=7)
+    def interfaces(confinement: Confinement, view: SandboxView) -> str:
+        alone = SandboxView(home=view.home, tmp=view.tmp, network="none", identity=7)
         return _shell(confinement, alone, "tail -n +3 /proc/net/dev | cut -d: -f1").stdout.strip()
 
     assert _at(level, data, interfaces) == "lo"
@@ -293,7 +295,7 @@ def test_its_own_names_lead_somewhere(level: str, data: Path) -> None:
     """The name of its host resolves, as Java asks at its start, and so does the one that clients of
     CDSW make of the gateway's; those of the machine's /etc/hosts still do."""
 
-    def addresses(confinement: Confinement, view: View) -> list[str]:
+    def addresses(confinement: Confinement, view: SandboxView) -> list[str]:
         ask = "getent ahostsv4 {} | cut -d' ' -f1 | sort -u"
         names = ("$(uname -n)", "modelservice.localhost", "localhost")
         return [_shell(confinement, view, ask.format(name)).stdout.strip() for name in names]
@@ -457,17 +459,19 @@ def test_tree_dies_at_once(data: Path) -> None:
         assert time.monotonic() - began < 2
 
 
-def _open(level: str, data: Path) -> tuple[Confinement, View]:
+def _open(level: str, data: Path) -> tuple[Confinement, SandboxView]:
     try:
         confinement = open_confinement(level, data / "confinement")
     except ConfinementUnavailable as error:
         not_here(str(error))
-    view = View(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", identity=7)
+    view = SandboxView(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", identity=7)
     confinement.give(view)
     return confinement, view
 
 
-def _spawn(confinement: Confinement, view: View, script: str, mark: str) -> tuple[Process, int]:
+def _spawn(
+    confinement: Confinement, view: SandboxView, script: str, mark: str
+) -> tuple[Process, int]:
     launch = confinement.launch(["/bin/sh", "-c", script], cwd=view.home, variables=PATH, view=view)
     return _started(launch, mark)
 
@@ -479,7 +483,7 @@ def _started(launch: Launch, mark: str) -> tuple[Process, int]:
     return process, out
 
 
-def _arguments(view: View, **host: object) -> list[str]:
+def _arguments(view: SandboxView, **host: object) -> list[str]:
     known = {
         "system": {path: Part(path, whole=True, is_folder=True) for path in ("/usr", "/opt")},
         "programs": {"/bin": "usr/bin"},
@@ -493,12 +497,12 @@ def _mounts(arguments: list[str], way: str) -> list[tuple[str, str]]:
     return [(arguments[i + 1], arguments[i + 2]) for i in places]
 
 
-VIEW = View(home=Path("/srv/data/r/code"), tmp=Path("/srv/data/r/tmp"))
+VIEW = SandboxView(home=Path("/srv/data/r/code"), tmp=Path("/srv/data/r/tmp"))
 
 
 def test_only_what_is_named() -> None:
     """What a view names is mounted, writable where it says so, and nothing else but the system."""
-    view = View(home=VIEW.home, tmp=VIEW.tmp, read=(Path("/data"),), write=(Path("/cache"),))
+    view = SandboxView(home=VIEW.home, tmp=VIEW.tmp, read=(Path("/data"),), write=(Path("/cache"),))
     arguments = _arguments(view)
     assert sorted(_mounts(arguments, "--bind")) == [
         ("/cache", "/cache"),
@@ -516,7 +520,7 @@ def test_only_what_is_named() -> None:
 def test_network_is_asked_for() -> None:
     """A view without network has a network namespace of its own, one with it has not."""
     assert "--unshare-net" not in _arguments(VIEW)
-    assert "--unshare-net" in _arguments(View(home=VIEW.home, tmp=VIEW.tmp, network="none"))
+    assert "--unshare-net" in _arguments(SandboxView(home=VIEW.home, tmp=VIEW.tmp, network="none"))
 
 
 def _lay(root: Path) -> None:
@@ -577,7 +581,7 @@ def test_nothing_private_of_the_system(level: str, root: str, data: Path) -> Non
             for path in (top, *top.rglob("*")):
                 os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
-        def readable(_: Confinement, view: View) -> list[str]:
+        def readable(_: Confinement, view: SandboxView) -> list[str]:
             hidden = [top / "open" / "key.pem", top / "open" / "settings.toml"]
             confinement = open_confinement(level, data / "confinement", hidden=hidden)
             (top / "open" / "key.pem").unlink()  # as a renewal does
@@ -596,7 +600,7 @@ def test_hidden_within_the_system(tmp_path: Path) -> None:
     (hidden / "build").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     home = hidden / "r"
-    view = View(home=home, tmp=home, read=(hidden / "build",))
+    view = SandboxView(home=home, tmp=home, read=(hidden / "build",))
     looking = parts.Looking((str(hidden),))
     arguments = _arguments(view, system={str(tmp_path): looking.at(tmp_path)}, looking=looking)
     assert (str(tmp_path), str(tmp_path)) in _mounts(arguments, "--ro-bind")
@@ -717,7 +721,7 @@ def test_no_socket_of_a_service(level: str, data: Path) -> None:
             path.chmod(0o666)
         stream.listen()
 
-        def told(confinement: Confinement, view: View) -> str:
+        def told(confinement: Confinement, view: SandboxView) -> str:
             words = f'python3 -c "{script}" {paths[0]} {paths[1]}'
             return _shell(confinement, view, words).stdout
 
@@ -732,7 +736,7 @@ def test_no_terminal_of_others(level: str, data: Path) -> None:
     os.chmod(name, 0o666)
     try:
 
-        def told(confinement: Confinement, view: View) -> str:
+        def told(confinement: Confinement, view: SandboxView) -> str:
             return _shell(confinement, view, f"(true <>{name}) && echo opened; echo tried").stdout
 
         assert _at(level, data, told) == "tried\n"
@@ -747,7 +751,7 @@ def test_who_leaves_its_tree_is_killed(level: str, data: Path, mark: str) -> Non
     """A daemon that has taken away its mark, or has another, ends with its tree, whose group and
     session it has left; so do those that it started. One of a tree that lives is left alone."""
 
-    def survivors(confinement: Confinement, view: View) -> list[object]:
+    def survivors(confinement: Confinement, view: SandboxView) -> list[object]:
         def begin(script: str, mark: str) -> Process:
             command = ["/bin/sh", "-c", script]
             launch = confinement.launch(command, cwd=view.home, variables=PATH, view=view)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.confinement import Confinement, Level, View
-from workers.confinement.levels import Tried
+from workers.confinement import Confinement, Level, SandboxView
+from workers.confinement.levels import LevelChoice
 from workers.process.environment import INSIDE
 from workers.replica.supervisor import view_of
 from workers.spec import ReplicaSpec
@@ -39,9 +39,9 @@ class Site:
     def confinement(self, level: Level) -> Confinement:
         folder = self.data / "replicas.confinement"
         folder.mkdir()
-        return Confinement(Tried(level, {}), folder)
+        return Confinement(LevelChoice(level, {}), folder)
 
-    def view(self, prefix: Path | None = None) -> View:
+    def view(self, prefix: Path | None = None) -> SandboxView:
         spec = ReplicaSpec(
             code=self.own.parent / "code",
             environment=self.own,
@@ -52,7 +52,7 @@ class Site:
         return view_of(spec, home=self.home, tmp=self.tmp)
 
 
-def _shown(confinement: Confinement, view: View) -> dict[str, list[str]]:
+def _shown(confinement: Confinement, view: SandboxView) -> dict[str, list[str]]:
     """What is mounted, or allowed, beside the system: by way, the real paths."""
     launch = confinement.launch(["true"], cwd=view.home, variables={}, view=view)
     launch.close()

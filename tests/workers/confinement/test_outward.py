@@ -23,7 +23,7 @@ from workers.confinement import (
     Confinement,
     Launch,
     Network,
-    View,
+    SandboxView,
     levels,
     open_confinement,
     outward,
@@ -121,7 +121,9 @@ def _be_a_machine() -> list[socket.socket]:
     return _serve("127.0.0.1", "::1", OWN, METADATA)
 
 
-def _on_a_machine(level: str, data: Path, work: Callable[[Confinement, View], object]) -> object:
+def _on_a_machine(
+    level: str, data: Path, work: Callable[[Confinement, SandboxView], object]
+) -> object:
     """What `work` returns at a level, on a machine with services that answer."""
     if os.geteuid() != 0:
         not_here("only root can make a machine")
@@ -130,7 +132,7 @@ def _on_a_machine(level: str, data: Path, work: Callable[[Confinement, View], ob
             pytest.skip(f"{package} is missing")
     if not Path("/dev/net/tun").exists():
         not_here("this kernel makes no /dev/net/tun")
-    view = View(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", identity=7)
+    view = SandboxView(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", identity=7)
 
     def confined() -> object:
         confinement = open_confinement(level, data / "confinement")
@@ -155,9 +157,9 @@ def _on_a_machine(level: str, data: Path, work: Callable[[Confinement, View], ob
 
 
 def _started(
-    confinement: Confinement, view: View, network: Network, command: list[str], mark: str
+    confinement: Confinement, view: SandboxView, network: Network, command: list[str], mark: str
 ) -> tuple[Process, int]:
-    view = View(home=view.home, tmp=view.tmp, network=network, identity=7)
+    view = SandboxView(home=view.home, tmp=view.tmp, network=network, identity=7)
     launch = confinement.launch(command, cwd=view.home, variables=PATH, view=view)
     out, write = pipe()
     try:
@@ -166,7 +168,7 @@ def _started(
         os.close(write)
 
 
-def _told(confinement: Confinement, view: View, network: Network, command: list[str]) -> str:
+def _told(confinement: Confinement, view: SandboxView, network: Network, command: list[str]) -> str:
     """What a command says; afterwards nothing of it is left."""
     mark = f"test-outward-{os.getpid()}/"
     process, out = _started(confinement, view, network, command, mark)
@@ -189,7 +191,7 @@ def test_what_it_reaches(level: str, data: Path) -> None:
     in_it = [f"198.51.100.{last}" for last in (2, 3, 100)]
     hosts = ["127.0.0.1", "127.0.0.5", "::1", OWN, METADATA, OUTSIDE, "0.0.0.0", *in_it]
 
-    def reached(confinement: Confinement, view: View) -> object:
+    def reached(confinement: Confinement, view: SandboxView) -> object:
         networks: tuple[Network, ...] = ("none", "outward", "machine")
         command = _python(CONNECT, *hosts)
         return {each: json.loads(_told(confinement, view, each, command)) for each in networks}
@@ -205,7 +207,7 @@ def test_nor_by_sockets_that_ask_no_routes(data: Path) -> None:
     """A socket that is bound to the device sends there whatever the routes say; the device's filter
     holds it."""
 
-    def reached(confinement: Confinement, view: View) -> object:
+    def reached(confinement: Confinement, view: SandboxView) -> object:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as member:
             member.bind((GROUP, PORT))
             joined = socket.inet_aton(GROUP) + socket.inet_aton(OWN)
@@ -239,7 +241,7 @@ tr -s ' ' </proc/net/if_inet6 | cut -d' ' -f6 | tr '\\n' ' ' && echo
 sed -n 's/^nameserver //p' /etc/resolv.conf
 """
 
-    def given(confinement: Confinement, view: View) -> object:
+    def given(confinement: Confinement, view: SandboxView) -> object:
         networks: tuple[Network, ...] = ("none", "outward")
         command = ["/bin/sh", "-c", script]
         return [_told(confinement, view, each, command).splitlines() for each in networks]
@@ -277,7 +279,7 @@ def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
     end = "" if how == "it ends" else "sleep 60"
     command = ["/bin/sh", "-c", f"echo begun; {end or 'sleep 0.5'}"]
 
-    def gateway(confinement: Confinement, view: View, tells: int = -1) -> list[str]:
+    def gateway(confinement: Confinement, view: SandboxView, tells: int = -1) -> list[str]:
         process, out = _started(confinement, view, "outward", command, mark)
         assert os.read(out, 200) == b"begun\n"
         names = _names(mark)
@@ -291,7 +293,7 @@ def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
         os.close(out)
         return names
 
-    def scene(confinement: Confinement, view: View) -> object:
+    def scene(confinement: Confinement, view: SandboxView) -> object:
         before = os.listdir("/proc/self/fd")
         if how == "the gateway is killed":
             reads, tells = os.pipe()
@@ -321,7 +323,7 @@ def test_its_network_lasts_while_other_trees_end(level: str, data: Path) -> None
     its tree."""
     mark = f"test-outward-{os.getpid()}-lasts/"
 
-    def lasts(confinement: Confinement, view: View) -> object:
+    def lasts(confinement: Confinement, view: SandboxView) -> object:
         waits = [
             "/bin/sh",
             "-c",
@@ -347,12 +349,12 @@ def test_its_network_lasts_while_other_trees_end(level: str, data: Path) -> None
 def test_without_its_network_it_does_not_begin(level: str, data: Path) -> None:
     """Where slirp4netns fails the command does nothing at all, and the reason is told."""
 
-    def fails(confinement: Confinement, view: View) -> object:
+    def fails(confinement: Confinement, view: SandboxView) -> object:
         launch = confinement.launch(
             ["/bin/sh", "-c", "echo begun; sleep 5"],
             cwd=view.home,
             variables=PATH,
-            view=View(home=view.home, tmp=view.tmp, network="outward", identity=7),
+            view=SandboxView(home=view.home, tmp=view.tmp, network="outward", identity=7),
         )
         launch = Launch(
             launch.command,
@@ -384,7 +386,9 @@ def test_who_does_not_ask_pays_nothing(data: Path) -> None:
     confinement = open_confinement("root", data / "confinement")
     networks: tuple[Network, ...] = ("none", "machine", "listen")
     for network in networks:
-        view = View(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", network=network)
+        view = SandboxView(
+            home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", network=network
+        )
         launch = confinement.launch(["true"], cwd=view.home, variables={}, view=view)
         launch.close()
         assert launch.chain[0] == levels.program("bwrap")

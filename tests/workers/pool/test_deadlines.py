@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from workers.pool.deadlines import Dues
+from workers.pool.deadlines import DeadlineQueue
 from workers.replica.ticket import Ticket
 
 
@@ -17,7 +17,7 @@ def due_at(due: float) -> Ticket:
 @given(dues=st.lists(st.integers(0, 9), max_size=30), data=st.data())
 def test_the_first_is_the_one_that_is_due_first(dues: list[int], data: st.DataObject) -> None:
     """After any comings and leavings, `first` is due no later than anybody who is in."""
-    line, waiting = Dues(), list[Ticket]()
+    line, waiting = DeadlineQueue(), list[Ticket]()
     for due in dues:
         waiting.append(due_at(due))
         line.add(waiting[-1])
@@ -31,7 +31,7 @@ def test_the_first_is_the_one_that_is_due_first(dues: list[int], data: st.DataOb
 
 def test_who_left_is_not_in_any_more() -> None:
     """discard tells whether somebody was there to leave, in line or out of order."""
-    line, late, early = Dues(), due_at(2.0), due_at(1.0)
+    line, late, early = DeadlineQueue(), due_at(2.0), due_at(1.0)
     line.add(late)
     line.add(early)
     assert line.discard(early)
@@ -43,7 +43,7 @@ def test_who_left_is_not_in_any_more() -> None:
 
 def test_nothing_is_kept_of_those_who_left() -> None:
     """Thousands may come out of order and leave while one stays: what is kept does not grow."""
-    line = Dues()
+    line = DeadlineQueue()
     line.add(due_at(100.0))
     for number in range(5000):
         ticket = due_at(50.0 + number % 7)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workers.pool.fair_queue import FairQueue, QueueFull, Room
+from workers.pool.fair_queue import FairQueue, QueueBudget, QueueFull
 from workers.replica.ticket import Ticket
 
 MIB = 1024 * 1024
@@ -21,8 +21,8 @@ def a_ticket(flow: str = "", size: int = 2, due: float = 30.0) -> Ticket:
     return ticket
 
 
-def a_queue(requests: int = 1000, total: Room | None = None) -> FairQueue:
-    return FairQueue(Room(requests, MIB), total or Room(10_000, 16 * MIB))
+def a_queue(requests: int = 1000, total: QueueBudget | None = None) -> FairQueue:
+    return FairQueue(QueueBudget(requests, MIB), total or QueueBudget(10_000, 16 * MIB))
 
 
 def push(queue: FairQueue, *tickets: Ticket) -> list[Ticket]:
@@ -168,8 +168,8 @@ def test_turns_go_round_where_no_time_passes() -> None:
 @pytest.mark.parametrize("of_all", [False, True])
 def test_a_bound_is_kept_and_named(bounds: tuple[int, int], named: str, of_all: bool) -> None:
     """What would pass a bound in number or bytes, of one queue or of all, is not let in."""
-    room = Room(*bounds)
-    queue = a_queue(total=room) if of_all else FairQueue(room, Room(1000, MIB))
+    room = QueueBudget(*bounds)
+    queue = a_queue(total=room) if of_all else FairQueue(room, QueueBudget(1000, MIB))
     for number in range(3):
         other = queue if not of_all else a_queue(total=room)
         push(other, a_ticket(str(number), size=100))
@@ -181,7 +181,7 @@ def test_a_bound_is_kept_and_named(bounds: tuple[int, int], named: str, of_all: 
 @pytest.mark.parametrize("size", [2, 1000])
 def test_nobody_fills_the_queue_against_others(size: int) -> None:
     """One flow gets eight ninths of it, in number or bytes, and another then still finds room."""
-    queue = FairQueue(Room(90, 90_000), Room(1000, MIB))
+    queue = FairQueue(QueueBudget(90, 90_000), QueueBudget(1000, MIB))
     with pytest.raises(QueueFull, match="other callers"):
         push(queue, *(a_ticket("greedy", size) for _ in range(90)))
     assert queue.waiting == 80
@@ -190,7 +190,7 @@ def test_nobody_fills_the_queue_against_others(size: int) -> None:
 
 def test_no_model_fills_the_room_of_all_against_others() -> None:
     """One queue gets eight ninths of what all share, whatever its own bounds are."""
-    total = Room(90, 90_000)
+    total = QueueBudget(90, 90_000)
     greedy, modest = a_queue(total=total), a_queue(total=total)
     with pytest.raises(QueueFull, match="other models"):
         push(greedy, *(a_ticket(str(number)) for number in range(90)))
@@ -201,8 +201,8 @@ def test_no_model_fills_the_room_of_all_against_others() -> None:
 def test_who_was_let_in_elsewhere_is_let_in() -> None:
     """A ticket that moves here from another queue is let in, whether there is room or not; a new
     one is not, until there is room again."""
-    room = Room(10, 10_000)
-    for queue in (FairQueue(room, Room(1000, MIB)), a_queue(total=room)):
+    room = QueueBudget(10, 10_000)
+    for queue in (FairQueue(room, QueueBudget(1000, MIB)), a_queue(total=room)):
         for _ in range(12):
             queue.push(a_ticket(), adopted=True)
             queue.verify()
@@ -318,8 +318,8 @@ def test_a_line_of_which_all_have_left_is_no_line() -> None:
 @pytest.mark.parametrize("of_all", [False, True])
 def test_bounds_that_shrink_put_nobody_out(of_all: bool) -> None:
     """Who waits when a room becomes smaller is served; nobody is let in until there is room."""
-    room = Room(90, 90_000)
-    queue = a_queue(total=room) if of_all else FairQueue(room, Room(1000, MIB))
+    room = QueueBudget(90, 90_000)
+    queue = a_queue(total=room) if of_all else FairQueue(room, QueueBudget(1000, MIB))
 
     def resize(requests: int) -> None:
         if of_all:
@@ -351,8 +351,8 @@ class AnyUse(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.total = Room(12, 1200)
-        self.rooms = [Room(8, 400) for _ in range(2)]
+        self.total = QueueBudget(12, 1200)
+        self.rooms = [QueueBudget(8, 400) for _ in range(2)]
         self.queues = [FairQueue(room, self.total) for room in self.rooms]
         self.waiting: list[dict[str, list[Ticket]]] = [defaultdict(list) for _ in range(2)]
         self.running: list[tuple[int, Ticket]] = []

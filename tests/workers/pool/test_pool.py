@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.support.reactor_stage import Actor, Caller, Stage, counts, fail_to_start
-from workers.pool.fair_queue import Room
+from workers.pool.fair_queue import QueueBudget
 from workers.pool.slots import STOP_GRACE
 from workers.replica import wire
 from workers.replica.ticket import (
@@ -135,7 +135,7 @@ def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> No
 
 def test_all_pools_share_their_room(stage: Stage) -> None:
     """What waits in one pool is room that another does not have, until it leaves."""
-    stage.room = Room(3, 300)
+    stage.room = QueueBudget(3, 300)
     first, second = stage.serving(), stage.serving()
     for pool in (first, second):
         Caller().submit(pool)
@@ -425,7 +425,7 @@ def test_a_death_is_told_with_its_status_and_mended_at_once(stage: Stage) -> Non
     stage.actors[1].get_ready()
     stage.actors[1].answer()
     assert isinstance(waits.outcome, Answered)
-    assert pool.statistics().seats[0].last_exit == "the process was killed by SIGSEGV"
+    assert pool.statistics().slots[0].last_exit == "the process was killed by SIGSEGV"
     pool.verify()
 
 

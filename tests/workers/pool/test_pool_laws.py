@@ -6,11 +6,11 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.support.reactor_stage import Actor, Caller, Stage, counts
-from workers.pool.fair_queue import Room
+from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
 from workers.replica import wire
 from workers.replica.lifecycle import State
-from workers.replica.replica import Why
+from workers.replica.replica import StopReason
 from workers.replica.ticket import Abandoned, Busy, NotReady
 
 
@@ -20,7 +20,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stage = Stage()
-        self.stage.room = Room(6, 600)
+        self.stage.room = QueueBudget(6, 600)
         self.callers: list[Caller] = []
         self.pools: list[Pool] = []
         self.open()
@@ -181,7 +181,7 @@ class AnyOrder(RuleBasedStateMachine):
     def who_is_recycled_serves_until_its_successor_does(self) -> None:
         for pool in self.pools:
             for seat in pool._seats:
-                leaves = [r for r in pool._seat_of if r.why in (Why.SERVED, Why.GREW)]
+                leaves = [r for r in pool._seat_of if r.why in (StopReason.SERVED, StopReason.GREW)]
                 assert seat.replica not in leaves
                 assert not leaves or sum(s.recycled for s in pool._seats) >= 1
 

@@ -132,7 +132,7 @@ async def test_restart_replaces_one_after_the_other(stage: Stage, nursery: trio.
         stage.actors[seat].end()
         pool.verify()
     await wait_all_tasks_blocked()
-    assert [seat.name for seat in pool.statistics().seats] == [
+    assert [seat.name for seat in pool.statistics().slots] == [
         actor.replica.name for actor in stage.actors[2:]
     ]
 
@@ -194,7 +194,7 @@ def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) 
     assert isinstance(holds.outcome, Answered)
     assert stage.actors[0].told_to_end
     stage.actors[0].end()
-    [seat] = pool.statistics().seats
+    [seat] = pool.statistics().slots
     assert (seat.restart, seat.recycled) == (1, 1)
     assert seat.last_exit == "it had served as many requests as it may"
     serve(stage, pool, 9)
@@ -236,7 +236,7 @@ def test_who_has_grown_is_replaced(stage: Stage) -> None:
     assert len(stage.actors) == 2
     stage.actors[1].get_ready()
     stage.actors[0].end()
-    assert pool.statistics().seats[0].last_exit == (
+    assert pool.statistics().slots[0].last_exit == (
         "it had grown above the memory that it may have"
     )
     stage.pass_time(60.0)

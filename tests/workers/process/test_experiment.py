@@ -44,16 +44,16 @@ async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     # Who is confined has to come by: pytest's own folders are closed.
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
-    house = f"experiment-{tmp_path.name}"
+    instance_id = f"experiment-{tmp_path.name}"
     try:
         confinement = open_confinement(request.param, tmp_path / "data" / "confinement")
         async with open_workers(
-            tmp_path / "data" / "replicas", house, confinement=confinement
+            tmp_path / "data" / "replicas", instance_id, confinement=confinement
         ) as workers:
             yield workers
     except ConfinementUnavailable as error:
         not_here(str(error))
-    assert marked(f"{house}/") == []
+    assert marked(f"{instance_id}/") == []
 
 
 def spec_of(tmp_path: Path, script: str, **more: object) -> RunSpec:

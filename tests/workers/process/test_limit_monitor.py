@@ -12,16 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.cgroups import Leaf
-from workers.limits import MIB, Cause, Limits, Toll, Verdict, held_up, judge
-from workers.process.limit_monitor import Watch, Watched, rest_after, unlinked
+from workers.limits import (
+    MIB,
+    Cause,
+    CgroupCounters,
+    ExitReason,
+    Limits,
+    explain_exit,
+    throttling_note,
+)
+from workers.process.limit_monitor import LimitMonitor, MonitoredTree, rest_after, unlinked
 from workers.process.usage import all_processes
 from workers.untrusted_tree import measure
 
 LIMITS = Limits(memory=64 * MIB, cpu=100, processes=512)
 
 
-def watched(pid: int, folder: Path, limits: Limits, told: list[Verdict], base: int = 0) -> Watched:
-    return Watched(
+def watched(
+    pid: int, folder: Path, limits: Limits, told: list[ExitReason], base: int = 0
+) -> MonitoredTree:
+    return MonitoredTree(
         pid,
         leaf=Leaf((), "none"),
         limits=limits,
@@ -33,8 +43,8 @@ def watched(pid: int, folder: Path, limits: Limits, told: list[Verdict], base: i
 
 
 @pytest.fixture
-def watch() -> Iterator[Watch]:
-    watch = Watch(holds=())
+def watch() -> Iterator[LimitMonitor]:
+    watch = LimitMonitor(holds=())
     yield watch
     watch.close()
 
@@ -57,13 +67,13 @@ def test_files_without_a_name(tmp_path: Path) -> None:
         assert unlinked([os.getpid()], device) - before >= 100_000
 
 
-def test_disk_is_watched(tmp_path: Path, watch: Watch) -> None:
+def test_disk_is_watched(tmp_path: Path, watch: LimitMonitor) -> None:
     """Who adds more than its limit to what was there is found within a moment, others are not."""
-    told: list[Verdict] = []
+    told: list[ExitReason] = []
     (tmp_path / "code").write_bytes(b"x" * 300_000)
     base = measure(tmp_path)
     watch.begin(watched(os.getpid(), tmp_path, Limits(disk=100_000), told, base))
-    innocent: list[Verdict] = []
+    innocent: list[ExitReason] = []
     watch.begin(watched(os.getpid(), tmp_path, Limits(disk=MIB), innocent, base))
     (tmp_path / "more").write_bytes(b"x" * 200_000)
     until(lambda: told)
@@ -93,11 +103,11 @@ time.sleep(600)
 )
 def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) -> None:
     """Without cgroups the memory and number of a process and its children are looked at."""
-    told: list[Verdict] = []
+    told: list[ExitReason] = []
     hog = subprocess.Popen([sys.executable, "-c", HOG], process_group=0)
-    watch = Watch(holds=())
+    watch = LimitMonitor(holds=())
 
-    def look() -> list[Verdict]:
+    def look() -> list[ExitReason]:
         watch._look_at_trees()
         return told
 
@@ -118,8 +128,8 @@ def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) 
 
 def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
     """Where cgroups hold memory and processes, nobody is ended for what a look has seen."""
-    told: list[Verdict] = []
-    watch = Watch(holds=("memory", "cpu", "pids", "kill"))
+    told: list[ExitReason] = []
+    watch = LimitMonitor(holds=("memory", "cpu", "pids", "kill"))
     watch.begin(watched(os.getpid(), tmp_path, Limits(memory=1, processes=1), told))
     watch._look_at_trees()
     watch.close()
@@ -137,14 +147,14 @@ def test_the_watch_rests(looks: list[float]) -> None:
         assert rest <= 2.01 * 99 * sum(looks)
 
 
-def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: Watch) -> None:
+def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: LimitMonitor) -> None:
     """While a tree with many files rests, a small one is looked at again."""
     small, large = tmp_path / "small", tmp_path / "large"
     small.mkdir()
     large.mkdir()
     for number in range(20_000):
         (large / f"{number}").touch()
-    told: list[Verdict] = []
+    told: list[ExitReason] = []
     watch.begin(watched(os.getpid(), large, Limits(disk=1 << 40), []))
     watch.begin(watched(os.getpid(), small, Limits(disk=MIB), told))
     until(lambda: all(each.next_look for each in watch._watched.copy()))
@@ -155,32 +165,54 @@ def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: Watch) ->
 
 
 VERDICTS = [
-    (-9, Toll(memory_kills=1, met_own=True), "ran out of memory: its limit is 64 MiB", "memory"),
-    (-9, Toll(memory_kills=1), "was killed for its memory, since all models together may not "
-     "take more", "memory"),
-    (137, Toll(memory_kills=1, met_own=True), "ran out of memory: its limit is 64 MiB", "memory"),
-    (-9, Toll(), "was killed by SIGKILL", None),
-    (1, Toll(memory_kills=1, met_own=True), "exited with status 1, after a process that it had "
-     "started ran out of memory", None),
-    (1, Toll(forks_refused=3), "exited with status 1, after its limit of 512 processes and threads "
-     "was reached", "processes"),
-    (0, Toll(forks_refused=3), "exited with status 0", None),
-]  # fmt: skip
+    (
+        -9,
+        CgroupCounters(memory_kills=1, met_own=True),
+        "ran out of memory: its limit is 64 MiB",
+        "memory",
+    ),
+    (
+        -9,
+        CgroupCounters(memory_kills=1),
+        "was killed for its memory, since all models together may not take more",
+        "memory",
+    ),
+    (
+        137,
+        CgroupCounters(memory_kills=1, met_own=True),
+        "ran out of memory: its limit is 64 MiB",
+        "memory",
+    ),
+    (-9, CgroupCounters(), "was killed by SIGKILL", None),
+    (
+        1,
+        CgroupCounters(memory_kills=1, met_own=True),
+        "exited with status 1, after a process that it had started ran out of memory",
+        None,
+    ),
+    (
+        1,
+        CgroupCounters(forks_refused=3),
+        "exited with status 1, after its limit of 512 processes and threads was reached",
+        "processes",
+    ),
+    (0, CgroupCounters(forks_refused=3), "exited with status 0", None),
+]
 
 
 @pytest.mark.parametrize(("status", "toll", "said", "cause"), VERDICTS)
-def test_verdicts(status: int, toll: Toll, said: str, cause: str | None) -> None:
+def test_verdicts(status: int, toll: CgroupCounters, said: str, cause: str | None) -> None:
     """What ended a process is told by what was counted, not by its exit status alone."""
     plain = "was killed by SIGKILL" if status < 0 else f"exited with status {status}"
-    verdict = judge(status, plain, toll, LIMITS)
+    verdict = explain_exit(status, plain, toll, LIMITS)
     assert (verdict.said, verdict.cause and verdict.cause.value) == (said, cause)
 
 
 def test_who_was_held_up() -> None:
     """A time-out is the CPU limit's doing where it took a quarter of the time, and else not."""
-    assert held_up(30.0, 27.0, LIMITS) == "its limit of 0.1 CPU held it up for 27 s"
-    assert held_up(30.0, 5.0, LIMITS) == ""
-    assert held_up(30.0, 27.0, Limits()) == ""
+    assert throttling_note(30.0, 27.0, LIMITS) == "its limit of 0.1 CPU held it up for 27 s"
+    assert throttling_note(30.0, 5.0, LIMITS) == ""
+    assert throttling_note(30.0, 27.0, Limits()) == ""
 
 
 def test_what_a_tree_takes(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from workers import (
 )
 from workers.confinement import NETWORKS, Network
 from workers.limits import MIB, Cause
-from workers.process.environment import surroundings
+from workers.process.environment import environment_of
 from workers.process.process import marked
 
 PROJECTS = Path(__file__).parents[2] / "projects"
@@ -39,10 +39,10 @@ PATIENCE = 30.0
 
 @pytest.fixture
 async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
-    house = f"held-{tmp_path.name}"
-    async with open_workers(tmp_path / "replicas", house) as workers:
+    instance_id = f"held-{tmp_path.name}"
+    async with open_workers(tmp_path / "replicas", instance_id) as workers:
         yield workers
-    assert marked(f"{house}/") == []
+    assert marked(f"{instance_id}/") == []
     assert not any(each.folder.exists() for each in workers.cgroups.hierarchies)
 
 
@@ -84,7 +84,7 @@ async def until(met: Callable[[], object]) -> None:
 
 
 async def until_counted(pool: Pool, what: str) -> None:
-    await until(lambda: pool.statistics().seats[0].limits_met[what])
+    await until(lambda: pool.statistics().slots[0].limits_met[what])
 
 
 async def until_told(pool: Pool, text: str) -> None:
@@ -112,7 +112,7 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     assert died.reason == "the process ran out of memory: its limit is 64 MiB"
     await until_told(pool, "[predictd] the process ran out of memory: its limit is 64 MiB")
     assert isinstance(await ask(pool, do="nothing"), Answered)
-    seat = pool.statistics().seats[0]
+    seat = pool.statistics().slots[0]
     assert seat.limits_met["memory"] == 1
     assert seat.last_exit == died.reason
 
@@ -266,9 +266,9 @@ async def test_a_script_that_met_a_limit_says_so(tmp_path: Path) -> None:
 def test_spark_does_without_its_page(network: Network, tmp_path: Path) -> None:
     """It has a port by number, so it is left out unless the deployment may listen or says so."""
     spec = msgspec.structs.replace(pool_spec(tmp_path, Limits()).replica, network=network)
-    assert ("SPARK_SUBMIT_OPTS" in surroundings(spec)) == (network != "listen")
+    assert ("SPARK_SUBMIT_OPTS" in environment_of(spec)) == (network != "listen")
     told = msgspec.structs.replace(spec, variables={"SPARK_SUBMIT_OPTS": "-Dspark.ui.port=0"})
-    assert surroundings(told)["SPARK_SUBMIT_OPTS"] == "-Dspark.ui.port=0"
+    assert environment_of(told)["SPARK_SUBMIT_OPTS"] == "-Dspark.ui.port=0"
 
 
 async def test_threads_follow_the_quota(workers: Workers, tmp_path: Path) -> None:

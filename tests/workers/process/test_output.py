@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.faults.matrix import fault
-from workers.process.output import BURST, LINE_LIMIT, RATE, Allowance, Output, say_size
+from workers.process.output import BURST, LINE_LIMIT, RATE, Output, TokenBucket, say_size
 from workers.process.process import pipe
 
 
@@ -175,7 +175,7 @@ async def test_a_flood_keeps_nobody_else_from_being_read(
 
 def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
     """It never grows above the burst; a flood lasts until there is enough for a second."""
-    allowance = Allowance(0.0)
+    allowance = TokenBucket(0.0)
     assert allowance.spend(BURST, 100.0)
     assert not allowance.spend(1, 100.0)
     assert not allowance.is_enough(100.9)

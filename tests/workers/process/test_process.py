@@ -23,17 +23,17 @@ PATIENCE = 10.0
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[str]:
+def instance_id(tmp_path: Path) -> Iterator[str]:
     """A mark of this test's own, of which nothing is left afterwards."""
-    house = f"test-{os.getpid()}-{tmp_path.name}"
-    yield house
-    kill_tree(house)
+    instance_id = f"test-{os.getpid()}-{tmp_path.name}"
+    yield instance_id
+    kill_tree(instance_id)
 
 
-def start(house: str, script: str, stdout: int = 1) -> process.Process:
+def start(instance_id: str, script: str, stdout: int = 1) -> process.Process:
     return spawn(
         Launch(Command(["/bin/sh", "-c", script], "/", {"PATH": "/usr/bin:/bin"})),
-        mark=f"{house}/tree/",
+        mark=f"{instance_id}/tree/",
         stdout=stdout,
         stderr=2,
     )
@@ -52,11 +52,11 @@ def wait(started: process.Process) -> int:
     return started.reap()
 
 
-def test_a_process_is_weighed(house: str) -> None:
+def test_a_process_is_weighed(instance_id: str) -> None:
     """`resident` is the memory that the process has, and nothing once it has ended."""
     read, write = process.pipe()
     code = "x = b'x' * 50_000_000; print(1, flush=True); import time; time.sleep(60)"
-    started = start(house, f'exec {sys.executable} -c "{code}"', stdout=write)
+    started = start(instance_id, f'exec {sys.executable} -c "{code}"', stdout=write)
     os.close(write)
     assert os.read(read, 10) == b"1\n"
     os.close(read)
@@ -66,10 +66,10 @@ def test_a_process_is_weighed(house: str) -> None:
     assert started.resident() == 0
 
 
-def test_the_whole_environment_is_what_is_given(house: str) -> None:
+def test_the_whole_environment_is_what_is_given(instance_id: str) -> None:
     """Nothing of ours is inherited; the mark is added."""
     read, write = process.pipe()
-    started = start(house, "env", stdout=write)
+    started = start(instance_id, "env", stdout=write)
     os.close(write)
     with open(read, "rb") as printed:
         names = {line.partition(b"=")[0].decode() for line in printed.read().splitlines()}
@@ -77,35 +77,35 @@ def test_the_whole_environment_is_what_is_given(house: str) -> None:
     assert names - {"PWD", "_", "SHLVL"} == {"PATH", MARK}  # those of the shell that says it
 
 
-def test_no_descriptor_is_inherited_unasked(house: str) -> None:
+def test_no_descriptor_is_inherited_unasked(instance_id: str) -> None:
     """Even one that is inheritable by mistake does not reach the process."""
     read, write = process.pipe()
     extra = os.dup(read)
     os.set_inheritable(extra, True)
-    started = start(house, f"test ! -e /proc/self/fd/{extra}", stdout=write)
+    started = start(instance_id, f"test ! -e /proc/self/fd/{extra}", stdout=write)
     assert wait(started) == 0
     for fd in (read, write, extra):
         os.close(fd)
 
 
-def test_a_grandchild_in_a_session_of_its_own_is_found(house: str) -> None:
+def test_a_grandchild_in_a_session_of_its_own_is_found(instance_id: str) -> None:
     """Forked twice and gone from session and group, it still carries the mark, and dies."""
-    started = start(house, "setsid sh -c 'sleep 1000 & sleep 1000' & exit 0")
+    started = start(instance_id, "setsid sh -c 'sleep 1000 & sleep 1000' & exit 0")
     assert wait(started) == 0
-    until(lambda: len(marked(f"{house}/")) >= 2)
-    assert started.pid not in marked(f"{house}/")
-    assert kill_tree(f"{house}/tree/") >= 2
-    assert marked(f"{house}/") == []
+    until(lambda: len(marked(f"{instance_id}/")) >= 2)
+    assert started.pid not in marked(f"{instance_id}/")
+    assert kill_tree(f"{instance_id}/tree/") >= 2
+    assert marked(f"{instance_id}/") == []
 
 
-def test_who_forks_and_executes_meanwhile_is_found(house: str) -> None:
+def test_who_forks_and_executes_meanwhile_is_found(instance_id: str) -> None:
     """Neither a process in the midst of an exec, which shows no environment, nor one that forks and
     ends while the others are looked at, is overlooked."""
     for _ in range(30):
-        started = start(house, "nohup setsid env nohup setsid env sleep 1000 & exit 0")
+        started = start(instance_id, "nohup setsid env nohup setsid env sleep 1000 & exit 0")
         assert wait(started) == 0
-        kill_tree(f"{house}/tree/")
-        assert marked(f"{house}/") == []
+        kill_tree(f"{instance_id}/tree/")
+        assert marked(f"{instance_id}/") == []
 
 
 @fault(
@@ -113,37 +113,37 @@ def test_who_forks_and_executes_meanwhile_is_found(house: str) -> None:
     injection="forks without end",
     bound="none is left",
 )
-def test_who_forks_faster_is_killed_as_well(house: str) -> None:
+def test_who_forks_faster_is_killed_as_well(instance_id: str) -> None:
     """A tree that goes on forking while it is killed has no survivor."""
-    started = start(house, "while true; do sleep 1000 & sleep 0.001; done")
-    until(lambda: len(marked(f"{house}/")) > 5)
+    started = start(instance_id, "while true; do sleep 1000 & sleep 0.001; done")
+    until(lambda: len(marked(f"{instance_id}/")) > 5)
     started.kill()
     assert wait(started) == -signal.SIGKILL
-    kill_tree(f"{house}/tree/")
-    assert marked(f"{house}/") == []
+    kill_tree(f"{instance_id}/tree/")
+    assert marked(f"{instance_id}/") == []
 
 
-def test_a_mark_is_not_its_neighbours(house: str) -> None:
+def test_a_mark_is_not_its_neighbours(instance_id: str) -> None:
     """One house or tree whose name begins another's is not taken for it."""
-    other = start(f"{house}-2", "exec sleep 1000")
-    until(lambda: marked(f"{house}-2/"))
-    assert marked(f"{house}/") == []
-    assert kill_tree(f"{house}/") == 0
-    assert marked(f"{house}-2/tree/") == [other.pid]
-    assert marked(f"{house}-2/tre/") == []
-    kill_tree(f"{house}-2/")
+    other = start(f"{instance_id}-2", "exec sleep 1000")
+    until(lambda: marked(f"{instance_id}-2/"))
+    assert marked(f"{instance_id}/") == []
+    assert kill_tree(f"{instance_id}/") == 0
+    assert marked(f"{instance_id}-2/tree/") == [other.pid]
+    assert marked(f"{instance_id}-2/tre/") == []
+    kill_tree(f"{instance_id}-2/")
     assert wait(other) == -signal.SIGKILL
 
 
-def test_killing_what_has_ended_is_fine(house: str) -> None:
+def test_killing_what_has_ended_is_fine(instance_id: str) -> None:
     """Between its end and its reaping a process may be killed in vain."""
-    started = start(house, "exit 3")
+    started = start(instance_id, "exit 3")
     select.select([started.pidfd], [], [], PATIENCE)
     started.kill()
     assert wait(started) == 3
 
 
-def test_what_cannot_be_started_raises(house: str, tmp_path: Path) -> None:
+def test_what_cannot_be_started_raises(instance_id: str, tmp_path: Path) -> None:
     """A folder that is not there is an OSError, a variable that no process can have a ValueError;
     neither leaves a process or a descriptor."""
     before = os.listdir("/proc/self/fd")
@@ -151,12 +151,12 @@ def test_what_cannot_be_started_raises(house: str, tmp_path: Path) -> None:
         unconfined(tmp_path).launch(["true"], cwd=Path("/nowhere"), variables={}, view=None)
     for variables in ({"A": "\0"}, {"A-B": "1"}, {"UID": "1"}):
         with pytest.raises(ValueError, match="variable"):
-            spawn(Launch(Command(["true"], "/", variables)), mark=house, stdout=1, stderr=2)
-    assert marked(house) == []
+            spawn(Launch(Command(["true"], "/", variables)), mark=instance_id, stdout=1, stderr=2)
+    assert marked(instance_id) == []
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_variables_and_arguments_arrive_as_they_are(house: str) -> None:
+def test_variables_and_arguments_arrive_as_they_are(instance_id: str) -> None:
     """Every byte that a process can be given reaches it; the mark cannot be replaced; a command
     without a path is looked for on its own PATH."""
     every = os.fsdecode(bytes(range(1, 256)))
@@ -164,12 +164,12 @@ def test_variables_and_arguments_arrive_as_they_are(house: str) -> None:
     read, write = process.pipe()
     code = "import os, sys; print(ascii((sorted(os.environ.items()), sys.argv[1:])))"
     command = Command(["env", sys.executable, "-c", code, every, "", "$(id)"], "/", variables)
-    started = spawn(Launch(command), mark=f"{house}/tree/", stdout=write, stderr=2)
+    started = spawn(Launch(command), mark=f"{instance_id}/tree/", stdout=write, stderr=2)
     os.close(write)
     with open(read) as printed:
         told = printed.read()
     assert wait(started) == 0
-    expected = {**variables, MARK: f"{house}/tree/"}
+    expected = {**variables, MARK: f"{instance_id}/tree/"}
     expected.setdefault("LC_CTYPE", "C.UTF-8")  # which Python sets where no language is
     assert told.strip() == ascii((sorted(expected.items()), [every, "", "$(id)"]))
 
@@ -189,18 +189,20 @@ def test_every_shell_hands_over(shell: str) -> None:
     assert done.stderr == b""
 
 
-def test_what_cannot_be_watched_does_not_run(house: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_watched_does_not_run(
+    instance_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When no descriptor is left for the pidfd the process is ended, not forgotten, with what it
     has started already."""
 
     def no_more(pid: int) -> int:
-        until(lambda: len(marked(house)) == 2)
+        until(lambda: len(marked(instance_id)) == 2)
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "pidfd_open", no_more)
     with pytest.raises(OSError, match="Too many"):
-        start(house, "sleep 1000 & wait")
-    until(lambda: not marked(house))
+        start(instance_id, "sleep 1000 & wait")
+    until(lambda: not marked(instance_id))
 
 
 PARENT = """
@@ -220,10 +222,10 @@ sys.stdin.read()
     injection="SIGKILL to the parent",
     bound="it is gone in 1 s",
 )
-def test_a_busy_process_dies_with_its_parent(house: str) -> None:
+def test_a_busy_process_dies_with_its_parent(instance_id: str) -> None:
     """`kill -9` of the parent ends a child that never looks at its pipes."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, house],
+        [sys.executable, "-c", PARENT, instance_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
@@ -235,7 +237,7 @@ def test_a_busy_process_dies_with_its_parent(house: str) -> None:
         until(lambda: "setpriv" not in child.name())  # gotcha G2: before that it is not bound
         parent.kill()
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-    assert marked(f"{house}/") == []
+    assert marked(f"{instance_id}/") == []
 
 
 @pytest.mark.parametrize(
@@ -252,9 +254,9 @@ def test_a_status_in_words(status: int, words: str) -> None:
     assert say_status(status) == words
 
 
-def test_usage_of_the_living_and_the_dead(house: str) -> None:
+def test_usage_of_the_living_and_the_dead(instance_id: str) -> None:
     """Memory and time of a process, or None when there is none."""
-    started = start(house, "sleep 1000")
+    started = start(instance_id, "sleep 1000")
     usage = process.usage(started.pid)
     assert usage is not None
     assert usage[0] > 0

@@ -13,7 +13,7 @@ from tests.faults.matrix import fault
 from workers.cgroups import Leaf
 from workers.confinement import unconfined
 from workers.limits import Limits
-from workers.process.limit_monitor import Watch
+from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.process import kill_tree, marked
 from workers.process.script import run_script
@@ -34,14 +34,14 @@ def log() -> Lines:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> str:
+def instance_id(tmp_path: Path) -> str:
     return f"test-{os.getpid()}-{tmp_path.name}"
 
 
 @pytest.fixture
-async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
+async def run(tmp_path: Path, log: Lines, instance_id: str) -> AsyncIterator[Run]:
     """`run(script, time_limit)` with nothing left behind, whatever comes."""
-    output, watch = Output(), Watch(holds=())
+    output, watch = Output(), LimitMonitor(holds=())
 
     async def run(script: str, time_limit: float = 20.0) -> int:
         ended = await run_script(
@@ -51,7 +51,7 @@ async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
             view=None,
             log=log,
             output=output,
-            house=house,
+            instance_id=instance_id,
             time_limit=time_limit,
             leaf=Leaf((), "none"),
             limits=Limits(processes=100),
@@ -61,8 +61,8 @@ async def run(tmp_path: Path, log: Lines, house: str) -> AsyncIterator[Run]:
         return ended.status
 
     yield run
-    left = marked(house)
-    kill_tree(house)
+    left = marked(instance_id)
+    kill_tree(instance_id)
     watch.close()
     output.close()
     assert left == []
@@ -94,7 +94,7 @@ async def test_past_its_time_it_is_killed(run: Run, log: Lines) -> None:
     assert log == ["begun"]
 
 
-async def test_cancelled_it_is_killed(run: Run, log: Lines, house: str) -> None:
+async def test_cancelled_it_is_killed(run: Run, log: Lines, instance_id: str) -> None:
     """A cancelled script has no survivor by the time its caller goes on."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run, "echo begun; setsid sleep 1000 & sleep 1000")
@@ -102,7 +102,7 @@ async def test_cancelled_it_is_killed(run: Run, log: Lines, house: str) -> None:
             while not log:  # noqa: ASYNC110 - the output thread makes it true
                 await trio.sleep(0.005)
         nursery.cancel_scope.cancel()
-    assert marked(house) == []
+    assert marked(instance_id) == []
 
 
 @fault(
@@ -110,11 +110,11 @@ async def test_cancelled_it_is_killed(run: Run, log: Lines, house: str) -> None:
     injection="children in sessions of their own",
     bound="none is left",
 )
-async def test_what_a_script_leaves_running_is_killed(run: Run, house: str) -> None:
+async def test_what_a_script_leaves_running_is_killed(run: Run, instance_id: str) -> None:
     """A child in the background neither delays the end nor survives it."""
     with trio.fail_after(10):
         assert await run("nohup setsid sleep 1000 & exit 4") == 4
-    assert marked(house) == []
+    assert marked(instance_id) == []
 
 
 @pytest.mark.parametrize(("end", "time_limit"), [("exit 4", 20.0), ("sleep 1000", 0.3)])
@@ -132,13 +132,14 @@ async def test_a_child_without_the_mark_is_killed(
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
-async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, house: str) -> None:
+async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, instance_id: str) -> None:
     """A folder that is not there is an OSError, and leaves no descriptor."""
-    output, watch = Output(), Watch(holds=())
+    output, watch = Output(), LimitMonitor(holds=())
     before = os.listdir("/proc/self/fd")
     with pytest.raises(FileNotFoundError):
         await run_script(
-            ["true"], cwd=tmp_path / "nowhere", variables={}, log=log, output=output, house=house,
+            ["true"], cwd=tmp_path / "nowhere", variables={}, log=log, output=output,
+            instance_id=instance_id,
             time_limit=1.0, leaf=Leaf((), "none"), limits=Limits(), watch=watch,
             view=None, confinement=unconfined(tmp_path),
         )  # fmt: skip

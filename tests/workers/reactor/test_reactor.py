@@ -12,9 +12,9 @@ from tests.faults.matrix import fault
 from workers.process.process import pipe
 from workers.reactor.reactor import (
     _CORES,
-    _DOZE,
     _EVENTS,
-    _LOOKS,
+    _POLL_TIMEOUT,
+    _SPIN_LIMIT,
     _TRY,
     READABLE,
     WRITABLE,
@@ -293,14 +293,14 @@ def test_what_comes_within_a_doze_is_served_without_trio(turns: Turns) -> None:
     so on for as long as they do."""
     turns.reactor.working = _CORES
     turns.watched.before = {1: turns.say, 3: turns.say}
-    assert turns.take() == [0.0, _DOZE, 0.0, _DOZE, 0.0, _DOZE]
+    assert turns.take() == [0.0, _POLL_TIMEOUT, 0.0, _POLL_TIMEOUT, 0.0, _POLL_TIMEOUT]
     assert len(turns.heard) == 2
 
 
 def test_one_doze_for_nothing_ends_the_turn(turns: Turns) -> None:
     """However long replicas work, Trio's other tasks wait for one doze only."""
     turns.reactor.working = _CORES
-    assert [turns.take() for _ in range(20)] == [[0.0, _DOZE]] * 20
+    assert [turns.take() for _ in range(20)] == [[0.0, _POLL_TIMEOUT]] * 20
 
 
 def test_nobody_dozes_where_nothing_happens(turns: Turns) -> None:
@@ -319,7 +319,7 @@ def test_a_doze_keeps_none_of_trios_tasks_waiting(turns: Turns) -> None:
 def test_looking_that_does_not_pay_is_left_and_tried_again(turns: Turns) -> None:
     """After some turns in which looking again brought nothing it is left, but for a try in so many;
     what one of these brings begins it anew."""
-    often, seldom = 1 + _LOOKS, 1
+    often, seldom = 1 + _SPIN_LIMIT, 1
     left = [seldom] * (_TRY - 1) + [often]
     assert [len(turns.take()) for _ in range(3 * _TRY)] == left * 3
     assert [len(turns.take()) for _ in range(_TRY - 1)] == left[:-1]
@@ -335,7 +335,7 @@ def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
     """With a replica at work on each core the reactor does not look again, even where it paid."""
     turns.reactor._belief = 10
     turns.reactor.working = _CORES
-    assert turns.take() == [0.0, _DOZE]
+    assert turns.take() == [0.0, _POLL_TIMEOUT]
 
 
 @fault(

@@ -5,7 +5,7 @@ from math import inf
 import hypothesis.strategies as st
 from hypothesis import given
 
-from workers.reactor.timers import Alarm, Timer, Timers
+from workers.reactor.timers import MovableTimer, Timer, Timers
 
 
 def test_a_timer_comes_when_it_is_due_and_once() -> None:
@@ -94,7 +94,7 @@ def test_timers_do_as_a_sorted_list_would(deeds: list[tuple[str, int]]) -> None:
 def test_an_alarm_that_is_moved_later_rings_at_its_last_deadline_only() -> None:
     """Moving it later leaves its entry alone; the entry that comes up early is put in again."""
     timers, rung = Timers(), list[float]()
-    alarm = Alarm(timers.call_at, lambda: rung.append(now))
+    alarm = MovableTimer(timers.call_at, lambda: rung.append(now))
     for due in (10.0, 20.0, 30.0):
         alarm.set(due)
     assert len(timers) == 1
@@ -107,7 +107,7 @@ def test_an_alarm_that_is_moved_later_rings_at_its_last_deadline_only() -> None:
 def test_an_alarm_rings_when_its_deadline_comes_and_never_else(moves: list[int | None]) -> None:
     """Whatever is set and cleared on the way: at each tick it rings if that is its deadline."""
     timers, rung, expected, due = Timers(), list[int](), list[int](), inf
-    alarm = Alarm(timers.call_at, lambda: rung.append(now))
+    alarm = MovableTimer(timers.call_at, lambda: rung.append(now))
     for now, move in enumerate(moves):
         timers.run_due(now)
         if due <= now:
@@ -126,7 +126,7 @@ def test_an_alarm_rings_when_its_deadline_comes_and_never_else(moves: list[int |
 def test_a_closed_alarm_leaves_nothing_behind() -> None:
     """What owned it may go at once."""
     timers = Timers()
-    alarm = Alarm(timers.call_at, lambda: None)
+    alarm = MovableTimer(timers.call_at, lambda: None)
     alarm.set(5.0)
     alarm.close()
     assert len(timers) == 0

@@ -12,7 +12,7 @@ from tests.support.reactor_stage import REPLICA, Actor, Caller, Stage, answer_fr
 from workers.reactor.reactor import READABLE
 from workers.replica import wire
 from workers.replica.lifecycle import State
-from workers.replica.replica import EXIT_GRACE, Check, Checked, Replica, Why
+from workers.replica.replica import EXIT_GRACE, Check, Checked, Replica, StopReason
 from workers.replica.ticket import Answered, Busy, Died, Outcome, Raised, Ticket, TimedOut
 
 
@@ -96,7 +96,7 @@ def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: i
     play.actor.answer(b'"stolen"', request_id=wrong)
     assert play.actor.process.killed
     assert isinstance(play.audience.outcomes[-1], Died)
-    assert play.replica.why is Why.WIRE
+    assert play.replica.why is StopReason.WIRE
 
 
 @fault(
@@ -141,7 +141,7 @@ def test_an_answer_that_is_no_json_is_delivered_to_nobody(
     play.actor.write(frame[cut:])
     play.stage.turn()
     assert play.actor.process.killed
-    assert play.replica.why is Why.WIRE
+    assert play.replica.why is StopReason.WIRE
     [outcome] = play.audience.outcomes
     assert isinstance(outcome, Died)
     assert "not JSON" in outcome.reason
@@ -336,7 +336,7 @@ def test_after_a_kill_nothing_counts(play: Play) -> None:
     """What a killed process had still said is not read: the caller has its outcome."""
     play.assign()
     play.actor.write(answer_frame(b"1", 1))
-    play.replica.kill(Why.STOPPED)
+    play.replica.kill(StopReason.STOPPED)
     play.stage.turn()
     play.actor.end()
     assert [type(outcome) for outcome in play.audience.outcomes] == [Died]
@@ -399,7 +399,7 @@ ENDINGS: dict[str, Callable[[Play], object]] = {
     "ended": lambda play: play.actor.end(),
     "ended with its last words": lambda play: play.actor.write(answer_frame(b"1", 1)),
     "timed out": lambda play: play.stage.pass_time(30.0),
-    "killed": lambda play: play.replica.kill(Why.STOPPED),
+    "killed": lambda play: play.replica.kill(StopReason.STOPPED),
     "stopped": lambda play: play.replica.stop(),
 }
 
@@ -426,7 +426,7 @@ def test_every_descriptor_is_given_back(stage: Stage) -> None:
         play.actor.get_ready()
         fds = (play.replica._read_fd, play.replica._write_fd)
         if ending == "kill":
-            play.replica.kill(Why.STOPPED)
+            play.replica.kill(StopReason.STOPPED)
         elif ending == "stop":
             play.replica.stop()
         elif ending == "hang_up":

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.control.accounts.password_hashing import MOST_WAITING, NICE, Hashing
+from gateway.control.accounts.password_hashing import MOST_WAITING, NICE, PasswordHashing
 from gateway.errors import Refusal
 
 
@@ -55,7 +55,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 async def test_hashing_yields_to_models() -> None:
     """The threads that hash have a lower priority, and nothing else has."""
-    hashing = Hashing()
+    hashing = PasswordHashing()
     before = _nice()
     assert await trio.to_thread.run_sync(hashing._in_thread, _nice) == min(before + NICE, 19)
     assert await trio.to_thread.run_sync(_nice) == before
@@ -64,7 +64,7 @@ async def test_hashing_yields_to_models() -> None:
 
 async def test_few_hash_at_once(counted: Counted) -> None:
     """However many ask, from however many networks, two are strangers' and two are others'."""
-    hashing = Hashing()
+    hashing = PasswordHashing()
     async with trio.open_nursery() as nursery:
         for number in range(40):
             for known in (False, True):
@@ -77,7 +77,7 @@ async def test_few_hash_at_once(counted: Counted) -> None:
 
 async def test_strangers_do_not_keep_out_who_is_known(counted: Counted) -> None:
     """While unknown callers hold all their places, a known user gets a place at once."""
-    hashing = Hashing()
+    hashing = PasswordHashing()
     async with trio.open_nursery() as nursery:
         for number in range(40):
             nursery.start_soon(_ask, hashing, f"network {number}", f"{number}", False)
@@ -90,7 +90,7 @@ async def test_strangers_do_not_keep_out_who_is_known(counted: Counted) -> None:
 
 async def test_places_are_shared_between_networks(counted: Counted) -> None:
     """Of a network that asks much some wait and the rest are refused; another's turn is next."""
-    hashing, refused = Hashing(), []
+    hashing, refused = PasswordHashing(), []
 
     async def ask(number: int) -> None:
         try:
@@ -112,7 +112,7 @@ async def test_places_are_shared_between_networks(counted: Counted) -> None:
 
 async def test_the_queue_has_an_end(counted: Counted) -> None:
     """More networks than may wait are refused, and nothing of those that came is kept."""
-    hashing, refused = Hashing(), []
+    hashing, refused = PasswordHashing(), []
 
     async def ask(number: int) -> None:
         try:
@@ -129,5 +129,5 @@ async def test_the_queue_has_an_end(counted: Counted) -> None:
     assert not hashing._strangers._waiting
 
 
-async def _ask(hashing: Hashing, network: str, name: str, known: bool) -> None:
+async def _ask(hashing: PasswordHashing, network: str, name: str, known: bool) -> None:
     assert await hashing.fits("password", name, network, known=known)

@@ -15,14 +15,14 @@ from argon2 import PasswordHasher
 from gateway.control.accounts.sign_in import LINK_SECONDS, SESSION_LIFE, Browser, SignIn
 from gateway.control.accounts.throttle import Throttle
 from gateway.control.accounts.users import NewUser, Users
-from gateway.control.audit.audit_log import Trail
-from gateway.control.context import House
+from gateway.control.audit.audit_log import AuditLog
+from gateway.control.context import ControlContext
 from gateway.encryption import Encryption
 from gateway.errors import Refusal
-from gateway.identity.accounts import Directory
-from gateway.identity.key_index import Callers
+from gateway.identity.accounts import Accounts
+from gateway.identity.key_index import KeyIndex
 from gateway.identity.keys import Passwords
-from gateway.predictions.endpoints import Routes
+from gateway.predictions.endpoints import Endpoints
 from store import Database, User, audit, open_database, sessions, users
 
 HERE = Browser("192.0.2.1", "a browser")
@@ -33,18 +33,18 @@ class Stage:
     """The parts of a control that know people, on a real database."""
 
     def __init__(self, database: Database) -> None:
-        callers = Callers()
+        callers = KeyIndex()
         self.later = 0.0  # how much later it is than the clock says
-        self.directory = Directory(callers, clock=lambda: time.monotonic() + self.later)
-        self.routes = Routes(lambda model: model.id, self.directory.may_call, callers)
+        self.directory = Accounts(callers, clock=lambda: time.monotonic() + self.later)
+        self.routes = Endpoints(lambda model: model.id, self.directory.may_call, callers)
         self.database = database
         self.deciding = trio.Lock()
         self.encryption = Encryption("60" * 32)
-        house = cast(House, self)
-        self.put_right = partial(House.put_right, house)
-        self.users = Users(house)
-        self.trail = Trail(house)
-        self.sign_in = SignIn(house, self.users, self.trail)
+        context = cast(ControlContext, self)
+        self.put_right = partial(ControlContext.write_or_retry_later, context)
+        self.users = Users(context)
+        self.trail = AuditLog(context)
+        self.sign_in = SignIn(context, self.users, self.trail)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.control.accounts.throttle import BOUNDS, MOST_REMEMBERED, QUIET, Key, Kind, Throttle
+from gateway.control.accounts.throttle import BACKOFFS, MOST_REMEMBERED, QUIET, Key, Kind, Throttle
 
 
 class Clock:
@@ -12,10 +12,10 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("kind", BOUNDS)
+@pytest.mark.parametrize("kind", BACKOFFS)
 def test_guessing_gets_slower(kind: Kind) -> None:
     """Some wrong ones are free; from then on each doubles the wait, up to the longest."""
-    clock, keys, bounds = Clock(), [Key(kind, "ada")], BOUNDS[kind]
+    clock, keys, bounds = Clock(), [Key(kind, "ada")], BACKOFFS[kind]
     throttle, waits = Throttle(clock), []
     for _ in range(bounds.free + 20):
         throttle.failed(keys)
@@ -56,7 +56,7 @@ def test_the_right_password_ends_the_waiting_of_a_place() -> None:
         assert not any(fresh._failures.values())
 
 
-@pytest.mark.parametrize("kind", BOUNDS)
+@pytest.mark.parametrize("kind", BACKOFFS)
 def test_the_throttle_has_an_end(kind: Kind) -> None:
     """A million names or networks fill no memory, and one that still fails is not pushed out."""
     throttle = Throttle(Clock())
@@ -66,4 +66,4 @@ def test_the_throttle_has_an_end(kind: Kind) -> None:
         if number % (MOST_REMEMBERED // 2) == 0:
             throttle.failed(guessed)
     assert len(throttle._failures[kind]) == MOST_REMEMBERED
-    assert throttle.wait(guessed) == BOUNDS[kind].longest
+    assert throttle.wait(guessed) == BACKOFFS[kind].longest

@@ -6,21 +6,21 @@ from typing import IO
 import trio
 
 from gateway.control.backup.archive import Entry, read_archive
-from gateway.control.disk.removal_queue import Hold
+from gateway.control.disk.removal_queue import RemovalQueue
 from tests.support.gateway import Gateway, copy_of, refusal, status_is, until
 
 
 async def test_what_is_removed_while_held() -> None:
     """A removal waits for the last holder, is done then, and one that fails stops no other."""
-    hold, removed = Hold(), []
+    hold, removed = RemovalQueue(), []
 
     async def remove(name: str = "") -> None:
         if name == "bad":
             raise OSError(name)
         removed.append(name)
 
-    async with hold.held():
-        async with hold.held():
+    async with hold.paused():
+        async with hold.paused():
             await hold.remove(lambda: remove("bad"))
             await hold.remove(lambda: remove("first"))
         assert removed == []

@@ -26,7 +26,7 @@ from gateway.control.backup.archive import (
     writing,
 )
 from gateway.control.backup.create import machine
-from gateway.control.backup.extract import Placing
+from gateway.control.backup.extract import Extraction
 from gateway.control.backup.layout import check_place, check_store_config, kinds_at
 from gateway.control.backup.restore import restore
 from gateway.control.backup.restore_folder import RestoreRefused
@@ -205,7 +205,7 @@ async def test_names_that_the_file_system_takes_for_one(
     """Where a file system folds case or forms of Unicode, the second name is in the way of the
     first and not taken for it."""
     (tmp_path / "root" / "projects" / ID).mkdir(parents=True)
-    placing = Placing(tmp_path / "root")
+    placing = Extraction(tmp_path / "root")
     with closing(placing):
         put = Entry(f"projects/{ID}/Name", "file", 0o644, 1, "")
         placing.put(put, 0, io.BytesIO(b"x"))

@@ -11,7 +11,7 @@ import trio
 import store
 from gateway.control import context
 from gateway.control.builds import build_task
-from gateway.control.fair_slots import Places
+from gateway.control.fair_slots import FairSlots
 from store import Database
 from tests.support.gateway import (
     Gateway,
@@ -223,7 +223,7 @@ async def test_a_build_accepted_while_its_model_is_deleted(
 ) -> None:
     """A build whose row is gone before it begins leaves neither folder nor log nor row."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
-    write, run, over = Database.write, build_task.Making.run, trio.Event()
+    write, run, over = Database.write, build_task.BuildTask.run, trio.Event()
 
     async def delete_behind(self: Database, work: Any, *args: Any, **named: Any) -> Any:
         value = await write(self, work, *args, **named)
@@ -231,14 +231,14 @@ async def test_a_build_accepted_while_its_model_is_deleted(
             await gateway.delete(model)
         return value
 
-    async def run_and_tell(self: build_task.Making, places: Places) -> None:
+    async def run_and_tell(self: build_task.BuildTask, places: FairSlots) -> None:
         try:
             await run(self, places)
         finally:
             over.set()
 
     monkeypatch.setattr(Database, "write", delete_behind)
-    monkeypatch.setattr(build_task.Making, "run", run_and_tell)
+    monkeypatch.setattr(build_task.BuildTask, "run", run_and_tell)
     asked = {"file_path": "add.py", "function_name": "add", "auto_deploy_model": True}
     answer = await gateway.admin.post(f"{model}/builds", json=asked)
     assert refusal(answer) == (404, "model.notfound")

@@ -14,7 +14,7 @@ import trio
 import store
 from gateway.control import context
 from gateway.control.deployments import rollout
-from gateway.control.resources import Machine
+from gateway.control.resources import HostResources
 from gateway.set_aside import SetAside
 from store import Database
 from tests.support.gateway import (
@@ -148,7 +148,7 @@ async def test_what_a_deployment_waits_for(
     other = await gateway.built(
         await gateway.model(model.partition("/models")[0], "other"), "slow_start.py:predict"
     )
-    monkeypatch.setattr(Machine, "free", lambda self: 768 * MIB)
+    monkeypatch.setattr(HostResources, "free", lambda self: 768 * MIB)
     caplog.set_level(logging.INFO, rollout.__name__)
     starting = await gateway.deploy(
         build, memory=0.5, environment={"SLOW_START_SECONDS": "60"}, replicas=1
@@ -183,13 +183,13 @@ async def test_stopping_the_old_one_during_the_switch(
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     build = await gateway.built(model, "add.py:add")
     old = await gateway.deployed(build)
-    switch = rollout.Carrying._switch
+    switch = rollout.Rollout._switch
 
-    async def stop_first(self: rollout.Carrying, pool: Any) -> None:
+    async def stop_first(self: rollout.Rollout, pool: Any) -> None:
         await gateway.post(f"{old}:stop")
         await switch(self, pool)
 
-    monkeypatch.setattr(rollout.Carrying, "_switch", stop_first)
+    monkeypatch.setattr(rollout.Rollout, "_switch", stop_first)
     new = await gateway.deployed(build)
     await gateway.until(old, status_is("stopped"))
     assert (await gateway.get(new))["status"] == "deployed"

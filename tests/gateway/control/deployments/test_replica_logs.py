@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from gateway.control.deployments.replica_logs import keep_latest, logs_of
+from gateway.control.deployments.replica_logs import logs_of, prune_logs
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 
@@ -18,7 +18,7 @@ def test_the_newest_stay(tmp_path: Path) -> None:
         for path in (tmp_path / f"{name}.log", tmp_path / f"{name}.log.1"):
             path.touch()
             os.utime(path, (1000 - age, 1000 - age))
-    keep_latest(tmp_path, set_aside(tmp_path), 2)
+    prune_logs(tmp_path, set_aside(tmp_path), 2)
     assert [path.name for path in logs_of(tmp_path)] == ["a.log", "d.log"]
     assert sorted(os.listdir(tmp_path)) == ["a.log", "a.log.1", "d.log", "d.log.1"]
 
@@ -29,15 +29,15 @@ def test_a_later_deployment_is_newer(tmp_path: Path) -> None:
     for age, name in enumerate(names):
         (tmp_path / f"{name}.log").touch()
         os.utime(tmp_path / f"{name}.log", (1000 - age, 1000 - age))
-    keep_latest(tmp_path, set_aside(tmp_path), 2)
+    prune_logs(tmp_path, set_aside(tmp_path), 2)
     assert [path.stem for path in logs_of(tmp_path)] == [names[2], names[1]]
 
 
 def test_few_stay(tmp_path: Path) -> None:
     """Where there are no more than may be, or no folder at all, nothing goes."""
     (tmp_path / "a.log").touch()
-    keep_latest(tmp_path, set_aside(tmp_path), 2)
-    keep_latest(tmp_path / "nowhere", set_aside(tmp_path), 2)
+    prune_logs(tmp_path, set_aside(tmp_path), 2)
+    prune_logs(tmp_path / "nowhere", set_aside(tmp_path), 2)
     assert os.listdir(tmp_path) == ["a.log"]
 
 
@@ -48,8 +48,8 @@ def test_one_that_cannot_be_removed(tmp_path: Path) -> None:
         logs.mkdir(exist_ok=True)
         (Path.mkdir if name == "c" else Path.touch)(logs / f"{name}.log")
         os.utime(logs / f"{name}.log", (1000 - age, 1000 - age))
-    keep_latest(logs, found, 1)
-    keep_latest(logs, found, 1)
+    prune_logs(logs, found, 1)
+    prune_logs(logs, found, 1)
     assert sorted(os.listdir(logs)) == ["a.log", "c.log"]
     assert [(each.what, each.path) for each in found.problems] == [
         ("an old log", str(logs / "c.log"))

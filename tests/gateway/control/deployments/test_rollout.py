@@ -180,7 +180,7 @@ async def _restarted(stage: Deploying) -> None:
         pool.end()
     await stage.settled()
     for model in stage.models:
-        stage.routes.point(model.id, None)
+        stage.routes.set_pool(model.id, None)
     stage.workers.ending = False
     stage.pools.clear()
     stage.start_over()

@@ -12,7 +12,7 @@ import trio
 
 from gateway.control.backup.restore import restore
 from gateway.control.experiments import environments
-from gateway.control.resources import GIB, Machine
+from gateway.control.resources import GIB, HostResources
 from tests.faults.matrix import fault
 from tests.support.gateway import (
     Gateway,
@@ -504,7 +504,7 @@ async def test_a_script_has_its_memory_while_it_runs(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second one that does not fit beside what the first may still take waits for its end."""
-    monkeypatch.setattr(Machine, "free", lambda _: 3 * GIB)
+    monkeypatch.setattr(HostResources, "free", lambda _: 3 * GIB)
     folder, pids, gate = that_waits(tmp_path)
     project = await gateway.project(folder)
     first = await run(gateway, project, "wait.py", memory=2)

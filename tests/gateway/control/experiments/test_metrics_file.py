@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.control.experiments import metrics_file
-from gateway.control.experiments.metrics_file import kept_of, read_tracked
+from gateway.control.experiments.metrics_file import read_metrics_file, truncate
 
 
 def line(key: object, value: object, time: object = 1) -> bytes:
@@ -30,7 +30,7 @@ def test_only_what_is_whole_counts(tmp_path: Path) -> None:
     ]
     path = tmp_path / "metrics"
     path.write_bytes(b"\n".join([*good, *bad]) + b"\n" + line("c", 1))
-    found = read_tracked(path)
+    found = read_metrics_file(path)
     assert [(p.key, p.value, p.time) for p in found.points] == [
         ("a", 1, 1),
         ("b", None, 2),
@@ -42,23 +42,23 @@ def test_only_what_is_whole_counts(tmp_path: Path) -> None:
 def test_what_is_no_file_is_nothing(tmp_path: Path) -> None:
     """A link, a pipe, a folder or nothing at all says nothing, and keeps nobody waiting."""
     path = tmp_path / "metrics"
-    assert read_tracked(path).points == []
+    assert read_metrics_file(path).points == []
     os.mkfifo(path)
-    assert read_tracked(path).points == []
+    assert read_metrics_file(path).points == []
     (tmp_path / "real").write_bytes(line("a", 1) + b"\n")
     path.unlink()
     path.symlink_to(tmp_path / "real")
-    assert read_tracked(path).points == []
+    assert read_metrics_file(path).points == []
     path.unlink()
     path.mkdir()
-    assert read_tracked(path).points == []
+    assert read_metrics_file(path).points == []
 
 
 def test_of_very_many_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first values are kept, and of the later ones the last of each key, in order."""
     monkeypatch.setattr(metrics_file, "MOST_POINTS", 3)
     monkeypatch.setattr(metrics_file, "MOST_KEYS", 2)
-    found = kept_of(line(key, number) for number, key in enumerate("abababc", start=1))
+    found = truncate(line(key, number) for number, key in enumerate("abababc", start=1))
     assert [point.value for point in found.points] == [1, 2, 3, 5, 6]
     assert found.left_out == 2
 
@@ -72,23 +72,25 @@ def test_of_a_large_file_begin_and_end_are_read(
     path.write_bytes(b"".join(lines))
     for begin in (5 * len(lines[0]), 5 * len(lines[0]) + 7, 50 * len(lines[0]) - 1):
         monkeypatch.setattr(metrics_file, "MOST_BYTES", begin)
-        found = read_tracked(path)
+        found = read_metrics_file(path)
         values = [point.value for point in found.points]
         assert (values[0], values[-1]) == (1000, 1099)
         assert values == sorted(set(values))
         assert len(values) + found.left_out == 100
         assert len(values) <= 2 * begin / len(lines[0])
     monkeypatch.setattr(metrics_file, "MOST_BYTES", 50 * len(lines[0]))
-    assert read_tracked(path).left_out == 0
+    assert read_metrics_file(path).left_out == 0
 
 
 def test_texts_and_keys_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept can be told at once: a line, a key and all texts together are no longer."""
     long = "x" * metrics_file.LONGEST_LINE
-    assert kept_of([line("a", long)]) == metrics_file.Tracked([], 1)
-    assert kept_of([line("x" * (metrics_file.LONGEST_KEY + 1), 1)]) == metrics_file.Tracked([], 1)
+    assert truncate([line("a", long)]) == metrics_file.ParsedMetrics([], 1)
+    assert truncate([line("x" * (metrics_file.LONGEST_KEY + 1), 1)]) == metrics_file.ParsedMetrics(
+        [], 1
+    )
     monkeypatch.setattr(metrics_file, "MOST_TEXT", 2 * len(line("a", "text")))
-    found = kept_of([line("a", "text"), line("a", "text"), line("a", "text"), line("a", 1)])
+    found = truncate([line("a", "text"), line("a", "text"), line("a", "text"), line("a", 1)])
     assert ([point.value for point in found.points], found.left_out) == (["text", "text", 1], 1)
 
 
@@ -107,7 +109,7 @@ def test_any_line_can_be_stored(tmp_path: Path, content: bytes) -> None:
     other."""
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(line("good", 1) + b"\n" + content + b"\n" + line("last", 2**63) + b"\n")
-    found = read_tracked(path)
+    found = read_metrics_file(path)
     assert [point.key for point in found.points] == ["good", "last"]
     assert found.left_out == 1
     msgspec.json.encode([point.value for point in found.points])
@@ -115,6 +117,6 @@ def test_any_line_can_be_stored(tmp_path: Path, content: bytes) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     """It is said, and nothing is waited for; where nothing was tracked there is nothing to say."""
-    assert read_tracked(tmp_path / "none") == metrics_file.Tracked([], 0)
+    assert read_metrics_file(tmp_path / "none") == metrics_file.ParsedMetrics([], 0)
     os.mkfifo(tmp_path / "pipe")
-    assert read_tracked(tmp_path / "pipe").problem == "it is not a file"
+    assert read_metrics_file(tmp_path / "pipe").problem == "it is not a file"

@@ -13,7 +13,7 @@ import trio.testing
 import store
 from gateway.control.metrics import metrics_writer
 from gateway.control.metrics.measurements import MOST_REFUSED, read
-from gateway.control.metrics.metrics_writer import Tracking
+from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
 from store import Database, Deployment, StoreFailed, new_id, open_database
 from tests.support.records import a_build, a_deployment, a_model, a_project
@@ -31,8 +31,8 @@ def told(uuid: str = "", **more: object) -> bytes:
     return json.dumps(body | more).encode()
 
 
-def tracking_of(database: Any, limit: int = 1 << 30, **more: int) -> Tracking:
-    return Tracking(database, limit=lambda: limit, clock=RetentionClock(), **more)
+def tracking_of(database: Any, limit: int = 1 << 30, **more: int) -> MetricsWriter:
+    return MetricsWriter(database, limit=lambda: limit, clock=RetentionClock(), **more)
 
 
 @pytest.fixture
@@ -94,15 +94,15 @@ async def test_all_is_written(
     """What was told before the question is written when it returns, however much that is."""
     keeping = tracking_of(database)
     nursery.start_soon(keeping.run)
-    tell = keeping.of(deployment.project_id, deployment.id)
+    tell = keeping.sink_for(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
         for many in (1, 0, 1700, 3):
             before = await count(database)
             for _ in range(many):
                 tell(told())
-            await keeping.written()
+            await keeping.flush()
             assert await count(database) == before + many
-    assert keeping.state() == metrics_writer.TrackingState(
+    assert keeping.state() == metrics_writer.MetricsWriterState(
         waiting=0, waiting_bytes=0, recorded=1704, dropped=0, refused=0, refused_values=0
     )
 
@@ -112,11 +112,11 @@ async def test_turns(autojump_clock: trio.testing.MockClock, nursery: trio.Nurse
     predictions makes few large transactions."""
     database = Told(most=4)
     keeping = tracking_of(database)
-    database.tell = keeping.of(new_id(), new_id())
+    database.tell = keeping.sink_for(new_id(), new_id())
     nursery.start_soon(keeping.run)
     for _ in range(metrics_writer._MOST_ROWS + 1):
         database.tell(told())
-    await keeping.written()
+    await keeping.flush()
     await trio.sleep(10 * metrics_writer.PAUSE)
     assert database.rows == [500, 1 + 10, 10, 10]
     assert keeping.state().waiting == 0
@@ -141,7 +141,7 @@ async def test_a_row_larger_than_a_batch(
             return await database.write(work, rows, **named)
 
     keeping = tracking_of(Noted(), limit=1 << 20)  # a sixteenth of it are 64 KiB
-    tell = keeping.of(deployment.project_id, deployment.id)
+    tell = keeping.sink_for(deployment.project_id, deployment.id)
     for size in sizes:
         tell(told(metrics={"x": "y" * size}))
     turns = 0
@@ -185,7 +185,7 @@ async def test_others_have_turns_while_rows_are_read(
 
     keeping = tracking_of(Disk())
     for _ in range(many):
-        keeping.of("project", "deployment")(told(metrics={"x": "y" * size}))
+        keeping.sink_for("project", "deployment")(told(metrics={"x": "y" * size}))
     nursery.start_soon(count_turns)
     await trio.lowlevel.checkpoint()
     before = taken
@@ -202,12 +202,12 @@ async def test_a_batch_waits_until_there_is_room(
     limit = 1 << 20
     keeping = tracking_of(database, limit=limit)
     nursery.start_soon(keeping.run)
-    tell = keeping.of(deployment.project_id, deployment.id)
+    tell = keeping.sink_for(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
         for first in range(0, 400, 100):
             for number in range(first, first + 100):
                 tell(told(startTimeStampMs=number, metrics={"x": "y" * 5_000}))
-            await keeping.written()
+            await keeping.flush()
             assert (await database.read(store.metrics.totals))[1] <= limit
         while keeping.state().waiting:  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.01)
@@ -224,8 +224,8 @@ async def test_the_end(database: Database, deployment: Deployment) -> None:
     """A clean end writes what is left, and who tells of a deleted model costs nothing."""
     keeping = tracking_of(database)
     for _ in range(600):
-        keeping.of(deployment.project_id, deployment.id)(told())
-    keeping.of(new_id(), new_id())(told())
+        keeping.sink_for(deployment.project_id, deployment.id)(told())
+    keeping.sink_for(new_id(), new_id())(told())
     await keeping.finish()
     assert await count(database) == 600
     assert keeping.state().waiting == 0
@@ -245,7 +245,7 @@ async def test_no_room(
     disk = Refusing(database)
     keeping = tracking_of(disk, most_bytes=12 * size + 5)
     nursery.start_soon(keeping.run)
-    tell = keeping.of(deployment.project_id, deployment.id)
+    tell = keeping.sink_for(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
         for _ in range(13):
             tell(told())
@@ -253,7 +253,7 @@ async def test_no_room(
         state = keeping.state()
         assert (state.waiting, state.waiting_bytes, state.dropped) == (10, 10 * size, 3)
         assert keeping.dropped(deployment.id) == 3
-        await keeping.written()  # returns all the same
+        await keeping.flush()  # returns all the same
         disk.refuses = False
         while keeping.state().waiting:  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.01)
@@ -291,13 +291,13 @@ async def test_a_flood_leaves_room_for_other_projects() -> None:
     another's rows have room."""
     size = len(told()) + metrics_writer._OVERHEAD
     keeping = tracking_of(None, most_bytes=90 * size)
-    flood, same_project = keeping.of("A", "first"), keeping.of("A", "second")
+    flood, same_project = keeping.sink_for("A", "first"), keeping.sink_for("A", "second")
     for _ in range(100):
         flood(told())
         same_project(told())
     assert keeping.state().waiting == 80
     assert keeping.dropped("first") == keeping.dropped("second") == 60
-    other = keeping.of("B", "third")
+    other = keeping.sink_for("B", "third")
     for _ in range(8):
         other(told())
     assert keeping.dropped("third") == 0
@@ -311,12 +311,12 @@ async def test_what_is_written_makes_room_for_its_project(
     size = len(told()) + metrics_writer._OVERHEAD
     keeping = tracking_of(database, most_bytes=9 * size)
     nursery.start_soon(keeping.run)
-    tell = keeping.of(deployment.project_id, deployment.id)
+    tell = keeping.sink_for(deployment.project_id, deployment.id)
     with trio.fail_after(PATIENCE):
         for _ in range(3):
             for _ in range(8):
                 tell(told())
-            await keeping.written()
+            await keeping.flush()
     assert await count(database) == 24
     assert keeping.state().waiting_bytes == keeping.state().dropped == 0
 
@@ -329,8 +329,8 @@ async def test_the_refused_are_counted(
     nursery.start_soon(keeping.run)
     with trio.fail_after(PATIENCE):
         for body in (told(), b"junk", told()):
-            keeping.of(deployment.project_id, deployment.id)(body)
-        await keeping.written()
+            keeping.sink_for(deployment.project_id, deployment.id)(body)
+        await keeping.flush()
     assert await count(database) == 2
     assert keeping.state().refused == 1
 
@@ -354,8 +354,8 @@ async def test_a_large_body_is_examined_first(
     keeping = tracking_of(database)
     nursery.start_soon(keeping.run, examine)
     for text in ("small", "good" + "x" * 70_000, "bad" + "x" * 70_000):
-        keeping.of(new_id(), deployment.id)(told(metrics={"x": text}))
-    await keeping.written()
+        keeping.sink_for(new_id(), deployment.id)(told(metrics={"x": text}))
+    await keeping.flush()
     assert len(examined) == 2
     assert (keeping.state().recorded, keeping.state().refused) == (2, 1)
 
@@ -367,7 +367,7 @@ async def test_values_that_were_refused_are_counted(
     keeping = tracking_of(database)
     nursery.start_soon(keeping.run)
     for refused in (3, 0, -5, 2**60):
-        keeping.of(new_id(), deployment.id)(told(refused=refused))
-    await keeping.written()
+        keeping.sink_for(new_id(), deployment.id)(told(refused=refused))
+    await keeping.flush()
     assert keeping.state().recorded == 4
     assert keeping.state().refused_values == 3 + MOST_REFUSED

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import store
-from gateway.control.context import House
+from gateway.control.context import ControlContext
 from gateway.control.metrics.metrics import Metrics
 from gateway.control.metrics.retention_clock import SETTLED, RetentionClock
 from gateway.settings import MIB, Settings
@@ -149,7 +149,7 @@ async def test_what_a_look_takes_away(database: Database) -> None:
         retention_clock = clock
 
     Stage.database = database  # type: ignore[attr-defined]
-    looking = Metrics(cast(House, Stage))
+    looking = Metrics(cast(ControlContext, Stage))
 
     async def tell(deployment: Deployment, many: int, text: str = "") -> None:
         told = [a_measurement(x=text) for _ in range(many)]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.control.storage.garbage import LEAST_AGE, size_of, unneeded
+from gateway.control.storage.garbage import LEAST_AGE, removable_builds, size_of
 from store import Build, Deployment
 from tests.support.gateway import Gateway, copy_of, refusal, status_is
 
@@ -37,7 +37,7 @@ def deployment(number: int, build: int, **more: object) -> Deployment:
 
 
 def gone(builds: list[Build], deployments: list[Deployment], keep: int = 1) -> list[int]:
-    return [each.number for each in unneeded(builds, deployments, keep)]
+    return [each.number for each in removable_builds(builds, deployments, keep)]
 
 
 def test_which_builds_are_not_needed() -> None:

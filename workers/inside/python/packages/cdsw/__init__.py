@@ -5,7 +5,7 @@ In a model: `model_metrics`, `track_metric`; about its predictions: `read_metric
 to call a model: `call_model`. In a session the metrics functions take dev=True.
 """
 
-from predictd_inside.precedence import give_way  # type: ignore[import-not-found]
+from predictd_inside.precedence import defer_to  # type: ignore[import-not-found]
 from predictd_inside.sdk.calls import call_model, get_auth  # type: ignore[import-not-found]
 from predictd_inside.sdk.development import (  # type: ignore[import-not-found]
     dev_model_build_crn,
@@ -54,4 +54,4 @@ __all__ = [
 dev_model_deploy_crn = dev_model_deployment_crn
 track_metrics = track_metric
 
-give_way(__name__)
+defer_to(__name__)

@@ -4,6 +4,6 @@
 their like · `cml.utils_v1`: `get_auth` · `cml.workers_v1`
 """
 
-from predictd_inside.precedence import give_way  # type: ignore[import-not-found]
+from predictd_inside.precedence import defer_to  # type: ignore[import-not-found]
 
-give_way(__name__)
+defer_to(__name__)

@@ -40,7 +40,7 @@ def log(event: str) -> None:
     say(f"{moment},{milliseconds:03} {os.getpid():<7} INFO      Model.Runtime      {event}")
 
 
-def complain(text: str) -> None:
+def write_stderr(text: str) -> None:
     """Text for the author of the model, on stderr."""
     _write(sys.stderr, text)
 

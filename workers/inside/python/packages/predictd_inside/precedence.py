@@ -25,7 +25,7 @@ PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OURS = ("cdsw", "cml")
 
 
-class Offer:
+class SdkFinder:
     """A finder of our packages, for the beginning of `sys.meta_path`."""
 
     @staticmethod
@@ -45,7 +45,7 @@ class Offer:
 
 def offer() -> None:
     """From now on `import cdsw` and `import cml` find ours where there is no other."""
-    sys.meta_path.insert(0, Offer)
+    sys.meta_path.insert(0, SdkFinder)
 
 
 def show_children() -> None:
@@ -57,7 +57,7 @@ def show_children() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, entries), PACKAGES])
 
 
-def give_way(name: str) -> None:
+def defer_to(name: str) -> None:
     """Called by our package `name` as it is imported: another of that name takes its place."""
     from importlib.util import module_from_spec
 
@@ -77,7 +77,7 @@ def _others(name: str) -> tuple[ModuleSpec | None, list[str]]:
     elsewhere = [entry for entry in sys.path if os.path.abspath(entry) != PACKAGES]
     folders: list[str] = []
     for finder in sys.meta_path:
-        if finder is Offer:
+        if finder is SdkFinder:
             continue
         spec = finder.find_spec(name, elsewhere if finder is PathFinder else None)
         if spec is not None and spec.loader is not None:

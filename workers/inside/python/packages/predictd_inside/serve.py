@@ -76,7 +76,7 @@ def _load(wire: Wire, start: dict[str, str]) -> Callable[[object], object]:
         function = load(start["root"], start["file"], start["function"])
     except BaseException as problem:  # sys.exit() at the top of a file is no way to start either
         trace = failures.traceback_text(problem)
-        output.complain(trace)
+        output.write_stderr(trace)
         wire.send(FAILED, 0, _json({**failures.describe(problem), "traceback": trace}))
         raise SystemExit(1) from None
     output.log("Finish Model initialization")
@@ -129,7 +129,7 @@ def _predict(
                 f"the answer is {len(reply)} bytes long as JSON; at most {reply_limit} are allowed"
             )
     except Exception as problem:
-        output.complain(failures.traceback_text(problem))
+        output.write_stderr(failures.traceback_text(problem))
         return RAISED, _json(failures.describe(problem))
     return ANSWER, reply
 

@@ -37,7 +37,9 @@ _USER = re.compile(r"\s--user\b")  # the environment is a virtual one, for which
 _COMMENT = re.compile(r"\s#.*")
 _EXPRESSION = re.compile(r"(?<!\$)\{([^{}]+)\}|\$([^\W\d]\w*)")
 # With these there may be something newer than what is installed, or what is there is not wanted.
-_ANEW = re.compile(r"-\w*[UI]\w*|--upgrade|--ignore-installed|--force-reinstall|--pre|--target.*")
+_UPGRADE_FLAGS = re.compile(
+    r"-\w*[UI]\w*|--upgrade|--ignore-installed|--force-reinstall|--pre|--target.*"
+)
 
 
 class Shell:
@@ -93,7 +95,7 @@ class Shell:
         elif name in COMMANDS:
             self.system(f"{name} {text}", local)
         elif name in PASSED_OVER:
-            output.complain(f"%{name} {text}: passed over, as this is a script\n")
+            output.write_stderr(f"%{name} {text}: passed over, as this is a script\n")
         else:
             self._change(name, self._expanded(text, local))
 
@@ -131,7 +133,7 @@ class Shell:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
         output.flush()
         if verb == "uninstall":
-            output.complain(f"%pip {text}: passed over, as other runs share the environment\n")
+            output.write_stderr(f"%pip {text}: passed over, as other runs share the environment\n")
             status = 0
         elif verb != "install":
             status = subprocess.run([*pip, *arguments]).returncode
@@ -150,7 +152,7 @@ class Shell:
         invalidate_caches()  # the command may have installed something
         self._names["_exit_code"] = status
         if status:
-            output.complain(f"{what}: exit status {status}\n")
+            output.write_stderr(f"{what}: exit status {status}\n")
 
     def _expanded(self, text: str, local: Mapping[str, Any]) -> str:
         """With the script's {expressions} and $names put in; what is no such thing stays."""
@@ -170,7 +172,7 @@ class Shell:
 
 def _is_there(pip: list[str], arguments: list[str]) -> bool:
     """Whether all of it is installed already; then that is told. No index is asked for this."""
-    if any(_ANEW.fullmatch(argument) for argument in arguments):
+    if any(_UPGRADE_FLAGS.fullmatch(argument) for argument in arguments):
         return False
     trial = [*pip, *arguments, "--dry-run", "--no-index"]
     done = subprocess.run(trial, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

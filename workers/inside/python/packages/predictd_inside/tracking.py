@@ -40,7 +40,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _TOO_LONG = re.compile(rb"[0-9]{%d}" % (LONGEST_INTEGER + 1))
 
 
-class Page:
+class PredictionMetrics:
     """One prediction: its uuid, when it began and ended (in ms), and its metrics as JSON."""
 
     __slots__ = ("_since", "began", "depth", "ended", "metrics", "refused", "room", "uuid")
@@ -79,7 +79,7 @@ class Page:
         self.room = room
         metrics[name] = pair
 
-    def enter(self) -> Page:
+    def enter(self) -> PredictionMetrics:
         """A decorated function is called."""
         self.depth += 1
         return self
@@ -98,7 +98,7 @@ class Page:
         return _BODY % (self.uuid.encode(), self.began, self.ended, pairs, refused)
 
 
-class Book:
+class MetricRecorder:
     """What a process knows of the predictions that it makes."""
 
     __slots__ = ("asked", "crns", "originals", "page", "serves")
@@ -109,7 +109,7 @@ class Book:
         self.crns: Mapping[str, str] = {}
         # Whether a prediction is being made: the model may call its own function at other times.
         self.asked = False
-        self.page: Page | None = None
+        self.page: PredictionMetrics | None = None
         # What each decorated function was before; there are some once sdk/models.py is imported.
         self.originals: MutableMapping[Function, Function] = {}
 
@@ -138,7 +138,7 @@ class Book:
         before = b'{"model_deployment_crn":%b,"prediction":' % encode(self.crns["deployment"])
 
         def predict(argument: object) -> object:
-            page = self.page = Page().enter()
+            page = self.page = PredictionMetrics().enter()
             prediction = original(argument)
             page.leave()
             return prediction
@@ -150,7 +150,7 @@ class Book:
         return predict, say
 
 
-book = Book()
+book = MetricRecorder()
 
 
 # Keys as they stand in JSON, with their colon: a model has few, and uses them again and again.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ..tracking import Page
+    from ..tracking import PredictionMetrics
 
     Row = dict[str, Any]
 
@@ -25,7 +25,7 @@ _rows: list[Row] = []
 _lock = threading.Lock()
 
 
-def keep(page: Page) -> None:
+def keep(page: PredictionMetrics) -> None:
     """The row of a prediction that was made."""
     _add(json.loads(page.body()))
 

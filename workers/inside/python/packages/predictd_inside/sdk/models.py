@@ -13,7 +13,7 @@ import functools
 import weakref
 
 from ..calling import is_async
-from ..tracking import Page, book
+from ..tracking import PredictionMetrics, book
 from . import development, experiments
 
 TYPE_CHECKING = False
@@ -90,13 +90,15 @@ def track_metric(key: str, value: object) -> None:
 
 
 # The page of the decorated call that is being tried out in this thread or task.
-_trial: contextvars.ContextVar[Page | None] = contextvars.ContextVar("_trial", default=None)
+_trial: contextvars.ContextVar[PredictionMetrics | None] = contextvars.ContextVar(
+    "_trial", default=None
+)
 # A function that is decorated for the moment is not kept for ever.
 book.originals = weakref.WeakKeyDictionary()
 
 
 @contextlib.contextmanager
-def _prediction() -> Iterator[Page]:
+def _prediction() -> Iterator[PredictionMetrics]:
     """The page of a decorated call; it is kept when the outermost has returned."""
     page = _open()
     try:
@@ -107,24 +109,24 @@ def _prediction() -> Iterator[Page]:
     _close(page)
 
 
-def _told(page: Page, prediction: object) -> dict[str, Any]:
+def _told(page: PredictionMetrics, prediction: object) -> dict[str, Any]:
     crn = book.crns["deployment"] if book.serves else development.dev_model_deployment_crn
     return {"model_deployment_crn": crn, "prediction": prediction, "uuid": page.uuid}
 
 
-def _open() -> Page:
+def _open() -> PredictionMetrics:
     if book.asked:
         if book.page is None:
-            book.page = Page()
+            book.page = PredictionMetrics()
         return book.page.enter()
     page = _trial.get()
     if page is None:
-        page = Page()
+        page = PredictionMetrics()
         _trial.set(page)
     return page.enter()
 
 
-def _close(page: Page, *, failed: bool = False) -> None:
+def _close(page: PredictionMetrics, *, failed: bool = False) -> None:
     if not page.leave() or page is not _trial.get():
         return
     _trial.set(None)
