@@ -133,8 +133,10 @@ class _Rule(QuartRule):
 
 
 def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> type[TrioRequest]:
-    """Requests that know how large their body may be (gotcha G5: a handler could not say so), and
-    where the files in it wait."""
+    """Requests that know how large their body may be, and where the files in it wait.
+
+    A handler could not set the limit: gotcha G1 in admin/README.
+    """
     site = context.site
 
     def route_of(method: str, path: str) -> Route | None:
@@ -210,7 +212,7 @@ def _add_hooks(
             if request.is_secure and is_public_name(request.headers.get("Host", "")):
                 response.headers["Strict-Transport-Security"] = HSTS
         if _unread() and request.http_version.startswith("1"):
-            response.headers["Connection"] = "close"  # gotcha G4
+            response.headers["Connection"] = "close"  # gotcha G4 in http/README
         return response
 
     @app.errorhandler(Exception)

@@ -14,8 +14,21 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 CLI_README = (ROOT / "gateway/cli/README.md").read_text()
 DOCUMENTS = sorted(
-    path for path in ROOT.rglob("README.md") if not {".venv", "project_templates"} & set(path.parts)
+    path for path in ROOT.rglob("*.md") if not {".venv", "project_templates"} & set(path.parts)
 )
+# The folders whose files a README maps, as a table of `path` and meaning. A folder with a README of
+# its own is one row of the map above it.
+MAPPED = sorted(
+    path.parent
+    for package in ("gateway", "workers", "builder", "store")
+    for path in ROOT.glob(f"{package}/**/README.md")
+    if "\n| file | what it is |\n" in path.read_text()
+    and not {"project_templates", "web", "cli", "inside"} & set(path.parts)
+)
+
+
+def section(folder: Path, heading: str) -> str:
+    return (folder / "README.md").read_text().partition(f"\n## {heading}\n")[2].split("\n## ")[0]
 
 
 def verbs(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple[str, str]]:
@@ -53,6 +66,42 @@ def test_the_table_of_answers() -> None:
         told |= set(found)
     ours = {code for code in CATALOGUE if code.startswith(("model.", "request.", "gateway."))}
     assert told == ours - {"model.notfound", "request.host"}  # which are the admin API's
+
+
+@pytest.mark.parametrize("folder", MAPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_map_of_a_folder_is_complete(folder: Path) -> None:
+    """A README's map names every file and every folder with a README, and no other."""
+    mapped = re.findall(r"^\| `([\w/.]+)` \|", section(folder, "Map"), re.MULTILINE)
+    below = [path.parent for path in folder.glob("*/**/README.md")]
+    own = [each for each in below if not any(other in each.parents for other in below)]
+    files = [file for file in folder.rglob("*.py") if not any(map(file.is_relative_to, own))]
+    there = {str(file.relative_to(folder)) for file in files if file.name != "__init__.py"}
+    there |= {f"{each.relative_to(folder)}/" for each in own}
+    there = {re.sub("^project_templates/.*", "project_templates/", name) for name in there}
+    assert len(mapped) == len(set(mapped))
+    assert set(mapped) - {"__init__.py"} == there
+
+
+@pytest.mark.parametrize("folder", MAPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_gotchas_are_numbered_and_cited(folder: Path) -> None:
+    """Gotchas are numbered without a gap, and each is cited by the code that it concerns."""
+    numbered = re.findall(r"^- \*\*(G\d+)\*\*", section(folder, "Gotchas"), re.MULTILINE)
+    assert numbered == [f"G{n}" for n in range(1, len(numbered) + 1)]
+    code = "\n".join(file.read_text("utf-8") for file in folder.rglob("*.py"))
+    cited = set(re.findall(r"gotchas? (G\d+)(?! in \w+/)", code))
+    cited |= set(re.findall(r"gotchas? G\d+ (?:to|and) (G\d+)", code))
+    top = "\n".join(file.read_text("utf-8") for file in (ROOT / "gateway").glob("*.py"))
+    cited |= set(re.findall(rf"gotcha (G\d+) in {folder.name}/README", top))
+    assert set(numbered) <= cited
+
+
+@pytest.mark.parametrize("folder", MAPPED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_decisions_are_numbered_and_dated(folder: Path) -> None:
+    """Decisions are numbered from 1 without a gap, and each has its date."""
+    decisions = section(folder, "Decisions")
+    numbers = re.findall(r"^(\d+)\. ", decisions, re.MULTILINE)
+    assert numbers == [str(n) for n in range(1, len(numbers) + 1)]
+    assert len(re.findall(r"^\d+\. \(20\d\d-\d\d-\d\d\) ", decisions, re.MULTILINE)) == len(numbers)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

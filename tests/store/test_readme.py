@@ -28,18 +28,3 @@ def documented_moves(table: str) -> dict[str, dict[str, str]]:
 def test_the_state_tables(lifecycle: Lifecycle) -> None:
     """The README's table of a lifecycle is the code's table."""
     assert documented_moves(section(f"The life of an? {lifecycle.noun}")) == lifecycle.moves
-
-
-def test_the_map_is_complete() -> None:
-    """The map names every file of the folder, and no other."""
-    mapped = set(re.findall(r"^\| `([\w/*.]+)` \|", section("Map"), re.MULTILINE))
-    files = {file.name for file in FOLDER.glob("*.py")} - {"__init__.py"}
-    assert mapped == files | {"migrations/*.sql"}
-
-
-def test_gotchas_are_numbered_and_cited() -> None:
-    """Gotchas are numbered from G1 without a gap, and each is cited by the code it concerns."""
-    numbered = re.findall(r"^- \*\*(G\d+)\*\*", section("Gotchas"), re.MULTILINE)
-    assert numbered == [f"G{n}" for n in range(1, len(numbered) + 1)]
-    code = "\n".join(file.read_text("utf-8") for file in FOLDER.glob("*.py"))
-    assert set(re.findall(r"gotcha (G\d+)", code)) == set(numbered)

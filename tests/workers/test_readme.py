@@ -22,21 +22,3 @@ def test_the_state_table() -> None:
         state.value: {event.value: after.value for event, after in moves.items()}
         for state, moves in TABLE.items()
     }
-
-
-def test_the_map_is_complete() -> None:
-    """The map names every file of the folder, and no other."""
-    mapped = re.findall(r"^\| `([\w/.]+)` \|", section("Map"), re.MULTILINE)
-    files = {str(file.relative_to(FOLDER)) for file in FOLDER.rglob("*.py")}
-    files = {file for file in files if not file.endswith("__init__.py")}
-    own = ("cgroups/", "confinement/", "inside/")
-    assert set(mapped) == {file for file in files if not file.startswith(own)} | set(own)
-    assert len(mapped) == len(set(mapped))
-
-
-def test_gotchas_are_numbered_and_cited() -> None:
-    """Gotchas are numbered from G1 without a gap, and each is cited by the code it concerns."""
-    numbered = re.findall(r"^- \*\*(G\d+)\*\*", section("Gotchas"), re.MULTILINE)
-    assert numbered == [f"G{n}" for n in range(1, len(numbered) + 1)]
-    code = "\n".join(file.read_text("utf-8") for file in FOLDER.rglob("*.py"))
-    assert set(re.findall(r"gotcha (G\d+)", code)) == set(numbered)

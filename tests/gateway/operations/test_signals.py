@@ -25,14 +25,14 @@ def test_every_signal_has_a_meaning() -> None:
     that the README names."""
     left = _HARMLESS | _FAULTS | _IGNORED
     assert {n for n in signal.valid_signals() if action_of(n) is None} == left
-    readme = Path("gateway/README.md").read_text("utf-8")
+    readme = Path("gateway/operations/README.md").read_text("utf-8")
     for each in _FAULTS | _IGNORED:
         assert signal.Signals(each).name in readme
 
 
 def test_the_table_is_the_readme_s() -> None:
     """The README's table says the same, in the same order."""
-    readme = Path("gateway/README.md").read_text("utf-8")
+    readme = Path("gateway/operations/README.md").read_text("utf-8")
     section = readme.partition("## Signals and the end")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (SIG\w+) \| (.*) \|$", section, re.MULTILINE)
     assert rows == [(name, action.value) for name, action in ACTIONS.items()]
