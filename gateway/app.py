@@ -89,7 +89,7 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
     app.url_rule_class = _Rule
-    app.asgi_http_class = _under_a_grant(control.context.directory.grants)
+    app.asgi_http_class = _under_a_grant(control.context.accounts.grants)
     routing = admin_routing(control, services.traffic)
     app.request_class = _request_class(app, routing, control.context)
     app.register_blueprint(routing.blueprint())
@@ -99,7 +99,7 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     website = Website(control)
     website.register(app)
     _add_hooks(app, control, hosts, routing, website)
-    _add_model_calls(app, control.context.routes, services.examiner)
+    _add_model_calls(app, control.context.endpoints, services.examiner)
     return app
 
 
@@ -107,7 +107,11 @@ def admin_routing(control: Control, traffic: ConnectionStats) -> Router:
     """All routes of the admin API."""
     context = control.context
     routing = Router(
-        context.tasks, context.directory, control.trail, context.spool, context.data.root
+        context.tasks,
+        context.accounts,
+        control.audit_log,
+        context.temporary_files,
+        context.data.root,
     )
     of_projects = (projects, members, files, models, builds, experiments, metrics)
     of_people = (users, keys, maintenance, audit)
@@ -137,7 +141,7 @@ def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> 
 
     A handler could not set the limit: gotcha G1 in admin/README.
     """
-    site = context.site
+    site = context.runtime_settings
 
     def route_of(method: str, path: str) -> Route | None:
         try:
@@ -199,7 +203,7 @@ def _add_hooks(
             hosts.check(request.headers.get("Host", ""), request.path)
         # On the headers alone: whoever is not let in has no body of theirs read.
         if request.path.startswith(API_PREFIX):
-            g.principal = authenticate(control.context.directory)
+            g.principal = authenticate(control.context.accounts)
             if principal().by == "session":
                 check_session_request(request, control.context.url)
 
@@ -225,9 +229,9 @@ def _add_hooks(
         act = routing.not_entered() or website.routing.not_entered()
         if act is not None and _unread():
             # Their body would come while they wait for the disk.
-            control.trail.refused_later(act, refused.code)
+            control.audit_log.refused_later(act, refused.code)
         elif act is not None:
-            await control.trail.refused(act, refused.code)
+            await control.audit_log.refused(act, refused.code)
         if (page := website.refuse(refused, g.request_id)) is not None:
             return page
         body = routing.told(errors.admin_body(refused))

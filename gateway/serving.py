@@ -27,9 +27,9 @@ from gateway.background import Tasks
 from gateway.control import Control
 from gateway.control.audit.audit_log import AuditEvent
 from gateway.control.context import ControlContext, Reach
-from gateway.control.disk.free_space import Disk
-from gateway.control.disk.project_usage import ProjectDisk
-from gateway.control.disk.temporary_files import Spool
+from gateway.control.disk.free_space import FreeSpace
+from gateway.control.disk.project_usage import ProjectUsage
+from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
@@ -144,9 +144,9 @@ async def run_gateway(
             open_access_log(settings.access_log) as access_log,
             _open(given, data, reach, tell_password) as (control, services),
         ):
-            await control.trail.append(
+            await control.audit_log.append(
                 AuditEvent(
-                    who="",
+                    user="",
                     address="",
                     action="gateway.start",
                     object=urlsplit(reach.public).netloc,
@@ -164,7 +164,7 @@ async def run_gateway(
                         listeners,
                         kept=listener if manager.descriptor is not None else None,
                         reactor=control.context.workers.reactor,
-                        routes=control.context.routes,
+                        routes=control.context.endpoints,
                         examiner=services.examiner,
                         bounds=_bounds(control.context.settings, allowed),
                         traffic=services.traffic,
@@ -178,7 +178,9 @@ async def run_gateway(
                     nursery.cancel_scope.cancel()
 
                 door: Listener = await nursery.start(serve_all)
-                control.context.site.subscribe(lambda now: door.bind(_bounds(now, allowed)))
+                control.context.runtime_settings.subscribe(
+                    lambda now: door.bind(_bounds(now, allowed))
+                )
                 nursery.start_soon(notify_watchdog, services.vitals, manager)
                 if reloading is not None:
                     reloading.begin(settings, data, url, door, access_log)
@@ -224,9 +226,9 @@ async def _open(
         # When the database is closed.
         stack.callback(start_room.take)
         ballast = store.Ballast(data.ballast)
-        disk = Disk(data.root, ballast, start_room, settings.disk_reserve)
+        disk = FreeSpace(data.root, ballast, start_room, settings.disk_reserve)
         await disk.ensure_minimum_free()
-        spool = Spool(data.spool, disk)
+        spool = TemporaryFiles(data.spool, disk)
         await trio.to_thread.run_sync(spool.prepare, set_aside)
         database = await stack.enter_async_context(
             store.open_database(
@@ -267,25 +269,25 @@ async def _open(
         examiner = OffloadedParser(workers, data.examiner_logs)
         workers.check_answer = examiner.check_answer
         context = ControlContext(
-            site=site,
+            runtime_settings=site,
             data=data,
             set_aside=set_aside,
             disk=disk,
-            spool=spool,
-            project_disk=ProjectDisk(site, data, shelf, database),
+            temporary_files=spool,
+            project_usage=ProjectUsage(site, data, shelf, database),
             trash=Trash(data.root),
             reach=reach,
             workspace=await database.write(store.site.workspace_id),
             database=database,
             encryption=encryption,
             workers=workers,
-            shelf=shelf,
+            build_store=shelf,
             interpreters=Interpreters(default),
-            machine=machine,
-            directory=directory,
-            routes=Endpoints(partial(_access_key, secret), directory.may_call, callers),
+            resources=machine,
+            accounts=directory,
+            endpoints=Endpoints(partial(_access_key, secret), directory.may_call, callers),
             tasks=own_tasks,
-            tracking=tracking,
+            metrics_writer=tracking,
             retention_clock=clock,
         )
         site.subscribe(partial(_apply, disk, workers))
@@ -296,7 +298,7 @@ async def _open(
         try:
             password = await control.recover(make_password=tell_password is not None)
             start_room.take(leave=_FIRST_COPIES)
-            nursery.start_soon(control.trail.watch)
+            nursery.start_soon(control.audit_log.watch)
             nursery.start_soon(directory.grants.watch)
             if password and tell_password is not None:
                 tell_password(password)
@@ -310,7 +312,7 @@ async def _open(
             nursery.cancel_scope.cancel()
 
 
-def _apply(disk: Disk, workers: Workers, settings: Settings) -> None:
+def _apply(disk: FreeSpace, workers: Workers, settings: Settings) -> None:
     disk.reserve = settings.disk_reserve
     workers.resize_room(settings.queue_requests_total, settings.queue_bytes_total)
 

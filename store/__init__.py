@@ -39,9 +39,9 @@ from store.errors import (
 from store.generation import Generations, check_generation
 from store.lasting import replace_file
 from store.records import (
+    AuditEntry,
     Build,
     Deployment,
-    Entry,
     Experiment,
     Failure,
     Key,
@@ -66,6 +66,7 @@ from store.records import (
 from store.start_room import StartRoom
 
 __all__ = [
+    "AuditEntry",
     "Ballast",
     "Build",
     "BuildInUse",
@@ -74,7 +75,6 @@ __all__ = [
     "Database",
     "DatabaseOutdated",
     "Deployment",
-    "Entry",
     "Experiment",
     "Failure",
     "Generations",

@@ -2,13 +2,13 @@
 
 import aiosqlite
 
-from store.records import Entry
+from store.records import AuditEntry
 from store.table import Table
 
-_table = Table("audit", Entry, keeps=list(Entry.__struct_fields__))
+_table = Table("audit", AuditEntry, keeps=list(AuditEntry.__struct_fields__))
 
 
-async def append(connection: aiosqlite.Connection, entry: Entry) -> Entry:
+async def append(connection: aiosqlite.Connection, entry: AuditEntry) -> AuditEntry:
     """Add an entry; call it in the transaction of what it tells."""
     return await _table.insert(connection, entry)
 
@@ -22,7 +22,7 @@ async def listing(
     action: str = "",
     since: str = "",
     most: int = 100,
-) -> list[Entry]:
+) -> list[AuditEntry]:
     """Return the newest `most` entries with numbers between, ascending; of one user, of actions
     that begin so, or not older than `since`, a time as records write it."""
     conditions = ["number > ?", "action LIKE ? ESCAPE '\\'", "created_at >= ?"]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from store.records import Entry
+from store.records import AuditEntry
 
 
 class PendingAuditEntry:
     """`describe` makes its entry, given what the transaction's work returned; None: it has none."""
 
-    def __init__(self, describe: Callable[[object], Entry | None]) -> None:
+    def __init__(self, describe: Callable[[object], AuditEntry | None]) -> None:
         self.describe = describe
         self.entered = False
         self._over = False

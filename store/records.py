@@ -223,7 +223,7 @@ class Membership(Record, frozen=True, kw_only=True):
     role: Role
 
 
-class Entry(Record, frozen=True, kw_only=True):
+class AuditEntry(Record, frozen=True, kw_only=True):
     """One line of the audit trail: who did what to what, from where, and what came of it."""
 
     who: str

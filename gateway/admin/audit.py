@@ -9,7 +9,7 @@ from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.admin.timestamps import moment
 from gateway.control import Control
-from store import Entry
+from store import AuditEntry
 
 _DEFAULT_SIZE = 100
 _MOST = 1000
@@ -20,7 +20,7 @@ def add_routes(routing: Router, control: Control) -> None:
         """Ascending by number: the newest there are, or the newest before a number."""
         size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
         before, since = whole_number("before", 0), request.args.get("since", "")
-        await control.trail.flushed()
+        await control.audit_log.flushed()
         entries = await control.context.database.read(
             store.audit.listing,
             after=whole_number("after", 0),
@@ -44,7 +44,7 @@ def add_routes(routing: Router, control: Control) -> None:
     )
 
 
-def _json(entry: Entry) -> Json:
+def _json(entry: AuditEntry) -> Json:
     told = msgspec.structs.asdict(entry)
     del told["id"], told["updated_at"]
     return told

@@ -78,7 +78,7 @@ def add_routes(routing: Router, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         model = await seek.model(project_id, model_id)
         new = new_deployment(model, asked)
-        if not is_allowed(control.context.directory, "project.edit", project_id):
+        if not is_allowed(control.context.accounts, "project.edit", project_id):
             new = await control.deployments.as_before(model, new)
         made = await control.deployments.create(model, build, new, principal().user)
         return deployed_json(control, made)
@@ -162,7 +162,7 @@ def add_routes(routing: Router, control: Control) -> None:
 def deployed_json(control: Control, deployment: Deployment) -> Json:
     """A deployment as whoever asks may see it, with what it is doing now."""
     pool = control.deployments.pool(deployment.id)
-    edits = is_allowed(control.context.directory, "project.edit", deployment.project_id)
+    edits = is_allowed(control.context.accounts, "project.edit", deployment.project_id)
     return deployment_json(
         deployment,
         pool.statistics() if pool else None,

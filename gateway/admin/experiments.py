@@ -113,10 +113,10 @@ def add_routes(routing: Router, control: Control) -> None:
         file = await trio.to_thread.run_sync(tree.opened, folder, asked.path)
         with file:
             more = os.fstat(file.fileno()).st_size
-            await control.context.project_disk.admit(project, "a file", more)
+            await control.context.project_usage.admit(project, "a file", more)
             root, target = Path(project.path), asked.target or asked.path
             await trio.to_thread.run_sync(tree.save, file, root, target)
-        control.context.project_disk.add(project, more)
+        control.context.project_usage.add(project, more)
         annotate(f"file {asked.path}")
         return {}
 

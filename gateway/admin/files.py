@@ -36,7 +36,7 @@ def add_routes(routing: Router, control: Control) -> None:
     async def upload(project_id: str, parts: MultiDict[str, FileStorage]) -> Json:
         if not parts:
             raise Refusal("argument.invalid", "send each file as a form field named by its path")
-        project, kept = await seek.project(project_id), control.context.project_disk
+        project, kept = await seek.project(project_id), control.context.project_usage
         for name in parts:
             tree.names_of(name)  # all are looked at before any is written
         await control.context.disk.check_free("an upload")
@@ -50,7 +50,7 @@ def add_routes(routing: Router, control: Control) -> None:
     async def delete(project_id: str, path: str) -> Json:
         project = await seek.project(project_id)
         await trio.to_thread.run_sync(tree.remove, Path(project.path), path)
-        control.context.project_disk.shrank(project)
+        control.context.project_usage.shrank(project)
         return {}
 
     files = "/projects/<project_id>/files"

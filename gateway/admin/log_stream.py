@@ -94,7 +94,7 @@ def follow_logs(control: Control, model: Model, replica: str, stream: str, tail:
         with control.following.follower(model.id, flow) as follower:
             followed = _ModelLogs(control, model, replica, stream, follower)
             with (
-                control.context.news.listening(model.id, followed.changed),
+                control.context.changes.listening(model.id, followed.changed),
                 suppress(store.NotFound),
             ):
                 async for data in followed.pieces(tail):

@@ -18,7 +18,7 @@ class Lookup:
 
     def __init__(self, control: Control) -> None:
         self._database = control.context.database
-        self._directory = control.context.directory
+        self._directory = control.context.accounts
 
     async def projects(self) -> list[Project]:
         """Those that whoever asks may see."""

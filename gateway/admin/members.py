@@ -17,7 +17,7 @@ class PutCollaborator(msgspec.Struct, kw_only=True):
 
 
 def add_routes(routing: Router, control: Control) -> None:
-    seek, directory = Lookup(control), control.context.directory
+    seek, directory = Lookup(control), control.context.accounts
 
     async def index(project_id: str) -> Json:
         await seek.project(project_id)
@@ -29,12 +29,12 @@ def add_routes(routing: Router, control: Control) -> None:
         if asked.permission == "owner":
             require(directory, "project.own", project_id)
         user = find_user(control, collaborator)
-        await control.members.put(project, user, asked.permission)
+        await control.collaborators.put(project, user, asked.permission)
         return _json(user, asked.permission)
 
     async def remove(project_id: str, collaborator: str) -> Json:
         project = await seek.project(project_id)
-        await control.members.remove(project, find_user(control, collaborator))
+        await control.collaborators.remove(project, find_user(control, collaborator))
         return {}
 
     many = "/projects/<project_id>/collaborators"

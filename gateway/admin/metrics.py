@@ -48,7 +48,7 @@ class AggregateMetrics(msgspec.Struct, kw_only=True):
 
 
 def add_routes(routing: Router, control: Control) -> None:
-    directory, metrics = control.context.directory, control.metrics
+    directory, metrics = control.context.accounts, control.metrics
 
     async def subject(noun: Noun, name: str) -> MetricTarget:
         """Raises NotFound also for what whoever asks may not see."""

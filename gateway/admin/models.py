@@ -50,7 +50,7 @@ def add_routes(routing: Router, control: Control) -> None:
         return model_json(
             model,
             project,
-            control.context.routes.key_of(model),
+            control.context.endpoints.key_of(model),
             f"{control.context.url}/model",
             current,
             control.deployments.state(current) if current else "",
@@ -127,7 +127,7 @@ def add_routes(routing: Router, control: Control) -> None:
         if current is None or pool is None:
             nothing: Json = dict.fromkeys(_REQUESTS, 0)
             return {"replicas": [], **nothing, "restarts_by": {}, "metrics_dropped": 0}
-        dropped = control.context.tracking.dropped(current.id)
+        dropped = control.context.metrics_writer.dropped(current.id)
         return _replicas_json(current, pool) | {"metrics_dropped": dropped}
 
     async def logs(project_id: str, model_id: str) -> Response:

@@ -14,7 +14,7 @@ from store import Project
 
 
 def add_routes(routing: Router, control: Control) -> None:
-    seek, directory = Lookup(control), control.context.directory
+    seek, directory = Lookup(control), control.context.accounts
 
     def as_json(project: Project) -> Json:
         edits = is_allowed(directory, "project.edit", project.id)

@@ -26,8 +26,8 @@ from gateway.admin.json_body import BodyReader
 from gateway.admin.uploads import close_files, files_of
 from gateway.background import Tasks
 from gateway.control.audit.audit_log import AuditEvent, AuditLog
-from gateway.control.disk.temporary_files import Spool
-from gateway.control.fair_slots import FairSlots
+from gateway.control.disk.temporary_files import TemporaryFiles
+from gateway.control.fair_slots import FairSemaphore
 from gateway.errors import API_PREFIX, Refusal
 from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
@@ -83,7 +83,7 @@ class Router:
     """Collects routes, then makes a blueprint of them."""
 
     def __init__(
-        self, tasks: Tasks, directory: Accounts, trail: AuditLog, spool: Spool, root: Path
+        self, tasks: Tasks, directory: Accounts, trail: AuditLog, spool: TemporaryFiles, root: Path
     ) -> None:
         self.routes: list[Route] = []
         self._tasks = tasks
@@ -92,8 +92,8 @@ class Router:
         self._spool = spool
         # As it stands in JSON.
         self._root = msgspec.json.encode(str(root))[1:-1]
-        self._places = FairSlots(_AT_ONCE, _OF_ONE)
-        self._receiving = FairSlots(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE)
+        self._places = FairSemaphore(_AT_ONCE, _OF_ONE)
+        self._receiving = FairSemaphore(_UPLOADS_AT_ONCE, _UPLOADS_OF_ONE)
 
     def add(
         self,
@@ -236,7 +236,7 @@ def _act(route: Route, told: str = "") -> AuditEvent:
     path = request.path.removeprefix(API_PREFIX)
     verb = ">:" in route.path
     return AuditEvent(
-        who=who.user.name if who else "",
+        user=who.user.name if who else "",
         address=request.remote_addr or "",
         action=route.action,
         object=path.rpartition(":")[0] if verb else path,

@@ -47,19 +47,19 @@ def add_routes(routing: Router, control: Control, traffic: ConnectionStats) -> N
             "started_at": started_at,
             "domain": urlsplit(context.url).netloc,
             "url": context.url,
-            "machine": context.machine.capacity(),
+            "machine": context.resources.capacity(),
             "isolation": context.workers.confinement.described(),
             "max_replicas": context.settings.max_replicas,
             # Whoever asks.
-            "may_create_models": context.site.may_create("models", user),
-            "may_create_projects": context.site.may_create("projects", user),
+            "may_create_models": context.runtime_settings.may_create("models", user),
+            "may_create_projects": context.runtime_settings.may_create("projects", user),
         }
         if not user.administrator:
             return told
         return told | {
             "data": str(context.data.root),
             "traffic": traffic,
-            "metrics": msgspec.structs.asdict(context.tracking.state())
+            "metrics": msgspec.structs.asdict(context.metrics_writer.state())
             | await control.metrics.size(),
             "disk": await context.disk.state(),
             "set_aside": context.set_aside.problems,

@@ -9,7 +9,7 @@ from gateway.control.deployments.usage import ActiveModel
 
 def add_routes(routing: Router, control: Control) -> None:
     async def index() -> Json:
-        return await page("models", [_as_json(each) for each in await control.active.measure()])
+        return await page("models", [_as_json(each) for each in await control.usage.measure()])
 
     routing.add(
         "GET",

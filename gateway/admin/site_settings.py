@@ -33,7 +33,7 @@ ChangeSettings = msgspec.defstruct(
 
 
 def add_routes(routing: Router, control: Control) -> None:
-    settings = control.context.site
+    settings = control.context.runtime_settings
 
     async def show() -> Json:
         return {"settings": [msgspec.structs.asdict(each) for each in settings.described()]}

@@ -14,7 +14,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from gateway.control.disk.temporary_files import Spool
+from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.errors import Refusal
 
 MOST_PARTS = 500
@@ -57,7 +57,7 @@ class StreamedBody(TrioBody):
         return data
 
 
-async def files_of(request: Request, spool: Spool) -> MultiDict[str, FileStorage]:
+async def files_of(request: Request, spool: TemporaryFiles) -> MultiDict[str, FileStorage]:
     """The files of the running request's form, in files of `spool`. Raises Refusal, also
     when the reserve of the disk is reached."""
     if not request.mimetype:
@@ -100,7 +100,7 @@ def close_files(files: MultiDict[str, FileStorage]) -> None:
 class _Form:
     """What has come of a form."""
 
-    def __init__(self, boundary: str, spool: Spool) -> None:
+    def __init__(self, boundary: str, spool: TemporaryFiles) -> None:
         self.files: list[FileStorage] = []
         self._spool = spool
         self._decoder = MultipartDecoder(boundary.encode(), max_parts=MOST_PARTS)

@@ -38,7 +38,7 @@ class SetPassword(msgspec.Struct, kw_only=True):
 
 
 def add_routes(routing: Router, control: Control) -> None:
-    users, directory = control.users, control.context.directory
+    users, directory = control.users, control.context.accounts
 
     async def index() -> Json:
         return await page("users", [user_json(user) for user in directory.users()])
@@ -133,7 +133,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
 def find_user(control: Control, username: str) -> User:
     """The user of this name. Raises NotFound."""
-    user = control.context.directory.user(username)
+    user = control.context.accounts.user(username)
     if user is None:
         raise store.NotFound("user", username)
     return user

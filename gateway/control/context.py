@@ -13,16 +13,16 @@ import trio
 import store
 from builder import BuildStore
 from gateway.background import Tasks
-from gateway.control.disk.free_space import Disk
-from gateway.control.disk.project_usage import ProjectDisk
+from gateway.control.disk.free_space import FreeSpace
+from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.removal_queue import RemovalQueue
-from gateway.control.disk.temporary_files import Spool
+from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
-from gateway.control.fair_slots import FairSlots
+from gateway.control.fair_slots import FairSemaphore
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
-from gateway.control.news import News
+from gateway.control.news import ChangeNotifier
 from gateway.control.resources import HostResources
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.data_folder import DataFolder
@@ -55,31 +55,31 @@ class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
     """Handed to each part once. `reach` says where the gateway is reached, `workspace` is the
     id of the data folder."""
 
-    site: RuntimeSettings
+    runtime_settings: RuntimeSettings
     data: DataFolder
     set_aside: SetAside
-    disk: Disk
-    spool: Spool
-    project_disk: ProjectDisk
+    disk: FreeSpace
+    temporary_files: TemporaryFiles
+    project_usage: ProjectUsage
     trash: Trash
     reach: Reach
     workspace: str
     database: Database
     encryption: Encryption
     workers: Workers
-    shelf: BuildStore
+    build_store: BuildStore
     interpreters: Interpreters
-    machine: HostResources
-    routes: Endpoints
+    resources: HostResources
+    endpoints: Endpoints
     tasks: Tasks
-    tracking: MetricsWriter
+    metrics_writer: MetricsWriter
     retention_clock: RetentionClock
-    directory: Accounts
-    hold: RemovalQueue = msgspec.field(default_factory=RemovalQueue)
+    accounts: Accounts
+    removal_queue: RemovalQueue = msgspec.field(default_factory=RemovalQueue)
     # Of models: their pools have changed, or they are gone.
-    news: News = msgspec.field(default_factory=News)
+    changes: ChangeNotifier = msgspec.field(default_factory=ChangeNotifier)
     # For snapshots that are taken or dropped: those of one project wait for each other anyway.
-    snapshotting: FairSlots = msgspec.field(default_factory=lambda: FairSlots(2, each=1))
+    snapshot_slots: FairSemaphore = msgspec.field(default_factory=lambda: FairSemaphore(2, each=1))
     # Held from a write of who may do what until the directory knows: the last to be written is the
     # last to be told.
     permissions_lock: trio.Lock = msgspec.field(default_factory=trio.Lock)
@@ -87,10 +87,10 @@ class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def settings(self) -> Settings:
         """As they are now: to be asked each time, not kept."""
-        return self.site.now
+        return self.runtime_settings.now
 
     @property
-    def readable(self) -> list[Path]:
+    def shared_folders(self) -> list[Path]:
         """The folders that every model and build is shown."""
         return [Path(folder) for folder in self.settings.readable]
 

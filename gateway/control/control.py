@@ -13,7 +13,7 @@ from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.usage import ActiveModels
 from gateway.control.experiments.experiments import Experiments
-from gateway.control.logs.following import Following
+from gateway.control.logs.following import LogFollowers
 from gateway.control.metrics.metrics import Metrics
 from gateway.control.projects.models import Models
 from gateway.control.projects.projects import Projects
@@ -26,7 +26,7 @@ class Control:
 
     def __init__(self, context: ControlContext) -> None:
         self.context = context
-        self.following = Following(context.tasks)
+        self.following = LogFollowers(context.tasks)
         self.builds = Builds(context)
         self.deployments = Deployments(context, self.builds)
         self.models = Models(context, self.builds, self.deployments)
@@ -34,10 +34,10 @@ class Control:
         self.projects = Projects(context, self.models, self.experiments)
         self.users = Users(context)
         self.keys = Keys(context)
-        self.members = Collaborators(context)
-        self.active = ActiveModels(context, self.deployments)
-        self.trail = AuditLog(context)
-        self.sign_in = SignIn(context, self.users, self.trail)
+        self.collaborators = Collaborators(context)
+        self.usage = ActiveModels(context, self.deployments)
+        self.audit_log = AuditLog(context)
+        self.sign_in = SignIn(context, self.users, self.audit_log)
         self.backups = Backups(context)
         self.metrics = Metrics(context)
         self.collector = Collector(context, self.builds, self.experiments.environments)
@@ -47,7 +47,7 @@ class Control:
         password of the first user where one was made; see Users."""
         await sweep(self.context)
         password = await self.users.recover(make_password=make_password)
-        await self.members.recover()
+        await self.collaborators.recover()
         await self.keys.recover()
         await self.sign_in.recover()
         await self.projects.recover()
@@ -59,5 +59,5 @@ class Control:
         self.context.interpreters.seek(self.context.tasks)
         self.context.tasks.start(self.metrics.watch)
         self.context.tasks.start(self.context.trash.watch)
-        self.context.tasks.start(self.context.project_disk.look_at_all)
+        self.context.tasks.start(self.context.project_usage.look_at_all)
         return password

@@ -15,7 +15,7 @@ that a password was tried from (`password_hashing.py`), of which there are endle
 
 Of one project so many may not have ended yet (`Transport`): each takes memory and a snapshot.
 
-`Turns` decides and is pure: times are arguments. `FairSlots` is what tasks wait for.
+`Turns` decides and is pure: times are arguments. `FairSemaphore` is what tasks wait for.
 """
 
 from collections import Counter, deque
@@ -37,7 +37,7 @@ MOST_IDLE = 100
 W = TypeVar("W", bound=Hashable)
 
 
-class Line:
+class Backlog:
     """Those of each project that have not ended: no more than MOST_UNENDED of one project."""
 
     def __init__(self, what: str) -> None:
@@ -160,7 +160,7 @@ class Turns(Generic[W]):
             del self._projects[name]
 
 
-class FairSlots:
+class FairSemaphore:
     """What tasks wait for."""
 
     def __init__(self, most: int, each: float = inf) -> None:

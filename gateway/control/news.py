@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class News:
+class ChangeNotifier:
     """Listeners by the id of what they wait for."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ async def pool_spec(
             context,
             build,
             variables,
-            prefix=context.shelf.prefix(build.id),
+            prefix=context.build_store.prefix(build.id),
             built=built_at(context, build.id),
             identity=sandbox_uids.of_deployment(deployment),
             limits=context.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
@@ -65,7 +65,7 @@ def replica_spec(
     """How a replica of a build is started. `prefix` is its interpreter's folder, `built`
     where it was made, if not at HOME. Those of equal
     `identity` could meddle with another."""
-    folder = context.shelf.folder(build.id)
+    folder = context.build_store.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
         environment=folder / "environment",

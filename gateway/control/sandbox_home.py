@@ -18,7 +18,11 @@ from workers.confinement import HOME
 
 def home_of(context: ControlContext, build_id: str) -> Path:
     """Where programs of a build that is made now see its files."""
-    return HOME if context.workers.confinement.mounts else context.shelf.folder(build_id) / "code"
+    return (
+        HOME
+        if context.workers.confinement.mounts
+        else context.build_store.folder(build_id) / "code"
+    )
 
 
 def built(home: Path) -> Path | None:
@@ -28,7 +32,7 @@ def built(home: Path) -> Path | None:
 
 def built_at(context: ControlContext, build_id: str) -> Path | None:
     """As `built`, of a build on the shelf."""
-    manifest = context.shelf.sealed(build_id)
+    manifest = context.build_store.sealed(build_id)
     return built(Path(manifest.home)) if manifest else None
 
 
@@ -39,8 +43,8 @@ def may_name_another(context: ControlContext, manifest: builder.Manifest) -> boo
 
 async def names_another(context: ControlContext, build_id: str) -> str:
     """The first file of a whole build that names a home which is not there, "" where none does."""
-    manifest = context.shelf.sealed(build_id)
+    manifest = context.build_store.sealed(build_id)
     if manifest is None or not may_name_another(context, manifest):
         return ""
-    folder = context.shelf.folder(build_id)
+    folder = context.build_store.folder(build_id)
     return await trio.to_thread.run_sync(builder.file_that_names, folder, manifest.home)

@@ -86,7 +86,7 @@ def add_pages(routing: PageRouter, control: Control) -> None:
             asked = new_key(visit.form, datetime.now(UTC))
             place = f"/users/{visit.user.name}/{COLLECTION_OF[asked.kind]}"
             act = visit.act("key.create", place, makes=True)
-            _, text = await control.trail.run_audited(
+            _, text = await control.audit_log.run_audited(
                 act, control.keys.create, visit.user, asked, principal()
             )
         except Refusal as refused:
@@ -96,12 +96,12 @@ def add_pages(routing: PageRouter, control: Control) -> None:
         return page(visit, made=text)
 
     async def revoke(visit: PageRequest, key_id: str) -> Response:
-        kinds = {key.id: key.kind for key in control.context.directory.keys_of(visit.user)}
+        kinds = {key.id: key.kind for key in control.context.accounts.keys_of(visit.user)}
         if key_id not in kinds:
             raise store.NotFound("key", key_id)
         kind = kinds[key_id]
         act = visit.act("key.revoke", f"/users/{visit.user.name}/{COLLECTION_OF[kind]}/{key_id}")
-        await control.trail.run_audited(act, control.keys.revoke, visit.user, kind, key_id)
+        await control.audit_log.run_audited(act, control.keys.revoke, visit.user, kind, key_id)
         return redirect(PATH)
 
     routing.add("GET", PATH, "one's own keys", show)

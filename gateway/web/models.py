@@ -23,14 +23,14 @@ def add_pages(routing: PageRouter, control: Control) -> None:
         seen = [
             project
             for project in await context.database.read(store.projects.listing)
-            if is_allowed(context.directory, "project.view", project.id)
+            if is_allowed(context.accounts, "project.view", project.id)
         ]
-        roles = context.directory.roles_of(user)
+        roles = context.accounts.roles_of(user)
         return sorted(seen, key=lambda project: project.id not in roles)
 
     async def shown(project: Project, user: User) -> ProjectRow:
         models = await context.database.read(store.models.listing, project.id)
-        owner = context.directory.owner_of(project.id)
+        owner = context.accounts.owner_of(project.id)
         whose = owner.name if owner is not None and owner.id != user.id else ""
         return project_row(project, whose, [await row(model) for model in models])
 
@@ -43,7 +43,7 @@ def add_pages(routing: PageRouter, control: Control) -> None:
             current,
             control.deployments.state(current) if current else "",
             pool.statistics() if pool else None,
-            context.routes.key_of(model),
+            context.endpoints.key_of(model),
             f"{context.url}/model",
             msgspec.json.decode(example) if example else {},
         )

@@ -68,7 +68,7 @@ class PageRequest(Struct, frozen=True, kw_only=True):
         """What the audit trail is told of what this user does."""
         g.entered = True
         return AuditEvent(
-            who=self.user.name,
+            user=self.user.name,
             address=self.browser.address,
             action=action,
             object=place,
@@ -137,7 +137,7 @@ class PageRouter:
                     return redirect(PASSWORD)
                 address = request.remote_addr or ""
                 g.principal = Principal(visitor.user, "session", address, session=session)
-                is_allowed(self._control.context.directory, "signed in")
+                is_allowed(self._control.context.accounts, "signed in")
             form: Mapping[str, str] = await request.form if changes else {}
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
@@ -154,7 +154,7 @@ class PageRouter:
             )
             if not changes:
                 response = await page.handler(visit, **values)
-                require_again(self._control.context.directory)
+                require_again(self._control.context.accounts)
                 return response
             return await self._control.context.tasks.finish(page.handler, visit, *values.values())
 
@@ -163,7 +163,7 @@ class PageRouter:
     async def refused(self, code: str) -> None:
         """Enters in the audit trail that the running request was refused."""
         if (act := self.not_entered()) is not None:
-            await self._control.trail.refused(act, code)
+            await self._control.audit_log.refused(act, code)
 
     def not_entered(self) -> AuditEvent | None:
         """What the running request asks for, if it is a form and has no entry yet."""
@@ -173,7 +173,7 @@ class PageRouter:
             return None
         _, _, visitor = self._visiting()
         return AuditEvent(
-            who=visitor.user.name if visitor.user else "",
+            user=visitor.user.name if visitor.user else "",
             address=request.remote_addr or "",
             action=actions[0],
             object=request.path,
@@ -181,7 +181,7 @@ class PageRouter:
 
     def _visiting(self) -> tuple[str, Session | None, Viewer]:
         token = session_in(request.cookies, request.is_secure)
-        found = self._control.context.directory.session(token)
+        found = self._control.context.accounts.session(token)
         if found is None:
             return "", None, Viewer()
         return token, found[0], Viewer(found[1], token)

@@ -80,7 +80,7 @@ def test_the_same_place_is_as_it_was(tmp_path: Path) -> None:
     restored = predictd("restore", file, "--data", data, "--json")
     assert restored.code == 0, restored.err
     (served,) = restored.json["served"]
-    assert served == {"project": "mark", "model": "mark", "build": 1, "anew": ""}
+    assert served == {"project": "mark", "model": "mark", "build": 1, "needs_rebuild": ""}
     with Gateway(data) as gateway:
         assert gateway.key == key
         until(lambda: answers(gateway, model))

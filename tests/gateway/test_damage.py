@@ -233,7 +233,7 @@ async def started(prepared: Prepared) -> AsyncIterator[Control]:
 async def serves(control: Control, model: str) -> bool:
     """Whether a model answers."""
     with trio.fail_after(PATIENCE):
-        pool = control.context.routes.pool_of(model)
+        pool = control.context.endpoints.pool_of(model)
         assert pool is not None
         await pool.wait_ready()
         return isinstance(await pool.predict(b'{"a": 1, "b": 2}', "caller"), Answered)

@@ -12,7 +12,7 @@ from gateway.identity.permissions import MEANINGS, ROLES
 from gateway.predictions.call import CALL_PATHS, NAMED_PATH
 from gateway.settings import DESCRIPTIONS, MIB, TAKES_EFFECT, Settings
 from gateway.web.site import Website
-from store import Entry
+from store import AuditEntry
 
 FOLDER = Path(__file__).parents[2] / "gateway"
 REFERENCE = (FOLDER / "REFERENCE.md").read_text("utf-8")
@@ -92,7 +92,7 @@ def test_the_admin_routes() -> None:
 def test_the_audit_trail() -> None:
     """Each field of an entry and each action is told, and no route has another one."""
     fields = [row.split("`")[1] for row in rows("The audit trail")]
-    assert set(fields) == set(Entry.__struct_fields__) - {"id", "updated_at"}
+    assert set(fields) == set(AuditEntry.__struct_fields__) - {"id", "updated_at"}
     (listed,) = re.findall(
         r"^`project.create`.*?\n\n", section("The audit trail"), re.MULTILINE | re.DOTALL
     )

@@ -202,7 +202,7 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
 
 
 async def _credentials(control: Control, ada: User, project: Project) -> dict[str, dict[str, str]]:
-    directory, routes = control.context.directory, control.context.routes
+    directory, routes = control.context.accounts, control.context.endpoints
     token = await control.sign_in.redeem(control.sign_in.new_link(ada), Browser("", ""))
     found = directory.session(token)
     assert found is not None

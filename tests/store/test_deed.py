@@ -6,13 +6,13 @@ import trio
 import trio.testing
 
 import store
-from store import Database, Entry, NameTaken, PendingAuditEntry, Project, audit, projects
+from store import AuditEntry, Database, NameTaken, PendingAuditEntry, Project, audit, projects
 from tests.support.records import a_project
 
 
-def describe(value: object) -> Entry:
+def describe(value: object) -> AuditEntry:
     made = value.name if isinstance(value, Project) else ""
-    return Entry(who="ada", address="::1", request_id="r", action="act", object=made)
+    return AuditEntry(who="ada", address="::1", request_id="r", action="act", object=made)
 
 
 async def entries(database: Database) -> list[str]:
@@ -44,7 +44,7 @@ async def test_what_did_not_happen_is_not_entered(database: Database) -> None:
 async def test_what_cannot_be_entered_does_not_happen(database: Database) -> None:
     """Without its entry the change is rolled back."""
 
-    def fail(value: object) -> Entry:
+    def fail(value: object) -> AuditEntry:
         raise ZeroDivisionError
 
     with store.doing(PendingAuditEntry(fail)), pytest.raises(ZeroDivisionError):

@@ -6,8 +6,8 @@ import aiosqlite
 import pytest
 
 from store import (
+    AuditEntry,
     Database,
-    Entry,
     NameTaken,
     NotFound,
     Project,
@@ -29,8 +29,8 @@ async def user(database: Database) -> User:
     return await database.write(users.insert, a_user("Ada"))
 
 
-def an_entry(who: str = "ada", action: str = "model.stop") -> Entry:
-    return Entry(who=who, address="127.0.0.1", request_id=new_id(), action=action, object="m")
+def an_entry(who: str = "ada", action: str = "model.stop") -> AuditEntry:
+    return AuditEntry(who=who, address="127.0.0.1", request_id=new_id(), action=action, object="m")
 
 
 async def test_a_name_is_taken_in_any_case(database: Database, user: User) -> None:

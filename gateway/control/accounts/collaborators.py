@@ -18,9 +18,9 @@ class Collaborators:
         """Tells the directory which projects there are, and who works there."""
         projects = await self._context.database.read(store.projects.listing)
         for project in projects:
-            self._context.directory.put_project(project)
+            self._context.accounts.put_project(project)
             members = await self._context.database.read(store.memberships.listing, project.id)
-            self._context.directory.put_members(project.id, members)
+            self._context.accounts.put_members(project.id, members)
 
     async def put(self, project: Project, user: User, role: Role) -> None:
         """Gives a user this role; the owner's passes a project on. Raises Refusal."""
@@ -33,8 +33,8 @@ class Collaborators:
             self._tell(project, await self._context.database.write(_remove, project.id, user.id))
 
     def _tell(self, project: Project, members: list[Membership]) -> None:
-        self._context.directory.put_members(project.id, members)
-        self._context.routes.refresh_permissions()
+        self._context.accounts.put_members(project.id, members)
+        self._context.endpoints.refresh_permissions()
 
 
 async def _put(

@@ -36,16 +36,16 @@ class Keys:
 
     async def recover(self) -> None:
         """Lets in the keys there are, the admin key too; their users are known already."""
-        first = self._context.directory.user(ADMIN_USER)
+        first = self._context.accounts.user(ADMIN_USER)
         assert first is not None
         text = await trio.to_thread.run_sync(read_secret, self._context.data.admin_key)
-        self._context.directory.put_key(admin_key(text, first))
+        self._context.accounts.put_key(admin_key(text, first))
         for key in await self._context.database.read(store.keys.listing):
-            self._context.directory.put_key(key)
+            self._context.accounts.put_key(key)
 
     def of(self, user: User, kind: KeyKind) -> list[Key]:
         """Ascending by creation."""
-        keys = self._context.directory.keys_of(user)
+        keys = self._context.accounts.keys_of(user)
         return sorted((k for k in keys if k.kind == kind), key=lambda key: key.number)
 
     async def create(self, user: User, asked: NewKey, maker: Principal) -> tuple[Key, str]:
@@ -54,7 +54,7 @@ class Keys:
         A key does not outlive the key that it is made with: else its end would have no effect.
         Raises Refusal.
         """
-        expires = _expiry(asked, datetime.now(UTC), self._context.directory.key_ends(maker))
+        expires = _expiry(asked, datetime.now(UTC), self._context.accounts.key_ends(maker))
         if len(asked.comment) > _COMMENT or not asked.comment.isprintable():
             raise Refusal("argument.invalid", f"comment: give at most {_COMMENT} characters")
         made = new_key(asked.kind)
@@ -68,15 +68,15 @@ class Keys:
         )
         async with self._context.permissions_lock:
             # From here on, what ends the user or the maker waits, and then finds the key.
-            if not self._context.directory.is_live(maker):
+            if not self._context.accounts.is_live(maker):
                 raise Refusal("auth.required", f"the {maker.by} has ended since the request came")
-            if self._context.directory.user_of(user.id) is None:
+            if self._context.accounts.user_of(user.id) is None:
                 raise store.NotFound("user", user.name)
-            if len(self._context.directory.keys_of(user)) >= MOST_KEYS:
+            if len(self._context.accounts.keys_of(user)) >= MOST_KEYS:
                 text = f"{user.name} has {MOST_KEYS} keys: revoke those that are not used any more"
                 raise Refusal("state.conflict", text)
             key = await self._context.database.write(store.keys.insert, key)
-            self._context.directory.put_key(key)
+            self._context.accounts.put_key(key)
         return key, made.text
 
     async def revoke(self, user: User, kind: KeyKind, key_id: str) -> None:
@@ -85,13 +85,13 @@ class Keys:
             raise store.NotFound("key", key_id)
         async with self._context.permissions_lock:
             await self._context.database.write(store.keys.delete, key_id)
-            self._context.directory.forget_key(key_id)
+            self._context.accounts.forget_key(key_id)
 
     async def revoke_all(self, user: User, kind: KeyKind) -> None:
         """As `revoke`, all of a user's keys of this kind."""
         async with self._context.permissions_lock:
             for key in await self._context.database.write(store.keys.delete_all, user.id, [kind]):
-                self._context.directory.forget_key(key.id)
+                self._context.accounts.forget_key(key.id)
 
 
 def _expiry(asked: NewKey, now: datetime, most: datetime | None) -> datetime | None:

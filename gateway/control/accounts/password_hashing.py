@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import trio
 
-from gateway.control.fair_slots import FairSlots
+from gateway.control.fair_slots import FairSemaphore
 from gateway.errors import Refusal
 from gateway.identity.keys import Passwords
 
@@ -60,7 +60,7 @@ class _Line:
     """One place, a second one for another network, and the queue for them."""
 
     def __init__(self) -> None:
-        self._places = FairSlots(1)
+        self._places = FairSemaphore(1)
         self._waiting: Counter[str] = Counter()
 
     async def run(self, network: str, work: Callable[..., T], *args: object) -> T:

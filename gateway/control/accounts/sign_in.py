@@ -52,37 +52,37 @@ class SignIn:
     async def recover(self) -> None:
         """Tells the directory which sessions there are; their users are known already."""
         for session in await self._context.database.read(store.sessions.listing):
-            self._context.directory.put_session(session)
+            self._context.accounts.put_session(session)
             self._devices.remember(session.user_id, network_of(session.address))
 
     def new_device(self, token: str) -> str:
         """The cookie for a browser in which a password has just begun the session of this token; ""
         where that has ended already, as with the password."""
-        found = self._context.directory.session(token)
+        found = self._context.accounts.session(token)
         return self._devices.new_cookie(found[1]) if found is not None else ""
 
     async def sign_in(self, name: str, password: str, browser: Browser) -> str:
         """The token of a new session. Raises Refusal: "auth.refused" (which of the two was wrong is
         not said) or "auth.throttled"."""
         # A name that is nobody's may be a password, typed into the wrong field.
-        act = _act("sign_in", self._context.directory.user(name), browser.address)
+        act = _act("sign_in", self._context.accounts.user(name), browser.address)
         keys, known = self._keys(name, browser)
         try:
             user = await self._verified(name, password, browser, keys, known=known)
         except Refusal as refused:
-            await self._trail.refused(msgspec.structs.replace(act, who=""), refused.code)
+            await self._trail.refused(msgspec.structs.replace(act, user=""), refused.code)
             raise
         user = await self._users.rehash_if_outdated(user, password)
         return await self._trail.run_audited(act, self._begin, user, browser)
 
     async def sign_out(self, session: Session) -> None:
         """Ends a session."""
-        act = _act("sign_out", self._context.directory.user_of(session.user_id), session.address)
+        act = _act("sign_out", self._context.accounts.user_of(session.user_id), session.address)
         await self._trail.run_audited(act, self._sign_out, session)
 
     async def _sign_out(self, session: Session) -> None:
         await self._context.database.write(store.sessions.end, session.id)
-        self._context.directory.forget_session(session.id)
+        self._context.accounts.forget_session(session.id)
 
     async def change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         """The token of the one session of theirs that there then is. Who has no password needs no
@@ -111,16 +111,16 @@ class SignIn:
     async def redeem(self, token: str, browser: Browser) -> str:
         """The token of a session for a one-time link's. Raises Refusal("auth.link")."""
         user_id, until = self._links.pop(digest_of(token), ("", 0.0))
-        user = self._context.directory.user_of(user_id)
+        user = self._context.accounts.user_of(user_id)
         act = _act("link.redeem", user, browser.address)
         if user is None or user.disabled or until <= trio.current_time():
-            await self._trail.refused(msgspec.structs.replace(act, who=""), "auth.link")
+            await self._trail.refused(msgspec.structs.replace(act, user=""), "auth.link")
             raise Refusal("auth.link", "this link was used already, or is too old")
         return await self._trail.run_audited(act, self._begin, user, browser, True)
 
     def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:
         """What a try counts against, and whether that user has signed in from there before."""
-        user, network = self._context.directory.user(name), network_of(browser.address)
+        user, network = self._context.accounts.user(name), network_of(browser.address)
         if device := self._devices.device_of(user, browser.device):
             return [Key("device", device)], True
         folded = name.casefold()[:64]
@@ -134,7 +134,7 @@ class SignIn:
     ) -> User:
         if wait := self._throttle.wait(keys):
             raise _throttled(wait)
-        user = self._context.directory.user(name)
+        user = self._context.accounts.user(name)
         # Counted before it is known: many at once are not one try.
         self._throttle.failed(keys)
         network = network_of(browser.address)
@@ -155,16 +155,16 @@ class SignIn:
             expires_at=store.as_text(datetime.now(UTC) + SESSION_LIFE),
         )
         async with self._context.permissions_lock:
-            current = self._context.directory.user_of(user.id)
+            current = self._context.accounts.user_of(user.id)
             # It may have changed while the old password was looked at.
             if current is None or current.disabled or current.password != user.password:
                 raise Refusal("auth.refused", "the user has changed meanwhile: sign in again")
-            oldest = self._context.directory.sessions_of(user)[: -MOST_SESSIONS + 1]
-            ended = [*self._context.directory.sessions_over(), *oldest]
+            oldest = self._context.accounts.sessions_of(user)[: -MOST_SESSIONS + 1]
+            ended = [*self._context.accounts.sessions_over(), *oldest]
             session = await self._context.database.write(_insert, session, ended)
             for each in ended:
-                self._context.directory.forget_session(each.id)
-            self._context.directory.put_session(session)
+                self._context.accounts.forget_session(each.id)
+            self._context.accounts.put_session(session)
             self._devices.remember(user.id, network_of(browser.address))
         return token
 
@@ -180,7 +180,7 @@ async def _insert(
 def _act(action: str, user: User | None, address: str) -> AuditEvent:
     who = user.name if user is not None else ""
     place = f"/users/{who}" if who else "/users"
-    return AuditEvent(who=who, address=address, action=action, object=place)
+    return AuditEvent(user=who, address=address, action=action, object=place)
 
 
 def _throttled(wait: float) -> Refusal:

@@ -52,7 +52,7 @@ class Users:
             )
             everybody = [await self._context.database.write(store.users.insert, first)]
         for user in everybody:
-            self._context.directory.put_user(user)
+            self._context.accounts.put_user(user)
         return password
 
     async def create(self, asked: NewUser) -> tuple[User, str]:
@@ -98,7 +98,7 @@ class Users:
                 _set_password, user.id, hashed, must_change
             )
             self._tell(changed)
-            self._context.directory.end_sessions(changed)
+            self._context.accounts.end_sessions(changed)
         return changed
 
     async def is_password(
@@ -117,7 +117,7 @@ class Users:
         hashed = await self._hashed(password[:LONGEST_PASSWORD])
         async with self._context.permissions_lock:
             # It may have been changed meanwhile: then this one is nobody's any more.
-            if self._context.directory.user_of(user.id) != user:
+            if self._context.accounts.user_of(user.id) != user:
                 return user
             changed = await self._context.database.write(
                 store.users.update, user.id, password=hashed
@@ -133,12 +133,12 @@ class Users:
             )
         async with self._context.permissions_lock:
             await self._context.database.write(_delete, user)
-            self._context.directory.forget_user(user)
-            self._context.routes.refresh_permissions()
+            self._context.accounts.forget_user(user)
+            self._context.endpoints.refresh_permissions()
 
     def _tell(self, user: User) -> None:
-        self._context.directory.put_user(user)
-        self._context.routes.refresh_permissions()
+        self._context.accounts.put_user(user)
+        self._context.endpoints.refresh_permissions()
 
     async def _hashed(self, password: str) -> str:
         return await self._hashing.hash(password)

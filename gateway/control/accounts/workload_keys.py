@@ -23,16 +23,16 @@ def workload_key(
 
     None at all where there is no such user any more.
     """
-    user = context.directory.user(user_name)
+    user = context.accounts.user(user_name)
     if user is None:
         yield {}
         return
     made = new_key("engine")
     key = Key(id=made.id, kind="engine", user_id=user.id, digest=made.digest)
-    context.directory.put_workload(key, project_id, kind)
-    context.routes.refresh_permissions(project_id)
+    context.accounts.put_workload(key, project_id, kind)
+    context.endpoints.refresh_permissions(project_id)
     try:
         yield {"CDSW_APIV2_KEY": made.text, "CDSW_API_KEY": made.text}
     finally:
-        context.directory.forget_workload(key.id)
-        context.routes.refresh_permissions(project_id)
+        context.accounts.forget_workload(key.id)
+        context.endpoints.refresh_permissions(project_id)

@@ -21,7 +21,7 @@ from gateway import errors
 from gateway.control.audit.change_counter import ChangeCounter, ChangeKind
 from gateway.control.audit.refusal_limit import AnonymousRefusalLimiter
 from gateway.control.context import ControlContext
-from store import Entry, PendingAuditEntry
+from store import AuditEntry, PendingAuditEntry
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True):
     `makes`, `object` is the place of what is being made, which is named when it is there. What is
     done `often` is entered once in a while, with a count (`change_counter.py`)."""
 
-    who: str
+    user: str
     address: str
     action: str
     object: str
@@ -72,7 +72,7 @@ class AuditLog:
         notes: list[str] = []
         token, number = _notes.set(notes), request_id.get()
 
-        def describe(made: object) -> Entry | None:
+        def describe(made: object) -> AuditEntry | None:
             return _entry(act, number, notes, made) if self._is_recorded(act, notes) else None
 
         deed = PendingAuditEntry(describe)
@@ -93,7 +93,7 @@ class AuditLog:
         return not act.often or self._tally.is_first(
             ChangeKind(
                 act.action,
-                act.who,
+                act.user,
                 act.object,
                 "; ".join(filter(None, (act.detail, *notes))),
                 outcome,
@@ -102,7 +102,7 @@ class AuditLog:
 
     async def refused(self, act: AuditEvent, code: str, notes: list[str] | None = None) -> None:
         """Enters what was refused. Where that cannot be written, the refusal matters more."""
-        if not act.who and not self._crowd.admit(act.address):
+        if not act.user and not self._crowd.admit(act.address):
             return
         if not self._is_recorded(act, notes or [], code):
             return
@@ -144,15 +144,15 @@ class AuditLog:
 
     async def _count(self) -> None:
         for address, count in self._crowd.drain(trio.current_time()).items():
-            act = AuditEvent(who="", address=address, action="refused", object="")
+            act = AuditEvent(user="", address=address, action="refused", object="")
             detail = f"{count} more refused requests, of nobody known, that have no entry each"
             await self._try(_entry(act, "", [detail], outcome="auth.required"))
         for one, count in self._tally.drain().items():
-            act = AuditEvent(who=one.who, address="", action=one.action, object=one.object)
+            act = AuditEvent(user=one.who, address="", action=one.action, object=one.object)
             told = [f"{count} more", one.detail]
             await self._try(_entry(act, "", told, outcome=one.outcome))
 
-    async def _try(self, entry: Entry) -> None:
+    async def _try(self, entry: AuditEntry) -> None:
         try:
             await self._context.database.write_if_room(store.audit.append, entry)
         except store.StoreFailed as error:
@@ -161,7 +161,7 @@ class AuditLog:
 
 def _entry(
     act: AuditEvent, number: str, notes: list[str], made: object = None, outcome: str = "done"
-) -> Entry:
+) -> AuditEntry:
     """The entry of an act. What was made by a first change is named by its id and its name."""
     target, told = act.object, [act.detail, *notes]
     made = made[0] if isinstance(made, tuple) and made else made
@@ -170,8 +170,8 @@ def _entry(
     elif act.makes and isinstance(made, store.Record):
         target = f"{target}/{made.id}"
         told.append(getattr(made, "name", ""))
-    return Entry(
-        who=_plain(act.who),
+    return AuditEntry(
+        who=_plain(act.user),
         address=_plain(act.address),
         request_id=number,
         action=act.action,

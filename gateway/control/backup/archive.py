@@ -68,7 +68,7 @@ class _End(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left_out: list[str] = []
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ArchiveMember(msgspec.Struct, frozen=True):
     """A line of the contents. `kind` is file, folder or link; `fact` a digest or a target."""
 
     name: str
@@ -84,7 +84,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFREG: "file"}
-Check: TypeAlias = Callable[[Entry], object]
+Check: TypeAlias = Callable[[ArchiveMember], object]
 
 
 class Sink(Protocol):
@@ -103,7 +103,7 @@ class Writer:
 
     def add_bytes(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """A file that is in memory."""
-        entry = Entry(name, "file", mode, len(data), hashlib.sha256(data).hexdigest())
+        entry = ArchiveMember(name, "file", mode, len(data), hashlib.sha256(data).hexdigest())
         info = _info(entry)
         self._tar.addfile(info, io.BytesIO(data))
         self._note(entry)
@@ -136,9 +136,9 @@ class Writer:
         if not self._fits(name, facts.st_mode):
             return
         if stat.S_ISDIR(facts.st_mode):
-            self._put(Entry(name, "folder", mode, 0, ""), modified)
+            self._put(ArchiveMember(name, "folder", mode, 0, ""), modified)
         elif stat.S_ISLNK(facts.st_mode):
-            self._put(Entry(name, "link", mode, 0, os.readlink(path)), modified)
+            self._put(ArchiveMember(name, "link", mode, 0, os.readlink(path)), modified)
         else:
             self._add_content(name, path, modified)
 
@@ -149,7 +149,7 @@ class Writer:
             if kind is None:
                 raise ValueError(f"{name}: neither a file nor a folder")
             check_name(name)
-            self._check(Entry(name, kind, 0, 0, ""))
+            self._check(ArchiveMember(name, kind, 0, 0, ""))
         except ValueError as error:
             self.left_out.append(str(error))
             return False
@@ -168,7 +168,7 @@ class Writer:
             return
         with os.fdopen(descriptor, "rb") as file:
             facts = os.fstat(file.fileno())
-            entry = Entry(name, "file", stat.S_IMODE(facts.st_mode), facts.st_size, "")
+            entry = ArchiveMember(name, "file", stat.S_IMODE(facts.st_mode), facts.st_size, "")
             measured = ByteSource(file, facts.st_size)
             self._tar.addfile(_info(entry, modified), measured)  # type: ignore[arg-type]  # reads only
             if measured.short:
@@ -176,11 +176,11 @@ class Writer:
         digest = measured.digest.hexdigest()
         self._note(msgspec.structs.replace(entry, fact=digest))
 
-    def _put(self, entry: Entry, modified: int) -> None:
+    def _put(self, entry: ArchiveMember, modified: int) -> None:
         self._tar.addfile(_info(entry, modified))
         self._note(entry)
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: ArchiveMember) -> None:
         self._contents.write(entry.line)
         self._entries += 1
 
@@ -203,7 +203,7 @@ def writing(
         size = contents.tell()
         contents.seek(0)
         measured = ByteSource(contents, size)
-        tar.addfile(_info(Entry(CONTENTS, "file", 0o600, size, "")), measured)
+        tar.addfile(_info(ArchiveMember(CONTENTS, "file", 0o600, size, "")), measured)
         digest = measured.digest.hexdigest()
         named = [_told(each) for each in writer.left_out[:_LEFT_OUT]]
         if (more := len(writer.left_out) - len(named)) > 0:
@@ -219,7 +219,7 @@ def _add_end(writer: Writer, end: _End) -> None:
     writer.add_bytes(END, msgspec.json.encode(end))
 
 
-def _info(entry: Entry, modified: int = 0) -> tarfile.TarInfo:
+def _info(entry: ArchiveMember, modified: int = 0) -> tarfile.TarInfo:
     info = tarfile.TarInfo(entry.name)
     info.mode, info.size, info.mtime = entry.mode, entry.size, modified
     if entry.kind == "folder":
@@ -250,7 +250,9 @@ def _walk(folder: Path, wanted: Callable[[str], bool] | None) -> Iterator[tuple[
 class EntryHandler(Protocol):
     """What is told of each entry; `content` is of a file, None for others."""
 
-    def __call__(self, entry: Entry, modified: int, content: IO[bytes] | None, /) -> None: ...
+    def __call__(
+        self, entry: ArchiveMember, modified: int, content: IO[bytes] | None, /
+    ) -> None: ...
 
 
 class ArchiveSummary(msgspec.Struct, frozen=True):
@@ -308,7 +310,7 @@ class _Reader:
 
     def _entry(self, info: tarfile.TarInfo, content: Content) -> None:
         if info.isreg():
-            entry = Entry(info.name, "file", info.mode, info.size, "")
+            entry = ArchiveMember(info.name, "file", info.mode, info.size, "")
             if self._take is not None:
                 self._take(entry, int(info.mtime), content)  # type: ignore[arg-type]  # reads only
             while content.read(_BLOCK):
@@ -316,7 +318,7 @@ class _Reader:
             self._note(msgspec.structs.replace(entry, fact=content.digest.hexdigest()))
             return
         kind = "folder" if info.isdir() else "link"
-        entry = Entry(info.name, kind, info.mode, 0, info.linkname if info.issym() else "")
+        entry = ArchiveMember(info.name, kind, info.mode, 0, info.linkname if info.issym() else "")
         if self._take is not None:
             self._take(entry, int(info.mtime), None)
         self._note(entry)
@@ -328,9 +330,11 @@ class _Reader:
         self._head = msgspec.json.decode(data, type=Head)
         if self._head.format != FORMAT:
             raise ValueError(f"it has format {self._head.format}; this predictd reads {FORMAT}")
-        self._note(Entry(HEAD, "file", info.mode, info.size, hashlib.sha256(data).hexdigest()))
+        self._note(
+            ArchiveMember(HEAD, "file", info.mode, info.size, hashlib.sha256(data).hexdigest())
+        )
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: ArchiveMember) -> None:
         self._notes += hashlib.sha256(entry.line).digest()[:_NOTE]
         self._size += entry.size
         if self._count > MOST_ENTRIES:

@@ -60,8 +60,8 @@ class Backups:
         self._busy = True
         async with AsyncExitStack() as stack:
             stack.callback(self._end)
-            await stack.enter_async_context(self._context.hold.paused())
-            database, spool = self._context.database, self._context.spool
+            await stack.enter_async_context(self._context.removal_queue.paused())
+            database, spool = self._context.database, self._context.temporary_files
             size = await database.read(store.image.size)
             await trio.to_thread.run_sync(spool.admit_copy, size, "a copy of the database")
             copy = stack.enter_context(spool.named())
@@ -128,7 +128,7 @@ def _write_all(
         machine=machine(),
     )
     with (
-        context.spool.file() as listed,
+        context.temporary_files.file() as listed,
         writing(_Stream(send), head, listed, check_place) as archive,
     ):
         archive.add_file(DATABASE, copy)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from gateway.control.backup.archive import Entry
+from gateway.control.backup.archive import ArchiveMember
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,7 +39,7 @@ class Extraction:
         self._let_go()
         os.close(self._root)
 
-    def put(self, entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+    def put(self, entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
         """Makes a file or a folder; notes a link. Raises ValueError where it cannot be there."""
         if content is not None:
             with _named(entry.name), self._new_file(entry.name) as file:
@@ -53,7 +53,7 @@ class Extraction:
         else:
             self._links.append((entry.name, entry.fact))
 
-    def put_last(self, entry: Entry, seal: bytes) -> None:
+    def put_last(self, entry: ArchiveMember, seal: bytes) -> None:
         """Notes the seal of a build."""
         self._seals.append((entry.name, seal))
 

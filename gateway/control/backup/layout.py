@@ -7,7 +7,7 @@ is only what git wrote there for us: no hooks, no other stores, and of its setti
 
 import re
 
-from gateway.control.backup.archive import Entry
+from gateway.control.backup.archive import ArchiveMember
 from gateway.data_folder import DataFolder
 
 DATABASE = "predictd.db"
@@ -54,7 +54,7 @@ def kinds_at(name: str) -> set[str]:
     return next((kinds for pattern, kinds in _LAYOUT if pattern.fullmatch(name)), set())
 
 
-def check_place(entry: Entry) -> None:
+def check_place(entry: ArchiveMember) -> None:
     """Raises ValueError for an entry that is not of the layout."""
     if entry.kind not in kinds_at(entry.name):
         raise ValueError(f"{entry.name} is a {entry.kind}, and in a backup there is none there")

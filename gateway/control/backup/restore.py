@@ -23,7 +23,13 @@ import builder
 import store
 from builder import Interpreter, Manifest, sync_file_system, sync_folder
 from gateway.control.backup import layout
-from gateway.control.backup.archive import ArchiveDamaged, ArchiveSummary, Entry, Head, read_archive
+from gateway.control.backup.archive import (
+    ArchiveDamaged,
+    ArchiveMember,
+    ArchiveSummary,
+    Head,
+    read_archive,
+)
 from gateway.control.backup.create import machine
 from gateway.control.backup.extract import Extraction
 from gateway.control.backup.layout import DATABASE, SECRETS
@@ -90,7 +96,7 @@ class _Known:
         self.kept: dict[str, bytes] = {}  # the secrets
         self.manifests: dict[str, Manifest] = {}  # by the id of the build
 
-    def __call__(self, entry: Entry, _modified: int, content: IO[bytes] | None) -> None:
+    def __call__(self, entry: ArchiveMember, _modified: int, content: IO[bytes] | None) -> None:
         layout.check_place(entry)
         if content is None:
             return
@@ -108,18 +114,18 @@ class _Known:
             self.manifests[_build_of(entry)] = msgspec.json.decode(seal, type=Manifest)
 
 
-def _is_seal(entry: Entry) -> bool:
+def _is_seal(entry: ArchiveMember) -> bool:
     top, _, rest = entry.name.partition("/")
     return top == "builds" and rest.partition("/")[2] == builder.SEAL
 
 
-def _build_of(entry: Entry) -> str:
+def _build_of(entry: ArchiveMember) -> str:
     """The build that an entry is of, or nothing."""
     top, _, rest = entry.name.partition("/")
     return rest.partition("/")[0] if top == "builds" else ""
 
 
-def _whole(entry: Entry, content: IO[bytes], most: int) -> bytes:
+def _whole(entry: ArchiveMember, content: IO[bytes], most: int) -> bytes:
     """Its bytes; no more memory is taken than there are."""
     if entry.size > most:
         raise ValueError(f"{entry.name} is larger than {most:,} bytes")
@@ -174,7 +180,7 @@ def _unlike(manifest: Manifest, here: Interpreter | None) -> str:
 def _write_files(backup: Path, root: Path, anew: set[str]) -> None:
     with closing(Extraction(root)) as placing:
 
-        def place(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+        def place(entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
             layout.check_place(entry)
             if entry.name in SECRETS or _build_of(entry) in anew:
                 return

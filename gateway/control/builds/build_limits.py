@@ -14,7 +14,7 @@ _LEAST_CPU = 100
 
 def build_limits(context: ControlContext) -> Limits:
     """Of one build, and of the cloning of a project."""
-    settings, machine = context.settings, context.machine
+    settings, machine = context.settings, context.resources
     cores = settings.build_cpu or max(1, machine.cores / 2)
     return Limits(
         memory=settings.build_memory or machine.for_models // 2,
@@ -31,13 +31,13 @@ async def runner(
     return partial(
         context.workers.run,
         identity=sandbox_uids.of_builds(project),
-        limits=await context.project_disk.within(project, build_limits(context)),
-        folders=(context.shelf.folder(build_id), context.data.pip_cache(project.id)),
+        limits=await context.project_usage.within(project, build_limits(context)),
+        folders=(context.build_store.folder(build_id), context.data.pip_cache(project.id)),
         network=network,
     )
 
 
 async def git_runner(context: ControlContext, project: Project) -> builder.Run:
     """Runs git for the project, to clone it or for a snapshot, within the limits of a build."""
-    limits = await context.project_disk.within(project, build_limits(context))
+    limits = await context.project_usage.within(project, build_limits(context))
     return partial(context.workers.run, identity=sandbox_uids.of_builds(project), limits=limits)

@@ -18,7 +18,7 @@ from gateway.control import failures
 from gateway.control.builds.build_limits import git_runner, runner
 from gateway.control.builds.probe import probe_for
 from gateway.control.context import ControlContext
-from gateway.control.fair_slots import FairSlots
+from gateway.control.fair_slots import FairSemaphore
 from gateway.control.sandbox_home import home_of
 from gateway.control.variables import build_variables
 from gateway.encryption import CannotDecrypt
@@ -55,7 +55,7 @@ class BuildTask:
         self._context = context
         self._scope = trio.CancelScope()
 
-    async def run(self, places: FairSlots) -> None:
+    async def run(self, places: FairSemaphore) -> None:
         """Makes the build in one of `places`. Its row and its log tell how that went.
 
         Raises NotFound when its row is gone, which is for whoever deletes it to cause.
@@ -80,7 +80,7 @@ class BuildTask:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _run_steps(self, places: FairSlots) -> None:
+    async def _run_steps(self, places: FairSemaphore) -> None:
         database = self._context.database
         model = await database.read(store.models.get, self.build.model_id)
         project = await database.read(store.projects.get, model.project_id)
@@ -118,7 +118,7 @@ class BuildTask:
         self.log.write("Taking a snapshot of the project")
         git_store = self._context.data.snapshots(project.id)
         try:
-            async with self._context.snapshotting.slot(project.id):
+            async with self._context.snapshot_slots.slot(project.id):
                 path = Path(project.path)
                 snapshot = await take_snapshot(
                     *(path, git_store, self.build.id, self.log),
@@ -159,7 +159,7 @@ class BuildTask:
         interpreter = match(build.interpreter, await context.interpreters.all())
         return BuildSpec(
             snapshot=Snapshot(context.data.snapshots(project.id), build.snapshot),
-            folder=context.shelf.folder(build.id),
+            folder=context.build_store.folder(build.id),
             home=home_of(context, build.id),
             interpreter=interpreter.path,
             file=build.file,

@@ -18,9 +18,9 @@ import store
 from builder import drop_snapshot, match
 from gateway.control.builds.build_task import INTERRUPTED, BuildTask
 from gateway.control.builds.rebuild_task import RebuildTask
-from gateway.control.builds.vanished_interpreter import Vanished
+from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.context import ControlContext
-from gateway.control.fair_slots import FairSlots, Line
+from gateway.control.fair_slots import Backlog, FairSemaphore
 from gateway.control.sandbox_home import may_name_another, names_another
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
@@ -48,13 +48,13 @@ class Builds:
 
     def __init__(self, context: ControlContext) -> None:
         self._context = context
-        self.places = FairSlots(context.settings.concurrent_builds)
-        context.site.subscribe(lambda now: self.places.resize(now.concurrent_builds))
-        self._makings: dict[str, BuildTask] = {}
-        self._line = Line("builds")
+        self.semaphore = FairSemaphore(context.settings.concurrent_builds)
+        context.runtime_settings.subscribe(lambda now: self.semaphore.resize(now.concurrent_builds))
+        self._tasks: dict[str, BuildTask] = {}
+        self._line = Backlog("builds")
         # Held from a look at a build until it is being made again: else two would make it.
         self._looking = trio.Lock()
-        self.vanished = Vanished(context)
+        self.vanished = VanishedInterpreters(context)
 
     async def recover(self) -> None:
         """Puts right what an earlier gateway left, and goes on with what waited."""
@@ -62,7 +62,9 @@ class Builds:
         unfinished = await database.read(store.builds.unfinished)
         for build in unfinished:
             if build.status == "building":
-                with set_aside.item(f"build {build.id}", self._context.shelf.folder(build.id)):
+                with set_aside.item(
+                    f"build {build.id}", self._context.build_store.folder(build.id)
+                ):
                     await self._context.write_or_retry_later(
                         store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
                     )
@@ -73,7 +75,7 @@ class Builds:
             if build.status == "built"
         ]
         for build_id in built:
-            if self._context.shelf.sealed(build_id) is None:
+            if self._context.build_store.sealed(build_id) is None:
                 logger.error("build %s lost its folder or seal: made anew when wanted", build_id)
         for build in unfinished:
             if build.status != "building":
@@ -104,16 +106,16 @@ class Builds:
         self._context.check_network(asked.network)
         self._line.check(project.id, await self._unended(project))
         await self._context.disk.check_free("a build")
-        await self._context.project_disk.admit(project, "a build")
+        await self._context.project_usage.admit(project, "a build")
 
     async def _unended(self, project: Project) -> int:
         """How many of its builds are on their way, counted last."""
         models = await self._context.database.read(store.models.listing, project.id)
         ids = {model.id for model in models}
-        return sum(1 for each in self._makings.values() if each.build.model_id in ids)
+        return sum(1 for each in self._tasks.values() if each.build.model_id in ids)
 
     def _begin(self, making: BuildTask) -> BuildTask:
-        self._makings[making.build.id] = making
+        self._tasks[making.build.id] = making
         self._context.tasks.start(self._make, making)
         return making
 
@@ -121,31 +123,31 @@ class Builds:
         try:
             # Its row is gone: who deleted it frees what there is, once the making has ended.
             with suppress(store.NotFound):
-                await making.run(self.places)
+                await making.run(self.semaphore)
         finally:
-            del self._makings[making.build.id]
+            del self._tasks[making.build.id]
         with suppress(store.NotFound):
             model = await self._context.database.read(store.models.get, making.build.model_id)
             project = await self._context.database.read(store.projects.get, model.project_id)
-            folder = self._context.shelf.folder(making.build.id)
-            await self._context.project_disk.look(project, folder)
+            folder = self._context.build_store.folder(making.build.id)
+            await self._context.project_usage.look(project, folder)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""
-        if (making := self._makings.get(build_id)) is not None:
+        if (making := self._tasks.get(build_id)) is not None:
             await making.done.wait()
         return await self._context.database.read(store.builds.get, build_id)
 
     def is_sealed_here(self, build_id: str) -> bool:
         """Whether it stands on the shelf, sealed, and works at this level without a look at it."""
-        manifest = self._context.shelf.sealed(build_id)
+        manifest = self._context.build_store.sealed(build_id)
         if manifest is None or self.vanished.why(build_id, manifest):
             return False
         return not may_name_another(self._context, manifest)
 
     async def _why_rebuild(self, build_id: str) -> str:
         """Why it has to be made again; "" if it need not be."""
-        manifest = self._context.shelf.sealed(build_id)
+        manifest = self._context.build_store.sealed(build_id)
         if manifest is None:
             return "the folder of this build is gone"
         if why := self.vanished.why(build_id, manifest):
@@ -161,7 +163,7 @@ class Builds:
 
         If that fails, what is returned says so and its row does not: it can be tried again.
         """
-        making = self._makings.get(build_id)
+        making = self._tasks.get(build_id)
         if not isinstance(making, RebuildTask):
             build = await self.wait(build_id)
             if build.status != "built" or self.is_sealed_here(build_id):
@@ -169,7 +171,7 @@ class Builds:
             async with self._looking:
                 if not (why := await self._why_rebuild(build_id)):
                     return build
-                making = self._makings.get(build_id)
+                making = self._tasks.get(build_id)
                 making = making or self._begin(RebuildTask(self._context, build, why))
         await making.done.wait()
         if making.build.status == "built":
@@ -180,7 +182,7 @@ class Builds:
 
     def log(self, build_id: str) -> Log:
         """What it printed: growing while it is made, closed afterwards."""
-        if (making := self._makings.get(build_id)) is not None:
+        if (making := self._tasks.get(build_id)) is not None:
             return making.log
         log = Log(self._context.data.build_log(build_id))
         log.close()
@@ -188,7 +190,7 @@ class Builds:
 
     def with_live_status(self, build: Build) -> Build:
         """With the status and the steps that it has now, also while it is made anew."""
-        making = self._makings.get(build.id)
+        making = self._tasks.get(build.id)
         if making is None:
             return build
         return msgspec.structs.replace(making.build, journey=making.steps)
@@ -200,14 +202,14 @@ class Builds:
 
     async def resume_removals(self, project_id: str, build_id: str) -> None:
         """Ends the making and removes the files of a build whose row is gone."""
-        if (making := self._makings.get(build_id)) is not None:
+        if (making := self._tasks.get(build_id)) is not None:
             await making.cancel()
-        await self._context.hold.remove(partial(self._remove, project_id, build_id))
+        await self._context.removal_queue.remove(partial(self._remove, project_id, build_id))
 
     async def _remove(self, project_id: str, build_id: str) -> None:
-        await self._context.shelf.remove(build_id)
+        await self._context.build_store.remove(build_id)
         await self._context.disk.ensure_minimum_free()
-        async with self._context.snapshotting.slot(project_id):
+        async with self._context.snapshot_slots.slot(project_id):
             await drop_snapshot(self._context.data.snapshots(project_id), build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)
 

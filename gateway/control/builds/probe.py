@@ -88,5 +88,5 @@ async def _network(context: ControlContext, build: Build) -> Network:
 
 def place_of(context: ControlContext, build: Build, project: Path | None = None) -> Place:
     """What there is of a build to look at when its model does not start."""
-    code = context.shelf.folder(build.id) / "code"
+    code = context.build_store.folder(build.id) / "code"
     return Place(code, build.model_root, build.file, (code / build.script).is_file(), project)

@@ -13,7 +13,7 @@ import trio
 from builder import SNAPSHOT_TAKEN
 from gateway.control.builds.build_task import BuildTask
 from gateway.control.context import ControlContext
-from gateway.control.fair_slots import FairSlots
+from gateway.control.fair_slots import FairSemaphore
 from store import Build, Step
 from store.lifecycles import BUILD, advance
 
@@ -26,8 +26,8 @@ class RebuildTask(BuildTask):
         super().__init__(context, msgspec.structs.replace(build, status="queued", journey=steps))
         self.log.write(f"Making the build again from its snapshot: {why}")
 
-    async def _made(self, places: FairSlots) -> None:
-        shelf, build_id = self._context.shelf, self.build.id
+    async def _made(self, places: FairSemaphore) -> None:
+        shelf, build_id = self._context.build_store, self.build.id
         try:
             await shelf.set_aside(build_id)
             await super()._run_steps(places)

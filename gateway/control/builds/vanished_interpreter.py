@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _LOOK = 10.0
 
 
-class Vanished:
+class VanishedInterpreters:
     """What is known of it."""
 
     def __init__(self, context: ControlContext) -> None:
@@ -33,14 +33,14 @@ class Vanished:
 
     def why(self, build_id: str, manifest: builder.Manifest) -> str:
         """Why a whole build has to be made again, as far as a look at its link tells; "" if not."""
-        if build_id in self._outlived or not self._context.shelf.runs(build_id):
+        if build_id in self._outlived or not self._context.build_store.runs(build_id):
             return f"its Python {manifest.version} is gone: {manifest.interpreter}"
         return ""
 
     async def check(self, build: Build) -> None:
         """Raises InterpreterGone for a build that has lost its interpreter, could not be made again
         just now, and for which there is no other."""
-        manifest = self._context.shelf.sealed(build.id)
+        manifest = self._context.build_store.sealed(build.id)
         if manifest is None or not self.why(build.id, manifest):
             return
         try:
@@ -81,7 +81,7 @@ class Vanished:
 
     async def _has_lost(self, build_id: str) -> bool:
         """Starts the interpreter, to see whether it is there and of that version."""
-        manifest = self._context.shelf.sealed(build_id)
+        manifest = self._context.build_store.sealed(build_id)
         if manifest is None:
             return False
         try:

@@ -41,15 +41,15 @@ class Deployments:
     def __init__(self, context: ControlContext, builds: Builds) -> None:
         self._context = context
         self._builds = builds
-        self._carryings: dict[str, Rollout] = {}
+        self._rollouts: dict[str, Rollout] = {}
         # Of deployments that are checked, and not taken on yet.
         self._claims: list[_Claim] = []
         # One deployment of a model is carried out at a time.
         self._turns: dict[str, trio.Lock] = {}
-        context.site.subscribe(self._adjust_pools)
+        context.runtime_settings.subscribe(self._adjust_pools)
 
     def _adjust_pools(self, settings: Settings) -> None:
-        for carrying in self._carryings.values():
+        for carrying in self._rollouts.values():
             if (pool := carrying.pool) is not None:
                 pool.adjust(with_settings(pool.spec, settings))
 
@@ -58,7 +58,7 @@ class Deployments:
         database = self._context.database
         for deployment in await database.read(store.deployments.unfinished):
             if deployment.wanted == "stop":
-                build = self._context.shelf.folder(deployment.build_id or "")
+                build = self._context.build_store.folder(deployment.build_id or "")
                 with self._context.set_aside.item(f"deployment {deployment.number}", build):
                     await self._context.write_or_retry_later(store.deployments.end, deployment.id)
         wanted = await database.read(store.deployments.wanted)
@@ -141,7 +141,7 @@ class Deployments:
         takes the place of what there is of its model, if it is of one."""
         check_deployment(asked, most_replicas=self._context.settings.max_replicas)
         self._context.check_network(asked.network)
-        self._context.machine.check(asked, now=now)
+        self._context.resources.check(asked, now=now)
         most, others = self._context.settings.project_replicas, self._replicas(project_id, model_id)
         if others + asked.replicas > most:
             text = f"the models of one project may have {most} replicas; the others have {others}"
@@ -150,7 +150,7 @@ class Deployments:
     def _replicas(self, project_id: str, but: str) -> int:
         """How many a project's models have or are to have, but for one."""
         found: dict[str, int] = {}
-        theirs: list[Deployment | _Claim] = [each.deployment for each in self._carryings.values()]
+        theirs: list[Deployment | _Claim] = [each.deployment for each in self._rollouts.values()]
         for each in theirs + self._claims:
             if each.project_id == project_id and each.model_id != but:
                 found[each.model_id] = max(each.replicas, found.get(each.model_id, 0))
@@ -159,7 +159,7 @@ class Deployments:
     def _begin(self, deployment: Deployment) -> Rollout:
         turn = self._turns.setdefault(deployment.model_id, trio.Lock())
         carrying = Rollout(self._context, self._builds, deployment, turn, self.pool)
-        self._carryings[deployment.id] = carrying
+        self._rollouts[deployment.id] = carrying
         self._context.tasks.start(self._carry_out, carrying)
         return carrying
 
@@ -167,15 +167,15 @@ class Deployments:
         try:
             await carrying.run()
         finally:
-            del self._carryings[carrying.deployment.id]
-            self._context.news.tell(carrying.deployment.model_id)
+            del self._rollouts[carrying.deployment.id]
+            self._context.changes.tell(carrying.deployment.model_id)
 
     async def stop(self, deployment: Deployment) -> Deployment:
         """Stops serving it; what is in its queue is refused. Returns while it still winds down.
 
         Raises IllegalTransition where it has ended already.
         """
-        carrying = self._carryings.get(deployment.id)
+        carrying = self._rollouts.get(deployment.id)
         stopping = await self._context.database.write(store.deployments.stop, deployment.id)
         if carrying is not None:
             carrying.stop()
@@ -186,14 +186,14 @@ class Deployments:
         begins to serve afterwards. Returns those, while they wind down."""
         stopping = await self._context.database.write(store.deployments.stop_all, model_id)
         for deployment in stopping:
-            if (carrying := self._carryings.get(deployment.id)) is not None:
+            if (carrying := self._rollouts.get(deployment.id)) is not None:
                 carrying.stop()
         return stopping
 
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are gone: returns when nothing of it runs."""
-        self._context.news.tell(model_id)
-        for carrying in list(self._carryings.values()):
+        self._context.changes.tell(model_id)
+        for carrying in list(self._rollouts.values()):
             if carrying.deployment.model_id == model_id:
                 carrying.stop()
                 await carrying.ended.wait()
@@ -219,12 +219,12 @@ class Deployments:
 
     def pool(self, deployment_id: str) -> Pool | None:
         """Its replicas, while it has any."""
-        carrying = self._carryings.get(deployment_id)
+        carrying = self._rollouts.get(deployment_id)
         return carrying.pool if carrying else None
 
     def pools_of(self, model_id: str) -> list[Pool]:
         """All that a model has: those that serve, start and wind down."""
-        mine = (c for c in self._carryings.values() if c.deployment.model_id == model_id)
+        mine = (c for c in self._rollouts.values() if c.deployment.model_id == model_id)
         return [carrying.pool for carrying in mine if carrying.pool is not None]
 
     def state(self, deployment: Deployment) -> str:
@@ -235,5 +235,5 @@ class Deployments:
 
     def waits_for(self, deployment_id: str) -> str:
         """What it cannot go on without just now, in words; nothing for one that does not wait."""
-        carrying = self._carryings.get(deployment_id)
+        carrying = self._rollouts.get(deployment_id)
         return carrying.waits_for if carrying else ""

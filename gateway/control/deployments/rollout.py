@@ -194,7 +194,7 @@ class Rollout:
             async with AsyncExitStack() as starting:
                 with self._waiting_for("room on the machine"):
                     project_id = self.deployment.project_id
-                    room = self._context.machine.reserve_memory(
+                    room = self._context.resources.reserve_memory(
                         self.deployment, project_id, self._wait_for
                     )
                     await starting.enter_async_context(room)
@@ -215,7 +215,7 @@ class Rollout:
         """Durable first; then, with nothing in between, callers see the new pool."""
         old = await self._context.write_until_accepted(store.deployments.switch, self.deployment.id)
         if not self._told_to_stop:
-            self._context.routes.set_pool(self.deployment.model_id, pool)
+            self._context.endpoints.set_pool(self.deployment.model_id, pool)
         for earlier in old:
             if (earlier_pool := self._pool_of(earlier.id)) is not None:
                 pool.take_over(earlier_pool)
@@ -228,14 +228,16 @@ class Rollout:
         await trio.to_thread.run_sync(prune_logs, spec.log_folder, self._context.set_aside)
         if self._told_to_stop:
             return None
-        routes, model_id = self._context.routes, self.deployment.model_id
-        tracked = self._context.tracking.sink_for(self.deployment.project_id, self.deployment.id)
+        routes, model_id = self._context.endpoints, self.deployment.model_id
+        tracked = self._context.metrics_writer.sink_for(
+            self.deployment.project_id, self.deployment.id
+        )
         spec = with_settings(spec, self._context.settings)
         self.pool = self._context.workers.open_pool(spec, tracked=tracked)
         if routes.pool_of(model_id) is None:
             routes.set_pool(model_id, self.pool)
         self.started.set()
-        self._context.news.tell(model_id)
+        self._context.changes.tell(model_id)
         return self.pool
 
     async def _end(self, failure: Failure | None) -> None:
@@ -248,6 +250,6 @@ class Rollout:
         await self._context.write_until_accepted(store.deployments.end, self.deployment.id)
 
     def _detach_pool(self, pool: Pool) -> None:
-        routes, model_id = self._context.routes, self.deployment.model_id
+        routes, model_id = self._context.endpoints, self.deployment.model_id
         if routes.pool_of(model_id) is pool:
             routes.set_pool(model_id, None)

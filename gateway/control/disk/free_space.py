@@ -44,7 +44,7 @@ class DiskState(msgspec.Struct, frozen=True):
         return self.free_bytes >= size and enough
 
 
-class Disk:
+class FreeSpace:
     """The disk on which `folder` lies. `reserve` may be changed."""
 
     def __init__(self, folder: Path, ballast: Ballast, start_room: StartRoom, reserve: int) -> None:

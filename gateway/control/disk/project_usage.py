@@ -34,7 +34,7 @@ _PAUSE = 5.0
 _LEAST = 1 << 20
 
 
-class ProjectDisk:
+class ProjectUsage:
     """What all projects keep."""
 
     def __init__(

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from gateway.control.disk.free_space import Disk
+from gateway.control.disk.free_space import FreeSpace
 from gateway.set_aside import REMOVE, SetAside
 
 
-class Spool:
+class TemporaryFiles:
     """The folder. All but `prepare` may be called in any thread; all of it blocks."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
+    def __init__(self, folder: Path, disk: FreeSpace) -> None:
         self._folder = folder
         self._disk = disk
 

@@ -67,13 +67,13 @@ class Environments:
         """Returns when the experiment's environment stands on the shelf, or why it never will."""
         environment_id = experiment.environment_id
         async with self._lock(environment_id):
-            if self._context.shelf.sealed(environment_id) is not None:
+            if self._context.build_store.sealed(environment_id) is not None:
                 if not (named := await names_another(self._context, environment_id)):
                     log.write("The environment of these files is there already")
                     return None
                 log.write(f"Made again, since the project stood elsewhere as {named} tells")
-                await self._context.shelf.remove(environment_id)
-            async with self._builds.places.slot(project.id):
+                await self._context.build_store.remove(environment_id)
+            async with self._builds.semaphore.slot(project.id):
                 report = await builder.make_build(
                     await self._spec(project, experiment),
                     run=await runner(self._context, project, environment_id),
@@ -90,7 +90,7 @@ class Environments:
         interpreter = builder.match(experiment.interpreter, await context.interpreters.all())
         return BuildSpec(
             snapshot=Snapshot(context.data.snapshots(project.id), experiment.snapshot),
-            folder=context.shelf.folder(environment_id),
+            folder=context.build_store.folder(environment_id),
             home=home_of(context, environment_id),
             interpreter=interpreter.path,
             variables=build_variables(context, project, environment_id),
@@ -102,7 +102,7 @@ class Environments:
         """Removes those of a project that were used longest ago and are not used now."""
         listed = await self._context.database.read(store.experiments.listing, project_id)
         for environment_id in used(listed)[KEPT:]:
-            if self._context.shelf.folder(environment_id).exists():  # of most it is long gone
+            if self._context.build_store.folder(environment_id).exists():  # of most it is long gone
                 await self.remove_unused(environment_id)
 
     async def unused(self) -> list[str]:
@@ -110,7 +110,7 @@ class Environments:
         listed = await self._context.database.read(store.experiments.listing)
         busy = {each.environment_id for each in listed if each.ended_at is None}
         found = [each for each in used(listed) if each not in busy]
-        return [each for each in found if self._context.shelf.sealed(each) is not None]
+        return [each for each in found if self._context.build_store.sealed(each) is not None]
 
     async def remove_unused(self, environment_id: str) -> bool:
         """Removes one, unless somebody needs it. Whether it did."""
@@ -118,7 +118,7 @@ class Environments:
             unfinished = await self._context.database.read(store.experiments.unfinished)
             if environment_id in {each.environment_id for each in unfinished}:
                 return False
-            await self._context.shelf.remove(environment_id)
+            await self._context.build_store.remove(environment_id)
             return True
 
     async def forget(self, environment_id: str) -> None:
@@ -127,7 +127,7 @@ class Environments:
             return
         async with self._lock(environment_id):
             if not await self._context.database.read(store.experiments.name, environment_id):
-                await self._context.shelf.remove(environment_id)
+                await self._context.build_store.remove(environment_id)
 
     def _lock(self, environment_id: str) -> trio.Lock:
         return self._locks.setdefault(environment_id, trio.Lock())

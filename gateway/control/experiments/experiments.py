@@ -21,7 +21,7 @@ from gateway.control.disk.removal_queue import remove
 from gateway.control.experiments.environments import Environments
 from gateway.control.experiments.metrics_file import ParsedMetrics, not_kept, read_metrics_file
 from gateway.control.experiments.run_task import INTERRUPTED, RunTask
-from gateway.control.fair_slots import FairSlots, Line
+from gateway.control.fair_slots import Backlog, FairSemaphore
 from gateway.errors import Refusal
 from gateway.set_aside import LOOK
 from store import Experiment, Point, Project, User
@@ -49,10 +49,12 @@ class Experiments:
     def __init__(self, context: ControlContext, builds: Builds) -> None:
         self.environments = Environments(context, builds)
         self._context = context
-        self._places = FairSlots(context.settings.concurrent_experiments)
-        context.site.subscribe(lambda now: self._places.resize(now.concurrent_experiments))
-        self._runnings: dict[str, RunTask] = {}
-        self._line = Line("experiments")
+        self._places = FairSemaphore(context.settings.concurrent_experiments)
+        context.runtime_settings.subscribe(
+            lambda now: self._places.resize(now.concurrent_experiments)
+        )
+        self._tasks: dict[str, RunTask] = {}
+        self._line = Backlog("experiments")
         self._ending = trio.Event()
 
     async def recover(self) -> None:
@@ -90,7 +92,7 @@ class Experiments:
         )
         check_deployment(size, most_replicas=1)
         self._context.check_network(asked.network)
-        self._context.machine.check(size, now=False)
+        self._context.resources.check(size, now=False)
         if any("\0" in each for each in asked.arguments):
             raise Refusal("argument.invalid", "arguments: none can hold a null character")
         if sum(len(each.encode()) + 1 for each in asked.arguments) > _MOST_ARGUMENTS:
@@ -101,15 +103,15 @@ class Experiments:
         await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
         self._line.check(project.id, self._unended(project))
         await self._context.disk.check_free("an experiment")
-        await self._context.project_disk.admit(project, "an experiment")
+        await self._context.project_usage.admit(project, "an experiment")
 
     def _unended(self, project: Project) -> int:
-        running = self._runnings.values()
+        running = self._tasks.values()
         return sum(1 for each in running if each.experiment.project_id == project.id)
 
     def _begin(self, experiment: Experiment) -> RunTask:
         running = RunTask(self._context, self.environments, experiment, self._ending)
-        self._runnings[experiment.id] = running
+        self._tasks[experiment.id] = running
         self._context.tasks.start(self._run, running)
         return running
 
@@ -125,29 +127,29 @@ class Experiments:
             ):
                 await running.run(self._places, key)
         finally:
-            del self._runnings[running.experiment.id]
+            del self._tasks[running.experiment.id]
         # It is in the rows now.
         await trio.to_thread.run_sync(remove, running.folder.tracked, self._context.set_aside)
         await self.environments.prune(experiment.project_id)
         with suppress(store.NotFound):
             project = await self._context.database.read(store.projects.get, experiment.project_id)
-            environment = self._context.shelf.folder(running.experiment.environment_id)
-            await self._context.project_disk.look(project, running.folder.folder, environment)
+            environment = self._context.build_store.folder(running.experiment.environment_id)
+            await self._context.project_usage.look(project, running.folder.folder, environment)
 
     async def wait(self, experiment_id: str) -> Experiment:
         """The experiment at its end. Raises NotFound."""
-        if (running := self._runnings.get(experiment_id)) is not None:
+        if (running := self._tasks.get(experiment_id)) is not None:
             await running.done.wait()
         return await self._context.database.read(store.experiments.get, experiment_id)
 
     def waits_for(self, experiment_id: str) -> str:
         """What it cannot go on without just now, in words; nothing for one that does not wait."""
-        running = self._runnings.get(experiment_id)
+        running = self._tasks.get(experiment_id)
         return running.waits_for if running else ""
 
     def log(self, experiment_id: str) -> Log:
         """What it printed: growing while it runs, closed afterwards."""
-        if (running := self._runnings.get(experiment_id)) is not None:
+        if (running := self._tasks.get(experiment_id)) is not None:
             return running.log
         log = Log(self._context.data.experiment_log(experiment_id))
         log.close()
@@ -167,7 +169,7 @@ class Experiments:
     async def stop(self, experiment: Experiment) -> Experiment:
         """Ends it, and returns it when nothing of it goes on. Raises IllegalTransition where it has
         ended already."""
-        running = self._runnings.get(experiment.id)
+        running = self._tasks.get(experiment.id)
         if running is None or running.done.is_set():
             status = running.experiment.status if running else experiment.status
             raise store.IllegalTransition("experiment", status, "stop")
@@ -181,16 +183,16 @@ class Experiments:
 
     async def free(self, experiment: Experiment) -> None:
         """Ends the running and removes the files of an experiment whose row is gone."""
-        if (running := self._runnings.get(experiment.id)) is not None:
+        if (running := self._tasks.get(experiment.id)) is not None:
             await running.cancel()
             experiment = running.experiment  # which knows by now what it needs
         await self.environments.forget(experiment.environment_id)
-        await self._context.hold.remove(partial(self._remove, experiment))
+        await self._context.removal_queue.remove(partial(self._remove, experiment))
 
     async def _remove(self, experiment: Experiment) -> None:
         data = self._context.data
         await self._context.disk.ensure_minimum_free()
-        async with self._context.snapshotting.slot(experiment.project_id):
+        async with self._context.snapshot_slots.slot(experiment.project_id):
             await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
         folder = data.experiment(experiment.id).folder
         await trio.to_thread.run_sync(remove, folder, self._context.set_aside)

@@ -24,7 +24,7 @@ from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.experiments.environments import Environments, SetupLog
 from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
 from gateway.control.failure_causes import place_of_script
-from gateway.control.fair_slots import FairSlots
+from gateway.control.fair_slots import FairSemaphore
 from gateway.control.resources import NotEnoughMemory, Script
 from gateway.control.sandbox_home import built_at
 from gateway.control.variables import experiment_variables
@@ -74,7 +74,7 @@ class RunTask:
         self._scope = trio.CancelScope()
         self._key: dict[str, str] = {}
 
-    async def run(self, places: FairSlots, key: dict[str, str]) -> None:
+    async def run(self, places: FairSemaphore, key: dict[str, str]) -> None:
         """Runs it in one of `places`; `key` are the variables by which it knows the key that it is
         given. Its row and its log tell how that went.
 
@@ -112,7 +112,7 @@ class RunTask:
         self._scope.cancel()
         await self.done.wait()
 
-    async def _run_steps(self, places: FairSlots) -> None:
+    async def _run_steps(self, places: FairSemaphore) -> None:
         database = self._context.database
         project = await database.read(store.projects.get, self.experiment.project_id)
         if not await self._finish(project):
@@ -158,7 +158,7 @@ class RunTask:
             return Snapshot(git_store, self.experiment.snapshot)
         self._preparing.write("Taking a snapshot of the project")
         path, name = Path(project.path), self.experiment.id
-        async with self._context.snapshotting.slot(project.id):
+        async with self._context.snapshot_slots.slot(project.id):
             return await take_snapshot(
                 *(path, git_store, name, self._preparing),
                 run=await git_runner(self._context, project),
@@ -175,7 +175,7 @@ class RunTask:
         async with AsyncExitStack() as room:
             while True:
                 project_id = self.experiment.project_id
-                waiting = self._context.machine.room_for_script(asked, project_id, self._wait_for)
+                waiting = self._context.resources.room_for_script(asked, project_id, self._wait_for)
                 try:
                     script = await room.enter_async_context(waiting)
                     break
@@ -194,18 +194,18 @@ class RunTask:
     async def _run_script(self, project: Project, script: Script) -> None:
         """Its turn has come."""
         context, experiment = self._context, self.experiment
-        sealed = context.shelf.folder(experiment.environment_id)
+        sealed = context.build_store.folder(experiment.environment_id)
         spec = RunSpec(
             code=sealed / "code",
             environment=sealed / "environment",
-            prefix=context.shelf.prefix(experiment.environment_id),
+            prefix=context.build_store.prefix(experiment.environment_id),
             built=built_at(context, experiment.environment_id),
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,
             kept=self.folder.kept,
             variables=self._key | experiment_variables(context, project, experiment, self.folder),
-            limits=await context.project_disk.within(
+            limits=await context.project_usage.within(
                 project, context.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
             ),
             network=experiment.network,

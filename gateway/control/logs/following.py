@@ -142,7 +142,7 @@ class Turns:
             self._giving = False
 
 
-class Following:
+class LogFollowers:
     """All who follow logs, and what they follow."""
 
     def __init__(self, tasks: Tasks) -> None:

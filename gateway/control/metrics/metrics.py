@@ -66,7 +66,7 @@ class Metrics:
         identifier = name.rpartition("/")[2]
         if not identifier or name != crn(self._context.workspace, identifier):
             raise NotFound(noun, name)
-        await self._context.tracking.flush()
+        await self._context.metrics_writer.flush()
         sources = await self._database.read(store.metrics.sources, noun, identifier)
         try:
             if sources:  # its build may be gone
@@ -99,7 +99,7 @@ class Metrics:
 
     async def project_of(self, uuid: str) -> str:
         """The id of the project whose model made a prediction. Raises NotFound."""
-        await self._context.tracking.flush()
+        await self._context.metrics_writer.flush()
         source = await self._database.read(store.metrics.source_of_prediction, uuid)
         try:
             return (await self._database.read(store.models.get, source.model_id)).project_id

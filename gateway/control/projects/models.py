@@ -36,17 +36,17 @@ class Models:
     @property
     def defaults(self) -> NewDeployment:
         """What a model's deployments get unless it, or they, say otherwise."""
-        memory = self._context.machine.default_memory_mb
+        memory = self._context.resources.default_memory_mb
         return NewDeployment(cpu_millicores=1000, memory_mb=memory, replicas=1)
 
     async def recover(self) -> None:
         """Makes every model known to callers, deployed or not."""
         for model in await self._context.database.read(store.models.listing):
-            self._context.routes.put(model)
+            self._context.endpoints.put(model)
 
     async def create(self, project: Project, asked: NewModel, creator: User) -> Model:
         """Raises NameTaken, or Refusal where the name, or the site, does not allow it."""
-        self._context.site.check_may_create("models", creator)
+        self._context.runtime_settings.check_may_create("models", creator)
         check_name(asked.name)
         defaults = self.defaults
         model = Model(
@@ -59,14 +59,14 @@ class Models:
         )
         async with self._context.permissions_lock:
             model = await self._context.database.write(store.models.insert, model)
-            self._context.routes.put(model)
+            self._context.endpoints.put(model)
         return model
 
     async def regenerate_key(self, model: Model) -> Model:
         """Gives the model another access key; nobody is let in by the old one any more."""
         async with self._context.permissions_lock:
             changed = await self._context.database.write(_regenerate_key, model.id)
-            self._context.routes.put(changed)
+            self._context.endpoints.put(changed)
         return changed
 
     async def update(self, model: Model, changes: dict[str, Any]) -> Model:
@@ -85,7 +85,7 @@ class Models:
             check_deployment(sizes, most_replicas=self._context.settings.max_replicas)
         async with self._context.permissions_lock:
             changed = await self._context.database.write(store.models.update, model.id, **changes)
-            self._context.routes.put(changed)
+            self._context.endpoints.put(changed)
         return changed
 
     async def delete(self, model: Model) -> None:
@@ -97,7 +97,7 @@ class Models:
 
     async def free(self, model: Model, builds: list[Build]) -> None:
         """Ends what runs and removes the files of a model whose rows are gone."""
-        self._context.routes.forget(model.id)
+        self._context.endpoints.forget(model.id)
         await self._deployments.end_all(model.id)
         for build in builds:
             await self._builds.resume_removals(model.project_id, build.id)

@@ -16,7 +16,7 @@ from gateway.control.builds.build_limits import git_runner
 from gateway.control.context import ControlContext
 from gateway.control.disk.removal_queue import remove
 from gateway.control.experiments.experiments import Experiments
-from gateway.control.fair_slots import FairSlots
+from gateway.control.fair_slots import FairSemaphore
 from gateway.control.projects.models import Models, check_name
 from gateway.control.projects.new_project import NewProject, address_of, refuse_local
 from gateway.control.projects.templates import TEMPLATES, copy_template
@@ -46,7 +46,7 @@ class Projects:
         self._experiments = experiments
         self._clonings: dict[str, _Cloning] = {}  # by the project's id
         # Shared between users: a project is cloned once.
-        self._clone_places = FairSlots(2)
+        self._clone_places = FairSemaphore(2)
 
     async def recover(self) -> None:
         """A clone that an earlier gateway did not finish has failed."""
@@ -62,7 +62,7 @@ class Projects:
 
     async def create(self, asked: NewProject, owner: User) -> Project:
         """Raises NameTaken, CloneRefused or Refusal. A clone goes on after the return."""
-        self._context.site.check_may_create("projects", owner)
+        self._context.runtime_settings.check_may_create("projects", owner)
         check_name(asked.name)
         refuse_local(asked, owner)
         set_by_people = variables.given(asked.environment, asked.secrets)
@@ -104,8 +104,8 @@ class Projects:
     async def _insert(self, owner: User, project: Project) -> Project:
         async with self._context.permissions_lock:
             project, membership = await self._context.database.write(_insert, project, owner)
-            self._context.directory.put_project(project)
-            self._context.directory.put_members(project.id, [membership])
+            self._context.accounts.put_project(project)
+            self._context.accounts.put_members(project.id, [membership])
         return project
 
     async def _folder(self, asked: NewProject, project_id: str) -> Path:
@@ -150,7 +150,7 @@ class Projects:
     async def _clone(self, project: Project, address: Address, *, guarded: bool) -> None:
         run, target = await git_runner(self._context, project), Path(project.path)
         await clone(address, project.git_ref, target, run=run, guarded=guarded)
-        await self._context.project_disk.look(project, target)
+        await self._context.project_usage.look(project, target)
 
     async def _end_creation(self, project: Project, problem: str) -> Project:
         return await self._context.database.write(
@@ -171,8 +171,8 @@ class Projects:
             changed = await self._context.database.write(
                 store.projects.update, project.id, **changes
             )
-            self._context.directory.put_project(changed)
-            self._context.routes.refresh_permissions()
+            self._context.accounts.put_project(changed)
+            self._context.endpoints.refresh_permissions()
         return changed
 
     async def delete(self, project: Project) -> None:
@@ -180,7 +180,7 @@ class Projects:
         data = self._context.data
         async with self._context.permissions_lock:
             models, experiments = await self._context.database.write(_take_away, project.id)
-            self._context.directory.forget_project(project.id)
+            self._context.accounts.forget_project(project.id)
         for model, builds in models:
             await self._models.free(model, builds)
         for experiment in experiments:
@@ -192,7 +192,7 @@ class Projects:
         if not project.linked:
             folders.append(Path(project.path))
         for folder in folders:
-            await self._context.hold.remove(partial(self._remove, folder))
+            await self._context.removal_queue.remove(partial(self._remove, folder))
 
     async def _remove(self, folder: Path) -> None:
         await trio.to_thread.run_sync(remove, folder, self._context.set_aside)

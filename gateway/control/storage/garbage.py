@@ -67,7 +67,7 @@ class Collector:
         """What would go now."""
         old = await self._context.database.read(_old_builds, keep)
         paths = [
-            ("environment", self._context.shelf.folder(e))
+            ("environment", self._context.build_store.folder(e))
             for e in await self._environments.unused()
         ]
         paths += [("cache", path) for path in await self._caches()]
@@ -83,7 +83,7 @@ class Collector:
                 await self._builds.delete(each.model.project_id, each.build)
                 gone.append(told)
         for each_id in await self._environments.unused():
-            folder = self._context.shelf.folder(each_id)
+            folder = self._context.build_store.folder(each_id)
             (told,) = await trio.to_thread.run_sync(self._described, [], [("environment", folder)])
             if await self._environments.remove_unused(each_id):
                 gone.append(told)
@@ -91,7 +91,7 @@ class Collector:
         paths += await self._leftovers()
         for kind, path in paths:
             gone.append(await trio.to_thread.run_sync(_told, kind, path, self._context.data.root))
-            await self._context.hold.remove(self._removal(path))
+            await self._context.removal_queue.remove(self._removal(path))
         return gone
 
     def _removal(self, path: Path) -> Removal:

@@ -48,7 +48,7 @@ async def sweep(context: ControlContext) -> None:
         keeps = folder == context.data.projects
         with context.set_aside.item(f"the folder {folder.name}", folder):
             await trio.to_thread.run_sync(_sweep_folder, context, folder, known, keeps)
-    with context.set_aside.item("the folder of builds", context.shelf.root):
+    with context.set_aside.item("the folder of builds", context.build_store.root):
         await _sweep_builds(context, known)
     context.tasks.start(_end_deletions, context, known.deleted)
     await trio.to_thread.run_sync(prune_logs, context.data.examiner_logs, context.set_aside)
@@ -92,7 +92,7 @@ def _sweep_folder(context: ControlContext, folder: Path, ids: Ids, keeps: bool) 
 
 
 async def _sweep_builds(context: ControlContext, ids: Ids) -> None:
-    shelf = context.shelf
+    shelf = context.build_store
     for name in await trio.to_thread.run_sync(shelf.aside):
         with context.set_aside.item(f"build {name}", shelf.folder(name)):
             await shelf.put_back(name)
@@ -112,7 +112,7 @@ def _set_damaged_aside(context: ControlContext, ids: Ids) -> list[str]:
     """Moves builds and environments with a damaged seal away: in their places they are made again.
     One that is known as built has a seal, or lost it; an environment may have been on its way when
     an earlier gateway ended. Returns the names of what is left on the shelf. Blocking."""
-    shelf, left = context.shelf, []
+    shelf, left = context.build_store, []
     for name in shelf.names():
         problem = shelf.damage(name)
         if name in ids.built and not problem and shelf.sealed(name) is None:

@@ -18,7 +18,7 @@ async def test_the_traffic_at_the_door(gateway: Gateway) -> None:
         assert busy == {
             "connections": quiet["connections"] + 1,
             "accepted": quiet["accepted"] + 1,
-            "turned_away": 0,
+            "rejected": 0,
             "answers": {"400": 1},
         }
 
@@ -35,4 +35,4 @@ async def test_who_is_turned_away_is_counted(tmp_path: Path) -> None:
         async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
             assert b"gateway.full" in await stream.receive_some()
         traffic = (await gateway.get("/site"))["traffic"]
-        assert (traffic["connections"], traffic["turned_away"]) == (1, 1)
+        assert (traffic["connections"], traffic["rejected"]) == (1, 1)

@@ -7,7 +7,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.control.fair_slots import MOST_IDLE, FairSlots, Turns
+from gateway.control.fair_slots import MOST_IDLE, FairSemaphore, Turns
 
 PROJECTS = "ABCDE"
 
@@ -167,7 +167,7 @@ async def test_cancelled_while_it_waits_and_while_it_holds(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """A task that is cancelled takes no place along, whether it waits for it or has it."""
-    places, order = FairSlots(1), []
+    places, order = FairSemaphore(1), []
 
     async def hold(name: str, seconds: float) -> None:
         async with places.slot(name[0]):
@@ -192,7 +192,7 @@ async def test_cancelled_while_it_waits_and_while_it_holds(
 @pytest.mark.parametrize("waiters", [1, 3])
 async def test_each_has_a_bound_of_its_own(waiters: int) -> None:
     """With a bound for each, more of one project wait, and no other project does."""
-    places = FairSlots(2, each=1)
+    places = FairSemaphore(2, each=1)
     async with trio.open_nursery() as nursery:
 
         async def hold() -> None:

@@ -45,7 +45,7 @@ class People(Stage):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self.site = SimpleNamespace(follow=lambda told: None)
+        self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
         self.data = SimpleNamespace()
 
     async def arrive(self) -> None:
@@ -54,7 +54,7 @@ class People(Stage):
             for name in ("Ada", "Bob")
         ]
         context = cast(ControlContext, self)
-        self.keys, self.members = Keys(context), Collaborators(context)
+        self.keys, self.collaborators = Keys(context), Collaborators(context)
         builds = cast(Any, None)
         self.deployments = Deployments(context, builds)
         self.models = Models(context, builds, self.deployments)
@@ -64,14 +64,14 @@ class People(Stage):
         size = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1}
         given = Model(project_id=self.project.id, name="m", creator="Ada", **size)  # type: ignore[arg-type]
         self.model = await self.database.write(store.models.insert, given)
-        self.routes.put(self.model)
+        self.endpoints.put(self.model)
         self.token = await self.sign_in.sign_in("Ada", PASSWORD, HERE)
-        found = self.directory.session(self.token)
+        found = self.accounts.session(self.token)
         assert found is not None
         self.session = found[0]
         self.maker = Principal(self.ada, "session", "", session=self.session)
         self.key, self.key_text = await self.keys.create(self.ada, NewKey(kind="api"), self.maker)
-        await self.members.put(self.project, self.bob, "viewer")
+        await self.collaborators.put(self.project, self.bob, "viewer")
         await self._deploy(size)
 
     async def _deploy(self, size: dict[str, int]) -> None:
@@ -84,16 +84,16 @@ class People(Stage):
         self.deployment = await self.database.write(store.deployments.insert, asked)
         self.stopped = []
         carrying = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
-        self.deployments._carryings[self.deployment.id] = cast(Rollout, carrying)
+        self.deployments._rollouts[self.deployment.id] = cast(Rollout, carrying)
 
     def seen(self) -> dict[str, object]:
         """What everybody is told, and may do."""
-        directory = self.directory
-        target = self.routes.by_access_key(self.routes.key_of(self.model))
+        directory = self.accounts
+        target = self.endpoints.by_access_key(self.endpoints.key_of(self.model))
         return {
             "users": directory.users(),
             "keys": [directory.keys_of(user) for user in directory.users()],
-            "live": [self.routes.callers.is_live(self.key.id)],
+            "live": [self.endpoints.callers.is_live(self.key.id)],
             "known": directory.principal(self.key_text, ""),
             "sessions": [directory.sessions_of(user) for user in directory.users()],
             "session": directory.session(self.token),
@@ -106,7 +106,7 @@ class People(Stage):
 
     async def check_memory(self) -> None:
         """What is in memory is what a restart would find."""
-        read, directory = self.database.read, self.directory
+        read, directory = self.database.read, self.accounts
         assert directory.users() == await read(store.users.listing)
         keys = [key for user in directory.users() for key in directory.keys_of(user)]
         assert _by_id(keys) == _by_id(await read(store.keys.listing))
@@ -120,7 +120,7 @@ class People(Stage):
         listed = await read(store.memberships.listing)
         assert sorted(members) == sorted((m.project_id, m.user_id, m.role) for m in listed)
         for model in await read(store.models.listing):
-            target = self.routes.by_access_key(self.routes.key_of(model))
+            target = self.endpoints.by_access_key(self.endpoints.key_of(model))
             assert target is not None
             assert (target.model, target.may_call) == (model, directory.may_call(model))
 
@@ -150,9 +150,9 @@ DEEDS: dict[str, Deed] = {
     "make a key": lambda p: p.keys.create(p.ada, NewKey(kind="model"), p.maker),
     "revoke a key": lambda p: p.keys.revoke(p.ada, "api", p.key.id),
     "revoke all keys": lambda p: p.keys.revoke_all(p.ada, "api"),
-    "give a role": lambda p: p.members.put(p.project, p.bob, "contributor"),
-    "pass a project on": lambda p: p.members.put(p.project, p.bob, "owner"),
-    "take a role": lambda p: p.members.remove(p.project, p.bob),
+    "give a role": lambda p: p.collaborators.put(p.project, p.bob, "contributor"),
+    "pass a project on": lambda p: p.collaborators.put(p.project, p.bob, "owner"),
+    "take a role": lambda p: p.collaborators.remove(p.project, p.bob),
     "regenerate an access key": lambda p: p.models.regenerate_key(p.model),
     "change a model": lambda p: p.models.update(p.model, {"auth_enabled": False}),
     "delete a model": lambda p: p.models.delete(p.model),
@@ -217,7 +217,7 @@ MEANWHILE: dict[str, tuple[Deed, Deed]] = {
 
 def waiting(people: People) -> int:
     """How many wait to write who may do what, and have looked at what they need."""
-    return people.deciding.statistics().tasks_waiting
+    return people.permissions_lock.statistics().tasks_waiting
 
 
 @pytest.mark.parametrize("name", MEANWHILE)
@@ -238,7 +238,7 @@ async def test_a_right_that_ends_meanwhile(people: People, name: str) -> None:
         over.set()
 
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery, people.deciding:
+        async with trio.open_nursery() as nursery, people.permissions_lock:
             nursery.start_soon(change)
             while not (over.is_set() or waiting(people) == 1):  # noqa: ASYNC110
                 await trio.sleep(0.001)
@@ -247,7 +247,7 @@ async def test_a_right_that_ends_meanwhile(people: People, name: str) -> None:
                 await trio.sleep(0.001)
     assert len(refused) == 1
     await people.check_memory()
-    assert len(people.directory.keys_of(people.ada)) == 1
+    assert len(people.accounts.keys_of(people.ada)) == 1
 
 
 async def test_a_link_of_a_disabled_user_is_none(people: People) -> None:
@@ -259,7 +259,7 @@ async def test_a_link_of_a_disabled_user_is_none(people: People) -> None:
             await people.sign_in.redeem(link, HERE)
         assert refused.value.code == "auth.link"
         await people.users.update(people.ada, {"disabled": False})
-    found = people.directory.session(await people.sign_in.redeem(other, HERE))
+    found = people.accounts.session(await people.sign_in.redeem(other, HERE))
     assert found is not None
     assert found[1].id == people.bob.id
 
@@ -277,7 +277,7 @@ async def test_a_key_is_revoked_by_its_own_user_and_kind(people: People) -> None
         with pytest.raises(store.NotFound):
             await people.keys.revoke(user, cast(Any, kind), key.id)
     await people.keys.revoke_all(people.ada, "api")
-    left = [people.directory.keys_of(user) for user in (people.ada, people.bob)]
+    left = [people.accounts.keys_of(user) for user in (people.ada, people.bob)]
     assert left == [[model], [bobs]]
     await people.check_memory()
 
@@ -289,24 +289,24 @@ async def test_a_project_has_one_owner(people: People) -> None:
         people.bob, Project(name="q", path="/q", linked=True, creator="Bob")
     )
     for deed in (
-        people.members.put(people.project, people.ada, "viewer"),
-        people.members.remove(people.project, people.ada),
+        people.collaborators.put(people.project, people.ada, "viewer"),
+        people.collaborators.remove(people.project, people.ada),
     ):
         with pytest.raises(Refusal, match="owner"):
             await deed
-    await people.members.put(other, people.ada, "viewer")
-    await people.members.remove(other, people.ada)
-    await people.members.put(people.project, people.bob, "owner")
-    await people.members.remove(people.project, people.ada)
-    assert people.directory.owner_of(people.project.id) == people.bob
+    await people.collaborators.put(other, people.ada, "viewer")
+    await people.collaborators.remove(other, people.ada)
+    await people.collaborators.put(people.project, people.bob, "owner")
+    await people.collaborators.remove(people.project, people.ada)
+    assert people.accounts.owner_of(people.project.id) == people.bob
     await people.check_memory()
 
 
 async def test_a_start_finds_who_is_a_member(people: People) -> None:
     """What the next gateway knows of projects and members is what this one knew."""
     before = people.seen()
-    people.directory.forget_project(people.project.id)
+    people.accounts.forget_project(people.project.id)
     assert people.seen() != before
-    await people.members.recover()
-    people.routes.refresh_permissions()
+    await people.collaborators.recover()
+    people.endpoints.refresh_permissions()
     assert people.seen() == before

@@ -216,7 +216,7 @@ async def test_an_error_of_ours_costs_one_connection(
 
     async with serving() as it:
         with monkeypatch.context() as patched:
-            patched.setattr(RequestFilter, "let_through", broken)
+            patched.setattr(RequestFilter, "forward", broken)
             assert await all_of(it.connect(first=GET)) == b""
         assert "who would have thought" in caplog.text
         async with it.connect(first=GET) as stream:

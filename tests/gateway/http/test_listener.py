@@ -235,7 +235,7 @@ async def test_users_of_this_machine_have_shares_of_their_own(
             pass
 
     monkeypatch.setattr(front_door, "_LOCAL", 2)
-    monkeypatch.setattr(front_door, "LocalUsers", Users)
+    monkeypatch.setattr(front_door, "PeerUsers", Users)
     async with opened(places=20) as door, AsyncExitStack() as clients:
 
         async def all_that_there_are() -> int:

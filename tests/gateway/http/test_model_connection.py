@@ -253,7 +253,7 @@ def test_what_is_malformed_ends_the_connection(client: Client, sent: bytes, stat
 @pytest.fixture
 def examiner(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> StagedPool:
     """Has every request examined, one at a time."""
-    monkeypatch.setattr(model_connection, "LARGE", 10)
+    monkeypatch.setattr(model_connection, "INLINE_LIMIT", 10)
     stage.examinations.pool.at_once = None
     return stage.examinations.pool
 

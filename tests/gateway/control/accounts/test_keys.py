@@ -26,7 +26,7 @@ async def test_the_keys_of_a_user_are_bounded(
         for name in ("Ada", "Bob"):
             user, _ = await stage.users.create(NewUser(name=name, password=PASSWORD))
             token = await stage.sign_in.sign_in(name, PASSWORD, Browser("192.0.2.1", "x"))
-            session = stage.directory.session(token)
+            session = stage.accounts.session(token)
             assert session is not None
             asks = Principal(user, "session", "192.0.2.1", session=session[0])
             made = [(await keys.create(user, NewKey(kind=k), asks))[0] for k in KINDS]

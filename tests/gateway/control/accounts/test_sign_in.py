@@ -35,16 +35,16 @@ class Stage:
     def __init__(self, database: Database) -> None:
         callers = KeyIndex()
         self.later = 0.0  # how much later it is than the clock says
-        self.directory = Accounts(callers, clock=lambda: time.monotonic() + self.later)
-        self.routes = Endpoints(lambda model: model.id, self.directory.may_call, callers)
+        self.accounts = Accounts(callers, clock=lambda: time.monotonic() + self.later)
+        self.endpoints = Endpoints(lambda model: model.id, self.accounts.may_call, callers)
         self.database = database
-        self.deciding = trio.Lock()
+        self.permissions_lock = trio.Lock()
         self.encryption = Encryption("60" * 32)
         context = cast(ControlContext, self)
-        self.put_right = partial(ControlContext.write_or_retry_later, context)
+        self.write_or_retry_later = partial(ControlContext.write_or_retry_later, context)
         self.users = Users(context)
-        self.trail = AuditLog(context)
-        self.sign_in = SignIn(context, self.users, self.trail)
+        self.audit_log = AuditLog(context)
+        self.sign_in = SignIn(context, self.users, self.audit_log)
 
 
 @asynccontextmanager
@@ -80,12 +80,12 @@ async def test_sessions_that_are_over_go(stage: Stage, ada: User) -> None:
     await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     kept = await stage.database.read(sessions.listing)
     assert [session.number for session in kept] == [3, 4]
-    assert stage.directory.sessions_of(ada) == kept
+    assert stage.accounts.sessions_of(ada) == kept
 
 
 async def test_signing_in_and_out(stage: Stage, ada: User) -> None:
     """The password begins a session, in any case of the name; signing out ends that one alone."""
-    directory = stage.directory
+    directory = stage.accounts
     first = await stage.sign_in.sign_in("ADA", PASSWORD, HERE)
     second = await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     found = directory.session(first)
@@ -118,7 +118,7 @@ async def test_the_wrong_password(stage: Stage, ada: User) -> None:
 
 async def test_another_password(stage: Stage, ada: User) -> None:
     """The old one is asked for; every session but the new one ends."""
-    directory = stage.directory
+    directory = stage.accounts
     before = await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     with pytest.raises(Refusal, match="not their password"):
         await stage.sign_in.change_password(ada, "wrong", "another one, longer", HERE)
@@ -135,7 +135,7 @@ async def _keep_weakly(stage: Stage, user: User) -> User:
     """The user, with what is kept of the same password made with less care than today's."""
     kept = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     user = await stage.database.write(users.update, user.id, password=kept)
-    stage.directory.put_user(user)
+    stage.accounts.put_user(user)
     return user
 
 
@@ -144,17 +144,17 @@ async def test_what_is_kept_of_a_password_is_renewed(stage: Stage, ada: User) ->
     weak = await _keep_weakly(stage, ada)
     with pytest.raises(Refusal):
         await stage.sign_in.sign_in("Ada", "wrong", HERE)
-    assert stage.directory.user("Ada") == weak
+    assert stage.accounts.user("Ada") == weak
     before = await stage.sign_in.redeem(stage.sign_in.new_link(weak), HERE)
-    assert stage.directory.user("Ada") == weak
+    assert stage.accounts.user("Ada") == weak
     await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     renewed = await stage.database.read(users.get, weak.id)
-    assert stage.directory.user("Ada") == renewed
+    assert stage.accounts.user("Ada") == renewed
     assert not Passwords().is_outdated(renewed.password)
     again = await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
-    assert stage.directory.user("Ada") == renewed
-    assert stage.directory.session(before) is not None
-    assert stage.directory.session(again) is not None
+    assert stage.accounts.user("Ada") == renewed
+    assert stage.accounts.session(before) is not None
+    assert stage.accounts.session(again) is not None
 
 
 @pytest.mark.parametrize("is_outdated", [False, True])
@@ -168,12 +168,12 @@ async def test_a_password_changed_meanwhile(stage: Stage, ada: User, is_outdated
             await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
         refused.append(refusal.value.code)
 
-    async with trio.open_nursery() as nursery, stage.deciding:
+    async with trio.open_nursery() as nursery, stage.permissions_lock:
         nursery.start_soon(try_old)
         # It has looked at the password, and waits to write.
-        while not stage.deciding.statistics().tasks_waiting:  # noqa: ASYNC110
+        while not stage.permissions_lock.statistics().tasks_waiting:  # noqa: ASYNC110
             await trio.sleep(0.001)
-        stage.directory.put_user(msgspec.structs.replace(user, password="another"))
+        stage.accounts.put_user(msgspec.structs.replace(user, password="another"))
     assert refused == ["auth.refused"]
     assert await stage.database.read(users.get, user.id) == user
 
@@ -181,7 +181,7 @@ async def test_a_password_changed_meanwhile(stage: Stage, ada: User, is_outdated
 async def test_one_time_links(stage: Stage, ada: User, autojump_clock: object) -> None:
     """A link signs in once, and not for long."""
     token = stage.sign_in.new_link(ada)
-    session = stage.directory.session(await stage.sign_in.redeem(token, HERE))
+    session = stage.accounts.session(await stage.sign_in.redeem(token, HERE))
     assert session is not None
     assert session[1] == ada
     late = stage.sign_in.new_link(ada)
@@ -196,13 +196,13 @@ async def test_sessions_survive_a_restart(tmp_path: Path) -> None:
     async with opened(tmp_path) as stage:
         user, _ = await stage.users.create(NewUser(name="Ada", password=PASSWORD))
         kept, ended = [await stage.sign_in.sign_in("Ada", PASSWORD, HERE) for _ in range(2)]
-        session = stage.directory.session(ended)
+        session = stage.accounts.session(ended)
         assert session is not None
         await stage.sign_in.sign_out(session[0])
     async with opened(tmp_path) as stage:
-        assert stage.directory.session(kept) is not None
-        assert stage.directory.session(ended) is None
-        assert stage.directory.user("ada") == user
+        assert stage.accounts.session(kept) is not None
+        assert stage.accounts.session(ended) is None
+        assert stage.accounts.user("ada") == user
 
 
 async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
@@ -215,7 +215,7 @@ async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
     await stage.sign_in.redeem(link, HERE)
     with pytest.raises(Refusal):
         await stage.sign_in.redeem(link, HERE)
-    found = stage.directory.session(token)
+    found = stage.accounts.session(token)
     assert found is not None
     await stage.sign_in.sign_out(found[0])
     entries = await stage.database.read(audit.listing)
@@ -381,10 +381,10 @@ async def test_the_sessions_of_a_user_are_bounded(
             await stage.users.create(NewUser(name=name, password=PASSWORD))
         bobs = await stage.sign_in.sign_in("Bob", PASSWORD, HERE)
         tokens = [await stage.sign_in.sign_in("Ada", PASSWORD, HERE) for _ in range(5)]
-        there = [stage.directory.session(each) is not None for each in [bobs, *tokens]]
+        there = [stage.accounts.session(each) is not None for each in [bobs, *tokens]]
         assert there == [True, False, False, True, True, True]
     async with opened(tmp_path) as stage:
-        assert [stage.directory.session(each) is not None for each in [bobs, *tokens]] == there
+        assert [stage.accounts.session(each) is not None for each in [bobs, *tokens]] == there
 
 
 async def test_a_session_does_not_guess_the_password_faster(

@@ -19,7 +19,7 @@ from gateway.errors import Refusal
 from store import Database, Project
 from tests.support.records import a_project
 
-ACT = AuditEvent(who="ada", address="::1", action="project.create", object="/projects")
+ACT = AuditEvent(user="ada", address="::1", action="project.create", object="/projects")
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 async def trail(database: Database, nursery: trio.Nursery) -> AuditLog:
     context = cast(Any, SimpleNamespace(database=database, tasks=Tasks(nursery)))
-    context.record = lambda *args: ControlContext.write_until_accepted(context, *args)
-    context.put_right = lambda *args: ControlContext.write_or_retry_later(context, *args)
+    context.write_until_accepted = lambda *args: ControlContext.write_until_accepted(context, *args)
+    context.write_or_retry_later = lambda *args: ControlContext.write_or_retry_later(context, *args)
     return AuditLog(context)
 
 
@@ -93,7 +93,7 @@ async def test_a_refusal_is_entered_with_its_code(trail: AuditLog, database: Dat
 
 async def test_what_clients_choose_is_cut_and_plain(trail: AuditLog, database: Database) -> None:
     """No part of an entry is long, or does anything to a terminal."""
-    odd = AuditEvent(who="a\x1b[2J", address="x", action="a", object="/\n" + "y" * 9000)
+    odd = AuditEvent(user="a\x1b[2J", address="x", action="a", object="/\n" + "y" * 9000)
     await trail.append(odd)
     (entry,) = await database.read(store.audit.listing)
     assert entry.who == "a?[2J"
@@ -103,7 +103,7 @@ async def test_what_clients_choose_is_cut_and_plain(trail: AuditLog, database: D
 
 async def test_a_flood_of_nobody_is_counted(trail: AuditLog, database: Database) -> None:
     """Of a flood a few are entered, and how many there were more, at the latest at the end."""
-    nobody = AuditEvent(who="", address="192.0.2.1", action="a", object="/")
+    nobody = AuditEvent(user="", address="192.0.2.1", action="a", object="/")
     for _ in range(100):
         await trail.refused(nobody, "auth.required")
     assert len(await entries(database)) == PER_ADDRESS
@@ -125,7 +125,7 @@ async def test_what_is_done_often_is_counted(
     """Of what is alike the first is entered with its change, then how many more there were: of
     each project and of each outcome by itself."""
     often = AuditEvent(
-        who="ada", address="::1", action="metrics.delay", object="/metrics", often=True
+        user="ada", address="::1", action="metrics.delay", object="/metrics", often=True
     )
 
     async def change(project: str) -> None:

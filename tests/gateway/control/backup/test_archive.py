@@ -14,20 +14,20 @@ from gateway.control.backup.archive import (
     END,
     HEAD,
     ArchiveDamaged,
-    Entry,
+    ArchiveMember,
     Head,
     read_archive,
     writing,
 )
 
 A_HEAD = Head(created_at="then", predictd="1", root="/data", machine="x")
-Taken = list[tuple[Entry, int, bytes | None]]
+Taken = list[tuple[ArchiveMember, int, bytes | None]]
 
 
 def read(path: Path) -> Taken:
     taken: Taken = []
 
-    def take(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+    def take(entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
         taken.append((entry, modified, None if content is None else content.read(entry.size)))
 
     read_archive(path, take)

@@ -5,7 +5,7 @@ from typing import IO
 
 import trio
 
-from gateway.control.backup.archive import Entry, read_archive
+from gateway.control.backup.archive import ArchiveMember, read_archive
 from gateway.control.disk.removal_queue import RemovalQueue
 from tests.support.gateway import Gateway, copy_of, refusal, status_is, until
 
@@ -47,7 +47,7 @@ async def test_a_project_deleted_during_its_backup(gateway: Gateway, tmp_path: P
         file.write_bytes(data + b"".join([block async for block in blocks]))
     names = set()
 
-    def take(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+    def take(entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
         names.add(entry.name)
 
     read_archive(file, take)
@@ -87,7 +87,7 @@ async def test_what_a_running_experiment_writes(gateway: Gateway, tmp_path: Path
     file.write_bytes((await gateway.admin.get("/backup")).content)
     names = set()
 
-    def take(entry: Entry, modified: int, content: IO[bytes] | None) -> None:
+    def take(entry: ArchiveMember, modified: int, content: IO[bytes] | None) -> None:
         names.add(entry.name)
 
     read_archive(file, take)

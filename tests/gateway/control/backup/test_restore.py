@@ -19,7 +19,7 @@ from builder import SEAL, Manifest
 from gateway.control.backup import archive
 from gateway.control.backup.archive import (
     ArchiveDamaged,
-    Entry,
+    ArchiveMember,
     Head,
     Writer,
     read_archive,
@@ -68,11 +68,11 @@ def outside(tmp_path: Path) -> Iterator[Path]:
 
 
 def link(name: str, target: str | Path) -> Adds:
-    return lambda writer: writer._put(Entry(name, "link", 0o777, 0, str(target)), 0)
+    return lambda writer: writer._put(ArchiveMember(name, "link", 0o777, 0, str(target)), 0)
 
 
 def a_folder(name: str, mode: int = 0o755) -> Adds:
-    return lambda writer: writer._put(Entry(name, "folder", mode, 0, ""), 0)
+    return lambda writer: writer._put(ArchiveMember(name, "folder", mode, 0, ""), 0)
 
 
 def file(name: str, data: bytes = b"evil", mode: int = 0o644) -> Adds:
@@ -207,13 +207,13 @@ async def test_names_that_the_file_system_takes_for_one(
     (tmp_path / "root" / "projects" / ID).mkdir(parents=True)
     placing = Extraction(tmp_path / "root")
     with closing(placing):
-        put = Entry(f"projects/{ID}/Name", "file", 0o644, 1, "")
+        put = ArchiveMember(f"projects/{ID}/Name", "file", 0o644, 1, "")
         placing.put(put, 0, io.BytesIO(b"x"))
         # What such a file system does with "name".
         os.link(*(tmp_path / "root" / "projects" / ID / name for name in ("Name", "name")))
         with pytest.raises(ValueError, match="comes twice"):
             placing.put(msgspec.structs.replace(put, name=f"projects/{ID}/name"), 0, io.BytesIO())
-        link = Entry(f"projects/{ID}/name", "link", 0o777, 0, "/etc")
+        link = ArchiveMember(f"projects/{ID}/name", "link", 0o777, 0, "/etc")
         placing.put(link, 0, None)
         with pytest.raises(ValueError, match="comes twice"):
             placing.finish()

@@ -11,7 +11,7 @@ import trio
 import store
 from gateway.control import context
 from gateway.control.builds import build_task
-from gateway.control.fair_slots import FairSlots
+from gateway.control.fair_slots import FairSemaphore
 from store import Database
 from tests.support.gateway import (
     Gateway,
@@ -231,7 +231,7 @@ async def test_a_build_accepted_while_its_model_is_deleted(
             await gateway.delete(model)
         return value
 
-    async def run_and_tell(self: build_task.BuildTask, places: FairSlots) -> None:
+    async def run_and_tell(self: build_task.BuildTask, places: FairSemaphore) -> None:
         try:
             await run(self, places)
         finally:

@@ -122,7 +122,7 @@ async def test_stopping_one_while_its_pool_is_being_opened(
         trio.from_thread.run_sync(reached.set)
         assert go_on.wait(30)
 
-    monkeypatch.setattr(rollout, "keep_latest", wait)
+    monkeypatch.setattr(rollout, "prune_logs", wait)
     deployment = await gateway.deploy(build)
     try:
         await reached.wait()
@@ -385,7 +385,7 @@ async def test_a_mistake_of_ours_ends_the_deployment(
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     build = await gateway.built(model, "add.py:add")
     with monkeypatch.context() as patched:
-        patched.setattr(rollout, "keep_latest", broken)
+        patched.setattr(rollout, "prune_logs", broken)
         failed = await gateway.deploy(build)
         now = await gateway.until(failed, status_is("failed", "deployed"))
     assert now["status"] == "failed"

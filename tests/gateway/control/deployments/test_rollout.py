@@ -13,7 +13,7 @@ from gateway.control.deployments import rollout
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.errors import Refusal
 from store import Database, StoreFailed
-from tests.gateway.control.carrying_stage import Deploying, deploying, refuse
+from tests.gateway.control.rollout_stage import Deploying, deploying, refuse
 from workers import NETWORKS
 
 MISTAKE = RuntimeError("this was not foreseen")
@@ -78,7 +78,7 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
     """Callers are not pointed at a pool that was stopped while the switch was written."""
     await stage.serving()
     new = await stage.deploy()
-    record: Any = stage.record
+    record: Any = stage.write_until_accepted
 
     async def stop_then(work: object, *args: object, **named: object) -> object:
         done = await record(work, *args, **named)
@@ -86,7 +86,7 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
             await stage.deployments.stop(new)
         return done
 
-    monkeypatch.setattr(stage, "record", stop_then)
+    monkeypatch.setattr(stage, "write_until_accepted", stop_then)
     stage.pools[1].get_ready()
     await stage.until(new, "stopping")
     assert "stop" in stage.pools[1].told
@@ -156,7 +156,7 @@ async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Depl
     however it ends; each deployment has its own."""
     (first, served), (_, others) = await stage.serving(), await stage.serving(2)
     texts = [pool.spec.replica.variables["CDSW_APIV2_KEY"] for pool in (served, others)]
-    found = [stage.directory.principal(text, "") for text in texts]
+    found = [stage.accounts.principal(text, "") for text in texts]
     assert [each and (each.user, each.engine, each.within) for each in found] == [
         (stage.deployer, "model", stage.projects[0].id),
         (stage.deployer, "model", stage.projects[1].id),
@@ -165,8 +165,8 @@ async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Depl
     served.end()
     await stage.until(first, "stopped")
     assert not stage.is_carried(first)
-    assert stage.directory.principal(texts[0], "") is None
-    assert stage.directory.principal(texts[1], "") is not None
+    assert stage.accounts.principal(texts[0], "") is None
+    assert stage.accounts.principal(texts[1], "") is not None
 
 
 # At the next start.
@@ -180,7 +180,7 @@ async def _restarted(stage: Deploying) -> None:
         pool.end()
     await stage.settled()
     for model in stage.models:
-        stage.routes.set_pool(model.id, None)
+        stage.endpoints.set_pool(model.id, None)
     stage.workers.ending = False
     stage.pools.clear()
     stage.start_over()
@@ -247,7 +247,7 @@ async def test_a_model_that_is_gone_leaves_no_process(stage: Deploying) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", ["pool_spec", "keep_latest", "wait_ready", "switch", "take_over", "advance"]
+    "where", ["pool_spec", "prune_logs", "wait_ready", "switch", "take_over", "advance"]
 )
 async def test_an_unexpected_error_leaves_no_process(
     stage: Deploying, monkeypatch: pytest.MonkeyPatch, where: str
@@ -263,7 +263,7 @@ async def test_an_unexpected_error_leaves_no_process(
         if where in ("switch", "advance"):
             refuse(patched, getattr(store.deployments, where), MISTAKE, 1)
         elif where in ("wait_ready", "take_over"):
-            patched.setattr(f"tests.gateway.control.carrying_stage.PlayedPool.{where}", broken)
+            patched.setattr(f"tests.gateway.control.rollout_stage.PlayedPool.{where}", broken)
         else:
             patched.setattr(rollout, where, broken)
         failed = await stage.deploy()
@@ -341,7 +341,7 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None
 
     async def delete() -> None:
         await stage.database.write(store.models.delete, stage.models[0].id)
-        stage.routes.forget(stage.models[0].id)
+        stage.endpoints.forget(stage.models[0].id)
         await stage.deployments.end_all(stage.models[0].id)
         ended.set()
 
@@ -358,7 +358,7 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None
         assert "stop" in starting.told
     assert stage.answers(1) is others
     assert others.told == []
-    assert len(stage.deployments._carryings) == 1
+    assert len(stage.deployments._rollouts) == 1
     assert len(stage.pools) == 3
 
 

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from gateway.control.disk import free_space
-from gateway.control.disk.free_space import MIB, Disk
-from gateway.control.disk.temporary_files import Spool
+from gateway.control.disk.free_space import MIB, FreeSpace
+from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from store import Ballast, StartRoom
@@ -22,9 +22,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def spool(tmp_path: Path, folder: Path) -> Spool:
-    made = Spool(
-        folder, Disk(tmp_path, Ballast(tmp_path / "ballast"), StartRoom(tmp_path / "room"), MIB)
+def spool(tmp_path: Path, folder: Path) -> TemporaryFiles:
+    made = TemporaryFiles(
+        folder,
+        FreeSpace(tmp_path, Ballast(tmp_path / "ballast"), StartRoom(tmp_path / "room"), MIB),
     )
     made.prepare(SetAside(DataFolder(tmp_path)))
     return made
@@ -41,7 +42,7 @@ def files_of_ours() -> set[str]:
     return found
 
 
-def test_files_have_no_names(spool: Spool, folder: Path) -> None:
+def test_files_have_no_names(spool: TemporaryFiles, folder: Path) -> None:
     """They are in the folder, which no other user may enter, and end when they are closed."""
     before = files_of_ours()
     with spool.file():
@@ -52,7 +53,7 @@ def test_files_have_no_names(spool: Spool, folder: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_leftovers_are_swept(spool: Spool, folder: Path, tmp_path: Path) -> None:
+def test_leftovers_are_swept(spool: TemporaryFiles, folder: Path, tmp_path: Path) -> None:
     """What a file system without nameless files kept of an earlier gateway goes at the start."""
     (folder / "tmpabc").write_text("left")
     spool.prepare(SetAside(DataFolder(tmp_path)))

@@ -12,7 +12,7 @@ import trio.testing
 from gateway.background import Tasks
 from gateway.control.logs import following as following_module
 from gateway.control.logs.feeds import Feed
-from gateway.control.logs.following import PAUSE, Follower, Following
+from gateway.control.logs.following import PAUSE, Follower, LogFollowers
 from gateway.errors import Refusal
 from tests.faults.matrix import fault
 from workers import Line, Log
@@ -26,8 +26,8 @@ def told(lines: Sequence[Line]) -> bytes:
 
 
 @pytest.fixture
-async def following(nursery: trio.Nursery) -> Following:
-    return Following(Tasks(nursery))
+async def following(nursery: trio.Nursery) -> LogFollowers:
+    return LogFollowers(Tasks(nursery))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 class Clients:
     """Followers of one log, each a task; what they got."""
 
-    def __init__(self, following: Following, log: Log) -> None:
+    def __init__(self, following: LogFollowers, log: Log) -> None:
         self.got: list[list[bytes]] = []
         self.feed = following.feed(log, "told", told)
         self._following = following
@@ -67,7 +67,7 @@ async def until(met: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def clients(following: Following, log: Log, count: int) -> AsyncIterator[Clients]:
+async def clients(following: LogFollowers, log: Log, count: int) -> AsyncIterator[Clients]:
     many = Clients(following, log)
     async with trio.open_nursery() as nursery:
         for number in range(count):
@@ -102,7 +102,7 @@ class Steps(trio.abc.Instrument):
 
 
 async def test_a_log_is_read_once_for_all(
-    following: Following, log: Log, monkeypatch: pytest.MonkeyPatch
+    following: LogFollowers, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of followers of a log cost one reading and one encoding of each piece, and hold the
     very same bytes."""
@@ -124,7 +124,7 @@ async def test_a_log_is_read_once_for_all(
     bound="no task runs for them",
 )
 async def test_a_silent_log_costs_nothing(
-    following: Following, log: Log, mock_clock: trio.testing.MockClock
+    following: LogFollowers, log: Log, mock_clock: trio.testing.MockClock
 ) -> None:
     """While nothing is written, no task of its followers runs, nor any other for them."""
     mock_clock.rate = 1
@@ -147,7 +147,7 @@ async def test_a_silent_log_costs_nothing(
     bound="one runs in a step of the loop",
 )
 async def test_turns_come_one_at_a_time(
-    following: Following, log: Log, mock_clock: trio.testing.MockClock
+    following: LogFollowers, log: Log, mock_clock: trio.testing.MockClock
 ) -> None:
     """A write wakes one follower, and the next after a pause in which others have the loop."""
     mock_clock.rate = 1
@@ -164,7 +164,7 @@ async def test_turns_come_one_at_a_time(
             mock_clock.jump(1.01 * PAUSE)
 
 
-async def test_users_have_turns_in_rotation(following: Following) -> None:
+async def test_users_have_turns_in_rotation(following: LogFollowers) -> None:
     """One follower of a user does not wait for the hundred of another."""
     turns, order = following.turns, list[str]()
 
@@ -183,7 +183,7 @@ async def test_users_have_turns_in_rotation(following: Following) -> None:
     injection="a log outgrows its files meanwhile",
     bound="nothing is kept for it; it is told how much was left out",
 )
-async def test_a_follower_that_does_not_read(following: Following, tmp_path: Path) -> None:
+async def test_a_follower_that_does_not_read(following: LogFollowers, tmp_path: Path) -> None:
     """What it has not taken is in the log's files, not in memory; what they do not hold any more is
     left out, with a line that says how much."""
     log = Log(tmp_path / "log", most_bytes=100_000)
@@ -212,7 +212,7 @@ async def test_a_follower_that_does_not_read(following: Following, tmp_path: Pat
     assert len(kept) % 100 == 0
 
 
-async def test_all_come_to_the_end(following: Following, log: Log) -> None:
+async def test_all_come_to_the_end(following: LogFollowers, log: Log) -> None:
     """When a log is closed, each of its followers gets the last lines, and then the end."""
     many = Clients(following, log)
     with trio.fail_after(PATIENCE):
@@ -225,7 +225,7 @@ async def test_all_come_to_the_end(following: Following, log: Log) -> None:
     assert [b"".join(got) for got in many.got] == 100 * [b"last\n"]
 
 
-async def test_nothing_is_left_of_followers(following: Following, log: Log) -> None:
+async def test_nothing_is_left_of_followers(following: LogFollowers, log: Log) -> None:
     """When they are gone, the log tells nobody, no turn is waited for, and no feed is kept."""
     async with clients(following, log, 100) as many:
         await many.waiting(100)
@@ -238,7 +238,7 @@ async def test_nothing_is_left_of_followers(following: Following, log: Log) -> N
     assert not following._followers
 
 
-async def test_several_logs_of_one_follower(following: Following, tmp_path: Path) -> None:
+async def test_several_logs_of_one_follower(following: LogFollowers, tmp_path: Path) -> None:
     """A log that always has more does not keep the others waiting."""
     loud, quiet = Log(tmp_path / "loud"), Log(tmp_path / "quiet")
     loud.write_lines(["x" * 100] * 10_000)
@@ -252,7 +252,7 @@ async def test_several_logs_of_one_follower(following: Following, tmp_path: Path
     assert b"here\n" in pieces
 
 
-async def test_places_are_bounded(following: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_places_are_bounded(following: LogFollowers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one log and of all together so many are followed; the last places are for users that have
     few, and a refusal says what is full."""
     monkeypatch.setattr(following_module, "MOST_OF_ONE", 4)
@@ -274,7 +274,7 @@ async def test_places_are_bounded(following: Following, monkeypatch: pytest.Monk
 
 
 async def test_a_feed_reads_again_after_an_error(
-    following: Following, log: Log, monkeypatch: pytest.MonkeyPatch
+    following: LogFollowers, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that fails once ends the followers that asked, and nothing waits for ever."""
     log.write("one")

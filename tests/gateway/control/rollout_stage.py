@@ -1,4 +1,4 @@
-"""A stage for deployments: the real Deployments, Carrying, store and routes; pools are played.
+"""A stage for deployments: the real Deployments, Rollout, store and routes; pools are played.
 
 A played pool has no process. It says in `told` what it was asked to do, gets ready when a test says
 so, and is closed when a test says that nothing of it is left: so a test sees what waits for what.
@@ -37,7 +37,7 @@ REPLICA = ReplicaSpec(code=Path("/c"), environment=Path("/e"), file="f.py", func
 
 
 class PlayedPool:
-    """What Carrying and Deployments ask of a pool."""
+    """What Rollout and Deployments ask of a pool."""
 
     def __init__(self, spec: PoolSpec) -> None:
         self.spec = spec
@@ -94,17 +94,19 @@ class Deploying(Stage):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.settings = Settings()
-        self.site = SimpleNamespace(follow=lambda told: None)
-        self.disk = SimpleNamespace(admit=self.admit)
-        self.machine = SimpleNamespace(check=lambda *_, **__: None, room_for=self.room_for)
-        self.tracking = SimpleNamespace(of=lambda *_: None)
+        self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
+        self.disk = SimpleNamespace(check_free=self.admit)
+        self.resources = SimpleNamespace(check=lambda *_, **__: None, reserve_memory=self.room_for)
+        self.metrics_writer = SimpleNamespace(sink_for=lambda *_: None)
         self.workers = SimpleNamespace(open_pool=self.open_pool, ending=False)
         self.check_network = lambda network: None
-        self.record = partial(ControlContext.write_until_accepted, cast(ControlContext, self))
+        self.write_until_accepted = partial(
+            ControlContext.write_until_accepted, cast(ControlContext, self)
+        )
         for field in msgspec.structs.fields(ControlContext):  # what a house has by itself
             if callable(field.default_factory) and not hasattr(self, field.name):
                 setattr(self, field.name, field.default_factory())
-        self.shelf = BuildStore(Path("/unused"))
+        self.build_store = BuildStore(Path("/unused"))
         self.pools: list[PlayedPool] = []
         # Builds that are not at hand: once in vain, or (2) for ever, are they made again.
         self.lost: dict[str, int] = {}
@@ -115,7 +117,7 @@ class Deploying(Stage):
     async def fill(self, nursery: trio.Nursery) -> None:
         self.tasks = Tasks(nursery)
         self.deployer = await self.database.write(store.users.insert, User(name="Ada"))
-        self.directory.put_user(self.deployer)
+        self.accounts.put_user(self.deployer)
         size: Any = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1, "creator": "Ada"}
         self.projects = [
             await self.database.write(
@@ -128,7 +130,7 @@ class Deploying(Stage):
         for project, name in zip((*self.projects[:1] * 2, self.projects[1]), "abc", strict=True):
             asked = Model(project_id=project.id, name=name, **size)
             model = await self.database.write(store.models.insert, asked)
-            self.routes.put(model)
+            self.endpoints.put(model)
             self.models.append(model)
             self.builds.append(await self.database.write(_built, model))
         self.start_over()
@@ -136,7 +138,9 @@ class Deploying(Stage):
     def start_over(self) -> None:
         """What the next gateway begins with, where this one has ended."""
         vanished = SimpleNamespace(until_closed=self.until_closed)
-        builds = SimpleNamespace(ready=self.ready, is_at_hand=self.is_at_hand, vanished=vanished)
+        builds = SimpleNamespace(
+            built_or_rebuilt=self.ready, is_sealed_here=self.is_at_hand, vanished=vanished
+        )
         self.deployments = Deployments(cast(ControlContext, self), cast(Any, builds))
 
     async def admit(self, what: str) -> None:
@@ -205,10 +209,10 @@ class Deploying(Stage):
             await wait_all_tasks_blocked()
 
     def answers(self, model: int = 0) -> Pool | PlayedPool | None:
-        return self.routes.pool_of(self.models[model].id)
+        return self.endpoints.pool_of(self.models[model].id)
 
     def is_carried(self, deployment: Deployment) -> bool:
-        return deployment.id in self.deployments._carryings
+        return deployment.id in self.deployments._rollouts
 
 
 async def _built(connection: aiosqlite.Connection, model: Model) -> Build:
@@ -234,7 +238,7 @@ async def spec_of(
 async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deploying]:
     """The stage; at the end all that was started has ended."""
     monkeypatch.setattr(rollout, "pool_spec", spec_of)
-    monkeypatch.setattr(rollout, "keep_latest", lambda *_: None)
+    monkeypatch.setattr(rollout, "prune_logs", lambda *_: None)
     monkeypatch.setattr(rollout, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr("gateway.control.context._PAUSE", 0.001)
     cross = Bridge.cross
