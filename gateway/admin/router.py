@@ -27,7 +27,7 @@ from gateway.admin.uploads import close_files, files_of
 from gateway.background import Tasks
 from gateway.control.audit.audit_log import AuditEvent, AuditLog
 from gateway.control.disk.temporary_files import TemporaryFiles
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.errors import API_PREFIX, Refusal
 from gateway.identity.accounts import Accounts
 from gateway.identity.grants import Principal
@@ -157,14 +157,14 @@ class Router:
                     arguments.append(body := reader.read(await _json()))
                     told = "" if route.often else given(body)
                 elif route.takes is not None:
-                    await place.enter_async_context(self._receiving.slot(principal().flow))
+                    await place.enter_async_context(self._receiving.acquire(principal().flow))
                     arguments.append(files := await files_of(request, self._spool))
                     place.callback(close_files, files)
                 elif announces_body():
                     await request.get_data(cache=False)  # it is of no use, and bounded as any other
                 # A body may have taken its time to come.
                 require(self._directory, route.needs, project_id, about)
-                await place.enter_async_context(self._places.slot(principal().flow))
+                await place.enter_async_context(self._places.acquire(principal().flow))
                 # The body may have taken its time to come, and so may the place.
                 require(self._directory, route.needs, project_id, about)
                 if not route.action:

@@ -13,16 +13,16 @@ import trio
 import store
 from builder import BuildStore
 from gateway.background import Tasks
+from gateway.control.change_notifier import ChangeNotifier
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
-from gateway.control.news import ChangeNotifier
 from gateway.control.resources import HostResources
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.data_folder import DataFolder

@@ -1,10 +1,10 @@
 """The hashing of passwords: few at a time, shared fairly, and below the models in priority.
 
 A hash takes 64 MiB and all cores for some 50 ms, by design, and any client can ask for one. So
-clients whose browser and network are unknown (strangers) have places of their own: however many
-there are, they keep out no user whose browser or network is known. Within both, places are shared
-between networks as builds are between projects (`fair_slots.py`), and so is the queue: a network
-may have several tries wait only while there is room to spare.
+clients whose browser and network are unknown (strangers) have a semaphore of their own: however
+many there are, they keep out no user whose browser or network is known. Each semaphore is shared
+between networks as that of builds is between projects (`fair_semaphore.py`), and so is the queue:
+a network may have several tries wait only while there is room to spare.
 
 The threads have a lower priority than everything else of the gateway and than models; the threads
 that argon2 starts inherit it. They are not Trio's, which others would use after them.
@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import trio
 
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.errors import Refusal
 from gateway.identity.keys import Passwords
 
@@ -34,19 +34,19 @@ NICE = 10
 
 
 class PasswordHashing:
-    """Hashes for strangers and for those who are known, each in places of their own."""
+    """Hashes for strangers and for known users, each with a semaphore of their own."""
 
     def __init__(self) -> None:
         self.passwords = Passwords()
-        self._strangers, self._known = _Line(), _Line()
-        # As many as the two lines have places.
+        self._strangers, self._known = _Queue(), _Queue()
+        # As many as the two queues run at once.
         self._threads = ThreadPoolExecutor(4, "hashing", initializer=_yield_to_others)
 
     async def fits(self, password: str, kept: str, network: str, *, known: bool) -> bool:
         """Whether it is the password of which this was `kept` ("" for no user: takes as long).
         Raises Refusal("auth.throttled") where too many wait."""
-        line = self._known if known else self._strangers
-        return await line.run(network, self._in_thread, self.passwords.fits, password, kept)
+        queue = self._known if known else self._strangers
+        return await queue.run(network, self._in_thread, self.passwords.fits, password, kept)
 
     async def hash(self, password: str) -> str:
         """For a user who is signed in."""
@@ -56,11 +56,11 @@ class PasswordHashing:
         return self._threads.submit(work, *args).result()
 
 
-class _Line:
-    """One place, a second one for another network, and the queue for them."""
+class _Queue:
+    """One hash at a time, a second one for another network, and the queue for them."""
 
     def __init__(self) -> None:
-        self._places = FairSemaphore(1)
+        self._semaphore = FairSemaphore(1)
         self._waiting: Counter[str] = Counter()
 
     async def run(self, network: str, work: Callable[..., T], *args: object) -> T:
@@ -70,7 +70,7 @@ class _Line:
             raise Refusal("auth.throttled", text, headers={"Retry-After": "1"})
         self._waiting[network] += 1
         try:
-            async with self._places.slot(network):
+            async with self._semaphore.acquire(network):
                 return await trio.to_thread.run_sync(work, *args)
         finally:
             self._waiting[network] -= 1

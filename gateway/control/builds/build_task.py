@@ -18,7 +18,7 @@ from gateway.control import failures
 from gateway.control.builds.build_limits import git_runner, runner
 from gateway.control.builds.probe import probe_for
 from gateway.control.context import ControlContext
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.sandbox_home import home_of
 from gateway.control.variables import build_variables
 from gateway.encryption import CannotDecrypt
@@ -87,7 +87,7 @@ class BuildTask:
         if self.build.status == "pending" and not await self._take_snapshot(project):
             return
         self.settled.set()
-        async with places.slot(project.id):
+        async with places.acquire(project.id):
             await self._advance("started")
             try:
                 report = await builder.make_build(
@@ -118,7 +118,7 @@ class BuildTask:
         self.log.write("Taking a snapshot of the project")
         git_store = self._context.data.snapshots(project.id)
         try:
-            async with self._context.snapshot_slots.slot(project.id):
+            async with self._context.snapshot_slots.acquire(project.id):
                 path = Path(project.path)
                 snapshot = await take_snapshot(
                     *(path, git_store, self.build.id, self.log),

@@ -20,7 +20,7 @@ from gateway.control.builds.build_task import INTERRUPTED, BuildTask
 from gateway.control.builds.rebuild_task import RebuildTask
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.context import ControlContext
-from gateway.control.fair_slots import Backlog, FairSemaphore
+from gateway.control.fair_semaphore import Backlog, FairSemaphore
 from gateway.control.sandbox_home import may_name_another, names_another
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
@@ -209,7 +209,7 @@ class Builds:
     async def _remove(self, project_id: str, build_id: str) -> None:
         await self._context.build_store.remove(build_id)
         await self._context.disk.ensure_minimum_free()
-        async with self._context.snapshot_slots.slot(project_id):
+        async with self._context.snapshot_slots.acquire(project_id):
             await drop_snapshot(self._context.data.snapshots(project_id), build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)
 

@@ -13,7 +13,7 @@ import trio
 from builder import SNAPSHOT_TAKEN
 from gateway.control.builds.build_task import BuildTask
 from gateway.control.context import ControlContext
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from store import Build, Step
 from store.lifecycles import BUILD, advance
 

@@ -168,7 +168,7 @@ class Deployments:
             await carrying.run()
         finally:
             del self._rollouts[carrying.deployment.id]
-            self._context.changes.tell(carrying.deployment.model_id)
+            self._context.changes.notify(carrying.deployment.model_id)
 
     async def stop(self, deployment: Deployment) -> Deployment:
         """Stops serving it; what is in its queue is refused. Returns while it still winds down.
@@ -192,7 +192,7 @@ class Deployments:
 
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are gone: returns when nothing of it runs."""
-        self._context.changes.tell(model_id)
+        self._context.changes.notify(model_id)
         for carrying in list(self._rollouts.values()):
             if carrying.deployment.model_id == model_id:
                 carrying.stop()

@@ -237,7 +237,7 @@ class Rollout:
         if routes.pool_of(model_id) is None:
             routes.set_pool(model_id, self.pool)
         self.started.set()
-        self._context.changes.tell(model_id)
+        self._context.changes.notify(model_id)
         return self.pool
 
     async def _end(self, failure: Failure | None) -> None:

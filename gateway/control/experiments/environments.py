@@ -73,7 +73,7 @@ class Environments:
                     return None
                 log.write(f"Made again, since the project stood elsewhere as {named} tells")
                 await self._context.build_store.remove(environment_id)
-            async with self._builds.semaphore.slot(project.id):
+            async with self._builds.semaphore.acquire(project.id):
                 report = await builder.make_build(
                     await self._spec(project, experiment),
                     run=await runner(self._context, project, environment_id),

@@ -21,7 +21,7 @@ from gateway.control.disk.removal_queue import remove
 from gateway.control.experiments.environments import Environments
 from gateway.control.experiments.metrics_file import ParsedMetrics, not_kept, read_metrics_file
 from gateway.control.experiments.run_task import INTERRUPTED, RunTask
-from gateway.control.fair_slots import Backlog, FairSemaphore
+from gateway.control.fair_semaphore import Backlog, FairSemaphore
 from gateway.errors import Refusal
 from gateway.set_aside import LOOK
 from store import Experiment, Point, Project, User
@@ -192,7 +192,7 @@ class Experiments:
     async def _remove(self, experiment: Experiment) -> None:
         data = self._context.data
         await self._context.disk.ensure_minimum_free()
-        async with self._context.snapshot_slots.slot(experiment.project_id):
+        async with self._context.snapshot_slots.acquire(experiment.project_id):
             await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
         folder = data.experiment(experiment.id).folder
         await trio.to_thread.run_sync(remove, folder, self._context.set_aside)

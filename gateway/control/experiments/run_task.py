@@ -24,7 +24,7 @@ from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.experiments.environments import Environments, SetupLog
 from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
 from gateway.control.failure_causes import place_of_script
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.resources import NotEnoughMemory, Script
 from gateway.control.sandbox_home import built_at
 from gateway.control.variables import experiment_variables
@@ -120,7 +120,7 @@ class RunTask:
         self.settled.set()
         if not places.is_free(project.id):
             self._wait_for("its turn")
-        async with places.slot(project.id):
+        async with places.acquire(project.id):
             self.waits_for = "its environment"
             failure = await self._environments.ready(project, self.experiment, self._preparing)
             if failure is not None:
@@ -158,7 +158,7 @@ class RunTask:
             return Snapshot(git_store, self.experiment.snapshot)
         self._preparing.write("Taking a snapshot of the project")
         path, name = Path(project.path), self.experiment.id
-        async with self._context.snapshot_slots.slot(project.id):
+        async with self._context.snapshot_slots.acquire(project.id):
             return await take_snapshot(
                 *(path, git_store, name, self._preparing),
                 run=await git_runner(self._context, project),

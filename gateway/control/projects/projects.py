@@ -16,7 +16,7 @@ from gateway.control.builds.build_limits import git_runner
 from gateway.control.context import ControlContext
 from gateway.control.disk.removal_queue import remove
 from gateway.control.experiments.experiments import Experiments
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.projects.models import Models, check_name
 from gateway.control.projects.new_project import NewProject, address_of, refuse_local
 from gateway.control.projects.templates import TEMPLATES, copy_template
@@ -127,7 +127,7 @@ class Projects:
         """Fills it while nobody waits, unless it is deleted meanwhile."""
         try:
             with cloning.scope:
-                async with self._clone_places.slot(project.creator):
+                async with self._clone_places.acquire(project.creator):
                     await self._fill(project, work)
         except store.NotFound:
             # Deleted in the moment in which it began; who deleted it knew nothing of the clone.

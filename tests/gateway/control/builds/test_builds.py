@@ -11,7 +11,7 @@ import trio
 import store
 from gateway.control import context
 from gateway.control.builds import build_task
-from gateway.control.fair_slots import FairSemaphore
+from gateway.control.fair_semaphore import FairSemaphore
 from store import Database
 from tests.support.gateway import (
     Gateway,
