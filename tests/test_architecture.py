@@ -118,5 +118,5 @@ def test_a_file_opens_with_its_theory(path: Path) -> None:
     ids=name_of,
 )
 def test_control_stays_small(path: Path) -> None:
-    """A noun's orchestration that needs more than 250 lines is two nouns."""
-    assert len(path.read_text().splitlines()) <= 250
+    """A noun's orchestration that needs more than 260 lines is two nouns."""
+    assert len(path.read_text().splitlines()) <= 260
