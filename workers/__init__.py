@@ -5,7 +5,6 @@ Knows nothing of builds, records or HTTP. See README.md in this folder.
 
 from workers.cgroups import Cgroups
 from workers.confinement import NETWORKS, ConfinementUnavailable, Network
-from workers.engine import Workers, open_workers
 from workers.errors import ProbeRaised, StartFailed, WorkersError
 from workers.limits import Cause, Limits
 from workers.log import Line, Log
@@ -31,6 +30,7 @@ from workers.replica.ticket import (
     TimedOut,
 )
 from workers.spec import Crns, PoolSpec, ReplicaSpec, RunSpec
+from workers.workers import Workers, open_workers
 
 __all__ = [
     "NETWORKS",

@@ -4,14 +4,14 @@ import errno
 
 import pytest
 
-from tests.workers.test_engine import House, environment, instance_id
+from tests.workers.test_workers import Harness, environment, harness
 from workers import StartFailed, allowance
 from workers.allowance import OWN_TASKS, PER_TREE, Allowance, unbounded
 from workers.limits import Limits
 from workers.process_limits import Bound, descriptors, tasks
 from workers.shortages import Shortage, is_shortage
 
-__all__ = ["environment", "instance_id"]
+__all__ = ["environment", "harness"]
 
 
 def bound(most: int, used: int = 0) -> Bound:
@@ -61,11 +61,11 @@ def test_a_start_leaves_the_gateway_its_tasks(monkeypatch: pytest.MonkeyPatch) -
     divided.check_tasks()
 
 
-async def test_a_pool_beyond_the_allowance(instance_id: House) -> None:
+async def test_a_pool_beyond_the_allowance(harness: Harness) -> None:
     """Its start fails with the words, and what had it before goes on."""
-    instance_id.workers.allowance = Allowance(bound(140), bound(0))
-    pool = await instance_id.serve("badly", "behave", replicas=2)
-    more = instance_id.workers.open_pool(instance_id.spec("badly", "behave", start_tries=1))
+    harness.workers.allowance = Allowance(bound(140), bound(0))
+    pool = await harness.serve("badly", "behave", replicas=2)
+    more = harness.workers.open_pool(harness.spec("badly", "behave", start_tries=1))
     with pytest.raises(StartFailed, match="no descriptors for another replica or script: 2"):
         await more.wait_ready()
     await more.closed.wait()

@@ -14,7 +14,7 @@ import trio.testing
 
 from tests.faults.matrix import fault
 from tests.workers.shortfall import NO_MEMORY, Shortfall
-from tests.workers.test_engine import House, ask, environment, instance_id
+from tests.workers.test_workers import Harness, ask, environment, harness
 from workers import StartFailed, shortages
 from workers.limits import Limits
 from workers.pool import slots
@@ -24,7 +24,7 @@ from workers.process.process import pipe
 from workers.process_limits import explain
 from workers.replica import supervisor
 
-__all__ = ["environment", "instance_id"]
+__all__ = ["environment", "harness"]
 ECHO = {"do": "echo", "text": "x"}
 
 
@@ -40,15 +40,13 @@ def shortfall(monkeypatch: pytest.MonkeyPatch) -> Shortfall:
     injection="each call of ours that takes one fails three times, place by place",
     bound="the pool says why, tries again and serves; others go on; nothing is left",
 )
-async def test_every_call_of_a_start_fails_in_turn(
-    instance_id: House, shortfall: Shortfall
-) -> None:
+async def test_every_call_of_a_start_fails_in_turn(harness: Harness, shortfall: Shortfall) -> None:
     """Whatever call of a replica's life fails, and fails again, from its start to what is removed
     behind it: the pool tries again and serves, another model goes on, and nothing is left."""
-    steady = await instance_id.serve("badly", "behave")
+    steady = await harness.serve("badly", "behave")
     while True:
         with shortfall.at_next_site(times=3):
-            pool = await instance_id.serve("badly", "behave", start_tries=0)
+            pool = await harness.serve("badly", "behave", start_tries=0)
             assert await ask(pool, ECHO) == ECHO
             pool.stop()
             with trio.fail_after(20):
@@ -67,7 +65,7 @@ async def test_every_call_of_a_start_fails_in_turn(
     bound="an error that says so, or a script that ran; nothing is left",
 )
 async def test_every_call_of_a_script_fails_in_turn(
-    instance_id: House, shortfall: Shortfall, tmp_path: Path
+    harness: Harness, shortfall: Shortfall, tmp_path: Path
 ) -> None:
     """Whatever call fails as a script is run, it is an OSError, or the script has run; nothing of
     it is left."""
@@ -76,7 +74,7 @@ async def test_every_call_of_a_script_fails_in_turn(
         outcome: object = None
         with shortfall.at_next_site(times=1):
             try:
-                outcome = await instance_id.workers.run(
+                outcome = await harness.workers.run(
                     ["/bin/true"],
                     cwd=tmp_path,
                     variables={},
@@ -101,7 +99,7 @@ class LineList:
 
 
 async def test_a_start_that_goes_on_failing_says_which_limit(
-    instance_id: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new pool gives up after its tries, with the limit that was met and how to raise it."""
 
@@ -109,7 +107,7 @@ async def test_a_start_that_goes_on_failing_says_which_limit(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(supervisor, "pipe", no_descriptors)
-    pool = instance_id.workers.open_pool(instance_id.spec("badly", "behave", start_tries=2))
+    pool = harness.workers.open_pool(harness.spec("badly", "behave", start_tries=2))
     with trio.fail_after(20), pytest.raises(StartFailed) as failed:
         await pool.wait_ready()
     await pool.closed.wait()
@@ -120,10 +118,10 @@ async def test_a_start_that_goes_on_failing_says_which_limit(
 
 
 async def test_a_mistake_in_a_keeper_costs_one_start(
-    instance_id: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error that nobody foresaw is logged; the pool tries again, and another goes on."""
-    steady = await instance_id.serve("badly", "behave")
+    steady = await harness.serve("badly", "behave")
     make, tries = supervisor._make, list[int]()
 
     def mistaken(*args: Any) -> Any:
@@ -133,7 +131,7 @@ async def test_a_mistake_in_a_keeper_costs_one_start(
         return make(*args)
 
     monkeypatch.setattr(supervisor, "_make", mistaken)
-    pool = await instance_id.serve("badly", "behave")
+    pool = await harness.serve("badly", "behave")
     assert await ask(pool, ECHO) == ECHO
     assert await ask(steady, ECHO) == ECHO
     assert len(tries) == 2

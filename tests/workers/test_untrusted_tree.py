@@ -153,7 +153,7 @@ def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
 REMOVE = """
 import os, sys
 from pathlib import Path
-from workers import folders
+from workers import untrusted_tree
 folder = Path("copy")
 if os.getuid() == 0:
     os.setgid(65534); os.setuid(65534)
@@ -165,9 +165,9 @@ if os.getuid() == 0:
 (folder / "a" / "b").chmod(0)
 (folder / "a").chmod(0o500)
 folder.chmod(0)
-assert folders.measure(folder) == 5 * 4096 + 4096
+assert untrusted_tree.measure(folder) == 5 * 4096 + 4096
 folder.chmod(0)
-folders.remove(folder)
+untrusted_tree.remove(folder)
 """
 
 

@@ -1,4 +1,4 @@
-"""The whole engine on real processes: whatever a model does, its caller gets the documented
+"""The workers with real processes: whatever a model does, its caller gets the documented
 outcome, the next request is served, the model beside it never notices, and nothing is left."""
 
 import os
@@ -51,8 +51,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class House:
-    """An engine, and the specs of the sample projects."""
+class Harness:
+    """Open workers, and the specs of the sample projects."""
 
     def __init__(self, workers: Workers, base: Path, environment: Path) -> None:
         self.workers = workers
@@ -87,11 +87,11 @@ def our_descriptors() -> set[str]:
 
 
 @asynccontextmanager
-async def a_house(base: Path, environment: Path) -> AsyncIterator[House]:
+async def open_harness(base: Path, environment: Path) -> AsyncIterator[Harness]:
     name = f"test-{os.getpid()}-{base.name}"
     try:
         async with open_workers(base / "replicas", name) as workers:
-            yield House(workers, base, environment)
+            yield Harness(workers, base, environment)
     finally:
         left = marked(f"{name}/")
         kill_tree(f"{name}/")
@@ -100,11 +100,11 @@ async def a_house(base: Path, environment: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def instance_id(tmp_path: Path, environment: Path) -> AsyncIterator[House]:
-    """An engine of which neither process, descriptor nor working copy may be left at the end."""
+async def harness(tmp_path: Path, environment: Path) -> AsyncIterator[Harness]:
+    """Workers of which neither process, descriptor nor working copy may be left at the end."""
     before = our_descriptors()
-    async with a_house(tmp_path, environment) as instance_id:
-        yield instance_id
+    async with open_harness(tmp_path, environment) as harness:
+        yield harness
     assert our_descriptors() <= before
 
 
@@ -150,11 +150,11 @@ def test_every_deed_has_its_outcome() -> None:
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-async def test_a_deed_gets_its_outcome_and_harms_nobody(instance_id: House, deed: str) -> None:
+async def test_a_deed_gets_its_outcome_and_harms_nobody(harness: Harness, deed: str) -> None:
     """The documented outcome, then a right answer; beside it a model that answers all the while."""
     arguments, is_documented = DEEDS[deed]
-    neighbour = await instance_id.serve("add", "add")
-    badly = await instance_id.serve("badly", "behave", request_timeout=1.0)
+    neighbour = await harness.serve("add", "add")
+    badly = await harness.serve("badly", "behave", request_timeout=1.0)
     done = trio.Event()
     answered = 0
 
@@ -187,9 +187,9 @@ async def test_a_deed_gets_its_outcome_and_harms_nobody(instance_id: House, deed
         ("\U0001f600" * 10_000, "\U0001f600" * 8000 + "... (10000 characters)"),
     ],
 )
-async def test_any_text_that_is_raised_is_told(instance_id: House, text: str, told: str) -> None:
+async def test_any_text_that_is_raised_is_told(harness: Harness, text: str, told: str) -> None:
     """Whatever an exception says reaches its caller, and the replica goes on."""
-    badly = await instance_id.serve("badly", "behave")
+    badly = await harness.serve("badly", "behave")
     with trio.fail_after(PATIENCE):
         outcome = await badly.predict(f'{{"do":"raise","text":"{text}"}}'.encode())
     assert outcome == Raised("ValueError", told, outcome.replica)  # type: ignore[union-attr]
@@ -197,9 +197,9 @@ async def test_any_text_that_is_raised_is_told(instance_id: House, text: str, to
     assert (seat.failure, seat.error) == (1, 0)
 
 
-async def test_both_replicas_serve_at_once(instance_id: House) -> None:
+async def test_both_replicas_serve_at_once(harness: Harness) -> None:
     """Two replicas are two processes, and no replica is given two requests."""
-    pool = await instance_id.serve("badly", "behave", replicas=2)
+    pool = await harness.serve("badly", "behave", replicas=2)
     outcomes = []
 
     async def predict() -> None:
@@ -214,9 +214,9 @@ async def test_both_replicas_serve_at_once(instance_id: House) -> None:
     assert all(seat.status == "idle" for seat in pool.statistics().slots)
 
 
-async def test_a_replica_sees_what_it_is_given(instance_id: House) -> None:
+async def test_a_replica_sees_what_it_is_given(harness: Harness) -> None:
     """Variables, home, current directory and path are the replica's own; nothing of ours leaks."""
-    pool = await instance_id.serve("environment", "report", variables={"COLOUR": "blue"})
+    pool = await harness.serve("environment", "report", variables={"COLOUR": "blue"})
     report: Any = await ask(pool, {})
     assert report["environment"]["COLOUR"] == "blue"
     assert report["environment"]["HOME"] == report["cwd"] == report["sys_path"][0]
@@ -228,9 +228,9 @@ async def test_a_replica_sees_what_it_is_given(instance_id: House) -> None:
     assert report["environment"]["ENGINE"] == seat.name
 
 
-async def test_a_path_of_its_own_comes_second(instance_id: House, environment: Path) -> None:
+async def test_a_path_of_its_own_comes_second(harness: Harness, environment: Path) -> None:
     """A PATH among the variables does not hide the programs of the environment."""
-    pool = await instance_id.serve("environment", "report", variables={"PATH": "/opt/own:/bin"})
+    pool = await harness.serve("environment", "report", variables={"PATH": "/opt/own:/bin"})
     report: Any = await ask(pool, {})
     assert report["environment"]["PATH"] == f"{environment}/bin:/opt/own:/bin"
 
@@ -240,10 +240,10 @@ async def test_a_path_of_its_own_comes_second(instance_id: House, environment: P
     [("syntax_error", "SyntaxError"), ("import_error", "a_module_that_is_nowhere")],
 )
 async def test_a_model_that_cannot_start_says_why(
-    instance_id: House, project: str, summary: str
+    harness: Harness, project: str, summary: str
 ) -> None:
     """The failure is the model's own, with its traceback, after as many tries as were asked."""
-    pool = instance_id.workers.open_pool(instance_id.spec(project, "predict", start_tries=1))
+    pool = harness.workers.open_pool(harness.spec(project, "predict", start_tries=1))
     with pytest.raises(StartFailed, match=summary) as failed, trio.fail_after(PATIENCE):
         await pool.wait_ready()
     assert f"{project}.py" in failed.value.detail
@@ -257,12 +257,12 @@ async def test_a_model_that_cannot_start_says_why(
     injection="a model file that sleeps",
     bound="cut off with its reason in time",
 )
-async def test_a_slow_start_is_cut_off(instance_id: House) -> None:
+async def test_a_slow_start_is_cut_off(harness: Harness) -> None:
     """A model that loads for longer than it may is killed, and says so."""
-    spec = instance_id.spec(
+    spec = harness.spec(
         "slow_start", "predict", {"SLOW_START_SECONDS": "1000"}, start_tries=1, start_timeout=0.5
     )
-    pool = instance_id.workers.open_pool(spec)
+    pool = harness.workers.open_pool(spec)
     with pytest.raises(StartFailed, match=r"not ready within 0\.5 s"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
 
@@ -275,26 +275,24 @@ raise ValueError("as told")
 
 
 async def test_a_failed_start_is_told_though_a_thread_lives_on(
-    instance_id: House, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
     """A model file that fails after it began a thread is reported with its own reason, not after
     the time that a start may take."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(KEPT_ALIVE)
-    spec = instance_id.spec("add", "add", start_tries=1, start_timeout=1000)
+    spec = harness.spec("add", "add", start_tries=1, start_timeout=1000)
     replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
-    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    pool = harness.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
     with pytest.raises(StartFailed, match="ValueError: as told"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
 
 
 @pytest.mark.parametrize("value", ["nul\0", "\ud800"])
-async def test_a_variable_that_no_process_can_have(instance_id: House, value: str) -> None:
+async def test_a_variable_that_no_process_can_have(harness: Harness, value: str) -> None:
     """It fails the start of its own replica and leaves the engine and the models beside it be."""
-    neighbour = await instance_id.serve("add", "add")
-    pool = instance_id.workers.open_pool(
-        instance_id.spec("add", "add", {"ODD": value}, start_tries=2)
-    )
+    neighbour = await harness.serve("add", "add")
+    pool = harness.workers.open_pool(harness.spec("add", "add", {"ODD": value}, start_tries=2))
     with pytest.raises(StartFailed, match="could not be started"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
     with trio.fail_after(PATIENCE):
@@ -313,15 +311,15 @@ def pid(args):
 
 @pytest.mark.parametrize("by_force", [False, True])
 async def test_a_child_without_the_mark_dies_with_its_group(
-    instance_id: House, tmp_path: Path, by_force: bool
+    harness: Harness, tmp_path: Path, by_force: bool
 ) -> None:
     """A child that a model started with an empty environment is dead once the model has ended,
     in an orderly way or killed."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(LEAVES_A_CHILD)
-    spec = instance_id.spec("add", "pid")
+    spec = harness.spec("add", "pid")
     replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
-    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    pool = harness.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
     with trio.fail_after(PATIENCE):
         await pool.wait_ready()
     child = psutil.Process(int(str(await ask(pool, None))))
@@ -334,37 +332,37 @@ async def test_a_child_without_the_mark_dies_with_its_group(
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_an_environment_that_is_not_there(instance_id: House, tmp_path: Path) -> None:
+async def test_an_environment_that_is_not_there(harness: Harness, tmp_path: Path) -> None:
     """What cannot even be started fails by name, and again at the next try."""
-    spec = instance_id.spec("add", "add", start_tries=2)
+    spec = harness.spec("add", "add", start_tries=2)
     code = msgspec.structs.replace(spec.replica, code=tmp_path / "nowhere")
-    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=code))
+    pool = harness.workers.open_pool(msgspec.structs.replace(spec, replica=code))
     with pytest.raises(StartFailed, match="nowhere"), trio.fail_after(PATIENCE):
         await pool.wait_ready()
 
 
-async def test_a_probe_answers_for_the_example(instance_id: House, tmp_path: Path) -> None:
+async def test_a_probe_answers_for_the_example(harness: Harness, tmp_path: Path) -> None:
     """A probe passes, or raises what the model's author must know; its log stays open."""
     log = Log(tmp_path / "probe.log")
-    badly = instance_id.spec("badly", "behave", request_timeout=PATIENCE)
+    badly = harness.spec("badly", "behave", request_timeout=PATIENCE)
     with trio.fail_after(PATIENCE):
-        await instance_id.workers.probe(instance_id.spec("add", "add"), log, say({"a": 1, "b": 2}))
-        await instance_id.workers.probe(instance_id.spec("add", "add"), log, None)
+        await harness.workers.probe(harness.spec("add", "add"), log, say({"a": 1, "b": 2}))
+        await harness.workers.probe(harness.spec("add", "add"), log, None)
         with pytest.raises(ProbeRaised, match="ValueError: as told"):
-            await instance_id.workers.probe(badly, log, say({"do": "raise"}))
+            await harness.workers.probe(badly, log, say({"do": "raise"}))
         with pytest.raises(ProbeRaised, match="status 3"):
-            await instance_id.workers.probe(badly, log, say({"do": "exit"}))
+            await harness.workers.probe(badly, log, say({"do": "exit"}))
         with pytest.raises(StartFailed, match="nowhere"):
-            await instance_id.workers.probe(
-                instance_id.spec("import_error", "predict", start_tries=1), log, None
+            await harness.workers.probe(
+                harness.spec("import_error", "predict", start_tries=1), log, None
             )
     assert not log.closed
     log.close()
 
 
-async def test_a_restart_under_load_loses_nothing(instance_id: House) -> None:
+async def test_a_restart_under_load_loses_nothing(harness: Harness) -> None:
     """Requests that come all through a restart are all answered."""
-    pool = await instance_id.serve("add", "add", replicas=2)
+    pool = await harness.serve("add", "add", replicas=2)
     before = {seat.pid for seat in pool.statistics().slots}
     done = trio.Event()
 
@@ -381,9 +379,9 @@ async def test_a_restart_under_load_loses_nothing(instance_id: House) -> None:
     assert before.isdisjoint({seat.pid for seat in pool.statistics().slots})
 
 
-async def test_recycling_under_load_loses_nothing(instance_id: House) -> None:
+async def test_recycling_under_load_loses_nothing(harness: Harness) -> None:
     """While replicas are replaced after every 20 requests each caller gets its own answer."""
-    pool = await instance_id.serve("add", "add", replicas=2, max_requests=20)
+    pool = await harness.serve("add", "add", replicas=2, max_requests=20)
     asked = 0
     with trio.fail_after(PATIENCE):
         while sum(seat.recycled for seat in pool.statistics().slots) < 3:
@@ -392,7 +390,7 @@ async def test_recycling_under_load_loses_nothing(instance_id: House) -> None:
     assert asked > 40
 
 
-async def test_a_replica_that_ends_is_told(instance_id: House, tmp_path: Path) -> None:
+async def test_a_replica_that_ends_is_told(harness: Harness, tmp_path: Path) -> None:
     """At a stop a handler of SIGTERM and what is registered with atexit run, and are in the log."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "model.py").write_text(
@@ -401,9 +399,9 @@ async def test_a_replica_that_ends_is_told(instance_id: House, tmp_path: Path) -
         "atexit.register(print, 'farewell')\n"
         "def predict(args): ...\n"
     )
-    spec = instance_id.spec("add", "predict")
+    spec = harness.spec("add", "predict")
     replica = msgspec.structs.replace(spec.replica, code=tmp_path / "code", file="model.py")
-    pool = instance_id.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
+    pool = harness.workers.open_pool(msgspec.structs.replace(spec, replica=replica))
     with trio.fail_after(PATIENCE):
         await pool.wait_ready()
         pool.stop()
@@ -411,9 +409,9 @@ async def test_a_replica_that_ends_is_told(instance_id: House, tmp_path: Path) -
     assert [line.text for line in pool.tail(2)] == ["told", "farewell"]
 
 
-async def test_a_new_pool_takes_over_under_load(instance_id: House) -> None:
+async def test_a_new_pool_takes_over_under_load(harness: Harness) -> None:
     """A re-deployment under load: switch, take over, drain; every request has its answer."""
-    current = await instance_id.serve("badly", "behave")
+    current = await harness.serve("badly", "behave")
     done = trio.Event()
 
     async def keep_asking() -> None:
@@ -424,7 +422,7 @@ async def test_a_new_pool_takes_over_under_load(instance_id: House) -> None:
         for _ in range(4):
             nursery.start_soon(keep_asking)
         for _ in range(2):
-            old, current = current, await instance_id.serve("badly", "behave")
+            old, current = current, await harness.serve("badly", "behave")
             current.take_over(old)
             old.drain()
             with trio.fail_after(PATIENCE):
@@ -432,9 +430,9 @@ async def test_a_new_pool_takes_over_under_load(instance_id: House) -> None:
         done.set()
 
 
-async def test_a_cancelled_prediction_leaves_the_replica_in_step(instance_id: House) -> None:
+async def test_a_cancelled_prediction_leaves_the_replica_in_step(harness: Harness) -> None:
     """Whoever comes after a caller that went away gets their own answer."""
-    pool = await instance_id.serve("badly", "behave")
+    pool = await harness.serve("badly", "behave")
     with trio.move_on_after(0.05):
         await pool.predict(say({"do": "sleep", "seconds": 0.3}))
     assert await ask(pool, {"do": "echo", "mine": True}) == {"do": "echo", "mine": True}
@@ -462,8 +460,8 @@ async def test_an_engine_ends_while_its_models_hang(tmp_path: Path, environment:
     outcomes = []
     async with trio.open_nursery() as nursery:
         with trio.fail_after(PATIENCE):
-            async with a_house(tmp_path, environment) as instance_id:
-                pool = await instance_id.serve("badly", "behave")
+            async with open_harness(tmp_path, environment) as harness:
+                pool = await harness.serve("badly", "behave")
 
                 async def predict() -> None:
                     outcomes.append(await pool.predict(say({"do": "hang_in_c"})))
@@ -485,14 +483,14 @@ class Place(msgspec.Struct, frozen=True):
     unix_sockets: bool = False
 
 
-async def test_a_script_finds_the_packages(instance_id: House, tmp_path: Path) -> None:
+async def test_a_script_finds_the_packages(harness: Harness, tmp_path: Path) -> None:
     """Pythons of a script in a place can import `cdsw` and `cml`, behind what its own variables
     show them."""
     for name in ("home", "tmp", "own"):
         (tmp_path / name).mkdir()
     (tmp_path / "own" / "cml.py").write_text("whose = 'its own'\n")
     log = Log(tmp_path / "log")
-    status = await instance_id.workers.run(
+    status = await harness.workers.run(
         [sys.executable, "-c", "import cdsw, cml; print(cdsw.track_metric.__name__, cml.whose)"],
         cwd=tmp_path / "home",
         place=Place(tmp_path / "home", tmp_path / "tmp", read=(tmp_path / "own",)),
@@ -506,7 +504,7 @@ async def test_a_script_finds_the_packages(instance_id: House, tmp_path: Path) -
     assert [line.text for line in log.tail(1)] == ["track_metric its own"]
 
 
-async def test_copies_that_take_long(instance_id: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_copies_that_take_long(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many replicas of one identity are being made, and however long that takes, those of
     another are, and so is all else that needs a thread."""
     make, gate = workspace.make, threading.Event()
@@ -517,16 +515,16 @@ async def test_copies_that_take_long(instance_id: House, monkeypatch: pytest.Mon
         return make(code, folder, home)
 
     monkeypatch.setattr(workspace, "make", slow)
-    spec = instance_id.spec("badly", "predict", replicas=50)
+    spec = harness.spec("badly", "predict", replicas=50)
     greedy = msgspec.structs.replace(
         spec, replica=msgspec.structs.replace(spec.replica, identity=7)
     )
-    pool = instance_id.workers.open_pool(greedy)
+    pool = harness.workers.open_pool(greedy)
     try:
         await trio.testing.wait_all_tasks_blocked(0.2)
         with trio.fail_after(PATIENCE):
             await trio.to_thread.run_sync(int)
-            await instance_id.serve("add", "add")
+            await harness.serve("add", "add")
     finally:
         pool.stop()
         gate.set()
