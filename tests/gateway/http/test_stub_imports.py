@@ -8,8 +8,8 @@ def test_what_is_not_spoken_is_not_loaded() -> None:
     """A gateway has neither HTTP/2 nor a second server in it."""
     script = """
 import sys
-from gateway import unspoken
-unspoken.leave_out()
+from gateway.http.stub_imports import stub_unused_protocols
+stub_unused_protocols()
 import gateway.serving
 print(*{"h2.connection", "hpack", "hypercorn.asyncio.run"} & set(sys.modules))
 """

@@ -20,13 +20,13 @@ class Listener:
         self.times_out += 1
 
 
-class Nobody:
-    """An owner that does not mind."""
+class Owner:
+    """Ignores that the transport is closed."""
 
     def __init__(self) -> None:
         self.untaken = SendBufferLimit(10**9)
 
-    def line_closed(self, line: object) -> None: ...
+    def transport_closed(self, transport: object) -> None: ...
 
 
 def test_pieces_go_out_whole_and_in_order() -> None:
@@ -36,7 +36,7 @@ def test_pieces_go_out_whole_and_in_order() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.settimeout(10)
-    owner = Nobody()
+    owner = Owner()
     line = SocketTransport(ours, "", "", reactor, cast(TransportOwner, owner))
     listener = Listener()
     line.connection = cast(ModelConnection, listener)
