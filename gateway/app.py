@@ -235,9 +235,7 @@ def _add_hooks(
         if (page := website.refuse(refused, g.request_id)) is not None:
             return page
         body = routing.told(errors.admin_body(refused))
-        return Response(
-            body, refused.entry.status, refused.headers, content_type="application/json"
-        )
+        return Response(body, refused.kind.status, refused.headers, content_type="application/json")
 
 
 def _unread() -> bool:

@@ -1,13 +1,14 @@
 """The error catalogue: every code that a client can see, its HTTP status, who must act, and how.
 
-Whatever goes wrong becomes a Refusal on its way out. Two bodies exist: the one that CDSW's model
-clients parse, and the one of the admin API (`/api/v2`, in the manner of gRPC's gateway). A code
-that is not in the catalogue cannot be raised; the README's table is tested against it.
+Every error that reaches a client becomes a Refusal. There are two bodies: the one that CDSW's model
+clients parse, and the one of the admin API (`/api/v2`, in the style of gRPC's gateway). A code is a
+Literal, so the type checker refuses one that is not in the catalogue. The table in REFERENCE.md is
+tested against it.
 """
 
 import errno
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -16,92 +17,199 @@ import store
 from workers.process_limits import explain
 from workers.shortages import is_shortage
 
-# The admin API. What is asked beneath it gets `admin_body`.
+# The path of the admin API. Errors below it have the body `admin_body`.
 API_PREFIX = "/api/v2"
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """`who` acts: caller, author (of the model), later (wait and retry), operator, or us."""
+Who = Literal["caller", "author", "retry", "operator", "server"]
+
+
+class ErrorKind(msgspec.Struct, frozen=True):
+    """What all errors of one code share. `who` says what is to be done by whom: the caller, the
+    author of the model or the operator acts, the caller retries later (`retry`), or predictd has a
+    defect (`server`)."""
 
     status: int
     grpc: int
-    who: str
+    who: Who
     advice: str
 
 
-CATALOGUE: dict[str, Entry] = {
+Code = Literal[
+    "model.busy",
+    "model.error",
+    "model.shutdown",
+    "model.timeout",
+    "model.notready",
+    "model.accesskey",
+    "model.unauthorized",
+    "model.forbidden",
+    "model.notfound",
+    "request.invalid",
+    "request.toolarge",
+    "request.media",
+    "request.malformed",
+    "request.timeout",
+    "request.head",
+    "request.unsupported",
+    "request.version",
+    "request.host",
+    "gateway.overloaded",
+    "auth.required",
+    "auth.refused",
+    "auth.throttled",
+    "auth.link_expired",
+    "auth.password",
+    "auth.forbidden",
+    "auth.csrf",
+    "user.notfound",
+    "membership.notfound",
+    "key.notfound",
+    "argument.invalid",
+    "feature.unsupported",
+    "route.notfound",
+    "route.method",
+    "project.notfound",
+    "build.notfound",
+    "deployment.notfound",
+    "prediction.notfound",
+    "experiment.notfound",
+    "file.notfound",
+    "name.taken",
+    "state.conflict",
+    "build.inuse",
+    "setting.notfound",
+    "setting.fixed",
+    "setting.restart",
+    "machine.isolation",
+    "resources.exceeded",
+    "resources.busy",
+    "machine.limits",
+    "kernel.unknown",
+    "path.refused",
+    "project.busy",
+    "project.full",
+    "disk.full",
+    "disk.failed",
+    "internal",
+]
+CATALOGUE: dict[Code, ErrorKind] = {
     # Calling a model.
-    "model.busy": Entry(429, 8, "later", "retry after the given time, or deploy more replicas"),
-    "model.error": Entry(500, 2, "author", "the function raised; its traceback is in the logs"),
-    "model.shutdown": Entry(502, 14, "author", "the process ended; see the model's logs"),
-    "model.timeout": Entry(504, 4, "author", "make the function quicker, or raise the time limit"),
-    "model.notready": Entry(503, 14, "later", "deploy the model, or wait until it is ready"),
-    "model.accesskey": Entry(401, 16, "caller", "use the access key shown by `predictd status`"),
-    "model.unauthorized": Entry(401, 16, "caller", "send Authorization: Bearer <Model API key>"),
-    "model.forbidden": Entry(403, 7, "caller", "ask the project's owner to let you call it"),
-    "model.notfound": Entry(404, 5, "caller", "`predictd ls` lists the models there are"),
-    "request.invalid": Entry(400, 3, "caller", 'send {"accessKey": "...", "request": ...} as JSON'),
-    "request.toolarge": Entry(413, 8, "caller", "send a reference instead of the data itself"),
-    "request.media": Entry(415, 3, "caller", "send Content-Type: application/json, not encoded"),
-    "request.malformed": Entry(400, 3, "caller", "send HTTP/1.1 as RFC 9112 has it"),
-    "request.slow": Entry(408, 4, "caller", "send the request without long pauses"),
-    "request.head": Entry(431, 8, "caller", "send fewer or shorter headers, or a shorter URL"),
-    "request.unsupported": Entry(501, 12, "caller", "use a usual method, and chunked or no coding"),
-    "request.version": Entry(505, 12, "caller", "speak HTTP/1.1"),
-    "request.host": Entry(421, 3, "caller", "ask by a known name, or add it to `allowed_hosts`"),
-    "gateway.full": Entry(503, 14, "later", "retry in a moment, with fewer requests at once"),
+    "model.busy": ErrorKind(429, 8, "retry", "retry after the given time, or deploy more replicas"),
+    "model.error": ErrorKind(500, 2, "author", "see the traceback in the model's logs"),
+    "model.shutdown": ErrorKind(502, 14, "author", "see the model's logs: its process ended"),
+    "model.timeout": ErrorKind(
+        504, 4, "author", "make the function faster, or raise the time limit"
+    ),
+    "model.notready": ErrorKind(503, 14, "retry", "deploy the model, or wait until it is ready"),
+    "model.accesskey": ErrorKind(
+        401, 16, "caller", "use the access key that `predictd status` shows"
+    ),
+    "model.unauthorized": ErrorKind(
+        401, 16, "caller", "send Authorization: Bearer <Model API key>"
+    ),
+    "model.forbidden": ErrorKind(
+        403, 7, "caller", "ask the project's owner for the right to call the model"
+    ),
+    "model.notfound": ErrorKind(404, 5, "caller", "list the models with `predictd ls`"),
+    "request.invalid": ErrorKind(
+        400, 3, "caller", 'send {"accessKey": "...", "request": ...} as JSON'
+    ),
+    "request.toolarge": ErrorKind(413, 8, "caller", "send a reference instead of the data itself"),
+    "request.media": ErrorKind(
+        415, 3, "caller", "send Content-Type: application/json without an encoding"
+    ),
+    "request.malformed": ErrorKind(400, 3, "caller", "send HTTP/1.1 as RFC 9112 defines it"),
+    "request.timeout": ErrorKind(408, 4, "caller", "send the request without long pauses"),
+    "request.head": ErrorKind(431, 8, "caller", "send fewer or shorter headers, or a shorter URL"),
+    "request.unsupported": ErrorKind(
+        501, 12, "caller", "use a standard method, and chunked or no transfer coding"
+    ),
+    "request.version": ErrorKind(505, 12, "caller", "use HTTP/1.1"),
+    "request.host": ErrorKind(
+        421, 3, "caller", "use a known host name, or add it to `allowed_hosts`"
+    ),
+    "gateway.overloaded": ErrorKind(503, 14, "retry", "retry later, with fewer requests at once"),
     # The admin API.
-    "auth.required": Entry(401, 16, "caller", "send Authorization: Bearer <API key>, or sign in"),
-    "auth.refused": Entry(401, 16, "caller", "try again; a site administrator can set a password"),
-    "auth.throttled": Entry(429, 8, "later", "wait for the given time, then try again"),
-    "auth.link": Entry(401, 16, "caller", "`predictd open` makes a new one"),
-    "auth.password": Entry(403, 7, "caller", "sign in with a browser and choose a password"),
-    "auth.forbidden": Entry(403, 7, "caller", "ask the project's owner or a site administrator"),
-    "auth.forged": Entry(403, 7, "caller", "send it from a page of the gateway, with its token"),
-    "user.notfound": Entry(404, 5, "caller", "`predictd user ls` lists the users"),
-    "membership.notfound": Entry(404, 5, "caller", "`predictd collaborator ls` lists them"),
-    "key.notfound": Entry(404, 5, "caller", "`predictd key ls` lists the keys"),
-    "argument.invalid": Entry(400, 3, "caller", "correct the named value and send it again"),
-    "feature.missing": Entry(400, 12, "caller", "leave it out: this version does not have it"),
-    "route.notfound": Entry(404, 5, "caller", "see /openapi.json for the routes there are"),
-    "route.method": Entry(405, 12, "caller", "see /openapi.json for the methods of this route"),
-    "project.notfound": Entry(404, 5, "caller", "`predictd project ls` lists the projects"),
-    "build.notfound": Entry(404, 5, "caller", "`predictd builds MODEL` lists the builds"),
-    "deployment.notfound": Entry(404, 5, "caller", "`predictd deployments MODEL` lists them"),
-    "prediction.notfound": Entry(404, 5, "caller", "metrics go after `metrics_age` days"),
-    "experiment.notfound": Entry(404, 5, "caller", "`predictd runs` lists the experiments"),
-    "file.notfound": Entry(404, 5, "caller", "list the folder to see which files there are"),
-    "name.taken": Entry(409, 6, "caller", "choose another name"),
-    "state.conflict": Entry(409, 9, "caller", "look at its status, then try again"),
-    "build.inuse": Entry(409, 9, "caller", "deploy another build or stop the model first"),
-    "setting.notfound": Entry(404, 5, "caller", "`predictd site show` lists them"),
-    "setting.fixed": Entry(409, 9, "operator", "change it there and restart the gateway"),
-    "setting.restart": Entry(409, 9, "operator", "set it where `predictd serve` reads; restart"),
-    "machine.isolation": Entry(400, 3, "operator", "`predictd doctor` says what is missing for it"),
-    "machine.toosmall": Entry(400, 3, "caller", "ask for less, or use a larger machine"),
-    "machine.full": Entry(503, 8, "later", "stop another model, or ask for less memory"),
-    "machine.limits": Entry(503, 8, "operator", "`predictd doctor` shows the limits and their use"),
-    "kernel.unknown": Entry(400, 3, "caller", "`predictd doctor` lists the interpreters there are"),
-    "path.refused": Entry(400, 3, "caller", "name a path inside the project, relative to it"),
-    "project.busy": Entry(429, 8, "later", "wait until some have ended, or stop some"),
-    "project.full": Entry(507, 8, "caller", "delete builds, experiments or files of the project"),
-    "disk.full": Entry(507, 8, "operator", "make room on the disk of the data folder"),
-    "disk.failed": Entry(503, 14, "operator", "look at the data folder's disk: `dmesg`, `mount`"),
-    "internal": Entry(500, 13, "us", "a mistake of predictd; its log has the traceback"),
+    "auth.required": ErrorKind(
+        401, 16, "caller", "send Authorization: Bearer <API key>, or sign in"
+    ),
+    "auth.refused": ErrorKind(
+        401, 16, "caller", "try again; a site administrator can set a password"
+    ),
+    "auth.throttled": ErrorKind(429, 8, "retry", "wait for the given time, then try again"),
+    "auth.link_expired": ErrorKind(401, 16, "caller", "make a new link with `predictd open`"),
+    "auth.password": ErrorKind(403, 7, "caller", "sign in with a browser and choose a password"),
+    "auth.forbidden": ErrorKind(
+        403, 7, "caller", "ask the project's owner or a site administrator"
+    ),
+    "auth.csrf": ErrorKind(
+        403, 7, "caller", "send it from a page of the gateway, with its form token"
+    ),
+    "user.notfound": ErrorKind(404, 5, "caller", "list the users with `predictd user ls`"),
+    "membership.notfound": ErrorKind(
+        404, 5, "caller", "list the roles with `predictd collaborator ls`"
+    ),
+    "key.notfound": ErrorKind(404, 5, "caller", "list the keys with `predictd key ls`"),
+    "argument.invalid": ErrorKind(400, 3, "caller", "correct the named value and send it again"),
+    "feature.unsupported": ErrorKind(
+        400, 12, "caller", "leave it out: this version does not support it"
+    ),
+    "route.notfound": ErrorKind(404, 5, "caller", "see /openapi.json for the routes"),
+    "route.method": ErrorKind(405, 12, "caller", "see /openapi.json for the methods of this route"),
+    "project.notfound": ErrorKind(404, 5, "caller", "list the projects with `predictd project ls`"),
+    "build.notfound": ErrorKind(404, 5, "caller", "list the builds with `predictd builds MODEL`"),
+    "deployment.notfound": ErrorKind(
+        404, 5, "caller", "list them with `predictd deployments MODEL`"
+    ),
+    "prediction.notfound": ErrorKind(
+        404, 5, "caller", "metrics are deleted after `metrics_age` days"
+    ),
+    "experiment.notfound": ErrorKind(404, 5, "caller", "list the experiments with `predictd runs`"),
+    "file.notfound": ErrorKind(404, 5, "caller", "list the folder to see its files"),
+    "name.taken": ErrorKind(409, 6, "caller", "choose another name"),
+    "state.conflict": ErrorKind(409, 9, "caller", "check its status, then try again"),
+    "build.inuse": ErrorKind(409, 9, "caller", "deploy another build or stop the model first"),
+    "setting.notfound": ErrorKind(404, 5, "caller", "list the settings with `predictd site show`"),
+    "setting.fixed": ErrorKind(
+        409, 9, "operator", "change it at its source and restart the gateway"
+    ),
+    "setting.restart": ErrorKind(
+        409, 9, "operator", "change it at its source and restart the gateway"
+    ),
+    "machine.isolation": ErrorKind(
+        400, 3, "operator", "run `predictd doctor` to see what is missing"
+    ),
+    "resources.exceeded": ErrorKind(400, 3, "caller", "ask for less, or use a larger machine"),
+    "resources.busy": ErrorKind(503, 8, "retry", "stop another model, or ask for less memory"),
+    "machine.limits": ErrorKind(
+        503, 8, "operator", "run `predictd doctor` to see the limits and their use"
+    ),
+    "kernel.unknown": ErrorKind(400, 3, "caller", "run `predictd doctor` to list the interpreters"),
+    "path.refused": ErrorKind(
+        400, 3, "caller", "use a path inside the project, relative to its root"
+    ),
+    "project.busy": ErrorKind(429, 8, "retry", "wait until some of them end, or stop some"),
+    "project.full": ErrorKind(
+        507, 8, "caller", "delete builds, experiments or files of the project"
+    ),
+    "disk.full": ErrorKind(507, 8, "operator", "free space on the disk of the data folder"),
+    "disk.failed": ErrorKind(503, 14, "operator", "check the data folder's disk: `dmesg`, `mount`"),
+    "internal": ErrorKind(500, 13, "server", "report it with the traceback in the gateway's log"),
 }
 
 
-# What a 401 has to say (RFC 9110): how one authenticates. Not `Basic`, though legacy keys are sent
-# so: browsers would ask for a name and a password.
+# A 401 must name the way to authenticate (RFC 9110). Not `Basic`, though legacy keys are sent that
+# way: browsers would ask for a name and a password.
 CHALLENGE = 'Bearer realm="predictd"'
 
 
 class Refusal(Exception):
-    """What a client is told instead of an answer. `code` is one of the catalogue's."""
+    """An error as a client sees it."""
 
     def __init__(
         self,
-        code: str,
+        code: Code,
         message: str,
         *,
         advice: str = "",
@@ -110,45 +218,47 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.entry = CATALOGUE[code]
+        self.kind = CATALOGUE[code]
         self.message = message
-        self.advice = advice or self.entry.advice
+        self.advice = advice or self.kind.advice
         self.headers = headers or {}
-        if self.entry.status == HTTPStatus.UNAUTHORIZED:
+        if self.kind.status == HTTPStatus.UNAUTHORIZED:
             self.headers = {"WWW-Authenticate": CHALLENGE, **self.headers}
         self.extra = extra or {}
 
 
 def refusal(error: Exception) -> Refusal:
-    """What an error means to a client. An error of a parser carries its `refusal_code`; what is
-    in no table is "internal"."""
+    """The error as a client sees it. A parser's error carries its `refusal_code`; an error that no
+    table lists is "internal"."""
     if isinstance(error, Refusal):
         return error
-    if isinstance(error, store.NotFound):
-        return Refusal(f"{error.noun}.notfound", str(error))
-    if code := getattr(error, "refusal_code", ""):
+    if isinstance(error, store.NotFound) and error.noun in _NOT_FOUND:
+        return Refusal(_NOT_FOUND[error.noun], str(error))
+    if (code := getattr(error, "refusal_code", "")) in CATALOGUE:
         return Refusal(code, str(error))
-    for kind, code in _FROM_ENGINES.items():
+    for kind, code in _FROM_PACKAGES.items():
         if isinstance(error, kind):
             if isinstance(error, builder.BuilderError):
                 return Refusal(code, error.problem, advice=error.advice)
             return Refusal(code, str(error))
     if is_shortage(error):
         return Refusal("machine.limits", explain(error))
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return Refusal(_DISK[error.errno], error.strerror or "the disk failed")
-    return Refusal("internal", "something went wrong inside predictd")
+    if isinstance(error, OSError) and error.errno in _FROM_DISK:
+        return Refusal(_FROM_DISK[error.errno], error.strerror or "the disk failed")
+    return Refusal("internal", "internal error of predictd")
 
 
-# What a disk says when it has no room, may not be written or breaks.
-_DISK = {
+# By the noun of a record that does not exist.
+_NOT_FOUND: dict[str, Code] = {
+    code.removesuffix(".notfound"): code for code in get_args(Code) if code.endswith(".notfound")
+}
+_FROM_DISK: dict[int, Code] = {
     errno.ENOSPC: "disk.full",
     errno.EDQUOT: "disk.full",
     errno.EROFS: "disk.failed",
     errno.EIO: "disk.failed",
 }
-
-_FROM_ENGINES: dict[type[Exception], str] = {
+_FROM_PACKAGES: dict[type[Exception], Code] = {
     store.NameTaken: "name.taken",
     store.IllegalTransition: "state.conflict",
     store.BuildInUse: "build.inuse",
@@ -160,24 +270,24 @@ _FROM_ENGINES: dict[type[Exception], str] = {
 
 
 def model_body(refused: Refusal, request_id: str) -> bytes:
-    """The body for callers of a model: one that satisfies every parser in use.
+    """The body for callers of a model. Every client parser in use accepts it.
 
-    Failures of the model carry `"success":false`; refusals of ours carry no `success` at all.
+    Failures of the model have `"success":false`; refusals by predictd have no `success` at all.
     """
-    told = {"code": refused.code, "message": refused.message, "advice": refused.advice}
-    body: dict[str, Any] = {"success": False} if refused.entry.who == "author" else {}
-    body |= {"errors": told, "error": told, "message": refused.message}
-    body |= {"StatusCode": refused.entry.status, **refused.extra, "request_id": request_id}
+    error = {"code": refused.code, "message": refused.message, "advice": refused.advice}
+    body: dict[str, Any] = {"success": False} if refused.kind.who == "author" else {}
+    body |= {"errors": error, "error": error, "message": refused.message}
+    body |= {"StatusCode": refused.kind.status, **refused.extra, "request_id": request_id}
     return msgspec.json.encode(body)
 
 
 def admin_body(refused: Refusal) -> bytes:
-    """The body for clients of `/api/v2`."""
-    details = [{"code": refused.code, "who": refused.entry.who, "advice": refused.advice}]
+    """The body for clients of the admin API."""
+    details = [{"code": refused.code, "who": refused.kind.who, "advice": refused.advice}]
     return msgspec.json.encode(
         {
             "error": refused.message,
-            "code": refused.entry.grpc,
+            "code": refused.kind.grpc,
             "message": refused.message,
             "details": details,
         }

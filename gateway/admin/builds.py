@@ -193,7 +193,7 @@ def new_deployment(
     """What the control is asked for, the defaults where nothing is said."""
     asked = asked or CreateDeployment()
     if asked.nvidia_gpus:
-        raise Refusal("feature.missing", "nvidia_gpus: predictd does not assign GPUs")
+        raise Refusal("feature.unsupported", "nvidia_gpus: predictd does not assign GPUs")
     return NewDeployment(
         cpu_millicores=scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
         memory_mb=scaled("memory", asked.memory, 1024, defaults.memory_mb),

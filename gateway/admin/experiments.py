@@ -123,7 +123,7 @@ def add_routes(routing: Router, control: Control) -> None:
     many = "/projects/<project_id>/experiments"
     one = f"{many}/<experiment_id>"
     add = routing.add
-    add("GET", "/experiments", "identified", "the experiments of all projects", everywhere,
+    add("GET", "/experiments", "any", "the experiments of all projects", everywhere,
         query=PAGED)  # fmt: skip
     add("GET", many, "project.view", "the experiments of a project", index, query=PAGED)
     add("POST", many, "project.edit", "run a script", create, CreateExperiment,

@@ -66,18 +66,18 @@ def _add_kind(routing: Router, control: Control, many: str, kind: KeyKind, what:
         await keys.revoke(find_user(control, username), kind, key_id)
         return {}
 
-    routing.add("GET", many, "oneself", f"a user's {what}", index, query=PAGED)
+    routing.add("GET", many, "self", f"a user's {what}", index, query=PAGED)
     routing.add(
         "POST",
         many,
-        "oneself",
+        "self",
         "make one, which is shown once",
         create,
         CreateKey,
         action="key.create",
     )
-    routing.add("DELETE", many, "oneself", "revoke them all", revoke_all, action="key.revoke_all")
-    routing.add("DELETE", f"{many}/<key_id>", "oneself", "revoke one", revoke, action="key.revoke")
+    routing.add("DELETE", many, "self", "revoke them all", revoke_all, action="key.revoke_all")
+    routing.add("DELETE", f"{many}/<key_id>", "self", "revoke one", revoke, action="key.revoke")
 
 
 def _json(key: Key) -> Json:

@@ -84,7 +84,7 @@ def add_routes(routing: Router, control: Control) -> None:
         try:
             table = await as_table(kind, lambda: metrics.rows(window), spelling)
         except NotInstalled as error:
-            raise Refusal("feature.missing", str(error), advice=error.advice) from None
+            raise Refusal("feature.unsupported", str(error), advice=error.advice) from None
         except TooManyKeys as error:
             raise Refusal("argument.invalid", str(error), advice=error.advice) from None
         response = Response(table, content_type=FORMATS[kind])
@@ -115,7 +115,7 @@ def add_routes(routing: Router, control: Control) -> None:
     routing.add(
         "GET",
         "/metrics",
-        "identified",
+        "any",
         "what was told of predictions, by start",
         show,
         streams=True,
@@ -123,7 +123,7 @@ def add_routes(routing: Router, control: Control) -> None:
     routing.add(
         "GET",
         "/metrics/export",
-        "identified",
+        "any",
         "the same as a file: jsonl, csv, parquet",
         export,
         streams=True,
@@ -131,7 +131,7 @@ def add_routes(routing: Router, control: Control) -> None:
     routing.add(
         "POST",
         "/metrics/delayed",
-        "identified",
+        "any",
         "add to a prediction what became known later",
         delay,
         DelayedMetrics,
@@ -141,7 +141,7 @@ def add_routes(routing: Router, control: Control) -> None:
     routing.add(
         "POST",
         "/metrics/aggregate",
-        "identified",
+        "any",
         "metrics of many predictions of a deployment",
         aggregate,
         AggregateMetrics,

@@ -126,7 +126,7 @@ def add_routes(routing: Router, control: Control) -> None:
         pool = control.deployments.pool(current.id) if current else None
         if current is None or pool is None:
             nothing: Json = dict.fromkeys(_REQUESTS, 0)
-            return {"replicas": [], **nothing, "restarts_by": {}, "metrics_dropped": 0}
+            return {"replicas": [], **nothing, "restarts_by_caller": {}, "metrics_dropped": 0}
         dropped = control.context.metrics_writer.dropped(current.id)
         return _replicas_json(current, pool) | {"metrics_dropped": dropped}
 
@@ -148,9 +148,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
     many = "/projects/<project_id>/models"
     one = f"{many}/<model_id>"
-    routing.add(
-        "GET", "/models", "identified", "the models of all projects", index_all, query=PAGED
-    )
+    routing.add("GET", "/models", "any", "the models of all projects", index_all, query=PAGED)
     routing.add("GET", many, "project.view", "a project's models", index, query=PAGED)
     routing.add(
         "POST",
@@ -225,7 +223,7 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
         facts |= {"cpu_seconds": used[1] if used else None}
         replicas.append(facts)
     counts = {name: getattr(statistics, name) for name in _REQUESTS}
-    return {"replicas": replicas, **counts, "restarts_by": statistics.restarts_by}
+    return {"replicas": replicas, **counts, "restarts_by_caller": statistics.restarts_by}
 
 
 def _which_lines() -> tuple[str, str, int]:

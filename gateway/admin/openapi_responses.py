@@ -2,26 +2,26 @@
 hand. A refusal's statuses are those of the catalogue's codes; no route answers anything else.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from gateway.admin.router import Route
-from gateway.errors import CATALOGUE
+from gateway.errors import CATALOGUE, Code, Who
 
-# Before a route is looked at, or by whatever it does.
-_EVERY = (
+# Before a route is chosen, or by any of them.
+_ALWAYS: tuple[Code, ...] = (
     "request.malformed",
-    "request.slow",
+    "request.timeout",
     "request.head",
     "request.host",
     "argument.invalid",
     "route.notfound",
-    "gateway.full",
+    "gateway.overloaded",
     "disk.failed",
     "internal",
 )
-_SIGNED_IN = ("auth.required", "auth.forbidden")
-_WITH_BODY = ("request.toolarge", "request.media", "request.unsupported")
-_CHANGES = ("state.conflict", "disk.full", "project.busy")
+_UNAUTHORIZED: tuple[Code, ...] = ("auth.required", "auth.forbidden")
+_WITH_BODY: tuple[Code, ...] = ("request.toolarge", "request.media", "request.unsupported")
+_ON_CHANGE: tuple[Code, ...] = ("state.conflict", "disk.full", "project.busy")
 
 REFUSED: dict[str, Any] = {
     "title": "Refused",
@@ -39,7 +39,7 @@ REFUSED: dict[str, Any] = {
                 "required": ["code", "who", "advice"],
                 "properties": {
                     "code": {"enum": list(CATALOGUE)},
-                    "who": {"enum": sorted({entry.who for entry in CATALOGUE.values()})},
+                    "who": {"enum": list(get_args(Who))},
                     "advice": {"type": "string"},
                 },
             },
@@ -57,14 +57,14 @@ def answers(route: Route) -> dict[str, Any]:
     refused = {"application/json": {"schema": {"$ref": "#/components/schemas/Refused"}}}
     found = {"200": {"description": "done", "content": content}}
     for status in sorted(_statuses(route)):
-        of_status = [code for code, entry in CATALOGUE.items() if entry.status == status]
+        of_status = [code for code, kind in CATALOGUE.items() if kind.status == status]
         told = ", ".join(code for code in of_status if not code.startswith("model."))
         found[str(status)] = {"description": f"refused: {told}", "content": refused}
     return found
 
 
 def _statuses(route: Route) -> set[int]:
-    codes = [*_EVERY, *_SIGNED_IN]
+    codes = [*_ALWAYS, *_UNAUTHORIZED]
     if route.method != "GET":
-        codes += [*_WITH_BODY, *_CHANGES]
+        codes += [*_WITH_BODY, *_ON_CHANGE]
     return {CATALOGUE[code].status for code in codes}

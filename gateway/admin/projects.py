@@ -42,11 +42,11 @@ def add_routes(routing: Router, control: Control) -> None:
         return {}
 
     one = "/projects/<project_id>"
-    routing.add("GET", "/projects", "identified", "the projects", index, query=PAGED)
+    routing.add("GET", "/projects", "any", "the projects", index, query=PAGED)
     routing.add(
         "POST",
         "/projects",
-        "signed in",
+        "user",
         "make a project",
         create,
         CreateProject,

@@ -204,7 +204,7 @@ class Router:
         who = principal()
         if self._directory.grants.sending_to(who.flow) > _STREAMS_TO_ONE:
             text = f"{_STREAMS_TO_ONE} answers to {who.user.name} are being sent already"
-            raise Refusal("gateway.full", text)
+            raise Refusal("gateway.overloaded", text)
 
     def route_of(self, endpoint: str) -> Route | None:
         """The route that has an endpoint of Quart's; None where that is not of the admin API."""

@@ -296,7 +296,7 @@ def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
 def deployment_json(
     deployment: Deployment,
     statistics: PoolStatistics | None,
-    waits_for: str,
+    waiting_for: str,
     workspace: str,
     variables: Shown,
 ) -> Json:
@@ -316,7 +316,7 @@ def deployment_json(
         **variables_json(variables),
         "wanted": deployment.wanted,
         "status": deployment.status,
-        "waits_for": waits_for,
+        "waiting_for": waiting_for,
         "failure": failure_json(deployment.failure),
         "deployer": creator(deployment.deployer),
         "crn": crn(workspace, deployment.id),
@@ -327,7 +327,7 @@ def deployment_json(
     }
 
 
-def experiment_json(experiment: Experiment, metrics: Json, waits_for: str) -> Json:
+def experiment_json(experiment: Experiment, metrics: Json, waiting_for: str) -> Json:
     return {
         "id": experiment.id,
         "experiment_number": experiment.number,
@@ -343,7 +343,7 @@ def experiment_json(experiment: Experiment, metrics: Json, waits_for: str) -> Js
         "network": experiment.network,
         "snapshot": experiment.snapshot,
         "status": experiment.status,
-        "waits_for": waits_for,
+        "waiting_for": waiting_for,
         "exit_status": experiment.exit_status,
         "failure": failure_json(experiment.failure),
         "metrics": metrics,

@@ -69,9 +69,9 @@ def add_routes(routing: Router, control: Control, traffic: ConnectionStats) -> N
     routing.add(
         "GET",
         "/runtimes",
-        "identified",
+        "any",
         "the interpreters that builds can use",
         runtimes,
         query=PAGED,
     )
-    routing.add("GET", "/site", "signed in", "this gateway and its settings", site)
+    routing.add("GET", "/site", "user", "this gateway and its settings", site)

@@ -20,7 +20,7 @@ from typing import IO, BinaryIO
 
 from builder import Folder, NotAFile, TooDeep, check_depth
 from gateway.admin.schemas import Json
-from gateway.errors import Refusal
+from gateway.errors import Code, Refusal
 
 _CHUNK = 256 * 1024
 _NAME_MAX = 255
@@ -202,6 +202,6 @@ def _in_the_way(top: Folder, names: list[str], make: bool) -> Refusal:
         if stat.S_ISLNK(mode):
             return Refusal("path.refused", f"{way!r} is a link, and links are not followed")
         if not stat.S_ISDIR(mode):
-            code = "path.refused" if make else "file.notfound"
+            code: Code = "path.refused" if make else "file.notfound"
             return Refusal(code, f"{way!r} is not a folder")
     return Refusal("path.refused", f"{'/'.join(names)!r} is being changed: try again")

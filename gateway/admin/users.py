@@ -93,7 +93,7 @@ def add_routes(routing: Router, control: Control) -> None:
     routing.add(
         "POST", "/users", "site.administer", "make a user", create, CreateUser, action="user.create"
     )
-    routing.add("GET", one, "oneself", "one user", show)
+    routing.add("GET", one, "self", "one user", show)
     routing.add(
         "PATCH",
         one,
@@ -120,7 +120,7 @@ def add_routes(routing: Router, control: Control) -> None:
         SetPassword,
         action="user.set_password",
     )
-    routing.add("GET", "/whoami", "identified", "who asks, and by what", whoami)
+    routing.add("GET", "/whoami", "any", "who asks, and by what", whoami)
     routing.add(
         "POST",
         "/site/links",

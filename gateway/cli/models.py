@@ -264,7 +264,7 @@ def _limits_line(replicas: Sequence[Json]) -> str:
 
 def _blame_line(replicas: Json) -> str:
     """Whose requests ended replicas, who did it most often first."""
-    told = [f"{caller} {count}" for caller, count in replicas["restarts_by"].items()]
+    told = [f"{caller} {count}" for caller, count in replicas["restarts_by_caller"].items()]
     return f"replicas ended by requests of: {', '.join(told)}" if told else ""
 
 

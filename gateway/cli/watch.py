@@ -54,12 +54,12 @@ def wait_for_deployment(context: Context, model: Json, build: Json, deployment: 
     said = ""
     with context.terminal.live("deployment") as live:
         while deployment["status"] in ("pending", "deploying"):
-            number, waits_for = deployment["deployment_number"], deployment["waits_for"]
+            number, waiting_for = deployment["deployment_number"], deployment["waiting_for"]
             live.label = f"deployment {number}: {progress_of(deployment)}"
             # What comes after the colon changes while one waits.
-            if waits_for and waits_for.partition(":")[0] != said:
-                context.terminal.say(f"Deployment {number} waits for {waits_for}.")
-                said = waits_for.partition(":")[0]
+            if waiting_for and waiting_for.partition(":")[0] != said:
+                context.terminal.say(f"Deployment {number} waits for {waiting_for}.")
+                said = waiting_for.partition(":")[0]
             deployment = look_again(context.client, path)
     if deployment["status"] != "deployed":
         raise _deployment_failed(context.client, model, deployment)
@@ -68,8 +68,8 @@ def wait_for_deployment(context: Context, model: Json, build: Json, deployment: 
 
 def progress_of(deployment: Json) -> str:
     """How far it is: its replicas, or what it waits for before they can be started."""
-    if deployment["waits_for"]:
-        return f"waiting for {deployment['waits_for']}"
+    if deployment["waiting_for"]:
+        return f"waiting for {deployment['waiting_for']}"
     return f"{deployment['replicas_ready']} of {deployment['replicas']} replicas ready"
 
 

@@ -140,13 +140,13 @@ class HostResources:
         have to wait for others to stop."""
         if asked.cpu_millicores > 1000 * self.cores:
             text = f"not enough CPU: asked {asked.cpu_millicores / 1000:g}, the machine has"
-            raise Refusal("machine.toosmall", f"{text} {self.cores}")
+            raise Refusal("resources.exceeded", f"{text} {self.cores}")
         memory = asked.memory_mb * MIB
         if memory > self.for_models:
             text = f"not enough memory: asked {size(memory)}, models may take"
-            raise Refusal("machine.toosmall", f"{text} {size(self.for_models)} on this machine")
+            raise Refusal("resources.exceeded", f"{text} {size(self.for_models)} on this machine")
         if now and not self._starting and memory > (free := self.free()):
-            raise Refusal("machine.full", _too_little(memory, free))
+            raise Refusal("resources.busy", _too_little(memory, free))
 
     @asynccontextmanager
     async def reserve_memory(

@@ -85,4 +85,4 @@ class Passing:
 
 def _take(memory: FairShares, flow: str, taken: int, size: int) -> None:
     if size and (taken + size > memory.most // 2 or not memory.take(flow, size)):
-        raise Refusal("gateway.full", "too many bytes of requests are on their way")
+        raise Refusal("gateway.overloaded", "too many bytes of requests are on their way")

@@ -262,7 +262,7 @@ class Listener:
         if self._tls is not None:  # a handshake is what it would cost to say why
             client.close()
             return
-        refused = Refusal("gateway.full", why)
+        refused = Refusal("gateway.overloaded", why)
         request_id = self.replies.new_id()
         reply = refusal_response(refused, request_id)
         data = self.replies.render(reply, request_id, self.now(), connection="close")

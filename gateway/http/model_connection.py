@@ -469,7 +469,7 @@ class ModelConnection:
         elif self.state in (HEAD, BODY):
             if self.state is HEAD:
                 self._forget_head()
-            self._refuse_last(Refusal("request.slow", "the request did not come in time"))
+            self._refuse_last(Refusal("request.timeout", "the request did not come in time"))
         else:
             self.close()
 

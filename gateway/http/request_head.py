@@ -44,7 +44,7 @@ _LENGTH = re.compile(r"[0-9]{1,15}")
 
 _CODES = {
     400: "request.malformed",
-    408: "request.slow",
+    408: "request.timeout",
     431: "request.head",
     501: "request.unsupported",
     505: "request.version",

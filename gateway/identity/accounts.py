@@ -190,7 +190,7 @@ class Accounts:
         return not user.disabled and may(
             needs,
             administrator=user.administrator,
-            oneself=user.name.casefold() == about.casefold(),
+            is_self=user.name.casefold() == about.casefold(),
             role=self._roles.get(project_id, {}).get(user.id),
             visibility=self._visibility.get(project_id, "private"),
         )
@@ -201,7 +201,7 @@ class Accounts:
         user = self._users.get(who.user.id)
         if user is None or not self.is_live(who):
             return False
-        if who.engine is not None and right.needs != "identified":
+        if who.engine is not None and right.needs != "any":
             own = right.project_id == who.within and right.needs in WORKLOAD_PERMISSIONS[who.engine]
             return own and self.may(user, *right)
         return self.may(user, *right)
@@ -233,7 +233,7 @@ class Accounts:
         if not model.auth_enabled:
             return None
         public = model.visibility == "public"
-        needs: Permission = "signed in" if public else "model.call"
+        needs: Permission = "user" if public else "model.call"
         project_id = model.project_id
         users = {u.id for u in self._users.values() if self.may(u, needs, project_id)}
         engines = {

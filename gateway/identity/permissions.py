@@ -1,8 +1,7 @@
 """Who may do what: one table, and the one function that reads it.
 
-Every route of the admin API needs one permission. Whose it is follows from who asks: somebody who
-is signed in has those about themselves; in a project, those of the role that they have there; a
-site administrator, all.
+Every route of the admin API needs one permission. A user has the permissions about themselves and,
+in a project, those of their role. A site administrator has all permissions.
 """
 
 from typing import Literal
@@ -10,9 +9,9 @@ from typing import Literal
 from store import Role, Visibility
 
 Permission = Literal[
-    "identified",
-    "signed in",
-    "oneself",
+    "any",
+    "user",
+    "self",
     "project.view",
     "model.call",
     "metrics.add",
@@ -23,7 +22,7 @@ Permission = Literal[
     "site.administer",
 ]
 
-# Each role may do what those before it may.
+# Each role has its own permissions and those of the roles before it.
 ROLES: dict[Role, tuple[Permission, ...]] = {
     "viewer": ("project.view",),
     "operator": ("model.call", "metrics.add", "model.operate"),
@@ -31,36 +30,35 @@ ROLES: dict[Role, tuple[Permission, ...]] = {
     "admin": ("project.administer",),
     "owner": ("project.own",),
 }
-# What may be done by the key that a model or a run was given, in its own project, if its user may.
-# A model answers strangers, so its key only looks, calls and measures. A run does what it was
-# started for: train, build, deploy. To say who may do what it needs a key of its user's own: others
-# may write the script.
+# The permissions of the key of a model or a run: in its own project only, and only while its user
+# has them. A model serves unknown callers, so its key views, calls and adds metrics. A run trains,
+# builds and deploys. It cannot administer the project, since other users may write its script.
 WorkloadKind = Literal["model", "run"]
-_LOOKS: tuple[Permission, ...] = ("project.view", "model.call", "metrics.add")
+_READ_AND_CALL: tuple[Permission, ...] = ("project.view", "model.call", "metrics.add")
 WORKLOAD_PERMISSIONS: dict[WorkloadKind, tuple[Permission, ...]] = {
-    "model": _LOOKS,
-    "run": (*_LOOKS, "model.operate", "project.edit"),
+    "model": _READ_AND_CALL,
+    "run": (*_READ_AND_CALL, "model.operate", "project.edit"),
 }
-# What whoever is signed in may do in a public project.
+# The permissions of every user in a public project.
 PUBLIC_PERMISSIONS: tuple[Permission, ...] = ("project.view", "model.call")
 
 MEANINGS: dict[Permission, str] = {
-    "identified": "as below, and what runs with a key of its own",
-    "signed in": "whoever is signed in",
-    "oneself": "the user whom it is about",
-    "project.view": "see a project, its models, their logs",
-    "model.call": "call its models with a key of one's own",
-    "metrics.add": "say what became known of its predictions",
-    "model.operate": "deploy, stop and restart",
-    "project.edit": "change files and models, build",
-    "project.administer": "say who may do what",
-    "project.own": "delete it, pass it on",
-    "site.administer": "users, settings, everybody's models",
+    "any": "act as any user, model or run",
+    "user": "act as any user",
+    "self": "act as the user whom the request concerns",
+    "project.view": "view a project, its models and their logs",
+    "model.call": "call the project's models with a user's key",
+    "metrics.add": "add metrics to predictions afterwards",
+    "model.operate": "deploy, stop and restart models",
+    "project.edit": "change files and models, build, run scripts",
+    "project.administer": "manage collaborators and the project's settings",
+    "project.own": "delete the project, transfer it",
+    "site.administer": "manage users, settings and all projects",
 }
 
 
 def of_role(role: Role) -> frozenset[Permission]:
-    """All that a role may do in its project."""
+    """All permissions of a role in its project."""
     roles = list(ROLES)
     return frozenset(p for each in roles[: roles.index(role) + 1] for p in ROLES[each])
 
@@ -72,13 +70,13 @@ def may(
     needs: Permission,
     *,
     administrator: bool = False,
-    oneself: bool = False,
+    is_self: bool = False,
     role: Role | None = None,
     visibility: Visibility = "private",
 ) -> bool:
-    """Whether somebody who is signed in may do what `needs` this: `oneself` where it is about them;
-    the last two are of the project it is about."""
-    if administrator or needs in ("identified", "signed in") or (needs == "oneself" and oneself):
+    """Whether a user has the permission `needs`. `is_self`: the request concerns this user; `role`
+    and `visibility` are those in the project that the request concerns."""
+    if administrator or needs in ("any", "user") or (needs == "self" and is_self):
         return True
     if role is not None and needs in _OF_ROLE[role]:
         return True

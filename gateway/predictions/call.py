@@ -140,7 +140,8 @@ def offloaded_envelope(outcome: Outcome, body: bytes | bytearray) -> Envelope:
         return envelope
     if isinstance(envelope, Busy):
         text = "too many large requests are being read"
-        raise Refusal("gateway.full", text, headers={"Retry-After": str(envelope.retry_after)})
+        after = {"Retry-After": str(envelope.retry_after)}
+        raise Refusal("gateway.overloaded", text, headers=after)
     if isinstance(envelope, NotReady):  # as when the gateway stops
         text = "large requests cannot be read now"
         raise Refusal("model.notready", text, headers={"Retry-After": "1"})
@@ -202,7 +203,7 @@ def response_to(
 
 
 def refusal_response(refused: Refusal, request_id: str) -> CallResponse:
-    return CallResponse(refused.entry.status, model_body(refused, request_id), refused.headers)
+    return CallResponse(refused.kind.status, model_body(refused, request_id), refused.headers)
 
 
 def _refusal(outcome: Outcome) -> Refusal:

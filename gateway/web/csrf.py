@@ -45,13 +45,13 @@ def check_origin(header: Callable[[str], str | None], public_url: str) -> None:
             or origin.lower() == public_url
         )
     if not ours:
-        raise Refusal("auth.forged", "the request comes from a page of another site")
+        raise Refusal("auth.csrf", "the request comes from a page of another site")
 
 
 def check_token(session: str, given: str) -> None:
     """Raises Refusal where the form token is not the session's."""
     if not hmac.compare_digest(given.encode("utf-8", "replace"), form_token(session).encode()):
-        raise Refusal("auth.forged", "the request does not carry the token of the session")
+        raise Refusal("auth.csrf", "the request does not carry the token of the session")
 
 
 def _host(origin: str) -> str | None:

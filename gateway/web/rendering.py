@@ -66,7 +66,7 @@ class Rendering:
 
     def refused(self, refused: Refusal, visitor: Viewer, request_id: str) -> str:
         """The page that tells of an error."""
-        status = refused.entry.status
+        status = refused.kind.status
         heading = _HEADINGS.get(status, "That went wrong" if status >= 500 else "That did not work")
         return self.page(
             "refused.html", visitor, refused=refused, heading=heading, request_id=request_id

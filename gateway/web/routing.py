@@ -137,7 +137,7 @@ class PageRouter:
                     return redirect(PASSWORD)
                 address = request.remote_addr or ""
                 g.principal = Principal(visitor.user, "session", address, session=session)
-                is_allowed(self._control.context.accounts, "signed in")
+                is_allowed(self._control.context.accounts, "user")
             form: Mapping[str, str] = await request.form if changes else {}
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
@@ -196,14 +196,14 @@ class PageRouter:
     ) -> Response:
         """A page as the answer, with what was `refused` on it."""
         body = self._rendering.page(template, visitor, refused=refused, **values)
-        status, headers = (refused.entry.status, refused.headers) if refused else (200, {})
+        status, headers = (refused.kind.status, refused.headers) if refused else (200, {})
         return Response(body, status, headers, content_type="text/html; charset=utf-8")
 
     def refuse(self, refused: Refusal, request_id: str) -> Response:
         """The page that tells of an error."""
         _, _, visitor = self._visiting()
         body = self._rendering.refused(refused, visitor, request_id)
-        status = refused.entry.status
+        status = refused.kind.status
         return Response(body, status, refused.headers, content_type="text/html; charset=utf-8")
 
     def signed_in(self, token: str, path: str, device: str = "") -> Response:

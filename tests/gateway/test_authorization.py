@@ -159,6 +159,6 @@ def test_to_see_is_not_to_change() -> None:
         if route.method != "GET":
             about = (route.method, route.path)
             assert route.needs != "project.view", about
-            assert route.needs != "signed in" or about in FOR_EVERYBODY, about
+            assert route.needs != "user" or about in FOR_EVERYBODY, about
             # What is told of predictions is data, as predictions are, and may be as much.
             assert route.action or route.path.startswith("/metrics/"), about

@@ -51,8 +51,8 @@ def effects_rows() -> list[str]:
 
 def errors_rows() -> list[str]:
     return [
-        f"| `{code}` | {entry.status} | {entry.who} | {entry.advice} |"
-        for code, entry in CATALOGUE.items()
+        f"| `{code}` | {kind.status} | {kind.who} | {kind.advice} |"
+        for code, kind in CATALOGUE.items()
     ]
 
 

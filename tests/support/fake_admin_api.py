@@ -137,7 +137,7 @@ class State:
             **wish, "id": identity, "deployment_number": len(self.deployments) + 1,
             "model_id": model["id"], "build_id": build["id"], "build_number": build["build_number"],
             "status": "pending", "failure": None, "replicas_ready": 0, "deployed_at": None,
-            "waits_for": "",
+            "waiting_for": "",
             "environment": json.dumps(wish["environment"]), "created_at": NOW, "stopped_at": None,
             "deployer": {"username": "admin"},
         }  # fmt: skip
@@ -179,7 +179,7 @@ class State:
             current |= {"status": "stopped", "stopped_at": NOW}
         replicas = deployment["replicas"]
         deployment |= {"status": "deployed", "deployed_at": NOW, "replicas_ready": replicas}
-        deployment["waits_for"] = ""
+        deployment["waiting_for"] = ""
         model |= {"status": "deployed", "replicas_ready": replicas, "replicas_wanted": replicas}
         model["current_deployment_id"] = deployment["id"]
         model["current_build_number"] = deployment["build_number"]
@@ -195,7 +195,7 @@ class State:
         return {
             "replicas": found, "waiting": 1, "busy": 5, "queue_full": 2, "waited_too_long": 3,
             "not_ready": 6, "abandoned": 7, "timed_out": 8, "metrics_dropped": 9,
-            "restarts_by": {"10.0.0.7": 3, "10.0.0.8": 1},
+            "restarts_by_caller": {"10.0.0.7": 3, "10.0.0.8": 1},
         }  # fmt: skip
 
     def predict(self, call: Json) -> Json:

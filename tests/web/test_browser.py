@@ -247,7 +247,7 @@ def test_a_foreign_form_changes_nothing(
             # Another port is the same site: the cookie came along, as if to a page of ours.
             assert COOKIE in answered.value.request.all_headers().get("cookie", "")
             assert answered.value.status == 403
-            expect(signed_in.get_by_text("auth.forged")).to_be_visible()
+            expect(signed_in.get_by_text("auth.csrf")).to_be_visible()
     assert keys_of(gateway, somebody) == 0
     assert held(signed_in.context) == before
     assert signed_in.request.get("/api/v2/whoami").status == 200
@@ -323,7 +323,7 @@ def test_beyond_loopback_without_tls(tmp_path: Path, page: Page) -> None:
             for origin in (url, url.replace("127.0.0.1", BEYOND)):
                 page.goto(origin)
                 page.get_by_role("button").click()
-                expect(page.get_by_text("auth.forged")).to_be_visible()
+                expect(page.get_by_text("auth.csrf")).to_be_visible()
         page.goto(f"{base}/keys")
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -109,13 +109,13 @@ class SignIn:
         return token
 
     async def redeem(self, token: str, browser: Browser) -> str:
-        """The token of a session for a one-time link's. Raises Refusal("auth.link")."""
+        """The token of a session for a one-time link's. Raises Refusal("auth.link_expired")."""
         user_id, until = self._links.pop(digest_of(token), ("", 0.0))
         user = self._context.accounts.user_of(user_id)
         act = _act("link.redeem", user, browser.address)
         if user is None or user.disabled or until <= trio.current_time():
-            await self._trail.refused(msgspec.structs.replace(act, user=""), "auth.link")
-            raise Refusal("auth.link", "this link was used already, or is too old")
+            await self._trail.refused(msgspec.structs.replace(act, user=""), "auth.link_expired")
+            raise Refusal("auth.link_expired", "this link was used already, or is too old")
         return await self._trail.run_audited(act, self._begin, user, browser, True)
 
     def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:

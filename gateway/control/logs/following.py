@@ -183,6 +183,6 @@ def _check_places(followers: Collection[Follower], most: int, flow: str, what: s
     if mine >= most - len(followers):
         count = len(followers)
         raise Refusal(
-            "gateway.full",
+            "gateway.overloaded",
             f"{count:,} of {most:,} clients follow {what}, {mine:,} of them of this user",
         )

@@ -68,7 +68,7 @@ class Projects:
         set_by_people = variables.given(asked.environment, asked.secrets)
         template = asked.template.lower()
         if template == "r":
-            raise Refusal("feature.missing", "template: this version has no template for R")
+            raise Refusal("feature.unsupported", "template: this version has no template for R")
         if template not in ("git", "local", *TEMPLATES):
             raise Refusal("argument.invalid", f"template: there is no {asked.template!r}")
         address = await trio.to_thread.run_sync(address_of, asked, template)

@@ -394,7 +394,7 @@ async def test_parquet(gateway: Gateway, told: Told) -> None:
     try:
         from pyarrow import parquet
     except ImportError:
-        assert refusal(answer) == (400, "feature.missing")
+        assert refusal(answer) == (400, "feature.unsupported")
         assert "predictd[parquet]" in answer.json()["details"][0]["advice"]
         return
     assert answer.status_code == 200, answer.text

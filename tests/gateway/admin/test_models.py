@@ -93,7 +93,7 @@ async def test_another_access_key(shared: Gateway, project: str) -> None:
         ({**FILE, "auto_deployment_config": {"replicas": 10}}, (400, "argument.invalid")),
         ({**FILE, "auto_deployment_config": {"cpu": 0}}, (400, "argument.invalid")),
         ({**FILE, "auto_deployment_config": {"memory": -1}}, (400, "argument.invalid")),
-        ({**FILE, "auto_deployment_config": {"nvidia_gpus": 1}}, (400, "feature.missing")),
+        ({**FILE, "auto_deployment_config": {"nvidia_gpus": 1}}, (400, "feature.unsupported")),
         (
             {**FILE, "auto_deployment_config": {"environment": {"a b": ""}}},
             (400, "argument.invalid"),

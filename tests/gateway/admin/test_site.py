@@ -33,6 +33,6 @@ async def test_who_is_turned_away_is_counted(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path / "data", connections=1)) as gateway:
         await gateway.get("/site")
         async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
-            assert b"gateway.full" in await stream.receive_some()
+            assert b"gateway.overloaded" in await stream.receive_some()
         traffic = (await gateway.get("/site"))["traffic"]
         assert (traffic["connections"], traffic["rejected"]) == (1, 1)

@@ -74,7 +74,7 @@ async def test_bounds_of_requests(gateway: Gateway, tmp_path: Path) -> None:
     assert await statuses() == [200, 200]
     await change(gateway, connections=1)
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as one_more:
-        assert b"gateway.full" in await one_more.receive_some()
+        assert b"gateway.overloaded" in await one_more.receive_some()
     await change(gateway, connections=100)
     assert await statuses() == [200, 200]
 

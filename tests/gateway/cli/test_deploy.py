@@ -231,14 +231,14 @@ def test_what_a_deployment_waits_for(state: State, folder: Path, predictd: Predi
 
     def wait() -> None:
         [deployment] = state.deployments.values()
-        deployment["waits_for"] = why
+        deployment["waiting_for"] = why
 
     state.while_deploying = wait
     outcome = predictd("deploy", "model.py:add")
     assert outcome.code == 0
     assert outcome.err.count(f"Deployment 1 waits for {why}.") == 1
     [deployment] = state.deployments.values()
-    deployment |= {"status": "deploying", "waits_for": why}
+    deployment |= {"status": "deploying", "waiting_for": why}
     assert f"deploying, waiting for {why}" in predictd("status", "add").out
 
 

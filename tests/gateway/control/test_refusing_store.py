@@ -257,7 +257,7 @@ async def test_a_link_of_a_disabled_user_is_none(people: People) -> None:
     for _ in range(2):
         with pytest.raises(Refusal, match="this link") as refused:
             await people.sign_in.redeem(link, HERE)
-        assert refused.value.code == "auth.link"
+        assert refused.value.code == "auth.link_expired"
         await people.users.update(people.ada, {"disabled": False})
     found = people.accounts.session(await people.sign_in.redeem(other, HERE))
     assert found is not None

@@ -55,9 +55,9 @@ def test_the_default_fits_many_times(machine: Played) -> None:
 @pytest.mark.parametrize(
     ("asked", "code", "text"),
     [
-        (Asked(8192), "machine.toosmall", "not enough memory: asked 8 GiB, models may take 3.75"),
-        (Asked(3500), "machine.full", "not enough memory: asked 3.42 GiB, 3 GiB free"),
-        (Asked(1, 1, 2500), "machine.toosmall", "not enough CPU: asked 2.5, the machine has 2"),
+        (Asked(8192), "resources.exceeded", "not enough memory: asked 8 GiB, models may take 3.75"),
+        (Asked(3500), "resources.busy", "not enough memory: asked 3.42 GiB, 3 GiB free"),
+        (Asked(1, 1, 2500), "resources.exceeded", "not enough CPU: asked 2.5, the machine has 2"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(

@@ -130,8 +130,8 @@ async def test_another_secret_key(tmp_path: Path) -> None:
         shown = await gateway.get(project)
         assert shown["secrets"] == []
         assert "secret.key" in shown["environment_problem"]
-        waiting = await gateway.until(deployment, lambda d: bool(d["waits_for"]))
-        assert "cannot be decrypted" in waiting["waits_for"]
+        waiting = await gateway.until(deployment, lambda d: bool(d["waiting_for"]))
+        assert "cannot be decrypted" in waiting["waiting_for"]
         failed = await gateway.until(
             await gateway.build(model, "environment.py:report"), ended_build
         )

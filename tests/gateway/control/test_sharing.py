@@ -64,7 +64,7 @@ async def test_experiments_that_never_end(tmp_path: Path) -> None:
         assert "ran" in await log_of(gateway, experiment)
         for each in endless[1:]:
             told = await gateway.get(each)
-            assert (told["status"], told["waits_for"]) == ("queued", "its turn")
+            assert (told["status"], told["waiting_for"]) == ("queued", "its turn")
         await gateway.post(f"{endless[0]}:stop")
         await gateway.until(endless[1], status_is("running"))
 
@@ -189,7 +189,8 @@ async def test_logs_that_are_followed(gateway: Gateway, tmp_path: Path) -> None:
                 many.stream("GET", f"{build}/log", headers=events)
             )
             assert followed.status_code == 200
-        assert refusal(await many.get(f"{build}/log", headers=events)) == (503, "gateway.full")
+        one_more = await many.get(f"{build}/log", headers=events)
+        assert refusal(one_more) == (503, "gateway.overloaded")
         assert (await many.get(build)).status_code == 200
         async with other.stream("GET", f"{build}/log", headers=events) as followed:
             assert followed.status_code == 200

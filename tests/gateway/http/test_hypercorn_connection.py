@@ -145,7 +145,7 @@ async def test_a_slow_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         for sent in (GET[:-1], CHUNKED % b"/echo", CHUNKED % b"/echo" + b"2\r\na"):
             stream = it.connect()
             await stream.send_all(sent)
-            assert refusal(await all_of(stream)) == (408, "request.slow")
+            assert refusal(await all_of(stream)) == (408, "request.timeout")
 
 
 async def test_what_goes_wrong_in_the_admin_api_is_said_as_there() -> None:
@@ -241,7 +241,7 @@ async def test_bodies_are_counted_until_they_are_answered() -> None:
         # Five have half of it, whichever they are, and then there is no more for this client.
         await until(lambda: it.memory.free <= ROOM - 2_000_000)
         assert it.memory.free >= ROOM - 2_001_000
-        assert refusal(await all_of(it.connect(big))) == (503, "gateway.full")
+        assert refusal(await all_of(it.connect(big))) == (503, "gateway.overloaded")
         for stream in (first, chunked, *others):
             await stream.aclose()
         await until(lambda: it.memory.free == ROOM)

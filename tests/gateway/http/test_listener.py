@@ -199,7 +199,7 @@ async def test_one_too_many_is_told_so() -> None:
             await ask(client, post(1))
         turned_away = await door.connect()
         [answer] = read_answers(await all_of(turned_away))
-        assert (answer.status, answer.code) == (503, "gateway.full")
+        assert (answer.status, answer.code) == (503, "gateway.overloaded")
         assert answer.headers["connection"] == "close"
         assert door.traffic.rejected == 1
         for client in clients:

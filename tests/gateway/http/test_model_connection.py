@@ -275,7 +275,7 @@ def test_a_large_request_is_examined_first(client: Client, examiner: StagedPool)
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [
-        (busy, "gateway.full"),
+        (busy, "gateway.overloaded"),
         (lambda ticket: Answered(b'["it is no JSON"]', "e"), "request.invalid"),
         (lambda ticket: NotReady("no examiner"), "model.notready"),
     ],
@@ -335,7 +335,7 @@ def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
     half.send(request("POST", "/model", f"Content-Length: {rest}"))
     second.send(request("POST", "/model", f"Content-Length: {rest + 1}"))
     answer = second.answer()
-    assert (answer.status, answer.code) == (503, "gateway.full")
+    assert (answer.status, answer.code) == (503, "gateway.overloaded")
     assert answer.headers["connection"] == "close"
     third.send(request("POST", "/model", "Transfer-Encoding: chunked"))
     third.send(b"%x\r\n" % (rest + 1) + b"x" * (rest + 1))
@@ -436,7 +436,7 @@ def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
     assert client.is_in(ConnectionState.HEAD)
     client.stage.pass_time(1)
     answer = client.answer()
-    assert (answer.status, answer.code) == (408, "request.slow")
+    assert (answer.status, answer.code) == (408, "request.timeout")
     assert client.is_in(ConnectionState.LINGERING)
 
 

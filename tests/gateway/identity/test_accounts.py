@@ -105,9 +105,9 @@ def test_what_engines_may_do(stage: Stage, kind: WorkloadKind, opens: set[Permis
         return {n for n in MEANINGS if stage.directory.allows(asking, Right(n, project_id))}
 
     mays = {needs for needs in MEANINGS if stage.directory.may(stage.ada, *Right(needs, "p"))}
-    assert allowed("p") == (opens & mays) | {"identified"}
+    assert allowed("p") == (opens & mays) | {"any"}
     assert opens & mays == opens
-    assert allowed("q") == {"identified"}
+    assert allowed("q") == {"any"}
 
 
 def test_what_engines_call(stage: Stage) -> None:
@@ -190,7 +190,7 @@ def test_a_session_ends_by_the_clock_alone(stage: Stage, monkeypatch: pytest.Mon
                 stage.directory.grants.one(partial(cut.append, user.name))
             )
             grant.principal = Principal(user, "session", "", session=each)
-            grant.rights.add(Right("signed in"))
+            grant.rights.add(Right("user"))
             grant.sending = True
 
         def seen() -> list[tuple[bool, bool, bool]]:
@@ -198,7 +198,7 @@ def test_a_session_ends_by_the_clock_alone(stage: Stage, monkeypatch: pytest.Mon
                 (
                     stage.directory.session(f"held by {user.name}") is not None,
                     stage.directory.is_live(asking),
-                    stage.directory.allows(asking, Right("signed in")),
+                    stage.directory.allows(asking, Right("user")),
                 )
                 for user in (stage.bob, stage.ada)
                 for asking in [Principal(user, "session", "", session=_remembered(stage, user))]

@@ -13,7 +13,7 @@ from gateway.identity.permissions import (
 from store import Role
 
 ALL = tuple(MEANINGS)
-SIGNED_IN = {"identified", "signed in"}
+SIGNED_IN = {"any", "user"}
 OPERATOR = {"project.view", "model.call", "metrics.add", "model.operate"}
 
 
@@ -44,7 +44,7 @@ def test_strangers() -> None:
 
 def test_oneself() -> None:
     """What is about oneself is one's own, and only that."""
-    assert {needs for needs in ALL if may(needs, oneself=True)} == SIGNED_IN | {"oneself"}
+    assert {needs for needs in ALL if may(needs, is_self=True)} == SIGNED_IN | {"self"}
 
 
 def test_site_administrators() -> None:

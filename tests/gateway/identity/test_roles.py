@@ -28,9 +28,9 @@ ROLES = ["viewer", "operator", "contributor", "admin", "owner"]
 EVERYBODY = [STRANGER, *ROLES, SITE]
 # From which one on in the list above somebody may; who asks about others than oneself is `SITE`.
 FROM: dict[Permission, str] = {
-    "identified": STRANGER,
-    "signed in": STRANGER,
-    "oneself": STRANGER,
+    "any": STRANGER,
+    "user": STRANGER,
+    "self": STRANGER,
     "project.view": "viewer",
     "model.call": "operator",
     "metrics.add": "operator",
@@ -131,13 +131,13 @@ def walked() -> list[Route]:
     return sorted(ROUTES, key=takes)
 
 
-def expected(route: Route, who: str, visibility: Visibility, *, oneself: bool) -> tuple[int, str]:
+def expected(route: Route, who: str, visibility: Visibility, *, is_self: bool) -> tuple[int, str]:
     """What the table says; (0, ""): they may."""
 
     def may(needs: Permission) -> bool:
         if visibility == "public" and needs in ("project.view", "model.call"):
             return True
-        if needs == "oneself" and not oneself:
+        if needs == "self" and not is_self:
             return who == SITE
         return EVERYBODY.index(who) >= EVERYBODY.index(FROM[needs])
 
@@ -161,9 +161,9 @@ def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility
     for about in ("else", "somebody"):
         for route in walked():
             # Nobody deletes themselves here, and what names no user was asked for already.
-            if about == "somebody" and route.needs != "oneself":
+            if about == "somebody" and route.needs != "self":
                 continue
-            said = expected(route, who, visibility, oneself=about == "somebody")
+            said = expected(route, who, visibility, is_self=about == "somebody")
             status, code = answer = stage.asks(route, about)
             refused = answer in (UNAUTHORIZED, FORBIDDEN, UNSEEN)
             right = answer == said if said[0] else not refused and status < 500
@@ -200,4 +200,4 @@ def test_the_table_is_whole() -> None:
         of_project = route.needs.startswith(("project.", "model."))
         assert of_project == ("<project_id>" in route.path), route.path
         if "<username>" in route.path:
-            assert route.needs in ("oneself", "site.administer"), route.path
+            assert route.needs in ("self", "site.administer"), route.path

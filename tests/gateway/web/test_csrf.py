@@ -49,7 +49,7 @@ def test_what_other_pages_send(headers: dict[str, str]) -> None:
     """Requests of other sites' pages are refused, and so is what cannot be told."""
     with pytest.raises(Refusal) as caught:
         check_origin((HOST | headers).get, PUBLIC)
-    assert caught.value.code == "auth.forged"
+    assert caught.value.code == "auth.csrf"
 
 
 def test_a_form_token_is_that_of_its_session_only() -> None:
@@ -58,7 +58,7 @@ def test_a_form_token_is_that_of_its_session_only() -> None:
     for given in ("", "mine", form_token("another"), form_token("mine")[:-1], "\ud800"):
         with pytest.raises(Refusal) as caught:
             check_token("mine", given)
-        assert caught.value.code == "auth.forged"
+        assert caught.value.code == "auth.csrf"
 
 
 def test_a_form_token_does_not_tell_its_session() -> None:

@@ -81,12 +81,12 @@ async def test_what_changes_something_comes_from_our_pages(
     form = {TOKEN_FIELD: browser.token, "kind": "api", "expires": "never"}
     for headers in ({"Sec-Fetch-Site": "same-site"}, {"Origin": "http://elsewhere.example"}):
         answer = await browser.client.post(path, data=form, headers=headers)
-        assert refusal(answer) == (403, "auth.forged")
+        assert refusal(answer) == (403, "auth.csrf")
     if not page.public:
         for token in ("", form_token("another"), browser.client.cookies[COOKIE]):
             answer = await browser.client.post(path, data=form | {TOKEN_FIELD: token}, headers=OURS)
             assert answer.status_code == 403
-            assert "auth.forged" in answer.text
+            assert "auth.csrf" in answer.text
     assert (await browser.get("/keys")).status_code == 200
     assert "You have none yet" in (await browser.get("/keys")).text
 
@@ -104,7 +104,7 @@ async def test_what_pages_change_is_entered(shared: Gateway, browser: Browser) -
     assert [(each["action"], each["object"], each["outcome"]) for each in entries] == [
         ("sign_in", f"/users/{browser.name}", "done"),
         ("key.create", place, "done"),
-        ("key.revoke", f"/keys/{key['key_id']}/revoke", "auth.forged"),
+        ("key.revoke", f"/keys/{key['key_id']}/revoke", "auth.csrf"),
         ("key.revoke", place, "done"),
         ("user.change_password", f"/users/{browser.name}", "auth.refused"),
         ("sign_out", f"/users/{browser.name}", "done"),
@@ -129,7 +129,7 @@ async def test_the_admin_api_in_a_session(shared: Gateway, browser: Browser) -> 
         {TOKEN_HEADER: browser.token, "Sec-Fetch-Site": "same-site"},
     ):
         answer = await browser.client.post(path, json={}, headers=headers)
-        assert refusal(answer) == (403, "auth.forged")
+        assert refusal(answer) == (403, "auth.csrf")
     answer = await browser.client.post(path, json={}, headers={TOKEN_HEADER: browser.token})
     assert answer.status_code == 200
     assert (await shared.post(f"/users/{browser.name}/model_keys"))["api_key"]
@@ -346,7 +346,7 @@ async def test_what_forms_do_is_entered(shared: Gateway, browser: Browser) -> No
         ("sign_in", f"/users/{browser.name}", "done"),
         ("key.create", place, "done"),
         ("key.create", "/keys", "argument.invalid"),
-        ("key.create", "/keys", "auth.forged"),
+        ("key.create", "/keys", "auth.csrf"),
         ("key.revoke", place, "done"),
         ("key.revoke", f"/keys/{key['key_id']}/revoke", "key.notfound"),
         ("sign_out", f"/users/{browser.name}", "done"),

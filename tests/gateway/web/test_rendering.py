@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.errors import CATALOGUE, Refusal
+from gateway.errors import CATALOGUE, Code, Refusal
 from gateway.web.csrf import form_token
 from gateway.web.home import model_row, project_row
 from gateway.web.keys import KINDS, LIFETIMES, new_key
@@ -52,7 +52,7 @@ def test_a_refusal_is_text() -> None:
 
 
 @pytest.mark.parametrize("code", CATALOGUE)
-def test_every_refusal_has_a_page(code: str) -> None:
+def test_every_refusal_has_a_page(code: Code) -> None:
     """Whatever the catalogue has can be told to somebody with a browser."""
     html = RENDERING.refused(Refusal(code, "so it is"), Viewer(), "id")
     assert f"<code>{code}</code>" in html

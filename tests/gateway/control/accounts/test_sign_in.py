@@ -224,7 +224,7 @@ async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
         ("", "sign_in", "/users/Ada", "auth.refused"),
         ("", "sign_in", "/users", "auth.refused"),
         ("Ada", "link.redeem", "/users/Ada", "done"),
-        ("", "link.redeem", "/users", "auth.link"),
+        ("", "link.redeem", "/users", "auth.link_expired"),
         ("Ada", "sign_out", "/users/Ada", "done"),
     ]
     for secret in (PASSWORD, token, link, "wrong field"):
@@ -254,7 +254,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def _guess(stage: Stage, name: str, *browsers: Browser) -> list[str]:
     """What wrong passwords for a name are answered, from each of these places at once."""
-    answers = []
+    answers: list[str] = []
 
     async def guess(browser: Browser) -> None:
         with pytest.raises(Refusal) as refused:
@@ -308,7 +308,7 @@ async def test_many_guesses_at_once_in_a_session(quick: Clock, stage: Stage, ada
     """The same is true of the old password that a change asks for; and of two users each has
     their own tries."""
     other, _ = await stage.users.create(NewUser(name="Bob", password=PASSWORD))
-    answers = []
+    answers: list[str] = []
 
     async def guess() -> None:
         with pytest.raises(Refusal) as refused:

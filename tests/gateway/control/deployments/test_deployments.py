@@ -154,20 +154,20 @@ async def test_what_a_deployment_waits_for(
         build, memory=0.5, environment={"SLOW_START_SECONDS": "60"}, replicas=1
     )
     await gateway.until(starting, lambda now: now["status"] == "deploying")
-    assert (await gateway.get(starting))["waits_for"] == ""
+    assert (await gateway.get(starting))["waiting_for"] == ""
     second = await gateway.deploy(other, memory=0.5, replicas=1)
     why = "memory: asked 512 MiB, 768 MiB free, of which models that start may take 512 MiB"
-    await gateway.until(second, lambda now: now["waits_for"] == why)
+    await gateway.until(second, lambda now: now["waiting_for"] == why)
     third = await gateway.deploy(other, memory=0.5, replicas=1)
     before = "the deployment of its model that is on its way"
-    await gateway.until(third, lambda now: now["waits_for"] == before)
+    await gateway.until(third, lambda now: now["waiting_for"] == before)
     listed = (await gateway.get(f"{other.partition('/builds')[0]}/deployments"))[
         "model_deployments"
     ]
-    assert [each["waits_for"] for each in listed] == [why, before]
+    assert [each["waiting_for"] for each in listed] == [why, before]
     await gateway.post(f"{second}:stop")
     await gateway.until(second, status_is("stopped"))
-    await gateway.until(third, lambda now: now["waits_for"] == why)
+    await gateway.until(third, lambda now: now["waiting_for"] == why)
     assert [line.partition(" ")[2] for line in caplog.messages if " waits for memory" in line] == [
         f"{(await gateway.get(each))['deployment_number']} waits for {why}"
         for each in (second, third)

@@ -195,7 +195,7 @@ async def test_stopped(gateway: Gateway, tmp_path: Path) -> None:
     # Two run at once.
     others = [await run(gateway, project, "wait.py") for _ in range(2)]
     await gateway.until(others[0], status_is("running"))
-    assert (await gateway.get(others[1]))["waits_for"] == "its turn"
+    assert (await gateway.get(others[1]))["waiting_for"] == "its turn"
     for each in reversed([first, *others]):
         assert (await gateway.post(f"{each}:stop"))["status"] == "stopped"
         assert refusal(await gateway.admin.post(f"{each}:stop")) == (409, "state.conflict")
@@ -252,7 +252,7 @@ async def test_what_is_asked_is_checked(gateway: Gateway, tmp_path: Path) -> Non
         ({"script": "p/.."}, (400, "path.refused")),
         ({"script": "fit.py", "kernel": "python9.9"}, (400, "kernel.unknown")),
         ({"script": "fit.py", "cpu": 0}, (400, "argument.invalid")),
-        ({"script": "fit.py", "memory": 100_000}, (400, "machine.toosmall")),
+        ({"script": "fit.py", "memory": 100_000}, (400, "resources.exceeded")),
         ({"script": "fit.py", "arguments": ["\0"]}, (400, "argument.invalid")),
         ({"script": "fit.py", "arguments": ["x" * 70_000]}, (400, "argument.invalid")),
         ({"script": "fit.py", "arguments": [""] * 2000}, (400, "argument.invalid")),
@@ -510,9 +510,9 @@ async def test_a_script_has_its_memory_while_it_runs(
     first = await run(gateway, project, "wait.py", memory=2)
     await until(trio.Path(pids).exists, bool)
     second = await run(gateway, project, "other.py", memory=2)
-    waits = await gateway.until(second, lambda e: "not enough memory" in e["waits_for"])
+    waits = await gateway.until(second, lambda e: "not enough memory" in e["waiting_for"])
     assert waits["status"] == "queued"
-    assert "experiments that run may take" in waits["waits_for"]
+    assert "experiments that run may take" in waits["waiting_for"]
     gate.touch()
     for each in (first, second):
         assert (await ended(gateway, each))["status"] == "succeeded"

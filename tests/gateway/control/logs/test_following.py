@@ -261,7 +261,7 @@ async def test_places_are_bounded(following: LogFollowers, monkeypatch: pytest.M
     def refused(what: str, flow: str) -> str:
         with pytest.raises(Refusal) as found:
             following.admit(what, flow)
-        assert found.value.code == "gateway.full"
+        assert found.value.code == "gateway.overloaded"
         return str(found.value)
 
     with following.follower("a", "ada"), following.follower("a", "ada"):
