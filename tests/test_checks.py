@@ -1,4 +1,4 @@
-"""The project's own checks, so that one command runs them all."""
+"""The project's own checks, so that one command runs them all; and the bound on each test."""
 
 import subprocess
 import sys
@@ -18,3 +18,41 @@ def test_check(check: tuple[str, ...]) -> None:
     """The tree is as the check wants it."""
     done = subprocess.run([sys.executable, "-m", *check], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+HANGING = """
+import threading
+import pytest
+import trio
+
+def test_hanging_thread():
+    threading.Event().wait()
+
+async def test_hanging_task():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+
+@pytest.fixture
+def hanging():
+    threading.Event().wait()
+
+def test_hanging_fixture(hanging):
+    pass
+
+@pytest.mark.soak
+def test_soak():
+    threading.Event().wait(2)
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_hanging_test_is_ended_with_its_stacks(tmp_path: Path, workers: str) -> None:
+    """A test that hangs fails and its stacks are printed; only a soak test may take longer."""
+    (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    (tmp_path / "test_it.py").write_text(HANGING)
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-n", workers]
+    command += ["--rootdir", str(tmp_path), "-m", "", "-o", "faulthandler_timeout=1", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert "2 failed, 1 passed, 1 error" in done.stdout, done.stdout
+    assert done.stdout.count("had not ended after 1 s") >= 3
+    assert "in test_hanging_thread" in done.stderr
