@@ -9,49 +9,49 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import (
-    bench_build,
-    bench_fairness,
-    bench_keys,
-    bench_metrics,
-    bench_neighbours,
-    bench_overload,
-    bench_payload,
-    bench_peers,
-    bench_predict,
-    bench_queue,
-    bench_scale,
-    bench_start,
-    bench_store,
-    machine,
-)
+from benchmarks import machine
+from benchmarks.gateway_process import SetupFailed
 from benchmarks.load import closed
-from benchmarks.load.own import LoadFailed
+from benchmarks.load.python import LoadFailed
 from benchmarks.plan import Plan, default_cache, quick
 from benchmarks.report import gate, page
 from benchmarks.report.record import Report, Section
 from benchmarks.report.text import text
-from benchmarks.rig import SetupFailed
+from benchmarks.suites import (
+    build,
+    fairness,
+    keys,
+    metrics,
+    neighbours,
+    overload,
+    payload,
+    peers,
+    predict,
+    queue,
+    scale,
+    start,
+    store,
+)
 
 Run = Callable[[Plan], Section]
 
 VERBS: dict[str, tuple[Run, str]] = {
-    "predict": (bench_predict.run, "one prediction against the floors, and under a rate"),
-    "peers": (bench_peers.run, "the same function behind other servers"),
-    "overload": (bench_overload.run, "twice what the model can do"),
-    "fairness": (bench_fairness.run, "what others notice of one caller's crowd"),
+    "predict": (predict.run, "one prediction against the floors, and under a rate"),
+    "peers": (peers.run, "the same function behind other servers"),
+    "overload": (overload.run, "twice what the model can do"),
+    "fairness": (fairness.run, "what others notice of one caller's crowd"),
     "neighbours": (
-        bench_neighbours.run,
+        neighbours.run,
         "another model's followers, deaths and forks, and one who notices",
     ),
-    "scale": (bench_scale.run, "200 models and 1,000 idle connections"),
-    "start": (bench_start.run, "from the command to the first right answer; memory"),
-    "build": (bench_build.run, "from a folder to the first right answer"),
-    "payload": (bench_payload.run, "requests and replies from 1 KB to 5 MB"),
-    "metrics": (bench_metrics.run, "what it costs to be tracked, and what is read back"),
-    "queue": (bench_queue.run, "one request's way through the fair queue"),
-    "keys": (bench_keys.run, "what a caller's key costs, and what a refusal tells"),
-    "store": (bench_store.run, "one transaction through the bridge"),
+    "scale": (scale.run, "200 models and 1,000 idle connections"),
+    "start": (start.run, "from the command to the first right answer; memory"),
+    "build": (build.run, "from a folder to the first right answer"),
+    "payload": (payload.run, "requests and replies from 1 KB to 5 MB"),
+    "metrics": (metrics.run, "what it costs to be tracked, and what is read back"),
+    "queue": (queue.run, "one request's way through the fair queue"),
+    "keys": (keys.run, "what a caller's key costs, and what a refusal tells"),
+    "store": (store.run, "one transaction through the bridge"),
 }
 ALL = "all"
 

@@ -3,13 +3,10 @@
 Knows nothing of records, replicas or HTTP; what it needs of them it is given. See README.md.
 """
 
-from builder.address import Address, read_address
-from builder.beneath import Folder, NotAFile
 from builder.build import BuildReport, Failure
 from builder.build import build as make_build
+from builder.build_steps import SNAPSHOT, SNAPSHOT_TAKEN, Journey
 from builder.build_store import SEAL, BuildStore, Manifest
-from builder.clone import clone
-from builder.depth import TooDeep, check_depth
 from builder.errors import (
     BuilderError,
     CloneFailed,
@@ -18,15 +15,20 @@ from builder.errors import (
     ProbeFailed,
     UnknownKernel,
 )
+from builder.files.depth import TooDeep, check_depth
+from builder.files.fsync import make_folder, sync_file_system, sync_folder
+from builder.files.path_references import file_that_names
+from builder.files.remove_tree import remove_tree
+from builder.files.safe_open import Folder, NotAFile
+from builder.files.small_file import read_plain
+from builder.git.address import Address, read_address
+from builder.git.clone import clone
+from builder.git.ssh import with_identity
 from builder.interpreters import Interpreter, discover, inspect, match, release_of
-from builder.journey import SNAPSHOT, SNAPSHOT_TAKEN, Journey
-from builder.lasting import make_folder, sync_file_system, sync_folder
-from builder.naming import file_that_names
-from builder.plain import read_plain
-from builder.remove_tree import remove_tree
-from builder.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
+from builder.safe_paths import resolve_beneath
+from builder.snapshot.missing_content import submodules
+from builder.snapshot.snapshot import drop_snapshot, snapshots_in, take_snapshot, tree_of
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Probe, Run, Snapshot
-from builder.ssh import with_identity
 
 __all__ = [
     "DEFAULT_SCRIPT",
@@ -66,7 +68,9 @@ __all__ = [
     "read_plain",
     "release_of",
     "remove_tree",
+    "resolve_beneath",
     "snapshots_in",
+    "submodules",
     "sync_file_system",
     "sync_folder",
     "take_snapshot",

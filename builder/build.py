@@ -12,16 +12,16 @@ from typing import Literal
 import trio
 from msgspec import Struct
 
-from builder import absent
-from builder import journey as steps
-from builder.build_script import has_script, make_readable, run_script
+from builder import build_steps as steps
+from builder.build_steps import SNAPSHOT_TAKEN, Journey, now
 from builder.build_store import Manifest, remove_build, seal_build
-from builder.environment import make_environment
+from builder.environment.build_script import has_script, make_readable, run_script
+from builder.environment.virtual_environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
-from builder.journey import SNAPSHOT_TAKEN, Journey, now
-from builder.sandbox_run import check_model_file, check_model_path
-from builder.snapshot import write_out
+from builder.safe_paths import check_model_file, check_model_path
+from builder.snapshot import missing_content
+from builder.snapshot.snapshot import write_out
 from builder.spec import BuildSpec, Log, Probe, Run
 
 
@@ -151,7 +151,9 @@ class _Maker:
         await write_out(spec.snapshot, spec.code)
         if self._probe is not None:
             check_model_path(spec)
-        for notice in await trio.to_thread.run_sync(lambda: list(absent.notices(spec.code))):
+        for notice in await trio.to_thread.run_sync(
+            lambda: list(missing_content.notices(spec.code))
+        ):
             self._log.write(notice)
         self._log.write(f"Making an environment for Python {interpreter.version}")
         await make_environment(spec, interpreter, self._run, self._log, self._time_left())

@@ -21,11 +21,11 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from builder.depth import TooDeep, check_depth
 from builder.errors import ScriptFailed
-from builder.lasting import sync_file_system, sync_folder
-from builder.plain import read_plain
-from builder.remove_tree import remove_tree
+from builder.files.depth import TooDeep, check_depth
+from builder.files.fsync import sync_file_system, sync_folder
+from builder.files.remove_tree import remove_tree
+from builder.files.small_file import read_plain
 
 SEAL = "sealed"
 _ASIDE = ".aside"

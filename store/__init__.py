@@ -1,27 +1,11 @@
 """What predictd remembers: records, their lifecycles, and all of its SQL. README.md is the map."""
 
-from store import (
-    audit,
-    builds,
-    deleted,
-    deployments,
-    experiments,
-    image,
-    keys,
-    lifecycles,
-    memberships,
-    metrics,
-    models,
-    projects,
-    retention,
-    sessions,
-    site,
-    users,
-)
-from store.ballast import Ballast
-from store.data_folder import lock_data_folder
-from store.database import Database, open_database
-from store.deed import PendingAuditEntry, doing
+from store import lifecycles
+from store.audit_scope import PendingAuditEntry, doing
+from store.data_folder.ballast import Ballast
+from store.data_folder.generation import Generations, check_generation
+from store.data_folder.lock import lock_data_folder
+from store.data_folder.start_reserve import StartRoom
 from store.errors import (
     BuildInUse,
     DatabaseOutdated,
@@ -36,8 +20,7 @@ from store.errors import (
     StoreFailed,
     StoreFull,
 )
-from store.generation import Generations, check_generation
-from store.lasting import replace_file
+from store.fsync import replace_file
 from store.records import (
     AuditEntry,
     Build,
@@ -63,7 +46,24 @@ from store.records import (
     new_id,
     now,
 )
-from store.start_room import StartRoom
+from store.sqlite import database_copy
+from store.sqlite.database import Database, open_database
+from store.tables import (
+    audit,
+    builds,
+    deleted,
+    deployments,
+    experiments,
+    keys,
+    memberships,
+    metrics,
+    models,
+    projects,
+    retention,
+    sessions,
+    site,
+    users,
+)
 
 __all__ = [
     "AuditEntry",
@@ -107,11 +107,11 @@ __all__ = [
     "audit",
     "builds",
     "check_generation",
+    "database_copy",
     "deleted",
     "deployments",
     "doing",
     "experiments",
-    "image",
     "keys",
     "lifecycles",
     "lock_data_folder",

@@ -65,7 +65,7 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
         # aiosqlite.Connection is also the type of what `control` composes transactions with.
         (("sqlite3", "aiosqlite"), ("store/", "gateway/control/")),
         (("quart", "quart_trio", "hypercorn"), ("gateway/",)),
-        (("git",), ("builder/git_store.py",)),
+        (("git",), ("builder/git/git_store.py",)),
         (
             # Processes of models and scripts are workers/process/process.py's alone; the others ask
             # git, interpreters and the kernel what they are, call rm, or start a gateway.
@@ -77,9 +77,9 @@ def test_what_runs_inside_a_model_stands_alone() -> None:
                 # To see what works here.
                 "workers/cgroups/tree.py",
                 "workers/confinement/levels.py",
-                "builder/git_store.py",
+                "builder/git/git_store.py",
                 "builder/interpreters.py",
-                "builder/remove_tree.py",
+                "builder/files/remove_tree.py",
                 "gateway/cli/demo.py",
                 "gateway/operations/doctor.py",
             ),

@@ -4,8 +4,8 @@ from http.client import HTTPConnection, HTTPException
 
 import msgspec
 
-from benchmarks.load import own, wrk
-from benchmarks.load.own import LoadFailed
+from benchmarks.load import python, wrk
+from benchmarks.load.python import LoadFailed
 from benchmarks.load.spec import Load, Target
 
 
@@ -44,7 +44,7 @@ def _by_wrk(target: Target, callers: int, seconds: float) -> Capacity:
 
 
 def _by_own(target: Target, callers: int, seconds: float) -> Capacity:
-    found = own.run(Load(target=target, seconds=seconds, connections=callers, warm_up=0.1))
+    found = python.run(Load(target=target, seconds=seconds, connections=callers, warm_up=0.1))
     latency = found.good
     return Capacity(
         requests_per_second=round(latency.count / found.seconds, 1),

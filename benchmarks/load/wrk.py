@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.load.own import LoadFailed
+from benchmarks.load.python import LoadFailed
 from benchmarks.load.spec import Target
 
 HINT = "wrk is not installed (it is a distribution package: apt-get install wrk)"

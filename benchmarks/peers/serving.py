@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.peers import keeper
+from benchmarks.peers import subreaper
 from benchmarks.peers.failure import PeerFailed
 
 HOST = "127.0.0.1"
@@ -192,8 +192,8 @@ class _Asking:
 def _kept(
     peer: str, command: list[str], work: Path, variables: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command below a keeper, in a session of its own; at the end nothing of it is left."""
-    argv = [sys.executable, "-I", "-S", str(keeper.__file__), *command]
+    """The command below a subreaper, in a session of its own; at the end nothing of it is left."""
+    argv = [sys.executable, "-I", "-S", str(subreaper.__file__), *command]
     with (work / _OUTPUT).open("ab") as output:
         process = subprocess.Popen(
             argv,
@@ -210,7 +210,7 @@ def _kept(
         assert process.stdin is not None
         process.stdin.close()
         try:
-            process.wait(timeout=3 * keeper.GRACE)
+            process.wait(timeout=3 * subreaper.GRACE)
         except subprocess.TimeoutExpired:
             raise PeerFailed(peer, "could not be ended", _lines(work / _OUTPUT)) from None
 

@@ -11,9 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from builder import DEFAULT_SCRIPT
-from builder.absent import submodules
-from builder.sandbox_run import resolve_beneath
+from builder import DEFAULT_SCRIPT, resolve_beneath, submodules
 
 # What is installed by another name than it is imported by.
 _DISTRIBUTIONS = {

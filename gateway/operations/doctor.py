@@ -82,8 +82,7 @@ def examine(
 def _discovered() -> Iterable[Interpreter]:
     import trio
 
-    from builder.errors import InterpreterUnusable
-    from builder.interpreters import discover
+    from builder import InterpreterUnusable, discover
 
     try:
         return trio.run(discover)

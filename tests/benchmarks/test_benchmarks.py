@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks import contenders, contest, machine
+from benchmarks import comparison, machine, servers
 from benchmarks.__main__ import ALL, VERBS, main
-from benchmarks.contenders import OURS
 from benchmarks.plan import Plan
 from benchmarks.report.record import Report, Section
+from benchmarks.servers import OURS
 
 FOLDER = Path(machine.__file__).parent
 README = (FOLDER / "README.md").read_text()
@@ -28,11 +28,10 @@ def test_the_map_names_every_file() -> None:
     """And no file that there is not."""
     table = README.partition("## Map")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE))
-    files = {str(p.relative_to(FOLDER)) for p in FOLDER.glob("*.py") if p.name != "__init__.py"}
+    sources = [*FOLDER.glob("*.py"), *(FOLDER / "suites").glob("*.py")]
+    files = {str(path.relative_to(FOLDER)) for path in sources if path.name != "__init__.py"}
     files |= {f"{name}/" for name in ("load", "report", "peers", "models", "results")}
-    assert {n for n in named if "*" not in n} | {
-        f for f in files if f.startswith("bench_")
-    } == files
+    assert named == files
 
 
 def test_caveats_stand_first() -> None:
@@ -84,7 +83,7 @@ def test_a_wrong_command_is_refused(arguments: list[str]) -> None:
 
 def test_predictd_is_measured_for_real() -> None:
     """A gateway is started, asked through its port by real callers, and gone."""
-    results = contest.hold([contenders.ours()], (2,), Plan(seconds=1.0, rounds=1))
+    results = comparison.hold([servers.ours()], (2,), Plan(seconds=1.0, rounds=1))
     ours = results[OURS]
     assert ours.failures == []
     assert ours.row(2)["requests_per_second"]

@@ -8,7 +8,7 @@ import pytest
 
 from builder.build_store import BuildStore, Manifest, seal_build
 from builder.errors import ScriptFailed
-from builder.remove_tree import remove_tree
+from builder.files.remove_tree import remove_tree
 from tests.faults.matrix import fault
 
 MANIFEST = Manifest(

@@ -11,10 +11,10 @@ from typing import Any
 import trio
 
 from builder.build import BuildReport, build
+from builder.build_steps import Journey
 from builder.build_store import BuildStore
 from builder.interpreters import Interpreter
-from builder.journey import Journey
-from builder.snapshot import take_snapshot
+from builder.snapshot.snapshot import take_snapshot
 from builder.spec import BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot
 
 

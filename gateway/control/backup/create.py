@@ -62,7 +62,7 @@ class Backups:
             stack.callback(self._end)
             await stack.enter_async_context(self._context.removal_queue.paused())
             database, spool = self._context.database, self._context.temporary_files
-            size = await database.read(store.image.size)
+            size = await database.read(store.database_copy.size)
             await trio.to_thread.run_sync(spool.admit_copy, size, "a copy of the database")
             copy = stack.enter_context(spool.named())
             contents = await database.read_apart(_contents, copy)
@@ -103,7 +103,7 @@ async def _contents(connection: aiosqlite.Connection, copy: Path) -> _Contents:
     builds = [(project_id, build) for project_id, some in listed for build in some]
     projects = await store.projects.listing(connection)
     experiments = await store.experiments.listing(connection)
-    await store.image.copy(connection, copy)
+    await store.database_copy.write(connection, copy)
     return _Contents(projects, builds, experiments)
 
 

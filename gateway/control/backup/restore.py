@@ -83,7 +83,7 @@ async def restore(backup: Path, target: Path) -> Restored:
     with filling(data) as unfinished:
         _check_room(data.root, outline)
         await trio.to_thread.run_sync(_write_files, backup, data.root, set(anew))
-        await trio.to_thread.run_sync(store.image.check, backup, data.root / _RESTORING)
+        await trio.to_thread.run_sync(store.database_copy.check, backup, data.root / _RESTORING)
         restored = await _finish(outline, data, known, anew)
     return msgspec.structs.replace(restored, unfinished=unfinished)
 

@@ -14,8 +14,7 @@ from builder import SNAPSHOT_TAKEN
 from gateway.control.builds.build_task import BuildTask
 from gateway.control.context import ControlContext
 from gateway.control.fair_semaphore import FairSemaphore
-from store import Build, Step
-from store.lifecycles import BUILD, advance
+from store import Build, Step, lifecycles
 
 
 class RebuildTask(BuildTask):
@@ -36,6 +35,6 @@ class RebuildTask(BuildTask):
                 await shelf.put_back(build_id)
 
     async def _advance(self, event: str, **changes: object) -> None:
-        status = advance(BUILD, self.build.status, event)
+        status = lifecycles.advance(lifecycles.BUILD, self.build.status, event)
         now = {"status": status, "journey": self.steps, **changes}
         self.build = msgspec.structs.replace(self.build, **now)

@@ -18,7 +18,6 @@ import trio
 
 from gateway.errors import Refusal
 from store import Ballast, StartRoom
-from store.ballast import BYTES, FILES
 from workers.shortages import in_thread
 
 MIB = 1024 * 1024
@@ -99,7 +98,9 @@ class FreeSpace:
         """Frees the ballast; False when there was none. In any thread."""
         given = self._ballast.give_back()
         if given:
-            logger.warning("the disk is full: gave the ballast of %d MiB back", BYTES // MIB)
+            logger.warning(
+                "the disk is full: gave the ballast of %d MiB back", Ballast.BYTES // MIB
+            )
         return given
 
     async def ensure_minimum_free(self) -> None:
@@ -129,7 +130,7 @@ class FreeSpace:
             logger.info("there is room again at %s", self._folder)
         self._was_low = is_low
         # Twice as much, so that what was just given back is not taken from under its user.
-        if not state.ballast and state.has(2 * BYTES, 2 * FILES):
+        if not state.ballast and state.has(2 * Ballast.BYTES, 2 * Ballast.FILES):
             await in_thread(self._ballast.take)
             # A start on a full disk may have found too little for all of it.
             await in_thread(self._start_room.take)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.load import own
+from benchmarks.load import python
 from benchmarks.load.spec import NONCE, Load, Target
 
 Reply = Callable[[bytes], bytes | None]
@@ -55,7 +55,7 @@ def echo(request: bytes) -> bytes:
 def test_a_closed_loop_counts_every_answer() -> None:
     """What was sent was answered, by good answers, within the time."""
     with serving(echo) as target:
-        found = own.run(Load(target=target, seconds=0.3, connections=2, nonce=True, warm_up=0.1))
+        found = python.run(Load(target=target, seconds=0.3, connections=2, nonce=True, warm_up=0.1))
     assert found.sent == found.good.count > 0
     assert (found.failed, found.lost, found.wrong) == (0, 0, 0)
     assert found.most_outstanding == 2
@@ -64,7 +64,7 @@ def test_a_closed_loop_counts_every_answer() -> None:
 def test_an_open_loop_sends_as_many_as_are_due() -> None:
     """The rate is the schedule's, whatever the server does."""
     with serving(echo) as target:
-        found = own.run(Load(target=target, seconds=0.5, rate=200, connections=2, warm_up=0.0))
+        found = python.run(Load(target=target, seconds=0.5, rate=200, connections=2, warm_up=0.0))
     assert found.sent == 100
     assert found.good.count == 100
     assert found.late.count == 100
@@ -86,7 +86,7 @@ def test_a_stall_counts_for_all_who_came_during_it() -> None:
         load = Load(
             target=target, seconds=1.0, rate=100, connections=1, most_connections=1, warm_up=0.0
         )
-        found = own.run(load)
+        found = python.run(load)
     assert found.sent == found.good.count == 100
     # Some forty were due in those 0.4 s; twenty of them waited for half of it and more.
     assert found.good.between(150e6, 1e10) >= 15
@@ -95,7 +95,7 @@ def test_a_stall_counts_for_all_who_came_during_it() -> None:
 def test_the_answer_to_another_request_is_noticed() -> None:
     """An answer that does not carry its request's number is wrong."""
     with serving(lambda _: answer(b"always the same")) as target:
-        found = own.run(Load(target=target, seconds=0.2, rate=50, nonce=True, warm_up=0.0))
+        found = python.run(Load(target=target, seconds=0.2, rate=50, nonce=True, warm_up=0.0))
     assert found.wrong == found.failed == found.sent == 10
 
 
@@ -103,7 +103,7 @@ def test_requests_without_an_answer_are_lost() -> None:
     """A server that hangs up has lost the request, and the load goes on."""
     with serving(lambda _: None) as target:
         load = Load(target=target, seconds=0.2, rate=50, warm_up=0.0, patience=1.0)
-        found = own.run(load)
+        found = python.run(load)
     assert found.sent > 0
     assert found.lost == 10
     assert found.by_status == {}
@@ -112,7 +112,7 @@ def test_requests_without_an_answer_are_lost() -> None:
 def test_statuses_are_told_apart() -> None:
     """A refusal is no good answer, but is an answer."""
     with serving(lambda _: answer(b"", 429)) as target:
-        found = own.run(Load(target=target, seconds=0.2, rate=50, warm_up=0.0))
+        found = python.run(Load(target=target, seconds=0.2, rate=50, warm_up=0.0))
     assert {status: seen.count for status, seen in found.by_status.items()} == {"429": 10}
     assert (found.failed, found.lost) == (10, 0)
     assert sum(count for _, _, count in found.timeline) == 10
@@ -129,7 +129,7 @@ def test_hanging_up_waits_for_nobody() -> None:
     with serving(hang) as target:
         load = Load(target=target, seconds=0.2, rate=50, warm_up=0.0, hang_up=True)
         began = time.monotonic()
-        found = own.run(load)
+        found = python.run(load)
         took = time.monotonic() - began
         over.set()
     assert found.lost == 10
@@ -140,5 +140,5 @@ def test_a_load_that_fails_says_why() -> None:
     """Nobody listens: the generator's last words are the error."""
     with serving(echo) as target:
         pass
-    with pytest.raises(own.LoadFailed, match="Connect"):
-        own.run(Load(target=target, seconds=0.1))
+    with pytest.raises(python.LoadFailed, match="Connect"):
+        python.run(Load(target=target, seconds=0.1))

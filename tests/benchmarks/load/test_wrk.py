@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.load import wrk
-from benchmarks.load.own import LoadFailed
+from benchmarks.load.python import LoadFailed
 from benchmarks.load.spec import Target
 
 PRINTED = """\

@@ -28,7 +28,7 @@ from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from gateway.settings import Settings
 from store import Build, Database, Deployment, Failure, Model, Project, User
-from store.bridge import Bridge
+from store.sqlite.bridge import Bridge
 from tests.gateway.control.accounts.test_sign_in import Stage, opened
 from tests.support.records import a_build
 from workers import Pool, PoolSpec, ReplicaSpec, StartFailed

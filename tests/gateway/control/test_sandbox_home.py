@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.naming import file_that_names
+from builder.files.path_references import file_that_names
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, ended_build, running, settings_for, status_is
 from tests.support.skipping import not_here

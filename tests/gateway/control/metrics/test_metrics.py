@@ -11,7 +11,8 @@ import trio
 
 import store
 from gateway.control.metrics import metrics, metrics_writer
-from store import StoreFailed, connections, open_database
+from store import StoreFailed, open_database
+from store.sqlite import connections
 from tests.support.gateway import PROJECTS, Gateway, running, settings_for, until
 
 MIB = 1 << 20

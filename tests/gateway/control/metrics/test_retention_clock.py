@@ -15,7 +15,7 @@ from gateway.control.metrics.retention_clock import SETTLED, RetentionClock
 from gateway.settings import MIB, Settings
 from store import Database, Deployment, open_database, retention
 from tests.faults.matrix import fault
-from tests.store.test_metrics import a_measurement, another_project, put
+from tests.store.tables.test_metrics import a_measurement, another_project, put
 
 DAY = 86_400.0
 NOON = 1_795_262_400.0

@@ -11,7 +11,7 @@ import pytest
 
 from builder import CloneFailed, Run, clone, read_address, take_snapshot
 from builder.errors import SnapshotFailed
-from builder.snapshot import write_out
+from builder.snapshot.snapshot import write_out
 from gateway.admin import tree
 from gateway.errors import Refusal
 from tests.support.builder import Lines

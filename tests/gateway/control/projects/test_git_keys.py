@@ -13,8 +13,8 @@ import trio
 from trio.to_thread import run_sync as to_thread
 
 from builder import Address, CloneFailed, Run, clone, read_address, with_identity
-from builder.clone import unreadable
-from tests.builder.test_clone import origin
+from builder.git.clone import unreadable
+from tests.builder.git.test_clone import origin
 from tests.gateway.control.projects.test_confined_git import run, workers
 from tests.support.builder import Lines
 from tests.support.gateway import Gateway, refusal, running, settings_for, until
@@ -67,7 +67,7 @@ async def test_who_is_no_administrator(
 ) -> None:
     """With the address looked up before, the key and the host's key count as well, and a failure
     tells which host keys are accepted but not what was found."""
-    monkeypatch.setattr("builder.reaching._is_inner", lambda *_: False)
+    monkeypatch.setattr("builder.git.reachable_addresses._is_inner", lambda *_: False)
     await clone(address_of(server), "v1", target, run=run, guarded=True)
     assert (target / "model.py").read_text() == "first"
     for address in (address_of(server, key=""), address_of(server, host_key="")):

@@ -1,0 +1,67 @@
+"""Who is compared: predictd, and the peers and floors of `peers/`, all started the same way."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import gateway_process
+from benchmarks.comparison import Contender, Entrant
+from benchmarks.load.spec import Target
+from benchmarks.peers.catalogue import PEERS, Peer
+
+OURS = "predictd"
+NGINX = PEERS["nginx"].name
+REQUEST = {"a": 3, "b": 5}
+ANSWER = 8
+
+
+def ours() -> Contender:
+    """A real gateway with `add` and one replica, everything on."""
+    return Contender(name=OURS, isolation="process", start=_start_ours)
+
+
+def peers(cache: Path) -> list[Contender]:
+    """All peers and floors."""
+    return [_peer(peer, cache) for peer in PEERS.values()]
+
+
+def nginx(cache: Path) -> Contender:
+    """The floor of HTTP."""
+    return _peer(PEERS["nginx"], cache)
+
+
+@contextmanager
+def _start_ours() -> Iterator[Entrant]:
+    with tempfile.TemporaryDirectory(prefix="predictd-benchmark-") as folder:
+        data = Path(folder) / "data"
+        with gateway_process.gateway_on(data) as gateway:
+            [key] = gateway.deploy("add", "add")
+        # Started again, with its model built: as peers are, whose environments are made before.
+        began = time.monotonic()
+        with gateway_process.gateway_on(data) as gateway:
+            target = gateway.target(key, REQUEST)
+            gateway_process.check(target, ANSWER)
+            seconds = time.monotonic() - began
+            yield Entrant(target=target, roles=gateway.roles, seconds_to_answer=seconds)
+
+
+def _peer(peer: Peer, cache: Path) -> Contender:
+    @contextmanager
+    def start() -> Iterator[Entrant]:
+        with peer.started(cache) as served:
+            target = Target(
+                host=served.host,
+                port=served.port,
+                path=served.path,
+                body=served.body,
+                headers=dict(served.headers),
+            )
+            yield Entrant(
+                target=target,
+                roles={"server": served.pids},
+                seconds_to_answer=served.seconds_to_answer,
+            )
+
+    return Contender(name=peer.name, isolation=peer.isolation, start=start)

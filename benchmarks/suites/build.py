@@ -1,0 +1,43 @@
+"""`build`: from a folder to the first right answer, and where that time goes.
+
+The folder has one file and no build script: what is left is the snapshot, the virtualenv, the probe
+and the start of a replica, which every build pays.
+"""
+
+import time
+from statistics import median
+
+from benchmarks import gateway_process, servers
+from benchmarks.plan import Plan
+from benchmarks.report.record import Row, Section, Table, spread
+
+
+def run(plan: Plan) -> Section:
+    took: list[float] = []
+    steps: dict[str, list[float]] = {}
+    with gateway_process.gateway() as gateway:
+        for number in range(plan.rounds):
+            plan.say(f"build {number + 1}")
+            began = time.monotonic()
+            [key] = gateway.deploy("add", "add")
+            gateway_process.check(gateway.target(key, servers.REQUEST), servers.ANSWER)
+            took.append(time.monotonic() - began)
+        for model in gateway.client.listing("/models"):
+            path = f"/projects/{model['project']['id']}/models/{model['id']}/builds"
+            for build in gateway.client.listing(path):
+                for step in build["journey"]:
+                    if step["seconds"] is not None:
+                        steps.setdefault(step["name"], []).append(step["seconds"])
+    rows: list[Row] = [
+        {"step": name, "median_s": median(each), "spread": spread(each)}
+        for name, each in steps.items()
+    ]
+    rows.append(
+        {"step": "folder to right answer", "median_s": median(took), "spread": spread(took)}
+    )
+    return Section(
+        verb="build",
+        title="from a folder to the first right answer",
+        says="The folder has no build script.",
+        tables=[Table("Steps of a build, and all of it", rows)],
+    )

@@ -1,0 +1,1 @@
+"""The virtual environment of a build, and the build script that runs in it."""

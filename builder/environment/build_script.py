@@ -1,0 +1,95 @@
+"""Runs the project's build script, by bash, in the build's environment.
+
+The exit status of the script decides, as bash without `-e` gives it. A project without a
+`cdsw-build.sh` has nothing to prepare; a script that was asked for by another name must be
+there.
+"""
+
+from pathlib import Path
+
+from builder.environment.diagnosis import explain
+from builder.environment.virtual_environment import script_variables
+from builder.errors import ScriptFailed
+from builder.interpreters import Interpreter
+from builder.log_tail import LogTail
+from builder.safe_paths import resolve_beneath
+from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run, SandboxPaths
+
+SUMMARY = "The build script failed"
+# Of a script; what is wrong with one is looked for in all of it.
+MOST_BYTES = 1024 * 1024
+_MARK = b"\xef\xbb\xbf"
+
+
+def has_script(spec: BuildSpec) -> bool:
+    """Whether there is a script to run; raises ScriptFailed when it cannot be run."""
+    script = _place(spec)
+    if script is None:
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} leads out of the project",
+            "Name a script of the project by its path from the project's root.",
+        )
+    if not script.is_file():
+        if spec.script == DEFAULT_SCRIPT and not script.exists():
+            return False
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} is not a file of the project",
+            "Check its name, and that .gitignore does not exclude it.",
+        )
+    with script.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} has more than {MOST_BYTES:,} bytes",
+            "Put data into files of their own, and read them in the script.",
+        )
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ScriptFailed(
+            SUMMARY,
+            f"{spec.script} is UTF-16, which bash does not read",
+            f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {spec.script}",
+        )
+    return True
+
+
+def make_readable(spec: BuildSpec) -> str:
+    """Takes out of the build's copy of the script what bash would take for part of a command:
+    Windows line ends, a byte order mark. Returns what that was, in words. Blocking."""
+    script = _place(spec)
+    assert script is not None
+    content = script.read_bytes()
+    plain = content.removeprefix(_MARK).replace(b"\r\n", b"\n")
+    if plain == content:
+        return ""
+    script.write_bytes(plain)
+    found = {"a byte order mark": content.startswith(_MARK), "Windows line ends": b"\r" in content}
+    return " and ".join(what for what, is_there in found.items() if is_there)
+
+
+def _place(spec: BuildSpec) -> Path | None:
+    return resolve_beneath(spec.code, spec.script)
+
+
+async def run_script(
+    spec: BuildSpec, interpreter: Interpreter, run: Run, log: Log, time_limit: float
+) -> None:
+    """Run the script to its end; raises ScriptFailed, or TimeoutError past `time_limit`."""
+    tail = LogTail(log)
+    status = await run(
+        ["bash", spec.script],
+        cwd=spec.code,
+        place=SandboxPaths(
+            home=spec.code,
+            tmp=spec.tmp,
+            write=(spec.virtualenv, spec.pip_cache),
+            prefix=interpreter.prefix,
+        ),
+        variables=script_variables(spec),
+        log=tail,
+        time_limit=time_limit,
+    )
+    if status != 0:
+        raise ScriptFailed(SUMMARY, *explain(status, tail.lines))

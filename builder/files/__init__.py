@@ -1,0 +1,1 @@
+"""File system helpers that are safe on folders that others can change."""

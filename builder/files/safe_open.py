@@ -1,0 +1,140 @@
+"""Files and folders beneath a root, opened so that no link leads elsewhere.
+
+A process that may change a folder can replace a file or a folder in it by a link at any moment,
+also between our check and our use of it. So nothing beneath a root is reached by its path: each
+folder is opened from the one above it, by its name and never through a link, and what is read or
+changed is reached from that descriptor. What a link says can be read; it is never followed.
+
+All of this blocks.
+"""
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from errno import EINVAL, ELOOP, ENXIO
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from builder.files.remove_tree import remove_below
+
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: without it, to open a pipe waits for its writer.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+Name = str | bytes
+
+
+class NotAFile(OSError):
+    """There is something of that name, but no plain file: a link, a folder, a pipe, a device."""
+
+
+class Folder:
+    """An open folder. All methods take single names and raise OSError; where a folder is expected
+    and something else is there, a link included, that is NotADirectoryError."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def root(cls, path: Path) -> Self:
+        """The folder at an absolute path without links: with a link in it, it is not opened."""
+        descriptor = os.open("/", os.O_PATH | _FOLDER)
+        for name in path.parts[1:]:
+            # O_PATH: of the folders above it we need not be able to list what is in them.
+            descriptor = _step(descriptor, name, os.O_PATH)
+        return cls(_step(descriptor, ".", os.O_RDONLY))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def folder(self, names: Sequence[Name], *, make: bool = False) -> "Folder":
+        """The folder that the names lead to, one by one; with `make`, missing ones are made."""
+        descriptor = os.dup(self._descriptor)
+        for name in names:
+            if make:
+                _make(descriptor, _single(name))
+            descriptor = _step(descriptor, _single(name), os.O_RDONLY)
+        return Folder(descriptor)
+
+    def entries(self, most: int | None = None) -> list["os.DirEntry[str]"]:
+        """What is in it, by name; of more than `most`, one more. Ask them not to follow links."""
+        with os.scandir(self._descriptor) as found:
+            some = islice(found, None if most is None else most + 1)
+            return sorted(some, key=lambda entry: entry.name)
+
+    def status(self, name: Name) -> os.stat_result:
+        """The facts of an entry; of a link, its own."""
+        return os.stat(_single(name), dir_fd=self._descriptor, follow_symlinks=False)
+
+    def target(self, name: Name) -> str:
+        """What a link says."""
+        return os.readlink(os.fsdecode(_single(name)), dir_fd=self._descriptor)
+
+    def open(self, name: Name) -> BinaryIO:
+        """A plain file, to be read. Raises NotAFile."""
+        try:
+            descriptor = os.open(_single(name), _FILE, dir_fd=self._descriptor)
+        except OSError as error:
+            if error.errno in (ELOOP, ENXIO):  # a link, a socket
+                raise NotAFile(*error.args) from error
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotAFile(EINVAL, "not a plain file", os.fsdecode(name))
+        return os.fdopen(descriptor, "rb")
+
+    @contextmanager
+    def writing(self, name: Name, mode: int = 0o644) -> Iterator[BinaryIO]:
+        """A file to be written, which takes the name when the block has ended well: whole, and in a
+        way that lasts. A link of that name is replaced."""
+        fresh = f".uploading-{uuid.uuid4().hex}"
+        how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(fresh, how, 0o600, dir_fd=self._descriptor)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            here = self._descriptor
+            os.replace(fresh, _single(name), src_dir_fd=here, dst_dir_fd=here)
+            os.fsync(self._descriptor)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(fresh, dir_fd=self._descriptor)
+            raise
+
+    def remove(self, name: Name) -> None:
+        """Takes away an entry, a folder with all that is in it."""
+        if stat.S_ISDIR(self.status(name).st_mode):
+            remove_below(self._descriptor, _single(name))
+        else:
+            os.unlink(_single(name), dir_fd=self._descriptor)
+        os.fsync(self._descriptor)
+
+
+def _step(above: int, name: Name, how: int) -> int:
+    """The folder of that name, in place of the one above it, which is closed."""
+    try:
+        return os.open(name, how | _FOLDER, dir_fd=above)
+    finally:
+        os.close(above)
+
+
+def _make(above: int, name: Name) -> None:
+    """Makes a folder in a way that lasts, unless there is something of that name."""
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=above)
+        os.fsync(above)
+
+
+def _single(name: Name) -> str:
+    text = os.fsdecode(name)
+    if text in ("", ".", "..") or "/" in text or "\0" in text:
+        raise ValueError(f"{text!r} is not the name of an entry")
+    return text

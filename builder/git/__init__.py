@@ -1,0 +1,1 @@
+"""Git: the gateway's own bare repositories, and clones of other people's."""

@@ -1,0 +1,64 @@
+"""The addresses that a clone may connect to, for users who are not administrators.
+
+A name is looked up once, and git is given the addresses that were found: if git looked the name up
+itself, the answer could be another one. Addresses of this machine and of its link (where clouds
+serve the keys of machines) are refused to these users.
+"""
+
+import ipaddress
+import socket
+from ipaddress import IPv4Address, IPv6Address
+
+import psutil
+import trio
+
+from builder.git.address import Address
+
+
+async def addresses_of(address: Address) -> list[str]:
+    """The addresses to which a clone may connect. None where the host is not known, or where one of
+    its addresses is not to be reached so."""
+    try:
+        found = await trio.socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+    except (OSError, UnicodeError):
+        return []
+    texts = list(dict.fromkeys(str(each[4][0]) for each in found))
+    own = await trio.to_thread.run_sync(_own)
+    return [] if any(_is_inner(text, own) for text in texts) else texts
+
+
+def _is_inner(text: str, own: set[IPv4Address | IPv6Address]) -> bool:
+    if "%" in text:  # of a link, by its name
+        return True
+    address = ipaddress.ip_address(text)
+    if isinstance(address, IPv6Address):
+        for embedded in (address.ipv4_mapped, address.sixtofour, _translated(address)):
+            if embedded is not None and _is_inner(str(embedded), own):
+                return True
+    return (
+        address in own
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_unspecified
+        or address.is_multicast
+        or address in _METADATA
+    )
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Link-local ones are inner anyway; these serve the same on some clouds.
+_METADATA = {ipaddress.ip_address(each) for each in ("fd00:ec2::254", "100.100.100.200")}
+
+
+def _translated(address: IPv6Address) -> IPv4Address | None:
+    return IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
+
+
+def _own() -> set[IPv4Address | IPv6Address]:
+    """Those of this machine."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    found = [each for some in psutil.net_if_addrs().values() for each in some]
+    texts = [each.address.partition("%")[0] for each in found if each.family in families]
+    return {ipaddress.ip_address(text) for text in texts}

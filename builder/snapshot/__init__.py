@@ -1,0 +1,1 @@
+"""Which files of a project belong to a snapshot, and how they are stored and written out."""

@@ -1,0 +1,152 @@
+"""Asks git which names the `.gitignore` files of a project exclude.
+
+Their author could keep git busy for minutes, and git would follow what stands in a project while it
+reads. So the ignore files are read by us and bounded, and git is run on copies of them: in a
+skeleton of the project that has its folders and ignore files alone, confined as a build script is,
+in a process of its own with a deadline. Nothing is held meanwhile that another project needs.
+"""
+
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+
+import trio
+
+from builder.errors import SnapshotFailed
+from builder.files.remove_tree import remove_tree
+from builder.files.safe_open import Folder, NotAFile
+from builder.git.git_store import clean_environment, git_executable
+from builder.log_tail import LogTail
+from builder.spec import Run, SandboxPaths
+
+NAME = b".gitignore"
+MOST_BYTES = 64 * 1024  # of one file
+MOST_BYTES_TOGETHER = 1024 * 1024
+MOST_FILES = 2000
+SECONDS = 20.0  # for all that git is asked about one project
+_ADVICE = "Name folders and kinds of files (`data/`, `*.csv`) instead of single files."
+_SCRIPT = 'cd "$1" && exec "$2" check-ignore --no-index -z --stdin <"$3" >"$HOME/ignored"'
+_OUTPUT = "ignored"
+_MOST_OUTPUT = 256 * 1024 * 1024
+
+
+class Ignoring:
+    """The ignore files of one project, level by level. Their copies are in a folder beneath `above`
+    until this is closed."""
+
+    def __init__(self, above: Path, run: Run) -> None:
+        self._above = above
+        self._run = run
+        self._scratch = above / f"ignoring-{uuid.uuid4().hex}"
+        self._shown = self._scratch / "shown"
+        self._tree = self._shown / "tree"
+        self._files = 0
+        self._bytes = 0
+        self._deadline = trio.current_time() + SECONDS
+
+    def add(self, folder: bytes, content: bytes) -> None:
+        """Adds the ignore file of a folder. Blocking. Raises SnapshotFailed."""
+        path = os.fsdecode(os.path.join(folder, NAME))
+        self._files += 1
+        self._bytes += len(content)
+        if len(content) > MOST_BYTES:
+            raise SnapshotFailed(f"{path} has more than {MOST_BYTES:,} bytes", _ADVICE)
+        if self._bytes > MOST_BYTES_TOGETHER:
+            text = f"the .gitignore files have more than {MOST_BYTES_TOGETHER:,} bytes together"
+            raise SnapshotFailed(f"{text}, with {path}", _ADVICE)
+        if self._files > MOST_FILES:
+            raise SnapshotFailed(f"there are more than {MOST_FILES:,} .gitignore files", _ADVICE)
+        if self._files == 1:
+            self._begin()
+        _make(self._place(folder))
+        copy = self._place(folder) / os.fsdecode(NAME)
+        copy.write_bytes(content)
+        copy.chmod(0o644)
+
+    async def ignored(self, folders: Sequence[bytes], others: Sequence[bytes]) -> set[bytes]:
+        """Those of the paths that are excluded. Raises SnapshotFailed."""
+        if not self._files or not (folders or others):
+            return set()
+        place = await trio.to_thread.run_sync(self._lay_out, folders, [*folders, *others])
+        tail = LogTail(_Nowhere())
+        try:
+            status = await self._run(
+                ["sh", "-c", _SCRIPT, "sh", str(self._tree), git_executable(), str(self._paths)],
+                cwd=place.home,
+                place=place,
+                variables=self._variables(),
+                log=tail,
+                time_limit=self._deadline - trio.current_time(),
+            )
+        except TimeoutError:
+            text = f"git needs more than {SECONDS:g} seconds for the .gitignore files"
+            raise SnapshotFailed(text, _ADVICE) from None
+        if status not in (0, 1):  # 1: none of them
+            problem = "\n".join(tail.lines[-3:]) or f"git check-ignore ended with {status}"
+            raise SnapshotFailed(f"the .gitignore files cannot be applied: {problem}")
+        return await trio.to_thread.run_sync(_answer, place.home)
+
+    def close(self) -> None:
+        """Takes the copies away. Blocking."""
+        if self._files:
+            remove_tree(self._scratch)
+
+    def _begin(self) -> None:
+        """Makes a repository with nothing in it, without which git gives no answer."""
+        self._above.mkdir(parents=True, exist_ok=True)
+        for folder in ("git/objects", "git/refs", "tree"):
+            _make(self._shown / folder)
+        head = self._shown / "git" / "HEAD"
+        head.write_text("ref: refs/heads/main\n")
+        head.chmod(0o644)
+
+    def _lay_out(self, folders: Iterable[bytes], paths: Iterable[bytes]) -> SandboxPaths:
+        """What git needs to be shown for one question."""
+        for folder in folders:  # a pattern may be for folders only
+            _make(self._place(folder))
+        # Gotcha G3 in README: a name may look like magic.
+        self._paths.write_bytes(b"".join(b"./" + path + b"\0" for path in paths))
+        self._paths.chmod(0o644)
+        # New ones for each question: a git that was led astray could have left links in them.
+        home, tmp = (Path(mkdtemp(dir=self._scratch)) for _ in range(2))
+        return SandboxPaths(home=home, tmp=tmp, read=(self._shown,))
+
+    @property
+    def _paths(self) -> Path:
+        return self._shown / "paths"
+
+    def _place(self, path: bytes) -> Path:
+        return self._tree / os.fsdecode(path)
+
+    def _variables(self) -> dict[str, str]:
+        git = {"GIT_DIR": str(self._shown / "git"), "GIT_WORK_TREE": str(self._tree)}
+        clean = {key: value for key, value in clean_environment().items() if key != "HOME"}
+        return clean | git
+
+
+class _Nowhere:
+    """A log that keeps nothing."""
+
+    def write(self, line: str) -> None: ...
+
+
+def _make(folder: Path) -> None:
+    """A folder and those above it. All users may read them, since git runs as another user."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir()
+        each.chmod(0o755)
+
+
+def _answer(home: Path) -> set[bytes]:
+    try:
+        with Folder.root(home) as folder, folder.open(_OUTPUT) as file:
+            output = file.read(_MOST_OUTPUT)
+    except (FileNotFoundError, NotAFile):
+        raise SnapshotFailed("git left no answer about the .gitignore files") from None
+    return {path.removeprefix(b"./") for path in output.split(b"\0")[:-1]}

@@ -1,0 +1,283 @@
+"""Which entries of a project's folder belong to its snapshot.
+
+Everything does, but for what the (possibly nested) `.gitignore` files exclude, any entry called
+`.git`, and environments and caches, of which a build has its own. We walk the folder ourselves, one
+level at a time, and ask git only which names of a level are ignored: a walk by git would stop at
+nested repositories (gotcha G2 in README). What a copy cannot carry is refused by name, or listed as
+left out. Links are read and never followed, also to find out where they lead: a build must not show
+what is outside the project. An absolute link into the project itself is taken as the relative one
+that leads there.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import trio
+from msgspec import Struct
+
+from builder.errors import SnapshotFailed, SymlinkLeaves
+from builder.files.depth import TooDeep, check_depth
+from builder.files.safe_open import Folder, NotAFile
+from builder.git.objects import Changed
+from builder.snapshot import ignore_rules
+from builder.snapshot.ignore_rules import Ignoring
+
+Kind = Literal["folder", "file", "executable", "link", "special"]
+# Environments are recognized by their content, not by their name.
+_OF_ENVIRONMENTS = {b"pyvenv.cfg": ("file", "executable"), b"conda-meta": ("folder",)}
+_VENV = b"pyvenv.cfg"
+# What may be in one, and whether that belongs to it as a whole if something of Python is in it.
+_IN_VENVS = {
+    b"bin": True,
+    b"Scripts": True,
+    b"lib": False,
+    b"Lib": False,
+    b"include": False,
+}
+_CACHES = (
+    b"__pycache__",
+    b"node_modules",
+    b".ipynb_checkpoints",
+    b".mypy_cache",
+    b".pytest_cache",
+    b".ruff_cache",
+    b".tox",
+    b".nox",
+)
+# What is listed is held in memory: some 900 bytes for each, while it is stored.
+MOST_ENTRIES = 300_000
+_ADVICE = "Name in .gitignore what builds do not need, such as data."
+_HOME = b"/home/cdsw"  # by which models know their project
+_MOST_LINKS = 40  # followed on one way, as the kernel has it
+
+
+class ProjectFile(Struct, frozen=True):
+    """One entry; `path` is relative to the project, as the bytes of the file system. `target` is
+    what a link says."""
+
+    path: bytes
+    kind: Kind
+    target: bytes = b""
+
+
+class Listing(Struct, frozen=True):
+    """What belongs to a snapshot, the paths of pipes, sockets and devices that cannot, and those of
+    environments and caches.
+
+    `levels` holds the entries of the project's root, then those one level deeper each.
+    """
+
+    levels: list[list[ProjectFile]]
+    left_out: list[str]
+    made_anew: list[str]
+
+
+class Reachable(Struct, frozen=True):
+    """What absolute links may lead to: the project, and folders that every model is shown."""
+
+    project: Path
+    readable: tuple[Path, ...] = ()
+
+    def inward(self, path: bytes, target: bytes) -> bytes:
+        """What a link at `path` says, made relative if it leads into the project."""
+        for home in (os.fsencode(self.project), _HOME):
+            if target == home or target.startswith(home + b"/"):
+                return b"../" * path.count(b"/") + (target[len(home) :].strip(b"/") or b".")
+        return target
+
+    def is_shown(self, target: bytes) -> bool:
+        folders = (os.fsencode(each).rstrip(b"/") for each in self.readable)
+        inside = any(target == each or target.startswith(each + b"/") for each in folders)
+        return inside and b".." not in target.split(b"/")
+
+
+async def list_project(
+    root: Folder, ignores: Ignoring, threads: trio.CapacityLimiter, reachable: Reachable
+) -> Listing:
+    """Walk a project; raises SnapshotFailed or SymlinkLeaves."""
+    levels: list[list[ProjectFile]] = []
+    left_out: list[str] = []
+    made_anew: list[bytes] = []
+    folders, number = [b""], 0
+    in_root: set[bytes] = set()
+    while folders:
+        scan = partial(_scan, root, folders, ignores, reachable)
+        found, environments = await trio.to_thread.run_sync(scan, limiter=threads)
+        if environments:
+            levels[-1] = [entry for entry in levels[-1] if entry.path not in environments]
+        if any(entry.path == _VENV for entry in found):
+            find = partial(_environment_in_root, root, found)
+            in_root = await trio.to_thread.run_sync(find, limiter=threads)
+        left = {e.path for e in found if _is_cache(e) or e.path in in_root}
+        made_anew += [*environments, *left]
+        found = [entry for entry in found if entry.path not in left]
+        inner = [entry.path for entry in found if entry.kind == "folder"]
+        number += len(found)
+        _check_size(inner, number)
+        others = [entry.path for entry in found if entry.kind != "folder"]
+        ignored = await ignores.ignored(inner, others)
+        level = [entry for entry in found if entry.path not in ignored]
+        levels.append([entry for entry in level if entry.kind != "special"])
+        left_out += [shown(entry.path) for entry in level if entry.kind == "special"]
+        folders = [entry.path for entry in level if entry.kind == "folder"]
+    refuse = partial(_refuse_links_that_leave, levels, reachable)
+    await trio.to_thread.run_sync(refuse, limiter=threads)
+    return Listing(levels, left_out, [shown(path) for path in sorted(made_anew)])
+
+
+def _check_size(folders: list[bytes], number: int) -> None:
+    try:
+        for path in folders:
+            check_depth(path)
+    except TooDeep as error:
+        raise SnapshotFailed(str(error.strerror), _ADVICE) from None
+    if number > MOST_ENTRIES:
+        text = f"there are more than {MOST_ENTRIES:,} files and folders"
+        raise SnapshotFailed(text, _ADVICE)
+
+
+def _scan(
+    root: Folder, folders: list[bytes], ignores: Ignoring, reachable: Reachable
+) -> tuple[list[ProjectFile], set[bytes]]:
+    """The entries of some folders, and those of the folders that are environments, whose entries
+    are left out. The ignore files are added to `ignores`."""
+    entries: list[ProjectFile] = []
+    environments: set[bytes] = set()
+    for path in folders:
+        trio.from_thread.check_cancelled()
+        with reading(path), root.folder(parts(path)) as folder:
+            here = list(_entries(folder, path, ignores, reachable))
+        if path and any(_tells_of_environment(entry) for entry in here):
+            environments.add(path)
+        else:
+            entries += here
+    return entries, environments
+
+
+def _tells_of_environment(entry: ProjectFile) -> bool:
+    return entry.kind in _OF_ENVIRONMENTS.get(os.path.basename(entry.path), ())
+
+
+def _environment_in_root(root: Folder, entries: list[ProjectFile]) -> set[bytes]:
+    """The paths of what a virtual environment made in the root of the project consists of; the rest
+    is the project."""
+    found = {_VENV}
+    for entry in entries:
+        if entry.kind == "link" and entry.path == b"lib64":
+            found.add(entry.path)
+        elif entry.kind == "folder" and entry.path in _IN_VENVS:
+            with reading(entry.path), root.folder([entry.path]) as folder:
+                names = [os.fsencode(each.name) for each in folder.entries()]
+            inner = {name for name in names if name.startswith((b"python", b"site-packages"))}
+            if _IN_VENVS[entry.path] and inner:
+                found.add(entry.path)
+            else:
+                found |= {entry.path + b"/" + name for name in inner}
+    return found
+
+
+def _is_cache(entry: ProjectFile) -> bool:
+    return entry.kind == "folder" and os.path.basename(entry.path) in _CACHES
+
+
+def _entries(
+    folder: Folder, path: bytes, ignores: Ignoring, reachable: Reachable
+) -> Iterator[ProjectFile]:
+    for found in folder.entries():
+        name = os.fsencode(found.name)
+        here = os.path.join(path, name)
+        try:
+            kind = _kind(found.stat(follow_symlinks=False).st_mode)
+        except FileNotFoundError:  # it went while we looked
+            continue
+        if name == ignore_rules.NAME:
+            if kind in ("folder", "special"):
+                raise SnapshotFailed(f"{shown(here)} is not a file")
+            if kind != "link":  # which git does not follow either
+                with reading(here), folder.open(name) as file:
+                    ignores.add(path, file.read(ignore_rules.MOST_BYTES + 1))
+        if name != b".git":
+            target = os.fsencode(folder.target(name)) if kind == "link" else b""
+            yield ProjectFile(here, kind, reachable.inward(here, target))
+
+
+@contextmanager
+def reading(path: bytes) -> Iterator[None]:
+    """Says of what is read in the block what went wrong with it. Raises SnapshotFailed."""
+    name = shown(path) or "the project's folder"
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, NotAFile, Changed) as error:
+        raise SnapshotFailed(
+            f"{name} was taken away, replaced or changed while the snapshot was taken",
+            "Build again when nothing changes the project's files.",
+        ) from error
+    except OSError as error:
+        raise SnapshotFailed(
+            f"{name} cannot be read: {error.strerror}",
+            "Make it readable, or name it in .gitignore.",
+        ) from error
+
+
+def parts(path: bytes) -> list[bytes]:
+    """The names that lead to a path."""
+    return path.split(b"/") if path else []
+
+
+def _kind(mode: int) -> Kind:
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if stat.S_ISLNK(mode):
+        return "link"
+    if stat.S_ISREG(mode):
+        return "executable" if mode & stat.S_IXUSR else "file"
+    return "special"
+
+
+def _refuse_links_that_leave(levels: list[list[ProjectFile]], reachable: Reachable) -> None:
+    links = {each.path: each.target for level in levels for each in level if each.kind == "link"}
+    leaving = []
+    for path in links:
+        trio.from_thread.check_cancelled()
+        if _leaves(path, links, reachable):
+            leaving.append(path)
+    if leaving:
+        raise SymlinkLeaves(f"{shown(path)} -> {shown(links[path])}" for path in leaving)
+
+
+def _leaves(path: bytes, links: dict[bytes, bytes], reachable: Reachable) -> bool:
+    """Whether a link, or one on its way, leads out of the project and of what all models are shown.
+    Decided from what links say alone. One that leads round in circles leads nowhere."""
+    here: list[bytes] = []
+    ahead = path.split(b"/")[::-1]
+    followed = 0
+    while ahead:
+        name = ahead.pop()
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            if not here:
+                return True
+            here.pop()
+            continue
+        target = links.get(b"/".join([*here, name]))
+        if target is None:
+            here.append(name)
+            continue
+        followed += 1
+        if target.startswith(b"/"):
+            return not reachable.is_shown(target) or b".." in ahead
+        if followed > _MOST_LINKS:
+            return False
+        ahead += target.split(b"/")[::-1]
+    return False
+
+
+def shown(path: bytes) -> str:
+    """A path for people to read, whatever bytes it is made of."""
+    return path.decode("utf-8", "backslashreplace")

@@ -1,0 +1,1 @@
+"""SQLite behind a thread of its own: connections, transactions, migrations and checks."""

@@ -1,0 +1,76 @@
+"""The schema, brought up to date by numbered SQL files.
+
+`PRAGMA user_version` says which migrations a database has had. Each runs in one transaction with
+the change of that number, so a crash leaves it done or not begun.
+
+Refuses: a database with a schema newer than this code, before changing anything in it. One with
+an older schema is first copied, so that the way back to the older predictd stays open.
+"""
+
+import logging
+import os
+import sqlite3
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+import aiosqlite
+
+from store.errors import SchemaTooNew
+from store.fsync import sync
+
+logger = logging.getLogger(__name__)
+
+_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` tells it
+
+
+def load_migrations() -> list[str]:
+    """Return the SQL of all migrations; the first brings an empty database to schema 1."""
+    folder = files("store.sqlite") / "migrations"
+    scripts = (entry for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [script.read_text("utf-8") for script in sorted(scripts, key=lambda entry: entry.name)]
+
+
+async def migrate(connection: aiosqlite.Connection, path: Path) -> None:
+    """Run the migrations that the database at `path` has not had. Raises SchemaTooNew."""
+    ((found,),) = await connection.execute_fetchall("PRAGMA user_version")
+    migrations = load_migrations()
+    if found > len(migrations):
+        raise SchemaTooNew(path, found, len(migrations))
+    if 0 < found < len(migrations):
+        _copy(path, copy_before(path, found))
+    # Free pages can be given back to the disk. Said before the first table is made, or by VACUUM.
+    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
+    for version, sql in enumerate(migrations[found:], start=found + 1):
+        await _run(connection, sql, version)
+    ((vacuum,),) = await connection.execute_fetchall("PRAGMA auto_vacuum")
+    if 0 < found < len(migrations) and vacuum != _INCREMENTAL:
+        await connection.execute_fetchall("VACUUM")
+
+
+def copy_before(path: Path, schema: int) -> Path:
+    """Where the copy lies that was made of a database before it left this schema."""
+    return path.with_name(f"{path.name}.schema-{schema}")
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Written whole before it has its name."""
+    fresh = target.with_name(f"{target.name}.new")
+    fresh.unlink(missing_ok=True)
+    os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(fresh)) as copy:
+        database.backup(copy)
+    sync(fresh)
+    fresh.rename(target)
+    sync(target.parent)
+    logger.info("the database as it was before the upgrade is kept in %s", target)
+
+
+async def _run(connection: aiosqlite.Connection, sql: str, version: int) -> None:
+    # executescript commits what was begun before it, so the script brings its own (gotcha G4).
+    script = f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;"
+    try:
+        await connection.executescript(script)
+    except BaseException:
+        await connection.rollback()
+        raise

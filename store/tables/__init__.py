@@ -1,0 +1,1 @@
+"""The SQL of each noun, on one shared `Table`."""

@@ -1,0 +1,126 @@
+"""Ignore files are bounded, and what git does with them holds up no other task."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from builder.errors import SnapshotFailed
+from builder.snapshot import ignore_rules
+from builder.snapshot.snapshot import take_snapshot
+from builder.spec import Log, SandboxPaths
+from tests.support.builder import Bench, run
+
+# Which git has to try on each name, letter by letter.
+SLOW = "*a?*b*\n" * 9000
+
+
+@pytest.mark.parametrize("name", [".gitignore", "sub/.gitignore"])
+async def test_a_big_file(bench: Bench, name: str) -> None:
+    """One that is too big is refused by its name, with what to do."""
+    bench.write(name, "x" * 4 * 1024 * 1024)
+    with pytest.raises(
+        SnapshotFailed, match=rf"^[^:]*: {name} has more than 65,536 bytes"
+    ) as caught:
+        await bench.take()
+    assert "Name folders" in caught.value.advice
+
+
+async def test_many_files(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So are too many of them, and too many bytes of all together."""
+    for number in range(20):
+        bench.write(f"{number}/.gitignore", "x" * 100)
+    monkeypatch.setattr(ignore_rules, "MOST_FILES", 19)
+    with pytest.raises(SnapshotFailed, match=r"more than 19 \.gitignore files"):
+        await bench.take()
+    monkeypatch.undo()
+    monkeypatch.setattr(ignore_rules, "MOST_BYTES_TOGETHER", 1999)
+    with pytest.raises(SnapshotFailed, match=r"1,999 bytes together, with 9/\.gitignore"):
+        await bench.take()
+    monkeypatch.undo()
+    await bench.take()
+
+
+async def test_endless_work_for_git(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patterns that keep git busy end in a named failure; nothing is left of what was asked."""
+    monkeypatch.setattr(ignore_rules, "SECONDS", 0.1)
+    bench.write(".gitignore", SLOW)
+    for number in range(1000):
+        bench.write(f"{number}" + "a" * 200)
+    with pytest.raises(SnapshotFailed, match=r"more than 0.1 seconds for the \.gitignore files"):
+        await bench.take()
+    assert not list(bench.store.parent.glob("ignoring-*"))
+
+
+async def test_others_go_on(bench: Bench, tmp_path: Path) -> None:
+    """While git is busy with one project's ignore files, snapshots of others are taken, of more
+    than there are threads for them."""
+    bench.write(".gitignore", "*.pyc\n")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".gitignore").write_text("*.pyc\n")
+    busy = trio.Event()
+
+    async def told(*_: object, **__: object) -> int:
+        busy.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with trio.open_nursery() as nursery:
+        for number in range(6):
+            one = tmp_path / f"busy-{number}.git"
+            nursery.start_soon(_take, bench.project, one, bench.log, told)
+        await busy.wait()
+        await take_snapshot(other, tmp_path / "other.git", "one", bench.log, run=run)
+        nursery.cancel_scope.cancel()
+    assert not list(tmp_path.glob("ignoring-*"))
+
+
+async def _take(project: Path, store: Path, log: Log, told: object) -> None:
+    await take_snapshot(project, store, "one", log, run=told)  # type: ignore[arg-type]
+
+
+async def test_git_is_not_shown_the_project(bench: Bench) -> None:
+    """It runs confined, with the ignore files and the names of folders to read and nothing else."""
+    bench.write(".gitignore", "*.csv\n")
+    bench.write("sub/secret.txt", "secret")
+    bench.write("sub/a.csv")
+    seen: list[tuple[SandboxPaths, dict[str, str], set[str]]] = []
+
+    async def told(command: list[str], *, place: SandboxPaths, variables: dict[str, str],
+                   **more: object) -> int:  # fmt: skip
+        assert str(bench.project) not in " ".join(command)
+        [shown] = place.read
+        tree = shown / "tree"
+        names = {str(path.relative_to(tree)) for path in tree.rglob("*")}
+        seen.append((place, variables, names))
+        return await run(command, place=place, variables=variables, **more)  # type: ignore[arg-type]
+
+    store = bench.store
+    await take_snapshot(bench.project, store, "one", bench.log, run=told)  # type: ignore[arg-type]
+    assert [names for _, _, names in seen] == [{".gitignore", "sub"}] * 2
+    for place, variables, _ in seen:
+        assert place.write == ()
+        assert not any(path.is_relative_to(bench.project) for path in (place.home, place.tmp))
+        assert variables["GIT_CONFIG_GLOBAL"] == "/dev/null"
+        assert "HOME" not in variables
+
+
+async def test_no_ignore_file(bench: Bench) -> None:
+    """Without one git is not asked."""
+    bench.write("sub/a.py")
+
+    async def told(*_: object, **__: object) -> int:
+        raise AssertionError
+
+    await take_snapshot(bench.project, bench.store, "one", bench.log, run=told)
+
+
+async def test_an_ignore_file_that_is_a_link(bench: Bench, tmp_path: Path) -> None:
+    """It is kept as a link and has no effect, as with git."""
+    (tmp_path / "patterns").write_text("a.py\n")
+    bench.write("a.py")
+    bench.write("patterns", "a.py\n")
+    (bench.project / ".gitignore").symlink_to("patterns")
+    snapshot = await bench.take()
+    assert snapshot

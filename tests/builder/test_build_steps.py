@@ -1,0 +1,54 @@
+"""A journey goes on by its table, and every event makes a new one."""
+
+import re
+
+import pytest
+
+from builder.build_steps import (
+    BUILD_SCRIPT,
+    ENVIRONMENT,
+    NEXT,
+    SNAPSHOT,
+    SNAPSHOT_TAKEN,
+    STEPS,
+    IllegalStep,
+    Journey,
+    now,
+)
+
+
+def test_steps_in_order() -> None:
+    """A new journey has all five steps before it."""
+    assert [step.name for step in Journey().steps] == list(STEPS)
+    assert {step.state for step in Journey().steps} == {"waiting"}
+
+
+def test_events() -> None:
+    """A step keeps when it began and how long it took; the journey before it is unchanged."""
+    running = Journey().start(ENVIRONMENT, "2026-11-21T02:35:00.123456Z")
+    done = running.finish(ENVIRONMENT, 1.5)
+    assert running[ENVIRONMENT].state == "running"
+    assert done[ENVIRONMENT].state == "done"
+    assert done[ENVIRONMENT].started_at == "2026-11-21T02:35:00.123456Z"
+    assert done[ENVIRONMENT].seconds == 1.5
+    assert done[BUILD_SCRIPT].state == "waiting"
+    assert running.fail(ENVIRONMENT, 2.0)[ENVIRONMENT].state == "failed"
+    assert running.skip(ENVIRONMENT)[ENVIRONMENT].state == "skipped"
+
+
+def test_wrong_turns() -> None:
+    """An event that the table does not have is refused by name."""
+    with pytest.raises(IllegalStep, match="ENVIRONMENT is waiting: it cannot finish"):
+        Journey().finish(ENVIRONMENT, 1.0)
+    with pytest.raises(IllegalStep, match="SNAPSHOT is done: it cannot start"):
+        SNAPSHOT_TAKEN.start(SNAPSHOT, now())
+
+
+def test_ends_are_ends() -> None:
+    """Nothing follows done, failed or skipped."""
+    assert {state for state, _ in NEXT} == {"waiting", "running"}
+
+
+def test_now() -> None:
+    """Times have microseconds and end in Z."""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", now())

@@ -1,0 +1,40 @@
+"""Ballast takes room and gives it back."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from store.data_folder.ballast import Ballast
+from tests.support.disks import small_disk
+
+
+def free(folder: Path) -> tuple[int, int]:
+    """Bytes and inodes."""
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize, state.f_favail
+
+
+def test_room_comes_back(tmp_path: Path) -> None:
+    """Taken, it takes its bytes and inodes; given back, all of them are free again."""
+    with small_disk(tmp_path / "disk", "size=60m") as disk:
+        before = free(disk)
+        ballast = Ballast(disk / "ballast")
+        assert not ballast.give_back()
+        for _ in range(2):  # what is there already is not taken twice
+            ballast.take()
+            assert ballast.held
+            assert free(disk) == (before[0] - Ballast.BYTES, before[1] - Ballast.FILES - 1)
+        assert ballast.give_back()
+        assert not ballast.held
+        assert free(disk) == before
+
+
+@pytest.mark.parametrize("options", ["size=8m", "size=60m,nr_inodes=9"])
+def test_too_little_room(tmp_path: Path, options: str) -> None:
+    """Where it does not fit, nothing of it is left to fill the disk."""
+    with small_disk(tmp_path / "disk", options) as disk:
+        before = free(disk)
+        with pytest.raises(OSError, match="No space left"):
+            Ballast(disk / "ballast").take()
+        assert free(disk) == before

@@ -1,0 +1,114 @@
+"""A database that was closed can be opened on a full disk, as often as that happens."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from store import Project, StartRoom, StoreFailed, open_database, projects
+from tests.faults.matrix import fault
+from tests.support.disks import fill, fine_grained_disk, small_disk, use_up_inodes
+from tests.support.records import a_project
+
+ROOT = Path(__file__).parents[3]
+UsesUp = Callable[[Path, str], Path]
+
+
+async def served(path: Path, room: StartRoom) -> list[Project]:
+    """What a gateway reads that is started and stopped."""
+    room.give_back()
+    try:
+        async with open_database(path) as database:
+            room.take()
+            return await database.read(projects.listing)
+    finally:
+        room.take()
+
+
+@pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
+async def test_it_is_there_at_each_start(tmp_path: Path, use_up: UsesUp) -> None:
+    """Though whatever is free is used up by others while it runs, and after each stop."""
+    with small_disk(tmp_path / "disk", "size=4m,nr_inodes=100") as disk:
+        path, room = disk / "predictd.db", StartRoom(disk / "room")
+        async with open_database(path) as database:
+            await database.write(projects.insert, a_project())
+        room.take()
+        for number in range(4):
+            use_up(disk, f"filler-{number}")
+            assert len(await served(path, room)) == 1
+            assert len(os.listdir(disk / "room")) >= StartRoom.FILES - 9
+        use_up(disk, "last")
+        room.give_back()
+        use_up(disk, "its room")
+        with pytest.raises(StoreFailed):  # so it is this room which it takes
+            await served(path, StartRoom(disk / "another"))
+
+
+READER = """
+import sys, trio
+from pathlib import Path
+import store
+from tests.support.disks import fill
+
+async def read():
+    async with store.open_database(Path(sys.argv[1]) / "predictd.db") as database:
+        fill(Path(sys.argv[1]))
+        for _ in range(3):
+            assert await database.read(store.projects.listing) == []
+
+trio.run(read)
+"""
+
+
+@fault(
+    "a full disk whose blocks are smaller than pages",
+    injection="ext4 with blocks of 1 KiB fills up while the database is open",
+    bound="reads go on; no SIGBUS",
+)
+def test_a_disk_of_small_blocks(tmp_path: Path) -> None:
+    """Where blocks are smaller than pages of memory, a disk that gets full does not end the process
+    by SIGBUS as it reads."""
+    with fine_grained_disk(tmp_path / "disk") as disk:
+        command = [sys.executable, "-c", READER, str(disk)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+async def test_as_much_as_there_is(tmp_path: Path) -> None:
+    """Where there is no room for all of it, it takes the files for which there is, and the others
+    when there is more."""
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
+        room = StartRoom(disk / "room")
+        room.take()
+        taken = os.listdir(disk / "room")
+        assert 0 < len(taken) < StartRoom.FILES
+        (disk / "room" / taken[0]).unlink()
+        room.take()
+        assert len(os.listdir(disk / "room")) == len(taken)
+        room.give_back()
+        assert os.listdir(disk / "room") == []
+
+
+def test_a_file_of_it_is_lent(tmp_path: Path) -> None:
+    """On a full disk it becomes another one, with its room; where none is left, that is told."""
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
+        room = StartRoom(disk / "room")
+        room.take()
+        fill(disk)
+        for number in range(StartRoom.FILES):
+            room.lend(disk / str(number))
+            with (disk / str(number)).open("r+b") as file:
+                file.write(b"x" * 4096)
+        with pytest.raises(OSError, match="No space left"):
+            room.lend(disk / "more")
+
+
+def test_no_room_at_all(tmp_path: Path) -> None:
+    """Something else in its place keeps nothing from starting."""
+    (tmp_path / "room").touch()
+    room = StartRoom(tmp_path / "room")
+    room.take()
+    room.give_back()
