@@ -155,12 +155,13 @@ def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> 
 
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
             route = None if is_call(path) else route_of(method, path)
+            now = site.current
             if is_call(path):
-                most = site.now.request_limit
+                most = now.request_limit
             elif route is None:
                 most = FORM_LIMIT
             else:
-                most = route.most if isinstance(route.most, int) else getattr(site.now, route.most)
+                most = route.most if isinstance(route.most, int) else getattr(now, route.most)
             named["max_content_length"] = self.max_content_length = most
             super().__init__(method, scheme, path, *rest, **named)
             assert isinstance(self.body, StreamedBody)
@@ -205,7 +206,7 @@ def _add_hooks(
         if request.path.startswith(API_PREFIX):
             g.principal = authenticate(control.context.accounts)
             if principal().by == "session":
-                check_session_request(request, control.context.url)
+                check_session_request(request, control.context.urls.public)
 
     @app.after_request
     async def end(response: Response) -> Response:

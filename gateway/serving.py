@@ -26,7 +26,7 @@ from gateway.app import Services, make_app
 from gateway.background import Tasks
 from gateway.control import Control
 from gateway.control.audit.audit_log import AuditEvent
-from gateway.control.context import ControlContext, Reach
+from gateway.control.context import ControlContext
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.temporary_files import TemporaryFiles
@@ -35,7 +35,10 @@ from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.resources import HostResources
+from gateway.control.retrying_writer import RetryingWriter
 from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.sandbox import Sandbox
+from gateway.control.variables import GatewayUrls, ProcessVariables
 from gateway.data_folder import DataFolder
 from gateway.data_folder_check import open_data
 from gateway.encryption import Encryption
@@ -139,17 +142,17 @@ async def run_gateway(
     ):
         listener = listeners[0]
         await manager.notify_manager(STATUS="looking at what was left by the last run")
-        reach = _reach(settings, listener)
+        urls = _urls(settings, listener)
         async with (
             open_access_log(settings.access_log) as access_log,
-            _open(given, data, reach, tell_password) as (control, services),
+            _open(given, data, urls, tell_password) as (control, services),
         ):
             await control.audit_log.append(
                 AuditEvent(
                     user="",
                     address="",
                     action="gateway.start",
-                    object=urlsplit(reach.public).netloc,
+                    object=urlsplit(urls.public).netloc,
                     detail=version(),
                 )
             )
@@ -208,7 +211,7 @@ def _bounds(settings: Settings, most_connections: int) -> ConnectionLimits:
 async def _open(
     given: LoadedSettings,
     data: DataFolder,
-    reach: Reach,
+    urls: GatewayUrls,
     tell_password: Callable[[str], None] | None,
 ) -> AsyncIterator[tuple[Control, Services]]:
     """The engines and the control on them, recovered, and what HTTP needs beside it."""
@@ -242,12 +245,12 @@ async def _open(
         site = RuntimeSettings(given, kept, database, encryption)
         # Replicas tell of predictions to their end, which comes before that of the database.
         clock = RetentionClock(await database.read(store.retention.last_written_ms))
-        tracking = MetricsWriter(database, limit=lambda: site.now.metrics_size, clock=clock)
+        tracking = MetricsWriter(database, limit=lambda: site.current.metrics_size, clock=clock)
         stack.push_async_callback(tracking.finish)
-        room = QueueBudget(site.now.queue_requests_total, site.now.queue_bytes_total)
+        room = QueueBudget(site.current.queue_requests_total, site.current.queue_bytes_total)
         machine = HostResources()
         allowance = Allowance(descriptors(), tasks())
-        if allowance.connections < site.now.connections:
+        if allowance.connections < site.current.connections:
             logger.warning("there is room for %s; %s", allowance.described(), descriptors().remedy)
         workers = await stack.enter_async_context(
             open_workers(
@@ -276,9 +279,12 @@ async def _open(
             temporary_files=spool,
             project_usage=ProjectUsage(site, data, shelf, database),
             trash=Trash(data.root),
-            reach=reach,
+            urls=urls,
             workspace=await database.write(store.site.workspace_id),
             database=database,
+            writer=RetryingWriter(database, own_tasks),
+            variables=ProcessVariables(encryption=encryption, settings=site, urls=urls),
+            sandbox=Sandbox(confinement=confinement, settings=site, build_store=shelf),
             encryption=encryption,
             workers=workers,
             build_store=shelf,
@@ -346,12 +352,12 @@ def _local_url(settings: Settings, listener: socket.socket) -> str:
     return f"{settings.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _reach(settings: Settings, listener: socket.socket) -> Reach:
+def _urls(settings: Settings, listener: socket.socket) -> GatewayUrls:
     """Where the gateway is reached. From this machine past the proxy, if there is one; but with a
     certificate of its own by the name that this is for."""
     local = _local_url(settings, listener)
     public = settings.public_url or local
-    return Reach(public=public, inner=public if settings.tls_certificate else _by_name(local))
+    return GatewayUrls(public=public, local=public if settings.tls_certificate else _by_name(local))
 
 
 def _by_name(local: str) -> str:

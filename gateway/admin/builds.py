@@ -22,7 +22,7 @@ from gateway.control import Control
 from gateway.control.builds.build_task import JOURNEY
 from gateway.control.builds.builds import NewBuild
 from gateway.control.deployments.new_deployment import NewDeployment
-from gateway.control.variables import Shown, shown
+from gateway.control.variables import ShownVariables
 from gateway.errors import Refusal
 from gateway.identity.principal import is_allowed, principal
 from store import Build, Deployment, Model
@@ -168,7 +168,7 @@ def deployed_json(control: Control, deployment: Deployment) -> Json:
         pool.statistics() if pool else None,
         control.deployments.waits_for(deployment.id),
         control.context.workspace,
-        shown(control.context.encryption, deployment) if edits else Shown(),
+        control.context.variables.shown(deployment) if edits else ShownVariables(),
     )
 
 

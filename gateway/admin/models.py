@@ -51,7 +51,7 @@ def add_routes(routing: Router, control: Control) -> None:
             model,
             project,
             control.context.endpoints.key_of(model),
-            f"{control.context.url}/model",
+            f"{control.context.urls.public}/model",
             current,
             control.deployments.state(current) if current else "",
             pool.statistics() if pool else None,

@@ -8,7 +8,7 @@ from gateway.admin.router import Router
 from gateway.admin.schemas import CreateProject, Json, UpdateProject, project_json
 from gateway.control import Control
 from gateway.control.projects.new_project import NewProject
-from gateway.control.variables import Shown, shown
+from gateway.control.variables import ShownVariables
 from gateway.identity.principal import is_allowed, principal
 from store import Project
 
@@ -18,7 +18,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
     def as_json(project: Project) -> Json:
         edits = is_allowed(directory, "project.edit", project.id)
-        variables = shown(control.context.encryption, project) if edits else Shown()
+        variables = control.context.variables.shown(project) if edits else ShownVariables()
         owner, who = directory.owner_of(project.id), principal().user
         owns = project.linked and owner is not None and owner.id == who.id
         return project_json(project, owner, variables, with_path=who.administrator or owns)

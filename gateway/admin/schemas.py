@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.control.variables import Shown
+from gateway.control.variables import ShownVariables
 from gateway.crn import crn
 from gateway.errors import Refusal
 from store import Build, Deployment, Experiment, Failure, Model, Project, Step, User, Visibility
@@ -187,7 +187,7 @@ def user_json(user: User) -> Json:
     }
 
 
-def variables_json(shown: Shown) -> Json:
+def variables_json(shown: ShownVariables) -> Json:
     """`environment` is a text, as CDSW's is; of `secrets` only the names are ever told."""
     return {
         "environment": msgspec.json.encode(shown.environment).decode(),
@@ -197,7 +197,7 @@ def variables_json(shown: Shown) -> Json:
 
 
 def project_json(
-    project: Project, owner: User | None, variables: Shown, *, with_path: bool
+    project: Project, owner: User | None, variables: ShownVariables, *, with_path: bool
 ) -> Json:
     """`variables` are empty for those who may not change them. The path is of this machine."""
     return {
@@ -298,7 +298,7 @@ def deployment_json(
     statistics: PoolStatistics | None,
     waiting_for: str,
     workspace: str,
-    variables: Shown,
+    variables: ShownVariables,
 ) -> Json:
     return {
         "id": deployment.id,

@@ -45,8 +45,8 @@ def add_routes(routing: Router, control: Control, traffic: ConnectionStats) -> N
         told = {
             "version": version(),
             "started_at": started_at,
-            "domain": urlsplit(context.url).netloc,
-            "url": context.url,
+            "domain": urlsplit(context.urls.public).netloc,
+            "url": context.urls.public,
             "machine": context.resources.capacity(),
             "isolation": context.workers.confinement.described(),
             "max_replicas": context.settings.max_replicas,

@@ -7,8 +7,7 @@ import msgspec
 import store
 from gateway.control import sandbox_uids
 from gateway.control.context import ControlContext
-from gateway.control.sandbox_home import built_at
-from gateway.control.variables import NAME_VARIABLES, model_variables, slug
+from gateway.control.variables import NAME_VARIABLES, slug
 from gateway.crn import crn
 from gateway.settings import Settings
 from store import Build, Deployment
@@ -27,7 +26,7 @@ async def pool_spec(
     replicas know the key that they are given."""
     model = await context.database.read(store.models.get, deployment.model_id)
     project = await context.database.read(store.projects.get, deployment.project_id)
-    variables = key | model_variables(context, project, deployment)
+    variables = key | context.variables.of_model(project, deployment)
     crns = Crns(*(crn(context.workspace, item.id) for item in (model, build, deployment)))
     # As CDSW names replicas: model, its number, the deployment's, and what it runs.
     name = f"{slug(model.name)}-{model.number}-{deployment.number}"
@@ -38,9 +37,9 @@ async def pool_spec(
             build,
             variables,
             prefix=context.build_store.prefix(build.id),
-            built=built_at(context, build.id),
+            built=context.sandbox.built_at(build.id),
             identity=sandbox_uids.of_deployment(deployment),
-            limits=context.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
+            limits=context.sandbox.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
             network=deployment.network,
             crns=crns,
         ),

@@ -2,9 +2,10 @@
 
 What a flag, the environment or the file says is fixed, so that whoever wrote it there can rely on
 it. What none of them says can be set here, where a change without a restart is safe; it is kept in
-the store and wins over the default. One that is fixed at a later start waits until it no longer is.
+the store and overrides the default. One that is fixed at a later start has no effect until it is
+no longer fixed.
 
-The law: nobody keeps a setting. Who needs one asks `now` at that moment, or follows the changes.
+No part keeps a setting: each reads `current` when it needs one, or subscribes to changes.
 """
 
 import logging
@@ -52,7 +53,7 @@ class SettingState(msgspec.Struct, frozen=True, kw_only=True):
 
 class RuntimeSettings:
     """`given` at the start; over it what was set at run time, of which `kept` is what the store
-    remembers. `now` is what holds."""
+    remembers. `current` is what holds."""
 
     def __init__(
         self,
@@ -68,16 +69,16 @@ class RuntimeSettings:
         self._followers: list[Callable[[Settings], object]] = []
         # One change at a time, so that memory has them in the order of the store.
         self._turn = trio.Lock()
-        self.now = self._merged()
+        self.current = self._merged()
 
     def subscribe(self, tell: Callable[[Settings], object]) -> None:
         """Tells what holds, now and after each change."""
         self._followers.append(tell)
-        tell(self.now)
+        tell(self.current)
 
     def may_create(self, what: Creatable, user: User) -> bool:
         """Whether the site lets somebody make these at all."""
-        return user.administrator or bool(getattr(self.now, f"users_may_create_{what}"))
+        return user.administrator or bool(getattr(self.current, f"users_may_create_{what}"))
 
     def check_may_create(self, what: Creatable, user: User) -> None:
         """Raises Refusal("auth.forbidden") where only site administrators may."""
@@ -109,7 +110,7 @@ class RuntimeSettings:
     def described(self) -> list[SettingState]:
         """All settings, in the order of the README."""
         base = msgspec.to_builtins(Settings(), enc_hook=str)
-        now = msgspec.to_builtins(self.now, enc_hook=str)
+        now = msgspec.to_builtins(self.current, enc_hook=str)
         return [
             SettingState(
                 name=name,
@@ -142,9 +143,9 @@ class RuntimeSettings:
     def _put(self, values: dict[str, Any]) -> None:
         """From now on these are set, and everybody who follows knows."""
         self._set = values
-        self.now = self._merged()
+        self.current = self._merged()
         for tell in self._followers:
-            tell(self.now)
+            tell(self.current)
 
 
 def _kept(new: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def add_pages(routing: PageRouter, control: Control) -> None:
             control.deployments.state(current) if current else "",
             pool.statistics() if pool else None,
             context.endpoints.key_of(model),
-            f"{context.url}/model",
+            f"{context.urls.public}/model",
             msgspec.json.decode(example) if example else {},
         )
 

@@ -126,7 +126,7 @@ class PageRouter:
         async def view(**values: str) -> Response:
             changes = page.method not in SAFE_METHODS
             if changes:
-                check_origin(request.headers.get, self._control.context.url)
+                check_origin(request.headers.get, self._control.context.urls.public)
             token, session, visitor = self._visiting()
             if not page.public:
                 if session is None or visitor.user is None:

@@ -25,7 +25,7 @@ import store
 from builder import Interpreter, inspect
 from gateway import serving
 from gateway.control import Control
-from gateway.control.context import Reach
+from gateway.control.variables import GatewayUrls
 from gateway.data_folder import DataFolder
 from gateway.operations.doctor import DoctorInput, examine
 from gateway.set_aside import Problem, read_record
@@ -223,10 +223,10 @@ def copied(
 @asynccontextmanager
 async def started(prepared: Prepared) -> AsyncIterator[Control]:
     """A gateway on it, recovered; without HTTP."""
-    data, reach = DataFolder(prepared.folder), Reach("http://localhost", "http://localhost")
+    data, urls = DataFolder(prepared.folder), GatewayUrls("http://localhost", "http://localhost")
     given = LoadedSettings(settings_for(data.root), {})
     with store.lock_data_folder(data.root):
-        async with serving._open(given, data, reach, None) as (control, _):
+        async with serving._open(given, data, urls, None) as (control, _):
             yield control
 
 

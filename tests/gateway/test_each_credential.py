@@ -209,7 +209,7 @@ async def _credentials(control: Control, ada: User, project: Project) -> dict[st
     asking = Principal(ada, "session", "", session=found[0])
     session = {
         "Cookie": f"predictd_session={token}",
-        "Origin": control.context.url,
+        "Origin": control.context.urls.public,
         TOKEN_HEADER: form_token(token),
     }
 

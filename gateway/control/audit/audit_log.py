@@ -85,7 +85,7 @@ class AuditLog:
         finally:
             _notes.reset(token)
         if not deed.entered and (entry := describe(None)) is not None:
-            await self._context.write_or_retry_later(store.audit.append, entry)
+            await self._context.writer.write_or_retry_later(store.audit.append, entry)
         return result
 
     def _is_recorded(self, act: AuditEvent, notes: list[str], outcome: str = "done") -> bool:
@@ -128,7 +128,7 @@ class AuditLog:
 
     async def append(self, act: AuditEvent) -> None:
         """Enters what has happened already, as soon as the disk takes it."""
-        await self._context.write_or_retry_later(
+        await self._context.writer.write_or_retry_later(
             store.audit.append, _entry(act, request_id.get(), [])
         )
 

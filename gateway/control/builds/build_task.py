@@ -19,8 +19,6 @@ from gateway.control.builds.build_limits import git_runner, runner
 from gateway.control.builds.probe import probe_for
 from gateway.control.context import ControlContext
 from gateway.control.fair_semaphore import FairSemaphore
-from gateway.control.sandbox_home import home_of
-from gateway.control.variables import build_variables
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure, Project, Step
 from workers import (
@@ -145,7 +143,7 @@ class BuildTask:
         await self._advance(event, failure=failure)
 
     async def _advance(self, event: str, **changes: object) -> None:
-        self.build = await self._context.write_until_accepted(
+        self.build = await self._context.writer.write_until_accepted(
             store.builds.advance, self.build.id, event, journey=self.steps, **changes
         )
 
@@ -160,13 +158,13 @@ class BuildTask:
         return BuildSpec(
             snapshot=Snapshot(context.data.snapshots(project.id), build.snapshot),
             folder=context.build_store.folder(build.id),
-            home=home_of(context, build.id),
+            home=context.sandbox.home_of(build.id),
             interpreter=interpreter.path,
             file=build.file,
             function=build.function,
             model_root=build.model_root,
             script=build.script,
-            variables=build_variables(context, project, build.id),
+            variables=context.variables.of_build(project, build.id),
             time_limit=context.settings.build_timeout,
             pip_cache=context.data.pip_cache(project.id),
         )

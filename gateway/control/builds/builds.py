@@ -2,7 +2,7 @@
 
 What an earlier gateway left half-made is marked so at boot; what still waited goes on. A build
 whose folder is gone, as after a restore, or that names a home which is not there
-(`sandbox_home.py`), is made again when it is to be served.
+(`sandbox.py`), is made again when it is to be served.
 """
 
 import logging
@@ -21,7 +21,6 @@ from gateway.control.builds.rebuild_task import RebuildTask
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.context import ControlContext
 from gateway.control.fair_semaphore import Backlog, FairSemaphore
-from gateway.control.sandbox_home import may_name_another, names_another
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
 from workers import Log, Network
@@ -65,7 +64,7 @@ class Builds:
                 with set_aside.item(
                     f"build {build.id}", self._context.build_store.folder(build.id)
                 ):
-                    await self._context.write_or_retry_later(
+                    await self._context.writer.write_or_retry_later(
                         store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
                     )
         built = [
@@ -103,7 +102,7 @@ class Builds:
         want of room."""
         match(asked.kernel, await self._context.interpreters.all())
         _check_paths(asked)
-        self._context.check_network(asked.network)
+        self._context.sandbox.check_network(asked.network)
         self._line.check(project.id, await self._unended(project))
         await self._context.disk.check_free("a build")
         await self._context.project_usage.admit(project, "a build")
@@ -143,7 +142,7 @@ class Builds:
         manifest = self._context.build_store.sealed(build_id)
         if manifest is None or self.vanished.why(build_id, manifest):
             return False
-        return not may_name_another(self._context, manifest)
+        return not self._context.sandbox.may_name_missing_home(manifest)
 
     async def _why_rebuild(self, build_id: str) -> str:
         """Why it has to be made again; "" if it need not be."""
@@ -152,7 +151,7 @@ class Builds:
             return "the folder of this build is gone"
         if why := self.vanished.why(build_id, manifest):
             return why
-        if named := await names_another(self._context, build_id):
+        if named := await self._context.sandbox.file_naming_missing_home(build_id):
             level = self._context.workers.confinement.level
             return f"{named} names {HOME}, which is not there with isolation {level!r}"
         return ""

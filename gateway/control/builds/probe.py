@@ -15,8 +15,8 @@ from gateway.control.context import ControlContext
 from gateway.control.failure_causes import Place
 from gateway.control.pool_spec import replica_spec
 from gateway.control.resources import ResourceRequest
-from gateway.control.sandbox_home import built
-from gateway.control.variables import model_variables, slug
+from gateway.control.sandbox import build_home
+from gateway.control.variables import slug
 from store import Build, Deployment, Model, Project
 from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed
 from workers.limits import MIB
@@ -37,9 +37,9 @@ def probe_for(
                 replica=replica_spec(
                     context,
                     build,
-                    key | model_variables(context, project, first),
+                    key | context.variables.of_model(project, first),
                     prefix=interpreter.prefix,
-                    built=built(spec.home),
+                    built=build_home(spec.home),
                     identity=sandbox_uids.of_builds(project),
                     limits=await _limits(context, build),
                     network=await _network(context, build),
@@ -76,7 +76,7 @@ async def _limits(context: ControlContext, build: Build) -> Limits:
     listed = await database.read(store.deployments.listing, model.id)
     asked: list[ResourceRequest] = [model, *(each for each in listed if each.wanted == "serve")]
     memory = max(each.memory_mb for each in asked)
-    return context.limits(memory * MIB, max(each.cpu_millicores for each in asked))
+    return context.sandbox.limits(memory * MIB, max(each.cpu_millicores for each in asked))
 
 
 async def _network(context: ControlContext, build: Build) -> Network:

@@ -12,7 +12,6 @@ import msgspec
 import trio
 
 import store
-from gateway.control import variables
 from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
@@ -60,7 +59,9 @@ class Deployments:
             if deployment.wanted == "stop":
                 build = self._context.build_store.folder(deployment.build_id or "")
                 with self._context.set_aside.item(f"deployment {deployment.number}", build):
-                    await self._context.write_or_retry_later(store.deployments.end, deployment.id)
+                    await self._context.writer.write_or_retry_later(
+                        store.deployments.end, deployment.id
+                    )
         wanted = await database.read(store.deployments.wanted)
         # First what served: what was on its way then follows it as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
@@ -83,7 +84,7 @@ class Deployments:
         with self._claimed(_Claim(model.project_id, model.id, asked.replicas)):
             await self._context.disk.check_free("a deployment")
             deployment_id = store.new_id()
-            kept = variables.encrypted(self._context, Deployment, deployment_id, asked.variables)
+            kept = self._context.variables.encrypt(Deployment, deployment_id, asked.variables)
             deployment = await self._context.database.write(
                 store.deployments.insert,
                 Deployment(
@@ -123,7 +124,7 @@ class Deployments:
         if present is None:
             return asked
         try:
-            kept = variables.set_for(self._context.encryption, present)
+            kept = self._context.variables.decrypt(present)
         except CannotDecrypt as error:
             text = f"{error}; who may edit the project has to deploy"
             raise Refusal("state.conflict", text) from error
@@ -140,7 +141,7 @@ class Deployments:
         """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs. It
         takes the place of what there is of its model, if it is of one."""
         check_deployment(asked, most_replicas=self._context.settings.max_replicas)
-        self._context.check_network(asked.network)
+        self._context.sandbox.check_network(asked.network)
         self._context.resources.check(asked, now=now)
         most, others = self._context.settings.project_replicas, self._replicas(project_id, model_id)
         if others + asked.replicas > most:

@@ -2,8 +2,7 @@
 
 import msgspec
 
-from gateway.control import variables
-from gateway.control.variables import Variables
+from gateway.control.variables import Variables, combine
 from gateway.errors import Refusal
 from workers import Network
 
@@ -22,7 +21,7 @@ class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def variables(self) -> Variables:
         """Raises Refusal."""
-        return variables.given(self.environment, self.secrets)
+        return combine(self.environment, self.secrets)
 
 
 def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
@@ -35,4 +34,4 @@ def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
         raise Refusal("argument.invalid", "cpu: it must be more than 0")
     if asked.memory_mb <= 0:
         raise Refusal("argument.invalid", "memory: it must be more than 0")
-    variables.given(asked.environment, asked.secrets)
+    combine(asked.environment, asked.secrets)

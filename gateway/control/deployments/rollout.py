@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 import trio
 
 import store
-from gateway.control import failures, variables
+from gateway.control import failures
 from gateway.control.accounts.workload_keys import workload_key
 from gateway.control.builds.builds import Builds
 from gateway.control.builds.probe import place_of
@@ -144,12 +144,16 @@ class Rollout:
         if self.deployment.status != "deployed":
             return True
         with self._waiting_for(""):
-            while problem := await variables.problem_of(self._context, self.deployment):
+            while problem := await self._variables_problem():
                 self._wait_for(f"its variables, which cannot be decrypted: {problem}")
                 self.started.set()  # nothing else waits for it
                 await trio.sleep(_FIRST_PAUSE)
             return True
         return False
+
+    async def _variables_problem(self) -> str:
+        project = await self._context.database.read(store.projects.get, self.deployment.project_id)
+        return self._context.variables.problem_of(project, self.deployment)
 
     @contextmanager
     def _waiting_for(self, what: str) -> Iterator[None]:
@@ -183,7 +187,7 @@ class Rollout:
         if await database.read(store.deployments.overtaken, self.deployment):
             return None
         if self.deployment.status == "pending":
-            self.deployment = await self._context.write_until_accepted(
+            self.deployment = await self._context.writer.write_until_accepted(
                 store.deployments.advance, self.deployment.id, "started"
             )
         return await self._replace(build)
@@ -213,7 +217,9 @@ class Rollout:
 
     async def _switch(self, pool: Pool) -> None:
         """Durable first; then, with nothing in between, callers see the new pool."""
-        old = await self._context.write_until_accepted(store.deployments.switch, self.deployment.id)
+        old = await self._context.writer.write_until_accepted(
+            store.deployments.switch, self.deployment.id
+        )
         if not self._told_to_stop:
             self._context.endpoints.set_pool(self.deployment.model_id, pool)
         for earlier in old:
@@ -243,11 +249,11 @@ class Rollout:
     async def _end(self, failure: Failure | None) -> None:
         with suppress(store.IllegalTransition):  # told to stop after it had failed
             if failure is not None:
-                await self._context.write_until_accepted(
+                await self._context.writer.write_until_accepted(
                     store.deployments.fail, self.deployment.id, failure
                 )
                 return
-        await self._context.write_until_accepted(store.deployments.end, self.deployment.id)
+        await self._context.writer.write_until_accepted(store.deployments.end, self.deployment.id)
 
     def _detach_pool(self, pool: Pool) -> None:
         routes, model_id = self._context.endpoints, self.deployment.model_id

@@ -51,8 +51,8 @@ class ProjectUsage:
 
     def most(self) -> int:
         """What one project may keep, in bytes."""
-        if self._site.now.project_disk:
-            return self._site.now.project_disk
+        if self._site.current.project_disk:
+            return self._site.current.project_disk
         found = os.statvfs(self._data.root)
         return found.f_blocks * found.f_frsize // 2
 

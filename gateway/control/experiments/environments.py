@@ -21,8 +21,6 @@ from builder import BuildSpec, Interpreter, Journey, Snapshot
 from gateway.control.builds.build_limits import runner
 from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
-from gateway.control.sandbox_home import home_of, names_another
-from gateway.control.variables import build_variables, set_by_people
 from store import Experiment, Failure, Project
 from workers import Log
 
@@ -55,7 +53,7 @@ class Environments:
         """The id of the environment that a snapshot runs in. Raises SnapshotFailed and
         CannotDecrypt."""
         tree = await builder.tree_of(snapshot)
-        variables = sorted(set_by_people(self._context, project).items())
+        variables = sorted(self._context.variables.set_by_users(project).items())
         parts = [tree, interpreter.identifier, interpreter.version, variables]
         # With a key: the id is shown, and values could be guessed until a plain hash fits.
         keyed = self._context.encryption.keyed_hash("environment", msgspec.json.encode(parts))
@@ -68,7 +66,8 @@ class Environments:
         environment_id = experiment.environment_id
         async with self._lock(environment_id):
             if self._context.build_store.sealed(environment_id) is not None:
-                if not (named := await names_another(self._context, environment_id)):
+                sandbox = self._context.sandbox
+                if not (named := await sandbox.file_naming_missing_home(environment_id)):
                     log.write("The environment of these files is there already")
                     return None
                 log.write(f"Made again, since the project stood elsewhere as {named} tells")
@@ -91,9 +90,9 @@ class Environments:
         return BuildSpec(
             snapshot=Snapshot(context.data.snapshots(project.id), experiment.snapshot),
             folder=context.build_store.folder(environment_id),
-            home=home_of(context, environment_id),
+            home=context.sandbox.home_of(environment_id),
             interpreter=interpreter.path,
-            variables=build_variables(context, project, environment_id),
+            variables=context.variables.of_build(project, environment_id),
             time_limit=context.settings.build_timeout,
             pip_cache=context.data.pip_cache(project.id),
         )

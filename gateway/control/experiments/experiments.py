@@ -91,7 +91,7 @@ class Experiments:
             cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
         )
         check_deployment(size, most_replicas=1)
-        self._context.check_network(asked.network)
+        self._context.sandbox.check_network(asked.network)
         self._context.resources.check(size, now=False)
         if any("\0" in each for each in asked.arguments):
             raise Refusal("argument.invalid", "arguments: none can hold a null character")
@@ -202,7 +202,7 @@ class Experiments:
 async def _put_right(context: ControlContext, experiment: Experiment) -> None:
     """What ran when an earlier gateway ended: its script was ended with it."""
     tracked = await trio.to_thread.run_sync(_clear, context, experiment)
-    await context.write_or_retry_later(
+    await context.writer.write_or_retry_later(
         partial(store.experiments.end, failure=INTERRUPTED),
         experiment.id,
         "interrupted",

@@ -26,8 +26,6 @@ from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
 from gateway.control.failure_causes import place_of_script
 from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.resources import NotEnoughMemory, Script
-from gateway.control.sandbox_home import built_at
-from gateway.control.variables import experiment_variables
 from gateway.encryption import CannotDecrypt
 from store import Experiment, Failure, Project
 from workers import Log, RunSpec
@@ -142,7 +140,7 @@ class RunTask:
         except (builder.BuilderError, OSError) as error:
             await self._fail(failures.run_failed(error))
             return False
-        self.experiment = await self._context.write_until_accepted(
+        self.experiment = await self._context.writer.write_until_accepted(
             store.experiments.update,
             self.experiment.id,
             snapshot=snapshot.commit,
@@ -195,23 +193,25 @@ class RunTask:
         """Its turn has come."""
         context, experiment = self._context, self.experiment
         sealed = context.build_store.folder(experiment.environment_id)
+        memory, cpu = experiment.memory_mb * MIB, experiment.cpu_millicores
+        limits = context.sandbox.limits(memory, cpu)
         spec = RunSpec(
             code=sealed / "code",
             environment=sealed / "environment",
             prefix=context.build_store.prefix(experiment.environment_id),
-            built=built_at(context, experiment.environment_id),
+            built=context.sandbox.built_at(experiment.environment_id),
             script=experiment.script,
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,
             kept=self.folder.kept,
-            variables=self._key | experiment_variables(context, project, experiment, self.folder),
-            limits=await context.project_usage.within(
-                project, context.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
-            ),
+            variables=self._key | context.variables.of_experiment(project, experiment, self.folder),
+            limits=await context.project_usage.within(project, limits),
             network=experiment.network,
             identity=sandbox_uids.of_experiment(experiment),
         )
-        self.experiment = await context.write_until_accepted(store.experiments.start, experiment.id)
+        self.experiment = await context.writer.write_until_accepted(
+            store.experiments.start, experiment.id
+        )
         self._preparing.write(f"Running {experiment.script}")
         try:
             ended = await context.workers.run_experiment(spec, self.log, script.takes)
@@ -248,6 +248,6 @@ class RunTask:
         tracked = await trio.to_thread.run_sync(read_metrics_file, self.folder.metrics)
         if told := not_kept(tracked):
             self.log.write(told, "stderr")
-        self.experiment = await self._context.write_until_accepted(
+        self.experiment = await self._context.writer.write_until_accepted(
             store.experiments.end, self.experiment.id, event, tracked.points, **changes
         )

@@ -11,7 +11,6 @@ import trio
 import builder
 import store
 from builder import Address, clone
-from gateway.control import variables
 from gateway.control.builds.build_limits import git_runner
 from gateway.control.context import ControlContext
 from gateway.control.disk.removal_queue import remove
@@ -20,6 +19,7 @@ from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.projects.models import Models, check_name
 from gateway.control.projects.new_project import NewProject, address_of, refuse_local
 from gateway.control.projects.templates import TEMPLATES, copy_template
+from gateway.control.variables import combine
 from gateway.errors import Refusal
 from store import Build, Experiment, Membership, Model, Project, User
 
@@ -53,7 +53,7 @@ class Projects:
         for project in await self._context.database.read(store.projects.listing):
             if project.creation_status == "creating":
                 with self._context.set_aside.item(f"project {project.name!r}", Path(project.path)):
-                    await self._context.write_or_retry_later(
+                    await self._context.writer.write_or_retry_later(
                         store.projects.update,
                         project.id,
                         creation_status="failure",
@@ -65,7 +65,7 @@ class Projects:
         self._context.runtime_settings.check_may_create("projects", owner)
         check_name(asked.name)
         refuse_local(asked, owner)
-        set_by_people = variables.given(asked.environment, asked.secrets)
+        given_variables = combine(asked.environment, asked.secrets)
         template = asked.template.lower()
         if template == "r":
             raise Refusal("feature.unsupported", "template: this version has no template for R")
@@ -89,7 +89,7 @@ class Projects:
                 visibility=asked.visibility,
                 git_url=address.url if address else "",
                 git_ref=asked.git_ref,
-                variables=variables.encrypted(self._context, Project, project_id, set_by_people),
+                variables=self._context.variables.encrypt(Project, project_id, given_variables),
             ),
         )
         if address is not None:
@@ -167,7 +167,7 @@ class Projects:
         async with self._context.permissions_lock:
             if changes.keys() & {"environment", "secrets"}:
                 now = await self._context.database.read(store.projects.get, project.id)
-                changes = variables.replaced(self._context, now, changes)
+                changes = self._context.variables.encrypt_changes(now, changes)
             changed = await self._context.database.write(
                 store.projects.update, project.id, **changes
             )

@@ -6,7 +6,6 @@ so, and is closed when a test says that nothing of it is left: so a test sees wh
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,6 +23,7 @@ from gateway.control.context import ControlContext
 from gateway.control.deployments import rollout
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment
+from gateway.control.variables import GatewayUrls, ProcessVariables
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from gateway.settings import Settings
@@ -99,9 +99,11 @@ class Deploying(Stage):
         self.resources = SimpleNamespace(check=lambda *_, **__: None, reserve_memory=self.room_for)
         self.metrics_writer = SimpleNamespace(sink_for=lambda *_: None)
         self.workers = SimpleNamespace(open_pool=self.open_pool, ending=False)
-        self.check_network = lambda network: None
-        self.write_until_accepted = partial(
-            ControlContext.write_until_accepted, cast(ControlContext, self)
+        self.sandbox = SimpleNamespace(check_network=lambda network: None)
+        self.variables = ProcessVariables(
+            encryption=self.encryption,
+            settings=cast(Any, self.runtime_settings),
+            urls=GatewayUrls("http://h", "http://h"),
         )
         for field in msgspec.structs.fields(ControlContext):  # what a house has by itself
             if callable(field.default_factory) and not hasattr(self, field.name):
@@ -240,7 +242,6 @@ async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(rollout, "pool_spec", spec_of)
     monkeypatch.setattr(rollout, "prune_logs", lambda *_: None)
     monkeypatch.setattr(rollout, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("gateway.control.context._PAUSE", 0.001)
     cross = Bridge.cross
 
     async with opened(folder, Deploying) as opened_stage, trio.open_nursery() as nursery:

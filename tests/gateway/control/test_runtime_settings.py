@@ -41,12 +41,12 @@ async def test_a_change_holds_and_is_kept(database: Database) -> None:
     site, told = at_the_start(database), list[float]()
     site.subscribe(lambda settings: told.append(settings.model_request_timeout))
     await site.change({"model_request_timeout": "7", "request_limit": "2MiB"})
-    assert (site.now.model_request_timeout, site.now.request_limit) == (7.0, 2 << 20)
+    assert (site.current.model_request_timeout, site.current.request_limit) == (7.0, 2 << 20)
     assert told == [30.0, 7.0]
     again = at_the_start(database, **await database.read(store.site.settings))
-    assert again.now == site.now
+    assert again.current == site.current
     await again.reset("model_request_timeout")
-    assert again.now.model_request_timeout == 30.0
+    assert again.current.model_request_timeout == 30.0
     assert set(await database.read(store.site.settings)) == {"request_limit"}
 
 
@@ -56,15 +56,15 @@ async def test_what_is_fixed_elsewhere_is_refused(database: Database) -> None:
     with pytest.raises(Refusal, match="fixed by the environment") as refused:
         await site.change({"max_replicas": 3, "build_timeout": 5})
     assert refused.value.code == "setting.fixed"
-    assert (site.now.max_replicas, site.now.build_timeout) == (9, 60.0)
+    assert (site.current.max_replicas, site.current.build_timeout) == (9, 60.0)
     assert await database.read(store.site.settings) == {}
 
 
 async def test_what_is_fixed_later_wins_while_it_is(database: Database) -> None:
     """What was set here and is fixed at a later start is what is fixed, until it no longer is."""
     kept: dict[str, Any] = {"build_timeout": 5.0}
-    assert at_the_start(database, **kept).now.build_timeout == 60.0
-    assert at_the_start(database, {"port": "a flag"}, **kept).now.build_timeout == 5.0
+    assert at_the_start(database, **kept).current.build_timeout == 60.0
+    assert at_the_start(database, {"port": "a flag"}, **kept).current.build_timeout == 5.0
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_what_an_earlier_gateway_kept_and_this_one_has_no_use_for(
         "environment": {"1": "secret"},
     }
     site = at_the_start(database, **kept, upload_limit=7)
-    assert site.now == Settings(build_timeout=60.0, upload_limit=7)
+    assert site.current == Settings(build_timeout=60.0, upload_limit=7)
     assert len(caplog.records) == 4
     assert "secret" not in caplog.text
 
@@ -114,9 +114,9 @@ async def test_variables_are_encrypted(
     kept = await database.read(store.site.settings)
     assert "hunter2" not in str(kept)
     assert "TOKEN" not in str(kept)
-    assert at_the_start(database, **kept).now.environment == {"TOKEN": "hunter2"}
+    assert at_the_start(database, **kept).current.environment == {"TOKEN": "hunter2"}
     other = at_the_start(database, encryption=Encryption("60" * 32), **kept)
-    assert other.now.environment == {}
+    assert other.current.environment == {}
     assert "secret.key" in caplog.text
 
 
@@ -127,7 +127,7 @@ async def test_changes_at_once_are_those_of_the_store(database: Database) -> Non
         for replicas in range(1, 21):
             nursery.start_soon(site.change, {"max_replicas": replicas})
     kept = await database.read(store.site.settings)
-    assert kept == {"max_replicas": site.now.max_replicas}
+    assert kept == {"max_replicas": site.current.max_replicas}
 
 
 async def test_the_description(database: Database) -> None:

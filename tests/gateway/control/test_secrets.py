@@ -13,8 +13,9 @@ import pytest
 
 import builder
 from gateway.control.experiments.environments import Environments
-from gateway.control.variables import Variables, encrypted
+from gateway.control.variables import GatewayUrls, ProcessVariables, Variables
 from gateway.encryption import Encryption
+from gateway.settings import Settings
 from store import Project
 from tests.gateway.conftest import Samples
 from tests.support.gateway import (
@@ -180,8 +181,14 @@ async def test_an_environments_id_does_not_tell_its_variables(
 
     async def identify(secret: str, value: str) -> str:
         encryption, project_id = Encryption(secret), str(UUID(int=0))
-        context = SimpleNamespace(settings=SimpleNamespace(environment={}), encryption=encryption)
-        kept = encrypted(cast(Any, context), Project, project_id, Variables({}, {"TOKEN": value}))
+        settings = SimpleNamespace(current=Settings())
+        variables = ProcessVariables(
+            encryption=encryption,
+            settings=cast(Any, settings),
+            urls=GatewayUrls("http://h", "http://h"),
+        )
+        context = SimpleNamespace(variables=variables, encryption=encryption)
+        kept = variables.encrypt(Project, project_id, Variables({}, {"TOKEN": value}))
         project = Project(
             id=project_id, name="x", path="/x", linked=False, creator="ada", variables=kept
         )

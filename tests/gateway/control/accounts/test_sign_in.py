@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,11 +11,13 @@ import pytest
 import trio
 from argon2 import PasswordHasher
 
+from gateway.background import Tasks
 from gateway.control.accounts.sign_in import LINK_SECONDS, SESSION_LIFE, Browser, SignIn
 from gateway.control.accounts.throttle import Throttle
 from gateway.control.accounts.users import NewUser, Users
 from gateway.control.audit.audit_log import AuditLog
 from gateway.control.context import ControlContext
+from gateway.control.retrying_writer import RetryingWriter
 from gateway.encryption import Encryption
 from gateway.errors import Refusal
 from gateway.identity.accounts import Accounts
@@ -41,7 +42,7 @@ class Stage:
         self.permissions_lock = trio.Lock()
         self.encryption = Encryption("60" * 32)
         context = cast(ControlContext, self)
-        self.write_or_retry_later = partial(ControlContext.write_or_retry_later, context)
+        self.writer = RetryingWriter(database, cast(Tasks, None), pause=0.001)
         self.users = Users(context)
         self.audit_log = AuditLog(context)
         self.sign_in = SignIn(context, self.users, self.audit_log)

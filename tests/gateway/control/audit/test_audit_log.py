@@ -14,7 +14,7 @@ import store
 from gateway.background import Tasks
 from gateway.control.audit.audit_log import AuditEvent, AuditLog, annotate
 from gateway.control.audit.refusal_limit import PER_ADDRESS
-from gateway.control.context import ControlContext
+from gateway.control.retrying_writer import RetryingWriter
 from gateway.errors import Refusal
 from store import Database, Project
 from tests.support.records import a_project
@@ -30,10 +30,11 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def trail(database: Database, nursery: trio.Nursery) -> AuditLog:
-    context = cast(Any, SimpleNamespace(database=database, tasks=Tasks(nursery)))
-    context.write_until_accepted = lambda *args: ControlContext.write_until_accepted(context, *args)
-    context.write_or_retry_later = lambda *args: ControlContext.write_or_retry_later(context, *args)
-    return AuditLog(context)
+    tasks = Tasks(nursery)
+    context = SimpleNamespace(
+        database=database, tasks=tasks, writer=RetryingWriter(database, tasks)
+    )
+    return AuditLog(cast(Any, context))
 
 
 async def entries(database: Database) -> list[tuple[str, str, str, str]]:

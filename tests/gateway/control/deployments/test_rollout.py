@@ -78,7 +78,7 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
     """Callers are not pointed at a pool that was stopped while the switch was written."""
     await stage.serving()
     new = await stage.deploy()
-    record: Any = stage.write_until_accepted
+    record: Any = stage.writer.write_until_accepted
 
     async def stop_then(work: object, *args: object, **named: object) -> object:
         done = await record(work, *args, **named)
@@ -86,7 +86,7 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
             await stage.deployments.stop(new)
         return done
 
-    monkeypatch.setattr(stage, "write_until_accepted", stop_then)
+    monkeypatch.setattr(stage.writer, "write_until_accepted", stop_then)
     stage.pools[1].get_ready()
     await stage.until(new, "stopping")
     assert "stop" in stage.pools[1].told
