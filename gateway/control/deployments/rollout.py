@@ -217,9 +217,8 @@ class Rollout:
 
     async def _switch(self, pool: Pool) -> None:
         """Durable first; then, with nothing in between, callers see the new pool."""
-        old = await self._context.writer.write_until_accepted(
-            store.deployments.switch, self.deployment.id
-        )
+        switch, writer = store.deployments.switch, self._context.writer
+        old = await writer.write_until_accepted(switch, self.deployment.id)
         if not self._told_to_stop:
             self._context.endpoints.set_pool(self.deployment.model_id, pool)
         for earlier in old:
