@@ -7,7 +7,7 @@ an experiment, with all that it starts.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from workers.limits import Limits
@@ -32,9 +32,12 @@ _MANY = 1 << 22
 class Allowance:
     """What may be taken of the limits. `connections` is how many clients may be connected at most,
     `trees` how many process trees there may be, `tasks` how many processes and threads all of these
-    may have, 0 for no limit."""
+    may have, 0 for no limit. `read_tasks` reads today's number of processes and threads."""
 
-    def __init__(self, descriptors: Bound, all_tasks: Bound) -> None:
+    def __init__(
+        self, descriptors: Bound, all_tasks: Bound, *, read_tasks: Callable[[], Bound] = tasks
+    ) -> None:
+        self._read_tasks = read_tasks
         self._descriptors = descriptors
         usable = max(0, (descriptors.most or 1 << 30) - _OWN_DESCRIPTORS)
         for_trees = int(usable * _FOR_TREES)
@@ -62,7 +65,7 @@ class Allowance:
     def check_tasks(self) -> None:
         """Blocking, for a moment. Raises Shortage where a start would take what is kept for the
         gateway."""
-        if self.tasks and (bound := tasks()).free < OWN_TASKS + _START_TASKS:
+        if self.tasks and (bound := self._read_tasks()).free < OWN_TASKS + _START_TASKS:
             raise Shortage(
                 errno.EAGAIN,
                 f"no processes for another replica or script: {bound}, and {OWN_TASKS} are kept "

@@ -4,16 +4,16 @@ import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import trio
 
-from workers import untrusted_tree as folders
+from workers import untrusted_tree
 from workers.allowance import Allowance, unbounded
 from workers.cgroups import Cgroups, open_tree
-from workers.confinement import Confinement, Network, SandboxView, unconfined
+from workers.confinement import Confinement, LevelChoice, Network, SandboxView
 from workers.errors import ProbeRaised
 from workers.limits import MIB, Cause, Limits
 from workers.log import Log
@@ -21,10 +21,12 @@ from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool, Tracked
 from workers.process.environment import INSIDE, PACKAGES
 from workers.process.experiment import run_experiment
+from workers.process.host import ProcessHost
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.process.process import kill_tree
 from workers.process.script import Ended, LineLog, run_script
+from workers.process.tree import ProcessTree
 from workers.reactor.reactor import Reactor
 from workers.replica.replica import Check, Replica
 from workers.replica.supervisor import supervise
@@ -39,13 +41,12 @@ from workers.replica.ticket import (
     Refused,
     TimedOut,
 )
-from workers.shortages import in_thread
 from workers.spec import PoolSpec, RunSpec
 
 # How long the pools may take to stop when the engine ends; a kill takes less.
 _PATIENCE = 3.0
 # In which replicas of one identity are made and ended.
-_THREADS_OF_ONE = 4
+_THREADS_PER_IDENTITY = 4
 
 
 def _forget(tracked: bytes | bytearray) -> None:
@@ -75,27 +76,20 @@ class Workers:
     def __init__(
         self,
         *,
-        instance_id: str,
-        folder: Path,
+        host: ProcessHost,
         reactor: Reactor,
-        output: Output,
-        keepers: trio.Nursery,
-        room: QueueBudget,
-        cgroups: Cgroups,
-        watch: LimitMonitor,
-        confinement: Confinement,
-        allowance: Allowance,
+        folder: Path,
+        supervisors: trio.Nursery,
+        budget: QueueBudget,
     ) -> None:
-        self._instance_id = instance_id
-        self._folder = folder
+        self._host = host
+        self.cgroups = host.cgroups
+        self.confinement = host.confinement
+        self.allowance = host.allowance
         self.reactor = reactor
-        self._output = output
-        self._keepers = keepers
-        self._room = room
-        self.cgroups = cgroups
-        self._watch = watch
-        self.confinement = confinement
-        self.allowance = allowance
+        self._folder = folder
+        self._supervisors = supervisors
+        self._budget = budget
         # Looks at large answers of models, for all pools that are opened from then on.
         self.check_answer: Check | None = None
         self.ending = False
@@ -126,7 +120,7 @@ class Workers:
             clock=self.reactor,
             launch=self._launch,
             log=log,
-            room=self._room,
+            room=self._budget,
             tracked=tracked,
             check=None if ours else self.check_answer,
         )
@@ -135,7 +129,7 @@ class Workers:
 
     def resize_room(self, most_requests: int, most_bytes: int) -> None:
         """Sets other bounds for the requests that wait in all pools together."""
-        self._room.resize(most_requests, most_bytes)
+        self._budget.resize(most_requests, most_bytes)
         for pool in self._pools:
             pool.room_resized()
 
@@ -154,23 +148,18 @@ class Workers:
 
     def _launch(self, replica: Replica, log: Log) -> None:
         self._started += 1
-        folder = self._folder / f"{replica.name}-{self._started}"
-        self._keepers.start_soon(self._keep, replica, log, folder)
-
-    async def _keep(self, replica: Replica, log: Log, folder: Path) -> None:
-        await supervise(
-            replica,
-            log=log,
-            output=self._output,
-            instance_id=self._instance_id,
-            folder=folder,
-            leaf=self.cgroups.leaf(replica.name),
-            watch=self._watch,
-            confinement=self.confinement,
-            threads=self._threads.setdefault(
-                replica.spec.identity, trio.CapacityLimiter(_THREADS_OF_ONE)
-            ),
-            allowance=self.allowance,
+        threads = self._threads.setdefault(
+            replica.spec.identity, trio.CapacityLimiter(_THREADS_PER_IDENTITY)
+        )
+        self._supervisors.start_soon(
+            partial(
+                supervise,
+                replica,
+                log=log,
+                host=self._host,
+                folder=self._folder / f"{replica.name}-{self._started}",
+                threads=threads,
+            )
         )
 
     async def probe(self, spec: PoolSpec, log: Log, example: bytes | None) -> None:
@@ -209,21 +198,16 @@ class Workers:
     ) -> int:
         """Runs a command to its end; see `run_script`. In a `place` it is confined to that, and its
         Pythons find `cdsw` and `cml`."""
-        async with self._room_for_script():
+        tree = ProcessTree(self._host, "script", limits, folders or (cwd,))
+        async with self._host.reserved_tree():
             ended = await run_script(
+                tree,
                 command,
                 cwd=cwd,
                 variables=variables if place is None else _with_packages(variables),
                 view=None if place is None else _view(place, network, identity),
                 log=log,
-                output=self._output,
-                instance_id=self._instance_id,
                 time_limit=time_limit,
-                leaf=self.cgroups.leaf("script"),
-                limits=self.allowance.within(limits),
-                folders=folders,
-                watch=self._watch,
-                confinement=self.confinement,
             )
         return ended.status
 
@@ -233,35 +217,19 @@ class Workers:
         log: LineLog,
         began: Callable[[Callable[[], int]], object] = lambda _: None,
     ) -> Ended:
-        """Runs a script of a build to its end; see `experiment.run_experiment`. `began` is given
-        what tells how much memory it takes: 0 bytes where no cgroup counts it."""
-        leaf = self.cgroups.leaf("experiment")
-        began(lambda: leaf.memory() or 0)
-        limits = self.allowance.within(spec.limits)
-        async with self._room_for_script():
-            return await run_experiment(
-                msgspec.structs.replace(spec, limits=limits),
-                log=log,
-                output=self._output,
-                instance_id=self._instance_id,
-                leaf=leaf,
-                watch=self._watch,
-                confinement=self.confinement,
-            )
-
-    @asynccontextmanager
-    async def _room_for_script(self) -> AsyncIterator[None]:
-        """Raises Shortage, which is an OSError."""
-        with self.allowance.one_tree():
-            await in_thread(self.allowance.check_tasks)
-            yield
+        """Runs a script of a build to its end; see `experiment.run_experiment`. `began` gets a
+        function that returns how much memory it uses, in bytes: 0 where no cgroup counts it."""
+        tree = ProcessTree(self._host, "experiment", spec.limits, (spec.folder,))
+        began(tree.memory)
+        async with self._host.reserved_tree():
+            return await run_experiment(tree, spec, log)
 
 
 @asynccontextmanager
 async def open_workers(
     folder: Path,
     instance_id: str,
-    room: QueueBudget | None = None,
+    budget: QueueBudget | None = None,
     *,
     most_memory: int = 0,
     confinement: Confinement | None = None,
@@ -279,33 +247,36 @@ async def open_workers(
     cgroups = await trio.to_thread.run_sync(
         _sweep, folder, instance_id, most_memory, allowance.tasks
     )
-    output, reactor, watch = Output(), Reactor(), LimitMonitor(cgroups.holds)
+    host = ProcessHost(
+        instance_id=instance_id,
+        output=Output(),
+        limit_monitor=LimitMonitor(cgroups.holds),
+        cgroups=cgroups,
+        confinement=confinement or Confinement(LevelChoice("none", {}), folder),
+        allowance=allowance,
+    )
+    reactor = Reactor()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
-            async with trio.open_nursery() as keepers:
+            async with trio.open_nursery() as supervisors:
                 workers = Workers(
-                    instance_id=instance_id,
-                    folder=folder,
+                    host=host,
                     reactor=reactor,
-                    output=output,
-                    keepers=keepers,
-                    room=room or QueueBudget(4000, 256 * MIB),
-                    cgroups=cgroups,
-                    watch=watch,
-                    confinement=confinement or unconfined(folder),
-                    allowance=allowance,
+                    folder=folder,
+                    supervisors=supervisors,
+                    budget=budget or QueueBudget(4000, 256 * MIB),
                 )
                 try:
                     yield workers
                 finally:
                     with trio.move_on_after(_PATIENCE, shield=True):
                         await workers.end_pools()
-                    keepers.cancel_scope.cancel()
+                    supervisors.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
     finally:
-        watch.close()
-        output.close()
+        host.limit_monitor.close()
+        host.output.close()
         reactor.close()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(cgroups.close)
@@ -318,21 +289,21 @@ def _sweep(folder: Path, instance_id: str, most_memory: int, most_tasks: int) ->
     record = folder.with_name(f"{folder.name}.cgroups")
     cgroups = open_tree(instance_id, record, most_memory, os.cpu_count() or 1, most_tasks)
     kill_tree(f"{instance_id}/")
-    folders.remove(folder)
+    untrusted_tree.remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return cgroups
 
 
-def _view(place: ScriptPaths, network: Network, identity: int) -> SandboxView:
+def _view(paths: ScriptPaths, network: Network, identity: int) -> SandboxView:
     return SandboxView(
-        home=place.home,
-        tmp=place.tmp,
-        read=(*place.read, INSIDE.parent),
-        write=place.write,
-        prefix=place.prefix,
+        home=paths.home,
+        tmp=paths.tmp,
+        read=(*paths.read, INSIDE.parent),
+        write=paths.write,
+        prefix=paths.prefix,
         network=network,
         identity=identity,
-        unix_sockets=place.unix_sockets,
+        unix_sockets=paths.unix_sockets,
     )
 
 

@@ -179,11 +179,11 @@ _MAY_LISTEN = (
 def script_failed(ended: Ended, printed: Iterable[Line], place: Place) -> Failure:
     """It ended otherwise than well; what it printed last says why."""
     last = [line.text for line in printed if line.text.strip()]
-    cause = ended.verdict.cause
+    cause = ended.reason.cause
     refused = bool(last) and "Permission denied" in last[-1] and any("bind" in x for x in last)
     return Failure(
         step="RUN",
-        summary=f"The script {ended.verdict.said}",
+        summary=f"The script {ended.reason.said}",
         problem=last[-1] if last else "it printed nothing",
         advice=_ADVICE_FOR_SCRIPTS.get(cause, "")
         if cause

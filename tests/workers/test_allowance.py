@@ -1,17 +1,18 @@
 """How the limits of the process are divided, and what is refused beyond that."""
 
 import errno
+from pathlib import Path
 
 import pytest
 
-from tests.workers.test_workers import Harness, environment, harness
+from tests.workers.test_workers import environment, open_harness
 from workers import StartFailed, allowance
 from workers.allowance import OWN_TASKS, PER_TREE, Allowance, unbounded
 from workers.limits import Limits
 from workers.process_limits import Bound, descriptors, tasks
 from workers.shortages import Shortage, is_shortage
 
-__all__ = ["environment", "harness"]
+__all__ = ["environment"]
 
 
 def bound(most: int, used: int = 0) -> Bound:
@@ -49,27 +50,28 @@ def test_no_tree_has_more_than_half_of_the_tasks() -> None:
     assert unbounded().within(Limits(processes=512)).processes == 512
 
 
-def test_a_start_leaves_the_gateway_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is refused where only the reserve is left."""
-    divided = Allowance(bound(0), bound(300))
-    monkeypatch.setattr(allowance, "tasks", lambda: bound(300, 290))
+def test_start_leaves_the_gateway_its_tasks() -> None:
+    """A start is refused where only the gateway's reserve is left."""
+    used = 290
+    divided = Allowance(bound(0), bound(300), read_tasks=lambda: bound(300, used))
     with pytest.raises(Shortage, match=r"290 of 300 by RLIMIT_X, and 48 are kept") as refused:
         divided.check_tasks()
     assert is_shortage(refused.value)
     assert refused.value.errno == errno.EAGAIN
-    monkeypatch.setattr(allowance, "tasks", lambda: bound(300, 100))
+    used = 100
     divided.check_tasks()
 
 
-async def test_a_pool_beyond_the_allowance(harness: Harness) -> None:
-    """Its start fails with the words, and what had it before goes on."""
-    harness.workers.allowance = Allowance(bound(140), bound(0))
-    pool = await harness.serve("badly", "behave", replicas=2)
-    more = harness.workers.open_pool(harness.spec("badly", "behave", start_tries=1))
-    with pytest.raises(StartFailed, match="no descriptors for another replica or script: 2"):
-        await more.wait_ready()
-    await more.closed.wait()
-    assert pool.ready == 2
+async def test_pool_beyond_the_allowance_fails_to_start(tmp_path: Path, environment: Path) -> None:
+    """A replica without descriptors fails to start and says why; those that run continue."""
+    divided = Allowance(bound(140), bound(0))
+    async with open_harness(tmp_path, environment, allowance=divided) as harness:
+        pool = await harness.serve("badly", "behave", replicas=2)
+        more = harness.workers.open_pool(harness.spec("badly", "behave", start_tries=1))
+        with pytest.raises(StartFailed, match="no descriptors for another replica or script: 2"):
+            await more.wait_ready()
+        await more.closed.wait()
+        assert pool.ready == 2
 
 
 def test_the_limits_of_this_process() -> None:

@@ -1,6 +1,7 @@
 """The machine runs out of descriptors, threads, processes or memory: it costs the start that met
 it, which is tried again; no other replica, and not the engine."""
 
+import math
 import os
 import select
 import threading
@@ -14,15 +15,15 @@ import trio.testing
 
 from tests.faults.matrix import fault
 from tests.workers.shortfall import NO_MEMORY, Shortfall
-from tests.workers.test_workers import Harness, ask, environment, harness
+from tests.workers.test_workers import Harness, ask, environment, harness, open_harness
 from workers import StartFailed, shortages
+from workers.confinement import Confinement, Launch, LevelChoice
 from workers.limits import Limits
 from workers.pool import slots
 from workers.process import limit_monitor
 from workers.process.output import Output
 from workers.process.process import pipe
 from workers.process_limits import explain
-from workers.replica import supervisor
 
 __all__ = ["environment", "harness"]
 ECHO = {"do": "echo", "text": "x"}
@@ -98,43 +99,45 @@ class LineList:
         self.lines.append(line)
 
 
-async def test_a_start_that_goes_on_failing_says_which_limit(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class FailingConfinement(Confinement):
+    """Launches nothing: the first `times` launches raise `error`."""
+
+    def __init__(self, folder: Path, error: Exception, times: float = math.inf) -> None:
+        super().__init__(LevelChoice("none", {}), folder)
+        self.launches = 0
+        self._error = error
+        self._times = times
+
+    def launch(self, *args: Any, **named: Any) -> Launch:
+        self.launches += 1
+        if self.launches <= self._times:
+            raise self._error
+        return super().launch(*args, **named)
+
+
+async def test_start_that_keeps_failing_names_the_limit(tmp_path: Path, environment: Path) -> None:
     """A new pool gives up after its tries, with the limit that was met and how to raise it."""
-
-    def no_descriptors(*_: object) -> tuple[int, int]:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(supervisor, "pipe", no_descriptors)
-    pool = harness.workers.open_pool(harness.spec("badly", "behave", start_tries=2))
-    with trio.fail_after(20), pytest.raises(StartFailed) as failed:
-        await pool.wait_ready()
-    await pool.closed.wait()
+    failing = FailingConfinement(tmp_path, OSError(24, "Too many open files"))
+    async with open_harness(tmp_path, environment, confinement=failing) as harness:
+        pool = harness.workers.open_pool(harness.spec("badly", "behave", start_tries=2))
+        with trio.fail_after(20), pytest.raises(StartFailed) as failed:
+            await pool.wait_ready()
+        await pool.closed.wait()
     assert "no more descriptors" in failed.value.summary
     assert "RLIMIT_NOFILE" in failed.value.summary
     assert "`ulimit -n`" in failed.value.summary
     assert "could not be started" in pool.statistics().slots[0].last_exit
 
 
-async def test_a_mistake_in_a_keeper_costs_one_start(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_unexpected_error_of_a_supervisor_costs_one_start(
+    tmp_path: Path, environment: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error that nobody foresaw is logged; the pool tries again, and another goes on."""
-    steady = await harness.serve("badly", "behave")
-    make, tries = supervisor._make, list[int]()
-
-    def mistaken(*args: Any) -> Any:
-        tries.append(1)
-        if len(tries) == 1:
-            raise AssertionError("a mistake")
-        return make(*args)
-
-    monkeypatch.setattr(supervisor, "_make", mistaken)
-    pool = await harness.serve("badly", "behave")
-    assert await ask(pool, ECHO) == ECHO
-    assert await ask(steady, ECHO) == ECHO
-    assert len(tries) == 2
+    """An unexpected error is logged with its traceback; the pool retries the start."""
+    failing = FailingConfinement(tmp_path, AssertionError("a mistake"), times=1)
+    async with open_harness(tmp_path, environment, confinement=failing) as harness:
+        pool = await harness.serve("badly", "behave")
+        assert await ask(pool, ECHO) == ECHO
+    assert failing.launches == 2
     assert "a mistake" in caplog.text
 
 

@@ -87,10 +87,11 @@ def our_descriptors() -> set[str]:
 
 
 @asynccontextmanager
-async def open_harness(base: Path, environment: Path) -> AsyncIterator[Harness]:
+async def open_harness(base: Path, environment: Path, **how: Any) -> AsyncIterator[Harness]:
+    """Workers opened with `how`, of which no process or working copy may be left."""
     name = f"test-{os.getpid()}-{base.name}"
     try:
-        async with open_workers(base / "replicas", name) as workers:
+        async with open_workers(base / "replicas", name, **how) as workers:
             yield Harness(workers, base, environment)
     finally:
         left = marked(f"{name}/")

@@ -54,11 +54,11 @@ __all__ = [
     "ConfinementWeaker",
     "Launch",
     "Level",
+    "LevelChoice",
     "Network",
     "SandboxView",
     "is_weaker",
     "open_confinement",
-    "unconfined",
 ]
 
 # Users of deployments and builds are FIRST_UID + identity: a range that systemd's list of uids
@@ -307,7 +307,7 @@ def open_confinement(
     tried = levels.find(wanted, attempt)
     if least and wanted == "auto" and levels.is_weaker(tried.level, least):
         raise ConfinementWeaker(tried.level, least, tried.refused)
-    confinement = made.get(tried.level) or unconfined(folder)
+    confinement = made.get(tried.level) or Confinement(tried, folder)
     confinement.refused = tried.refused
     return confinement
 
@@ -321,11 +321,6 @@ def _try_out(trial: Confinement, view: SandboxView, script: str) -> str:
             return run() if launch.fence is None else launch.fence.run(run)
     finally:
         launch.close()
-
-
-def unconfined(folder: Path) -> Confinement:
-    """The level `none`, without looking for a better one."""
-    return Confinement(LevelChoice("none", {}), folder)
 
 
 def _parts(host: Host) -> Iterator[Path]:

@@ -315,9 +315,9 @@ class Pool:
     # For those who look.
 
     @property
-    def watched(self) -> list[MonitoredTree]:
+    def monitored(self) -> list[MonitoredTree]:
         """Those of its replicas that have a process, to be asked what they take."""
-        return [each.watched for each in self._seat_of if each.watched and each.process]
+        return [each.monitored for each in self._seat_of if each.monitored and each.process]
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(

@@ -12,41 +12,29 @@ from pathlib import Path
 import trio
 
 from workers import untrusted_tree
-from workers.cgroups import Leaf
-from workers.confinement import HOME, Confinement, SandboxView
+from workers.confinement import HOME, SandboxView
 from workers.process import workspace
 from workers.process.environment import INSIDE, environment_of
-from workers.process.limit_monitor import LimitMonitor
-from workers.process.output import Output
 from workers.process.script import Ended, LineLog, run_script
+from workers.process.tree import ProcessTree
 from workers.shortages import in_thread, is_shortage, surely
 from workers.spec import RunSpec
 
 RUNNER = INSIDE.with_name("run.py")
-# An experiment takes as long as it takes; whoever waits can stop it.
-_FOR_EVER = float("inf")
 
 
-async def run_experiment(
-    spec: RunSpec,
-    *,
-    log: LineLog,
-    output: Output,
-    instance_id: str,
-    leaf: Leaf,
-    watch: LimitMonitor,
-    confinement: Confinement,
-) -> Ended:
-    """How the script ended; what it prints goes to `log`. `leaf` does not exist yet.
+async def run_experiment(tree: ProcessTree, spec: RunSpec, log: LineLog) -> Ended:
+    """How the script ended; what it prints goes to `log`. `tree` is a new one.
 
-    Raises OSError where it cannot be started. On return, error or cancellation its whole tree is
-    dead and only what is kept is left.
+    It has no time limit: a caller can cancel it. Raises OSError where it cannot be started. On
+    return, error or cancellation its whole tree is dead and only what is kept is left.
     """
     work = _work(spec.folder)
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
             await in_thread(_make, spec)
         return await run_script(
+            tree,
             [spec.environment / "bin" / "python", RUNNER, spec.script, *spec.arguments],
             cwd=work / "code",
             variables=environment_of(spec),
@@ -61,14 +49,6 @@ async def run_experiment(
                 identity=spec.identity,
             ),
             log=log,
-            output=output,
-            instance_id=instance_id,
-            time_limit=_FOR_EVER,
-            leaf=leaf,
-            limits=spec.limits,
-            watch=watch,
-            confinement=confinement,
-            folders=(spec.folder,),
         )
     finally:
         await surely(_end, spec, log)

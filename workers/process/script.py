@@ -1,163 +1,135 @@
 """Runs a command to its end, in a process tree of its own that is dead when this returns.
 
-For build scripts, and whatever else is a program rather than a server.
+For build scripts and other programs that are not servers.
 """
 
 import os
-import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
-import trio
 
-from workers.cgroups import Leaf
-from workers.confinement import Confinement, Launch, SandboxView
-from workers.limits import ExitReason, Limits, explain_exit, reached_processes
-from workers.process.limit_monitor import LimitMonitor, MonitoredTree
-from workers.process.output import Output
-from workers.process.process import Process, kill_tree, pipe, spawn
-from workers.shortages import in_thread, surely
-from workers.untrusted_tree import measure
+from workers.confinement import SandboxView
+from workers.limits import ExitReason, reached_processes
+from workers.process.limit_monitor import MonitoredTree
+from workers.process.process import Process, pipe
+from workers.process.tree import ProcessTree, TreeExit
+from workers.shortages import in_thread
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a script ended: its exit status, negative for a signal, and what that is in words."""
+    """How a script ended: its exit status, negative for a signal, and the reason in words."""
 
     status: int
-    verdict: ExitReason
+    reason: ExitReason
 
 
 class LineLog(Protocol):
-    """Where what a command prints goes, line by line; called in the output thread."""
+    """Takes what a command prints, line by line; called in the output thread."""
 
     def write(self, line: str) -> None: ...
 
 
 async def run_script(
+    tree: ProcessTree,
     command: Sequence[str | Path],
     *,
     cwd: Path,
     variables: Mapping[str, str],
     view: SandboxView | None,
     log: LineLog,
-    output: Output,
-    instance_id: str,
-    time_limit: float,
-    leaf: Leaf,
-    limits: Limits,
-    watch: LimitMonitor,
-    confinement: Confinement,
-    folders: Sequence[Path] = (),
+    time_limit: float = inf,
 ) -> Ended:
-    """How `command` ended; what it prints goes to `log`.
+    """Runs `command` in `tree`, a new one; what it prints goes to `log`.
 
     `variables`, with HOME and the like of its `view`, are its whole environment; without a view it
-    is a program of ours. `leaf`, which does not exist yet, holds its `limits`, or `watch` does.
-    What it adds to the `folders`, by default to `cwd`, is what it writes to disk.
-    Raises OSError where it cannot be started, TimeoutError after `time_limit` seconds. On return,
-    error or cancellation its whole tree is dead. What limit it or a child of its met ends its log.
+    is a program of ours. Raises OSError where it cannot be started, TimeoutError after `time_limit`
+    seconds. On return, error or cancellation the whole tree is dead. If it or a child of it met a
+    limit, the last line of the log says so.
     """
-    mark = f"{instance_id}/{uuid.uuid4().hex}/"
     try:
-        folders = folders or (cwd,)
-        base = await in_thread(_prepare, leaf, limits, confinement, view, folders)
-        launch = confinement.launch(command, cwd=cwd, variables=variables, view=view)
-        started, out = _start(launch, mark, leaf, limits)
-    except (OSError, ValueError, MemoryError):
-        leaf.remove()
-        raise
-
-    def write(lines: list[str]) -> None:
-        for line in lines:
-            log.write(line)
-
-    source = output.attach(out, write)
-    ended = False
-    excesses: list[ExitReason] = []
-    token, waiting = trio.lowlevel.current_trio_token(), trio.CancelScope()
-
-    def exceeds(excess: ExitReason) -> None:  # in the thread of the watch
-        excesses.append(excess)
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(waiting.cancel)
-
-    watched = MonitoredTree(
-        started.pid,
-        leaf=leaf,
-        limits=limits,
-        folders=folders,
-        base=base,
-        busy=lambda: False,
-        exceeds=exceeds,
-    )
-    watch.begin(watched)
-    try:
-        with trio.move_on_after(time_limit), waiting:
-            await started.wait()
-            ended = True
+        await in_thread(tree.prepare, view, limiter=tree.limiter)
+        process, out = _spawn(tree, command, cwd, variables, view)
+        script = _Script(tree, process, log)
+        await tree.run(process, [(out, script.write)], script, time_limit=time_limit)
     finally:
-        watch.end(watched)
-        with trio.CancelScope(shield=True):
-            started.kill()  # and its group, which may outlive it
-            await started.wait()
-            status = started.reap()
-            plain = started.say(status)
-            toll = leaf.toll()
-            verdict = explain_exit(status, plain, toll, limits)
-            is_over = bool(excesses) and not ended
-            if is_over:
-                verdict = excesses[0]
-        await surely(_end, started, leaf, mark)
-        with trio.CancelScope(shield=True):
-            await output.drain(source)
-            if is_over or (ended and verdict.said != plain):
-                log.write(f"[predictd] the script {verdict.said}")
-            elif not ended and toll.forks_refused:
-                log.write(f"[predictd] the script was ended after {reached_processes(limits)}")
-    if not (ended or is_over):
-        raise TimeoutError(f"it did not end within {time_limit:g} s")
-    return Ended(status, verdict)
+        await tree.remove()
+    return script.result(time_limit)
 
 
-def _prepare(
-    leaf: Leaf,
-    limits: Limits,
-    confinement: Confinement,
+def _spawn(
+    tree: ProcessTree,
+    command: Sequence[str | Path],
+    cwd: Path,
+    variables: Mapping[str, str],
     view: SandboxView | None,
-    folders: Sequence[Path],
-) -> int:
-    """Returns how many bytes are in the folders now."""
-    leaf.make(limits)
-    if view is not None:
-        confinement.give(view)
-    return sum(map(measure, folders)) if limits.disk else 0
-
-
-def _end(started: Process, leaf: Leaf, mark: str) -> None:
-    started.await_group()
-    leaf.kill()
-    kill_tree(mark)
-    leaf.remove()
-
-
-def _start(launch: Launch, mark: str, leaf: Leaf, limits: Limits) -> tuple[Process, int]:
+) -> tuple[Process, int]:
+    """The process, and the read end of what it prints."""
     out, end = pipe()
     with ExitStack() as on_failure:
         on_failure.callback(os.close, out)
         try:
             # One pipe for both streams keeps their lines in order.
-            started = spawn(
-                launch,
-                mark=mark,
-                stdout=end,
-                stderr=end,
-                enter=leaf.enter,
-                file_size=limits.disk,
+            process = tree.spawn(
+                command, cwd=cwd, variables=variables, view=view, stdout=end, stderr=end
             )
         finally:
             os.close(end)
         on_failure.pop_all()
-    return started, out
+    return process, out
+
+
+class _Script:
+    """The owner of a script's tree: records how it ended."""
+
+    def __init__(self, tree: ProcessTree, process: Process, log: LineLog) -> None:
+        self._tree = tree
+        self._process = process
+        self._log = log
+        self._exceeded: ExitReason | None = None
+        self._exit: TreeExit | None = None
+
+    def write(self, lines: list[str]) -> None:
+        for line in lines:
+            self._log.write(line)
+
+    def is_busy(self) -> bool:
+        return False
+
+    def monitored(self, tree: MonitoredTree) -> None:
+        pass
+
+    def limit_exceeded(self, reason: ExitReason) -> None:
+        if not self._process.has_ended():
+            self._exceeded = self._exceeded or reason
+            self._process.kill()
+
+    def interrupted(self) -> None:
+        pass
+
+    def exited(self, how: TreeExit) -> None:
+        self._exit = how
+
+    def drained(self) -> None:
+        how = self._exit
+        assert how is not None
+        if self._exceeded is not None:
+            self._log.write(f"[predictd] the script {self._exceeded.said}")
+        elif how.completed and how.reason.said != how.text:
+            self._log.write(f"[predictd] the script {how.reason.said}")
+        elif not how.completed and how.counters.forks_refused:
+            reached = reached_processes(self._tree.limits)
+            self._log.write(f"[predictd] the script was ended after {reached}")
+
+    def result(self, time_limit: float) -> Ended:
+        """How it ended. Raises TimeoutError where its time was over."""
+        how = self._exit
+        assert how is not None
+        if self._exceeded is not None:
+            return Ended(how.status, self._exceeded)
+        if not how.completed:
+            raise TimeoutError(f"it did not end within {time_limit:g} s")
+        return Ended(how.status, how.reason)

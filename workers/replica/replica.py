@@ -121,7 +121,7 @@ class Replica:
         self.said = ""
         # The limit that it met, and so ended or was too late.
         self.cause: Cause | None = None
-        self.watched: MonitoredTree | None = None
+        self.monitored: MonitoredTree | None = None
         self.ticket: Ticket | None = None
         self.process: Process | None = None
         self.started_at = clock.now()
@@ -334,8 +334,9 @@ class Replica:
             case wire.Ready() if self.process is not None:
                 self.state = advance(self.state, READY)
                 self.ready_at = self._clock.now()
-                if self.watched is not None:
-                    self.watched.look_at_time()  # how its start was held up is no request's matter
+                if self.monitored is not None:
+                    # How long its start was throttled does not count for a request.
+                    self.monitored.look_at_time()
                 self._deadline.clear()
                 self._owner.replica_ready(self)
             case wire.Ready():
@@ -369,7 +370,7 @@ class Replica:
 
     def _outcome(self, message: wire.Raised | wire.Refused) -> Outcome:
         if isinstance(message, wire.Raised):
-            because = self.watched.why_raised() if self.watched else ""
+            because = self.monitored.why_raised() if self.monitored else ""
             if because:
                 self.cause = Cause.PROCESSES
             text = f"{message.message} ({because})" if because else message.message
@@ -389,7 +390,7 @@ class Replica:
         """What it had to do by its deadline was not done."""
         if self.ticket is not None:
             seconds = round(self._clock.now() - self.assigned_at, 3)
-            because = self.watched.why_late(seconds) if self.watched else ""
+            because = self.monitored.why_late(seconds) if self.monitored else ""
             if because:
                 self.cause = Cause.CPU
             self.kill(StopReason.TIMED_OUT, TimedOut(seconds, self.name, because))
@@ -400,7 +401,7 @@ class Replica:
             self.kill(StopReason.FAILED)
         else:
             limit = self.spec.start_timeout
-            because = self.watched.why_late(limit) if self.watched else ""
+            because = self.monitored.why_late(limit) if self.monitored else ""
             if because:
                 self.cause = Cause.CPU
             text = "; ".join(filter(None, (f"the model was not ready within {limit:g} s", because)))

@@ -1,34 +1,34 @@
-"""The keeper of one replica: makes its working copy and process, waits for the end, cleans up.
+"""The supervisor of one replica: makes its working copy and process, waits for the end, cleans up.
 
 One Trio task per process, none per request. Whatever ends the process, the same cleaning follows:
-its whole tree is killed, what it printed last is kept, its working copy is removed; only then is
-the replica called clean. Cancelled, it kills the process first.
+its whole tree is killed, what it printed last is kept (process/tree.py), and its working copy is
+removed. Only then is the replica reported as cleaned. When cancelled, the supervisor kills the
+process first.
 
-An error costs one start, which the pool tries again: nothing that is raised leaves this file. What
-has to be done at an end is done in spite of a shortage (shortages.py).
+An error costs one start, which the pool retries: no exception leaves this file. What must be done
+at an end is done in spite of a shortage (shortages.py).
 """
 
 import logging
 import os
-import uuid
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from workers import untrusted_tree
-from workers.allowance import Allowance
-from workers.cgroups import Leaf
-from workers.confinement import HOME, Confinement, SandboxView
+from workers.confinement import HOME, SandboxView
 from workers.errors import StartFailed
 from workers.limits import ExitReason
 from workers.log import Log
 from workers.process import workspace
 from workers.process.environment import INSIDE, environment_of
-from workers.process.limit_monitor import LimitMonitor, MonitoredTree
-from workers.process.output import Output
-from workers.process.process import Process, kill_tree, pipe, spawn
+from workers.process.host import ProcessHost
+from workers.process.limit_monitor import MonitoredTree
+from workers.process.output import Sink
+from workers.process.process import Process, pipe
+from workers.process.tree import ProcessTree, TreeExit
 from workers.process_limits import explain
 from workers.replica.lifecycle import State
 from workers.replica.replica import Replica, StopReason
@@ -39,46 +39,35 @@ logger = logging.getLogger(__name__)
 
 
 async def supervise(
-    replica: Replica,
-    *,
-    log: Log,
-    output: Output,
-    instance_id: str,
-    folder: Path,
-    leaf: Leaf,
-    watch: LimitMonitor,
-    confinement: Confinement,
-    threads: trio.CapacityLimiter,
-    allowance: Allowance,
+    replica: Replica, *, log: Log, host: ProcessHost, folder: Path, threads: trio.CapacityLimiter
 ) -> None:
     """Lives as long as the replica's process and what is left of it.
 
-    `folder` and `leaf` do not exist yet and are the replica's own. What may take long is done in
-    `threads`, which are not those that all others need.
+    `folder` does not exist yet and is the replica's own. What may block long is done in `threads`,
+    so that it does not occupy the threads that everything else needs.
     """
-    mark = f"{instance_id}/{uuid.uuid4().hex}/"
+    tree = ProcessTree(host, replica.name, replica.spec.limits, [folder], limiter=threads)
     try:
-        with allowance.one_tree():
-            await _run_process(
-                replica, log, output, mark, folder, leaf, watch, confinement, threads, allowance
-            )
+        with host.allowance.one_tree():
+            await _run_process(replica, log, tree, folder)
     except Shortage as shortage:
-        _lost(replica, shortage)
+        _not_started(replica, shortage)
     except Exception as error:
         # A mistake of ours, which costs no other replica anything.
         logger.exception("the replica %s was given up", replica.name)
-        _lost(replica, error)
+        _not_started(replica, error)
     finally:
         try:
-            await surely(_remove, folder, leaf, limiter=threads)
+            await tree.remove()
+            await surely(untrusted_tree.remove, folder, limiter=threads)
         except Exception:
             logger.exception("what the replica %s left is not removed", replica.name)
         finally:
             replica.cleaned()
 
 
-def _lost(replica: Replica, error: Exception) -> None:
-    """It has no process, or will not have one; why is told to those who wait for it."""
+def _not_started(replica: Replica, error: Exception) -> None:
+    """It has no process, or will not have one; those who wait for it get the reason."""
     if replica.state is not State.GONE:
         why = f"could not be started: {explain(error)}"
         replica.lacked = is_shortage(error)
@@ -89,21 +78,13 @@ def _lost(replica: Replica, error: Exception) -> None:
         replica.exited(ExitReason(why))
 
 
-def _make(
-    replica: Replica, folder: Path, leaf: Leaf, confinement: Confinement, allowance: Allowance
-) -> tuple[SandboxView, int]:
-    """Its working copy and what it sees beside that, and what that takes on the disk. Raises
-    OSError."""
-    allowance.check_tasks()
-    spec = replica.spec
-    view = view_of(spec, home=_copied(spec, folder), tmp=folder / "tmp")
-    confinement.give(view)
-    leaf.make(allowance.within(spec.limits))
-    return view, untrusted_tree.measure(folder)
-
-
-def _copied(spec: ReplicaSpec, folder: Path) -> Path:
-    return workspace.make(spec.code, folder, spec.built or HOME)
+def _prepare(spec: ReplicaSpec, tree: ProcessTree, folder: Path) -> SandboxView:
+    """Makes its working copy. What it sees beside that. Blocking. Raises OSError."""
+    tree.host.allowance.check_tasks()
+    home = workspace.make(spec.code, folder, spec.built or HOME)
+    view = view_of(spec, home=home, tmp=folder / "tmp")
+    tree.prepare(view)
+    return view
 
 
 def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> SandboxView:
@@ -119,85 +100,52 @@ def view_of(spec: ReplicaSpec, *, home: Path, tmp: Path) -> SandboxView:
     )
 
 
-def _remove(folder: Path, leaf: Leaf) -> None:
-    leaf.remove()
-    untrusted_tree.remove(folder)
-
-
-def _kill(started: Process, leaf: Leaf, mark: str) -> None:
-    started.await_group()
-    leaf.kill()
-    kill_tree(mark)
-
-
-async def _run_process(
-    replica: Replica,
-    log: Log,
-    output: Output,
-    mark: str,
-    folder: Path,
-    leaf: Leaf,
-    watch: LimitMonitor,
-    confinement: Confinement,
-    threads: trio.CapacityLimiter,
-    allowance: Allowance,
-) -> None:
+async def _run_process(replica: Replica, log: Log, tree: ProcessTree, folder: Path) -> None:
     try:
         with trio.CancelScope(shield=True):  # half a copy is of no use
-            made = await in_thread(
-                _make, replica, folder, leaf, confinement, allowance, limiter=threads
-            )
+            view = await in_thread(_prepare, replica.spec, tree, folder, limiter=tree.limiter)
         if replica.state is not State.STARTING:
             replica.exited(ExitReason("was not started, since it was stopped first"))
             return
-        view, base = made
-        started, out, err = _start(replica, view, mark, leaf, confinement)
+        process, outputs = _start(replica, view, tree, log)
     # ValueError: a variable that no process can have.
     except (OSError, ValueError, MemoryError) as error:
-        _lost(replica, error)
+        _not_started(replica, error)
         return
-    sources = (
-        output.attach(out, partial(log.write_lines, stream="stdout")),
-        output.attach(err, partial(log.write_lines, stream="stderr")),
-    )
-    replica.watched = watched = MonitoredTree(
-        started.pid,
-        leaf=leaf,
-        limits=allowance.within(replica.spec.limits),
-        folders=[folder],
-        base=base,
-        busy=lambda: replica.ticket is not None or replica.ready_at is None,
-        exceeds=partial(_condemn, trio.lowlevel.current_trio_token(), replica),
-    )
-    watch.begin(watched)
-    try:
-        await started.wait()
-    finally:
-        watch.end(watched)
-        with trio.CancelScope(shield=True):
-            if not started.has_ended():
-                replica.kill(StopReason.STOPPED)
-                await started.wait()
-            started.kill()  # its group, while the id is still its own
-            status = started.reap()
-            replica.exited(watched.judge(status, started.say(status)))
-        await surely(_kill, started, leaf, mark, limiter=threads)
-        with trio.CancelScope(shield=True):
-            await output.drain(*sources)
-            if replica.cause is not None:
-                log.write(f"[predictd] {replica.ending}", "stderr")
+    await tree.run(process, outputs, _Owner(replica, log))
 
 
-def _condemn(token: trio.lowlevel.TrioToken, replica: Replica, verdict: ExitReason) -> None:
-    """From the thread of the watch."""
-    with suppress(trio.RunFinishedError):
-        token.run_sync_soon(replica.kill_for_limit, verdict)
+class _Owner:
+    """Tells the replica what becomes of its tree."""
+
+    def __init__(self, replica: Replica, log: Log) -> None:
+        self._replica = replica
+        self._log = log
+
+    def is_busy(self) -> bool:
+        return self._replica.ticket is not None or self._replica.ready_at is None
+
+    def monitored(self, tree: MonitoredTree) -> None:
+        self._replica.monitored = tree
+
+    def limit_exceeded(self, reason: ExitReason) -> None:
+        self._replica.kill_for_limit(reason)
+
+    def interrupted(self) -> None:
+        self._replica.kill(StopReason.STOPPED)
+
+    def exited(self, how: TreeExit) -> None:
+        self._replica.exited(how.reason)
+
+    def drained(self) -> None:
+        if self._replica.cause is not None:
+            self._log.write(f"[predictd] {self._replica.ending}", "stderr")
 
 
 def _start(
-    replica: Replica, view: SandboxView, mark: str, leaf: Leaf, confinement: Confinement
-) -> tuple[Process, int, int]:
-    """Spawns the process and gives it to the replica; returns it with its stdout and stderr."""
+    replica: Replica, view: SandboxView, tree: ProcessTree, log: Log
+) -> tuple[Process, list[tuple[int, Sink]]]:
+    """Spawns the process and gives it to the replica. The process, and the pipes of its output."""
     spec = replica.spec
     root = view.home / spec.model_root
     with ExitStack() as ours_on_failure, ExitStack() as theirs:
@@ -212,7 +160,7 @@ def _start(
         theirs.callback(os.close, request_in)
         ours_on_failure.callback(os.close, request_out)
         (answer_in, answer_out), (out, out_end), (err, err_end) = from_it(), from_it(), from_it()
-        launch = confinement.launch(
+        process = tree.spawn(
             [spec.environment / "bin" / "python", INSIDE, str(request_in), str(answer_out)],
             cwd=root,
             variables={
@@ -220,24 +168,16 @@ def _start(
                 **dict.fromkeys(spec.name_variables, replica.name),
             },
             view=view,
-        )
-        started = spawn(
-            launch,
-            mark=mark,
             stdout=out_end,
             stderr=err_end,
             pass_fds=(request_in, answer_out),
-            enter=leaf.enter,
-            file_size=spec.limits.disk,
         )
-        ours_on_failure.callback(_give_up, started, leaf, mark)
-        replica.attach(started, answer_in, request_out, str(confinement.shown(view, root)))
+        ours_on_failure.callback(tree.abandon, process)
+        seen = tree.host.confinement.shown(view, root)
+        replica.attach(process, answer_in, request_out, str(seen))
         ours_on_failure.pop_all()
-    return started, out, err
-
-
-def _give_up(started: Process, leaf: Leaf, mark: str) -> None:
-    """Ends a process that cannot be spoken to. Blocking, for the moment that a kill takes."""
-    started.kill()
-    started.reap()
-    _kill(started, leaf, mark)
+    write = log.write_lines
+    return process, [
+        (out, partial(write, stream="stdout")),
+        (err, partial(write, stream="stderr")),
+    ]

@@ -88,11 +88,11 @@ async def _active(
 
 async def _taken(pools: Sequence[Iterable[Pool]]) -> list[ResourceUsage]:
     """What the replicas of each group of pools take. One that ends meanwhile counts nothing."""
-    watched = [[each for pool in group for each in pool.watched] for group in pools]
+    monitored = [[each for pool in group for each in pool.monitored] for group in pools]
 
     def look() -> list[dict[int, Usage]]:
         there = all_processes()
-        return [{each.pid: each.usage(there) for each in group} for group in watched]
+        return [{each.pid: each.usage(there) for each in group} for group in monitored]
 
     began, before = trio.current_time(), await trio.to_thread.run_sync(look)
     await trio.sleep(_MOMENT)

@@ -223,7 +223,7 @@ class RunTask:
                     await self._end("interrupted", failure=INTERRUPTED)
             raise
         failure = None
-        if ended.status != 0 or ended.verdict.cause is not None:
+        if ended.status != 0 or ended.reason.cause is not None:
             place = place_of_script(spec.code, experiment.script, Path(project.path))
             told = partial(failures.script_failed, ended, self.log.tail(20), place)
             failure = await trio.to_thread.run_sync(told)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.confinement import unconfined
 from tests.support.other_user import run_as
 from tests.support.skipping import not_here
 from tests.workers.confinement.test_confinement import NOBODY, PATH, data
@@ -27,7 +28,6 @@ from workers.confinement import (
     levels,
     open_confinement,
     outward,
-    unconfined,
 )
 from workers.process.process import Process, kill_tree, marked, pipe, spawn
 

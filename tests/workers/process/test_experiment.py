@@ -118,7 +118,7 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
         not_here("needs cgroups for memory, which we may not use here")
     with trio.fail_after(PATIENCE):
         ended = await workers.run_experiment(spec, log)
-    assert ended.verdict.cause is Cause.MEMORY
+    assert ended.reason.cause is Cause.MEMORY
     assert log[-1] == "[predictd] the script ran out of memory: its limit is 128 MiB"
 
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from tests.faults.matrix import fault
-from workers.confinement import Command, Launch, unconfined
+from tests.support.confinement import unconfined
+from workers.confinement import Command, Launch
 from workers.process import process
 from workers.process.process import MARK, kill_tree, marked, say_status, spawn
 

@@ -10,13 +10,11 @@ import pytest
 import trio
 
 from tests.faults.matrix import fault
-from workers.cgroups import Leaf
-from workers.confinement import unconfined
+from tests.support.process_host import open_host
 from workers.limits import Limits
-from workers.process.limit_monitor import LimitMonitor
-from workers.process.output import Output
 from workers.process.process import kill_tree, marked
 from workers.process.script import run_script
+from workers.process.tree import ProcessTree
 
 Run = Callable[..., Awaitable[int]]
 
@@ -40,31 +38,24 @@ def instance_id(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def run(tmp_path: Path, log: Lines, instance_id: str) -> AsyncIterator[Run]:
-    """`run(script, time_limit)` with nothing left behind, whatever comes."""
-    output, watch = Output(), LimitMonitor(holds=())
+    """`run(script, time_limit)`; at the end no process of it may be left."""
+    with open_host(tmp_path, instance_id) as host:
 
-    async def run(script: str, time_limit: float = 20.0) -> int:
-        ended = await run_script(
-            ["/bin/bash", "-c", script],
-            cwd=tmp_path,
-            variables={"PATH": "/usr/bin:/bin"},
-            view=None,
-            log=log,
-            output=output,
-            instance_id=instance_id,
-            time_limit=time_limit,
-            leaf=Leaf((), "none"),
-            limits=Limits(processes=100),
-            watch=watch,
-            confinement=unconfined(tmp_path),
-        )
-        return ended.status
+        async def run(script: str, time_limit: float = 20.0) -> int:
+            ended = await run_script(
+                ProcessTree(host, "script", Limits(processes=100), (tmp_path,)),
+                ["/bin/bash", "-c", script],
+                cwd=tmp_path,
+                variables={"PATH": "/usr/bin:/bin"},
+                view=None,
+                log=log,
+                time_limit=time_limit,
+            )
+            return ended.status
 
-    yield run
-    left = marked(instance_id)
-    kill_tree(instance_id)
-    watch.close()
-    output.close()
+        yield run
+        left = marked(instance_id)
+        kill_tree(instance_id)
     assert left == []
 
 
@@ -134,18 +125,13 @@ async def test_a_child_without_the_mark_is_killed(
 
 async def test_what_cannot_be_started_raises(tmp_path: Path, log: Lines, instance_id: str) -> None:
     """A folder that is not there is an OSError, and leaves no descriptor."""
-    output, watch = Output(), LimitMonitor(holds=())
     before = os.listdir("/proc/self/fd")
-    with pytest.raises(FileNotFoundError):
+    with open_host(tmp_path, instance_id) as host, pytest.raises(FileNotFoundError):
         await run_script(
-            ["true"], cwd=tmp_path / "nowhere", variables={}, log=log, output=output,
-            instance_id=instance_id,
-            time_limit=1.0, leaf=Leaf((), "none"), limits=Limits(), watch=watch,
-            view=None, confinement=unconfined(tmp_path),
+            ProcessTree(host, "script", Limits(), (tmp_path,)),
+            ["true"], cwd=tmp_path / "nowhere", variables={}, view=None, log=log, time_limit=1.0,
         )  # fmt: skip
     assert os.listdir("/proc/self/fd") == before
-    watch.close()
-    output.close()
 
 
 async def test_too_many_processes_without_cgroups(run: Run, log: Lines) -> None:
