@@ -166,7 +166,7 @@ def deployed_json(control: Control, deployment: Deployment) -> Json:
     return deployment_json(
         deployment,
         pool.statistics() if pool else None,
-        control.deployments.waits_for(deployment.id),
+        control.deployments.waiting_for(deployment.id),
         control.context.workspace,
         control.context.variables.shown(deployment) if edits else ShownVariables(),
     )

@@ -33,7 +33,7 @@ def add_routes(routing: Router, control: Control) -> None:
             latest = {p.key: p.value for p in await experiments.points(experiment)}
         else:
             latest = experiment.metrics
-        return experiment_json(experiment, latest, experiments.waits_for(experiment.id))
+        return experiment_json(experiment, latest, experiments.waiting_for(experiment.id))
 
     async def everywhere() -> Json:
         seen = {project.id for project in await seek.projects()}

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 import builder
 from gateway.control.failure_causes import CORRECT, Place, remedy
 from gateway.control.resources import NotEnoughMemory
@@ -49,6 +51,11 @@ def build_missing(step: str, error: Exception) -> Failure:
             summary = "predictd failed the build"
             advice = "This is a mistake of predictd; its own log has the traceback."
     return Failure(step=step, summary=summary, problem=str(error), advice=advice)
+
+
+def of_report(failure: builder.Failure) -> Failure:
+    """The failure of a step, as the builder reports it."""
+    return msgspec.convert(failure, Failure, from_attributes=True)
 
 
 def _short(step: str, error: Exception) -> Failure:

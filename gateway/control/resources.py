@@ -173,7 +173,7 @@ class HostResources:
             self._changed = trio.Event()
 
     @asynccontextmanager
-    async def room_for_script(
+    async def reserve_for_script(
         self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator["Script"]:
         """The same for a script, for as long as it runs: when it will take what memory it asked

@@ -118,7 +118,7 @@ def test_another_place_builds_anew(tmp_path: Path) -> None:
         assert now["prefix"].startswith(str(elsewhere))
         assert rows(gateway) == before
         log = gateway.client.text(f"{at(model)}/builds/{second['id']}/log")
-        assert "Making the build again from its snapshot" in log
+        assert "Rebuilding from the snapshot" in log
         assert not (elsewhere / "builds" / first["id"]).exists()
         assert gateway.deploy(model, first)["status"] == "deployed"
         assert answer(gateway, model)["prefix"].startswith(str(elsewhere / "builds" / first["id"]))

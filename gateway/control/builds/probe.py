@@ -13,7 +13,7 @@ from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import workload_key
 from gateway.control.context import ControlContext
 from gateway.control.failure_causes import Place
-from gateway.control.pool_spec import replica_spec
+from gateway.control.pool_spec import replica_spec, replica_with_settings
 from gateway.control.resources import ResourceRequest
 from gateway.control.sandbox import build_home
 from gateway.control.variables import slug
@@ -32,18 +32,19 @@ def probe_for(
         first = await _first_deployment(context, build)
         user = first.deployer if first else build.creator
         with workload_key(context, user, project.id, "model") as key:
+            replica = replica_spec(
+                context,
+                build,
+                key | context.variables.of_model(project, first),
+                prefix=interpreter.prefix,
+                built=build_home(spec.home),
+                identity=sandbox_uids.of_builds(project),
+                limits=await _limits(context, build),
+                network=await _network(context, build),
+            )
             pool = PoolSpec(
                 name=f"{slug(model.name)}-probe-{build.number}",
-                replica=replica_spec(
-                    context,
-                    build,
-                    key | context.variables.of_model(project, first),
-                    prefix=interpreter.prefix,
-                    built=build_home(spec.home),
-                    identity=sandbox_uids.of_builds(project),
-                    limits=await _limits(context, build),
-                    network=await _network(context, build),
-                ),
+                replica=replica_with_settings(replica, context.settings),
                 log_folder=context.data.model_logs(model.id),
                 request_timeout=context.settings.model_request_timeout,
                 start_tries=1,
@@ -76,7 +77,7 @@ async def _limits(context: ControlContext, build: Build) -> Limits:
     listed = await database.read(store.deployments.listing, model.id)
     asked: list[ResourceRequest] = [model, *(each for each in listed if each.wanted == "serve")]
     memory = max(each.memory_mb for each in asked)
-    return context.sandbox.limits(memory * MIB, max(each.cpu_millicores for each in asked))
+    return Limits(memory=memory * MIB, cpu=max(each.cpu_millicores for each in asked))
 
 
 async def _network(context: ControlContext, build: Build) -> Network:

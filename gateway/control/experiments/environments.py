@@ -18,6 +18,7 @@ import trio
 import builder
 import store
 from builder import BuildSpec, Interpreter, Journey, Snapshot
+from gateway.control import failures
 from gateway.control.builds.build_limits import runner
 from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
@@ -82,7 +83,7 @@ class Environments:
                 )
         if report.failure is None:
             return None
-        return msgspec.convert(report.failure, Failure, from_attributes=True)
+        return failures.of_report(report.failure)
 
     async def _spec(self, project: Project, experiment: Experiment) -> BuildSpec:
         context, environment_id = self._context, experiment.environment_id

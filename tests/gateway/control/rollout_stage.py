@@ -213,8 +213,8 @@ class Deploying(Stage):
     def answers(self, model: int = 0) -> Pool | PlayedPool | None:
         return self.endpoints.pool_of(self.models[model].id)
 
-    def is_carried(self, deployment: Deployment) -> bool:
-        return deployment.id in self.deployments._rollouts
+    def is_running(self, deployment: Deployment) -> bool:
+        return self.deployments._rollouts.get(deployment.id) is not None
 
 
 async def _built(connection: aiosqlite.Connection, model: Model) -> Build:

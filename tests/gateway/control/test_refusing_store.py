@@ -47,6 +47,7 @@ class People(Stage):
         super().__init__(database)
         self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
         self.data = SimpleNamespace()
+        self.tasks = cast(Any, None)
 
     async def arrive(self) -> None:
         self.ada, self.bob = [
@@ -83,8 +84,8 @@ class People(Stage):
         asked = Deployment(build_id=build.id, build_number=1, **facts, **size)  # type: ignore[arg-type]
         self.deployment = await self.database.write(store.deployments.insert, asked)
         self.stopped = []
-        carrying = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
-        self.deployments._rollouts[self.deployment.id] = cast(Rollout, carrying)
+        rollout = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
+        self.deployments._rollouts._running[self.deployment.id] = cast(Rollout, rollout)
 
     def seen(self) -> dict[str, object]:
         """What everybody is told, and may do."""

@@ -10,7 +10,6 @@ import trio
 
 import store
 from gateway.control.builds import build_task
-from gateway.control.fair_semaphore import FairSemaphore
 from store import Database
 from tests.support.gateway import (
     Gateway,
@@ -229,9 +228,9 @@ async def test_a_build_accepted_while_its_model_is_deleted(
             await gateway.delete(model)
         return value
 
-    async def run_and_tell(self: build_task.BuildTask, places: FairSemaphore) -> None:
+    async def run_and_tell(self: build_task.BuildTask) -> None:
         try:
-            await run(self, places)
+            await run(self)
         finally:
             over.set()
 
