@@ -55,6 +55,13 @@ class Users:
             self._context.accounts.put_user(user)
         return password
 
+    def get(self, name: str) -> User:
+        """The user of this name, in any case. Raises NotFound."""
+        user = self._context.accounts.user(name)
+        if user is None:
+            raise store.NotFound("user", name)
+        return user
+
     async def create(self, asked: NewUser) -> tuple[User, str]:
         """The user, and the password that was made for them, if one was. Raises NameTaken, or
         Refusal("argument.invalid")."""

@@ -68,6 +68,9 @@ class PlayedPool:
         if not self._settled.is_set():
             self.fail("the model was stopped before it was ready")
 
+    def statistics(self) -> str:
+        return f"of {self}"
+
     def tail(self, count: int) -> list[Any]:
         assert self.closed.is_set(), "what it prints last is not there yet"
         return []
