@@ -43,7 +43,7 @@ async def test_a_models_view_follows_its_deployment(
         assert before.crn == crn(INSTANCE, model.id)
         made, _ = await stage.serving()
         assert [view.status for view in await views.models(stage.models)] == ["deployed", "", ""]
-        assert (await views.model(model)).statistics == f"of {stage.pools[0]}"
+        assert str((await views.model(model)).statistics) == f"of {stage.pools[0]}"
         assert [view.model for view in await views.models(stage.models)] == stage.models
         current = await views.current_pool(model)
         assert current.deployment is not None
