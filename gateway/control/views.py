@@ -157,7 +157,7 @@ class Views:
         return DeploymentView(
             deployment=deployment,
             statistics=pool.statistics() if pool else None,
-            waiting_for=self._deployments.waits_for(deployment.id),
+            waiting_for=self._deployments.waiting_for(deployment.id),
             crn=crn(self._instance_id, deployment.id),
         )
 
@@ -169,7 +169,7 @@ class Views:
         return ExperimentView(
             experiment=experiment,
             metrics=metrics,
-            waiting_for=self._experiments.waits_for(experiment.id),
+            waiting_for=self._experiments.waiting_for(experiment.id),
         )
 
     def experiment_log(self, experiment: Experiment) -> Path:
