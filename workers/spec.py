@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 
 from workers.confinement.view import Network
-from workers.limits import MIB, Limits
+from workers.limits import Limits
+from workers.sizes import MIB
 
 
 class Crns(msgspec.Struct, frozen=True):

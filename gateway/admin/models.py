@@ -21,9 +21,8 @@ from gateway.control.projects.models import NewModel
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
 from store import Deployment, Model, Project
-from workers import Line, Pool
+from workers import Line, Pool, process_info
 from workers.log import blocks_of, in_order
-from workers.process.process import usage
 
 # What a log of a model may be asked for at once.
 _MOST_LINES = 10_000
@@ -215,12 +214,12 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
     statistics = pool.statistics()
     replicas = []
     for seat in statistics.slots:
-        used = usage(seat.pid) if seat.pid is not None else None
+        used = process_info(seat.pid) if seat.pid is not None else None
         facts = msgspec.structs.asdict(seat)
         facts["uptime"] = round(seat.uptime, 3)
         facts |= {"deployment_number": deployment.number}
-        facts |= {"rss_bytes": used[0] if used else None}
-        facts |= {"cpu_seconds": used[1] if used else None}
+        facts |= {"rss_bytes": used.resident if used else None}
+        facts |= {"cpu_seconds": used.cpu if used else None}
         replicas.append(facts)
     counts = {name: getattr(statistics, name) for name in _REQUESTS}
     return {"replicas": replicas, **counts, "restarts_by_caller": statistics.restarts_by}

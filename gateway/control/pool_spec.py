@@ -12,7 +12,7 @@ from gateway.crn import crn
 from gateway.settings import Settings
 from store import Build, Deployment
 from workers import Crns, Limits, Network, PoolSpec, ReplicaSpec
-from workers.limits import MIB
+from workers.sizes import MIB
 
 
 async def pool_spec(

@@ -165,7 +165,6 @@ class Replica:
             spec.file,
             spec.function,
             root,
-            self.name,
             spec.reply_limit,
             spec.raw,
             spec.crns,

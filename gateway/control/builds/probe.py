@@ -19,7 +19,7 @@ from gateway.control.sandbox import build_home
 from gateway.control.variables import slug
 from store import Build, Deployment, Model, Project
 from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed
-from workers.limits import MIB
+from workers.sizes import MIB
 
 
 def probe_for(

@@ -25,7 +25,7 @@ from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
 from store import Database, Project
 from workers import Limits
-from workers.limits import size
+from workers.sizes import human_size
 from workers.untrusted_tree import measure
 
 # Between two looks at all that a project keeps: seconds.
@@ -66,11 +66,12 @@ class ProjectUsage:
         await self._look_again(project)
         used = await self.used(project)
         if used.total() + more >= most:
-            parts = [f"{kind} {size(taken)}" for kind, taken in used.most_common() if taken]
+            parts = [f"{kind} {human_size(taken)}" for kind, taken in used.most_common() if taken]
             raise Refusal(
                 "project.full",
-                f"{what} does not fit: project {project.name!r} may keep {size(most)} in the data "
-                f"folder, and keeps {size(used.total())} ({', '.join(parts) or 'nothing'})",
+                f"{what} does not fit: project {project.name!r} may keep {human_size(most)} in the "
+                f"data folder, and keeps {human_size(used.total())} "
+                f"({', '.join(parts) or 'nothing'})",
             )
 
     async def within(self, project: Project, limits: Limits) -> Limits:

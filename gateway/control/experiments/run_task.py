@@ -31,7 +31,7 @@ from gateway.control.resources import NotEnoughMemory, Script
 from gateway.encryption import CannotDecrypt
 from store import Experiment, Failure, Project
 from workers import Log, RunSpec
-from workers.limits import MIB
+from workers.sizes import MIB
 
 logger = logging.getLogger(__name__)
 

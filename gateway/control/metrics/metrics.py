@@ -16,10 +16,10 @@ import trio
 import store
 from gateway.control.context import ControlContext
 from gateway.control.metrics.measurements import LAST_MS, MOST_KEYS
-from gateway.control.metrics.metrics_writer import MIB
 from gateway.crn import crn
 from gateway.errors import Refusal
 from store import Measurement, MetricRow, MetricSource, NotFound
+from workers.sizes import MIB
 
 Noun = Literal["model", "build", "deployment"]
 

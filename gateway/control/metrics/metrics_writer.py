@@ -27,8 +27,7 @@ import store
 from gateway.control.metrics.measurements import read
 from gateway.control.metrics.retention_clock import RetentionClock
 from store import Database, Measurement
-
-MIB = 1024 * 1024
+from workers.sizes import MIB
 
 # Between two writes; what waits for one; and how much one takes at most, so that others get a turn.
 PAUSE = 0.02

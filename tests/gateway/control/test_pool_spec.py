@@ -9,7 +9,8 @@ from gateway.control.pool_spec import with_settings
 from gateway.settings import Settings
 from store import Deployment, Experiment, Project
 from workers import PoolSpec, ReplicaSpec
-from workers.limits import MIB, Limits
+from workers.limits import Limits
+from workers.sizes import MIB
 
 # Settings of which each differs from the default, and what of a pool follows it.
 SET = {

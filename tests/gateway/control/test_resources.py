@@ -9,7 +9,7 @@ import trio.testing
 
 from gateway.control.resources import GIB, HostResources, NotEnoughMemory
 from gateway.errors import Refusal
-from workers.limits import MIB
+from workers.sizes import MIB
 
 Numbers = dict[str, int]
 

@@ -74,7 +74,7 @@ class Conversation:
     ) -> None:
         """Hear HELLO and say START."""
         assert self.receive().kind == HELLO
-        model = {"file": file, "function": function, "root": str(project), "name": "sample"}
+        model = {"file": file, "function": function, "root": str(project)}
         told = {**model, "reply_limit": reply_limit, "raw": raw, "crns": CRNS}
         self.send(START, 0, json.dumps(told).encode())
 

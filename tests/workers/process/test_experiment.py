@@ -12,8 +12,9 @@ from tests.faults.matrix import fault
 from tests.support.skipping import not_here
 from workers import ConfinementUnavailable, Limits, RunSpec, Workers, open_workers
 from workers.confinement import open_confinement
-from workers.limits import MIB, Cause
+from workers.limits import Cause
 from workers.process.process import marked
+from workers.sizes import MIB
 
 PATIENCE = 30.0
 SCRIPT = """\

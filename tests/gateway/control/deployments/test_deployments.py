@@ -27,7 +27,7 @@ from tests.support.gateway import (
     status_is,
     until,
 )
-from workers.limits import MIB
+from workers.sizes import MIB
 
 FINAL = ("deployed", "stopped", "failed")
 

@@ -8,12 +8,13 @@ import pytest
 import trio
 
 from gateway.control.disk import free_space
-from gateway.control.disk.free_space import MIB, FreeSpace
+from gateway.control.disk.free_space import FreeSpace
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from store import Ballast, StartRoom
 from tests.support.gateway import refusal, running, settings_for
+from workers.sizes import MIB
 
 
 @pytest.fixture
