@@ -52,7 +52,7 @@ class Record(Struct, frozen=True, kw_only=True):
     updated_at: str = ""
 
 
-class LivingRecord(Record, frozen=True, kw_only=True):
+class StatefulRecord(Record, frozen=True, kw_only=True):
     """A record with a lifecycle: its status changes by events only."""
 
     status: str
@@ -108,7 +108,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     advice: str
 
 
-class Build(LivingRecord, frozen=True, kw_only=True):
+class Build(StatefulRecord, frozen=True, kw_only=True):
     """A snapshot with its environment. `number` counts from 1 in each model."""
 
     model_id: str
@@ -129,7 +129,7 @@ class Build(LivingRecord, frozen=True, kw_only=True):
     built_at: str | None = None
 
 
-class Deployment(LivingRecord, frozen=True, kw_only=True):
+class Deployment(StatefulRecord, frozen=True, kw_only=True):
     """The will to serve one build: `wanted` is that will, `status` is what has come of it."""
 
     model_id: str
@@ -149,7 +149,7 @@ class Deployment(LivingRecord, frozen=True, kw_only=True):
     stopped_at: str | None = None
 
 
-class Experiment(LivingRecord, frozen=True, kw_only=True):
+class Experiment(StatefulRecord, frozen=True, kw_only=True):
     """One run of a script to its end. `metrics` is the last value of each, once it has ended."""
 
     project_id: str

@@ -184,7 +184,7 @@ async def _fill(data: Path, rows: int) -> None:
     """As many rows of one deployment, evenly over all days."""
     apart, at_once = _DAYS * _DAY_MS // rows, 10_000
     async with store.open_database(data / "predictd.db") as database:
-        [deployment] = await database.read(store.deployments.listing)
+        [deployment] = await database.read(store.deployments.list_all)
         for first in range(0, rows, at_once):
             told = [
                 Measurement(

@@ -60,13 +60,13 @@ def add_routes(routing: Router, control: Control) -> None:
 
     async def index_all() -> Json:
         projects = {project.id: project for project in await seek.projects()}
-        models = await database.read(store.models.listing)
+        models = await database.read(store.models.list_all)
         seen = [m for m in models if m.project_id in projects]
         return await page("models", [await as_json(m, projects[m.project_id]) for m in seen])
 
     async def index(project_id: str) -> Json:
         project = await seek.project(project_id)
-        models = await database.read(store.models.listing, project.id)
+        models = await database.read(store.models.list_all, project.id)
         return await page("models", [await as_json(m, project) for m in models])
 
     async def create(project_id: str, asked: CreateModel) -> Json:
@@ -107,7 +107,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
     async def deployments(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
-        listed = await database.read(store.deployments.listing, model.id)
+        listed = await database.read(store.deployments.list_all, model.id)
         return await page("model_deployments", [deployed_json(control, each) for each in listed])
 
     async def stop(project_id: str, model_id: str) -> Json:

@@ -104,7 +104,7 @@ class RuntimeSettings:
         """Goes back to the default. Raises Refusal as `change` does."""
         self._check_changeable(name)
         async with self._turn:
-            await self._database.write(store.site.forget_settings, [name])
+            await self._database.write(store.site.delete_settings, [name])
             self._put({other: value for other, value in self._set.items() if other != name})
 
     def described(self) -> list[SettingState]:

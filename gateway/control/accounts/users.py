@@ -39,7 +39,7 @@ class Users:
     async def recover(self, *, make_password: bool) -> str:
         """Tells the directory whom there is. At the first start makes the first user, and returns
         a password for them if one is wanted."""
-        everybody = await self._context.database.read(store.users.listing)
+        everybody = await self._context.database.read(store.users.list_all)
         password = ""
         if not everybody:
             password = new_password() if make_password else ""

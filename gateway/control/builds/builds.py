@@ -70,8 +70,8 @@ class Builds:
                     )
         built = [
             build.id
-            for model in await database.read(store.models.listing)
-            for build in await database.read(store.builds.listing, model.id)
+            for model in await database.read(store.models.list_all)
+            for build in await database.read(store.builds.list_all, model.id)
             if build.status == "built"
         ]
         for build_id in built:
@@ -110,7 +110,7 @@ class Builds:
 
     async def _unended(self, project: Project) -> int:
         """How many builds of the project have not ended. They are counted last."""
-        models = await self._context.database.read(store.models.listing, project.id)
+        models = await self._context.database.read(store.models.list_all, project.id)
         ids = {model.id for model in models}
         return sum(1 for each in self._operations if each.build.model_id in ids)
 

@@ -62,7 +62,7 @@ async def _first_deployment(context: ControlContext, build: Build) -> Deployment
     """The deployment whose variables and key the probe has: the first that waits for this build;
     without one, the present one of its model, which this build may replace."""
     database = context.database
-    listed = await database.read(store.deployments.listing, build.model_id)
+    listed = await database.read(store.deployments.list_all, build.model_id)
     for deployment in listed:
         if deployment.build_id == build.id and deployment.wanted == "serve":
             return deployment
@@ -74,7 +74,7 @@ async def _limits(context: ControlContext, build: Build) -> Limits:
     which may have been asked for together with this build."""
     database = context.database
     model = await database.read(store.models.get, build.model_id)
-    listed = await database.read(store.deployments.listing, model.id)
+    listed = await database.read(store.deployments.list_all, model.id)
     asked: list[ResourceRequest] = [model, *(each for each in listed if each.wanted == "serve")]
     memory = max(each.memory_mb for each in asked)
     return Limits(memory=memory * MIB, cpu=max(each.cpu_millicores for each in asked))
@@ -82,7 +82,7 @@ async def _limits(context: ControlContext, build: Build) -> Limits:
 
 async def _network(context: ControlContext, build: Build) -> Network:
     """As much as the build may reach, or a deployment that is wanted."""
-    listed = await context.database.read(store.deployments.listing, build.model_id)
+    listed = await context.database.read(store.deployments.list_all, build.model_id)
     wanted = [each.network for each in listed if each.wanted == "serve"]
     return max((build.network, *wanted), key=NETWORKS.index)
 

@@ -108,7 +108,7 @@ class ProjectUsage:
 
     async def look_at_all(self) -> None:
         """What was there when the gateway started."""
-        for project in await self._database.read(store.projects.listing):
+        for project in await self._database.read(store.projects.list_all):
             known = self._sizes.get(project.id, {})
             paths = [path for paths in (await self._parts(project)).values() for path in paths]
             await self._measure(project, [path for path in paths if path not in known])
@@ -128,7 +128,7 @@ class ProjectUsage:
         )
 
     async def _parts(self, project: Project) -> dict[str, list[Path]]:
-        kept = await self._database.read(store.projects.kept, project.id)
+        kept = await self._database.read(store.projects.folders, project.id)
         return {
             "files": [] if project.linked else [Path(project.path)],
             "snapshots": [self._data.snapshots(project.id)],

@@ -100,14 +100,14 @@ class Environments:
 
     async def prune(self, project_id: str) -> None:
         """Removes those of a project that were used longest ago and are not used now."""
-        listed = await self._context.database.read(store.experiments.listing, project_id)
+        listed = await self._context.database.read(store.experiments.list_all, project_id)
         for environment_id in used(listed)[KEPT:]:
             if self._context.build_store.folder(environment_id).exists():  # of most it is long gone
                 await self.remove_unused(environment_id)
 
     async def unused(self) -> list[str]:
         """Those on the shelf that no unfinished experiment needs."""
-        listed = await self._context.database.read(store.experiments.listing)
+        listed = await self._context.database.read(store.experiments.list_all)
         busy = {each.environment_id for each in listed if each.ended_at is None}
         found = [each for each in used(listed) if each not in busy]
         return [each for each in found if self._context.build_store.sealed(each) is not None]
@@ -126,7 +126,9 @@ class Environments:
         if not environment_id:
             return
         async with self._lock(environment_id):
-            if not await self._context.database.read(store.experiments.name, environment_id):
+            if not await self._context.database.read(
+                store.experiments.environment_in_use, environment_id
+            ):
                 await self._context.build_store.remove(environment_id)
 
     def _lock(self, environment_id: str) -> trio.Lock:

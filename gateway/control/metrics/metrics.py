@@ -168,8 +168,8 @@ class Metrics:
         database = self._database
         age_ms = int(self._context.settings.metrics_age * _DAY_MS)
         oldest = self._context.retention_clock.now_ms() - age_ms
-        await _in_turns(partial(database.write, store.retention.forget_strangers))
-        await _in_turns(partial(database.write, store.retention.forget_old, oldest))
+        await _in_turns(partial(database.write, store.retention.delete_orphans))
+        await _in_turns(partial(database.write, store.retention.delete_old, oldest))
         await self._make_room()
         await _in_turns(database.give_back)
 

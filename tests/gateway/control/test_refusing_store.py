@@ -108,19 +108,19 @@ class People(Stage):
     async def check_memory(self) -> None:
         """What is in memory is what a restart would find."""
         read, directory = self.database.read, self.accounts
-        assert directory.users() == await read(store.users.listing)
+        assert directory.users() == await read(store.users.list_all)
         keys = [key for user in directory.users() for key in directory.keys_of(user)]
-        assert _by_id(keys) == _by_id(await read(store.keys.listing))
+        assert _by_id(keys) == _by_id(await read(store.keys.list_all))
         sessions = [each for user in directory.users() for each in directory.sessions_of(user)]
-        assert _by_id(sessions) == _by_id(await read(store.sessions.listing))
+        assert _by_id(sessions) == _by_id(await read(store.sessions.list_all))
         members = [
             (project.id, user.id, role)
-            for project in await read(store.projects.listing)
+            for project in await read(store.projects.list_all)
             for user, role in directory.members_of(project.id)
         ]
-        listed = await read(store.memberships.listing)
+        listed = await read(store.memberships.list_all)
         assert sorted(members) == sorted((m.project_id, m.user_id, m.role) for m in listed)
-        for model in await read(store.models.listing):
+        for model in await read(store.models.list_all):
             target = self.endpoints.by_access_key(self.endpoints.key_of(model))
             assert target is not None
             assert (target.model, target.may_call) == (model, directory.may_call(model))

@@ -186,8 +186,8 @@ async def test_the_old_go_first(database: Database, deployment: Deployment) -> N
     told = [a_measurement(NOON - n) for n in range(10)]
     await put(database, deployment.id, told)
     for before in (0, NOON):
-        assert await database.write(retention.forget_old, before, 4) == 0
-    assert await database.write(retention.forget_old, FOREVER, 4) == 4
+        assert await database.write(retention.delete_old, before, 4) == 0
+    assert await database.write(retention.delete_old, FOREVER, 4) == 4
     left = await rows(database, "deployment", deployment.id)
     assert {row.uuid for row in left} == {each.uuid for each in told[4:]}
 
@@ -259,11 +259,11 @@ def test_fair_shares(taken: list[int], size: int) -> None:
 async def test_of_a_deleted_model(database: Database, deployment: Deployment, model: Model) -> None:
     """A model that is deleted leaves rows that go bit by bit; it can tell nothing any more."""
     await put(database, deployment.id, [a_measurement() for _ in range(5)])
-    assert await database.write(retention.forget_strangers, 2) == 0
+    assert await database.write(retention.delete_orphans, 2) == 0
     await database.write(store.models.delete, model.id)
     assert await put(database, deployment.id, [a_measurement()]) == 0
     steps = 0
-    while await database.write(retention.forget_strangers, 2):
+    while await database.write(retention.delete_orphans, 2):
         steps += 1
     assert steps == 4
     assert await database.read(metrics.totals) == (0, 0)

@@ -205,7 +205,7 @@ def refuse_writes(monkeypatch: pytest.MonkeyPatch, *events: str) -> list[str]:
     async def refuse_first(
         self: Database, work: Callable[..., Any], *args: Any, **named: Any
     ) -> Any:
-        event = args[1] if work is store.builds.advance else ""
+        event = args[1] if work == store.builds.advance else ""
         if event in events and event not in refused:
             refused.append(event)
             raise store.StoreFailed("no room")
@@ -224,7 +224,7 @@ async def test_a_build_accepted_while_its_model_is_deleted(
 
     async def delete_behind(self: Database, work: Any, *args: Any, **named: Any) -> Any:
         value = await write(self, work, *args, **named)
-        if work is store.builds.insert:
+        if work == store.builds.insert:
             await gateway.delete(model)
         return value
 

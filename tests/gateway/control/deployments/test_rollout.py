@@ -37,7 +37,7 @@ async def test_the_switch_is_durable_before_it_is_seen(
     write, seen = Database.write, list[bool]()
 
     async def refused(self: Database, asked: object, *args: object, **named: object) -> object:
-        if asked is store.deployments.switch and len(seen) < 3:
+        if asked == store.deployments.switch and len(seen) < 3:
             seen.append(stage.answers() is old and old.told == [])
             raise StoreFailed("no room")
         return await write(self, asked, *args, **named)  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
 
     async def stop_then(work: object, *args: object, **named: object) -> object:
         done = await record(work, *args, **named)
-        if work is store.deployments.switch:
+        if work == store.deployments.switch:
             await stage.deployments.stop(new)
         return done
 

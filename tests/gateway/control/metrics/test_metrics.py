@@ -38,7 +38,7 @@ def kill_a_replica(gateway: Gateway) -> None:
 async def rows_in(data: Path) -> list[str]:
     """The uuids of all rows that a gateway left behind."""
     async with open_database(data / "predictd.db") as database:
-        ((model,),) = [await database.read(store.models.listing)]
+        ((model,),) = [await database.read(store.models.list_all)]
         sources = await database.read(store.metrics.sources, "model", model.id)
         numbers = [source.number for source in sources]
         found = await database.read(

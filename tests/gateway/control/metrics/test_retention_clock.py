@@ -125,7 +125,7 @@ async def test_a_jump_forgets_no_metrics(database: Database) -> None:
 
     async def tell_and_forget() -> int:
         await put(database, deployment.id, [a_measurement()], now_ms=clock.now_ms())
-        await database.write(retention.forget_old, clock.now_ms() - age_ms)
+        await database.write(retention.delete_old, clock.now_ms() - age_ms)
         return (await database.read(store.metrics.totals))[0]
 
     assert await tell_and_forget() == 1
