@@ -274,7 +274,7 @@ def refuse(
     write, seen = Database.write, list[None]()
 
     async def refused(self: Database, asked: Any, *args: Any, **named: Any) -> Any:
-        if asked is work and len(seen) < times:
+        if asked == work and len(seen) < times:
             seen.append(None)
             raise error
         return await write(self, asked, *args, **named)
