@@ -72,7 +72,7 @@ class Records:
     async def projects(self, visible: Callable[[str], bool]) -> list[Project]:
         """The projects for whose id `visible` is true."""
         found = []
-        for number, project in enumerate(await self._database.read(store.projects.listing)):
+        for number, project in enumerate(await self._database.read(store.projects.list_all)):
             if number % _BATCH == _BATCH - 1:
                 await trio.lowlevel.checkpoint()
             if visible(project.id):
@@ -85,8 +85,8 @@ class Records:
     async def models(self, project_id: str | None = None) -> list[Model]:
         """Of one project, or (None) of all."""
         if project_id is None:
-            return await self._database.read(store.models.listing)
-        return await self._database.read(store.models.listing, project_id)
+            return await self._database.read(store.models.list_all)
+        return await self._database.read(store.models.list_all, project_id)
 
     async def model(self, project_id: str, model_id: str) -> Model:
         model = await self._database.read(store.models.get, model_id)
@@ -103,7 +103,7 @@ class Records:
         return True
 
     async def builds(self, model: Model) -> list[Build]:
-        return await self._database.read(store.builds.listing, model.id)
+        return await self._database.read(store.builds.list_all, model.id)
 
     async def build(self, model: Model, build_id: str) -> Build:
         build = await self._database.read(store.builds.get, build_id)
@@ -113,7 +113,7 @@ class Records:
 
     async def deployments(self, model: Model, build: Build | None = None) -> list[Deployment]:
         """Of a model, or of one of its builds."""
-        found = await self._database.read(store.deployments.listing, model.id)
+        found = await self._database.read(store.deployments.list_all, model.id)
         return [each for each in found if build is None or each.build_id == build.id]
 
     async def deployment(self, build: Build, deployment_id: str) -> Deployment:
@@ -125,8 +125,8 @@ class Records:
     async def experiments(self, project_id: str | None = None) -> list[Experiment]:
         """Of one project, or (None) of all."""
         if project_id is None:
-            return await self._database.read(store.experiments.listing)
-        return await self._database.read(store.experiments.listing, project_id)
+            return await self._database.read(store.experiments.list_all)
+        return await self._database.read(store.experiments.list_all, project_id)
 
     async def experiment(self, project_id: str, experiment_id: str) -> Experiment:
         experiment = await self._database.read(store.experiments.get, experiment_id)

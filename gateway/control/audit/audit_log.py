@@ -147,7 +147,7 @@ class AuditLog:
         action, `since` a time as records have it."""
         await self.flushed()
         return await self._context.database.read(
-            store.audit.listing,
+            store.audit.list_newest,
             after=after,
             before=before,
             who=who,
