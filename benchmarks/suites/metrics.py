@@ -153,7 +153,7 @@ def _read(plan: Plan) -> Row:
         plan.say(f"{rows} rows of {_DAYS} days")
         trio.run(_fill, data, rows)
         began = time.monotonic()
-        with gateway_process.gateway_on(data, metrics_size="4GiB") as gateway:
+        with gateway_process.gateway_on(data, metrics_max_size="4GiB") as gateway:
             start = time.monotonic() - began
             [model] = gateway.client.listing("/models")
             day: list[float] = []

@@ -118,13 +118,13 @@ def out_of_memory(error: NotEnoughMemory) -> Failure:
 _ADVICE = {
     Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",
     Cause.CPU: "Ask for more CPU (`--cpu`), or raise `model_start_timeout`.",
-    Cause.PROCESSES: "Have the model start fewer processes and threads, or raise `processes`.",
-    Cause.DISK: "Have the model write less, or raise `disk_limit`.",
+    Cause.PROCESSES: "Have the model start fewer processes and threads, or raise `max_processes`.",
+    Cause.DISK: "Have the model write less, or raise `max_disk`.",
 }
 _ADVICE_FOR_SCRIPTS = {
     Cause.MEMORY: "Ask for more memory (`predictd run --memory`), or have the script load less.",
-    Cause.PROCESSES: "Have the script start fewer processes, or raise `processes`.",
-    Cause.DISK: "Have the script write less, or raise `disk_limit`.",
+    Cause.PROCESSES: "Have the script start fewer processes, or raise `max_processes`.",
+    Cause.DISK: "Have the script write less, or raise `max_disk`.",
 }
 
 

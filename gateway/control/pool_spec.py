@@ -87,9 +87,9 @@ def replica_with_settings(spec: ReplicaSpec, settings: Settings) -> ReplicaSpec:
     return msgspec.structs.replace(
         spec,
         start_timeout=settings.model_start_timeout,
-        reply_limit=settings.reply_limit,
+        max_response_size=settings.max_response_size,
         limits=msgspec.structs.replace(
-            spec.limits, processes=settings.processes, disk=settings.disk_limit
+            spec.limits, processes=settings.max_processes, disk=settings.max_disk
         ),
     )
 
@@ -101,8 +101,8 @@ def with_settings(spec: PoolSpec, settings: Settings) -> PoolSpec:
         replica=replica_with_settings(spec.replica, settings),
         request_timeout=settings.model_request_timeout,
         restart_on_exception=settings.restart_on_exception,
-        max_requests=settings.max_requests,
-        max_memory=settings.max_memory,
-        queue_requests=settings.queue_requests,
-        queue_bytes=settings.queue_bytes,
+        recycle_after_requests=settings.recycle_after_requests,
+        recycle_above_memory=settings.recycle_above_memory,
+        max_queued_requests=settings.max_queued_requests,
+        max_queued_bytes=settings.max_queued_bytes,
     )

@@ -98,7 +98,7 @@ class ServerContext(NamedTuple):
     untaken: SendBufferLimit
     # The room of bodies, and how large a model's may be.
     memory: FairShares
-    request_limit: Callable[[], int]
+    max_request_size: Callable[[], int]
 
 
 class HypercornConnection:
@@ -229,7 +229,7 @@ class HypercornConnection:
         """Room for the body, before any of it is read. Raises Refusal."""
         if head.length or head.chunked:
             flow = network_of(self._client[0]) if self._client else ""
-            most = self._shared.request_limit() if is_call(head.path) else _KEPT
+            most = self._shared.max_request_size() if is_call(head.path) else _KEPT
             self._body = Passing(self._shared.memory, flow, head.length, most)
 
     def _source(self, head: Head) -> tuple[Address, bool]:

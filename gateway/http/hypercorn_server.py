@@ -44,7 +44,7 @@ class HypercornServer:
         proxies: Proxies | None = None,
         untaken: SendBufferLimit | None = None,
         memory: FairShares | None = None,
-        request_limit: Callable[[], int] = lambda: sys.maxsize,
+        max_request_size: Callable[[], int] = lambda: sys.maxsize,
     ) -> None:
         config: Any = Config()
         # By default a connection ends after 1,000 requests, under the feet of a client in mid-flow.
@@ -63,7 +63,7 @@ class HypercornServer:
             proxies or Proxies(),
             untaken or SendBufferLimit(sys.maxsize),
             memory or FairShares(sys.maxsize),
-            request_limit,
+            max_request_size,
         )
         self._connections: set[HypercornConnection] = set()
 
@@ -115,9 +115,11 @@ async def serve_hypercorn(
     """Serves until `stop`, then gives requests that have begun `grace` seconds. Started, it gives
     its door, whose bounds may change. At `stop` the listeners are closed, but for one that is to be
     `kept`."""
-    untaken = SendBufferLimit(bounds.unfinished_bytes)
-    memory = FairShares(bounds.unfinished_bytes)
-    server = HypercornServer(app, access_log, proxies, untaken, memory, lambda: door.request_limit)
+    untaken = SendBufferLimit(bounds.max_inflight_bytes)
+    memory = FairShares(bounds.max_inflight_bytes)
+    server = HypercornServer(
+        app, access_log, proxies, untaken, memory, lambda: door.max_request_size
+    )
     async with trio.open_nursery() as connections:
         door = Listener(
             reactor=reactor,

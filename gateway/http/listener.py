@@ -55,10 +55,10 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What the door lets in: connections, and bytes of bodies, whole and on their way. As many as
     of bodies may be on their way of answers."""
 
-    connections: int
-    connections_per_address: int
-    request_bytes: int
-    unfinished_bytes: int
+    max_connections: int
+    max_connections_per_address: int
+    max_request_size: int
+    max_inflight_bytes: int
 
 
 class ConnectionStats(msgspec.Struct, kw_only=True):
@@ -106,8 +106,8 @@ class Listener:
         self.examiner = examiner
         self.replies = ResponseRenderer()
         # Shared with the other server, as `untaken` is.
-        self.memory = memory or FairShares(bounds.unfinished_bytes)
-        self.untaken = untaken or SendBufferLimit(bounds.unfinished_bytes)
+        self.memory = memory or FairShares(bounds.max_inflight_bytes)
+        self.untaken = untaken or SendBufferLimit(bounds.max_inflight_bytes)
         self.now = reactor.now
         self.alarm = reactor.alarm
         self._reactor = reactor
@@ -122,19 +122,19 @@ class Listener:
         self._stopped = False
         self._lines: set[SocketTransport | TlsTransport] = set()
         self._no_lines = trio.Event()
-        self._places = FairShares(bounds.connections)
+        self._places = FairShares(bounds.max_connections)
         self._users = PeerUsers()
         self.bind(bounds)
 
     def bind(self, bounds: ConnectionLimits) -> None:
         """From now on these bounds; who is there already stays."""
         self._bounds = bounds
-        self.request_limit = bounds.request_bytes
+        self.max_request_size = bounds.max_request_size
         # Anew, since what it remembers of a head says whether the body may be so large.
-        self.openings = HeadCache(bounds.request_bytes)
-        self.memory.resize(bounds.unfinished_bytes)
-        self._places.resize(bounds.connections)
-        self.untaken.resize(bounds.unfinished_bytes)
+        self.openings = HeadCache(bounds.max_request_size)
+        self.memory.resize(bounds.max_inflight_bytes)
+        self._places.resize(bounds.max_connections)
+        self.untaken.resize(bounds.max_inflight_bytes)
 
     def use_tls(self, tls: ssl.SSLContext | None) -> None:
         """For connections from now on."""
@@ -225,7 +225,7 @@ class Listener:
             self._reactor.call_at(self.now() + _PAUSE, lambda: self._reopen(listeners))
 
     def _admit(self, client: socket.socket, address: str) -> None:
-        share, most = self._share_of(client, address), self._bounds.connections_per_address
+        share, most = self._share_of(client, address), self._bounds.max_connections_per_address
         if self._places.held(share) >= most or not self._places.take(share, 1):
             self._reject(client)
             return

@@ -100,7 +100,7 @@ class ConnectionContext(Protocol):
     openings: HeadCache
     replies: ResponseRenderer
     memory: FairShares
-    request_limit: int
+    max_request_size: int
     answers: Counter[int]  # by status
     proxies: Proxies
     access_log: AccessLog | None
@@ -285,7 +285,7 @@ class ModelConnection:
             return
         head, door = opening.head, self._door
         chunks = ChunkedDecoder() if head.chunked else None
-        self._body = Body(door.memory, self.flow, head.length, chunks, door.request_limit)
+        self._body = Body(door.memory, self.flow, head.length, chunks, door.max_request_size)
         self.state = BODY
         self._alarm.set(door.now() + BODY_SECONDS)
         if head.expects_continue:

@@ -146,7 +146,7 @@ def _isolation(data: Path) -> Finding:
         found += f"; the data folder was served last with {before!r}"
         advice = f"Mend this: {why}. Or set isolation = {level!r}: without, nothing is served."
         return Finding("isolation", "missing", found, advice)
-    if level in ("root", "user"):
+    if level in ("users", "userns"):
         return Finding("isolation", "ok", found)
     return Finding(
         "isolation", "warning", found, f"Deploy only code that you trust. Stronger would be {why}."

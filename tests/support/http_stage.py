@@ -179,7 +179,7 @@ class Stage:
         self.openings = HeadCache(LIMIT)
         self.replies = ResponseRenderer()
         self.memory = FairShares(MEMORY)
-        self.request_limit = LIMIT
+        self.max_request_size = LIMIT
         self.answers: Counter[int] = Counter()
         self.access_log: AccessLog | None = None
         self.proxies = Proxies(["10.9.0.0/16"])

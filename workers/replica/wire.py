@@ -45,7 +45,7 @@ class Start(Message, frozen=True):
     file: str
     function: str
     root: str
-    reply_limit: int
+    max_response_size: int
     raw: bool
     crns: Crns
 
@@ -110,7 +110,8 @@ class Tracked(msgspec.Struct, frozen=True):
 
 
 PREDICT = 2
-# The largest body of each kind that a replica sends, in bytes. That of an ANSWER is `reply_limit`.
+# The largest body of each kind that a replica sends, in bytes. That of an ANSWER is
+# `max_response_size`.
 # Texts are cut inside (failures.py); a character of theirs may take 12 bytes. What is tracked has
 # its own bound inside (tracking.py), which is a little lower.
 LARGEST: dict[int, int] = {

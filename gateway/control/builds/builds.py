@@ -47,8 +47,10 @@ class Builds:
 
     def __init__(self, context: ControlContext) -> None:
         self._context = context
-        self.semaphore = FairSemaphore(context.settings.concurrent_builds)
-        context.runtime_settings.subscribe(lambda now: self.semaphore.resize(now.concurrent_builds))
+        self.semaphore = FairSemaphore(context.settings.max_concurrent_builds)
+        context.runtime_settings.subscribe(
+            lambda now: self.semaphore.resize(now.max_concurrent_builds)
+        )
         self._operations: Operations[BuildTask] = Operations(context.tasks)
         self._backlog = Backlog("builds")
         # Held from the check of a build until its rebuild has begun: else two tasks would rebuild

@@ -50,9 +50,9 @@ class Experiments:
     def __init__(self, context: ControlContext, builds: Builds) -> None:
         self.environments = Environments(context, builds)
         self._context = context
-        self._semaphore = FairSemaphore(context.settings.concurrent_experiments)
+        self._semaphore = FairSemaphore(context.settings.max_concurrent_experiments)
         context.runtime_settings.subscribe(
-            lambda now: self._semaphore.resize(now.concurrent_experiments)
+            lambda now: self._semaphore.resize(now.max_concurrent_experiments)
         )
         self._operations: Operations[RunTask] = Operations(context.tasks)
         self._backlog = Backlog("experiments")

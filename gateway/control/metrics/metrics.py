@@ -147,7 +147,7 @@ class Metrics:
 
     @property
     def _limit(self) -> int:
-        return self._context.settings.metrics_size
+        return self._context.settings.metrics_max_size
 
     async def size(self) -> dict[str, int]:
         """How much is kept."""
@@ -166,7 +166,7 @@ class Metrics:
 
     async def _forget(self) -> None:
         database = self._database
-        age_ms = int(self._context.settings.metrics_age * _DAY_MS)
+        age_ms = int(self._context.settings.metrics_retention_days * _DAY_MS)
         oldest = self._context.retention_clock.now_ms() - age_ms
         await _in_turns(partial(database.write, store.retention.delete_orphans))
         await _in_turns(partial(database.write, store.retention.delete_old, oldest))

@@ -8,7 +8,7 @@ so. A project may have waiting at most SHARE times what it leaves free, so one t
 have another's rows dropped.
 
 Rows and what makes room for them are written together, so all of them never take more than the
-setting `metrics_size`: a batch waits while others' rows go for it, some in each turn.
+setting `metrics_max_size`: a batch waits while others' rows go for it, some in each turn.
 
 What is told comes from models, which may say anything: what is no measurement (`measurements.py`)
 counts as refused. A body is 256 KiB at most (workers/replica/wire.py). One that is large is looked

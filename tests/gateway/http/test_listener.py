@@ -83,10 +83,10 @@ async def opened(
     before = descriptors()
     reactor, pool = Reactor(), StagedPool()
     bounds = ConnectionLimits(
-        connections=places,
-        connections_per_address=places_per_address,
-        request_bytes=10**7,
-        unfinished_bytes=10**8,
+        max_connections=places,
+        max_connections_per_address=places_per_address,
+        max_request_size=10**7,
+        max_inflight_bytes=10**8,
     )
     with listen("127.0.0.1", 0) as listener:
         async with trio.open_nursery() as tasks:

@@ -695,7 +695,7 @@ def test_what_is_sent_ahead_is_bounded(client: Client, cut: int) -> None:
 
 def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
     """A body that fills what may be sent ahead does not stop the reading for good."""
-    client.stage.request_limit = 10**6
+    client.stage.max_request_size = 10**6
     client.stage.memory.resize(10**6)
     client.stage.openings = type(client.stage.openings)(10**6)
     large = post("x" * 200_000)

@@ -38,7 +38,7 @@ async def fill(database: Database, deployment: Deployment, size: int, total: int
 @fault(
     "metrics without end",
     injection="rows of 30 bytes to 60 KB, several times the limit",
-    bound="never more than `metrics_size`, in the file too; the last rows are there",
+    bound="never more than `metrics_max_size`, in the file too; the last rows are there",
 )
 @pytest.mark.parametrize("size", [30, 900, 2_100, 4_200, 60_000])
 async def test_the_limit_holds_at_writing(

@@ -91,7 +91,7 @@ async def test_the_snapshot_is_that_of_the_asking(gateway: Gateway, tmp_path: Pa
 async def test_after_a_restart(tmp_path: Path) -> None:
     """At the next start a build that was being made has failed, and one that waited is made."""
     project, gate = add_that_waits(tmp_path)
-    settings = settings_for(tmp_path / "data", concurrent_builds=1)
+    settings = settings_for(tmp_path / "data", max_concurrent_builds=1)
     async with running(settings) as gateway:
         model = await gateway.model(await gateway.project(project))
         builds = [await gateway.build(model, "add.py:add") for _ in range(2)]

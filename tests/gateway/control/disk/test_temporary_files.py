@@ -66,7 +66,7 @@ async def test_an_upload_waits_in_the_data_folder(
 ) -> None:
     """While it comes in nothing of it is in the system's /tmp; below the reserve it is refused in
     its midst, and the project has nothing of it."""
-    settings = settings_for(tmp_path / "data", disk_reserve=MIB)
+    settings = settings_for(tmp_path / "data", min_free_disk=MIB)
     async with running(settings) as gateway:
         project = await gateway.post("/projects", {"name": "x"})
         files = f"/projects/{project['id']}/files"
