@@ -24,7 +24,7 @@ from benchmarks.load.spec import Load, Target
 from benchmarks.plan import Plan
 from benchmarks.report.record import Goal, Row, Section, Table, spread
 from gateway.client import Client, Json
-from store import Measurement, new_id
+from store import MetricRecord, new_id
 
 CALLERS = (1, 16)
 PLAIN, TRACKED = "add", "add, tracked"
@@ -187,7 +187,7 @@ async def _fill(data: Path, rows: int) -> None:
         [deployment] = await database.read(store.deployments.list_all)
         for first in range(0, rows, at_once):
             told = [
-                Measurement(
+                MetricRecord(
                     uuid=new_id(),
                     start_ms=_NOON + n * apart,
                     end_ms=_NOON + n * apart + 3,

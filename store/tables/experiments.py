@@ -6,7 +6,7 @@ import aiosqlite
 import msgspec
 
 from store.lifecycles import EXPERIMENT
-from store.records import Experiment, Point, now
+from store.records import Experiment, RunMetric, now
 from store.tables.projects import projects
 from store.tables.table import LifecycleTable
 
@@ -32,7 +32,7 @@ class Experiments(LifecycleTable[Experiment]):
         connection: aiosqlite.Connection,
         experiment_id: str,
         event: str,
-        points: Sequence[Point] = (),
+        points: Sequence[RunMetric] = (),
         /,
         **changes: object,
     ) -> Experiment:
@@ -53,14 +53,15 @@ class Experiments(LifecycleTable[Experiment]):
         )
         return ended
 
-    async def points(self, connection: aiosqlite.Connection, experiment_id: str) -> list[Point]:
+    async def points(self, connection: aiosqlite.Connection, experiment_id: str) -> list[RunMetric]:
         """Return what an experiment tracked, in its order; empty until it has ended."""
         rows = await connection.execute_fetchall(
             "SELECT key, value, time FROM points WHERE experiment_id = ? ORDER BY position",
             (experiment_id,),
         )
         return [
-            Point(key=key, value=msgspec.json.decode(value), time=time) for key, value, time in rows
+            RunMetric(key=key, value=msgspec.json.decode(value), time=time)
+            for key, value, time in rows
         ]
 
 

@@ -25,7 +25,7 @@ from gateway.control.fair_semaphore import Backlog, FairSemaphore
 from gateway.control.operation import Operations, ended_log
 from gateway.errors import Refusal
 from gateway.set_aside import LOOK
-from store import Experiment, Point, Project, User
+from store import Experiment, Project, RunMetric, User
 from workers import Log, Network, clear_run
 
 # Beside the script, all that is handed to it.
@@ -137,7 +137,7 @@ class Experiments:
         task = self._operations.get(experiment_id)
         return task.log if task else ended_log(self._context.data.experiment_log(experiment_id))
 
-    async def points(self, experiment: Experiment) -> list[Point]:
+    async def points(self, experiment: Experiment) -> list[RunMetric]:
         """Every metric that it has recorded, so far."""
         database = self._context.database
         if experiment.ended_at is None:

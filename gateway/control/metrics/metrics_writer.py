@@ -26,7 +26,7 @@ import trio
 import store
 from gateway.control.metrics.measurements import read
 from gateway.control.metrics.retention_clock import RetentionClock
-from store import Database, Measurement
+from store import Database, MetricRecord
 from workers.sizes import MIB
 
 # Between two writes; what waits for one; and how much one takes at most, so that others get a turn.
@@ -167,7 +167,7 @@ class MetricsWriter:
     async def _write(self, examine: Examine | None = None) -> int:
         """Writes what is next, and returns how many rows that was. Raises StoreFailed."""
         batch = self._next()
-        rows: dict[str, list[Measurement]] = {}
+        rows: dict[str, list[MetricRecord]] = {}
         refused = refused_values = 0
         for number, (_, deployment_id, body) in enumerate(batch):
             is_large = len(body) > _LARGE
@@ -195,7 +195,7 @@ class MetricsWriter:
         self._written = trio.Event()
         return len(batch)
 
-    async def _store(self, rows: dict[str, list[Measurement]]) -> None:
+    async def _store(self, rows: dict[str, list[MetricRecord]]) -> None:
         """Writes rows, once there is room for them. Raises StoreFailed."""
         written = None
         while written is None:

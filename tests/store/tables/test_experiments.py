@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from store import Database, IllegalTransition, NotFound, Point, Project, experiments, projects
+from store import Database, IllegalTransition, NotFound, Project, RunMetric, experiments, projects
 from tests.support.records import an_experiment
 
 POINTS = [
-    Point(key="loss", value=0.5, time=1),
-    Point(key="note", value='"\x00\u2028', time=2),
-    Point(key="loss", value=None, time=3),
+    RunMetric(key="loss", value=0.5, time=1),
+    RunMetric(key="note", value='"\x00\u2028', time=2),
+    RunMetric(key="loss", value=None, time=3),
 ]
 
 

@@ -21,9 +21,9 @@ from store import (
     Key,
     Membership,
     Model,
-    Point,
     Project,
     Record,
+    RunMetric,
     Session,
     User,
     builds,
@@ -105,7 +105,7 @@ async def _ended(connection: aiosqlite.Connection, project: Project) -> Experime
     environment = f"environment of {made.id}"
     await experiments.update(connection, made.id, environment_id=environment)
     await experiments.start(connection, made.id)
-    told = [Point(key="loss", value=made.number, time=1)]
+    told = [RunMetric(key="loss", value=made.number, time=1)]
     return await experiments.end(connection, made.id, "succeeded", told)
 
 

@@ -39,7 +39,7 @@ async def rows_in(data: Path) -> list[str]:
     """The uuids of all rows that a gateway left behind."""
     async with open_database(data / "predictd.db") as database:
         ((model,),) = [await database.read(store.models.list_all)]
-        sources = await database.read(store.metrics.sources, "model", model.id)
+        sources = await database.read(store.metrics.series_of, "model", model.id)
         numbers = [source.number for source in sources]
         found = await database.read(
             store.metrics.window, numbers, start_ms=0, end_ms=2**53, most=100_000
