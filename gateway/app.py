@@ -44,8 +44,8 @@ from gateway.control import Control
 from gateway.control.audit.audit_log import request_id
 from gateway.control.context import ControlContext
 from gateway.errors import API_PREFIX, Refusal
+from gateway.http.context import ConnectionStats
 from gateway.http.host_check import AllowedHosts, is_public_name
-from gateway.http.listener import ConnectionStats
 from gateway.identity.grants import Grants
 from gateway.identity.principal import authenticate, principal
 from gateway.operations.health import HealthChecks
@@ -54,15 +54,12 @@ from gateway.predictions.call import (
     JSON,
     CallResponse,
     is_call,
-    offloaded_envelope,
     parse_call,
     refusal_response,
-    resolve,
-    response_to,
 )
 from gateway.predictions.endpoints import Endpoints
-from gateway.predictions.envelope import read
-from gateway.predictions.offload import INLINE_LIMIT, OffloadedParser
+from gateway.predictions.offload import OffloadedParser
+from gateway.predictions.prediction import predict
 from gateway.web.headers import HSTS, security_headers
 from gateway.web.site import Website, check_session_request
 
@@ -71,7 +68,7 @@ logger = logging.getLogger(__name__)
 # The largest body for what is no route of the admin API: the forms of our pages. To read it takes
 # less than a millisecond.
 FORM_LIMIT = 4 * 1024
-# Of a large answer, what is sent at once.
+# A large response is sent in pieces of this size.
 _PIECE = 256 * 1024
 # A part of the gateway that gives no sign for so long is failing, as far as health goes.
 _PATIENCE = 2.0
@@ -80,7 +77,7 @@ _PATIENCE = 2.0
 class Services(NamedTuple):
     """What the application uses beside the control."""
 
-    examiner: OffloadedParser
+    offload: OffloadedParser
     traffic: ConnectionStats
     vitals: HealthChecks
 
@@ -99,7 +96,7 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     website = Website(control)
     website.register(app)
     _add_hooks(app, control, hosts, routing, website)
-    _add_model_calls(app, control.context.endpoints, services.examiner)
+    _add_model_calls(app, control.context.endpoints, services.offload)
     return app
 
 
@@ -157,7 +154,7 @@ def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> 
             route = None if is_call(path) else route_of(method, path)
             now = site.current
             if is_call(path):
-                most = now.max_request_size
+                most = now.request_limit
             elif route is None:
                 most = FORM_LIMIT
             else:
@@ -289,51 +286,45 @@ def _add_health(
         return _json(await trio.to_thread.run_sync(description))
 
 
-def _add_model_calls(app: QuartTrio, routes: Endpoints, examiner: OffloadedParser) -> None:
-    """What the front door answers by itself, for connections that Hypercorn has already."""
+def _add_model_calls(app: QuartTrio, endpoints: Endpoints, offload: OffloadedParser) -> None:
+    """Calls that come on a connection which Hypercorn serves already."""
 
-    # Not as routes: those would have other ideas of a slash at the end, or of two.
+    # Not as routes: Quart's would treat a slash at the end, or two, in another way.
     @app.before_request
     async def call() -> Response | None:
         if not is_call(request.path):
             return None
-        asked = parse_call(
+        parsed = parse_call(
             request.method,
             request.path,
             request.query_string.decode("ascii"),
             request.headers.get,
         )
-        if isinstance(asked, CallResponse):
-            return _response(asked)
+        if isinstance(parsed, CallResponse):
+            return _response(parsed)
         body = cast(bytes, await request.get_data(cache=False))
         flow = network_of(request.remote_addr or "")
-        if len(body) > INLINE_LIMIT:
-            envelope = offloaded_envelope(await examiner.pool.predict(body, flow), body)
-        else:
-            envelope = read(body)
-        pool, payload, flow, model_id = resolve(routes, asked, envelope, flow)
-        outcome = await pool.predict(payload, flow, asked.limit)
-        return _response(response_to(routes, model_id, outcome, g.request_id, asked, flow))
+        return _response(await predict(endpoints, offload, parsed, body, flow))
 
 
-def _response(reply: CallResponse) -> Response:
-    headers = {**CORS, **reply.headers}
-    if reply.size <= _PIECE:
-        return Response(reply.whole, reply.status, headers, content_type=JSON)
-    request.scope["state"]["hold"](reply.size)
-    # To copy all of it at once takes some 10 ms.
-    response = Response(_pieces(reply), reply.status, headers, content_type=JSON)
-    response.content_length = reply.size
-    response.timeout = None  # each send has a deadline of its own
-    return response
+def _response(response: CallResponse) -> Response:
+    headers = {**CORS, **response.headers}
+    if response.size <= _PIECE:
+        return Response(response.whole, response.status, headers, content_type=JSON)
+    request.scope["state"]["charge_response"](response.size)
+    # Copying all of it at once takes some 10 ms.
+    streamed = Response(_pieces(response), response.status, headers, content_type=JSON)
+    streamed.content_length = response.size
+    streamed.timeout = None  # each send has a deadline of its own
+    return streamed
 
 
-async def _pieces(reply: CallResponse) -> AsyncIterator[bytes]:
-    yield reply.before
-    body = memoryview(reply.body)
+async def _pieces(response: CallResponse) -> AsyncIterator[bytes]:
+    yield response.before
+    body = memoryview(response.body)
     for first in range(0, len(body), _PIECE):
         yield bytes(body[first : first + _PIECE])
-    yield reply.after
+    yield response.after
 
 
 def _json(body: bytes) -> Response:

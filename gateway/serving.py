@@ -43,11 +43,13 @@ from gateway.data_folder import DataFolder
 from gateway.data_folder_check import open_data
 from gateway.encryption import Encryption
 from gateway.http.access_log import open_access_log
+from gateway.http.context import ConnectionLimits, ConnectionStats, HttpContext
 from gateway.http.host_check import check_listen_address, hosts_of
-from gateway.http.hypercorn_server import serve_hypercorn
 from gateway.http.listen_sockets import listen_beside, listen_on_both
-from gateway.http.listener import ConnectionLimits, ConnectionStats, Listener
+from gateway.http.listener import Listener
 from gateway.http.proxies import Proxies
+from gateway.http.server import serve_http
+from gateway.http.timeouts import HttpTimeouts
 from gateway.http.tls import own_certificate, server_tls
 from gateway.identity.accounts import Accounts
 from gateway.identity.key_index import KeyIndex
@@ -130,6 +132,7 @@ async def run_gateway(
     manager: ServiceManager = _NO_MANAGER,
     tell_password: Callable[[str], None] | None = None,
     reloading: Reloading | None = None,
+    timeouts: HttpTimeouts | None = None,
 ) -> None:
     """Runs the gateway until `stop`; see `serve`."""
     settings = given.settings  # of which only those are used here that are read at the start
@@ -159,34 +162,39 @@ async def run_gateway(
             allowed = control.context.workers.allowance.connections
             app = make_app(control, services, hosts_of(settings, listener.getsockname()[0]))
             url = _local_url(settings, listener)
+            http = HttpContext(
+                clock=control.context.workers.reactor,
+                endpoints=control.context.endpoints,
+                offload=services.offload,
+                limits=_limits(control.context.settings, allowed),
+                stats=services.traffic,
+                proxies=Proxies(settings.trusted_proxies, settings.public_url),
+                access_log=access_log,
+                timeouts=timeouts,
+            )
             async with trio.open_nursery() as nursery:
 
                 async def serve_all(task_status: trio.TaskStatus[Listener]) -> None:
-                    await serve_hypercorn(
+                    await serve_http(
                         app,
                         listeners,
-                        kept=listener if manager.descriptor is not None else None,
+                        http,
                         reactor=control.context.workers.reactor,
-                        routes=control.context.endpoints,
-                        examiner=services.examiner,
-                        bounds=_bounds(control.context.settings, allowed),
-                        traffic=services.traffic,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
-                        proxies=Proxies(settings.trusted_proxies, settings.public_url),
                         tls=tls,
-                        access_log=access_log,
+                        inherited=listener if manager.descriptor is not None else None,
                         task_status=task_status,
                     )
                     nursery.cancel_scope.cancel()
 
-                door: Listener = await nursery.start(serve_all)
+                http_listener: Listener = await nursery.start(serve_all)
                 control.context.runtime_settings.subscribe(
-                    lambda now: door.bind(_bounds(now, allowed))
+                    lambda now: http.set_limits(_limits(now, allowed))
                 )
                 nursery.start_soon(notify_watchdog, services.vitals, manager)
                 if reloading is not None:
-                    reloading.begin(settings, data, url, door, access_log)
+                    reloading.begin(settings, data, url, http_listener, access_log)
                 with address_written(data, url, own_certificate(settings)):
                     ready(url)
                     await manager.notify_manager(READY=1, STATUS=f"serves at {url}")
@@ -198,12 +206,12 @@ async def run_gateway(
                 control.context.workers.stop_pools()
 
 
-def _bounds(settings: Settings, most_connections: int) -> ConnectionLimits:
+def _limits(settings: Settings, most_connections: int) -> ConnectionLimits:
     return ConnectionLimits(
-        max_connections=min(settings.max_connections, most_connections),
-        max_connections_per_address=settings.max_connections_per_address,
-        max_request_size=settings.max_request_size,
-        max_inflight_bytes=settings.max_inflight_bytes,
+        connections=min(settings.connections, most_connections),
+        connections_per_address=settings.connections_per_address,
+        request_bytes=settings.request_limit,
+        unfinished_bytes=settings.unfinished_bytes,
     )
 
 
@@ -216,7 +224,7 @@ async def _open(
 ) -> AsyncIterator[tuple[Control, Services]]:
     """The engines and the control on them, recovered, and what HTTP needs beside it."""
     settings = given.settings
-    default = Path(settings.default_python) if settings.default_python else None
+    default = Path(settings.python) if settings.python else None
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
     secret = await trio.to_thread.run_sync(open_data, data)
@@ -229,7 +237,7 @@ async def _open(
         # When the database is closed.
         stack.callback(start_room.take)
         ballast = store.Ballast(data.ballast)
-        disk = FreeSpace(data.root, ballast, start_room, settings.min_free_disk)
+        disk = FreeSpace(data.root, ballast, start_room, settings.disk_reserve)
         await disk.ensure_minimum_free()
         spool = TemporaryFiles(data.spool, disk)
         await trio.to_thread.run_sync(spool.prepare, set_aside)
@@ -245,14 +253,12 @@ async def _open(
         site = RuntimeSettings(given, kept, database, encryption)
         # Replicas tell of predictions to their end, which comes before that of the database.
         clock = RetentionClock(await database.read(store.retention.last_written_ms))
-        tracking = MetricsWriter(database, limit=lambda: site.current.metrics_max_size, clock=clock)
+        tracking = MetricsWriter(database, limit=lambda: site.current.metrics_size, clock=clock)
         stack.push_async_callback(tracking.finish)
-        room = QueueBudget(
-            site.current.max_queued_requests_total, site.current.max_queued_bytes_total
-        )
+        room = QueueBudget(site.current.queue_requests_total, site.current.queue_bytes_total)
         machine = HostResources()
         allowance = Allowance(descriptors(), tasks())
-        if allowance.connections < site.current.max_connections:
+        if allowance.connections < site.current.connections:
             logger.warning("there is room for %s; %s", allowance.described(), descriptors().remedy)
         workers = await stack.enter_async_context(
             open_workers(
@@ -271,8 +277,8 @@ async def _open(
         callers = KeyIndex()
         shelf = BuildStore(data.builds)
         directory = Accounts(callers)
-        examiner = OffloadedParser(workers, data.examiner_logs)
-        workers.check_answer = examiner.check_answer
+        offload = OffloadedParser(workers, data.examiner_logs)
+        workers.check_answer = offload.check_answer
         context = ControlContext(
             runtime_settings=site,
             data=data,
@@ -302,7 +308,7 @@ async def _open(
         control = Control(context)
         nursery.start_soon(disk.watch)
         nursery.start_soon(store.Generations(database, data.generation).run)
-        nursery.start_soon(tracking.run, examiner.check_tracked)
+        nursery.start_soon(tracking.run, offload.check_tracked)
         try:
             password = await control.recover(make_password=tell_password is not None)
             start_room.take(leave=_FIRST_COPIES)
@@ -313,7 +319,7 @@ async def _open(
             yield (
                 control,
                 Services(
-                    examiner, ConnectionStats(), HealthChecks(workers.reactor, database, own_tasks)
+                    offload, ConnectionStats(), HealthChecks(workers.reactor, database, own_tasks)
                 ),
             )
         finally:
@@ -321,8 +327,8 @@ async def _open(
 
 
 def _apply(disk: FreeSpace, workers: Workers, settings: Settings) -> None:
-    disk.reserve = settings.min_free_disk
-    workers.resize_room(settings.max_queued_requests_total, settings.max_queued_bytes_total)
+    disk.reserve = settings.disk_reserve
+    workers.resize_room(settings.queue_requests_total, settings.queue_bytes_total)
 
 
 def _access_key(secret: str, model: Model) -> str:

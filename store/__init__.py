@@ -29,17 +29,17 @@ from store.records import (
     Failure,
     Key,
     KeyKind,
+    Measurement,
     Membership,
-    MetricRecord,
-    MetricSeries,
+    MetricRow,
+    MetricSource,
     Model,
+    Point,
     Project,
     Record,
     Role,
-    RunMetric,
     Session,
     Step,
-    StoredMetricRecord,
     User,
     Visibility,
     as_text,
@@ -48,16 +48,22 @@ from store.records import (
 )
 from store.sqlite import database_copy
 from store.sqlite.database import Database, open_database
-from store.tables import audit, deleted, metrics, retention, site
-from store.tables.builds import builds
-from store.tables.deployments import deployments
-from store.tables.experiments import experiments
-from store.tables.keys import keys
-from store.tables.memberships import memberships
-from store.tables.models import models
-from store.tables.projects import projects
-from store.tables.sessions import sessions
-from store.tables.users import users
+from store.tables import (
+    audit,
+    builds,
+    deleted,
+    deployments,
+    experiments,
+    keys,
+    memberships,
+    metrics,
+    models,
+    projects,
+    retention,
+    sessions,
+    site,
+    users,
+)
 
 __all__ = [
     "AuditEntry",
@@ -75,17 +81,18 @@ __all__ = [
     "IllegalTransition",
     "Key",
     "KeyKind",
+    "Measurement",
     "Membership",
-    "MetricRecord",
-    "MetricSeries",
+    "MetricRow",
+    "MetricSource",
     "Model",
     "NameTaken",
     "NotFound",
     "PendingAuditEntry",
+    "Point",
     "Project",
     "Record",
     "Role",
-    "RunMetric",
     "SchemaTooNew",
     "Session",
     "StartRoom",
@@ -94,7 +101,6 @@ __all__ = [
     "StoreError",
     "StoreFailed",
     "StoreFull",
-    "StoredMetricRecord",
     "User",
     "Visibility",
     "as_text",

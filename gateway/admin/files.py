@@ -62,7 +62,7 @@ def add_routes(routing: Router, control: Control) -> None:
         "upload files: form fields named by target path",
         upload,
         MultiDict,
-        most="max_upload_size",
+        most="upload_limit",
         action="file.upload",
     )
     routing.add(

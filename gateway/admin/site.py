@@ -9,7 +9,7 @@ from gateway.admin.paging import PAGED, page
 from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.control import Control
-from gateway.http.listener import ConnectionStats
+from gateway.http.context import ConnectionStats
 from gateway.identity.principal import principal
 from gateway.version import version
 

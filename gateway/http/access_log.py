@@ -1,13 +1,13 @@
-"""The access log: a line for each request that was answered, whichever way it came.
+"""The access log: one line for each answered request, from both servers.
 
-Who answers only notes it, in memory. Each second the notes become lines, and a thread writes
-them: no disk makes anybody wait. The laws:
+A connection only adds a record, in memory. Each second the records become lines, and a thread
+writes them, so no request waits for the disk. The laws:
 
-- What is kept in memory is bounded. What is over that, or what the disk does not take, is missing
-  from the log, and the gateway's own log says how much is.
-- One request is one line, whatever clients say: only printable ASCII goes in as it is. The query
-  stays out, since an access key may be in it.
-- A file that was moved away or deleted, as logrotate does, is made anew within a second.
+- Records in memory are bounded. Records beyond the bound, and lines that the disk does not take,
+  are missing from the log; the gateway's own log says how many.
+- One request is one line, whatever clients send: only printable ASCII is written as it is. The
+  query is left out, because it may contain an access key.
+- A file that was moved away or deleted, as logrotate does, is created again within a second.
 """
 
 import logging
@@ -29,22 +29,18 @@ from workers.shortages import is_shortage
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 1.0  # between two writes
-MOST = 100_000  # notes in memory
-# What is kept of a path.
+# A longer target is cut.
 _LONGEST = 300
-# Notes that are made into lines in one go: they take about a millisecond.
+# Records that are formatted without a checkpoint: they take about a millisecond.
 _SLICE = 500
-# At the end, how long a disk may take.
-_LAST_SECONDS = 2.0
-# A pipe that nobody reads must not hold up the thread.
-_HOW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+# O_NONBLOCK: a pipe without a reader must not block the thread.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _ODD = re.compile(r"[^ !#-\[\]-~]")
 
 
 class AccessRecord(NamedTuple):
-    """One answer. `method` is empty where no request could be read; `status` is 0 and `size`
-    negative where they are not known; `seconds` passed since the whole request was there."""
+    """One response. `method` is empty where no request could be read. An unknown `status` is 0,
+    an unknown `size` negative. `seconds` counts from when the whole request had come."""
 
     at: float
     address: str
@@ -58,18 +54,32 @@ class AccessRecord(NamedTuple):
 
 
 class AccessLog:
-    """Notes on their way into the file at `path`. Raises SettingsError where that cannot be."""
+    """Records on their way into the file at `path`. Raises SettingsError if it cannot be opened.
 
-    def __init__(self, path: str) -> None:
+    It writes every `interval` seconds, keeps at most `capacity` records in memory, and at the end
+    gives the disk `last_seconds`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        interval: float = 1.0,
+        capacity: int = 100_000,
+        last_seconds: float = 2.0,
+    ) -> None:
+        self._interval = interval
+        self._capacity = capacity
+        self._last_seconds = last_seconds
         self._path = Path(path).expanduser()
-        self._notes: list[AccessRecord] = []
+        self._records: list[AccessRecord] = []
         self._missing = 0
         self._failing = self._reopening = False
-        self._torn = False  # a write that failed has left half a line
+        self._torn = False  # a failed write has left half a line
         self._ending = trio.Event()
         self._life = trio.CancelScope(shield=True)
         try:
-            self._file = os.open(self._path, _HOW, 0o600)
+            self._file = os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
             raise SettingsError(f"cannot open access_log {path}: {error.strerror}") from error
 
@@ -82,48 +92,48 @@ class AccessLog:
         seconds: float,
         request_id: str,
     ) -> None:
-        """Takes note of an answer to the request with this head, if there was one."""
-        if len(self._notes) >= MOST:
+        """Records a response to the request with this head, if one was read."""
+        if len(self._records) >= self._capacity:
             self._missing += 1
             return
         method, target, minor = ("", "", 1)
         if head is not None:
             method, target, minor = head.method, head.target[:_LONGEST], head.minor
-        self._notes.append(
+        self._records.append(
             AccessRecord(
                 time.time(), address, method, target, minor, status, size, seconds, request_id
             )
         )
 
     async def run(self) -> None:
-        """Writes each second until `end`, and then what is left. Cannot be cancelled."""
+        """Writes until `end`, and then what is left. Cannot be cancelled."""
         with self._life:
             ending = False
             while not ending:
-                with trio.move_on_after(SECONDS):
+                with trio.move_on_after(self._interval):
                     await self._ending.wait()
                 ending = self._ending.is_set()
                 await self._write()
-            self._tell("")
+            self._report("")
             os.close(self._file)
         if self._life.cancelled_caught:
-            logger.warning("the access log %s does not go to the end", self._path)
+            logger.warning("access_log.truncated path=%r", str(self._path))
 
     def reopen(self) -> None:
         """Opens the file again before the next line."""
         self._reopening = True
 
     def end(self) -> None:
-        """Lets `run` return: soon, whatever the disk does."""
-        self._life.deadline = trio.current_time() + _LAST_SECONDS
+        """Makes `run` return soon, whatever the disk does."""
+        self._life.deadline = trio.current_time() + self._last_seconds
         self._ending.set()
 
     async def _write(self) -> None:
-        notes, self._notes = self._notes, []
+        records, self._records = self._records, []
         lines = list[bytes]()
-        for at in range(0, len(notes), _SLICE):
-            # Not in the thread: it would take turns from all that is being answered.
-            lines.append("".join(map(line, notes[at : at + _SLICE])).encode("ascii"))
+        for at in range(0, len(records), _SLICE):
+            # Not in the thread, which would take the GIL from requests.
+            lines.append("".join(map(line, records[at : at + _SLICE])).encode("ascii"))
             await trio.lowlevel.checkpoint()
         problem = ""
         if lines:
@@ -134,20 +144,22 @@ class AccessLog:
             except Exception as error:
                 if not is_shortage(error):
                     raise
-                lost, problem = len(notes), explain(error)
+                lost, problem = len(records), explain(error)
             self._missing += lost
-        self._tell(problem)
+        self._report(problem)
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         if problem and not self._failing:
-            logger.warning("cannot write the access log %s: %s", self._path, problem)
+            logger.warning("access_log.write_failed path=%r: %s", str(self._path), problem)
         elif self._missing and not problem:
-            logger.warning("%d requests are missing in %s", self._missing, self._path)
+            logger.warning(
+                "access_log.incomplete path=%r missing=%d", str(self._path), self._missing
+            )
             self._missing = 0
         self._failing = bool(problem)
 
     def _append(self, data: bytes) -> tuple[int, str]:
-        """How many of these lines could not be written, and why. For a thread."""
+        """The number of lines that could not be written, and why. For a thread."""
         lines, left = data.count(b"\n"), data
         try:
             self._reopen()
@@ -163,13 +175,13 @@ class AccessLog:
         return 0, ""
 
     def _reopen(self) -> None:
-        """Opens it again where its path does not lead to it any more."""
+        """Opens the file again if its path leads to another file."""
         try:
             there = os.path.samestat(os.stat(self._path), os.fstat(self._file))
         except FileNotFoundError:
             there = False
         if not there or self._reopening:
-            fresh = os.open(self._path, _HOW, 0o600)
+            fresh = os.open(self._path, _FLAGS, 0o600)
             os.close(self._file)
             self._file = fresh
             self._torn = self._reopening = False
@@ -181,7 +193,13 @@ async def open_access_log(path: str) -> AsyncIterator[AccessLog | None]:
     if not path:
         yield None
         return
-    log = AccessLog(path)
+    async with writing(AccessLog(path)) as log:
+        yield log
+
+
+@asynccontextmanager
+async def writing(log: AccessLog) -> AsyncIterator[AccessLog]:
+    """Inside, the records of the log are written; at the end, what is left."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(log.run)
         try:
@@ -190,17 +208,17 @@ async def open_access_log(path: str) -> AsyncIterator[AccessLog | None]:
             log.end()
 
 
-def line(note: AccessRecord) -> str:
-    """The note in the common log format, and behind it the microseconds and the request's id."""
+def line(record: AccessRecord) -> str:
+    """The record in the common log format, followed by the microseconds and the request's id."""
     asked = "-"
-    if note.method:
-        asked = f"{note.method} {note.target.partition('?')[0]} HTTP/1.{note.minor}"
+    if record.method:
+        asked = f"{record.method} {record.target.partition('?')[0]} HTTP/1.{record.minor}"
         if _ODD.search(asked):
             asked = _ODD.sub(_escaped, asked)
-    status, size = note.status or "-", note.size if note.size >= 0 else "-"
+    status, size = record.status or "-", record.size if record.size >= 0 else "-"
     return (
-        f'{note.address} - - [{_stamp(int(note.at))}] "{asked}" {status} {size} '
-        f"{note.seconds * 1e6:.0f} {note.request_id or '-'}\n"
+        f'{record.address} - - [{_stamp(int(record.at))}] "{asked}" {status} {size} '
+        f"{record.seconds * 1e6:.0f} {record.request_id or '-'}\n"
     )
 
 

@@ -1,9 +1,9 @@
-"""Bodies of model requests that come in pieces, and the memory that all of them may take.
+"""Request bodies that come in pieces, and the memory that all of them may take.
 
-Room for a body is reserved when it is announced, before any of it is read, so a client that
-announces bodies and sends none leaves room for others. A chunked body takes room as it grows. One
-body gets no more than half of all room, whatever the limit of its request is. The code that makes
-a Body, or a Passing, releases it, however it ends.
+The memory of a body is taken when the body is announced, before any of it is read. So a client that
+announces bodies and sends none leaves memory for others. A chunked body takes memory as it grows.
+One body gets no more than half of the total, whatever the limit of its request is. The code that
+makes a Body or a ForwardedBody releases it, however it ends.
 """
 
 from gateway.errors import Refusal
@@ -12,7 +12,7 @@ from gateway.http.fair_shares import FairShares
 
 
 class Body:
-    """A body that comes in pieces, and the memory it was given."""
+    """A body that comes in pieces, and its memory."""
 
     def __init__(
         self, memory: FairShares, flow: str, length: int, chunks: ChunkedDecoder | None, limit: int
@@ -28,7 +28,7 @@ class Body:
         self._take(length)
 
     def feed(self, data: bytes) -> bytes:
-        """Takes its own part of `data`; returns what follows it. Raises Malformed, Refusal."""
+        """Reads its own part of `data`; returns what follows. Raises ProtocolError, Refusal."""
         if self._chunks is None:
             piece, data = data[: self._left], data[self._left :]
             self._left -= len(piece)
@@ -57,22 +57,22 @@ class Body:
         self._taken += size
 
 
-class Passing:
-    """A body that is passed on to the application, which keeps it until it has answered; of a
-    longer one it keeps no more than `most`."""
+class ForwardedBody:
+    """A body that is forwarded to the application, which keeps it until it has answered, but no
+    more than `most` bytes of it."""
 
     def __init__(self, memory: FairShares, flow: str, length: int, most: int) -> None:
         self._memory = memory
         self._flow = flow
         self._most = most
         self._taken = 0
-        self._passed = 0
+        self._forwarded = 0
         self._take(min(length, most))
 
     def grow(self, size: int) -> None:
-        """So many bytes of it are passed on. Raises Refusal."""
-        self._passed = min(self._passed + size, self._most)
-        self._take(max(0, self._passed - self._taken))
+        """`size` more bytes are forwarded. Raises Refusal."""
+        self._forwarded = min(self._forwarded + size, self._most)
+        self._take(max(0, self._forwarded - self._taken))
 
     def release(self) -> None:
         self._memory.give(self._flow, self._taken)
@@ -85,4 +85,4 @@ class Passing:
 
 def _take(memory: FairShares, flow: str, taken: int, size: int) -> None:
     if size and (taken + size > memory.most // 2 or not memory.take(flow, size)):
-        raise Refusal("gateway.overloaded", "too many bytes of requests are on their way")
+        raise Refusal("gateway.overloaded", "too many bytes of requests are in flight")

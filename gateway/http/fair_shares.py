@@ -1,9 +1,9 @@
-"""Room that clients share: places for connections, or bytes of memory.
+"""A budget that clients share: a number of connections, or of bytes of memory.
 
-A client gets more while it then holds no more than is free. So one client gets half of all, the
-next half of the rest, and the last places are for those who hold least. A client is what
-`networks.network_of` takes for one; with IPv6, where many of these are easily had, the /48 around
-it counts as one as well. Pure, and without a loop over all.
+A client may take more as long as it then has no more than is free. So one client gets half of the
+budget, the next one half of the rest, and the last units are for clients that have least. A client
+is a network as `client_network.network_of` gives it. With IPv6, where many of these are easily had,
+the /48 around it counts as one client too. Pure, and without a loop over all clients.
 """
 
 from collections import Counter
@@ -12,37 +12,37 @@ from gateway.client_network import wider_network_of
 
 
 class FairShares:
-    """`most` is the total, `free` is what no client holds."""
+    """`most` is the total; `free` is what no client has taken."""
 
     def __init__(self, most: int) -> None:
         self.most = self.free = most
-        self._held: Counter[str] = Counter()
+        self._taken: Counter[str] = Counter()
 
     def resize(self, most: int) -> None:
-        """Changes the total. A client that has room keeps it."""
+        """Changes the total. Clients keep what they have taken."""
         self.free += most - self.most
         self.most = most
 
-    def held(self, who: str) -> int:
-        return self._held[who]
+    def taken(self, client: str) -> int:
+        return self._taken[client]
 
-    def take(self, who: str, size: int) -> bool:
-        """Whether there was room for so much more."""
-        wider = wider_network_of(who)
-        if max(self._held[who], self._held[wider] if wider else 0) + size > self.free:
+    def take(self, client: str, size: int) -> bool:
+        """Takes `size`, if the client may have it; returns whether it did."""
+        wider = wider_network_of(client)
+        if max(self._taken[client], self._taken[wider] if wider else 0) + size > self.free:
             return False
         self.free -= size
-        self._held[who] += size
+        self._taken[client] += size
         if wider:
-            self._held[wider] += size
+            self._taken[wider] += size
         return True
 
-    def give(self, who: str, size: int) -> None:
-        """What was taken is free again."""
+    def give(self, client: str, size: int) -> None:
+        """Returns what was taken."""
         self.free += size
-        wider = wider_network_of(who)
-        # A client that was gone before it was looked at has no network: it is "".
-        for each in (who, wider) if wider else (who,):
-            self._held[each] -= size
-            if not self._held[each]:
-                del self._held[each]
+        wider = wider_network_of(client)
+        # A client that disconnected before its address was read is "".
+        for each in (client, wider) if wider else (client,):
+            self._taken[each] -= size
+            if not self._taken[each]:
+                del self._taken[each]

@@ -1,20 +1,17 @@
-"""One connection of a caller of models: HTTP/1.1 as a state machine without I/O.
+"""One connection that serves calls of models: HTTP/1.1 as a state machine without I/O.
 
-What happens comes in by `received`, `ended`, `sent` and `broken`; what is to be done goes out by
-its Line. One request at a time: until its answer is out, what follows waits in a buffer, and a
-buffer that is full stops the reading. The laws:
+Events come in by `received`, `ended`, `sent` and `stop`; commands go out to its Transport. One
+request at a time: until its response is sent, what follows waits in a buffer, and a full buffer
+pauses reading. The laws:
 
-- Each request that was read gets one answer, in order, or the connection ends.
-- One deadline at a time: for the head and for the body in all, for the client to take its answer,
-  for the next request to begin. One that passes costs the client its connection.
-- A client that is gone has no ticket in a queue. One that only sends no more, which looks the same
-  from here, still gets the answer that is being made.
-- A request that is no call of a model leaves with its connection, and not a byte of it is lost.
+- Each request that was read gets one response, in order, or the connection ends.
+- One deadline at a time: for a head, for a body, for the client to read its response, for the next
+  request to begin. A deadline that passes costs the client its connection.
+- A client that is gone has no ticket in a queue. A client that only sends no more, which looks the
+  same from here, still gets the response under way.
+- A request that is no call is detached with its connection, and no byte of it is lost.
 """
 
-from collections import Counter
-from collections.abc import Callable
-from enum import Enum, auto
 from math import inf
 from typing import Protocol
 
@@ -23,207 +20,163 @@ from gateway.errors import Refusal, refusal
 from gateway.http.access_log import AccessLog
 from gateway.http.body import Body
 from gateway.http.chunked import ChunkedDecoder
-from gateway.http.fair_shares import FairShares
-from gateway.http.head_cache import HeadCache, ParsedHead
-from gateway.http.proxies import Proxies
-from gateway.http.request_head import ProtocolError, end_of_head
-from gateway.http.responses import CONTINUE, ResponseRenderer
-from gateway.predictions.call import (
-    CallResponse,
-    offloaded_envelope,
-    refusal_response,
-    resolve,
-    response_to,
+from gateway.http.connection_state import (
+    BODY,
+    CLOSED,
+    HEAD,
+    IDLE,
+    LINGERING,
+    READING,
+    SENDING,
+    WAITING,
 )
-from gateway.predictions.endpoints import Endpoints
-from gateway.predictions.envelope import InvalidEnvelope, read
-from gateway.predictions.offload import INLINE_LIMIT, OffloadedParser
-from workers import MovableTimer, Pool, Ticket
+from gateway.http.context import HttpContext
+from gateway.http.head_cache import ParsedHead
+from gateway.http.request_head import ProtocolError, end_of_head
+from gateway.http.responses import CONTINUE
+from gateway.predictions.call import CallResponse, refusal_response
+from gateway.predictions.prediction import Prediction
 
-HEAD_SECONDS = 10.0
-BODY_SECONDS = 30.0
-SEND_SECONDS = 30.0
-IDLE_SECONDS = 75.0
-# At the end of the gateway: for the first request of a client, and for one that is on its way.
-FIRST_SECONDS = 1.0
-LAST_SECONDS = 0.1
-# How long a client that still sends after its last answer is listened to (gotcha G4).
-LINGER_SECONDS = 2.0
-# How much may follow a request that is being answered before the reading stops.
-_MOST_UNREAD = 64 * 1024
-# How many requests are answered at once, without a model, before others have their turn.
-_IN_A_ROW = 32
+# How much may follow a request under way before reading is paused.
+UNREAD_LIMIT = 64 * 1024
+# How many requests that need no model are answered in a row, before others have their turn.
+IN_A_ROW = 32
 _END_OF_HEAD = b"\r\n\r\n"
 
 
-class ConnectionState(Enum):
-    IDLE = auto()  # between two requests
-    HEAD = auto()  # some of a head has come
-    BODY = auto()
-    WAITING = auto()  # for the outcome of its ticket
-    SENDING = auto()  # the client has not taken all of its answer
-    LINGERING = auto()  # the last answer is out; what still comes is thrown away
-    CLOSED = auto()
-
-
-# By these names they cost a fifth of what looking them up on the class costs.
-IDLE, HEAD, BODY, WAITING, SENDING, LINGERING, CLOSED = ConnectionState
-_READING = (IDLE, HEAD, BODY)
-
-
 class Transport(Protocol):
-    """The bytes of one client, both ways."""
+    """The bytes of one client, in both directions."""
 
     def write(self, data: bytes | bytearray) -> bool:
-        """Sends `data`, which nobody changes any more. False where some of it, or of what was
-        written before, has to wait: `sent` follows when all is out."""
+        """Sends `data`, which must not change any more. False where some of it, or of what was
+        written before, has to wait: `sent` follows when all is sent."""
 
     def pause_reading(self) -> None:
-        """Reads no more until `read_on`. That the client is gone is still told."""
+        """Reads no more until `resume_reading`. That the client is gone is still reported."""
 
     def resume_reading(self) -> None: ...
 
     def end(self) -> None:
-        """Tells the client that no more comes."""
+        """Tells the client that nothing follows."""
 
     def close(self) -> None: ...
 
     def detach(self, first: bytes) -> None:
-        """Gives the client to the other server, with what was read and not served."""
-
-
-class ConnectionContext(Protocol):
-    """What the connections have in common."""
-
-    routes: Endpoints
-    examiner: OffloadedParser
-    openings: HeadCache
-    replies: ResponseRenderer
-    memory: FairShares
-    max_request_size: int
-    answers: Counter[int]  # by status
-    proxies: Proxies
-    access_log: AccessLog | None
-
-    def now(self) -> float: ...
-    def alarm(self, call: Callable[[], object]) -> MovableTimer: ...
+        """Hands the client to the other server, with the bytes that were read and not served."""
 
 
 class ModelConnection:
-    """`address` is the client of the last request: the `peer`, or, where that is a trusted proxy,
-    the client that the proxy names; `flow`, what it is counted as. All methods are for the
-    reactor's thread."""
+    """One connection. `address` is the client of the last request: the `peer`, or the client that
+    a trusted proxy names; `flow` is what it counts as. For the reactor's thread."""
 
     __slots__ = (
-        "_alarm",
-        "_began",
         "_body",
-        "_door",
+        "_context",
         "_ended",
+        "_head",
         "_in_read",
-        "_keep",
-        "_last",
-        "_line",
-        "_model_id",
-        "_opening",
-        "_paused",
+        "_is_last",
+        "_keep_open",
         "_peer",
+        "_prediction",
         "_proxied",
-        "_ticket",
+        "_request_at",
+        "_timer",
+        "_transport",
         "_unread",
+        "_yielding",
         "address",
         "flow",
         "state",
     )
 
-    def __init__(self, door: ConnectionContext, line: Transport, peer: str) -> None:
+    def __init__(self, context: HttpContext, transport: Transport, peer: str) -> None:
         self._peer = peer
-        self._is_in(peer)
-        self._proxied = door.proxies.trusts(peer)
+        self._set_client(peer)
+        self._proxied = context.proxies.trusts(peer)
         self.state = IDLE
-        self._door = door
-        self._line = line
-        self._alarm = door.alarm(self._on_deadline)
-        self._alarm.set(door.now() + IDLE_SECONDS)
-        self._model_id = ""  # that the request calls
-        self._opening: ParsedHead | None = None  # of the request that has begun last
-        # When a request was there as a whole; for the access log alone.
-        self._began = inf
+        self._context = context
+        self._transport = transport
+        self._timer = context.make_timer(self._on_deadline)
+        self._timer.set(context.now() + context.timeouts.idle)
+        self._prediction = Prediction(context.endpoints, context.offload, self)
+        self._head: ParsedHead | None = None  # of the request that began last
+        # When the whole request had come; for the access log alone.
+        self._request_at = inf
         self._body: Body | None = None
-        self._ticket: Ticket | None = None
-        # What has come and cannot be looked at yet.
+        # What has come and cannot be read yet.
         self._unread = b""
-        # `_read` runs, and will see by itself that it may go on.
+        # `_read` runs, and will notice by itself that it may continue.
         self._in_read = False
         # Others have their turn before the rest of `_unread`.
-        self._paused = False
-        # No request is read after this one; the connection goes on after the answer under way.
-        self._last = self._keep = False
+        self._yielding = False
+        # No request is read after this one; the connection stays open after this response.
+        self._is_last = self._keep_open = False
         self._ended = False  # the client sends no more
 
     def __repr__(self) -> str:
         return f"<ModelConnection {self.address} {self.state.name}>"
 
-    # What the line tells.
+    # Events of the transport.
 
     def received(self, data: bytes) -> None:
         """The client sent something."""
         if self._unread:
             data = self._unread + data
             self._unread = b""
-        if self.state in _READING:
+        if self.state in READING:
             self._read(data)
         elif self.state is not LINGERING:
             self._unread = data
-            if len(data) >= _MOST_UNREAD:
-                self._line.pause_reading()
+            if len(data) >= UNREAD_LIMIT:
+                self._transport.pause_reading()
 
     def ended(self) -> None:
-        """The client sends no more: it is gone, or wants nothing but the answer under way."""
-        waiting = self.state is WAITING and not self._withdraw()
-        if not waiting and self.state is not SENDING:
+        """The client sends no more: it is gone, or wants nothing but the response under way."""
+        predicting = self.state is WAITING and not self._prediction.caller_left()
+        if not predicting and self.state is not SENDING:
             self.close()
             return
-        self._ended = self._last = True
+        self._ended = self._is_last = True
         self._unread = b""
-        self._line.pause_reading()
+        self._transport.pause_reading()
 
     def sent(self) -> None:
-        """What had to wait has gone out."""
+        """All that had to wait is sent."""
         if self.state is SENDING:
-            self._answered(self._door.now())
+            self._answered(self._context.now())
             if self._unread:
                 self._resume()
 
     def stop(self) -> None:
-        """The gateway ends: a request that has begun, or is on its way, is the last one."""
-        self._last = True
-        if self._paused:
+        """The gateway stops: a request that has begun, or is on its way, is the last one."""
+        self._is_last = True
+        if self._yielding:
             self.close()
         elif self.state is IDLE:
-            # Whoever has just come was let in, and gets an answer; others may have sent something
-            # that nobody has read yet, and to close now would lose it.
-            wait = FIRST_SECONDS if self._opening is None else LAST_SECONDS
-            self._alarm.set(self._door.now() + wait)
+            # The client may have sent a request that is still in the kernel. Closing now would
+            # lose it.
+            timeouts = self._context.timeouts
+            wait = timeouts.first_request if self._head is None else timeouts.next_request
+            self._timer.set(self._context.now() + wait)
 
     def close(self) -> None:
-        """Ends it at once: the client is gone, or is to go."""
+        """Ends it at once: the client is gone, or has to go."""
         if self.state is CLOSED:
             return
-        ticket = self._ticket
-        self._forget()
-        if ticket is not None:
-            ticket.abandon()
-        self._line.close()
+        self._release()
+        self.state = CLOSED
+        self._prediction.abandon()
+        self._transport.close()
 
     # From bytes to requests.
 
     def _read(self, data: bytes) -> None:
-        """Goes through `data` until it needs more of it, or an outcome."""
-        self._in_read, self._paused = True, False
-        left = _IN_A_ROW
+        """Reads `data` until it needs more of it, or an outcome."""
+        self._in_read, self._yielding = True, False
+        left = IN_A_ROW
         try:
-            while data and self.state in _READING and (left > 0 or self.state is not IDLE):
+            while data and self.state in READING and (left > 0 or self.state is not IDLE):
                 body = self._body
                 data = self._read_head(data) if body is None else self._read_body(body, data)
                 left -= 1
@@ -237,234 +190,192 @@ class ModelConnection:
             if data and self.state is not CLOSED:
                 self._unread = data
                 if self.state is IDLE:
-                    self._pause()
+                    self._yield()
         self._in_read = False
 
-    def _pause(self) -> None:
-        """Goes on in the next turn of the reactor."""
-        self._paused = True
-        self._line.pause_reading()
-        self._alarm.set(self._door.now())
+    def _yield(self) -> None:
+        """Continues in the next turn of the reactor."""
+        self._yielding = True
+        self._transport.pause_reading()
+        self._timer.set(self._context.now())
 
     def _read_head(self, data: bytes) -> bytes:
-        """Reads a head, and answers its request if all of it has come; returns what follows."""
+        """Reads a head, and serves its request if all of it has come; returns what follows."""
         end = data.find(_END_OF_HEAD) + 4
         if end < 4:
             self._await_head(data)
             return b""
-        self._opening = opening = self._door.openings.read(data[:end])
-        if opening.call is None and opening.is_fallback:
-            self._leave(data)
+        self._head = head = self._context.head_cache.read(data[:end])
+        if head.call is None and head.is_fallback:
+            self._detach(data)
             return b""
         if self._proxied:
-            self._is_in(self._door.proxies.source(opening.head.headers).address or self._peer)
-        length, rest = opening.head.length, len(data) - end
-        if opening.head.chunked or rest < length:
-            self._begin_body(opening)
+            source = self._context.proxies.source(head.head.headers)
+            self._set_client(source.address or self._peer)
+        length, rest = head.head.length, len(data) - end
+        if head.head.chunked or rest < length:
+            self._begin_body(head)
             return data[end:]
         if rest == length:
-            self._answer_to(opening, data[end:])
+            self._serve(head, data[end:])
             return b""
-        self._answer_to(opening, data[end : end + length])
+        self._serve(head, data[end : end + length])
         return data[end + length :]
 
     def _await_head(self, data: bytes) -> None:
-        end_of_head(data)  # it need not be complete to be malformed
+        end_of_head(data)  # a part of a head can be malformed already
         # An empty line that follows a body does not begin the next request.
         if self.state is IDLE and data.strip(b"\r\n"):
             self.state = HEAD
-            self._alarm.set(self._door.now() + HEAD_SECONDS)
+            self._timer.set(self._context.now() + self._context.timeouts.head)
         self._unread = data
 
-    def _begin_body(self, opening: ParsedHead) -> None:
-        """Some of the body is still to come."""
-        if opening.call is None:
-            # Whatever the body says the answer is known, and nobody waits for the rest of it.
-            self._last = True
-            self._answer_to(opening, b"")
+    def _begin_body(self, head: ParsedHead) -> None:
+        """A part of the body is still to come."""
+        if head.call is None:
+            # The response does not depend on the body, so the rest of it is not waited for.
+            self._is_last = True
+            self._serve(head, b"")
             return
-        head, door = opening.head, self._door
-        chunks = ChunkedDecoder() if head.chunked else None
-        self._body = Body(door.memory, self.flow, head.length, chunks, door.max_request_size)
+        context = self._context
+        chunks = ChunkedDecoder() if head.head.chunked else None
+        limit = context.limits.request_bytes
+        self._body = Body(context.request_memory, self.flow, head.head.length, chunks, limit)
         self.state = BODY
-        self._alarm.set(door.now() + BODY_SECONDS)
-        if head.expects_continue:
-            self._line.write(CONTINUE)
+        self._timer.set(context.now() + context.timeouts.call_body)
+        if head.head.expects_continue:
+            self._transport.write(CONTINUE)
 
     def _read_body(self, body: Body, data: bytes) -> bytes:
-        """Takes what belongs to the body, and answers when it is whole; returns what follows."""
+        """Reads what belongs to the body, and serves the request when it is whole; returns what
+        follows."""
         data = body.feed(data)
         if body.complete:
-            assert self._opening is not None
+            assert self._head is not None
             self._body = None
             try:
-                self._answer_to(self._opening, body.join())
+                self._serve(self._head, body.join())
             finally:
                 body.release()
         return data
 
     def _forget_head(self) -> None:
-        """What is refused now is not known to be anybody's request."""
-        self._opening = None
+        """The refusal that follows belongs to no request."""
+        self._head = None
         if self._proxied:
-            self._is_in(self._peer)
+            self._set_client(self._peer)
 
-    def _is_in(self, address: str) -> None:
+    def _set_client(self, address: str) -> None:
         self.address, self.flow = address, network_of(address)
 
-    def _leave(self, data: bytes) -> None:
+    def _detach(self, data: bytes) -> None:
         """The request is for the other server, and so is the rest of the connection."""
-        self._forget()
-        self._line.detach(data)
+        self._release()
+        self.state = CLOSED
+        self._transport.detach(data)
 
-    # From requests to answers.
+    # From requests to responses.
 
-    def _answer_to(self, opening: ParsedHead, body: bytes) -> None:
-        if self._door.access_log is not None:
-            self._began = self._door.now()
-        if opening.call is None:
-            self._answer_without_model(opening)
-        elif len(body) > INLINE_LIMIT:
-            ticket = Ticket(body, self._on_examined, self.flow)
-            self._wait_for(self._door.examiner.pool, ticket)
-        else:
-            try:
-                call = opening.call
-                pool, payload, flow, self._model_id = resolve(
-                    self._door.routes, call, read(body), self.flow
-                )
-            except (Refusal, InvalidEnvelope) as error:
-                self._refuse(refusal(error))
-            else:
-                ticket = Ticket(payload, self._on_outcome, flow, call.limit)
-                self._wait_for(pool, ticket)
+    def _serve(self, head: ParsedHead, body: bytes) -> None:
+        if self._context.access_log is not None:
+            self._request_at = self._context.now()
+        if head.call is not None:
+            self.state = WAITING
+            self._prediction.start(head.call, body, self.flow)
+        elif head.refusal is not None:
+            self._refuse(head.refusal)
+        elif head.reply is not None:
+            self._answer(head.reply, self._context.responses.new_id())
 
-    def _wait_for(self, pool: Pool, ticket: Ticket) -> None:
-        self.state = WAITING
-        self._ticket = ticket
-        pool.submit(ticket)
+    # As the owner of a prediction.
 
-    def _on_examined(self, ticket: Ticket) -> None:
-        if ticket is not self._ticket or ticket.outcome is None:
-            return
-        self._ticket = None
-        assert self._opening is not None
-        assert self._opening.call is not None
-        call = self._opening.call
-        try:
-            envelope = offloaded_envelope(ticket.outcome, ticket.request)
-            pool, payload, flow, self._model_id = resolve(
-                self._door.routes, call, envelope, self.flow
-            )
-        except (Refusal, InvalidEnvelope) as error:
-            self._refuse(refusal(error))
+    def respond(self, response: CallResponse) -> None:
+        self._answer(response, self._context.responses.new_id())
+        if self._unread:
             self._resume()
-        else:
-            self._wait_for(pool, Ticket(payload, self._on_outcome, flow, call.limit))
-            # Gone in the meantime, it waits in no queue (if no replica has taken it at once).
-            if self._ended and self._withdraw():
-                self.close()
 
-    def _answer_without_model(self, opening: ParsedHead) -> None:
-        if opening.refusal is not None:
-            self._refuse(opening.refusal)
-        elif opening.reply is not None:
-            self._answer(opening.reply, self._door.replies.new_id())
+    def refuse(self, refused: Refusal) -> None:
+        self._refuse(refused)
+        if self._unread:
+            self._resume()
 
-    def _on_outcome(self, ticket: Ticket) -> None:
-        # It is not that of this connection any more when it was withdrawn or abandoned.
-        if ticket is self._ticket and ticket.outcome is not None:
-            self._ticket = None
-            assert self._opening is not None
-            assert self._opening.call is not None
-            request_id = self._door.replies.new_id()
-            routes, call = self._door.routes, self._opening.call
-            reply = response_to(
-                routes, self._model_id, ticket.outcome, request_id, call, ticket.flow
-            )
-            self._answer(reply, request_id)
-            if self._unread:
-                self._resume()
+    def withdrawn(self) -> None:
+        self.close()
+
+    # Responses.
 
     def _refuse(self, refused: Refusal) -> None:
-        request_id = self._door.replies.new_id()
+        request_id = self._context.responses.new_id()
         self._answer(refusal_response(refused, request_id), request_id)
 
     def _refuse_last(self, refused: Refusal) -> None:
-        """What comes after this cannot be told apart, or nobody waits for it."""
-        self._last = True
+        """Where the next request begins is unknown, or the body is not waited for."""
+        self._is_last = True
         self._refuse(refused)
 
-    def _answer(self, reply: CallResponse, request_id: str) -> None:
-        door, opening = self._door, self._opening
+    def _answer(self, response: CallResponse, request_id: str) -> None:
+        context, head = self._context, self._head
         connection, bodiless = "close", False
-        if opening is not None:
-            bodiless = opening.head.method == "HEAD"
-            if not self._last:
-                connection = opening.connection
-        self._keep = connection != "close"
-        door.answers[reply.status] += 1
-        now = door.now()
-        if door.access_log is not None:
-            self._note(door.access_log, reply, request_id, now)
-        out = True
-        for piece in door.replies.render(
-            reply, request_id, now, connection=connection, bodiless=bodiless
+        if head is not None:
+            bodiless = head.head.method == "HEAD"
+            if not self._is_last:
+                connection = head.connection
+        self._keep_open = connection != "close"
+        context.stats.answers[response.status] += 1
+        now = context.now()
+        if context.access_log is not None:
+            self._log(context.access_log, response, request_id, now)
+        sent = True
+        for piece in context.responses.render(
+            response, request_id, now, connection=connection, bodiless=bodiless
         ):
-            out = self._line.write(piece)
-        if out:
+            sent = self._transport.write(piece)
+        if sent:
             self._answered(now)
         else:
             self.state = SENDING
-            self._alarm.set(now + SEND_SECONDS)
+            self._timer.set(now + context.timeouts.send)
 
-    def _note(self, log: AccessLog, reply: CallResponse, request_id: str, now: float) -> None:
-        head = None if self._opening is None else self._opening.head
-        size = 0 if head is not None and head.method == "HEAD" else reply.size
-        log.add(self.address, head, reply.status, size, max(0.0, now - self._began), request_id)
-        self._began = inf
+    def _log(self, log: AccessLog, response: CallResponse, request_id: str, now: float) -> None:
+        head = None if self._head is None else self._head.head
+        size = 0 if head is not None and head.method == "HEAD" else response.size
+        seconds = max(0.0, now - self._request_at)
+        log.add(self.address, head, response.status, size, seconds, request_id)
+        self._request_at = inf
 
     def _answered(self, now: float) -> None:
-        """The answer is out."""
-        if self._keep and not self._last:
+        """The response is sent."""
+        if self._keep_open and not self._is_last:
             self.state = IDLE
-            self._alarm.set(now + IDLE_SECONDS)
+            self._timer.set(now + self._context.timeouts.idle)
         elif self._ended:
             self.close()
         else:
             self._linger()
 
     def _resume(self) -> None:
-        """Goes on with what came while the last request was being answered."""
+        """Continues with what came while the last request was served."""
         if self.state is IDLE and not self._in_read:
             data, self._unread = self._unread, b""
             self._read(data)
-            if len(self._unread) < _MOST_UNREAD and self.state is not CLOSED:
-                self._line.resume_reading()
+            if len(self._unread) < UNREAD_LIMIT and self.state is not CLOSED:
+                self._transport.resume_reading()
 
     # The end.
 
     def _linger(self) -> None:
-        """Closing with unread bytes would reset the connection, and might lose the answer."""
-        self._forget()
+        """Closing with unread bytes would reset the connection, and could lose the response."""
+        self._release()
         self.state = LINGERING
-        self._alarm.set(self._door.now() + LINGER_SECONDS)
-        self._line.end()
-        self._line.resume_reading()
-
-    def _withdraw(self) -> bool:
-        """Whether the ticket could be taken back, since no replica has it yet."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None and ticket.withdraw():
-            return True
-        self._ticket = ticket
-        return False
+        self._timer.set(self._context.now() + self._context.timeouts.linger)
+        self._transport.end()
+        self._transport.resume_reading()
 
     def _on_deadline(self) -> None:
         if self.state is WAITING:
             return  # its ticket has a deadline of its own
-        if self._paused:
-            self._alarm.set(self._door.now() + IDLE_SECONDS)
+        if self._yielding:
+            self._timer.set(self._context.now() + self._context.timeouts.idle)
             self._resume()
         elif self.state in (HEAD, BODY):
             if self.state is HEAD:
@@ -473,12 +384,10 @@ class ModelConnection:
         else:
             self.close()
 
-    def _forget(self) -> None:
-        """Lets go of all but the line."""
-        self.state = CLOSED
-        self._alarm.close()
+    def _release(self) -> None:
+        """Keeps nothing but the transport, and a ticket under way."""
+        self._timer.close()
         self._unread = b""
-        self._ticket = None
         if self._body is not None:
             self._body.release()
             self._body = None

@@ -1,7 +1,7 @@
-"""The lines under model connections: a socket in the reactor, or TLS on Trio.
+"""The transports of model connections: a socket in the reactor, or TLS on Trio.
 
-A line moves bytes and says when they have moved; what they mean is the connection's. Whatever a
-connection does wrong costs its own client alone: it is logged and the line is closed.
+A transport moves bytes and reports when they have moved; the connection knows what they mean. An
+error of a connection is logged and closes its own transport alone.
 """
 
 import logging
@@ -14,48 +14,46 @@ from typing import Protocol
 
 import trio
 
-from gateway.http.model_connection import HEAD_SECONDS, ModelConnection
+from gateway.http.model_connection import ModelConnection
 from gateway.http.send_buffers import SendBufferLimit
+from gateway.http.tls import Stream, shake_hands
 from workers import READABLE, WRITABLE, Reactor
 
 logger = logging.getLogger(__name__)
 
-# Reading into more than is needed costs time; who fills this gets more of it at once. Yet not so
-# much that a body in the smallest of chunks would hold the reactor for more than 4 ms.
+# Reading into a buffer larger than needed costs time; a client that fills this gets a larger one.
+# It is not so large that a body in the smallest chunks would stall the reactor for more than 4 ms.
 _READ = 4 * 1024
-_READ_ON = 32 * 1024
-# Of an answer at once: to a client on this machine the system sends 30 MB in one call, in 20 ms.
+_READ_MORE = 32 * 1024
+# One write: to a client on this machine the system sends 30 MB in one call, in 20 ms.
 _SEND = 256 * 1024
 _SLICE = 256 * 1024
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _RESET = struct.pack("ii", 1, 0)
-_SENDS_NO_MORE = select.EPOLLRDHUP
+_HALF_CLOSED = select.EPOLLRDHUP
 
 
 class TransportOwner(Protocol):
-    """Who is told that a line is over, by exactly one of these, once; and the memory of all."""
+    """Gets exactly one of these calls for each transport, once. `send_buffers` bounds all."""
 
-    untaken: SendBufferLimit
+    send_buffers: SendBufferLimit
 
-    def transport_closed(self, line: "SocketTransport | TlsTransport") -> None: ...
+    def transport_closed(self, transport: "SocketTransport | TlsTransport") -> None: ...
     def transport_detached(
-        self,
-        line: "SocketTransport | TlsTransport",
-        client: trio.SocketStream | trio.SSLStream[trio.SocketStream],
-        first: bytes,
+        self, transport: "SocketTransport | TlsTransport", client: Stream, first: bytes
     ) -> None: ...
 
 
 class SocketTransport:
-    """A client's socket, registered with the reactor for as long as the line is open. `share` is
-    what its place is counted as."""
+    """A client's socket, registered with the reactor while the transport is open. `share` is what
+    the connection is counted as."""
 
     __slots__ = (
         "_ended",
         "_fd",
-        "_held",
         "_interest",
         "_owner",
+        "_paused",
         "_reactor",
         "_receive",
         "_send",
@@ -86,36 +84,36 @@ class SocketTransport:
         self._owner = owner
         self._size = _READ
         self._unsent: list[memoryview] = []
-        self._held = self._ended = False
+        self._paused = self._ended = False
         self._interest = READABLE
         reactor.register(self._fd, READABLE, self._on_ready)
 
-    # What the connection asks for.
+    # Commands of the connection.
 
     def write(self, data: bytes | bytearray) -> bool:
         if self._unsent:
-            self._await(data, 0)
+            self._buffer(data, 0)
             return False
         try:
             sent = self._send(data if len(data) <= _SEND else memoryview(data)[:_SEND])
         except BlockingIOError:
             sent = 0
         except OSError:
-            return True  # the client is gone, which the reactor will tell
+            return True  # the client is gone, as the reactor will report
         if sent == len(data):
             return True
-        self._await(data, sent)
+        self._buffer(data, sent)
         self._watch()
         return False
 
     def pause_reading(self) -> None:
-        if not self._held:
-            self._held = True
+        if not self._paused:
+            self._paused = True
             self._watch()
 
     def resume_reading(self) -> None:
-        if self._held:
-            self._held = False
+        if self._paused:
+            self._paused = False
             self._watch()
 
     def end(self) -> None:
@@ -125,10 +123,10 @@ class SocketTransport:
     def close(self) -> None:
         self._reactor.unregister(self._fd)
         if self._unsent:
-            # Or the system would keep what the client does not take, and its connection.
+            # Otherwise the kernel would keep the unsent data and the connection.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._unsent.clear()
-            self._owner.untaken.release(self)
+            self._owner.send_buffers.release(self)
         self._socket.close()
         self._owner.transport_closed(self)
 
@@ -137,16 +135,16 @@ class SocketTransport:
         client = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
         self._owner.transport_detached(self, client, first)
 
-    def _await(self, data: bytes | bytearray, sent: int) -> None:
-        """Keeps what is not sent yet; of `data`, all stays in memory until its end is sent."""
+    def _buffer(self, data: bytes | bytearray, sent: int) -> None:
+        """Keeps what is not sent yet. All of `data` stays in memory until its end is sent."""
         self._unsent.append(memoryview(data)[sent:])
-        self._owner.untaken.charge(self, len(data))
+        self._owner.send_buffers.charge(self, len(data))
 
-    # What the reactor tells.
+    # Events of the reactor.
 
     def _on_ready(self, events: int) -> None:
         try:
-            if events & READABLE and not self._held:
+            if events & READABLE and not self._paused:
                 try:
                     data = self._receive(self._size)
                 except BlockingIOError:
@@ -155,7 +153,7 @@ class SocketTransport:
                     self.connection.close()  # the client is gone
                     return
                 if data:
-                    self._size = _READ if len(data) < _READ else _READ_ON
+                    self._size = _READ if len(data) < _READ else _READ_MORE
                     self.connection.received(data)
                 else:
                     self._end_of_input()
@@ -163,15 +161,15 @@ class SocketTransport:
                 self.connection.close()
             elif events & WRITABLE:
                 self._write_rest()
-            elif events & _SENDS_NO_MORE:
+            elif events & _HALF_CLOSED:
                 self._end_of_input()
         except Exception:
-            logger.exception("a connection failed: %s", self.connection)
+            logger.exception("connection.failed connection=%r", self.connection)
             self.connection.close()
 
     def _end_of_input(self) -> None:
         self._ended = True
-        self._watch()  # or the reactor would tell it again and again
+        self._watch()  # or the reactor would report it again and again
         self.connection.ended()
 
     def _write_rest(self) -> None:
@@ -188,14 +186,14 @@ class SocketTransport:
             return
         del self._unsent[0]
         if not self._unsent:
-            self._owner.untaken.release(self)
+            self._owner.send_buffers.release(self)
             self._watch()
             self.connection.sent()
 
     def _watch(self) -> None:
-        interest = _SENDS_NO_MORE if self._held else READABLE
+        interest = _HALF_CLOSED if self._paused else READABLE
         if self._ended:
-            interest = 0  # that it is gone for certain is told without asking
+            interest = 0  # EPOLLHUP and EPOLLERR are reported in any case
         if self._unsent:
             interest |= WRITABLE
         if interest != self._interest:
@@ -204,7 +202,7 @@ class SocketTransport:
 
 
 class TlsTransport:
-    """A client behind TLS. `run` carries its bytes, in a task; the connection is the same."""
+    """A client behind TLS. A task runs `run`, which moves its bytes."""
 
     connection: ModelConnection
 
@@ -222,24 +220,23 @@ class TlsTransport:
         self._life = trio.CancelScope()
         self._unsent: list[bytes | bytearray] = []
         self._ending = False
-        self._news = trio.Event()  # for the sender
+        self._send_requested = trio.Event()
         self._may_read = trio.Event()
         self._may_read.set()
         self._first: bytes | None = None
 
-    async def run(self) -> None:
-        """Serves the connection until it is closed or leaves."""
+    async def run(self, handshake_seconds: float) -> None:
+        """Serves the connection until it is closed or detached."""
         try:
             with self._life:
-                with trio.fail_after(HEAD_SECONDS):
-                    await self._stream.do_handshake()
+                await shake_hands(self._stream, handshake_seconds)
                 async with trio.open_nursery() as tasks:
                     tasks.start_soon(self._send_all)
                     tasks.start_soon(self._receive_all)
         except* (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            pass  # gone without a good-bye, or no TLS at all
+            pass  # the client disconnected, or does not speak TLS
         except* Exception:
-            logger.exception("a connection failed: %s", self.connection)
+            logger.exception("connection.failed connection=%r", self.connection)
         finally:
             if self._first is not None:
                 self._owner.transport_detached(self, self._stream, self._first)
@@ -248,12 +245,12 @@ class TlsTransport:
                 self._owner.transport_closed(self)
                 await trio.aclose_forcefully(self._stream)
 
-    # What the connection asks for.
+    # Commands of the connection.
 
     def write(self, data: bytes | bytearray) -> bool:
         self._unsent.append(data)
-        self._owner.untaken.charge(self, len(data))
-        self._news.set()
+        self._owner.send_buffers.charge(self, len(data))
+        self._send_requested.set()
         return False
 
     def pause_reading(self) -> None:
@@ -264,15 +261,15 @@ class TlsTransport:
 
     def end(self) -> None:
         self._ending = True
-        self._news.set()
+        self._send_requested.set()
 
     def close(self) -> None:
-        self._owner.untaken.release(self)
+        self._owner.send_buffers.release(self)
         self._life.cancel()
 
     def detach(self, first: bytes) -> None:
         self._first = first
-        # Nothing is being sent now, and a receive that is cancelled takes nothing with it.
+        # Nothing is being sent now, and a cancelled receive loses no bytes.
         self._life.cancel()
 
     # The two directions.
@@ -280,7 +277,7 @@ class TlsTransport:
     async def _receive_all(self) -> None:
         while True:
             await self._may_read.wait()
-            data = await self._stream.receive_some(_READ_ON)
+            data = await self._stream.receive_some(_READ_MORE)
             if not data:
                 self.connection.ended()
                 await trio.sleep_forever()  # until the connection closes
@@ -288,22 +285,22 @@ class TlsTransport:
 
     async def _send_all(self) -> None:
         while True:
-            await self._news.wait()
-            self._news = trio.Event()
+            await self._send_requested.wait()
+            self._send_requested = trio.Event()
             if self._unsent:
                 pieces, self._unsent = self._unsent, []
                 for piece in _slices(pieces):
                     await self._stream.send_all(piece)
                 if not self._unsent:
-                    self._owner.untaken.release(self)
+                    self._owner.send_buffers.release(self)
                     self.connection.sent()
             elif self._ending:
-                # Lengths tell where answers end, so the end of TLS need not be said.
+                # Responses have lengths, so TLS need not be closed explicitly.
                 await self._stream.transport_stream.send_eof()
 
 
 def _slices(pieces: list[bytes | bytearray]) -> Iterator[bytes | bytearray | memoryview]:
-    """What is encrypted in one go each: small pieces as one, large ones in slices, uncopied."""
+    """Small pieces joined, large ones in slices without a copy: each is encrypted in one call."""
     if sum(map(len, pieces)) <= _SLICE:
         yield b"".join(pieces)
         return

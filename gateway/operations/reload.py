@@ -29,17 +29,17 @@ class Reloading:
         settings: Settings,
         data: DataFolder,
         url: str,
-        door: Listener,
+        listener: Listener,
         access_log: AccessLog | None,
     ) -> None:
         """The gateway serves from now on."""
-        self._with = (settings, data, url, door, access_log)
+        self._with = (settings, data, url, listener, access_log)
 
     async def reload(self) -> None:
         """Reads what can be read again."""
         if self._with is None:
             return
-        settings, data, url, door, access_log = self._with
+        settings, data, url, listener, access_log = self._with
         if access_log is not None:
             access_log.reopen()
         if not settings.tls_certificate:
@@ -50,6 +50,6 @@ class Reloading:
         except (SettingsError, OSError, RuntimeError) as error:
             logger.error("the certificate is the one it was: %s", error)
             return
-        door.use_tls(fresh)
+        listener.use_tls(fresh)
         await trio.to_thread.run_sync(write_address, data, url, own)
         logger.info("the certificate was read again")

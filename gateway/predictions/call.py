@@ -1,9 +1,9 @@
-"""The hot path: from the bytes of a request to the bytes of a reply, whoever carries them.
+"""The hot path: from the bytes of a call to a pool, and from an outcome to the bytes of a response.
 
-Both ways to a model, the front door's own connections and the route in Quart, decide here and
-nowhere else, so their bodies are the same. Only the envelope is decoded; the payload stays raw JSON
-that is checked and passed on. No SQL, no log line and no task on this path. Refusals and failures
-of the model become the bodies that CDSW's clients parse (errors.py).
+Both servers use this file and nothing else, so their response bodies are the same. Only the
+envelope is decoded; the payload stays raw JSON, which is checked and passed on. This path runs no
+SQL, writes no log line and starts no task. Refusals and failures of the model become the bodies
+that CDSW's clients parse (errors.py).
 """
 
 from collections.abc import Callable
@@ -32,17 +32,17 @@ from workers import (
 JSON = "application/json; charset=utf-8"
 CALL_PATHS = ("/model", "/api/altus-ds-1/models/call-model")
 NAMED_PATH = "/models/"
-# Copying less than this costs less than sending it apart.
+# Below this size, copying costs less than a second write.
 _LARGE = 64 * 1024
 _SUCCESS = b'{"success":true,"response":'
-# What browsers are told, on every reply and before a request.
+# For browsers: on every response, and on a preflight.
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "retry-after, x-request-id",
 }
 PREFLIGHT = {
-    # `*` is for what tools for tracing add in browsers (`traceparent`, `baggage`); it does not
-    # stand for `authorization`.
+    # `*` covers the headers that tracing tools add in browsers (`traceparent`, `baggage`). It does
+    # not cover `authorization`.
     "Access-Control-Allow-Headers": "authorization, content-type, x-access-key, x-request-timeout,"
     " *",
     "Access-Control-Allow-Methods": "POST, OPTIONS",
@@ -54,9 +54,9 @@ PREFLIGHT = {
 class ModelCall(msgspec.Struct):
     """What the head of a request says of a call.
 
-    `name` of a model or its id, where the path has one; `key`, an access key outside of the body;
-    `token`, the caller's own key; `limit`, how many seconds the caller is willing to wait for a
-    replica. `caller` is whose token it is, once somebody has looked.
+    `name` is the model's name or id, where the path has one. `key` is an access key outside of the
+    body, `token` the caller's Model API key. `limit` is how many seconds the caller waits for a
+    replica. `caller` is the owner of the token once it has been looked up.
     """
 
     name: str | None = None
@@ -67,9 +67,9 @@ class ModelCall(msgspec.Struct):
 
 
 class CallResponse(msgspec.Struct, frozen=True):
-    """What goes back: the same for every listener.
+    """A response to a call, the same from both servers.
 
-    A large answer of a model is not copied into its body: there is something `before` and `after`.
+    A large answer of a model is not copied: `before` and `after` stand around it.
     """
 
     status: int
@@ -80,7 +80,7 @@ class CallResponse(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Of the whole body, in bytes."""
+        """The size of the whole body in bytes."""
         return len(self.before) + len(self.body) + len(self.after)
 
     @property
@@ -89,17 +89,17 @@ class CallResponse(msgspec.Struct, frozen=True):
 
 
 def is_call(path: str) -> bool:
-    """Whether who asks for this path is a caller of a model, even of one that is not there."""
+    """Whether this is a path of calls. The model need not exist."""
     return path in CALL_PATHS or path.startswith(NAMED_PATH)
 
 
 def parse_call(
     method: str, path: str, query: str, header: Callable[[str], str | None]
 ) -> ModelCall | CallResponse:
-    """Reads the head of a request for a call path, all but its body, or answers it already.
+    """Reads the head of a request for a call path, or responds where the head suffices.
 
-    `path` is percent-decoded, `query` is not; `header` gives one by its name in small letters.
-    Raises Refusal where the body need not even be read.
+    `path` is percent-decoded, `query` is not. `header` returns a header by its lower-case name.
+    Raises Refusal where the body does not matter.
     """
     if method == "OPTIONS":
         return CallResponse(204, b"", PREFLIGHT)
@@ -110,7 +110,7 @@ def parse_call(
     if media and "json" not in media:
         raise Refusal("request.media", f"{media} is not application/json")
     if (header("content-encoding") or "identity").strip().lower() != "identity":
-        raise Refusal("request.media", "the body is encoded; send it as it is")
+        raise Refusal("request.media", "the body has a content-encoding; send it without one")
     name = path.removeprefix(NAMED_PATH) if path.startswith(NAMED_PATH) else None
     key = header("x-access-key") or parse_qs(query).get("accessKey", [""])[-1]
     return ModelCall(
@@ -131,9 +131,9 @@ def _read_limit(text: str | None) -> float | None:
 
 
 def offloaded_envelope(outcome: Outcome, body: bytes | bytearray) -> Envelope:
-    """The envelope of a LARGE request, which the examiner has looked at.
+    """The envelope of a large body that the offload pool has read.
 
-    Raises NotAnEnvelope, or Refusal where it was not examined.
+    Raises InvalidEnvelope, or Refusal where the pool did not read it.
     """
     envelope = envelope_in(outcome, body)
     if isinstance(envelope, Envelope):
@@ -149,57 +149,57 @@ def offloaded_envelope(outcome: Outcome, body: bytes | bytearray) -> Envelope:
 
 
 def resolve(
-    routes: Endpoints, call: ModelCall, envelope: Envelope, flow: str
+    endpoints: Endpoints, call: ModelCall, envelope: Envelope, flow: str
 ) -> tuple[Pool, bytes, str, str]:
-    """Lets in a call: its pool, payload and flow, and the id of the model. The flow is the key's
-    where one is needed, else `flow`. Raises Refusal."""
+    """The pool, payload and flow of a call, and the model's id. Raises Refusal.
+
+    The flow is that of the caller's key where the model requires one, else `flow`.
+    """
     key = envelope.accessKey or call.key
-    target = routes.by_access_key(key) or _find(routes, key)
-    if call.name is not None and call.name not in (target.name, target.model_id):
-        # Says nothing about which names there are to whoever has no key of theirs.
+    endpoint = endpoints.by_access_key(key) or _find(endpoints, key)
+    if call.name is not None and call.name not in (endpoint.name, endpoint.model_id):
+        # Does not disclose which names exist to a client without their keys.
         raise Refusal("model.accesskey", f"the access key is not that of a model {call.name!r}")
-    if target.may_call is not None:
-        # One that is refused stays remembered: answers under way look at it (`response_to`).
-        caller = routes.callers.check(call.caller, call.token, target.name, target.may_call)
+    if endpoint.may_call is not None:
+        # A refused caller stays remembered: `response_to` looks at it for running requests.
+        caller = endpoints.callers.check(call.caller, call.token, endpoint.name, endpoint.may_call)
         call.caller = caller
         flow = caller.flow
-    if target.pool is None:
-        raise Refusal("model.notready", f"the model {target.name!r} is not deployed")
-    return target.pool, bytes(envelope.request), flow, target.model_id
+    if endpoint.pool is None:
+        raise Refusal("model.notready", f"the model {endpoint.name!r} is not deployed")
+    return endpoint.pool, bytes(envelope.request), flow, endpoint.model_id
 
 
-def _find(routes: Endpoints, key: str) -> Endpoint:
+def _find(endpoints: Endpoints, key: str) -> Endpoint:
     """The model of a key that may have blanks around it."""
     key = key.strip()
     if not key:
         raise Refusal("model.accesskey", "the request has no access key")
-    target = routes.by_access_key(key)
-    if target is None:
+    endpoint = endpoints.by_access_key(key)
+    if endpoint is None:
         raise Refusal("model.accesskey", "no model has this access key")
-    return target
+    return endpoint
 
 
 def response_to(
-    routes: Endpoints, model_id: str, outcome: Outcome, request_id: str, call: ModelCall, flow: str
+    endpoints: Endpoints, model_id: str, outcome: Outcome, call: ModelCall, flow: str
 ) -> CallResponse:
-    """The reply to the caller of a model, whose request was queued in `flow`."""
+    """The response to a call whose ticket was queued in `flow`. Raises Refusal for a failure."""
     caller = call.caller
     if caller is not None and flow == caller.flow:
-        # The reply to the revocation said that the key gives no access any more.
+        # The response to the revocation said that the key gives no access any more.
         if not caller.live:
-            refused = Refusal("model.unauthorized", "the key was revoked while the request waited")
-            return refusal_response(refused, request_id)
-        if not routes.may_still_call(model_id, caller.user_id):
+            raise Refusal("model.unauthorized", "the key was revoked while the request waited")
+        if not endpoints.may_still_call(model_id, caller.user_id):
             text = "the key's user may not call the model any more"
-            refused = Refusal("model.forbidden", text, extra=FORBIDDEN)
-            return refusal_response(refused, request_id)
+            raise Refusal("model.forbidden", text, extra=FORBIDDEN)
     if isinstance(outcome, Answered):
         size = len(outcome.body)
         rest = f',"ReplicaID":"{outcome.replica}","Size":{size},"StatusCode":200}}'
         if size < _LARGE:
             return CallResponse(200, b"".join((_SUCCESS, outcome.body, rest.encode())))
         return CallResponse(200, outcome.body, before=_SUCCESS, after=rest.encode())
-    return refusal_response(_refusal(outcome), request_id)
+    raise _refusal(outcome)
 
 
 def refusal_response(refused: Refusal, request_id: str) -> CallResponse:
@@ -225,4 +225,4 @@ def _refusal(outcome: Outcome) -> Refusal:
         case NotReady(reason, retry_after):
             return Refusal("model.notready", reason, headers={"Retry-After": str(retry_after)})
         case _:
-            raise AssertionError(f"nobody reads {outcome}")
+            raise AssertionError(f"{outcome} has no response")

@@ -1,10 +1,9 @@
-"""What is large is examined by processes of our own, so that no other request waits for it.
+"""Large requests and answers, parsed by replicas of the gateway's own, off the loop.
 
-A decoder holds the thread it runs in, for up to 3 ns a byte: 5 MB of brackets would stall all
-other callers for 15 ms. So a request that is large goes first to a replica of ours, by the pipes,
-the queue and the deadlines that models have, and then on to its model; and a large answer of a
-model goes to another one before it goes out. The pools are opened when they are needed first; the
-small requests and answers of most models never need them.
+A decoder holds its thread, for up to 3 ns a byte: 5 MB of brackets would stall all other callers
+for 15 ms. So a large request goes first to a replica of the gateway's, with the pipes, queue and
+deadlines that models have, and then to its model. A large answer of a model goes to another
+replica before it is sent. The pools open at first use; most models never need them.
 """
 
 import sys
@@ -16,7 +15,7 @@ from gateway.predictions.envelope import Envelope, InvalidEnvelope
 from workers import Answered, Busy, NotReady, Outcome, Pool, PoolSpec, ReplicaSpec, Ticket, Workers
 from workers.replica.replica import Checked
 
-# Up to this size no input takes longer than a millisecond to read.
+# Up to this size, no input takes longer than a millisecond to parse.
 INLINE_LIMIT = 256 * 1024
 
 _decode = msgspec.json.Decoder(list[int | str | None]).decode
@@ -24,25 +23,27 @@ _read_text = msgspec.json.Decoder(str).decode
 
 
 class OffloadedParser:
-    """Reads what is large elsewhere. `log_folder` is for what its replicas print."""
+    """Its pools. `log_folder` holds the output of their replicas. Bodies up to `inline_limit` are
+    parsed on the loop."""
 
     def __init__(self, workers: Workers, log_folder: Path) -> None:
+        self.inline_limit = INLINE_LIMIT
         self._workers = workers
         self._log_folder = log_folder
         self._pools: dict[str, Pool] = {}
 
     @property
     def pool(self) -> Pool:
-        """Takes bodies for requests; `envelope_in` understands the outcomes."""
+        """Parses request bodies; `envelope_in` reads its outcomes."""
         return self._open("examine")
 
     def check_answer(self, body: bytes | bytearray, flow: str, checked: Checked) -> None:
-        """Has a model's answer looked at; see `Check` of workers/replica/replica.py."""
+        """Checks a model's answer; see `Check` in workers/replica/replica.py."""
         pool = self._open("check")
         pool.submit(Ticket(body, lambda ticket: checked(*_verdict(ticket.outcome)), flow))
 
     async def check_tracked(self, body: bytes | bytearray, flow: str) -> str:
-        """What is wrong with what a model tracked of a prediction; "" for nothing."""
+        """What is wrong with the metrics that a model tracked of a prediction; "" for nothing."""
         outcome, wrong = _verdict(await self._open("check_tracked").predict(body, flow))
         return wrong or ("" if outcome is None else "it could not be read")
 
@@ -74,14 +75,15 @@ def _verdict(outcome: Outcome | None) -> tuple[Outcome | None, str]:
 
 
 def envelope_in(outcome: Outcome, body: bytes | bytearray) -> Envelope | Outcome:
-    """The envelope of `body`, or the outcome if it was not examined. Raises NotAnEnvelope."""
+    """The envelope of `body`, or the outcome if the pool did not read it. Raises
+    InvalidEnvelope."""
     if not isinstance(outcome, Answered):
         return outcome
     match _decode(outcome.body):
         case [int(begin), int(end), key]:
             request = msgspec.Raw(memoryview(body)[begin:end])
             return Envelope(request, key if isinstance(key, str) else None)
-        case [str(wrong)]:
-            raise InvalidEnvelope(wrong)
+        case [str(problem)]:
+            raise InvalidEnvelope(problem)
         case answer:
-            raise AssertionError(f"an examiner that says {answer}")
+            raise AssertionError(f"the offload pool answered {answer}")

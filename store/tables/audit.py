@@ -1,19 +1,19 @@
-"""The audit log: what was done and what was refused. Entries are only ever added."""
+"""The audit trail: what was done and what was refused. Only ever added to."""
 
 import aiosqlite
 
 from store.records import AuditEntry
 from store.tables.table import Table
 
-_table = Table("audit", AuditEntry, immutable=AuditEntry.__struct_fields__)
+_table = Table("audit", AuditEntry, keeps=list(AuditEntry.__struct_fields__))
 
 
 async def append(connection: aiosqlite.Connection, entry: AuditEntry) -> AuditEntry:
-    """Add an entry, in the transaction of the change that it records."""
+    """Add an entry; call it in the transaction of what it tells."""
     return await _table.insert(connection, entry)
 
 
-async def list_newest(
+async def listing(
     connection: aiosqlite.Connection,
     *,
     after: int = 0,
@@ -23,13 +23,10 @@ async def list_newest(
     since: str = "",
     most: int = 100,
 ) -> list[AuditEntry]:
-    """Return the newest `most` entries, ascending.
-
-    `after` and `before` bound their numbers, both exclusive. `action` is a prefix. `since` is a
-    time as records write it.
-    """
+    """Return the newest `most` entries with numbers between, ascending; of one user, of actions
+    that begin so, or not older than `since`, a time as records write it."""
     conditions = ["number > ?", "action LIKE ? ESCAPE '\\'", "created_at >= ?"]
-    values: list[object] = [after, _prefix_pattern(action), since]
+    values: list[object] = [after, _like(action), since]
     if before is not None:
         conditions.append("number < ?")
         values.append(before)
@@ -42,7 +39,7 @@ async def list_newest(
     return found[::-1]
 
 
-def _prefix_pattern(prefix: str) -> str:
+def _like(beginning: str) -> str:
     for special in "\\%_":
-        prefix = prefix.replace(special, "\\" + special)
-    return prefix + "%"
+        beginning = beginning.replace(special, "\\" + special)
+    return beginning + "%"

@@ -28,8 +28,8 @@ from gateway.control.accounts.users import NewUser
 from gateway.control.projects.models import NewModel
 from gateway.control.projects.new_project import NewProject
 from gateway.errors import API_PREFIX
+from gateway.http.context import ConnectionStats
 from gateway.http.host_check import AllowedHosts
-from gateway.http.listener import ConnectionStats
 from gateway.identity.grants import Principal
 from gateway.identity.keys import new_key
 from gateway.identity.permissions import WorkloadKind

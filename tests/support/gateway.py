@@ -20,6 +20,7 @@ import httpx
 import msgspec
 import trio
 
+from gateway.http.timeouts import HttpTimeouts
 from gateway.serving import run_gateway
 from gateway.settings import LoadedSettings, Settings
 
@@ -148,7 +149,9 @@ def settings_for(data: Path, base: Settings | None = None, **more: object) -> Se
 
 @asynccontextmanager
 async def running(
-    settings: Settings | LoadedSettings, trusted: ssl.SSLContext | None = None
+    settings: Settings | LoadedSettings,
+    trusted: ssl.SSLContext | None = None,
+    timeouts: HttpTimeouts | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway in this Trio run, stopped in an orderly way at the end. Settings that are not said
     to be fixed somewhere can be changed at run time.
@@ -159,7 +162,7 @@ async def running(
     stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)
 
     async def run() -> None:
-        await run_gateway(given, stop=stop, ready=send.send_nowait)
+        await run_gateway(given, stop=stop, ready=send.send_nowait, timeouts=timeouts)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)

@@ -1,7 +1,8 @@
-"""A stage for plays at the front door: a clock that stands still, a line that records, and a pool
-whose replica is the test.
+"""A stage for plays of model connections: a clock that stands still, a transport that records, and
+a pool whose replica is the test.
 
-What is under test is the real ModelConnection with the real Openings, Replies and Routes.
+What is under test is the real ModelConnection on a real HttpContext. Each change of its state is
+held to the table.
 """
 
 import json
@@ -10,15 +11,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from gateway.http.access_log import AccessLog
-from gateway.http.fair_shares import FairShares
-from gateway.http.head_cache import HeadCache
-from gateway.http.model_connection import ConnectionState, ModelConnection
+from gateway.http.connection_state import TRANSITIONS, ConnectionState
+from gateway.http.context import Clock, ConnectionLimits, ConnectionStats, HttpContext
+from gateway.http.model_connection import ModelConnection
 from gateway.http.proxies import Proxies
-from gateway.http.responses import ResponseRenderer
+from gateway.http.timeouts import HttpTimeouts
 from gateway.identity.key_index import KeyIndex
 from gateway.predictions import envelope
 from gateway.predictions.endpoints import Endpoints
-from gateway.predictions.offload import OffloadedParser
+from gateway.predictions.offload import INLINE_LIMIT, OffloadedParser
 from tests.gateway.predictions.test_endpoints import a_model
 from workers import Answered, Busy, MovableTimer, NotReady, Outcome, Pool, Ticket
 from workers.reactor.timers import Timers
@@ -26,10 +27,11 @@ from workers.reactor.timers import Timers
 KEY = "mkey"
 LIMIT = 1000
 MEMORY = 3000
+TIMEOUTS = HttpTimeouts()
 
 
 class Answer(NamedTuple):
-    """One answer, as its client reads it."""
+    """One response, as its client reads it."""
 
     status: int
     headers: dict[str, str]
@@ -41,17 +43,17 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str:
-        """Of the error catalogue; empty for a success."""
+        """The error code; empty for a success."""
         return str(self.json["error"]["code"]) if self.body and self.status != 200 else ""
 
 
 class StagedPool:
-    """Keeps the tickets in line until the test takes one up, answers it or does not."""
+    """Keeps tickets in its queue until the test begins or answers one."""
 
     def __init__(self) -> None:
         self.waiting: deque[Ticket] = deque()
-        self.held: list[Ticket] = []
-        # What each ticket gets while it is submitted.
+        self.running: list[Ticket] = []
+        # The outcome that each ticket gets while it is submitted.
         self.at_once: Callable[[Ticket], Outcome] | None = None
         self.seen: list[Ticket] = []
 
@@ -69,35 +71,33 @@ class StagedPool:
         self.waiting.remove(ticket)
         return True
 
-    def hold(self) -> Ticket:
-        """A replica takes up the first ticket in line."""
-        self.held.append(self.waiting.popleft())
-        return self.held[-1]
+    def begin(self) -> Ticket:
+        """A replica begins with the first ticket."""
+        self.running.append(self.waiting.popleft())
+        return self.running[-1]
 
     def answer(self) -> None:
         """A replica echoes the first ticket."""
-        ticket = self.held.pop(0) if self.held else self.waiting.popleft()
+        ticket = self.running.pop(0) if self.running else self.waiting.popleft()
         ticket.settle(echo(ticket))
 
     def refuse(self) -> None:
-        """The pool gives up the first ticket in line."""
+        """The pool refuses the first ticket."""
         self.waiting.popleft().settle(NotReady("it was stopped"))
 
     @property
     def tickets(self) -> int:
-        """How many may still get an answer that somebody waits for."""
-        return len(self.waiting) + sum(ticket.outcome is None for ticket in self.held)
+        """How many may still get an outcome that is waited for."""
+        return len(self.waiting) + sum(ticket.outcome is None for ticket in self.running)
 
 
-def echoing_routes(pool: StagedPool) -> Endpoints:
+def echo_endpoints(pool: StagedPool) -> Endpoints:
     """One model, `echo`, whose key is KEY."""
-    routes, model = (
-        Endpoints(lambda _: KEY, lambda _: None, KeyIndex()),
-        a_model("echo", model_id="e1"),
-    )
-    routes.put(model)
-    routes.set_pool(model.id, cast(Pool, pool))
-    return routes
+    endpoints = Endpoints(lambda _: KEY, lambda _: None, KeyIndex())
+    model = a_model("echo", model_id="e1")
+    endpoints.put(model)
+    endpoints.set_pool(model.id, cast(Pool, pool))
+    return endpoints
 
 
 def echo(ticket: Ticket) -> Outcome:
@@ -108,34 +108,35 @@ def busy(ticket: Ticket) -> Outcome:
     return Busy("the queue is full", 7)
 
 
-def examine(ticket: Ticket) -> Outcome:
-    return Answered(json.dumps(envelope.examine(bytes(ticket.request))).encode(), "examiner-1")
+def parse(ticket: Ticket) -> Outcome:
+    return Answered(json.dumps(envelope.examine(bytes(ticket.request))).encode(), "offload-1")
 
 
 class RecordingTransport:
-    """A client that takes everything at once, unless it is told to be `deaf`."""
+    """A client that reads everything at once, unless it is `deaf`."""
 
     def __init__(self) -> None:
         self.written = b""
         self.deaf = False
-        self.stuck = False  # something it was sent has not gone out
-        self.held = self.ended = self.closed = False
-        self.left: bytes | None = None
+        self.stuck = False  # something has not been sent
+        self.paused = False
+        self.ended = self.closed = False
+        self.detached: bytes | None = None
 
     def write(self, data: bytes | bytearray) -> bool:
         self._check_open()
-        assert not self.ended, "it said that no more comes"
+        assert not self.ended, "written after the end"
         self.written += data
         self.stuck = self.stuck or self.deaf
         return not self.stuck
 
     def pause_reading(self) -> None:
         self._check_open()
-        self.held = True
+        self.paused = True
 
     def resume_reading(self) -> None:
         self._check_open()
-        self.held = False
+        self.paused = False
 
     def end(self) -> None:
         self._check_open()
@@ -147,42 +148,95 @@ class RecordingTransport:
 
     def detach(self, first: bytes) -> None:
         self._check_open()
-        assert not self.stuck, "something it was sent has not gone out"
-        self.left = first
+        assert not self.stuck, "detached with unsent bytes"
+        self.detached = first
 
     def _check_open(self) -> None:
-        assert not self.over, "the line is not this connection's any more"
+        assert not self.over, "used after close or detach"
 
     @property
     def over(self) -> bool:
-        return self.closed or self.left is not None
+        return self.closed or self.detached is not None
 
 
-class Examined:
-    """An examiner of large bodies."""
+class StagedOffload:
+    """An offload pool that parses at once."""
 
     def __init__(self) -> None:
+        self.inline_limit = INLINE_LIMIT
         self.pool = StagedPool()
-        self.pool.at_once = examine
+        self.pool.at_once = parse
+
+
+def limits(
+    *, connections: int = 100, per_address: int = 100, body: int = LIMIT, memory: int = MEMORY
+) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=connections,
+        connections_per_address=per_address,
+        request_bytes=body,
+        unfinished_bytes=memory,
+    )
+
+
+def http_context(
+    clock: Clock,
+    pool: StagedPool,
+    offload: StagedOffload | None = None,
+    *,
+    limits: ConnectionLimits = limits(),  # noqa: B008 - a frozen record
+    trusted: tuple[str, ...] = (),
+    timeouts: HttpTimeouts = TIMEOUTS,
+    access_log: AccessLog | None = None,
+) -> HttpContext:
+    """The real context, with one model, `echo`, whose pool is the test."""
+    return HttpContext(
+        clock=clock,
+        endpoints=echo_endpoints(pool),
+        offload=cast(OffloadedParser, offload or StagedOffload()),
+        limits=limits,
+        stats=ConnectionStats(),
+        proxies=Proxies(trusted),
+        timeouts=timeouts,
+        access_log=access_log,
+    )
+
+
+class CheckedConnection(ModelConnection):
+    """A connection whose changes of state are held to the table."""
+
+    def __init__(self, stage: "Stage", transport: "RecordingTransport", peer: str) -> None:
+        self._stage = stage
+        super().__init__(stage.context, transport, peer)
+
+    @property
+    def state(self) -> ConnectionState:
+        return self._state
+
+    @state.setter
+    def state(self, new: ConnectionState) -> None:
+        old = getattr(self, "_state", new)
+        if old is not new:
+            assert new in TRANSITIONS[old], f"{old.name} -> {new.name}"
+            self._stage.transitions.add((old, new))
+        self._state = new
 
 
 class Stage:
-    """The door, with one model behind it, and the time."""
+    """A context with one model, and the time."""
 
     def __init__(self) -> None:
         self.time = 100.0
         self.timers = Timers()
         self.pool = StagedPool()
-        self.routes = echoing_routes(self.pool)
-        self.examinations = Examined()
-        self.examiner = cast(OffloadedParser, self.examinations)
-        self.openings = HeadCache(LIMIT)
-        self.replies = ResponseRenderer()
-        self.memory = FairShares(MEMORY)
-        self.max_request_size = LIMIT
-        self.answers: Counter[int] = Counter()
-        self.access_log: AccessLog | None = None
-        self.proxies = Proxies(["10.9.0.0/16"])
+        self.offload = StagedOffload()
+        self.transitions: set[tuple[ConnectionState, ConnectionState]] = set()
+        self.context = http_context(self, self.pool, self.offload, trusted=("10.9.0.0/16",))
+        self.memory = self.context.request_memory
+
+    @property
+    def answers(self) -> Counter[int]:
+        return self.context.stats.answers
 
     def now(self) -> float:
         return self.time
@@ -191,7 +245,7 @@ class Stage:
         return MovableTimer(self.timers.call_at, call)
 
     def pass_time(self, seconds: float) -> None:
-        """Lets time pass, and what comes due on the way happen at its time."""
+        """Lets time pass; each timer that is due runs at its time."""
         end = self.time + seconds
         while (due := self.timers.next_due()) <= end:
             self.time = max(self.time, due)
@@ -203,13 +257,13 @@ class Stage:
 
 
 class Client:
-    """One connection and its line; `send` cuts what it sends as it is told."""
+    """One connection and its transport."""
 
     def __init__(self, stage: Stage, flow: str = "10.0.0.1") -> None:
         self.stage = stage
-        self.line = RecordingTransport()
-        self.connection = ModelConnection(stage, self.line, flow)
-        self._read = 0
+        self.transport = RecordingTransport()
+        self.connection = CheckedConnection(stage, self.transport, flow)
+        self._seen = 0
 
     @property
     def state(self) -> ConnectionState:
@@ -220,26 +274,27 @@ class Client:
 
     def send(self, *pieces: bytes) -> "Client":
         for piece in pieces:
-            if piece and not self.line.over and not self.line.held:
+            if piece and not self.transport.over and not self.transport.paused:
                 self.connection.received(piece)
                 self.verify()
         return self
 
     def end(self) -> None:
-        """It sends no more; the line tells that once."""
+        """It sends no more."""
         self.connection.ended()
         self.verify()
 
-    def take(self) -> None:
-        """It takes all that it was sent."""
-        self.line.deaf = self.line.stuck = False
+    def read(self) -> None:
+        """It reads all that it was sent."""
+        self.transport.deaf = self.transport.stuck = False
         self.connection.sent()
         self.verify()
 
     def answers(self, *methods: str) -> list[Answer]:
-        """What it was sent since it last looked; `100 Continue` is one too. `methods` are those of
-        its requests, where there is a HEAD among them."""
-        rest, self._read = self.line.written[self._read :], len(self.line.written)
+        """The responses since the last look; `100 Continue` is one too. `methods` are those of the
+        requests, where a HEAD is among them."""
+        written = self.transport.written
+        rest, self._seen = written[self._seen :], len(written)
         return read_answers(rest, *methods)
 
     def answer(self) -> Answer:
@@ -248,22 +303,23 @@ class Client:
 
     def verify(self) -> None:
         """The invariants of a connection, at any time."""
-        state, line = self.state, self.line
+        state, transport = self.state, self.transport
         waiting = state is ConnectionState.WAITING
-        assert (self.connection._ticket is not None) == waiting, self.connection
-        assert line.over == (state is ConnectionState.CLOSED), self.connection
-        assert line.ended == (state is ConnectionState.LINGERING) or line.closed, self.connection
+        lingering = state is ConnectionState.LINGERING
+        assert self.connection._prediction.under_way == waiting, self.connection
+        assert transport.over == (state is ConnectionState.CLOSED), self.connection
+        assert transport.ended == lingering or transport.closed, self.connection
         if state is ConnectionState.CLOSED:
-            assert self.connection._alarm.due == float("inf")
+            assert self.connection._timer.due == float("inf")
             assert not self.connection._unread
         elif not waiting:
-            assert self.connection._alarm.due < float("inf"), f"{self.connection} waits for ever"
+            assert self.connection._timer.due < float("inf"), f"{self.connection} has no deadline"
         if self.connection._body is not None:
             assert state in (ConnectionState.BODY, ConnectionState.SENDING), self.connection
 
 
 def read_answers(sent: bytes, *methods: str) -> list[Answer]:
-    """Answers as a client of HTTP/1.1 reads them, to the last byte."""
+    """Responses as a client of HTTP/1.1 reads them, to the last byte."""
     answers = []
     asked = iter(methods)
     while sent:

@@ -19,7 +19,8 @@ import trio
 from gateway.errors import Refusal
 from store import Ballast, StartRoom
 from workers.shortages import in_thread
-from workers.sizes import MIB
+
+MIB = 1024 * 1024
 
 # Seconds between two looks at the disk.
 _PERIOD = 2.0

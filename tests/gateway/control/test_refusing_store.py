@@ -47,7 +47,6 @@ class People(Stage):
         super().__init__(database)
         self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
         self.data = SimpleNamespace()
-        self.tasks = cast(Any, None)
 
     async def arrive(self) -> None:
         self.ada, self.bob = [
@@ -84,8 +83,8 @@ class People(Stage):
         asked = Deployment(build_id=build.id, build_number=1, **facts, **size)  # type: ignore[arg-type]
         self.deployment = await self.database.write(store.deployments.insert, asked)
         self.stopped = []
-        rollout = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
-        self.deployments._rollouts._running[self.deployment.id] = cast(Rollout, rollout)
+        carrying = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
+        self.deployments._rollouts[self.deployment.id] = cast(Rollout, carrying)
 
     def seen(self) -> dict[str, object]:
         """What everybody is told, and may do."""
@@ -108,19 +107,19 @@ class People(Stage):
     async def check_memory(self) -> None:
         """What is in memory is what a restart would find."""
         read, directory = self.database.read, self.accounts
-        assert directory.users() == await read(store.users.list_all)
+        assert directory.users() == await read(store.users.listing)
         keys = [key for user in directory.users() for key in directory.keys_of(user)]
-        assert _by_id(keys) == _by_id(await read(store.keys.list_all))
+        assert _by_id(keys) == _by_id(await read(store.keys.listing))
         sessions = [each for user in directory.users() for each in directory.sessions_of(user)]
-        assert _by_id(sessions) == _by_id(await read(store.sessions.list_all))
+        assert _by_id(sessions) == _by_id(await read(store.sessions.listing))
         members = [
             (project.id, user.id, role)
-            for project in await read(store.projects.list_all)
+            for project in await read(store.projects.listing)
             for user, role in directory.members_of(project.id)
         ]
-        listed = await read(store.memberships.list_all)
+        listed = await read(store.memberships.listing)
         assert sorted(members) == sorted((m.project_id, m.user_id, m.role) for m in listed)
-        for model in await read(store.models.list_all):
+        for model in await read(store.models.listing):
             target = self.endpoints.by_access_key(self.endpoints.key_of(model))
             assert target is not None
             assert (target.model, target.may_call) == (model, directory.may_call(model))

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.http import access_log
-from gateway.http.access_log import AccessLog, AccessRecord, line, open_access_log
+from gateway.http.access_log import AccessLog, AccessRecord, line, open_access_log, writing
 from gateway.http.request_head import Head, read_head
 from gateway.settings import SettingsError
 from tests.support.gateway import running, settings_for
@@ -23,9 +22,23 @@ LINE = re.compile(
 CALL = read_head(b"POST /model?accessKey=secret HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "SECONDS", 0.01)
+INTERVAL = 0.01
+
+
+class HangingLog(AccessLog):
+    """Its disk never returns from a write."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, last_seconds=0.1)
+        self._reading, self._writing = os.pipe()
+
+    def release(self) -> None:
+        os.close(self._writing)
+
+    def _append(self, data: bytes) -> tuple[int, str]:
+        os.read(self._reading, 1)
+        os.close(self._reading)
+        return 0, ""
 
 
 @pytest.fixture
@@ -83,10 +96,9 @@ def test_nothing_can_be_smuggled_in(odd: str) -> None:
     assert re.fullmatch(r"GET /a(\\x[0-9a-f]{2}|\[2J)+b HTTP/1.1", match["asked"])
 
 
-async def test_a_log_that_is_moved_away(path: Path, quick: None) -> None:
+async def test_a_log_that_is_moved_away(path: Path) -> None:
     """After a rotation the lines go into a new file; none is lost."""
-    async with open_access_log(str(path)) as log:
-        assert log is not None
+    async with writing(AccessLog(str(path), interval=INTERVAL)) as log:
         note(log, 1)
         await written(path, 1)
         path.rename(path.with_suffix(".1"))
@@ -95,10 +107,9 @@ async def test_a_log_that_is_moved_away(path: Path, quick: None) -> None:
     assert [each["id"] for each in read(path.with_suffix(".1")) + read(path)] == ["1", "2"]
 
 
-async def test_a_log_that_is_opened_again(path: Path, quick: None) -> None:
+async def test_a_log_that_is_opened_again(path: Path) -> None:
     """When asked for it, the file is opened again though it is the same; no line is lost."""
-    async with open_access_log(str(path)) as log:
-        assert log is not None
+    async with writing(AccessLog(str(path), interval=INTERVAL)) as log:
         note(log, 1)
         await written(path, 1)
         before = log._file
@@ -109,17 +120,16 @@ async def test_a_log_that_is_opened_again(path: Path, quick: None) -> None:
     assert [each["id"] for each in read(path)] == ["1", "2"]
 
 
-async def test_a_full_disk(quick: None, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
     """What the disk does not take is missing; the gateway's log says so once, and how much."""
-    async with open_access_log("/dev/full") as log:
-        assert log is not None
+    async with writing(AccessLog("/dev/full", interval=INTERVAL)) as log:
         for number in range(3):
             note(log, number)
         with trio.fail_after(10):
             while "No space left" not in caplog.text:  # noqa: ASYNC110
                 await trio.sleep(0.01)
-    assert caplog.text.count("cannot write the access log") == 1
-    assert "3 requests are missing" in caplog.text
+    assert caplog.text.count("access_log.write_failed") == 1
+    assert "access_log.incomplete" in caplog.text
 
 
 def test_half_a_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,32 +150,27 @@ def test_half_a_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path.read_bytes() == b"first\ns\nfourth\n"
 
 
-async def test_it_is_bounded(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_records_beyond_the_capacity_are_dropped(
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What comes faster than it is written is dropped beyond a bound, and counted."""
-    monkeypatch.setattr(access_log, "MOST", 5)
-    async with open_access_log(str(path)) as log:
-        assert log is not None
+    """Records that come faster than they are written are dropped beyond a bound, and counted."""
+    async with writing(AccessLog(str(path), capacity=5)) as log:
         for number in range(8):
             note(log, number)
     assert len(read(path)) == 5
-    assert "3 requests are missing" in caplog.text
+    assert "access_log.incomplete" in caplog.text
 
 
-async def test_a_disk_that_hangs(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_hanging_disk_does_not_delay_the_end(
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A write that never returns does not hold up the end."""
-    monkeypatch.setattr(access_log, "_LAST_SECONDS", 0.1)
-    reading, writing = os.pipe()
-    monkeypatch.setattr(AccessLog, "_append", lambda *_: os.read(reading, 1))
+    """A write that never returns does not delay the end."""
+    hanging = HangingLog(str(path))
     with trio.fail_after(10):
-        async with open_access_log(str(path)) as log:
-            assert log is not None
+        async with writing(hanging) as log:
             note(log)
-    os.close(writing)
-    assert "does not go to the end" in caplog.text
+    hanging.release()
+    assert "access_log.truncated" in caplog.text
 
 
 async def test_a_path_that_cannot_be(tmp_path: Path) -> None:
@@ -215,15 +220,15 @@ async def test_both_ways(tmp_path: Path, path: Path, caplog: pytest.LogCaptureFi
 @pytest.fixture
 def staged(path: Path) -> Iterator[Stage]:
     stage = Stage()
-    stage.access_log = AccessLog(str(path))
+    log = stage.context.access_log = AccessLog(str(path))
     yield stage
-    os.close(stage.access_log._file)
+    os.close(log._file)
 
 
-def test_what_the_door_notes(staged: Stage) -> None:
+def test_what_a_model_connection_logs(staged: Stage) -> None:
     """It took as long as the ticket did; what was refused before it was whole took no time, and
     is named by its request if its head could be read."""
-    log = staged.access_log
+    log = staged.context.access_log
     assert log is not None
     client = staged.client().send(post())
     staged.pass_time(0.5)
@@ -231,5 +236,5 @@ def test_what_the_door_notes(staged: Stage) -> None:
     client.send(request("POST", "/model", "Transfer-Encoding: chunked"), b"no\r\n")
     staged.client().send(b"POST /model HTTP/1.1\r\n")
     staged.pass_time(20)
-    told = [(each.method, each.status, each.seconds) for each in log._notes]
+    told = [(each.method, each.status, each.seconds) for each in log._records]
     assert told == [("POST", 200, 0.5), ("POST", 400, 0.0), ("", 408, 0.0)]

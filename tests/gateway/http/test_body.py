@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Refusal
-from gateway.http.body import Body, Passing
+from gateway.http.body import Body, ForwardedBody
 from gateway.http.chunked import ChunkedDecoder
 from gateway.http.fair_shares import FairShares
 
@@ -28,7 +28,7 @@ steps = st.lists(
 def test_nothing_is_counted_when_all_is_given_back(plan: list[tuple[str, str, int, int]]) -> None:
     """Whatever is announced, comes, is refused or ends, at either door: the room is what nobody
     holds, no body has more than half of it, and at the end all of it is free."""
-    memory, held = FairShares(ROOM), list[Body | Passing]()
+    memory, held = FairShares(ROOM), list[Body | ForwardedBody]()
     for step, flow, size, which in plan:
         with suppress(Refusal):
             if step == "body":
@@ -36,14 +36,14 @@ def test_nothing_is_counted_when_all_is_given_back(plan: list[tuple[str, str, in
             elif step == "chunked":
                 held.append(Body(memory, flow, 0, ChunkedDecoder(), 10_000))
             elif step == "passing":
-                held.append(Passing(memory, flow, size, 900))
+                held.append(ForwardedBody(memory, flow, size, 900))
             elif step == "growing":
-                held.append(Passing(memory, flow, 0, 900))
+                held.append(ForwardedBody(memory, flow, 0, 900))
             elif held and step == "end":
                 held.pop(which % len(held)).release()
             elif held:
                 body = held[which % len(held)]
-                if isinstance(body, Passing):
+                if isinstance(body, ForwardedBody):
                     body.grow(size)
                 elif body._chunks is not None and size:
                     body.feed(b"%x\r\n%b\r\n" % (size, b"x" * size))
@@ -54,7 +54,7 @@ def test_nothing_is_counted_when_all_is_given_back(plan: list[tuple[str, str, in
         body.release()
         body.release()  # nothing is given back twice
     assert memory.free == ROOM
-    assert not memory._held
+    assert not memory._taken
 
 
 @pytest.mark.parametrize("size", [501, 1000, 10_000])
@@ -62,8 +62,8 @@ def test_one_body_may_not_take_all_room(size: int) -> None:
     """More than half is refused, at both doors, though nobody else holds anything."""
     for begin in (
         lambda memory: Body(memory, "a", size, None, 10_000),
-        lambda memory: Passing(memory, "a", size, 10_000),
-        lambda memory: Passing(memory, "a", 0, 10_000).grow(size),
+        lambda memory: ForwardedBody(memory, "a", size, 10_000),
+        lambda memory: ForwardedBody(memory, "a", 0, 10_000).grow(size),
     ):
         memory = FairShares(ROOM)
         with pytest.raises(Refusal, match="too many bytes of requests"):
@@ -75,7 +75,7 @@ def test_what_an_application_does_not_keep_is_not_counted() -> None:
     """Of a long upload no more than `most` is held, announced or not."""
     memory = FairShares(ROOM)
     for length in (0, 10**9):
-        body = Passing(memory, "a", length, 100)
+        body = ForwardedBody(memory, "a", length, 100)
         for _ in range(10):
             body.grow(70)
         assert memory.free == ROOM - 100

@@ -44,4 +44,4 @@ def test_what_is_given_back_is_forgotten() -> None:
     for who in ("a", "2001:db8::/64", ""):
         shares.give(who, 10)
     assert shares.free == 10
-    assert not shares._held
+    assert not shares._taken

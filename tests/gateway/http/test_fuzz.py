@@ -103,12 +103,12 @@ def play(pieces: list[bytes], *, at_once: bool) -> list[object]:
             client.verify()
         assert not stage.pool.tickets
     stage.pass_time(200)  # more than all deadlines one after the other
-    assert client.line.over
+    assert client.transport.over
     client.verify()
     assert stage.memory.free == MEMORY
     assert stage.pool.tickets == 0
     assert len(stage.timers) == 0
-    return [told for told in tell(client.line.written) if told not in (100, 408)]
+    return [told for told in tell(client.transport.written) if told not in (100, 408)]
 
 
 # Of two faults in one head, which comes first depends on how much of it has come.

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from gateway.http import hypercorn_connection, request_filter
-from gateway.http.fair_shares import FairShares
 from gateway.http.hypercorn_server import HypercornServer
 from gateway.http.request_filter import RequestFilter
-from gateway.http.send_buffers import SendBufferLimit
+from gateway.http.timeouts import HttpTimeouts
 from tests.gateway.http.raw_requests import mistaken, read
+from tests.support.http_stage import TIMEOUTS, StagedPool, http_context, limits
+from workers import Reactor
 
-ROOM = 4 << 20
+MEMORY = 4 << 20
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -61,10 +61,16 @@ class Application:
 class Serving(Application):
     """A server of that application."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, timeouts: HttpTimeouts) -> None:
         super().__init__()
-        self.memory, self.untaken = FairShares(ROOM), SendBufferLimit(ROOM)
-        self.server = HypercornServer(self.app, untaken=self.untaken, memory=self.memory)
+        self.context = http_context(
+            Reactor(),
+            StagedPool(),
+            limits=limits(body=MEMORY, memory=MEMORY),
+            timeouts=timeouts,
+        )
+        self.memory = self.context.request_memory
+        self.server = HypercornServer(self.app, self.context)
         self._nursery = nursery
 
     def connect(self, first: bytes = b"") -> trio.SocketStream:
@@ -78,9 +84,9 @@ class Serving(Application):
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Serving]:
+async def serving(timeouts: HttpTimeouts = TIMEOUTS) -> AsyncIterator[Serving]:
     async with trio.open_nursery() as nursery:
-        serving = Serving(nursery)
+        serving = Serving(nursery, timeouts)
         with trio.fail_after(20):
             yield serving
         nursery.cancel_scope.cancel()
@@ -137,11 +143,9 @@ async def test_a_bad_body_cuts_an_answer_that_has_begun() -> None:
         assert received.endswith(b"begun\r\n")
 
 
-async def test_a_slow_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_client_is_told() -> None:
     """A head or a body that does not come in its time is answered 408."""
-    monkeypatch.setattr(request_filter, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(request_filter, "BODY_SECONDS", 0.1)
-    async with serving() as it:
+    async with serving(HttpTimeouts(head=0.1, body_gap=0.1)) as it:
         for sent in (GET[:-1], CHUNKED % b"/echo", CHUNKED % b"/echo" + b"2\r\na"):
             stream = it.connect()
             await stream.send_all(sent)
@@ -167,10 +171,9 @@ async def test_a_client_that_goes_takes_its_request_with_it() -> None:
         await it.ended.wait()
 
 
-async def test_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopping() -> None:
     """When the server stops, what has begun is the last of its connection, and what idles ends."""
-    monkeypatch.setattr(hypercorn_connection, "LINGER_SECONDS", 0.1)
-    async with serving() as it:
+    async with serving(HttpTimeouts(linger=0.1)) as it:
         idle, busy = it.connect(), it.connect()
         await idle.send_all(GET)
         assert b"connection: close" not in await idle.receive_some()
@@ -235,19 +238,19 @@ async def test_bodies_are_counted_until_they_are_answered() -> None:
         big = b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n"
         first = it.connect(big)
         chunked = it.connect(CHUNKED % b"/wait" + b"61a80\r\n" + b"x" * 400_000 + b"\r\n")
-        await until(lambda: it.memory.free <= ROOM - 800_000)
-        assert it.memory.free >= ROOM - 801_000
+        await until(lambda: it.memory.free <= MEMORY - 800_000)
+        assert it.memory.free >= MEMORY - 801_000
         others = [it.connect(big) for _ in range(20)]
         # Five have half of it, whichever they are, and then there is no more for this client.
-        await until(lambda: it.memory.free <= ROOM - 2_000_000)
-        assert it.memory.free >= ROOM - 2_001_000
+        await until(lambda: it.memory.free <= MEMORY - 2_000_000)
+        assert it.memory.free >= MEMORY - 2_001_000
         assert refusal(await all_of(it.connect(big))) == (503, "gateway.overloaded")
         for stream in (first, chunked, *others):
             await stream.aclose()
-        await until(lambda: it.memory.free == ROOM)
-        assert not it.memory._held
+        await until(lambda: it.memory.free == MEMORY)
+        assert not it.memory._taken
         stream = it.connect(CHUNKED.replace(b"x\r", b"x\r\nConnection: close\r") % b"/echo")
         await stream.send_all(b"5\r\nhello\r\n0\r\n\r\n")
         assert (await all_of(stream)).endswith(b"hello")
-        await until(lambda: it.memory.free == ROOM)
-        assert it.untaken.held == 0
+        await until(lambda: it.memory.free == MEMORY)
+        assert it.context.send_buffers.unsent == 0

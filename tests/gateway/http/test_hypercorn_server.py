@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.http import hypercorn_connection, model_connection, request_filter
 from gateway.http.listen_sockets import PortTaken, listen
+from gateway.http.timeouts import HttpTimeouts
 from tests.faults.matrix import fault
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
 from tests.support.gateway import Gateway, running, settings_for
@@ -25,10 +25,9 @@ HOSTILE = {path.stem: path.read_bytes() for path in BAD + GOOD} | {"nothing": b"
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
-    for module in (hypercorn_connection, model_connection):
-        monkeypatch.setattr(module, "LINGER_SECONDS", 0.2)
-    async with running(settings_for(tmp_path / "data")) as gateway:
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    timeouts = HttpTimeouts(linger=0.2)
+    async with running(settings_for(tmp_path / "data"), timeouts=timeouts) as gateway:
         yield gateway
 
 
@@ -136,13 +135,10 @@ async def test_an_early_answer_is_delivered_and_the_connection_closed(gateway: G
     assert answer.endswith(b"}")
 
 
-async def test_an_idle_connection_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
     """A connection with nothing under way is closed after a while, also after it was used."""
-    for module in (request_filter, model_connection):
-        monkeypatch.setattr(module, "IDLE_SECONDS", 0.2)
-    async with running(settings_for(tmp_path / "data")) as gateway:
+    timeouts = HttpTimeouts(idle=0.2)
+    async with running(settings_for(tmp_path / "data"), timeouts=timeouts) as gateway:
         fresh, used = await connect(gateway), await connect(gateway)
         await used.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await ends(used)).endswith(b'{"status":"ok"}')
@@ -185,13 +181,12 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_end(tmp_path: Path
     bound="it is let go in time",
 )
 async def test_a_client_that_never_reads_is_let_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A send that does not get through has a deadline, after which the connection is closed."""
-    monkeypatch.setattr(hypercorn_connection, "SEND_SECONDS", 0.2)
-    monkeypatch.setattr(hypercorn_connection, "LINGER_SECONDS", 0.1)
+    timeouts = HttpTimeouts(send=0.2, linger=0.1)
     caplog.set_level(logging.INFO)
-    async with running(settings_for(tmp_path / "data")) as gateway:
+    async with running(settings_for(tmp_path / "data"), timeouts=timeouts) as gateway:
         stream = await connect(gateway)
         with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):  # noqa: PT012
             while True:  # until it is cut off

@@ -9,7 +9,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.http import listen_sockets
 from gateway.http.listen_sockets import PortTaken, listen, listen_beside, listen_on_both
 from tests.support.gateway import running, settings_for
 from tests.support.skipping import not_here
@@ -78,13 +77,13 @@ def test_a_port_of_which_somebody_has_half(sockets: ExitStack) -> None:
     """It is refused, with what to do; with port 0 another one is found."""
     thief = sockets.enter_context(listen("::1", 0))
     port = thief.getsockname()[1]
-    with pytest.raises(PortTaken, match="Clients of `localhost` may go to either"):
+    with pytest.raises(PortTaken, match="Clients of `localhost` may connect to either"):
         listen_on_both("127.0.0.1", port)
     with closing(listen("127.0.0.1", port)):
         pass  # what was opened before is closed again
 
 
-def test_another_port_is_tried(sockets: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_port_is_tried(sockets: ExitStack) -> None:
     """A free port of which another process has the other half is not taken."""
     thief = sockets.enter_context(listen("::1", 0))
     given = iter([thief.getsockname()[1], 0])
@@ -92,23 +91,21 @@ def test_another_port_is_tried(sockets: ExitStack, monkeypatch: pytest.MonkeyPat
     def listen_there(host: str, port: int) -> socket.socket:
         return listen(host, next(given))
 
-    monkeypatch.setattr(listen_sockets, "listen", listen_there)
-    listeners = listen_on_both("127.0.0.1", 0)
+    listeners = listen_on_both("127.0.0.1", 0, listen_first=listen_there)
     for each in listeners:
         sockets.enter_context(each)
     assert addresses(listeners) == ["127.0.0.1", "::1"]
     assert listeners[0].getsockname()[1] != thief.getsockname()[1]
 
 
-def test_without_ipv6(sockets: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ipv6(sockets: ExitStack) -> None:
     """Where there is no IPv6 no process can listen with it, and the gateway does without."""
 
     def none(host: str, port: int) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
 
-    monkeypatch.setattr(listen_sockets, "_listen_alone", none)
     first = sockets.enter_context(listen("127.0.0.1", 0))
-    assert listen_beside(first) == []
+    assert listen_beside(first, listen=none) == []
 
 
 async def test_both_are_served(tmp_path: Path) -> None:

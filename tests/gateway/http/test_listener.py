@@ -1,4 +1,4 @@
-"""The front door on a real port, with a real reactor: whoever comes, and however they go."""
+"""The listener on a real port, with a real reactor, and clients that end in every way."""
 
 import errno
 import os
@@ -7,48 +7,49 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
 import trustme
 
-from gateway.http import listener as front_door
-from gateway.http import model_connection, transports
+from gateway.http.context import ConnectionStats, HttpContext
 from gateway.http.listen_sockets import listen
-from gateway.http.listener import ConnectionLimits, ConnectionStats, Listener, Stream
-from gateway.http.proxies import Proxies
-from gateway.predictions.offload import OffloadedParser
+from gateway.http.listener import LOCAL_CONNECTIONS, Listener
+from gateway.http.peer_user import PeerUsers
+from gateway.http.timeouts import HttpTimeouts
+from gateway.http.tls import Stream
 from tests.faults.matrix import fault
 from tests.support.http_stage import (
+    TIMEOUTS,
     Answer,
-    Examined,
     StagedPool,
     echo,
-    echoing_routes,
+    http_context,
+    limits,
     post,
     read_answers,
     request,
 )
 from workers import Answered, Reactor
 
-ELSEWHERE = b"HTTP/1.1 200 \r\ncontent-length: 9\r\n\r\nelsewhere"
-PLACES = 3
+FALLBACK = b"HTTP/1.1 200 \r\ncontent-length: 8\r\n\r\nfallback"
+MANY = 3
 
 
-class Door:
-    """A front door, what is behind it, and what reached the other server."""
+class Server:
+    """A listener with its pool."""
 
     def __init__(
         self,
-        door: Listener,
+        listener: Listener,
+        context: HttpContext,
         pool: StagedPool,
         port: int,
         reactor: Reactor,
-        traffic: ConnectionStats,
     ) -> None:
-        self.door = door
-        self.traffic = traffic
+        self.listener = listener
+        self.context = context
         self.pool = pool
         self.port = port
         self.reactor = reactor
@@ -60,64 +61,71 @@ class Door:
         return trio.SocketStream(client)
 
     @property
-    def connections(self) -> int:
-        return self.traffic.connections
+    def stats(self) -> ConnectionStats:
+        return self.context.stats
 
-    async def nobody_is_left(self) -> None:
+    @property
+    def connections(self) -> int:
+        return self.stats.connections
+
+    async def nothing_is_left(self) -> None:
         await until(lambda: self.connections == 0)
-        assert not self.door._lines
-        assert self.door._places.free == self.door._places.most
-        assert not self.door._places._held
-        assert self.door.memory.free == 10**8
+        assert not self.listener._transports
+        shares = self.context.connection_shares
+        assert shares.free == shares.most
+        assert not shares._taken
+        assert self.context.request_memory.free == 10**8
 
 
 @asynccontextmanager
 async def opened(
     *,
-    places: int = 100,
-    places_per_address: int = 100,
+    connections: int = 100,
+    per_address: int = 100,
     tls: ssl.SSLContext | None = None,
     trusted: tuple[str, ...] = (),
-) -> AsyncIterator[Door]:
-    """A door that is closed at the end, whatever its clients do; no descriptor is left then."""
+    timeouts: HttpTimeouts = TIMEOUTS,
+    users: type[PeerUsers] = PeerUsers,
+    local_connections: int = LOCAL_CONNECTIONS,
+) -> AsyncIterator[Server]:
+    """A listener that is closed at the end, whatever its clients do; no descriptor is left then."""
     before = descriptors()
     reactor, pool = Reactor(), StagedPool()
-    bounds = ConnectionLimits(
-        max_connections=places,
-        max_connections_per_address=places_per_address,
-        max_request_size=10**7,
-        max_inflight_bytes=10**8,
+    context = http_context(
+        reactor,
+        pool,
+        limits=limits(connections=connections, per_address=per_address, body=10**7, memory=10**8),
+        trusted=trusted,
+        timeouts=timeouts,
     )
-    with listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listening:
         async with trio.open_nursery() as tasks:
             tasks.start_soon(reactor.run)
-            door = Listener(
-                proxies=Proxies(trusted),
+            listener = Listener(
+                context,
                 reactor=reactor,
-                routes=echoing_routes(pool),
-                examiner=cast(OffloadedParser, Examined()),
-                traffic=(traffic := ConnectionStats()),
-                bounds=bounds,
                 tasks=tasks,
-                elsewhere=elsewhere,
+                fallback=fallback,
                 tls=tls,
+                users=users(),
+                local_connections=local_connections,
             )
-            door.open([listener])
-            yield Door(door, pool, listener.getsockname()[1], reactor, traffic)
-            door.stop()
-            door.close()
+            listener.open([listening])
+            yield Server(listener, context, pool, listening.getsockname()[1], reactor)
+            listener.stop()
+            listener.close()
             tasks.cancel_scope.cancel()
     reactor.close()
     assert descriptors() == before
 
 
-async def elsewhere(client: Stream, first: bytes) -> None:
-    """The other server: says so after each empty line, until its client ends."""
+async def fallback(client: Stream, first: bytes) -> None:
+    """The other server: answers after each empty line, until its client ends."""
     asked: bytes | bytearray = first
     with suppress(trio.BrokenResourceError):
         while True:
             for _ in range(asked.count(b"\r\n\r\n")):
-                await client.send_all(ELSEWHERE)
+                await client.send_all(FALLBACK)
             if not (asked := await client.receive_some()):
                 break
     await trio.aclose_forcefully(client)
@@ -165,21 +173,21 @@ def reset(stream: trio.SocketStream) -> None:
 
 async def test_calls_and_the_rest_on_one_port() -> None:
     """A call is answered here; what is no call, at first or later, by the other server."""
-    async with opened() as door:
-        door.pool.at_once = echo
-        async with await door.connect() as stream:
+    async with opened() as server:
+        server.pool.at_once = echo
+        async with await server.connect() as stream:
             first, second = await ask(stream, post(1) + post("two"), count=2)
             assert (first.json["response"], second.json["response"]) == (1, "two")
             [other] = await ask(stream, request("GET", "/livez"))
-            assert other.body == b"elsewhere"
+            assert other.body == b"fallback"
             assert len(await ask(stream, post(1) * 3, count=3)) == 3
-        async with await door.connect() as stream:
+        async with await server.connect() as stream:
             await stream.send_all(request("GET", "/livez"))
             await stream.send_eof()
-            assert await all_of(stream) == ELSEWHERE
-        await door.nobody_is_left()
-        assert door.traffic.answers == {200: 2}
-        assert door.traffic.accepted == 2
+            assert await all_of(stream) == FALLBACK
+        await server.nothing_is_left()
+        assert server.stats.answers == {200: 2}
+        assert server.stats.accepted == 2
 
 
 # Places.
@@ -192,61 +200,60 @@ async def test_calls_and_the_rest_on_one_port() -> None:
 )
 async def test_one_too_many_is_told_so() -> None:
     """Beyond the bound a client gets 503 and the end at once; the others notice nothing."""
-    async with opened(places=2 * PLACES - 1) as door:
-        door.pool.at_once = echo
-        clients = [await door.connect() for _ in range(PLACES)]
+    async with opened(connections=2 * MANY - 1) as server:
+        server.pool.at_once = echo
+        clients = [await server.connect() for _ in range(MANY)]
         for client in clients:
             await ask(client, post(1))
-        turned_away = await door.connect()
+        turned_away = await server.connect()
         [answer] = read_answers(await all_of(turned_away))
         assert (answer.status, answer.code) == (503, "gateway.overloaded")
         assert answer.headers["connection"] == "close"
-        assert door.traffic.rejected == 1
+        assert server.stats.rejected == 1
         for client in clients:
             await ask(client, post(2))
         for stream in (*clients, turned_away):
             await stream.aclose()
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
 async def test_a_network_has_its_own_bound() -> None:
     """One network cannot take the places of all; a trusted proxy has a share of its own."""
-    async with opened(places_per_address=1, trusted=("127.0.0.2",)) as door:
-        door.pool.at_once = echo
-        async with await door.connect("127.0.0.1") as mine, await door.connect("127.0.0.2") as its:
+    async with opened(per_address=1, trusted=("127.0.0.2",)) as server:
+        server.pool.at_once = echo
+        async with (
+            await server.connect("127.0.0.1") as mine,
+            await server.connect("127.0.0.2") as its,
+        ):
             await ask(mine, post(1))
-            async with await door.connect("127.0.0.3") as second:
+            async with await server.connect("127.0.0.3") as second:
                 assert (await all_of(second)).startswith(b"HTTP/1.1 503")
             await ask(its, post(1))
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
-async def test_users_of_this_machine_have_shares_of_their_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_users_of_this_machine_have_shares_of_their_own() -> None:
     """A local user who takes all places that one user can have leaves others theirs."""
     uid = 1
 
-    class Users:
-        def user_of(self, client: socket.socket) -> int:
+    class Users(PeerUsers):
+        def user_of(self, connection: socket.socket) -> int:
             return uid
 
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(front_door, "_LOCAL", 2)
-    monkeypatch.setattr(front_door, "PeerUsers", Users)
-    async with opened(places=20) as door, AsyncExitStack() as clients:
+    async with (
+        opened(connections=20, users=Users, local_connections=2) as server,
+        AsyncExitStack() as clients,
+    ):
 
         async def all_that_there_are() -> int:
             """How many connections are let in."""
-            before = door.connections
-            while not door.traffic.rejected:
-                stream = await clients.enter_async_context(await door.connect())
-                await until(lambda: door.traffic.accepted > len(streams))
+            before = server.connections
+            while not server.stats.rejected:
+                stream = await clients.enter_async_context(await server.connect())
+                await until(lambda: server.stats.accepted > len(streams))
                 streams.append(stream)
-            door.traffic.rejected = 0
-            return door.connections - before
+            server.stats.rejected = 0
+            return server.connections - before
 
         streams: list[trio.SocketStream] = []
         first = await all_that_there_are()
@@ -254,30 +261,30 @@ async def test_users_of_this_machine_have_shares_of_their_own(
         second = await all_that_there_are()
         assert (first, second) == (11, 5)
         await clients.aclose()
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
-async def closes(door: Door, stream: trio.SocketStream) -> None:
+async def closes(server: Server, stream: trio.SocketStream) -> None:
     await stream.aclose()
-    await answered_for_nobody(door)
+    await answered_for_nobody(server)
 
 
-async def vanishes(door: Door, stream: trio.SocketStream) -> None:
+async def vanishes(server: Server, stream: trio.SocketStream) -> None:
     reset(stream)
 
 
-async def half_closes(door: Door, stream: trio.SocketStream) -> None:
+async def half_closes(server: Server, stream: trio.SocketStream) -> None:
     await stream.send_eof()
-    await answered_for_nobody(door)
+    await answered_for_nobody(server)
     await all_of(stream)
     await stream.aclose()
 
 
-async def answered_for_nobody(door: Door) -> None:
+async def answered_for_nobody(server: Server) -> None:
     """Who closed while a replica works for it looks like one that only sends no more."""
-    if door.pool.held:
-        await until(lambda: next(iter(door.door._lines)).connection._ended)
-        door.pool.answer()
+    if server.pool.running:
+        await until(lambda: next(iter(server.listener._transports)).connection._ended)
+        server.pool.answer()
 
 
 STAGES: dict[str, bytes] = {
@@ -286,48 +293,48 @@ STAGES: dict[str, bytes] = {
     "half a body": post(1)[:-3],
     "half a body in chunks": request("POST", "/model", "Transfer-Encoding: chunked") + b"a\r\nabc",
     "queued": post(1),
-    "held": post(1),
+    "running": post(1),
     "answered": post(1),
     "last answer": post(1, "Connection: close"),
     "malformed": b"\x16\x03\x01",
-    "elsewhere": request("GET", "/livez"),
-    "elsewhere after a call": post(1) + request("GET", "/livez"),
+    "fallback": request("GET", "/livez"),
+    "fallback after a call": post(1) + request("GET", "/livez"),
 }
 
 
 @pytest.mark.parametrize("way", [closes, vanishes, half_closes])
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_place_is_free_again_however_its_client_goes(
-    stage: str, way: Callable[[Door, trio.SocketStream], Awaitable[None]]
+    stage: str, way: Callable[[Server, trio.SocketStream], Awaitable[None]]
 ) -> None:
     """At any stage and in any way: the place, the ticket, the memory and the descriptor."""
-    async with opened(places=1) as door:
-        door.pool.at_once = None if stage in ("queued", "held") else echo
-        stream = await door.connect()
-        await until(lambda: door.connections == 1)
+    async with opened(connections=1) as server:
+        server.pool.at_once = None if stage in ("queued", "running") else echo
+        stream = await server.connect()
+        await until(lambda: server.connections == 1)
         await stream.send_all(STAGES[stage])
-        if stage in ("queued", "held"):
-            await until(lambda: door.pool.waiting)
-            if stage == "held":
-                door.pool.hold()
-        elif stage in ("answered", "last answer", "malformed") or "elsewhere" in stage:
+        if stage in ("queued", "running"):
+            await until(lambda: server.pool.waiting)
+            if stage == "running":
+                server.pool.begin()
+        elif stage in ("answered", "last answer", "malformed") or "fallback" in stage:
             with trio.fail_after(10):
                 await stream.receive_some()
         else:
-            await until(lambda: read_so_far(door) == len(STAGES[stage]))
-        await way(door, stream)
-        await door.nobody_is_left()
-        assert door.pool.tickets == 0
-        door.pool.at_once = echo
-        async with await door.connect() as another:
+            await until(lambda: read_so_far(server) == len(STAGES[stage]))
+        await way(server, stream)
+        await server.nothing_is_left()
+        assert server.pool.tickets == 0
+        server.pool.at_once = echo
+        async with await server.connect() as another:
             await ask(another, post(1))
 
 
-def read_so_far(door: Door) -> int:
+def read_so_far(server: Server) -> int:
     """How much has come of a request that is not complete."""
     sizes = []
-    for line in door.door._lines:
-        connection = line.connection
+    for transport in server.listener._transports:
+        connection = transport.connection
         body = connection._body
         sizes.append(len(connection._unread))
         if body is not None:  # its bytes need not be looked for: its head was read with them
@@ -337,31 +344,31 @@ def read_so_far(door: Door) -> int:
 
 async def test_who_half_closes_and_waits_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a replica works for a client that sends no more, the reactor sleeps."""
-    async with opened() as door:
+    async with opened() as server:
         turns = 0
-        serve = door.reactor._serve
+        serve = server.reactor._serve
 
         def counted() -> bool:
             nonlocal turns
             turns += 1
             return serve()
 
-        monkeypatch.setattr(door.reactor, "_serve", counted)
-        stream = await door.connect()
+        monkeypatch.setattr(server.reactor, "_serve", counted)
+        stream = await server.connect()
         await stream.send_all(post(1))
-        await until(lambda: door.pool.waiting)
-        door.pool.hold()
+        await until(lambda: server.pool.waiting)
+        server.pool.begin()
         await stream.send_eof()
-        await until(lambda: next(iter(door.door._lines)).connection._ended)
+        await until(lambda: next(iter(server.listener._transports)).connection._ended)
         await trio.testing.wait_all_tasks_blocked(0.01)
         before = turns
         await trio.sleep(0.2)
         assert turns - before <= 3
-        door.pool.answer()
+        server.pool.answer()
         [answer] = read_answers(await all_of(stream))
         assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
         await stream.aclose()
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
 # Trouble.
@@ -386,33 +393,32 @@ class Poor(socket.socket):
     bound="it rests and accepts again",
 )
 async def test_without_descriptors_the_door_rests(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It tries again from time to time instead of spinning, and goes on when there are some."""
-    monkeypatch.setattr(front_door, "_PAUSE", 0.05)
-    async with opened() as door:
-        door.pool.at_once = echo
-        [real] = door.door._listeners
-        door.door._close_listening()
+    async with opened(timeouts=HttpTimeouts(accept_pause=0.05)) as server:
+        server.pool.at_once = echo
+        [real] = server.listener._listeners
+        server.listener._close_listening()
         with Poor(fileno=os.dup(real.fileno())) as poor:
             poor.setblocking(False)
-            door.door.open([poor])
-            async with await door.connect() as served, await door.connect() as also:
+            server.listener.open([poor])
+            async with await server.connect() as served, await server.connect() as also:
                 await until(lambda: poor.tries >= 2)
-                assert "nobody is let in for a moment" in caplog.text
+                assert "accepting.paused seconds=0.05: Too many open files" in caplog.text
                 began, tries = trio.current_time(), poor.tries
                 await until(lambda: poor.tries >= tries + 3)
                 assert trio.current_time() - began >= 0.1
                 poor.rich = True
                 await ask(served, post(1))
                 await ask(also, post(1))
-            await door.nobody_is_left()
+            await server.nothing_is_left()
             poor.rich = False
-            async with await door.connect():
-                await until(lambda: not door.door._listeners)
-                door.door.stop()  # and it does not open again
+            async with await server.connect():
+                await until(lambda: not server.listener._listeners)
+                server.listener.stop()  # and it does not open again
                 await trio.sleep(0.1)
-                assert not door.door._listeners
+                assert not server.listener._listeners
 
 
 @fault(
@@ -420,26 +426,25 @@ async def test_without_descriptors_the_door_rests(
     injection="a client that never reads its answers",
     bound="others are answered as before",
 )
-async def test_who_reads_nothing_stalls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_reader_stalls_no_other_client() -> None:
     """A large answer waits for its client alone, and not for ever: others are served, also with
     large answers, and who takes its time but takes it gets all of it."""
-    monkeypatch.setattr(model_connection, "SEND_SECONDS", 1.0)
     large = "x" * 9_000_000
-    async with opened() as door:
-        door.pool.at_once = echo
-        deaf = await door.connect()
+    async with opened(timeouts=HttpTimeouts(send=1.0)) as server:
+        server.pool.at_once = echo
+        deaf = await server.connect()
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with trio.move_on_after(10):
             await deaf.send_all(post(large))
-        await until(lambda: 200 in door.traffic.answers)
-        async with await door.connect() as other:
+        await until(lambda: 200 in server.stats.answers)
+        async with await server.connect() as other:
             for number in range(20):
                 [answer] = await ask(other, post(number))
                 assert answer.json["response"] == number
             await other.send_all(post(large, "Connection: close"))
             [answer] = read_answers(await all_of(other))
             assert answer.json["response"] == large
-        await door.nobody_is_left()
+        await server.nothing_is_left()
         with suppress(trio.BrokenResourceError):
             assert len(await all_of(deaf)) < len(large)
         await deaf.aclose()
@@ -449,17 +454,17 @@ async def test_a_mistake_costs_one_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What goes wrong with one client is logged and ends its connection; the others go on."""
-    async with opened() as door:
-        door.pool.at_once = echo
-        async with await door.connect() as fine, await door.connect() as unlucky:
+    async with opened() as server:
+        server.pool.at_once = echo
+        async with await server.connect() as fine, await server.connect() as unlucky:
             await ask(fine, post(1))
             with monkeypatch.context() as patch:
-                patch.setattr(door.pool, "submit", lambda ticket: 1 / 0)
+                patch.setattr(server.pool, "submit", lambda ticket: 1 / 0)
                 await unlucky.send_all(post(1))
                 assert await all_of(unlucky) == b""
             assert "ZeroDivisionError" in caplog.text
             await ask(fine, post(1))
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
 # The end.
@@ -467,46 +472,46 @@ async def test_a_mistake_costs_one_connection(
 
 async def test_stop_lets_what_has_begun_come_to_its_answer() -> None:
     """Who is idle is closed at once; who waits is answered and told that it was the last."""
-    async with opened() as door:
-        idle, half, waiting = [await door.connect() for _ in range(3)]
+    async with opened() as server:
+        idle, half, waiting = [await server.connect() for _ in range(3)]
         await half.send_all(post(2)[:-1])
         await waiting.send_all(post(1) + post(3))
-        await until(lambda: door.pool.waiting and door.door.memory.free < 10**8)
-        await until(lambda: door.connections == 3)
-        door.door.stop()
+        await until(lambda: server.pool.waiting and server.context.request_memory.free < 10**8)
+        await until(lambda: server.connections == 3)
+        server.listener.stop()
         assert await all_of(idle) == b""
-        door.pool.answer()
+        server.pool.answer()
         [answer] = read_answers(await all_of(waiting))
         assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
         await waiting.aclose()
         await half.send_all(post(2)[-1:])
-        await until(lambda: door.pool.waiting)
+        await until(lambda: server.pool.waiting)
         with trio.move_on_after(0.02) as early:
-            await door.door.wait_answered()
+            await server.listener.wait_answered()
         assert early.cancelled_caught
-        door.pool.answer()
+        server.pool.answer()
         [answer] = read_answers(await all_of(half))
         assert answer.headers["connection"] == "close"
         await half.aclose()
         with trio.fail_after(10):
-            await door.door.wait_answered()
+            await server.listener.wait_answered()
         await idle.aclose()
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
 async def test_close_ends_whoever_is_left() -> None:
     """Whatever clients do, nothing of them is left after it."""
-    async with opened() as door:
-        streams = [await door.connect() for _ in range(4)]
+    async with opened() as server:
+        streams = [await server.connect() for _ in range(4)]
         for stream, sent in zip(streams, (b"", post(1)[:20], post(1)[:-1], post(1)), strict=True):
             await stream.send_all(sent)
-        await until(lambda: door.pool.waiting and door.connections == 4)
-        door.door.stop()
-        door.door.close()
-        assert door.connections == 0
-        assert door.pool.tickets == 0
+        await until(lambda: server.pool.waiting and server.connections == 4)
+        server.listener.stop()
+        server.listener.close()
+        assert server.connections == 0
+        assert server.pool.tickets == 0
         with trio.fail_after(10):
-            await door.door.wait_answered()
+            await server.listener.wait_answered()
         for stream in streams:
             with suppress(trio.BrokenResourceError):
                 assert await all_of(stream) == b""
@@ -528,11 +533,11 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-async def connect_tls(door: Door, authority: trustme.CA) -> trio.SSLStream[trio.SocketStream]:
+async def connect_tls(server: Server, authority: trustme.CA) -> trio.SSLStream[trio.SocketStream]:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     stream = trio.SSLStream(
-        await door.connect(), context, server_hostname="localhost", https_compatible=True
+        await server.connect(), context, server_hostname="localhost", https_compatible=True
     )
     await stream.do_handshake()
     return stream
@@ -541,17 +546,17 @@ async def connect_tls(door: Door, authority: trustme.CA) -> trio.SSLStream[trio.
 async def test_the_same_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
     """Calls, large ones too, and then the rest of the connection elsewhere."""
     large = "x" * 3_000_000
-    async with opened(tls=tls) as door:
-        door.pool.at_once = echo
-        stream = await connect_tls(door, authority)
+    async with opened(tls=tls) as server:
+        server.pool.at_once = echo
+        stream = await connect_tls(server, authority)
         first, second = await ask(stream, post(1) + post(2), count=2)
         assert (first.json["response"], second.json["response"]) == (1, 2)
         [answer] = await ask(stream, post(large))
         assert answer.json["response"] == large
         [answer] = await ask(stream, request("GET", "/livez"))
-        assert answer.body == b"elsewhere"
+        assert answer.body == b"fallback"
         await stream.aclose()
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
 @pytest.mark.parametrize("echoes", [True, False], ids=["at once", "later"])
@@ -559,40 +564,39 @@ async def test_a_call_and_the_rest_in_one_go_over_tls(
     authority: trustme.CA, tls: ssl.SSLContext, echoes: bool
 ) -> None:
     """What follows a call is handed over when that is answered, though no more comes."""
-    async with opened(tls=tls) as door:
-        door.pool.at_once = echo if echoes else None
-        stream = await connect_tls(door, authority)
+    async with opened(tls=tls) as server:
+        server.pool.at_once = echo if echoes else None
+        stream = await connect_tls(server, authority)
         await stream.send_all(post(1) + request("GET", "/livez"))
         if not echoes:
-            await until(lambda: door.pool.waiting)
-            door.pool.answer()
+            await until(lambda: server.pool.waiting)
+            server.pool.answer()
         answers = await ask(stream, count=2)
-        assert answers[1].body == b"elsewhere"
+        assert answers[1].body == b"fallback"
         assert len(await ask(stream, request("GET", "/x"))) == 1
         await stream.aclose()
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
 async def test_the_last_answer_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
     """It comes whole, and then the end, though the client goes on sending."""
-    async with opened(tls=tls) as door:
-        door.pool.at_once = echo
-        stream = await connect_tls(door, authority)
+    async with opened(tls=tls) as server:
+        server.pool.at_once = echo
+        stream = await connect_tls(server, authority)
         await stream.send_all(post(1, "Connection: close") + post(2))
         [answer] = read_answers(await all_of(stream))
         assert answer.headers["connection"] == "close"
         await stream.aclose()
-        await door.nobody_is_left()
+        await server.nothing_is_left()
 
 
 async def test_what_is_no_tls_costs_its_own_place_only(
-    authority: trustme.CA, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    authority: trustme.CA, tls: ssl.SSLContext
 ) -> None:
     """Plain HTTP, junk, silence and a client that goes in the handshake."""
-    monkeypatch.setattr(transports, "HEAD_SECONDS", 0.3)
-    async with opened(tls=tls) as door:
-        door.pool.at_once = echo
-        plain, silent, gone = [await door.connect() for _ in range(3)]
+    async with opened(tls=tls, timeouts=HttpTimeouts(handshake=0.3)) as server:
+        server.pool.at_once = echo
+        plain, silent, gone = [await server.connect() for _ in range(3)]
         await plain.send_all(post(1))
         await gone.send_all(b"\x16\x03\x01\x02\x00")
         reset(gone)
@@ -600,73 +604,73 @@ async def test_what_is_no_tls_costs_its_own_place_only(
             with suppress(trio.BrokenResourceError):
                 assert b"HTTP" not in await all_of(one)
             await one.aclose()
-        await door.nobody_is_left()
-        stream = await connect_tls(door, authority)
+        await server.nothing_is_left()
+        stream = await connect_tls(server, authority)
         await ask(stream, post(1))
         await stream.aclose()
 
 
-@pytest.mark.parametrize("stage", ["handshake", "idle", "queued", "held", "deaf", "elsewhere"])
+@pytest.mark.parametrize("stage", ["handshake", "idle", "queued", "running", "deaf", "fallback"])
 @pytest.mark.parametrize("way", ["closes", "vanishes", "is closed"])
 async def test_a_place_over_tls_is_free_again(
     authority: trustme.CA, tls: ssl.SSLContext, stage: str, way: str
 ) -> None:
     """However it ends, at any stage."""
-    async with opened(tls=tls, places=1) as door:
+    async with opened(tls=tls, connections=1) as server:
         if stage == "handshake":
-            transport = await door.connect()
-            await until(lambda: door.connections == 1)
+            transport = await server.connect()
+            await until(lambda: server.connections == 1)
         else:
-            stream = await connect_tls(door, authority)
+            stream = await connect_tls(server, authority)
             transport = stream.transport_stream
-            door.pool.at_once = None if stage in ("queued", "held") else echo
-            if stage in ("queued", "held"):
+            server.pool.at_once = None if stage in ("queued", "running") else echo
+            if stage in ("queued", "running"):
                 await stream.send_all(post(1))
-                await until(lambda: door.pool.waiting)
-                if stage == "held":
-                    door.pool.hold()
+                await until(lambda: server.pool.waiting)
+                if stage == "running":
+                    server.pool.begin()
             elif stage == "deaf":
                 await stream.send_all(post("x" * 9_000_000))
-                await until(lambda: 200 in door.traffic.answers)
-            elif stage == "elsewhere":
+                await until(lambda: 200 in server.stats.answers)
+            elif stage == "fallback":
                 await ask(stream, request("GET", "/livez"))
-        if way == "is closed" and stage != "elsewhere":
-            door.door.close()
+        if way == "is closed" and stage != "fallback":
+            server.listener.close()
         elif way == "vanishes":
             reset(transport)
         else:
             await transport.aclose()
-        if stage == "held" and way == "closes":
-            door.pool.held[0].settle(Answered(b"1", "replica-1"))
-        await door.nobody_is_left()
-        assert door.pool.tickets == 0
+        if stage == "running" and way == "closes":
+            server.pool.running[0].settle(Answered(b"1", "replica-1"))
+        await server.nothing_is_left()
+        assert server.pool.tickets == 0
         await transport.aclose()
 
 
 async def test_one_too_many_over_tls_is_closed(authority: trustme.CA, tls: ssl.SSLContext) -> None:
     """Without a handshake there is no way to tell it more."""
-    async with opened(tls=tls, places=1) as door, await door.connect():
-        await until(lambda: door.connections == 1)
-        async with await door.connect() as second:
+    async with opened(tls=tls, connections=1) as server, await server.connect():
+        await until(lambda: server.connections == 1)
+        async with await server.connect() as second:
             assert await all_of(second) == b""
 
 
 async def test_stop_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
     """Who shakes hands or is idle is closed at once, who waits is answered."""
-    async with opened(tls=tls) as door:
-        handshake = await door.connect()
-        idle, waiting = await connect_tls(door, authority), await connect_tls(door, authority)
+    async with opened(tls=tls) as server:
+        handshake = await server.connect()
+        idle, waiting = await connect_tls(server, authority), await connect_tls(server, authority)
         await waiting.send_all(post(1))
-        await until(lambda: door.pool.waiting)
-        door.door.stop()
+        await until(lambda: server.pool.waiting)
+        server.listener.stop()
         assert await all_of(idle) == b""
         with suppress(trio.BrokenResourceError):
             assert await all_of(handshake) == b""
-        door.pool.answer()
+        server.pool.answer()
         [answer] = read_answers(await all_of(waiting))
         assert answer.headers["connection"] == "close"
         for stream in (handshake, idle, waiting):
             await stream.aclose()
         with trio.fail_after(10):
-            await door.door.wait_answered()
-        await door.nobody_is_left()
+            await server.listener.wait_answered()
+        await server.nothing_is_left()

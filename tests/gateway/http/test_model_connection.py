@@ -5,22 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.http import model_connection
-from gateway.http.model_connection import (
-    BODY_SECONDS,
-    FIRST_SECONDS,
-    HEAD_SECONDS,
-    IDLE_SECONDS,
-    LAST_SECONDS,
-    LINGER_SECONDS,
-    SEND_SECONDS,
-    ConnectionState,
-)
+from gateway.http.connection_state import TRANSITIONS, ConnectionState
+from gateway.http.model_connection import IN_A_ROW, UNREAD_LIMIT
 from tests.faults.matrix import fault
 from tests.support.http_stage import (
     KEY,
     LIMIT,
     MEMORY,
+    TIMEOUTS,
     Answer,
     Client,
     Stage,
@@ -29,7 +21,8 @@ from tests.support.http_stage import (
     bytewise,
     chunked,
     echo,
-    examine,
+    limits,
+    parse,
     post,
     request,
 )
@@ -144,7 +137,7 @@ def test_whether_the_connection_is_kept(
     answers = client.answers()
     assert answers[0].headers.get("connection", "") == told
     assert echoes(answers) == ([1, 2] if kept else [1])
-    assert client.line.ended == (not kept)
+    assert client.transport.ended == (not kept)
 
 
 def test_other_methods(client: Client) -> None:
@@ -191,7 +184,7 @@ def test_a_body_that_is_announced_too_large(client: Client, lines: tuple[str, ..
     assert client.is_in(ConnectionState.LINGERING)
     assert not client.answers()
     client.end()
-    assert client.line.closed
+    assert client.transport.closed
 
 
 def test_the_largest_body_is_read(client: Client) -> None:
@@ -251,22 +244,22 @@ def test_what_is_malformed_ends_the_connection(client: Client, sent: bytes, stat
 
 
 @pytest.fixture
-def examiner(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> StagedPool:
-    """Has every request examined, one at a time."""
-    monkeypatch.setattr(model_connection, "INLINE_LIMIT", 10)
-    stage.examinations.pool.at_once = None
-    return stage.examinations.pool
+def offload(stage: Stage) -> StagedPool:
+    """Parses every request, one at a time."""
+    stage.offload.inline_limit = 10
+    stage.offload.pool.at_once = None
+    return stage.offload.pool
 
 
-def test_a_large_request_is_examined_first(client: Client, examiner: StagedPool) -> None:
+def test_a_large_request_is_examined_first(client: Client, offload: StagedPool) -> None:
     """Then its payload goes to the model, and nobody else's request comes in between."""
     client.send(post([1]) + post(2))
     assert not client.stage.pool.seen
     for expected in ([1], 2):
-        examiner.at_once = examine
-        if examiner.waiting:
-            ticket = examiner.hold()
-            ticket.settle(examine(ticket))
+        offload.at_once = parse
+        if offload.waiting:
+            ticket = offload.begin()
+            ticket.settle(parse(ticket))
         client.stage.pool.answer()
         client.verify()
         assert echoes(client.answers()) == [expected]
@@ -277,16 +270,16 @@ def test_a_large_request_is_examined_first(client: Client, examiner: StagedPool)
     [
         (busy, "gateway.overloaded"),
         (lambda ticket: Answered(b'["it is no JSON"]', "e"), "request.invalid"),
-        (lambda ticket: NotReady("no examiner"), "model.notready"),
+        (lambda ticket: NotReady("no replica"), "model.notready"),
     ],
 )
 def test_what_an_examiner_says(
-    client: Client, examiner: StagedPool, outcome: Callable[[Ticket], Outcome], code: str
+    client: Client, offload: StagedPool, outcome: Callable[[Ticket], Outcome], code: str
 ) -> None:
     """Its refusal, or that there is none, is the answer, at once or later; then the next comes."""
     client.send(post(1) + post(2))
-    examiner.at_once = outcome
-    ticket = examiner.hold()
+    offload.at_once = outcome
+    ticket = offload.begin()
     ticket.settle(outcome(ticket))
     assert echoes(client.answers()) == [code, code]
     assert client.is_in(ConnectionState.IDLE)
@@ -294,28 +287,28 @@ def test_what_an_examiner_says(
 
 @pytest.mark.parametrize("free", [True, False])
 def test_who_is_gone_when_its_request_is_examined(
-    client: Client, examiner: StagedPool, free: bool
+    client: Client, offload: StagedPool, free: bool
 ) -> None:
     """Its ticket waits in no queue; where a replica is free it still gets its answer."""
     client.send(post(1))
-    ticket = examiner.hold()
+    ticket = offload.begin()
     client.end()
     client.stage.pool.at_once = echo if free else None
-    ticket.settle(examine(ticket))
+    ticket.settle(parse(ticket))
     client.verify()
-    assert client.line.closed
+    assert client.transport.closed
     assert echoes(client.answers()) == ([1] if free else [])
     assert client.stage.pool.tickets == 0
 
 
 def test_who_is_gone_while_its_request_waits_to_be_examined(
-    client: Client, examiner: StagedPool
+    client: Client, offload: StagedPool
 ) -> None:
     """It is not examined any more."""
     client.send(post(1))
     client.end()
-    assert client.line.closed
-    assert not examiner.waiting
+    assert client.transport.closed
+    assert not offload.waiting
 
 
 # The budget of bytes.
@@ -376,13 +369,13 @@ def test_the_budget_is_given_back_however_a_body_ends(stage: Stage) -> None:
         client.send(whole[:-20])
         assert stage.memory.free < MEMORY
         stage.pool.at_once = busy if ending == "busy" else None
-        client.line.deaf = ending == "deaf"
+        client.transport.deaf = ending == "deaf"
         if ending in ("whole", "busy"):
             client.send(whole[-20:])
         elif ending in ("malformed", "deaf"):
             client.send(b"\r\n\r\n\r\n\r\n")
         elif ending == "late":
-            stage.pass_time(BODY_SECONDS)
+            stage.pass_time(TIMEOUTS.call_body)
         elif ending == "end":
             client.end()
         elif ending == "stop":
@@ -390,7 +383,7 @@ def test_the_budget_is_given_back_however_a_body_ends(stage: Stage) -> None:
             client.send(whole[-20:])
         else:
             client.connection.close()
-        stage.pass_time(SEND_SECONDS)
+        stage.pass_time(TIMEOUTS.send)
         assert stage.memory.free == MEMORY, ending
 
 
@@ -409,16 +402,16 @@ def late(client: Client, seconds: float) -> None:
 
 def test_an_idle_connection_is_closed(client: Client) -> None:
     """After 75 s without a request, at first or after an answer, and nothing is said."""
-    late(client, IDLE_SECONDS)
-    assert client.line.closed
+    late(client, TIMEOUTS.idle)
+    assert client.transport.closed
     used = client.stage.client().send(post(1))
     client.stage.pool.answer()
-    client.stage.pass_time(IDLE_SECONDS / 2)
+    client.stage.pass_time(TIMEOUTS.idle / 2)
     used.send(post(2))
     client.stage.pool.answer()
     used.answers()
-    late(used, IDLE_SECONDS)
-    assert used.line.closed
+    late(used, TIMEOUTS.idle)
+    assert used.transport.closed
     assert not used.answers()
 
 
@@ -430,7 +423,7 @@ def test_an_idle_connection_is_closed(client: Client) -> None:
 def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
     """A byte each second does not put it off; the client is told, and the connection ends."""
     client.stage.pass_time(50)
-    for byte in bytewise(post(1))[: int(HEAD_SECONDS)]:
+    for byte in bytewise(post(1))[: int(TIMEOUTS.head)]:
         client.send(byte)
         client.stage.pass_time(1 - INSTANT)
     assert client.is_in(ConnectionState.HEAD)
@@ -449,7 +442,7 @@ def test_a_body_has_thirty_seconds_in_all(client: Client) -> None:
     """Counted from its head, and a byte each second does not put it off."""
     head, _, body = post("x" * 100).partition(b"\r\n\r\n")
     client.send(head + b"\r\n\r\n")
-    for byte in bytewise(body)[: int(BODY_SECONDS)]:
+    for byte in bytewise(body)[: int(TIMEOUTS.call_body)]:
         client.stage.pass_time(1 - INSTANT)
         client.send(byte)
     assert client.is_in(ConnectionState.BODY)
@@ -465,13 +458,13 @@ def test_an_empty_line_begins_no_request(client: Client) -> None:
     client.stage.pool.answer()
     client.send(b"\r", b"\n")
     assert client.is_in(ConnectionState.IDLE)
-    client.stage.pass_time(HEAD_SECONDS)
+    client.stage.pass_time(TIMEOUTS.head)
     client.send(post(2))
     client.stage.pool.answer()
     assert echoes(client.answers()) == [1, 2]
     client.send(b"\r\n")
-    late(client, IDLE_SECONDS)
-    assert client.line.closed
+    late(client, TIMEOUTS.idle)
+    assert client.transport.closed
     assert not client.answers()
 
 
@@ -485,30 +478,30 @@ def test_who_waits_for_its_outcome_has_no_deadline(client: Client) -> None:
 
 def test_an_answer_has_to_be_taken_within_thirty_seconds(client: Client) -> None:
     """Who does not take it is closed; who takes it just in time goes on."""
-    client.line.deaf = True
+    client.transport.deaf = True
     for last in (False, True):
         client.send(post(1))
         client.stage.pool.answer()
         assert client.is_in(ConnectionState.SENDING)
         if last:
-            late(client, SEND_SECONDS)
-            assert client.line.closed
+            late(client, TIMEOUTS.send)
+            assert client.transport.closed
         else:
-            client.stage.pass_time(SEND_SECONDS - INSTANT)
-            client.take()
+            client.stage.pass_time(TIMEOUTS.send - INSTANT)
+            client.read()
             assert client.is_in(ConnectionState.IDLE)
-            client.line.deaf = True
+            client.transport.deaf = True
 
 
 def test_after_the_last_answer_a_client_has_two_seconds(client: Client) -> None:
     """What it still sends is thrown away, so that it can read what it was told."""
     client.send(post(1, "Connection: close"))
     client.stage.pool.answer()
-    assert client.line.ended
+    assert client.transport.ended
     for _ in range(3):
         client.send(post(2), b"junk")
-    late(client, LINGER_SECONDS)
-    assert client.line.closed
+    late(client, TIMEOUTS.linger)
+    assert client.transport.closed
     assert len(client.answers()) == 1
 
 
@@ -516,13 +509,13 @@ def test_a_deadline_does_not_outlive_its_reason(client: Client) -> None:
     """Neither the head's nor the body's counts once the request is whole."""
     sent = post(1)
     client.send(sent[:10])
-    client.stage.pass_time(HEAD_SECONDS - INSTANT)
+    client.stage.pass_time(TIMEOUTS.head - INSTANT)
     client.send(sent[10:-3])
-    client.stage.pass_time(BODY_SECONDS - INSTANT)
+    client.stage.pass_time(TIMEOUTS.call_body - INSTANT)
     client.send(sent[-3:])
     client.stage.pass_time(1000)
     client.stage.pool.answer()
-    client.stage.pass_time(IDLE_SECONDS - INSTANT)
+    client.stage.pass_time(TIMEOUTS.idle - INSTANT)
     assert client.is_in(ConnectionState.IDLE)
 
 
@@ -534,23 +527,23 @@ def test_a_client_that_ends_while_queued_takes_its_ticket_with_it(client: Client
     client.send(post(1) + post(2))
     [ticket] = client.stage.pool.waiting
     client.end()
-    assert client.line.closed
+    assert client.transport.closed
     assert not client.stage.pool.waiting
     assert isinstance(ticket.outcome, Abandoned)
-    assert not client.line.written
+    assert not client.transport.written
 
 
 def test_a_client_that_only_sends_no_more_gets_its_answer(client: Client) -> None:
     """When a replica has begun, the answer is sent, and then the connection is closed."""
     client.send(post(1) + post(2))
-    client.stage.pool.hold()
+    client.stage.pool.begin()
     client.end()
     assert client.is_in(ConnectionState.WAITING)
-    assert client.line.held
+    assert client.transport.paused
     client.stage.pool.answer()
     answer = client.answer()
     assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
-    assert client.line.closed
+    assert client.transport.closed
     assert len(client.stage.pool.seen) == 1
 
 
@@ -558,16 +551,16 @@ def test_a_client_that_sends_no_more_while_it_takes_its_answer(client: Client) -
     """It gets all of it; if it takes none it is closed in time."""
     for taken in (True, False):
         client = client.stage.client()
-        client.line.deaf = True
+        client.transport.deaf = True
         client.send(post(1))
         client.stage.pool.answer()
         client.end()
         assert client.is_in(ConnectionState.SENDING)
         if taken:
-            client.take()
+            client.read()
         else:
-            late(client, SEND_SECONDS)
-        assert client.line.closed
+            late(client, TIMEOUTS.send)
+        assert client.transport.closed
 
 
 def client_in(stage: Stage, state: ConnectionState) -> Client:
@@ -578,7 +571,7 @@ def client_in(stage: Stage, state: ConnectionState) -> Client:
     elif state is ConnectionState.BODY:
         client.send(post(1)[:-2])
     elif state is not ConnectionState.IDLE:
-        client.line.deaf = state is ConnectionState.SENDING
+        client.transport.deaf = state is ConnectionState.SENDING
         lines = ("Connection: close",) if state is ConnectionState.LINGERING else ()
         client.send(post(1, *lines) + post(2))
         if state is not ConnectionState.WAITING:
@@ -597,11 +590,11 @@ def test_nothing_is_left_of_a_broken_connection(
 ) -> None:
     """Whatever it was doing: no ticket, no bytes, no deadline; and nothing more is said."""
     client = client_in(stage, state)
-    ticket = stage.pool.hold() if held and stage.pool.waiting else None
-    written = client.line.written
+    ticket = stage.pool.begin() if held and stage.pool.waiting else None
+    written = client.transport.written
     client.connection.close()
     client.verify()
-    assert client.line.closed
+    assert client.transport.closed
     assert stage.pool.tickets == 0
     assert stage.memory.free == MEMORY
     assert len(stage.timers) == 0
@@ -609,7 +602,7 @@ def test_nothing_is_left_of_a_broken_connection(
         ticket.settle(Answered(b"1", "replica-1"))
     client.connection.close()
     client.connection.stop()
-    assert client.line.written == written
+    assert client.transport.written == written
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -618,8 +611,8 @@ def test_the_end_of_what_a_client_sends(stage: Stage, state: ConnectionState) ->
     client = client_in(stage, state)
     client.end()
     if state is ConnectionState.SENDING:
-        client.take()
-    assert client.line.closed
+        client.read()
+    assert client.transport.closed
     assert stage.pool.tickets == 0
     assert stage.memory.free == MEMORY
 
@@ -631,14 +624,14 @@ def test_after_stop_no_request_begins(stage: Stage, state: ConnectionState) -> N
     client.answers()
     client.connection.stop()
     client.verify()
-    assert not client.line.closed
+    assert not client.transport.closed
     if state in (ConnectionState.HEAD, ConnectionState.BODY):
         sent = post(1)
         client.send(sent[20:] if state is ConnectionState.HEAD else sent[-2:])
     if state is ConnectionState.SENDING:
-        client.take()
+        client.read()
     elif state is ConnectionState.IDLE:
-        late(client, FIRST_SECONDS)
+        late(client, TIMEOUTS.first_request)
     else:
         client.send(post(3))
     before = len(stage.pool.seen)
@@ -648,15 +641,15 @@ def test_after_stop_no_request_begins(stage: Stage, state: ConnectionState) -> N
         answer = client.answer()
         assert (answer.json["response"], answer.headers["connection"]) == (1, "close")
     assert client.state in (ConnectionState.LINGERING, ConnectionState.CLOSED)
-    stage.pass_time(LINGER_SECONDS)
-    assert client.line.closed
+    stage.pass_time(TIMEOUTS.linger)
+    assert client.transport.closed
 
 
-@pytest.mark.parametrize("seconds", [FIRST_SECONDS, LAST_SECONDS])
+@pytest.mark.parametrize("seconds", [TIMEOUTS.first_request, TIMEOUTS.next_request])
 def test_what_is_on_its_way_at_the_stop(stage: Stage, seconds: float) -> None:
     """Who is idle has a moment for a last request, a longer one if it would be the first."""
     idle, client = stage.client(), stage.client()
-    if seconds == LAST_SECONDS:
+    if seconds == TIMEOUTS.next_request:
         for each in (idle, client):
             each.send(post(1))
             stage.pool.answer()
@@ -670,6 +663,45 @@ def test_what_is_on_its_way_at_the_stop(stage: Stage, seconds: float) -> None:
     assert (answer.json["response"], answer.headers["connection"]) == (2, "close")
 
 
+# The table of states.
+
+
+def test_each_transition_of_the_table_happens(stage: Stage) -> None:
+    """The table lists no change of state that cannot happen; CheckedConnection allows no other."""
+    head, _, body = post(1).partition(b"\r\n\r\n")
+    head += b"\r\n\r\n"
+    last = post(1, "Connection: close")
+    bad_head, bad_body = b"GET\r\n\r\n", request("POST", "/model", "Transfer-Encoding: chunked")
+    options, malformed = request("OPTIONS", "/model"), b"zz\r\n"
+    plays: list[tuple[bytes, ...]] = [
+        (b"P",),  # a part of a head
+        (head,),  # a part of a body
+        (post(1),),
+        (last,),
+        (bad_head,),
+        (options,),
+        (bad_body, malformed),
+        (head[:9], head[9:]),
+        (head[:9], head[9:] + body),
+        (options[:9], options[9:]),
+        (b"GET", b"\r\n\r\n"),
+        (head, body),
+    ]
+    for pieces in plays:
+        for deaf in (False, True):
+            for answered in (False, True):
+                client = stage.client()
+                client.transport.deaf = deaf
+                client.send(*pieces)
+                while answered and stage.pool.tickets:
+                    stage.pool.answer()
+                if deaf and answered and client.is_in(ConnectionState.SENDING):
+                    client.read()
+                client.connection.close()
+    expected = {(before, after) for before, moves in TRANSITIONS.items() for after in moves}
+    assert stage.transitions == expected
+
+
 # Who sends ahead.
 
 
@@ -677,11 +709,11 @@ def test_what_is_on_its_way_at_the_stop(stage: Stage, seconds: float) -> None:
 def test_what_is_sent_ahead_is_bounded(client: Client, cut: int) -> None:
     """While a request is answered, what follows it is read to a bound, and read on below it; so it
     is at any time, and all is answered in order."""
-    most = model_connection._MOST_UNREAD
+    most = UNREAD_LIMIT
     sent = b"".join(post(number) for number in range(4000))
     numbers, at, largest = list[object](), 0, 0
     while at < len(sent) or client.stage.pool.tickets:
-        while at < len(sent) and not client.line.held:
+        while at < len(sent) and not client.transport.paused:
             client.send(sent[at : at + cut])
             at += cut
         largest = max(largest, len(client.connection._unread))
@@ -690,20 +722,18 @@ def test_what_is_sent_ahead_is_bounded(client: Client, cut: int) -> None:
         numbers += echoes(client.answers())
     assert numbers == list(range(4000))
     assert most <= largest < most + cut
-    assert not client.line.held
+    assert not client.transport.paused
 
 
 def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
     """A body that fills what may be sent ahead does not stop the reading for good."""
-    client.stage.max_request_size = 10**6
-    client.stage.memory.resize(10**6)
-    client.stage.openings = type(client.stage.openings)(10**6)
+    client.stage.context.set_limits(limits(body=10**6, memory=10**6))
     large = post("x" * 200_000)
     client.send(post(1), large[:80_000])
-    assert client.line.held
+    assert client.transport.paused
     client.stage.pool.answer()
     assert client.is_in(ConnectionState.BODY)
-    assert not client.line.held
+    assert not client.transport.paused
     client.send(large[80_000:])
     client.stage.pool.answer()
     assert echoes(client.answers()) == [1, "x" * 200_000]
@@ -717,15 +747,15 @@ def test_answers_at_once_come_in_order_and_by_and_by(client: Client) -> None:
     client.send(post(1) * 600 + b"\r\n")
     client.stage.pool.answer()
     answers = client.answers()
-    assert len(answers) == 1 + model_connection._IN_A_ROW
+    assert len(answers) == 1 + IN_A_ROW
     client.stage.pass_time(0)
     answers += client.answers()
     assert echoes(answers) == [0] + ["model.busy"] * 600
     assert answers[1].headers["retry-after"] == "7"
     assert len({answer.headers["x-request-id"] for answer in answers}) == 601
-    assert not client.line.held
-    late(client, IDLE_SECONDS)
-    assert client.line.closed
+    assert not client.transport.paused
+    late(client, TIMEOUTS.idle)
+    assert client.transport.closed
 
 
 @pytest.mark.parametrize("deed", ["end", "close", "stop"])
@@ -737,9 +767,9 @@ def test_the_end_of_who_is_answered_by_and_by(client: Client, deed: str) -> None
     else:
         getattr(client.connection, deed)()
     client.verify()
-    assert client.line.closed
+    assert client.transport.closed
     assert len(client.stage.timers) == 0
-    assert len(client.answers()) == model_connection._IN_A_ROW
+    assert len(client.answers()) == IN_A_ROW
 
 
 def test_outcomes_at_once_and_others_by_turns(client: Client) -> None:
@@ -770,12 +800,12 @@ def test_a_connection_leaves_with_exactly_its_unread_bytes(stage: Stage, before:
         client = stage.client()
         pieces = [sent[:at], sent[at:]]
         for piece in pieces:
-            if client.line.left is not None:
-                client.line.left += piece  # the other server reads it by itself
+            if client.transport.detached is not None:
+                client.transport.detached += piece  # the other server reads it by itself
             client.send(piece)
             answer_all(client)
-        assert client.line.left == (rest if before != b"\r\n" else sent)
-        assert not client.line.closed
+        assert client.transport.detached == (rest if before != b"\r\n" else sent)
+        assert not client.transport.closed
         client.verify()
     assert stage.memory.free == MEMORY
     assert len(stage.timers) == 0
@@ -783,12 +813,12 @@ def test_a_connection_leaves_with_exactly_its_unread_bytes(stage: Stage, before:
 
 def test_a_connection_leaves_when_its_answer_is_out(client: Client) -> None:
     """Not before the client has taken what it was sent."""
-    client.line.deaf = True
+    client.transport.deaf = True
     client.send(post(1) + request("GET", "/livez"))
     client.stage.pool.answer()
-    assert client.line.left is None
-    client.take()
-    assert client.line.left == request("GET", "/livez")
+    assert client.transport.detached is None
+    client.read()
+    assert client.transport.detached == request("GET", "/livez")
 
 
 def test_the_last_to_leave_after_stop(stage: Stage) -> None:
@@ -801,5 +831,5 @@ def test_the_last_to_leave_after_stop(stage: Stage) -> None:
     stage.pool.answer()
     assert waiting.is_in(ConnectionState.LINGERING)
     half.send(b"\n")
-    assert half.line.left == request("GET", "/livez")
-    assert waiting.line.left is None
+    assert half.transport.detached == request("GET", "/livez")
+    assert waiting.transport.detached is None

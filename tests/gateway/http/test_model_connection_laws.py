@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.http.model_connection import ConnectionState
+from gateway.http.connection_state import ConnectionState
 from tests.support.http_stage import LIMIT, MEMORY, Answer, Stage, busy, chunked, post, request
 from workers import Answered
 
@@ -40,7 +40,7 @@ class Caller:
 
     @property
     def open(self) -> bool:
-        return not self.client.line.over and not self.ended
+        return not self.client.transport.over and not self.ended
 
     def ask(self, kind: str) -> None:
         nonce = f"{self.name}-{len(self.asked)}"
@@ -48,7 +48,7 @@ class Caller:
         self.unsent += KINDS[kind](nonce)
 
     def send(self, most: int) -> None:
-        if not self.client.line.held:
+        if not self.client.transport.paused:
             piece, self.unsent = self.unsent[:most], self.unsent[most:]
             self.client.send(piece)
 
@@ -99,13 +99,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.some(data).send(most)
 
     @precondition(anybody)
-    @rule(data=st.data(), deed=st.sampled_from(["deaf", "take", "take", "end", "close", "stop"]))
+    @rule(data=st.data(), deed=st.sampled_from(["deaf", "read", "read", "end", "close", "stop"]))
     def do(self, data: st.DataObject, deed: str) -> None:
         caller = self.some(data)
         if deed == "deaf":
-            caller.client.line.deaf = True
-        elif deed == "take":
-            caller.client.take()
+            caller.client.transport.deaf = True
+        elif deed == "read":
+            caller.client.read()
         elif deed == "end":
             caller.ended = True
             caller.client.end()
@@ -119,14 +119,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.stage.pool.at_once = busy if full else None
 
     @precondition(lambda self: self.stage.pool.waiting)
-    @rule(deed=st.sampled_from(["hold", "answer", "answer", "refuse"]))
+    @rule(deed=st.sampled_from(["begin", "answer", "answer", "refuse"]))
     def serve(self, deed: str) -> None:
         getattr(self.stage.pool, deed)()
 
-    @precondition(lambda self: self.stage.pool.held)
+    @precondition(lambda self: self.stage.pool.running)
     @rule()
     def answer_held(self) -> None:
-        ticket = self.stage.pool.held.pop(0)
+        ticket = self.stage.pool.running.pop(0)
         ticket.settle(Answered(ticket.request, "replica-1"))
 
     @rule(seconds=st.sampled_from([0.5, 3, 11, 31, 80]))
@@ -156,9 +156,11 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(self.stage.timers) == 0
 
     def finish(self, caller: Caller) -> None:
-        while not caller.client.line.over and not caller.client.is_in(ConnectionState.LINGERING):
+        while not caller.client.transport.over and not caller.client.is_in(
+            ConnectionState.LINGERING
+        ):
             before = (len(caller.unsent), len(caller.answers))
-            caller.client.take()
+            caller.client.read()
             caller.send(1000)
             while self.stage.pool.tickets:
                 self.stage.pool.answer()

@@ -1,4 +1,5 @@
-"""The gate: one request after the other, written anew; what is slow or malformed stays outside."""
+"""The request filter: one request after the other, serialized again; slow or malformed requests do
+not pass."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -9,17 +10,11 @@ import pytest
 import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_one_way_pair
 
-from gateway.http.request_filter import (
-    BODY_SECONDS,
-    HEAD_SECONDS,
-    IDLE_SECONDS,
-    Disconnected,
-    RequestFilter,
-    serialize_head,
-)
+from gateway.http.request_filter import READ_AHEAD, Disconnected, RequestFilter, serialize_head
 from gateway.http.request_head import ProtocolError, read_head
 from tests.faults.matrix import fault
 from tests.gateway.http.raw_requests import BAD, GOOD, read, status_of
+from tests.support.http_stage import TIMEOUTS
 
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
@@ -27,7 +22,7 @@ CHUNKED = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Passing:
-    """A gate with a client before it; behind it what answers, at once unless told not to."""
+    """A filter between a client and an application that answers at once, unless told not to."""
 
     def __init__(self, first: bytes = b"", answering: bool = True) -> None:
         self.passed = b""
@@ -35,19 +30,19 @@ class Passing:
         self.client: MemorySendStream
         stream: MemoryReceiveStream
         self.client, stream = memory_stream_one_way_pair()
-        self.gate = RequestFilter(stream, first)
+        self.filter = RequestFilter(stream, first, TIMEOUTS)
         self.ended: Exception | None = None
         self.over = trio.Event()
 
     async def take(self, data: bytes) -> None:
         self.passed += data
         if self.answering:
-            self.gate.answered()
+            self.filter.answered()
 
     async def run(self, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self.gate.read_ahead)
+        nursery.start_soon(self.filter.read_ahead)
         try:
-            await self.gate.forward(self.take)
+            await self.filter.forward(self.take)
         except (Disconnected, ProtocolError) as ended:
             self.ended = ended
         self.over.set()
@@ -114,7 +109,7 @@ async def test_the_next_request_waits_for_the_answer() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert len(read(it.passed).requests) == 1
         assert not it.over.is_set()
-        it.gate.answered()
+        it.filter.answered()
         await it.over.wait()
         assert refused(it.ended) == 400
 
@@ -137,12 +132,12 @@ async def test_what_is_read_ahead_is_bounded() -> None:
                 await it.client.send_all(GET * 1000)
                 await trio.testing.wait_all_tasks_blocked()
                 sent += len(GET) * 1000
-                if len(it.gate._read) >= 64 * 1024:
+                if len(it.filter._read) >= READ_AHEAD:
                     break
-        held = len(it.gate._read)
+        held = len(it.filter._read)
         await it.client.send_all(GET * 1000)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(it.gate._read) == held < 200_000
+        assert len(it.filter._read) == held < 200_000
 
 
 @fault(
@@ -154,7 +149,7 @@ async def test_a_head_has_its_time_in_all(autojump_clock: trio.testing.MockClock
     """However steadily it drips, a head is not waited for longer than its time."""
     async with passing() as it:
         await trio.sleep(20)
-        with takes(HEAD_SECONDS):
+        with takes(TIMEOUTS.head):
             for byte in GET[:-2]:
                 await it.client.send_all(bytes([byte]))
                 with trio.move_on_after(1):
@@ -170,9 +165,9 @@ async def test_a_connection_may_be_idle_for_so_long(
     """Fresh or between requests, a connection ends quietly when no more than a line end comes."""
     async with passing() as it:
         for _ in range(2):
-            await trio.sleep(IDLE_SECONDS - 1)
+            await trio.sleep(TIMEOUTS.idle - 1)
             await it.client.send_all(GET + b"\r\n")
-        with takes(IDLE_SECONDS):
+        with takes(TIMEOUTS.idle):
             await it.over.wait()
         assert isinstance(it.ended, Disconnected)
 
@@ -180,7 +175,7 @@ async def test_a_connection_may_be_idle_for_so_long(
 async def test_answering_is_not_idling(autojump_clock: trio.testing.MockClock) -> None:
     """However long an answer takes, its client is not cut off meanwhile."""
     async with passing(GET, answering=False) as it:
-        await trio.sleep(10 * IDLE_SECONDS)
+        await trio.sleep(10 * TIMEOUTS.idle)
         assert not it.over.is_set()
 
 
@@ -191,9 +186,9 @@ async def test_a_body_may_take_long_but_not_pause(
     """A body is waited for as long as it goes on, and no longer."""
     async with passing(head) as it:
         for _ in range(30):
-            await trio.sleep(BODY_SECONDS - 1)
+            await trio.sleep(TIMEOUTS.body_gap - 1)
             await it.client.send_all(b"x")
-        with takes(BODY_SECONDS):
+        with takes(TIMEOUTS.body_gap):
             await it.over.wait()
         assert refused(it.ended) == 408
 
@@ -203,11 +198,11 @@ async def test_stopping_ends_what_has_not_begun() -> None:
     for first in (b"", GET[:-1]):
         async with passing(first) as it:
             await trio.testing.wait_all_tasks_blocked()
-            it.gate.stop()
+            it.filter.stop()
             await it.over.wait()
             assert isinstance(it.ended, Disconnected)
     it = Passing(POST)
-    it.gate.stop()
+    it.filter.stop()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(it.run, nursery)
         await it.client.send_all(b"abcd")

@@ -12,10 +12,13 @@ import trustme
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from gateway.http import hypercorn_connection
-from gateway.http.hypercorn_server import HypercornServer
+from gateway.http.listen_sockets import listen
+from gateway.http.server import serve_http
+from gateway.http.timeouts import HttpTimeouts
 from gateway.http.tls import server_tls
 from gateway.settings import Settings, SettingsError
+from tests.support.http_stage import TIMEOUTS, StagedPool, http_context, limits
+from workers import Reactor
 
 GET = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -53,15 +56,17 @@ def test_files_that_cannot_be_used(certified: Settings, tmp_path: Path) -> None:
     assert problem(missing, key).endswith(f"tls_certificate {missing}: No such file or directory")
     assert problem(certificate, str(tmp_path)).endswith(f"tls_key {tmp_path}: Is a directory")
     assert problem(key, certificate) == (
-        f"tls_certificate {key} has no certificate in it (in PEM format)"
+        f"tls_certificate {key} contains no certificate in PEM format"
     )
-    assert problem(certificate, certificate).startswith(f"tls_key {certificate} has no private key")
+    assert problem(certificate, certificate).startswith(
+        f"tls_key {certificate} contains no private key"
+    )
     other = tmp_path / "other.pem"
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(other)
-    assert problem(certificate, str(other)).startswith(f"the tls_key {other} is not that of")
+    assert problem(certificate, str(other)).startswith(f"the tls_key {other} does not belong to")
     broken = tmp_path / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    assert "cannot be used" in problem(str(broken), key)
+    assert "cannot use tls_certificate" in problem(str(broken), key)
 
 
 def test_an_encrypted_key_is_not_asked_about(certified: Settings, tmp_path: Path) -> None:
@@ -79,7 +84,7 @@ def test_an_encrypted_key_is_not_asked_about(certified: Settings, tmp_path: Path
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[int]:
+async def serving(settings: Settings, timeouts: HttpTimeouts = TIMEOUTS) -> AsyncIterator[int]:
     """The port of a server over TLS, which echoes bodies."""
     app = QuartTrio(__name__)
 
@@ -87,16 +92,17 @@ async def serving(settings: Settings) -> AsyncIterator[int]:
     async def echo() -> Response:
         return Response(await request.get_data(), headers={"X-Scheme": request.scheme})
 
-    server, context = HypercornServer(app), server_tls(settings)
-    assert context is not None
-
-    async def serve(stream: trio.SocketStream) -> None:
-        await server.serve(trio.SSLStream(stream, context, server_side=True, https_compatible=True))
-
-    async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
-        yield listener.socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
+    reactor = Reactor()
+    memory = limits(body=10**6, memory=10**7)
+    context = http_context(reactor, StagedPool(), limits=memory, timeouts=timeouts)
+    with listen("127.0.0.1", 0) as listener:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            serve = partial(serve_http, reactor=reactor, stop=trio.Event(), grace=1.0)
+            await nursery.start(partial(serve, app, [listener], context, tls=server_tls(settings)))
+            yield listener.getsockname()[1]
+            nursery.cancel_scope.cancel()
+    reactor.close()
 
 
 async def connect(
@@ -144,12 +150,9 @@ async def test_a_refusal_over_tls_is_delivered(certified: Settings, authority: t
         await stream.aclose()
 
 
-async def test_clients_that_do_not_speak_tls(
-    certified: Settings, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_clients_that_do_not_speak_tls(certified: Settings, authority: trustme.CA) -> None:
     """Plain HTTP and silence in the handshake cost their own connection only."""
-    monkeypatch.setattr(hypercorn_connection, "HANDSHAKE_SECONDS", 0.2)
-    async with serving(certified) as port:
+    async with serving(certified, HttpTimeouts(handshake=0.2)) as port:
         for sent in (GET, b"\x16\x03\x01", b""):
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
                 await stream.send_all(sent)

@@ -1,4 +1,4 @@
-"""A client's socket: what is written arrives whole and in order, however slowly it is taken."""
+"""The transport of a client's socket: written bytes arrive whole and in order."""
 
 import socket
 from typing import cast
@@ -9,49 +9,48 @@ from gateway.http.transports import SocketTransport, TransportOwner
 from workers import Reactor
 
 
-class Listener:
-    """A connection that counts how often everything was out."""
+class Connection:
+    """Counts how often everything was sent."""
 
     def __init__(self) -> None:
         self.flow = ""
-        self.times_out = 0
+        self.times_sent = 0
 
     def sent(self) -> None:
-        self.times_out += 1
+        self.times_sent += 1
 
 
 class Owner:
     """Ignores that the transport is closed."""
 
     def __init__(self) -> None:
-        self.untaken = SendBufferLimit(10**9)
+        self.send_buffers = SendBufferLimit(10**9)
 
     def transport_closed(self, transport: object) -> None: ...
 
 
 def test_pieces_go_out_whole_and_in_order() -> None:
-    """Of several pieces, far larger than a socket takes, each byte arrives once, and that all is
-    out is told once."""
+    """Each byte of pieces larger than a socket's buffer arrives once; `sent` is called once."""
     reactor = Reactor(lambda: 0.0, others_are_ready=lambda: True)
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.settimeout(10)
     owner = Owner()
-    line = SocketTransport(ours, "", "", reactor, cast(TransportOwner, owner))
-    listener = Listener()
-    line.connection = cast(ModelConnection, listener)
+    transport = SocketTransport(ours, "", "", reactor, cast(TransportOwner, owner))
+    connection = Connection()
+    transport.connection = cast(ModelConnection, connection)
     large = bytearray(b"body" * 500_000)
     pieces: list[bytes | bytearray] = [b"head" * 5, large, b"tail", b"next" * 100_000]
-    assert [line.write(piece) for piece in pieces] == [True, False, False, False]
-    assert owner.untaken.held == sum(map(len, pieces[1:]))
+    assert [transport.write(piece) for piece in pieces] == [True, False, False, False]
+    assert owner.send_buffers.unsent == sum(map(len, pieces[1:]))
     expected, received = b"".join(pieces), bytearray()
     while len(received) < len(expected):
         received += theirs.recv(1 << 20)
         reactor._serve()
     assert received == expected
-    assert listener.times_out == 1
-    assert owner.untaken.held == 0
-    assert line.write(b"again")
-    line.close()
+    assert connection.times_sent == 1
+    assert owner.send_buffers.unsent == 0
+    assert transport.write(b"again")
+    transport.close()
     theirs.close()
     reactor.close()

@@ -27,8 +27,7 @@ from workers.cgroups import (
 )
 from workers.cgroups import tree as trees
 from workers.cgroups.leaf import sweep_folder
-from workers.limits import CgroupCounters, Limits
-from workers.sizes import MIB
+from workers.limits import MIB, CgroupCounters, Limits
 
 V1_MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
