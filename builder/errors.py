@@ -38,7 +38,7 @@ class SymlinkLeaves(SnapshotFailed):
         super().__init__(
             f"symbolic links lead out of the project: {', '.join(self.links)}",
             "Replace each by a link to a file of the project or by the file itself, name it in "
-            ".gitignore, or have the operator name the folder that it leads to in `readable`.",
+            ".gitignore, or have the operator name its target folder in `shared_folders`.",
         )
 
 

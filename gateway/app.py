@@ -154,7 +154,7 @@ def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> 
             route = None if is_call(path) else route_of(method, path)
             now = site.current
             if is_call(path):
-                most = now.request_limit
+                most = now.max_request_size
             elif route is None:
                 most = FORM_LIMIT
             else:

@@ -163,7 +163,7 @@ CATALOGUE: dict[Code, ErrorKind] = {
         404, 5, "caller", "list them with `predictd deployments MODEL`"
     ),
     "prediction.notfound": ErrorKind(
-        404, 5, "caller", "metrics are deleted after `metrics_age` days"
+        404, 5, "caller", "metrics are deleted after `metrics_retention_days` days"
     ),
     "experiment.notfound": ErrorKind(404, 5, "caller", "list the experiments with `predictd runs`"),
     "file.notfound": ErrorKind(404, 5, "caller", "list the folder to see its files"),

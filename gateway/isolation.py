@@ -41,7 +41,7 @@ def open_isolation(given: LoadedSettings, data: DataFolder, set_aside: SetAside)
     confinement = open_confinement(
         settings.isolation,
         data.confinement,
-        [Path(folder) for folder in settings.readable],
+        [Path(folder) for folder in settings.shared_folders],
         hidden=[Path(each).absolute() for each in own if each],
         least=least,
     )

@@ -208,10 +208,10 @@ async def run_gateway(
 
 def _limits(settings: Settings, most_connections: int) -> ConnectionLimits:
     return ConnectionLimits(
-        connections=min(settings.connections, most_connections),
-        connections_per_address=settings.connections_per_address,
-        request_bytes=settings.request_limit,
-        unfinished_bytes=settings.unfinished_bytes,
+        connections=min(settings.max_connections, most_connections),
+        connections_per_address=settings.max_connections_per_address,
+        request_bytes=settings.max_request_size,
+        unfinished_bytes=settings.max_inflight_bytes,
     )
 
 
@@ -224,7 +224,7 @@ async def _open(
 ) -> AsyncIterator[tuple[Control, Services]]:
     """The engines and the control on them, recovered, and what HTTP needs beside it."""
     settings = given.settings
-    default = Path(settings.python) if settings.python else None
+    default = Path(settings.default_python) if settings.default_python else None
     if default is not None:
         await inspect(default)  # so that one which does not work is refused
     secret = await trio.to_thread.run_sync(open_data, data)
@@ -237,7 +237,7 @@ async def _open(
         # When the database is closed.
         stack.callback(start_room.take)
         ballast = store.Ballast(data.ballast)
-        disk = FreeSpace(data.root, ballast, start_room, settings.disk_reserve)
+        disk = FreeSpace(data.root, ballast, start_room, settings.min_free_disk)
         await disk.ensure_minimum_free()
         spool = TemporaryFiles(data.spool, disk)
         await trio.to_thread.run_sync(spool.prepare, set_aside)
@@ -253,12 +253,14 @@ async def _open(
         site = RuntimeSettings(given, kept, database, encryption)
         # Replicas tell of predictions to their end, which comes before that of the database.
         clock = RetentionClock(await database.read(store.retention.last_written_ms))
-        tracking = MetricsWriter(database, limit=lambda: site.current.metrics_size, clock=clock)
+        tracking = MetricsWriter(database, limit=lambda: site.current.metrics_max_size, clock=clock)
         stack.push_async_callback(tracking.finish)
-        room = QueueBudget(site.current.queue_requests_total, site.current.queue_bytes_total)
+        room = QueueBudget(
+            site.current.max_queued_requests_total, site.current.max_queued_bytes_total
+        )
         machine = HostResources()
         allowance = Allowance(descriptors(), tasks())
-        if allowance.connections < site.current.connections:
+        if allowance.connections < site.current.max_connections:
             logger.warning("there is room for %s; %s", allowance.described(), descriptors().remedy)
         workers = await stack.enter_async_context(
             open_workers(
@@ -327,8 +329,8 @@ async def _open(
 
 
 def _apply(disk: FreeSpace, workers: Workers, settings: Settings) -> None:
-    disk.reserve = settings.disk_reserve
-    workers.resize_room(settings.queue_requests_total, settings.queue_bytes_total)
+    disk.reserve = settings.min_free_disk
+    workers.resize_room(settings.max_queued_requests_total, settings.max_queued_bytes_total)
 
 
 def _access_key(secret: str, model: Model) -> str:

@@ -29,17 +29,17 @@ from store.records import (
     Failure,
     Key,
     KeyKind,
-    Measurement,
     Membership,
-    MetricRow,
-    MetricSource,
+    MetricRecord,
+    MetricSeries,
     Model,
-    Point,
     Project,
     Record,
     Role,
+    RunMetric,
     Session,
     Step,
+    StoredMetricRecord,
     User,
     Visibility,
     as_text,
@@ -48,22 +48,16 @@ from store.records import (
 )
 from store.sqlite import database_copy
 from store.sqlite.database import Database, open_database
-from store.tables import (
-    audit,
-    builds,
-    deleted,
-    deployments,
-    experiments,
-    keys,
-    memberships,
-    metrics,
-    models,
-    projects,
-    retention,
-    sessions,
-    site,
-    users,
-)
+from store.tables import audit, deleted, metrics, retention, site
+from store.tables.builds import builds
+from store.tables.deployments import deployments
+from store.tables.experiments import experiments
+from store.tables.keys import keys
+from store.tables.memberships import memberships
+from store.tables.models import models
+from store.tables.projects import projects
+from store.tables.sessions import sessions
+from store.tables.users import users
 
 __all__ = [
     "AuditEntry",
@@ -81,18 +75,17 @@ __all__ = [
     "IllegalTransition",
     "Key",
     "KeyKind",
-    "Measurement",
     "Membership",
-    "MetricRow",
-    "MetricSource",
+    "MetricRecord",
+    "MetricSeries",
     "Model",
     "NameTaken",
     "NotFound",
     "PendingAuditEntry",
-    "Point",
     "Project",
     "Record",
     "Role",
+    "RunMetric",
     "SchemaTooNew",
     "Session",
     "StartRoom",
@@ -101,6 +94,7 @@ __all__ = [
     "StoreError",
     "StoreFailed",
     "StoreFull",
+    "StoredMetricRecord",
     "User",
     "Visibility",
     "as_text",

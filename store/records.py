@@ -52,7 +52,7 @@ class Record(Struct, frozen=True, kw_only=True):
     updated_at: str = ""
 
 
-class LivingRecord(Record, frozen=True, kw_only=True):
+class StatefulRecord(Record, frozen=True, kw_only=True):
     """A record with a lifecycle: its status changes by events only."""
 
     status: str
@@ -108,7 +108,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     advice: str
 
 
-class Build(LivingRecord, frozen=True, kw_only=True):
+class Build(StatefulRecord, frozen=True, kw_only=True):
     """A snapshot with its environment. `number` counts from 1 in each model."""
 
     model_id: str
@@ -129,7 +129,7 @@ class Build(LivingRecord, frozen=True, kw_only=True):
     built_at: str | None = None
 
 
-class Deployment(LivingRecord, frozen=True, kw_only=True):
+class Deployment(StatefulRecord, frozen=True, kw_only=True):
     """The will to serve one build: `wanted` is that will, `status` is what has come of it."""
 
     model_id: str
@@ -149,7 +149,7 @@ class Deployment(LivingRecord, frozen=True, kw_only=True):
     stopped_at: str | None = None
 
 
-class Experiment(LivingRecord, frozen=True, kw_only=True):
+class Experiment(StatefulRecord, frozen=True, kw_only=True):
     """One run of a script to its end. `metrics` is the last value of each, once it has ended."""
 
     project_id: str
@@ -172,9 +172,12 @@ class Experiment(LivingRecord, frozen=True, kw_only=True):
     ended_at: str | None = None
 
 
-class Point(Struct, frozen=True, kw_only=True, gc=False):
-    """One value that a script tracked; `time` in milliseconds since 1970. The garbage collector
-    does not look at them: there may be a million, and they hold nothing that holds anything."""
+class RunMetric(Struct, frozen=True, kw_only=True, gc=False):
+    """One value that the script of an experiment tracked; `time` in milliseconds of Unix time.
+
+    The garbage collector skips these records: there may be a million, and none has a reference
+    that could be part of a cycle.
+    """
 
     key: str
     value: Any
@@ -235,9 +238,9 @@ class AuditEntry(Record, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Measurement(Struct, frozen=True, kw_only=True):
-    """Something told of one prediction (`uuid`), or of many (""): the text of a JSON object, and
-    the time that it is about, in milliseconds of Unix time."""
+class MetricRecord(Struct, frozen=True, kw_only=True):
+    """Metrics of one prediction (`uuid`), or of several (""). `metrics` is the text of a JSON
+    object; the times are those that it is about, in milliseconds of Unix time."""
 
     uuid: str
     start_ms: int
@@ -245,8 +248,16 @@ class Measurement(Struct, frozen=True, kw_only=True):
     metrics: str
 
 
-class MetricSource(Struct, frozen=True, kw_only=True):
-    """A deployment that has told something, what it serves, and how much that is by now."""
+class StoredMetricRecord(MetricRecord, frozen=True, kw_only=True):
+    """A metric record as it is stored. `series` is the number of its series."""
+
+    number: int
+    series: int
+
+
+class MetricSeries(Struct, frozen=True, kw_only=True):
+    """All metric records of one deployment: what it serves, and how many rows and bytes they
+    take."""
 
     number: int
     deployment_id: str
@@ -254,10 +265,3 @@ class MetricSource(Struct, frozen=True, kw_only=True):
     model_id: str
     row_count: int
     byte_count: int
-
-
-class MetricRow(Measurement, frozen=True, kw_only=True):
-    """A measurement as it is kept; `source` is the number of one."""
-
-    number: int
-    source: int

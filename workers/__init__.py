@@ -15,7 +15,7 @@ from workers.pool.statistics import PoolStatistics, SlotStatistics
 from workers.process.environment import PACKAGES
 from workers.process.experiment import clear_run
 from workers.process.script import Ended
-from workers.process.usage import Usage, all_processes
+from workers.process.usage import Usage, all_processes, process_info
 from workers.reactor.reactor import READABLE, WRITABLE, Reactor
 from workers.reactor.timers import MovableTimer
 from workers.replica.ticket import (
@@ -73,4 +73,5 @@ __all__ = [
     "all_processes",
     "clear_run",
     "open_workers",
+    "process_info",
 ]

@@ -11,7 +11,7 @@ from signal import SIGKILL
 
 import msgspec
 
-MIB = 1024 * 1024
+from workers.sizes import human_size
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ def explain_exit(status: int, said: str, toll: CgroupCounters, limits: Limits) -
     if toll.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
         if toll.met_own and limits.memory:
             return ExitReason(
-                f"ran out of memory: its limit is {size(limits.memory)}", Cause.MEMORY
+                f"ran out of memory: its limit is {human_size(limits.memory)}", Cause.MEMORY
             )
         text = "was killed for its memory, since all models together may not take more"
         return ExitReason(text, Cause.MEMORY)
@@ -90,10 +90,3 @@ def threads_for(limits: Limits) -> int:
     """How many threads a numerical library does best with: more of them share the same quota, and
     are all held up when it is used up."""
     return max(1, ceil(limits.cpu / 1000))
-
-
-def size(count: float) -> str:
-    """Bytes as people say them: "512 MiB", "1.5 GiB"."""
-    amount, unit = (count / 1024, "GiB") if count >= 1024 * MIB else (count, "MiB")
-    amount /= MIB
-    return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.3g} {unit}"

@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 
 from workers.confinement.view import Network
-from workers.limits import MIB, Limits
+from workers.limits import Limits
+from workers.sizes import MIB
 
 
 class Crns(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str] = {}
     name_variables: tuple[str, ...] = ()
     start_timeout: float = 60.0
-    reply_limit: int = 32 * MIB
+    max_response_size: int = 32 * MIB
     limits: Limits = Limits()
     network: Network = "machine"
     identity: int = 0
@@ -76,8 +77,8 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     `name` is what replica names begin with. A request waits at most `request_timeout` seconds for
     a replica and then runs at most as long. `start_tries` failed starts in a row of one replica,
     before the pool was ever ready, make it fail; 0 means: go on trying. A replica that was given
-    `max_requests` requests, or whose process has grown above `max_memory` resident bytes, is
-    replaced when its successor is ready; 0 means never.
+    `recycle_after_requests` requests, or whose process has grown above `recycle_above_memory`
+    resident bytes, is replaced when its successor is ready; 0 means never.
     """
 
     name: str
@@ -87,7 +88,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout: float = 30.0
     restart_on_exception: bool = True
     start_tries: int = 3
-    max_requests: int = 0
-    max_memory: int = 0
-    queue_requests: int = 1000
-    queue_bytes: int = 64 * MIB
+    recycle_after_requests: int = 0
+    recycle_above_memory: int = 0
+    max_queued_requests: int = 1000
+    max_queued_bytes: int = 64 * MIB

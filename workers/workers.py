@@ -15,7 +15,7 @@ from workers.allowance import Allowance, unbounded
 from workers.cgroups import Cgroups, open_tree
 from workers.confinement import Confinement, LevelChoice, Network, SandboxView
 from workers.errors import ProbeRaised
-from workers.limits import MIB, Cause, Limits
+from workers.limits import Cause, Limits
 from workers.log import Log
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool, Tracked
@@ -41,6 +41,7 @@ from workers.replica.ticket import (
     Refused,
     TimedOut,
 )
+from workers.sizes import MIB
 from workers.spec import PoolSpec, RunSpec
 
 # How long the pools may take to stop when the engine ends; a kill takes less.

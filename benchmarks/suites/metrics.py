@@ -24,7 +24,7 @@ from benchmarks.load.spec import Load, Target
 from benchmarks.plan import Plan
 from benchmarks.report.record import Goal, Row, Section, Table, spread
 from gateway.client import Client, Json
-from store import Measurement, new_id
+from store import MetricRecord, new_id
 
 CALLERS = (1, 16)
 PLAIN, TRACKED = "add", "add, tracked"
@@ -153,7 +153,7 @@ def _read(plan: Plan) -> Row:
         plan.say(f"{rows} rows of {_DAYS} days")
         trio.run(_fill, data, rows)
         began = time.monotonic()
-        with gateway_process.gateway_on(data, metrics_size="4GiB") as gateway:
+        with gateway_process.gateway_on(data, metrics_max_size="4GiB") as gateway:
             start = time.monotonic() - began
             [model] = gateway.client.listing("/models")
             day: list[float] = []
@@ -184,10 +184,10 @@ async def _fill(data: Path, rows: int) -> None:
     """As many rows of one deployment, evenly over all days."""
     apart, at_once = _DAYS * _DAY_MS // rows, 10_000
     async with store.open_database(data / "predictd.db") as database:
-        [deployment] = await database.read(store.deployments.listing)
+        [deployment] = await database.read(store.deployments.list_all)
         for first in range(0, rows, at_once):
             told = [
-                Measurement(
+                MetricRecord(
                     uuid=new_id(),
                     start_ms=_NOON + n * apart,
                     end_ms=_NOON + n * apart + 3,

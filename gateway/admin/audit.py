@@ -22,7 +22,7 @@ def add_routes(routing: Router, control: Control) -> None:
         before, since = whole_number("before", 0), request.args.get("since", "")
         await control.audit_log.flushed()
         entries = await control.context.database.read(
-            store.audit.listing,
+            store.audit.list_newest,
             after=whole_number("after", 0),
             before=before or None,
             who=request.args.get("who", ""),

@@ -37,7 +37,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
     async def index(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
-        builds = await database.read(store.builds.listing, model.id)
+        builds = await database.read(store.builds.list_all, model.id)
         return await page("model_builds", [as_json(b) for b in builds])
 
     async def create(project_id: str, model_id: str, asked: CreateBuild) -> Json:
@@ -68,7 +68,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
     async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
         build = await seek.build(project_id, model_id, build_id)
-        mine = await database.read(store.deployments.listing, build.model_id)
+        mine = await database.read(store.deployments.list_all, build.model_id)
         listed = [deployed_json(control, d) for d in mine if d.build_id == build.id]
         return await page("model_deployments", listed)
 
@@ -166,7 +166,7 @@ def deployed_json(control: Control, deployment: Deployment) -> Json:
     return deployment_json(
         deployment,
         pool.statistics() if pool else None,
-        control.deployments.waits_for(deployment.id),
+        control.deployments.waiting_for(deployment.id),
         control.context.workspace,
         control.context.variables.shown(deployment) if edits else ShownVariables(),
     )

@@ -33,15 +33,15 @@ def add_routes(routing: Router, control: Control) -> None:
             latest = {p.key: p.value for p in await experiments.points(experiment)}
         else:
             latest = experiment.metrics
-        return experiment_json(experiment, latest, experiments.waits_for(experiment.id))
+        return experiment_json(experiment, latest, experiments.waiting_for(experiment.id))
 
     async def everywhere() -> Json:
         seen = {project.id for project in await seek.projects()}
-        listed = await database.read(store.experiments.listing)
+        listed = await database.read(store.experiments.list_all)
         return await page("experiments", [await as_json(e) for e in listed if e.project_id in seen])
 
     async def index(project_id: str) -> Json:
-        listed = await database.read(store.experiments.listing, project_id)
+        listed = await database.read(store.experiments.list_all, project_id)
         return await page("experiments", [await as_json(e) for e in listed])
 
     async def create(project_id: str, asked: CreateExperiment) -> Json:
@@ -80,7 +80,7 @@ def add_routes(routing: Router, control: Control) -> None:
         return {"metrics": await experiments.points(experiment)}
 
     async def compare(project_id: str) -> Response:
-        chosen = _chosen(await database.read(store.experiments.listing, project_id))
+        chosen = _chosen(await database.read(store.experiments.list_all, project_id))
         comparison = Comparison()
         for each in chosen:
             comparison.begin()

@@ -62,7 +62,7 @@ def add_routes(routing: Router, control: Control) -> None:
         "upload files: form fields named by target path",
         upload,
         MultiDict,
-        most="upload_limit",
+        most="max_upload_size",
         action="file.upload",
     )
     routing.add(

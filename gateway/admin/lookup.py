@@ -23,7 +23,7 @@ class Lookup:
     async def projects(self) -> list[Project]:
         """Those that whoever asks may see."""
         seen = []
-        for number, project in enumerate(await self._database.read(store.projects.listing)):
+        for number, project in enumerate(await self._database.read(store.projects.list_all)):
             if number % _TURN == _TURN - 1:
                 await trio.lowlevel.checkpoint()
             if is_allowed(self._directory, "project.view", project.id):

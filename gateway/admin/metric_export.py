@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 from gateway.crn import crn
-from store import MetricRow, MetricSource
+from store import MetricSeries, StoredMetricRecord
 
 FORMATS = {
     "jsonl": "application/jsonl",
@@ -49,7 +49,7 @@ _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LINE_END = ";\t\r\n"
 
-RowSource = Callable[[], AsyncGenerator[list[MetricRow]]]
+RowSource = Callable[[], AsyncGenerator[list[StoredMetricRecord]]]
 Kind = Literal["null", "bool", "int", "float", "str", "json"]
 _read_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_scalar = msgspec.json.Decoder(str | int | float | bool | None).decode
@@ -71,7 +71,7 @@ class TooManyKeys(Exception):
 class RowFormatter:
     """Rows as the SDK has them, the names of what they are of in full."""
 
-    def __init__(self, workspace: str, sources: Iterable[MetricSource]) -> None:
+    def __init__(self, workspace: str, sources: Iterable[MetricSeries]) -> None:
         self._names = {
             source.number: tuple(
                 crn(workspace, each) if each else ""
@@ -85,19 +85,19 @@ class RowFormatter:
             for number, names in self._names.items()
         }
 
-    def json(self, row: MetricRow) -> bytes:
+    def json(self, row: StoredMetricRecord) -> bytes:
         """One row as JSON. Its metrics are what was told, to the letter."""
         return b'%b%d,"endTimeStampMs":%d,"predictionUuid":"%b","metrics":%b}' % (
-            self._begin[row.source],
+            self._begin[row.series],
             row.start_ms,
             row.end_ms,
             row.uuid.encode(),
             row.metrics.encode(),
         )
 
-    def fixed(self, row: MetricRow) -> tuple[object, ...]:
+    def fixed(self, row: StoredMetricRecord) -> tuple[object, ...]:
         """What every row has, in the order of its columns."""
-        return *self._names[row.source], row.start_ms, row.end_ms, row.uuid
+        return *self._names[row.series], row.start_ms, row.end_ms, row.uuid
 
 
 async def as_table(kind: str, again: RowSource, spelling: RowFormatter) -> AsyncIterator[bytes]:
@@ -206,7 +206,7 @@ class _Sink(io.RawIOBase):
         return told
 
 
-async def _in_turns(again: RowSource, cells: int = 0) -> AsyncGenerator[list[MetricRow]]:
+async def _in_turns(again: RowSource, cells: int = 0) -> AsyncGenerator[list[StoredMetricRecord]]:
     """The rows, so many at a time as may be read, and written with so many cells, in one turn."""
     async with aclosing(again()) as batches:
         async for rows in batches:
@@ -215,8 +215,8 @@ async def _in_turns(again: RowSource, cells: int = 0) -> AsyncGenerator[list[Met
                 yield turn
 
 
-def _turns(rows: Iterable[MetricRow], each: int) -> Iterator[list[MetricRow]]:
-    turn: list[MetricRow] = []
+def _turns(rows: Iterable[StoredMetricRecord], each: int) -> Iterator[list[StoredMetricRecord]]:
+    turn: list[StoredMetricRecord] = []
     cost = 0
     for row in rows:
         turn.append(row)

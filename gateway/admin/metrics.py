@@ -18,10 +18,10 @@ from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
 from gateway.control.metrics.measurements import LAST_MS
 from gateway.control.metrics.metrics import MetricTarget, Noun, Window
-from gateway.control.metrics.metrics_writer import MIB
 from gateway.errors import Refusal
 from gateway.identity.principal import is_allowed, require
-from store import MetricRow, NotFound
+from store import NotFound, StoredMetricRecord
+from workers.sizes import MIB
 
 NOUNS: dict[str, Noun] = {
     "model_deployment_crn": "deployment",
@@ -151,7 +151,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
 
 async def _page(
-    batches: AsyncGenerator[list[MetricRow]], spelling: RowFormatter, most: int
+    batches: AsyncGenerator[list[StoredMetricRecord]], spelling: RowFormatter, most: int
 ) -> AsyncIterator[bytes]:
     """`{"metrics":[...],"next_page_token":""}`, some rows at a time."""
     count = size = 0

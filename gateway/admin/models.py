@@ -21,9 +21,8 @@ from gateway.control.projects.models import NewModel
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
 from store import Deployment, Model, Project
-from workers import Line, Pool
+from workers import Line, Pool, process_info
 from workers.log import blocks_of, in_order
-from workers.process.process import usage
 
 # What a log of a model may be asked for at once.
 _MOST_LINES = 10_000
@@ -61,13 +60,13 @@ def add_routes(routing: Router, control: Control) -> None:
 
     async def index_all() -> Json:
         projects = {project.id: project for project in await seek.projects()}
-        models = await database.read(store.models.listing)
+        models = await database.read(store.models.list_all)
         seen = [m for m in models if m.project_id in projects]
         return await page("models", [await as_json(m, projects[m.project_id]) for m in seen])
 
     async def index(project_id: str) -> Json:
         project = await seek.project(project_id)
-        models = await database.read(store.models.listing, project.id)
+        models = await database.read(store.models.list_all, project.id)
         return await page("models", [await as_json(m, project) for m in models])
 
     async def create(project_id: str, asked: CreateModel) -> Json:
@@ -108,7 +107,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
     async def deployments(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
-        listed = await database.read(store.deployments.listing, model.id)
+        listed = await database.read(store.deployments.list_all, model.id)
         return await page("model_deployments", [deployed_json(control, each) for each in listed])
 
     async def stop(project_id: str, model_id: str) -> Json:
@@ -215,12 +214,12 @@ def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
     statistics = pool.statistics()
     replicas = []
     for seat in statistics.slots:
-        used = usage(seat.pid) if seat.pid is not None else None
+        used = process_info(seat.pid) if seat.pid is not None else None
         facts = msgspec.structs.asdict(seat)
         facts["uptime"] = round(seat.uptime, 3)
         facts |= {"deployment_number": deployment.number}
-        facts |= {"rss_bytes": used[0] if used else None}
-        facts |= {"cpu_seconds": used[1] if used else None}
+        facts |= {"rss_bytes": used.resident if used else None}
+        facts |= {"cpu_seconds": used.cpu if used else None}
         replicas.append(facts)
     counts = {name: getattr(statistics, name) for name in _REQUESTS}
     return {"replicas": replicas, **counts, "restarts_by_caller": statistics.restarts_by}

@@ -9,23 +9,23 @@ from gateway.admin.router import Router
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.identity.permissions import Permission
-from gateway.settings import SIZES, Settings
+from gateway.settings import SETTINGS, SettingInfo
 
 
-def _kind(field: msgspec.structs.FieldInfo) -> Any:
-    """What a request may say for a setting."""
-    if field.type is Path:
+def _type(setting: SettingInfo) -> Any:
+    """The type of a setting in a request. `RuntimeSettings` checks the bounds."""
+    if setting.type is Path:
         return str
-    # Such as 5242880 or "5MiB".
-    return int | str if field.name in SIZES else field.type
+    # A size is 5242880 or "5MiB".
+    return int | str if setting.kind.is_size else setting.type
 
 
 # Also those that cannot be changed: who asks for one is told why, and not that there is none.
 ChangeSettings = msgspec.defstruct(
     "ChangeSettings",
     [
-        (field.name, _kind(field) | msgspec.UnsetType, msgspec.UNSET)
-        for field in msgspec.structs.fields(Settings)
+        (setting.name, _type(setting) | msgspec.UnsetType, msgspec.UNSET)
+        for setting in SETTINGS.values()
     ],
     kw_only=True,
     forbid_unknown_fields=True,

@@ -27,7 +27,7 @@ def serve(context: Context) -> None:
         _end_with(arguments.parent)
     from gateway import settings
 
-    named = ("data", "host", "port", "plain_http")
+    named = ("data", "host", "port", "allow_plain_http")
     given = {name: value for name in named if (value := getattr(arguments, name)) is not None}
     try:
         chosen = settings.read(given, Path(arguments.config) if arguments.config else None)

@@ -130,14 +130,14 @@ def _starting(verbs: Commands) -> None:
     add = verbs.local("serve", local.serve, "run the gateway until Ctrl-C").add_argument
     add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
-    add("--plain-http", action="store_const", const=True, help=_PLAIN)
+    add("--allow-plain-http", action="store_const", const=True, help=_PLAIN)
     add("--config", metavar="FILE", help="a TOML file of settings")
     add("--parent", type=int, help=SUPPRESS)
 
     add = verbs.local("unit", unit.unit, "the systemd units of this gateway").add_argument
     add("--host", metavar="H", help=f"the address to listen at (default {HOST})")
     add("--port", metavar="P", type=int, help=f"the port to listen at (default {PORT})")
-    add("--plain-http", action="store_const", const=True, help=_PLAIN)
+    add("--allow-plain-http", action="store_const", const=True, help=_PLAIN)
     add("--config", metavar="FILE", help="a TOML file of settings, read at each start")
     add("--user", metavar="NAME", help="the account to run as (default: you)")
     add("--to", metavar="DIR", help="write them there, for example to /etc/systemd/system")
@@ -355,7 +355,7 @@ def _site(verbs: Commands) -> None:
     change = verbs.remote("set", site.set_, "change settings while the gateway runs")
     change.add_argument(
         "settings", metavar="NAME=VALUE", nargs="+", type=arguments.setting,
-        help="such as max_replicas=4, request_limit=8MiB or environment=@FILE, which is JSON",
+        help="such as max_replicas=4, max_request_size=8MiB or environment=@FILE, which is JSON",
     )  # fmt: skip
     reset = verbs.remote("reset", site.reset, "set settings back to their defaults")
     reset.add_argument("names", metavar="NAME", nargs="+")

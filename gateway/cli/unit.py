@@ -26,7 +26,7 @@ def unit(context: Context) -> None:
     arguments = context.arguments
     config = Path(arguments.config).absolute() if arguments.config else None
     flags = {"data": _data(context), "host": arguments.host, "port": arguments.port}
-    flags |= {"plain_http": arguments.plain_http}
+    flags |= {"allow_plain_http": arguments.allow_plain_http}
     try:
         settings = load(flags, config, environment={})
         address = _address(settings)
@@ -83,7 +83,7 @@ def _predictd() -> list[str]:
 def _flags(settings: "Settings", config: Path | None) -> list[str]:
     flags = ["serve", "--data", str(settings.data)]
     flags += ["--host", settings.host, "--port", str(settings.port)]
-    flags += ["--plain-http"] if settings.plain_http else []
+    flags += ["--allow-plain-http"] if settings.allow_plain_http else []
     return [*flags, "--config", str(config)] if config else flags
 
 

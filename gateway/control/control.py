@@ -17,15 +17,36 @@ from gateway.control.logs.following import LogFollowers
 from gateway.control.metrics.metrics import Metrics
 from gateway.control.projects.models import Models
 from gateway.control.projects.projects import Projects
+from gateway.control.records import Records
 from gateway.control.storage.garbage import Collector
 from gateway.control.storage.orphans import sweep
+from gateway.control.views import Views
 
 
 class Control:
-    """What the admin API speaks to."""
+    """The parts of the control.
+
+    `records` and `views` are its read side: what the admin API and the pages show comes from there.
+    """
 
     def __init__(self, context: ControlContext) -> None:
         self.context = context
+        self.accounts = context.accounts
+        self.endpoints = context.endpoints
+        self.settings = context.runtime_settings
+        self.variables = context.variables
+        self.urls = context.urls
+        self.data = context.data
+        self.disk = context.disk
+        self.temporary_files = context.temporary_files
+        self.project_usage = context.project_usage
+        self.set_aside = context.set_aside
+        self.interpreters = context.interpreters
+        self.resources = context.resources
+        self.workers = context.workers
+        self.metrics_writer = context.metrics_writer
+        self.changes = context.changes
+        self.tasks = context.tasks
         self.following = LogFollowers(context.tasks)
         self.builds = Builds(context)
         self.deployments = Deployments(context, self.builds)
@@ -41,6 +62,17 @@ class Control:
         self.backups = Backups(context)
         self.metrics = Metrics(context)
         self.collector = Collector(context, self.builds, self.experiments.environments)
+        self.records = Records(context.database)
+        self.views = Views(
+            database=context.database,
+            data=context.data,
+            endpoints=context.endpoints,
+            urls=context.urls,
+            instance_id=context.workspace,
+            builds=self.builds,
+            deployments=self.deployments,
+            experiments=self.experiments,
+        )
 
     async def recover(self, *, make_password: bool = False) -> str:
         """Puts right what an earlier gateway left, and serves again what is wanted. Returns the

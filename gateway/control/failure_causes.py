@@ -108,7 +108,7 @@ def _missing_file(found: re.Match[str], place: Place) -> str:
     if inner.startswith("/"):
         return (
             f"{path} is not there for models and scripts: they see their project, the system, and "
-            "the folders that the setting `readable` names."
+            "the folders that the setting `shared_folders` names."
         )
     inside = PurePosixPath("" if path != inner else place.model_root, inner)
     if advice := _of_submodule(place, inside):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 import builder
 from gateway.control.failure_causes import CORRECT, Place, remedy
 from gateway.control.resources import NotEnoughMemory
@@ -49,6 +51,11 @@ def build_missing(step: str, error: Exception) -> Failure:
             summary = "predictd failed the build"
             advice = "This is a mistake of predictd; its own log has the traceback."
     return Failure(step=step, summary=summary, problem=str(error), advice=advice)
+
+
+def of_report(failure: builder.Failure) -> Failure:
+    """The failure of a step, as the builder reports it."""
+    return msgspec.convert(failure, Failure, from_attributes=True)
 
 
 def _short(step: str, error: Exception) -> Failure:
@@ -111,13 +118,13 @@ def out_of_memory(error: NotEnoughMemory) -> Failure:
 _ADVICE = {
     Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",
     Cause.CPU: "Ask for more CPU (`--cpu`), or raise `model_start_timeout`.",
-    Cause.PROCESSES: "Have the model start fewer processes and threads, or raise `processes`.",
-    Cause.DISK: "Have the model write less, or raise `disk_limit`.",
+    Cause.PROCESSES: "Have the model start fewer processes and threads, or raise `max_processes`.",
+    Cause.DISK: "Have the model write less, or raise `max_disk`.",
 }
 _ADVICE_FOR_SCRIPTS = {
     Cause.MEMORY: "Ask for more memory (`predictd run --memory`), or have the script load less.",
-    Cause.PROCESSES: "Have the script start fewer processes, or raise `processes`.",
-    Cause.DISK: "Have the script write less, or raise `disk_limit`.",
+    Cause.PROCESSES: "Have the script start fewer processes, or raise `max_processes`.",
+    Cause.DISK: "Have the script write less, or raise `max_disk`.",
 }
 
 

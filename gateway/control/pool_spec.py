@@ -1,4 +1,4 @@
-"""The pool of a deployment and its replicas: what they run, as whom, within which bounds."""
+"""What pools and replicas are made from: what they run, as which user, within which limits."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from gateway.crn import crn
 from gateway.settings import Settings
 from store import Build, Deployment
 from workers import Crns, Limits, Network, PoolSpec, ReplicaSpec
-from workers.limits import MIB
+from workers.sizes import MIB
 
 
 async def pool_spec(
@@ -22,8 +22,8 @@ async def pool_spec(
     start_tries: int,
     key: dict[str, str],
 ) -> PoolSpec:
-    """The pool of a deployment, all but what the settings say. `key` are the variables by which its
-    replicas know the key that they are given."""
+    """The pool of a deployment, without what the settings say (`with_settings`). `key` are the
+    variables by which its replicas find their key."""
     model = await context.database.read(store.models.get, deployment.model_id)
     project = await context.database.read(store.projects.get, deployment.project_id)
     variables = key | context.variables.of_model(project, deployment)
@@ -39,7 +39,7 @@ async def pool_spec(
             prefix=context.build_store.prefix(build.id),
             built=context.sandbox.built_at(build.id),
             identity=sandbox_uids.of_deployment(deployment),
-            limits=context.sandbox.limits(deployment.memory_mb * MIB, deployment.cpu_millicores),
+            limits=Limits(memory=deployment.memory_mb * MIB, cpu=deployment.cpu_millicores),
             network=deployment.network,
             crns=crns,
         ),
@@ -61,9 +61,9 @@ def replica_spec(
     network: Network = "machine",
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
-    """How a replica of a build is started. `prefix` is its interpreter's folder, `built`
-    where it was made, if not at HOME. Those of equal
-    `identity` could meddle with another."""
+    """A replica of a build, without what the settings say. `prefix` is the folder of its
+    interpreter, `built` where the build was made, if not at HOME. Replicas of equal `identity` can
+    reach each other's processes and files."""
     folder = context.build_store.folder(build.id)
     return ReplicaSpec(
         code=folder / "code",
@@ -75,8 +75,6 @@ def replica_spec(
         model_root=build.model_root,
         variables=variables,
         name_variables=NAME_VARIABLES,
-        start_timeout=context.settings.model_start_timeout,
-        reply_limit=context.settings.reply_limit,
         identity=identity,
         limits=limits,
         network=network,
@@ -84,23 +82,27 @@ def replica_spec(
     )
 
 
-def with_settings(spec: PoolSpec, settings: Settings) -> PoolSpec:
-    """The spec with the bounds that the settings say; they may change while the pool serves."""
-    limits = msgspec.structs.replace(
-        spec.replica.limits, processes=settings.processes, disk=settings.disk_limit
-    )
+def replica_with_settings(spec: ReplicaSpec, settings: Settings) -> ReplicaSpec:
+    """The replica with what the settings say."""
     return msgspec.structs.replace(
         spec,
-        replica=msgspec.structs.replace(
-            spec.replica,
-            start_timeout=settings.model_start_timeout,
-            reply_limit=settings.reply_limit,
-            limits=limits,
+        start_timeout=settings.model_start_timeout,
+        max_response_size=settings.max_response_size,
+        limits=msgspec.structs.replace(
+            spec.limits, processes=settings.max_processes, disk=settings.max_disk
         ),
+    )
+
+
+def with_settings(spec: PoolSpec, settings: Settings) -> PoolSpec:
+    """The pool with what the settings say, which may change while it serves."""
+    return msgspec.structs.replace(
+        spec,
+        replica=replica_with_settings(spec.replica, settings),
         request_timeout=settings.model_request_timeout,
         restart_on_exception=settings.restart_on_exception,
-        max_requests=settings.max_requests,
-        max_memory=settings.max_memory,
-        queue_requests=settings.queue_requests,
-        queue_bytes=settings.queue_bytes,
+        recycle_after_requests=settings.recycle_after_requests,
+        recycle_above_memory=settings.recycle_above_memory,
+        max_queued_requests=settings.max_queued_requests,
+        max_queued_bytes=settings.max_queued_bytes,
     )

@@ -32,7 +32,7 @@ import trio
 from gateway.errors import Refusal
 from workers import Cgroups
 from workers.cgroups import memory_groups, memory_limit, memory_used, our_places
-from workers.limits import MIB, size
+from workers.sizes import MIB, human_size
 
 GIB = 1024 * MIB
 # Memory may be freed by others than those who start.
@@ -143,8 +143,10 @@ class HostResources:
             raise Refusal("resources.exceeded", f"{text} {self.cores}")
         memory = asked.memory_mb * MIB
         if memory > self.for_models:
-            text = f"not enough memory: asked {size(memory)}, models may take"
-            raise Refusal("resources.exceeded", f"{text} {size(self.for_models)} on this machine")
+            text = f"not enough memory: asked {human_size(memory)}, models may take"
+            raise Refusal(
+                "resources.exceeded", f"{text} {human_size(self.for_models)} on this machine"
+            )
         if now and not self._starting and memory > (free := self.free()):
             raise Refusal("resources.busy", _too_little(memory, free))
 
@@ -173,7 +175,7 @@ class HostResources:
             self._changed = trio.Event()
 
     @asynccontextmanager
-    async def room_for_script(
+    async def reserve_for_script(
         self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator["Script"]:
         """The same for a script, for as long as it runs: when it will take what memory it asked
@@ -197,9 +199,11 @@ class HostResources:
             if memory <= free - taken and not self._goes_before(project_id):
                 return
             if not self._starting:
-                more = f", of which experiments that run may take {size(held)}" if held else ""
+                more = (
+                    f", of which experiments that run may take {human_size(held)}" if held else ""
+                )
                 raise NotEnoughMemory(_too_little(memory, free) + more)
-            tell(f"{_asked(memory, free)}, of which models that start may take {size(taken)}")
+            tell(f"{_asked(memory, free)}, of which models that start may take {human_size(taken)}")
             with trio.move_on_after(_LOOK_AGAIN):
                 await self._changed.wait()
 
@@ -227,7 +231,7 @@ def _too_little(asked: int, free: int) -> str:
 
 
 def _asked(memory: int, free: int) -> str:
-    return f"memory: asked {size(memory)}, {size(free)} free"
+    return f"memory: asked {human_size(memory)}, {human_size(free)} free"
 
 
 def _room(version: int, folder: Path) -> int | None:

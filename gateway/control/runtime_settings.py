@@ -19,14 +19,7 @@ import trio
 import store
 from gateway.encryption import CannotDecrypt, Encryption
 from gateway.errors import Refusal
-from gateway.settings import (
-    DESCRIPTIONS,
-    SIZES,
-    TAKES_EFFECT,
-    LoadedSettings,
-    Settings,
-    parse_value,
-)
+from gateway.settings import SETTINGS, LoadedSettings, Settings, parse_value
 from store import Database, User
 
 logger = logging.getLogger(__name__)
@@ -77,8 +70,12 @@ class RuntimeSettings:
         tell(self.current)
 
     def may_create(self, what: Creatable, user: User) -> bool:
-        """Whether the site lets somebody make these at all."""
-        return user.administrator or bool(getattr(self.current, f"users_may_create_{what}"))
+        """Whether this site allows the user to create them."""
+        allowed = {
+            "models": self.current.users_may_create_models,
+            "projects": self.current.users_may_create_projects,
+        }
+        return user.administrator or allowed[what]
 
     def check_may_create(self, what: Creatable, user: User) -> None:
         """Raises Refusal("auth.forbidden") where only site administrators may."""
@@ -104,7 +101,7 @@ class RuntimeSettings:
         """Goes back to the default. Raises Refusal as `change` does."""
         self._check_changeable(name)
         async with self._turn:
-            await self._database.write(store.site.forget_settings, [name])
+            await self._database.write(store.site.delete_settings, [name])
             self._put({other: value for other, value in self._set.items() if other != name})
 
     def described(self) -> list[SettingState]:
@@ -117,20 +114,20 @@ class RuntimeSettings:
                 value=now[name],
                 default=base[name],
                 source=self._source(name),
-                changeable=name in TAKES_EFFECT and name not in self._given.sources,
-                takes_effect=TAKES_EFFECT.get(name, "after a restart"),
-                size=name in SIZES,
-                meaning=meaning,
+                changeable=setting.changeable and name not in self._given.sources,
+                takes_effect=setting.takes_effect,
+                size=setting.kind.is_size,
+                meaning=setting.meaning,
             )
-            for name, meaning in DESCRIPTIONS.items()
+            for name, setting in SETTINGS.items()
         ]
 
     def _check_changeable(self, name: str) -> None:
-        if name not in DESCRIPTIONS:
+        if (setting := SETTINGS.get(name)) is None:
             raise Refusal("setting.notfound", f"there is no setting {name!r}")
         if (source := self._given.sources.get(name)) is not None:
             raise Refusal("setting.fixed", f"{name} is fixed by {source}")
-        if name not in TAKES_EFFECT:
+        if not setting.changeable:
             raise Refusal("setting.restart", f"{name} is read at the start only")
 
     def _source(self, name: str) -> str:
@@ -168,7 +165,7 @@ def _usable(kept: Mapping[str, Any], encryption: Encryption) -> dict[str, Any]:
     usable = {}
     for name, value in kept.items():
         try:
-            if name not in TAKES_EFFECT:
+            if name not in SETTINGS or not SETTINGS[name].changeable:
                 raise ValueError("it cannot be set at run time")
             if name == _VARIABLES:
                 value = _decrypted(value, encryption)

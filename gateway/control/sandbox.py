@@ -44,7 +44,7 @@ class Sandbox:
     def limits(self, memory: int, cpu: int) -> Limits:
         """The limits of one replica: `memory` in bytes, `cpu` in thousandths of a core."""
         now = self._settings.current
-        return Limits(memory=memory, cpu=cpu, processes=now.processes, disk=now.disk_limit)
+        return Limits(memory=memory, cpu=cpu, processes=now.max_processes, disk=now.max_disk)
 
     def home_of(self, build_id: str) -> Path:
         """Where the programs of a build that is made now see its files."""

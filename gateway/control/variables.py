@@ -22,7 +22,7 @@ from gateway.control.runtime_settings import RuntimeSettings
 from gateway.data_folder import ExperimentFolder
 from gateway.encryption import CannotDecrypt, Encryption
 from gateway.errors import Refusal
-from gateway.settings import check_variables
+from gateway.setting_kinds import check_variables
 from store import Deployment, Experiment, Project
 
 logger = logging.getLogger(__name__)

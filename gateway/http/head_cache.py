@@ -32,7 +32,7 @@ class ParsedHead(msgspec.Struct, frozen=True):
         return self.call is None and self.reply is None and self.refusal is None
 
 
-def parse_head(block: bytes, request_limit: int) -> ParsedHead:
+def parse_head(block: bytes, max_request_size: int) -> ParsedHead:
     """Reads a head. Raises Malformed."""
     head = read_head(block)
     connection = "close" if not head.keep_alive else "" if head.minor else "keep-alive"
@@ -42,8 +42,8 @@ def parse_head(block: bytes, request_limit: int) -> ParsedHead:
         asked = parse_call(head.method, head.path, head.query, head.headers.get)
         if isinstance(asked, CallResponse):
             return ParsedHead(head, connection, reply=asked)
-        if head.length > request_limit:
-            raise Refusal("request.toolarge", f"the body is larger than {request_limit} bytes")
+        if head.length > max_request_size:
+            raise Refusal("request.toolarge", f"the body is larger than {max_request_size} bytes")
         return ParsedHead(head, connection, call=asked)
     except Refusal as refused:
         return ParsedHead(head, connection, refusal=refused.with_traceback(None))
@@ -56,8 +56,8 @@ class HeadCache:
     it becomes the old one, and the old one is forgotten.
     """
 
-    def __init__(self, request_limit: int) -> None:
-        self._request_limit = request_limit
+    def __init__(self, max_request_size: int) -> None:
+        self._max_request_size = max_request_size
         self._young: dict[bytes, ParsedHead] = {}
         self._old: dict[bytes, ParsedHead] = {}
 
@@ -66,7 +66,7 @@ class HeadCache:
         return self._young.get(block) or self._read(block)
 
     def _read(self, block: bytes) -> ParsedHead:
-        opening = self._old.pop(block, None) or parse_head(block, self._request_limit)
+        opening = self._old.pop(block, None) or parse_head(block, self._max_request_size)
         if len(block) <= _LONGEST:
             if len(self._young) >= _GENERATION:
                 self._young, self._old = {}, self._young

@@ -48,13 +48,13 @@ def hosts_of(settings: Settings, address: str) -> AllowedHosts:
 
 def check_listen_address(settings: Settings, address: str) -> None:
     """Raises SettingsError where others could read along, and nobody said that they may."""
-    if settings.tls_certificate or settings.plain_http or _is_loopback(address):
+    if settings.tls_certificate or settings.allow_plain_http or _is_loopback(address):
         return
     raise SettingsError(
         f"it would listen on {address}, beyond this machine, without TLS: whoever is on the way "
         "could read and change passwords, keys and predictions. Set tls_certificate and tls_key, "
-        "or, where the way is safe or a proxy ends TLS before this gateway, plain_http = true "
-        "(--plain-http)"
+        "or, where the way is safe or a proxy ends TLS before this gateway, "
+        "allow_plain_http = true (--allow-plain-http)"
     )
 
 

@@ -1,6 +1,6 @@
 """Which user of this machine has the other end of a loopback connection, by the kernel.
 
-All local clients come from one network, and models of the level `root` are users of their own. By
+All local clients come from one network, and models of the level `users` are users of their own. By
 user, one of them cannot take the places of all others. The kernel answers by netlink
 (sock_diag(7)), one socket at a time, in some 10 us. Where it does not, the user is unknown.
 """

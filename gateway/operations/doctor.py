@@ -146,7 +146,7 @@ def _isolation(data: Path) -> Finding:
         found += f"; the data folder was served last with {before!r}"
         advice = f"Mend this: {why}. Or set isolation = {level!r}: without, nothing is served."
         return Finding("isolation", "missing", found, advice)
-    if level in ("root", "user"):
+    if level in ("users", "userns"):
         return Finding("isolation", "ok", found)
     return Finding(
         "isolation", "warning", found, f"Deploy only code that you trust. Stronger would be {why}."
@@ -278,13 +278,13 @@ def _tasks(machine: DoctorInput) -> Finding:
 
 def _memory(machine: DoctorInput) -> Finding:
     """Of a cgroup; without a limit there it is the machine's."""
-    from workers.limits import size
     from workers.process_limits import memory
+    from workers.sizes import human_size
 
     bound = memory(machine.gateway_pid)
     if not bound.most:
         return Finding("memory", "ok", "no limit but the machine's")
-    found = f"{size(bound.used)} of {size(bound.most)} by {bound.source}"
+    found = f"{human_size(bound.used)} of {human_size(bound.most)} by {bound.source}"
     if bound.free >= LITTLE_MEMORY:
         return Finding("memory", "ok", found)
     return Finding("memory", "warning", found, f"Models need more: {bound.remedy}.")

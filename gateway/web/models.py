@@ -22,14 +22,14 @@ def add_pages(routing: PageRouter, control: Control) -> None:
         """One's own projects first, then those of others that one may see."""
         seen = [
             project
-            for project in await context.database.read(store.projects.listing)
+            for project in await context.database.read(store.projects.list_all)
             if is_allowed(context.accounts, "project.view", project.id)
         ]
         roles = context.accounts.roles_of(user)
         return sorted(seen, key=lambda project: project.id not in roles)
 
     async def shown(project: Project, user: User) -> ProjectRow:
-        models = await context.database.read(store.models.listing, project.id)
+        models = await context.database.read(store.models.list_all, project.id)
         owner = context.accounts.owner_of(project.id)
         whose = owner.name if owner is not None and owner.id != user.id else ""
         return project_row(project, whose, [await row(model) for model in models])

@@ -1,19 +1,19 @@
-"""The audit trail: what was done and what was refused. Only ever added to."""
+"""The audit log: what was done and what was refused. Entries are only ever added."""
 
 import aiosqlite
 
 from store.records import AuditEntry
 from store.tables.table import Table
 
-_table = Table("audit", AuditEntry, keeps=list(AuditEntry.__struct_fields__))
+_table = Table("audit", AuditEntry, immutable=AuditEntry.__struct_fields__)
 
 
 async def append(connection: aiosqlite.Connection, entry: AuditEntry) -> AuditEntry:
-    """Add an entry; call it in the transaction of what it tells."""
+    """Add an entry, in the transaction of the change that it records."""
     return await _table.insert(connection, entry)
 
 
-async def listing(
+async def list_newest(
     connection: aiosqlite.Connection,
     *,
     after: int = 0,
@@ -23,10 +23,13 @@ async def listing(
     since: str = "",
     most: int = 100,
 ) -> list[AuditEntry]:
-    """Return the newest `most` entries with numbers between, ascending; of one user, of actions
-    that begin so, or not older than `since`, a time as records write it."""
+    """Return the newest `most` entries, ascending.
+
+    `after` and `before` bound their numbers, both exclusive. `action` is a prefix. `since` is a
+    time as records write it.
+    """
     conditions = ["number > ?", "action LIKE ? ESCAPE '\\'", "created_at >= ?"]
-    values: list[object] = [after, _like(action), since]
+    values: list[object] = [after, _prefix_pattern(action), since]
     if before is not None:
         conditions.append("number < ?")
         values.append(before)
@@ -39,7 +42,7 @@ async def listing(
     return found[::-1]
 
 
-def _like(beginning: str) -> str:
+def _prefix_pattern(prefix: str) -> str:
     for special in "\\%_":
-        beginning = beginning.replace(special, "\\" + special)
-    return beginning + "%"
+        prefix = prefix.replace(special, "\\" + special)
+    return prefix + "%"

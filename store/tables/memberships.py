@@ -1,64 +1,64 @@
-"""Memberships: who works in which project, and as what. One for each user and project; one of each
-project's is its owner."""
+"""Memberships: the roles of users in projects.
+
+There is one for each user and project. Each project has one owner.
+"""
 
 import aiosqlite
 
 from store.errors import NotFound
 from store.records import Membership, Role
-from store.tables import projects, users
+from store.tables.projects import projects
 from store.tables.table import Table
-
-_table = Table("memberships", Membership, keeps=["project_id", "user_id"])
-
-
-async def put(
-    connection: aiosqlite.Connection, project_id: str, user_id: str, role: Role
-) -> Membership:
-    """Give a user this role in a project, whatever it was before. Raises NotFound."""
-    await projects.get(connection, project_id)
-    await users.get(connection, user_id)
-    there = await _find(connection, project_id, user_id)
-    if there is not None:
-        return await _table.update(connection, there.id, {"role": role})
-    return await _table.insert(
-        connection, Membership(project_id=project_id, user_id=user_id, role=role)
-    )
+from store.tables.users import users
 
 
-async def pass_on(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:
-    """Make a user the owner of a project; who was it stays as an admin. Raises NotFound."""
-    for there in await listing(connection, project_id):
-        if there.role == "owner":
-            await _table.update(connection, there.id, {"role": "admin"})
-    await put(connection, project_id, user_id, "owner")
+class Memberships(Table[Membership]):
+    async def put(
+        self, connection: aiosqlite.Connection, project_id: str, user_id: str, role: Role
+    ) -> Membership:
+        """Set the role of a user in a project. Raises NotFound (project, user)."""
+        await projects.get(connection, project_id)
+        await users.get(connection, user_id)
+        existing = await self._of(connection, project_id, user_id)
+        if existing is not None:
+            return await self.update(connection, existing.id, role=role)
+        return await self.insert(
+            connection, Membership(project_id=project_id, user_id=user_id, role=role)
+        )
+
+    async def transfer(
+        self, connection: aiosqlite.Connection, project_id: str, user_id: str
+    ) -> None:
+        """Make a user the owner of a project. The previous owner becomes an admin. Raises
+        NotFound."""
+        for membership in await self.list_all(connection, project_id):
+            if membership.role == "owner":
+                await self.update(connection, membership.id, role="admin")
+        await self.put(connection, project_id, user_id, "owner")
+
+    async def owned_by(self, connection: aiosqlite.Connection, user_id: str) -> list[str]:
+        """Return the ids of the projects that a user owns."""
+        found = await self.select(
+            connection, "WHERE user_id = ? AND role = 'owner' ORDER BY number", user_id
+        )
+        return [membership.project_id for membership in found]
+
+    async def remove(self, connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:
+        """Delete the membership of a user in a project. Raises NotFound."""
+        membership = await self._of(connection, project_id, user_id)
+        if membership is None:
+            raise NotFound("membership", user_id)
+        await self.delete(connection, membership.id)
+
+    async def _of(
+        self, connection: aiosqlite.Connection, project_id: str, user_id: str
+    ) -> Membership | None:
+        return await self.find(connection, "project_id = ? AND user_id = ?", project_id, user_id)
 
 
-async def listing(
-    connection: aiosqlite.Connection, project_id: str | None = None
-) -> list[Membership]:
-    """Return the memberships of a project, or all of them, ascending by creation."""
-    if project_id is None:
-        return await _table.select(connection)
-    return await _table.select(connection, "WHERE project_id = ? ORDER BY number", project_id)
-
-
-async def owned_by(connection: aiosqlite.Connection, user_id: str) -> list[str]:
-    """Return the ids of the projects that a user owns."""
-    found = await _table.select(
-        connection, "WHERE user_id = ? AND role = 'owner' ORDER BY number", user_id
-    )
-    return [each.project_id for each in found]
-
-
-async def delete(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:
-    """End a membership. Raises NotFound."""
-    there = await _find(connection, project_id, user_id)
-    if there is None:
-        raise NotFound("membership", user_id)
-    await _table.delete(connection, there.id)
-
-
-async def _find(
-    connection: aiosqlite.Connection, project_id: str, user_id: str
-) -> Membership | None:
-    return await _table.find(connection, "project_id = ? AND user_id = ?", project_id, user_id)
+memberships = Memberships(
+    "memberships",
+    Membership,
+    immutable=["project_id", "user_id"],
+    parent=(projects, "project_id"),
+)

@@ -21,7 +21,7 @@ import aiosqlite
 import msgspec
 
 from store.errors import NotFound
-from store.records import Measurement, MetricRow, MetricSource
+from store.records import MetricRecord, MetricSeries, StoredMetricRecord
 from store.tables.retention import firsts, make_room, taken_by
 
 # Between two statements Python's threads are in each other's way: as few as can be, of two shapes.
@@ -39,7 +39,7 @@ _OF_SOURCE = "number, deployment_id, build_id, model_id, row_count, byte_count"
 
 async def append(
     connection: aiosqlite.Connection,
-    told: Mapping[str, Sequence[Measurement]],
+    told: Mapping[str, Sequence[MetricRecord]],
     *,
     limit: int,
     now_ms: int,
@@ -64,7 +64,7 @@ async def append(
 async def _append(
     connection: aiosqlite.Connection,
     source: int,
-    told: Sequence[Measurement],
+    told: Sequence[MetricRecord],
     sizes: Sequence[int],
     now_ms: int,
 ) -> int:
@@ -123,7 +123,7 @@ async def merge(
     return len(encoded), len(merged)
 
 
-async def source_of_prediction(connection: aiosqlite.Connection, uuid: str) -> MetricSource:
+async def series_of_prediction(connection: aiosqlite.Connection, uuid: str) -> MetricSeries:
     """Return whose a prediction is. Raises NotFound."""
     rows = await connection.execute_fetchall(
         f"SELECT {_OF_SOURCE} FROM metric_sources"
@@ -131,21 +131,21 @@ async def source_of_prediction(connection: aiosqlite.Connection, uuid: str) -> M
         (_sought(uuid),),
     )
     for row in rows:
-        return msgspec.convert(dict(row), MetricSource)
+        return msgspec.convert(dict(row), MetricSeries)
     raise NotFound("prediction", uuid)
 
 
-async def sources(
+async def series_of(
     connection: aiosqlite.Connection,
     noun: Literal["model", "build", "deployment"],
     identifier: str,
-) -> list[MetricSource]:
+) -> list[MetricSeries]:
     """Return the sources that are of a model, a build or a deployment, ascending."""
     rows = await connection.execute_fetchall(
         f"SELECT {_OF_SOURCE} FROM metric_sources WHERE {noun}_id = ? ORDER BY number",
         (identifier,),
     )
-    return [msgspec.convert(dict(row), MetricSource) for row in rows]
+    return [msgspec.convert(dict(row), MetricSeries) for row in rows]
 
 
 async def window(
@@ -156,11 +156,11 @@ async def window(
     end_ms: int,
     after: tuple[int, int] | None = None,
     most: int,
-) -> list[MetricRow]:
+) -> list[StoredMetricRecord]:
     """Return the first `most` rows of some sources that start within a window, ascending by start;
     of those that follow the row of this start and number, if one is given."""
     start_ms, number = max((start_ms, 0), after or (0, 0))
-    found: list[MetricRow] = []
+    found: list[StoredMetricRecord] = []
     for source, first in await firsts(connection, of, start_ms, end_ms):
         # Deployments follow each other: of most of them nothing falls into this part.
         if len(found) == most and found[-1].start_ms < first:
@@ -172,7 +172,9 @@ async def window(
             (source, start_ms, end_ms, start_ms, number, most),
         )
         found += [
-            MetricRow(number=n, source=s, uuid=_text(u), start_ms=start, end_ms=end, metrics=text)
+            StoredMetricRecord(
+                number=n, series=s, uuid=_text(u), start_ms=start, end_ms=end, metrics=text
+            )
             for n, s, u, start, end, text in rows
         ]
         found = sorted(found, key=lambda row: (row.start_ms, row.number))[:most]
@@ -187,7 +189,7 @@ async def totals(connection: aiosqlite.Connection) -> tuple[int, int]:
     return int(rows), int(size)
 
 
-async def _source_of(connection: aiosqlite.Connection, deployment_id: str) -> MetricSource | None:
+async def _source_of(connection: aiosqlite.Connection, deployment_id: str) -> MetricSeries | None:
     """The source that a deployment is, made if it is its first row; None: it was deleted."""
     sought = (
         f"SELECT {_OF_SOURCE} FROM metric_sources WHERE deployment_id = ?"
@@ -201,7 +203,7 @@ async def _source_of(connection: aiosqlite.Connection, deployment_id: str) -> Me
             (deployment_id,),
         )
         rows = list(await connection.execute_fetchall(sought, (deployment_id,)))
-    return msgspec.convert(dict(rows[0]), MetricSource) if rows else None
+    return msgspec.convert(dict(rows[0]), MetricSeries) if rows else None
 
 
 def _key(uuid: str) -> bytes | None:

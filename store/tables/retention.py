@@ -56,7 +56,7 @@ async def make_room(
     missing = await _total(connection) + sum(wanted.values()) - limit
     if missing <= 0:
         return True
-    if not await forget_strangers(connection, most):
+    if not await delete_orphans(connection, most):
         await _forget_of_one(connection, wanted, limit, missing, most)
     return await _total(connection) + sum(wanted.values()) <= limit
 
@@ -146,7 +146,7 @@ async def firsts(
     return [(int(source), int(first)) for source, first in rows]
 
 
-async def forget_old(
+async def delete_old(
     connection: aiosqlite.Connection, before_ms: int, most: int = ROWS_AT_ONCE
 ) -> int:
     """Forget rows that were written before then, the first `most`; return how many."""
@@ -158,7 +158,7 @@ async def forget_old(
     return await _forget(connection, chosen, BYTES_AT_ONCE)
 
 
-async def forget_strangers(connection: aiosqlite.Connection, most: int = ROWS_AT_ONCE) -> int:
+async def delete_orphans(connection: aiosqlite.Connection, most: int = ROWS_AT_ONCE) -> int:
     """Forget rows of models that were deleted, `most` of them; return how many."""
     found = await connection.execute_fetchall(
         "SELECT number FROM metric_sources WHERE model_id NOT IN (SELECT id FROM models) LIMIT 1"

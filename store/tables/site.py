@@ -56,7 +56,7 @@ async def set_settings(connection: aiosqlite.Connection, values: Mapping[str, An
     )
 
 
-async def forget_settings(connection: aiosqlite.Connection, names: Iterable[str]) -> None:
+async def delete_settings(connection: aiosqlite.Connection, names: Iterable[str]) -> None:
     """Forget the values of these, where there are any."""
     await connection.executemany(
         "DELETE FROM site_settings WHERE name = ?", [(name,) for name in names]

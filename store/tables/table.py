@@ -1,30 +1,34 @@
-"""What the nouns share: how a record becomes a row and back, and the statements all need.
+"""What the nouns share: how a record becomes a row and back, and the statements that all need.
 
-A table's columns are its record's fields. Only they and words from code are ever put into the text
-of a statement; values are always bound.
+A noun is an instance of `Table`, or of a subclass that has only what is the noun's own; its methods
+take a connection first, so `database.write(store.models.insert, model)` runs one as a transaction.
 
-Law: what a transaction writes it reads back, so a row that its record would not accept is never
-committed.
+The columns of a table are the fields of its record. Only they, and words from code, are put into
+the text of a statement; values are always bound.
+
+Law: a transaction reads back what it writes, so it never commits a row that its record would not
+accept.
 """
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import aiosqlite
 import msgspec
 
+from store import lifecycles
 from store.errors import NameTaken, NotFound
-from store.lifecycles import Lifecycle, advance, states_allowing, unfinished_states
-from store.records import LivingRecord, Record, now
+from store.lifecycles import Lifecycle
+from store.records import Record, StatefulRecord, now
 
 R = TypeVar("R", bound=Record)
-L = TypeVar("L", bound=LivingRecord)
+S = TypeVar("S", bound=StatefulRecord)
 
-# What SQLite has no type for. (Lax conversion would read 0 and 1 as truth values, but also the text
-# "null" as None: gotcha G7 in README.)
-TRUTH_COLUMNS = (
+# Types that SQLite does not have. (Lax conversion would read 0 and 1 as bool, but also the text
+# "null" as None: gotcha G7.)
+BOOL_COLUMNS = (
     "linked",
     "auth_enabled",
     "must_change_password",
@@ -34,33 +38,65 @@ TRUTH_COLUMNS = (
 )
 JSON_COLUMNS = ("journey", "failure", "arguments", "metrics")
 
-# What people choose, and so can choose twice.
+# Unique columns whose values users choose.
 CHOSEN_COLUMNS = ("name", "path")
 
 
 class Table(Generic[R]):
-    """The table of one noun. `keeps` names the fields that no change may touch."""
+    """The table of one noun.
 
-    def __init__(self, name: str, record: type[R], *, keeps: Sequence[str]) -> None:
+    No change may touch the fields that `immutable` names. `parent` is the table that each record
+    belongs to, and the field that has the parent's id.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        record: type[R],
+        *,
+        immutable: Sequence[str] = (),
+        parent: "tuple[Table[Any], str] | None" = None,
+    ) -> None:
         self.noun = record.__name__.lower()
         self._name = name
         self._record = record
         self._fields = record.__struct_fields__
-        self._changeable = set(self._fields) - {*Record.__struct_fields__, *keeps}
+        self._changeable = set(self._fields) - {*Record.__struct_fields__, *immutable}
+        self._parent = parent
 
-    async def insert(
-        self, connection: aiosqlite.Connection, record: R, *, number: int | None = None
-    ) -> R:
-        """Write a new row; without a `number` it gets the table's next one."""
-        moment = now()
-        values = _to_sql(msgspec.structs.asdict(record))
-        values |= {"number": number, "created_at": moment, "updated_at": moment}
-        columns, places = ", ".join(values), ", ".join("?" * len(values))
-        with self._names_unique(values):
-            await connection.execute_fetchall(
-                f"INSERT INTO {self._name} ({columns}) VALUES ({places})", list(values.values())
-            )
-        return await self.get(connection, record.id)
+    async def insert(self, connection: aiosqlite.Connection, record: R) -> R:
+        """Write a new record and return it with its number. Raises NotFound (of the parent),
+        NameTaken."""
+        if self._parent is not None:
+            table, field = self._parent
+            await table.get(connection, getattr(record, field))
+        return await self._insert(connection, record)
+
+    async def get(self, connection: aiosqlite.Connection, key: str) -> R:
+        """Return the record with this id. Raises NotFound."""
+        record = await self.find(connection, "id = ?", key)
+        if record is None:
+            raise NotFound(self.noun, key)
+        return record
+
+    async def list_all(
+        self, connection: aiosqlite.Connection, parent: str | None = None
+    ) -> list[R]:
+        """Return the records of a parent, by its id, or all of them; ascending by number."""
+        if parent is None:
+            return await self.select(connection)
+        assert self._parent is not None, f"a {self.noun} has no parent"
+        return await self.select(connection, f"WHERE {self._parent[1]} = ? ORDER BY number", parent)
+
+    async def update(self, connection: aiosqlite.Connection, key: str, /, **changes: object) -> R:
+        """Change fields and return the new record. Raises NotFound, NameTaken."""
+        self._refuse_immutable(changes)
+        return await self._set(connection, key, changes)
+
+    async def delete(self, connection: aiosqlite.Connection, key: str) -> None:
+        """Delete the record and all rows that belong to it by the schema. Raises NotFound."""
+        await self.get(connection, key)
+        await connection.execute_fetchall(f"DELETE FROM {self._name} WHERE id = ?", (key,))
 
     async def select(
         self, connection: aiosqlite.Connection, rest: str = "ORDER BY number", *values: object
@@ -78,24 +114,19 @@ class Table(Generic[R]):
         found = await self.select(connection, f"WHERE {condition}", *values)
         return found[0] if found else None
 
-    async def get(self, connection: aiosqlite.Connection, key: str) -> R:
-        """Return the record with this id. Raises NotFound."""
-        record = await self.find(connection, "id = ?", key)
-        if record is None:
-            raise NotFound(self.noun, key)
-        return record
-
-    async def update(
-        self, connection: aiosqlite.Connection, key: str, changes: Mapping[str, object]
+    async def _insert(
+        self, connection: aiosqlite.Connection, record: R, *, number: int | None = None
     ) -> R:
-        """Change fields by name and return the new record. Raises NotFound, NameTaken."""
-        self._refuse_kept(changes)
-        return await self._set(connection, key, changes)
-
-    async def delete(self, connection: aiosqlite.Connection, key: str) -> None:
-        """Delete the row and what the schema hangs on it. Raises NotFound."""
-        await self.get(connection, key)
-        await connection.execute_fetchall(f"DELETE FROM {self._name} WHERE id = ?", (key,))
+        """Write a new row. Without a `number` it gets the next one of the table."""
+        moment = now()
+        values = _to_sql(msgspec.structs.asdict(record))
+        values |= {"number": number, "created_at": moment, "updated_at": moment}
+        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        with self._names_unique(values):
+            await connection.execute_fetchall(
+                f"INSERT INTO {self._name} ({columns}) VALUES ({marks})", list(values.values())
+            )
+        return await self.get(connection, record.id)
 
     async def _set(
         self,
@@ -116,9 +147,9 @@ class Table(Generic[R]):
                     raise NotFound(self.noun, key)
         return await self.get(connection, key)
 
-    def _refuse_kept(self, changes: Mapping[str, object]) -> None:
+    def _refuse_immutable(self, changes: Mapping[str, object]) -> None:
         if refused := sorted(set(changes) - self._changeable):
-            raise TypeError(f"a {self.noun} cannot be given another {', '.join(refused)}")
+            raise TypeError(f"fields of a {self.noun} cannot be changed: {', '.join(refused)}")
 
     @contextmanager
     def _names_unique(self, values: Mapping[str, object]) -> Iterator[None]:
@@ -132,49 +163,59 @@ class Table(Generic[R]):
             raise
 
 
-class LifecycleTable(Table[L]):
+class LifecycleTable(Table[S]):
     """The table of a noun whose status changes by events."""
 
     def __init__(
-        self, name: str, record: type[L], lifecycle: Lifecycle, *, keeps: Sequence[str]
+        self,
+        name: str,
+        record: type[S],
+        lifecycle: Lifecycle,
+        *,
+        immutable: Sequence[str],
+        parent: tuple[Table[Any], str],
     ) -> None:
         times = [f"{state}_at" for state in lifecycle.moves]
-        super().__init__(name, record, keeps=["status", *times, *keeps])
+        super().__init__(name, record, immutable=["status", *times, *immutable], parent=parent)
         self._lifecycle = lifecycle
 
     async def advance(
+        self, connection: aiosqlite.Connection, key: str, event: str, /, **changes: object
+    ) -> S:
+        """Apply an event of the lifecycle, and changes that go with it; return the new record.
+
+        Raises NotFound; IllegalTransition, with nothing changed.
+        """
+        return await self._advance(connection, key, event, changes)
+
+    async def _advance(
         self,
         connection: aiosqlite.Connection,
         key: str,
         event: str,
         changes: Mapping[str, object],
-        *,
-        given: Mapping[str, object] | None = None,
-    ) -> L:
-        """Let `event` happen, with changes that go with it; return the new record.
-
-        `given` is what the noun itself gives, also where no change may touch it. Raises NotFound;
-        IllegalTransition, with nothing changed.
-        """
-        self._refuse_kept(changes)
+        times: Mapping[str, str] | None = None,
+    ) -> S:
+        """`times` are what the noun itself sets, though no change may touch them."""
+        self._refuse_immutable(changes)
         before = await self.get(connection, key)
-        status = advance(self._lifecycle, before.status, event)
-        changes = {**changes, **(given or {}), "status": status}
+        status = lifecycles.advance(self._lifecycle, before.status, event)
+        values = {**changes, **(times or {}), "status": status}
         if (arrival := f"{status}_at") in self._fields:
-            changes[arrival] = now()
-        # The table has decided; the guard says the same where nothing can go around it.
-        allowing = states_allowing(self._lifecycle, event)
+            values[arrival] = now()
+        # The lifecycle has decided; the guard repeats its decision inside the statement.
+        allowing = lifecycles.states_allowing(self._lifecycle, event)
         guard = f"AND status IN ({', '.join('?' * len(allowing))})"
-        return await self._set(connection, key, changes, guard, *allowing)
+        return await self._set(connection, key, values, guard, *allowing)
 
-    async def unfinished(self, connection: aiosqlite.Connection) -> list[L]:
-        """Return the records to which something can still happen, as they were made.
+    async def unfinished(self, connection: aiosqlite.Connection) -> list[S]:
+        """Return the records whose lifecycle has not ended, in the order of their creation.
 
         By rowid: a number may count within a model, and a clock may be set back.
         """
-        states = unfinished_states(self._lifecycle)
-        places = ", ".join("?" * len(states))
-        return await self.select(connection, f"WHERE status IN ({places}) ORDER BY rowid", *states)
+        states = lifecycles.unfinished_states(self._lifecycle)
+        marks = ", ".join("?" * len(states))
+        return await self.select(connection, f"WHERE status IN ({marks}) ORDER BY rowid", *states)
 
 
 def _to_sql(values: Mapping[str, object]) -> dict[str, object]:
@@ -187,7 +228,7 @@ def _to_sql(values: Mapping[str, object]) -> dict[str, object]:
 
 def _from_sql(record: type[R], row: sqlite3.Row) -> R:
     values = dict(row)
-    for name in TRUTH_COLUMNS:
+    for name in BOOL_COLUMNS:
         if name in values:
             values[name] = bool(values[name])
     for name in JSON_COLUMNS:

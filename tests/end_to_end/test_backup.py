@@ -118,7 +118,7 @@ def test_another_place_builds_anew(tmp_path: Path) -> None:
         assert now["prefix"].startswith(str(elsewhere))
         assert rows(gateway) == before
         log = gateway.client.text(f"{at(model)}/builds/{second['id']}/log")
-        assert "Making the build again from its snapshot" in log
+        assert "Rebuilding from the snapshot" in log
         assert not (elsewhere / "builds" / first["id"]).exists()
         assert gateway.deploy(model, first)["status"] == "deployed"
         assert answer(gateway, model)["prefix"].startswith(str(elsewhere / "builds" / first["id"]))
@@ -132,14 +132,14 @@ def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> Non
     door.parent.mkdir()
     door.touch()
     script = f"test -e {door}\n"
-    with Gateway(data, readable=str(door.parent)) as gateway:
+    with Gateway(data, shared_folders=str(door.parent)) as gateway:
         folder = write(tmp_path / "echo", {"echo.py": ECHO, "cdsw-build.sh": script})
         model = gateway.serve(folder, "echo.py", "echo")
         assert gateway.cli("backup", file).code == 0
     door.unlink()
     elsewhere = tmp_path / "elsewhere"
     assert predictd("restore", file, "--data", elsewhere).code == 0
-    with Gateway(elsewhere, readable=str(door.parent)) as gateway:
+    with Gateway(elsewhere, shared_folders=str(door.parent)) as gateway:
         until(lambda: "trying again" in gateway.stderr, 60)
         assert gateway.call(model, {}).status == 503
         (deployment,) = gateway.client.listing(f"{at(model)}/deployments")

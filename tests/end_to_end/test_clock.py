@@ -52,7 +52,7 @@ def gateway(tmp_path: Path, clock: Path) -> Iterator[Gateway]:
     subprocess.run([compiler, *flags, "-o", library, SOURCE], check=True)
     (tmp_path / "gates").mkdir()
     gateway = Gateway(
-        tmp_path / "data", model_request_timeout=str(LIMIT), readable=str(tmp_path / "gates")
+        tmp_path / "data", model_request_timeout=str(LIMIT), shared_folders=str(tmp_path / "gates")
     )
     gateway.wrapper = ["env", f"LD_PRELOAD={library}", f"WRONG_CLOCK={clock}"]
     with gateway:

@@ -42,7 +42,7 @@ def test_a_full_disk(disk: Path, tmp_path: Path, use_up: Callable[[Path, str], P
     """Predictions go on; what takes room is refused with 507, a deletion gets the ballast; a
     killed gateway serves again; with room again all is well, without a restart."""
     echo = write(tmp_path / "echo", ECHO)
-    with Gateway(disk / "data", disk_reserve="8MiB") as gateway:
+    with Gateway(disk / "data", min_free_disk="8MiB") as gateway:
         ballast = gateway.data / "ballast"
         model = gateway.serve(echo, "echo.py", "echo", replicas=1)
         spare = gateway.build(model, "echo.py", "echo")
@@ -93,7 +93,7 @@ def test_a_start_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
     """A gateway killed in the midst of a build serves again on a disk without any room; that the
     build was interrupted it writes down when there is some."""
     folder = write(tmp_path / "echo", ECHO)
-    with Gateway(disk / "data", disk_reserve="8MiB") as gateway:
+    with Gateway(disk / "data", min_free_disk="8MiB") as gateway:
         model = gateway.serve(folder, "echo.py", "echo", replicas=1)
         write(folder, {"cdsw-build.sh": "sleep 3600\n"})
         wish = {"file_path": "echo.py", "function_name": "echo"}
@@ -135,7 +135,7 @@ def test_admission_stops_before_the_disk_does(disk: Path, tmp_path: Path) -> Non
     """Below the reserve new work is refused while there still is room for what serves: nothing
     that was refused has left anything, and everything else can be changed."""
     folder = write(tmp_path / "echo", ECHO)
-    with Gateway(disk / "data", disk_reserve="1GiB") as gateway:
+    with Gateway(disk / "data", min_free_disk="1GiB") as gateway:
         refused(lambda: gateway.project(folder))
         assert gateway.client.listing("/projects") == []
         site = gateway.client.get("/site")["disk"]

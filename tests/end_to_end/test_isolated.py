@@ -83,7 +83,7 @@ def test_only_what_the_build_installed_can_be_imported(gateway: Gateway, tmp_pat
 def test_without_a_network(gateway: Gateway, tmp_path: Path) -> None:
     """A deployment that asks for none reaches nothing, not even its gateway, and answers; one that
     asks for outward does not reach the gateway; the next one that does not ask has it again."""
-    if (level := gateway.client.get("/site")["isolation"]["level"]) not in ("root", "user"):
+    if (level := gateway.client.get("/site")["isolation"]["level"]) not in ("users", "userns"):
         not_here(f"isolation is {level}, which cannot take the network away")
     port = urlsplit(gateway.url).port
     folder = write(tmp_path / "project", {"network.py": NETWORK})

@@ -138,7 +138,7 @@ def test_what_sigterm_interrupts_is_told_and_taken_up_again(tmp_path: Path) -> N
     gate = tmp_path / "gates" / "gate"
     gate.parent.mkdir()
     gate.touch()
-    with Gateway(tmp_path / "data", shutdown_grace="3", readable=str(gate.parent)) as gateway:
+    with Gateway(tmp_path / "data", shutdown_grace="3", shared_folders=str(gate.parent)) as gateway:
         model = gateway.serve(copy("badly", tmp_path / "badly"), "badly.py", "behave")
         waits = f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\n"
         project = gateway.project(write(tmp_path / "waits", {"echo.py": waits + ECHO["echo.py"]}))

@@ -22,7 +22,7 @@ SIZE = 5 * MIB - 1000
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Json]]:
     folder = tmp_path_factory.mktemp("doors")
-    with Gateway(folder / "data", unfinished_bytes=str(ROOM)) as gateway:
+    with Gateway(folder / "data", max_inflight_bytes=str(ROOM)) as gateway:
         yield (
             gateway,
             gateway.serve(

@@ -62,7 +62,7 @@ PIPES = {"model": 4, "experiment": 2, "script": 2}
 
 def expected(level: str, kind: str, sight: Json, *, project: str, build: Path, data: Path) -> Json:
     """What is seen from a build, where that is known; what is not is as it was seen."""
-    spaces = level in ("root", "user")
+    spaces = level in ("users", "userns")
     folder = "/home/cdsw" if spaces else sight["folder"]
     assert spaces or Path(folder).is_relative_to(data)
     return {
@@ -136,7 +136,7 @@ def _top_by_landlock() -> set[str]:
 
 
 def _uid(level: str, sight: Json) -> str:
-    if level == "user":
+    if level == "userns":
         return "1000"
     if level == "landlock":
         return str(os.geteuid())

@@ -27,15 +27,15 @@ from tests.support.served_gateway import ROOT, Gateway, copy, until, write
 from tests.support.skipping import not_here
 from workers.confinement import landlock
 
-LEVELS = ["root", "user", "landlock"]
+LEVELS = ["users", "userns", "landlock"]
 NETWORK = {
     "connect to loopback": "the network is the machine's, unless the deployment asks for none",
     "listen where the kernel chooses": "Landlock knows of ports that are named, and of no others",
 }
 # By level: the attempts that succeed, and why that is left so.
 HOLES: dict[str, dict[str, str]] = {
-    "root": NETWORK,
-    "user": NETWORK,
+    "users": NETWORK,
+    "userns": NETWORK,
     "landlock": {
         **NETWORK,
         "see other processes": "/proc is the machine's",
@@ -185,8 +185,8 @@ class Prison:
 
 
 def gateway_of(level: str, root: Path) -> Gateway:
-    """With the level `user` it is an ordinary user's, also where root runs the tests."""
-    if level != "user" or os.geteuid():
+    """With the level `userns` it is an ordinary user's, also where root runs the tests."""
+    if level != "userns" or os.geteuid():
         return Gateway(root / "data", isolation=level)
     root.chmod(0o755)
     home = root / "home"
@@ -209,7 +209,7 @@ def prison(level: str, root: Path) -> Iterator[Prison]:
         shared_memory() as key,
         gateway_of(level, root) as gateway,
     ):
-        assert level != "user" or Path(f"/proc/{gateway.pid}").stat().st_uid != 0
+        assert level != "userns" or Path(f"/proc/{gateway.pid}").stat().st_uid != 0
         abstract.bind("\0" + name)
         abstract.listen(100)
         service.bind(str(gateway.data / "socket"))
@@ -299,6 +299,6 @@ def test_the_attempts_are_real(tmp_path: Path, observe: Observe) -> None:
 
 def unavailable(level: str) -> str:
     """Why a level cannot be tried here; whether it should work here is `doctor`'s to say."""
-    if level == "root" and os.geteuid():
-        return "only root has the level root"
+    if level == "users" and os.geteuid():
+        return "only root can use the level users"
     return ""

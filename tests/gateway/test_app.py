@@ -58,7 +58,7 @@ async def test_isolation_is_told(shared: Gateway) -> None:
     """Health names the level of isolation that is in force."""
     health = (await shared.models.get("/healthz")).json()
     assert health["status"] == "ok"
-    assert health["isolation"] in ("root", "user", "landlock", "none")
+    assert health["isolation"] in ("users", "userns", "landlock", "none")
 
 
 async def test_the_description_is_whole(shared: Gateway) -> None:

@@ -18,7 +18,7 @@ from gateway.admin.uploads import MOST_PARTS
 from gateway.app import FORM_LIMIT, admin_routing
 from gateway.errors import API_PREFIX
 from gateway.http.request_head import PARTS_LIMIT
-from gateway.settings import SIZES, Settings
+from gateway.settings import SETTINGS, Settings
 from gateway.web.site import Website
 from tests.gateway.conftest import Samples
 from tests.support.gateway import PATIENCE, Json, url_in
@@ -78,7 +78,7 @@ def test_each_route_declares_how_large_a_body_may_be() -> None:
     for route in ROUTES:
         if isinstance(route.most, str):
             assert route.takes is MultiDict, route.path
-            assert route.most in SIZES, route.path
+            assert SETTINGS[route.most].kind.is_size, route.path
         else:
             assert 0 < route.most <= FREE_BYTES, route.path
 
@@ -211,12 +211,12 @@ def test_near_boundaries_are_content(stage: Stage) -> None:
 def test_an_upload_in_chunks_has_a_bound(samples: Samples, stage: Stage) -> None:
     """What is not announced is counted as it comes; nothing of it stays."""
     settings = f"{API_PREFIX}/site/settings"
-    stage.admin.patch(settings, json={"upload_limit": 300_000}).raise_for_status()
+    stage.admin.patch(settings, json={"max_upload_size": 300_000}).raise_for_status()
     try:
         part = PART % (BOUNDARY, b"large")
         assert put(stage, part, *[b"x" * 50_000] * 5, END) == (200, "")
         assert put(stage, part, *[b"x" * 50_000] * 7, END) == (413, "request.toolarge")
     finally:
-        stage.admin.delete(f"{settings}/upload_limit").raise_for_status()
+        stage.admin.delete(f"{settings}/max_upload_size").raise_for_status()
     assert (stage.folder / "large").stat().st_size == 250_000
     assert not list((samples.data / "spool").iterdir())

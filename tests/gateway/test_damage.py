@@ -264,7 +264,7 @@ async def test_a_file_of_each_kind(copied: Prepared, damage: str) -> None:
         assert [path for path in paths if not is_told(problems, copied.folder, path)] == []
         assert [each for each in problems if not is_about(each, copied.folder, paths)] == []
         assert all(each.problem and each.advice for each in problems)
-        [experiment] = await control.context.database.read(store.experiments.listing)
+        [experiment] = await control.context.database.read(store.experiments.list_all)
         assert experiment.status == "failed"
     ours = {path for path in before if is_ours(path)}
     if damage in TYPE - {"a folder"}:

@@ -10,7 +10,8 @@ from gateway.app import admin_routing
 from gateway.errors import CATALOGUE
 from gateway.identity.permissions import MEANINGS, ROLES
 from gateway.predictions.call import CALL_PATHS, NAMED_PATH
-from gateway.settings import DESCRIPTIONS, MIB, TAKES_EFFECT, Settings
+from gateway.setting_kinds import MIB
+from gateway.settings import SETTINGS, Settings
 from gateway.web.site import Website
 from store import AuditEntry
 
@@ -40,13 +41,9 @@ def settings_rows() -> list[str]:
             shown = f"`{value // MIB}MiB`"
         else:
             shown = f"`{value:g}`" if isinstance(value, float) else f"`{str(value).lower()}`"
-        table.append(f"| `{field.name}` | {shown} | {DESCRIPTIONS[field.name]} |")
+        setting = SETTINGS[field.name]
+        table.append(f"| `{field.name}` | {shown} | {setting.meaning} | {setting.takes_effect} |")
     return table
-
-
-def effects_rows() -> list[str]:
-    head = "| setting | a change is felt |"
-    return [head, *(f"| `{name}` | {when} |" for name, when in TAKES_EFFECT.items())]
 
 
 def errors_rows() -> list[str]:
@@ -74,9 +71,8 @@ def test_the_permissions() -> None:
 
 
 def test_the_settings() -> None:
-    """The tables of settings are those of the code: names, defaults, meanings; what can be changed
-    at run time."""
-    assert rows("Settings") == [*settings_rows(), *effects_rows()]
+    """The table of settings is that of the code."""
+    assert rows("Settings") == settings_rows()
 
 
 def test_the_error_codes() -> None:

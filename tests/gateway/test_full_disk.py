@@ -26,7 +26,7 @@ async def test_a_clean_restart_on_a_full_disk(
     """Without the ballast too, and more than once: it reads what there was, and enters its starts
     when there is room again."""
     with small_disk(tmp_path / "disk", "size=60m,nr_inodes=2000") as disk:
-        settings = settings_for(disk / "data", disk_reserve=8 << 20)
+        settings = settings_for(disk / "data", min_free_disk=8 << 20)
         async with running(settings) as gateway:
             await gateway.post("/projects", {"name": "own", "template": "blank"})
         shutil.rmtree(gateway.data / "ballast")

@@ -16,7 +16,7 @@ def describe(value: object) -> AuditEntry:
 
 
 async def entries(database: Database) -> list[str]:
-    return [entry.object for entry in await database.read(audit.listing)]
+    return [entry.object for entry in await database.read(audit.list_newest)]
 
 
 async def test_the_first_change_carries_the_entry(database: Database) -> None:
@@ -49,7 +49,7 @@ async def test_what_cannot_be_entered_does_not_happen(database: Database) -> Non
 
     with store.doing(PendingAuditEntry(fail)), pytest.raises(ZeroDivisionError):
         await database.write(projects.insert, a_project())
-    assert await database.read(projects.listing) == []
+    assert await database.read(projects.list_all) == []
 
 
 async def test_tasks_belong_to_the_deed_that_started_them(database: Database) -> None:
@@ -96,7 +96,7 @@ async def test_two_changes_at_once_carry_one_entry(database: Database) -> None:
             for _ in range(2):
                 nursery.start_soon(database.write, projects.insert, a_project())
     assert len(await entries(database)) == 1
-    assert len(await database.read(projects.listing)) == 2
+    assert len(await database.read(projects.list_all)) == 2
 
 
 async def test_outside_of_a_deed_nothing_is_entered(database: Database) -> None:

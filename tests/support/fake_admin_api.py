@@ -31,7 +31,7 @@ MACHINE = {
 SETTINGS: list[tuple[str, Any, str, bool]] = [
     ("port", 8080, "default", False),
     ("max_replicas", 9, "default", False),
-    ("request_limit", 5 << 20, "default", True),
+    ("max_request_size", 5 << 20, "default", True),
     ("environment", {}, "default", False),
     ("build_timeout", 60.0, "a.toml", False),
 ]
@@ -61,7 +61,7 @@ class State:
         self.settings = {
             name: {
                 "name": name, "value": value, "default": value, "source": source, "size": size,
-                "changeable": name != "port" and source == "default", "takes_effect": "at once",
+                "changeable": name != "port" and source == "default", "takes_effect": "immediately",
             }
             for name, value, source, size in SETTINGS
         }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from workers.limits import MIB, ExitReason
+from workers.limits import ExitReason
 from workers.log import Log
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
@@ -21,6 +21,7 @@ from workers.replica import wire
 from workers.replica.lifecycle import State
 from workers.replica.replica import Replica
 from workers.replica.ticket import Outcome, Ticket
+from workers.sizes import MIB
 from workers.spec import PoolSpec, ReplicaSpec
 
 REPLICA = ReplicaSpec(

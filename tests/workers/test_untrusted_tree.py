@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.matrix import fault
 from workers import untrusted_tree
-from workers.limits import MIB
+from workers.sizes import MIB
 from workers.untrusted_tree import measure, open_folder
 
 

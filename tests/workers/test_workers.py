@@ -382,7 +382,7 @@ async def test_a_restart_under_load_loses_nothing(harness: Harness) -> None:
 
 async def test_recycling_under_load_loses_nothing(harness: Harness) -> None:
     """While replicas are replaced after every 20 requests each caller gets its own answer."""
-    pool = await harness.serve("add", "add", replicas=2, max_requests=20)
+    pool = await harness.serve("add", "add", replicas=2, recycle_after_requests=20)
     asked = 0
     with trio.fail_after(PATIENCE):
         while sum(seat.recycled for seat in pool.statistics().slots) < 3:

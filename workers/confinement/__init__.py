@@ -106,7 +106,7 @@ class Confinement:
         self._readable = tuple(path for path in readable if path.exists())
         self._data = folder.parent.resolve()
         looking = of_system = parts.looking([self._data, *hidden])
-        if tried.level in ("user", "landlock"):
+        if tried.level in ("userns", "landlock"):
             of_system = parts.looking_through_system(looking)
         self._system = Host.looked_at(looking, of_system)
         if tried.level == "landlock":
@@ -178,7 +178,7 @@ class Confinement:
     @property
     def mounts(self) -> bool:
         """Whether projects stand at HOME here. Else they are where they are."""
-        return self.level in ("root", "user")
+        return self.level in ("users", "userns")
 
     def shown(self, view: SandboxView, path: Path) -> Path:
         """Where a real path in a view is for whoever has that view."""
@@ -204,13 +204,13 @@ class Confinement:
 
     def uid(self, view: SandboxView) -> int:
         """As whom a process with this view runs, in its own eyes."""
-        if self.level == "root":
+        if self.level == "users":
             return FIRST_UID + view.identity % UIDS
-        return _USER_UID if self.level == "user" else os.geteuid()
+        return _USER_UID if self.level == "userns" else os.geteuid()
 
     def owner(self, view: SandboxView) -> int:
         """Whose, as we see it, is what a process with this view writes."""
-        return self.uid(view) if self.level == "root" else os.geteuid()
+        return self.uid(view) if self.level == "users" else os.geteuid()
 
     def give(self, view: SandboxView) -> None:
         """Makes it the owner of what it may write, also where another level had another owner.
@@ -332,11 +332,11 @@ def _parts(host: Host) -> Iterator[Path]:
 
 
 def _missing(level: Level) -> str:
-    if level == "root" and not levels.is_root():
+    if level == "users" and not levels.is_root():
         return "predictd does not run as root"
-    if level == "user" and levels.is_root():
-        return "root has no use for a user namespace; isolation 'root' is stronger"
-    if level in ("root", "user"):
+    if level == "userns" and levels.is_root():
+        return "root has no use for a user namespace; isolation 'users' is stronger"
+    if level in ("users", "userns"):
         for name, package in (("bwrap", "bubblewrap"), ("setpriv", "util-linux")):
             if not levels.program(name):
                 return f"{name} is missing: install {package}"
@@ -346,7 +346,7 @@ def _missing(level: Level) -> str:
 
 
 def _as_user(level: Level, uid: int) -> list[str]:
-    if level == "user":
+    if level == "userns":
         return ["--unshare-user", "--uid", str(uid), "--gid", str(uid), "--cap-drop", "ALL", "--"]
     drop = ["--clear-groups", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
     return ["--", levels.program("setpriv"), "--reuid", str(uid), "--regid", str(uid), *drop, "--"]

@@ -14,12 +14,12 @@ import msgspec
 
 from workers.orphans import disown, make_child
 
-Level = Literal["root", "user", "landlock", "none"]
+Level = Literal["users", "userns", "landlock", "none"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 # Strongest first, each with what it is in a sentence (of Landlock see also gotcha G16).
 MEANINGS: dict[Level, str] = {
-    "root": "each deployment is a user of its own, in namespaces of its own, with its files only",
-    "user": "each process tree is in namespaces of its own, and sees its files only",
+    "users": "each deployment is a user of its own, in namespaces of its own, with its files only",
+    "userns": "each process tree is in namespaces of its own, and sees its files only",
     "landlock": "each process tree can open its own files only, but sees what else runs",
     "none": "models can do what the gateway's user can do",
 }

@@ -58,11 +58,11 @@ class Pool:
         self.spec = spec
         self.check_answer = check
         self._clock = clock
-        self._queue = FairQueue(QueueBudget(spec.queue_requests, spec.queue_bytes), room)
+        self._queue = FairQueue(QueueBudget(spec.max_queued_requests, spec.max_queued_bytes), room)
         # Set to the time at which somebody will have waited as long as it may, or before it.
         self._alarm = clock.alarm(self._refuse_late)
         self._run_seconds = spec.request_timeout
-        self._most_requests = spec.max_requests or inf
+        self._most_requests = spec.recycle_after_requests or inf
         self._idle: deque[Replica] = deque()
         self._closing = False
         self._queue_full = self._waited_too_long = self._not_ready = 0
@@ -162,8 +162,8 @@ class Pool:
         The `spec` may differ from the present one in nothing else."""
         self.spec = spec
         self._run_seconds = spec.request_timeout
-        self._most_requests = spec.max_requests or inf
-        self._queue.resize(spec.queue_requests, spec.queue_bytes)
+        self._most_requests = spec.recycle_after_requests or inf
+        self._queue.resize(spec.max_queued_requests, spec.max_queued_bytes)
         self._seats.adjust(spec)
 
     def room_resized(self) -> None:

@@ -93,7 +93,7 @@ class ReplicaSlots:
         self._seats = [self._new_slot() for _ in range(spec.replicas)]
         for seat in self:
             self._fill(seat)
-        if spec.max_memory:
+        if spec.recycle_above_memory:
             self._check_memory_later()
 
     def adjust(self, spec: PoolSpec) -> None:
@@ -102,7 +102,7 @@ class ReplicaSlots:
         if self._weigher is not None:
             self._weigher.cancel()
             self._weigher = None
-        if spec.max_memory and not self._ending:
+        if spec.recycle_above_memory and not self._ending:
             self._check_memory_later()
         for seat in self:
             seat.is_heavy = False
@@ -142,8 +142,8 @@ class ReplicaSlots:
         seat = self.seat_of[replica]
         if replica is seat.successor:
             self._succeed(seat)
-        if self._spec.max_memory:
-            seat.is_heavy = _memory_of(replica) > self._spec.max_memory
+        if self._spec.recycle_above_memory:
+            seat.is_heavy = _memory_of(replica) > self._spec.recycle_above_memory
         self._start_seconds = self._clock.now() - replica.started_at
         if self.ready == len(self._seats):
             self._settled.set()
@@ -280,7 +280,7 @@ class ReplicaSlots:
             if replica is None or seat.is_heavy or replica.ready_at is None:
                 continue
             old_enough = now - replica.ready_at >= _WEIGH_FROM
-            if old_enough and _memory_of(replica) > self._spec.max_memory:
+            if old_enough and _memory_of(replica) > self._spec.recycle_above_memory:
                 self.recycle(replica, StopReason.GREW)
         self._check_memory_later()
 
@@ -345,7 +345,7 @@ class ReplicaSlots:
             assert all(self.seat_of.get(r) is seat for r in sitting), f"a ghost in {seat.name}"
             assert self._ending or seat.replica or seat.timer, f"nobody will fill {seat.name}"
             assert not (self._ending and seat.timer), f"{seat.name} would be filled after the end"
-        if self._spec.max_memory and not self._ending:
+        if self._spec.recycle_above_memory and not self._ending:
             assert self._weigher, "nobody will weigh the replicas"
         assert self.seat_of.keys() <= self._uncleaned, "a replica that lives counts as cleaned up"
         assert not (self.closed.is_set() and self._uncleaned), "closed, and something is left"

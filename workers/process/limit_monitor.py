@@ -27,11 +27,11 @@ from workers.limits import (
     Limits,
     explain_exit,
     reached_processes,
-    size,
     throttling_note,
 )
 from workers.orphans import reap_orphans
 from workers.process.usage import ProcessInfo, Usage, all_processes, trees
+from workers.sizes import human_size
 from workers.untrusted_tree import measure
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class MonitoredTree:
         memory = self._leaf.memory()
         if memory is None:
             memory = sum(each.resident for each in tree)
-        return Usage(memory=memory, cpu=sum(each.cpu for each in tree))
+        return Usage(memory=memory, cpu=sum(each.cpu + each.children_cpu for each in tree))
 
     def look_at_folders(self) -> None:
         if not self.limits.disk:
@@ -111,7 +111,7 @@ class MonitoredTree:
             for folder in self.folders:
                 taken += measure(folder, enough=self._most - taken)
             if taken > self._most:
-                more = size(self.limits.disk)
+                more = human_size(self.limits.disk)
                 self._excess(f"was ended since it had written more than {more} to disk", Cause.DISK)
 
     def look_at_tree(self, tree: list[ProcessInfo], holds: tuple[str, ...]) -> None:
@@ -120,7 +120,7 @@ class MonitoredTree:
         if "memory" not in holds and 0 < memory < sum(each.resident for each in tree):
             # Which counts what they share more than once; to count well takes longer.
             if sum(_own_part(each.pid) for each in tree) > memory:
-                self._excess(f"ran out of memory: its limit is {size(memory)}", Cause.MEMORY)
+                self._excess(f"ran out of memory: its limit is {human_size(memory)}", Cause.MEMORY)
         elif "pids" not in holds and 0 < processes < sum(each.threads for each in tree):
             self._excess(f"was ended since {reached_processes(self.limits)}", Cause.PROCESSES)
 

@@ -22,18 +22,20 @@ from contextlib import suppress
 
 import trio
 
-LINE_LIMIT = 16 * 1024
-_READ = 64 * 1024
+from workers.sizes import KIB, MIB, human_size
+
+LINE_LIMIT = 16 * KIB
+_READ = 64 * KIB
 _QUIET = 0.5  # seconds after which a line without its end is taken as it is
 # What a pipe may give each second, and at once. More at once than a log keeps would be useless.
-RATE = 1024 * 1024
+RATE = MIB
 BURST = 8 * RATE
 # What a line costs beside its bytes: its time in the log, and the work that it makes.
 _LINE_COST = 64
 # Floods are thrown away so many seconds apart, and then all that a pipe holds: with one of 1 MiB,
 # far more than a model can print.
 _FLOOD_PAUSE = 0.002
-_FLOOD_PIPE = 1024 * 1024
+_FLOOD_PIPE = MIB
 
 # Takes the lines that one pipe has just given.
 Sink = Callable[[list[str]], object]
@@ -127,7 +129,7 @@ class _Source:
             self._take(self._decoder.decode(b"", final=True))
             self._decoder.reset()
             self.flush()
-            size, rate = say_size(self._dropped), say_size(RATE)
+            size, rate = human_size(self._dropped), human_size(RATE)
             self._sink([f"[predictd] {size} of output dropped: more than {rate} a second"])
             self._dropped = 0
 
@@ -165,16 +167,6 @@ class _Source:
 
 def _pieces(line: str) -> list[str]:
     return [line[i : i + LINE_LIMIT] for i in range(0, len(line), LINE_LIMIT)] or [""]
-
-
-def say_size(count: int) -> str:
-    """So many bytes, for people: "999 B", "1.2 MiB"."""
-    size, unit = float(count), "B"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{size:.1f}".removesuffix(".0") + f" {unit}"
 
 
 class Output:

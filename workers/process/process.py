@@ -13,7 +13,6 @@ gateway (gotcha G2), and inherits only the descriptors it is given.
 import fcntl
 import os
 import resource
-import shutil
 import signal
 import struct
 import subprocess
@@ -24,12 +23,13 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-import psutil
 import trio
 
 from workers.allowance import OWN_TASKS
 from workers.confinement import SHELL, Launch
+from workers.confinement.levels import program
 from workers.orphans import disown, kill_orphans, make_child
+from workers.process.usage import process_info
 from workers.shortages import is_shortage
 
 MARK = "PREDICTD_TREE"
@@ -85,8 +85,8 @@ class Process:
 
     def resident(self) -> int:
         """How many bytes of memory it has now, without its children; 0 when it has ended."""
-        use = usage(self.command_pid)
-        return use[0] if use else 0
+        found = process_info(self.command_pid)
+        return found.resident if found else 0
 
     def has_ended(self) -> bool:
         """Whether it has, without waiting."""
@@ -198,7 +198,7 @@ def _dies_with_us() -> list[str]:
     gotcha G2: a replica that computes does not notice that its pipe has closed. `preexec_fn` would
     do the same unsafely. Without setpriv the pipe's end is all there is, and `doctor` says so.
     """
-    setpriv = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    setpriv = program("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
@@ -342,19 +342,9 @@ def _exit_status(pidfd: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if known & _INFO_EXIT else None
 
 
-def usage(pid: int) -> tuple[int, float] | None:
-    """(resident bytes, CPU seconds) of a process, or None when it is gone."""
-    try:
-        process = psutil.Process(pid)
-        times = process.cpu_times()
-        return process.memory_info().rss, times.user + times.system
-    except psutil.Error:
-        return None
-
-
 def _command_of(pid: int) -> int:
     """The process that bubblewrap, which is `pid`, wraps: the first child of process 1 of its
-    namespace, which is its own only one. (psutil would look at all processes there are.) Raises
+    namespace, which is its own only one. Raises
     OSError, IndexError where there is none."""
     for _ in range(2):
         pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])

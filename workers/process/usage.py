@@ -6,7 +6,6 @@ All of it blocks, for as long.
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,14 +15,15 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
-    """Of one process, what /proc/<pid>/stat says. `resident` in bytes; `cpu` in seconds, with what
-    its children took that it has waited for."""
+    """One process, from /proc/<pid>/stat. `resident` in bytes; `cpu` in seconds, without
+    `children_cpu`: that of the ended children that it has waited for."""
 
     pid: int
     parent: int
     threads: int
     resident: int
     cpu: float
+    children_cpu: float
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,15 +35,27 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 def all_processes() -> dict[int, ProcessInfo]:
     """All processes there are, by id."""
-    found = {}
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
-        with suppress(OSError):  # ended meanwhile
-            # proc(5); its second field may hold blanks and brackets of its own.
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-            parent, threads, pages = (int(fields[i]) for i in (1, 17, 21))
-            cpu = sum(map(int, fields[11:15])) / _TICKS
-            found[int(pid)] = ProcessInfo(int(pid), parent, threads, pages * _PAGE, cpu)
-    return found
+    found = (process_info(int(pid)) for pid in os.listdir("/proc") if pid.isdecimal())
+    return {each.pid: each for each in found if each is not None}
+
+
+def process_info(pid: int) -> ProcessInfo | None:
+    """One process; None where it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # proc(5); its second field may hold blanks and brackets of its own.
+    fields = stat.rpartition(b")")[2].split()
+    parent, user, system, threads, pages = (int(fields[i]) for i in (1, 11, 12, 17, 21))
+    return ProcessInfo(
+        pid=pid,
+        parent=parent,
+        threads=threads,
+        resident=pages * _PAGE,
+        cpu=(user + system) / _TICKS,
+        children_cpu=(int(fields[13]) + int(fields[14])) / _TICKS,
+    )
 
 
 def trees(roots: Iterable[int], there: Mapping[int, ProcessInfo]) -> dict[int, list[ProcessInfo]]:

@@ -130,7 +130,7 @@ class Replica:
         # Whether it was not started since the machine lacked something (shortages.py).
         self.lacked = False
         self._owner = owner
-        self._reader = wire.FrameReader(spec.reply_limit)
+        self._reader = wire.FrameReader(spec.max_response_size)
         self._request_id = 0
         self.assigned_at = 0.0
         # The large answer that is being checked.
@@ -165,8 +165,7 @@ class Replica:
             spec.file,
             spec.function,
             root,
-            self.name,
-            spec.reply_limit,
+            spec.max_response_size,
             spec.raw,
             spec.crns,
         )

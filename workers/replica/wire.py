@@ -22,6 +22,7 @@ from typing import ClassVar
 import msgspec
 
 from workers.errors import WireError
+from workers.sizes import KIB
 from workers.spec import Crns
 
 PROTOCOL = 1
@@ -44,14 +45,13 @@ class Start(Message, frozen=True):
     file: str
     function: str
     root: str
-    name: str
-    reply_limit: int
+    max_response_size: int
     raw: bool
     crns: Crns
 
 
 class Hello(Message, frozen=True):
-    """From the replica, at once: who speaks."""
+    """From the replica, at once: which protocol it speaks, in which language of which version."""
 
     kind = 16
     protocol: int
@@ -110,8 +110,8 @@ class Tracked(msgspec.Struct, frozen=True):
 
 
 PREDICT = 2
-KIB = 1024
-# The largest body of each kind that a replica sends, in bytes. That of an ANSWER is `reply_limit`.
+# The largest body of each kind that a replica sends, in bytes. That of an ANSWER is
+# `max_response_size`.
 # Texts are cut inside (failures.py); a character of theirs may take 12 bytes. What is tracked has
 # its own bound inside (tracking.py), which is a little lower.
 LARGEST: dict[int, int] = {

@@ -16,10 +16,10 @@ class Collaborators:
 
     async def recover(self) -> None:
         """Tells the directory which projects there are, and who works there."""
-        projects = await self._context.database.read(store.projects.listing)
+        projects = await self._context.database.read(store.projects.list_all)
         for project in projects:
             self._context.accounts.put_project(project)
-            members = await self._context.database.read(store.memberships.listing, project.id)
+            members = await self._context.database.read(store.memberships.list_all, project.id)
             self._context.accounts.put_members(project.id, members)
 
     async def put(self, project: Project, user: User, role: Role) -> None:
@@ -41,19 +41,19 @@ async def _put(
     connection: aiosqlite.Connection, project_id: str, user_id: str, role: Role
 ) -> list[Membership]:
     if role == "owner":
-        await store.memberships.pass_on(connection, project_id, user_id)
+        await store.memberships.transfer(connection, project_id, user_id)
     else:
         await _refuse_owner(connection, project_id, user_id)
         await store.memberships.put(connection, project_id, user_id, role)
-    return await store.memberships.listing(connection, project_id)
+    return await store.memberships.list_all(connection, project_id)
 
 
 async def _remove(
     connection: aiosqlite.Connection, project_id: str, user_id: str
 ) -> list[Membership]:
     await _refuse_owner(connection, project_id, user_id)
-    await store.memberships.delete(connection, project_id, user_id)
-    return await store.memberships.listing(connection, project_id)
+    await store.memberships.remove(connection, project_id, user_id)
+    return await store.memberships.list_all(connection, project_id)
 
 
 async def _refuse_owner(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:

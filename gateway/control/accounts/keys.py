@@ -40,7 +40,7 @@ class Keys:
         assert first is not None
         text = await trio.to_thread.run_sync(read_secret, self._context.data.admin_key)
         self._context.accounts.put_key(admin_key(text, first))
-        for key in await self._context.database.read(store.keys.listing):
+        for key in await self._context.database.read(store.keys.list_all):
             self._context.accounts.put_key(key)
 
     def of(self, user: User, kind: KeyKind) -> list[Key]:

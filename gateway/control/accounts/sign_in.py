@@ -51,7 +51,7 @@ class SignIn:
 
     async def recover(self) -> None:
         """Tells the directory which sessions there are; their users are known already."""
-        for session in await self._context.database.read(store.sessions.listing):
+        for session in await self._context.database.read(store.sessions.list_all):
             self._context.accounts.put_session(session)
             self._devices.remember(session.user_id, network_of(session.address))
 

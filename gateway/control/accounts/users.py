@@ -39,7 +39,7 @@ class Users:
     async def recover(self, *, make_password: bool) -> str:
         """Tells the directory whom there is. At the first start makes the first user, and returns
         a password for them if one is wanted."""
-        everybody = await self._context.database.read(store.users.listing)
+        everybody = await self._context.database.read(store.users.list_all)
         password = ""
         if not everybody:
             password = new_password() if make_password else ""
@@ -54,6 +54,13 @@ class Users:
         for user in everybody:
             self._context.accounts.put_user(user)
         return password
+
+    def get(self, name: str) -> User:
+        """The user of this name, in any case. Raises NotFound."""
+        user = self._context.accounts.user(name)
+        if user is None:
+            raise store.NotFound("user", name)
+        return user
 
     async def create(self, asked: NewUser) -> tuple[User, str]:
         """The user, and the password that was made for them, if one was. Raises NameTaken, or

@@ -132,6 +132,30 @@ class AuditLog:
             store.audit.append, _entry(act, request_id.get(), [])
         )
 
+    async def entries(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        who: str = "",
+        action: str = "",
+        since: str = "",
+        most: int = 100,
+    ) -> list[AuditEntry]:
+        """The newest `most` entries, ascending by number, with those that are being written.
+        `after` and `before` bound their numbers, `who` is a user's name, `action` the begin of an
+        action, `since` a time as records have it."""
+        await self.flushed()
+        return await self._context.database.read(
+            store.audit.list_newest,
+            after=after,
+            before=before,
+            who=who,
+            action=action,
+            since=since,
+            most=most,
+        )
+
     async def watch(self) -> None:
         """Enters at intervals how many acts were not entered one by one. Never returns."""
         try:

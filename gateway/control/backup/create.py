@@ -98,11 +98,11 @@ async def _stream(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncIterator[by
 
 async def _contents(connection: aiosqlite.Connection, copy: Path) -> _Contents:
     """The rows, and in `copy` the database that has them."""
-    models = await store.models.listing(connection)
-    listed = [(m.project_id, await store.builds.listing(connection, m.id)) for m in models]
+    models = await store.models.list_all(connection)
+    listed = [(m.project_id, await store.builds.list_all(connection, m.id)) for m in models]
     builds = [(project_id, build) for project_id, some in listed for build in some]
-    projects = await store.projects.listing(connection)
-    experiments = await store.experiments.listing(connection)
+    projects = await store.projects.list_all(connection)
+    experiments = await store.experiments.list_all(connection)
     await store.database_copy.write(connection, copy)
     return _Contents(projects, builds, experiments)
 

@@ -223,7 +223,7 @@ async def _finish(
         write_lasting(data.root / name, known.kept[name])
     path = data.root / _RESTORING
     async with store.open_database(path) as database:
-        await database.write(store.projects.move, outline.head.root, str(data.root))
+        await database.write(store.projects.relocate, outline.head.root, str(data.root))
         await _check_projects(database, data)
         restored = await _told(database, outline, data, known, anew)
     # All that was written has to be on the disk before the database speaks for it.
@@ -235,7 +235,7 @@ async def _finish(
 
 async def _check_projects(database: store.Database, data: DataFolder) -> None:
     try:
-        for each in await database.read(store.projects.listing):
+        for each in await database.read(store.projects.list_all):
             layout.check_project_path(data, each.id, each.path, linked=each.linked)
     except ValueError as error:
         raise ArchiveDamaged(f"the database of the backup is damaged: {error}") from error
@@ -248,8 +248,8 @@ async def _told(
     known: _Known,
     anew: dict[str, str],
 ) -> Restored:
-    projects = {p.id: p for p in await database.read(store.projects.listing)}
-    models = {m.id: m for m in await database.read(store.models.listing)}
+    projects = {p.id: p for p in await database.read(store.projects.list_all)}
+    models = {m.id: m for m in await database.read(store.models.list_all)}
     served = []
     for deployment in await database.read(store.deployments.wanted):
         model, build = models[deployment.model_id], deployment.build_id or ""

@@ -1,11 +1,13 @@
-"""The making of one build, from the request for it to its end.
+"""One build, from the request for it to its end.
 
-A build's snapshot is taken before whoever asked for it is answered, so that later edits of the
-project are not in it; then it waits in line for one of the places in which builds are made. Its
-row follows: pending, queued, building, and one of the ends.
+The snapshot is taken before the request is answered, so that later edits of the project are not in
+the build. Then the build waits for a permit of the semaphore. Its row follows: pending, queued,
+building, and one of the ends. A rebuild (`rebuild.py`) takes the same steps from its snapshot on,
+without writing them to its row.
 """
 
 import logging
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
@@ -17,13 +19,13 @@ from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
 from gateway.control import failures
 from gateway.control.builds.build_limits import git_runner, runner
 from gateway.control.builds.probe import probe_for
+from gateway.control.builds.rebuild import advanced, queued_again, replacing
 from gateway.control.context import ControlContext
 from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.operation import Operation
 from gateway.encryption import CannotDecrypt
-from store import Build, Failure, Project, Step
-from workers import (
-    Log,
-)
+from store import Build, Failure, Model, Project, Step
+from workers import Log
 
 logger = logging.getLogger(__name__)
 
@@ -41,73 +43,81 @@ INTERRUPTED = Failure(
 
 
 class BuildTask:
-    """A build on its way: what followers and waiters look at, and who carries it out."""
+    """Makes one build. The milestone of its operation is the snapshot.
 
-    def __init__(self, context: ControlContext, build: Build) -> None:
-        self.build = build
+    `rebuild_reason` says why a build that was built is made once more; "" for a new build.
+    """
+
+    def __init__(
+        self,
+        context: ControlContext,
+        semaphore: FairSemaphore,
+        build: Build,
+        rebuild_reason: str = "",
+    ) -> None:
+        self.build = queued_again(build) if rebuild_reason else build
+        self.is_rebuild = bool(rebuild_reason)
+        self.operation = Operation()
         self.log = Log(context.data.build_log(build.id))
-        self.journey = _journey(build.journey)
-        # The snapshot is taken, or never will be: what is edited from now on is not in the build.
-        self.settled = trio.Event()
-        self.done = trio.Event()
+        self.journey = _journey(self.build.journey)
         self._context = context
-        self._scope = trio.CancelScope()
+        self._semaphore = semaphore
+        if rebuild_reason:
+            self.log.write(f"Rebuilding from the snapshot: {rebuild_reason}")
 
-    async def run(self, places: FairSemaphore) -> None:
-        """Makes the build in one of `places`. Its row and its log tell how that went.
+    async def run(self) -> None:
+        """Makes the build. Its row and its log say how that ended. Raises NotFound when the row was
+        deleted."""
+        with self.operation.lifetime():
+            try:
+                with self.operation.cancellable():
+                    await self._run_steps()
+            except store.NotFound:
+                raise
+            except CannotDecrypt as error:
+                await self._fail(failures.unreadable(error))
+            except Exception as error:
+                logger.exception("build %s", self.build.id)
+                await self._fail(failures.build_missing("", error))
+            finally:
+                self.log.close()
 
-        Raises NotFound when its row is gone, which is for whoever deletes it to cause.
-        """
-        try:
-            with self._scope:
-                await self._run_steps(places)
-        except store.NotFound:
-            raise
-        except CannotDecrypt as error:
-            await self._fail(failures.unreadable(error))
-        except Exception as error:
-            logger.exception("build %s", self.build.id)
-            await self._fail(failures.build_missing("", error))
-        finally:
-            self.log.close()
-            self.settled.set()
-            self.done.set()
-
-    async def cancel(self) -> None:
-        """Ends it, whatever it does, and returns when nothing of it goes on."""
-        self._scope.cancel()
-        await self.done.wait()
-
-    async def _run_steps(self, places: FairSemaphore) -> None:
+    async def _run_steps(self) -> None:
         database = self._context.database
         model = await database.read(store.models.get, self.build.model_id)
         project = await database.read(store.projects.get, model.project_id)
         if self.build.status == "pending" and not await self._take_snapshot(project):
             return
-        self.settled.set()
-        async with places.acquire(project.id):
-            await self._advance("started")
-            try:
-                report = await builder.make_build(
-                    await self._spec(project),
-                    run=await runner(self._context, project, self.build.id, self.build.network),
-                    probe=probe_for(self._context, self.build, model, project, self.log),
-                    log=self.log,
-                    changed=self._on_step_changed,
-                    journey=self.journey,
-                )
-            except trio.Cancelled:
-                # If the disk does not take it now, the next start will say the same.
-                with trio.move_on_after(_PATIENCE, shield=True):
-                    await self._advance("interrupted", failure=INTERRUPTED)
-                raise
+        self.operation.milestone.set()
+        async with AsyncExitStack() as held:
+            if self.is_rebuild:
+                build_store = self._context.build_store
+                await held.enter_async_context(replacing(build_store, self.build.id))
+            await held.enter_async_context(self._semaphore.acquire(project.id))
+            await self._make(model, project)
+
+    async def _make(self, model: Model, project: Project) -> None:
+        await self._advance("started")
+        try:
+            report = await builder.make_build(
+                await self._spec(project),
+                run=await runner(self._context, project, self.build.id, self.build.network),
+                probe=probe_for(self._context, self.build, model, project, self.log),
+                log=self.log,
+                changed=self._on_step_changed,
+                journey=self.journey,
+            )
+        except trio.Cancelled:
+            # If the disk does not take it now, the next start will say the same.
+            with trio.move_on_after(_PATIENCE, shield=True):
+                await self._advance("interrupted", failure=INTERRUPTED)
+            raise
         if report.failure is None:
             await self._advance("built")
         elif self._context.workers.ending:
             await self._advance("interrupted", failure=INTERRUPTED)
         else:
-            failure = msgspec.convert(report.failure, Failure, from_attributes=True)
-            await self._fail(failure, report.outcome)
+            await self._fail(failures.of_report(report.failure), report.outcome)
 
     async def _take_snapshot(self, project: Project) -> bool:
         """Whether it could be taken."""
@@ -134,7 +144,7 @@ class BuildTask:
         return True
 
     def _on_step_changed(self, journey: Journey) -> None:
-        """A step has begun or ended: told in the log, so that its place among the lines is kept."""
+        """Writes the steps to the log when one has begun or ended, in order with its lines."""
         self.journey = journey
         self.log.write(msgspec.json.encode(journey.steps).decode(), JOURNEY)
 
@@ -143,13 +153,17 @@ class BuildTask:
         await self._advance(event, failure=failure)
 
     async def _advance(self, event: str, **changes: object) -> None:
-        self.build = await self._context.writer.write_until_accepted(
-            store.builds.advance, self.build.id, event, journey=self.steps, **changes
-        )
+        changes["journey"] = self.steps
+        if self.is_rebuild:
+            self.build = advanced(self.build, event, **changes)
+        else:
+            self.build = await self._context.writer.write_until_accepted(
+                store.builds.advance, self.build.id, event, **changes
+            )
 
     @property
     def steps(self) -> list[Step]:
-        """Its journey so far, as the store has it."""
+        """The steps so far, as the store has them."""
         return [msgspec.convert(s, Step, from_attributes=True) for s in self.journey.steps]
 
     async def _spec(self, project: Project) -> BuildSpec:
@@ -171,7 +185,7 @@ class BuildTask:
 
 
 def _journey(steps: list[Step]) -> Journey:
-    """The journey so far of a build, which may have waited while the gateway was away."""
+    """The steps so far of a build, which may have waited since before this start."""
     if not steps:
         return Journey()
     return msgspec.convert({"steps": steps}, Journey, from_attributes=True)

@@ -1,8 +1,8 @@
-"""Builds: taken on, found, waited for, and taken away. How one is made is in build_task.py.
+"""Builds: created, found, waited for, rebuilt, deleted. How one is made is in build_task.py.
 
-What an earlier gateway left half-made is marked so at boot; what still waited goes on. A build
-whose folder is gone, as after a restore, or that names a home which is not there
-(`sandbox.py`), is made again when it is to be served.
+At the start, a build that was being made when the last gateway ended has failed; one that waited
+continues to wait. A build whose folder is gone, as after a restore, or that names a home that does
+not exist here (`sandbox.py`), is rebuilt when it is to be served.
 """
 
 import logging
@@ -17,10 +17,10 @@ import builder
 import store
 from builder import drop_snapshot, match
 from gateway.control.builds.build_task import INTERRUPTED, BuildTask
-from gateway.control.builds.rebuild_task import RebuildTask
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.context import ControlContext
 from gateway.control.fair_semaphore import Backlog, FairSemaphore
+from gateway.control.operation import Operations, ended_log
 from gateway.errors import Refusal
 from store import Build, Model, Project, User
 from workers import Log, Network
@@ -47,16 +47,19 @@ class Builds:
 
     def __init__(self, context: ControlContext) -> None:
         self._context = context
-        self.semaphore = FairSemaphore(context.settings.concurrent_builds)
-        context.runtime_settings.subscribe(lambda now: self.semaphore.resize(now.concurrent_builds))
-        self._tasks: dict[str, BuildTask] = {}
-        self._line = Backlog("builds")
-        # Held from a look at a build until it is being made again: else two would make it.
-        self._looking = trio.Lock()
+        self.semaphore = FairSemaphore(context.settings.max_concurrent_builds)
+        context.runtime_settings.subscribe(
+            lambda now: self.semaphore.resize(now.max_concurrent_builds)
+        )
+        self._operations: Operations[BuildTask] = Operations(context.tasks)
+        self._backlog = Backlog("builds")
+        # Held from the check of a build until its rebuild has begun: else two tasks would rebuild
+        # it.
+        self._rebuild_lock = trio.Lock()
         self.vanished = VanishedInterpreters(context)
 
     async def recover(self) -> None:
-        """Puts right what an earlier gateway left, and goes on with what waited."""
+        """Ends the builds that the last gateway was making, and continues those that waited."""
         database, set_aside = self._context.database, self._context.set_aside
         unfinished = await database.read(store.builds.unfinished)
         for build in unfinished:
@@ -69,83 +72,76 @@ class Builds:
                     )
         built = [
             build.id
-            for model in await database.read(store.models.listing)
-            for build in await database.read(store.builds.listing, model.id)
+            for model in await database.read(store.models.list_all)
+            for build in await database.read(store.builds.list_all, model.id)
             if build.status == "built"
         ]
         for build_id in built:
             if self._context.build_store.sealed(build_id) is None:
-                logger.error("build %s lost its folder or seal: made anew when wanted", build_id)
+                logger.error("build.unsealed id=%s", build_id)
         for build in unfinished:
             if build.status != "building":
-                self._begin(BuildTask(self._context, build))
+                self._start(build)
 
     async def create(self, model: Model, asked: NewBuild, creator: User) -> Build:
-        """Takes on a build and its snapshot. Raises UnknownKernel or Refusal; see `check`."""
+        """Creates a build and takes its snapshot. Raises UnknownKernel or Refusal; see `check`."""
         project = await self._context.database.read(store.projects.get, model.project_id)
         await self.check(project, asked)
         if project.creation_status != "success":
             raise Refusal(
                 "state.conflict", f"the creation of project {project.name!r} is not a success yet"
             )
-        with self._line.joining(project.id, await self._unended(project)):
+        with self._backlog.joining(project.id, await self._unended(project)):
             asked_for = Build(
                 model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)
             )
             build = await self._context.database.write(store.builds.insert, asked_for)
-            making = self._begin(BuildTask(self._context, build))
-        await making.settled.wait()
-        return making.build
+            task = self._start(build)
+        await task.operation.milestone.wait()
+        return task.build
 
     async def check(self, project: Project, asked: NewBuild) -> None:
-        """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project or
-        want of room."""
+        """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project, a
+        full disk or a full backlog."""
         match(asked.kernel, await self._context.interpreters.all())
         _check_paths(asked)
         self._context.sandbox.check_network(asked.network)
-        self._line.check(project.id, await self._unended(project))
+        self._backlog.check(project.id, await self._unended(project))
         await self._context.disk.check_free("a build")
         await self._context.project_usage.admit(project, "a build")
 
     async def _unended(self, project: Project) -> int:
-        """How many of its builds are on their way, counted last."""
-        models = await self._context.database.read(store.models.listing, project.id)
+        """How many builds of the project have not ended. They are counted last."""
+        models = await self._context.database.read(store.models.list_all, project.id)
         ids = {model.id for model in models}
-        return sum(1 for each in self._tasks.values() if each.build.model_id in ids)
+        return sum(1 for each in self._operations if each.build.model_id in ids)
 
-    def _begin(self, making: BuildTask) -> BuildTask:
-        self._tasks[making.build.id] = making
-        self._context.tasks.start(self._make, making)
-        return making
+    def _start(self, build: Build, rebuild_reason: str = "") -> BuildTask:
+        task = BuildTask(self._context, self.semaphore, build, rebuild_reason)
+        return self._operations.start(build.id, task, self._measure_size)
 
-    async def _make(self, making: BuildTask) -> None:
-        try:
-            # Its row is gone: who deleted it frees what there is, once the making has ended.
-            with suppress(store.NotFound):
-                await making.run(self.semaphore)
-        finally:
-            del self._tasks[making.build.id]
+    async def _measure_size(self, task: BuildTask) -> None:
         with suppress(store.NotFound):
-            model = await self._context.database.read(store.models.get, making.build.model_id)
+            model = await self._context.database.read(store.models.get, task.build.model_id)
             project = await self._context.database.read(store.projects.get, model.project_id)
-            folder = self._context.build_store.folder(making.build.id)
+            folder = self._context.build_store.folder(task.build.id)
             await self._context.project_usage.look(project, folder)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""
-        if (making := self._tasks.get(build_id)) is not None:
-            await making.done.wait()
+        await self._operations.wait_ended(build_id)
         return await self._context.database.read(store.builds.get, build_id)
 
     def is_sealed_here(self, build_id: str) -> bool:
-        """Whether it stands on the shelf, sealed, and works at this level without a look at it."""
+        """Whether the build is in the build store, sealed, and known to work at the present level
+        of isolation without a look at its files."""
         manifest = self._context.build_store.sealed(build_id)
         if manifest is None or self.vanished.why(build_id, manifest):
             return False
         return not self._context.sandbox.may_name_missing_home(manifest)
 
     async def _why_rebuild(self, build_id: str) -> str:
-        """Why it has to be made again; "" if it need not be."""
+        """Why the build has to be rebuilt; "" if it has not."""
         manifest = self._context.build_store.sealed(build_id)
         if manifest is None:
             return "the folder of this build is gone"
@@ -153,56 +149,50 @@ class Builds:
             return why
         if named := await self._context.sandbox.file_naming_missing_home(build_id):
             level = self._context.workers.confinement.level
-            return f"{named} names {HOME}, which is not there with isolation {level!r}"
+            return f"{named} names {HOME}, which does not exist with isolation {level!r}"
         return ""
 
     async def built_or_rebuilt(self, build_id: str) -> Build:
-        """The build at its end, made again if its folder is gone, or names a home that is not
-        there. Raises NotFound, InterpreterGone.
+        """The build at its end, rebuilt if it cannot be served as it is. Raises NotFound,
+        InterpreterGone.
 
-        If that fails, what is returned says so and its row does not: it can be tried again.
+        If a rebuild fails, the result says so and the row does not: it can be tried again.
         """
-        making = self._tasks.get(build_id)
-        if not isinstance(making, RebuildTask):
+        task = self._operations.get(build_id)
+        if task is None or not task.is_rebuild:
             build = await self.wait(build_id)
             if build.status != "built" or self.is_sealed_here(build_id):
                 return build
-            async with self._looking:
+            async with self._rebuild_lock:
                 if not (why := await self._why_rebuild(build_id)):
                     return build
-                making = self._tasks.get(build_id)
-                making = making or self._begin(RebuildTask(self._context, build, why))
-        await making.done.wait()
-        if making.build.status == "built":
-            self.vanished.made_again(build_id)
+                task = self._operations.get(build_id) or self._start(build, why)
+        await task.operation.ended.wait()
+        if task.build.status == "built":
+            self.vanished.rebuilt(build_id)
         else:
-            await self.vanished.check(making.build)
-        return making.build
+            await self.vanished.check(task.build)
+        return task.build
 
     def log(self, build_id: str) -> Log:
-        """What it printed: growing while it is made, closed afterwards."""
-        if (making := self._tasks.get(build_id)) is not None:
-            return making.log
-        log = Log(self._context.data.build_log(build_id))
-        log.close()
-        return log
+        """The build's log, closed once the build has ended."""
+        task = self._operations.get(build_id)
+        return task.log if task else ended_log(self._context.data.build_log(build_id))
 
     def with_live_status(self, build: Build) -> Build:
-        """With the status and the steps that it has now, also while it is made anew."""
-        making = self._tasks.get(build.id)
-        if making is None:
-            return build
-        return msgspec.structs.replace(making.build, journey=making.steps)
+        """The build with its present status and steps, also while it is rebuilt."""
+        task = self._operations.get(build.id)
+        return msgspec.structs.replace(task.build, journey=task.steps) if task else build
 
     async def delete(self, project_id: str, build: Build) -> None:
-        """Ends it if need be and frees what it takes. Raises BuildInUse for a deployed one."""
+        """Deletes the build, cancelled first if it has not ended. Raises BuildInUse."""
         await self._context.database.write(store.builds.delete, build.id)
         await self.resume_removals(project_id, build.id)
 
     async def resume_removals(self, project_id: str, build_id: str) -> None:
-        """Ends the making and removes the files of a build whose row is gone."""
-        if (making := self._tasks.get(build_id)) is not None:
-            await making.cancel()
+        """Cancels a build whose row is deleted, and removes its files."""
+        if (task := self._operations.get(build_id)) is not None:
+            await task.operation.cancel_and_wait()
         await self._context.removal_queue.remove(partial(self._remove, project_id, build_id))
 
     async def _remove(self, project_id: str, build_id: str) -> None:
@@ -214,7 +204,7 @@ class Builds:
 
 
 def _check_paths(asked: NewBuild) -> None:
-    """What can be refused at once; what the snapshot holds the build will see."""
+    """Refuses what is certainly wrong. Whether the files exist is found when they are built."""
     for what, path in (
         ("file_path", asked.file),
         ("model_root_dir", asked.model_root),

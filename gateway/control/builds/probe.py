@@ -13,13 +13,13 @@ from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import workload_key
 from gateway.control.context import ControlContext
 from gateway.control.failure_causes import Place
-from gateway.control.pool_spec import replica_spec
+from gateway.control.pool_spec import replica_spec, replica_with_settings
 from gateway.control.resources import ResourceRequest
 from gateway.control.sandbox import build_home
 from gateway.control.variables import slug
 from store import Build, Deployment, Model, Project
 from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed
-from workers.limits import MIB
+from workers.sizes import MIB
 
 
 def probe_for(
@@ -32,18 +32,19 @@ def probe_for(
         first = await _first_deployment(context, build)
         user = first.deployer if first else build.creator
         with workload_key(context, user, project.id, "model") as key:
+            replica = replica_spec(
+                context,
+                build,
+                key | context.variables.of_model(project, first),
+                prefix=interpreter.prefix,
+                built=build_home(spec.home),
+                identity=sandbox_uids.of_builds(project),
+                limits=await _limits(context, build),
+                network=await _network(context, build),
+            )
             pool = PoolSpec(
                 name=f"{slug(model.name)}-probe-{build.number}",
-                replica=replica_spec(
-                    context,
-                    build,
-                    key | context.variables.of_model(project, first),
-                    prefix=interpreter.prefix,
-                    built=build_home(spec.home),
-                    identity=sandbox_uids.of_builds(project),
-                    limits=await _limits(context, build),
-                    network=await _network(context, build),
-                ),
+                replica=replica_with_settings(replica, context.settings),
                 log_folder=context.data.model_logs(model.id),
                 request_timeout=context.settings.model_request_timeout,
                 start_tries=1,
@@ -61,7 +62,7 @@ async def _first_deployment(context: ControlContext, build: Build) -> Deployment
     """The deployment whose variables and key the probe has: the first that waits for this build;
     without one, the present one of its model, which this build may replace."""
     database = context.database
-    listed = await database.read(store.deployments.listing, build.model_id)
+    listed = await database.read(store.deployments.list_all, build.model_id)
     for deployment in listed:
         if deployment.build_id == build.id and deployment.wanted == "serve":
             return deployment
@@ -73,15 +74,15 @@ async def _limits(context: ControlContext, build: Build) -> Limits:
     which may have been asked for together with this build."""
     database = context.database
     model = await database.read(store.models.get, build.model_id)
-    listed = await database.read(store.deployments.listing, model.id)
+    listed = await database.read(store.deployments.list_all, model.id)
     asked: list[ResourceRequest] = [model, *(each for each in listed if each.wanted == "serve")]
     memory = max(each.memory_mb for each in asked)
-    return context.sandbox.limits(memory * MIB, max(each.cpu_millicores for each in asked))
+    return Limits(memory=memory * MIB, cpu=max(each.cpu_millicores for each in asked))
 
 
 async def _network(context: ControlContext, build: Build) -> Network:
     """As much as the build may reach, or a deployment that is wanted."""
-    listed = await context.database.read(store.deployments.listing, build.model_id)
+    listed = await context.database.read(store.deployments.list_all, build.model_id)
     wanted = [each.network for each in listed if each.wanted == "serve"]
     return max((build.network, *wanted), key=NETWORKS.index)
 

@@ -49,7 +49,7 @@ class VanishedInterpreters:
             gone = failures.interpreter_gone(build, manifest, error)
             raise failures.InterpreterGone(gone) from error
 
-    def made_again(self, build_id: str) -> None:
+    def rebuilt(self, build_id: str) -> None:
         self._outlived.discard(build_id)
 
     async def until_closed(self, deployment: Deployment, pool: Pool) -> bool:

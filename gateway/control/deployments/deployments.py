@@ -1,6 +1,7 @@
-"""Deployments: taken on, stopped, restarted, found. How one is carried out is in rollout.py.
+"""Deployments: created, stopped, restarted, found. How one is rolled out is in rollout.py.
 
-`wanted` is the will, `status` what came of it: at boot, what is wanted is served again.
+`wanted` is the desired state, `status` the actual one. At the start, what is wanted is served
+again.
 """
 
 import logging
@@ -16,6 +17,7 @@ from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.deployments.rollout import Rollout
+from gateway.control.operation import Operations
 from gateway.control.pool_spec import with_settings
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Claim(NamedTuple):
-    """What a deployment that is about to be taken on will have."""
+    """What a deployment that is being created will have."""
 
     project_id: str
     model_id: str
@@ -40,20 +42,20 @@ class Deployments:
     def __init__(self, context: ControlContext, builds: Builds) -> None:
         self._context = context
         self._builds = builds
-        self._rollouts: dict[str, Rollout] = {}
-        # Of deployments that are checked, and not taken on yet.
+        self._rollouts: Operations[Rollout] = Operations(context.tasks)
+        # Of deployments that are checked and not created yet.
         self._claims: list[_Claim] = []
-        # One deployment of a model is carried out at a time.
+        # One deployment of a model is rolled out at a time.
         self._turns: dict[str, trio.Lock] = {}
         context.runtime_settings.subscribe(self._adjust_pools)
 
     def _adjust_pools(self, settings: Settings) -> None:
-        for carrying in self._rollouts.values():
-            if (pool := carrying.pool) is not None:
+        for rollout in self._rollouts:
+            if (pool := rollout.pool) is not None:
                 pool.adjust(with_settings(pool.spec, settings))
 
     async def recover(self) -> None:
-        """Serves again what is wanted; what was on its way down is down now."""
+        """Serves again what is wanted. What was stopping has stopped."""
         database = self._context.database
         for deployment in await database.read(store.deployments.unfinished):
             if deployment.wanted == "stop":
@@ -63,24 +65,24 @@ class Deployments:
                         store.deployments.end, deployment.id
                     )
         wanted = await database.read(store.deployments.wanted)
-        # First what served: what was on its way then follows it as it would have.
+        # What served comes first: a rollout that was cut short follows it, as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
-            carrying = self._begin(deployment)
-            whole = deployment.build_id is not None and self._builds.is_sealed_here(
+            rollout = self._start(deployment)
+            sealed = deployment.build_id is not None and self._builds.is_sealed_here(
                 deployment.build_id
             )
-            # One that has, or may have, to be made again takes its time: others do not wait for it.
-            if deployment.status == "deployed" and whole:
-                await carrying.started.wait()
+            # Others do not wait for one whose build is, or may have to be, rebuilt.
+            if deployment.status == "deployed" and sealed:
+                await rollout.operation.milestone.wait()
 
     async def create(
         self, model: Model, build: Build, asked: NewDeployment, deployer: User
     ) -> Deployment:
-        """Takes on a deployment; it waits for its build if that is not made yet."""
+        """Creates a deployment. It waits for its build if that has not ended."""
         self.check(model.project_id, asked, now=build.status == "built", model_id=model.id)
         if build.status in ("build failed", "timedout"):
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
-        # Counted from here on: many that are asked for at once are not one.
+        # Counted from here on, so that many at once do not exceed the bound.
         with self._claimed(_Claim(model.project_id, model.id, asked.replicas)):
             await self._context.disk.check_free("a deployment")
             deployment_id = store.new_id()
@@ -101,7 +103,7 @@ class Deployments:
                     variables=kept,
                 ),
             )
-            self._begin(deployment)
+            self._start(deployment)
         return deployment
 
     @contextmanager
@@ -151,59 +153,53 @@ class Deployments:
     def _replicas(self, project_id: str, but: str) -> int:
         """How many a project's models have or are to have, but for one."""
         found: dict[str, int] = {}
-        theirs: list[Deployment | _Claim] = [each.deployment for each in self._rollouts.values()]
+        theirs: list[Deployment | _Claim] = [each.deployment for each in self._rollouts]
         for each in theirs + self._claims:
             if each.project_id == project_id and each.model_id != but:
                 found[each.model_id] = max(each.replicas, found.get(each.model_id, 0))
         return sum(found.values())
 
-    def _begin(self, deployment: Deployment) -> Rollout:
+    def _start(self, deployment: Deployment) -> Rollout:
         turn = self._turns.setdefault(deployment.model_id, trio.Lock())
-        carrying = Rollout(self._context, self._builds, deployment, turn, self.pool)
-        self._rollouts[deployment.id] = carrying
-        self._context.tasks.start(self._carry_out, carrying)
-        return carrying
+        rollout = Rollout(self._context, self._builds, deployment, turn, self._rollouts)
+        return self._rollouts.start(deployment.id, rollout, self._notify)
 
-    async def _carry_out(self, carrying: Rollout) -> None:
-        try:
-            await carrying.run()
-        finally:
-            del self._rollouts[carrying.deployment.id]
-            self._context.changes.notify(carrying.deployment.model_id)
+    async def _notify(self, rollout: Rollout) -> None:
+        self._context.changes.notify(rollout.deployment.model_id)
 
     async def stop(self, deployment: Deployment) -> Deployment:
-        """Stops serving it; what is in its queue is refused. Returns while it still winds down.
+        """Stops a deployment and refuses its queued requests. Returns while its replicas end.
 
-        Raises IllegalTransition where it has ended already.
+        Raises IllegalTransition if it has ended already.
         """
-        carrying = self._rollouts.get(deployment.id)
+        rollout = self._rollouts.get(deployment.id)
         stopping = await self._context.database.write(store.deployments.stop, deployment.id)
-        if carrying is not None:
-            carrying.stop()
+        if rollout is not None:
+            rollout.stop()
         return stopping
 
     async def stop_all(self, model_id: str) -> list[Deployment]:
-        """Stops all that is wanted of a model, what serves and what is on its way: nothing of it
-        begins to serve afterwards. Returns those, while they wind down."""
+        """Stops all deployments of a model that are wanted. None begins to serve afterwards.
+        Returns them while their replicas end."""
         stopping = await self._context.database.write(store.deployments.stop_all, model_id)
         for deployment in stopping:
-            if (carrying := self._rollouts.get(deployment.id)) is not None:
-                carrying.stop()
+            if (rollout := self._rollouts.get(deployment.id)) is not None:
+                rollout.stop()
         return stopping
 
     async def end_all(self, model_id: str) -> None:
-        """For a model whose rows are gone: returns when nothing of it runs."""
+        """For a model whose rows are deleted. Returns when nothing of it runs."""
         self._context.changes.notify(model_id)
-        for carrying in list(self._rollouts.values()):
-            if carrying.deployment.model_id == model_id:
-                carrying.stop()
-                await carrying.ended.wait()
+        for rollout in self._rollouts:
+            if rollout.deployment.model_id == model_id:
+                rollout.stop()
+                await rollout.operation.ended.wait()
         self._turns.pop(model_id, None)
 
     async def restart(self, deployment: Deployment) -> None:
-        """Re-initialises its replicas, one after the other, going on after the return.
+        """Restarts its replicas one after the other, in the background.
 
-        Raises Refusal where it does not serve.
+        Raises Refusal if it does not serve.
         """
         pool = self.pool(deployment.id)
         if pool is None or deployment.status != "deployed":
@@ -216,25 +212,25 @@ class Deployments:
         try:
             await pool.restart()
         except StartFailed as error:
-            logger.warning("deployment %d: restart: %s", deployment.number, error.summary)
+            fields = (deployment.number, error.summary)
+            logger.warning("deployment.restart_failed number=%d: %s", *fields)
 
     def pool(self, deployment_id: str) -> Pool | None:
-        """Its replicas, while it has any."""
-        carrying = self._rollouts.get(deployment_id)
-        return carrying.pool if carrying else None
+        """The pool of a deployment, while it has one."""
+        rollout = self._rollouts.get(deployment_id)
+        return rollout.pool if rollout else None
 
     def pools_of(self, model_id: str) -> list[Pool]:
-        """All that a model has: those that serve, start and wind down."""
-        mine = (c for c in self._rollouts.values() if c.deployment.model_id == model_id)
-        return [carrying.pool for carrying in mine if carrying.pool is not None]
+        """The pools of a model that start, serve or drain."""
+        mine = (each for each in self._rollouts if each.deployment.model_id == model_id)
+        return [each.pool for each in mine if each.pool is not None]
 
     def state(self, deployment: Deployment) -> str:
-        """Its status, or "rebuilding" where it cannot serve until its build is made again,
-        as after a restore."""
-        waits = self.waits_for(deployment.id).startswith("build ")
+        """Its status, or "rebuilding" for a deployed one that cannot serve until its build is
+        rebuilt, as after a restore."""
+        waits = self.waiting_for(deployment.id).startswith("build ")
         return "rebuilding" if waits and deployment.status == "deployed" else deployment.status
 
-    def waits_for(self, deployment_id: str) -> str:
-        """What it cannot go on without just now, in words; nothing for one that does not wait."""
-        carrying = self._rollouts.get(deployment_id)
-        return carrying.waits_for if carrying else ""
+    def waiting_for(self, deployment_id: str) -> str:
+        """What it cannot continue without, in words; "" for one that does not wait."""
+        return self._rollouts.waiting_for(deployment_id)

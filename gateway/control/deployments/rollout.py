@@ -1,16 +1,15 @@
-"""The carrying out of one deployment: one task, from the request for it until nothing is left.
+"""The rollout of one deployment: one task, from the request for it until nothing of it is left.
 
-The order is always the same: wait for the build, start the new pool, wait until all of it is
-ready, write the switch, point callers at it, hand over what waits, drain the old one. If the new
-pool does not get ready the old one never notices. One deployment of a model is carried out at a
-time; one that a later has overtaken is not carried out at all.
+    wait for the build -> start the new pool -> all its replicas are ready -> write the switch
+      -> callers use the new pool -> it takes over the queued requests -> the old pool drains
 
-Whoever wants it to stop says so in the store and calls `stop`; this task alone sees to the end.
+If the new pool does not get ready, the old pool serves on. A model has one rollout at a time. A
+deployment that a later one has overtaken is not rolled out. To stop a deployment, write that to the
+store and call `stop`; the task of the rollout alone writes the end.
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 
 import trio
 
@@ -22,6 +21,7 @@ from gateway.control.builds.probe import place_of
 from gateway.control.context import ControlContext
 from gateway.control.deployments.replica_logs import prune_logs
 from gateway.control.failures import InterpreterGone
+from gateway.control.operation import Operation, Operations
 from gateway.control.pool_spec import pool_spec, with_settings
 from gateway.control.resources import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
@@ -30,12 +30,16 @@ from workers import Pool, StartFailed
 
 logger = logging.getLogger(__name__)
 
-# Between two tries of making a build anew for what was deployed: seconds.
+# Between two tries to rebuild what was deployed: seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 1800.0
 
 
 class Rollout:
-    """A deployment while there is something of it: in line, starting, serving, or winding down."""
+    """A deployment that waits, starts, serves or drains.
+
+    The milestone of its operation: its replicas are starting, or never will. `rollouts` are those
+    that run now, this one among them.
+    """
 
     def __init__(
         self,
@@ -43,49 +47,41 @@ class Rollout:
         builds: Builds,
         deployment: Deployment,
         turn: trio.Lock,
-        pool_of: Callable[[str], Pool | None],
+        rollouts: "Operations[Rollout]",
     ) -> None:
         self.deployment = deployment
         self.pool: Pool | None = None
-        # Set when its replicas are starting or never will; and when nothing of it is left.
-        self.started, self.ended = trio.Event(), trio.Event()
-        # What it cannot go on without, in words; nothing while it goes on.
-        self.waits_for = ""
+        self.operation = Operation(self._log_wait)
         self._context = context
         self._builds = builds
         self._turn = turn
-        self._pool_of = pool_of
-        self._told_to_stop = False
-        # The variables by which its replicas know the key that they are given.
+        self._rollouts = rollouts
+        # The variables by which its replicas find their key.
         self._key: dict[str, str] = {}
-        # A wait that ends when it is told to stop.
-        self._waiting = trio.CancelScope()
+
+    def _log_wait(self, what: str) -> None:
+        logger.info("deployment.waited number=%d: %s", self.deployment.number, what)
 
     def stop(self) -> None:
-        """What waits is refused, what runs ends; `ended` follows."""
-        self._told_to_stop = True
-        self._waiting.cancel()
+        """Refuses queued requests and ends what runs. The end of the operation follows."""
+        self.operation.cancel()
         if self.pool is not None:
             self._detach_pool(self.pool)
             self.pool.stop()
 
     async def run(self) -> None:
         """Returns when nothing of the deployment is left and its row says so."""
-        whose = (self.deployment.deployer, self.deployment.project_id)
-        try:
-            with workload_key(self._context, *whose, "model") as key:
-                self._key = key
+        number = self.deployment.number
+        with self.operation.lifetime():
+            try:
                 await self._run()
-        except store.NotFound:
-            logger.info("the model of deployment %d was deleted", self.deployment.number)
-            await self._tear_down()
-        except Exception as error:
-            logger.exception("deployment %d", self.deployment.number)
-            await self._tear_down()
-            await self._end(failures.internal_error(error))
-        finally:
-            self.started.set()
-            self.ended.set()
+            except store.NotFound:
+                logger.info("deployment.model_deleted number=%d", number)
+                await self._tear_down()
+            except Exception as error:
+                logger.exception("deployment.crashed number=%d", number)
+                await self._tear_down()
+                await self._end(failures.internal_error(error))
 
     async def _tear_down(self) -> None:
         self.stop()
@@ -93,60 +89,65 @@ class Rollout:
             await self.pool.closed.wait()
 
     async def _run(self) -> None:
-        failure = await self._carry()
-        if self._context.workers.ending:
-            return  # what is wanted will be served again by the next gateway
-        await self._end(failure)
+        user, project_id = self.deployment.deployer, self.deployment.project_id
+        with workload_key(self._context, user, project_id, "model") as self._key:
+            failure = await self._serve()
+            if self._context.workers.ending:
+                return  # the next gateway serves what is wanted
+            await self._end(failure)
 
-    async def _carry(self) -> Failure | None:
+    async def _serve(self) -> Failure | None:
+        """Returns when the pool is closed, or why the deployment cannot be served."""
         assert self.deployment.build_id is not None
         failure, lost = None, False
         try:
-            build = await self._made_build(self.deployment.build_id)
+            build = await self._ended_build(self.deployment.build_id)
             if build is not None and await self._decrypted():
                 if self._turn.locked():
-                    self._wait_for("the deployment of its model that is on its way")
+                    self.operation.wait_for("the rollout of another deployment of its model")
                 async with self._turn:
-                    self.waits_for = ""
+                    self.operation.waiting_for = ""
                     failure = await self._roll_out(build)
         except store.IllegalTransition:
-            logger.info("deployment %d was stopped on its way", self.deployment.number)
+            logger.info("deployment.stopped number=%d", self.deployment.number)
             await self._tear_down()
         except (CannotDecrypt, InterpreterGone) as error:
             failure = failures.given_up(error)
         if self.pool is not None:
             lost = await self._builds.vanished.until_closed(self.deployment, self.pool)
             self._detach_pool(self.pool)
-        if not lost or self._told_to_stop or self._context.workers.ending:
+        if not lost or self.operation.cancelled or self._context.workers.ending:
             return failure
         deployment = await self._context.database.read(store.deployments.get, self.deployment.id)
         self.deployment, self.pool = deployment, None
-        return await self._carry()
+        return await self._serve()
 
-    async def _made_build(self, build_id: str) -> Build | None:
-        """Its build at its end; None when it was told to stop meanwhile. What was deployed is not
-        given up because its build cannot be made anew just now."""
+    async def _ended_build(self, build_id: str) -> Build | None:
+        """The build at its end; None if the deployment was stopped meanwhile. A rebuild that fails
+        does not end what was deployed: it is tried again."""
         pause = _FIRST_PAUSE
-        with self._waiting_for(f"build {self.deployment.build_number}"):
+        with self.operation.cancellable(f"build {self.deployment.build_number}"):
             while True:
                 build = await self._builds.built_or_rebuilt(build_id)
                 if build.status == "built" or self.deployment.status != "deployed":
                     return build
-                told = (self.deployment.number, pause, failures.build_failed(build).problem)
-                logger.error("deployment %d: no build; trying again in %g s: %s", *told)
+                problem = failures.build_failed(build).problem
+                fields = (self.deployment.number, pause, problem)
+                logger.error("rebuild.failed deployment=%d retry_seconds=%g: %s", *fields)
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         return None
 
     async def _decrypted(self) -> bool:
-        """Whether it goes on. What was deployed is not given up because its variables cannot be
-        decrypted: they may be set again, or the next gateway may have the right `secret.key`."""
+        """False if the deployment was stopped meanwhile. Variables that cannot be decrypted do not
+        end what was deployed: they may be set again, or the next gateway may have the right
+        `secret.key`."""
         if self.deployment.status != "deployed":
             return True
-        with self._waiting_for(""):
+        with self.operation.cancellable():
             while problem := await self._variables_problem():
-                self._wait_for(f"its variables, which cannot be decrypted: {problem}")
-                self.started.set()  # nothing else waits for it
+                self.operation.wait_for(f"its variables, which cannot be decrypted: {problem}")
+                self.operation.milestone.set()  # other deployments do not wait for this one
                 await trio.sleep(_FIRST_PAUSE)
             return True
         return False
@@ -155,26 +156,8 @@ class Rollout:
         project = await self._context.database.read(store.projects.get, self.deployment.project_id)
         return self._context.variables.problem_of(project, self.deployment)
 
-    @contextmanager
-    def _waiting_for(self, what: str) -> Iterator[None]:
-        """A wait that is over when it is told to stop."""
-        self.waits_for = what
-        with trio.CancelScope() as self._waiting:
-            if self._told_to_stop:
-                self._waiting.cancel()
-            try:
-                yield
-            finally:
-                self.waits_for = ""
-
-    def _wait_for(self, what: str) -> None:
-        """What comes after a colon may change while it waits, and is logged once."""
-        if what.partition(":")[0] != self.waits_for.partition(":")[0]:
-            logger.info("deployment %d waits for %s", self.deployment.number, what)
-        self.waits_for = what
-
     async def _roll_out(self, build: Build) -> Failure | None:
-        """Its turn has come: returns when callers are served by it, or why they never will be."""
+        """Returns when the pool serves callers, or why it never will."""
         database = self._context.database
         self.deployment = await database.read(store.deployments.get, self.deployment.id)
         if self.deployment.wanted == "stop":
@@ -193,15 +176,14 @@ class Rollout:
         return await self._replace(build)
 
     async def _replace(self, build: Build) -> Failure | None:
-        """From the pool that served before, if one did, to a new one."""
+        """Starts a new pool and switches to it from the one that serves, if one does."""
         try:
             async with AsyncExitStack() as starting:
-                with self._waiting_for("room on the machine"):
-                    project_id = self.deployment.project_id
-                    room = self._context.resources.reserve_memory(
-                        self.deployment, project_id, self._wait_for
+                with self.operation.cancellable("free memory"):
+                    reservation = self._context.resources.reserve_memory(
+                        self.deployment, self.deployment.project_id, self.operation.wait_for
                     )
-                    await starting.enter_async_context(room)
+                    await starting.enter_async_context(reservation)
                 if (pool := await self._open(build)) is None:
                     return None
                 await pool.wait_ready()
@@ -210,43 +192,45 @@ class Rollout:
         except StartFailed as error:
             assert self.pool is not None
             await self.pool.closed.wait()
-            place, stopped = place_of(self._context, build), self._told_to_stop
-            return None if stopped else failures.start_failed(error, self.pool, place)
+            if self.operation.cancelled:
+                return None
+            return failures.start_failed(error, self.pool, place_of(self._context, build))
         await self._switch(pool)
         return None
 
     async def _switch(self, pool: Pool) -> None:
-        """Durable first; then, with nothing in between, callers see the new pool."""
+        """Writes the switch; then, without an await in between, callers use the new pool."""
         switch, writer = store.deployments.switch, self._context.writer
         old = await writer.write_until_accepted(switch, self.deployment.id)
-        if not self._told_to_stop:
+        if not self.operation.cancelled:
             self._context.endpoints.set_pool(self.deployment.model_id, pool)
         for earlier in old:
-            if (earlier_pool := self._pool_of(earlier.id)) is not None:
-                pool.take_over(earlier_pool)
-                earlier_pool.drain()
+            rollout = self._rollouts.get(earlier.id)
+            if rollout is not None and rollout.pool is not None:
+                pool.take_over(rollout.pool)
+                rollout.pool.drain()
 
     async def _open(self, build: Build, start_tries: int = 3) -> Pool | None:
-        """Its pool, starting; None when it was told to stop. Callers of a model that nothing
-        serves wait for it."""
+        """The pool, starting; None if the deployment was stopped. Callers of a model that no pool
+        serves wait for this one."""
         spec = await pool_spec(self._context, self.deployment, build, start_tries, self._key)
         await trio.to_thread.run_sync(prune_logs, spec.log_folder, self._context.set_aside)
-        if self._told_to_stop:
+        if self.operation.cancelled:
             return None
-        routes, model_id = self._context.endpoints, self.deployment.model_id
+        endpoints, model_id = self._context.endpoints, self.deployment.model_id
         tracked = self._context.metrics_writer.sink_for(
             self.deployment.project_id, self.deployment.id
         )
         spec = with_settings(spec, self._context.settings)
         self.pool = self._context.workers.open_pool(spec, tracked=tracked)
-        if routes.pool_of(model_id) is None:
-            routes.set_pool(model_id, self.pool)
-        self.started.set()
+        if endpoints.pool_of(model_id) is None:
+            endpoints.set_pool(model_id, self.pool)
+        self.operation.milestone.set()
         self._context.changes.notify(model_id)
         return self.pool
 
     async def _end(self, failure: Failure | None) -> None:
-        with suppress(store.IllegalTransition):  # told to stop after it had failed
+        with suppress(store.IllegalTransition):  # it was stopped after it had failed
             if failure is not None:
                 await self._context.writer.write_until_accepted(
                     store.deployments.fail, self.deployment.id, failure
@@ -255,6 +239,6 @@ class Rollout:
         await self._context.writer.write_until_accepted(store.deployments.end, self.deployment.id)
 
     def _detach_pool(self, pool: Pool) -> None:
-        routes, model_id = self._context.endpoints, self.deployment.model_id
-        if routes.pool_of(model_id) is pool:
-            routes.set_pool(model_id, None)
+        endpoints, model_id = self._context.endpoints, self.deployment.model_id
+        if endpoints.pool_of(model_id) is pool:
+            endpoints.set_pool(model_id, None)

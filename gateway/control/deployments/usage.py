@@ -75,9 +75,9 @@ async def _active(
     alive: dict[str, list[Deployment]] = {}
     for deployment in await store.deployments.unfinished(connection):
         alive.setdefault(deployment.model_id, []).append(deployment)
-    projects = {each.id: each for each in await store.projects.listing(connection)}
+    projects = {each.id: each for each in await store.projects.list_all(connection)}
     found = []
-    for model in await store.models.listing(connection):
+    for model in await store.models.list_all(connection):
         current = (
             await store.deployments.current(connection, model.id) if model.id in alive else None
         )

@@ -19,8 +19,7 @@ import trio
 from gateway.errors import Refusal
 from store import Ballast, StartRoom
 from workers.shortages import in_thread
-
-MIB = 1024 * 1024
+from workers.sizes import MIB
 
 # Seconds between two looks at the disk.
 _PERIOD = 2.0

@@ -25,7 +25,7 @@ from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
 from store import Database, Project
 from workers import Limits
-from workers.limits import size
+from workers.sizes import human_size
 from workers.untrusted_tree import measure
 
 # Between two looks at all that a project keeps: seconds.
@@ -66,11 +66,12 @@ class ProjectUsage:
         await self._look_again(project)
         used = await self.used(project)
         if used.total() + more >= most:
-            parts = [f"{kind} {size(taken)}" for kind, taken in used.most_common() if taken]
+            parts = [f"{kind} {human_size(taken)}" for kind, taken in used.most_common() if taken]
             raise Refusal(
                 "project.full",
-                f"{what} does not fit: project {project.name!r} may keep {size(most)} in the data "
-                f"folder, and keeps {size(used.total())} ({', '.join(parts) or 'nothing'})",
+                f"{what} does not fit: project {project.name!r} may keep {human_size(most)} in the "
+                f"data folder, and keeps {human_size(used.total())} "
+                f"({', '.join(parts) or 'nothing'})",
             )
 
     async def within(self, project: Project, limits: Limits) -> Limits:
@@ -107,7 +108,7 @@ class ProjectUsage:
 
     async def look_at_all(self) -> None:
         """What was there when the gateway started."""
-        for project in await self._database.read(store.projects.listing):
+        for project in await self._database.read(store.projects.list_all):
             known = self._sizes.get(project.id, {})
             paths = [path for paths in (await self._parts(project)).values() for path in paths]
             await self._measure(project, [path for path in paths if path not in known])
@@ -127,7 +128,7 @@ class ProjectUsage:
         )
 
     async def _parts(self, project: Project) -> dict[str, list[Path]]:
-        kept = await self._database.read(store.projects.kept, project.id)
+        kept = await self._database.read(store.projects.folders, project.id)
         return {
             "files": [] if project.linked else [Path(project.path)],
             "snapshots": [self._data.snapshots(project.id)],

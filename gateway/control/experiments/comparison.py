@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from store import Point
+from store import RunMetric
 
 # How many values may be added in one turn, which takes less than a millisecond.
 TURN = 1000
@@ -40,7 +40,7 @@ class Comparison:
         self._series.append({})
         self._began = None
 
-    def add(self, points: Sequence[Point]) -> None:
+    def add(self, points: Sequence[RunMetric]) -> None:
         latest, series = self._latest[-1], self._series[-1]
         if self._began is None and points:
             self._began = points[0].time

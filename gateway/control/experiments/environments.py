@@ -18,6 +18,7 @@ import trio
 import builder
 import store
 from builder import BuildSpec, Interpreter, Journey, Snapshot
+from gateway.control import failures
 from gateway.control.builds.build_limits import runner
 from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
@@ -82,7 +83,7 @@ class Environments:
                 )
         if report.failure is None:
             return None
-        return msgspec.convert(report.failure, Failure, from_attributes=True)
+        return failures.of_report(report.failure)
 
     async def _spec(self, project: Project, experiment: Experiment) -> BuildSpec:
         context, environment_id = self._context, experiment.environment_id
@@ -99,14 +100,14 @@ class Environments:
 
     async def prune(self, project_id: str) -> None:
         """Removes those of a project that were used longest ago and are not used now."""
-        listed = await self._context.database.read(store.experiments.listing, project_id)
+        listed = await self._context.database.read(store.experiments.list_all, project_id)
         for environment_id in used(listed)[KEPT:]:
             if self._context.build_store.folder(environment_id).exists():  # of most it is long gone
                 await self.remove_unused(environment_id)
 
     async def unused(self) -> list[str]:
         """Those on the shelf that no unfinished experiment needs."""
-        listed = await self._context.database.read(store.experiments.listing)
+        listed = await self._context.database.read(store.experiments.list_all)
         busy = {each.environment_id for each in listed if each.ended_at is None}
         found = [each for each in used(listed) if each not in busy]
         return [each for each in found if self._context.build_store.sealed(each) is not None]
@@ -125,7 +126,9 @@ class Environments:
         if not environment_id:
             return
         async with self._lock(environment_id):
-            if not await self._context.database.read(store.experiments.name, environment_id):
+            if not await self._context.database.read(
+                store.experiments.environment_in_use, environment_id
+            ):
                 await self._context.build_store.remove(environment_id)
 
     def _lock(self, environment_id: str) -> trio.Lock:

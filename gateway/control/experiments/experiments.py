@@ -1,6 +1,7 @@
-"""Experiments: taken on, found, stopped, taken away. How one is run is in running.py.
+"""Experiments: created, found, stopped, deleted. How one is run is in run_task.py.
 
-What ran when an earlier gateway ended has failed; what waited then goes on.
+At the start, an experiment that ran when the last gateway ended has failed; one that waited
+continues to wait.
 """
 
 import stat
@@ -13,7 +14,6 @@ import trio
 
 import store
 from builder import Folder, drop_snapshot, match
-from gateway.control.accounts.workload_keys import workload_key
 from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
@@ -22,9 +22,10 @@ from gateway.control.experiments.environments import Environments
 from gateway.control.experiments.metrics_file import ParsedMetrics, not_kept, read_metrics_file
 from gateway.control.experiments.run_task import INTERRUPTED, RunTask
 from gateway.control.fair_semaphore import Backlog, FairSemaphore
+from gateway.control.operation import Operations, ended_log
 from gateway.errors import Refusal
 from gateway.set_aside import LOOK
-from store import Experiment, Point, Project, User
+from store import Experiment, Project, RunMetric, User
 from workers import Log, Network, clear_run
 
 # Beside the script, all that is handed to it.
@@ -49,16 +50,16 @@ class Experiments:
     def __init__(self, context: ControlContext, builds: Builds) -> None:
         self.environments = Environments(context, builds)
         self._context = context
-        self._places = FairSemaphore(context.settings.concurrent_experiments)
+        self._semaphore = FairSemaphore(context.settings.max_concurrent_experiments)
         context.runtime_settings.subscribe(
-            lambda now: self._places.resize(now.concurrent_experiments)
+            lambda now: self._semaphore.resize(now.max_concurrent_experiments)
         )
-        self._tasks: dict[str, RunTask] = {}
-        self._line = Backlog("experiments")
+        self._operations: Operations[RunTask] = Operations(context.tasks)
+        self._backlog = Backlog("experiments")
         self._ending = trio.Event()
 
     async def recover(self) -> None:
-        """Puts right what an earlier gateway left, and goes on with what waited."""
+        """Ends the experiments that ran in the last gateway, and continues those that waited."""
         unfinished = await self._context.database.read(store.experiments.unfinished)
         for experiment in unfinished:
             if experiment.status == "running":
@@ -67,23 +68,23 @@ class Experiments:
                 with self._context.set_aside.item(name, folder):
                     await _put_right(self._context, experiment)
             else:
-                self._begin(experiment)
+                self._start(experiment)
 
     def stop_starting(self) -> None:
-        """The gateway is about to end: what would begin now waits for the next one."""
+        """The gateway is about to end: a script that would begin now waits for the next one."""
         self._ending.set()
 
     async def create(self, project: Project, asked: NewExperiment, creator: User) -> Experiment:
-        """Takes on an experiment and its snapshot. Raises UnknownKernel or Refusal."""
+        """Creates an experiment and takes its snapshot. Raises UnknownKernel or Refusal."""
         await self._check(project, asked)
-        with self._line.joining(project.id, self._unended(project)):
+        with self._backlog.joining(project.id, self._unended(project)):
             asked_for = Experiment(
                 project_id=project.id, creator=creator.name, **msgspec.structs.asdict(asked)
             )
             experiment = await self._context.database.write(store.experiments.insert, asked_for)
-            running = self._begin(experiment)
-        await running.settled.wait()
-        return running.experiment
+            task = self._start(experiment)
+        await task.operation.milestone.wait()
+        return task.experiment
 
     async def _check(self, project: Project, asked: NewExperiment) -> None:
         match(asked.kernel, await self._context.interpreters.all())
@@ -101,62 +102,43 @@ class Experiments:
             text = f"the creation of project {project.name!r} is not a success yet"
             raise Refusal("state.conflict", text)
         await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
-        self._line.check(project.id, self._unended(project))
+        self._backlog.check(project.id, self._unended(project))
         await self._context.disk.check_free("an experiment")
         await self._context.project_usage.admit(project, "an experiment")
 
     def _unended(self, project: Project) -> int:
-        running = self._tasks.values()
-        return sum(1 for each in running if each.experiment.project_id == project.id)
+        return sum(1 for each in self._operations if each.experiment.project_id == project.id)
 
-    def _begin(self, experiment: Experiment) -> RunTask:
-        running = RunTask(self._context, self.environments, experiment, self._ending)
-        self._tasks[experiment.id] = running
-        self._context.tasks.start(self._run, running)
-        return running
+    def _start(self, experiment: Experiment) -> RunTask:
+        task = RunTask(self._context, self.environments, self._semaphore, experiment, self._ending)
+        return self._operations.start(experiment.id, task, self._clean_up)
 
-    async def _run(self, running: RunTask) -> None:
-        experiment = running.experiment
-        try:
-            # Its row is gone: who deleted it frees what there is, once the running has ended.
-            with (
-                suppress(store.NotFound),
-                workload_key(
-                    self._context, experiment.creator, experiment.project_id, "run"
-                ) as key,
-            ):
-                await running.run(self._places, key)
-        finally:
-            del self._tasks[running.experiment.id]
-        # It is in the rows now.
-        await trio.to_thread.run_sync(remove, running.folder.tracked, self._context.set_aside)
+    async def _clean_up(self, task: RunTask) -> None:
+        """Removes what is not needed once the rows have the metrics, and measures what is left."""
+        experiment = task.experiment
+        await trio.to_thread.run_sync(remove, task.folder.tracked, self._context.set_aside)
         await self.environments.prune(experiment.project_id)
         with suppress(store.NotFound):
             project = await self._context.database.read(store.projects.get, experiment.project_id)
-            environment = self._context.build_store.folder(running.experiment.environment_id)
-            await self._context.project_usage.look(project, running.folder.folder, environment)
+            environment = self._context.build_store.folder(experiment.environment_id)
+            await self._context.project_usage.look(project, task.folder.folder, environment)
 
     async def wait(self, experiment_id: str) -> Experiment:
         """The experiment at its end. Raises NotFound."""
-        if (running := self._tasks.get(experiment_id)) is not None:
-            await running.done.wait()
+        await self._operations.wait_ended(experiment_id)
         return await self._context.database.read(store.experiments.get, experiment_id)
 
-    def waits_for(self, experiment_id: str) -> str:
-        """What it cannot go on without just now, in words; nothing for one that does not wait."""
-        running = self._tasks.get(experiment_id)
-        return running.waits_for if running else ""
+    def waiting_for(self, experiment_id: str) -> str:
+        """What it cannot continue without, in words; "" for one that does not wait."""
+        return self._operations.waiting_for(experiment_id)
 
     def log(self, experiment_id: str) -> Log:
-        """What it printed: growing while it runs, closed afterwards."""
-        if (running := self._tasks.get(experiment_id)) is not None:
-            return running.log
-        log = Log(self._context.data.experiment_log(experiment_id))
-        log.close()
-        return log
+        """The experiment's log, closed once it has ended."""
+        task = self._operations.get(experiment_id)
+        return task.log if task else ended_log(self._context.data.experiment_log(experiment_id))
 
-    async def points(self, experiment: Experiment) -> list[Point]:
-        """Every value that it tracked, so far if it runs still."""
+    async def points(self, experiment: Experiment) -> list[RunMetric]:
+        """Every metric that it has recorded, so far."""
         database = self._context.database
         if experiment.ended_at is None:
             path = self._context.data.experiment(experiment.id).metrics
@@ -167,25 +149,25 @@ class Experiments:
         return await database.read(store.experiments.points, experiment.id)
 
     async def stop(self, experiment: Experiment) -> Experiment:
-        """Ends it, and returns it when nothing of it goes on. Raises IllegalTransition where it has
-        ended already."""
-        running = self._tasks.get(experiment.id)
-        if running is None or running.done.is_set():
-            status = running.experiment.status if running else experiment.status
+        """Stops it and returns it when nothing of it runs. Raises IllegalTransition if it has ended
+        already."""
+        task = self._operations.get(experiment.id)
+        if task is None or task.operation.ended.is_set():
+            status = task.experiment.status if task else experiment.status
             raise store.IllegalTransition("experiment", status, "stop")
-        await running.stop()
-        return running.experiment
+        await task.stop()
+        return task.experiment
 
     async def delete(self, experiment: Experiment) -> None:
-        """Ends it if need be and frees what it takes."""
+        """Deletes the experiment, cancelled first if it has not ended."""
         await self._context.database.write(store.experiments.delete, experiment.id)
         await self.free(experiment)
 
     async def free(self, experiment: Experiment) -> None:
-        """Ends the running and removes the files of an experiment whose row is gone."""
-        if (running := self._tasks.get(experiment.id)) is not None:
-            await running.cancel()
-            experiment = running.experiment  # which knows by now what it needs
+        """Cancels an experiment whose row is deleted, and removes its files."""
+        if (task := self._operations.get(experiment.id)) is not None:
+            await task.operation.cancel_and_wait()
+            experiment = task.experiment  # its environment is known by now
         await self.environments.forget(experiment.environment_id)
         await self._context.removal_queue.remove(partial(self._remove, experiment))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from store import Point
+from store import RunMetric
 
 MOST_POINTS = 10_000
 MOST_KEYS = 1_000
@@ -30,7 +30,7 @@ class ParsedMetrics(msgspec.Struct, frozen=True):
     """The values, in their order; how many there were beside them; and what of the file cannot be
     read, in words."""
 
-    points: list[Point]
+    points: list[RunMetric]
     left_out: int
     problem: str = ""
 
@@ -58,8 +58,8 @@ def read_metrics_file(path: Path) -> ParsedMetrics:
 
 def truncate(lines: Iterable[bytes]) -> ParsedMetrics:
     """The values to keep of these lines."""
-    points: list[Point] = []
-    last: dict[str, Point] = {}
+    points: list[RunMetric] = []
+    last: dict[str, RunMetric] = {}
     keys: set[str] = set()
     left_out, unreadable, room = 0, 0, MOST_TEXT
     for line in lines:
@@ -96,7 +96,7 @@ def not_kept(tracked: ParsedMetrics) -> str:
     )
 
 
-def _point(line: bytes) -> Point | None:
+def _point(line: bytes) -> RunMetric | None:
     """None for what is beyond a bound. Raises ValueError or RecursionError."""
     if len(line) > LONGEST_LINE:
         return None
@@ -106,7 +106,7 @@ def _point(line: bytes) -> Point | None:
         return None
     if not -(2**62) < said.time < 2**62 or len(said.key) > LONGEST_KEY:
         return None
-    return Point(key=said.key, value=said.value, time=said.time)
+    return RunMetric(key=said.key, value=said.value, time=said.time)
 
 
 def _lines(path: Path) -> tuple[list[bytes], int]:

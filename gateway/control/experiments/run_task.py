@@ -1,9 +1,9 @@
-"""The running of one experiment, from the request for it to its end.
+"""One experiment, from the request for it to its end.
 
-Its snapshot is taken before whoever asked is answered. Then it waits for its turn, for its
-environment and for room on the machine; only then does its row say that it runs. So a gateway that
-ends before loses nothing of it. Once its script runs there is no second try: what it did outside
-cannot be taken back.
+The snapshot is taken before the request is answered. Then the experiment waits for its turn, for
+its environment and for free memory; only then does its row say that it runs. So a gateway that ends
+before that loses nothing. A script that has begun is not run a second time: what it did outside
+cannot be undone.
 """
 
 import logging
@@ -18,6 +18,7 @@ import builder
 import store
 from builder import Snapshot, match, take_snapshot
 from gateway.control import failures, sandbox_uids
+from gateway.control.accounts.workload_keys import workload_key
 from gateway.control.builds.build_limits import git_runner
 from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment
@@ -25,11 +26,12 @@ from gateway.control.experiments.environments import Environments, SetupLog
 from gateway.control.experiments.metrics_file import not_kept, read_metrics_file
 from gateway.control.failure_causes import place_of_script
 from gateway.control.fair_semaphore import FairSemaphore
+from gateway.control.operation import Operation
 from gateway.control.resources import NotEnoughMemory, Script
 from gateway.encryption import CannotDecrypt
 from store import Experiment, Failure, Project
 from workers import Log, RunSpec
-from workers.limits import MIB
+from workers.sizes import MIB
 
 logger = logging.getLogger(__name__)
 
@@ -46,92 +48,78 @@ INTERRUPTED = Failure(
 
 
 class RunTask:
-    """An experiment on its way: what followers and waiters look at, and who carries it out."""
+    """Runs one experiment. The milestone of its operation is the snapshot."""
 
     def __init__(
         self,
         context: ControlContext,
         environments: Environments,
+        semaphore: FairSemaphore,
         experiment: Experiment,
         ending: trio.Event,
     ) -> None:
         self.experiment = experiment
-        # The gateway begins nothing any more.
-        self._ending = ending
         self.folder = context.data.experiment(experiment.id)
         self.log = Log(context.data.experiment_log(experiment.id))
         self._preparing = SetupLog(self.log)
-        # What it cannot go on without, in words; nothing while it goes on.
-        self.waits_for = ""
-        # The snapshot is taken, or never will be.
-        self.settled = trio.Event()
-        self.done = trio.Event()
+        self.operation = Operation(lambda what: self._preparing.write(f"Waiting for {what}"))
         self._context = context
         self._environments = environments
-        self._told_to_stop = False
-        self._scope = trio.CancelScope()
-        self._key: dict[str, str] = {}
+        self._semaphore = semaphore
+        self._ending = ending
+        self._stop_requested = False
 
-    async def run(self, places: FairSemaphore, key: dict[str, str]) -> None:
-        """Runs it in one of `places`; `key` are the variables by which it knows the key that it is
-        given. Its row and its log tell how that went.
-
-        Raises NotFound when its row is gone, which is for whoever deletes it to cause.
-        """
-        try:
-            self._key = key
-            with self._scope:
-                await self._run_steps(places)
-            if self._told_to_stop:
-                with suppress(store.IllegalTransition):  # it had ended by itself
-                    await self._end("stop")
-                    self.log.write("[predictd] the experiment was stopped", "stderr")
-        except store.NotFound:
-            raise
-        except CannotDecrypt as error:
-            await self._fail(failures.unreadable(error))
-        except Exception as error:
-            logger.exception("experiment %d", self.experiment.number)
-            with suppress(store.IllegalTransition):  # it had ended before
-                await self._fail(failures.run_failed(error))
-        finally:
-            self.waits_for = ""
-            self.log.close()
-            self.settled.set()
-            self.done.set()
+    async def run(self) -> None:
+        """Runs the experiment. Its row and its log say how that ended. Raises NotFound when the row
+        was deleted."""
+        with self.operation.lifetime():
+            try:
+                with self.operation.cancellable():
+                    await self._run_steps()
+                if self._stop_requested:
+                    with suppress(store.IllegalTransition):  # it had ended by itself
+                        await self._end("stop")
+                        self.log.write("[predictd] the experiment was stopped", "stderr")
+            except store.NotFound:
+                raise
+            except CannotDecrypt as error:
+                await self._fail(failures.unreadable(error))
+            except Exception as error:
+                logger.exception("experiment %d", self.experiment.number)
+                with suppress(store.IllegalTransition):  # it had ended before
+                    await self._fail(failures.run_failed(error))
+            finally:
+                self.log.close()
 
     async def stop(self) -> None:
-        """Returns when nothing of it goes on, and its row says how it ended."""
-        self._told_to_stop = True
-        await self.cancel()
+        """Returns when nothing of the experiment runs and its row says how it ended."""
+        self._stop_requested = True
+        await self.operation.cancel_and_wait()
 
-    async def cancel(self) -> None:
-        """For one whose row is gone: returns when nothing of it goes on."""
-        self._scope.cancel()
-        await self.done.wait()
-
-    async def _run_steps(self, places: FairSemaphore) -> None:
-        database = self._context.database
-        project = await database.read(store.projects.get, self.experiment.project_id)
-        if not await self._finish(project):
+    async def _run_steps(self) -> None:
+        database, experiment = self._context.database, self.experiment
+        project = await database.read(store.projects.get, experiment.project_id)
+        if not await self._prepare(project):
             return
-        self.settled.set()
-        if not places.is_free(project.id):
-            self._wait_for("its turn")
-        async with places.acquire(project.id):
-            self.waits_for = "its environment"
+        self.operation.milestone.set()
+        if not self._semaphore.is_free(project.id):
+            self.operation.wait_for("its turn")
+        async with self._semaphore.acquire(project.id):
+            self.operation.waiting_for = "its environment"
             failure = await self._environments.ready(project, self.experiment, self._preparing)
             if failure is not None:
                 await self._fail(failure)
                 return
-            async with self._room() as script:
+            async with self._memory() as script:
                 if self._ending.is_set():
                     await trio.sleep_forever()  # the next gateway runs it
-                await self._run_script(project, script)
+                key = workload_key(self._context, experiment.creator, experiment.project_id, "run")
+                with key as key_variables:
+                    await self._run_script(project, script, key_variables)
 
-    async def _finish(self, project: Project) -> bool:
-        """Whether it is known what runs in which environment. Variables and interpreters may have
-        changed since an earlier gateway took the snapshot."""
+    async def _prepare(self, project: Project) -> bool:
+        """Records what runs in which environment. False if that failed. Variables and interpreters
+        may have changed since an earlier gateway took the snapshot."""
         kernel = self.experiment.interpreter or self.experiment.kernel
         try:
             snapshot = await self._snapshot(project)
@@ -163,34 +151,30 @@ class RunTask:
             )
 
     @asynccontextmanager
-    async def _room(self) -> AsyncIterator[Script]:
-        """Waits until the memory that it asked for is free, and has it while the block runs."""
+    async def _memory(self) -> AsyncIterator[Script]:
+        """Waits until the memory that it asked for is free, and reserves it inside the block."""
         asked = NewDeployment(
             cpu_millicores=self.experiment.cpu_millicores,
             memory_mb=self.experiment.memory_mb,
             replicas=1,
         )
-        async with AsyncExitStack() as room:
+        resources, wait_for = self._context.resources, self.operation.wait_for
+        async with AsyncExitStack() as reserved:
             while True:
-                project_id = self.experiment.project_id
-                waiting = self._context.resources.room_for_script(asked, project_id, self._wait_for)
+                reservation = resources.reserve_for_script(
+                    asked, self.experiment.project_id, wait_for
+                )
                 try:
-                    script = await room.enter_async_context(waiting)
+                    script = await reserved.enter_async_context(reservation)
                     break
                 except NotEnoughMemory as error:
-                    self._wait_for(str(error))
+                    wait_for(str(error))
                     await trio.sleep(_LOOK_AGAIN)
-            self.waits_for = ""
+            self.operation.waiting_for = ""
             yield script
 
-    def _wait_for(self, what: str) -> None:
-        """What comes after a colon may change while it waits, and is logged once."""
-        if what.partition(":")[0] != self.waits_for.partition(":")[0]:
-            self._preparing.write(f"Waiting for {what}")
-        self.waits_for = what
-
-    async def _run_script(self, project: Project, script: Script) -> None:
-        """Its turn has come."""
+    async def _run_script(self, project: Project, script: Script, key: dict[str, str]) -> None:
+        """`key` are the variables by which the script finds its key."""
         context, experiment = self._context, self.experiment
         sealed = context.build_store.folder(experiment.environment_id)
         memory, cpu = experiment.memory_mb * MIB, experiment.cpu_millicores
@@ -204,7 +188,7 @@ class RunTask:
             arguments=tuple(experiment.arguments),
             folder=self.folder.folder,
             kept=self.folder.kept,
-            variables=self._key | context.variables.of_experiment(project, experiment, self.folder),
+            variables=key | context.variables.of_experiment(project, experiment, self.folder),
             limits=await context.project_usage.within(project, limits),
             network=experiment.network,
             identity=sandbox_uids.of_experiment(experiment),
@@ -216,7 +200,7 @@ class RunTask:
         try:
             ended = await context.workers.run_experiment(spec, self.log, script.takes)
         except trio.Cancelled:
-            if not self._scope.cancel_called:
+            if not self.operation.cancelled:
                 # If the disk does not take it now, the next start will say the same.
                 with trio.move_on_after(_PATIENCE, shield=True):
                     self.log.write(f"[predictd] {INTERRUPTED.summary.lower()}", "stderr")

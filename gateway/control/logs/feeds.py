@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import trio
 
 from workers import Line, Log
-from workers.process.output import say_size
+from workers.sizes import human_size
 
 # Pieces that a feed keeps for followers that are nearly where the others are.
 _KEPT = 4
@@ -100,6 +100,6 @@ class Feed:
         lines, missing = block.lines, block.begin - position
         if missing > 0:
             at = lines[0].at if lines else ""
-            text = f"[predictd] {say_size(missing)} of this log left out: it was not read in time"
+            text = f"[predictd] {human_size(missing)} of this log left out: it was not read in time"
             lines = [Line(at, "stderr", text), *lines]
         return Piece(block.end, self._form(lines))

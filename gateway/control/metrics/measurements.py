@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from store import Measurement
+from store import MetricRecord
 
 # Of one prediction; a model is refused more where it tracks it (predictd_inside/tracking.py).
 MOST_KEYS = 1000
@@ -34,7 +34,7 @@ _Metrics = Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MOST_KEYS)]
 _read_metrics = msgspec.json.Decoder(_Metrics).decode
 
 
-def read(body: bytes | bytearray, *, examined: bool = False) -> tuple[Measurement, int] | None:
+def read(body: bytes | bytearray, *, examined: bool = False) -> tuple[MetricRecord, int] | None:
     """What was told, and how many values were refused; None: it is no measurement. `examined`: its
     metrics are known to be some."""
     try:
@@ -47,5 +47,5 @@ def read(body: bytes | bytearray, *, examined: bool = False) -> tuple[Measuremen
     in_time = 0 <= told.start_ms <= LAST_MS and 0 <= told.end_ms <= LAST_MS
     if len(uuid) != 16 or not in_time:
         return None
-    row = Measurement(uuid=told.uuid, start_ms=told.start_ms, end_ms=told.end_ms, metrics=text)
+    row = MetricRecord(uuid=told.uuid, start_ms=told.start_ms, end_ms=told.end_ms, metrics=text)
     return row, min(max(0, told.refused), MOST_REFUSED)

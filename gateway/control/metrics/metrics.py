@@ -16,10 +16,10 @@ import trio
 import store
 from gateway.control.context import ControlContext
 from gateway.control.metrics.measurements import LAST_MS, MOST_KEYS
-from gateway.control.metrics.metrics_writer import MIB
 from gateway.crn import crn
 from gateway.errors import Refusal
-from store import Measurement, MetricRow, MetricSource, NotFound
+from store import MetricRecord, MetricSeries, NotFound, StoredMetricRecord
+from workers.sizes import MIB
 
 Noun = Literal["model", "build", "deployment"]
 
@@ -41,7 +41,7 @@ class MetricTarget(msgspec.Struct, frozen=True):
     """A model, a build or a deployment that is asked about, and what has told of it."""
 
     project_id: str
-    sources: list[MetricSource]
+    sources: list[MetricSeries]
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Metrics:
         if not identifier or name != crn(self._context.workspace, identifier):
             raise NotFound(noun, name)
         await self._context.metrics_writer.flush()
-        sources = await self._database.read(store.metrics.sources, noun, identifier)
+        sources = await self._database.read(store.metrics.series_of, noun, identifier)
         try:
             if sources:  # its build may be gone
                 identifier = sources[0].model_id
@@ -80,7 +80,7 @@ class Metrics:
             raise NotFound(noun, name) from None
         return MetricTarget(model.project_id, sources)
 
-    async def rows(self, window: Window) -> AsyncGenerator[list[MetricRow]]:
+    async def rows(self, window: Window) -> AsyncGenerator[list[StoredMetricRecord]]:
         """The rows of a window, ascending by start, some at a time."""
         sources = [source.number for source in window.subject.sources]
         after, most = window.after, _FIRST_ROWS
@@ -100,7 +100,7 @@ class Metrics:
     async def project_of(self, uuid: str) -> str:
         """The id of the project whose model made a prediction. Raises NotFound."""
         await self._context.metrics_writer.flush()
-        source = await self._database.read(store.metrics.source_of_prediction, uuid)
+        source = await self._database.read(store.metrics.series_of_prediction, uuid)
         try:
             return (await self._database.read(store.models.get, source.model_id)).project_id
         except NotFound:
@@ -127,7 +127,7 @@ class Metrics:
             text = f"start_timestamp_ms: from {start} to {end} is no span of time"
             raise Refusal("argument.invalid", text)
         told = msgspec.json.encode(metrics).decode()
-        row = Measurement(uuid="", start_ms=start, end_ms=end, metrics=told)
+        row = MetricRecord(uuid="", start_ms=start, end_ms=end, metrics=told)
         told_of = {deployment_crn.rpartition("/")[2]: [row]}
         now_ms = self._context.retention_clock.now_ms()
         await self._make_room()
@@ -147,7 +147,7 @@ class Metrics:
 
     @property
     def _limit(self) -> int:
-        return self._context.settings.metrics_size
+        return self._context.settings.metrics_max_size
 
     async def size(self) -> dict[str, int]:
         """How much is kept."""
@@ -166,10 +166,10 @@ class Metrics:
 
     async def _forget(self) -> None:
         database = self._database
-        age_ms = int(self._context.settings.metrics_age * _DAY_MS)
+        age_ms = int(self._context.settings.metrics_retention_days * _DAY_MS)
         oldest = self._context.retention_clock.now_ms() - age_ms
-        await _in_turns(partial(database.write, store.retention.forget_strangers))
-        await _in_turns(partial(database.write, store.retention.forget_old, oldest))
+        await _in_turns(partial(database.write, store.retention.delete_orphans))
+        await _in_turns(partial(database.write, store.retention.delete_old, oldest))
         await self._make_room()
         await _in_turns(database.give_back)
 
@@ -183,7 +183,7 @@ async def _in_turns(turn: Callable[[], Awaitable[object]]) -> None:
 
 
 async def _append(
-    connection: aiosqlite.Connection, told: dict[str, list[Measurement]], limit: int, now_ms: int
+    connection: aiosqlite.Connection, told: dict[str, list[MetricRecord]], limit: int, now_ms: int
 ) -> int:
     while (
         written := await store.metrics.append(connection, told, limit=limit, now_ms=now_ms)

@@ -8,7 +8,7 @@ so. A project may have waiting at most SHARE times what it leaves free, so one t
 have another's rows dropped.
 
 Rows and what makes room for them are written together, so all of them never take more than the
-setting `metrics_size`: a batch waits while others' rows go for it, some in each turn.
+setting `metrics_max_size`: a batch waits while others' rows go for it, some in each turn.
 
 What is told comes from models, which may say anything: what is no measurement (`measurements.py`)
 counts as refused. A body is 256 KiB at most (workers/replica/wire.py). One that is large is looked
@@ -26,9 +26,8 @@ import trio
 import store
 from gateway.control.metrics.measurements import read
 from gateway.control.metrics.retention_clock import RetentionClock
-from store import Database, Measurement
-
-MIB = 1024 * 1024
+from store import Database, MetricRecord
+from workers.sizes import MIB
 
 # Between two writes; what waits for one; and how much one takes at most, so that others get a turn.
 PAUSE = 0.02
@@ -168,7 +167,7 @@ class MetricsWriter:
     async def _write(self, examine: Examine | None = None) -> int:
         """Writes what is next, and returns how many rows that was. Raises StoreFailed."""
         batch = self._next()
-        rows: dict[str, list[Measurement]] = {}
+        rows: dict[str, list[MetricRecord]] = {}
         refused = refused_values = 0
         for number, (_, deployment_id, body) in enumerate(batch):
             is_large = len(body) > _LARGE
@@ -196,7 +195,7 @@ class MetricsWriter:
         self._written = trio.Event()
         return len(batch)
 
-    async def _store(self, rows: dict[str, list[Measurement]]) -> None:
+    async def _store(self, rows: dict[str, list[MetricRecord]]) -> None:
         """Writes rows, once there is room for them. Raises StoreFailed."""
         written = None
         while written is None:

@@ -41,7 +41,7 @@ class Models:
 
     async def recover(self) -> None:
         """Makes every model known to callers, deployed or not."""
-        for model in await self._context.database.read(store.models.listing):
+        for model in await self._context.database.read(store.models.list_all):
             self._context.endpoints.put(model)
 
     async def create(self, project: Project, asked: NewModel, creator: User) -> Model:
@@ -113,7 +113,7 @@ async def _regenerate_key(connection: aiosqlite.Connection, model_id: str) -> Mo
 
 async def _take_away(connection: aiosqlite.Connection, model_id: str) -> list[Build]:
     """Deletes a model's rows; returns the builds whose files are left."""
-    builds = await store.builds.listing(connection, model_id)
+    builds = await store.builds.list_all(connection, model_id)
     await store.models.delete(connection, model_id)
     return builds
 

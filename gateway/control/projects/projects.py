@@ -50,7 +50,7 @@ class Projects:
 
     async def recover(self) -> None:
         """A clone that an earlier gateway did not finish has failed."""
-        for project in await self._context.database.read(store.projects.listing):
+        for project in await self._context.database.read(store.projects.list_all):
             if project.creation_status == "creating":
                 with self._context.set_aside.item(f"project {project.name!r}", Path(project.path)):
                     await self._context.writer.write_or_retry_later(
@@ -220,9 +220,9 @@ async def _take_away(
     connection: aiosqlite.Connection, project_id: str
 ) -> tuple[list[tuple[Model, list[Build]]], list[Experiment]]:
     """Deletes a project's rows; returns the models, builds and experiments whose files are left."""
-    models = await store.models.listing(connection, project_id)
-    owned = [(m, await store.builds.listing(connection, m.id)) for m in models]
-    experiments = await store.experiments.listing(connection, project_id)
+    models = await store.models.list_all(connection, project_id)
+    owned = [(m, await store.builds.list_all(connection, m.id)) for m in models]
+    experiments = await store.experiments.list_all(connection, project_id)
     await store.projects.delete(connection, project_id)
     return owned, experiments
 

@@ -154,9 +154,9 @@ def _entries(folders: Iterable[Path]) -> list[Path]:
 
 async def _old_builds(connection: aiosqlite.Connection, keep: int) -> list[_Old]:
     old = []
-    for model in await store.models.listing(connection):
-        builds = await store.builds.listing(connection, model.id)
-        deployments = await store.deployments.listing(connection, model.id)
+    for model in await store.models.list_all(connection):
+        builds = await store.builds.list_all(connection, model.id)
+        deployments = await store.deployments.list_all(connection, model.id)
         old += [_Old(model, build) for build in removable_builds(builds, deployments, keep)]
     return old
 
@@ -175,11 +175,11 @@ def removable_builds(builds: list[Build], deployments: list[Deployment], keep: i
 
 
 async def _idle_projects(connection: aiosqlite.Connection) -> list[str]:
-    models = {model.id: model for model in await store.models.listing(connection)}
+    models = {model.id: model for model in await store.models.list_all(connection)}
     unfinished = await store.builds.unfinished(connection)
     busy = {models[build.model_id].project_id for build in unfinished}
     busy |= {each.project_id for each in await store.experiments.unfinished(connection)}
-    return [p.id for p in await store.projects.listing(connection) if p.id not in busy]
+    return [p.id for p in await store.projects.list_all(connection) if p.id not in busy]
 
 
 def _told(kind: str, path: Path, root: Path) -> Garbage:

@@ -56,17 +56,17 @@ async def sweep(context: ControlContext) -> None:
 
 async def ids(connection: aiosqlite.Connection) -> Ids:
     """All that the database knows of at this instant."""
-    projects = await store.projects.listing(connection)
-    models = await store.models.listing(connection)
-    builds = [b for m in models for b in await store.builds.listing(connection, m.id)]
-    experiments = await store.experiments.listing(connection)
+    projects = await store.projects.list_all(connection)
+    models = await store.models.list_all(connection)
+    builds = [b for m in models for b in await store.builds.list_all(connection, m.id)]
+    experiments = await store.experiments.list_all(connection)
     environments = {each.environment_id for each in experiments} - {""}
     names = {model.id: model.name for model in models}
     return Ids(
         known={each.id for each in (*projects, *models, *builds, *experiments)} | environments,
         built={each.id for each in builds if each.status == "built"},
         environments=environments,
-        deleted=await store.deleted.listing(connection),
+        deleted=await store.deleted.list_all(connection),
         names={
             build.id: f"build {build.number} of model {names[build.model_id]!r}" for build in builds
         },
@@ -139,7 +139,7 @@ def _discard(context: ControlContext, folder: Path, entries: Iterable[Path]) -> 
 async def _end_deletions(context: ControlContext, deleted: set[str]) -> None:
     """Drops the snapshots of what was deleted, which takes git its time; then nothing is left."""
     left: set[str] = set()
-    for project in await context.database.read(store.projects.listing):
+    for project in await context.database.read(store.projects.list_all):
         snapshots = context.data.snapshots(project.id)
         with context.set_aside.item(f"the snapshots of project {project.name!r}", snapshots):
             for name in await trio.to_thread.run_sync(snapshots_in, snapshots):

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.admin import metric_export
 from gateway.admin.metric_export import RowFormatter, RowSource, TooManyKeys, as_table
-from store import MetricRow, MetricSource, new_id
+from store import MetricSeries, StoredMetricRecord, new_id
 
-SOURCE = MetricSource(
+SOURCE = MetricSeries(
     number=1, deployment_id="d", build_id="", model_id="m", row_count=0, byte_count=0
 )
 SPELLING = RowFormatter("3b241101-e2bb-4255-8caf-4136c566a962", [SOURCE])
@@ -20,9 +20,9 @@ SPELLING = RowFormatter("3b241101-e2bb-4255-8caf-4136c566a962", [SOURCE])
 def told(*metrics: object) -> RowSource:
     """So many rows, in two batches."""
     rows = [
-        MetricRow(
+        StoredMetricRecord(
             number=n,
-            source=1,
+            series=1,
             uuid=new_id() if n else "",
             start_ms=1000 + n,
             end_ms=1005 + n,
@@ -31,7 +31,7 @@ def told(*metrics: object) -> RowSource:
         for n, each in enumerate(metrics)
     ]
 
-    async def again() -> AsyncGenerator[list[MetricRow]]:
+    async def again() -> AsyncGenerator[list[StoredMetricRecord]]:
         for batch in (rows[:2], rows[2:]):
             if batch:
                 yield batch

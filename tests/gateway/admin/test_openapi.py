@@ -49,8 +49,8 @@ unexpected-methods = ["GET", "PUT", "POST", "DELETE", "PATCH"]
 
 # Settings that a request could change so that the next ones get no answer.
 FIXED = """\
-connections = 10000
-connections_per_address = 5000
+max_connections = 10000
+max_connections_per_address = 5000
 """
 
 

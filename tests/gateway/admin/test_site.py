@@ -30,7 +30,7 @@ async def test_the_traffic_at_the_door(gateway: Gateway) -> None:
 
 async def test_who_is_turned_away_is_counted(tmp_path: Path) -> None:
     """A connection too many is told so, and counted."""
-    async with running(settings_for(tmp_path / "data", connections=1)) as gateway:
+    async with running(settings_for(tmp_path / "data", max_connections=1)) as gateway:
         await gateway.get("/site")
         async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as stream:
             assert b"gateway.overloaded" in await stream.receive_some()

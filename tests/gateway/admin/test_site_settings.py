@@ -31,8 +31,8 @@ async def test_what_is_told_of_settings(tmp_path: Path) -> None:
         settings_for(tmp_path / "data", build_timeout=60.0), {"build_timeout": "a.toml"}
     )
     async with running(given) as gateway:
-        told = await change(gateway, model_request_timeout=7, request_limit="2MiB")
-        assert (told["model_request_timeout"]["value"], told["request_limit"]["value"]) == (
+        told = await change(gateway, model_request_timeout=7, max_request_size="2MiB")
+        assert (told["model_request_timeout"]["value"], told["max_request_size"]["value"]) == (
             7,
             2 << 20,
         )
@@ -41,7 +41,7 @@ async def test_what_is_told_of_settings(tmp_path: Path) -> None:
             ({"build_timeout": 1}, (409, "setting.fixed")),
             ({"port": 1}, (409, "setting.restart")),
             ({"prot": 1}, (400, "argument.invalid")),
-            ({"max_replicas": 3, "connections": 0}, (400, "argument.invalid")),
+            ({"max_replicas": 3, "max_connections": 0}, (400, "argument.invalid")),
         ):
             assert refusal(await gateway.admin.patch("/site/settings", json=body)) == refused
         assert refusal(await gateway.admin.delete("/site/settings/prot")) == (
@@ -68,14 +68,14 @@ async def test_bounds_of_requests(gateway: Gateway, tmp_path: Path) -> None:
         return [(await gateway.call(key, request)).status_code, elsewhere.status_code]
 
     assert await statuses() == [200, 200]
-    await change(gateway, request_limit=1000)
+    await change(gateway, max_request_size=1000)
     assert await statuses() == [413, 413]
-    await change(gateway, request_limit="1MiB", unfinished_bytes=1 << 20)
+    await change(gateway, max_request_size="1MiB", max_inflight_bytes=1 << 20)
     assert await statuses() == [200, 200]
-    await change(gateway, connections=1)
+    await change(gateway, max_connections=1)
     async with await trio.open_tcp_stream("127.0.0.1", gateway.port) as one_more:
         assert b"gateway.overloaded" in await one_more.receive_some()
-    await change(gateway, connections=100)
+    await change(gateway, max_connections=100)
     assert await statuses() == [200, 200]
 
 
@@ -91,7 +91,10 @@ async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> N
     async def call() -> None:
         answers.append(refusal(await gateway.call(key, sleep)))
 
-    for bounds in ({"queue_requests": 1}, {"queue_requests": 100, "queue_requests_total": 1}):
+    for bounds in (
+        {"max_queued_requests": 1},
+        {"max_queued_requests": 100, "max_queued_requests_total": 1},
+    ):
         await change(gateway, model_request_timeout=0.5, **bounds)
         answers.clear()
         async with trio.open_nursery() as nursery:
@@ -123,10 +126,10 @@ async def test_replacing_replicas(gateway: Gateway, tmp_path: Path) -> None:
     await change(gateway, restart_on_exception=False)
     assert refusal(await gateway.call(key, {"do": "raise"})) == (500, "model.error")
     assert (await replica())["restart"] == 0
-    await change(gateway, max_requests=1, reply_limit=1000)
+    await change(gateway, recycle_after_requests=1, max_response_size=1000)
     assert (await gateway.call(key, {"do": "big", "bytes": 2000})).status_code == 200
     await until(replica, lambda now: now["recycled"] == 1 and now["status"] == "idle")
-    await change(gateway, max_requests=0)
+    await change(gateway, recycle_after_requests=0)
     assert (await gateway.call(key, {"do": "big", "bytes": 2000})).status_code == 500
 
 
@@ -135,11 +138,11 @@ async def test_uploads_and_builds(gateway: Gateway, tmp_path: Path) -> None:
     folder = copy_of("add", tmp_path)
     (folder / "cdsw-build.sh").write_text("sleep 600\n")
     project = await gateway.project(folder)
-    await change(gateway, upload_limit=1000, build_timeout=1.5)
+    await change(gateway, max_upload_size=1000, build_timeout=1.5)
     files = {"more.txt": b"x" * 2000}
     too_large = await gateway.admin.put(f"{project}/files", files=files)
     assert refusal(too_large) == (413, "request.toolarge")
-    await gateway.delete("/site/settings/upload_limit")
+    await gateway.delete("/site/settings/max_upload_size")
     assert (await gateway.admin.put(f"{project}/files", files=files)).status_code == 200
     build = await gateway.build(await gateway.model(project), "add.py:add")
     await gateway.until(build, status_is("timedout"))
@@ -175,7 +178,7 @@ async def test_deployments(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.until(
         await gateway.deploy(build, replicas=10), status_is("deploying", "deployed")
     )
-    await change(gateway, disk_reserve=1 << 50)
+    await change(gateway, min_free_disk=1 << 50)
     full = await gateway.admin.post(f"{build}/deployments", json={})
     assert refusal(full) == (507, "disk.full")
 
@@ -185,7 +188,7 @@ async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
     on, and the next waits until there is a place."""
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text("sleep 600\n")
-    await change(gateway, concurrent_builds=1)
+    await change(gateway, max_concurrent_builds=1)
     model = await gateway.model(await gateway.project(project))
     builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
 
@@ -193,9 +196,9 @@ async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
         return [(await gateway.get(build))["status"] for build in builds]
 
     await until(statuses, lambda found: found == ["building", "queued", "queued"])
-    await change(gateway, concurrent_builds=2)
+    await change(gateway, max_concurrent_builds=2)
     await until(statuses, lambda found: found == ["building", "building", "queued"])
-    await change(gateway, concurrent_builds=1)
+    await change(gateway, max_concurrent_builds=1)
     await gateway.delete(builds.pop(0))
     assert await statuses() == ["building", "queued"]
     await gateway.delete(builds.pop(0))

@@ -37,7 +37,7 @@ from gateway.cli.arguments import (
         (cpu, ".5", 0.5),
         (replicas, "12", 12),
         (setting, "max_replicas=4", ("max_replicas", "4")),
-        (setting, "request_limit=5 MiB", ("request_limit", "5 MiB")),
+        (setting, "max_request_size=5 MiB", ("max_request_size", "5 MiB")),
         (setting, 'environment={"A": "b=c"}', ("environment", {"A": "b=c"})),
         (count, "12", 12),
         (since, "2027-01-31", "2027-01-31T00:00:00+00:00"),

@@ -80,7 +80,7 @@ def test_a_level_weaker_than_before(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "isolation").write_text("root\n")
     finding = look(machine(tmp_path), "isolation")
     assert finding.state == "missing"
-    assert "served last with 'root'" in finding.found
+    assert "served last with 'users'" in finding.found
     assert "set isolation = " in finding.advice
 
 

@@ -18,13 +18,19 @@ def test_show(state: State, predictd: Predictd) -> None:
     assert [line.split()[:2] for line in lines] == [
         ["port", "8080"],
         ["max_replicas", "9"],
-        ["request_limit", "5MiB"],
+        ["max_request_size", "5MiB"],
         ["environment", "A,"],
         ["build_timeout", "60.0"],
     ]
     assert "secret" not in "".join(lines)
     felt = [line.rpartition("  ")[2] for line in lines]
-    assert felt == ["after a restart", "at once", "at once", "at once", "after a restart"]
+    assert felt == [
+        "after a restart",
+        "immediately",
+        "immediately",
+        "immediately",
+        "after a restart",
+    ]
 
 
 def test_set_and_reset(
@@ -32,10 +38,10 @@ def test_set_and_reset(
 ) -> None:
     """Settings are set together and reset by name; variables are read from a file or stdin, so
     that no secret is an argument."""
-    outcome = predictd("site", "set", "max_replicas=4", "request_limit=8MiB")
+    outcome = predictd("site", "set", "max_replicas=4", "max_request_size=8MiB")
     assert outcome.out.splitlines() == [
-        "max_replicas = 4 at once.",
-        "request_limit = 8MiB at once.",
+        "max_replicas = 4 immediately.",
+        "max_request_size = 8MiB immediately.",
     ]
     (tmp_path / "variables.json").write_text('{"TOKEN": "secret"}')
     assert predictd("site", "set", f"environment=@{tmp_path}/variables.json").code == 0

@@ -54,11 +54,11 @@ def test_an_account(predictd: Predictd, data: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_unit_that_would_not_start(predictd: Predictd, data: Path) -> None:
-    """Beyond loopback a unit needs TLS or `--plain-http`, which then is in it."""
+    """Beyond loopback a unit needs TLS or `--allow-plain-http`, which then is in it."""
     refused = predictd("unit", "--host", "0.0.0.0")
-    assert (refused.code, "plain_http" in refused.err) == (2, True)
-    outcome = predictd("unit", "--host", "0.0.0.0", "--plain-http")
-    assert (outcome.code, "--plain-http" in outcome.out) == (0, True)
+    assert (refused.code, "allow_plain_http" in refused.err) == (2, True)
+    outcome = predictd("unit", "--host", "0.0.0.0", "--allow-plain-http")
+    assert (outcome.code, "--allow-plain-http" in outcome.out) == (0, True)
 
 
 @pytest.mark.parametrize("flags", [("--port", "0"), ("--host", "no.such.host.invalid")])

@@ -68,6 +68,9 @@ class PlayedPool:
         if not self._settled.is_set():
             self.fail("the model was stopped before it was ready")
 
+    def statistics(self) -> str:
+        return f"of {self}"
+
     def tail(self, count: int) -> list[Any]:
         assert self.closed.is_set(), "what it prints last is not there yet"
         return []
@@ -213,8 +216,8 @@ class Deploying(Stage):
     def answers(self, model: int = 0) -> Pool | PlayedPool | None:
         return self.endpoints.pool_of(self.models[model].id)
 
-    def is_carried(self, deployment: Deployment) -> bool:
-        return deployment.id in self.deployments._rollouts
+    def is_running(self, deployment: Deployment) -> bool:
+        return self.deployments._rollouts.get(deployment.id) is not None
 
 
 async def _built(connection: aiosqlite.Connection, model: Model) -> Build:
@@ -271,7 +274,7 @@ def refuse(
     write, seen = Database.write, list[None]()
 
     async def refused(self: Database, asked: Any, *args: Any, **named: Any) -> Any:
-        if asked is work and len(seen) < times:
+        if asked == work and len(seen) < times:
             seen.append(None)
             raise error
         return await write(self, asked, *args, **named)

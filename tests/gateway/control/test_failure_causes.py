@@ -30,7 +30,7 @@ CASES = {
     "elsewhere on the machine": (
         "FileNotFoundError: [Errno 2] No such file or directory: '/data/model.pkl'",
         "",
-        "`readable`",
+        "`shared_folders`",
     ),
     "a sibling import": (
         "ModuleNotFoundError: No module named 'helper'",

@@ -21,9 +21,9 @@ from tests.support.gateway import (
 
 MIB = 1 << 20
 SETTINGS: dict[str, Any] = {
-    "concurrent_builds": 1,
-    "concurrent_experiments": 1,
-    "metrics_size": MIB,
+    "max_concurrent_builds": 1,
+    "max_concurrent_experiments": 1,
+    "metrics_max_size": MIB,
     "project_disk": 256 * MIB,
 }
 # Both do so only when the flag is there, since they have to be built first.

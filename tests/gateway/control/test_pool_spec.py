@@ -9,20 +9,21 @@ from gateway.control.pool_spec import with_settings
 from gateway.settings import Settings
 from store import Deployment, Experiment, Project
 from workers import PoolSpec, ReplicaSpec
-from workers.limits import MIB, Limits
+from workers.limits import Limits
+from workers.sizes import MIB
 
 # Settings of which each differs from the default, and what of a pool follows it.
 SET = {
     "model_request_timeout": 7.0,
     "restart_on_exception": not Settings().restart_on_exception,
-    "max_requests": 11,
-    "max_memory": 13 * MIB,
-    "queue_requests": 17,
-    "queue_bytes": 19 * MIB,
+    "recycle_after_requests": 11,
+    "recycle_above_memory": 13 * MIB,
+    "max_queued_requests": 17,
+    "max_queued_bytes": 19 * MIB,
     "model_start_timeout": 23.0,
-    "reply_limit": 29 * MIB,
-    "processes": 31,
-    "disk_limit": 37 * MIB,
+    "max_response_size": 29 * MIB,
+    "max_processes": 31,
+    "max_disk": 37 * MIB,
 }
 
 
@@ -38,15 +39,15 @@ def test_the_bounds_of_a_pool_follow_the_settings() -> None:
     set_of_pool = {
         "request_timeout": 7.0,
         "restart_on_exception": not Settings().restart_on_exception,
-        "max_requests": 11,
-        "max_memory": 13 * MIB,
-        "queue_requests": 17,
-        "queue_bytes": 19 * MIB,
+        "recycle_after_requests": 11,
+        "recycle_above_memory": 13 * MIB,
+        "max_queued_requests": 17,
+        "max_queued_bytes": 19 * MIB,
     }
     inner = msgspec.structs.replace(
         replica,
         start_timeout=23.0,
-        reply_limit=29 * MIB,
+        max_response_size=29 * MIB,
         limits=Limits(memory=MIB, cpu=500, processes=31, disk=37 * MIB),
     )
     assert now == msgspec.structs.replace(spec, replica=inner, **set_of_pool)

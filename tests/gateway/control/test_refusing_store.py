@@ -47,6 +47,7 @@ class People(Stage):
         super().__init__(database)
         self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
         self.data = SimpleNamespace()
+        self.tasks = cast(Any, None)
 
     async def arrive(self) -> None:
         self.ada, self.bob = [
@@ -83,8 +84,8 @@ class People(Stage):
         asked = Deployment(build_id=build.id, build_number=1, **facts, **size)  # type: ignore[arg-type]
         self.deployment = await self.database.write(store.deployments.insert, asked)
         self.stopped = []
-        carrying = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
-        self.deployments._rollouts[self.deployment.id] = cast(Rollout, carrying)
+        rollout = SimpleNamespace(stop=lambda: self.stopped.append(self.deployment.id))
+        self.deployments._rollouts._running[self.deployment.id] = cast(Rollout, rollout)
 
     def seen(self) -> dict[str, object]:
         """What everybody is told, and may do."""
@@ -107,19 +108,19 @@ class People(Stage):
     async def check_memory(self) -> None:
         """What is in memory is what a restart would find."""
         read, directory = self.database.read, self.accounts
-        assert directory.users() == await read(store.users.listing)
+        assert directory.users() == await read(store.users.list_all)
         keys = [key for user in directory.users() for key in directory.keys_of(user)]
-        assert _by_id(keys) == _by_id(await read(store.keys.listing))
+        assert _by_id(keys) == _by_id(await read(store.keys.list_all))
         sessions = [each for user in directory.users() for each in directory.sessions_of(user)]
-        assert _by_id(sessions) == _by_id(await read(store.sessions.listing))
+        assert _by_id(sessions) == _by_id(await read(store.sessions.list_all))
         members = [
             (project.id, user.id, role)
-            for project in await read(store.projects.listing)
+            for project in await read(store.projects.list_all)
             for user, role in directory.members_of(project.id)
         ]
-        listed = await read(store.memberships.listing)
+        listed = await read(store.memberships.list_all)
         assert sorted(members) == sorted((m.project_id, m.user_id, m.role) for m in listed)
-        for model in await read(store.models.listing):
+        for model in await read(store.models.list_all):
             target = self.endpoints.by_access_key(self.endpoints.key_of(model))
             assert target is not None
             assert (target.model, target.may_call) == (model, directory.may_call(model))

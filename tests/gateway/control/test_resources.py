@@ -9,7 +9,7 @@ import trio.testing
 
 from gateway.control.resources import GIB, HostResources, NotEnoughMemory
 from gateway.errors import Refusal
-from workers.limits import MIB
+from workers.sizes import MIB
 
 Numbers = dict[str, int]
 
@@ -197,13 +197,13 @@ async def test_scripts_keep_their_room(
 
     async def try_script(memory_mb: int, project: str) -> bool:
         try:
-            async with machine.room_for_script(Asked(memory_mb), project, print):
+            async with machine.reserve_for_script(Asked(memory_mb), project, print):
                 return True
         except NotEnoughMemory as error:
             refused.append(str(error))
             return False
 
-    async with machine.room_for_script(Asked(2048), "A", print) as script:
+    async with machine.reserve_for_script(Asked(2048), "A", print) as script:
         assert not await try_script(2048, "A")
         assert await try_script(1024, "A")
         assert await try_script(1536, "B")

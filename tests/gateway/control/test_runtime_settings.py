@@ -11,7 +11,7 @@ import store
 from gateway.control.runtime_settings import RuntimeSettings
 from gateway.encryption import Encryption
 from gateway.errors import Refusal
-from gateway.settings import DESCRIPTIONS, TAKES_EFFECT, LoadedSettings, Settings
+from gateway.settings import SETTINGS, LoadedSettings, Settings
 from store import Database
 
 
@@ -40,14 +40,14 @@ async def test_a_change_holds_and_is_kept(database: Database) -> None:
     """What is set holds at once, is told to whoever follows, and holds after the next start."""
     site, told = at_the_start(database), list[float]()
     site.subscribe(lambda settings: told.append(settings.model_request_timeout))
-    await site.change({"model_request_timeout": "7", "request_limit": "2MiB"})
-    assert (site.current.model_request_timeout, site.current.request_limit) == (7.0, 2 << 20)
+    await site.change({"model_request_timeout": "7", "max_request_size": "2MiB"})
+    assert (site.current.model_request_timeout, site.current.max_request_size) == (7.0, 2 << 20)
     assert told == [30.0, 7.0]
     again = at_the_start(database, **await database.read(store.site.settings))
     assert again.current == site.current
     await again.reset("model_request_timeout")
     assert again.current.model_request_timeout == 30.0
-    assert set(await database.read(store.site.settings)) == {"request_limit"}
+    assert set(await database.read(store.site.settings)) == {"max_request_size"}
 
 
 async def test_what_is_fixed_elsewhere_is_refused(database: Database) -> None:
@@ -74,9 +74,9 @@ async def test_what_is_fixed_later_wins_while_it_is(database: Database) -> None:
         ("data", "/elsewhere", "setting.restart"),
         ("prot", 81, "setting.notfound"),
         ("max_replicas", 0, "argument.invalid"),
-        ("request_limit", "5 parsecs", "argument.invalid"),
+        ("max_request_size", "5 parsecs", "argument.invalid"),
         ("environment", {"a b": "c"}, "argument.invalid"),
-        ("concurrent_builds", 1.5, "argument.invalid"),
+        ("max_concurrent_builds", 1.5, "argument.invalid"),
     ],
 )
 async def test_what_cannot_be(database: Database, name: str, value: object, code: str) -> None:
@@ -99,8 +99,8 @@ async def test_what_an_earlier_gateway_kept_and_this_one_has_no_use_for(
         "port": 81,
         "environment": {"1": "secret"},
     }
-    site = at_the_start(database, **kept, upload_limit=7)
-    assert site.current == Settings(build_timeout=60.0, upload_limit=7)
+    site = at_the_start(database, **kept, max_upload_size=7)
+    assert site.current == Settings(build_timeout=60.0, max_upload_size=7)
     assert len(caplog.records) == 4
     assert "secret" not in caplog.text
 
@@ -133,13 +133,14 @@ async def test_changes_at_once_are_those_of_the_store(database: Database) -> Non
 async def test_the_description(database: Database) -> None:
     """Each setting tells its value, its default, where it is from and when a change is felt."""
     site = at_the_start(database)
-    await site.change({"upload_limit": 7})
+    await site.change({"max_upload_size": 7})
     described = {each.name: each for each in site.described()}
-    assert list(described) == list(DESCRIPTIONS)
-    assert {name for name, each in described.items() if each.changeable} == {*TAKES_EFFECT} - {
+    assert list(described) == list(SETTINGS)
+    changeable = {name for name, setting in SETTINGS.items() if setting.changeable}
+    assert {name for name, each in described.items() if each.changeable} == changeable - {
         "build_timeout"
     }
-    build, upload, port = (described[n] for n in ("build_timeout", "upload_limit", "port"))
+    build, upload, port = (described[n] for n in ("build_timeout", "max_upload_size", "port"))
     assert (build.value, build.default, build.source) == (60.0, 1800.0, "the environment")
     assert (upload.value, upload.source) == (7, "site settings")
     assert (port.source, port.takes_effect) == ("default", "after a restart")

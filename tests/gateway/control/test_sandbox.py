@@ -51,8 +51,8 @@ ALL = {
     **dict.fromkeys(("linked", "written", "tool", "console"), "linked"),
     "editable": "editable",
 }
-LEVELS = ("root", "user", "landlock", "none")
-HERE = [level for level in LEVELS if level != ("user" if os.geteuid() == 0 else "root")]
+LEVELS = ("users", "userns", "landlock", "none")
+HERE = [level for level in LEVELS if level != ("userns" if os.geteuid() == 0 else "users")]
 
 
 @asynccontextmanager

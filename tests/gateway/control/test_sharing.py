@@ -34,7 +34,7 @@ from tests.support.gateway import (
 
 async def test_builds_that_sleep(tmp_path: Path) -> None:
     """While one project's builds hold all places and more of them wait, another's is made."""
-    async with running(settings_for(tmp_path / "data", concurrent_builds=1)) as gateway:
+    async with running(settings_for(tmp_path / "data", max_concurrent_builds=1)) as gateway:
         greedy, gate = add_that_waits(tmp_path)
         model = await gateway.model(await gateway.project(greedy, "greedy"))
         builds = [await gateway.build(model, "add.py:add") for _ in range(4)]
@@ -53,7 +53,7 @@ async def test_builds_that_sleep(tmp_path: Path) -> None:
 
 async def test_experiments_that_never_end(tmp_path: Path) -> None:
     """While one project's experiments hold all places and more of them wait, another's runs."""
-    async with running(settings_for(tmp_path / "data", concurrent_experiments=1)) as gateway:
+    async with running(settings_for(tmp_path / "data", max_concurrent_experiments=1)) as gateway:
         folder, _, _ = that_waits(tmp_path)
         greedy = await gateway.project(folder)
         endless = [await run(gateway, greedy, "wait.py") for _ in range(3)]

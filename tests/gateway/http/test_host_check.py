@@ -90,13 +90,13 @@ async def test_only_calls_and_signs_of_life_are_answered_under_any_name(
 
 
 def test_in_the_clear_only_on_request() -> None:
-    """Beyond loopback it takes TLS, or `plain_http`; on loopback neither."""
+    """Beyond loopback it takes TLS, or `allow_plain_http`; on loopback neither."""
     for address in LOOPBACK:
         check_listen_address(Settings(), address)
     for address in BEYOND:
         with pytest.raises(SettingsError, match="could read and change passwords"):
             check_listen_address(Settings(), address)
-        check_listen_address(Settings(plain_http=True), address)
+        check_listen_address(Settings(allow_plain_http=True), address)
         check_listen_address(Settings(tls_certificate="c", tls_key="k"), address)
 
 
@@ -116,9 +116,9 @@ async def test_an_inherited_socket_in_the_clear_is_refused(tmp_path: Path) -> No
 
 
 async def test_a_start_in_the_clear_is_refused(tmp_path: Path) -> None:
-    """Such a start is refused before there is a database; with `plain_http` it serves."""
+    """Such a start is refused before there is a database; with `allow_plain_http` it serves."""
     exposed = settings_for(tmp_path / "data", Settings(host="0.0.0.0"))
-    with pytest.raises(SettingsError, match="plain_http = true"):
+    with pytest.raises(SettingsError, match="allow_plain_http = true"):
         await run_gateway(LoadedSettings(exposed, {}), stop=trio.Event(), ready=print)
     assert not (tmp_path / "data" / "predictd.db").exists()
     stop, told = trio.Event(), list[str]()
@@ -127,6 +127,6 @@ async def test_a_start_in_the_clear_is_refused(tmp_path: Path) -> None:
         told.append(url)
         stop.set()
 
-    allowed = settings_for(tmp_path / "data", Settings(host="0.0.0.0", plain_http=True))
+    allowed = settings_for(tmp_path / "data", Settings(host="0.0.0.0", allow_plain_http=True))
     await run_gateway(LoadedSettings(allowed, {}), stop=stop, ready=ready)
     assert told

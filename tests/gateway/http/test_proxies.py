@@ -159,13 +159,13 @@ def test_the_public_url(given: str, kept: str) -> None:
     ("name", "value", "advice"),
     [
         ("public_url", "models.example.org", "like https://models.example.org"),
-        ("public_url", "https://models.example.org/predictd", "a name or a port of its own"),
+        ("public_url", "https://models.example.org/predictd", "a host name or a port of its own"),
         ("public_url", "https://user@models.example.org", "like https://models.example.org"),
         ("public_url", "https://models.example.org:0", "1 to 65535"),
         ("public_url", "ftp://models.example.org", "like https://models.example.org"),
         ("trusted_proxies", "proxy.example.org", "a proxy is like 10.0.0.5"),
         ("trusted_proxies", "10.0.0.5/8", "has host bits set"),
-        ("trusted_proxies", "10.0.0.1,0.0.0.0/0", "is everybody"),
+        ("trusted_proxies", "10.0.0.1,0.0.0.0/0", "contains all addresses"),
     ],
 )
 def test_settings_that_cannot_be(name: str, value: str, advice: str) -> None:

@@ -117,7 +117,7 @@ def test_what_is_tried() -> None:
     """The fields that this is about are among those that are found."""
     found = {(route.path.rpartition("/")[2], field[-1]) for route, _, field in TRIED}
     assert {("v2_keys", "expiry_date"), ("deployments", "cpu"), ("builds", "memory")} <= found
-    assert {("settings", "connections"), ("aggregate", "start_timestamp_ms")} <= found
+    assert {("settings", "max_connections"), ("aggregate", "start_timestamp_ms")} <= found
     assert {"tail", "before", "keep", "page_size"} <= {q for r in WITH_QUERIES for q in r.query}
 
 

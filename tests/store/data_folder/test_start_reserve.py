@@ -23,7 +23,7 @@ async def served(path: Path, room: StartRoom) -> list[Project]:
     try:
         async with open_database(path) as database:
             room.take()
-            return await database.read(projects.listing)
+            return await database.read(projects.list_all)
     finally:
         room.take()
 
@@ -57,7 +57,7 @@ async def read():
     async with store.open_database(Path(sys.argv[1]) / "predictd.db") as database:
         fill(Path(sys.argv[1]))
         for _ in range(3):
-            assert await database.read(store.projects.listing) == []
+            assert await database.read(store.projects.list_all) == []
 
 trio.run(read)
 """

@@ -13,7 +13,7 @@ from tests.support.records import a_project
 
 
 async def names(database: Database) -> list[str]:
-    return [project.name for project in await database.read(projects.listing)]
+    return [project.name for project in await database.read(projects.list_all)]
 
 
 async def test_a_cancelled_caller_gets_its_whole_transaction(database: Database) -> None:
@@ -112,11 +112,11 @@ async def test_a_read_sees_one_moment(database: Database) -> None:
     seen: list[int] = []
 
     async def look_twice(connection: aiosqlite.Connection) -> None:
-        seen.append(len(await projects.listing(connection)))
+        seen.append(len(await projects.list_all(connection)))
         trio_token.run_sync_soon(has_looked.set)
         while not may_look_again.is_set():
             await connection.execute_fetchall("SELECT 1")
-        seen.append(len(await projects.listing(connection)))
+        seen.append(len(await projects.list_all(connection)))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(database.read, look_twice)
@@ -197,7 +197,7 @@ async def test_a_closed_database_refuses(database_path: Path) -> None:
     async with open_database(database_path) as database:
         pass
     with trio.fail_after(10), pytest.raises(trio.ClosedResourceError):
-        await database.read(projects.listing)
+        await database.read(projects.list_all)
 
 
 async def test_a_cancelled_owner_closes_in_order(database_path: Path) -> None:

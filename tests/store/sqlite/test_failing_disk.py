@@ -79,7 +79,7 @@ async def test_a_torn_log(tmp_path: Path) -> None:
             (torn / path.name).write_bytes(base)
             (torn / log.name).write_bytes(whole[:synced] + tail)
             async with open_database(torn / path.name) as database:
-                found = [project.name for project in await database.read(projects.listing)]
+                found = [project.name for project in await database.read(projects.list_all)]
             assert found == names[: len(found)]
             assert len(found) >= count
             shutil.rmtree(torn)
@@ -106,7 +106,7 @@ async def test_room_is_made_once(tmp_path: Path) -> None:
             second.unlink()
             await database.write(projects.insert, a_project("y" * 100_000))
             first.unlink()
-            assert len(await database.read(projects.listing)) == 3
+            assert len(await database.read(projects.list_all)) == 3
 
 
 async def damaged(path: Path) -> str:
@@ -167,14 +167,14 @@ async def test_the_way_back_from_an_upgrade(
     monkeypatch.setattr(migrate, "load_migrations", lambda: newer)
     for _ in range(2):
         async with open_database(database_path) as database:
-            assert await database.read(projects.listing) == [kept]
+            assert await database.read(projects.list_all) == [kept]
     copy = migrate.copy_before(database_path, len(older))
     assert copy.stat().st_mode & 0o077 == 0
     assert {file.name for file in database_path.parent.iterdir()} == {"predictd.db", copy.name}
     monkeypatch.setattr(migrate, "load_migrations", lambda: older)
     with lock_data_folder(database_path.parent):
         async with open_database(copy) as database:
-            assert await database.read(projects.listing) == [kept]
+            assert await database.read(projects.list_all) == [kept]
 
 
 async def test_an_upgrade_that_is_cut_short(
@@ -193,6 +193,6 @@ async def test_an_upgrade_that_is_cut_short(
     mended = [*older, "CREATE TABLE more (x);", "CREATE TABLE still_more (x);"]
     monkeypatch.setattr(migrate, "load_migrations", lambda: mended)
     async with open_database(database_path) as database:
-        assert await database.read(projects.listing) == [kept]
+        assert await database.read(projects.list_all) == [kept]
     with closing(sqlite3.connect(migrate.copy_before(database_path, len(older)))) as copy:
         assert copy.execute("PRAGMA user_version").fetchone() == (len(older),)

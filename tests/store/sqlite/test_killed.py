@@ -48,7 +48,7 @@ async def test_no_acknowledged_write_is_lost(tmp_path: Path) -> None:
 
     with lock_data_folder(tmp_path):
         async with open_database(tmp_path / "predictd.db") as database:
-            stored = await database.read(projects.listing)
+            stored = await database.read(projects.list_all)
             ((verdict,),) = await database.read(
                 lambda connection: connection.execute_fetchall("PRAGMA integrity_check")
             )

@@ -11,9 +11,9 @@ async def test_what_is_deleted_is_remembered(database: Database, project: Projec
     builds = [await database.write(store.builds.insert, a_build(model)) for _ in range(2)]
     experiment = await database.write(store.experiments.insert, an_experiment(project))
     await database.write(store.builds.delete, builds[0].id)
-    assert await database.read(store.deleted.listing) == {builds[0].id}
+    assert await database.read(store.deleted.list_all) == {builds[0].id}
     await database.write(store.projects.delete, project.id)
     ids = {each.id for each in (project, model, *builds, experiment)}
-    assert await database.read(store.deleted.listing) == ids
+    assert await database.read(store.deleted.list_all) == ids
     await database.write(store.deleted.forget, ids - {model.id})
-    assert await database.read(store.deleted.listing) == {model.id}
+    assert await database.read(store.deleted.list_all) == {model.id}

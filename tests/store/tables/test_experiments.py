@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from store import Database, IllegalTransition, NotFound, Point, Project, experiments, projects
+from store import Database, IllegalTransition, NotFound, Project, RunMetric, experiments, projects
 from tests.support.records import an_experiment
 
 POINTS = [
-    Point(key="loss", value=0.5, time=1),
-    Point(key="note", value='"\x00\u2028', time=2),
-    Point(key="loss", value=None, time=3),
+    RunMetric(key="loss", value=0.5, time=1),
+    RunMetric(key="note", value='"\x00\u2028', time=2),
+    RunMetric(key="loss", value=None, time=3),
 ]
 
 
@@ -24,9 +24,9 @@ async def test_a_whole_life(database: Database, project: Project) -> None:
         if name not in own and value != getattr(given, name)
     } == {}
     assert await database.read(experiments.unfinished) == [queued]
-    assert not await database.read(experiments.name, "e")
+    assert not await database.read(experiments.environment_in_use, "e")
     await database.write(experiments.update, queued.id, environment_id="e")
-    assert await database.read(experiments.name, "e")
+    assert await database.read(experiments.environment_in_use, "e")
     running = await database.write(experiments.start, queued.id)
     assert (running.status, running.started_at is not None) == ("running", True)
     ended = await database.write(experiments.end, queued.id, "succeeded", POINTS, exit_status=0)
@@ -54,12 +54,12 @@ async def test_what_goes_takes_its_points_along(database: Database, project: Pro
     first, second = [
         await database.write(experiments.insert, an_experiment(project)) for _ in range(2)
     ]
-    assert await database.read(experiments.listing, project.id) == [first, second]
+    assert await database.read(experiments.list_all, project.id) == [first, second]
     for each in (first, second):
         await database.write(experiments.end, each.id, "stop", POINTS)
     await database.write(experiments.delete, first.id)
     with pytest.raises(NotFound, match="experiment"):
         await database.read(experiments.get, first.id)
     await database.write(projects.delete, project.id)
-    assert await database.read(experiments.listing) == []
+    assert await database.read(experiments.list_all) == []
     assert await database.read(experiments.points, second.id) == []

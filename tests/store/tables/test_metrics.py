@@ -14,10 +14,10 @@ from store import (
     Build,
     Database,
     Deployment,
-    Measurement,
-    MetricRow,
+    MetricRecord,
     Model,
     NotFound,
+    StoredMetricRecord,
     metrics,
     new_id,
     retention,
@@ -30,13 +30,13 @@ NOON = 1_795_262_400_000
 FOREVER = 2**62
 
 
-def a_measurement(start: int = NOON, **more: object) -> Measurement:
+def a_measurement(start: int = NOON, **more: object) -> MetricRecord:
     told = msgspec.json.encode(more or {"x": 1}).decode()
-    return Measurement(uuid=new_id(), start_ms=start, end_ms=start + 5, metrics=told)
+    return MetricRecord(uuid=new_id(), start_ms=start, end_ms=start + 5, metrics=told)
 
 
-def an_aggregate(start: int = NOON, end: int = NOON) -> Measurement:
-    return Measurement(uuid="", start_ms=start, end_ms=end, metrics='{"mean":0.5}')
+def an_aggregate(start: int = NOON, end: int = NOON) -> MetricRecord:
+    return MetricRecord(uuid="", start_ms=start, end_ms=end, metrics='{"mean":0.5}')
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def second(database: Database, model: Model, build: Build) -> Deployment:
 async def put(
     database: Database,
     deployment_id: str,
-    told: list[Measurement],
+    told: list[MetricRecord],
     limit: int = LIMIT,
     now_ms: int = NOON,
 ) -> int:
@@ -74,9 +74,9 @@ async def rows(
     *,
     start: int = 0,
     end: int = FOREVER,
-) -> list[MetricRow]:
-    async def look(connection: aiosqlite.Connection) -> list[MetricRow]:
-        found = await metrics.sources(connection, noun, identifier)
+) -> list[StoredMetricRecord]:
+    async def look(connection: aiosqlite.Connection) -> list[StoredMetricRecord]:
+        found = await metrics.series_of(connection, noun, identifier)
         numbers = [source.number for source in found]
         return await metrics.window(connection, numbers, start_ms=start, end_ms=end, most=1000)
 
@@ -90,7 +90,7 @@ async def test_what_is_told_comes_back(database: Database, deployment: Deploymen
     assert deployment.build_id is not None
     by_deployment = await rows(database, "deployment", deployment.id)
     assert [
-        Measurement(uuid=r.uuid, start_ms=r.start_ms, end_ms=r.end_ms, metrics=r.metrics)
+        MetricRecord(uuid=r.uuid, start_ms=r.start_ms, end_ms=r.end_ms, metrics=r.metrics)
         for r in by_deployment
     ] == told
     assert await rows(database, "build", deployment.build_id) == by_deployment
@@ -105,7 +105,7 @@ async def test_a_window(database: Database, deployment: Deployment, second: Depl
         await put(database, each.id, told)
     found = await rows(database, "model", deployment.model_id, start=NOON + 2, end=NOON + 6)
     assert [row.start_ms - NOON for row in found] == [2, 3, 4, 5, 6]
-    assert len({row.source for row in found}) == 2
+    assert len({row.series for row in found}) == 2
 
 
 async def test_many_deployments(
@@ -117,9 +117,11 @@ async def test_many_deployments(
         await put(database, each.id, told)
     whole = await rows(database, "model", deployment.model_id)
     assert len(whole) == 60
-    sources = [s.number for s in await database.read(metrics.sources, "model", deployment.model_id)]
+    sources = [
+        s.number for s in await database.read(metrics.series_of, "model", deployment.model_id)
+    ]
     for most in (1, 7, 20, 59, 60):
-        found: list[MetricRow] = []
+        found: list[StoredMetricRecord] = []
         after = None
         while page := await database.read(
             metrics.window, sources, start_ms=0, end_ms=FOREVER, after=after, most=most
@@ -133,8 +135,8 @@ async def test_page_by_page(database: Database, deployment: Deployment) -> None:
     """Page after page gives every row once, also of many that start in one millisecond."""
     told = [a_measurement(NOON + n // 4) for n in range(10)]
     await put(database, deployment.id, told)
-    (source,) = await database.read(metrics.sources, "deployment", deployment.id)
-    found: list[MetricRow] = []
+    (source,) = await database.read(metrics.series_of, "deployment", deployment.id)
+    found: list[StoredMetricRecord] = []
     after = None
     while page := await database.read(
         metrics.window, [source.number], start_ms=NOON, end_ms=FOREVER, after=after, most=3
@@ -152,7 +154,7 @@ async def test_found_out_later(database: Database, deployment: Deployment) -> No
     row = (await rows(database, "deployment", deployment.id))[0]
     expected = {"guess": 2, "kept": {"a": [1, None]}, "truth": "é"}
     assert msgspec.json.decode(row.metrics) == expected
-    source = await database.read(metrics.source_of_prediction, told.uuid)
+    source = await database.read(metrics.series_of_prediction, told.uuid)
     assert (source.deployment_id, source.row_count) == (deployment.id, 2)
 
 
@@ -163,7 +165,7 @@ async def test_of_no_prediction(database: Database, deployment: Deployment, uuid
     with pytest.raises(NotFound):
         await database.write(metrics.merge, uuid, {"truth": 1}, limit=LIMIT)
     with pytest.raises(NotFound):
-        await database.read(metrics.source_of_prediction, uuid)
+        await database.read(metrics.series_of_prediction, uuid)
 
 
 async def test_a_prediction_has_one_row(
@@ -186,8 +188,8 @@ async def test_the_old_go_first(database: Database, deployment: Deployment) -> N
     told = [a_measurement(NOON - n) for n in range(10)]
     await put(database, deployment.id, told)
     for before in (0, NOON):
-        assert await database.write(retention.forget_old, before, 4) == 0
-    assert await database.write(retention.forget_old, FOREVER, 4) == 4
+        assert await database.write(retention.delete_old, before, 4) == 0
+    assert await database.write(retention.delete_old, FOREVER, 4) == 4
     left = await rows(database, "deployment", deployment.id)
     assert {row.uuid for row in left} == {each.uuid for each in told[4:]}
 
@@ -259,12 +261,12 @@ def test_fair_shares(taken: list[int], size: int) -> None:
 async def test_of_a_deleted_model(database: Database, deployment: Deployment, model: Model) -> None:
     """A model that is deleted leaves rows that go bit by bit; it can tell nothing any more."""
     await put(database, deployment.id, [a_measurement() for _ in range(5)])
-    assert await database.write(retention.forget_strangers, 2) == 0
+    assert await database.write(retention.delete_orphans, 2) == 0
     await database.write(store.models.delete, model.id)
     assert await put(database, deployment.id, [a_measurement()]) == 0
     steps = 0
-    while await database.write(retention.forget_strangers, 2):
+    while await database.write(retention.delete_orphans, 2):
         steps += 1
     assert steps == 4
     assert await database.read(metrics.totals) == (0, 0)
-    assert await database.read(metrics.sources, "model", model.id) == []
+    assert await database.read(metrics.series_of, "model", model.id) == []

@@ -11,7 +11,7 @@ import aiosqlite
 import pytest
 
 import store
-from store import Database, Deployment, Measurement, Model, metrics, retention
+from store import Database, Deployment, MetricRecord, Model, metrics, retention
 from store.sqlite.connections import PAGES_AT_ONCE, SPARE_PAGES
 from store.sqlite.migrate import load_migrations
 from tests.faults.matrix import fault
@@ -21,11 +21,11 @@ from tests.store.tables.test_metrics import LIMIT, NOON, another_project, cut, p
 MIB = 1 << 20
 
 
-def of_size(size: int, number: int = 0, letter: str = "x") -> Measurement:
+def of_size(size: int, number: int = 0, letter: str = "x") -> MetricRecord:
     """A measurement whose text has so many characters; later ones have later uuids."""
     uuid = f"{number:08x}-0000-7000-8000-{os.urandom(6).hex()}"
     text = f'{{"x":"{letter * (size - 8)}"}}'
-    return Measurement(uuid=uuid, start_ms=NOON + number, end_ms=NOON + number, metrics=text)
+    return MetricRecord(uuid=uuid, start_ms=NOON + number, end_ms=NOON + number, metrics=text)
 
 
 async def fill(database: Database, deployment: Deployment, size: int, total: int) -> None:
@@ -38,7 +38,7 @@ async def fill(database: Database, deployment: Deployment, size: int, total: int
 @fault(
     "metrics without end",
     injection="rows of 30 bytes to 60 KB, several times the limit",
-    bound="never more than `metrics_size`, in the file too; the last rows are there",
+    bound="never more than `metrics_max_size`, in the file too; the last rows are there",
 )
 @pytest.mark.parametrize("size", [30, 900, 2_100, 4_200, 60_000])
 async def test_the_limit_holds_at_writing(
@@ -142,7 +142,7 @@ async def test_no_more_goes_than_has_to(
     """A purge leaves what fits: of each project but the oldest rows beyond its share, to one."""
     random = Random(seed)
     other = await another_project(database)
-    told: dict[str, list[Measurement]] = {}
+    told: dict[str, list[MetricRecord]] = {}
     for each in (deployment, other):
         sizes = [random.choice([30, 500, 3_000, 30_000]) for _ in range(random.randrange(1, 120))]
         told[each.id] = [of_size(size, n) for n, size in enumerate(sizes)]
@@ -241,7 +241,7 @@ async def test_nobody_waits_for_a_copy(database: Database, deployment: Deploymen
     """While a copy is made others read and write, and the copy has what there was before."""
     await put(database, deployment.id, [of_size(30, 1)])
 
-    async def copying(connection: aiosqlite.Connection) -> list[Measurement]:
+    async def copying(connection: aiosqlite.Connection) -> list[MetricRecord]:
         assert (await metrics.totals(connection))[0] == 1
         connections = database._connections
 

@@ -21,9 +21,9 @@ from store import (
     Key,
     Membership,
     Model,
-    Point,
     Project,
     Record,
+    RunMetric,
     Session,
     User,
     builds,
@@ -105,7 +105,7 @@ async def _ended(connection: aiosqlite.Connection, project: Project) -> Experime
     environment = f"environment of {made.id}"
     await experiments.update(connection, made.id, environment_id=environment)
     await experiments.start(connection, made.id)
-    told = [Point(key="loss", value=made.number, time=1)]
+    told = [RunMetric(key="loss", value=made.number, time=1)]
     return await experiments.end(connection, made.id, "succeeded", told)
 
 
@@ -117,15 +117,15 @@ async def rows(database: Database) -> Rows:
 async def _everything(connection: aiosqlite.Connection) -> dict[str, Record]:
     """All that there is, by id."""
     found: list[Record] = []
-    found += await projects.listing(connection)
-    for model in await models.listing(connection):
-        found += [model, *await builds.listing(connection, model.id)]
-    found += await deployments.listing(connection)
-    found += await experiments.listing(connection)
-    found += await users.listing(connection)
-    found += await keys.listing(connection)
-    found += await sessions.listing(connection)
-    found += await memberships.listing(connection)
+    found += await projects.list_all(connection)
+    for model in await models.list_all(connection):
+        found += [model, *await builds.list_all(connection, model.id)]
+    found += await deployments.list_all(connection)
+    found += await experiments.list_all(connection)
+    found += await users.list_all(connection)
+    found += await keys.list_all(connection)
+    found += await sessions.list_all(connection)
+    found += await memberships.list_all(connection)
     return {each.id: each for each in found}
 
 
@@ -138,25 +138,25 @@ async def test_listings_of_one_owner(database: Database, rows: Rows) -> None:
     read = database.read
     for project in rows.projects:
         ours = [m for m in rows.models if m.project_id == project.id]
-        assert await read(models.listing, project.id) == ours
+        assert await read(models.list_all, project.id) == ours
         runs = [e for e in rows.experiments if e.project_id == project.id]
-        assert await read(experiments.listing, project.id) == runs
+        assert await read(experiments.list_all, project.id) == runs
         members = [m for m in rows.memberships if m.project_id == project.id]
-        assert await read(memberships.listing, project.id) == members
-        kept = await read(projects.kept, project.id)
+        assert await read(memberships.list_all, project.id) == members
+        kept = await read(projects.folders, project.id)
         assert set(kept.builds) == _ids([b for b in rows.builds if b.model_id in _ids(ours)])
         assert set(kept.experiments) == _ids(runs)
         assert set(kept.environments) == {each.environment_id for each in runs}
     for model in rows.models:
         made = [b for b in rows.builds if b.model_id == model.id]
-        assert await read(builds.listing, model.id) == made
-        listed = await read(deployments.listing, model.id)
+        assert await read(builds.list_all, model.id) == made
+        listed = await read(deployments.list_all, model.id)
         assert _ids(listed) == _ids([d for d in rows.deployments if d.model_id == model.id])
         current = await read(deployments.current, model.id)
         assert current is not None
         assert current.model_id == model.id
     for user in rows.users:
-        assert await read(keys.listing, user.id) == [k for k in rows.keys if k.user_id == user.id]
+        assert await read(keys.list_all, user.id) == [k for k in rows.keys if k.user_id == user.id]
     assert await read(memberships.owned_by, rows.users[0].id) == [p.id for p in rows.projects]
     assert await read(memberships.owned_by, rows.users[1].id) == []
     for run in rows.experiments:
@@ -238,7 +238,7 @@ DEEDS: dict[str, Deed] = {
         lambda rows: _ids(rows.sessions[:2]),
     ),
     "end a membership": (
-        memberships.delete,
+        memberships.remove,
         lambda rows: (rows.projects[0].id, rows.users[1].id),
         lambda rows: {rows.memberships[1].id},
     ),
@@ -248,7 +248,7 @@ DEEDS: dict[str, Deed] = {
         lambda rows: {rows.memberships[1].id},
     ),
     "pass a project on": (
-        memberships.pass_on,
+        memberships.transfer,
         lambda rows: (rows.projects[0].id, rows.users[1].id),
         lambda rows: _ids(rows.memberships[:2]),
     ),
@@ -292,7 +292,7 @@ async def test_a_switch_stops_what_served_of_its_own_model(database: Database, r
     await database.write(deployments.advance, new.id, "started")
     old = await database.write(deployments.switch, new.id)
     assert _ids(old) == {rows.deployments[0].id}
-    status = {each.id: each.status for each in await database.read(deployments.listing)}
+    status = {each.id: each.status for each in await database.read(deployments.list_all)}
     serving = {each for each, now in status.items() if now == "deployed"}
     assert serving == {rows.deployments[i].id for i in (1, 2, 4, 6)}
 
@@ -302,7 +302,7 @@ async def test_a_build_is_kept_for_its_own_deployments(database: Database, rows:
     write = database.write
     await write(deployments.end, rows.deployments[0].id)
     await write(builds.delete, rows.builds[0].id)
-    left = {build.id for build in await database.read(builds.listing, rows.models[0].id)}
+    left = {build.id for build in await database.read(builds.list_all, rows.models[0].id)}
     assert left == {rows.builds[1].id}
 
 
@@ -320,6 +320,6 @@ async def test_an_environment_is_named_by_its_own(database: Database, rows: Rows
     """An environment is in use while an experiment names that one."""
     first, second = rows.experiments[:2]
     await database.write(experiments.delete, first.id)
-    assert not await database.read(experiments.name, first.environment_id)
-    assert await database.read(experiments.name, second.environment_id)
+    assert not await database.read(experiments.environment_in_use, first.environment_id)
+    assert await database.read(experiments.environment_in_use, second.environment_id)
     assert await database.read(experiments.points, first.id) == []

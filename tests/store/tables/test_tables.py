@@ -84,18 +84,14 @@ async def test_numbers_given_are_not_looked_at(database: Database, build: Build)
     assert stored.created_at > build.created_at
 
 
-@pytest.mark.parametrize("noun", [projects, models, builds, deployments])
+@pytest.mark.parametrize("noun", [projects, models, builds, deployments], ids=lambda t: t.noun)
 async def test_the_unknown_is_not_found(database: Database, noun: Any) -> None:
     """Reading, changing and deleting what does not exist raises NotFound with noun and key."""
-    for function in (
-        noun.get,
-        getattr(noun, "update", noun.get),
-        getattr(noun, "delete", noun.get),
-    ):
+    for function in (noun.get, noun.update, noun.delete):
         with pytest.raises(NotFound) as caught:
             await database.write(function, "unknown")
         assert (caught.value.noun, caught.value.key) == (
-            noun.__name__.rpartition(".")[2][:-1],
+            noun.noun,
             "unknown",
         )
 
@@ -113,8 +109,8 @@ async def test_nothing_hangs_in_the_air(
         await database.write(deployments.insert, a_deployment(stranger, build))
     with pytest.raises(NotFound, match="build"):
         await database.write(deployments.insert, a_deployment(model, a_build(model)))
-    assert await database.read(models.listing) == [model]
-    assert await database.read(deployments.listing) == []
+    assert await database.read(models.list_all) == [model]
+    assert await database.read(deployments.list_all) == []
 
 
 async def test_looking_up(database: Database, project: Project) -> None:
@@ -126,16 +122,16 @@ async def test_looking_up(database: Database, project: Project) -> None:
 async def test_listings_ascend_by_creation(database: Database) -> None:
     """Listings are whole, ascend by creation, and keep to the project or model asked for."""
     made = [await database.write(projects.insert, a_project(name)) for name in "cab"]
-    assert await database.read(projects.listing) == made
+    assert await database.read(projects.list_all) == made
     of_first = [await database.write(models.insert, a_model(made[0], name)) for name in "zy"]
     of_second = [await database.write(models.insert, a_model(made[1], name)) for name in "zy"]
-    assert await database.read(models.listing) == of_first + of_second
-    assert await database.read(models.listing, made[1].id) == of_second
+    assert await database.read(models.list_all) == of_first + of_second
+    assert await database.read(models.list_all, made[1].id) == of_second
     for number in range(1, 4):
         assert (await database.write(builds.insert, a_build(of_first[0]))).number == number
-    listed = await database.read(builds.listing, of_first[0].id)
+    listed = await database.read(builds.list_all, of_first[0].id)
     assert [build.number for build in listed] == [1, 2, 3]
-    assert await database.read(builds.listing, of_second[0].id) == []
+    assert await database.read(builds.list_all, of_second[0].id) == []
 
 
 async def test_changes(database: Database, project: Project, model: Model, build: Build) -> None:
@@ -180,7 +176,7 @@ async def test_names_are_unique(database: Database, project: Project, model: Mod
     with pytest.raises(NameTaken, match=model.name):
         await database.write(models.insert, a_model(project, model.name))
     await database.write(models.insert, a_model(other, model.name))
-    assert await database.read(projects.listing) == [project, other]
+    assert await database.read(projects.list_all) == [project, other]
 
 
 async def test_deleted_names_are_free_again(
@@ -188,14 +184,14 @@ async def test_deleted_names_are_free_again(
 ) -> None:
     """Deletion takes along what belongs to it and frees names, folders and keys, but no number."""
     await database.write(models.delete, model.id)
-    assert await database.read(builds.listing, model.id) == []
-    assert await database.read(deployments.listing) == []
+    assert await database.read(builds.list_all, model.id) == []
+    assert await database.read(deployments.list_all) == []
     again = await database.write(models.insert, a_model(project, model.name))
     assert again.number == model.number + 1
     assert (await database.write(builds.insert, a_build(again))).number == 1
 
     await database.write(projects.delete, project.id)
-    assert await database.read(models.listing) == []
+    assert await database.read(models.list_all) == []
     new = await database.write(projects.insert, a_project(project.name, project.path))
     assert new.number == project.number + 1
 
@@ -206,7 +202,7 @@ async def test_build_numbers_are_never_reused(database: Database, model: Model) 
     assert (first.number, second.number) == (1, 2)
     await database.write(builds.delete, second.id)
     assert (await database.write(builds.insert, a_build(model))).number == 3
-    for build in await database.read(builds.listing, model.id):
+    for build in await database.read(builds.list_all, model.id):
         await database.write(builds.delete, build.id)
     assert (await database.write(builds.insert, a_build(model))).number == 4
 
@@ -295,13 +291,13 @@ async def test_switch(database: Database, model: Model, build: Build) -> None:
     for each in (old, older):
         await database.write(deployments.advance, each.id, "started")
         await database.write(deployments.advance, each.id, "ready")
-    before = await database.read(deployments.listing)
+    before = await database.read(deployments.list_all)
 
     with pytest.raises(NotFound):
         await database.write(deployments.switch, "unknown")
     with pytest.raises(IllegalTransition):
         await database.write(deployments.switch, new.id)
-    assert await database.read(deployments.listing) == before
+    assert await database.read(deployments.list_all) == before
 
     await database.write(deployments.advance, new.id, "started")
     stopping = await database.write(deployments.switch, new.id)
@@ -383,5 +379,5 @@ async def test_settings_of_the_site(database: Database) -> None:
     await database.write(site.set_settings, values)
     await database.write(site.set_settings, {"a": 2})
     assert await database.read(site.settings) == values | {"a": 2}
-    await database.write(site.forget_settings, ["a", "nothing"])
+    await database.write(site.delete_settings, ["a", "nothing"])
     assert set(await database.read(site.settings)) == {"b", "c"}

@@ -37,7 +37,7 @@ async def test_a_name_is_taken_in_any_case(database: Database, user: User) -> No
     """Names differ by more than their case."""
     with pytest.raises(NameTaken):
         await database.write(users.insert, a_user("aDA"))
-    assert await database.read(users.listing) == [user]
+    assert await database.read(users.list_all) == [user]
 
 
 async def test_a_user_changes(database: Database, user: User) -> None:
@@ -46,7 +46,7 @@ async def test_a_user_changes(database: Database, user: User) -> None:
         users.update, user.id, administrator=True, disabled=True, must_change_password=True
     )
     assert (changed.administrator, changed.disabled, changed.must_change_password) == (True,) * 3
-    assert await database.read(users.listing) == [changed]
+    assert await database.read(users.list_all) == [changed]
 
 
 async def test_who_goes_takes_all_along(database: Database, user: User, project: Project) -> None:
@@ -58,9 +58,9 @@ async def test_who_goes_takes_all_along(database: Database, user: User, project:
     await database.write(users.delete, user.id)
     with pytest.raises(NotFound):
         await database.read(keys.get, key.id)
-    assert await database.read(sessions.listing) == []
-    assert await database.read(memberships.listing) == []
-    assert await database.read(audit.listing) == [entry]
+    assert await database.read(sessions.list_all) == []
+    assert await database.read(memberships.list_all) == []
+    assert await database.read(audit.list_newest) == [entry]
 
 
 async def test_nothing_is_given_to_nobody(database: Database, project: Project) -> None:
@@ -78,8 +78,8 @@ async def test_one_owner(database: Database, user: User, project: Project) -> No
     heir = await database.write(users.insert, a_user("bob"))
     await database.write(memberships.put, project.id, user.id, "owner")
     assert await database.read(memberships.owned_by, user.id) == [project.id]
-    await database.write(memberships.pass_on, project.id, heir.id)
-    now = {each.user_id: each.role for each in await database.read(memberships.listing)}
+    await database.write(memberships.transfer, project.id, heir.id)
+    now = {each.user_id: each.role for each in await database.read(memberships.list_all)}
     assert now == {user.id: "admin", heir.id: "owner"}
     assert await database.read(memberships.owned_by, user.id) == []
 
@@ -90,8 +90,8 @@ async def test_all_keys_of_some_kinds(database: Database, user: User) -> None:
     mine = [await database.write(keys.insert, a_key(user, kind)) for kind in ("model", "api")]
     stays = await database.write(keys.insert, a_key(other))
     assert await database.write(keys.delete_all, user.id, ["model", "legacy"]) == mine[:1]
-    assert await database.read(keys.listing) == [mine[1], stays]
-    assert await database.read(keys.listing, user.id) == [mine[1]]
+    assert await database.read(keys.list_all) == [mine[1], stays]
+    assert await database.read(keys.list_all, user.id) == [mine[1]]
 
 
 async def test_sessions_end(database: Database, user: User) -> None:
@@ -100,26 +100,26 @@ async def test_sessions_end(database: Database, user: User) -> None:
     others = await database.write(users.insert, a_user("bob"))
     kept = await database.write(sessions.insert, a_session(others))
     first, second = [await database.write(sessions.insert, a_session(user)) for _ in range(2)]
-    assert await database.read(sessions.listing) == [past, kept, first, second]
+    assert await database.read(sessions.list_all) == [past, kept, first, second]
     await database.write(sessions.end, past.id)
     for _ in range(2):
         await database.write(sessions.end, first.id)
-    assert await database.read(sessions.listing) == [kept, second]
+    assert await database.read(sessions.list_all) == [kept, second]
     await database.write(sessions.end_all, user.id)
-    assert await database.read(sessions.listing) == [kept]
+    assert await database.read(sessions.list_all) == [kept]
 
 
 async def test_one_role_in_each_project(database: Database, user: User, project: Project) -> None:
     """A second role takes the place of the first; a project that goes takes its members along."""
     await database.write(memberships.put, project.id, user.id, "viewer")
     now = await database.write(memberships.put, project.id, user.id, "admin")
-    assert await database.read(memberships.listing, project.id) == [now]
-    await database.write(memberships.delete, project.id, user.id)
+    assert await database.read(memberships.list_all, project.id) == [now]
+    await database.write(memberships.remove, project.id, user.id)
     with pytest.raises(NotFound):
-        await database.write(memberships.delete, project.id, user.id)
+        await database.write(memberships.remove, project.id, user.id)
     await database.write(memberships.put, project.id, user.id, "admin")
     await database.write(projects.delete, project.id)
-    assert await database.read(memberships.listing) == []
+    assert await database.read(memberships.list_all) == []
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET who = 'eve'", "DELETE FROM audit"])
@@ -132,7 +132,7 @@ async def test_the_trail_is_only_added_to(database: Database, statement: str) ->
     entry = await database.write(audit.append, an_entry())
     with pytest.raises((StoreFailed, sqlite3.Error), match="only ever added to"):
         await database.write(tamper)
-    assert await database.read(audit.listing) == [entry]
+    assert await database.read(audit.list_newest) == [entry]
 
 
 async def test_the_trail_is_read_in_parts(database: Database) -> None:
@@ -141,10 +141,10 @@ async def test_the_trail_is_read_in_parts(database: Database) -> None:
         await database.write(audit.append, an_entry(who, action))
         for who, action in (("ada", "model.stop"), ("bob", "model.stop"), ("ada", "key_make"))
     ]
-    assert await database.read(audit.listing, most=2) == made[1:]
-    assert await database.read(audit.listing, who="ada") == [made[0], made[2]]
-    assert await database.read(audit.listing, action="model.") == made[:2]
-    assert await database.read(audit.listing, action="key%") == []
-    assert await database.read(audit.listing, after=made[0].number, before=made[2].number) == [
+    assert await database.read(audit.list_newest, most=2) == made[1:]
+    assert await database.read(audit.list_newest, who="ada") == [made[0], made[2]]
+    assert await database.read(audit.list_newest, action="model.") == made[:2]
+    assert await database.read(audit.list_newest, action="key%") == []
+    assert await database.read(audit.list_newest, after=made[0].number, before=made[2].number) == [
         made[1]
     ]

@@ -27,7 +27,8 @@ from workers.cgroups import (
 )
 from workers.cgroups import tree as trees
 from workers.cgroups.leaf import sweep_folder
-from workers.limits import MIB, CgroupCounters, Limits
+from workers.limits import CgroupCounters, Limits
+from workers.sizes import MIB
 
 V1_MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755

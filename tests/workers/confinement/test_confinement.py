@@ -39,7 +39,7 @@ from workers.process.process import Process, kill_tree, marked, pipe, spawn
 
 NOBODY = 12345
 X86 = 0xC000003E
-LEVELS = ("root", "user", "landlock")
+LEVELS = ("users", "userns", "landlock")
 PATH = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
 
 # Each line is an attempt that must fail.
@@ -108,9 +108,9 @@ def _at(level: str, data: Path, work: Callable[[Confinement, SandboxView], objec
         confinement.give(view)
         return work(confinement, view)
 
-    if level == "root" and os.geteuid() != 0:
+    if level == "users" and os.geteuid() != 0:
         not_here("this needs to be run by root")
-    other = level == "user" and os.geteuid() == 0
+    other = level == "userns" and os.geteuid() == 0
     if other:
         for path in (data, *data.rglob("*")):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
@@ -241,7 +241,7 @@ def test_no_variable_reaches_a_program_with_rights(level: str, data: Path) -> No
     assert set(told) == {"loaded by echo"}  # once by each path that leads to it
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 @pytest.mark.parametrize("target", ["/oldroot{victim}", "{victim}", "/newroot{victim}"])
 def test_no_mount_point_is_made_through_a_link(level: str, target: str, data: Path) -> None:
     """Where something has to be mounted in a folder of the project's, a link in the way is an
@@ -269,7 +269,7 @@ def test_no_mount_point_is_made_through_a_link(level: str, target: str, data: Pa
     assert list(victim.iterdir()) == []
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_alone(level: str, data: Path) -> None:
     """In namespaces of its own a process sees no process but its own."""
 
@@ -279,7 +279,7 @@ def test_alone(level: str, data: Path) -> None:
     assert int(str(_at(level, data, seen))) <= 6
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_no_network(level: str, data: Path) -> None:
     """Without network a process has nothing but a loopback of its own."""
 
@@ -290,7 +290,7 @@ def test_no_network(level: str, data: Path) -> None:
     assert _at(level, data, interfaces) == "lo"
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_its_own_names_lead_somewhere(level: str, data: Path) -> None:
     """The name of its host resolves, as Java asks at its start, and so does the one that clients of
     CDSW make of the gateway's; those of the machine's /etc/hosts still do."""
@@ -309,11 +309,11 @@ EITHER = "was killed by SIGSEGV, or exited with status 139"
 @pytest.mark.parametrize(
     ("level", "script", "said"),
     [
-        ("root", "exit 3", "exited with status 3"),
-        ("root", "exit 128", "exited with status 128"),
-        ("root", "exit 200", "exited with status 200"),
-        ("root", "kill -SEGV $$", EITHER),
-        ("root", "exit 139", EITHER),
+        ("users", "exit 3", "exited with status 3"),
+        ("users", "exit 128", "exited with status 128"),
+        ("users", "exit 200", "exited with status 200"),
+        ("users", "kill -SEGV $$", EITHER),
+        ("users", "exit 139", EITHER),
         ("landlock", "kill -SEGV $$", "was killed by SIGSEGV"),
         ("landlock", "exit 139", "exited with status 139"),
     ],
@@ -337,7 +337,7 @@ class Waiting:
     """A command in the sandbox that ends when it is told to, and how that is told then."""
 
     def __init__(self, data: Path, end: str, name: str = "waits", before: str = "") -> None:
-        confinement, view = _open("root", data)
+        confinement, view = _open("users", data)
         self._go = view.home / "go"
         os.mkfifo(self._go)
         (view.home / name).symlink_to("/bin/bash")
@@ -445,7 +445,7 @@ def _children(pid: int) -> list[str]:
 def test_tree_dies_at_once(data: Path) -> None:
     """In a process namespace nothing outlives the kill of its first process: no session of its
     own, no environment of its own saves a grandchild."""
-    confinement, view = _open("root", data)
+    confinement, view = _open("users", data)
     script = "(setsid env -i sleep 4242 &) ; echo $$ ; sleep 4242"
     process, out = _spawn(confinement, view, script, "test-tree/")
     with os.fdopen(out) as said:
@@ -577,7 +577,7 @@ def test_nothing_private_of_the_system(level: str, root: str, data: Path) -> Non
         _lay(top)
         (top / "open" / "key.pem").write_text("")
         (top / "open" / "settings.toml").symlink_to(top / "open" / "a")
-        if level == "user":
+        if level == "userns":
             for path in (top, *top.rglob("*")):
                 os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 

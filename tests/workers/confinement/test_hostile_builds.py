@@ -130,7 +130,7 @@ HOSTILE: dict[str, Callable[[Site], None]] = {
 }
 
 
-@pytest.mark.parametrize("level", ["root", "user", "landlock"])
+@pytest.mark.parametrize("level", ["users", "userns", "landlock"])
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_the_list_of_what_is_shown(tmp_path: Path, level: Level, hostile: str) -> None:
     """Beside the system a replica is shown its environment, our inside and the interpreter that was
@@ -143,7 +143,7 @@ def test_the_list_of_what_is_shown(tmp_path: Path, level: Level, hostile: str) -
     }
 
 
-@pytest.mark.parametrize("level", ["root", "user", "landlock"])
+@pytest.mark.parametrize("level", ["users", "userns", "landlock"])
 @pytest.mark.parametrize("prefix", ["data", "data/builds/other", "link", "/", "/home", "/home/me"])
 def test_a_prefix_that_is_too_much(tmp_path: Path, level: Level, prefix: str) -> None:
     """An interpreter of which one cannot show the folder without showing the data folder or a home
@@ -154,7 +154,7 @@ def test_a_prefix_that_is_too_much(tmp_path: Path, level: Level, prefix: str) ->
         _shown(site.confinement(level), site.view(tmp_path / prefix))
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_a_prefix_around_the_data_folder(tmp_path: Path, level: Level) -> None:
     """Where the data folder lies in the interpreter's, the rest of that is shown."""
     site = Site(tmp_path)

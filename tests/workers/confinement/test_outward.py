@@ -137,17 +137,17 @@ def _on_a_machine(
     def confined() -> object:
         confinement = open_confinement(level, data / "confinement")
         confinement.give(view)
-        if level == "user":  # who may not enter the folder of ours
+        if level == "userns":  # who may not enter the folder of ours
             sys.executable = "/usr/bin/python3"
         return work(confinement, view)
 
     def on_machine() -> object:
         services = _be_a_machine()
-        answer = run_as(NOBODY if level == "user" else 0, confined)
+        answer = run_as(NOBODY if level == "userns" else 0, confined)
         del services
         return answer
 
-    if level == "user":
+    if level == "userns":
         for path in (data, *data.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
     answer = run_as(0, on_machine)
@@ -185,7 +185,7 @@ def _python(script: str, *arguments: str) -> list[str]:
     return ["/usr/bin/python3", "-c", script, str(PORT), *arguments]
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_what_it_reaches(level: str, data: Path) -> None:
     """Other machines; of this one no service, by whatever address, and no metadata."""
     in_it = [f"198.51.100.{last}" for last in (2, 3, 100)]
@@ -224,13 +224,13 @@ def test_nor_by_sockets_that_ask_no_routes(data: Path) -> None:
                     told.append([json.loads(text), "nothing"])
         return told
 
-    told = _on_a_machine("root", data, reached)
+    told = _on_a_machine("users", data, reached)
     assert isinstance(told, list), told
     assert told[0][0][1:] + told[0][1:] == [0, "x"]
     assert told[1] == [[[OUTSIDE], 1], "nothing"]
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_what_it_is_given(level: str, data: Path) -> None:
     """Its command has the descriptors that any has, one device, that without IPv6, and the resolver
     of its own network."""
@@ -270,7 +270,7 @@ def _left(mark: str) -> list[str]:
     return left
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 @pytest.mark.parametrize("how", ["it ends", "it is killed", "the gateway is killed"])
 def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
     """slirp4netns ends by itself when the command's namespace does, whatever ended that; and of its
@@ -317,7 +317,7 @@ def test_its_network_ends_with_it(level: str, how: str, data: Path) -> None:
         kill_tree(mark)
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_its_network_lasts_while_other_trees_end(level: str, data: Path) -> None:
     """slirp4netns is an orphan with a filter of system calls, and not taken for one that has left
     its tree."""
@@ -345,7 +345,7 @@ def test_its_network_lasts_while_other_trees_end(level: str, data: Path) -> None
     assert _on_a_machine(level, data, lasts) == [OUTSIDE]
 
 
-@pytest.mark.parametrize("level", ["root", "user"])
+@pytest.mark.parametrize("level", ["users", "userns"])
 def test_without_its_network_it_does_not_begin(level: str, data: Path) -> None:
     """Where slirp4netns fails the command does nothing at all, and the reason is told."""
 
@@ -383,7 +383,7 @@ def test_who_does_not_ask_pays_nothing(data: Path) -> None:
     """All other starts go by bubblewrap alone."""
     if os.geteuid() != 0:
         not_here("this needs to be run by root")
-    confinement = open_confinement("root", data / "confinement")
+    confinement = open_confinement("users", data / "confinement")
     networks: tuple[Network, ...] = ("none", "machine", "listen")
     for network in networks:
         view = SandboxView(
@@ -400,7 +400,7 @@ def test_why_it_cannot_be_had(data: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "the isolation in force, 'none'" in unconfined(data).missing_for("outward")
     assert unconfined(data).missing_for("machine") == ""
     confinement = unconfined(data)
-    confinement.level = "root"
+    confinement.level = "users"
     monkeypatch.setattr(levels, "program", lambda name: "")
     assert confinement.missing_for("outward").endswith("install slirp4netns")
     assert confinement.missing_for("none") == ""

@@ -57,11 +57,11 @@ class Conversation:
         project: Path,
         file: str,
         function: str,
-        reply_limit: int = 10**7,
+        max_response_size: int = 10**7,
         raw: bool = False,
     ) -> Frame:
         """Hear HELLO, say START, and return what comes of it: READY or FAILED."""
-        self.say_start(project, file, function, reply_limit, raw)
+        self.say_start(project, file, function, max_response_size, raw)
         return self.receive()
 
     def say_start(
@@ -69,13 +69,13 @@ class Conversation:
         project: Path,
         file: str,
         function: str,
-        reply_limit: int = 10**7,
+        max_response_size: int = 10**7,
         raw: bool = False,
     ) -> None:
         """Hear HELLO and say START."""
         assert self.receive().kind == HELLO
-        model = {"file": file, "function": function, "root": str(project), "name": "sample"}
-        told = {**model, "reply_limit": reply_limit, "raw": raw, "crns": CRNS}
+        model = {"file": file, "function": function, "root": str(project)}
+        told = {**model, "max_response_size": max_response_size, "raw": raw, "crns": CRNS}
         self.send(START, 0, json.dumps(told).encode())
 
     def predict(self, argument: object, number: int = 1) -> Frame:

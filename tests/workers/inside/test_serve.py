@@ -133,9 +133,9 @@ def test_an_integer_too_long_for_the_interpreter_is_refused(
 
 
 def test_an_answer_beyond_the_limit_is_an_error(converse: Converse) -> None:
-    """An answer longer than reply_limit is not sent; both sizes are named."""
+    """An answer longer than max_response_size is not sent; both sizes are named."""
     replica = converse()
-    replica.start(PROJECTS / "badly", "badly.py", "behave", reply_limit=1000)
+    replica.start(PROJECTS / "badly", "badly.py", "behave", max_response_size=1000)
     assert replica.predict({"do": "big", "bytes": 998}).kind == ANSWER
     raised = replica.predict({"do": "big", "bytes": 999})
     assert (raised.kind, raised.body["type"]) == (RAISED, "ValueError")

@@ -121,7 +121,7 @@ def test_who_waits_too_long_is_told_when_to_come_back(stage: Stage) -> None:
     pool.verify()
 
 
-@pytest.mark.parametrize("bound", [{"queue_requests": 2}, {"queue_bytes": 20}])
+@pytest.mark.parametrize("bound", [{"max_queued_requests": 2}, {"max_queued_bytes": 20}])
 def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> None:
     """Past the bound in number or in bytes the answer is Busy, without any wait."""
     pool = stage.serving(**bound)
@@ -149,9 +149,9 @@ def test_all_pools_share_their_room(stage: Stage) -> None:
 
 def test_other_bounds_hold_for_what_comes(stage: Stage) -> None:
     """Bounds that change are those of requests that come then; who waited keeps the old ones."""
-    pool = stage.serving(request_timeout=30.0, queue_requests=100)
+    pool = stage.serving(request_timeout=30.0, max_queued_requests=100)
     before = [Caller().submit(pool) for _ in range(2)]
-    pool.adjust(msgspec.structs.replace(pool.spec, request_timeout=1.0, queue_requests=2))
+    pool.adjust(msgspec.structs.replace(pool.spec, request_timeout=1.0, max_queued_requests=2))
     pool.verify()
     after = [Caller(flow=f"new {number}").submit(pool) for number in range(2)]
     assert isinstance(after[1].outcome, Busy)
@@ -218,7 +218,7 @@ def test_who_runs_is_not_hurried(stage: Stage) -> None:
 
 def test_those_who_wait_share_one_deadline(stage: Stage) -> None:
     """A thousand that wait cost the reactor one timer, and each is refused at its own time."""
-    pool = stage.serving(request_timeout=30.0, queue_requests=2000)
+    pool = stage.serving(request_timeout=30.0, max_queued_requests=2000)
     Caller().submit(pool)
     timers = len(stage.reactor._timers)
     callers: list[Caller] = []
@@ -236,7 +236,7 @@ def test_those_who_wait_share_one_deadline(stage: Stage) -> None:
 
 def test_requests_are_counted_by_what_became_of_them(stage: Stage) -> None:
     """Each reason for which a request got no answer has its own count."""
-    pool = stage.serving(request_timeout=2.0, queue_requests=3)
+    pool = stage.serving(request_timeout=2.0, max_queued_requests=3)
     stage.pass_time(1.0)
     Caller().submit(pool)
     abandoned, late = Caller().submit(pool), Caller(limit=1.0).submit(pool)
@@ -260,7 +260,7 @@ def test_requests_are_counted_by_what_became_of_them(stage: Stage) -> None:
 
 def test_retry_after_grows_with_the_line(stage: Stage) -> None:
     """The advice is what the queue takes at today's pace, never more than the time-out."""
-    pool = stage.serving(queue_requests=10, request_timeout=60.0)
+    pool = stage.serving(max_queued_requests=10, request_timeout=60.0)
     for _ in range(50):
         Caller().submit(pool)
         stage.pass_time(2.0)
@@ -518,7 +518,7 @@ def test_taking_over_a_full_queue_refuses_nobody(
 ) -> None:
     """Whoever was let in, of whichever flow, waits on in the new pool, to the last place and
     whatever the bounds are by then, of the pool as of all; only new callers are refused."""
-    full: dict[str, Any] = {"queue_requests": 9, "queue_bytes": 90}
+    full: dict[str, Any] = {"max_queued_requests": 9, "max_queued_bytes": 90}
     now: dict[str, Any] = dict(zip(full, bounds, strict=True))
     old = stage.serving(**({} if of_all else full))
     if of_all:

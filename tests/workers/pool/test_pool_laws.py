@@ -30,10 +30,10 @@ class AnyOrder(RuleBasedStateMachine):
             replicas=2,
             request_timeout=3.0,
             start_tries=0,
-            queue_requests=4,
-            queue_bytes=100,
-            max_requests=3,
-            max_memory=1000,
+            max_queued_requests=4,
+            max_queued_bytes=100,
+            recycle_after_requests=3,
+            recycle_above_memory=1000,
         )
         self.pools.append(pool)
         return pool
@@ -126,9 +126,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.pools[-1].stop()
 
     @rule(
-        queue_requests=st.sampled_from([2, 4]),
-        max_requests=st.sampled_from([0, 3]),
-        max_memory=st.sampled_from([0, 1000]),
+        max_queued_requests=st.sampled_from([2, 4]),
+        recycle_after_requests=st.sampled_from([0, 3]),
+        recycle_above_memory=st.sampled_from([0, 1000]),
         request_timeout=st.sampled_from([1.0, 3.0]),
     )
     def adjust(self, **bounds: float) -> None:

@@ -182,8 +182,8 @@ def serve(stage: Stage, pool: Pool, count: int) -> None:
 
 
 def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) -> None:
-    """After max_requests a successor is started; until it is ready the old one goes on."""
-    pool = stage.serving(max_requests=10)
+    """After recycle_after_requests a successor starts; until it is ready the old one serves."""
+    pool = stage.serving(recycle_after_requests=10)
     serve(stage, pool, 9)
     assert len(stage.actors) == 1
     serve(stage, pool, 5)
@@ -204,7 +204,7 @@ def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) 
 def test_one_replica_of_a_pool_is_recycled_at_a_time(stage: Stage) -> None:
     """Memory must hold one more replica, not as many again; the next follows at its next
     request."""
-    pool = stage.serving(3, max_requests=2)
+    pool = stage.serving(3, recycle_after_requests=2)
     serve(stage, pool, 12)
     assert len(stage.actors) == 4
     stage.actors[3].get_ready()
@@ -214,7 +214,7 @@ def test_one_replica_of_a_pool_is_recycled_at_a_time(stage: Stage) -> None:
 
 def test_a_successor_that_fails_costs_nothing_but_time(stage: Stage) -> None:
     """The old one serves on, and the next try waits for as long as failed starts do."""
-    pool = stage.serving(max_requests=1)
+    pool = stage.serving(recycle_after_requests=1)
     for pause in [0.25, 0.5, 1.0]:
         serve(stage, pool, 1)
         fail_to_start(stage)
@@ -227,8 +227,8 @@ def test_a_successor_that_fails_costs_nothing_but_time(stage: Stage) -> None:
 
 
 def test_who_has_grown_is_replaced(stage: Stage) -> None:
-    """Above max_memory a replica is recycled within a second, unless it is young."""
-    pool = stage.serving(max_memory=1000)
+    """Above recycle_above_memory a replica is recycled within a second, unless it is young."""
+    pool = stage.serving(recycle_above_memory=1000)
     stage.actors[0].process.weight = 1001
     stage.pass_time(9.5)
     assert len(stage.actors) == 1
@@ -245,7 +245,7 @@ def test_who_has_grown_is_replaced(stage: Stage) -> None:
 
 def test_who_is_heavy_from_the_beginning_is_left_alone(stage: Stage) -> None:
     """Another would be as heavy: there is no end to replacing them."""
-    pool = stage.open_pool(max_memory=1000)
+    pool = stage.open_pool(recycle_above_memory=1000)
     stage.actors[0].process.weight = 2000
     stage.actors[0].get_ready()
     stage.pass_time(60.0)
@@ -255,7 +255,7 @@ def test_who_is_heavy_from_the_beginning_is_left_alone(stage: Stage) -> None:
 
 def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
     """A pool that drains lets its replicas finish, however much they have served or grown."""
-    pool = stage.serving(max_requests=1, max_memory=1000)
+    pool = stage.serving(recycle_after_requests=1, recycle_above_memory=1000)
     caller = Caller().submit(pool)
     stage.actors[0].process.weight = 2000
     pool.drain()
@@ -267,7 +267,7 @@ def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
 
 def test_a_successor_that_gets_ready_resets_the_pauses(stage: Stage) -> None:
     """Of recycling and of failed starts: after it the first pause is the shortest again."""
-    pool = stage.serving(max_requests=1, start_tries=0)
+    pool = stage.serving(recycle_after_requests=1, start_tries=0)
     for pause in (0.25, 0.5):
         serve(stage, pool, 1)
         fail_to_start(stage)
@@ -330,14 +330,14 @@ def test_no_timer_is_left_of_a_pool_that_is_closed(
 ) -> None:
     """Whatever it was in the midst of: what is left in the reactor would keep all of it in memory,
     and be called for nothing. The timers of another pool stay."""
-    pool = stage.open_pool(replicas=2, max_memory=1000, start_tries=0)
+    pool = stage.open_pool(replicas=2, recycle_above_memory=1000, start_tries=0)
     if midst == "a failed start":
         stage.actors[0].enter()
     else:
         for actor in stage.actors:
             actor.get_ready()
     ours = len(stage.reactor._timers)
-    other = stage.serving(max_memory=1000)
+    other = stage.serving(recycle_above_memory=1000)
     theirs, others = stage.actors[-1], len(stage.reactor._timers) - ours
     MIDST[midst](stage, pool)
     end(pool)

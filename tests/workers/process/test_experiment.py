@@ -12,8 +12,9 @@ from tests.faults.matrix import fault
 from tests.support.skipping import not_here
 from workers import ConfinementUnavailable, Limits, RunSpec, Workers, open_workers
 from workers.confinement import open_confinement
-from workers.limits import MIB, Cause
+from workers.limits import Cause
 from workers.process.process import marked
+from workers.sizes import MIB
 
 PATIENCE = 30.0
 SCRIPT = """\
@@ -38,7 +39,7 @@ class Lines(list[str]):
         self.append(line)
 
 
-@pytest.fixture(params=["none", "landlock", "root"])
+@pytest.fixture(params=["none", "landlock", "users"])
 async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
     """An engine of each level that root, or whoever runs the tests, can have here."""
     # Who is confined has to come by: pytest's own folders are closed.
@@ -88,7 +89,7 @@ async def test_what_stays_and_what_goes(workers: Workers, tmp_path: Path) -> Non
     confined = workers.confinement.level != "none"
     assert ended.status == (1 if confined else 0), log
     assert (spec.code / "data").read_text() == ("sealed" if confined else "spoilt")
-    home = "/home/cdsw" if workers.confinement.level == "root" else f"{spec.folder}/work/code"
+    home = "/home/cdsw" if workers.confinement.level == "users" else f"{spec.folder}/work/code"
     assert log[0] == f'[["script.py", "a", "-b"], "{home}", "{home}", "sealed"]'
     found = sorted(str(path.relative_to(spec.folder)) for path in spec.folder.rglob("*"))
     assert found == ["kept", "kept/folder", "kept/folder/file"]

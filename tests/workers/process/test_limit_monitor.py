@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from workers.cgroups import Leaf
 from workers.limits import (
-    MIB,
     Cause,
     CgroupCounters,
     ExitReason,
@@ -23,6 +22,7 @@ from workers.limits import (
 )
 from workers.process.limit_monitor import LimitMonitor, MonitoredTree, rest_after, unlinked
 from workers.process.usage import all_processes
+from workers.sizes import MIB
 from workers.untrusted_tree import measure
 
 LIMITS = Limits(memory=64 * MIB, cpu=100, processes=512)

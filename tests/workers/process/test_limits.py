@@ -29,9 +29,10 @@ from workers import (
     open_workers,
 )
 from workers.confinement import NETWORKS, Network
-from workers.limits import MIB, Cause
+from workers.limits import Cause
 from workers.process.environment import environment_of
 from workers.process.process import marked
+from workers.sizes import MIB
 
 PROJECTS = Path(__file__).parents[2] / "projects"
 PATIENCE = 30.0

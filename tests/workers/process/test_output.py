@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.faults.matrix import fault
-from workers.process.output import BURST, LINE_LIMIT, RATE, Output, TokenBucket, say_size
+from workers.process.output import BURST, LINE_LIMIT, RATE, Output, TokenBucket
 from workers.process.process import pipe
 
 
@@ -181,15 +181,6 @@ def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
     assert not allowance.is_enough(100.9)
     assert allowance.is_enough(101.1)
     assert allowance.spend(RATE, 101.1)
-
-
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1_300_000, "1.2 MiB"), (1 << 41, "2048 GiB")],
-)
-def test_sizes_are_said_in_words(count: int, said: str) -> None:
-    """In the largest unit that leaves something before the point."""
-    assert say_size(count) == said
 
 
 async def test_a_prompt_is_shown_while_its_line_is_open(

@@ -18,6 +18,7 @@ from tests.support.confinement import unconfined
 from workers.confinement import Command, Launch
 from workers.process import process
 from workers.process.process import MARK, kill_tree, marked, say_status, spawn
+from workers.process.usage import process_info
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 10.0
@@ -255,12 +256,13 @@ def test_a_status_in_words(status: int, words: str) -> None:
     assert say_status(status) == words
 
 
-def test_usage_of_the_living_and_the_dead(instance_id: str) -> None:
-    """Memory and time of a process, or None when there is none."""
+def test_process_info_of_a_live_and_an_ended_process(instance_id: str) -> None:
+    """A live process has memory and a parent; an ended one has no information."""
     started = start(instance_id, "sleep 1000")
-    usage = process.usage(started.pid)
-    assert usage is not None
-    assert usage[0] > 0
+    found = process_info(started.pid)
+    assert found is not None
+    assert found.resident > 0
+    assert found.parent == os.getpid()
     started.kill()
     wait(started)
-    assert process.usage(started.pid) is None
+    assert process_info(started.pid) is None

@@ -78,7 +78,7 @@ def test_it_is_told_first_what_to_be(play: Play) -> None:
     [(kind, number, body)] = play.actor.hear()
     assert (kind, number) == (wire.Start.kind, 0)
     assert wire.Start(
-        "model.py", "predict", "/root", "sample-abcde", REPLICA.reply_limit, False, REPLICA.crns
+        "model.py", "predict", "/root", REPLICA.max_response_size, False, REPLICA.crns
     ) == msgspec.json.decode(body, type=wire.Start)
 
 

@@ -76,10 +76,10 @@ async def test_sessions_that_are_over_go(stage: Stage, ada: User) -> None:
         await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
     stage.later = SESSION_LIFE.total_seconds() / 2
     await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
-    assert len(await stage.database.read(sessions.listing)) == 3
+    assert len(await stage.database.read(sessions.list_all)) == 3
     stage.later = SESSION_LIFE.total_seconds()
     await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
-    kept = await stage.database.read(sessions.listing)
+    kept = await stage.database.read(sessions.list_all)
     assert [session.number for session in kept] == [3, 4]
     assert stage.accounts.sessions_of(ada) == kept
 
@@ -219,7 +219,7 @@ async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
     found = stage.accounts.session(token)
     assert found is not None
     await stage.sign_in.sign_out(found[0])
-    entries = await stage.database.read(audit.listing)
+    entries = await stage.database.read(audit.list_newest)
     assert [(e.who, e.action, e.object, e.outcome) for e in entries] == [
         ("Ada", "sign_in", "/users/Ada", "done"),
         ("", "sign_in", "/users/Ada", "auth.refused"),

@@ -38,7 +38,7 @@ async def trail(database: Database, nursery: trio.Nursery) -> AuditLog:
 
 
 async def entries(database: Database) -> list[tuple[str, str, str, str]]:
-    found = await database.read(store.audit.listing, most=1000)
+    found = await database.read(store.audit.list_newest, most=1000)
     return [(e.action, e.object, e.outcome, e.detail) for e in found]
 
 
@@ -96,7 +96,7 @@ async def test_what_clients_choose_is_cut_and_plain(trail: AuditLog, database: D
     """No part of an entry is long, or does anything to a terminal."""
     odd = AuditEvent(user="a\x1b[2J", address="x", action="a", object="/\n" + "y" * 9000)
     await trail.append(odd)
-    (entry,) = await database.read(store.audit.listing)
+    (entry,) = await database.read(store.audit.list_newest)
     assert entry.who == "a?[2J"
     assert len(entry.object) == 300
     assert entry.object.isprintable()

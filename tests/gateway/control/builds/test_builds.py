@@ -10,7 +10,6 @@ import trio
 
 import store
 from gateway.control.builds import build_task
-from gateway.control.fair_semaphore import FairSemaphore
 from store import Database
 from tests.support.gateway import (
     Gateway,
@@ -92,7 +91,7 @@ async def test_the_snapshot_is_that_of_the_asking(gateway: Gateway, tmp_path: Pa
 async def test_after_a_restart(tmp_path: Path) -> None:
     """At the next start a build that was being made has failed, and one that waited is made."""
     project, gate = add_that_waits(tmp_path)
-    settings = settings_for(tmp_path / "data", concurrent_builds=1)
+    settings = settings_for(tmp_path / "data", max_concurrent_builds=1)
     async with running(settings) as gateway:
         model = await gateway.model(await gateway.project(project))
         builds = [await gateway.build(model, "add.py:add") for _ in range(2)]
@@ -206,7 +205,7 @@ def refuse_writes(monkeypatch: pytest.MonkeyPatch, *events: str) -> list[str]:
     async def refuse_first(
         self: Database, work: Callable[..., Any], *args: Any, **named: Any
     ) -> Any:
-        event = args[1] if work is store.builds.advance else ""
+        event = args[1] if work == store.builds.advance else ""
         if event in events and event not in refused:
             refused.append(event)
             raise store.StoreFailed("no room")
@@ -225,13 +224,13 @@ async def test_a_build_accepted_while_its_model_is_deleted(
 
     async def delete_behind(self: Database, work: Any, *args: Any, **named: Any) -> Any:
         value = await write(self, work, *args, **named)
-        if work is store.builds.insert:
+        if work == store.builds.insert:
             await gateway.delete(model)
         return value
 
-    async def run_and_tell(self: build_task.BuildTask, places: FairSemaphore) -> None:
+    async def run_and_tell(self: build_task.BuildTask) -> None:
         try:
-            await run(self, places)
+            await run(self)
         finally:
             over.set()
 

@@ -27,7 +27,7 @@ from tests.support.gateway import (
     status_is,
     until,
 )
-from workers.limits import MIB
+from workers.sizes import MIB
 
 FINAL = ("deployed", "stopped", "failed")
 
@@ -159,7 +159,7 @@ async def test_what_a_deployment_waits_for(
     why = "memory: asked 512 MiB, 768 MiB free, of which models that start may take 512 MiB"
     await gateway.until(second, lambda now: now["waiting_for"] == why)
     third = await gateway.deploy(other, memory=0.5, replicas=1)
-    before = "the deployment of its model that is on its way"
+    before = "the rollout of another deployment of its model"
     await gateway.until(third, lambda now: now["waiting_for"] == before)
     listed = (await gateway.get(f"{other.partition('/builds')[0]}/deployments"))[
         "model_deployments"

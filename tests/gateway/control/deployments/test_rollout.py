@@ -37,7 +37,7 @@ async def test_the_switch_is_durable_before_it_is_seen(
     write, seen = Database.write, list[bool]()
 
     async def refused(self: Database, asked: object, *args: object, **named: object) -> object:
-        if asked is store.deployments.switch and len(seen) < 3:
+        if asked == store.deployments.switch and len(seen) < 3:
             seen.append(stage.answers() is old and old.told == [])
             raise StoreFailed("no room")
         return await write(self, asked, *args, **named)  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
 
     async def stop_then(work: object, *args: object, **named: object) -> object:
         done = await record(work, *args, **named)
-        if work is store.deployments.switch:
+        if work == store.deployments.switch:
             await stage.deployments.stop(new)
         return done
 
@@ -96,14 +96,14 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
 # One at a time, and each model by itself.
 
 
-async def test_one_deployment_of_a_model_is_carried_out_at_a_time(stage: Deploying) -> None:
+async def test_one_deployment_of_a_model_is_running_out_at_a_time(stage: Deploying) -> None:
     """The second waits for the first and says so; another model's does not wait; one that a later
     has overtaken is not carried out."""
     first, second, third = [await stage.deploy() for _ in range(3)]
     elsewhere = await stage.deploy(1)
     assert [pool.spec.name for pool in stage.pools] == ["1", "4"]
-    assert stage.deployments.waits_for(second.id).startswith("the deployment of its model")
-    assert stage.deployments.waits_for(elsewhere.id) == ""
+    assert stage.deployments.waiting_for(second.id).startswith("the rollout of another")
+    assert stage.deployments.waiting_for(elsewhere.id) == ""
     stage.pools[0].get_ready()
     await stage.until(first, "deployed")
     await stage.until(second, "stopped")
@@ -138,7 +138,7 @@ async def test_who_waits_for_its_turn_can_be_stopped(stage: Deploying) -> None:
     await stage.until(first, "deployed")
     assert len(stage.pools) == 1
     assert await stage.status(second) == "stopped"
-    assert not stage.is_carried(second)
+    assert not stage.is_running(second)
 
 
 async def test_one_whose_end_is_written_is_not_begun(stage: Deploying) -> None:
@@ -148,7 +148,7 @@ async def test_one_whose_end_is_written_is_not_begun(stage: Deploying) -> None:
     stage.pools[0].get_ready()
     await stage.until(first, "deployed")
     assert len(stage.pools) == 1
-    assert not stage.is_carried(second)
+    assert not stage.is_running(second)
 
 
 async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Deploying) -> None:
@@ -164,7 +164,7 @@ async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Depl
     await stage.deployments.stop(first)
     served.end()
     await stage.until(first, "stopped")
-    assert not stage.is_carried(first)
+    assert not stage.is_running(first)
     assert stage.accounts.principal(texts[0], "") is None
     assert stage.accounts.principal(texts[1], "") is not None
 
@@ -202,7 +202,7 @@ async def test_what_served_is_served_first(stage: Deploying) -> None:
     assert [pool.spec.start_tries for pool in stage.pools] == [0, 3]
     assert stage.answers() is stage.pools[0]
     assert await stage.status(stopping) == "stopped"
-    assert not stage.is_carried(stopping)
+    assert not stage.is_running(stopping)
 
 
 async def test_a_build_that_is_made_again_holds_nobody_up(stage: Deploying) -> None:
@@ -240,10 +240,10 @@ async def test_a_model_that_is_gone_leaves_no_process(stage: Deploying) -> None:
     pool.get_ready()
     await stage.settled()
     assert pool.told == ["stop"]
-    assert stage.is_carried(gone)
+    assert stage.is_running(gone)
     pool.end()
     await stage.settled()
-    assert not stage.is_carried(gone)
+    assert not stage.is_running(gone)
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,10 @@ async def test_an_unexpected_error_leaves_no_process(
             await stage.settled()
             assert new.told[-1] == "stop"
             assert await stage.status(failed) in ("deploying", "deployed")
-            assert stage.is_carried(failed)
+            assert stage.is_running(failed)
             new.end()
         await stage.until(failed, "failed")
-    assert not stage.is_carried(failed)
+    assert not stage.is_running(failed)
     assert stage.answers() is (None if where == "take_over" else old)
     assert stage.rooms == 0
     await stage.serving()
@@ -314,7 +314,7 @@ async def test_one_that_is_stopped_after_it_failed_has_stopped(
             await trio.sleep(0.001)
     await stage.deployments.stop(failed)
     await stage.until(failed, "stopped")
-    assert not stage.is_carried(failed)
+    assert not stage.is_running(failed)
 
 
 async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: Deploying) -> None:
@@ -324,7 +324,7 @@ async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: Deploying) -> No
     pool.stop()
     pool.end()
     await stage.settled()
-    assert not stage.is_carried(serving)
+    assert not stage.is_running(serving)
     found = await stage.database.read(store.deployments.get, serving.id)
     assert (found.status, found.wanted) == ("deployed", "serve")
 
@@ -358,7 +358,7 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None
         assert "stop" in starting.told
     assert stage.answers(1) is others
     assert others.told == []
-    assert len(stage.deployments._rollouts) == 1
+    assert len(list(stage.deployments._rollouts)) == 1
     assert len(stage.pools) == 3
 
 

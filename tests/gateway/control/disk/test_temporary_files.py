@@ -8,12 +8,13 @@ import pytest
 import trio
 
 from gateway.control.disk import free_space
-from gateway.control.disk.free_space import MIB, FreeSpace
+from gateway.control.disk.free_space import FreeSpace
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from store import Ballast, StartRoom
 from tests.support.gateway import refusal, running, settings_for
+from workers.sizes import MIB
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ async def test_an_upload_waits_in_the_data_folder(
 ) -> None:
     """While it comes in nothing of it is in the system's /tmp; below the reserve it is refused in
     its midst, and the project has nothing of it."""
-    settings = settings_for(tmp_path / "data", disk_reserve=MIB)
+    settings = settings_for(tmp_path / "data", min_free_disk=MIB)
     async with running(settings) as gateway:
         project = await gateway.post("/projects", {"name": "x"})
         files = f"/projects/{project['id']}/files"

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.control.experiments import comparison
 from gateway.control.experiments.comparison import Comparison
-from store import Point
+from store import RunMetric
 from tests.support.gateway import Json
 
 
@@ -15,7 +15,7 @@ def compared(*experiments: list[tuple[str, object, int]], turn: int = 2) -> Json
     """What is told of these, added in turns."""
     made = Comparison()
     for each in experiments:
-        points = [Point(key=key, value=value, time=at) for key, value, at in each]
+        points = [RunMetric(key=key, value=value, time=at) for key, value, at in each]
         made.begin()
         for first in range(0, len(points), turn):
             made.add(points[first : first + turn])
@@ -62,7 +62,7 @@ def test_it_takes_time_in_proportion_to_the_values() -> None:
     """Eight times the keys and values take about eight times as long, not sixty-four times."""
 
     def seconds(keys: int) -> float:
-        points = [Point(key=f"{n % keys}", value=n, time=n) for n in range(20 * keys)]
+        points = [RunMetric(key=f"{n % keys}", value=n, time=n) for n in range(20 * keys)]
         began = time.thread_time()
         made = Comparison()
         made.begin()

@@ -343,7 +343,7 @@ async def test_a_gateway_that_is_killed(tmp_path: Path) -> None:
     folder = project_with(tmp_path / "p", wait=begins, other="print('other')")
     with in_a_process(data) as process:
         async with speaking_to(url_in(data), data) as gateway:
-            await gateway.admin.patch("/site/settings", json={"concurrent_experiments": 1})
+            await gateway.admin.patch("/site/settings", json={"max_concurrent_experiments": 1})
             project = await gateway.project(folder)
             begun = await run(gateway, project, "wait.py")
             await gateway.until(begun, lambda told: told["metrics"] == {"begun": True})
@@ -369,7 +369,7 @@ async def test_a_gateway_that_stops(tmp_path: Path) -> None:
     folder, pids, _ = that_waits(tmp_path)
     made = tmp_path / "made"
     (folder / "cdsw-build.sh").write_text(f"echo made with $COLOUR >> {made}\n")
-    settings = settings_for(tmp_path / "data", concurrent_experiments=1)
+    settings = settings_for(tmp_path / "data", max_concurrent_experiments=1)
     async with running(settings) as gateway:
         project = await gateway.project(folder)
         begun = await run(gateway, project, "wait.py")
@@ -424,7 +424,7 @@ async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
     folder, _, _ = that_waits(tmp_path)
     (folder / "fit.py").write_text(FIT)
     file = tmp_path / "backup.tar"
-    settings = settings_for(tmp_path / "data", concurrent_experiments=1)
+    settings = settings_for(tmp_path / "data", max_concurrent_experiments=1)
     async with running(settings) as gateway:
         project = await gateway.project(folder)
         await ended(gateway, over := await run(gateway, project, "fit.py"))
@@ -444,11 +444,11 @@ async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
 @fault(
     "a script that fills the disk",
     injection="files without end",
-    bound="ended at `disk_limit`, and told so",
+    bound="ended at `max_disk`, and told so",
 )
 async def test_limits_of_a_script(gateway: Gateway, tmp_path: Path) -> None:
     """A script that writes more than it may is ended, and told so."""
-    await gateway.admin.patch("/site/settings", json={"disk_limit": "20MiB"})
+    await gateway.admin.patch("/site/settings", json={"max_disk": "20MiB"})
     writes = """\
 import os
 for number in range(1000):
@@ -460,7 +460,7 @@ for number in range(1000):
     told = await ended(gateway, experiment := await run(gateway, project, "writes.py"))
     assert told["status"] == "failed"
     assert "written more than" in told["failure"]["summary"]
-    assert "disk_limit" in told["failure"]["advice"]
+    assert "max_disk" in told["failure"]["advice"]
     assert "[predictd] the script was ended" in await log_of(gateway, experiment)
 
 

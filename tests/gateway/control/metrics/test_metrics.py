@@ -38,8 +38,8 @@ def kill_a_replica(gateway: Gateway) -> None:
 async def rows_in(data: Path) -> list[str]:
     """The uuids of all rows that a gateway left behind."""
     async with open_database(data / "predictd.db") as database:
-        ((model,),) = [await database.read(store.models.listing)]
-        sources = await database.read(store.metrics.sources, "model", model.id)
+        ((model,),) = [await database.read(store.models.list_all)]
+        sources = await database.read(store.metrics.series_of, "model", model.id)
         numbers = [source.number for source in sources]
         found = await database.read(
             store.metrics.window, numbers, start_ms=0, end_ms=2**53, most=100_000
@@ -106,7 +106,7 @@ async def test_what_is_too_much_goes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(metrics, "_PERIOD", 0.05)
     monkeypatch.setattr(connections, "SPARE_PAGES", 16)
     data = tmp_path / "data"
-    async with running(settings_for(data, metrics_size=3 * MIB)) as gateway:
+    async with running(settings_for(data, metrics_max_size=3 * MIB)) as gateway:
         _, key = await tracked(gateway)
 
         async def taken() -> int:
@@ -128,7 +128,7 @@ async def test_what_is_too_much_goes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (await gateway.get("/site"))["metrics"]["dropped"] == 0
         assert await taken() > 2 * MIB
     before = (data / "predictd.db").stat().st_size
-    async with running(settings_for(data, metrics_size=MIB)) as gateway:
+    async with running(settings_for(data, metrics_max_size=MIB)) as gateway:
         await until(lambda: gateway.get("/site"), lambda site: 0 < site["metrics"]["bytes"] <= MIB)
         file = trio.Path(data / "predictd.db")
         await until(file.stat, lambda facts: facts.st_size < before - MIB)

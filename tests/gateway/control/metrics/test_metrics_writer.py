@@ -211,7 +211,7 @@ async def test_a_batch_waits_until_there_is_room(
             assert (await database.read(store.metrics.totals))[1] <= limit
         while keeping.state().waiting:  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.01)
-    [source] = await database.read(store.metrics.sources, "deployment", deployment.id)
+    [source] = await database.read(store.metrics.series_of, "deployment", deployment.id)
     left = await database.read(
         store.metrics.window, [source.number], start_ms=0, end_ms=2**53, most=1000
     )

@@ -12,7 +12,8 @@ import store
 from gateway.control.context import ControlContext
 from gateway.control.metrics.metrics import Metrics
 from gateway.control.metrics.retention_clock import SETTLED, RetentionClock
-from gateway.settings import MIB, Settings
+from gateway.setting_kinds import MIB
+from gateway.settings import Settings
 from store import Database, Deployment, open_database, retention
 from tests.faults.matrix import fault
 from tests.store.tables.test_metrics import a_measurement, another_project, put
@@ -125,7 +126,7 @@ async def test_a_jump_forgets_no_metrics(database: Database) -> None:
 
     async def tell_and_forget() -> int:
         await put(database, deployment.id, [a_measurement()], now_ms=clock.now_ms())
-        await database.write(retention.forget_old, clock.now_ms() - age_ms)
+        await database.write(retention.delete_old, clock.now_ms() - age_ms)
         return (await database.read(store.metrics.totals))[0]
 
     assert await tell_and_forget() == 1
@@ -145,7 +146,7 @@ async def test_what_a_look_takes_away(database: Database) -> None:
     clock = clocks.of()
 
     class Stage:
-        settings = Settings(metrics_age=1.0, metrics_size=MIB)
+        settings = Settings(metrics_retention_days=1.0, metrics_max_size=MIB)
         retention_clock = clock
 
     Stage.database = database  # type: ignore[attr-defined]

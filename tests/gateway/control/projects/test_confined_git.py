@@ -20,7 +20,7 @@ from workers import ConfinementUnavailable, Limits, Workers, open_workers
 from workers.confinement import open_confinement
 
 
-@pytest.fixture(params=["root", "landlock", "none"])
+@pytest.fixture(params=["users", "landlock", "none"])
 async def workers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workers]:
     # Who is confined has to come by: pytest's own folders are closed.
     for folder in (tmp_path, *tmp_path.parents[:2]):
@@ -120,7 +120,7 @@ async def test_a_hostile_repository(run: Run, tmp_path: Path, hostile: Path) -> 
     assert not (tmp_path / "canary").exists()
 
 
-@pytest.mark.parametrize("workers", ["root", "landlock"], indirect=True)
+@pytest.mark.parametrize("workers", ["users", "landlock"], indirect=True)
 async def test_what_git_sees(workers: Workers, tmp_path: Path, hostile: Path) -> None:
     """Confined, git runs as another user or without a view of what is the gateway's."""
     key = tmp_path / "data" / "admin.key"

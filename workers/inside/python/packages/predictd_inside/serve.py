@@ -53,7 +53,7 @@ def main(inlet: int, outlet: int) -> None:
             wire.idle = loop.run_until_readable
         function, say = book.served(function, loop.awaiting if loop is not None else _as_it_is)
         read = bytes if start["raw"] else _decode
-        _answer(wire, frames, read, function, say, start["reply_limit"])
+        _answer(wire, frames, read, function, say, start["max_response_size"])
         _run_handler_of_sigterm()
         if loop is not None:
             loop.close()
@@ -91,12 +91,12 @@ def _answer(
     read: Callable[[bytes], object],
     function: Callable[[object], object],
     say: Callable[[object], bytes],
-    reply_limit: int,
+    max_response_size: int,
 ) -> None:
     for kind, number, body in frames:
         _expect(PREDICT, kind)
         book.asked = True
-        outcome, reply = _predict(read, function, say, body, reply_limit)
+        outcome, reply = _predict(read, function, say, body, max_response_size)
         book.asked = False
         output.flush()
         page = book.page
@@ -115,7 +115,7 @@ def _predict(
     function: Callable[[object], object],
     say: Callable[[object], bytes],
     body: bytes,
-    reply_limit: int,
+    max_response_size: int,
 ) -> tuple[int, bytes]:
     """One prediction: the kind of frame that answers it, and its body."""
     try:
@@ -124,9 +124,10 @@ def _predict(
         return REFUSED, _json({"message": failures.describe(problem)["message"]})
     try:
         reply = say(function(argument))
-        if len(reply) > reply_limit:
+        if len(reply) > max_response_size:
             raise ValueError(
-                f"the answer is {len(reply)} bytes long as JSON; at most {reply_limit} are allowed"
+                f"the answer is {len(reply)} bytes long as JSON; "
+                f"at most {max_response_size} are allowed"
             )
     except Exception as problem:
         output.write_stderr(failures.traceback_text(problem))

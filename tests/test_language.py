@@ -1,0 +1,260 @@
+"""The language of the project: log events, plain words, and one class for one name.
+
+Words that have to be decoded are not used where people read: in docstrings, comments, strings and
+documents. The style is described in the top README, under "Working on it".
+"""
+
+import ast
+import io
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PRODUCTION = ("gateway", "workers", "builder", "store")
+FOLDERS = (*PRODUCTION, "benchmarks", "tests")
+
+# `noun.verb_past key=value ...: free text`
+EVENT = re.compile(r"[a-z_]+\.[a-z_]+( [a-z_]+=%\S+)*(: %s)?")
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+BANNED = re.compile(
+    r"\b(nobody|whoever|somebody|anybody|whatever|anew|of late|it is none|in vain|lets in|let in"
+    r"|speaks? of|tells? of|as good as|takes away|at hand|comes to|goes on)\b",
+    re.IGNORECASE,
+)
+# The Unix user: as a constant, in quotes or by kind.
+ALLOWED = re.compile(r"\bNOBODY\b|`nobody`|[\"']nobody[\"']|\buser nobody\b")
+
+# Folders and files whose language is not plain yet.
+UNFINISHED: set[str] = {
+    "CHANGELOG.md",
+    "README.md",
+    "benchmarks/README.md",
+    "benchmarks/comparison.py",
+    "benchmarks/gateway_process.py",
+    "benchmarks/load",
+    "benchmarks/peers",
+    "benchmarks/plan.py",
+    "benchmarks/report",
+    "benchmarks/suites",
+    "builder/README.md",
+    "builder/build.py",
+    "builder/build_steps.py",
+    "builder/build_store.py",
+    "builder/environment",
+    "builder/errors.py",
+    "builder/files",
+    "builder/git",
+    "builder/interpreters.py",
+    "builder/log_tail.py",
+    "builder/snapshot",
+    "builder/spec.py",
+    "gateway/README.md",
+    "gateway/REFERENCE.md",
+    "gateway/address_file.py",
+    "gateway/admin",
+    "gateway/app.py",
+    "gateway/background.py",
+    "gateway/cli",
+    "gateway/client",
+    "gateway/control",
+    "gateway/control/accounts",
+    "gateway/control/audit",
+    "gateway/control/backup",
+    "gateway/control/builds",
+    "gateway/control/deployments",
+    "gateway/control/disk",
+    "gateway/control/experiments",
+    "gateway/control/logs",
+    "gateway/control/metrics",
+    "gateway/control/projects",
+    "gateway/control/storage",
+    "gateway/data_folder_check.py",
+    "gateway/http",
+    "gateway/identity",
+    "gateway/isolation.py",
+    "gateway/operations",
+    "gateway/predictions",
+    "gateway/project_templates/churn",
+    "gateway/project_templates/python",
+    "gateway/serving.py",
+    "gateway/set_aside.py",
+    "gateway/web",
+    "store/README.md",
+    "store/audit_scope.py",
+    "store/data_folder",
+    "store/errors.py",
+    "store/fsync.py",
+    "store/records.py",
+    "store/sqlite",
+    "store/tables",
+    "tests/benchmarks",
+    "tests/benchmarks/load",
+    "tests/benchmarks/suites",
+    "tests/builder",
+    "tests/builder/environment",
+    "tests/builder/git",
+    "tests/builder/snapshot",
+    "tests/end_to_end",
+    "tests/faults",
+    "tests/gateway",
+    "tests/gateway/admin",
+    "tests/gateway/cli",
+    "tests/gateway/control",
+    "tests/gateway/control/accounts",
+    "tests/gateway/control/audit",
+    "tests/gateway/control/backup",
+    "tests/gateway/control/deployments",
+    "tests/gateway/control/disk",
+    "tests/gateway/control/experiments",
+    "tests/gateway/control/logs",
+    "tests/gateway/control/metrics",
+    "tests/gateway/control/storage",
+    "tests/gateway/http",
+    "tests/gateway/identity",
+    "tests/gateway/operations",
+    "tests/gateway/predictions",
+    "tests/gateway/web",
+    "tests/store/data_folder",
+    "tests/store/sqlite",
+    "tests/store/tables",
+    "tests/support",
+    "tests/test_architecture.py",
+    "tests/test_documents.py",
+    "tests/web",
+    "tests/workers",
+    "tests/workers/cgroups",
+    "tests/workers/confinement",
+    "tests/workers/golden",
+    "tests/workers/inside",
+    "tests/workers/pool",
+    "tests/workers/process",
+    "tests/workers/reactor",
+    "tests/workers/replica",
+    "workers/README.md",
+    "workers/cgroups",
+    "workers/confinement",
+    "workers/inside",
+    "workers/inside/python/packages/predictd_inside",
+    "workers/inside/python/packages/predictd_inside/sdk",
+    "workers/limits.py",
+    "workers/pool",
+    "workers/process",
+    "workers/reactor",
+    "workers/replica",
+    "workers/shortages.py",
+    "workers/untrusted_tree.py",
+    "workers/workers.py",
+}
+
+# Names of two classes in the production packages, and why.
+SAME_NAME = {
+    **dict.fromkeys(
+        ("Builds", "Deployments", "Experiments", "Keys", "Models", "Projects"),
+        "the table in store, and what control does with its rows",
+    ),
+    **dict.fromkeys(
+        ("Failure", "Step", "IllegalTransition", "Log"),
+        "of two packages that do not import each other",
+    ),
+    **dict.fromkeys(
+        (
+            *("Address", "_Nowhere", "Changed", "Interpreter", "Event", "Key", "Head", "Launch"),
+            *("Raised", "Refused"),
+        ),
+        "not renamed yet",
+    ),
+}
+
+
+def files(suffix: str, *folders: str) -> list[Path]:
+    """Without what tests serve as projects: it is written in the language of other people."""
+    found = sorted(path for folder in folders for path in (ROOT / folder).rglob(f"*{suffix}"))
+    return [path for path in found if "tests/projects/" not in path.as_posix()]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+PYTHON = files(".py", *FOLDERS)
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *files(".md", *FOLDERS)]
+
+
+def by_folder(paths: list[Path]) -> list[tuple[str, list[Path]]]:
+    """The finished ones."""
+    folders = defaultdict(list)
+    for path in paths:
+        folder = path.parent.relative_to(ROOT).as_posix()
+        if folder not in UNFINISHED and name_of(path) not in UNFINISHED:
+            folders[folder].append(path)
+    return sorted(folders.items())
+
+
+def ids(each: object) -> str:
+    return each if isinstance(each, str) else ""
+
+
+def logged(tree: ast.AST) -> Iterator[tuple[int, ast.expr]]:
+    """The line and the message of each call of a logger."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if isinstance(node.func.value, ast.Name) and node.func.value.id == "logger":
+            if node.func.attr in LOG_METHODS:
+                yield node.lineno, node.args[0]
+            elif node.func.attr == "log":
+                yield node.lineno, node.args[1]
+
+
+@pytest.mark.parametrize(("folder", "paths"), by_folder(files(".py", *PRODUCTION)), ids=ids)
+def test_log_line_is_an_event_with_fields(folder: str, paths: list[Path]) -> None:
+    """A log line is `noun.verb_past key=value ...: free text`, so that programs can read it."""
+    wrong = [
+        f"{name_of(path)}:{line}"
+        for path in paths
+        for line, message in logged(ast.parse(path.read_text()))
+        if not (isinstance(message, ast.Constant) and EVENT.fullmatch(str(message.value)))
+    ]
+    assert not wrong
+
+
+def read_by_people(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines and texts: a document, or the comments and strings of a source file."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".md":
+        yield from enumerate(text.splitlines(), 1)
+        return
+    kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)}
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in kinds:
+            yield from enumerate(token.string.splitlines(), token.start[0])
+
+
+@pytest.mark.parametrize(("folder", "paths"), by_folder([*PYTHON, *DOCUMENTS]), ids=ids)
+def test_words_are_plain(folder: str, paths: list[Path]) -> None:
+    """No text uses a word that has to be decoded."""
+    found = [
+        f"{name_of(path)}:{line}: {match[0]}"
+        for path in paths
+        if path != Path(__file__)
+        for line, text in read_by_people(path)
+        for match in BANNED.finditer(ALLOWED.sub("", text))
+    ]
+    assert not found
+
+
+def test_class_name_is_used_once() -> None:
+    """No two classes of the production packages have one name."""
+    where = defaultdict(list)
+    for path in files(".py", *PRODUCTION):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                where[node.name].append(name_of(path))
+    twice = {name: paths for name, paths in where.items() if len(paths) > 1}
+    assert {name: twice[name] for name in twice if name not in SAME_NAME} == {}
