@@ -3,9 +3,9 @@
 Knows nothing of records, replicas or HTTP; what it needs of them it is given. See README.md.
 """
 
-from builder.build import BuildReport, Failure
+from builder.build import BuildFailure, BuildReport
 from builder.build import build as make_build
-from builder.build_steps import SNAPSHOT, SNAPSHOT_TAKEN, Journey
+from builder.build_steps import SNAPSHOT, SNAPSHOT_TAKEN, BuildSteps
 from builder.build_store import SEAL, BuildStore, Manifest
 from builder.errors import (
     BuilderError,
@@ -22,7 +22,7 @@ from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
 from builder.files.small_file import read_plain
 from builder.git.address import Address, read_address
-from builder.git.clone import clone
+from builder.git.clone import CloneGuard, clone
 from builder.git.ssh import with_identity
 from builder.interpreters import Interpreter, discover, inspect, match, release_of
 from builder.safe_paths import resolve_beneath
@@ -36,17 +36,18 @@ __all__ = [
     "SNAPSHOT",
     "SNAPSHOT_TAKEN",
     "Address",
+    "BuildFailure",
     "BuildReport",
     "BuildSpec",
+    "BuildSteps",
     "BuildStore",
     "BuilderError",
     "CloneFailed",
+    "CloneGuard",
     "CloneRefused",
-    "Failure",
     "Folder",
     "Interpreter",
     "InterpreterUnusable",
-    "Journey",
     "Manifest",
     "NotAFile",
     "Probe",

@@ -1,4 +1,4 @@
-"""Makes one build: walks the journey from a snapshot to a sealed folder.
+"""Makes one build: walks the steps from a snapshot to a sealed folder.
 
 What the project, the request or the machine did wrong ends in a report, never in an
 exception. However a build ends, there are two outcomes on disk: a sealed folder, or none.
@@ -12,8 +12,8 @@ from typing import Literal
 import trio
 from msgspec import Struct
 
-from builder import build_steps as steps
-from builder.build_steps import SNAPSHOT_TAKEN, Journey, now
+from builder import build_steps
+from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
 from builder.build_store import Manifest, remove_build, seal_build
 from builder.environment.build_script import has_script, make_readable, run_script
 from builder.environment.virtual_environment import make_environment
@@ -25,7 +25,7 @@ from builder.snapshot.snapshot import write_out
 from builder.spec import BuildSpec, Log, Probe, Run
 
 
-class Failure(Struct, frozen=True):
+class BuildFailure(Struct, frozen=True):
     """Why a build failed: in which step, what failed, what was found, what to do."""
 
     step: str
@@ -38,8 +38,8 @@ class BuildReport(Struct, frozen=True, kw_only=True):
     """How a build ended."""
 
     outcome: Literal["built", "failed", "timed_out"]
-    failure: Failure | None
-    journey: Journey
+    failure: BuildFailure | None
+    steps: BuildSteps
 
 
 async def build(
@@ -48,17 +48,17 @@ async def build(
     run: Run,
     probe: Probe | None,
     log: Log,
-    changed: Callable[[Journey], None],
-    journey: Journey = SNAPSHOT_TAKEN,
+    changed: Callable[[BuildSteps], None],
+    steps: BuildSteps = SNAPSHOT_TAKEN,
 ) -> BuildReport:
     """Make the build at `spec.folder`, which must not exist; without a `probe` there is no model
     in it to try out.
 
-    `journey` is the journey so far, its snapshot taken; `changed` is called with every next
+    `steps` is the steps so far, its snapshot taken; `changed` is called with every next
     one. Cancellation leaves no folder behind.
     """
     _refuse_existing(spec)
-    maker = _Maker(spec, run, probe, log, _Progress(journey, changed))
+    maker = _Maker(spec, run, probe, log, _Progress(steps, changed))
     whole = False
     try:
         with trio.move_on_after(spec.time_limit):
@@ -88,11 +88,11 @@ def _refuse_existing(spec: BuildSpec) -> None:
 
 
 class _Progress:
-    """The journey as it goes on, and who is told of it."""
+    """The steps as it goes on, and who is told of it."""
 
-    def __init__(self, journey: Journey, changed: Callable[[Journey], None]) -> None:
-        self.journey = journey
-        self.here = steps.SNAPSHOT
+    def __init__(self, steps: BuildSteps, changed: Callable[[BuildSteps], None]) -> None:
+        self.steps = steps
+        self.here = build_steps.SNAPSHOT
         self._changed = changed
 
     @contextmanager
@@ -100,46 +100,46 @@ class _Progress:
         """Time one step, and tell how it ended."""
         self.here = name
         began = trio.current_time()
-        self._go(self.journey.start(name, now()))
+        self._go(self.steps.start(name, now()))
         try:
             yield
         except BaseException:
-            self._go(self.journey.fail(name, trio.current_time() - began))
+            self._go(self.steps.fail(name, trio.current_time() - began))
             raise
-        if self.journey[name].state == "running":
-            self._go(self.journey.finish(name, trio.current_time() - began))
+        if self.steps[name].state == "running":
+            self._go(self.steps.finish(name, trio.current_time() - began))
 
     def skip(self) -> None:
         """There is nothing to do in the step that is being taken."""
-        self._go(self.journey.skip(self.here))
+        self._go(self.steps.skip(self.here))
 
-    def _go(self, journey: Journey) -> None:
-        self.journey = journey
-        self._changed(journey)
+    def _go(self, steps: BuildSteps) -> None:
+        self.steps = steps
+        self._changed(steps)
 
 
 class _Maker:
     """The steps of one build."""
 
     def __init__(
-        self, spec: BuildSpec, run: Run, probe: Probe | None, log: Log, travel: _Progress
+        self, spec: BuildSpec, run: Run, probe: Probe | None, log: Log, progress: _Progress
     ) -> None:
         self._spec = spec
         self._run = run
         self._probe = probe
         self._log = log
-        self._travel = travel
+        self._progress = progress
         self._started_at = now()
         self._deadline = trio.current_time() + spec.time_limit
 
     async def make(self) -> None:
-        with self._travel.step(steps.ENVIRONMENT):
+        with self._progress.step(build_steps.ENVIRONMENT):
             interpreter = await self._prepare()
-        with self._travel.step(steps.BUILD_SCRIPT):
+        with self._progress.step(build_steps.BUILD_SCRIPT):
             await self._run_script(interpreter)
-        with self._travel.step(steps.PROBE):
+        with self._progress.step(build_steps.PROBE):
             await self._try_out(interpreter)
-        with self._travel.step(steps.SEAL):
+        with self._progress.step(build_steps.SEAL):
             await self._seal(interpreter)
 
     async def _prepare(self) -> Interpreter:
@@ -167,11 +167,11 @@ class _Maker:
             await run_script(self._spec, interpreter, self._run, self._log, self._time_left())
         else:
             self._log.write(f"There is no {self._spec.script}: nothing to prepare")
-            self._travel.skip()
+            self._progress.skip()
 
     async def _try_out(self, interpreter: Interpreter) -> None:
         if self._probe is None:
-            self._travel.skip()
+            self._progress.skip()
             return
         check_model_file(self._spec)
         self._log.write("Starting the model once")
@@ -199,13 +199,13 @@ class _Maker:
         return self._deadline - trio.current_time()
 
     def failed(self, summary: str, problem: str, advice: str) -> BuildReport:
-        return self.report("failed", Failure(self._travel.here, summary, problem, advice))
+        return self.report("failed", BuildFailure(self._progress.here, summary, problem, advice))
 
     def timed_out(self) -> BuildReport:
-        here = self._travel.here
+        here = self._progress.here
         return self.report(
             "timed_out",
-            Failure(
+            BuildFailure(
                 here,
                 "The build took too long",
                 f"its {self._spec.time_limit:g} seconds were over during {here}",
@@ -214,10 +214,10 @@ class _Maker:
         )
 
     def report(
-        self, outcome: Literal["built", "failed", "timed_out"], failure: Failure | None
+        self, outcome: Literal["built", "failed", "timed_out"], failure: BuildFailure | None
     ) -> BuildReport:
         return BuildReport(
             outcome=outcome,
             failure=failure,
-            journey=self._travel.journey,
+            steps=self._progress.steps,
         )

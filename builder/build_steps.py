@@ -1,6 +1,6 @@
 """The journey of a build: five named steps, each with a state and its times.
 
-A `Journey` never changes; every event gives the next one, so whoever was shown a journey
+A `BuildSteps` never changes; every event gives the next one, so whoever was shown a journey
 keeps what was shown. What may follow what is the table `NEXT`; an event that is not in it
 raises `IllegalStep` and changes nothing.
 
@@ -37,7 +37,7 @@ class IllegalStep(Exception):
     """A step was told something that its state does not allow."""
 
 
-class Step(Struct, frozen=True):
+class BuildStep(Struct, frozen=True):
     """One step: `started_at` is a time as `now` writes it, `seconds` how long it took."""
 
     name: str
@@ -46,37 +46,37 @@ class Step(Struct, frozen=True):
     seconds: float | None = None
 
 
-class Journey(Struct, frozen=True):
+class BuildSteps(Struct, frozen=True):
     """All steps of one build, in the order in which they are taken."""
 
-    steps: tuple[Step, ...] = tuple(map(Step, STEPS))
+    steps: tuple[BuildStep, ...] = tuple(map(BuildStep, STEPS))
 
-    def __getitem__(self, name: str) -> Step:
+    def __getitem__(self, name: str) -> BuildStep:
         return self.steps[STEPS.index(name)]
 
-    def start(self, name: str, at: str) -> "Journey":
+    def start(self, name: str, at: str) -> "BuildSteps":
         return self._after(name, "start", started_at=at)
 
-    def finish(self, name: str, seconds: float) -> "Journey":
+    def finish(self, name: str, seconds: float) -> "BuildSteps":
         return self._after(name, "finish", seconds=seconds)
 
-    def fail(self, name: str, seconds: float) -> "Journey":
+    def fail(self, name: str, seconds: float) -> "BuildSteps":
         return self._after(name, "fail", seconds=seconds)
 
-    def skip(self, name: str) -> "Journey":
+    def skip(self, name: str) -> "BuildSteps":
         return self._after(name, "skip")
 
-    def _after(self, name: str, event: Event, **times: str | float) -> "Journey":
+    def _after(self, name: str, event: Event, **times: str | float) -> "BuildSteps":
         step = self[name]
         state = NEXT.get((step.state, event))
         if state is None:
             raise IllegalStep(f"{name} is {step.state}: it cannot {event}")
         taken = replace(step, state=state, **times)
-        return Journey(tuple(taken if each is step else each for each in self.steps))
+        return BuildSteps(tuple(taken if each is step else each for each in self.steps))
 
 
 # What `build` starts from when nobody timed the snapshot.
-SNAPSHOT_TAKEN = Journey((Step(SNAPSHOT, "done"), *map(Step, STEPS[1:])))
+SNAPSHOT_TAKEN = BuildSteps((BuildStep(SNAPSHOT, "done"), *map(BuildStep, STEPS[1:])))
 
 
 def now() -> str:

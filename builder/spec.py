@@ -22,6 +22,17 @@ class Snapshot(Struct, frozen=True):
     commit: str
 
 
+class SnapshotLimits(Struct, frozen=True, kw_only=True):
+    """What one snapshot may have and take. Its `.gitignore` files are bounded too, since git reads
+    copies of them."""
+
+    entries: int = 300_000  # files and folders; about 900 bytes of memory each
+    ignore_file_bytes: int = 64 * 1024
+    ignore_total_bytes: int = 1024 * 1024
+    ignore_files: int = 2000
+    ignore_seconds: float = 20.0  # for all questions that git is asked about one project
+
+
 class BuildSpec(Struct, frozen=True, kw_only=True):
     """One build to make: of a model, or, without `file` and `function`, of a project in which
     scripts are to be run.

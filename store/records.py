@@ -91,7 +91,7 @@ class Model(Record, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One step of a build's journey. `seconds` is how long it has taken, once it has ended."""
+    """One step of a build. `seconds` is how long it took, once it has ended."""
 
     name: str
     state: StepState
@@ -123,7 +123,7 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
     example: str | None = None  # JSON text
     status: BuildStatus = "pending"
     snapshot: str = ""  # the commit, once there is one
-    journey: list[Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     failure: Failure | None = None
     creator: str
     built_at: str | None = None

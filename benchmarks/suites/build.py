@@ -25,7 +25,7 @@ def run(plan: Plan) -> Section:
         for model in gateway.client.listing("/models"):
             path = f"/projects/{model['project']['id']}/models/{model['id']}/builds"
             for build in gateway.client.listing(path):
-                for step in build["journey"]:
+                for step in build["steps"]:
                     if step["seconds"] is not None:
                         steps.setdefault(step["name"], []).append(step["seconds"])
     rows: list[Row] = [

@@ -12,12 +12,14 @@ errors of the network, and connects only to addresses that are not this machine'
 
 import re
 import uuid
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from signal import SIGXFSZ
 from urllib.parse import quote, unquote, urlsplit
 
 import trio
+from msgspec import Struct
 
 from builder.build_store import make_ours
 from builder.errors import CloneFailed, CloneRefused
@@ -25,7 +27,7 @@ from builder.files.fsync import sync_file_system, sync_folder
 from builder.files.remove_tree import remove_tree
 from builder.git.address import Address
 from builder.git.git_store import clean_environment, git_executable, git_version
-from builder.git.reachable_addresses import addresses_of
+from builder.git.reachable_addresses import Addresses, is_inner, reachable_addresses
 from builder.git.ssh import KNOWN_HOSTS, accepted_host_keys, git_ssh_command, with_agent
 from builder.log_tail import LogTail
 from builder.spec import Run, SandboxPaths
@@ -56,13 +58,21 @@ _OURS = "[predictd] "
 PROTOCOLS = {"http": "http:https"}
 
 
+class CloneGuard(Struct, frozen=True, kw_only=True):
+    """Restricts the clone of a user who is not an administrator: no address that `is_refused`, and
+    no git that would look the name up again."""
+
+    is_refused: Callable[[str, Addresses], bool] = is_inner
+    git_version: Callable[[], tuple[int, ...]] = git_version
+
+
 async def clone(
     address: Address,
     reference: str,
     target: Path,
     *,
     run: Run,
-    guarded: bool,
+    guard: CloneGuard | None,
     time_limit: float = 600.0,
 ) -> None:
     """Clone into `target`, which must not exist, at a branch, tag or commit ("" = default).
@@ -74,11 +84,7 @@ async def clone(
     _check_reference(reference)
     if await trio.to_thread.run_sync(target.exists):
         raise CloneRefused(f"{target.name} is there already", "Name a folder that does not exist.")
-    pinned = await addresses_of(address) if guarded else []
-    if guarded and not pinned:
-        raise CloneFailed(unreadable(address))
-    if guarded and await trio.to_thread.run_sync(git_version) < PINNING:
-        raise CloneFailed(TOO_OLD)
+    pinned = await _pinned_addresses(address, guard) if guard else []
     work = target.parent / f"cloning-{uuid.uuid4().hex}"
     try:
         place = await trio.to_thread.run_sync(_make_place, work, address)
@@ -98,11 +104,21 @@ async def clone(
             except TimeoutError:
                 raise CloneFailed(f"it took longer than {time_limit:g} seconds") from None
             if status != 0:
-                raise _failure(address, tail.lines, status, guarded)
+                raise _failure(address, tail.lines, status, guarded=guard is not None)
         await trio.to_thread.run_sync(_publish, _code(work), target)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(remove_tree, work)
+
+
+async def _pinned_addresses(address: Address, guard: CloneGuard) -> list[str]:
+    """Return the addresses that git is given, so that it does not look the name up itself."""
+    pinned = await reachable_addresses(address, guard.is_refused)
+    if not pinned:
+        raise CloneFailed(unreadable(address))
+    if await trio.to_thread.run_sync(guard.git_version) < PINNING:
+        raise CloneFailed(TOO_OLD)
+    return pinned
 
 
 def _check_reference(reference: str) -> None:
@@ -183,7 +199,7 @@ def unreadable(address: Address) -> str:
     return UNREADABLE + accepted_host_keys(address)
 
 
-def _failure(address: Address, lines: list[str], status: int, guarded: bool) -> CloneFailed:
+def _failure(address: Address, lines: list[str], status: int, *, guarded: bool) -> CloneFailed:
     said = [line for line in lines if line.strip()]
     for line in said:
         if line.startswith(_OURS):  # which limit it met

@@ -7,6 +7,7 @@ serve the keys of machines) are refused to these users.
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 import psutil
@@ -14,10 +15,14 @@ import trio
 
 from builder.git.address import Address
 
+Addresses = set[IPv4Address | IPv6Address]
 
-async def addresses_of(address: Address) -> list[str]:
-    """The addresses to which a clone may connect. None where the host is not known, or where one of
-    its addresses is not to be reached so."""
+
+async def reachable_addresses(
+    address: Address, is_refused: Callable[[str, Addresses], bool]
+) -> list[str]:
+    """Look up the addresses to which a clone may connect. The list is empty where the host is not
+    known, or where one of its addresses is refused."""
     try:
         found = await trio.socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
@@ -26,16 +31,17 @@ async def addresses_of(address: Address) -> list[str]:
         return []
     texts = list(dict.fromkeys(str(each[4][0]) for each in found))
     own = await trio.to_thread.run_sync(_own)
-    return [] if any(_is_inner(text, own) for text in texts) else texts
+    return [] if any(is_refused(text, own) for text in texts) else texts
 
 
-def _is_inner(text: str, own: set[IPv4Address | IPv6Address]) -> bool:
+def is_inner(text: str, own: Addresses) -> bool:
+    """Whether an address is of this machine or of its link."""
     if "%" in text:  # of a link, by its name
         return True
     address = ipaddress.ip_address(text)
     if isinstance(address, IPv6Address):
         for embedded in (address.ipv4_mapped, address.sixtofour, _translated(address)):
-            if embedded is not None and _is_inner(str(embedded), own):
+            if embedded is not None and is_inner(str(embedded), own):
                 return True
     return (
         address in own
@@ -56,8 +62,8 @@ def _translated(address: IPv6Address) -> IPv4Address | None:
     return IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
 
 
-def _own() -> set[IPv4Address | IPv6Address]:
-    """Those of this machine."""
+def _own() -> Addresses:
+    """Return the addresses of this machine."""
     families = (socket.AF_INET, socket.AF_INET6)
     found = [each for some in psutil.net_if_addrs().values() for each in some]
     texts = [each.address.partition("%")[0] for each in found if each.family in families]

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import BinaryIO
 
 import trio
 
@@ -19,13 +20,9 @@ from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
 from builder.git.git_store import clean_environment, git_executable
 from builder.log_tail import LogTail
-from builder.spec import Run, SandboxPaths
+from builder.spec import Run, SandboxPaths, SnapshotLimits
 
 NAME = b".gitignore"
-MOST_BYTES = 64 * 1024  # of one file
-MOST_BYTES_TOGETHER = 1024 * 1024
-MOST_FILES = 2000
-SECONDS = 20.0  # for all that git is asked about one project
 _ADVICE = "Name folders and kinds of files (`data/`, `*.csv`) instead of single files."
 _SCRIPT = 'cd "$1" && exec "$2" check-ignore --no-index -z --stdin <"$3" >"$HOME/ignored"'
 _OUTPUT = "ignored"
@@ -36,34 +33,44 @@ class Ignoring:
     """The ignore files of one project, level by level. Their copies are in a folder beneath `above`
     until this is closed."""
 
-    def __init__(self, above: Path, run: Run) -> None:
+    def __init__(self, above: Path, run: Run, limits: SnapshotLimits) -> None:
         self._above = above
         self._run = run
+        self._limits = limits
         self._scratch = above / f"ignoring-{uuid.uuid4().hex}"
         self._shown = self._scratch / "shown"
         self._tree = self._shown / "tree"
         self._files = 0
         self._bytes = 0
-        self._deadline = trio.current_time() + SECONDS
+        self._deadline = trio.current_time() + limits.ignore_seconds
 
     def add(self, folder: bytes, content: bytes) -> None:
         """Adds the ignore file of a folder. Blocking. Raises SnapshotFailed."""
         path = os.fsdecode(os.path.join(folder, NAME))
         self._files += 1
         self._bytes += len(content)
-        if len(content) > MOST_BYTES:
-            raise SnapshotFailed(f"{path} has more than {MOST_BYTES:,} bytes", _ADVICE)
-        if self._bytes > MOST_BYTES_TOGETHER:
-            text = f"the .gitignore files have more than {MOST_BYTES_TOGETHER:,} bytes together"
+        most, in_all, files = (
+            self._limits.ignore_file_bytes,
+            self._limits.ignore_total_bytes,
+            self._limits.ignore_files,
+        )
+        if len(content) > most:
+            raise SnapshotFailed(f"{path} has more than {most:,} bytes", _ADVICE)
+        if self._bytes > in_all:
+            text = f"the .gitignore files have more than {in_all:,} bytes together"
             raise SnapshotFailed(f"{text}, with {path}", _ADVICE)
-        if self._files > MOST_FILES:
-            raise SnapshotFailed(f"there are more than {MOST_FILES:,} .gitignore files", _ADVICE)
+        if self._files > files:
+            raise SnapshotFailed(f"there are more than {files:,} .gitignore files", _ADVICE)
         if self._files == 1:
             self._begin()
         _make(self._place(folder))
         copy = self._place(folder) / os.fsdecode(NAME)
         copy.write_bytes(content)
         copy.chmod(0o644)
+
+    def read(self, folder: bytes, file: BinaryIO) -> None:
+        """Adds the ignore file of a folder, of which no more is read than may be in one."""
+        self.add(folder, file.read(self._limits.ignore_file_bytes + 1))
 
     async def ignored(self, folders: Sequence[bytes], others: Sequence[bytes]) -> set[bytes]:
         """Those of the paths that are excluded. Raises SnapshotFailed."""
@@ -81,7 +88,8 @@ class Ignoring:
                 time_limit=self._deadline - trio.current_time(),
             )
         except TimeoutError:
-            text = f"git needs more than {SECONDS:g} seconds for the .gitignore files"
+            seconds = self._limits.ignore_seconds
+            text = f"git needs more than {seconds:g} seconds for the .gitignore files"
             raise SnapshotFailed(text, _ADVICE) from None
         if status not in (0, 1):  # 1: none of them
             problem = "\n".join(tail.lines[-3:]) or f"git check-ignore ended with {status}"

@@ -49,8 +49,6 @@ _CACHES = (
     b".tox",
     b".nox",
 )
-# What is listed is held in memory: some 900 bytes for each, while it is stored.
-MOST_ENTRIES = 300_000
 _ADVICE = "Name in .gitignore what builds do not need, such as data."
 _HOME = b"/home/cdsw"  # by which models know their project
 _MOST_LINKS = 40  # followed on one way, as the kernel has it
@@ -97,9 +95,13 @@ class Reachable(Struct, frozen=True):
 
 
 async def list_project(
-    root: Folder, ignores: Ignoring, threads: trio.CapacityLimiter, reachable: Reachable
+    root: Folder,
+    ignores: Ignoring,
+    threads: trio.CapacityLimiter,
+    reachable: Reachable,
+    most: int,
 ) -> Listing:
-    """Walk a project; raises SnapshotFailed or SymlinkLeaves."""
+    """Walk a project of at most `most` entries. Raises SnapshotFailed, SymlinkLeaves."""
     levels: list[list[ProjectFile]] = []
     left_out: list[str] = []
     made_anew: list[bytes] = []
@@ -118,7 +120,7 @@ async def list_project(
         found = [entry for entry in found if entry.path not in left]
         inner = [entry.path for entry in found if entry.kind == "folder"]
         number += len(found)
-        _check_size(inner, number)
+        _check_size(inner, number, most)
         others = [entry.path for entry in found if entry.kind != "folder"]
         ignored = await ignores.ignored(inner, others)
         level = [entry for entry in found if entry.path not in ignored]
@@ -130,14 +132,14 @@ async def list_project(
     return Listing(levels, left_out, [shown(path) for path in sorted(made_anew)])
 
 
-def _check_size(folders: list[bytes], number: int) -> None:
+def _check_size(folders: list[bytes], number: int, most: int) -> None:
     try:
         for path in folders:
             check_depth(path)
     except TooDeep as error:
         raise SnapshotFailed(str(error.strerror), _ADVICE) from None
-    if number > MOST_ENTRIES:
-        text = f"there are more than {MOST_ENTRIES:,} files and folders"
+    if number > most:
+        text = f"there are more than {most:,} files and folders"
         raise SnapshotFailed(text, _ADVICE)
 
 
@@ -200,7 +202,7 @@ def _entries(
                 raise SnapshotFailed(f"{shown(here)} is not a file")
             if kind != "link":  # which git does not follow either
                 with reading(here), folder.open(name) as file:
-                    ignores.add(path, file.read(ignore_rules.MOST_BYTES + 1))
+                    ignores.read(path, file)
         if name != b".git":
             target = os.fsencode(folder.target(name)) if kind == "link" else b""
             yield ProjectFile(here, kind, reachable.inward(here, target))

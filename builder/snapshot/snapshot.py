@@ -37,13 +37,14 @@ from builder.snapshot.project_files import (
     parts,
     reading,
 )
-from builder.spec import Log, Run, Snapshot
+from builder.spec import Log, Run, Snapshot, SnapshotLimits
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}
 _NAMED = 5  # of what is left out by itself
 CHUNK = 1 << 20  # what is held of a file
 # Snapshots of one project wait for each other, in threads: not in those that all others need.
 _threads = trio.CapacityLimiter(4)
+_LIMITS = SnapshotLimits()
 
 
 async def take_snapshot(
@@ -55,6 +56,7 @@ async def take_snapshot(
     run: Run,
     readable: Sequence[Path] = (),
     time_limit: float = 600.0,
+    limits: SnapshotLimits = _LIMITS,
 ) -> Snapshot:
     """Store the project's files as one commit, kept alive by the reference `refs/builds/<name>`.
 
@@ -65,7 +67,7 @@ async def take_snapshot(
     try:
         with trio.fail_after(time_limit):
             reachable = Reachable(project, tuple(readable))
-            snapshot, listing = await _take(reachable, store, name, run)
+            snapshot, listing = await _take(reachable, store, name, run, limits)
     except trio.TooSlowError:
         raise SnapshotFailed(
             f"it took longer than {time_limit:g} seconds",
@@ -79,11 +81,13 @@ async def take_snapshot(
     return snapshot
 
 
-async def _take(reachable: Reachable, store: Path, name: str, run: Run) -> tuple[Snapshot, Listing]:
-    ignores = Ignoring(store.parent.absolute(), run)
+async def _take(
+    reachable: Reachable, store: Path, name: str, run: Run, limits: SnapshotLimits
+) -> tuple[Snapshot, Listing]:
+    ignores = Ignoring(store.parent.absolute(), run, limits)
     try:
         with await trio.to_thread.run_sync(_open, reachable.project, limiter=_threads) as root:
-            listing = await list_project(root, ignores, _threads, reachable)
+            listing = await list_project(root, ignores, _threads, reachable, limits.entries)
             work = partial(_store, root, store, name, listing.levels)
             snapshot = await trio.to_thread.run_sync(work, limiter=_threads)
         return snapshot, listing

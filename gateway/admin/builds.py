@@ -19,7 +19,7 @@ from gateway.admin.schemas import (
     scaled,
 )
 from gateway.control import Control
-from gateway.control.builds.build_task import JOURNEY
+from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.builds.builds import NewBuild
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.variables import ShownVariables
@@ -33,7 +33,7 @@ def add_routes(routing: Router, control: Control) -> None:
 
     def as_json(build: Build) -> Json:
         build = control.builds.with_live_status(build)
-        return build_json(build, build.journey, control.context.workspace)
+        return build_json(build, build.steps, control.context.workspace)
 
     async def index(project_id: str, model_id: str) -> Json:
         model = await seek.model(project_id, model_id)
@@ -64,7 +64,7 @@ def add_routes(routing: Router, control: Control) -> None:
         build = await seek.build(project_id, model_id, build_id)
         if request.accept_mimetypes.best == "text/event-stream":
             return log_stream.follow_build(control, build)
-        return log_text(control.context.data.build_log(build.id), without=JOURNEY)
+        return log_text(control.context.data.build_log(build.id), without=STEPS_STREAM)
 
     async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
         build = await seek.build(project_id, model_id, build_id)

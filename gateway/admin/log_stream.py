@@ -13,7 +13,7 @@ from quart import Response
 
 import store
 from gateway.control import Control
-from gateway.control.builds.build_task import JOURNEY
+from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.experiments.environments import PREPARING
 from gateway.control.logs.following import Follower
 from gateway.identity.principal import principal
@@ -28,7 +28,7 @@ _BEGUN = b": follows\n\n"
 
 
 def follow_build(control: Control, build: Build) -> Response:
-    """`line` for each line from the first one on, `journey` when a step changed, last `end`.
+    """`line` for each line from the first one on, `steps` when a step changed, last `end`.
     Raises Refusal where too many follow it."""
 
     async def end() -> str:
@@ -75,8 +75,8 @@ def _told(lines: Sequence[Line]) -> bytes:
 
 
 def _event_of(line: Line) -> bytes:
-    if line.stream == JOURNEY:
-        return event("journey", msgspec.Raw(line.text.encode()))
+    if line.stream == STEPS_STREAM:
+        return event("steps", msgspec.Raw(line.text.encode()))
     return event(PREPARING if line.stream == PREPARING else "line", line.text)
 
 

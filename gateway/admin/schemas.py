@@ -267,7 +267,7 @@ def failure_json(failure: Failure | None) -> Json | None:
     return msgspec.structs.asdict(failure) if failure else None
 
 
-def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
+def build_json(build: Build, steps: list[Step], workspace: str) -> Json:
     return {
         "id": build.id,
         "build_number": build.number,
@@ -284,7 +284,7 @@ def build_json(build: Build, journey: list[Step], workspace: str) -> Json:
         "example": msgspec.Raw(build.example.encode()) if build.example else None,
         "snapshot": build.snapshot,
         "status": build.status,
-        "journey": [msgspec.structs.asdict(step) for step in journey],
+        "steps": [msgspec.structs.asdict(step) for step in steps],
         "failure": failure_json(build.failure),
         "crn": crn(workspace, build.id),
         "created_at": build.created_at,

@@ -23,12 +23,12 @@ def follow_build(context: Context, model: Json, build: Json) -> Json:
     path = f"{model_path(model)}/builds/{build['id']}"
     paint = context.terminal.paint
     with context.terminal.live(f"build {build['build_number']}") as live:
-        journey = _Journey(context.terminal.say, paint)
+        steps = _StepDisplay(context.terminal.say, paint)
         for name, data in log_events(context.client, path):
             if name == "line":
                 context.terminal.say(paint.dim(printable(data)))
-            elif name == "journey":
-                live.label = f"build {build['build_number']}: {journey.show(data)}"
+            elif name == "steps":
+                live.label = f"build {build['build_number']}: {steps.show(data)}"
     build = context.client.get(path)
     if build["status"] not in ("built", "succeeded"):
         raise build_failed(model, build)
@@ -121,7 +121,7 @@ def reason_of(failure: Json) -> str:
     return "\n".join(filter(None, (failure["summary"], failure["problem"])))
 
 
-class _Journey:
+class _StepDisplay:
     """Says each step of a build once, when it has ended."""
 
     def __init__(self, say: Callable[[str], None], paint: Style) -> None:
@@ -130,7 +130,7 @@ class _Journey:
         self._said = set[str]()
 
     def show(self, steps: list[Json]) -> str:
-        """Says what is new in the journey; returns the name of the step that runs."""
+        """Prints the steps that have changed; returns the name of the step that runs."""
         running = "waiting"
         for step in steps:
             state, title = step["state"], _title(step["name"])

@@ -53,7 +53,7 @@ def build_missing(step: str, error: Exception) -> Failure:
     return Failure(step=step, summary=summary, problem=str(error), advice=advice)
 
 
-def of_report(failure: builder.Failure) -> Failure:
+def of_report(failure: builder.BuildFailure) -> Failure:
     """The failure of a step, as the builder reports it."""
     return msgspec.convert(failure, Failure, from_attributes=True)
 

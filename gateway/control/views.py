@@ -54,7 +54,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildView(msgspec.Struct, frozen=True, kw_only=True):
-    """A build; while it is made, its `status` and `journey` are those of this moment."""
+    """A build; while it is made, its `status` and `steps` are those of this moment."""
 
     build: Build
     crn: str

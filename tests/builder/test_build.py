@@ -43,7 +43,7 @@ async def run_nothing(*_: object, **__: object) -> int:
 
 
 def states(bench: Bench) -> dict[str, str]:
-    return {step.name: step.state for step in bench.journeys[-1].steps}
+    return {step.name: step.state for step in bench.steps[-1].steps}
 
 
 def python(bench: Bench, code: str, name: str = "one") -> str:
@@ -144,8 +144,8 @@ async def test_without_script(bench: Bench) -> None:
         "PROBE": "done",
         "SEAL": "done",
     }
-    assert report.journey == bench.journeys[-1]
-    step = report.journey["ENVIRONMENT"]
+    assert report.steps == bench.steps[-1]
+    step = report.steps["ENVIRONMENT"]
     assert step.started_at is not None
     assert step.started_at.endswith("Z")
     assert step.seconds is not None

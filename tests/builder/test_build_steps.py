@@ -11,21 +11,21 @@ from builder.build_steps import (
     SNAPSHOT,
     SNAPSHOT_TAKEN,
     STEPS,
+    BuildSteps,
     IllegalStep,
-    Journey,
     now,
 )
 
 
 def test_steps_in_order() -> None:
     """A new journey has all five steps before it."""
-    assert [step.name for step in Journey().steps] == list(STEPS)
-    assert {step.state for step in Journey().steps} == {"waiting"}
+    assert [step.name for step in BuildSteps().steps] == list(STEPS)
+    assert {step.state for step in BuildSteps().steps} == {"waiting"}
 
 
 def test_events() -> None:
     """A step keeps when it began and how long it took; the journey before it is unchanged."""
-    running = Journey().start(ENVIRONMENT, "2026-11-21T02:35:00.123456Z")
+    running = BuildSteps().start(ENVIRONMENT, "2026-11-21T02:35:00.123456Z")
     done = running.finish(ENVIRONMENT, 1.5)
     assert running[ENVIRONMENT].state == "running"
     assert done[ENVIRONMENT].state == "done"
@@ -39,7 +39,7 @@ def test_events() -> None:
 def test_wrong_turns() -> None:
     """An event that the table does not have is refused by name."""
     with pytest.raises(IllegalStep, match="ENVIRONMENT is waiting: it cannot finish"):
-        Journey().finish(ENVIRONMENT, 1.0)
+        BuildSteps().finish(ENVIRONMENT, 1.0)
     with pytest.raises(IllegalStep, match="SNAPSHOT is done: it cannot start"):
         SNAPSHOT_TAKEN.start(SNAPSHOT, now())
 

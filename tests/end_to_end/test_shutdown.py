@@ -177,7 +177,7 @@ def test_what_sigterm_interrupts_is_told_and_taken_up_again(tmp_path: Path) -> N
 
 
 def running_steps(build: Json) -> list[str]:
-    return [step["name"] for step in build["journey"] if step["state"] == "running"]
+    return [step["name"] for step in build["steps"] if step["state"] == "running"]
 
 
 @pytest.mark.index

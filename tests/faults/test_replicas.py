@@ -313,6 +313,6 @@ def test_an_endless_import(tmp_path: Path, observe: Observe) -> None:
         build = gateway.build(model, "n.py", "never")
         assert build["status"] == "build failed"
         assert not gateway.processes()
-        (took,) = (step["seconds"] for step in build["journey"] if step["state"] == "failed")
+        (took,) = (step["seconds"] for step in build["steps"] if step["state"] == "failed")
         assert 2 <= took < 2 + 3
         observe(f"{build['failure']['summary']} after {took:.2f} s")

@@ -11,11 +11,11 @@ from typing import Any
 import trio
 
 from builder.build import BuildReport, build
-from builder.build_steps import Journey
+from builder.build_steps import BuildSteps
 from builder.build_store import BuildStore
 from builder.interpreters import Interpreter
 from builder.snapshot.snapshot import take_snapshot
-from builder.spec import BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot
+from builder.spec import BuildSpec, Log, Probe, Run, SandboxPaths, Snapshot, SnapshotLimits
 
 
 class Lines:
@@ -107,7 +107,7 @@ class Bench:
         self.shelf = BuildStore(folder / "builds")
         self.pip_cache = folder / "cache"
         self.log = Lines()
-        self.journeys: list[Journey] = []
+        self.steps: list[BuildSteps] = []
 
     def write(self, name: str, content: str | bytes = "", mode: int = 0o644) -> Path:
         path = self.project / name
@@ -116,9 +116,14 @@ class Bench:
         path.chmod(mode)
         return path
 
-    async def take(self, name: str = "one", readable: Sequence[Path] = ()) -> Snapshot:
+    async def take(
+        self, name: str = "one", readable: Sequence[Path] = (), **limits: Any
+    ) -> Snapshot:
         return await take_snapshot(
-            *(self.project, self.store, name, self.log), run=run, readable=readable
+            *(self.project, self.store, name, self.log),
+            run=run,
+            readable=readable,
+            limits=SnapshotLimits(**limits),
         )
 
     async def spec(self, name: str = "one", **changes: Any) -> BuildSpec:
@@ -145,4 +150,4 @@ class Bench:
         return await self.make(await self.spec(name, **changes), run_quickly, probe)
 
     async def make(self, spec: BuildSpec, run: Run, probe: Probe) -> BuildReport:
-        return await build(spec, run=run, probe=probe, log=self.log, changed=self.journeys.append)
+        return await build(spec, run=run, probe=probe, log=self.log, changed=self.steps.append)

@@ -330,7 +330,7 @@ class Handler(BaseHTTPRequestHandler):
         build = self.state.builds[identity]
         self._open_events()
         step = {"name": "BUILD_SCRIPT", "state": "running", "seconds": None}
-        self._event("journey", [step])
+        self._event("steps", [step])
         for line in self.state.build_lines:
             self._event("line", line)
         self.state.while_building()
@@ -338,7 +338,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.state.finish_build(build)
         done = "done" if build["status"] == "built" else "failed"
-        self._event("journey", [{**step, "state": done, "seconds": 1.25}])
+        self._event("steps", [{**step, "state": done, "seconds": 1.25}])
         self._event("end", {"status": build["status"]})
 
     def experiments(self, body: bytes, project: str = "") -> None:

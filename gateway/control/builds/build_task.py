@@ -15,7 +15,7 @@ import trio
 
 import builder
 import store
-from builder import BuildSpec, Journey, Snapshot, match, take_snapshot
+from builder import BuildSpec, BuildSteps, Snapshot, match, take_snapshot
 from gateway.control import failures
 from gateway.control.builds.build_limits import git_runner, runner
 from gateway.control.builds.probe import probe_for
@@ -29,8 +29,8 @@ from workers import Log
 
 logger = logging.getLogger(__name__)
 
-# The stream of a build log's lines that tell of its steps.
-JOURNEY = "journey"
+# The stream of those lines in a build log that report its steps. Log files on disk have this name.
+STEPS_STREAM = "journey"
 
 _PATIENCE = 1.0
 
@@ -59,7 +59,7 @@ class BuildTask:
         self.is_rebuild = bool(rebuild_reason)
         self.operation = Operation()
         self.log = Log(context.data.build_log(build.id))
-        self.journey = _journey(self.build.journey)
+        self.build_steps = _build_steps(self.build.steps)
         self._context = context
         self._semaphore = semaphore
         if rebuild_reason:
@@ -105,7 +105,7 @@ class BuildTask:
                 probe=probe_for(self._context, self.build, model, project, self.log),
                 log=self.log,
                 changed=self._on_step_changed,
-                journey=self.journey,
+                steps=self.build_steps,
             )
         except trio.Cancelled:
             # If the disk does not take it now, the next start will say the same.
@@ -122,7 +122,7 @@ class BuildTask:
     async def _take_snapshot(self, project: Project) -> bool:
         """Whether it could be taken."""
         step, began = builder.SNAPSHOT, trio.current_time()
-        self._on_step_changed(self.journey.start(step, store.now()))
+        self._on_step_changed(self.build_steps.start(step, store.now()))
         self.log.write("Taking a snapshot of the project")
         git_store = self._context.data.snapshots(project.id)
         try:
@@ -133,27 +133,27 @@ class BuildTask:
                     run=await git_runner(self._context, project),
                 )
         except (builder.BuilderError, OSError) as error:
-            self._on_step_changed(self.journey.fail(step, trio.current_time() - began))
+            self._on_step_changed(self.build_steps.fail(step, trio.current_time() - began))
             await self._fail(failures.build_missing(step, error))
             return False
-        self._on_step_changed(self.journey.finish(step, trio.current_time() - began))
+        self._on_step_changed(self.build_steps.finish(step, trio.current_time() - began))
         interpreter = match(self.build.kernel, await self._context.interpreters.all())
         await self._advance(
             "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
         )
         return True
 
-    def _on_step_changed(self, journey: Journey) -> None:
+    def _on_step_changed(self, build_steps: BuildSteps) -> None:
         """Writes the steps to the log when one has begun or ended, in order with its lines."""
-        self.journey = journey
-        self.log.write(msgspec.json.encode(journey.steps).decode(), JOURNEY)
+        self.build_steps = build_steps
+        self.log.write(msgspec.json.encode(build_steps.steps).decode(), STEPS_STREAM)
 
     async def _fail(self, failure: Failure, event: str = "failed") -> None:
         self.log.write(f"{failure.summary}: {failure.problem}\n{failure.advice}", "stderr")
         await self._advance(event, failure=failure)
 
     async def _advance(self, event: str, **changes: object) -> None:
-        changes["journey"] = self.steps
+        changes["steps"] = self.steps
         if self.is_rebuild:
             self.build = advanced(self.build, event, **changes)
         else:
@@ -164,7 +164,7 @@ class BuildTask:
     @property
     def steps(self) -> list[Step]:
         """The steps so far, as the store has them."""
-        return [msgspec.convert(s, Step, from_attributes=True) for s in self.journey.steps]
+        return [msgspec.convert(s, Step, from_attributes=True) for s in self.build_steps.steps]
 
     async def _spec(self, project: Project) -> BuildSpec:
         context, build = self._context, self.build
@@ -184,8 +184,8 @@ class BuildTask:
         )
 
 
-def _journey(steps: list[Step]) -> Journey:
+def _build_steps(steps: list[Step]) -> BuildSteps:
     """The steps so far of a build, which may have waited since before this start."""
     if not steps:
-        return Journey()
-    return msgspec.convert({"steps": steps}, Journey, from_attributes=True)
+        return BuildSteps()
+    return msgspec.convert({"steps": steps}, BuildSteps, from_attributes=True)

@@ -182,7 +182,7 @@ class Builds:
     def with_live_status(self, build: Build) -> Build:
         """The build with its present status and steps, also while it is rebuilt."""
         task = self._operations.get(build.id)
-        return msgspec.structs.replace(task.build, journey=task.steps) if task else build
+        return msgspec.structs.replace(task.build, steps=task.steps) if task else build
 
     async def delete(self, project_id: str, build: Build) -> None:
         """Deletes the build, cancelled first if it has not ended. Raises BuildInUse."""

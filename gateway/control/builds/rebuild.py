@@ -21,7 +21,7 @@ from store.lifecycles import BUILD, advance
 def queued_again(build: Build) -> Build:
     """The build as it is shown when its rebuild begins: its snapshot is taken."""
     steps = [msgspec.convert(s, Step, from_attributes=True) for s in SNAPSHOT_TAKEN.steps]
-    return msgspec.structs.replace(build, status="queued", journey=steps)
+    return msgspec.structs.replace(build, status="queued", steps=steps)
 
 
 def advanced(build: Build, event: str, **changes: object) -> Build:

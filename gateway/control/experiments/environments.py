@@ -17,7 +17,7 @@ import trio
 
 import builder
 import store
-from builder import BuildSpec, Interpreter, Journey, Snapshot
+from builder import BuildSpec, BuildSteps, Interpreter, Snapshot
 from gateway.control import failures
 from gateway.control.builds.build_limits import runner
 from gateway.control.builds.builds import Builds
@@ -79,7 +79,7 @@ class Environments:
                     run=await runner(self._context, project, environment_id),
                     probe=None,
                     log=log,
-                    changed=_nobody_looks,
+                    changed=_ignore_steps,
                 )
         if report.failure is None:
             return None
@@ -141,5 +141,5 @@ def used(experiments: Sequence[Experiment]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _nobody_looks(journey: Journey) -> None:
+def _ignore_steps(steps: BuildSteps) -> None:
     """The steps of an environment are seen in the log alone."""

@@ -10,7 +10,7 @@ import trio
 
 import builder
 import store
-from builder import Address, clone
+from builder import Address, CloneGuard, clone
 from gateway.control.builds.build_limits import git_runner
 from gateway.control.context import ControlContext
 from gateway.control.disk.removal_queue import remove
@@ -96,7 +96,9 @@ class Projects:
             self._clonings[project.id] = cloning = _Cloning()
             # The name and password in it, and its key, are known until it is cloned, and written
             # nowhere.
-            work = partial(self._clone, project, address, guarded=not owner.administrator)
+            work = partial(
+                self._clone, project, address, guard=None if owner.administrator else CloneGuard()
+            )
             self._context.tasks.start(self._clone_later, project, work, cloning)
             return project
         return await self._fill(project, partial(_lay_out, project))
@@ -147,9 +149,9 @@ class Projects:
             problem = str(error)
         return await self._end_creation(project, problem)
 
-    async def _clone(self, project: Project, address: Address, *, guarded: bool) -> None:
+    async def _clone(self, project: Project, address: Address, *, guard: CloneGuard | None) -> None:
         run, target = await git_runner(self._context, project), Path(project.path)
-        await clone(address, project.git_ref, target, run=run, guarded=guarded)
+        await clone(address, project.git_ref, target, run=run, guard=guard)
         await self._context.project_usage.look(project, target)
 
     async def _end_creation(self, project: Project, problem: str) -> Project:

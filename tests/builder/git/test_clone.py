@@ -34,7 +34,7 @@ def origin(tmp_path: Path) -> Path:
 
 
 async def fetch(origin: Path, reference: str, target: Path) -> str:
-    await clone(local(origin), reference, target, run=run, guarded=False)
+    await clone(local(origin), reference, target, run=run, guard=None)
     return (target / "model.py").read_text()
 
 
@@ -71,7 +71,7 @@ async def test_no_hook_runs(origin: Path, tmp_path: Path, monkeypatch: pytest.Mo
 async def test_bad_references(origin: Path, tmp_path: Path, reference: str) -> None:
     """A reference that is an option or no name is refused by name."""
     with pytest.raises(CloneRefused) as caught:
-        await clone(local(origin), reference, tmp_path / "x", run=run_nothing, guarded=False)
+        await clone(local(origin), reference, tmp_path / "x", run=run_nothing, guard=None)
     assert repr(reference) in caught.value.problem
 
 
@@ -114,7 +114,7 @@ async def test_cancellation(origin: Path, tmp_path: Path) -> None:
 
     async with trio.open_nursery() as nursery:
         work = partial(clone, local(origin), "", tmp_path / "copies/copy", run=endless)
-        nursery.start_soon(partial(work, guarded=False))
+        nursery.start_soon(partial(work, guard=None))
         await begun.wait()
         assert list((tmp_path / "copies").rglob("half"))
         nursery.cancel_scope.cancel()

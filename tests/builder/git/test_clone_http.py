@@ -5,14 +5,13 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from builder.errors import CloneFailed
 from builder.git.address import read_address
-from builder.git.clone import PINNING, UNREADABLE, clone, unreadable
+from builder.git.clone import PINNING, UNREADABLE, CloneGuard, clone, unreadable
 from builder.git.git_store import git_version
 from tests.builder.git.test_clone import origin, run_nothing
 from tests.support.builder import run
@@ -23,10 +22,8 @@ __all__ = ["origin"]
 PASSWORD, QUOTED = "k/an@ar:y%ü", "k%2Fan%40ar%3Ay%25%C3%BC"
 
 
-@pytest.fixture
-def open_to_inner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a guarded clone reach this machine, on which the servers of tests are."""
-    monkeypatch.setattr("builder.git.reachable_addresses._is_inner", lambda *_: False)
+# The servers of the tests are on this machine.
+GUARD = CloneGuard(is_refused=lambda *_: False)
 
 
 @pytest.mark.parametrize("guarded", [False, True])
@@ -37,7 +34,6 @@ def open_to_inner(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_name_and_password(
     origin: Path,
     tmp_path: Path,
-    open_to_inner: None,
     user: str,
     password: str,
     given: str,
@@ -47,7 +43,7 @@ async def test_name_and_password(
     with git_server(tmp_path, user, password) as server:
         server.look = commands
         address = read_address(f"http://{given}@127.0.0.1:{server.port}/origin/.git")
-        await clone(address, "v1", tmp_path / "copy", run=run, guarded=guarded)
+        await clone(address, "v1", tmp_path / "copy", run=run, guard=GUARD if guarded else None)
     assert (tmp_path / "copy/model.py").read_text() == "first"
     assert len(server.seen) > 1
     for seen in map(str, server.seen):
@@ -56,13 +52,15 @@ async def test_name_and_password(
         assert QUOTED not in seen
 
 
-async def test_a_wrong_password(origin: Path, tmp_path: Path, open_to_inner: None) -> None:
+async def test_a_wrong_password(origin: Path, tmp_path: Path) -> None:
     """A trusted user is shown git's message, but not the password."""
     with git_server(tmp_path, "ada", "right") as server:
         address = read_address(f"http://ada:{QUOTED}@127.0.0.1:{server.port}/origin/.git")
         for guarded in (False, True):
             with pytest.raises(CloneFailed) as caught:
-                await clone(address, "", tmp_path / "copy", run=run, guarded=guarded)
+                await clone(
+                    address, "", tmp_path / "copy", run=run, guard=GUARD if guarded else None
+                )
             assert ("Authentication failed" in caught.value.problem) is not guarded
             assert PASSWORD not in str(caught.value)
             assert QUOTED not in str(caught.value)
@@ -85,7 +83,7 @@ def talking(text: str) -> Iterator[int]:
         thread.join()
 
 
-async def test_one_answer(origin: Path, tmp_path: Path, open_to_inner: None) -> None:
+async def test_one_answer(origin: Path, tmp_path: Path) -> None:
     """The message of a guarded clone does not show which ports are open."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         free = closed.getsockname()[1]
@@ -105,26 +103,26 @@ async def test_one_answer(origin: Path, tmp_path: Path, open_to_inner: None) -> 
         told = set()
         for url, reference in cases:
             with pytest.raises(CloneFailed) as caught:
-                await clone(read_address(url), reference, tmp_path / "c", run=run, guarded=True)
+                await clone(read_address(url), reference, tmp_path / "c", run=run, guard=GUARD)
             assert caught.value.problem == unreadable(read_address(url))
             told.add(caught.value.problem.partition("; without git_host_key")[0])
     assert told == {UNREADABLE}
 
 
-async def test_a_server_that_leads_on(origin: Path, tmp_path: Path, open_to_inner: None) -> None:
+async def test_a_server_that_leads_on(origin: Path, tmp_path: Path) -> None:
     """A server may redirect the clone of a trusted user to another address, and no other clone."""
     with git_server(tmp_path) as server:
         address = read_address(f"http://127.0.0.1:{server.port}/moved/origin/.git")
-        await clone(address, "", tmp_path / "copy", run=run, guarded=False)
+        await clone(address, "", tmp_path / "copy", run=run, guard=None)
         assert server.asked
         server.asked.clear()
         with pytest.raises(CloneFailed):
-            await clone(address, "", tmp_path / "copy-2", run=run, guarded=True)
+            await clone(address, "", tmp_path / "copy-2", run=run, guard=GUARD)
         assert not server.asked
 
 
 async def test_a_name_is_looked_up_once(
-    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_to_inner: None
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Git connects to the address that was looked at, and does not look the name up itself."""
 
@@ -134,22 +132,18 @@ async def test_a_name_is_looked_up_once(
     monkeypatch.setattr("trio.socket.getaddrinfo", found)
     with git_server(tmp_path) as server:
         address = read_address(f"http://somewhere.invalid:{server.port}/origin/.git")
-        await clone(address, "", tmp_path / "copy", run=run, guarded=True)
+        await clone(address, "", tmp_path / "copy", run=run, guard=GUARD)
         with pytest.raises(CloneFailed, match="Could not resolve host"):
-            await clone(address, "", tmp_path / "copy-2", run=run, guarded=False)
+            await clone(address, "", tmp_path / "copy-2", run=run, guard=None)
 
 
-async def test_a_git_that_looks_names_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_to_inner: None
-) -> None:
+async def test_a_git_that_looks_names_up(tmp_path: Path) -> None:
     """With a git that does not accept the addresses of a name, a guarded clone is refused."""
     assert git_version() > PINNING
-    # By its name: `builder.clone` is the function.
-    module = import_module("builder.clone")
-    monkeypatch.setattr(module, "git_version", lambda: (2, 36))
+    old = CloneGuard(is_refused=GUARD.is_refused, git_version=lambda: (2, 36))
     address = read_address("http://127.0.0.1/x")
     with pytest.raises(CloneFailed, match=r"older than 2\.37"):
-        await clone(address, "", tmp_path / "copy", run=run_nothing, guarded=True)
+        await clone(address, "", tmp_path / "copy", run=run_nothing, guard=old)
 
 
 INNER = ("127.0.0.1", "127.9.9.9", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]",
@@ -162,7 +156,7 @@ async def test_this_machine_is_not_reached(tmp_path: Path, host: str) -> None:
     for scheme in ("http", "git", "ssh"):
         address = read_address(f"{scheme}://{host}:80/x")
         with pytest.raises(CloneFailed) as caught:
-            await clone(address, "", tmp_path / "copy", run=run_nothing, guarded=True)
+            await clone(address, "", tmp_path / "copy", run=run_nothing, guard=CloneGuard())
         assert caught.value.problem == unreadable(address)
 
 
@@ -181,6 +175,6 @@ async def test_no_identity(origin: Path, tmp_path: Path, monkeypatch: pytest.Mon
     with git_server(tmp_path, "ada", "right") as server:
         address = read_address(f"http://127.0.0.1:{server.port}/origin/.git")
         with pytest.raises(CloneFailed, match="could not read Username"):
-            await clone(address, "", tmp_path / "copy", run=run, guarded=False)
+            await clone(address, "", tmp_path / "copy", run=run, guard=None)
     assert server.refused
     assert not server.asked

@@ -6,7 +6,6 @@ import pytest
 import trio
 
 from builder.errors import SnapshotFailed
-from builder.snapshot import ignore_rules
 from builder.snapshot.snapshot import take_snapshot
 from builder.spec import Log, SandboxPaths
 from tests.support.builder import Bench, run
@@ -26,29 +25,24 @@ async def test_a_big_file(bench: Bench, name: str) -> None:
     assert "Name folders" in caught.value.advice
 
 
-async def test_many_files(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_files(bench: Bench) -> None:
     """So are too many of them, and too many bytes of all together."""
     for number in range(20):
         bench.write(f"{number}/.gitignore", "x" * 100)
-    monkeypatch.setattr(ignore_rules, "MOST_FILES", 19)
     with pytest.raises(SnapshotFailed, match=r"more than 19 \.gitignore files"):
-        await bench.take()
-    monkeypatch.undo()
-    monkeypatch.setattr(ignore_rules, "MOST_BYTES_TOGETHER", 1999)
+        await bench.take(ignore_files=19)
     with pytest.raises(SnapshotFailed, match=r"1,999 bytes together, with 9/\.gitignore"):
-        await bench.take()
-    monkeypatch.undo()
+        await bench.take(ignore_total_bytes=1999)
     await bench.take()
 
 
-async def test_endless_work_for_git(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endless_work_for_git(bench: Bench) -> None:
     """Patterns that keep git busy end in a named failure; nothing is left of what was asked."""
-    monkeypatch.setattr(ignore_rules, "SECONDS", 0.1)
     bench.write(".gitignore", SLOW)
     for number in range(1000):
         bench.write(f"{number}" + "a" * 200)
     with pytest.raises(SnapshotFailed, match=r"more than 0.1 seconds for the \.gitignore files"):
-        await bench.take()
+        await bench.take(ignore_seconds=0.1)
     assert not list(bench.store.parent.glob("ignoring-*"))
 
 

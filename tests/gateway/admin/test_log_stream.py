@@ -46,8 +46,8 @@ async def test_a_build_followed_while_and_after(gateway: Gateway, tmp_path: Path
     assert live == after
     lines = [data for name, data in live if name == "line"]
     assert lines.index("one") + 1 == lines.index("two")
-    journeys = [data for name, data in live if name == "journey"]
-    assert {step["state"] for step in journeys[-1]} == {"done"}
+    changes = [data for name, data in live if name == "steps"]
+    assert {step["state"] for step in changes[-1]} == {"done"}
     assert live[-1] == ("end", {"status": "built"})
 
 

@@ -30,7 +30,7 @@ from store.tables import table
 from tests.support.records import a_build, a_deployment, a_model, a_project
 
 FAILURE = Failure(step="PROBE", summary="s", problem="\x00 'quoted' \u2028", advice="")
-JOURNEY = [
+STEPS = [
     Step(name="SNAPSHOT", state="done", started_at=now(), seconds=0.25),
     Step(name="ENVIRONMENT", state="waiting"),
 ]
@@ -62,7 +62,7 @@ async def test_every_field_comes_back(database: Database) -> None:
     assert await database.read(models.get, model.id) == stored_model
 
     build = msgspec.structs.replace(
-        a_build(model), example="null", journey=JOURNEY, failure=FAILURE, snapshot="c0ffee"
+        a_build(model), example="null", steps=STEPS, failure=FAILURE, snapshot="c0ffee"
     )
     stored_build = await database.write(builds.insert, build)
     assert as_given(stored_build) == as_given(build)
@@ -142,8 +142,8 @@ async def test_changes(database: Database, project: Project, model: Model, build
     )
     assert changed.updated_at > project.updated_at
     assert (await database.write(models.update, model.id, auth_enabled=True)).auth_enabled is True
-    taken = await database.write(builds.advance, build.id, "snapshotted", journey=JOURNEY)
-    assert (taken.journey, taken.status) == (JOURNEY, "queued")
+    taken = await database.write(builds.advance, build.id, "snapshotted", steps=STEPS)
+    assert (taken.steps, taken.status) == (STEPS, "queued")
 
 
 @pytest.mark.parametrize("field", ["id", "number", "status", "built_at", "model_id", "unheard_of"])

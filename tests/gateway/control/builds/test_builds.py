@@ -104,7 +104,7 @@ async def test_after_a_restart(tmp_path: Path) -> None:
         assert "interrupted" in failed["failure"]["summary"]
         made = await gateway.until(waiting, ended_build)
         assert made["status"] == "built"
-        assert {step["state"] for step in made["journey"]} == {"done"}
+        assert {step["state"] for step in made["steps"]} == {"done"}
         folders = [folder.name for folder in (gateway.data / "builds").iterdir()]
         assert folders == [made["id"]]
         again = await gateway.build(model, "add.py:add")
@@ -144,7 +144,7 @@ async def test_a_failure_is_told(gateway: Gateway, tmp_path: Path) -> None:
     assert ended["status"] == "build failed"
     assert ended["failure"]["step"] == "BUILD_SCRIPT"
     assert all(ended["failure"].values())
-    assert [step["state"] for step in ended["journey"]][:3] == ["done", "done", "failed"]
+    assert [step["state"] for step in ended["steps"]][:3] == ["done", "done", "failed"]
     log = (await gateway.admin.get(f"{build}/log")).text
     assert "so far so good\nno luck\n" in log
     assert ended["failure"]["advice"] in log

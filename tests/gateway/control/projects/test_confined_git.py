@@ -95,7 +95,7 @@ def hostile(tmp_path: Path) -> Path:
 async def test_a_hostile_repository(run: Run, tmp_path: Path, hostile: Path) -> None:
     """Its files are had, ours to keep; nothing of it is run, and its links lead nowhere."""
     target = tmp_path / "data" / "projects" / "one"
-    await clone(read_address(f"file://{hostile}"), "", target, run=run, guarded=False)
+    await clone(read_address(f"file://{hostile}"), "", target, run=run, guard=None)
     assert not (tmp_path / "canary").exists()
     names = {path.name for path in target.iterdir()}
     assert names == {
@@ -135,7 +135,7 @@ async def test_what_git_sees(workers: Workers, tmp_path: Path, hostile: Path) ->
 
     target = tmp_path / "data" / "projects" / "one"
     address = read_address(f"file://{hostile}")
-    await clone(address, "", target, run=looking, guarded=False)
+    await clone(address, "", target, run=looking, guard=None)
     assert "secret" not in seen
     assert "gitconfig" in seen.lines
     assert {line.split("=")[0] for line in seen.lines if "=" in line} >= {"HOME", "GIT_SSH_COMMAND"}
@@ -153,5 +153,5 @@ async def test_more_than_the_disk_limit(run: Run, tmp_path: Path) -> None:
     git(folder, "commit", "-q", "-m", "first")
     target = tmp_path / "data" / "projects" / "one"
     with pytest.raises(CloneFailed, match=r"larger than what a build may|unable to write file"):
-        await clone(read_address(f"file://{folder}"), "", target, run=run, guarded=False)
+        await clone(read_address(f"file://{folder}"), "", target, run=run, guard=None)
     assert list(target.parent.iterdir()) == []

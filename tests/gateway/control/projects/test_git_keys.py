@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.to_thread import run_sync as to_thread
 
-from builder import Address, CloneFailed, Run, clone, read_address, with_identity
+from builder import Address, CloneFailed, CloneGuard, Run, clone, read_address, with_identity
 from builder.git.clone import unreadable
 from tests.builder.git.test_clone import origin
 from tests.gateway.control.projects.test_confined_git import run, workers
@@ -51,7 +51,7 @@ async def test_a_key(run: Run, server: SshServer, target: Path, origin: Path) ->
     commit = subprocess.run(
         ["git", "rev-parse", "v1"], cwd=origin, check=True, capture_output=True, text=True
     ).stdout.strip()
-    await clone(address_of(server), commit, target, run=run, guarded=False)
+    await clone(address_of(server), commit, target, run=run, guard=None)
     assert (target / "model.py").read_text() == "first"
     assert [path.name for path in target.parent.iterdir()] == ["one"]
     seen = server.seen.read_bytes()
@@ -62,17 +62,15 @@ async def test_a_key(run: Run, server: SshServer, target: Path, origin: Path) ->
     assert not _agents()
 
 
-async def test_who_is_no_administrator(
-    run: Run, server: SshServer, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_is_no_administrator(run: Run, server: SshServer, target: Path) -> None:
     """With the address looked up before, the key and the host's key count as well, and a failure
     tells which host keys are accepted but not what was found."""
-    monkeypatch.setattr("builder.git.reachable_addresses._is_inner", lambda *_: False)
-    await clone(address_of(server), "v1", target, run=run, guarded=True)
+    guard = CloneGuard(is_refused=lambda *_: False)  # the server is on this machine
+    await clone(address_of(server), "v1", target, run=run, guard=guard)
     assert (target / "model.py").read_text() == "first"
     for address in (address_of(server, key=""), address_of(server, host_key="")):
         with pytest.raises(CloneFailed) as caught:
-            await clone(address, "", target.parent / "two", run=run, guarded=True)
+            await clone(address, "", target.parent / "two", run=run, guard=guard)
         assert caught.value.problem == unreadable(address)
         assert "git_host_key" in caught.value.problem
 
@@ -89,7 +87,7 @@ async def test_what_fails(run: Run, server: SshServer, target: Path, tmp_path: P
         (address_of(server, host_key=changed), "must show a key of git_host_key for [127.0.0.1]:"),
     ):
         with pytest.raises(CloneFailed) as caught:
-            await clone(address, "", target, run=run, guarded=False)
+            await clone(address, "", target, run=run, guard=None)
         assert said in caught.value.problem
         for key in (other, server.key):
             assert secret_line(key) not in caught.value.problem
@@ -112,7 +110,7 @@ async def test_what_others_may_read(
         more["log"] = seen
         return await workers.run(command, limits=Limits(processes=100), identity=7, **more)
 
-    await clone(address_of(server), "", target, run=looking, guarded=False)
+    await clone(address_of(server), "", target, run=looking, guard=None)
     [socket] = [line for line in seen.lines if line.endswith(" agent")]
     assert socket.startswith("srw-------")
     assert "GIT_SSH_COMMAND" in seen
@@ -125,7 +123,7 @@ async def test_a_cancelled_clone(run: Run, tmp_path: Path, origin: Path, target:
     with ssh_server(tmp_path / "ssh", origin, tmp_path / "data", answers=False) as server:
         async with trio.open_nursery() as nursery:
             address = address_of(server)
-            nursery.start_soon(partial(clone, address, "", target, run=run, guarded=False))
+            nursery.start_soon(partial(clone, address, "", target, run=run, guard=None))
             await until(lambda: to_thread(server.seen.exists), bool)
             assert _agents()
             nursery.cancel_scope.cancel()
@@ -142,7 +140,7 @@ async def test_no_agent(workers: Workers, server: SshServer, target: Path) -> No
         return await workers.run(command, limits=Limits(processes=100), identity=7, **more)
 
     with pytest.raises(CloneFailed, match="ssh-agent and ssh-add did not take") as caught:
-        await clone(address_of(server), "", target, run=without, guarded=False)
+        await clone(address_of(server), "", target, run=without, guard=None)
     assert server.canary not in caught.value.problem
 
 
