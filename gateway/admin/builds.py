@@ -22,6 +22,7 @@ from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.builds.builds import NewBuild
 from gateway.control.deployments.new_deployment import NewDeployment
+from gateway.control.projects.launch import Launched
 from gateway.control.variables import ShownVariables
 from gateway.errors import Refusal
 from gateway.identity.principal import is_allowed, principal
@@ -42,15 +43,17 @@ def add_routes(routing: Router, control: Control) -> None:
 
     async def create(project_id: str, model_id: str, asked: CreateBuild) -> Json:
         model = await seek.model(project_id, model_id)
-        who = principal().user
         deployment = new_deployment(model, asked.auto_deployment_config)
-        # What was asked for is refused before anything is built, also if it is deployed later.
-        if asked.auto_deploy_model or asked.auto_deployment_config is not None:
+        # Sizes of a deployment that is to follow are refused before anything is built.
+        if asked.auto_deployment_config is not None:
             control.deployments.check(project_id, deployment, model_id=model.id)
-        build = await control.builds.create(model, new_build(asked), who)
-        if asked.auto_deploy_model and build.status != "build failed":
-            await control.deployments.create(model, build, deployment, who)
-        return as_json(build)
+        launched = await control.launcher.build(
+            model,
+            new_build(asked),
+            deployment if asked.auto_deploy_model else None,
+            principal().user,
+        )
+        return as_json(launched.build) | launched_json(control, launched)
 
     async def show(project_id: str, model_id: str, build_id: str) -> Json:
         return as_json(await seek.build(project_id, model_id, build_id))
@@ -170,6 +173,12 @@ def deployed_json(control: Control, deployment: Deployment) -> Json:
         control.context.workspace,
         control.context.variables.shown(deployment) if edits else ShownVariables(),
     )
+
+
+def launched_json(control: Control, launched: Launched) -> Json:
+    """The deployment that a request for a build has started, null without one."""
+    started = launched.deployment
+    return {"model_deployment": deployed_json(control, started) if started else None}
 
 
 def new_build(asked: CreateBuild) -> NewBuild:

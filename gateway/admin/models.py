@@ -9,12 +9,12 @@ from quart import Response, request
 
 import store
 from gateway.admin import log_stream
-from gateway.admin.builds import deployed_json, new_build, new_deployment
+from gateway.admin.builds import deployed_json, launched_json, new_build, new_deployment
 from gateway.admin.json_body import FREE_BYTES
 from gateway.admin.lookup import Lookup
 from gateway.admin.paging import PAGED, page
 from gateway.admin.router import Router
-from gateway.admin.schemas import CreateModel, Json, UpdateModel, model_json
+from gateway.admin.schemas import CreateModel, Json, UpdateModel, build_json, model_json
 from gateway.control import Control
 from gateway.control.deployments.replica_logs import logs_of
 from gateway.control.projects.models import NewModel
@@ -81,18 +81,22 @@ def add_routes(routing: Router, control: Control) -> None:
         config = asked.auto_build_config if asked.auto_build_model else None
         if config is None:
             return await as_json(await control.models.create(project, new, who), project)
-        # All that can be refused comes first, so that a refusal leaves no model behind.
-        build, deployment = (
+        deployment = new_deployment(control.models.defaults, config.auto_deployment_config)
+        if config.auto_deployment_config is not None:
+            control.deployments.check(project.id, deployment)
+        launched = await control.launcher.create_model(
+            project,
+            new,
             new_build(config),
-            new_deployment(control.models.defaults, config.auto_deployment_config),
+            deployment if config.auto_deploy_model else None,
+            who,
         )
-        await control.builds.check(project, build)
-        control.deployments.check(project.id, deployment)
-        model = await control.models.create(project, new, who)
-        made = await control.builds.create(model, build, who)
-        if config.auto_deploy_model and made.status != "build failed":
-            await control.deployments.create(model, made, deployment, who)
-        return await as_json(model, project)
+        build = control.builds.with_live_status(launched.build)
+        return (
+            await as_json(launched.model, project)
+            | {"model_build": build_json(build, build.journey, control.context.workspace)}
+            | launched_json(control, launched)
+        )
 
     async def show(project_id: str, model_id: str) -> Json:
         return await as_json(await seek.model(project_id, model_id))

@@ -15,6 +15,7 @@ from gateway.control.deployments.usage import ActiveModels
 from gateway.control.experiments.experiments import Experiments
 from gateway.control.logs.following import LogFollowers
 from gateway.control.metrics.metrics import Metrics
+from gateway.control.projects.launch import Launcher
 from gateway.control.projects.models import Models
 from gateway.control.projects.projects import Projects
 from gateway.control.records import Records
@@ -51,6 +52,7 @@ class Control:
         self.builds = Builds(context)
         self.deployments = Deployments(context, self.builds)
         self.models = Models(context, self.builds, self.deployments)
+        self.launcher = Launcher(self.models, self.builds, self.deployments)
         self.experiments = Experiments(context, self.builds)
         self.projects = Projects(context, self.models, self.experiments)
         self.users = Users(context)

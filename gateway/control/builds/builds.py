@@ -87,10 +87,6 @@ class Builds:
         """Creates a build and takes its snapshot. Raises UnknownKernel or Refusal; see `check`."""
         project = await self._context.database.read(store.projects.get, model.project_id)
         await self.check(project, asked)
-        if project.creation_status != "success":
-            raise Refusal(
-                "state.conflict", f"the creation of project {project.name!r} is not a success yet"
-            )
         with self._backlog.joining(project.id, await self._unended(project)):
             asked_for = Build(
                 model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)
@@ -101,8 +97,13 @@ class Builds:
         return task.build
 
     async def check(self, project: Project, asked: NewBuild) -> None:
-        """Raises what `create` would: UnknownKernel, or Refusal for a path outside the project, a
-        full disk or a full backlog."""
+        """Raises what `create` would: UnknownKernel, or Refusal for a project that is not created
+        yet, a path outside of it, a full backlog or a full disk."""
+        if project.creation_status != "success":
+            raise Refusal(
+                "state.conflict",
+                f"project {project.name!r} is still being created (or failed to be)",
+            )
         match(asked.kernel, await self._context.interpreters.all())
         _check_paths(asked)
         self._context.sandbox.check_network(asked.network)

@@ -119,6 +119,8 @@ async def test_a_model_with_its_build_and_deployment(shared: Gateway, project: s
     asked = {"name": "m", "auto_build_model": True, "auto_build_config": config}
     made = await shared.post(f"{project}/models", asked)
     model = f"{project}/models/{made['id']}"
+    assert made["model_build"]["build_number"] == 1
+    assert made["model_deployment"]["build_id"] == made["model_build"]["id"]
     now = await shared.until(model, lambda m: m["status"] in ("deployed", "failed"))
     assert now["status"] == "deployed"
     assert (now["current_build_number"], now["replicas_ready"]) == (1, 1)
