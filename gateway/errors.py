@@ -158,14 +158,14 @@ CATALOGUE: dict[Code, ErrorKind] = {
     "route.notfound": ErrorKind(404, 5, "caller", "see /openapi.json for the routes"),
     "route.method": ErrorKind(405, 12, "caller", "see /openapi.json for the methods of this route"),
     "project.notfound": ErrorKind(404, 5, "caller", "list the projects with `predictd project ls`"),
-    "build.notfound": ErrorKind(404, 5, "caller", "list the builds with `predictd builds MODEL`"),
+    "build.notfound": ErrorKind(404, 5, "caller", "list the builds with `predictd build ls MODEL`"),
     "deployment.notfound": ErrorKind(
-        404, 5, "caller", "list them with `predictd deployments MODEL`"
+        404, 5, "caller", "list them with `predictd deployment ls MODEL`"
     ),
     "prediction.notfound": ErrorKind(
         404, 5, "caller", "metrics are deleted after `metrics_retention_days` days"
     ),
-    "experiment.notfound": ErrorKind(404, 5, "caller", "list the experiments with `predictd runs`"),
+    "experiment.notfound": ErrorKind(404, 5, "caller", "list them with `predictd experiment ls`"),
     "file.notfound": ErrorKind(404, 5, "caller", "list the folder to see its files"),
     "name.taken": ErrorKind(409, 6, "caller", "choose another name"),
     "state.conflict": ErrorKind(409, 9, "caller", "check its status, then try again"),

@@ -101,7 +101,7 @@ def test_control_knows_no_http() -> None:
 def test_the_environment_is_read_in_one_place() -> None:
     """Settings read it; the command line's entry hands it to them."""
     readers = {name_of(path) for path in OUTSIDE if "os.environ" in path.read_text()}
-    assert readers == {"gateway/settings.py", "gateway/cli/entry.py"}
+    assert readers == {"gateway/settings.py", "gateway/cli/main.py"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

@@ -16,6 +16,13 @@ CLI_README = (ROOT / "gateway/cli/README.md").read_text()
 DOCUMENTS = sorted(
     path for path in ROOT.rglob("*.md") if not {".venv", "project_templates"} & set(path.parts)
 )
+# Their messages and advice name commands.
+SOURCES = sorted(
+    path
+    for package in ("gateway", "workers", "builder", "store")
+    for path in ROOT.glob(f"{package}/**/*")
+    if path.suffix in (".py", ".html") and "inside" not in path.parts
+)
 # The folders whose files a README maps, as a table of `path` and meaning. A folder with a README of
 # its own is one row of the map above it.
 MAPPED = sorted(
@@ -48,12 +55,17 @@ def test_the_table_of_verbs() -> None:
     )
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS + SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_verbs_that_are_mentioned_exist(path: Path) -> None:
-    """No document tells anybody to type what there is not."""
-    known = {verb.split()[0] for verb, _ in verbs(make_parser())}
-    mentioned = set(re.findall(r"(?:`|^|/)predictd ([a-z][a-z-]*)", path.read_text(), re.MULTILINE))
-    assert mentioned <= known
+    """Documents, messages and advice name only verbs that exist, with their nouns."""
+    known = {verb for verb, _ in verbs(make_parser())}
+    nouns = {verb.split()[0] for verb in known if " " in verb}
+    mentioned = re.findall(
+        r"(?:`|^|/)predictd ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", path.read_text(), re.MULTILINE
+    )
+    assert {f"{word} {verb}" if word in nouns and verb else word for word, verb in mentioned} <= (
+        known | nouns
+    )
 
 
 def test_the_table_of_answers() -> None:

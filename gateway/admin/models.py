@@ -94,7 +94,7 @@ def add_routes(routing: Router, control: Control) -> None:
         build = control.builds.with_live_status(launched.build)
         return (
             await as_json(launched.model, project)
-            | {"model_build": build_json(build, build.journey, control.context.workspace)}
+            | {"model_build": build_json(build, build.steps, control.context.workspace)}
             | launched_json(control, launched)
         )
 

@@ -1,10 +1,9 @@
-"""What users type, turned into values: each function is the type of an argument.
+"""Parses what users type: each function is the type of an argument.
 
-They raise `ArgumentTypeError`, which argparse shows together with the usage (exit code 2), so that
-a slip of the pen is told before anything has been asked of the gateway.
+They raise `ArgumentTypeError`, which argparse shows with the usage (exit code 2), before any
+request to the gateway.
 """
 
-import itertools
 import json
 import re
 import sys
@@ -12,7 +11,7 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-UNITS = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
+_GIB_OF = {"": 1.0, "g": 1.0, "m": 1 / 1024, "t": 1024.0}
 _SPANS = {
     "m": timedelta(minutes=1),
     "h": timedelta(hours=1),
@@ -39,11 +38,11 @@ def variable(text: str) -> tuple[str, str]:
 
 
 def memory(text: str) -> float:
-    """An amount of memory in GiB; a bare number is GiB, and GB means GiB as it does to CDSW."""
+    """An amount of memory in GiB, the default unit. GB means GiB, as in CDSW."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([gmt]?)(?:i?b)?", text.strip().lower())
     if not match or not float(match[1]):
         raise ArgumentTypeError(f"{text!r} is not an amount of memory, such as 2GiB or 512MiB")
-    return float(match[1]) * UNITS[match[2]]
+    return float(match[1]) * _GIB_OF[match[2]]
 
 
 def cpu(text: str) -> float:
@@ -54,7 +53,7 @@ def cpu(text: str) -> float:
 
 
 def replicas(text: str) -> int:
-    """A number of replicas; the gateway says how many there may be."""
+    """A number of replicas; the gateway checks its limit."""
     if not re.fullmatch(r"[0-9]{1,9}", text) or not int(text):
         raise ArgumentTypeError(f"{text!r} is not a number of replicas, such as 2")
     return int(text)
@@ -69,9 +68,9 @@ def moment(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """A whole number from 1 on."""
+    """A positive integer."""
     if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
@@ -86,19 +85,19 @@ def setting(text: str) -> tuple[str, object]:
 
 
 def since(text: str) -> str:
-    """A time: so long ago (`30m`, `2h`, `7d`), or a date, at UTC unless it says otherwise."""
+    """A time: a duration ago (`30m`, `2h`, `7d`), or a date, in UTC unless it has an offset."""
     return _moment(text, -1, "a time, such as 2h, 7d or 2027-01-31")
 
 
 def expiry(text: str) -> str:
-    """When a key expires: in so long (`12h`, `30d`, `1y`), at a date as above, or `never`."""
+    """An expiry: in a duration (`12h`, `30d`, `1y`), at a date as above, or `never`."""
     if text == "never":
         return text
     return _moment(text, 1, "30d, 1y, never, or a date such as 2027-01-31")
 
 
 def _moment(text: str, sign: int, expected: str) -> str:
-    """So long from now, into the future or the past, or the date that it is."""
+    """A duration from now, into the past or the future, or a date."""
     try:
         if match := re.fullmatch(r"(\d{1,6})([mhdwy])", text):
             moment = datetime.now(UTC) + sign * int(match[1]) * _SPANS[match[2]]
@@ -118,7 +117,7 @@ def json_value(text: str) -> object:
             text = Path(text[1:]).read_text(encoding="utf-8")
         return json.loads(text, parse_constant=_refuse)
     except OSError as error:
-        raise ArgumentTypeError(f"{text[1:]} cannot be read: {error.strerror}") from None
+        raise ArgumentTypeError(f"cannot read {text[1:]}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         shown = text if len(text) <= 60 else f"{text[:60]}..."
         raise ArgumentTypeError(f"{shown!r} is not JSON: {error}") from None
@@ -126,25 +125,3 @@ def json_value(text: str) -> object:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a JSON number")
-
-
-# Of `run`, also behind the script's name; others, such as --data, are too common in scripts.
-_OF_RUN = ("--kernel", "--cpu", "--memory", "--comment", "--network")
-
-
-def split_script_arguments(words: list[str]) -> tuple[list[str], list[str]]:
-    """What stands behind a script's name, as options of ours and the script's own arguments. A `--`
-    ends ours, and is nobody's."""
-    ours: list[str] = []
-    theirs: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word == "--":
-            theirs += rest
-        elif word in _OF_RUN:
-            ours += [word, *itertools.islice(rest, 1)]
-        elif word.partition("=")[0] in _OF_RUN:
-            ours.append(word)
-        else:
-            theirs.append(word)
-    return ours, theirs

@@ -1,13 +1,13 @@
-"""What every verb is given, and how it ends other than well.
+"""What every verb gets, and how a command fails.
 
-Where is the gateway? `--url` or PREDICTD_URL; else, unless a data folder is named, where the user
-has logged in; else the address that the running gateway wrote into its data folder (`--data` or
-PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else the one of `predictd login`
-if it is for that very address, else the data folder's `admin.key`. That file is never read for a
-gateway on another machine: its key would be told to a stranger.
+The address of the gateway is `--url` or PREDICTD_URL; else, unless a data folder is named, that of
+`predictd login`; else the one that the running gateway wrote into its data folder (`--data` or
+PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else that of `predictd login` if
+the address is the same, else the data folder's `admin.key`. That file is never read for a gateway
+on another machine, which would learn the key.
 
-A gateway with TLS is known by the certificate that it wrote down beside its address, so none need
-name this machine's loopback; with `--url` it is known by what the machine or SSL_CERT_FILE trusts.
+With TLS the gateway is verified by the certificate that it wrote beside its address, whatever names
+are in it; with `--url` it is verified by what the machine or SSL_CERT_FILE trusts.
 """
 
 import json
@@ -33,7 +33,7 @@ class Exit(IntEnum):
     """The exit codes; scripts rely on them."""
 
     OK = 0
-    FAILED = 1  # what was asked for was tried and failed: a build, a deployment, a model's answer
+    FAILED = 1  # the operation failed: a build, a deployment, a prediction
     USAGE = 2
     UNREACHABLE = 3
     REFUSED = 4
@@ -42,7 +42,7 @@ class Exit(IntEnum):
 
 
 class CommandFailed(Exception):
-    """The command ends here; `advice` is the user's next step."""
+    """The command ends with this error; `advice` is the user's next step."""
 
     def __init__(self, message: str, advice: str, exit_code: Exit) -> None:
         super().__init__(message)
@@ -52,8 +52,7 @@ class CommandFailed(Exception):
 
 
 class Address(NamedTuple):
-    """Where a gateway is, by which certificate (PEM) to know it, and its process, where it wrote
-    that down."""
+    """The URL of a gateway, its certificate (PEM) and its process id, where they are known."""
 
     url: str
     certificate: str = ""
@@ -64,7 +63,7 @@ class Address(NamedTuple):
 
 
 class Context:
-    """One command: what was typed, where, and whom to tell; `resources` close when it has ended."""
+    """One command: its arguments, terminal and environment. `resources` close when it ends."""
 
     def __init__(
         self, arguments: Namespace, terminal: Terminal, environment: Mapping[str, str]
@@ -89,33 +88,43 @@ class Context:
 
     @cached_property
     def login(self) -> Login:
-        """Where the user has logged in."""
+        """What `predictd login` stored."""
         path = login_path(self.environment)
         try:
             return read_login(path)
         except (OSError, ValueError) as error:
             raise CommandFailed(
-                f"{path} cannot be read: {error}.",
-                "Remove it, then log in again with `predictd login URL`.",
+                f"cannot read the login file {path}: {error}",
+                "remove it and run `predictd login URL` again",
                 Exit.USAGE,
             ) from error
 
     @property
     def named(self) -> str:
-        """The address of the gateway, where it was named; "": it is the one on this machine."""
+        """The address that the user named; "" is the gateway on this machine."""
         if named := self.arguments.url or self.environment.get("PREDICTD_URL"):
             return str(named)
         return "" if self._named_data else self.login.url
 
-    @property
-    def public_url(self) -> str:
-        """Where others find the gateway: as it was named, else as it calls itself, which is what
-        its certificate is for."""
-        return self.client.url if self.named else str(self.client.get("/site")["url"])
+    def public_url(self, call_url: str = "") -> str:
+        """The address that others use: the one that was named, else the gateway's own, for which
+        its certificate is. `call_url` is a model's URL, if one is known: it saves a request."""
+        if self.named:
+            return self.client.url
+        return call_url.removesuffix("/model") or str(self.client.get("/site")["url"])
+
+    def confirm(self, question: str) -> None:
+        """Returns with `--yes` or the user's yes. Raises CommandFailed otherwise."""
+        answer = self.arguments.yes or self.terminal.confirm(question)
+        if answer is None:
+            message = "this needs a confirmation, and there is no terminal"
+            raise CommandFailed(message, "confirm with --yes", Exit.USAGE)
+        if not answer:
+            raise CommandFailed("cancelled, nothing was changed", "", Exit.FAILED)
 
     @cached_property
     def client(self) -> Client:
-        """The client of the gateway that this command talks to."""
+        """A client of the command's gateway."""
         named = self.named
         address = Address(named) if named else running_address(self.data)
         key = self.environment.get("PREDICTD_API_KEY")
@@ -123,27 +132,27 @@ class Context:
             key = self.login.key_for(named)
         if not key and named and not is_here(named):
             raise CommandFailed(
-                f"There is no key for the gateway at {named}.",
-                f"Log in with `predictd login {named}`, or set PREDICTD_API_KEY to an API key.",
+                f"no API key for the gateway at {named}",
+                f"run `predictd login {named}`, or set PREDICTD_API_KEY",
                 Exit.USAGE,
             )
         return self.resources.enter_context(address.client(key or admin_key(self.data)))
 
 
 def running_address(data: Path) -> Address:
-    """The address that the gateway on this data folder wrote down; it may have died since."""
+    """The address in this data folder; its gateway may have died since."""
     try:
         told = json.loads((data / "gateway.json").read_bytes())
         return Address(str(told["url"]), str(told.get("certificate", "")), int(told["pid"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ServerUnreachable(
-            f"No gateway runs on the data folder {data}.",
-            "Start it with `predictd serve`, or name another one with --data or --url.",
+            f"no gateway runs on data folder {data}",
+            "start one with `predictd serve`, or name another with --data or --url",
         ) from None
 
 
 def answering_address(data: Path) -> Address | None:
-    """The address of the gateway on this data folder if it does answer there."""
+    """The address of the gateway on this data folder, if it answers."""
     try:
         address = running_address(data)
     except ServerUnreachable:
@@ -153,19 +162,19 @@ def answering_address(data: Path) -> Address | None:
 
 
 def admin_key(data: Path) -> str:
-    """The key that the gateway made at its first start; only its owner can read it."""
+    """The key of user admin, which the gateway made at its first start. Its file is private."""
     try:
         return (data / "admin.key").read_text().strip()
     except OSError as error:
         raise CommandFailed(
-            f"The admin key {data / 'admin.key'} cannot be read: {error.strerror}.",
-            "Run this as the gateway's user, or set PREDICTD_API_KEY.",
+            f"cannot read the admin key {data / 'admin.key'}: {error.strerror}",
+            "run this as the gateway's user, or set PREDICTD_API_KEY",
             Exit.USAGE,
         ) from None
 
 
 def is_here(url: str) -> bool:
-    """Whether this names a gateway on this machine."""
+    """Whether this URL is of this machine."""
     try:
         return urlsplit(url).hostname in LOOPBACK
     except ValueError:

@@ -1,9 +1,12 @@
-"""The verbs that make something new: deploy, build, rebuild, redeploy, rollback.
+"""The verbs deploy and rollback, and what they share with `model redeploy` and `model rebuild`.
 
-All of them add to a model's history and replace nothing of it: a model of the same name gets one
-more build, and what serves goes on serving until the new deployment is ready. What is not said is
-taken from the model's present deployment, except for environment variables, which CDSW never
-inherits: a deployment has exactly those it was given.
+All of them add to a model's history and replace nothing: a model of the same name gets another
+build, and the current deployment serves until the new one is ready. Sizes that are not given are
+those of the current deployment. Environment variables are never inherited, as in CDSW.
+
+The server does the work: one request creates the model, starts its build and the deployment that
+waits for it. A refusal creates nothing. A build that fails leaves the model with its log, and
+`deploy` again adds a build to it.
 """
 
 import json
@@ -11,263 +14,197 @@ from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 
+from gateway.cli.arguments import file_and_function
+from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.lookup import find_build, find_model, find_project, full_name, model_path
-from gateway.cli.watch import build_failed, detachable, follow_build, wait_for_deployment
-from gateway.client import ApiError, Client, Json
+from gateway.cli.lookup import (
+    build_path,
+    find_model,
+    find_project,
+    full_name,
+    model_path,
+)
+from gateway.cli.options import (
+    BUILD_OPTIONS,
+    DEPLOYMENT_OPTIONS,
+    MODEL,
+    NEW_SIZES,
+    OF_PROJECT,
+    SIZES,
+    VARIABLES,
+)
+from gateway.cli.terminal import plural
+from gateway.cli.watch import check_built, detachable, follow_build, wait_for_deployment
+from gateway.client import Client, Json
 
-# Memory is the gateway's to say, which knows the machine.
-NEW = {"replicas": 2, "cpu": 1.0}
-SIZES = (*NEW, "memory")
 
-
+@command(
+    "deploy",
+    "build a function and serve it",
+    argument("target", metavar="FILE:FUNCTION", type=file_and_function),
+    OF_PROJECT,
+    argument("--name", metavar="NAME", help="name of the model (default: the function's)"),
+    argument(
+        "--auth",
+        action="store_true",
+        default=None,
+        help="require a Model API key (default for new models)",
+    ),
+    argument("--no-auth", dest="auth", action="store_false", help="require only the access key"),
+    *BUILD_OPTIONS,
+    *DEPLOYMENT_OPTIONS,
+)
 def deploy(context: Context) -> None:
-    """`predictd deploy FILE:FUNCTION`: from the folder to an answering model."""
+    """Builds the function, deploys it and shows how to call it."""
     arguments, client = context.arguments, context.client
     file, function = arguments.target
     project = current_project(context, file)
     name = arguments.name or function.replace("_", "-")
-    if not arguments.name:
-        _refuse_takeover(client, project, name, file, function)
-    model, is_new = get_or_create_model(client, project, name, authentication=arguments.auth)
-    wishes = _deployment_options(context, client, model)
-    try:
-        build = start_build(
-            client,
-            model,
-            file=file,
-            function=function,
-            kernel=arguments.kernel,
-            comment=arguments.comment,
-            example=arguments.example,
-            deployment=wishes,
-            network=build_network(wishes),
-        )
-        deployment = {}
-        if build["status"] != "build failed":  # its snapshot may have failed already
-            deployment = start_deployment(client, model, build, wishes)
-    except ApiError:
-        if is_new:  # what was refused leaves no model without a build behind
-            client.delete(model_path(model))
-        raise
-    name, number = full_name(model), build["build_number"]
-    context.terminal.say(f"Building {name}, build {number}.")
-    with detachable(f"Build {number} of {name}, and its deployment,", f"predictd status {name}"):
-        build = follow_build(context, model, build)
-        deployment = wait_for_deployment(context, model, build, deployment)
-    _tell(context, project, model, build, deployment)
+    model = find_model_of(client, project, name)
+    if model and not arguments.name:
+        _refuse_takeover(client, model, file, function)
+    if model and arguments.auth not in (None, model["auth_enabled"]):
+        model = client.patch(model_path(model), {"auth_enabled": arguments.auth})
+    deployment = deployment_options(context, model)
+    asked = {
+        "file_path": file,
+        "function_name": function,
+        "kernel": arguments.kernel or "",
+        "comment": arguments.comment,
+        "network": build_network(deployment),
+        "example": arguments.example,
+    }
+    authentication = arguments.auth is not False
+    started = start(client, project, model, asked, deployment, name=name, auth=authentication)
+    _show(context, project, *_watch(context, *started))
 
 
-def _refuse_takeover(client: Client, project: Json, name: str, file: str, function: str) -> None:
-    """A name that comes from the function must not take a model from another file's function; one
-    of which no build succeeded is none's."""
-    for model in client.listing(f"/projects/{project['id']}/models"):
-        builds = client.listing(f"{model_path(model)}/builds") if model["name"] == name else []
-        builds = [each for each in builds if each["status"] not in ("build failed", "timedout")]
-        if builds and (builds[-1]["file_path"], builds[-1]["function_name"]) != (file, function):
-            theirs = f"{builds[-1]['file_path']}:{builds[-1]['function_name']}"
-            raise CommandFailed(
-                f"The model {full_name(model)} is {theirs}; {file}:{function} would replace it.",
-                f"Give the new one a name of its own with `--name`, or replace the other with "
-                f"`--name {name}`.",
-                Exit.REFUSED,
-            )
-
-
-def build(context: Context) -> None:
-    """`predictd build MODEL`: a new build of the project as it is now; serves nothing yet."""
-    arguments, client = context.arguments, context.client
-    model = find_model(client, arguments.model)
-    new = _build_again(context, model, file=arguments.file, function=arguments.function)
-    name, number = full_name(model), new["build_number"]
-    with detachable(f"Build {number} of {name}", f"predictd build-log {name} {number}"):
-        new = follow_build(context, model, new)
-    serve_it = f"Serve it with `predictd redeploy {name} --build {number}`."
-    context.terminal.result(new, f"Build {number} of {name} is built. {serve_it}")
-
-
-def rebuild(context: Context) -> None:
-    """`predictd rebuild MODEL`: a new build of the project as it is now, served like the present
-    one."""
-    client = context.client
-    model = find_model(client, context.arguments.model)
-    wishes = _deployment_options(context, client, model)
-    new = _build_again(context, model, deployment=wishes)
-    if new["status"] == "build failed":
-        raise build_failed(model, new)
-    deployment = start_deployment(client, model, new, wishes)
-    name = full_name(model)
-    with detachable(f"Build {new['build_number']} of {name}", f"predictd status {name}"):
-        new = follow_build(context, model, new)
-        deployment = wait_for_deployment(context, model, new, deployment)
-    context.terminal.result({"build": new, "deployment": deployment}, _deployed(model, deployment))
-
-
-def redeploy(context: Context) -> None:
-    """`predictd redeploy MODEL`: the present build again, or another one."""
-    client = context.client
-    model = find_model(client, context.arguments.model)
-    number = context.arguments.build or model["current_build_number"] or None
-    build = find_build(client, model, number)
-    _deploy_again(context, model, build, _deployment_options(context, client, model))
-
-
+@command("rollback", "serve the build that served before the current one again", MODEL, VARIABLES)
 def rollback(context: Context) -> None:
-    """`predictd rollback MODEL`: the build that served before the present one, sized as then."""
+    """Deploys the previous build, with the sizes that it had."""
     client = context.client
     model = find_model(client, context.arguments.model)
     name = full_name(model)
-    earlier = _earlier_deployment(client, model)
-    if earlier is None:
+    previous = _previous_deployment(client, model)
+    if previous is None:
         raise CommandFailed(
-            f"{name} has never served another build that still exists.",
-            f"See `predictd builds {name}`; deploy one with `predictd redeploy {name} --build N`.",
+            f"model {name!r} has no other build that served before and still exists",
+            f"list the builds with `predictd build ls {name}`, then run "
+            f"`predictd model redeploy {name} --build N`",
             Exit.REFUSED,
         )
     given = dict(context.arguments.env)
-    if missing := sorted(json.loads(earlier["environment"] or "{}").keys() - given.keys()):
+    if missing := sorted(json.loads(previous["environment"] or "{}").keys() - given.keys()):
         context.terminal.say(
-            f"Deployment {earlier['deployment_number']} had the environment variables "
-            f"{', '.join(missing)}; they are not inherited. Give them anew with "
-            f"`predictd redeploy {name} --build {earlier['build_number']} --env NAME=VALUE`."
+            f"Deployment {previous['deployment_number']} had the environment variables "
+            f"{', '.join(missing)}. They are not inherited: set them with "
+            f"`predictd rollback {name} --env NAME=VALUE`."
         )
-    build = client.get(f"{model_path(model)}/builds/{earlier['build_id']}")
-    sizes = {size: earlier[size] for size in SIZES}
-    _deploy_again(context, model, build, {**sizes, "environment": given})
+    build = client.get(build_path(model, previous["build_id"]))
+    sizes = {size: previous[size] for size in SIZES}
+    deploy_build(context, model, build, {**sizes, "environment": given})
 
 
-def get_or_create_model(
-    client: Client, project: Json, name: str, *, authentication: bool | None = None
-) -> tuple[Json, bool]:
-    """The project's model of that name, made if need be; and whether it was. Whether callers need
-    a key of their own stays as it is where nothing is said; a new model asks for one."""
-    path = f"/projects/{project['id']}/models"
-    for model in client.listing(path):
-        if model["name"] == name:
-            if authentication not in (None, model["auth_enabled"]):
-                model = client.patch(model_path(model), {"auth_enabled": authentication})
-            return model, False
-    return client.post(path, {"name": name, "auth_enabled": authentication is not False}), True
+def find_model_of(client: Client, project: Json, name: str) -> Json | None:
+    """The project's model of that name."""
+    models = client.listing(f"/projects/{project['id']}/models")
+    return next((each for each in models if each["name"] == name), None)
 
 
-def start_build(
+def start(
     client: Client,
-    model: Json,
+    project: Json,
+    model: Json | None,
+    build: Json,
+    deployment: Json,
     *,
-    file: str,
-    function: str,
-    kernel: str | None = None,
-    comment: str = "",
-    example: object = None,
-    deployment: Json | None = None,
-    **places: str,
-) -> Json:
-    """Asks for a build of the project as it is at this moment. Where the `deployment` that is to
-    follow would be refused, so is the build."""
-    asked = {"file_path": file, "function_name": function, "comment": comment, **places}
-    if kernel:
-        asked["kernel"] = kernel
-    wish: Json = asked if example is None else {**asked, "example": example}
-    if deployment is not None:
-        wish = {**wish, "auto_deployment_config": deployment}
-    return client.post(f"{model_path(model)}/builds", wish)
+    name: str = "",
+    auth: bool = True,
+) -> tuple[Json, Json, Json | None]:
+    """Starts a build and its deployment in one request, which also creates the model where there
+    is none. Returns the model, its build and its deployment; none if the build has failed."""
+    asked = {**build, "auto_deploy_model": True, "auto_deployment_config": deployment}
+    if model is None:
+        new = {"name": name, "auth_enabled": auth, "auto_build_model": True}
+        path = f"/projects/{project['id']}/models"
+        model = client.post(path, {**new, "auto_build_config": asked})
+        return model, model["model_build"], model["model_deployment"]
+    made = client.post(f"{model_path(model)}/builds", asked)
+    return model, made, made["model_deployment"]
 
 
-def _build_again(
-    context: Context,
-    model: Json,
-    *,
-    file: str | None = None,
-    function: str | None = None,
-    deployment: Json | None = None,
-) -> Json:
-    """Asks for a build like the last one, but for what the arguments say."""
-    arguments = context.arguments
-    last = find_build(context.client, model, None)
-    return start_build(
-        context.client,
-        model,
-        file=file or last["file_path"],
-        function=function or last["function_name"],
-        kernel=arguments.kernel or last["kernel"],
-        comment=arguments.comment,
-        example=last["example"] if arguments.example is None else arguments.example,
-        deployment=deployment,
-        model_root_dir=last["model_root_dir"],
-        build_script_path=last["build_script_path"],
-        network=build_network(deployment) if deployment else arguments.network or last["network"],
-    )
+def watch_started(
+    context: Context, model: Json, build: Json, deployment: Json | None
+) -> tuple[Json, Json]:
+    """Watches what `start` started until it serves. Raises CommandFailed if it does not."""
+    name, number = full_name(model), build["build_number"]
+    context.terminal.say(f"Building {name}, build {number}.")
+    if deployment is None:  # the snapshot has failed already
+        check_built(model, build)
+        raise AssertionError(f"build {number} has no deployment")
+    what = f"build {number} of {name!r} and its deployment"
+    with detachable(what, f"predictd status {name}", f"predictd model stop {name}"):
+        build = follow_build(context, model, build)
+        return build, wait_for_deployment(context, model, deployment)
 
 
-def build_network(deployment: Json) -> str:
-    """What a build reaches: as its replicas, but a package index also where those reach nothing."""
-    return "machine" if deployment["network"] == "none" else str(deployment["network"])
+def _watch(
+    context: Context, model: Json, build: Json, deployment: Json | None
+) -> tuple[Json, Json, Json]:
+    build, served = watch_started(context, model, build, deployment)
+    return context.client.get(model_path(model)), build, served
 
 
-def start_deployment(client: Client, model: Json, build: Json, wishes: Json) -> Json:
-    """Asks for a deployment; it waits by itself for a build that is not done yet."""
-    return client.post(f"{model_path(model)}/builds/{build['id']}/deployments", wishes)
-
-
-def curl_line(url: str, model: Json) -> str:
-    """How to call the model of the gateway at `url` from a shell, with its example; KEY stands for
-    the caller's own key."""
-    from gateway.client.snippets import samples
-
-    example = {} if model["example"] is None else model["example"]
-    key = "KEY" if model["auth_enabled"] else ""
-    return samples(f"{url}/model", model["access_key"], example, key).curl
-
-
-def _deploy_again(context: Context, model: Json, build: Json, wishes: Json) -> None:
-    if build["status"] in ("build failed", "timedout"):
-        raise build_failed(model, build)
-    deployment = start_deployment(context.client, model, build, wishes)
+def deploy_build(context: Context, model: Json, build: Json, options: Json) -> None:
+    """Deploys a build that exists and waits until it serves."""
+    check_built(model, build)
+    path = f"{build_path(model, build['id'])}/deployments"
+    deployment = context.client.post(path, options)
     name, number = full_name(model), deployment["deployment_number"]
-    with detachable(f"Deployment {number} of {name}", f"predictd status {name}"):
-        deployment = wait_for_deployment(context, model, build, deployment)
-    context.terminal.result(deployment, _deployed(model, deployment))
+    with detachable(f"deployment {number} of {name!r}", f"predictd status {name}"):
+        deployment = wait_for_deployment(context, model, deployment)
+    context.terminal.result(deployment, served_line(model, deployment))
 
 
-def _deployment_options(context: Context, client: Client, model: Json) -> Json:
-    """What the deployment shall be: as asked for, else as the present one, else as new ones are."""
-    present = {}
-    if model["current_deployment_id"]:
-        deployments = client.listing(f"{model_path(model)}/deployments")
-        present = next(each for each in deployments if each["id"] == model["current_deployment_id"])
+def deployment_options(context: Context, model: Json | None) -> Json:
+    """The options given, else those of the current deployment, else those of new models."""
+    current: Json = {}
+    if model and model["current_deployment_id"]:
+        listed = context.client.listing(f"{model_path(model)}/deployments")
+        current = next(each for each in listed if each["id"] == model["current_deployment_id"])
     sizes = {
-        size: getattr(context.arguments, size) or present.get(size) or NEW.get(size)
+        size: getattr(context.arguments, size) or current.get(size) or NEW_SIZES.get(size)
         for size in SIZES
     }
-    network = context.arguments.network or present.get("network", "machine")
+    network = context.arguments.network or current.get("network", "machine")
     return {**sizes, "network": network, "environment": dict(context.arguments.env)}
 
 
-def _earlier_deployment(client: Client, model: Json) -> Json | None:
-    """The last deployment before the present one that served another build which still exists."""
-    served = [
-        each for each in client.listing(f"{model_path(model)}/deployments") if each["deployed_at"]
-    ]
-    present = [each for each in served if each["id"] == model["current_deployment_id"]] or served[
-        -1:
-    ]
-    for each in reversed(served):
-        older = each["deployment_number"] < present[0]["deployment_number"]
-        if older and each["build_id"] and each["build_id"] != present[0]["build_id"]:
-            return each
-    return None
+def build_network(deployment: Json) -> str:
+    """The network access of a build: that of its replicas, but never none, since it needs a
+    package index."""
+    return "machine" if deployment["network"] == "none" else str(deployment["network"])
+
+
+def served_line(model: Json, deployment: Json) -> str:
+    """What serves now, in one sentence."""
+    return (
+        f"{full_name(model)} serves build {deployment['build_number']} on "
+        f"{plural(deployment['replicas'], 'replica')} "
+        f"(deployment {deployment['deployment_number']})."
+    )
 
 
 def current_project(context: Context, file: str) -> Json:
-    """The project asked for, or the one of the current folder, made if need be."""
+    """The project that was named, else that of the current folder, which is created if new."""
     client = context.client
     if context.arguments.project:
         return find_project(client, context.arguments.project)
     folder = Path.cwd()
     if not (folder / file).is_file():
         raise CommandFailed(
-            f"There is no file {file!r} in {folder}.",
-            f"{_meant(folder, file)}Go to the project's folder, or name a project with --project.",
+            f"file {file!r} does not exist in {folder}",
+            f"{_similar_file(folder, file)}go to the project's folder, or use --project",
             Exit.USAGE,
         )
     projects = client.listing("/projects")
@@ -276,40 +213,66 @@ def current_project(context: Context, file: str) -> Json:
             return project
     name = _free_name(folder.name or "project", {each["name"] for each in projects})
     project = client.post("/projects", {"name": name, "template": "local", "path": str(folder)})
-    context.terminal.say(f"Made the project {name!r} of this folder.")
+    context.terminal.say(f"Created project {name!r} for this folder.")
     return project
 
 
-def _meant(folder: Path, file: str) -> str:
-    """The file of the folder that is likely meant, as a question."""
+def _refuse_takeover(client: Client, model: Json, file: str, function: str) -> None:
+    """A name that comes from the function must not replace a model of another file's function. A
+    model without a successful build may be replaced."""
+    builds = client.listing(f"{model_path(model)}/builds")
+    builds = [each for each in builds if each["status"] not in ("build failed", "timedout")]
+    if builds and (builds[-1]["file_path"], builds[-1]["function_name"]) != (file, function):
+        existing = f"{builds[-1]['file_path']}:{builds[-1]['function_name']}"
+        raise CommandFailed(
+            f"model {full_name(model)!r} is {existing}, which {file}:{function} would replace",
+            f"name the new model with `--name`, or replace the old one with "
+            f"`--name {model['name']}`",
+            Exit.REFUSED,
+        )
+
+
+def _previous_deployment(client: Client, model: Json) -> Json | None:
+    """The last deployment before the current one that served another build, if that exists."""
+    listed = client.listing(f"{model_path(model)}/deployments")
+    served = [each for each in listed if each["deployed_at"]]
+    current = [each for each in served if each["id"] == model["current_deployment_id"]]
+    current = current or served[-1:]
+    for each in reversed(served):
+        older = each["deployment_number"] < current[0]["deployment_number"]
+        if older and each["build_id"] and each["build_id"] != current[0]["build_id"]:
+            return each
+    return None
+
+
+def _similar_file(folder: Path, file: str) -> str:
     close = get_close_matches(file, [each.name for each in folder.glob("*.py")], 1)
-    return f"Did you mean {close[0]!r}? " if close else ""
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
-def _free_name(wished: str, taken: set[str]) -> str:
-    if wished not in taken:
-        return wished
-    return next(name for n in count(2) if (name := f"{wished}-{n}") not in taken)
+def _free_name(name: str, taken: set[str]) -> str:
+    if name not in taken:
+        return name
+    return next(free for n in count(2) if (free := f"{name}-{n}") not in taken)
 
 
-def _tell(context: Context, project: Json, model: Json, build: Json, deployment: Json) -> None:
-    client, terminal = context.client, context.terminal
-    model = client.get(model_path(model))
+def _show(context: Context, project: Json, model: Json, build: Json, deployment: Json) -> None:
     outcome = {"project": project, "model": model, "build": build, "deployment": deployment}
-    lines = [_deployed(model, deployment)]
+    lines = [served_line(model, deployment)]
     if context.arguments.example is not None:
-        answer = client.call(model["access_key"], context.arguments.example)["response"]
+        answer = context.client.call(model["access_key"], context.arguments.example)["response"]
         outcome["answer"] = answer
         lines.append(f"It answers the example with {json.dumps(answer)}.")
-    lines += ["Call it:", f"  {curl_line(context.public_url, model)}"]
+    lines += ["Call it:", f"  {_curl(context.public_url(model['url']), model)}"]
     if model["auth_enabled"]:
-        lines.append("`predictd key new` makes a KEY.")
-    terminal.result(outcome, "\n".join(lines))
+        lines.append("Create a KEY with `predictd key create`.")
+    context.terminal.result(outcome, "\n".join(lines))
 
 
-def _deployed(model: Json, deployment: Json) -> str:
-    replicas = deployment["replicas"]
-    return (
-        f"{full_name(model)} serves build {deployment['build_number']} on {replicas} "
-        f"replica{'s' * (replicas > 1)} (deployment {deployment['deployment_number']})."
-    )
+def _curl(url: str, model: Json) -> str:
+    """A shell command that calls the model with its example. KEY stands for the caller's key."""
+    from gateway.client.snippets import samples
+
+    example = {} if model["example"] is None else model["example"]
+    key = "KEY" if model["auth_enabled"] else ""
+    return samples(f"{url}/model", model["access_key"], example, key).curl

@@ -1,79 +1,83 @@
-"""The verbs that say who one is: login, logout, whoami."""
+"""The verbs login, logout and whoami."""
 
 from http import HTTPStatus
 
+from gateway.cli.command import argument, command
 from gateway.cli.context import Address, CommandFailed, Context, Exit, is_here
 from gateway.cli.login_file import Login, login_path, write_login
 from gateway.cli.terminal import facts
-from gateway.client import ApiError, Client, Json
+from gateway.client import ApiError, Json
 
-_MAKE_ONE = "There, `predictd key new --kind api` makes one; or make it in a browser."
+_CREATE = "create one there with `predictd key create --kind api`, or in a browser"
 
 
+@command(
+    "login",
+    "use a gateway on another machine, with an API key",
+    argument("address", metavar="URL", help="such as https://models.example.org"),
+    local=True,
+)
 def login(context: Context) -> None:
-    """Asks for an API key, tries it, and keeps it: commands talk to that gateway from then on."""
+    """Asks for an API key, verifies it and stores it. Later commands use that gateway."""
     url = context.arguments.address.rstrip("/")
     if url.startswith("http://") and not is_here(url):
-        context.terminal.say("Without TLS (https://) everybody on the way can read the key.")
+        context.terminal.say("warning: without TLS (https://) the network can read the key")
     key = context.terminal.secret(f"API key for {url}").strip()
     if not key:
-        raise CommandFailed("No key was given.", _MAKE_ONE, Exit.USAGE)
+        raise CommandFailed("the API key is empty", _CREATE, Exit.USAGE)
     try:
         with Address(url).client(key) as client:
             who = client.get("/whoami")
     except ApiError as error:
         if error.status != HTTPStatus.UNAUTHORIZED:
             raise
-        message = f"{url} does not know this key, or it is one that only calls models."
-        raise CommandFailed(message, _MAKE_ONE, Exit.REFUSED) from error
+        message = f"{url} does not accept this key for its API"
+        raise CommandFailed(message, _CREATE, Exit.REFUSED) from error
     path = login_path(context.environment)
     try:
         write_login(path, Login(url, key))
     except OSError as error:
         raise CommandFailed(
-            f"The key cannot be kept in {path}: {error.strerror}.",
-            "Set PREDICTD_URL and PREDICTD_API_KEY instead.",
+            f"cannot store the key in {path}: {error.strerror}",
+            "set PREDICTD_URL and PREDICTD_API_KEY instead",
             Exit.FAILED,
         ) from error
     context.terminal.result(
         {"url": url, "user": who},
-        f"You are {who['username']} at {url}. Commands that name no other gateway talk to this "
-        "one; `predictd logout` ends that.",
+        f"Logged in to {url} as {who['username']}. Commands use this gateway until "
+        "`predictd logout`, unless they name another one.",
     )
 
 
+@command("logout", "remove the stored key of that gateway", local=True)
 def logout(context: Context) -> None:
-    """Forgets the key; it stays good until it is revoked."""
+    """Removes the stored key, which stays valid until it is revoked."""
     url = context.login.url
     login_path(context.environment).unlink(missing_ok=True)
     text = (
-        f"The key for {url} is forgotten here. `predictd key revoke` would end it there."
+        f"Removed the key for {url} here. It stays valid: revoke it with `predictd key revoke`."
         if url
-        else "Nothing to forget: you are not logged in anywhere."
+        else "Not logged in."
     )
     context.terminal.result({"url": url}, text)
 
 
+@command("whoami", "show the user and the key of your commands")
 def whoami(context: Context) -> None:
-    """Who asks, of which gateway, and by what."""
+    """The user that the gateway sees, and by which key."""
     who = context.client.get("/whoami")
     about = facts(
         {
-            "user": _named(who),
+            "user": _user(who),
             "e-mail": who["email"],
-            "may do": "everything: a site administrator" if who["administrator"] else "",
+            "role": "site administrator" if who["administrator"] else "",
             "by": who["by"],
-            "at": context.client.url,
+            "gateway": context.client.url,
         }
     )
     context.terminal.result(who, about)
 
 
-def user_asked_for(context: Context, client: Client) -> str:
-    """The user whom a verb is about: the one named, or whoever asks."""
-    return str(context.arguments.user or client.get("/whoami")["username"])
-
-
-def _named(user: Json) -> str:
+def _user(user: Json) -> str:
     name, full_name = user["username"], user["name"]
     return name if full_name == name else f"{name} ({full_name})"

@@ -1,7 +1,7 @@
-"""The one gateway elsewhere that the user has logged in to, and the key for it: a file of theirs.
+"""The file of `predictd login`: the address of a gateway on another machine, and an API key for it.
 
-It lies in the user's folder of settings and is for their eyes only. While it is there, commands
-that name no gateway talk to that one. Its key is sent to its very address and to no other.
+The file is private to the user. While it exists, commands that name no gateway use that one. The
+key is sent to exactly that address.
 """
 
 import json
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 
 class Login(NamedTuple):
-    """Where, and by which API key. Without a login both are empty."""
+    """An address and an API key. Both are empty without a login."""
 
     url: str = ""
     key: str = ""
 
     def key_for(self, url: str) -> str:
-        """The key, if it is for the gateway at this address."""
+        """The key, if it belongs to this address."""
         return self.key if url.rstrip("/") == self.url else ""
 
 
@@ -28,18 +28,18 @@ def login_path(environment: Mapping[str, str]) -> Path:
 
 
 def read_login(path: Path) -> Login:
-    """Raises OSError where it cannot be read, ValueError where it is none."""
+    """Raises OSError if the file cannot be read, ValueError if it is not a login file."""
     try:
-        told = json.loads(path.read_bytes())
-        return Login(str(told["url"]), str(told["key"]))
+        stored = json.loads(path.read_bytes())
+        return Login(str(stored["url"]), str(stored["key"]))
     except FileNotFoundError:
         return Login()
     except (KeyError, TypeError) as error:
-        raise ValueError("it says no url and key") from error
+        raise ValueError("it has no url and key") from error
 
 
 def write_login(path: Path, login: Login) -> None:
-    """Raises OSError. Half of it never has its name, and nobody else can ever read it."""
+    """Raises OSError. The file is private from its creation, and complete when it has its name."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""From what the user typed to the thing meant: MODEL, PROJECT, build number, RUN.
+"""Finds what the user names: MODEL, PROJECT, a build's number, an experiment's.
 
-A model is named by its name, by `project/name` or by its id. What fits nothing, or more than one
-thing, is told together with what there is; the command line never guesses.
+A model is named by its name, by `PROJECT/NAME` or by its id. A name that fits no model, or more
+than one, is an error that lists the candidates: the command line never guesses.
 """
 
 from difflib import get_close_matches
@@ -11,13 +11,28 @@ from gateway.client import Client, Json
 
 
 def full_name(model: Json) -> str:
-    """`project/name`, as the user may type it."""
+    """`PROJECT/NAME`, as the user may type it."""
     return f"{model['project']['name']}/{model['name']}"
 
 
 def model_path(model: Json) -> str:
-    """Where the model is in the admin API."""
+    """The path of the model in the admin API."""
     return f"/projects/{model['project']['id']}/models/{model['id']}"
+
+
+def build_path(model: Json, build_id: str) -> str:
+    """The path of one of the model's builds in the admin API."""
+    return f"{model_path(model)}/builds/{build_id}"
+
+
+def deployment_path(model: Json, deployment: Json) -> str:
+    """The path of one of the model's deployments in the admin API."""
+    return f"{build_path(model, deployment['build_id'])}/deployments/{deployment['id']}"
+
+
+def experiment_path(experiment: Json) -> str:
+    """The path of the experiment in the admin API."""
+    return f"/projects/{experiment['project_id']}/experiments/{experiment['id']}"
 
 
 def find_model(client: Client, text: str) -> Json:
@@ -26,10 +41,10 @@ def find_model(client: Client, text: str) -> Json:
     fitting = [each for each in models if text in (each["name"], full_name(each), each["id"])]
     if len(fitting) > 1:
         candidates = ", ".join(f"{full_name(each)} ({each['id']})" for each in fitting)
-        message = f"{text!r} may be any of: {candidates}."
-        raise CommandFailed(message, "Name one of them in full, or by its id.", Exit.USAGE)
+        message = f"model name {text!r} is ambiguous: {candidates}"
+        raise CommandFailed(message, "use PROJECT/NAME or the id", Exit.USAGE)
     if not fitting:
-        raise _nothing("model", text, models, "predictd ls")
+        raise _not_found("model", text, models, "predictd ls")
     return fitting[0]
 
 
@@ -39,7 +54,7 @@ def find_project(client: Client, text: str) -> Json:
     for project in projects:
         if text in (project["name"], project["id"]):
             return project
-    raise _nothing("project", text, projects, "predictd project ls")
+    raise _not_found("project", text, projects, "predictd project ls")
 
 
 def find_build(client: Client, model: Json, number: int | None) -> Json:
@@ -49,8 +64,10 @@ def find_build(client: Client, model: Json, number: int | None) -> Json:
         if number in (None, build["build_number"]):
             return build
     name = full_name(model)
-    message = f"{name} has no build yet." if number is None else f"{name} has no build {number}."
-    raise CommandFailed(message, f"See its builds with `predictd builds {name}`.", Exit.REFUSED)
+    message = f"model {name!r} has no build"
+    if number is not None:
+        message += f" {number}"
+    raise CommandFailed(message, f"list its builds with `predictd build ls {name}`", Exit.REFUSED)
 
 
 def find_experiment(client: Client, text: str) -> Json:
@@ -58,15 +75,13 @@ def find_experiment(client: Client, text: str) -> Json:
     for experiment in client.listing("/experiments"):
         if text in (str(experiment["experiment_number"]), experiment["id"]):
             return experiment
-    message = f"There is no experiment {text!r}."
-    raise CommandFailed(message, "See what there is with `predictd runs`.", Exit.REFUSED)
+    message = f"experiment {text!r} does not exist"
+    raise CommandFailed(message, "list them with `predictd experiment ls`", Exit.REFUSED)
 
 
-def _nothing(noun: str, text: str, there: list[Json], listing: str) -> CommandFailed:
-    close = get_close_matches(text, [each["name"] for each in there], 1)
-    advice = f"Did you mean {close[0]!r}? " if close else ""
+def _not_found(noun: str, text: str, existing: list[Json], listing: str) -> CommandFailed:
+    close = get_close_matches(text, [each["name"] for each in existing], 1)
+    advice = f"did you mean {close[0]!r}? " if close else ""
     return CommandFailed(
-        f"There is no {noun} {text!r}.",
-        f"{advice}See what there is with `{listing}`.",
-        Exit.REFUSED,
+        f"{noun} {text!r} does not exist", f"{advice}list them with `{listing}`", Exit.REFUSED
     )

@@ -1,19 +1,36 @@
-"""The verb that shows what a model told of its predictions: metrics."""
+"""The verb metrics: the tracked metrics of a model's predictions."""
 
 import codecs
 import json
 from datetime import UTC, datetime
 
+from gateway.cli.arguments import moment
+from gateway.cli.command import argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model, full_name
+from gateway.cli.options import MODEL
 from gateway.cli.terminal import table
 from gateway.client import Json
 
 _HEADINGS = ("STARTED (UTC)", "MS", "PREDICTION", "METRICS")
 
 
+@command(
+    "metrics",
+    "show a model's tracked metrics",
+    MODEL,
+    argument(
+        "--since",
+        metavar="TIME",
+        type=moment,
+        default="1d",
+        help="such as 2026-11-21, 2026-11-21T09:30 (UTC), or 90m, 24h, 7d ago (default 1d)",
+    ),
+    argument("--until", metavar="TIME", type=moment, help="as above (default: now)"),
+    argument("--csv", action="store_true", help="as CSV, with one column for each metric"),
+)
 def metrics(context: Context) -> None:
-    """The predictions that began in a window, oldest first, with all that became known of them."""
+    """The predictions that began in a window, oldest first, with their metrics."""
     arguments = context.arguments
     model = find_model(context.client, arguments.model)
     window: Json = {
@@ -26,14 +43,14 @@ def metrics(context: Context) -> None:
         return
     rows = context.client.listing("/metrics", **window)
     nothing = (
-        f"{full_name(model)} told of no prediction then. Look back further with --since; models"
-        " tell of those only whose function has `@cdsw.model_metrics`."
+        f"{full_name(model)} tracked no prediction in this window. Extend it with --since. Only"
+        " functions with `@cdsw.model_metrics` are tracked."
     )
     shown = [
         (
             _when(row["startTimeStampMs"]),
             row["endTimeStampMs"] - row["startTimeStampMs"],
-            row["predictionUuid"] or "(of many)",
+            row["predictionUuid"] or "(aggregate)",
             json.dumps(row["metrics"], ensure_ascii=False),
         )
         for row in rows
@@ -42,7 +59,7 @@ def metrics(context: Context) -> None:
 
 
 def _csv(context: Context, window: Json) -> None:
-    """As it comes, for another program."""
+    """The table as the gateway sends it, for another program."""
     text = codecs.getincrementaldecoder("utf-8")()
     line = ""
     for block in context.client.blocks("/metrics/export", **window, format="csv"):

@@ -1,15 +1,15 @@
-"""The verb that signs a browser in: `open`.
+"""The verb open: signs a browser in.
 
-The link works once and for a minute. Behind its `#` it is seen by no server and no proxy; and since
-whoever lists processes sees their arguments, the browser is given the path of a file that leads to
-it (and does not post there: gotcha W3 in web/README), which only its owner can read. What is left
-in that file opens nothing any more.
+The link works once, for one minute. Its token stands behind `#`, so no server and no proxy sees it.
+Arguments of processes are visible to all users, so the browser gets the path of a private file that
+redirects to the link (and does not post: gotcha W3 in web/README).
 """
 
 import html
 import os
 from pathlib import Path
 
+from gateway.cli.command import argument, command
 from gateway.cli.context import Context
 
 _PAGE = """<!doctype html>
@@ -18,23 +18,27 @@ _PAGE = """<!doctype html>
 <meta name="referrer" content="no-referrer">
 <meta http-equiv="refresh" content="0; url={link}">
 <title>predictd</title>
-<p><a href="{link}">On to predictd</a></p>
+<p><a href="{link}">Continue to predictd</a></p>
 </html>
 """
 
 
+@command(
+    "open",
+    "sign in with a browser",
+    argument("--print", action="store_true", help="print the link, for a browser elsewhere"),
+)
 def open_browser(context: Context) -> None:
-    """Signs a browser of this machine in, or prints how to."""
-    given = context.client.post("/site/links")
-    link, seconds = f"{context.public_url}/open#{given['token']}", given["seconds"]
+    """Signs a browser of this machine in, or prints the link."""
+    created = context.client.post("/site/links")
+    link, seconds = f"{context.public_url()}/open#{created['token']}", created["seconds"]
     arguments, terminal = context.arguments, context.terminal
     if not arguments.print and not context.named and _shown(_written(context.data, link)):
-        terminal.result({"opened": True}, "The browser is signed in by a link that works once.")
-        terminal.say("If it shows nothing: `predictd open --print`.")
+        terminal.result({"opened": True}, "Opened a sign-in link in the browser.")
+        terminal.say("If the browser shows nothing, run `predictd open --print`.")
         return
-    told = {"opened": False, "url": link, "seconds": seconds}
-    terminal.result(told, link)
-    terminal.say(f"It works once, for {seconds:.0f} s.")
+    terminal.result({"opened": False, "url": link, "seconds": seconds}, link)
+    terminal.say(f"The link works once, within {seconds:.0f} s.")
 
 
 def _written(data: Path, link: str) -> Path:
@@ -49,7 +53,7 @@ def _written(data: Path, link: str) -> Path:
 
 
 def _shown(page: Path) -> bool:
-    """Whether there is a browser here that took it."""
+    """Whether a browser of this machine opened it."""
     import webbrowser
 
     return webbrowser.open(page.as_uri())

@@ -3,23 +3,36 @@
 import json
 from collections.abc import Sequence
 
+from gateway.cli.arguments import setting
+from gateway.cli.command import argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import full_name
-from gateway.cli.models import when
-from gateway.cli.terminal import table
+from gateway.cli.terminal import table, when
 from gateway.client import Json
 
 MIB = 1 << 20
 
 
+@command("site show", "show all settings and where each value comes from")
 def show(context: Context) -> None:
-    """The settings: what holds, from where it is, and when a change would be felt."""
+    """The settings: value, source, and when a change takes effect."""
     settings = context.client.get("/site/settings")["settings"]
     context.terminal.result({"settings": settings}, _settings_table(settings))
 
 
+@command(
+    "site set",
+    "change settings of a running gateway",
+    argument(
+        "settings",
+        metavar="NAME=VALUE",
+        nargs="+",
+        type=setting,
+        help="such as max_replicas=4, max_request_size=8MiB or environment=@FILE (JSON)",
+    ),
+)
 def set_(context: Context) -> None:
-    """Changes settings while the gateway runs."""
+    """Changes settings of a running gateway."""
     values = dict(context.arguments.settings)
     settings = context.client.patch("/site/settings", values)["settings"]
     changed = [each for each in settings if each["name"] in values]
@@ -27,8 +40,13 @@ def set_(context: Context) -> None:
     context.terminal.result({"settings": changed}, "\n".join(lines))
 
 
+@command(
+    "site reset",
+    "reset settings to their defaults",
+    argument("names", metavar="NAME", nargs="+"),
+)
 def reset(context: Context) -> None:
-    """Sets settings back to their defaults."""
+    """Resets settings to their defaults."""
     names = context.arguments.names
     for name in names:
         settings = context.client.delete(f"/site/settings/{name}")["settings"]
@@ -37,10 +55,11 @@ def reset(context: Context) -> None:
     context.terminal.result({"settings": changed}, "\n".join(lines))
 
 
+@command("site models", "show all active models and the resources they use")
 def models(context: Context) -> None:
-    """All models that are active, and what they take of the machine."""
+    """All active models and the resources they use."""
     found = context.client.listing("/site/models")
-    nothing = "No model is active. `predictd ls` lists all models there are."
+    nothing = "No model is active. List all models with `predictd ls`."
     text = _models_table(found) if found else nothing
     context.terminal.result({"models": found}, text)
 
@@ -55,11 +74,11 @@ def _settings_table(settings: Sequence[Json]) -> str:
         )
         for each in settings
     ]
-    return table(("SETTING", "VALUE", "FROM", "A CHANGE IS FELT"), rows)
+    return table(("SETTING", "VALUE", "FROM", "CHANGE TAKES EFFECT"), rows)
 
 
 def _value(setting: Json) -> str:
-    """As one would type it; of variables the names, since their values may be secrets."""
+    """As users type it; of variables only the names, since their values may be secrets."""
     value = setting["value"]
     if isinstance(value, dict):
         return ", ".join(sorted(value)) or "none"

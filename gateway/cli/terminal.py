@@ -1,8 +1,8 @@
-"""What the user sees: results on stdout, progress and trouble on stderr.
+"""What the user sees: results on stdout, progress and errors on stderr.
 
 Law: stdout carries the result and nothing else, so that it can be piped; with `--json` it is
-exactly one JSON document. Colours and the live line appear only where somebody looks at a terminal,
-and what models and build scripts print can never steer it: control characters are made visible.
+exactly one JSON document. Colours and the spinner appear on a terminal only. Text of models and
+build scripts cannot control the terminal: control characters are replaced by visible ones.
 """
 
 import json
@@ -24,10 +24,10 @@ ERASE_LINE = "\r\x1b[2K"
 
 
 class Style:
-    """Colours for one stream; leaves text alone where colours are not wanted."""
+    """Colours for one stream, or none of them."""
 
-    def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
+    def __init__(self, colours: bool) -> None:
+        self._colours = colours
 
     def bold(self, text: str) -> str:
         return self._in("1", text)
@@ -42,11 +42,11 @@ class Style:
         return self._in("31", text)
 
     def _in(self, colour: str, text: str) -> str:
-        return f"\x1b[{colour}m{text}\x1b[0m" if self._wanted else text
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colours else text
 
 
 class Spinner:
-    """The line at the foot of a terminal that shows what is being waited for, and for how long."""
+    """The last line of a terminal: what the command waits for, and for how long."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -71,33 +71,33 @@ class Terminal:
         as_json: bool,
         environment: Mapping[str, str],
     ) -> None:
-        colourful = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+        use_colours = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         self.as_json = as_json
-        self.paint = Style(colourful and err.isatty())
+        self.style = Style(use_colours and err.isatty())
         self._stdin, self._out, self._err = stdin, out, err
-        self._lively = err.isatty() and environment.get("TERM") != "dumb"
+        self._animated = err.isatty() and environment.get("TERM") != "dumb"
         self._lock = threading.RLock()
-        self._live: Spinner | None = None
+        self._spinner: Spinner | None = None
 
     def result(self, document: object, text: str) -> None:
         """The command's outcome: `document` with `--json`, else `text`."""
         self.line(_json(document) if self.as_json else text)
 
     def line(self, text: str) -> None:
-        """One more line of a result that comes bit by bit, such as a log."""
+        """One more line of a result that grows, such as a log."""
         self._write(self._out, text)
 
     def lines_for_programs(self, text: str) -> None:
-        """Foreign lines that go to another program to the letter, and to a terminal visibly."""
+        """Lines of a model: unchanged to another program, printable to a terminal."""
         shown = map(printable, text.split("\n")) if self._out.isatty() else [text]
         self.line("\n".join(shown))
 
     def say(self, text: str) -> None:
-        """Progress, for whoever watches."""
+        """Progress, on stderr."""
         self._write(self._err, text)
 
     def confirm(self, question: str) -> bool | None:
-        """What the user answers; None when nobody is there to ask."""
+        """What the user answers; None without a terminal."""
         if not (self._stdin.isatty() and self._err.isatty()):
             return None
         self._err.write(f"{question} [y/N] ")
@@ -105,49 +105,49 @@ class Terminal:
         return self._stdin.readline().strip().lower() in ("y", "yes")
 
     @property
-    def is_asked(self) -> bool:
-        """Whether somebody is there to type an answer."""
+    def is_interactive(self) -> bool:
+        """Whether a user can type an answer."""
         return self._stdin.isatty()
 
     def secret(self, question: str) -> str:
-        """What the user types without its being shown; else the first line of stdin."""
-        if not self.is_asked:
+        """What the user types, not echoed; without a terminal the first line of stdin."""
+        if not self.is_interactive:
             return self._stdin.readline().rstrip("\r\n")
         from getpass import getpass
 
         return getpass(f"{question}: ", self._err)
 
     @contextmanager
-    def live(self, label: str) -> Iterator[Spinner]:
-        """Shows a live line while the block runs; set the label of what is given to change it."""
-        live = Spinner(label)
-        if not self._lively:
-            yield live
+    def spinner(self, label: str) -> Iterator[Spinner]:
+        """Shows a spinner while the block runs; its `label` may change."""
+        spinner = Spinner(label)
+        if not self._animated:
+            yield spinner
             return
         # The main thread waits for the network: gotcha G2 in README.
         done = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(done,), daemon=True)
-        self._live = live
+        self._spinner = spinner
         ticker.start()
         try:
-            yield live
+            yield spinner
         finally:
             done.set()
             ticker.join()
             with self._lock:
-                self._live = None
+                self._spinner = None
                 self._err.write(ERASE_LINE)
                 self._err.flush()
 
     def _tick(self, done: threading.Event) -> None:
         while not done.wait(0.1):
             with self._lock:
-                self._err.write(f"{ERASE_LINE}{self._live}")
+                self._err.write(f"{ERASE_LINE}{self._spinner}")
                 self._err.flush()
 
     def _write(self, stream: TextIO, text: str) -> None:
         with self._lock:
-            if self._live:
+            if self._spinner:
                 self._err.write(ERASE_LINE)
                 self._err.flush()
             stream.write(text + "\n")
@@ -155,7 +155,7 @@ class Terminal:
 
 
 def discard_output() -> None:
-    """Sends what stdout has still to write, and all that follows, to /dev/null."""
+    """Sends what stdout has not written yet, and all later output, to /dev/null."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -165,12 +165,12 @@ def _json(document: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Foreign text in which no character can move the cursor or change colours."""
+    """The text without characters that move the cursor or change colours."""
     return text.translate(VISIBLE)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns, two blanks apart; just the headings when there are no rows."""
+    """Aligned columns, two spaces apart; without rows only the headings."""
     lines = [
         [printable(each) for each in headings],
         *([printable(str(cell)) for cell in row] for row in rows),
@@ -183,10 +183,20 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def facts(pairs: Mapping[str, object]) -> str:
-    """Names and values below each other; a value that is None or empty is left out."""
+    """One line for each name and value; a value that is None or empty is left out."""
     width = max(map(len, pairs))
     return "\n".join(
         f"{name.ljust(width)}  {printable(str(value))}"
         for name, value in pairs.items()
         if value not in (None, "")
     )
+
+
+def when(time_text: str | None) -> str:
+    """`2026-11-21 02:35:00`, of a time as the API gives it."""
+    return (time_text or "")[:19].replace("T", " ")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 replica`, `2 replicas`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,7 +1,7 @@
-"""The verb unit: shows, or writes, the systemd units that run this installation.
+"""The verb unit: prints or writes the systemd units that run this installation.
 
-The service is told every path in full. Nothing is read from the environment of whoever types this
-but the data folder (PREDICTD_DATA), since the service will not have that environment.
+All paths in them are absolute. Of the environment only PREDICTD_DATA is read, since the service
+will not have the environment of this command.
 """
 
 import os
@@ -11,14 +11,31 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.options import HOST_AND_PORT
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
+@command(
+    "unit",
+    "print or write systemd units for this gateway",
+    *HOST_AND_PORT,
+    argument(
+        "--allow-plain-http",
+        action="store_const",
+        const=True,
+        help="listen on other addresses than loopback without TLS",
+    ),
+    argument("--config", metavar="FILE", help="TOML file of settings, read at each start"),
+    argument("--user", metavar="NAME", help="account to run as (default: you)"),
+    argument("--to", metavar="DIR", help="write the units there, such as to /etc/systemd/system"),
+    local=True,
+)
 def unit(context: Context) -> None:
-    """Shows the units on stdout, or writes them with `--to`."""
+    """Prints the units, or writes them with `--to`."""
     from gateway.http.host_check import check_listen_address
     from gateway.operations.systemd_units import UnitOptions, unit_files
     from gateway.settings import SettingsError, load
@@ -43,14 +60,14 @@ def unit(context: Context) -> None:
             )
         )
     except (SettingsError, ValueError) as error:
-        raise CommandFailed(str(error), "Correct it and try again.", Exit.USAGE) from error
+        raise CommandFailed(str(error), "correct it and try again", Exit.USAGE) from error
     if not arguments.to:
         text = "\n".join(f"# {name}\n{content}" for name, content in files.items())
         context.terminal.result(files, text.rstrip("\n"))
         return
     written = _write(Path(arguments.to), files)
     systemctl = "systemctl" if _is_system(context) else "systemctl --user"
-    advice = f"Next: {systemctl} daemon-reload && {systemctl} enable --now {' '.join(files)}"
+    advice = f"Start them: {systemctl} daemon-reload && {systemctl} enable --now {' '.join(files)}"
     context.terminal.result({"written": written}, "\n".join([*written, advice]))
 
 
@@ -59,7 +76,7 @@ def _is_system(context: Context) -> bool:
 
 
 def _data(context: Context) -> str | None:
-    """The data folder, if one is named, or if the account is another one than ours."""
+    """The data folder, if one is named or the account is another than that of this command."""
     arguments, named = context.arguments, context.environment.get("PREDICTD_DATA")
     if arguments.data or named:
         return str(context.data)
@@ -69,13 +86,13 @@ def _data(context: Context) -> str | None:
         home = pwd.getpwnam(arguments.user).pw_dir
     except KeyError:
         raise CommandFailed(
-            f"There is no account {arguments.user}.", "Make it, or name another.", Exit.USAGE
+            f"account {arguments.user!r} does not exist", "create it, or name another", Exit.USAGE
         ) from None
     return f"{home}/.local/share/predictd"
 
 
 def _predictd() -> list[str]:
-    """How this very installation is started, from any folder."""
+    """The command that starts this installation from any folder."""
     script = Path(sys.executable).with_name("predictd")
     return [str(script)] if script.exists() else [sys.executable, "-m", "gateway.cli"]
 
@@ -88,9 +105,9 @@ def _flags(settings: "Settings", config: Path | None) -> list[str]:
 
 
 def _address(settings: "Settings") -> str:
-    """The address that the host of the settings stands for: systemd takes no names."""
+    """The address of the host in the settings: systemd accepts no names."""
     if not settings.port:
-        raise ValueError("a unit needs a port of its own: port 0 is a different one at each start")
+        raise ValueError("port 0 is another port at each start, so a unit needs a fixed port")
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -105,8 +122,8 @@ def _write(folder: Path, files: dict[str, str]) -> list[str]:
             (folder / name).write_text(content)
     except OSError as error:
         raise CommandFailed(
-            f"The units cannot be written to {folder}: {error.strerror}.",
-            "Without --to they are shown instead.",
+            f"cannot write the units to {folder}: {error.strerror}",
+            "leave out --to to print them instead",
             Exit.FAILED,
         ) from error
     return [str(folder / name) for name in files]

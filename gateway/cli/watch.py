@@ -1,7 +1,7 @@
-"""Watching a build and a deployment until they end, step by step and line by line.
+"""Watches a build and a deployment until they end.
 
-Watching changes nothing: whoever stops watching leaves the work going on, and is told how to look
-again. What failed ends the command with the reason that the gateway recorded.
+Watching changes nothing: Ctrl-C ends the command, and the work continues. A failure ends the
+command with the reason that the gateway recorded.
 """
 
 import time
@@ -9,135 +9,140 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.lookup import full_name, model_path
+from gateway.cli.lookup import build_path, deployment_path, full_name, model_path
 from gateway.cli.terminal import Style, printable
 from gateway.client import Client, Event, Json, ServerUnreachable
 
-POLL_SECONDS = 0.2
-_AGAIN = {"build": "made anew", "experiment": "run again"}
+FIRST_PAUSE = 0.05  # seconds
+LONGEST_PAUSE = 1.0
 MARKS = {"done": "✓", "failed": "✗"}
+_UNSUCCESSFUL = ("build failed", "timedout")
 
 
 def follow_build(context: Context, model: Json, build: Json) -> Json:
-    """Shows the build's steps and log as they come; returns the build when it is built."""
-    path = f"{model_path(model)}/builds/{build['id']}"
-    paint = context.terminal.paint
-    with context.terminal.live(f"build {build['build_number']}") as live:
-        steps = _StepDisplay(context.terminal.say, paint)
-        for name, data in log_events(context.client, path):
+    """Shows the steps and the log of a build as they come; returns it when it is built."""
+    path = build_path(model, build["id"])
+    style = context.terminal.style
+    with context.terminal.spinner(f"build {build['build_number']}") as spinner:
+        steps = _Steps(context.terminal.say, style)
+        for name, data in log_events(context.client, path, "build"):
             if name == "line":
-                context.terminal.say(paint.dim(printable(data)))
+                context.terminal.say(style.dim(printable(data)))
             elif name == "steps":
-                live.label = f"build {build['build_number']}: {steps.show(data)}"
+                spinner.label = f"build {build['build_number']}: {steps.show(data)}"
     build = context.client.get(path)
-    if build["status"] not in ("built", "succeeded"):
-        raise build_failed(model, build)
+    check_built(model, build)
     return build
 
 
-def log_events(client: Client, path: str, what: str = "build") -> Iterator[Event]:
-    """The events of the log of a build, or `what` it is, from its first line on, up to the one that
-    tells its end."""
+def check_built(model: Json, build: Json) -> None:
+    """Raises CommandFailed, with the reason, for a build that failed."""
+    if build["status"] not in _UNSUCCESSFUL:
+        return
+    name, number = full_name(model), build["build_number"]
+    happened = "took too long" if build["status"] == "timedout" else "failed"
+    advice = f"print the log with `predictd build log {name} {number}`"
+    raise _failed(f"build {number} of {name!r} {happened}", build["failure"], advice)
+
+
+def log_events(client: Client, path: str, what: str) -> Iterator[Event]:
+    """The events of the log at `path`, from its first line to its end. Raises ServerUnreachable if
+    the gateway ends before `what` (a build, an experiment) does."""
     for event in client.events(f"{path}/log"):
         if event.name == "end":
             return
         yield event
     raise ServerUnreachable(
-        f"The gateway ended before the {what} did.",
-        f"Start it again with `predictd serve`; what was cut short has to be {_AGAIN[what]}.",
+        f"the gateway stopped before the {what} ended",
+        f"start it with `predictd serve`, then start the {what} again",
     )
 
 
-def wait_for_deployment(context: Context, model: Json, build: Json, deployment: Json) -> Json:
+def wait_for_deployment(context: Context, model: Json, deployment: Json) -> Json:
     """Waits until the deployment serves; returns it then."""
-    path = f"{model_path(model)}/builds/{build['id']}/deployments/{deployment['id']}"
-    said = ""
-    with context.terminal.live("deployment") as live:
-        while deployment["status"] in ("pending", "deploying"):
+    reported = ""
+    with context.terminal.spinner("deployment") as spinner:
+        for current in poll(context.client, deployment_path(model, deployment)):
+            deployment = current
+            if deployment["status"] not in ("pending", "deploying"):
+                break
             number, waiting_for = deployment["deployment_number"], deployment["waiting_for"]
-            live.label = f"deployment {number}: {progress_of(deployment)}"
-            # What comes after the colon changes while one waits.
-            if waiting_for and waiting_for.partition(":")[0] != said:
+            spinner.label = f"deployment {number}: {progress_of(deployment)}"
+            # The amounts behind the colon change during the wait.
+            if waiting_for and waiting_for.partition(":")[0] != reported:
                 context.terminal.say(f"Deployment {number} waits for {waiting_for}.")
-                said = waiting_for.partition(":")[0]
-            deployment = look_again(context.client, path)
+                reported = waiting_for.partition(":")[0]
     if deployment["status"] != "deployed":
         raise _deployment_failed(context.client, model, deployment)
     return deployment
 
 
 def progress_of(deployment: Json) -> str:
-    """How far it is: its replicas, or what it waits for before they can be started."""
+    """How many replicas are ready, or what the deployment waits for."""
     if deployment["waiting_for"]:
         return f"waiting for {deployment['waiting_for']}"
     return f"{deployment['replicas_ready']} of {deployment['replicas']} replicas ready"
 
 
-def look_again(client: Client, path: str) -> Json:
-    """What is at `path`, a moment later."""
-    time.sleep(POLL_SECONDS)
-    return client.get(path)
+def poll(client: Client, path: str) -> Iterator[Json]:
+    """What is at `path`, again and again, with pauses that grow."""
+    pause = FIRST_PAUSE
+    while True:
+        yield client.get(path)
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
 @contextmanager
-def detachable(what: str, again: str, end: str = "") -> Iterator[None]:
-    """Ctrl-C inside the block ends the command, not the work that it watches: `end` would."""
+def detachable(what: str, look: str, stop: str = "") -> Iterator[None]:
+    """Ctrl-C inside the block ends the command, not the work. `look` and `stop` are the commands
+    that show the work again and end it."""
     try:
         yield
     except KeyboardInterrupt:
-        advice = f"Look again with `{again}`" + (f", end it with `{end}`." if end else ".")
-        raise CommandFailed(f"{what} goes on without you.", advice, Exit.INTERRUPTED) from None
-
-
-def build_failed(model: Json, build: Json) -> CommandFailed:
-    """How a build that is not built ends the command."""
-    name, number = full_name(model), build["build_number"]
-    again = f"The whole log: `predictd build-log {name} {number}`."
-    happened = "took too long" if build["status"] == "timedout" else "failed"
-    return _failed(f"Build {number} of {name} {happened}", build["failure"], again)
+        advice = f"see it with `{look}`" + (f", stop it with `{stop}`" if stop else "")
+        raise CommandFailed(f"{what} continues", advice, Exit.INTERRUPTED) from None
 
 
 def _deployment_failed(client: Client, model: Json, deployment: Json) -> CommandFailed:
     name, number = full_name(model), deployment["deployment_number"]
-    again = f"See `predictd logs {name}` and `predictd deployments {name}`."
-    current = client.get(model_path(model))
-    if current["status"] == "deployed":
-        again = f"What served before still serves. {again}"
+    advice = f"see `predictd logs {name}` and `predictd deployment ls {name}`"
+    if client.get(model_path(model))["status"] == "deployed":
+        advice = f"the previous deployment still serves; {advice}"
     happened = "failed" if deployment["status"] == "failed" else "was stopped before it was ready"
-    return _failed(f"Deployment {number} of {name} {happened}", deployment["failure"], again)
+    return _failed(f"deployment {number} of {name!r} {happened}", deployment["failure"], advice)
 
 
-def _failed(sentence: str, failure: Json | None, again: str) -> CommandFailed:
+def _failed(sentence: str, failure: Json | None, advice: str) -> CommandFailed:
     if not failure:
-        return CommandFailed(f"{sentence}.", again, Exit.FAILED)
-    where = f" at {_title(failure['step'])}" if failure["step"] else ""
-    return CommandFailed(
-        f"{sentence}{where}: {reason_of(failure)}", f"{failure['advice']} {again}", Exit.FAILED
-    )
+        return CommandFailed(sentence, advice, Exit.FAILED)
+    step = f" at {_title(failure['step'])}" if failure["step"] else ""
+    advice = f"{failure['advice']} {advice}" if failure["advice"] else advice
+    return CommandFailed(f"{sentence}{step}: {reason_of(failure)}", advice, Exit.FAILED)
 
 
 def reason_of(failure: Json) -> str:
-    """What happened, and what was found: the advice apart."""
+    """What failed and what was found, without the advice."""
     return "\n".join(filter(None, (failure["summary"], failure["problem"])))
 
 
-class _StepDisplay:
-    """Says each step of a build once, when it has ended."""
+class _Steps:
+    """Prints each step of a build once, when it has ended."""
 
-    def __init__(self, say: Callable[[str], None], paint: Style) -> None:
+    def __init__(self, say: Callable[[str], None], style: Style) -> None:
         self._say = say
-        self._colours = {"done": paint.good, "failed": paint.bad}
-        self._said = set[str]()
+        self._colours = {"done": style.good, "failed": style.bad}
+        self._printed = set[str]()
 
     def show(self, steps: list[Json]) -> str:
-        """Prints the steps that have changed; returns the name of the step that runs."""
+        """Prints the steps that have ended; returns the name of the running one."""
         running = "waiting"
         for step in steps:
             state, title = step["state"], _title(step["name"])
             if state == "running":
                 running = title
-            if state in MARKS and step["name"] not in self._said:
-                self._said.add(step["name"])
+            if state in MARKS and step["name"] not in self._printed:
+                self._printed.add(step["name"])
                 seconds = "" if step["seconds"] is None else f"  {step['seconds']:.1f} s"
                 self._say(f"{self._colours[state](MARKS[state])} {title}{seconds}")
         return running

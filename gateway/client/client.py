@@ -3,14 +3,14 @@
 One `Client` keeps one connection alive and has one request on it at a time; a stream of events has
 a connection of its own. Three laws:
 
-- No request that may have been begun is sent twice. An idle connection that the gateway has closed
-  meanwhile is noticed before it is used again, not after a request was lost on it.
-- After any exception, Ctrl-C included, the connection is closed: an answer that was not read can
-  never be taken for the answer to the next request.
-- What goes wrong is a `ClientError`: `ServerUnreachable` when nobody answers, `ApiError` when the
-  gateway says no, `ModelFailed` when it is the called model that failed.
+- No request is sent twice once any of it may have been sent. A connection that the gateway closed
+  while it was idle is detected before the next request uses it.
+- After any exception, Ctrl-C included, the connection is closed, so an unread response cannot be
+  taken for that of the next request.
+- Errors are `ClientError`s: `ServerUnreachable` if there is no response, `ApiError` if the gateway
+  refuses, `ModelFailed` if the called model failed.
 
-Standard library only, and little of that: `predictd ls` pays for every import made here.
+Standard library only, and little of it: each import here slows down `predictd ls`.
 """
 
 import json
@@ -39,13 +39,13 @@ class ClientError(Exception):
 
 
 class ServerUnreachable(ClientError):
-    """Nobody answers at the gateway's address, or the answer broke off."""
+    """There is no response at the gateway's address, or an incomplete one."""
 
 
 class ApiError(ClientError):
-    """The gateway answered with an error; `code` is the catalogue's, such as `model.notfound`.
+    """The gateway answered with an error. `code` is such as `model.notfound`.
 
-    `retry_after` seconds from now it may be worth another try; None: it did not say so."""
+    `retry_after` is in seconds; None if the gateway sent none."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class ApiError(ClientError):
 
 
 class ModelFailed(ApiError):
-    """The model raised, ended or ran out of time: the gateway did its part."""
+    """The model raised, exited or timed out."""
 
 
 class Event(NamedTuple):
@@ -75,10 +75,10 @@ class Event(NamedTuple):
 
 
 class Client:
-    """The gateway at `url`, asked with a `key`: an API key, or to call models a Model API key;
-    `timeout` is in seconds of silence. Not for two threads at once.
+    """A client of the gateway at `url`. `key` is an API key, or a Model API key to call models;
+    `timeout` is in seconds without a byte. Not for two threads at once.
 
-    `tls` says whom to trust; by default those that this machine trusts, and SSL_CERT_FILE.
+    `tls` verifies the gateway; by default the machine's certificates and SSL_CERT_FILE do.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Client:
                 return items
 
     def post(self, path: str, body: object = None) -> Json:
-        """Creates something, or asks for an action such as `:stop`."""
+        """Creates a resource, or requests an action such as `:stop`."""
         return self._object("POST", path, body={} if body is None else body)
 
     def patch(self, path: str, body: object) -> Json:
@@ -132,7 +132,7 @@ class Client:
         return self._object("DELETE", path)
 
     def put(self, path: str, body: object) -> Json:
-        """Puts `body` at `path`, whatever was there."""
+        """Creates or replaces what is at `path`."""
         return self._object("PUT", path, body=body)
 
     def upload(self, path: str, files: Mapping[str, bytes]) -> Json:
@@ -143,13 +143,13 @@ class Client:
         return _decoded(payload)
 
     def text(self, path: str, **query: object) -> str:
-        """What is at `path` as text: a log, a file."""
+        """The text at `path`: a log, a file."""
         target = PREFIX + path + _query(query)
         payload = self._exchange("GET", target, None, {"Accept": "text/plain, */*"})
         return payload.decode("utf-8", "replace")
 
     def blocks(self, path: str, **query: object) -> Iterator[bytes]:
-        """What is at `path`, however large, block by block; it may be cut short."""
+        """The content at `path` in blocks. It may be cut short."""
         connection = self._connect(None)  # a disk may be slow
         try:
             target = PREFIX + path + _query(query)
@@ -170,10 +170,10 @@ class Client:
         return True
 
     def call(self, access_key: str, request: object, *, patience: float = 0.0) -> Json:
-        """Calls a model; returns the whole reply, the answer of which is at `"response"`.
+        """Calls a model; returns the whole reply, whose `"response"` is the prediction.
 
-        Where the gateway refuses for now (429, 503) and says when to ask again, it is asked again
-        then, for as many seconds as there is `patience`: a model that is busy was not called.
+        `patience` is the time in seconds to keep retrying while the gateway refuses with
+        `Retry-After` (429, 503). A model that is busy was not called.
         """
         body = _encoded({"accessKey": access_key, "request": request})
         headers = {"Content-Type": "application/json"}
@@ -188,7 +188,7 @@ class Client:
                 time.sleep(wait)
 
     def events(self, path: str, **query: object) -> Iterator[Event]:
-        """The live events at `path` until the gateway ends them; waits between them for ever."""
+        """The live events at `path` until the gateway ends them, without a time-out."""
         connection = self._connect(None)  # gotcha G3 in cli/README
         target, headers = PREFIX + path + _query(query), {"Accept": "text/event-stream"}
         try:
@@ -201,13 +201,13 @@ class Client:
             connection.close()
 
     def _check_still_allowed(self, target: str, headers: Mapping[str, str]) -> None:
-        """Raises ApiError where a stream that broke off would be refused now: it ends with the
-        right to it, and cannot say why."""
+        """Raises ApiError if a stream that broke off would be refused now. A stream ends with its
+        permission, and cannot say so."""
         connection = self._connect(self._connection.timeout)
         try:
             self._ask(connection, "GET", target, None, headers)
         except (OSError, HTTPException):
-            pass  # what broke it off goes on
+            pass  # the first error is reported
         finally:
             connection.close()
 
@@ -259,25 +259,25 @@ class Client:
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         if isinstance(error, ConnectionRefusedError):
             return ServerUnreachable(
-                f"No gateway answers at {self.url}.", "Start it with `predictd serve`."
+                f"no gateway answers at {self.url}", "start one with `predictd serve`"
             )
         if isinstance(error, ssl.SSLCertVerificationError):
             return ServerUnreachable(
-                f"The gateway at {self.url} cannot be trusted: {error.verify_message}.",
-                "Name the certificate of who vouches for it (PEM) by SSL_CERT_FILE.",
+                f"cannot verify the certificate of {self.url}: {error.verify_message}",
+                "set SSL_CERT_FILE to the certificate of its authority (PEM)",
             )
         reason = str(error) or type(error).__name__
         return ServerUnreachable(
-            f"The conversation with the gateway at {self.url} broke off: {reason}.",
-            "See whether it still runs with `predictd status`; start it with `predictd serve`.",
+            f"connection to the gateway at {self.url} failed: {reason}",
+            "check it with `predictd status`, or start it with `predictd serve`",
         )
 
 
 def trusting(certificate: str) -> ssl.SSLContext:
-    """Trust in whoever has the key of this very certificate (PEM), whatever names are in it."""
+    """Trusts exactly this certificate (PEM), whatever names are in it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    # Or it would take the certificates above it, too.
+    # Otherwise the certificates above it would be needed too.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=certificate)
     return context
@@ -289,15 +289,15 @@ def _address(url: str) -> SplitResult:
         if address.scheme in ("http", "https") and address.hostname and address.port != 0:
             return address
     except ValueError:
-        pass  # as below: a port that is no number, or brackets that do not match
+        pass  # an invalid port, or unbalanced brackets
     raise ServerUnreachable(
-        f"{url!r} is not the address of a gateway.",
-        "Give it as http://HOST:PORT or https://HOST:PORT, by --url or PREDICTD_URL.",
+        f"{url!r} is not the address of a gateway",
+        "use http://HOST:PORT or https://HOST:PORT, in --url or PREDICTD_URL",
     )
 
 
 def _was_closed(connection: HTTPConnection) -> bool:
-    # Nothing is due on an idle connection, so whatever can be read there is its end.
+    # Nothing is expected on an idle connection, so readable means closed.
     if connection.sock is None:
         return False
     poll = select.poll()
@@ -321,25 +321,25 @@ def _decoded(payload: bytes) -> Json:
         value = None
     if not isinstance(value, dict):
         raise ServerUnreachable(
-            "What answers there is not a predictd gateway.", "Check --url and PREDICTD_URL."
+            "the response is not from a predictd gateway", "check --url and PREDICTD_URL"
         )
     return value
 
 
 def _error(response: HTTPResponse, payload: bytes) -> ApiError:
-    """The error in either of the gateway's two shapes: the admin API's and the model call's."""
+    """The error, in the shape of the admin API or of a model call."""
     try:
         body = json.loads(payload)
     except ValueError:
         body = None
     body = body if isinstance(body, dict) else {}
-    told = body.get("details") or [body.get("error")]
-    detail = told[0] if isinstance(told[0], dict) else {}
+    details = body.get("details") or [body.get("error")]
+    detail = details[0] if isinstance(details[0], dict) else {}
     kind = ModelFailed if body.get("success") is False else ApiError
     return kind(
         response.status,
         detail.get("code", f"http.{response.status}"),
-        body.get("message") or f"The gateway answered {response.status} {response.reason}.",
+        body.get("message") or f"the gateway answered {response.status} {response.reason}",
         detail.get("advice", ""),
         response.headers.get("X-Request-Id", ""),
         _seconds(response.headers.get("Retry-After", "")),

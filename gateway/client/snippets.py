@@ -1,7 +1,7 @@
-"""How to call a model, as text to copy: curl, Python, R.
+"""Calls of a model to copy, in curl, Python and R.
 
-Law: each sample can be pasted as it stands, whatever the example contains. Two layers of quoting do
-that: the request is JSON in ASCII, and that JSON is then quoted for the language it is pasted into.
+Law: each sample works when pasted, whatever the example contains. The request is JSON in ASCII,
+which is then quoted for the language.
 """
 
 import json
@@ -18,8 +18,8 @@ class Samples(NamedTuple):
 
 
 def samples(url: str, access_key: str, example: object, api_key: str = "") -> Samples:
-    """The calls that post `example` (any JSON value) to the model at `url` (of `POST /model`), with
-    the caller's own key where the model asks for one."""
+    """The calls that post `example` (any JSON value) to `url`, that of `POST /model`, with the
+    caller's own key if the model requires one."""
     body = json.dumps({"accessKey": access_key, "request": example})
     headers = {"Content-Type": "application/json"}
     if api_key:
@@ -29,8 +29,8 @@ def samples(url: str, access_key: str, example: object, api_key: str = "") -> Sa
 
 
 def _curl(url: str, body: str, headers: dict[str, str]) -> str:
-    told = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
-    return f"curl {told} -X POST {shlex.quote(url)} -d {shlex.quote(body)}"
+    flags = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
+    return f"curl {flags} -X POST {shlex.quote(url)} -d {shlex.quote(body)}"
 
 
 def _python(url: str, access_key: str, example: object, headers: dict[str, str]) -> str:

@@ -122,7 +122,7 @@ _ADVICE = {
     Cause.DISK: "Have the model write less, or raise `max_disk`.",
 }
 _ADVICE_FOR_SCRIPTS = {
-    Cause.MEMORY: "Ask for more memory (`predictd run --memory`), or have the script load less.",
+    Cause.MEMORY: "Ask for more memory (`predictd experiment run --memory`), or load less.",
     Cause.PROCESSES: "Have the script start fewer processes, or raise `max_processes`.",
     Cause.DISK: "Have the script write less, or raise `max_disk`.",
 }
@@ -179,7 +179,7 @@ def run_failed(error: Exception) -> Failure:
 
 _MAY_LISTEN = (
     "A script may listen on a free TCP port, which port 0 gives; to listen on others it needs "
-    "`predictd run --network listen`."
+    "`predictd experiment run --network listen`."
 )
 
 

@@ -71,7 +71,7 @@ def _check(directory: Accounts, who: Principal, right: Right) -> None:
             f" key of {who.user.name}'s own"
         )
         advice = (
-            "make one with `predictd key new`, keep it as a secret of the project (`predictd "
+            "make one with `predictd key create`, keep it as a secret of the project (`predictd "
             "project secret`), and send that"
         )
         raise Refusal("auth.forbidden", text, advice=advice)

@@ -144,7 +144,7 @@ def test_a_build_that_cannot_be_made_anew_is_not_given_up(tmp_path: Path) -> Non
         assert gateway.call(model, {}).status == 503
         (deployment,) = gateway.client.listing(f"{at(model)}/deployments")
         assert deployment["status"] == "deployed"
-        assert gateway.cli("stop", "echo").code == 0  # who does not want it any more is heard
+        assert gateway.cli("model", "stop", "echo").code == 0
         gateway.client.post(f"{at(model)}/builds/{deployment['build_id']}/deployments")
         gateway.end(signal.SIGKILL)
         door.touch()

@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_loaded(
     outcome = shop.cli("deploy", "--no-auth", target, cwd=copy(project, tmp_path / project))
     assert outcome.code == 1
     assert told in outcome.err
-    assert "predictd build-log" in outcome.err
+    assert "predictd build log" in outcome.err
 
 
 # Raw bodies of POST /model: the status and the code.
@@ -123,13 +123,13 @@ def test_another_media_type(shop: Gateway) -> None:
 # Verbs on the running gateway: arguments, environment, exit code, and what the user is told.
 VERBS = {
     "call: not JSON": (["call", "add", "{]"], {}, 2, "is not JSON"),
-    "call: no such model": (["call", "ad", "1"], {}, 4, "Did you mean 'add'?"),
+    "call: no such model": (["call", "ad", "1"], {}, 4, "did you mean 'add'?"),
     "call: 6 MB": (["call", "add", "-"], {}, 4, "larger than"),
     "wrong admin key": (["ls"], {"PREDICTD_API_KEY": "wrong"}, 4, "the key is none"),
-    "no gateway there": (["ls", "--url", "http://127.0.0.1:1"], {}, 3, "No gateway answers"),
-    "no such build": (["redeploy", "add", "--build", "99"], {}, 4, "has no build 99"),
-    "nothing to go back to": (["rollback", "add"], {}, 4, "never served another build"),
-    "rm without a yes": (["rm", "add"], {}, 2, "--yes"),
+    "no gateway there": (["ls", "--url", "http://127.0.0.1:1"], {}, 3, "no gateway answers"),
+    "no such build": (["model", "redeploy", "add", "--build", "99"], {}, 4, "has no build 99"),
+    "nothing to go back to": (["rollback", "add"], {}, 4, "has no other build that served before"),
+    "rm without a yes": (["model", "rm", "add"], {}, 2, "--yes"),
 }
 
 

@@ -64,10 +64,10 @@ def test_a_project_folder_that_vanishes(gateway: Gateway, tmp_path: Path) -> Non
     folder = write(tmp_path / "project", {"echo.py": ECHO})
     model = gateway.serve(folder, "echo.py", "echo")
     shutil.rmtree(folder)
-    outcome = gateway.cli("build", "echo")
+    outcome = gateway.cli("build", "create", "echo")
     assert outcome.code == 1
     assert "project is not a folder" in outcome.err
-    assert gateway.cli("redeploy", "echo").code == 0
+    assert gateway.cli("model", "redeploy", "echo").code == 0
     assert gateway.call(model, 1).body["response"] == 1
 
 
@@ -85,7 +85,7 @@ def test_an_interpreter_that_vanishes(gateway: Gateway, tmp_path: Path) -> None:
     assert gateway.call(model, 1).status == 200
     gateway.deploy(model, build, replicas=1)
     assert gateway.call(model, 1).status == 200
-    assert "is gone" in gateway.cli("build-log", "echo").out
+    assert "is gone" in gateway.cli("build", "log", "echo").out
 
 
 @fault(
@@ -151,8 +151,8 @@ def test_looking_at_everything(gateway: Gateway, tmp_path: Path) -> None:
     """Every verb that only looks works on the real gateway, as text and as JSON."""
     gateway.serve(write(tmp_path / "project", {"echo.py": ECHO}), "echo.py", "echo")
     verbs: list[list[str]] = [["ls"], ["project", "ls"], ["project", "show", "project"], ["status"]]
-    of_model = ("status", "builds", "deployments", "logs", "build-log")
-    for verb in [*verbs, *([each, "echo"] for each in of_model)]:
+    of_model = ("status", "build ls", "deployment ls", "logs", "build log")
+    for verb in [*verbs, *([*each.split(), "echo"] for each in of_model)]:
         text = gateway.cli(*verb)
         assert (text.code, bool(text.out)) == (0, True), text.err
         document = gateway.cli(*verb, "--json")

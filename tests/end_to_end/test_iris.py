@@ -12,6 +12,7 @@ def test_from_a_script_to_a_served_model(gateway: Gateway) -> None:
     gateway.cli("project", "create", "iris", "--template", "python")
     for comment in ("first", "again"):
         told = predictd(
+            "experiment",
             "run",
             "--data",
             gateway.data,
@@ -26,10 +27,10 @@ def test_from_a_script_to_a_served_model(gateway: Gateway) -> None:
         assert told.code == 0, told.err
         assert [file["path"] for file in told.json["files"]] == ["model.pkl"]
     assert "The environment of these files is there already" in told.err
-    compared = gateway.cli("compare", "1", "2", "--json").json
+    compared = gateway.cli("experiment", "compare", "1", "2", "--json").json
     assert [each["comment"] for each in compared["experiments"]] == ["first", "again"]
     assert all(r2 > 0.8 for r2 in compared["metrics"]["r2"])
-    assert gateway.cli("add-to-project", "2", "model.pkl").code == 0
+    assert gateway.cli("experiment", "promote", "2", "model.pkl").code == 0
     deployed = gateway.cli(
         "deploy", "--project", "iris", "--replicas", "1", "--json", "predict.py:predict",
         "--example", '{"petal_length": 5.4}', seconds=300,

@@ -91,9 +91,9 @@ def test_a_grandchild(bench: Bench) -> None:
     assert left
     assert bench.gateway.call(bench.bad, {"do": "os_exit"}).status == 502
     assert bench.gateway.call(bench.bad, {"do": "echo"}).status == 200
-    assert bench.gateway.cli("stop", "behave").code == 0
+    assert bench.gateway.cli("model", "stop", "behave").code == 0
     assert not left & set(bench.gateway.processes())
-    assert bench.gateway.cli("redeploy", "behave").code == 0
+    assert bench.gateway.cli("model", "redeploy", "behave").code == 0
 
 
 def test_the_command_line_says_what_the_model_did(bench: Bench) -> None:

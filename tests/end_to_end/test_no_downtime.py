@@ -35,7 +35,7 @@ def test_restart(gateway: Gateway, tmp_path: Path) -> None:
 
     before = pids()
     with Prober(gateway, [model], {}).running(callers=4, pause=0.0):
-        assert gateway.cli("restart", "echo").code == 0
+        assert gateway.cli("model", "restart", "echo").code == 0
         until(lambda: not before & pids())
 
 

@@ -26,7 +26,7 @@ def test_stop(gateway: Gateway, tmp_path: Path) -> None:
     before = set(gateway.processes())
     gateway.call(model, {"do": "fork"})
     assert set(gateway.processes()) - before
-    assert gateway.cli("stop", "behave").code == 0
+    assert gateway.cli("model", "stop", "behave").code == 0
     assert not gateway.processes()
     refused = gateway.call(model, {"do": "echo"})
     assert (refused.status, refused.body["error"]["code"]) == (503, "model.notready")
@@ -34,7 +34,7 @@ def test_stop(gateway: Gateway, tmp_path: Path) -> None:
     gateway.start()
     assert not gateway.processes()
     assert gateway.call(model, {"do": "echo"}).status == 503
-    assert gateway.cli("redeploy", "behave").code == 0
+    assert gateway.cli("model", "redeploy", "behave").code == 0
     assert gateway.call(model, {"do": "echo"}).status == 200
 
 
@@ -43,7 +43,7 @@ def test_rm(gateway: Gateway, tmp_path: Path) -> None:
     folder of the user's stays as it was."""
     folder = write(tmp_path / "project", ECHO)
     model = gateway.serve(folder, "echo.py", "echo")
-    assert gateway.cli("rm", "echo", "--yes").code == 0
+    assert gateway.cli("model", "rm", "echo", "--yes").code == 0
     assert not gateway.processes()
     assert gateway.call(model, 1).body["error"]["code"] == "model.accesskey"
     left = [p for part in ("builds", "replicas", "logs") for p in (gateway.data / part).rglob("*")]

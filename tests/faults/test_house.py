@@ -40,7 +40,7 @@ def test_canaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observe: Obse
             str(gateway.post(b"{]").body),
             str(gateway.post(f'{{"accessKey": "{canary}", "request": 1}}').body),
             gateway.cli("logs", "behave").out,
-            gateway.cli("build-log", "behave").out,
+            gateway.cli("build", "log", "behave").out,
             gateway.cli("doctor", "--json").out,
             gateway.stderr,
         ]
@@ -150,7 +150,7 @@ def test_a_fork_bomb_in_a_build(tmp_path: Path, observe: Observe, how: str) -> N
                 build = gateway.build(model, "echo.py", "echo")
             assert set(gateway.processes()) == serving
         assert build["failure"]["step"] == "BUILD_SCRIPT"
-        log = gateway.cli("build-log", "bomb").out
+        log = gateway.cli("build", "log", "bomb").out
         assert build["status"] == "timedout" or "its limit of 4096 processes" in log
         assert prober.slowest < HELD_UP
     slowest = f"{prober.slowest * 1000:.0f} ms"

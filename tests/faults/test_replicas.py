@@ -296,7 +296,7 @@ def test_hoards(bench: Bench, observe: Observe) -> None:
     with bench.unnoticed():
         assert bench.do("descriptors", count=500)["status"] == 200
         assert bench.do("threads", count=100)["status"] == 200
-        assert bench.gateway.cli("restart", "behave").code == 0
+        assert bench.gateway.cli("model", "restart", "behave").code == 0
     observe("200, and all given back")
 
 

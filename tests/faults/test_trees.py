@@ -71,15 +71,15 @@ def hatch(gateway: Gateway, model: Json, token: str, **more: object) -> None:
 
 
 def stop(gateway: Gateway, model: Json) -> None:
-    assert gateway.cli("stop", "behave").code == 0
+    assert gateway.cli("model", "stop", "behave").code == 0
 
 
 def redeploy(gateway: Gateway, model: Json) -> None:
-    assert gateway.cli("redeploy", "behave").code == 0
+    assert gateway.cli("model", "redeploy", "behave").code == 0
 
 
 def restart(gateway: Gateway, model: Json) -> None:
-    assert gateway.cli("restart", "behave").code == 0
+    assert gateway.cli("model", "restart", "behave").code == 0
 
 
 def delete(gateway: Gateway, model: Json) -> None:

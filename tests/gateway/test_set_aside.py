@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.models import described_set_aside
+from gateway.cli.status import set_aside_lines
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside, read_record
 from store import StoreFailed
@@ -96,6 +96,6 @@ async def test_status_names_it(tmp_path: Path) -> None:
     async with running(settings) as gateway:
         [told] = (await gateway.get("/site"))["set_aside"]
     assert Path(told["path"]).read_text() == "not a folder"
-    [_, line] = described_set_aside([told]).splitlines()
+    [_, line] = set_aside_lines([told]).splitlines()
     assert told["path"] in line
     assert told["advice"] in line

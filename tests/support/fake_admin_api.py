@@ -307,7 +307,20 @@ class Handler(BaseHTTPRequestHandler):
         self._page("models", of)
 
     def create_model(self, body: bytes, project: str) -> None:
-        self._json(self.state.model(self.state.projects[project], json.loads(body)))
+        wish = json.loads(body)
+        asked = wish.get("auto_build_config")
+        if asked and asked["file_path"] == "missing.py":
+            self.state.build({}, asked)
+        model = self.state.model(self.state.projects[project], wish)
+        started = self._launched(model, asked) if asked else {}
+        self._json({**model, **started})
+
+    def _launched(self, model: Json, asked: Json) -> Json:
+        deployment = asked.pop("auto_deployment_config", None)
+        deploys = asked.pop("auto_deploy_model", False)
+        build = self.state.build(model, asked)
+        made = self.state.deployment(model, build, deployment) if deploys else None
+        return {"model_build": build, "model_deployment": made}
 
     def model(self, body: bytes, project: str, identity: str) -> None:
         self._json(self.state.models[identity])
@@ -321,7 +334,8 @@ class Handler(BaseHTTPRequestHandler):
         self._page("model_builds", of)
 
     def create_build(self, body: bytes, project: str, model: str) -> None:
-        self._json(self.state.build(self.state.models[model], json.loads(body)))
+        launched = self._launched(self.state.models[model], json.loads(body))
+        self._json({**launched["model_build"], "model_deployment": launched["model_deployment"]})
 
     def build(self, body: bytes, project: str, model: str, identity: str) -> None:
         self._json(self.state.builds[identity])

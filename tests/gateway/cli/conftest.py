@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from gateway.cli import main, watch
+from gateway.cli import main
 from tests.support.fake_admin_api import State, fake_gateway
 
 
@@ -38,9 +38,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def state(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+def state(data: Path) -> Iterator[State]:
     """A running fake gateway."""
-    monkeypatch.setattr(watch, "POLL_SECONDS", 0.001)
     with fake_gateway(data) as state:
         yield state
 

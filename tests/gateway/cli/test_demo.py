@@ -45,9 +45,9 @@ def test_a_gateway_that_runs_already_is_used(state: State, predictd: Predictd) -
     """The second demo finds the model deployed, just calls it, and leaves the gateway running."""
     first = predictd("demo")
     assert first.code == 0
-    assert f"Using the gateway that runs at {state.url}." in first.err
+    assert f"Using the gateway at {state.url}." in first.err
     again = predictd("demo")
-    assert "predict-petal-width is deployed already." in again.err
+    assert "predict-petal-width is already deployed." in again.err
     assert "with R:" in again.out
     assert "-H 'Authorization: Bearer id.key-2'" in again.out
     assert (len(state.projects), len(state.builds), len(state.deployments)) == (1, 1, 1)

@@ -70,9 +70,9 @@ def test_deploy_says_what_is_not_there(state: State, folder: Path, predictd: Pre
     """A file that is not in the folder is told before anything is made."""
     outcome = predictd("deploy", "absent.py:add")
     assert outcome.code == 2
-    assert "There is no file 'absent.py'" in outcome.err
-    assert "Did you mean" not in outcome.err
-    assert "Did you mean 'model.py'?" in predictd("deploy", "modle.py:add").err
+    assert "file 'absent.py' does not exist" in outcome.err
+    assert "did you mean" not in outcome.err
+    assert "did you mean 'model.py'?" in predictd("deploy", "modle.py:add").err
     assert not state.projects
 
 
@@ -93,10 +93,10 @@ def test_a_failed_build_is_explained(state: State, folder: Path, predictd: Predi
     state.build_status, state.build_failure = "build failed", FAILURE
     outcome = predictd("deploy", "model.py:add")
     assert outcome.code == 1
-    assert "Build 1 of sums/add failed at build script: The build script failed." in outcome.err
+    assert "build 1 of 'sums/add' failed at build script: The build script failed." in outcome.err
     assert FAILURE["problem"] in outcome.err
     assert FAILURE["advice"] in outcome.err
-    assert "predictd build-log sums/add 1" in outcome.err
+    assert "predictd build log sums/add 1" in outcome.err
     assert "✗ build script" in outcome.err
 
 
@@ -104,10 +104,10 @@ def test_a_failed_deployment_is_explained(state: State, folder: Path, predictd: 
     """When a new deployment cannot start, the user learns why and that the old one serves."""
     predictd("deploy", "model.py:add")
     state.deployment_failure = {**FAILURE, "step": "", "summary": "ImportError: numpy"}
-    outcome = predictd("redeploy", "add")
+    outcome = predictd("model", "redeploy", "add")
     assert outcome.code == 1
-    assert "Deployment 2 of sums/add failed: ImportError: numpy" in outcome.err
-    assert "What served before still serves." in outcome.err
+    assert "deployment 2 of 'sums/add' failed: ImportError: numpy" in outcome.err
+    assert "the previous deployment still serves" in outcome.err
 
 
 def test_control_c_leaves_the_build_going_on(
@@ -126,7 +126,7 @@ def test_control_c_leaves_the_build_going_on(
     finally:
         released.set()
     assert outcome.code == 130
-    assert "Build 1 of sums/add, and its deployment, goes on without you." in outcome.err
+    assert "build 1 of 'sums/add' and its deployment continues" in outcome.err
     assert "predictd status sums/add" in outcome.err
     assert len(state.deployments) == 1
 
@@ -137,9 +137,9 @@ def test_control_c_leaves_the_deployment_going_on(
     """The same while replicas start."""
     predictd("deploy", "model.py:add")
     state.while_deploying = press_control_c
-    outcome = predictd("redeploy", "add")
+    outcome = predictd("model", "redeploy", "add")
     assert outcome.code == 130
-    assert "Deployment 2 of sums/add goes on without you." in outcome.err
+    assert "deployment 2 of 'sums/add' continues" in outcome.err
 
 
 def test_a_gateway_that_dies_while_building(state: State, folder: Path, predictd: Predictd) -> None:
@@ -147,7 +147,7 @@ def test_a_gateway_that_dies_while_building(state: State, folder: Path, predictd
     state.dies_while_building = True
     outcome = predictd("deploy", "model.py:add")
     assert outcome.code == 3
-    assert "The gateway ended before the build did." in outcome.err
+    assert "the gateway stopped before the build ended" in outcome.err
 
 
 def test_build_repeats_the_last_one_but_for_what_is_said(
@@ -155,9 +155,9 @@ def test_build_repeats_the_last_one_but_for_what_is_said(
 ) -> None:
     """A new build has the last one's file, function and example, and serves nothing."""
     predictd("deploy", "model.py:add", "--example", "[1]")
-    outcome = predictd("build", "add", "--function", "echo")
+    outcome = predictd("build", "create", "add", "--function", "echo")
     assert outcome.code == 0
-    assert "predictd redeploy sums/add --build 2" in outcome.out
+    assert "predictd model redeploy sums/add --build 2" in outcome.out
     last = list(state.builds.values())[-1]
     assert (last["file_path"], last["function_name"], last["example"]) == ("model.py", "echo", [1])
     assert len(state.deployments) == 1
@@ -166,35 +166,35 @@ def test_build_repeats_the_last_one_but_for_what_is_said(
 def test_rebuild_builds_and_serves(state: State, folder: Path, predictd: Predictd) -> None:
     """A new build like the last one serves in place of it, sized like it but for what is said."""
     predictd("deploy", "model.py:add", "--cpu", "0.5", "--env", "A=b")
-    outcome = predictd("rebuild", "add", "--replicas", "3", "--comment", "again")
+    outcome = predictd("model", "rebuild", "add", "--replicas", "3", "--comment", "again")
     assert "sums/add serves build 2 on 3 replicas (deployment 2)." in outcome.out
     build, deployment = list(state.builds.values())[-1], list(state.deployments.values())[-1]
     facts = (build["file_path"], build["function_name"], build["comment"])
     assert facts == ("model.py", "add", "again")
     assert (deployment["cpu"], deployment["environment"]) == (0.5, "{}")
     state.build_status, state.build_failure = "build failed", FAILURE
-    outcome = predictd("rebuild", "add")
+    outcome = predictd("model", "rebuild", "add")
     assert (outcome.code, FAILURE["summary"] in outcome.err) == (1, True)
 
 
 def test_redeploy_takes_the_build_asked_for(state: State, folder: Path, predictd: Predictd) -> None:
     """Without a number it is the build that serves; of sizes only what is said changes."""
     predictd("deploy", "model.py:add", "--cpu", "0.5")
-    predictd("build", "add")
-    assert predictd("redeploy", "add", "--json").json["build_number"] == 1
-    third = predictd("redeploy", "add", "--build", "2", "--replicas", "9", "--json").json
+    predictd("build", "create", "add")
+    assert predictd("model", "redeploy", "add", "--json").json["build_number"] == 1
+    third = predictd("model", "redeploy", "add", "--build", "2", "--replicas", "9", "--json").json
     assert (third["build_number"], third["replicas"], third["cpu"]) == (2, 9, 0.5)
-    outcome = predictd("redeploy", "add", "--build", "7")
-    assert (outcome.code, "predictd builds sums/add" in outcome.err) == (4, True)
+    outcome = predictd("model", "redeploy", "add", "--build", "7")
+    assert (outcome.code, "predictd build ls sums/add" in outcome.err) == (4, True)
 
 
 def test_a_failed_build_is_not_deployed(state: State, folder: Path, predictd: Predictd) -> None:
     """Asking for a failed build tells why it failed, and asks nothing of the gateway."""
     state.build_status, state.build_failure = "timedout", FAILURE
     predictd("deploy", "model.py:add")
-    outcome = predictd("redeploy", "add", "--build", "1")
+    outcome = predictd("model", "redeploy", "add", "--build", "1")
     assert (outcome.code, len(state.deployments)) == (1, 1)
-    assert "Build 1 of sums/add took too long at build script" in outcome.err
+    assert "build 1 of 'sums/add' took too long at build script" in outcome.err
 
 
 def test_rollback_goes_to_the_last_other_build(
@@ -202,19 +202,19 @@ def test_rollback_goes_to_the_last_other_build(
 ) -> None:
     """It passes over deployments of the same build, failed ones and deleted builds."""
     predictd("deploy", "model.py:add", "--replicas", "5", "--env", "A=1")  # deployment 1, build 1
-    predictd("build", "add")
-    predictd("redeploy", "add", "--build", "2", "--replicas", "1")  # deployment 2
+    predictd("build", "create", "add")
+    predictd("model", "redeploy", "add", "--build", "2", "--replicas", "1")  # deployment 2
     list(state.deployments.values())[1]["build_id"] = ""  # build 2 is deleted
-    predictd("build", "add")
+    predictd("build", "create", "add")
     state.deployment_failure = FAILURE
-    predictd("redeploy", "add", "--build", "2")  # deployment 3 never serves
+    predictd("model", "redeploy", "add", "--build", "2")  # deployment 3 never serves
     state.deployment_failure = None
-    predictd("redeploy", "add", "--build", "3")  # deployment 4
-    predictd("redeploy", "add")  # deployment 5, build 3 again
+    predictd("model", "redeploy", "add", "--build", "3")  # deployment 4
+    predictd("model", "redeploy", "add")  # deployment 5, build 3 again
     outcome = predictd("rollback", "add", "--json")
     assert outcome.code == 0
     assert (outcome.json["build_number"], outcome.json["replicas"]) == (1, 5)
-    assert "predictd redeploy sums/add --build 1 --env" in outcome.err
+    assert "predictd rollback sums/add --env" in outcome.err
 
 
 def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predictd) -> None:
@@ -222,7 +222,7 @@ def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predi
     predictd("deploy", "model.py:add")
     outcome = predictd("rollback", "add")
     assert (outcome.code, len(state.deployments)) == (4, 1)
-    assert "has never served another build" in outcome.err
+    assert "has no other build that served before" in outcome.err
 
 
 def test_what_a_deployment_waits_for(state: State, folder: Path, predictd: Predictd) -> None:
@@ -250,7 +250,7 @@ def test_a_model_is_not_taken_over_by_another_file(
     assert predictd("deploy", "model.py:add").code == 0
     refused = predictd("deploy", "two.py:add")
     assert (refused.code, len(state.builds)) == (4, 1)
-    assert "sums/add is model.py:add; two.py:add would replace it." in refused.err
+    assert "model 'sums/add' is model.py:add, which two.py:add would replace" in refused.err
     assert predictd("deploy", "two.py:add", "--name", "add").code == 0
     assert len(state.models) == 1
 

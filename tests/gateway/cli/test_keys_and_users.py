@@ -60,15 +60,15 @@ def test_users(url: str, predictd: Predictd) -> None:
     assert len(made.json["password"]) > 20
     assert "bob" in predictd("user", "ls").out
     for command, standing in (
-        (("admin", "bob"), "site administrator"),
-        (("admin", "bob", "--off"), "user"),
+        (("set-admin", "bob"), "site administrator"),
+        (("set-admin", "bob", "--off"), "user"),
         (("disable", "bob"), "disabled"),
         (("enable", "bob"), "user"),
     ):
         assert predictd("user", *command).code == 0
         assert f"b@example.org  {standing}  " in row(predictd("user", "ls"), "bob")
     assert predictd("user", "rm", "bob").code == 2  # nobody there to say yes
-    assert "is deleted" in predictd("user", "rm", "bob", "--yes").out
+    assert "Deleted user" in predictd("user", "rm", "bob", "--yes").out
     assert predictd("user", "disable", "bob").code == 4
     assert predictd("user", "disable", "b/o b").code == 4
 
@@ -76,25 +76,25 @@ def test_users(url: str, predictd: Predictd) -> None:
 def test_passwords(ada: str, predictd: Predictd, typing: Callable[[str], None]) -> None:
     """A password is the first line of stdin; none is no password; --none takes it away."""
     typing("correct horse\nnot this\n")
-    outcome = predictd("user", "password", ada)
-    assert "has a new password, to be changed" in outcome.out
+    outcome = predictd("user", "set-password", ada)
+    assert "Set the password of ada, to be changed" in outcome.out
     assert "correct horse" not in outcome.out + outcome.err
     typing("")
-    assert predictd("user", "password", ada).code == 2
-    assert row(predictd("user", "ls"), ada).split()[-3] == "changed"
-    assert predictd("user", "password", ada, "--none").code == 0
+    assert predictd("user", "set-password", ada).code == 2
+    assert row(predictd("user", "ls"), ada).split()[-4:-2] == ["must", "change"]
+    assert predictd("user", "set-password", ada, "--none").code == 0
     assert row(predictd("user", "ls"), ada).split()[-3] == "none"
 
 
 def test_a_password_is_typed_unseen(ada: str) -> None:
     """At a terminal it is asked for twice, and shown neither time."""
-    command = [sys.executable, "-m", "gateway.cli", "user", "password", ada]
+    command = [sys.executable, "-m", "gateway.cli", "user", "set-password", ada]
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
         os.execv(command[0], command)
     seen = b""
-    for prompt in (b"New password for ada: ", b"Once more: "):
+    for prompt in (b"New password for ada: ", b"Repeat the password: "):
         while not seen.endswith(prompt):
             seen += os.read(terminal, 1024)
         os.write(terminal, b"correct horse\n")
@@ -107,7 +107,7 @@ def test_a_password_is_typed_unseen(ada: str) -> None:
 
 def test_keys(url: str, ada: str, predictd: Predictd) -> None:
     """A key is shown once, listed by the beginning of its id, and is none when it was revoked."""
-    made = predictd("key", "new", "--kind", "api", "--user", ada, "--comment", "ci")
+    made = predictd("key", "create", "--kind", "api", "--user", ada, "--comment", "ci")
     key = made.out.splitlines()[0]
     assert asks(url, key) == 200
     listed = predictd("key", "ls", "--user", ada)
@@ -115,28 +115,28 @@ def test_keys(url: str, ada: str, predictd: Predictd) -> None:
     assert listed.out.rstrip().endswith("ci")
     assert key.partition(".")[2] not in listed.out
     assert predictd("key", "revoke", "0123456789abcdef", "--user", ada).code == 4
-    assert "is revoked" in predictd("key", "revoke", key[:12], "--user", ada).out
+    assert "Revoked" in predictd("key", "revoke", key[:12], "--user", ada).out
     assert asks(url, key) == 401
 
 
 def test_keys_that_expire(ada: str, predictd: Predictd) -> None:
     """In a year unless it is said otherwise: so many days, a date, or never."""
     for asked, days in (((), 365), (("--expires", "30d"), 30), (("--expires", "2y"), 730)):
-        made = predictd("key", "new", "--user", ada, "--json", *asked).json
+        made = predictd("key", "create", "--user", ada, "--json", *asked).json
         lives = datetime.fromisoformat(made["expiry_date"]) - datetime.now(UTC)
         assert abs(lives - timedelta(days=days)) < timedelta(minutes=5)
-    dated = predictd("key", "new", "--user", ada, "--json", "--expires", "2999-01-31").json
+    dated = predictd("key", "create", "--user", ada, "--json", "--expires", "2999-01-31").json
     assert dated["expiry_date"].startswith("2999-01-31T00:00:00")
-    never = predictd("key", "new", "--user", ada, "--expires", "never")
-    assert "good for ever" in never.out
-    assert predictd("key", "new", "--user", ada, "--expires", "2001-01-31").code == 4
-    assert predictd("key", "new", "--user", ada, "--expires", "soon").code == 2
+    never = predictd("key", "create", "--user", ada, "--expires", "never")
+    assert "never expires" in never.out
+    assert predictd("key", "create", "--user", ada, "--expires", "2001-01-31").code == 4
+    assert predictd("key", "create", "--user", ada, "--expires", "soon").code == 2
 
 
 def test_all_keys_of_a_kind(ada: str, predictd: Predictd) -> None:
     """They go together, after a yes; those of other kinds stay."""
     for kind in ("model", "model", "legacy"):
-        predictd("key", "new", "--user", ada, "--kind", kind)
+        predictd("key", "create", "--user", ada, "--kind", kind)
     assert predictd("key", "revoke", "--all", "--user", ada).code == 2
     assert predictd("key", "revoke", "--all", "--user", ada, "--yes").code == 0
     left = predictd("key", "ls", "--user", ada, "--json").json["keys"]
@@ -146,9 +146,9 @@ def test_all_keys_of_a_kind(ada: str, predictd: Predictd) -> None:
 def test_a_beginning_that_fits_two_keys(ada: str, predictd: Predictd) -> None:
     """Is never guessed."""
     for _ in range(2):
-        predictd("key", "new", "--user", ada)
+        predictd("key", "create", "--user", ada)
     outcome = predictd("key", "revoke", "", "--user", ada)
-    assert (outcome.code, "more than one key" in outcome.err) == (2, True)
+    assert (outcome.code, "several keys" in outcome.err) == (2, True)
 
 
 def test_collaborators(ada: str, predictd: Predictd) -> None:
@@ -170,10 +170,10 @@ def test_login(
 ) -> None:
     """Where one has logged in, commands go to and say who; a named data folder or another address
     is neither asked with that key nor instead of it; logging out ends it."""
-    key = predictd("key", "new", "--kind", "api", "--user", ada, "--json").json["api_key"]
+    key = predictd("key", "create", "--kind", "api", "--user", ada, "--json").json["api_key"]
     monkeypatch.delenv("PREDICTD_DATA")
     typing(f"{key}\n")
-    assert f"You are ada at {url}." in predictd("login", f"{url}/").out
+    assert f"Logged in to {url} as ada." in predictd("login", f"{url}/").out
     path = login_path(os.environ)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     who = predictd("whoami")
@@ -187,14 +187,14 @@ def test_login(
     monkeypatch.delenv("PREDICTD_API_KEY")
     assert url in predictd("logout").out
     assert not path.exists()
-    assert "Nothing to forget" in predictd("logout").out
+    assert "Not logged in" in predictd("logout").out
 
 
 def test_what_is_no_login(
     url: str, ada: str, predictd: Predictd, typing: Callable[[str], None]
 ) -> None:
     """A key that opens nothing there, or only models, is not kept; a broken file says so."""
-    model_key = predictd("key", "new", "--user", ada, "--json").json["api_key"]
+    model_key = predictd("key", "create", "--user", ada, "--json").json["api_key"]
     for text, code in (("", 2), ("wrong", 4), (model_key, 4)):
         typing(text)
         assert predictd("login", url).code == code
@@ -216,16 +216,16 @@ def test_a_key_calls(ada: str, predictd: Predictd) -> None:
     )
     line = row(deployed, "  curl").replace("{}", '{"a": 1, "b": 2}')
     predictd("collaborator", "add", "add", ada, "operator")
-    key = predictd("key", "new", "--user", ada, "--json").json["api_key"]
+    key = predictd("key", "create", "--user", ada, "--json").json["api_key"]
     line = line.replace("KEY", key)
     assert '"response":3' in curl(line)
     assert "model.unauthorized" in curl(line.replace(key, "none"))
     old = predictd("status", "asks", "--json").json["model"]["access_key"]
-    assert predictd("model", "regenerate-key", "asks").code == 2
-    new = predictd("model", "regenerate-key", "asks", "--yes", "--json").json["access_key"]
+    assert predictd("model", "rotate-key", "asks").code == 2
+    new = predictd("model", "rotate-key", "asks", "--yes", "--json").json["access_key"]
     assert "model.accesskey" in curl(line)
     assert '"response":3' in curl(line.replace(old, new))
-    assert predictd("rm", "asks", "--yes").code == 0
+    assert predictd("model", "rm", "asks", "--yes").code == 0
 
 
 def curl(line: str) -> str:
@@ -237,13 +237,13 @@ def test_secrets_of_a_project(url: str, predictd: Predictd, typing: Callable[[st
     """A secret is typed, never an argument, and never shown; without a value nothing is set."""
     assert predictd("project", "create", "secretive").code == 0
     typing("hunter2\n")
-    made = predictd("project", "secret", "secretive", "TOKEN", "--json")
+    made = predictd("project", "set-secret", "secretive", "TOKEN", "--json")
     assert (made.code, made.json["secrets"]) == (0, ["TOKEN"])
     shown = predictd("project", "show", "secretive", "--json")
     assert "hunter2" not in made.out + made.err + shown.out
     typing("\n")
-    assert predictd("project", "secret", "secretive", "OTHER").code == 2
-    gone = predictd("project", "secret", "secretive", "TOKEN", "--remove")
-    assert "removed" in gone.out
+    assert predictd("project", "set-secret", "secretive", "OTHER").code == 2
+    gone = predictd("project", "set-secret", "secretive", "TOKEN", "--remove")
+    assert "Removed TOKEN" in gone.out
     assert "Secrets: none" in gone.out
     assert predictd("project", "rm", "secretive", "--yes").code == 0

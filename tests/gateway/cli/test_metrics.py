@@ -19,7 +19,7 @@ def test_as_a_table(state: State, folder: object, predictd: Predictd) -> None:
     assert out[0].split() == ["STARTED", "(UTC)", "MS", "PREDICTION", "METRICS"]
     assert out[1].startswith("2026-11-21 12:00:00.007  12  f0f1")
     assert out[1].endswith('{"text": "\\u001b[2Jé", "truth": null}')
-    assert "(of many)" in out[2]
+    assert "(aggregate)" in out[2]
     assert predictd("metrics", "add", "--json").json == {"metrics": state.metrics}
 
 

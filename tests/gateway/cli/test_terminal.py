@@ -1,4 +1,4 @@
-"""The terminal: results apart from progress, nothing lively where nobody watches."""
+"""The terminal: results apart from progress, and a spinner on terminals only."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def test_results_and_progress_are_apart() -> None:
     """stdout has the result, stderr the rest."""
     out, err = io.StringIO(), io.StringIO()
     screen = terminal(out, err)
-    with screen.live("waiting"):
+    with screen.spinner("waiting"):
         screen.say("progress")
     screen.result({}, "result")
     assert (out.getvalue(), err.getvalue()) == ("result\n", "progress\n")
@@ -46,14 +46,14 @@ def test_lines_for_programs() -> None:
         assert out.getvalue() == shown
 
 
-def test_the_live_line() -> None:
-    """On a terminal the live line is drawn, gives way to other lines, and leaves nothing."""
+def test_the_spinner() -> None:
+    """On a terminal the spinner is drawn, gives way to other lines, and leaves nothing."""
     out, err = Screen(), Screen()
     screen = terminal(out, err)
-    with screen.live("waiting") as live:
+    with screen.spinner("waiting") as spinner:
         assert err.drawn.wait(10)
         err.drawn.clear()
-        live.label = "still waiting"
+        spinner.label = "still waiting"
         screen.say("a line")
         assert err.drawn.wait(10)
     text = err.getvalue()
@@ -64,10 +64,10 @@ def test_the_live_line() -> None:
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_colours_can_be_refused(environment: dict[str, str]) -> None:
-    """Colours are for terminals, and only if the user lets them."""
-    assert terminal(Screen(), Screen()).paint.bad("no") == "\x1b[31mno\x1b[0m"
-    assert terminal(Screen(), Screen(), **environment).paint.bad("no") == "no"
-    assert terminal(Screen(), io.StringIO()).paint.bad("no") == "no"
+    """Colours are for terminals, and only if the user allows them."""
+    assert terminal(Screen(), Screen()).style.bad("no") == "\x1b[31mno\x1b[0m"
+    assert terminal(Screen(), Screen(), **environment).style.bad("no") == "no"
+    assert terminal(Screen(), io.StringIO()).style.bad("no") == "no"
 
 
 def test_foreign_text_cannot_steer_the_terminal() -> None:

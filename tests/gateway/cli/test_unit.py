@@ -30,7 +30,7 @@ def test_written(predictd: Predictd, data: Path, tmp_path: Path) -> None:
     assert "enable --now predictd.service predictd.socket" in outcome.out
     (tmp_path / "file").touch()
     refused = predictd("unit", "--to", str(tmp_path / "file"))
-    assert (refused.code, "cannot be written" in refused.err) == (1, True)
+    assert (refused.code, "cannot write the units" in refused.err) == (1, True)
 
 
 def test_settings_of_a_file(predictd: Predictd, data: Path, tmp_path: Path) -> None:

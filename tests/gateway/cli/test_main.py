@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.context import CommandFailed, Exit
-from gateway.cli.entry import exit_code
+from gateway.cli.main import exit_code
 from gateway.client import ApiError, ModelFailed, ServerUnreachable
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import KEY, State
@@ -29,16 +29,16 @@ def test_no_gateway(data: Path, predictd: Predictd) -> None:
     """Without a gateway the user learns how to start one."""
     outcome = predictd("ls")
     assert (outcome.code, outcome.out) == (3, "")
-    assert f"No gateway runs on the data folder {data}." in outcome.err
+    assert f"no gateway runs on data folder {data}" in outcome.err
     assert "predictd serve" in outcome.err
-    assert predictd("ls", "--json").json["error"]["advice"].startswith("Start it")
+    assert predictd("ls", "--json").json["error"]["advice"].startswith("start one")
 
 
 def test_a_gateway_that_died(state: State, data: Path, predictd: Predictd) -> None:
     """An address that nobody answers at any more counts as no gateway."""
     (data / "gateway.json").write_text('{"url": "http://127.0.0.1:1", "pid": 1}')
     outcome = predictd("ls")
-    assert (outcome.code, "No gateway answers at http://127.0.0.1:1." in outcome.err) == (3, True)
+    assert (outcome.code, "no gateway answers at http://127.0.0.1:1" in outcome.err) == (3, True)
     (data / "gateway.json").write_text("half a docu")
     assert predictd("ls").code == 3
 
@@ -74,12 +74,13 @@ def test_a_key_that_cannot_be_read(state: State, data: Path, predictd: Predictd)
 def test_messages_end_with_the_next_step(state: State, predictd: Predictd) -> None:
     """A failure is one sentence of what happened and one of what to do; no traceback."""
     assert predictd("status", "nope").err == (
-        "predictd: There is no model 'nope'.\nnext: See what there is with `predictd ls`.\n"
+        "error: model 'nope' does not exist\nhint: list them with `predictd ls`\n"
     )
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["nope"], ["deploy", "x"], ["redeploy", "m", "--replicas", "0"], ["ls", "--js"]]
+    "argv",
+    [[], ["nope"], ["deploy", "x"], ["model", "redeploy", "m", "--replicas", "0"], ["ls", "--js"]],
 )
 def test_usage(argv: list[str], predictd: Predictd) -> None:
     """What cannot be understood is exit code 2, with the usage."""

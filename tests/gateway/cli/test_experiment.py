@@ -17,13 +17,13 @@ FAILURE = {
 def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predictd) -> None:
     """What the script prints is on stdout and nothing else; what comes after it is the script's."""
     outcome = predictd(
-        "run", "--cpu", "0.5", "--comment", "x", "model.py", "--alpha", "1", "--json"
+        "experiment", "run", "--cpu", "0.5", "--comment", "x", "model.py", "--alpha", "1", "--json"
     )
     assert outcome.code == 0
     assert outcome.out == "Collecting scikit-learn\nSuccessfully installed\n"
     assert "Making an environment" in outcome.err
-    assert "Experiment 1 succeeded in 2.0 s. It tracked r2 0.937123." in outcome.err
-    assert "predictd add-to-project 1 FILE" in outcome.err
+    assert "Experiment 1 succeeded in 2.0 s. Metrics: r2 0.937123." in outcome.err
+    assert "predictd experiment promote 1 FILE" in outcome.err
     [project] = state.projects.values()
     assert project["path"] == str(folder)
     [experiment] = state.experiments.values()
@@ -33,7 +33,7 @@ def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predict
         "x",
     )
     assert experiment["arguments"] == ["--alpha", "1", "--json"]
-    document = predictd("run", "--json", "model.py").json
+    document = predictd("experiment", "run", "--json", "model.py").json
     assert (document["status"], document["files"][0]["path"]) == ("succeeded", "model.pkl")
 
 
@@ -41,75 +41,77 @@ def test_whose_arguments_are_whose(state: State, folder: Path, predictd: Predict
     """Behind the script its own arguments may stand among four options of ours; behind -- all are
     its own. An option of ours that is wrong is told before anything runs."""
     words = ["a", "--comment", "c", "--data", "d", "--cpu=0.5", "--", "--memory", "--", "x"]
-    assert predictd("run", "--project", "p", "model.py", *words).code == 4
+    assert predictd("experiment", "run", "--project", "p", "model.py", *words).code == 4
     state.project({"name": "p"})
-    assert predictd("run", "--project", "p", "model.py", *words).code == 0
+    assert predictd("experiment", "run", "--project", "p", "model.py", *words).code == 0
     [experiment] = state.experiments.values()
     assert experiment["arguments"] == ["a", "--data", "d", "--memory", "--", "x"]
     assert (experiment["comment"], experiment["cpu"]) == ("c", 0.5)
     for wrong in (["--cpu", "much"], ["--comment"]):
-        assert predictd("run", "--project", "p", "model.py", *wrong).code == 2
+        assert predictd("experiment", "run", "--project", "p", "model.py", *wrong).code == 2
     assert len(state.experiments) == 1
 
 
 def test_a_run_that_fails(state: State, folder: Path, predictd: Predictd) -> None:
     """Why a script failed reaches the user, with exit code 1; so does that it was stopped."""
     state.experiment_end = {"status": "failed", "failure": FAILURE}
-    outcome = predictd("run", "model.py")
+    outcome = predictd("experiment", "run", "model.py")
     assert outcome.code == 1
-    assert "Experiment 1 failed: The script exited with status 1\nValueError: no" in outcome.err
-    assert "Correct the script. The whole log: `predictd run-log 1`." in outcome.err
+    assert "experiment 1 failed: The script exited with status 1\nValueError: no" in outcome.err
+    assert "Correct the script. print the log with `predictd experiment log 1`" in outcome.err
     state.experiment_end = {"status": "stopped"}
-    outcome = predictd("run", "model.py")
-    assert (outcome.code, "Experiment 2 was stopped." in outcome.err) == (1, True)
-    outcome = predictd("run", "absent.py")
-    assert (outcome.code, "There is no file 'absent.py'" in outcome.err) == (2, True)
+    outcome = predictd("experiment", "run", "model.py")
+    assert (outcome.code, "experiment 2 was stopped" in outcome.err) == (1, True)
+    outcome = predictd("experiment", "run", "absent.py")
+    assert (outcome.code, "file 'absent.py' does not exist" in outcome.err) == (2, True)
     state.dies_while_building = True
-    outcome = predictd("run", "model.py")
-    assert (outcome.code, "ended before the experiment did" in outcome.err) == (3, True)
-    assert "run again" in outcome.err
+    outcome = predictd("experiment", "run", "model.py")
+    assert (outcome.code, "before the experiment ended" in outcome.err) == (3, True)
+    assert "start the experiment again" in outcome.err
 
 
 def test_control_c_leaves_it_running(state: State, folder: Path, predictd: Predictd) -> None:
     """Whoever stops watching is told how to look again."""
     state.while_building = press_control_c
-    outcome = predictd("run", "model.py")
+    outcome = predictd("experiment", "run", "model.py")
     assert outcome.code == 130
-    assert "Experiment 1 goes on without you." in outcome.err
-    assert "predictd run-log 1" in outcome.err
-    assert "predictd run-stop 1" in outcome.err
+    assert "experiment 1 continues" in outcome.err
+    assert "predictd experiment log 1" in outcome.err
+    assert "predictd experiment stop 1" in outcome.err
 
 
 def test_runs_and_their_logs(state: State, folder: Path, predictd: Predictd) -> None:
     """The list names what each came to; a log is found by the number in it, and at its end what
     there is of the experiment."""
-    assert "predictd run SCRIPT" in predictd("runs").out
-    predictd("run", "model.py", "7")
-    head, row = predictd("runs").out.splitlines()
-    assert head.split()[:4] == ["RUN", "STATUS", "PROJECT", "SCRIPT"]
+    assert "predictd experiment run SCRIPT" in predictd("experiment", "ls").out
+    predictd("experiment", "run", "model.py", "7")
+    head, row = predictd("experiment", "ls").out.splitlines()
+    assert head.split()[:4] == ["EXPERIMENT", "STATUS", "PROJECT", "SCRIPT"]
     assert row.split() == [
         *("1", "succeeded", "sums", "model.py", "7", "r2", "0.937123"),
         *("2026-11-21", "02:35:00", "2.0", "s"),
     ]
-    assert len(predictd("runs", "--project", "sums", "--json").json["experiments"]) == 1
-    outcome = predictd("run-log", "1")
+    assert len(predictd("experiment", "ls", "--project", "sums", "--json").json["experiments"]) == 1
+    outcome = predictd("experiment", "log", "1")
     assert outcome.out == "Collecting scikit-learn\nSuccessfully installed\n"
-    assert "Experiment 1: succeeded. It tracked r2 0.937123. It kept model.pkl" in outcome.err
-    assert predictd("run-log", "1", "--json").json["lines"] == [
+    assert "Experiment 1: succeeded. Metrics: r2 0.937123. Files: model.pkl" in outcome.err
+    assert predictd("experiment", "log", "1", "--json").json["lines"] == [
         "Making an environment",
         *state.build_lines,
     ]
-    outcome = predictd("run-log", "9")
-    assert (outcome.code, "predictd runs" in outcome.err) == (4, True)
+    outcome = predictd("experiment", "log", "9")
+    assert (outcome.code, "predictd experiment ls" in outcome.err) == (4, True)
 
 
 def test_side_by_side(state: State, folder: Path, predictd: Predictd) -> None:
     """Each metric is a row, each experiment a column, in the order asked for; of one project."""
-    predictd("run", "--comment", "first", "model.py")
+    predictd("experiment", "run", "--comment", "first", "model.py")
     state.experiment_end = {"status": "succeeded", "metrics": {"loss": 0.5}}
-    predictd("run", "model.py", "b")
-    assert [line.split() for line in predictd("compare", "2", "1").out.splitlines()] == [
-        ["RUN", "2", "RUN", "1"],
+    predictd("experiment", "run", "model.py", "b")
+    assert [
+        line.split() for line in predictd("experiment", "compare", "2", "1").out.splitlines()
+    ] == [
+        ["EXPERIMENT", "2", "EXPERIMENT", "1"],
         ["script", "model.py", "model.py"],
         ["arguments", "b"],
         ["comment", "first"],
@@ -119,19 +121,19 @@ def test_side_by_side(state: State, folder: Path, predictd: Predictd) -> None:
     ]
     other = state.project({"name": "other"})
     state.experiment(other, {"script": "x.py"})
-    outcome = predictd("compare", "1", "3")
+    outcome = predictd("experiment", "compare", "1", "3")
     assert (outcome.code, "different projects" in outcome.err) == (2, True)
 
 
 def test_taken_from_stopped_and_deleted(state: State, folder: Path, predictd: Predictd) -> None:
     """A file goes into the project under its own name or another; a yes is needed to delete."""
-    predictd("run", "model.py")
+    predictd("experiment", "run", "model.py")
     [identity] = state.experiments
-    predictd("add-to-project", "1", "model.pkl")
-    assert predictd("add-to-project", "1", "model.pkl", "--to", "models/a.pkl").code == 0
+    predictd("experiment", "promote", "1", "model.pkl")
+    assert predictd("experiment", "promote", "1", "model.pkl", "--to", "models/a.pkl").code == 0
     kept = f"{identity}/model.pkl".encode()
     assert state.uploads == {"model.pkl": kept, "models/a.pkl": kept}
-    assert predictd("run-stop", "1").out == "Experiment 1 is stopped.\n"
-    assert predictd("run-rm", "1").code == 2
-    assert predictd("run-rm", identity, "--yes").code == 0
+    assert predictd("experiment", "stop", "1").out == "Experiment 1 is stopped.\n"
+    assert predictd("experiment", "rm", "1").code == 2
+    assert predictd("experiment", "rm", identity, "--yes").code == 0
     assert state.experiments == {}

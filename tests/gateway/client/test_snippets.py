@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gateway.client.snippets import samples
-from tests.gateway.cli.test_client import deployed
+from tests.gateway.client.test_client import deployed
 from tests.support.fake_admin_api import State
 
 NASTY: list[object] = [

@@ -65,7 +65,7 @@ def test_nobody_there() -> None:
         with Client(f"http://127.0.0.1:{unused.getsockname()[1]}", KEY) as client:
             with pytest.raises(ServerUnreachable) as caught:
                 client.get("/projects")
-            assert caught.value.advice == "Start it with `predictd serve`."
+            assert caught.value.advice == "start one with `predictd serve`"
             assert not client.alive()
 
 

@@ -9,7 +9,10 @@ import pytest
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 
-VERBS = ["status", "builds", "deployments", "stop", "restart", "logs", "build-log", "rollback"]
+VERBS = [
+    *("status", "logs", "rollback", "build ls", "build log", "deployment ls"),
+    *("model stop", "model restart", "model redeploy"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def test_status_of_a_model(state: State, predictd: Predictd) -> None:
         "1: built",
         "requests waiting: 1   refused as busy: 5 (queue full 2, waited too long 3)   "
         "not ready: 6   abandoned: 7   timed out: 8",
-        "limits met: memory 2",
+        "limits hit: memory 2",
         "replicas ended by requests of: 10.0.0.7 3, 10.0.0.8 1",
     ):
         assert told in text
@@ -59,39 +62,39 @@ def test_status_of_the_gateway(predictd: Predictd) -> None:
 
 def test_builds_and_deployments(predictd: Predictd) -> None:
     """History: which build of which function, who served what."""
-    predictd("redeploy", "add")
-    [build] = predictd("builds", "add").out.splitlines()[1:]
+    predictd("model", "redeploy", "add")
+    [build] = predictd("build", "ls", "add").out.splitlines()[1:]
     assert build.split()[:3] == ["1", "built", "model.py:add"]
     assert build.endswith("first")
-    _, first, second = predictd("deployments", "add").out.splitlines()
+    _, first, second = predictd("deployment", "ls", "add").out.splitlines()
     assert first.split()[:5] == ["1", "1", "stopped", "2", "admin"]
     assert second.split()[:3] == ["2", "1", "deployed"]
-    assert len(predictd("deployments", "add", "--json").json["deployments"]) == 2
+    assert len(predictd("deployment", "ls", "add", "--json").json["deployments"]) == 2
 
 
 def test_stop(predictd: Predictd) -> None:
     """Stopping waits for the end, tells how to serve again, and may be repeated."""
-    outcome = predictd("stop", "add")
+    outcome = predictd("model", "stop", "add")
     assert outcome.out == (
-        "sums/add is stopped. Serve it again with `predictd redeploy sums/add`.\n"
+        "Stopped sums/add. Serve it again with `predictd model redeploy sums/add`.\n"
     )
-    again = predictd("stop", "add")
-    assert (again.code, "Nothing to stop" in again.out) == (0, True)
-    assert "predictd redeploy sums/add" in predictd("status", "add").out
-    assert predictd("redeploy", "add").code == 0
+    again = predictd("model", "stop", "add")
+    assert (again.code, "is not deployed" in again.out) == (0, True)
+    assert "predictd model redeploy sums/add" in predictd("status", "add").out
+    assert predictd("model", "redeploy", "add").code == 0
 
 
 def test_restart(state: State, predictd: Predictd) -> None:
     """Restart asks for it once; a model that is not deployed cannot be restarted."""
-    assert "predictd status sums/add" in predictd("restart", "add").out
+    assert "predictd status sums/add" in predictd("model", "restart", "add").out
     assert state.requests[-1].endswith(":restart")
-    predictd("stop", "add")
-    assert predictd("restart", "add").code == 4
+    predictd("model", "stop", "add")
+    assert predictd("model", "restart", "add").code == 4
 
 
 def test_rm_asks_first(state: State, predictd: Predictd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is deleted without a yes: from --yes, or typed at a terminal."""
-    nobody = predictd("rm", "add")
+    nobody = predictd("model", "rm", "add")
     assert (nobody.code, "--yes" in nobody.err) == (2, True)
 
     class Keyboard(io.StringIO):
@@ -100,11 +103,11 @@ def test_rm_asks_first(state: State, predictd: Predictd, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", Keyboard("\n"))
-    no = predictd("rm", "add")
+    no = predictd("model", "rm", "add")
     assert (no.code, len(state.models)) == (1, 1)
     assert "Stop and delete sums/add with all its builds? [y/N]" in no.err
     monkeypatch.setattr(sys, "stdin", Keyboard("Yes\n"))
-    assert predictd("rm", "add").code == 0
+    assert predictd("model", "rm", "add").code == 0
     assert not state.models
 
 
@@ -114,30 +117,30 @@ def test_stop_ends_what_is_on_its_way(state: State, predictd: Predictd) -> None:
     builds = [each for each in state.builds.values() if each["model_id"] == model["id"]]
     pending = state.deployment(model, builds[-1], {"replicas": 1, "environment": {}})
     pending["status"] = "pending"
-    outcome = predictd("stop", "add")
-    assert (outcome.code, "sums/add is stopped." in outcome.out) == (0, True)
+    outcome = predictd("model", "stop", "add")
+    assert (outcome.code, "Stopped sums/add." in outcome.out) == (0, True)
     assert {each["status"] for each in state.deployments.values()} == {"stopped"}
 
 
 def test_rm_with_yes(state: State, predictd: Predictd) -> None:
     """--yes deletes without asking."""
-    assert predictd("rm", "add", "--yes", "--json").json["deleted"]
-    assert predictd("ls").out.startswith("No model yet.")
+    assert predictd("model", "rm", "add", "--yes", "--json").json["deleted"]
+    assert predictd("ls").out.startswith("No models.")
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_unknown_models(verb: str, predictd: Predictd) -> None:
     """Every verb tells an unknown name, the likely one, and where to look."""
-    outcome = predictd(verb, "ad")
+    outcome = predictd(*verb.split(), "ad")
     assert outcome.code == 4
-    assert "There is no model 'ad'." in outcome.err
-    assert "Did you mean 'add'? See what there is with `predictd ls`." in outcome.err
+    assert "model 'ad' does not exist" in outcome.err
+    assert "did you mean 'add'? list them with `predictd ls`" in outcome.err
 
 
 def test_ambiguous_names(state: State, predictd: Predictd) -> None:
     """A name in two projects is never guessed; full names and ids settle it."""
     other = state.model(state.project({"name": "other"}), {"name": "add"})
-    outcome = predictd("stop", "add")
+    outcome = predictd("model", "stop", "add")
     assert outcome.code == 2
     assert "sums/add (" in outcome.err
     assert f"other/add ({other['id']})" in outcome.err
@@ -148,8 +151,8 @@ def test_ambiguous_names(state: State, predictd: Predictd) -> None:
 def test_a_model_without_builds(state: State, predictd: Predictd) -> None:
     """A model that was only made tells how to go on."""
     state.model(state.project({"name": "other"}), {"name": "bare"})
-    assert "predictd deploy" in predictd("builds", "bare").out
-    assert "predictd redeploy other/bare" in predictd("deployments", "bare").out
-    assert predictd("build", "bare").code == 4
-    assert predictd("build-log", "bare").code == 4
+    assert "predictd deploy" in predictd("build", "ls", "bare").out
+    assert "predictd model redeploy other/bare" in predictd("deployment", "ls", "bare").out
+    assert predictd("build", "create", "bare").code == 4
+    assert predictd("build", "log", "bare").code == 4
     assert "not deployed" in predictd("status", "bare").out

@@ -1,8 +1,7 @@
-"""Runs one command: parses it, runs its verb, and turns whatever ended it into an exit code.
+"""Runs one command: parses it, runs its verb, and turns its end into an exit code.
 
-Every way to fail that is foreseen ends in one sentence of what happened and one of what to do next,
-on stderr; with `--json` also as a document on stdout. What is not foreseen is a defect of ours and
-shows its traceback.
+An expected failure prints `error:` and what failed, `hint:` and the next step, on stderr; with
+`--json` also as a document on stdout. An unexpected one is a defect and shows its traceback.
 """
 
 import os
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments, terminal)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nor is there anybody to tell at exit.
+        # The reader of stdout has gone, so the interpreter cannot flush at exit either.
         discard_output()
         return SIGPIPE_EXIT
 
@@ -45,15 +44,15 @@ def _run(arguments: Namespace, terminal: Terminal) -> int:
         with context.resources:
             return int(arguments.run(context) or Exit.OK)
     except (ClientError, CommandFailed) as error:
-        _tell(terminal, error)
+        _report(terminal, error)
         return exit_code(error)
     except KeyboardInterrupt:
-        terminal.say("Interrupted.")
+        terminal.say("interrupted")
         return Exit.INTERRUPTED
 
 
 def exit_code(error: ClientError | CommandFailed) -> Exit:
-    """The exit code that tells scripts who has to act."""
+    """The exit code, which tells scripts who must act."""
     match error:
         case CommandFailed():
             return error.exit_code
@@ -66,26 +65,30 @@ def exit_code(error: ClientError | CommandFailed) -> Exit:
     return Exit.BROKEN
 
 
-def _tell(terminal: Terminal, error: ClientError | CommandFailed) -> None:
-    told = {"message": error.message, "advice": error.advice}
+def _report(terminal: Terminal, error: ClientError | CommandFailed) -> None:
+    document = {"message": error.message, "advice": error.advice}
     if isinstance(error, ApiError):
-        told |= {"code": error.code, "status": str(error.status), "request_id": error.request_id}
+        document |= {
+            "code": error.code,
+            "status": str(error.status),
+            "request_id": error.request_id,
+        }
     if terminal.as_json:
-        terminal.result({"error": told}, "")
+        terminal.result({"error": document}, "")
     message = "\n".join(map(printable, error.message.splitlines()))
-    terminal.say(f"{terminal.paint.bad('predictd:')} {message}")
+    terminal.say(f"{terminal.style.bad('error:')} {message}")
     if error.advice:
-        terminal.say(f"{terminal.paint.bold('next:')} {printable(error.advice)}")
+        terminal.say(f"{terminal.style.bold('hint:')} {printable(error.advice)}")
 
 
 def _open_missing_streams() -> None:
-    """Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed. What is opened later
-    would get its number, and what is meant for stderr would go into a database or a socket."""
+    """Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed. A file or socket that
+    is opened later would get its number, and receive what is written to stderr."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is taken. Children get it like any standard stream.
+            # The kernel takes the lowest free number. Children inherit it as a standard stream.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
@@ -93,6 +96,6 @@ def _open_missing_streams() -> None:
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:
-    # A terminal that cannot show a character is no reason to end with a traceback.
+    # A terminal that cannot show a character shows a question mark.
     if reconfigure := getattr(stream, "reconfigure", None):
         reconfigure(errors="replace")

@@ -59,7 +59,7 @@ def test_flags_that_are_given_are_handed_over(
     assert server.settings.host == "::1"
     assert server.sources["port"] == "the command line"
     assert server.sources["host"] == str(config)
-    assert "predictd serves at http://127.0.0.1:8080; stop it with Ctrl-C." in outcome.out
+    assert "Serving at http://127.0.0.1:8080; stop with Ctrl-C." in outcome.out
     assert predictd("serve", "--json").json == {"url": "http://127.0.0.1:8080", "pid": os.getpid()}
 
 
@@ -83,7 +83,7 @@ def test_what_keeps_it_from_starting(
     server.failure, server.ready_first = failure, False
     outcome = predictd("serve")
     assert outcome.code == 1
-    assert "The gateway cannot start: " in outcome.err
+    assert "cannot start the gateway: " in outcome.err
     assert "predictd doctor" in outcome.err
 
 
@@ -107,7 +107,7 @@ def test_defects_show_their_traceback(
 
 CHILD = """
 import os
-from gateway.cli.local import _end_with
+from gateway.cli.serve import _end_with
 _end_with(os.getppid())
 print("ready", flush=True)
 os.read(0, 1)
@@ -134,7 +134,7 @@ def test_serve_never_starts_for_a_parent_that_is_gone() -> None:
     """A gateway that comes too late to end with its parent ends at once."""
     command = [sys.executable, "-m", "gateway.cli", "serve", "--parent", "999999999"]
     done = subprocess.run(command, capture_output=True, check=False)
-    assert (done.returncode, b"is gone" in done.stderr) == (1, True)
+    assert (done.returncode, b"has ended" in done.stderr) == (1, True)
 
 
 def test_the_path_of_the_sdk(predictd: Predictd) -> None:

@@ -22,7 +22,7 @@ def test_of_a_folder(state: State, predictd: Predictd, folder: Path) -> None:
         folder
     )
     outcome = predictd("project", "create", "none", "--path", "absent")
-    assert (outcome.code, "There is no folder" in outcome.err) == (2, True)
+    assert (outcome.code, "does not exist" in outcome.err) == (2, True)
 
 
 def test_of_a_repository(state: State, predictd: Predictd) -> None:
@@ -49,8 +49,8 @@ def test_keys_for_a_repository(state: State, predictd: Predictd, tmp_path: Path)
     assert project["git_key"].split() == ["PRIVATE"]
     assert project["git_host_key"] == "ssh-ed25519 AAAA\n"
     outcome = predictd("project", "create", "x", *given)
-    assert (outcome.code, "go with --git" in outcome.err) == (2, True)
-    for name, said in (("absent", "cannot be read"), ("binary", "is not a text file")):
+    assert (outcome.code, "need --git" in outcome.err) == (2, True)
+    for name, said in (("absent", "cannot read"), ("binary", "is not a text file")):
         key = ("--git-key", str(tmp_path / name))
         outcome = predictd("project", "create", "x", "--git", "git@h:good", *key)
         assert (outcome.code, said in outcome.err, "PRIVATE" in outcome.err) == (2, True, False)
@@ -85,5 +85,5 @@ def test_rm(state: State, folder: Path, predictd: Predictd) -> None:
     predictd("project", "create", "mine", "--path", ".")
     assert predictd("project", "rm", "mine").code == 2
     outcome = predictd("project", "rm", "mine", "--yes")
-    assert f"The folder {folder} stays as it is." in outcome.out
+    assert f"The folder {folder} stays." in outcome.out
     assert not state.projects

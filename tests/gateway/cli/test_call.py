@@ -78,7 +78,7 @@ def test_following_logs(
     finally:
         watched.set()
     assert outcome.code == 130
-    assert "The model goes on. Look again with `predictd logs add -f`." in outcome.err
+    assert "The model continues." in outcome.err
     first, _ = out.getvalue().splitlines()
     assert (json.loads(first)["text"] if as_json else first).endswith("Model ready")
 
@@ -87,12 +87,12 @@ def test_build_log(state: State, folder: Path, predictd: Predictd) -> None:
     """A build's log is told from its first line on, however often one asks."""
     predictd("deploy", "model.py:add")
     state.build_lines = ["the same for all builds"]
-    predictd("build", "add")
-    for argv in (["build-log", "add"], ["build-log", "add", "1"]):
+    predictd("build", "create", "add")
+    for argv in (["build", "log", "add"], ["build", "log", "add", "1"]):
         outcome = predictd(*argv)
         assert (outcome.code, outcome.out) == (0, "the same for all builds\n")
     assert "Build 1 of sums/add: built." in outcome.err
-    document = predictd("build-log", "add", "2", "--json").json
+    document = predictd("build", "log", "add", "2", "--json").json
     assert document["build"]["build_number"] == 2
     assert document["lines"] == state.build_lines
-    assert predictd("build-log", "add", "3").code == 4
+    assert predictd("build", "log", "add", "3").code == 4

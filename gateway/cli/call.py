@@ -1,0 +1,22 @@
+"""The verb call: one prediction."""
+
+import json
+
+from gateway.cli.arguments import json_value
+from gateway.cli.command import argument, command
+from gateway.cli.context import Context
+from gateway.cli.lookup import find_model
+from gateway.cli.options import MODEL
+
+
+@command(
+    "call",
+    "call a model and print its response",
+    MODEL,
+    argument("request", metavar="JSON", type=json_value, help="or @FILE, or - for stdin"),
+)
+def call(context: Context) -> None:
+    """Calls a model as any client would, and prints what its function returned, as JSON."""
+    model = find_model(context.client, context.arguments.model)
+    reply = context.client.call(model["access_key"], context.arguments.request)
+    context.terminal.result(reply, json.dumps(reply["response"], ensure_ascii=False))

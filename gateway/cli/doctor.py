@@ -1,0 +1,47 @@
+"""The verb doctor: checks what this machine offers and lacks."""
+
+from argparse import SUPPRESS
+from urllib.parse import urlsplit
+
+from gateway.cli.command import argument, command
+from gateway.cli.context import HOST, PORT, Context, Exit, answering_address
+from gateway.cli.terminal import table
+
+
+@command(
+    "doctor",
+    "check this machine",
+    argument("--host", metavar="HOST", default=HOST, help=SUPPRESS),
+    argument("--port", metavar="PORT", type=int, default=PORT, help="port to check (default 8080)"),
+    local=True,
+)
+def doctor(context: Context) -> int:
+    """What this machine offers, and what is missing."""
+    from dataclasses import asdict
+
+    from gateway.operations.doctor import DoctorInput, examine
+
+    arguments = context.arguments
+    running = answering_address(context.data)
+    machine = DoctorInput(
+        data=context.data,
+        host=arguments.host,
+        port=arguments.port,
+        environment=context.environment,
+        gateway_port=urlsplit(running.url).port if running else None,
+        gateway_pid=running.pid if running else None,
+    )
+    with context.terminal.spinner("checking"):
+        findings = examine(machine)
+    good = all(each.state != "missing" for each in findings)
+    rows = [(each.name, each.state, each.found) for each in findings]
+    advice = "\n".join(f"{each.name}: {each.advice}" for each in findings if each.advice)
+    verdict = (
+        "Ready: try `predictd demo`."
+        if good
+        else "Fix the items marked missing and run `predictd doctor` again."
+    )
+    document = {"ready": good, "findings": [asdict(each) for each in findings]}
+    text = "\n\n".join(filter(None, (table(("WHAT", "STATE", "FOUND"), rows), advice, verdict)))
+    context.terminal.result(document, text)
+    return Exit.OK if good else Exit.FAILED

@@ -1,0 +1,51 @@
+"""The verb gc: deletes builds, caches and leftovers that are not needed."""
+
+from gateway.cli.arguments import count
+from gateway.cli.command import argument, command
+from gateway.cli.context import Context
+from gateway.cli.options import YES
+from gateway.cli.terminal import plural, table
+from gateway.client import Json
+
+MIB = 1 << 20
+
+
+@command(
+    "gc",
+    "delete builds, caches and leftovers that are not needed",
+    argument("--dry-run", action="store_true", help="only list them"),
+    argument("--keep", metavar="N", type=count, help="builds of each model to keep (default 5)"),
+    YES,
+)
+def gc(context: Context) -> None:
+    """Deletes what is not needed, or with `--dry-run` lists it."""
+    query = f"?keep={context.arguments.keep}" if context.arguments.keep else ""
+    with context.terminal.spinner("searching"):
+        found = context.client.get(f"/garbage{query}")
+    if context.arguments.dry_run or not found["garbage"]:
+        advice = "\nNothing was deleted. Delete it with `predictd gc`." if found["garbage"] else ""
+        context.terminal.result(found, _listed(found) + advice)
+        return
+    if not context.terminal.as_json:
+        context.terminal.say(_listed(found))
+    context.confirm(f"Delete {plural(len(found['garbage']), 'item')}?")
+    with context.terminal.spinner("deleting"):
+        deleted = context.client.delete(f"/garbage{query}")
+    context.terminal.result(deleted, f"{_listed(deleted)}\nDeleted.")
+
+
+def _listed(found: Json) -> str:
+    garbage = found["garbage"]
+    if not garbage:
+        return "Nothing to delete."
+    rows = [
+        (
+            each["kind"],
+            f"{each['model']} build {each['number']}" if each["model"] else each["name"],
+            f"{each['bytes'] / MIB:,.1f} MiB",
+        )
+        for each in garbage
+    ]
+    total = sum(each["bytes"] for each in garbage)
+    summary = f"{plural(len(garbage), 'item')}, {total / MIB:,.1f} MiB"
+    return f"{table(('KIND', 'WHAT', 'SIZE'), rows)}\n{summary}"

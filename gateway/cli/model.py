@@ -1,0 +1,98 @@
+"""The verbs `predictd model ...`: redeploy, rebuild, restart, stop, rotate-key, rm."""
+
+from gateway.cli.arguments import count
+from gateway.cli.build import like_the_last
+from gateway.cli.command import argument, command
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.deploy import deploy_build, deployment_options, served_line, start, watch_started
+from gateway.cli.lookup import deployment_path, find_build, find_model, full_name, model_path
+from gateway.cli.options import BUILD_OPTIONS, DEPLOYMENT_OPTIONS, MODEL, YES
+from gateway.cli.status import ACTIVE, current_deployment
+from gateway.cli.watch import poll
+
+
+@command(
+    "model redeploy",
+    "deploy a build again, without downtime",
+    MODEL,
+    argument("--build", metavar="N", type=count, help="number of the build (default: the current)"),
+    *DEPLOYMENT_OPTIONS,
+)
+def redeploy(context: Context) -> None:
+    """The current build again, or another one."""
+    model = find_model(context.client, context.arguments.model)
+    number = context.arguments.build or model["current_build_number"] or None
+    build = find_build(context.client, model, number)
+    deploy_build(context, model, build, deployment_options(context, model))
+
+
+@command(
+    "model rebuild",
+    "build the project as it is now, and serve it",
+    MODEL,
+    *BUILD_OPTIONS,
+    *DEPLOYMENT_OPTIONS,
+)
+def rebuild(context: Context) -> None:
+    """A build like the last one, of the project as it is now, which replaces the current one."""
+    client = context.client
+    model = find_model(client, context.arguments.model)
+    options = deployment_options(context, model)
+    asked = like_the_last(context, model, options)
+    started = start(client, model["project"], model, asked, options)
+    build, deployment = watch_started(context, *started)
+    document = {"build": build, "deployment": deployment}
+    context.terminal.result(document, served_line(model, deployment))
+
+
+@command("model restart", "restart all replicas, one after the other", MODEL)
+def restart(context: Context) -> None:
+    """A rolling restart."""
+    model = find_model(context.client, context.arguments.model)
+    name = full_name(model)
+    deployment = current_deployment(context.client, model)
+    if deployment is None or deployment["status"] not in ACTIVE:
+        advice = f"deploy it with `predictd model redeploy {name}`"
+        raise CommandFailed(f"model {name!r} is not deployed", advice, Exit.REFUSED)
+    deployment = context.client.post(f"{deployment_path(model, deployment)}:restart")
+    advice = f"Watch it with `predictd status {name}`."
+    context.terminal.result(deployment, f"Restarting {name}, one replica after the other. {advice}")
+
+
+@command("model stop", "stop serving a model; its builds stay", MODEL)
+def stop(context: Context) -> None:
+    """Stops the current deployment and those that are on their way."""
+    model = find_model(context.client, context.arguments.model)
+    name = full_name(model)
+    stopping = context.client.post(f"{model_path(model)}:stop")["model_deployments"]
+    advice = f"Serve it again with `predictd model redeploy {name}`."
+    if not stopping:
+        context.terminal.result({"status": "stopped"}, f"{name} is not deployed. {advice}")
+        return
+    with context.terminal.spinner(f"stopping {name}"):
+        for each in stopping:
+            path = deployment_path(model, each)
+            deployment = next(d for d in poll(context.client, path) if d["status"] != "stopping")
+    context.terminal.result(deployment, f"Stopped {name}. {advice}")
+
+
+@command("model rotate-key", "replace a model's access key", MODEL, YES)
+def rotate_key(context: Context) -> None:
+    """A new access key for a model; the old one is invalid at once."""
+    client = context.client
+    model = find_model(client, context.arguments.model)
+    context.confirm(f"Replace the access key of {full_name(model)}? All callers need the new one.")
+    model = client.post(f"{model_path(model)}:regenerate_key")
+    text = f"The access key of {full_name(model)} is now {model['access_key']}."
+    context.terminal.result(model, text)
+
+
+@command("model rm", "delete a model with all its builds", MODEL, YES)
+def rm(context: Context) -> None:
+    """Deletes a model with all its builds and deployments."""
+    model = find_model(context.client, context.arguments.model)
+    name = full_name(model)
+    context.confirm(f"Stop and delete {name} with all its builds?")
+    with context.terminal.spinner(f"deleting {name}"):
+        context.client.delete(model_path(model))
+    context.terminal.result({"deleted": model["id"]}, f"Deleted {name}.")

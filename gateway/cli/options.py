@@ -1,0 +1,69 @@
+"""Arguments that several verbs share."""
+
+from gateway.cli.arguments import cpu, json_value, memory, replicas, variable
+from gateway.cli.command import Argument, argument
+
+MODEL = argument("model", metavar="MODEL", help="its name, PROJECT/NAME, or id")
+PROJECT = argument("project", metavar="PROJECT", help="its name or id")
+OF_PROJECT = argument(
+    "--project",
+    metavar="PROJECT",
+    help="default: the project of the current folder, created if new",
+)
+YES = argument("--yes", action="store_true", help="do not ask for confirmation")
+HOST_AND_PORT = (
+    argument("--host", metavar="HOST", help="address to listen on (default 127.0.0.1)"),
+    argument("--port", metavar="PORT", type=int, help="port to listen on (default 8080)"),
+)
+KERNEL = argument("--kernel", metavar="KERNEL", help="such as python3.11; see `predictd doctor`")
+
+# A new model's sizes. The gateway chooses the memory, since it knows the machine.
+NEW_SIZES = {"replicas": 2, "cpu": 1.0}
+SIZES = (*NEW_SIZES, "memory")
+
+# As `workers.NETWORKS`, which is not loaded for it.
+_NETWORKS = ("none", "outward", "machine", "listen")
+
+
+def network(default: str) -> Argument:
+    """What a process may reach; `default` says what holds where the option is left out."""
+    reach = "none, outward (other machines only), machine, or listen (machine, and TCP servers)"
+    return argument("--network", choices=_NETWORKS, help=f"network access: {reach}; {default}")
+
+
+VARIABLES = argument(
+    "--env",
+    metavar="NAME=VALUE",
+    type=variable,
+    action="append",
+    default=[],
+    help="environment variable of the replicas; may be repeated, never inherited",
+)
+BUILD_OPTIONS = (
+    KERNEL,
+    argument("--comment", metavar="TEXT", default="", help="what changed in this build"),
+    argument("--example", metavar="JSON", type=json_value, help="an example request"),
+)
+# Without defaults: what is left out is taken from the current deployment.
+DEPLOYMENT_OPTIONS = (
+    argument(
+        "--replicas",
+        metavar="N",
+        type=replicas,
+        help=f"number of replicas (default for new models: {NEW_SIZES['replicas']})",
+    ),
+    argument(
+        "--cpu",
+        metavar="CPUS",
+        type=cpu,
+        help=f"virtual CPUs per replica (default for new models: {NEW_SIZES['cpu']:g})",
+    ),
+    argument(
+        "--memory",
+        metavar="SIZE",
+        type=memory,
+        help="memory per replica (default for new models: 2GiB, or less on a small machine)",
+    ),
+    network("default for new models: machine"),
+    VARIABLES,
+)

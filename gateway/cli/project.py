@@ -1,0 +1,169 @@
+"""The verbs `predictd project ...`: create, ls, show, set-secret, rm."""
+
+from pathlib import Path
+
+from gateway.cli.command import OneOf, argument, command
+from gateway.cli.context import CommandFailed, Context, Exit
+from gateway.cli.lookup import find_project
+from gateway.cli.options import PROJECT, YES
+from gateway.cli.status import model_table
+from gateway.cli.terminal import facts, table
+from gateway.cli.watch import poll
+from gateway.client import Client, Json
+
+# The templates as users type them, with their names in the admin API.
+TEMPLATES = {"python": "Python", "churn": "churn", "blank": "blank"}
+
+
+@command(
+    "project create",
+    "create a project",
+    argument("name", metavar="NAME"),
+    OneOf(
+        (
+            argument(
+                "--template",
+                choices=sorted(TEMPLATES, reverse=True),
+                default="python",
+                help="default: python",
+            ),
+            argument("--path", metavar="DIR", help="link this folder instead of copying files"),
+            argument("--git", metavar="URL", help="clone this repository"),
+        )
+    ),
+    argument("--ref", metavar="REF", default="", help="with --git: branch or tag"),
+    argument(
+        "--git-key",
+        metavar="FILE",
+        help="with --git over ssh: private key without a passphrase, for this clone only",
+    ),
+    argument(
+        "--git-host-key",
+        metavar="FILE",
+        help="with --git over ssh: host keys, as `ssh-keyscan HOST` prints them",
+    ),
+)
+def create(context: Context) -> None:
+    """A project from a template, an existing folder or a git repository."""
+    arguments = context.arguments
+    asked = {"name": arguments.name}
+    keys = {"git_key": arguments.git_key, "git_host_key": arguments.git_host_key}
+    if (arguments.ref or any(keys.values())) and not arguments.git:
+        message = "--ref, --git-key and --git-host-key need --git"
+        raise CommandFailed(message, "name the repository with --git URL", Exit.USAGE)
+    if arguments.path:
+        asked |= {"template": "local", "path": str(_folder(arguments.path))}
+    elif arguments.git:
+        asked |= {"template": "git", "git_url": arguments.git, "git_ref": arguments.ref}
+        asked |= {name: _text_of(file) for name, file in keys.items() if file}
+    else:
+        asked["template"] = TEMPLATES[arguments.template]
+    with context.terminal.spinner(f"creating project {arguments.name}"):
+        project = create_project(context.client, asked)
+    context.terminal.result(
+        project,
+        f"Created project {project['name']!r} in {project['path']}.\n"
+        f"Serve a function of it with `predictd deploy FILE:FUNCTION --project {project['name']}`.",
+    )
+
+
+@command("project ls", "list all projects")
+def ls(context: Context) -> None:
+    """All projects."""
+    projects = context.client.listing("/projects")
+    rows = [
+        (each["name"], each["template"], each["creation_status"], each["path"]) for each in projects
+    ]
+    none = "No projects. Create one with `predictd project create NAME`."
+    text = table(("PROJECT", "TEMPLATE", "STATUS", "FOLDER"), rows) if rows else none
+    context.terminal.result({"projects": projects}, text)
+
+
+@command("project show", "show one project and its models", PROJECT)
+def show(context: Context) -> None:
+    """One project and its models."""
+    project = find_project(context.client, context.arguments.project)
+    models = context.client.listing(f"/projects/{project['id']}/models")
+    about = facts(
+        {
+            "project": project["name"],
+            "description": project["description"],
+            "status": project["creation_status"],
+            "error": project["creation_error"],
+            "folder": project["path"],
+            "git": f"{project['git_url']} {project['git_ref']}".strip(),
+            "id": project["id"],
+        }
+    )
+    text = f"{about}\n\n{model_table(models)}"
+    context.terminal.result({"project": project, "models": models}, text)
+
+
+@command(
+    "project set-secret",
+    "set an environment variable that is never shown again",
+    PROJECT,
+    argument("name", metavar="NAME", help="the variable; its value is asked for"),
+    argument("--remove", action="store_true", help="remove the variable instead"),
+)
+def set_secret(context: Context) -> None:
+    """Sets a secret of a project: its value is typed without echo, or the first line of stdin."""
+    project, name = find_project(context.client, context.arguments.project), context.arguments.name
+    removed = context.arguments.remove
+    value = "" if removed else context.terminal.secret(f"Value of {name}")
+    if not value and not removed:
+        message = "the value is empty"
+        raise CommandFailed(message, "use --remove to remove the variable", Exit.USAGE)
+    changed = context.client.patch(f"/projects/{project['id']}", {"secrets": {name: value}})
+    text = (
+        f"{'Removed' if removed else 'Set'} {name}. Builds, experiments and deployments that "
+        f"start from now on see the change. Secrets: {', '.join(changed['secrets']) or 'none'}."
+    )
+    context.terminal.result({"project": changed["id"], "secrets": changed["secrets"]}, text)
+
+
+@command("project rm", "delete a project and its models", PROJECT, YES)
+def rm(context: Context) -> None:
+    """Deletes a project and its models; a linked folder stays."""
+    project = find_project(context.client, context.arguments.project)
+    files = "" if project["linked"] else f" and its files {project['path']}".rstrip()
+    context.confirm(f"Delete project {project['name']!r}, its models{files}?")
+    context.client.delete(f"/projects/{project['id']}")
+    kept = f" The folder {project['path']} stays." if project["linked"] else ""
+    text = f"Deleted project {project['name']!r}.{kept}"
+    context.terminal.result({"deleted": project["id"]}, text)
+
+
+def create_project(client: Client, asked: Json) -> Json:
+    """Creates a project and waits for its files; a clone may take minutes."""
+    project = client.post("/projects", asked)
+    if project["creation_status"] == "creating":
+        path = f"/projects/{project['id']}"
+        project = next(p for p in poll(client, path) if p["creation_status"] != "creating")
+    if project["creation_status"] != "success":
+        raise CommandFailed(
+            f"cannot create project {project['name']!r}: {project['creation_error']}",
+            f"delete it with `predictd project rm {project['name']}`, and try again",
+            Exit.FAILED,
+        )
+    return project
+
+
+def _text_of(file: str) -> str:
+    """The content of a key file, which no message shows."""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        message = f"cannot read {file}: {error.strerror}"
+    except UnicodeDecodeError:
+        message = f"{file} is not a text file"
+    raise CommandFailed(message, "name a file that contains the key", Exit.USAGE)
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text).absolute().resolve()
+    if not folder.is_dir():
+        raise CommandFailed(
+            f"folder {folder} does not exist", "create it, or name another", Exit.USAGE
+        )
+    return folder

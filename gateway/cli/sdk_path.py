@@ -1,0 +1,12 @@
+"""The verb sdk-path."""
+
+from gateway.cli.command import command
+from gateway.cli.context import Context
+
+
+@command("sdk-path", "print the folder for PYTHONPATH that has cdsw and cml", local=True)
+def sdk_path(context: Context) -> None:
+    """Where Python finds `cdsw` and `cml` outside of models and experiments."""
+    from workers import PACKAGES
+
+    context.terminal.result({"path": str(PACKAGES)}, str(PACKAGES))
