@@ -1,4 +1,4 @@
-"""The file that tells the command line on this machine where the gateway is, while it is there."""
+"""gateway.json: by it the command line on this machine finds the running gateway."""
 
 import contextlib
 import json
@@ -11,13 +11,15 @@ from gateway.data_folder import DataFolder
 
 logger = logging.getLogger(__name__)
 
-# Also with a certificate in it; a file takes a block of 4 KiB anyway.
+# Bytes, always the same, so that a new address fits over an old one on a full disk. There is space
+# for a certificate; a file takes a block of 4 KiB anyway.
 _LENGTH = 4095
 
 
 @contextlib.contextmanager
 def address_written(data: DataFolder, url: str, certificate: str = "") -> Iterator[None]:
-    """Tells where the gateway is; with TLS also by which certificate (PEM) to know it."""
+    """Writes the URL, the process id and, with TLS, the certificate (PEM); removes them at the
+    end."""
     write_address(data, url, certificate)
     try:
         yield
@@ -25,36 +27,36 @@ def address_written(data: DataFolder, url: str, certificate: str = "") -> Iterat
         try:
             data.address.unlink(missing_ok=True)
         except OSError as error:
-            logger.warning("cannot remove %s: %s", data.address, error)
+            logger.warning("address_file.kept path=%s: %s", data.address, error)
 
 
 def write_address(data: DataFolder, url: str, certificate: str) -> None:
-    """The same, until it is written again."""
+    """Writes the address, over an earlier one if there is one."""
     address = {"url": url, "pid": os.getpid()}
     if certificate:
         address["certificate"] = certificate
-    told = json.dumps(address).ljust(_LENGTH) + "\n"
+    text = json.dumps(address).ljust(_LENGTH) + "\n"
     try:
-        _write(data, told.encode())
+        _write(data, text.encode())
     except OSError as error:
-        # Serving matters more than being found without --url.
-        logger.warning("cannot write %s: %s", data.address, error)
+        # The gateway serves all the same: clients need --url.
+        logger.warning("address_file.not_written path=%s: %s", data.address, error)
 
 
-def _write(data: DataFolder, told: bytes) -> None:
+def _write(data: DataFolder, content: bytes) -> None:
     path = data.address
     fresh = path.with_suffix(".new")
     try:
         fresh.unlink(missing_ok=True)
         fresh.touch(mode=0o600, exist_ok=False)
-        fresh.write_bytes(told)
+        fresh.write_bytes(content)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)
-        # The disk is full. Over what a killed gateway left there is room, since all are of one
-        # length; else a file of the room for a start becomes this one.
+        # The disk is full. The file of a killed gateway can be overwritten, since all have one
+        # length; otherwise a file that was reserved for a start becomes this one.
         if not path.exists():
             store.StartRoom(data.start_room).lend(path)
         with open(path, "r+b", buffering=0) as file:
-            file.write(told)
+            file.write(content)
             file.truncate()

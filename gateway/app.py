@@ -79,7 +79,7 @@ class Services(NamedTuple):
 
     offload: OffloadedParser
     traffic: ConnectionStats
-    vitals: HealthChecks
+    health: HealthChecks
 
 
 def make_app(control: Control, services: Services, hosts: AllowedHosts) -> QuartTrio:
@@ -91,7 +91,7 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     app.request_class = _request_class(app, routing, control.context)
     app.register_blueprint(routing.blueprint())
     _add_health(
-        app, control, services.vitals, cache(lambda: msgspec.json.encode(openapi(routing.routes)))
+        app, control, services.health, cache(lambda: msgspec.json.encode(openapi(routing.routes)))
     )
     website = Website(control)
     website.register(app)

@@ -1,4 +1,4 @@
-"""Work that must not stop half-way because somebody hung up.
+"""Work that must not stop half-way because a client disconnected.
 
 Quart cancels a handler when its client disconnects. What changes state therefore runs here, in a
 nursery that only the end of the gateway cancels; the handler merely waits for it.
@@ -30,10 +30,10 @@ class Tasks:
         try:
             await work(*args)
         except Exception:
-            logger.exception("background work failed: %s", work)
+            logger.exception("background_task.failed work=%s", getattr(work, "__qualname__", work))
 
     async def finish(self, work: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
-        """The result of `work(*args)`, which goes on to its end even if the caller is cancelled."""
+        """The result of `work(*args)`, which runs to its end even if the caller is cancelled."""
         done = trio.Event()
         results: list[T] = []
         errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""The layout of the data folder: what lies where. Paths only; each room makes what it needs."""
+"""The layout of the data folder: what is where. Paths only; each package creates its own."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,7 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def instance_id(self) -> str:
-        """What marks the processes of the gateway that owns this folder."""
+        """Marks the processes of the gateway that owns this folder."""
         return sha256(str(self.root).encode()).hexdigest()[:16]
 
     @property
@@ -22,22 +22,22 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def generation(self) -> Path:
-        """Which state of the database this folder has seen."""
+        """The newest state of the database that this folder has seen."""
         return self.root / "generation"
 
     @property
     def restoring(self) -> Path:
-        """There while a restore fills this folder."""
+        """Exists while a restore fills this folder."""
         return self.root / "restoring"
 
     @property
     def ballast(self) -> Path:
-        """Room that is given back when the disk is full."""
+        """Space that is released when the disk is full."""
         return self.root / "ballast"
 
     @property
     def start_room(self) -> Path:
-        """Room that is given back when a gateway starts."""
+        """Space that is released when a gateway starts."""
         return self.root / "start-room"
 
     @property
@@ -46,13 +46,13 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def secret_key(self) -> Path:
-        """From which the access keys of models are made and with which the database's secrets are
-        encrypted; not in the database."""
+        """The secret that access keys of models are derived from, and that encrypts the secrets in
+        the database. Not in the database."""
         return self.root / "secret.key"
 
     @property
     def address(self) -> Path:
-        """Written while the gateway runs: its URL, process id and certificate, for the CLI."""
+        """Exists while the gateway runs: its URL, process id and certificate, for the CLI."""
         return self.root / "gateway.json"
 
     @property
@@ -65,12 +65,12 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def confinement(self) -> Path:
-        """A few small files by which models are confined, written again at each start."""
+        """A few small files that confine models, written at each start."""
         return self.root / "confinement"
 
     @property
     def isolation(self) -> Path:
-        """The level that models were confined by when this folder was served last."""
+        """The isolation level at the last start."""
         return self.root / "isolation"
 
     @property
@@ -79,22 +79,22 @@ class DataFolder(msgspec.Struct, frozen=True):
 
     @property
     def cgroups(self) -> Path:
-        """Where the control groups of the last gateway are."""
+        """The paths of the control groups of the last gateway."""
         return self.root / "replicas.cgroups"
 
     @property
     def set_aside(self) -> Path:
-        """What was in the way of a start and could not be read; kept until an operator looks."""
+        """Files that a start could not read and had to replace; an operator removes them."""
         return self.root / "set-aside"
 
     @property
     def set_aside_record(self) -> Path:
-        """What the last start went on without, for `predictd doctor`."""
+        """The problems of the last start, for `predictd doctor`."""
         return self.root / "set-aside.json"
 
     @property
     def folders(self) -> list[Path]:
-        """What has to be a folder, those above before those in them."""
+        """All folders, each before the folders in it."""
         return [
             self.builds,
             self.ballast,
@@ -103,23 +103,23 @@ class DataFolder(msgspec.Struct, frozen=True):
             *(self.root / name for name in ("projects", "snapshots", "experiments")),
             *(self.root / name for name in ("cache", "cache/pip")),
             *(self.root / "logs" / name for name in ("", "builds", "models", "experiments")),
-            self.examiner_logs,
+            self.parser_logs,
         ]
 
     @property
     def remade(self) -> list[Path]:
-        """The folders that are made again at each start, empty."""
-        return [self.replicas, self.confinement, self.spool]
+        """The folders that each start empties."""
+        return [self.replicas, self.confinement, self.temporary_files]
 
     @property
     def files(self) -> list[Path]:
-        """What has to be a file, but for those without which nothing is served (predictd.db,
-        secret.key, admin.key, lock), and `isolation`, which must not be forgotten."""
+        """All files, except those without which nothing is served (predictd.db, secret.key,
+        admin.key, lock) and `isolation`, whose content must not be lost."""
         return [self.address, self.generation, self.cgroups, self.set_aside_record]
 
     @property
     def entity_folders(self) -> list[Path]:
-        """The folders of which each entry bears the id of a project, a model, a build or an
+        """The folders whose entries are named by the id of a project, a model, a build or an
         experiment."""
         some_id = "-"
         of_one = (
@@ -143,19 +143,19 @@ class DataFolder(msgspec.Struct, frozen=True):
         return self.root / "snapshots" / f"{project_id}.git"
 
     def pip_cache(self, project_id: str) -> Path:
-        """One cache a project: builds of one project must not be able to poison another's."""
+        """One cache for each project, so that no build can poison the cache of another project."""
         return self.root / "cache" / "pip" / project_id
 
     def build_log(self, build_id: str) -> Path:
         return self.root / "logs" / "builds" / f"{build_id}.log"
 
     @property
-    def spool(self) -> Path:
-        """Files of forms while they come, and the like; they have no names."""
+    def temporary_files(self) -> Path:
+        """Uploads while they arrive, and the like; the files have no names."""
         return self.root / "spool"
 
     @property
-    def examiner_logs(self) -> Path:
+    def parser_logs(self) -> Path:
         return self.root / "logs" / "examiner"
 
     def model_logs(self, model_id: str) -> Path:
@@ -163,26 +163,26 @@ class DataFolder(msgspec.Struct, frozen=True):
 
 
 class ExperimentFolder(msgspec.Struct, frozen=True):
-    """What there is of one experiment on the disk."""
+    """The files of one experiment."""
 
     folder: Path
 
     @property
     def outputs(self) -> Path:
-        """The files that its script keeps."""
+        """The files that its script saves."""
         return self.folder / "outputs"
 
     @property
     def tracked(self) -> Path:
-        """A folder, since a script may write into folders only, of `metrics`."""
+        """The folder of `metrics`, since a script may write only into folders."""
         return self.folder / "tracked"
 
     @property
     def metrics(self) -> Path:
-        """A line for each value that its script tracks, until it has ended."""
+        """A line for each value that its script tracks, until the script has ended."""
         return self.tracked / "metrics.jsonl"
 
     @property
     def kept(self) -> tuple[Path, ...]:
-        """What the script may write beside its working copy."""
+        """The folders that the script may write besides its working copy."""
         return (self.outputs, self.tracked)

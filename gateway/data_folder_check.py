@@ -1,11 +1,11 @@
-"""Whether a data folder can be served: it has its database and its keys, or nothing yet.
+"""Checks that a data folder has its database and its keys, or no data yet.
 
-Only in a folder without data a start makes a database and keys. Elsewhere a missing database means
-that it was lost: with an empty one everything in the folder would seem to belong to nothing. A
-missing key means that all access keys change, or that nobody can read what is encrypted. So such a
-start is refused, before anything is changed, with how to go on.
+A start makes a database and keys only in a folder without data. Elsewhere a missing database was
+lost: with an empty one, no file in the folder would belong to a project. With a new key all access
+keys would change, or nothing that is encrypted could be read. Such a start is refused before
+anything is changed, and the error says how to continue.
 
-The keys are made before the database: where there is a database, there are keys.
+The keys are made before the database, so a folder with a database has keys.
 """
 
 from pathlib import Path
@@ -15,25 +15,25 @@ from gateway.data_folder import DataFolder
 from gateway.identity.keys import SecretUnreadable, make_secret, read_secret
 from store import DataFolderUnusable
 
-# What goes with a key.
+# What is lost with a key.
 _LOST = {
-    "admin.key": "the present admin key opens nothing any more",
-    "secret.key": "all access keys change and variables and secrets have to be set again",
+    "admin.key": "the present admin key is not valid any more",
+    "secret.key": "all access keys change, and variables and secrets have to be set again",
 }
 _RESTORE = "restore a backup into a new folder with `predictd restore FILE --data DIR`"
 
 
 def open_data(data: DataFolder) -> str:
-    """The secret of the access keys, made at the first start, as the admin key is. Blocking; the
-    folder is held. Raises DataFolderUnusable, OSError."""
+    """The content of `secret.key`. The first start makes it and `admin.key`. Blocking; the folder
+    has to be locked. Raises DataFolderUnusable, OSError."""
     if is_unfinished(data):
         raise DataFolderUnusable(
             data.root,
-            "a restore into it has not come to its end: repeat it with `predictd restore FILE "
-            f"--data {data.root}`, which begins with an empty folder",
+            "a restore into it was interrupted: repeat it with `predictd restore FILE "
+            f"--data {data.root}`, which starts with an empty folder",
         )
     if _has_bytes(data.database):
-        # Of a restore that was killed in its last moment. Later it would be mistaken for another.
+        # A restore that was killed in its last step left this file.
         data.restoring.unlink(missing_ok=True)
     else:
         _refuse_data_without_database(data)
@@ -57,7 +57,7 @@ def _secret_in(path: Path) -> str:
 def _advice(path: Path) -> str:
     make = f"(umask 077; head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \\n' > {path})"
     return (
-        f"Put it back from a copy, or {_RESTORE}. To go on with a new one, with which "
+        f"Put it back from a copy, or {_RESTORE}. To continue with a new one, which means that "
         f"{_LOST[path.name]}, make it: `{make}`"
     )
 
@@ -70,16 +70,16 @@ def _refuse_data_without_database(data: DataFolder) -> None:
     raise DataFolderUnusable(
         data.root,
         f"its database {data.database.name} {state}, but there is data ({', '.join(found)}). "
-        f"Nothing was changed. Put the database back, or {_RESTORE}. To begin without what is "
-        f"there, move the folder away first: `mv {data.root} {data.root}.old`",
+        f"Nothing was changed. Put the database back, or {_RESTORE}. To start without the data, "
+        f"move the folder away first: `mv {data.root} {data.root}.old`",
     )
 
 
 def _data_in(data: DataFolder) -> list[str]:
-    """What an earlier gateway has kept here beside its database and keys."""
+    """The data of an earlier gateway besides its database and keys."""
     folders = [*data.entity_folders, data.builds]
     found = [each for each in folders if each.is_dir() and any(each.iterdir())]
-    # What was committed last may be in it alone; SQLite would remove it.
+    # The last commits may be in the log only, and SQLite would remove it.
     log = data.database.with_name(f"{data.database.name}-wal")
     found += [each for each in (log, data.generation) if _has_bytes(each)]
     return [str(each.relative_to(data.root)) for each in found]

@@ -1,8 +1,8 @@
-"""Isolation does not fall by itself: a data folder remembers the level that it was served with.
+"""Isolation does not get weaker by itself: a data folder records the level of its last start.
 
-Where `isolation` is `auto`, a start at a weaker level is refused, since the operator would not
-notice that a package or a right has gone. To name the weaker level accepts it, and it is
-remembered.
+With `isolation = "auto"` a start at a weaker level is refused, since the operator would not notice
+that a package or a permission is missing. A setting that names the weaker level accepts it; it is
+then recorded.
 """
 
 import logging
@@ -17,24 +17,24 @@ from workers.confinement import LEVELS, Confinement, Level, open_confinement
 
 logger = logging.getLogger(__name__)
 
-_BYTES = 100  # of the file with the level
+_MAX_BYTES = 100  # of the file with the level
 
 
 def last_served(data: DataFolder) -> Level | None:
-    """The level of the last start; None for a folder that was never served."""
+    """The level of the last start; None if the folder has not been served yet."""
     try:
-        text = read_plain(data.isolation, _BYTES).decode("ascii", "replace").strip()
+        text = read_plain(data.isolation, _MAX_BYTES).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError:
         text = ""
-    # What cannot be read may have been the strongest.
+    # An unknown text may stand for the strongest level.
     return next((level for level in LEVELS if level == text), LEVELS[0])
 
 
 def open_isolation(given: LoadedSettings, data: DataFolder, set_aside: SetAside) -> Confinement:
-    """The confinement in force from now on. Blocking. Raises ConfinementUnavailable,
-    ConfinementWeaker, OSError."""
+    """Chooses and records the level. Blocking. Raises ConfinementUnavailable, ConfinementWeaker,
+    OSError."""
     settings = given.settings
     own = (settings.tls_key, settings.tls_certificate, settings.access_log, given.config)
     least = last_served(data)
@@ -45,11 +45,11 @@ def open_isolation(given: LoadedSettings, data: DataFolder, set_aside: SetAside)
         hidden=[Path(each).absolute() for each in own if each],
         least=least,
     )
-    if confinement.level != least:  # else a full disk would keep it from starting
+    if confinement.level != least:  # no write is needed on a full disk
         with set_aside.item("the level of isolation", data.isolation):
             replace_file(data.isolation, f"{confinement.level}\n".encode())
-    told = confinement.described()
-    logger.info("isolation %s: %s", told["level"], told["meaning"])
-    for level, why in confinement.refused.items():
-        logger.info("not isolation %s, which is stronger: %s", level, why)
+    described = confinement.described()
+    logger.info("isolation.chosen level=%s: %s", described["level"], described["meaning"])
+    for level, reason in confinement.refused.items():
+        logger.info("isolation.unavailable level=%s: %s", level, reason)
     return confinement

@@ -1,9 +1,8 @@
-"""What this machine offers for building and serving models, and what is missing.
+"""Checks whether this machine can build and serve models.
 
-A checkup is a list of findings: what was looked at, what was found, and, when that is not good,
-what to do about it. Nothing is changed, no gateway is needed, and nothing is promised that this
-version does not do. `missing` means that models cannot be built or served, `warning` that something
-will be less good.
+A check returns a finding: its subject, the result, and advice if there is a problem. Nothing is
+changed, and no gateway is needed. `missing` means that models cannot be built or served, `warning`
+that something works less well.
 """
 
 import os
@@ -18,13 +17,14 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 GIB = 1 << 30
-LOW_DISK, LITTLE_DISK = GIB // 2, 5 * GIB
-FEW_FILES, FEW_TASKS, LITTLE_MEMORY = 4096, 1000, GIB // 2
+# Below these a check warns; below MIN_DISK it fails.
+MIN_DISK, LOW_DISK = GIB // 2, 5 * GIB
+FEW_FILES, FEW_TASKS, LOW_MEMORY = 4096, 1000, GIB // 2
 PIP_VARIABLES = re.compile(r"PIP_\w+|UV_\w+|(https?|all|no)_proxy", re.IGNORECASE)
 
 
-class Interpreter(Protocol):
-    """What a checkup says of an interpreter that models can run on."""
+class FoundInterpreter(Protocol):
+    """What a check says about an interpreter that models can run on."""
 
     @property
     def version(self) -> str: ...
@@ -36,7 +36,7 @@ class Interpreter(Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `advice` is empty when there is nothing to do."""
+    """The result of one check; `advice` is empty if there is no problem."""
 
     name: str
     state: Literal["ok", "warning", "missing"]
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class DoctorInput:
-    """What a checkup is told: where the gateway's data lies, its port, the user's environment."""
+    """The data folder and port of the gateway, and the user's environment."""
 
     data: Path
     host: str
@@ -58,9 +58,9 @@ class DoctorInput:
 
 
 def examine(
-    machine: DoctorInput, *, interpreters: Callable[[], Iterable[Interpreter]] | None = None
+    machine: DoctorInput, *, interpreters: Callable[[], Iterable[FoundInterpreter]] | None = None
 ) -> list[Finding]:
-    """Looks at everything once; takes about as long as starting each interpreter found."""
+    """Runs all checks. Takes about as long as starting each interpreter that is found."""
     return [
         _interpreters(interpreters or _discovered),
         _git(),
@@ -79,7 +79,7 @@ def examine(
     ]
 
 
-def _discovered() -> Iterable[Interpreter]:
+def _discovered() -> Iterable[FoundInterpreter]:
     import trio
 
     from builder import InterpreterUnusable, discover
@@ -90,25 +90,25 @@ def _discovered() -> Iterable[Interpreter]:
         raise LookupError(error.problem) from error
 
 
-def _interpreters(discover: Callable[[], Iterable[Interpreter]]) -> Finding:
-    advice = "Install a CPython from 3.8 on together with its venv module (python3-venv)."
+def _interpreters(discover: Callable[[], Iterable[FoundInterpreter]]) -> Finding:
+    advice = "Install CPython 3.8 or newer with its venv module (python3-venv)."
     try:
         found = list(discover())
     except LookupError as error:
         return Finding("interpreters", "missing", str(error), advice)
     if not found:
         return Finding("interpreters", "missing", "no Python for models", advice)
-    told = ", ".join(
+    described = ", ".join(
         f"{each.version}{' (default)' if each.default else ''} at {each.path}" for each in found
     )
-    return Finding("interpreters", "ok", told)
+    return Finding("interpreters", "ok", described)
 
 
 def _git() -> Finding:
     if version := _first_line("git", "--version"):
         return Finding("git", "ok", version.removeprefix("git version "))
     return Finding(
-        "git", "missing", "not found", "Install git: snapshots of projects are made with it."
+        "git", "missing", "not found", "Install git: it makes the snapshots of projects."
     )
 
 
@@ -125,7 +125,7 @@ def _r() -> Finding:
 
 
 def _isolation(data: Path) -> Finding:
-    """Tries the levels out, strongest first."""
+    """Tries the levels, strongest first."""
     from gateway.data_folder import DataFolder
     from gateway.isolation import last_served
     from workers.confinement import MEANINGS, is_weaker, open_confinement
@@ -138,50 +138,53 @@ def _isolation(data: Path) -> Finding:
         found += "; without setpriv (util-linux) a busy replica outlives a gateway that is killed"
     if confinement.unfenced:
         found += f"; models may listen on any TCP port: {confinement.unfenced}"
-    why = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
+    reasons = "; ".join(f"{each}: {reason}" for each, reason in confinement.refused.items())
     before = None
-    with suppress(OSError):  # the finding about the data folder tells why it cannot be read
+    with suppress(OSError):  # the check of the data folder reports it
         before = last_served(DataFolder(data))
     if before and is_weaker(level, before):
-        found += f"; the data folder was served last with {before!r}"
-        advice = f"Mend this: {why}. Or set isolation = {level!r}: without, nothing is served."
+        found += f"; the data folder was last served with {before!r}"
+        advice = (
+            f"Fix this: {reasons}. Or set isolation = {level!r}, else the gateway does not start."
+        )
         return Finding("isolation", "missing", found, advice)
     if level in ("users", "userns"):
         return Finding("isolation", "ok", found)
     return Finding(
-        "isolation", "warning", found, f"Deploy only code that you trust. Stronger would be {why}."
+        "isolation",
+        "warning",
+        found,
+        f"Deploy only code that you trust. Stronger levels are not available: {reasons}.",
     )
 
 
 def _limits() -> Finding:
-    """Tries the limits out, in a cgroup that is gone again on return."""
+    """Tries the limits in a temporary cgroup."""
     from workers.cgroups import open_tree
 
     with tempfile.TemporaryDirectory() as folder:
         tree = open_tree(f"doctor-{os.getpid()}", Path(folder, "record"), 0, 1)
         tree.close()
     weaker = {
-        "memory": "memory is looked at once a second",
+        "memory": "memory is checked once a second",
         "cpu": "CPU is not limited",
         "pids": "processes are counted once a second",
-        "kill": "what flees from its process group is found by its environment",
+        "kill": "a process that leaves its process group is found by its environment",
     }
     missing = [text for name, text in weaker.items() if name not in tree.holds]
     if not missing:
-        return Finding(
-            "limits", "ok", f"CPU, memory and processes are held by cgroups {tree.version}"
-        )
+        return Finding("limits", "ok", f"cgroups {tree.version} limit CPU, memory and processes")
     held = (
-        f"cgroups {tree.version} hold {', '.join(tree.holds)}"
+        f"cgroups {tree.version} limit {', '.join(tree.holds)}"
         if tree.holds
-        else "no cgroups to be used"
+        else "no usable cgroups"
     )
     return Finding(
         "limits",
         "warning",
         f"{held}; {', '.join(missing)}",
         "Start the gateway as a service with `Delegate=yes`, or by `systemd-run --user --scope "
-        "-p Delegate=yes predictd serve`, so that it has a cgroup of its own.",
+        "-p Delegate=yes predictd serve`, so that it has its own cgroup.",
     )
 
 
@@ -194,18 +197,18 @@ def _data_folder(data: Path) -> Finding:
         advice = f"Make {nearest} writable, or name another folder with --data or PREDICTD_DATA."
         return Finding("data folder", "missing", f"{data} cannot be written", advice)
     return Finding(
-        "data folder", "ok", f"{data}{'' if nearest == data else ' (made at first start)'}"
+        "data folder", "ok", f"{data}{'' if nearest == data else ' (created at the first start)'}"
     )
 
 
 def _set_aside(data: Path) -> Finding:
-    """What the last start could not read, move or remove."""
+    """The problems of the last start."""
     from gateway.data_folder import DataFolder
     from gateway.set_aside import read_record
 
     problems = read_record(DataFolder(data))
     if not problems:
-        return Finding("set aside", "ok", "the last start could read everything")
+        return Finding("set aside", "ok", "the last start had no problems")
     found = "; ".join(f"{each.what} ({each.path}): {each.problem}" for each in problems)
     advice = dict.fromkeys(f"{each.what}: {each.advice}" for each in problems)
     return Finding("set aside", "warning", found, " ".join(advice))
@@ -215,17 +218,18 @@ def _disk(data: Path) -> Finding:
     free = shutil.disk_usage(_nearest(data)).free
     found = f"{free / GIB:.1f} GiB free at {data}"
     advice = (
-        "A build with scientific packages takes 0.5 to 2 GiB: free some, or use another --data."
+        "A build with scientific packages takes 0.5 to 2 GiB: free some space, "
+        "or use another --data."
     )
-    if free < LOW_DISK:
+    if free < MIN_DISK:
         return Finding("disk", "missing", found, advice)
-    if free < LITTLE_DISK:
+    if free < LOW_DISK:
         return Finding("disk", "warning", found, advice)
     return Finding("disk", "ok", found)
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server could listen on this port now."""
     from gateway.http.listen_sockets import listen_on_both
 
     try:
@@ -242,12 +246,12 @@ def _port(machine: DoctorInput) -> Finding:
         return Finding("port", "ok", f"{machine.port} is in use by the gateway of this data folder")
     if is_free(machine.host, machine.port):
         return Finding("port", "ok", f"{machine.port} is free")
-    advice = "Choose another with `predictd serve --port`."
-    return Finding("port", "missing", f"{machine.host}:{machine.port} cannot be had", advice)
+    advice = "Choose another port with `predictd serve --port`."
+    return Finding("port", "missing", f"{machine.host}:{machine.port} is in use", advice)
 
 
 def _open_files(machine: DoctorInput) -> Finding:
-    """The gateway's, or what one would have that is started from here."""
+    """The limit of the running gateway, or of one that is started here."""
     from workers.allowance import Allowance
     from workers.process_limits import Bound, descriptors, hard_descriptors
 
@@ -255,15 +259,17 @@ def _open_files(machine: DoctorInput) -> Finding:
     most = bound.most if machine.gateway_pid else hard_descriptors()
     if not most:
         return Finding("open files", "ok", "no limit")
-    whose = f"{bound.used} of {most}" if machine.gateway_pid else f"limit {most}"
-    room = Allowance(
+    used = f"{bound.used} of {most}" if machine.gateway_pid else f"limit {most}"
+    allowance = Allowance(
         Bound(most=most, used=0, source=bound.source, remedy=bound.remedy),
         Bound(most=0, used=0, source="", remedy=""),
     )
-    found = f"{whose}: {room.connections} connections, {room.trees} replicas and scripts at once"
+    found = f"{used}: {allowance.connections} connections, {allowance.trees} replicas and scripts"
     if most >= FEW_FILES:
         return Finding("open files", "ok", found)
-    return Finding("open files", "warning", found, f"Many clients need more: {bound.remedy}.")
+    return Finding(
+        "open files", "warning", found, f"Many clients need more open files: {bound.remedy}."
+    )
 
 
 def _tasks(machine: DoctorInput) -> Finding:
@@ -272,26 +278,26 @@ def _tasks(machine: DoctorInput) -> Finding:
     bound = tasks(machine.gateway_pid)
     if bound.free >= FEW_TASKS:
         return Finding("tasks", "ok", str(bound))
-    advice = f"Models with many threads, and builds, need more: {bound.remedy}."
+    advice = f"Builds, and models with many threads, need more tasks: {bound.remedy}."
     return Finding("tasks", "warning", str(bound), advice)
 
 
 def _memory(machine: DoctorInput) -> Finding:
-    """Of a cgroup; without a limit there it is the machine's."""
+    """The limit of the cgroup; without one, the machine's memory."""
     from workers.process_limits import memory
     from workers.sizes import human_size
 
     bound = memory(machine.gateway_pid)
     if not bound.most:
-        return Finding("memory", "ok", "no limit but the machine's")
-    found = f"{human_size(bound.used)} of {human_size(bound.most)} by {bound.source}"
-    if bound.free >= LITTLE_MEMORY:
+        return Finding("memory", "ok", "no limit below the machine's memory")
+    found = f"{human_size(bound.used)} of {human_size(bound.most)}, limited by {bound.source}"
+    if bound.free >= LOW_MEMORY:
         return Finding("memory", "ok", found)
-    return Finding("memory", "warning", found, f"Models need more: {bound.remedy}.")
+    return Finding("memory", "warning", found, f"Models need more memory: {bound.remedy}.")
 
 
 def _packages(environment: Mapping[str, str]) -> Finding:
-    """Builds see nothing of the user's own pip settings, which surprises behind a proxy."""
+    """Builds do not see the user's own pip settings, which surprises behind a proxy."""
     seen = sorted(name for name in environment if PIP_VARIABLES.fullmatch(name))
     home = Path(environment.get("HOME", "/nonexistent"))
     files = (home / ".pip/pip.conf", home / ".config/pip/pip.conf")
@@ -299,9 +305,9 @@ def _packages(environment: Mapping[str, str]) -> Finding:
     if not seen:
         return Finding("packages", "ok", "pip's own settings")
     advice = (
-        "Builds do not see it: give what they need as the project's environment, or the site's."
+        "Builds do not see them: set what builds need in the environment of the project or site."
     )
-    return Finding("packages", "warning", f"set for you: {', '.join(seen)}", advice)
+    return Finding("packages", "warning", f"set in your environment: {', '.join(seen)}", advice)
 
 
 def _nearest(folder: Path) -> Path:

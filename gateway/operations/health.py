@@ -1,11 +1,11 @@
-"""Whether the gateway is alive: each part of it that all else stands on is asked for a sign.
+"""Health checks: each part that the gateway depends on is probed.
 
-The parts: Trio's loop (whoever asks runs on it), the reactor (a timer of its own has to ring), and
-the store (an empty transaction goes to its thread, to a connection's thread, and back). A part that
-answers with an error is alive, though not well: a full disk is no reason to start the gateway anew.
+The parts: Trio's loop (the probe runs on it), the reactor (one of its timers has to fire), and the
+store (an empty transaction goes to its thread, to a connection's thread, and back). A part that
+answers with an error is alive: a full disk is no reason to restart the gateway.
 
-Law: a part is never asked twice at a time. One that is stuck costs one waiting task, however often
-somebody looks.
+Law: a part has at most one probe at a time. A stuck part costs one waiting task, however often its
+health is asked for.
 """
 
 import logging
@@ -21,16 +21,16 @@ from workers import Reactor
 logger = logging.getLogger(__name__)
 
 STUCK = "does not answer"
-# Looked at so often within the time after which the manager loses its patience.
-_LOOKS = 3
+# Probes within the time-out of the watchdog.
+_PROBES = 3
 
 
-class _Sign:
-    """One question to one part: `given` when it has answered, with what was wrong."""
+class _Probe:
+    """One probe of one part: `done` when the part has answered, perhaps with a problem."""
 
     def __init__(self) -> None:
-        self.given = trio.Event()
-        self.wrong = ""
+        self.done = trio.Event()
+        self.problem = ""
 
 
 class HealthChecks:
@@ -40,60 +40,66 @@ class HealthChecks:
         self._reactor = reactor
         self._database = database
         self._tasks = tasks
-        self._parts = {"reactor": self._reactor_turns, "store": self._store_answers}
-        self._asked: dict[str, _Sign] = {}
+        self._parts = {"reactor": self._probe_reactor, "store": self._probe_store}
+        self._probes: dict[str, _Probe] = {}
 
     async def failing(self, patience: float) -> dict[str, str]:
-        """What is wrong, by part; STUCK for one that gave no sign in `patience` seconds."""
-        signs = {part: self._ask(part) for part in self._parts}
+        """The problem of each failing part; STUCK for one that did not answer in `patience`
+        seconds."""
+        probes = {part: self._probe(part) for part in self._parts}
         with trio.move_on_after(patience):
-            for sign in signs.values():
-                await sign.given.wait()
-        wrong = {part: sign.wrong if sign.given.is_set() else STUCK for part, sign in signs.items()}
-        return {part: why for part, why in wrong.items() if why}
+            for probe in probes.values():
+                await probe.done.wait()
+        problems = {
+            part: probe.problem if probe.done.is_set() else STUCK for part, probe in probes.items()
+        }
+        return {part: problem for part, problem in problems.items() if problem}
 
-    def _ask(self, part: str) -> _Sign:
-        sign = self._asked.get(part)
-        if sign is None:
-            sign = self._asked[part] = _Sign()
-            # In a task of its own: a crossing to the store cannot be cancelled.
-            self._tasks.start(self._wait_for, part, self._parts[part], sign)
-        return sign
+    def _probe(self, part: str) -> _Probe:
+        """The probe under way, or a new one."""
+        probe = self._probes.get(part)
+        if probe is None:
+            probe = self._probes[part] = _Probe()
+            # In a task of its own, since a call into the store's thread cannot be cancelled.
+            self._tasks.start(self._run, part, self._parts[part], probe)
+        return probe
 
-    async def _wait_for(self, part: str, ask: Callable[[], Awaitable[None]], sign: _Sign) -> None:
+    async def _run(self, part: str, work: Callable[[], Awaitable[None]], probe: _Probe) -> None:
         try:
-            await ask()
+            await work()
         except StoreError as error:
-            sign.wrong = str(error)
+            probe.problem = str(error)
         finally:
-            del self._asked[part]
-            sign.given.set()
+            del self._probes[part]
+            probe.done.set()
 
-    async def _reactor_turns(self) -> None:
-        rung = trio.Event()
-        self._reactor.call_at(self._reactor.now(), rung.set)
-        await rung.wait()
+    async def _probe_reactor(self) -> None:
+        fired = trio.Event()
+        self._reactor.call_at(self._reactor.now(), fired.set)
+        await fired.wait()
 
-    async def _store_answers(self) -> None:
+    async def _probe_store(self) -> None:
         await self._database.read(_nothing)
 
 
 async def _nothing(connection: object) -> None:
-    """Reads nothing: to reach the database and come back is the answer."""
+    """Reads nothing: that the database answers is the result."""
 
 
-async def notify_watchdog(vitals: HealthChecks, manager: ServiceManager) -> None:
-    """Tells the manager that all is well for as long as it is, and never otherwise.
+async def notify_watchdog(health: HealthChecks, manager: ServiceManager) -> None:
+    """Notifies the watchdog of the service manager as long as no part is stuck.
 
-    Returns at once where the manager did not ask for it.
+    Returns at once if the manager has no watchdog.
     """
     if manager.watchdog is None:
         return
-    pause = manager.watchdog / _LOOKS
+    pause = manager.watchdog / _PROBES
     while True:
-        ailing = await vitals.failing(pause)
-        if STUCK in ailing.values():
-            logger.error("stuck, which the service manager will end: %s", ailing)
+        failing = await health.failing(pause)
+        if STUCK in failing.values():
+            # The service manager ends the gateway when the time-out is over.
+            stuck = ",".join(part for part, problem in failing.items() if problem == STUCK)
+            logger.error("gateway.stuck parts=%s", stuck)
         else:
             await manager.notify_manager(WATCHDOG=1)
             await trio.sleep(pause)

@@ -1,7 +1,8 @@
-"""What is read again while the gateway serves, when an operator asks for it (SIGHUP).
+"""What the gateway reads again on SIGHUP.
 
-The certificate and its key: for connections from then on, and for the command line, which knows the
-gateway by it. The access log is opened again at its path. What cannot be read leaves all as it was.
+The certificate and its key are used for new connections, and by the command line, which verifies
+the gateway by the certificate. The access log is opened again at its path. If the certificate
+cannot be read, the old one stays in use.
 """
 
 import logging
@@ -19,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Reloading:
-    """Nothing is read again before `begin`: what will be read is new anyway."""
+    """Does nothing before `begin`, since a starting gateway reads the files anyway."""
 
     def __init__(self) -> None:
-        self._with: tuple[Settings, DataFolder, str, Listener, AccessLog | None] | None = None
+        self._serving: tuple[Settings, DataFolder, str, Listener, AccessLog | None] | None = None
 
     def begin(
         self,
@@ -32,14 +33,14 @@ class Reloading:
         listener: Listener,
         access_log: AccessLog | None,
     ) -> None:
-        """The gateway serves from now on."""
-        self._with = (settings, data, url, listener, access_log)
+        """Reloads are possible from now on."""
+        self._serving = (settings, data, url, listener, access_log)
 
     async def reload(self) -> None:
-        """Reads what can be read again."""
-        if self._with is None:
+        """Reads the certificate and its key, and opens the access log, again."""
+        if self._serving is None:
             return
-        settings, data, url, listener, access_log = self._with
+        settings, data, url, listener, access_log = self._serving
         if access_log is not None:
             access_log.reopen()
         if not settings.tls_certificate:
@@ -48,8 +49,8 @@ class Reloading:
             fresh = await trio.to_thread.run_sync(server_tls, settings)
             own = await trio.to_thread.run_sync(own_certificate, settings)
         except (SettingsError, OSError, RuntimeError) as error:
-            logger.error("the certificate is the one it was: %s", error)
+            logger.error("certificate.kept: %s", error)
             return
         listener.use_tls(fresh)
         await trio.to_thread.run_sync(write_address, data, url, own)
-        logger.info("the certificate was read again")
+        logger.info("certificate.reloaded")

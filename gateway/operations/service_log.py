@@ -1,13 +1,12 @@
-"""The gateway's own log, on stderr. Nothing waits until it is written.
+"""The gateway's own log, on stderr. No caller waits for a write.
 
-stderr may be a pipe that is not read or a terminal that is held by Ctrl-S. A write to it then lasts
-until it is read again, and on the loop's thread it would stop all predictions. So a thread of its
-own writes. The laws:
+stderr may be a pipe that is not read, or a terminal that is stopped by Ctrl-S. A write then blocks,
+and on the loop's thread it would stop all predictions. So a separate thread writes. The laws:
 
-- What waits for that thread is bounded. What is over that is left out; the log says how much was.
-- A stderr that is closed or whose reader has gone loses the log and ends nothing.
-- The end of the process waits `LAST_SECONDS` for the thread and no longer. The thread writes to the
-  descriptor, since Python waits at its end for a thread that is inside of `sys.stderr`.
+- The queue of that thread is bounded. Lines beyond the bound are dropped; the log counts them.
+- If stderr is closed or its reader has gone, the log is lost and nothing else happens.
+- At its end the process waits for the thread for at most `LAST_SECONDS`. The thread writes to the
+  descriptor, since Python waits at exit for a thread that is inside `sys.stderr`.
 """
 
 import logging
@@ -16,20 +15,20 @@ import queue
 import threading
 from types import TracebackType
 
-MOST = 10_000  # lines that wait
+QUEUE_LIMIT = 10_000  # lines
 LAST_SECONDS = 1.0
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class ServiceLog(logging.Handler):
-    """Takes all that is logged while the block runs and writes it to a descriptor by a thread."""
+    """Writes all log records of the block to a descriptor, in a thread."""
 
-    def __init__(self, descriptor: int = 2, most: int = MOST) -> None:
+    def __init__(self, descriptor: int = 2, queue_limit: int = QUEUE_LIMIT) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter(_FORMAT))
         self._descriptor = descriptor
-        self._lines: queue.Queue[str | None] = queue.Queue(most)
-        self._left_out = 0
+        self._lines: queue.Queue[str | None] = queue.Queue(queue_limit)
+        self._dropped = 0
         self._thread = threading.Thread(target=self._write_all, name="service log", daemon=True)
 
     def __enter__(self) -> "ServiceLog":
@@ -53,20 +52,20 @@ class ServiceLog(logging.Handler):
         self._thread.join(LAST_SECONDS)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by `logging`, with the handler's lock held."""
+        """`logging` calls this with the handler's lock acquired."""
         try:
             line = self.format(record)
         except Exception:
             self.handleError(record)
             return
-        if self._left_out:
-            line = f"({self._left_out} lines are left out here: they were not taken)\n{line}"
+        if self._dropped:
+            line = f"(stderr was not read: {self._dropped} lines are dropped here)\n{line}"
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            self._left_out += 1
+            self._dropped += 1
         else:
-            self._left_out = 0
+            self._dropped = 0
 
     def _write_all(self) -> None:
         while (line := self._lines.get()) is not None:
@@ -74,5 +73,5 @@ class ServiceLog(logging.Handler):
             try:
                 while left:
                     left = left[os.write(self._descriptor, left) :]
-            except OSError:  # nobody reads it any more, or the disk is full: the next may be taken
+            except OSError:  # the reader has gone, or the disk is full: the next write may succeed
                 continue

@@ -1,11 +1,11 @@
-"""Signals: each one whose default would end the process has a meaning here.
+"""Signals: each signal that would end the process by default has a meaning here.
 
-`ACTIONS` is the table, in the README for people. Signals arrive in Trio's loop as events, so an
-action never comes in the midst of anything. What is not in the table keeps its default: signals by
-which the kernel tells of a fault of the process itself (SEGV, BUS, FPE, ILL, TRAP, SYS), SIGABRT,
-by which abort() and systemd's watchdog end it, and SIGKILL. Python ignores SIGPIPE and SIGXFSZ.
+`ACTIONS` is the table; the README has it too. Signals arrive in Trio's loop as events, so an action
+never interrupts other code. Signals outside the table keep their defaults: those by which the
+kernel reports a fault of the process itself (SEGV, BUS, FPE, ILL, TRAP, SYS), SIGABRT, by which
+abort() and systemd's watchdog end it, and SIGKILL. Python ignores SIGPIPE and SIGXFSZ.
 
-A handler is not inherited by a program that we start: for models all signals have their defaults.
+A started program does not inherit handlers: for models all signals have their defaults.
 """
 
 import logging
@@ -32,7 +32,7 @@ ACTIONS: dict[str, Action] = {
     "SIGTERM": Action.STOP,
     "SIGINT": Action.STOP,
     "SIGQUIT": Action.STOP,
-    # The power will fail.
+    # A power failure is near.
     "SIGPWR": Action.STOP,
     # RLIMIT_CPU: SIGKILL follows.
     "SIGXCPU": Action.STOP,
@@ -50,14 +50,14 @@ ACTIONS: dict[str, Action] = {
 
 
 def action_of(number: int) -> Action | None:
-    """What a signal is for; None where it keeps its default."""
+    """The action of a signal; None if it keeps its default."""
     if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
         return ACTIONS["SIGRTMIN"]
     return _by_number().get(number)
 
 
 def _by_number() -> dict[int, Action]:
-    # Not every platform has all of them.
+    # Some platforms lack some of them.
     found = ((getattr(signal, name, None), action) for name, action in ACTIONS.items())
     return {int(number): action for number, action in found if number is not None}
 
@@ -67,7 +67,7 @@ async def watch_signals(
     reload: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Does what signals ask for. `stop` may be called more than once. Never returns."""
+    """Runs the actions of signals. `stop` may be called more than once. Never returns."""
     had_terminal = has_terminal()
     watched = [number for number in signal.valid_signals() if action_of(number)]
     with trio.open_signal_receiver(*watched) as signals:
@@ -75,9 +75,11 @@ async def watch_signals(
         async for number in signals:
             action = action_of(number)
             if number == signal.SIGHUP and had_terminal and not has_terminal():
-                # Who started it in a terminal and closed that has no other way to end it.
+                # The terminal was closed, so a user has no other way to end the gateway.
                 action = Action.STOP
-            logger.info("%s: %s", _name(number), action.value if action else "")
+            logger.info(
+                "signal.received name=%s: %s", _name(number), action.value if action else ""
+            )
             if action is Action.STOP:
                 stop()
             elif action is Action.RELOAD:

@@ -1,9 +1,8 @@
-"""The service manager that started the gateway, if one did: systemd, or whoever plays its part.
+"""The service manager that started the gateway, if there is one: systemd or a compatible one.
 
-What passes between them is in the environment that it gave (sd_notify(3), sd_listen_fds(3)): a
-socket to be told on, how often it wants to hear that all is well, and the listening socket that it
-holds for us, which stays open while one gateway ends and the next one starts. Without a manager
-nothing is told, and nothing else differs.
+The environment describes it (sd_notify(3), sd_listen_fds(3)): a socket for notifications, the
+time-out of its watchdog, and the listening socket, which stays open while one gateway ends and the
+next one starts. Without a manager no notifications are sent, and all else is the same.
 """
 
 import errno
@@ -19,67 +18,64 @@ from gateway.settings import SettingsError
 
 logger = logging.getLogger(__name__)
 
-# The first descriptor that is handed over, by sd_listen_fds(3).
+# The first descriptor that is passed, by sd_listen_fds(3).
 FIRST_DESCRIPTOR = 3
-# How long it may take to be told; the gateway goes on without.
-_PATIENCE = 1.0
+# Seconds that a notification may take; the gateway continues without it.
+_NOTIFY_TIMEOUT = 1.0
 
 
 class ServiceManager(msgspec.Struct, frozen=True, kw_only=True):
-    """What it asks for, and what it gave.
-
-    `notify` is the address of its socket, `watchdog` after how many seconds of silence it takes
-    the gateway for dead, and `descriptor` the listening socket that it opened.
-    """
+    """`notify` is the address of its socket, `watchdog` its time-out in seconds, and `descriptor`
+    the listening socket that it opened."""
 
     notify: str = ""
     watchdog: float | None = None
     descriptor: int | None = None
 
     async def notify_manager(self, **state: str | int) -> None:
-        """Tells it, for example `tell(READY=1, STATUS="serves")`. What cannot be told is logged."""
+        """Sends for example `READY=1`. A notification that cannot be sent is logged."""
         if not self.notify:
             return
         # "@" stands for the zero with which the name of an abstract socket begins.
         address = self.notify.replace("@", "\0", 1) if self.notify[0] == "@" else self.notify
-        told = "\n".join(f"{name}={value}" for name, value in state.items())
+        message = "\n".join(f"{name}={value}" for name, value in state.items())
         try:
             with (
-                trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way,
-                trio.fail_after(_PATIENCE),
+                trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client,
+                trio.fail_after(_NOTIFY_TIMEOUT),
             ):
-                await way.connect(address)
-                await way.send(told.encode())
+                await client.connect(address)
+                await client.send(message.encode())
         except (OSError, trio.TooSlowError) as error:
-            logger.warning("the service manager could not be told %s: %r", list(state), error)
+            logger.warning("service_manager.not_notified states=%s: %s", list(state), repr(error))
 
     def listener(self) -> socket.socket | None:
-        """The listening socket that it opened, not inheritable; None where it opened none.
+        """The listening socket that it opened, not inheritable; None if it opened none.
 
-        Raises SettingsError for one that cannot be served on.
+        Raises SettingsError for a socket that the gateway cannot listen on.
         """
         if self.descriptor is None:
             return None
         try:
             listener = socket.socket(fileno=self.descriptor)
         except OSError as error:
-            raise _unusable(f"it is no open socket: {error.strerror}") from error
+            raise _unusable(f"it is not an open socket: {error.strerror}") from error
         if listener.family not in (socket.AF_INET, socket.AF_INET6):
             listener.detach()
-            raise _unusable("it is no socket of IPv4 or IPv6")
+            raise _unusable("it is not a socket of IPv4 or IPv6")
         if not _listens(listener):
             listener.detach()
-            raise _unusable("it is not one that listens for connections (ListenStream=)")
+            raise _unusable("it does not listen for connections; use ListenStream=")
         listener.set_inheritable(False)
         listener.setblocking(False)
         return listener
 
 
 def read_manager(environment: Mapping[str, str], pid: int | None = None) -> ServiceManager:
-    """The manager that this environment tells of. Raises SettingsError.
+    """The manager that this environment describes. Raises SettingsError.
 
-    What is meant for another process than `pid` (by default this one), a parent that handed its
-    environment on, does not count.
+    Variables for another process than `pid` (by default this one) are ignored: a parent may have
+    passed on its environment.
     """
     ours = str(os.getpid() if pid is None else pid)
     watchdog = descriptor = None
@@ -87,7 +83,7 @@ def read_manager(environment: Mapping[str, str], pid: int | None = None) -> Serv
         watchdog = _number(environment, "WATCHDOG_USEC") / 1e6 or None
     if environment.get("LISTEN_PID") == ours and (count := _number(environment, "LISTEN_FDS")):
         if count > 1:
-            raise _unusable(f"there are {count} of them: one ListenStream= is what can be served")
+            raise _unusable(f"there are {count}; the unit needs exactly one ListenStream=")
         descriptor = FIRST_DESCRIPTOR
     return ServiceManager(
         notify=environment.get("NOTIFY_SOCKET", ""), watchdog=watchdog, descriptor=descriptor
@@ -97,7 +93,7 @@ def read_manager(environment: Mapping[str, str], pid: int | None = None) -> Serv
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment.get(name, "0")
     if not value.isdecimal():
-        raise SettingsError(f"the service manager sets {name} = {value!r}, which is no number")
+        raise SettingsError(f"the service manager sets {name} = {value!r}, which is not a number")
     return int(value)
 
 
@@ -111,4 +107,4 @@ def _listens(listener: socket.socket) -> bool:
 
 
 def _unusable(why: str) -> SettingsError:
-    return SettingsError(f"the socket that the service manager handed over cannot be used: {why}")
+    return SettingsError(f"cannot use the socket of the service manager: {why}")

@@ -171,7 +171,7 @@ def test_nothing_is_lost_over_restarts(
                 manager.forget()
                 gateway.start()
                 *before, ready = manager.hears_until("READY")
-                assert ready == {"READY": "1", "STATUS": f"serves at {gateway.url}"}
+                assert ready == {"READY": "1", "STATUS": f"serving at {gateway.url}"}
                 assert {"WATCHDOG": "1"} not in before
             caller.wait_for_answers()
         assert not caller.wrong, caller.wrong[:5]

@@ -54,7 +54,7 @@ async def test_a_task_that_fails_ends_nothing_else(
     await trio.testing.wait_all_tasks_blocked()
     tasks.start(succeed)
     await done.wait()
-    assert "background work failed" in caplog.text
+    assert "background_task.failed" in caplog.text
 
 
 async def test_only_the_end_of_the_gateway_cancels(nursery: trio.Nursery) -> None:

@@ -23,7 +23,7 @@ import trio
 
 import store
 from builder import Interpreter, inspect
-from gateway import serving
+from gateway.composition import open_control
 from gateway.control import Control
 from gateway.control.variables import GatewayUrls
 from gateway.data_folder import DataFolder
@@ -226,7 +226,7 @@ async def started(prepared: Prepared) -> AsyncIterator[Control]:
     data, urls = DataFolder(prepared.folder), GatewayUrls("http://localhost", "http://localhost")
     given = LoadedSettings(settings_for(data.root), {})
     with store.lock_data_folder(data.root):
-        async with serving._open(given, data, urls, None) as (control, _):
+        async with open_control(given, data, urls, None) as (control, _):
             yield control
 
 

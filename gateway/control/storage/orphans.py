@@ -51,7 +51,7 @@ async def sweep(context: ControlContext) -> None:
     with context.set_aside.item("the folder of builds", context.build_store.root):
         await _sweep_builds(context, known)
     context.tasks.start(_end_deletions, context, known.deleted)
-    await trio.to_thread.run_sync(prune_logs, context.data.examiner_logs, context.set_aside)
+    await trio.to_thread.run_sync(prune_logs, context.data.parser_logs, context.set_aside)
 
 
 async def ids(connection: aiosqlite.Connection) -> Ids:

@@ -169,7 +169,7 @@ async def test_deleting_a_project_that_is_being_cloned(
     assert not Path(made["path"]).exists()
     assert not list((gateway.data / "logs").rglob("*.log"))
     await gateway.post("/projects", {"name": "x"})
-    assert "background work failed" not in caplog.text
+    assert "background_task.failed" not in caplog.text
 
 
 async def test_the_projects_that_a_user_makes_are_bounded(

@@ -80,7 +80,7 @@ def test_a_level_weaker_than_before(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "isolation").write_text("root\n")
     finding = look(machine(tmp_path), "isolation")
     assert finding.state == "missing"
-    assert "served last with 'users'" in finding.found
+    assert "last served with 'users'" in finding.found
     assert "set isolation = " in finding.advice
 
 
@@ -89,7 +89,7 @@ def test_limits_are_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("workers.cgroups.tree.our_places", list)
     finding = look(machine(tmp_path), "limits")
     assert finding.state == "warning"
-    assert "memory is looked at once a second" in finding.found
+    assert "memory is checked once a second" in finding.found
     assert "CPU is not limited" in finding.found
     assert "Delegate=yes" in finding.advice
 

@@ -30,7 +30,7 @@ class Parts:
         self.reactor = Reactor()
         self.database = database
         self.tasks = Tasks(nursery)
-        self.vitals = HealthChecks(self.reactor, database, self.tasks)
+        self.health = HealthChecks(self.reactor, database, self.tasks)
 
     @contextmanager
     def reactor_runs(self) -> Iterator[None]:
@@ -76,14 +76,14 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 async def test_all_are_well(parts: Parts) -> None:
     """Where all parts give their sign nothing ails."""
     with parts.reactor_runs():
-        assert await parts.vitals.failing(PATIENCE) == {}
+        assert await parts.health.failing(PATIENCE) == {}
 
 
 async def test_a_reactor_that_does_not_turn(parts: Parts) -> None:
     """It is named, the others are not; and it is well again when it turns."""
-    assert await parts.vitals.failing(MOMENT) == {"reactor": STUCK}
+    assert await parts.health.failing(MOMENT) == {"reactor": STUCK}
     with parts.reactor_runs():
-        assert await parts.vitals.failing(PATIENCE) == {}
+        assert await parts.health.failing(PATIENCE) == {}
 
 
 async def test_a_store_that_is_stuck(parts: Parts) -> None:
@@ -92,9 +92,9 @@ async def test_a_store_that_is_stuck(parts: Parts) -> None:
         async with parts.store_stuck():
             before = len(parts.nursery.child_tasks)
             for _ in range(5):
-                assert await parts.vitals.failing(MOMENT) == {"store": STUCK}
+                assert await parts.health.failing(MOMENT) == {"store": STUCK}
             assert len(parts.nursery.child_tasks) == before + 1
-        assert await parts.vitals.failing(PATIENCE) == {}
+        assert await parts.health.failing(PATIENCE) == {}
 
 
 async def test_a_store_that_answers_with_an_error(
@@ -107,8 +107,8 @@ async def test_a_store_that_answers_with_an_error(
 
     monkeypatch.setattr(parts.database, "read", fail)
     with parts.reactor_runs(), manager(watchdog=3 * MOMENT) as (inbox, told):
-        assert await parts.vitals.failing(PATIENCE) == {"store": "disk I/O error"}
-        parts.nursery.start_soon(notify_watchdog, parts.vitals, told)
+        assert await parts.health.failing(PATIENCE) == {"store": "disk I/O error"}
+        parts.nursery.start_soon(notify_watchdog, parts.health, told)
         with trio.fail_after(PATIENCE):
             assert await inbox.recv(100) == b"WATCHDOG=1"
 
@@ -125,12 +125,12 @@ def manager(watchdog: float) -> Iterator[tuple[trio.socket.SocketType, ServiceMa
 async def test_the_watchdog_is_told_while_all_is_alive(parts: Parts) -> None:
     """It hears again and again, nothing while the store is stuck, and again when it goes on."""
     with parts.reactor_runs(), manager(watchdog=3 * MOMENT) as (inbox, told):
-        parts.nursery.start_soon(notify_watchdog, parts.vitals, told)
+        parts.nursery.start_soon(notify_watchdog, parts.health, told)
         for _ in range(3):
             with trio.fail_after(PATIENCE):
                 assert await inbox.recv(100) == b"WATCHDOG=1"
         async with parts.store_stuck():
-            await until(lambda: parts.vitals.failing(MOMENT), bool)
+            await until(lambda: parts.health.failing(MOMENT), bool)
             with trio.move_on_after(MOMENT):  # one that was under way
                 await inbox.recv(100)
             with trio.move_on_after(10 * MOMENT) as silence:
@@ -142,7 +142,7 @@ async def test_the_watchdog_is_told_while_all_is_alive(parts: Parts) -> None:
 
 async def test_a_manager_that_does_not_watch(parts: Parts) -> None:
     """Where there is no watchdog nothing is looked at."""
-    await notify_watchdog(parts.vitals, ServiceManager(notify="/nowhere"))
+    await notify_watchdog(parts.health, ServiceManager(notify="/nowhere"))
 
 
 async def test_health_is_honest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,11 +35,11 @@ def test_lines_come_in_order_and_whole(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_pipe_that_is_not_read_holds_up_nothing() -> None:
     """What is logged while it is full waits, up to a bound; what is over that is counted."""
     reader, writer = os.pipe()
-    with ServiceLog(writer, most=50):
+    with ServiceLog(writer, queue_limit=50):
         for number in range(3000):  # some 400 kB, and a pipe holds 64
             logger.warning("line %d %s", number, "x" * 100)
         told = b""
-        while b"are left out here" not in told:
+        while b"are dropped here" not in told:
             told += os.read(reader, 65536)
             logger.warning("read again")  # taken as soon as there is room
         drain = threading.Thread(target=lambda: [*iter(lambda: os.read(reader, 65536), b"")])
@@ -54,7 +54,7 @@ def test_the_end_does_not_wait_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> 
     """A pipe that is full to the end costs a moment, and the lines."""
     monkeypatch.setattr(service_log, "LAST_SECONDS", 0.05)
     reader, writer = os.pipe()
-    with ServiceLog(writer, most=5):
+    with ServiceLog(writer, queue_limit=5):
         for _ in range(2000):
             logger.warning("x" * 100)
     os.close(reader)  # and lets the thread go
