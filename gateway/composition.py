@@ -25,6 +25,7 @@ from gateway.control.disk.trash import Trash
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.permission_changes import PermissionChanges
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.control.runtime_settings import RuntimeSettings
@@ -102,6 +103,7 @@ async def open_control(
         background = Tasks(nursery)
         key_index = KeyIndex()
         accounts = Accounts(key_index)
+        endpoints = Endpoints(partial(_access_key, secret), accounts.may_call, key_index)
         build_store = BuildStore(data.builds)
         offload = OffloadedParser(workers, data.parser_logs)
         workers.check_answer = offload.check_answer
@@ -130,7 +132,8 @@ async def open_control(
                 interpreters=Interpreters(interpreter),
                 resources=resources,
                 accounts=accounts,
-                endpoints=Endpoints(partial(_access_key, secret), accounts.may_call, key_index),
+                permissions=PermissionChanges(database, accounts, endpoints),
+                endpoints=endpoints,
                 tasks=background,
                 metrics_writer=metrics_writer,
                 retention_clock=retention_clock,

@@ -1,7 +1,6 @@
 """What every noun of the control needs: the engines, the settings, and where things lie."""
 
 import msgspec
-import trio
 
 from builder import BuildStore
 from gateway.background import Tasks
@@ -15,6 +14,7 @@ from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.permission_changes import PermissionChanges
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
 from gateway.control.runtime_settings import RuntimeSettings
@@ -56,14 +56,12 @@ class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
     metrics_writer: MetricsWriter
     retention_clock: RetentionClock
     accounts: Accounts
+    permissions: PermissionChanges
     removal_queue: RemovalQueue = msgspec.field(default_factory=RemovalQueue)
     # Of models: their pools have changed, or they are gone.
     changes: ChangeNotifier = msgspec.field(default_factory=ChangeNotifier)
     # For snapshots that are taken or dropped: those of one project wait for each other anyway.
     snapshot_slots: FairSemaphore = msgspec.field(default_factory=lambda: FairSemaphore(2, each=1))
-    # Held from a write of who may do what until the directory knows: the last to be written is the
-    # last to be told.
-    permissions_lock: trio.Lock = msgspec.field(default_factory=trio.Lock)
 
     @property
     def settings(self) -> Settings:

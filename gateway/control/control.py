@@ -1,13 +1,19 @@
 """The control as a whole: its parts, made in order and recovered at boot."""
 
+from functools import partial
+
 import trio
 
 from gateway.control.accounts.collaborators import Collaborators
 from gateway.control.accounts.keys import Keys
+from gateway.control.accounts.known_devices import KnownDevices
+from gateway.control.accounts.password_hashing import PasswordHashing
 from gateway.control.accounts.sign_in import SignIn
+from gateway.control.accounts.throttle import Throttle
 from gateway.control.accounts.users import Users
 from gateway.control.audit.audit_log import AuditLog
 from gateway.control.backup.create import Backups
+from gateway.control.builds.build_limits import git_runner
 from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
@@ -17,11 +23,13 @@ from gateway.control.logs.following import LogFollowers
 from gateway.control.metrics.metrics import Metrics
 from gateway.control.projects.launch import Launcher
 from gateway.control.projects.models import Models
+from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.projects import Projects
 from gateway.control.records import Records
 from gateway.control.storage.garbage import Collector
 from gateway.control.storage.orphans import sweep
 from gateway.control.views import Views
+from gateway.identity.keys import Passwords
 
 
 class Control:
@@ -51,16 +59,64 @@ class Control:
         self.following = LogFollowers(context.tasks)
         self.builds = Builds(context)
         self.deployments = Deployments(context, self.builds)
-        self.models = Models(context, self.builds, self.deployments)
+        self.models = Models(
+            database=context.database,
+            permissions=context.permissions,
+            settings=context.runtime_settings,
+            resources=context.resources,
+            data=context.data,
+            set_aside=context.set_aside,
+            builds=self.builds,
+            deployments=self.deployments,
+        )
         self.launcher = Launcher(self.models, self.builds, self.deployments)
         self.experiments = Experiments(context, self.builds)
-        self.projects = Projects(context, self.models, self.experiments)
-        self.users = Users(context)
-        self.keys = Keys(context)
-        self.collaborators = Collaborators(context)
+        self.projects = Projects(
+            permissions=context.permissions,
+            settings=context.runtime_settings,
+            variables=context.variables,
+            disk=context.disk,
+            files=ProjectFiles(
+                database=context.database,
+                writer=context.writer,
+                data=context.data,
+                tasks=context.tasks,
+                git_runner=partial(git_runner, context),
+                project_usage=context.project_usage,
+                removal_queue=context.removal_queue,
+                set_aside=context.set_aside,
+            ),
+            models=self.models,
+            experiments=self.experiments,
+        )
+        self.users = Users(
+            database=context.database,
+            accounts=context.accounts,
+            permissions=context.permissions,
+            hashing=PasswordHashing(Passwords()),
+        )
+        self.keys = Keys(
+            database=context.database,
+            accounts=context.accounts,
+            permissions=context.permissions,
+            admin_key_file=context.data.admin_key,
+        )
+        self.collaborators = Collaborators(
+            database=context.database, permissions=context.permissions
+        )
         self.usage = ActiveModels(context, self.deployments)
-        self.audit_log = AuditLog(context)
-        self.sign_in = SignIn(context, self.users, self.audit_log)
+        self.audit_log = AuditLog(
+            database=context.database, writer=context.writer, tasks=context.tasks
+        )
+        self.sign_in = SignIn(
+            database=context.database,
+            accounts=context.accounts,
+            permissions=context.permissions,
+            users=self.users,
+            audit_log=self.audit_log,
+            devices=KnownDevices(context.encryption),
+            throttle=Throttle(),
+        )
         self.backups = Backups(context)
         self.metrics = Metrics(context)
         self.collector = Collector(context, self.builds, self.experiments.environments)

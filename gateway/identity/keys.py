@@ -127,19 +127,21 @@ def make_secret(path: Path) -> str:
     return secret
 
 
-# Of a password that was thrown away: looked at where there is no such user, to take as long.
-_NOBODYS = (
+# The hash of a password that was thrown away: verified for an unknown user, to take as long.
+_DECOY = (
     "$argon2id$v=19$m=65536,t=3,p=4"
     "$CRi3otHFvaW2if3RKM4vow$zmKa9mi0vASdFRFl0eq4QJ+w9rMjC6upUIXHJ0muMVg"
 )
 
 
 class Passwords:
-    """Argon2id with the library's present advice: some 50 ms and 64 MiB a look, by design. So all
-    functions block: call them in a thread, and few at a time."""
+    """Argon2id with the parameters that the library advises: some 50 ms and 64 MiB for each hash,
+    by design. So all functions block: call them in a thread, and few at a time. `decoy` is the hash
+    that is verified for an unknown user."""
 
-    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+    def __init__(self, hasher: PasswordHasher | None = None, decoy: str = _DECOY) -> None:
         self._hasher = hasher or PasswordHasher()
+        self._decoy = decoy
 
     def hash(self, password: str) -> str:
         return self._hasher.hash(password)
@@ -147,7 +149,7 @@ class Passwords:
     def fits(self, password: str, kept: str) -> bool:
         """Whether it is the password of which this was kept ("": of nobody)."""
         try:
-            return self._hasher.verify(kept or _NOBODYS, password) and bool(kept)
+            return self._hasher.verify(kept or self._decoy, password) and bool(kept)
         except (VerificationError, InvalidHashError):
             return False
 

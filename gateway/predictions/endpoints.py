@@ -44,7 +44,7 @@ class Endpoints:
         # The one look of the hot path, without a call in between.
         self.by_access_key = self._by_key.get
 
-    def put(self, model: Model) -> None:
+    def put_model(self, model: Model) -> None:
         """A model is there, or has changed; an old access key is nobody's at once."""
         old = self._by_id.get(model.id)
         target = Endpoint(model, self.key_of(model), self._may_call(model))
@@ -53,7 +53,7 @@ class Endpoints:
             del self._by_key[old.access_key]
         self._by_id[model.id] = self._by_key[target.access_key] = target
 
-    def forget(self, model_id: str) -> None:
+    def forget_model(self, model_id: str) -> None:
         if (target := self._by_id.pop(model_id, None)) is not None:
             del self._by_key[target.access_key]
 

@@ -95,7 +95,7 @@ def echo_endpoints(pool: StagedPool) -> Endpoints:
     """One model, `echo`, whose key is KEY."""
     endpoints = Endpoints(lambda _: KEY, lambda _: None, KeyIndex())
     model = a_model("echo", model_id="e1")
-    endpoints.put(model)
+    endpoints.put_model(model)
     endpoints.set_pool(model.id, cast(Pool, pool))
     return endpoints
 

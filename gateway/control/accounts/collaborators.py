@@ -1,40 +1,46 @@
-"""Members: who works in which project, and as what."""
+"""Collaborators: the members of projects, and the role of each."""
+
+from collections.abc import Awaitable, Callable
 
 import aiosqlite
 
 import store
-from gateway.control.context import ControlContext
+from gateway.control.permission_changes import PermissionChanges, PermissionIndex
 from gateway.errors import Refusal
-from store import Membership, Project, Role, User
+from store import Database, Membership, Project, Role, User
 
 
 class Collaborators:
     """The members of all projects."""
 
-    def __init__(self, context: ControlContext) -> None:
-        self._context = context
+    def __init__(self, *, database: Database, permissions: PermissionChanges) -> None:
+        self._database = database
+        self._permissions = permissions
 
     async def recover(self) -> None:
-        """Tells the directory which projects there are, and who works there."""
-        projects = await self._context.database.read(store.projects.list_all)
-        for project in projects:
-            self._context.accounts.put_project(project)
-            members = await self._context.database.read(store.memberships.list_all, project.id)
-            self._context.accounts.put_members(project.id, members)
+        """Loads projects and their members into memory."""
+        for project in await self._database.read(store.projects.list_all):
+            members = await self._database.read(store.memberships.list_all, project.id)
+            update = self._permissions.apply_unwritten
+            update(PermissionIndex.project_changed, project)
+            update(PermissionIndex.members_changed, project.id, members)
 
     async def put(self, project: Project, user: User, role: Role) -> None:
-        """Gives a user this role; the owner's passes a project on. Raises Refusal."""
-        async with self._context.permissions_lock:
-            self._tell(project, await self._context.database.write(_put, project.id, user.id, role))
+        """Gives a user this role; the owner's role transfers the project. Raises Refusal."""
+        await self._change(project, lambda connection: _put(connection, project.id, user.id, role))
 
     async def remove(self, project: Project, user: User) -> None:
-        """Takes a user's role away. Raises NotFound, or Refusal for the owner."""
-        async with self._context.permissions_lock:
-            self._tell(project, await self._context.database.write(_remove, project.id, user.id))
+        """Ends a user's membership. Raises NotFound, or Refusal for the owner."""
+        await self._change(project, lambda connection: _remove(connection, project.id, user.id))
 
-    def _tell(self, project: Project, members: list[Membership]) -> None:
-        self._context.accounts.put_members(project.id, members)
-        self._context.endpoints.refresh_permissions()
+    async def _change(
+        self,
+        project: Project,
+        write: Callable[[aiosqlite.Connection], Awaitable[list[Membership]]],
+    ) -> None:
+        await self._permissions.apply(
+            write, lambda index, members: index.members_changed(project.id, members)
+        )
 
 
 async def _put(
@@ -57,6 +63,6 @@ async def _remove(
 
 
 async def _refuse_owner(connection: aiosqlite.Connection, project_id: str, user_id: str) -> None:
-    """Raises Refusal: a project has one owner, until another is made that."""
+    """Raises Refusal: a project has one owner, until another user is made its owner."""
     if project_id in await store.memberships.owned_by(connection, user_id):
-        raise Refusal("state.conflict", "they own the project: make somebody else its owner first")
+        raise Refusal("state.conflict", "they own the project: make another user its owner first")

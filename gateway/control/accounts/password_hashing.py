@@ -36,8 +36,8 @@ NICE = 10
 class PasswordHashing:
     """Hashes for strangers and for known users, each with a semaphore of their own."""
 
-    def __init__(self) -> None:
-        self.passwords = Passwords()
+    def __init__(self, passwords: Passwords) -> None:
+        self.passwords = passwords
         self._strangers, self._known = _Queue(), _Queue()
         # As many as the two queues run at once.
         self._threads = ThreadPoolExecutor(4, "hashing", initializer=_yield_to_others)

@@ -18,10 +18,11 @@ from gateway.control.accounts.known_devices import KnownDevices
 from gateway.control.accounts.throttle import Key, Throttle
 from gateway.control.accounts.users import Users
 from gateway.control.audit.audit_log import AuditEvent, AuditLog
-from gateway.control.context import ControlContext
+from gateway.control.permission_changes import PermissionChanges, PermissionIndex
 from gateway.errors import Refusal
+from gateway.identity.accounts import Accounts
 from gateway.identity.keys import digest_of
-from store import Session, User
+from store import Database, Session, User
 
 SESSION_LIFE = timedelta(days=7)
 LINK_SECONDS = 60.0
@@ -41,54 +42,69 @@ class Browser(NamedTuple):
 class SignIn:
     """Who signs in, by password or by a link."""
 
-    def __init__(self, context: ControlContext, users: Users, trail: AuditLog) -> None:
-        self._context = context
+    def __init__(
+        self,
+        *,
+        database: Database,
+        accounts: Accounts,
+        permissions: PermissionChanges,
+        users: Users,
+        audit_log: AuditLog,
+        devices: KnownDevices,
+        throttle: Throttle,
+    ) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._permissions = permissions
         self._users = users
-        self._trail = trail
-        self._throttle = Throttle()
-        self._devices = KnownDevices(context.encryption)
+        self._audit_log = audit_log
+        self._devices = devices
+        self._throttle = throttle
         self._links: dict[str, tuple[str, float]] = {}
 
     async def recover(self) -> None:
-        """Tells the directory which sessions there are; their users are known already."""
-        for session in await self._context.database.read(store.sessions.list_all):
-            self._context.accounts.put_session(session)
+        """Loads all sessions into memory. Their users are loaded already."""
+        for session in await self._database.read(store.sessions.list_all):
+            self._permissions.apply_unwritten(PermissionIndex.session_started, session)
             self._devices.remember(session.user_id, network_of(session.address))
 
     def new_device(self, token: str) -> str:
         """The cookie for a browser in which a password has just begun the session of this token; ""
         where that has ended already, as with the password."""
-        found = self._context.accounts.session(token)
+        found = self._accounts.session(token)
         return self._devices.new_cookie(found[1]) if found is not None else ""
 
     async def sign_in(self, name: str, password: str, browser: Browser) -> str:
         """The token of a new session. Raises Refusal: "auth.refused" (which of the two was wrong is
         not said) or "auth.throttled"."""
         # A name that is nobody's may be a password, typed into the wrong field.
-        act = _act("sign_in", self._context.accounts.user(name), browser.address)
+        act = _act("sign_in", self._accounts.user(name), browser.address)
         keys, known = self._keys(name, browser)
         try:
             user = await self._verified(name, password, browser, keys, known=known)
         except Refusal as refused:
-            await self._trail.refused(msgspec.structs.replace(act, user=""), refused.code)
+            await self._audit_log.refused(msgspec.structs.replace(act, user=""), refused.code)
             raise
         user = await self._users.rehash_if_outdated(user, password)
-        return await self._trail.run_audited(act, self._begin, user, browser)
+        return await self._audit_log.run_audited(act, self._begin, user, browser)
 
     async def sign_out(self, session: Session) -> None:
         """Ends a session."""
-        act = _act("sign_out", self._context.accounts.user_of(session.user_id), session.address)
-        await self._trail.run_audited(act, self._sign_out, session)
+        act = _act("sign_out", self._accounts.user_of(session.user_id), session.address)
+        await self._audit_log.run_audited(act, self._sign_out, session)
 
     async def _sign_out(self, session: Session) -> None:
-        await self._context.database.write(store.sessions.end, session.id)
-        self._context.accounts.forget_session(session.id)
+        await self._permissions.apply(
+            lambda connection: store.sessions.end(connection, session.id),
+            lambda index, _: index.session_ended(session),
+        )
 
     async def change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         """The token of the one session of theirs that there then is. Who has no password needs no
         old one. Raises Refusal as `sign_in`, or "argument.invalid"."""
         act = _act("user.change_password", user, browser.address)
-        return await self._trail.run_audited(act, self._change_password, user, old, new, browser)
+        change = self._change_password
+        return await self._audit_log.run_audited(act, change, user, old, new, browser)
 
     async def _change_password(self, user: User, old: str, new: str, browser: Browser) -> str:
         if user.password:
@@ -111,16 +127,17 @@ class SignIn:
     async def redeem(self, token: str, browser: Browser) -> str:
         """The token of a session for a one-time link's. Raises Refusal("auth.link_expired")."""
         user_id, until = self._links.pop(digest_of(token), ("", 0.0))
-        user = self._context.accounts.user_of(user_id)
+        user = self._accounts.user_of(user_id)
         act = _act("link.redeem", user, browser.address)
         if user is None or user.disabled or until <= trio.current_time():
-            await self._trail.refused(msgspec.structs.replace(act, user=""), "auth.link_expired")
+            unknown = msgspec.structs.replace(act, user="")
+            await self._audit_log.refused(unknown, "auth.link_expired")
             raise Refusal("auth.link_expired", "this link was used already, or is too old")
-        return await self._trail.run_audited(act, self._begin, user, browser, True)
+        return await self._audit_log.run_audited(act, self._begin, user, browser, True)
 
     def _keys(self, name: str, browser: Browser) -> tuple[list[Key], bool]:
         """What a try counts against, and whether that user has signed in from there before."""
-        user, network = self._context.accounts.user(name), network_of(browser.address)
+        user, network = self._accounts.user(name), network_of(browser.address)
         if device := self._devices.device_of(user, browser.device):
             return [Key("device", device)], True
         folded = name.casefold()[:64]
@@ -134,7 +151,7 @@ class SignIn:
     ) -> User:
         if wait := self._throttle.wait(keys):
             raise _throttled(wait)
-        user = self._context.accounts.user(name)
+        user = self._accounts.user(name)
         # Counted before it is known: many at once are not one try.
         self._throttle.failed(keys)
         network = network_of(browser.address)
@@ -154,18 +171,25 @@ class SignIn:
             by_link=by_link,
             expires_at=store.as_text(datetime.now(UTC) + SESSION_LIFE),
         )
-        async with self._context.permissions_lock:
-            current = self._context.accounts.user_of(user.id)
-            # It may have changed while the old password was looked at.
+        ended: list[Session] = []
+
+        def check() -> None:
+            current = self._accounts.user_of(user.id)
+            # The user may have changed while the password was verified.
             if current is None or current.disabled or current.password != user.password:
                 raise Refusal("auth.refused", "the user has changed meanwhile: sign in again")
-            oldest = self._context.accounts.sessions_of(user)[: -MOST_SESSIONS + 1]
-            ended = [*self._context.accounts.sessions_over(), *oldest]
-            session = await self._context.database.write(_insert, session, ended)
+            ended.extend(self._accounts.sessions_over())
+            ended.extend(self._accounts.sessions_of(user)[: -MOST_SESSIONS + 1])
+
+        def update(index: PermissionIndex, started: Session) -> None:
             for each in ended:
-                self._context.accounts.forget_session(each.id)
-            self._context.accounts.put_session(session)
-            self._devices.remember(user.id, network_of(browser.address))
+                index.session_ended(each)
+            index.session_started(started)
+
+        await self._permissions.apply(
+            lambda connection: _insert(connection, session, ended), update, check=check
+        )
+        self._devices.remember(user.id, network_of(browser.address))
         return token
 
 

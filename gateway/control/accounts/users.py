@@ -7,10 +7,11 @@ import msgspec
 
 import store
 from gateway.control.accounts.password_hashing import PasswordHashing
-from gateway.control.context import ControlContext
+from gateway.control.permission_changes import PermissionChanges, PermissionIndex
 from gateway.errors import Refusal
+from gateway.identity.accounts import Accounts
 from gateway.identity.keys import new_password
-from store import User
+from store import Database, User
 
 # Whoever holds the data folder acts as this user, the first there is.
 ADMIN_USER = "admin"
@@ -32,16 +33,25 @@ class NewUser(msgspec.Struct, frozen=True, kw_only=True):
 class Users:
     """All users. `passwords` is for whoever signs them in, too."""
 
-    def __init__(self, context: ControlContext) -> None:
-        self._context = context
-        self._hashing = PasswordHashing()
+    def __init__(
+        self,
+        *,
+        database: Database,
+        accounts: Accounts,
+        permissions: PermissionChanges,
+        hashing: PasswordHashing,
+    ) -> None:
+        self._database = database
+        self._accounts = accounts
+        self._permissions = permissions
+        self._hashing = hashing
 
     async def recover(self, *, make_password: bool) -> str:
-        """Tells the directory whom there is. At the first start makes the first user, and returns
-        a password for them if one is wanted."""
-        everybody = await self._context.database.read(store.users.list_all)
+        """Loads all users into memory. The first start makes the first user; returns a password for
+        them if `make_password`."""
+        users = await self._database.read(store.users.list_all)
         password = ""
-        if not everybody:
+        if not users:
             password = new_password() if make_password else ""
             first = User(
                 name=ADMIN_USER,
@@ -50,14 +60,14 @@ class Users:
                 must_change_password=True,
                 password=await self._hashed(password) if password else "",
             )
-            everybody = [await self._context.database.write(store.users.insert, first)]
-        for user in everybody:
-            self._context.accounts.put_user(user)
+            users = [await self._database.write(store.users.insert, first)]
+        for user in users:
+            self._permissions.apply_unwritten(PermissionIndex.user_changed, user)
         return password
 
     def get(self, name: str) -> User:
         """The user of this name, in any case. Raises NotFound."""
-        user = self._context.accounts.user(name)
+        user = self._accounts.user(name)
         if user is None:
             raise store.NotFound("user", name)
         return user
@@ -75,10 +85,10 @@ class Users:
             | {"password": await self._hashed(asked.password or made)}
             | {"must_change_password": bool(made)}
         )
-        async with self._context.permissions_lock:
-            user = await self._context.database.write(store.users.insert, user)
-            self._tell(user)
-        return user, made
+        kept = await self._permissions.apply(
+            lambda connection: store.users.insert(connection, user), PermissionIndex.user_changed
+        )
+        return kept, made
 
     async def update(self, user: User, changes: dict[str, Any]) -> User:
         """Changes the full name, e-mail, `administrator` or `disabled`. Raises Refusal."""
@@ -89,10 +99,9 @@ class Users:
                 "state.conflict",
                 f"{ADMIN_USER!r} stands for whoever holds the data folder, and stays what it is",
             )
-        async with self._context.permissions_lock:
-            changed = await self._context.database.write(_update, user.id, changes)
-            self._tell(changed)
-        return changed
+        return await self._permissions.apply(
+            lambda connection: _update(connection, user.id, changes), PermissionIndex.user_changed
+        )
 
     async def set_password(self, user: User, password: str, *, must_change: bool) -> User:
         """Gives the user a password and ends all of their sessions; "": they cannot sign in by
@@ -100,13 +109,10 @@ class Users:
         if password:
             check_password(password)
         hashed = await self._hashed(password) if password else ""
-        async with self._context.permissions_lock:
-            changed = await self._context.database.write(
-                _set_password, user.id, hashed, must_change
-            )
-            self._tell(changed)
-            self._context.accounts.end_sessions(changed)
-        return changed
+        return await self._permissions.apply(
+            lambda connection: _set_password(connection, user.id, hashed, must_change),
+            PermissionIndex.password_changed,
+        )
 
     async def is_password(
         self, user: User | None, password: str, network: str, *, known: bool
@@ -117,20 +123,19 @@ class Users:
         return await self._hashing.fits(password[:LONGEST_PASSWORD], kept, network, known=known)
 
     async def rehash_if_outdated(self, user: User, password: str) -> User:
-        """The user, whose right password this is: what is kept of it is made anew where that was
-        done with less care than is advised today. Their sessions go on."""
+        """The user, whose right password this is. If its hash was made with weaker parameters than
+        are advised today, it is hashed again; sessions stay."""
         if not self._hashing.passwords.is_outdated(user.password):
             return user
         hashed = await self._hashed(password[:LONGEST_PASSWORD])
-        async with self._context.permissions_lock:
-            # It may have been changed meanwhile: then this one is nobody's any more.
-            if self._context.accounts.user_of(user.id) != user:
-                return user
-            changed = await self._context.database.write(
-                store.users.update, user.id, password=hashed
+        try:
+            changed = await self._permissions.apply(
+                lambda connection: _rehash(connection, user, hashed), PermissionIndex.user_changed
             )
-            self._tell(changed)
-        return changed
+        except store.NotFound:  # deleted since then
+            return user
+        # With another password since then, this one is not the user's any more.
+        return changed if changed.password == hashed else user
 
     async def delete(self, user: User) -> None:
         """Forgets a user with all keys. Raises Refusal where projects would have no owner."""
@@ -138,14 +143,10 @@ class Users:
             raise Refusal(
                 "state.conflict", f"{ADMIN_USER!r} stands for whoever holds the data folder"
             )
-        async with self._context.permissions_lock:
-            await self._context.database.write(_delete, user)
-            self._context.accounts.forget_user(user)
-            self._context.endpoints.refresh_permissions()
-
-    def _tell(self, user: User) -> None:
-        self._context.accounts.put_user(user)
-        self._context.endpoints.refresh_permissions()
+        await self._permissions.apply(
+            lambda connection: _delete(connection, user),
+            lambda index, _: index.user_deleted(user),
+        )
 
     async def _hashed(self, password: str) -> str:
         return await self._hashing.hash(password)
@@ -165,6 +166,14 @@ async def _set_password(
     return await store.users.update(
         connection, user_id, password=hashed, must_change_password=must_change
     )
+
+
+async def _rehash(connection: aiosqlite.Connection, user: User, hashed: str) -> User:
+    """Keeps the new hash unless the password has changed since then."""
+    now = await store.users.get(connection, user.id)
+    if now.password != user.password:
+        return now
+    return await store.users.update(connection, user.id, password=hashed)
 
 
 async def _delete(connection: aiosqlite.Connection, user: User) -> None:

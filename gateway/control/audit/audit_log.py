@@ -18,10 +18,11 @@ import trio
 
 import store
 from gateway import errors
+from gateway.background import Tasks
 from gateway.control.audit.change_counter import ChangeCounter, ChangeKind
 from gateway.control.audit.refusal_limit import AnonymousRefusalLimiter
-from gateway.control.context import ControlContext
-from store import AuditEntry, PendingAuditEntry
+from gateway.control.retrying_writer import RetryingWriter
+from store import AuditEntry, Database, PendingAuditEntry
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
@@ -59,8 +60,10 @@ def annotate(text: str) -> None:
 class AuditLog:
     """Writes the audit trail."""
 
-    def __init__(self, context: ControlContext) -> None:
-        self._context = context
+    def __init__(self, *, database: Database, writer: RetryingWriter, tasks: Tasks) -> None:
+        self._database = database
+        self._writer = writer
+        self._tasks = tasks
         self._crowd = AnonymousRefusalLimiter(trio.current_time())
         self._tally = ChangeCounter()
         self._later: set[trio.Event] = set()
@@ -85,7 +88,7 @@ class AuditLog:
         finally:
             _notes.reset(token)
         if not deed.entered and (entry := describe(None)) is not None:
-            await self._context.writer.write_or_retry_later(store.audit.append, entry)
+            await self._writer.write_or_retry_later(store.audit.append, entry)
         return result
 
     def _is_recorded(self, act: AuditEvent, notes: list[str], outcome: str = "done") -> bool:
@@ -112,7 +115,7 @@ class AuditLog:
         """As `refused`, while whoever asked has their answer already."""
         entered = trio.Event()
         self._later.add(entered)
-        self._context.tasks.start(self._refused_later, act, code, entered)
+        self._tasks.start(self._refused_later, act, code, entered)
 
     async def _refused_later(self, act: AuditEvent, code: str, entered: trio.Event) -> None:
         try:
@@ -128,7 +131,7 @@ class AuditLog:
 
     async def append(self, act: AuditEvent) -> None:
         """Enters what has happened already, as soon as the disk takes it."""
-        await self._context.writer.write_or_retry_later(
+        await self._writer.write_or_retry_later(
             store.audit.append, _entry(act, request_id.get(), [])
         )
 
@@ -146,7 +149,7 @@ class AuditLog:
         `after` and `before` bound their numbers, `who` is a user's name, `action` the begin of an
         action, `since` a time as records have it."""
         await self.flushed()
-        return await self._context.database.read(
+        return await self._database.read(
             store.audit.list_newest,
             after=after,
             before=before,
@@ -178,7 +181,7 @@ class AuditLog:
 
     async def _try(self, entry: AuditEntry) -> None:
         try:
-            await self._context.database.write_if_room(store.audit.append, entry)
+            await self._database.write_if_room(store.audit.append, entry)
         except store.StoreFailed as error:
             logger.error("%s by %r has no entry: %s", entry.action, entry.who, error)
 

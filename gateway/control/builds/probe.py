@@ -10,7 +10,7 @@ import builder
 import store
 from builder import BuildSpec, Interpreter
 from gateway.control import failures, sandbox_uids
-from gateway.control.accounts.workload_keys import workload_key
+from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.context import ControlContext
 from gateway.control.failure_causes import Place
 from gateway.control.pool_spec import replica_spec, replica_with_settings
@@ -31,7 +31,8 @@ def probe_for(
     async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
         first = await _first_deployment(context, build)
         user = first.deployer if first else build.creator
-        with workload_key(context, user, project.id, "model") as key:
+        keys = WorkloadKeys(context.accounts, context.permissions)
+        with keys.issued(user, project.id, "model") as key:
             replica = replica_spec(
                 context,
                 build,

@@ -15,7 +15,7 @@ import trio
 
 import store
 from gateway.control import failures
-from gateway.control.accounts.workload_keys import workload_key
+from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.builds.builds import Builds
 from gateway.control.builds.probe import place_of
 from gateway.control.context import ControlContext
@@ -90,7 +90,8 @@ class Rollout:
 
     async def _run(self) -> None:
         user, project_id = self.deployment.deployer, self.deployment.project_id
-        with workload_key(self._context, user, project_id, "model") as self._key:
+        keys = WorkloadKeys(self._context.accounts, self._context.permissions)
+        with keys.issued(user, project_id, "model") as self._key:
             failure = await self._serve()
             if self._context.workers.ending:
                 return  # the next gateway serves what is wanted

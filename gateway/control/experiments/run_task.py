@@ -18,7 +18,7 @@ import builder
 import store
 from builder import Snapshot, match, take_snapshot
 from gateway.control import failures, sandbox_uids
-from gateway.control.accounts.workload_keys import workload_key
+from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.builds.build_limits import git_runner
 from gateway.control.context import ControlContext
 from gateway.control.deployments.new_deployment import NewDeployment
@@ -113,7 +113,8 @@ class RunTask:
             async with self._memory() as script:
                 if self._ending.is_set():
                     await trio.sleep_forever()  # the next gateway runs it
-                key = workload_key(self._context, experiment.creator, experiment.project_id, "run")
+                keys = WorkloadKeys(self._context.accounts, self._context.permissions)
+                key = keys.issued(experiment.creator, experiment.project_id, "run")
                 with key as key_variables:
                     await self._run_script(project, script, key_variables)
 

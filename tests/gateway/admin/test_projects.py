@@ -177,7 +177,7 @@ async def test_the_projects_that_a_user_makes_are_bounded(
 ) -> None:
     """Also of those that were passed on, and where many are made at once; a site administrator
     makes as many as are wanted."""
-    monkeypatch.setattr(projects, "MOST_PROJECTS", 2)
+    monkeypatch.setattr(projects, "MAX_PROJECTS", 2)
     ada, bob = [await person(gateway, name) for name in ("Ada", "Bob")]
     answers: list[httpx.Response] = []
 

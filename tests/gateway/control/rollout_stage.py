@@ -19,17 +19,15 @@ from trio.testing import wait_all_tasks_blocked
 import store
 from builder import BuildStore
 from gateway.background import Tasks
+from gateway.control.change_notifier import ChangeNotifier
 from gateway.control.context import ControlContext
 from gateway.control.deployments import rollout
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment
-from gateway.control.variables import GatewayUrls, ProcessVariables
-from gateway.data_folder import DataFolder
-from gateway.set_aside import SetAside
 from gateway.settings import Settings
 from store import Build, Database, Deployment, Failure, Model, Project, User
 from store.sqlite.bridge import Bridge
-from tests.gateway.control.accounts.test_sign_in import Stage, opened
+from tests.support.control_stage import Clock, ControlStage, opened
 from tests.support.records import a_build
 from workers import Pool, PoolSpec, ReplicaSpec, StartFailed
 
@@ -89,28 +87,21 @@ class PlayedPool:
         self.closed.set()
 
 
-class Deploying(Stage):
+class Deploying(ControlStage):
     """Two projects, the first with two models, each with a build that is made."""
 
-    set_aside: SetAside
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.settings = Settings()
+    def __init__(
+        self, database: Database, folder: Path, nursery: trio.Nursery, clock: Clock | None
+    ) -> None:
+        super().__init__(database, folder, nursery, clock)
         self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
         self.disk = SimpleNamespace(check_free=self.admit)
         self.resources = SimpleNamespace(check=lambda *_, **__: None, reserve_memory=self.room_for)
         self.metrics_writer = SimpleNamespace(sink_for=lambda *_: None)
         self.workers = SimpleNamespace(open_pool=self.open_pool, ending=False)
         self.sandbox = SimpleNamespace(check_network=lambda network: None)
-        self.variables = ProcessVariables(
-            encryption=self.encryption,
-            settings=cast(Any, self.runtime_settings),
-            urls=GatewayUrls("http://h", "http://h"),
-        )
-        for field in msgspec.structs.fields(ControlContext):  # what a house has by itself
-            if callable(field.default_factory) and not hasattr(self, field.name):
-                setattr(self, field.name, field.default_factory())
+        self.changes = ChangeNotifier()
+        self.settings_now = Settings()
         self.build_store = BuildStore(Path("/unused"))
         self.pools: list[PlayedPool] = []
         # Builds that are not at hand: once in vain, or (2) for ever, are they made again.
@@ -135,7 +126,7 @@ class Deploying(Stage):
         for project, name in zip((*self.projects[:1] * 2, self.projects[1]), "abc", strict=True):
             asked = Model(project_id=project.id, name=name, **size)
             model = await self.database.write(store.models.insert, asked)
-            self.endpoints.put(model)
+            self.endpoints.put_model(model)
             self.models.append(model)
             self.builds.append(await self.database.write(_built, model))
         self.start_over()
@@ -146,7 +137,9 @@ class Deploying(Stage):
         builds = SimpleNamespace(
             built_or_rebuilt=self.ready, is_sealed_here=self.is_at_hand, vanished=vanished
         )
-        self.deployments = Deployments(cast(ControlContext, self), cast(Any, builds))
+        now: Any = {"settings": self.settings_now}
+        context = self.context = SimpleNamespace(**vars(self) | now)
+        self.deployments = Deployments(cast(ControlContext, context), cast(Any, builds))
 
     async def admit(self, what: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -247,8 +240,7 @@ async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(rollout, "_FIRST_PAUSE", 0.001)
     cross = Bridge.cross
 
-    async with opened(folder, Deploying) as opened_stage, trio.open_nursery() as nursery:
-        stage = cast(Deploying, opened_stage)
+    async with opened(folder, Deploying) as stage, trio.open_nursery() as nursery:
 
         async def counted(bridge: Bridge, work: Any) -> Any:
             stage.crossings += 1
@@ -258,7 +250,6 @@ async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 stage.crossings -= 1
 
         monkeypatch.setattr(Bridge, "cross", counted)
-        stage.set_aside = SetAside(DataFolder(folder))
         await stage.fill(nursery)
         yield stage
         for pool in stage.pools:

@@ -13,25 +13,24 @@ import pytest
 import trio
 
 import store
-from gateway.control.accounts.collaborators import Collaborators
-from gateway.control.accounts.keys import Keys, NewKey
+from gateway.control.accounts.keys import NewKey
 from gateway.control.accounts.users import NewUser
 from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.rollout import Rollout
 from gateway.control.projects.models import Models
 from gateway.control.projects.projects import Projects
+from gateway.control.resources import HostResources
 from gateway.errors import Refusal
 from gateway.identity.grants import Principal
 from store import Database, Deployment, Key, Model, Project, Session, User
-from tests.gateway.control.accounts.test_sign_in import HERE, PASSWORD, Clock, Stage, opened, quick
+from tests.support.control_stage import HERE, PASSWORD, Clock, ControlStage, opened
 
-__all__ = ["quick"]
 NEW = "another one, longer"
 
 
-class People(Stage):
-    """The parts that change who may do what, and two of each kind to change."""
+class People(ControlStage):
+    """The parts that change permissions, and two of each kind to change."""
 
     ada: User
     bob: User
@@ -43,29 +42,41 @@ class People(Stage):
     key: Key
     stopped: list[str]
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
-        self.data = SimpleNamespace()
-        self.tasks = cast(Any, None)
-
     async def arrive(self) -> None:
         self.ada, self.bob = [
             (await self.users.create(NewUser(name=name, password=PASSWORD)))[0]
             for name in ("Ada", "Bob")
         ]
-        context = cast(ControlContext, self)
-        self.keys, self.collaborators = Keys(context), Collaborators(context)
+        context = SimpleNamespace(
+            database=self.database, tasks=self.tasks, runtime_settings=self.settings
+        )
         builds = cast(Any, None)
-        self.deployments = Deployments(context, builds)
-        self.models = Models(context, builds, self.deployments)
-        self.projects = Projects(context, self.models, cast(Any, None))
+        self.deployments = Deployments(cast(ControlContext, context), builds)
+        self.models = Models(
+            database=self.database,
+            permissions=self.permissions,
+            settings=self.settings,
+            resources=HostResources(),
+            data=self.data,
+            set_aside=self.set_aside,
+            builds=builds,
+            deployments=self.deployments,
+        )
+        self.projects = Projects(
+            permissions=self.permissions,
+            settings=self.settings,
+            variables=self.variables,
+            disk=cast(Any, None),
+            files=cast(Any, None),
+            models=self.models,
+            experiments=cast(Any, None),
+        )
         asked = Project(name="p", path="/p", linked=True, creator="Ada")
-        self.project = await self.projects._insert(self.ada, asked)
+        self.project = await self.projects.insert(self.ada, asked)
         size = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1}
         given = Model(project_id=self.project.id, name="m", creator="Ada", **size)  # type: ignore[arg-type]
         self.model = await self.database.write(store.models.insert, given)
-        self.endpoints.put(self.model)
+        self.endpoints.put_model(self.model)
         self.token = await self.sign_in.sign_in("Ada", PASSWORD, HERE)
         found = self.accounts.session(self.token)
         assert found is not None
@@ -131,9 +142,8 @@ def _by_id(records: Sequence[store.Record]) -> dict[str, store.Record]:
 
 
 @pytest.fixture
-async def people(quick: Clock, tmp_path: Path) -> AsyncIterator[People]:
-    async with opened(tmp_path, People) as stage:
-        people = cast(People, stage)
+async def people(tmp_path: Path) -> AsyncIterator[People]:
+    async with opened(tmp_path, People, Clock()) as people:
         await people.arrive()
         yield people
 
@@ -218,7 +228,7 @@ MEANWHILE: dict[str, tuple[Deed, Deed]] = {
 
 def waiting(people: People) -> int:
     """How many wait to write who may do what, and have looked at what they need."""
-    return people.permissions_lock.statistics().tasks_waiting
+    return people.lock.statistics().tasks_waiting
 
 
 @pytest.mark.parametrize("name", MEANWHILE)
@@ -239,7 +249,7 @@ async def test_a_right_that_ends_meanwhile(people: People, name: str) -> None:
         over.set()
 
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery, people.permissions_lock:
+        async with trio.open_nursery() as nursery, people.lock:
             nursery.start_soon(change)
             while not (over.is_set() or waiting(people) == 1):  # noqa: ASYNC110
                 await trio.sleep(0.001)
@@ -286,7 +296,7 @@ async def test_a_key_is_revoked_by_its_own_user_and_kind(people: People) -> None
 async def test_a_project_has_one_owner(people: People) -> None:
     """Its owner gets no other role there and does not leave, unless another is made the owner; in
     another project the same user may."""
-    other = await people.projects._insert(
+    other = await people.projects.insert(
         people.bob, Project(name="q", path="/q", linked=True, creator="Bob")
     )
     for deed in (

@@ -8,7 +8,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from gateway.identity.keys import (
-    _NOBODYS,
+    _DECOY,
     Passwords,
     SecretUnreadable,
     access_key,
@@ -124,7 +124,7 @@ def test_what_is_no_secret_is_refused(path: Path, content: bytes) -> None:
 
 def test_nobodys_password_takes_as_long() -> None:
     """What is looked at where there is no user was made with the care of today."""
-    assert not Passwords().is_outdated(_NOBODYS)
+    assert not Passwords().is_outdated(_DECOY)
     assert not Passwords().fits("", "")
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.accounts.keys import Keys, NewKey
+from gateway.control.accounts.keys import NewKey
 from gateway.control.accounts.sign_in import Browser
 from gateway.control.accounts.users import NewUser
 from gateway.errors import Refusal
 from gateway.identity.grants import Principal
 from store import KeyKind
-from tests.gateway.control.accounts.test_sign_in import PASSWORD, opened
+from tests.support.control_stage import PASSWORD, ControlStage, opened
 
 KINDS: tuple[KeyKind, ...] = ("api", "model")
 
@@ -21,8 +21,8 @@ async def test_the_keys_of_a_user_are_bounded(
     """All keys are in memory, and each is looked at when its user changes: one more is refused, of
     any kind, until one is revoked. Other users have as many."""
     monkeypatch.setattr("gateway.control.accounts.keys.MOST_KEYS", 2)
-    async with opened(tmp_path) as stage:
-        keys = Keys(stage)  # type: ignore[arg-type]
+    async with opened(tmp_path, ControlStage) as stage:
+        keys = stage.keys
         for name in ("Ada", "Bob"):
             user, _ = await stage.users.create(NewUser(name=name, password=PASSWORD))
             token = await stage.sign_in.sign_in(name, PASSWORD, Browser("192.0.2.1", "x"))

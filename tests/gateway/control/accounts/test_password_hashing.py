@@ -9,16 +9,18 @@ import trio.testing
 
 from gateway.control.accounts.password_hashing import MOST_WAITING, NICE, PasswordHashing
 from gateway.errors import Refusal
+from gateway.identity.keys import Passwords
 
 
 def _nice() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-class Counted:
-    """What stands for a hash: how many run at once, and in which order they began."""
+class Counted(Passwords):
+    """Passwords whose hashes take until `gate` is set: how many run at once, in which order."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.gate = threading.Event()
         self.begun: list[str] = []
         self._changed = threading.Condition()
@@ -45,17 +47,13 @@ class Counted:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    counted = Counted()
-    monkeypatch.setattr(
-        "gateway.identity.keys.Passwords.fits", lambda _, *args: counted.fits(*args)
-    )
-    return counted
+def counted() -> Counted:
+    return Counted()
 
 
 async def test_hashing_yields_to_models() -> None:
     """The threads that hash have a lower priority, and nothing else has."""
-    hashing = PasswordHashing()
+    hashing = PasswordHashing(Passwords())
     before = _nice()
     assert await trio.to_thread.run_sync(hashing._in_thread, _nice) == min(before + NICE, 19)
     assert await trio.to_thread.run_sync(_nice) == before
@@ -64,7 +62,7 @@ async def test_hashing_yields_to_models() -> None:
 
 async def test_few_hash_at_once(counted: Counted) -> None:
     """However many ask, from however many networks, two are strangers' and two are others'."""
-    hashing = PasswordHashing()
+    hashing = PasswordHashing(counted)
     async with trio.open_nursery() as nursery:
         for number in range(40):
             for known in (False, True):
@@ -77,7 +75,7 @@ async def test_few_hash_at_once(counted: Counted) -> None:
 
 async def test_strangers_do_not_keep_out_who_is_known(counted: Counted) -> None:
     """While unknown callers hold all their places, a known user gets a place at once."""
-    hashing = PasswordHashing()
+    hashing = PasswordHashing(counted)
     async with trio.open_nursery() as nursery:
         for number in range(40):
             nursery.start_soon(_ask, hashing, f"network {number}", f"{number}", False)
@@ -90,7 +88,7 @@ async def test_strangers_do_not_keep_out_who_is_known(counted: Counted) -> None:
 
 async def test_places_are_shared_between_networks(counted: Counted) -> None:
     """Of a network that asks much some wait and the rest are refused; another's turn is next."""
-    hashing, refused = PasswordHashing(), []
+    hashing, refused = PasswordHashing(counted), []
 
     async def ask(number: int) -> None:
         try:
@@ -112,7 +110,7 @@ async def test_places_are_shared_between_networks(counted: Counted) -> None:
 
 async def test_the_queue_has_an_end(counted: Counted) -> None:
     """More networks than may wait are refused, and nothing of those that came is kept."""
-    hashing, refused = PasswordHashing(), []
+    hashing, refused = PasswordHashing(counted), []
 
     async def ask(number: int) -> None:
         try:

@@ -1,76 +1,41 @@
 """Signing in: the right password, slow for who guesses; sessions and links that end."""
 
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
-import msgspec
 import pytest
 import trio
 from argon2 import PasswordHasher
 
-from gateway.background import Tasks
-from gateway.control.accounts.sign_in import LINK_SECONDS, SESSION_LIFE, Browser, SignIn
-from gateway.control.accounts.throttle import Throttle
-from gateway.control.accounts.users import NewUser, Users
-from gateway.control.audit.audit_log import AuditLog
-from gateway.control.context import ControlContext
-from gateway.control.retrying_writer import RetryingWriter
-from gateway.encryption import Encryption
+from gateway.control.accounts.sign_in import LINK_SECONDS, SESSION_LIFE, Browser
+from gateway.control.accounts.users import NewUser
 from gateway.errors import Refusal
-from gateway.identity.accounts import Accounts
-from gateway.identity.key_index import KeyIndex
 from gateway.identity.keys import Passwords
-from gateway.predictions.endpoints import Endpoints
-from store import Database, User, audit, open_database, sessions, users
-
-HERE = Browser("192.0.2.1", "a browser")
-PASSWORD = "correct horse battery"
+from store import User, audit, sessions, users
+from tests.support.control_stage import HERE, PASSWORD, Clock, ControlStage, opened
 
 
-class Stage:
-    """The parts of a control that know people, on a real database."""
-
-    def __init__(self, database: Database) -> None:
-        callers = KeyIndex()
-        self.later = 0.0  # how much later it is than the clock says
-        self.accounts = Accounts(callers, clock=lambda: time.monotonic() + self.later)
-        self.endpoints = Endpoints(lambda model: model.id, self.accounts.may_call, callers)
-        self.database = database
-        self.permissions_lock = trio.Lock()
-        self.encryption = Encryption("60" * 32)
-        context = cast(ControlContext, self)
-        self.writer = RetryingWriter(database, cast(Tasks, None), pause=0.001)
-        self.users = Users(context)
-        self.audit_log = AuditLog(context)
-        self.sign_in = SignIn(context, self.users, self.audit_log)
+@pytest.fixture
+def quick() -> Clock:
+    """For a stage with hashes that cost little, and a throttle that goes by this clock."""
+    return Clock()
 
 
-@asynccontextmanager
-async def opened(folder: Path, made: type[Stage] = Stage) -> AsyncIterator[Stage]:
-    async with open_database(folder / "predictd.db") as database:
-        stage = made(database)
-        await stage.users.recover(make_password=False)
-        await stage.sign_in.recover()
+@pytest.fixture
+async def stage(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ControlStage]:
+    clock = request.getfixturevalue("quick") if "quick" in request.fixturenames else None
+    async with opened(tmp_path, ControlStage, clock) as stage:
         yield stage
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with opened(tmp_path) as stage:
-        yield stage
-
-
-@pytest.fixture
-async def ada(stage: Stage) -> User:
+async def ada(stage: ControlStage) -> User:
     user, made = await stage.users.create(NewUser(name="Ada", password=PASSWORD))
     assert not made
     return user
 
 
-async def test_sessions_that_are_over_go(stage: Stage, ada: User) -> None:
+async def test_sessions_that_are_over_go(stage: ControlStage, ada: User) -> None:
     """The next sign-in takes those that are over out of the store, and no others."""
     for _ in range(2):
         await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
@@ -84,7 +49,7 @@ async def test_sessions_that_are_over_go(stage: Stage, ada: User) -> None:
     assert stage.accounts.sessions_of(ada) == kept
 
 
-async def test_signing_in_and_out(stage: Stage, ada: User) -> None:
+async def test_signing_in_and_out(stage: ControlStage, ada: User) -> None:
     """The password begins a session, in any case of the name; signing out ends that one alone."""
     directory = stage.accounts
     first = await stage.sign_in.sign_in("ADA", PASSWORD, HERE)
@@ -97,7 +62,7 @@ async def test_signing_in_and_out(stage: Stage, ada: User) -> None:
     assert directory.session(second) is not None
 
 
-async def test_the_wrong_password(stage: Stage, ada: User) -> None:
+async def test_the_wrong_password(stage: ControlStage, ada: User) -> None:
     """Unknown, wrong and disabled are one answer; the sixth try has to wait, the right one too."""
     await stage.users.update(ada, {"disabled": True})
     said = set()
@@ -117,7 +82,7 @@ async def test_the_wrong_password(stage: Stage, ada: User) -> None:
     assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.1", "elsewhere"))
 
 
-async def test_another_password(stage: Stage, ada: User) -> None:
+async def test_another_password(stage: ControlStage, ada: User) -> None:
     """The old one is asked for; every session but the new one ends."""
     directory = stage.accounts
     before = await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
@@ -132,7 +97,7 @@ async def test_another_password(stage: Stage, ada: User) -> None:
     assert directory.session(after) is not None
 
 
-async def _keep_weakly(stage: Stage, user: User) -> User:
+async def _keep_weakly(stage: ControlStage, user: User) -> User:
     """The user, with what is kept of the same password made with less care than today's."""
     kept = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     user = await stage.database.write(users.update, user.id, password=kept)
@@ -140,7 +105,7 @@ async def _keep_weakly(stage: Stage, user: User) -> User:
     return user
 
 
-async def test_what_is_kept_of_a_password_is_renewed(stage: Stage, ada: User) -> None:
+async def test_what_is_kept_of_a_password_is_renewed(stage: ControlStage, ada: User) -> None:
     """The right password is kept with today's care from then on, once; sessions go on."""
     weak = await _keep_weakly(stage, ada)
     with pytest.raises(Refusal):
@@ -159,7 +124,9 @@ async def test_what_is_kept_of_a_password_is_renewed(stage: Stage, ada: User) ->
 
 
 @pytest.mark.parametrize("is_outdated", [False, True])
-async def test_a_password_changed_meanwhile(stage: Stage, ada: User, is_outdated: bool) -> None:
+async def test_a_password_changed_meanwhile(
+    stage: ControlStage, ada: User, is_outdated: bool
+) -> None:
     """Who began to sign in by the old password has no session by it, and does not bring it back."""
     user = await _keep_weakly(stage, ada) if is_outdated else ada
     refused = []
@@ -169,17 +136,18 @@ async def test_a_password_changed_meanwhile(stage: Stage, ada: User, is_outdated
             await stage.sign_in.sign_in("Ada", PASSWORD, HERE)
         refused.append(refusal.value.code)
 
-    async with trio.open_nursery() as nursery, stage.permissions_lock:
+    async with trio.open_nursery() as nursery, stage.lock:
         nursery.start_soon(try_old)
         # It has looked at the password, and waits to write.
-        while not stage.permissions_lock.statistics().tasks_waiting:  # noqa: ASYNC110
+        while not stage.lock.statistics().tasks_waiting:  # noqa: ASYNC110
             await trio.sleep(0.001)
-        stage.accounts.put_user(msgspec.structs.replace(user, password="another"))
+        changed = await stage.database.write(users.update, user.id, password="another")
+        stage.accounts.put_user(changed)
     assert refused == ["auth.refused"]
-    assert await stage.database.read(users.get, user.id) == user
+    assert (await stage.database.read(users.get, user.id)).password == "another"
 
 
-async def test_one_time_links(stage: Stage, ada: User, autojump_clock: object) -> None:
+async def test_one_time_links(stage: ControlStage, ada: User, autojump_clock: object) -> None:
     """A link signs in once, and not for long."""
     token = stage.sign_in.new_link(ada)
     session = stage.accounts.session(await stage.sign_in.redeem(token, HERE))
@@ -194,19 +162,19 @@ async def test_one_time_links(stage: Stage, ada: User, autojump_clock: object) -
 
 async def test_sessions_survive_a_restart(tmp_path: Path) -> None:
     """Who was signed in still is; who signed out is not; keys and roles are what they were."""
-    async with opened(tmp_path) as stage:
+    async with opened(tmp_path, ControlStage) as stage:
         user, _ = await stage.users.create(NewUser(name="Ada", password=PASSWORD))
         kept, ended = [await stage.sign_in.sign_in("Ada", PASSWORD, HERE) for _ in range(2)]
         session = stage.accounts.session(ended)
         assert session is not None
         await stage.sign_in.sign_out(session[0])
-    async with opened(tmp_path) as stage:
+    async with opened(tmp_path, ControlStage) as stage:
         assert stage.accounts.session(kept) is not None
         assert stage.accounts.session(ended) is None
         assert stage.accounts.user("ada") == user
 
 
-async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
+async def test_who_comes_and_goes_is_entered(stage: ControlStage, ada: User) -> None:
     """Signing in by whatever means, failing to, and signing out have entries, without secrets."""
     token = await stage.sign_in.sign_in("ADA", PASSWORD, HERE)
     for name, password in (("ada", "wrong"), (PASSWORD, "typed into the wrong field")):
@@ -232,28 +200,7 @@ async def test_who_comes_and_goes_is_entered(stage: Stage, ada: User) -> None:
         assert secret not in str(entries)
 
 
-class Clock:
-    """Stands still, so that what has to wait still has to when it is looked at."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Hashes that cost little, for a stage made after this, and a clock for its throttle."""
-    hasher, clock = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), Clock()
-    monkeypatch.setattr(
-        "gateway.control.accounts.password_hashing.Passwords", lambda: Passwords(hasher)
-    )
-    monkeypatch.setattr("gateway.identity.keys._NOBODYS", hasher.hash("thrown away"))
-    monkeypatch.setattr("gateway.control.accounts.sign_in.Throttle", lambda: Throttle(clock))
-    return clock
-
-
-async def _guess(stage: Stage, name: str, *browsers: Browser) -> list[str]:
+async def _guess(stage: ControlStage, name: str, *browsers: Browser) -> list[str]:
     """What wrong passwords for a name are answered, from each of these places at once."""
     answers: list[str] = []
 
@@ -273,7 +220,7 @@ EVERYWHERE = [Browser(f"203.0.113.{number}", "a bot") for number in range(120)]
 
 @pytest.mark.parametrize("name", ["Ada", "nobody"])
 async def test_guesses_from_everywhere_are_slowed_down(
-    quick: Clock, stage: Stage, ada: User, name: str
+    quick: Clock, stage: ControlStage, ada: User, name: str
 ) -> None:
     """Wrong passwords from 120 networks are one guesser's, for a name that is there or not; from a
     network and with a browser in which she signed in, the user is not locked out."""
@@ -289,7 +236,7 @@ async def test_guesses_from_everywhere_are_slowed_down(
 
 @pytest.mark.parametrize("known_by", ["nothing", "the network", "a cookie"])
 async def test_many_guesses_at_once_are_many(
-    quick: Clock, stage: Stage, ada: User, monkeypatch: pytest.MonkeyPatch, known_by: str
+    quick: Clock, stage: ControlStage, ada: User, monkeypatch: pytest.MonkeyPatch, known_by: str
 ) -> None:
     """Of 40 wrong passwords that come at once from one place as many are looked at as of 40 that
     come one after the other, though the hashing would take all of them."""
@@ -305,7 +252,9 @@ async def test_many_guesses_at_once_are_many(
         await stage.sign_in.sign_in("Ada", PASSWORD, browser)
 
 
-async def test_many_guesses_at_once_in_a_session(quick: Clock, stage: Stage, ada: User) -> None:
+async def test_many_guesses_at_once_in_a_session(
+    quick: Clock, stage: ControlStage, ada: User
+) -> None:
     """The same is true of the old password that a change asks for; and of two users each has
     their own tries."""
     other, _ = await stage.users.create(NewUser(name="Bob", password=PASSWORD))
@@ -323,7 +272,7 @@ async def test_many_guesses_at_once_in_a_session(quick: Clock, stage: Stage, ada
     assert await stage.sign_in.change_password(other, PASSWORD, "x" * 12, HERE)
 
 
-async def test_networks_are_one_each(quick: Clock, stage: Stage, ada: User) -> None:
+async def test_networks_are_one_each(quick: Clock, stage: ControlStage, ada: User) -> None:
     """Addresses that one client can choose among do not make it many."""
     for addresses in ("2001:db8::{:x}", "127.0.0.{}"):
         browsers = [Browser(addresses.format(number + 1), "a bot") for number in range(50)]
@@ -334,7 +283,7 @@ async def test_networks_are_one_each(quick: Clock, stage: Stage, ada: User) -> N
         assert answers[30:].count("auth.throttled") >= 15
 
 
-async def test_a_device_is_one_user_s(quick: Clock, stage: Stage, ada: User) -> None:
+async def test_a_device_is_one_user_s(quick: Clock, stage: ControlStage, ada: User) -> None:
     """The cookie of a browser counts for its user alone, cannot be made up, and is throttled."""
     await stage.users.create(NewUser(name="Bob", password=PASSWORD))
     device, other = [
@@ -354,7 +303,9 @@ async def test_a_device_is_one_user_s(quick: Clock, stage: Stage, ada: User) -> 
     assert await stage.sign_in.sign_in("Ada", PASSWORD, Browser("198.51.100.2", "x", other))
 
 
-async def test_devices_do_not_outlive_the_password(quick: Clock, stage: Stage, ada: User) -> None:
+async def test_devices_do_not_outlive_the_password(
+    quick: Clock, stage: ControlStage, ada: User
+) -> None:
     """A former holder of a password who collected many cookies with it guesses the next one no
     faster than a stranger; the browser in which it was changed is known."""
     collected = [
@@ -377,19 +328,19 @@ async def test_the_sessions_of_a_user_are_bounded(
 ) -> None:
     """The oldest ends with one more, also after a restart; those of others go on."""
     monkeypatch.setattr("gateway.control.accounts.sign_in.MOST_SESSIONS", 3)
-    async with opened(tmp_path) as stage:
+    async with opened(tmp_path, ControlStage) as stage:
         for name in ("Ada", "Bob"):
             await stage.users.create(NewUser(name=name, password=PASSWORD))
         bobs = await stage.sign_in.sign_in("Bob", PASSWORD, HERE)
         tokens = [await stage.sign_in.sign_in("Ada", PASSWORD, HERE) for _ in range(5)]
         there = [stage.accounts.session(each) is not None for each in [bobs, *tokens]]
         assert there == [True, False, False, True, True, True]
-    async with opened(tmp_path) as stage:
+    async with opened(tmp_path, ControlStage) as stage:
         assert [stage.accounts.session(each) is not None for each in [bobs, *tokens]] == there
 
 
 async def test_a_session_does_not_guess_the_password_faster(
-    quick: Clock, stage: Stage, ada: User
+    quick: Clock, stage: ControlStage, ada: User
 ) -> None:
     """The holder of a session has as few tries at the old password, from any network; and those
     tries do not keep the user from signing in."""
@@ -405,7 +356,7 @@ async def test_a_session_does_not_guess_the_password_faster(
 
 
 async def test_a_crowd_does_not_keep_the_right_password_out(
-    quick: Clock, stage: Stage, ada: User
+    quick: Clock, stage: ControlStage, ada: User
 ) -> None:
     """While 40 strangers guess all sorts of names, the right password gets in from wherever."""
     async with trio.open_nursery() as nursery:
@@ -418,10 +369,10 @@ async def test_a_crowd_does_not_keep_the_right_password_out(
 
 async def test_known_networks_survive_a_restart(tmp_path: Path) -> None:
     """After a restart users are known where they have sessions, and their browsers for long."""
-    async with opened(tmp_path) as stage:
+    async with opened(tmp_path, ControlStage) as stage:
         await stage.users.create(NewUser(name="Ada", password=PASSWORD))
         device = stage.sign_in.new_device(await stage.sign_in.sign_in("Ada", PASSWORD, HERE))
-    async with opened(tmp_path) as stage:
+    async with opened(tmp_path, ControlStage) as stage:
         assert stage.sign_in._keys("Ada", HERE)[1]
         assert stage.sign_in._keys("Ada", Browser("198.51.100.1", "x", device))[1]
         assert not stage.sign_in._keys("Ada", Browser("198.51.100.1", "x"))[1]

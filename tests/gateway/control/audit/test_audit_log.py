@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -31,10 +30,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 @pytest.fixture
 async def trail(database: Database, nursery: trio.Nursery) -> AuditLog:
     tasks = Tasks(nursery)
-    context = SimpleNamespace(
-        database=database, tasks=tasks, writer=RetryingWriter(database, tasks)
-    )
-    return AuditLog(cast(Any, context))
+    return AuditLog(database=database, writer=RetryingWriter(database, tasks), tasks=tasks)
 
 
 async def entries(database: Database) -> list[tuple[str, str, str, str]]:

@@ -12,6 +12,7 @@ import store
 from gateway.control.deployments import rollout
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.errors import Refusal
+from gateway.settings import Settings
 from store import Database, StoreFailed
 from tests.gateway.control.rollout_stage import Deploying, deploying, refuse
 from workers import NETWORKS
@@ -341,7 +342,7 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None
 
     async def delete() -> None:
         await stage.database.write(store.models.delete, stage.models[0].id)
-        stage.endpoints.forget(stage.models[0].id)
+        stage.endpoints.forget_model(stage.models[0].id)
         await stage.deployments.end_all(stage.models[0].id)
         ended.set()
 
@@ -368,7 +369,7 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None
 async def test_many_at_once_are_not_one(stage: Deploying) -> None:
     """A project's replicas are bounded also where its deployments are asked for at once; a model's
     next deployment takes the place of the one before, and another project has its own."""
-    stage.settings = type(stage.settings)(project_replicas=3)
+    stage.context.settings = Settings(project_replicas=3)
     taken, codes = list[int](), set[str]()
 
     async def ask(model: int, replicas: int) -> None:
@@ -397,7 +398,7 @@ async def test_many_at_once_are_not_one(stage: Deploying) -> None:
 
 async def test_a_model_counts_with_the_larger_of_its_deployments(stage: Deploying) -> None:
     """While one takes the place of another both run."""
-    stage.settings = type(stage.settings)(project_replicas=4)
+    stage.context.settings = Settings(project_replicas=4)
     for replicas in (3, 1):
         await stage.deploy(0, replicas)
     with pytest.raises(Refusal, match="the others have 3"):
