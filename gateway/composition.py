@@ -192,7 +192,7 @@ async def _workers(
 
 def _apply(disk: FreeSpace, workers: Workers, settings: Settings) -> None:
     disk.reserve = settings.min_free_disk
-    workers.resize_room(settings.max_queued_requests_total, settings.max_queued_bytes_total)
+    workers.resize_budget(settings.max_queued_requests_total, settings.max_queued_bytes_total)
 
 
 def _access_key(secret: str, model: Model) -> str:

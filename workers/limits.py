@@ -49,25 +49,25 @@ class CgroupCounters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitReason(msgspec.Struct, frozen=True):
-    """How a process ended: `said` goes on from "the process"."""
+    """How a process ended: `text` continues "the process"."""
 
-    said: str
+    text: str
     cause: Cause | None = None
 
 
-def explain_exit(status: int, said: str, toll: CgroupCounters, limits: Limits) -> ExitReason:
+def explain_exit(status: int, said: str, counters: CgroupCounters, limits: Limits) -> ExitReason:
     """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
     # gotcha G11: as its wrapper, or a shell, says that it was killed.
-    if toll.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
-        if toll.met_own and limits.memory:
+    if counters.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
+        if counters.met_own and limits.memory:
             return ExitReason(
                 f"ran out of memory: its limit is {human_size(limits.memory)}", Cause.MEMORY
             )
         text = "was killed for its memory, since all models together may not take more"
         return ExitReason(text, Cause.MEMORY)
-    if toll.forks_refused and status != 0:
+    if counters.forks_refused and status != 0:
         return ExitReason(f"{said}, after {reached_processes(limits)}", Cause.PROCESSES)
-    if toll.memory_kills:
+    if counters.memory_kills:
         return ExitReason(f"{said}, after a process that it had started ran out of memory")
     return ExitReason(said)
 

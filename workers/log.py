@@ -77,7 +77,7 @@ class Log:
         self._lock = threading.Lock()
         self._tail: deque[Line] = deque(maxlen=_TAIL)
         self._file: FileIO | None = None
-        self._bells: set[Callable[[], None]] = set()
+        self._subscribers: set[Callable[[], None]] = set()
         # Positions: where the older file begins, where the current one does, the end of the last
         # whole line, and the end. None before the files were looked at.
         self._older_at = self._begin = self._whole = 0
@@ -104,7 +104,7 @@ class Log:
                 self._append(data)
             except OSError as error:
                 self._lose(len(lines), error)
-            self._ring()
+            self._notify()
 
     def _lose(self, count: int, error: OSError) -> None:
         self.lost += count
@@ -155,9 +155,9 @@ class Log:
             self._end = self._whole = self._begin + _size(self.path)
         return self._end
 
-    def _ring(self) -> None:
-        for bell in self._bells:
-            bell()
+    def _notify(self) -> None:
+        for subscriber in self._subscribers:
+            subscriber()
 
     def tail(self, count: int) -> list[Line]:
         """The last `count` lines, at most 200, written through this object. Does not block."""
@@ -171,7 +171,7 @@ class Log:
             if self._file is not None:
                 self._file.close()
                 self._file = None
-            self._ring()
+            self._notify()
 
     def remove(self) -> None:
         """Closes the log and removes its files. Blocking."""
@@ -181,15 +181,15 @@ class Log:
 
     # For those who read it while it grows.
 
-    def listen(self, bell: Callable[[], None]) -> None:
-        """Calls `bell` after each write and at the close, in any thread and under the lock, until
-        `unlisten`."""
+    def subscribe(self, subscriber: Callable[[], None]) -> None:
+        """Calls `subscriber` after each write and at the close, in any thread and under the lock,
+        until `unsubscribe`."""
         with self._lock:
-            self._bells.add(bell)
+            self._subscribers.add(subscriber)
 
-    def unlisten(self, bell: Callable[[], None]) -> None:
+    def unsubscribe(self, subscriber: Callable[[], None]) -> None:
         with self._lock:
-            self._bells.discard(bell)
+            self._subscribers.discard(subscriber)
 
     def has_more(self, position: int) -> bool:
         """Whether a read from there gives lines, or was never tried. Does not block."""

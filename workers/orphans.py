@@ -50,10 +50,10 @@ def reap_orphans() -> None:
             _reap(pid)
 
 
-def kill_orphans(is_astray: Callable[[int], bool]) -> int:
+def kill_orphans(has_left_tree: Callable[[int], bool]) -> int:
     """Kills every orphan that is astray, and reaps those that have ended; how many of both there
     were. A killed one's children are orphans then. Blocking. Raises OSError in a shortage."""
-    return sum(_reap(pid) or _kill(pid, is_astray) for pid in list(_children()))
+    return sum(_reap(pid) or _kill(pid, has_left_tree) for pid in list(_children()))
 
 
 def _reap(pid: int) -> bool:
@@ -62,13 +62,13 @@ def _reap(pid: int) -> bool:
         return _is_orphan(pid) and os.waitpid(pid, os.WNOHANG)[0] == pid
 
 
-def _kill(pid: int, is_astray: Callable[[int], bool]) -> bool:
+def _kill(pid: int, has_left_tree: Callable[[int], bool]) -> bool:
     with _lock:  # while it is not reaped, the number is its own
         if not _is_orphan(pid):
             return False
         pidfd = os.pidfd_open(pid)
     try:
-        if not is_astray(pid):
+        if not has_left_tree(pid):
             return False
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)

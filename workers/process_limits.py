@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from workers.cgroups import memberships, memory_groups, memory_limit, memory_used, our_places
-from workers.cgroups.places import CgroupMembership
+from workers.cgroups import memberships, memory_groups, memory_limit, memory_used, own_memberships
+from workers.cgroups.membership import CgroupMembership
 from workers.shortages import DESCRIPTORS, TASKS, Shortage, is_shortage, is_without_thread
 
 # Kernels before 5.14 and a process with CAP_SYS_RESOURCE do not hold root to RLIMIT_NPROC.
@@ -137,7 +137,7 @@ def hard_descriptors() -> int:
 def _places(pid: int | None) -> list[CgroupMembership]:
     with suppress(OSError):
         if pid is None:
-            return our_places()
+            return own_memberships()
         group = Path(f"/proc/{pid}/cgroup").read_text()
         return memberships(group, Path("/proc/self/mountinfo").read_text())
     return []

@@ -14,6 +14,8 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from workers.timeouts import Timeouts
+
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
@@ -24,8 +26,6 @@ TASKS = (errno.EAGAIN,)
 MEMORY = (errno.ENOMEM, errno.ENOBUFS)
 # What CPython raises where the kernel makes no thread.
 _NO_THREAD = "can't start new thread"
-# Between two tries of what has to be done, in seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
 class Shortage(OSError):
@@ -70,11 +70,14 @@ async def in_thread(
 
 
 async def surely(
-    work: Callable[[*Args], object], *args: *Args, limiter: trio.CapacityLimiter | None = None
+    work: Callable[[*Args], object],
+    *args: *Args,
+    limiter: trio.CapacityLimiter | None = None,
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
 ) -> None:
-    """Does what has to be done: in a thread, and after a shortage again. Cancelled while it waits
-    for the next try, it does it here and now, since nothing will come after it."""
-    pause = _FIRST_PAUSE
+    """Does what must be done, in a thread, and retries it after a shortage. If it is cancelled
+    while it waits for the next attempt, it makes that attempt at once in the current thread."""
+    pause = timeouts.retry_first
     while True:
         try:
             with trio.CancelScope(shield=True):
@@ -83,18 +86,18 @@ async def surely(
         except (OSError, MemoryError) as error:
             if not is_shortage(error):
                 raise
-            if pause == _FIRST_PAUSE:
-                logger.warning("%s is tried again: %s", work.__name__, error)
+            if pause == timeouts.retry_first:
+                logger.warning("work.retried work=%s: %s", work.__name__, error)
         try:
             await trio.sleep(pause)
         except trio.Cancelled:
-            _at_last(work, *args)
+            _last_attempt(work, *args)
             raise
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, timeouts.retry_most)
 
 
-def _at_last(work: Callable[[*Args], object], *args: *Args) -> None:
+def _last_attempt(work: Callable[[*Args], object], *args: *Args) -> None:
     try:
         work(*args)
     except (OSError, MemoryError) as error:
-        logger.error("%s is left to the next start: %s", work.__name__, error)
+        logger.error("work.abandoned work=%s: %s", work.__name__, error)

@@ -28,7 +28,8 @@ from workers.process.process import kill_tree
 from workers.process.script import Ended, LineLog, run_script
 from workers.process.tree import ProcessTree
 from workers.reactor.reactor import Reactor
-from workers.replica.replica import Check, Replica
+from workers.replica.interfaces import Check
+from workers.replica.replica import Replica
 from workers.replica.supervisor import supervise
 from workers.replica.ticket import (
     Abandoned,
@@ -43,9 +44,8 @@ from workers.replica.ticket import (
 )
 from workers.sizes import MIB
 from workers.spec import PoolSpec, RunSpec
+from workers.timeouts import Timeouts
 
-# How long the pools may take to stop when the engine ends; a kill takes less.
-_PATIENCE = 3.0
 # In which replicas of one identity are made and ended.
 _THREADS_PER_IDENTITY = 4
 
@@ -110,7 +110,7 @@ class Workers:
         ours: bool = False,
     ) -> Pool:
         """Starts the replicas of `spec`. With `log`, all of them print there and it stays open;
-        else each seat has a log of its own in `spec.log_folder`. What they tell of predictions
+        else each slot has a log of its own in `spec.log_folder`. What they tell of predictions
         whose callers have their answers goes to `tracked`, which must not block. What is `ours`
         need not be checked.
 
@@ -118,21 +118,22 @@ class Workers:
         """
         pool = Pool(
             spec,
-            clock=self.reactor,
+            loop=self.reactor,
             launch=self._launch,
             log=log,
-            room=self._budget,
+            total_budget=self._budget,
             tracked=tracked,
             check=None if ours else self.check_answer,
+            timeouts=self._host.timeouts,
         )
         self._pools.add(pool)
         return pool
 
-    def resize_room(self, most_requests: int, most_bytes: int) -> None:
+    def resize_budget(self, most_requests: int, most_bytes: int) -> None:
         """Sets other bounds for the requests that wait in all pools together."""
         self._budget.resize(most_requests, most_bytes)
         for pool in self._pools:
-            pool.room_resized()
+            pool.budget_resized()
 
     async def end_pools(self) -> None:
         """Stops all pools and returns when nothing of them is left."""
@@ -179,8 +180,8 @@ class Workers:
                 pool.stop()
                 await pool.closed.wait()
         if outcome is not None and not isinstance(outcome, Answered):
-            [seat] = pool.statistics().slots
-            met = (Cause(name) for name, count in seat.limits_met.items() if count)
+            [slot] = pool.statistics().slots
+            met = (Cause(name) for name, count in slot.limits_met.items() if count)
             raise ProbeRaised(_say(outcome), next(met, None))
 
     async def run(
@@ -235,6 +236,7 @@ async def open_workers(
     most_memory: int = 0,
     confinement: Confinement | None = None,
     allowance: Allowance | None = None,
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[Workers]:
     """The engine, with `folder` for working copies. `instance_id` marks its processes; `room` is
     how many requests may wait in all its pools together, and how many bytes of them. All its
@@ -251,10 +253,11 @@ async def open_workers(
     host = ProcessHost(
         instance_id=instance_id,
         output=Output(),
-        limit_monitor=LimitMonitor(cgroups.holds),
+        limit_monitor=LimitMonitor(cgroups.holds, timeouts.monitor_interval),
         cgroups=cgroups,
         confinement=confinement or Confinement(LevelChoice("none", {}), folder),
         allowance=allowance,
+        timeouts=timeouts,
     )
     reactor = Reactor()
     try:
@@ -271,7 +274,7 @@ async def open_workers(
                 try:
                     yield workers
                 finally:
-                    with trio.move_on_after(_PATIENCE, shield=True):
+                    with trio.move_on_after(timeouts.close, shield=True):
                         await workers.end_pools()
                     supervisors.cancel_scope.cancel()
             nursery.cancel_scope.cancel()

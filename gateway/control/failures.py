@@ -190,7 +190,7 @@ def script_failed(ended: Ended, printed: Iterable[Line], place: Place) -> Failur
     refused = bool(last) and "Permission denied" in last[-1] and any("bind" in x for x in last)
     return Failure(
         step="RUN",
-        summary=f"The script {ended.reason.said}",
+        summary=f"The script {ended.reason.text}",
         problem=last[-1] if last else "it printed nothing",
         advice=_ADVICE_FOR_SCRIPTS.get(cause, "")
         if cause

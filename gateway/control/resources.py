@@ -31,7 +31,7 @@ import trio
 
 from gateway.errors import Refusal
 from workers import Cgroups
-from workers.cgroups import memory_groups, memory_limit, memory_used, our_places
+from workers.cgroups import memory_groups, memory_limit, memory_used, own_memberships
 from workers.sizes import MIB, human_size
 
 GIB = 1024 * MIB
@@ -88,7 +88,7 @@ class HostResources:
 
     def __init__(self) -> None:
         self.cores = len(os.sched_getaffinity(0))
-        self._groups = memory_groups(our_places())
+        self._groups = memory_groups(own_memberships())
         limits = [limit for group in self._groups if (limit := memory_limit(*group)) is not None]
         self.memory = min([psutil.virtual_memory().total, *limits])
         # For the gateway, builds' page cache, the system: a twentieth of the machine, but enough.

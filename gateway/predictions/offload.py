@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.predictions.envelope import Envelope, InvalidEnvelope
 from workers import Answered, Busy, NotReady, Outcome, Pool, PoolSpec, ReplicaSpec, Ticket, Workers
-from workers.replica.replica import Checked
+from workers.replica.interfaces import Checked
 
 # Up to this size, no input takes longer than a millisecond to parse.
 INLINE_LIMIT = 256 * 1024

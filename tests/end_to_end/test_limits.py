@@ -12,7 +12,7 @@ from gateway.client import ApiError
 from gateway.data_folder import DataFolder
 from tests.support.served_gateway import Gateway, at, copy, until
 from tests.support.skipping import not_here
-from workers.cgroups import PREFIX, open_tree, our_places
+from workers.cgroups import PREFIX, open_tree, own_memberships
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def needs(held: tuple[str, ...], what: str) -> None:
 def leaves(gateway: Gateway) -> list[Path]:
     """The cgroups that there are for this gateway's processes."""
     house = f"{PREFIX}{DataFolder(gateway.data.resolve()).instance_id}"
-    bases = [place.folder for place in our_places()]
+    bases = [place.folder for place in own_memberships()]
     bases += [base.parent for base in bases]
     found = {leaf for base in bases for leaf in (base / house).glob("*/")}
     return sorted(found)

@@ -20,7 +20,7 @@ DEEDS: dict[str, tuple[int, str, str]] = {
     "hang": (504, "model.timeout", "did not end within"),
     "hang_in_c": (504, "model.timeout", "did not end within"),
     "stop": (504, "model.timeout", "did not end within"),
-    "junk": (502, "model.shutdown", "it broke the conversation with the gateway"),
+    "junk": (502, "model.shutdown", "it broke the protocol with the gateway"),
     "unencodable": (500, "model.error", "TypeError: at $.not[0]"),
 }
 ANSWERS: list[tuple[Json, Any]] = [

@@ -16,7 +16,7 @@ from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway, until, write
 from workers.replica import wire
 
-BROKEN = "it broke the conversation with the gateway"
+BROKEN = "it broke the protocol with the gateway"
 MB = 1_000_000
 
 

@@ -15,7 +15,7 @@ from workers.limits import ExitReason
 from workers.log import Log
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
-from workers.process.process import Process, pipe
+from workers.process.process import pipe
 from workers.reactor.reactor import Reactor
 from workers.replica import wire
 from workers.replica.lifecycle import State
@@ -29,25 +29,19 @@ REPLICA = ReplicaSpec(
 )
 
 
-class FakeProcess(Process):
-    """A process that notes that it was killed."""
+class FakeProcess:
+    """A `ReplicaProcess` that records that it was killed. `memory` is what it uses, in bytes."""
 
     def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.pidfd = -1
-        self._command_pid = 0
-        self.killed = False
-        self.weight = 0
+        self.pid = self.command_pid = pid
+        self.is_known = self.killed = False
+        self.memory = 0
 
     def know_command(self) -> None:
-        self._command_pid = self.pid
-
-    @property
-    def is_known(self) -> bool:
-        return self._command_pid > 0
+        self.is_known = True
 
     def resident(self) -> int:
-        return self.weight
+        return self.memory
 
     def kill(self) -> None:
         self.killed = True
@@ -60,7 +54,7 @@ class Stage:
         self.time = 0.0
         self.reactor = Reactor(lambda: self.time, others_are_ready=lambda: True)
         self.actors: list[Actor] = []
-        self.room = QueueBudget(4000, 256 * MIB)
+        self.budget = QueueBudget(4000, 256 * MIB)
         self.tracked: list[bytes | bytearray] = []
 
     def launch(self, replica: Replica, log: Log) -> None:
@@ -70,10 +64,10 @@ class Stage:
         spec = PoolSpec(name="sample", replica=replica, log_folder=Path("/unused"), **settings)
         return Pool(
             spec,
-            clock=self.reactor,
+            loop=self.reactor,
             launch=self.launch,
             log=None,
-            room=self.room,
+            total_budget=self.budget,
             tracked=self.tracked.append,
         )
 
@@ -114,12 +108,15 @@ class Actor:
         self.entered = self.over = False
         self._read = self._write = -1
         self._heard = bytearray()
+        # The descriptors that the replica has got.
+        self.replica_ends = (-1, -1)
 
     def enter(self) -> None:
         """The process runs now."""
         self.entered = True
         self._read, theirs_write = pipe()
         theirs_read, self._write = pipe()
+        self.replica_ends = (theirs_read, theirs_write)
         self.replica.attach(self.process, theirs_read, theirs_write, "/root")
         os.set_blocking(self._read, False)
 
@@ -254,7 +251,7 @@ class Caller:
 
 
 def counts(pool: Pool) -> dict[str, int]:
-    """The counters of all seats, summed up."""
-    seats = [msgspec.structs.asdict(seat) for seat in pool.statistics().slots]
+    """The counters of all slots, summed up."""
+    slots = [msgspec.structs.asdict(slot) for slot in pool.statistics().slots]
     names = ("received", "processed", "success", "failure", "error", "restart")
-    return {name: sum(seat[name] for seat in seats) for name in names}
+    return {name: sum(slot[name] for slot in slots) for name in names}

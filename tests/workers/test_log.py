@@ -198,16 +198,16 @@ def test_a_log_from_before_is_read(tmp_path: Path) -> None:
 
 
 def test_a_reader_is_told_of_each_write_and_the_close(log: Log) -> None:
-    """A bell rings while it is listened to, in the thread that writes."""
+    """A subscriber rings while it is listened to, in the thread that writes."""
     rung: list[bool] = []
 
-    def bell() -> None:
+    def subscriber() -> None:
         rung.append(log.closed)
 
-    log.listen(bell)
+    log.subscribe(subscriber)
     log.write_lines(["one", "two"])
     log.close()
-    log.unlisten(bell)
+    log.unsubscribe(subscriber)
     log.close()
     assert rung == [False, True]
 

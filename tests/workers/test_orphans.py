@@ -127,7 +127,7 @@ def test_orphans_without_end_hold_up_nothing(
 ) -> None:
     """While one tree goes on making orphans that have left it, the end of another is not held up as
     long as by one of its own processes."""
-    monkeypatch.setattr(process, "kill_orphans", lambda is_astray: 1)
+    monkeypatch.setattr(process, "kill_orphans", lambda has_left_tree: 1)
     started = start(instance_id, "exec sleep 1000")
     until(lambda: marked(f"{instance_id}/"))
     begun = time.monotonic()

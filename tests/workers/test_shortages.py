@@ -5,7 +5,8 @@ import math
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,34 @@ import trio.testing
 
 from tests.faults.matrix import fault
 from tests.workers.shortfall import NO_MEMORY, Shortfall
-from tests.workers.test_workers import Harness, ask, environment, harness, open_harness
+from tests.workers.test_workers import Harness, ask, environment, open_harness, our_descriptors
 from workers import StartFailed, shortages
+from workers.cgroups import Leaf
 from workers.confinement import Confinement, Launch, LevelChoice
 from workers.limits import Limits
-from workers.pool import slots
-from workers.process import limit_monitor
+from workers.process.limit_monitor import LimitMonitor, MonitoredTree
 from workers.process.output import Output
 from workers.process.process import pipe
 from workers.process_limits import explain
+from workers.timeouts import Timeouts
 
-__all__ = ["environment", "harness"]
+__all__ = ["environment"]
 ECHO = {"do": "echo", "text": "x"}
 
 
 @pytest.fixture
 def shortfall(monkeypatch: pytest.MonkeyPatch) -> Shortfall:
-    monkeypatch.setattr(slots, "_BACKOFF_FIRST", 0.002)
-    monkeypatch.setattr(shortages, "_FIRST_PAUSE", 0.002)
     return Shortfall(monkeypatch)
+
+
+@pytest.fixture
+async def harness(tmp_path: Path, environment: Path) -> AsyncIterator[Harness]:
+    """Workers that retry soon, of which no process, descriptor or working copy may be left."""
+    before = our_descriptors()
+    soon = Timeouts(backoff_first=0.002, retry_first=0.002)
+    async with open_harness(tmp_path, environment, timeouts=soon) as harness:
+        yield harness
+    assert our_descriptors() <= before
 
 
 @fault(
@@ -193,30 +203,31 @@ def until() -> Callable[..., None]:
     return wait
 
 
-def test_the_watch_survives_what_it_cannot_look_at(
-    monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
-) -> None:
-    """A look that fails is made again a turn later, by the same thread."""
-    looks = list[int]()
+def test_limit_monitor_survives_a_failed_check(until: Callable[..., None]) -> None:
+    """A check that fails is made again an interval later, by the same thread."""
+    checks = list[int]()
 
-    def reap() -> None:
-        looks.append(1)
-        if len(looks) < 3:
+    def busy() -> bool:
+        checks.append(1)
+        if len(checks) < 3:
             raise OSError(24, "Too many open files")
+        return False
 
-    monkeypatch.setattr(limit_monitor, "reap_orphans", reap)
-    monkeypatch.setattr(limit_monitor, "_PACE", 0.005)
-    looker = limit_monitor.LimitMonitor(())
+    monitor = LimitMonitor((), interval=0.005)
+    monitor.begin(
+        MonitoredTree(
+            0, leaf=Leaf((), "none"), limits=Limits(), folders=[], base=0, busy=busy, exceeds=print
+        )
+    )
     try:
-        until(lambda: len(looks) > 4)
+        until(lambda: len(checks) > 4)
     finally:
-        looker.close()
+        monitor.close()
 
 
-async def test_what_has_to_be_done_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that must be done is tried until it is; told to end meanwhile, it is done at once."""
-    monkeypatch.setattr(shortages, "_FIRST_PAUSE", 3600)
-    monkeypatch.setattr(shortages, "_LONGEST_PAUSE", 3600)
+async def test_surely_retries_and_makes_a_last_attempt_when_cancelled() -> None:
+    """Work that must be done is retried; when cancelled in between, it is attempted at once."""
+    late = Timeouts(retry_first=3600, retry_most=3600)
     done = list[str]()
     tried = trio.Event()
     token = trio.lowlevel.current_trio_token()
@@ -228,7 +239,7 @@ async def test_what_has_to_be_done_is_done(monkeypatch: pytest.MonkeyPatch) -> N
             raise MemoryError
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(shortages.surely, work)
+        nursery.start_soon(partial(shortages.surely, work, timeouts=late))
         await tried.wait()
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

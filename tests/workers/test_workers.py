@@ -175,8 +175,8 @@ async def test_a_deed_gets_its_outcome_and_harms_nobody(harness: Harness, deed: 
         assert await ask(badly, {"do": "echo"}) == {"do": "echo"}
         done.set()
     assert answered > 0
-    [seat] = neighbour.statistics().slots
-    assert (seat.failure, seat.error, seat.restart) == (0, 0, 0)
+    [slot] = neighbour.statistics().slots
+    assert (slot.failure, slot.error, slot.restart) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ async def test_any_text_that_is_raised_is_told(harness: Harness, text: str, told
     with trio.fail_after(PATIENCE):
         outcome = await badly.predict(f'{{"do":"raise","text":"{text}"}}'.encode())
     assert outcome == Raised("ValueError", told, outcome.replica)  # type: ignore[union-attr]
-    [seat] = badly.statistics().slots
-    assert (seat.failure, seat.error) == (1, 0)
+    [slot] = badly.statistics().slots
+    assert (slot.failure, slot.error) == (1, 0)
 
 
 async def test_both_replicas_serve_at_once(harness: Harness) -> None:
@@ -210,9 +210,9 @@ async def test_both_replicas_serve_at_once(harness: Harness) -> None:
         for _ in range(2):
             nursery.start_soon(predict)
     assert len({o.replica for o in outcomes if isinstance(o, Answered)}) == 2
-    pids = [seat.pid for seat in pool.statistics().slots]
+    pids = [slot.pid for slot in pool.statistics().slots]
     assert len(set(pids)) == 2
-    assert all(seat.status == "idle" for seat in pool.statistics().slots)
+    assert all(slot.status == "idle" for slot in pool.statistics().slots)
 
 
 async def test_a_replica_sees_what_it_is_given(harness: Harness) -> None:
@@ -225,8 +225,8 @@ async def test_a_replica_sees_what_it_is_given(harness: Harness) -> None:
     given = {"PATH", "VIRTUAL_ENV", "HOME", "TMPDIR", "LANG", "PYTHONDONTWRITEBYTECODE"}
     ours = {"ENGINE", "PREDICTD_TREE", "SPARK_SUBMIT_OPTS", "LC_CTYPE"}
     assert set(report["environment"]) - given - {"COLOUR"} <= ours
-    [seat] = pool.statistics().slots
-    assert report["environment"]["ENGINE"] == seat.name
+    [slot] = pool.statistics().slots
+    assert report["environment"]["ENGINE"] == slot.name
 
 
 async def test_a_path_of_its_own_comes_second(harness: Harness, environment: Path) -> None:
@@ -324,9 +324,9 @@ async def test_a_child_without_the_mark_dies_with_its_group(
     with trio.fail_after(PATIENCE):
         await pool.wait_ready()
     child = psutil.Process(int(str(await ask(pool, None))))
-    [seat] = pool.statistics().slots
+    [slot] = pool.statistics().slots
     if by_force:
-        os.kill(seat.pid or 0, signal.SIGKILL)
+        os.kill(slot.pid or 0, signal.SIGKILL)
     pool.stop()
     with trio.fail_after(PATIENCE):
         await pool.closed.wait()
@@ -364,7 +364,7 @@ async def test_a_probe_answers_for_the_example(harness: Harness, tmp_path: Path)
 async def test_a_restart_under_load_loses_nothing(harness: Harness) -> None:
     """Requests that come all through a restart are all answered."""
     pool = await harness.serve("add", "add", replicas=2)
-    before = {seat.pid for seat in pool.statistics().slots}
+    before = {slot.pid for slot in pool.statistics().slots}
     done = trio.Event()
 
     async def keep_asking() -> None:
@@ -377,7 +377,7 @@ async def test_a_restart_under_load_loses_nothing(harness: Harness) -> None:
         with trio.fail_after(PATIENCE):
             await pool.restart()
         done.set()
-    assert before.isdisjoint({seat.pid for seat in pool.statistics().slots})
+    assert before.isdisjoint({slot.pid for slot in pool.statistics().slots})
 
 
 async def test_recycling_under_load_loses_nothing(harness: Harness) -> None:
@@ -385,7 +385,7 @@ async def test_recycling_under_load_loses_nothing(harness: Harness) -> None:
     pool = await harness.serve("add", "add", replicas=2, recycle_after_requests=20)
     asked = 0
     with trio.fail_after(PATIENCE):
-        while sum(seat.recycled for seat in pool.statistics().slots) < 3:
+        while sum(slot.recycled for slot in pool.statistics().slots) < 3:
             assert await ask(pool, {"a": asked, "b": 1}) == asked + 1
             asked += 1
     assert asked > 40

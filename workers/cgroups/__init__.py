@@ -15,7 +15,7 @@ and old kernels differ in too many ways to be guessed. What does not work is lef
 from workers.cgroups.counts import memory_groups, memory_limit, memory_used
 from workers.cgroups.hierarchy import Hierarchy
 from workers.cgroups.leaf import Leaf
-from workers.cgroups.places import CgroupMembership, memberships, our_places
+from workers.cgroups.membership import CgroupMembership, memberships, own_memberships
 from workers.cgroups.tree import PREFIX, Cgroups, open_tree
 
 __all__ = [
@@ -29,5 +29,5 @@ __all__ = [
     "memory_limit",
     "memory_used",
     "open_tree",
-    "our_places",
+    "own_memberships",
 ]

@@ -7,14 +7,14 @@ import msgspec
 
 from workers.cgroups.files import number, numbers
 from workers.cgroups.hierarchy import Hierarchy
-from workers.cgroups.places import CgroupMembership
+from workers.cgroups.membership import CgroupMembership
 from workers.limits import CgroupCounters
 
 # What a process may ask for at once, and so how far below its limit it may have been refused.
 _SLACK = 4 * 1024 * 1024
 
 
-def add_toll(toll: CgroupCounters, group: Hierarchy) -> CgroupCounters:
+def add_counters(counters: CgroupCounters, group: Hierarchy) -> CgroupCounters:
     new: dict[str, float | bool] = {}
     folder = group.folder
     if "memory" in group.controllers and group.version == 1:
@@ -31,7 +31,7 @@ def add_toll(toll: CgroupCounters, group: Hierarchy) -> CgroupCounters:
         new["throttled"] = nanoseconds / 1e9
     if "pids" in group.controllers:
         new["forks_refused"] = numbers(folder / "pids.events").get("max", 0)
-    return msgspec.structs.replace(toll, **new)
+    return msgspec.structs.replace(counters, **new)
 
 
 def memory_groups(found: Iterable[CgroupMembership]) -> list[tuple[int, Path]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from workers.cgroups.counts import add_toll, memory_used
+from workers.cgroups.counts import add_counters, memory_used
 from workers.cgroups.files import numbers, try_to_write
 from workers.cgroups.hierarchy import Hierarchy, hold
 from workers.limits import CgroupCounters, Limits
@@ -39,13 +39,13 @@ class Leaf:
             self.remove()
             raise
 
-    def toll(self) -> CgroupCounters:
+    def counters(self) -> CgroupCounters:
         """What it has counted so far; nothing where it is gone or counts nothing."""
-        toll = CgroupCounters()
+        counters = CgroupCounters()
         for group in self._groups:
             with suppress(OSError):
-                toll = add_toll(toll, group)
-        return toll
+                counters = add_counters(counters, group)
+        return counters
 
     def memory(self) -> int | None:
         """The bytes that count against its limit; None where nobody counts them."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from workers.cgroups.files import try_to_write, words, write
 from workers.cgroups.hierarchy import Hierarchy, hold
 from workers.cgroups.leaf import Leaf, sweep_folder
-from workers.cgroups.places import CgroupMembership, our_places
+from workers.cgroups.membership import CgroupMembership, own_memberships
 from workers.limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def open_tree(
     for folder in _recorded(record, instance_id):
         sweep_folder(1 if _is_v1(folder) else 2, folder)
     found = []
-    for place in our_places():
+    for place in own_memberships():
         try:
             hierarchy = _open(
                 place, instance_id, Limits(memory=most_memory, processes=most_tasks), cores

@@ -23,8 +23,8 @@ from workers.confinement import (
     levels,
     mount_points,
     outward,
-    parts,
     seccomp,
+    visible_parts,
 )
 from workers.confinement.bubblewrap import Host
 from workers.confinement.fences import Fenced, behind
@@ -105,9 +105,9 @@ class Confinement:
         self._folder = folder
         self._readable = tuple(path for path in readable if path.exists())
         self._data = folder.parent.resolve()
-        looking = of_system = parts.looking([self._data, *hidden])
+        looking = of_system = visible_parts.looking([self._data, *hidden])
         if tried.level in ("userns", "landlock"):
-            of_system = parts.looking_through_system(looking)
+            of_system = visible_parts.looking_through_system(looking)
         self._system = Host.looked_at(looking, of_system)
         if tried.level == "landlock":
             system = json.dumps([str(part) for part in _parts(self._system)])
@@ -235,7 +235,7 @@ class Confinement:
     def _landlock(self, view: SandboxView) -> tuple[str, ...]:
         shown = (*self._read(view), *filter(None, [view.built]))
         looked_at = (self._system.looking.at(path) for path in shown)
-        read = ["/proc", *(each for part in looked_at for each in parts.largest(part))]
+        read = ["/proc", *(each for part in looked_at for each in visible_parts.largest(part))]
         write = [*_DEVICES, view.home, view.tmp, *view.write]
         rules = {
             # It may be longer than an argument.
@@ -326,9 +326,9 @@ def _try_out(trial: Confinement, view: SandboxView, script: str) -> str:
 def _parts(host: Host) -> Iterator[Path]:
     """What may be read of the system by whoever has the rights of the gateway's user."""
     for part in host.system.values():
-        yield from parts.largest(part)
+        yield from visible_parts.largest(part)
     for name in host.programs:
-        yield from parts.largest(host.looking.at(Path(name)))
+        yield from visible_parts.largest(host.looking.at(Path(name)))
 
 
 def _missing(level: Level) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from workers.confinement.outward import RESOLVER
-from workers.confinement.parts import Looking, Part
 from workers.confinement.view import HOME, TMP, USER, SandboxView
+from workers.confinement.visible_parts import Looking, Part
 
 # Of the system, read-only; what is missing is left out. /etc says who is who (see `Host`), where
 # names are resolved, which certificates count; /sys only how many cores there are, and of which

@@ -103,7 +103,7 @@ class FairQueue:
     """
 
     __slots__ = (
-        "_dues",
+        "_deadlines",
         "_flows",
         "_heap",
         "_held",
@@ -129,15 +129,15 @@ class FairQueue:
         # again if the flow has moved on since, and dropped if its number is not the flow's.
         self._heap: list[tuple[float, int, Flow]] = []
         self._number = 0
-        self._dues = DeadlineQueue()
+        self._deadlines = DeadlineQueue()
 
     def __iter__(self) -> Iterator[Ticket]:
         """In each flow's order, flow after flow."""
         for flow in self._flows.values():
-            yield from (ticket for ticket in flow.tickets if ticket in self._dues)
+            yield from (ticket for ticket in flow.tickets if ticket in self._deadlines)
 
     def __contains__(self, ticket: Ticket) -> bool:
-        return ticket in self._dues
+        return ticket in self._deadlines
 
     # Coming, and leaving unserved.
 
@@ -166,7 +166,7 @@ class FairQueue:
             if not flow.number:
                 self._line_up(flow)
         tickets.append(ticket)
-        self._dues.add(ticket)
+        self._deadlines.add(ticket)
         own.free, total.free = free, free_of_all
         flow.held += takes
         self._held += takes_of_all
@@ -174,7 +174,7 @@ class FairQueue:
 
     def remove(self, ticket: Ticket) -> bool:
         """Lets it leave for good. False where it does not wait here."""
-        if not self._dues.discard(ticket):
+        if not self._deadlines.discard(ticket):
             return False
         flow = self._flows[ticket.flow]
         self._give_back(flow, ticket)
@@ -185,14 +185,14 @@ class FairQueue:
     def expire(self, now: float) -> list[Ticket]:
         """Lets all leave that may wait until `now` and no longer, and returns them."""
         late = []
-        while (ticket := self._dues.first()) is not None and ticket.due <= now:
+        while (ticket := self._deadlines.first()) is not None and ticket.due <= now:
             self.remove(ticket)
             late.append(ticket)
         return late
 
     def next_due(self) -> float:
         """When somebody will have waited as long as it may; infinity for never."""
-        ticket = self._dues.first()
+        ticket = self._deadlines.first()
         return inf if ticket is None else ticket.due
 
     # Being served.
@@ -213,7 +213,7 @@ class FairQueue:
                 heapreplace(heap, (flow.time, number, flow))
             else:
                 ticket = flow.tickets.popleft()
-                if self._dues.discard(ticket):
+                if self._deadlines.discard(ticket):
                     break
                 flow.gone -= 1
         if flow.gone:
@@ -253,7 +253,7 @@ class FairQueue:
     def _forget_gone(self, flow: Flow) -> None:
         """So that no more are kept of them than of those who wait, and none where nobody does."""
         if 2 * flow.gone > len(flow.tickets):
-            flow.tickets = deque(each for each in flow.tickets if each in self._dues)
+            flow.tickets = deque(each for each in flow.tickets if each in self._deadlines)
             flow.gone = 0
 
     def _give_back(self, flow: Flow, ticket: Ticket) -> None:
@@ -338,10 +338,10 @@ class FairQueue:
 
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""
-        assert self.waiting == len(self._dues) == len(list(self)), "what is counted is what waits"
+        assert self.waiting == len(self._deadlines) == len(list(self)), "counted: what waits"
         held = 0
         for flow in self._flows.values():
-            waiting = [ticket for ticket in flow.tickets if ticket in self._dues]
+            waiting = [ticket for ticket in flow.tickets if ticket in self._deadlines]
             assert len(waiting) == len(flow.tickets) - flow.gone, "the gone are counted"
             assert 2 * flow.gone <= len(flow.tickets), "more are kept that left than that wait"
             takes = [max(len(ticket.request), self._own.least) for ticket in waiting]

@@ -1,6 +1,6 @@
 """A pool: the tickets of one deployment, those that wait and those that its replicas hold.
 
-The replicas sit in *seats* (slots.py), which see to it that there are some. What is decided here is
+The replicas sit in *slots* (slots.py), which see to it that there are some. What is decided here is
 which ticket an idle one gets, who waits, and who is refused.
 
 The laws, checked by `verify`:
@@ -24,10 +24,12 @@ from workers.pool.fair_queue import FairQueue, QueueBudget, QueueFull
 from workers.pool.slots import Launch, ReplicaSlots
 from workers.pool.statistics import PoolStatistics
 from workers.process.limit_monitor import MonitoredTree
-from workers.replica.lifecycle import IDLE
-from workers.replica.replica import Check, EventLoop, Replica, StopReason
+from workers.replica.interfaces import Check, EventLoop
+from workers.replica.lifecycle import IDLE, StopReason
+from workers.replica.replica import Replica
 from workers.replica.ticket import Answered, Busy, NotReady, Outcome, Raised, Ticket, TimedOut
 from workers.spec import PoolSpec
+from workers.timeouts import Timeouts
 
 # Restarts are counted for so many flows; of more, those with the fewest are forgotten.
 _MOST_BLAMED = 100
@@ -48,19 +50,22 @@ class Pool:
         self,
         spec: PoolSpec,
         *,
-        clock: EventLoop,
+        loop: EventLoop,
         launch: Launch,
         log: Log | None,
-        room: QueueBudget,
+        total_budget: QueueBudget,
         tracked: Tracked,
         check: Check | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
     ) -> None:
         self.spec = spec
         self.check_answer = check
-        self._clock = clock
-        self._queue = FairQueue(QueueBudget(spec.max_queued_requests, spec.max_queued_bytes), room)
+        self._loop = loop
+        self._queue = FairQueue(
+            QueueBudget(spec.max_queued_requests, spec.max_queued_bytes), total_budget
+        )
         # Set to the time at which somebody will have waited as long as it may, or before it.
-        self._alarm = clock.alarm(self._refuse_late)
+        self._alarm = loop.alarm(self._refuse_late)
         self._run_seconds = spec.request_timeout
         self._most_requests = spec.recycle_after_requests or inf
         self._idle: deque[Replica] = deque()
@@ -68,15 +73,17 @@ class Pool:
         self._queue_full = self._waited_too_long = self._not_ready = 0
         self._abandoned = self._timed_out = 0
         self._restarts_by: Counter[str] = Counter()
-        self._seats = ReplicaSlots(spec, clock=clock, launch=launch, log=log, owner=self)
+        self._slots = ReplicaSlots(
+            spec, loop=loop, launch=launch, log=log, owner=self, timeouts=timeouts
+        )
         # Theirs; the way of each request looks into it.
-        self._seat_of = self._seats.seat_of
-        self.closed = self._seats.closed
+        self._slot_of = self._slots.slot_of
+        self.closed = self._slots.closed
         self.replica_tracked = tracked
 
     def __repr__(self) -> str:
         return (
-            f"<Pool {self.spec.name} {self.ready}/{len(self._seats)} ready, "
+            f"<Pool {self.spec.name} {self.ready}/{len(self._slots)} ready, "
             f"{self._queue.waiting} waiting{', closing' if self._closing else ''}>"
         )
 
@@ -98,7 +105,7 @@ class Pool:
 
     def submit(self, ticket: Ticket) -> None:
         """Takes a ticket; its outcome comes, perhaps before this returns."""
-        ticket.entered = now = self._clock.now()
+        ticket.entered = now = self._loop.now()
         limit = self._run_seconds
         if ticket.limit is not None and ticket.limit < limit:
             limit = ticket.limit
@@ -112,7 +119,7 @@ class Pool:
             self._serve(self._idle.popleft(), ticket, now)
         elif self._closing:
             self._refuse_not_ready(ticket, "the model was stopped")
-        elif not self._seat_of and ticket.due <= self._seats.next_start():
+        elif not self._slot_of and ticket.due <= self._slots.next_start():
             self._refuse_not_ready(ticket, _HOPELESS)
         else:
             self._let_wait(ticket, adopted)
@@ -137,7 +144,7 @@ class Pool:
     def take_over(self, other: "Pool") -> None:
         """Serves from now on what waits in `other`; each may wait as long as it could there."""
         for ticket in other._send_away():
-            self._admit(ticket, self._clock.now(), adopted=True)
+            self._admit(ticket, self._loop.now(), adopted=True)
 
     def _send_away(self) -> list[Ticket]:
         """Those who wait, in the order in which they came. They do so no longer."""
@@ -149,10 +156,10 @@ class Pool:
     def _assign(self) -> None:
         """Gives waiting tickets to idle replicas, the longest idle first."""
         while self._idle and self._queue.waiting:
-            self._serve(self._idle.popleft(), self._queue.pop(), self._clock.now())
+            self._serve(self._idle.popleft(), self._queue.pop(), self._loop.now())
 
     def _serve(self, replica: Replica, ticket: Ticket, now: float) -> None:
-        self._seat_of[replica].received += 1
+        self._slot_of[replica].received += 1
         replica.assign(ticket, now, now + self._run_seconds)
 
     # Other bounds.
@@ -164,9 +171,9 @@ class Pool:
         self._run_seconds = spec.request_timeout
         self._most_requests = spec.recycle_after_requests or inf
         self._queue.resize(spec.max_queued_requests, spec.max_queued_bytes)
-        self._seats.adjust(spec)
+        self._slots.adjust(spec)
 
-    def room_resized(self) -> None:
+    def budget_resized(self) -> None:
         """What the requests that wait in all pools share has other bounds."""
         self._queue.total_resized()
 
@@ -174,7 +181,7 @@ class Pool:
 
     def _refuse_late(self) -> None:
         """Refuses those who have waited as long as they may."""
-        for ticket in self._queue.expire(self._clock.now()):
+        for ticket in self._queue.expire(self._loop.now()):
             if self.ready == 0:
                 reason = "no replica of the model became ready in time"
                 self._refuse_not_ready(ticket, reason)
@@ -189,7 +196,7 @@ class Pool:
 
         Only an operator could bring one sooner.
         """
-        for ticket in self._queue.expire(self._seats.next_start()):
+        for ticket in self._queue.expire(self._slots.next_start()):
             self._refuse_not_ready(ticket, _HOPELESS)
 
     def _refuse_not_ready(self, ticket: Ticket, reason: str) -> None:
@@ -200,20 +207,20 @@ class Pool:
         """In how many seconds those who wait now will be out of the way, at today's pace. Whoever
         is not served by then has waited as long as it may."""
         seconds = self._queue.mean_seconds or max(
-            (self._clock.now() - r.assigned_at for r in self._seat_of if r.ticket), default=0.0
+            (self._loop.now() - r.assigned_at for r in self._slot_of if r.ticket), default=0.0
         )
         drained = (self._queue.waiting + 1) * seconds / max(1, self.ready)
         return max(1, ceil(min(drained, self.spec.request_timeout)))
 
     def _ready_after(self) -> int:
         """In how many seconds a replica will be ready, as far as that is known."""
-        ready = self._seats.next_ready()
-        return 1 if ready == inf else max(1, ceil(ready - self._clock.now()))
+        ready = self._slots.next_ready()
+        return 1 if ready == inf else max(1, ceil(ready - self._loop.now()))
 
     # What replicas tell.
 
     def replica_ready(self, replica: Replica) -> None:
-        self._seats.replica_ready(replica)
+        self._slots.replica_ready(replica)
         self._idle.append(replica)
         self._assign()
 
@@ -222,22 +229,22 @@ class Pool:
     ) -> None:
         queue = self._queue
         queue.settle(ticket, now - replica.assigned_at)
-        seat = self._seat_of[replica]
+        slot = self._slot_of[replica]
         if isinstance(outcome, Raised) and self.spec.restart_on_exception:
             replica.stop(StopReason.RAISED)
         if replica.state is IDLE:
             # It has work again before the answer goes out.
             if queue.waiting:
-                seat.received += 1
+                slot.received += 1
                 replica.assign(queue.pop(), now, now + self._run_seconds)
             else:
                 self._idle.append(replica)
             if replica.requests >= self._most_requests:
-                self._seats.recycle(replica, StopReason.SERVED)
+                self._slots.recycle(replica, StopReason.MAX_REQUESTS)
         # A request did this, and the next replica is on its way before the caller hears of it.
-        elif self._seats.replica_lost(replica) and not isinstance(outcome, Answered):
+        elif self._slots.replica_lost(replica) and not isinstance(outcome, Answered):
             self._blame(ticket.flow)
-        seat.count(outcome)
+        slot.count(outcome)
         if isinstance(outcome, TimedOut):
             self._timed_out += 1
         ticket.settle(outcome)
@@ -255,13 +262,13 @@ class Pool:
 
     def replica_gone(self, replica: Replica) -> None:
         self.replica_leaving(replica)
-        if not self._seats.replica_gone(replica):
+        if not self._slots.replica_gone(replica):
             self.stop()
-        if not self._seat_of:
+        if not self._slot_of:
             self._refuse_hopeless()
 
     def replica_cleaned(self, replica: Replica) -> None:
-        self._seats.replica_cleaned(replica)
+        self._slots.replica_cleaned(replica)
 
     # The end.
 
@@ -276,52 +283,52 @@ class Pool:
         self._alarm.close()
         for ticket in self._send_away():
             self._refuse_not_ready(ticket, "the model was stopped")
-        self._seats.end()
+        self._slots.end()
 
     def stop(self) -> None:
         """Drains, but lets predictions go on for no longer than STOP_GRACE."""
         self.drain()
-        self._seats.end_soon()
+        self._slots.end_soon()
 
-    # Replicas, all of them (see Seats).
+    # Replicas, all of them (see Slots).
 
     @property
     def ready(self) -> int:
-        """How many seats have a replica that serves."""
-        return self._seats.ready
+        """How many slots have a replica that serves."""
+        return self._slots.ready
 
     @property
     def failure(self) -> StartFailed | None:
-        return self._seats.failure
+        return self._slots.failure
 
     async def wait_ready(self) -> None:
-        """Returns when every seat was ready at once. Raises StartFailed when one gave up."""
-        await self._seats.wait_ready()
+        """Returns when every slot was ready at once. Raises StartFailed when one gave up."""
+        await self._slots.wait_ready()
 
     async def restart(self) -> None:
         """Re-initialises all replicas, one after the other, each replaced when its successor is
         ready. Raises StartFailed where one does not get ready; the old one then goes on."""
-        await self._seats.restart()
+        await self._slots.restart()
 
     def tail(self, count: int) -> list[Line]:
         """The last lines that any of its replicas printed."""
-        return self._seats.tail(count)
+        return self._slots.tail(count)
 
     @property
     def logs(self) -> dict[str, Log]:
         """Each replica's log, by its name."""
-        return self._seats.logs
+        return self._slots.logs
 
     # For those who look.
 
     @property
     def monitored(self) -> list[MonitoredTree]:
         """Those of its replicas that have a process, to be asked what they take."""
-        return [each.monitored for each in self._seat_of if each.monitored and each.process]
+        return [each.monitored for each in self._slot_of if each.monitored and each.process]
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
-            slots=self._seats.statistics(),
+            slots=self._slots.statistics(),
             ready=self.ready,
             waiting=self._queue.waiting,
             queue_full=self._queue_full,
@@ -335,16 +342,16 @@ class Pool:
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""
         self._queue.verify()
-        self._seats.verify()
+        self._slots.verify()
         assert not (self._idle and self._queue.waiting), "a ticket waits beside an idle replica"
         assert self._alarm.due <= self._queue.next_due(), "somebody waits longer than it may"
         for ticket in self._queue:
             assert ticket.owner is self, "a ticket waits where its caller does not look"
             assert ticket.outcome is None, "a ticket waits though it has its outcome"
-            assert self._seat_of or ticket.due > self._seats.next_start(), "a ticket waits in vain"
-        held = [r.ticket for r in self._seat_of if r.ticket is not None]
+            assert self._slot_of or ticket.due > self._slots.next_start(), "a ticket waits in vain"
+        held = [r.ticket for r in self._slot_of if r.ticket is not None]
         assert len(set(held)) == len(held), "a ticket is held twice"
         assert not any(t in self._queue for t in held), "a held ticket also waits"
-        idle = {r for r in self._seat_of if r.state is IDLE}
+        idle = {r for r in self._slot_of if r.state is IDLE}
         assert set(self._idle) == idle, f"in the idle line {self._idle}, idle {idle}"
         assert len(self._idle) == len(idle), "a replica is twice in the idle line"

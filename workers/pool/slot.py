@@ -1,6 +1,6 @@
-"""A seat: a numbered place in a pool, and what is remembered of it.
+"""A slot: a numbered position in a pool, and what is remembered of it.
 
-One replica at a time fills a seat. Its name, counters and log stay when the replica is replaced,
+One replica at a time fills a slot. Its name, counters and log stay when the replica is replaced,
 so nothing that an operator looks at is lost by a restart.
 """
 
@@ -10,12 +10,13 @@ from workers.limits import Cause
 from workers.log import Log
 from workers.pool.statistics import SlotStatistics
 from workers.reactor.timers import Timer
-from workers.replica.replica import Replica, StopReason
+from workers.replica.lifecycle import StopReason
+from workers.replica.replica import Replica
 from workers.replica.ticket import Answered, Outcome, Raised, Refused
 
 
 class Slot:
-    """`successor` is the replica that takes the place when it is ready (see Seats.restart)."""
+    """`successor` is the replica that takes the place when it is ready (see Slots.restart)."""
 
     def __init__(self, name: str, log: Log) -> None:
         self.name = name

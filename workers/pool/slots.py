@@ -1,18 +1,18 @@
-"""The seats of a pool: who starts replicas, starts them again, and gives up.
+"""The slots of a pool: who starts replicas, starts them again, and gives up.
 
-Each replica fills a seat (slot.py). One that ends by itself is replaced at once if it served for a
+Each replica fills a slot (slot.py). One that ends by itself is replaced at once if it served for a
 while, else after a pause that doubles; one that a request ended is replaced at once. A restart
-brings each replica's successor first, so that nobody waits for it. If the seats were never all
+brings each replica's successor first, so that nobody waits for it. If the slots were never all
 ready, and one has failed to start as often as it may, they are given up.
 
 The laws, checked by `verify`:
-- Every seat has a replica, or a timer that will bring one, until they are told to end.
-- Who sits in a seat, or is to take it, has a process, or is to get one.
+- Every slot has a replica, or a timer that will bring one, until they are told to end.
+- Who sits in a slot, or is to take it, has a process, or is to get one.
 - Nothing is closed before everything that was started is cleaned up, and no timer is left then.
 - A replica that is recycled serves until its successor is ready, and one at a time is.
 
 Which ticket a replica gets is none of its concern. What replicas tell, they tell the pool, which
-passes on what is about seats. `launch` brings a replica's process about; it is the only effect.
+passes on what is about slots. `launch` brings a replica's process about; it is the only effect.
 """
 
 import secrets
@@ -28,16 +28,13 @@ from workers.log import Line, Log, in_order
 from workers.pool.slot import Slot
 from workers.pool.statistics import SlotStatistics
 from workers.reactor.timers import Timer
-from workers.replica.lifecycle import BUSY, IDLE, STARTING
-from workers.replica.replica import EventLoop, Replica, ReplicaOwner, StopReason
+from workers.replica.interfaces import EventLoop, ReplicaOwner
+from workers.replica.lifecycle import BUSY, IDLE, STARTING, StopReason
+from workers.replica.replica import Replica
 from workers.replica.ticket import NotReady
 from workers.spec import PoolSpec
+from workers.timeouts import Timeouts
 
-# Between starts that fail: 0.25 s, doubled each time, at most half a minute.
-_BACKOFF_FIRST = 0.25
-_BACKOFF_MOST = 30.0
-# The same where the machine lacked something, which may be there again at any time.
-_SHORTAGE_MOST = 4.0
 # A replica that ends by itself sooner than this after it was ready has failed to start.
 _STEADY = 5.0
 # How often replicas are weighed, where their memory is bounded, and how old one must be at least.
@@ -56,7 +53,7 @@ class Launch(Protocol):
 class ReplicaSlots:
     """Filled from the beginning, with replicas that tell `owner`, until `end`.
 
-    Read only: `seat_of`, the seat of every replica that has not ended, those that leave included;
+    Read only: `slot_of`, the slot of every replica that has not ended, those that leave included;
     `failure`, why they were never ready; `closed`, when nothing of them is left.
     """
 
@@ -64,19 +61,21 @@ class ReplicaSlots:
         self,
         spec: PoolSpec,
         *,
-        clock: EventLoop,
+        loop: EventLoop,
         launch: Launch,
         log: Log | None,
         owner: ReplicaOwner,
+        timeouts: Timeouts,
     ) -> None:
-        self.seat_of: dict[Replica, Slot] = {}
+        self.slot_of: dict[Replica, Slot] = {}
         self.failure: StartFailed | None = None
         self.closed = trio.Event()
         self._spec = spec
-        self._clock = clock
+        self._loop = loop
         self._launch = launch
         self._log = log
         self._owner = owner
+        self._timeouts = timeouts
         # All were ready at once, or never will be.
         self._settled = trio.Event()
         self._ending = False
@@ -90,9 +89,9 @@ class ReplicaSlots:
         self._weigher: Timer | None = None
         # Kills, at the end, what does not end by itself.
         self._killer: Timer | None = None
-        self._seats = [self._new_slot() for _ in range(spec.replicas)]
-        for seat in self:
-            self._fill(seat)
+        self._slots = [self._new_slot() for _ in range(spec.replicas)]
+        for slot in self:
+            self._fill(slot)
         if spec.recycle_above_memory:
             self._check_memory_later()
 
@@ -104,20 +103,20 @@ class ReplicaSlots:
             self._weigher = None
         if spec.recycle_above_memory and not self._ending:
             self._check_memory_later()
-        for seat in self:
-            seat.is_heavy = False
+        for slot in self:
+            slot.is_heavy = False
 
     def __iter__(self) -> Iterator[Slot]:
-        return iter(self._seats)
+        return iter(self._slots)
 
     def __len__(self) -> int:
-        return len(self._seats)
+        return len(self._slots)
 
     @property
     def ready(self) -> int:
         """How many have a replica that serves."""
         serving = (IDLE, BUSY)
-        return sum(1 for s in self._seats if s.replica and s.replica.state in serving)
+        return sum(1 for s in self._slots if s.replica and s.replica.state in serving)
 
     async def wait_ready(self) -> None:
         """Returns when all were ready at once. Raises StartFailed when they never will be."""
@@ -127,54 +126,54 @@ class ReplicaSlots:
 
     def next_start(self) -> float:
         """When another replica will be started; infinity for never."""
-        return min((seat.timer.due for seat in self._seats if seat.timer), default=inf)
+        return min((slot.timer.due for slot in self._slots if slot.timer), default=inf)
 
     def next_ready(self) -> float:
         """When a replica will be ready, if its start takes as long as the last; infinity for
         never."""
-        begun = [r.started_at for r in self.seat_of if r.state is STARTING]
+        begun = [r.started_at for r in self.slot_of if r.state is STARTING]
         return min(begun, default=self.next_start()) + self._start_seconds
 
     # What became of a replica.
 
     def replica_ready(self, replica: Replica) -> None:
-        """It serves from now on: in its own seat, or in that of the one it succeeds."""
-        seat = self.seat_of[replica]
-        if replica is seat.successor:
-            self._succeed(seat)
+        """It serves from now on: in its own slot, or in that of the one it succeeds."""
+        slot = self.slot_of[replica]
+        if replica is slot.successor:
+            self._succeed(slot)
         if self._spec.recycle_above_memory:
-            seat.is_heavy = _memory_of(replica) > self._spec.recycle_above_memory
-        self._start_seconds = self._clock.now() - replica.started_at
-        if self.ready == len(self._seats):
+            slot.is_heavy = _memory_of(replica) > self._spec.recycle_above_memory
+        self._start_seconds = self._loop.now() - replica.started_at
+        if self.ready == len(self._slots):
             self._settled.set()
 
     def replica_lost(self, replica: Replica) -> bool:
         """A request ended it, or will have: another starts at once, for all that it may still
         finish. False where none does."""
-        seat = self.seat_of[replica]
-        if seat.replica is not replica:
+        slot = self.slot_of[replica]
+        if slot.replica is not replica:
             return False
-        seat.replica = None
-        seat.failures = 0
+        slot.replica = None
+        slot.failures = 0
         if self._ending:
             return False
-        seat.restart += 1
-        self._fill(seat)
+        slot.restart += 1
+        self._fill(slot)
         return True
 
     def replica_gone(self, replica: Replica) -> bool:
         """Its process has ended: another starts, at once or after a while. Whether there is hope;
         else the pool should stop."""
-        seat = self.seat_of.pop(replica)
-        seat.remember_exit(replica)
-        if replica is seat.successor:
-            seat.successor = None
+        slot = self.slot_of.pop(replica)
+        slot.remember_exit(replica)
+        if replica is slot.successor:
+            slot.successor = None
             self._failed_successors += 1
-            self._recycle_from = self._clock.now() + _pause(self._failed_successors)
-            seat.restart_ended()
-        elif replica is seat.replica:
-            seat.replica = None
-            return self._ending or self._refill(seat, replica)
+            self._recycle_from = self._loop.now() + self._pause(self._failed_successors)
+            slot.restart_ended()
+        elif replica is slot.replica:
+            slot.replica = None
+            return self._ending or self._refill(slot, replica)
         return True
 
     def replica_cleaned(self, replica: Replica) -> None:
@@ -188,172 +187,172 @@ class ReplicaSlots:
         name = f"{self._spec.name}-{_random_suffix()}"
         return Slot(name, self._log or Log(self._spec.log_folder / f"{name}.log"))
 
-    def _fill(self, seat: Slot) -> None:
-        seat.timer = None
-        seat.replica = self._start(seat)
+    def _fill(self, slot: Slot) -> None:
+        slot.timer = None
+        slot.replica = self._start(slot)
 
-    def _start(self, seat: Slot) -> Replica:
-        replica = Replica(seat.name, self._spec.replica, self._clock, self._owner)
-        self.seat_of[replica] = seat
+    def _start(self, slot: Slot) -> Replica:
+        replica = Replica(slot.name, self._spec.replica, self._loop, self._owner)
+        self.slot_of[replica] = slot
         self._uncleaned.add(replica)
-        self._launch(replica, seat.log)
+        self._launch(replica, slot.log)
         return replica
 
-    def _refill(self, seat: Slot, gone: Replica) -> bool:
-        seat.restart += 1
-        now = self._clock.now()
+    def _refill(self, slot: Slot, gone: Replica) -> bool:
+        slot.restart += 1
+        now = self._loop.now()
         if gone.ready_at is not None and now - gone.ready_at >= _STEADY:
-            seat.failures = 0
-            self._fill(seat)
+            slot.failures = 0
+            self._fill(slot)
             return True
-        seat.failures += 1
-        if self._gives_up(seat, gone):
+        slot.failures += 1
+        if self._gives_up(slot, gone):
             return False
-        pause = _pause(seat.failures)
-        if gone.lacked:
-            pause = min(pause, _SHORTAGE_MOST)
-        seat.timer = self._clock.call_at(now + pause, lambda: self._fill(seat))
+        pause = self._pause(slot.failures)
+        if gone.was_shortage:
+            pause = min(pause, self._timeouts.shortage_backoff_most)
+        slot.timer = self._loop.call_at(now + pause, lambda: self._fill(slot))
         return True
 
-    def _gives_up(self, seat: Slot, gone: Replica) -> bool:
+    def _pause(self, failures: int) -> float:
+        """How long to wait after this number of failed starts in a row, in seconds."""
+        first, most = self._timeouts.backoff_first, self._timeouts.backoff_most
+        return float(min(first * 2.0 ** min(failures - 1, 16), most))
+
+    def _gives_up(self, slot: Slot, gone: Replica) -> bool:
         tries = self._spec.start_tries
-        if self._settled.is_set() or tries == 0 or seat.failures < tries:
+        if self._settled.is_set() or tries == 0 or slot.failures < tries:
             return False
         self.failure = gone.failure or StartFailed(
-            f"the model became ready and then ended: the process {gone.said}"
+            f"the model became ready and then ended: the process {gone.exit_text}"
         )
         self._settled.set()
         return True
 
-    # Restart: each seat gets a successor first, so that nobody waits for it.
+    # Restart: each slot gets a successor first, so that nobody waits for it.
 
     async def restart(self) -> None:
         """Replaces all replicas, one after the other, each when its successor is ready. Raises
         StartFailed where one does not get ready; the old one then goes on."""
-        for seat in self:
+        for slot in self:
             if self._ending:
                 return
-            successor, restarted = self.begin_restart(seat)
+            successor, restarted = self.begin_restart(slot)
             await restarted.wait()
             if successor.failure is not None:
                 raise successor.failure
 
     def begin_restart(
-        self, seat: Slot, why: StopReason = StopReason.STOPPED
+        self, slot: Slot, why: StopReason = StopReason.STOPPED
     ) -> tuple[Replica, trio.Event]:
-        """The seat's successor on its way, and what is set when it has come or failed."""
-        if seat.successor is None or seat.restarted is None:
-            seat.restarted_because = why
-            seat.successor = self._start(seat)
-            seat.restarted = trio.Event()
-        return seat.successor, seat.restarted
+        """The slot's successor on its way, and what is set when it has come or failed."""
+        if slot.successor is None or slot.restarted is None:
+            slot.restarted_because = why
+            slot.successor = self._start(slot)
+            slot.restarted = trio.Event()
+        return slot.successor, slot.restarted
 
-    def _succeed(self, seat: Slot) -> None:
-        old, seat.replica, seat.successor = seat.replica, seat.successor, None
-        seat.restart += 1
-        seat.failures = self._failed_successors = 0
-        seat.cancel_timer()
-        if seat.restarted_because is not StopReason.STOPPED:
-            seat.recycled += 1
+    def _succeed(self, slot: Slot) -> None:
+        old, slot.replica, slot.successor = slot.replica, slot.successor, None
+        slot.restart += 1
+        slot.failures = self._failed_successors = 0
+        slot.cancel_timer()
+        if slot.restarted_because is not StopReason.STOPPED:
+            slot.recycled += 1
         if old is not None:
-            old.stop(seat.restarted_because)
-        seat.restart_ended()
+            old.stop(slot.restarted_because)
+        slot.restart_ended()
 
-    # Recycling: a restart of one seat that nobody asked for.
+    # Recycling: a restart of one slot that nobody asked for.
 
     def recycle(self, replica: Replica, why: StopReason) -> None:
         """Has it replaced, unless another is being replaced or the last try failed just now:
         then its next request, or the next weighing, asks again."""
-        seat = self.seat_of[replica]
-        if self._ending or replica is not seat.replica or self._clock.now() < self._recycle_from:
+        slot = self.slot_of[replica]
+        if self._ending or replica is not slot.replica or self._loop.now() < self._recycle_from:
             return
         if not any(each.successor for each in self):
-            self.begin_restart(seat, why)
+            self.begin_restart(slot, why)
 
     def _check_memory_later(self) -> None:
-        self._weigher = self._clock.call_at(self._clock.now() + _WEIGH_EVERY, self._check_memory)
+        self._weigher = self._loop.call_at(self._loop.now() + _WEIGH_EVERY, self._check_memory)
 
     def _check_memory(self) -> None:
-        now = self._clock.now()
-        for seat in self:
-            replica = seat.replica
-            if replica is None or seat.is_heavy or replica.ready_at is None:
+        now = self._loop.now()
+        for slot in self:
+            replica = slot.replica
+            if replica is None or slot.is_heavy or replica.ready_at is None:
                 continue
             old_enough = now - replica.ready_at >= _WEIGH_FROM
             if old_enough and _memory_of(replica) > self._spec.recycle_above_memory:
-                self.recycle(replica, StopReason.GREW)
+                self.recycle(replica, StopReason.MEMORY_GROWTH)
         self._check_memory_later()
 
     # The end.
 
     def end(self) -> None:
-        """Fills no seat any more, and ends each replica when it has answered; `closed` follows."""
+        """Fills no slot any more, and ends each replica when it has answered; `closed` follows."""
         self._ending = True
         if not self._settled.is_set():
             self.failure = StartFailed("the model was stopped before it was ready")
             self._settled.set()
         if self._weigher is not None:
             self._weigher.cancel()
-        for seat in self:
-            seat.cancel_timer()
-            for replica in (seat.replica, seat.successor):
+        for slot in self:
+            slot.cancel_timer()
+            for replica in (slot.replica, slot.successor):
                 if replica is not None:
                     replica.stop()
-            seat.restart_ended()
+            slot.restart_ended()
         self._close_if_empty()
 
     def end_soon(self) -> None:
         """Whoever has not ended after STOP_GRACE is killed."""
-        if self.seat_of and self._killer is None:
-            due = self._clock.now() + STOP_GRACE
-            self._killer = self._clock.call_at(due, self._kill_rest)
+        if self.slot_of and self._killer is None:
+            due = self._loop.now() + STOP_GRACE
+            self._killer = self._loop.call_at(due, self._kill_rest)
 
     def _kill_rest(self) -> None:
-        for replica in list(self.seat_of):
+        for replica in list(self.slot_of):
             stopped = NotReady("the model was stopped")
-            replica.kill(replica.why or StopReason.STOPPED, stopped)
+            replica.kill(replica.stop_reason or StopReason.STOPPED, stopped)
 
     def _close_if_empty(self) -> None:
         if self._ending and not self._uncleaned and not self.closed.is_set():
             if self._killer is not None:
                 self._killer.cancel()
             if self._log is None:
-                for seat in self:
-                    seat.log.close()
+                for slot in self:
+                    slot.log.close()
             self.closed.set()
 
     # For those who look.
 
     def statistics(self) -> list[SlotStatistics]:
-        now = self._clock.now()
-        return [seat.statistics(now) for seat in self]
+        now = self._loop.now()
+        return [slot.statistics(now) for slot in self]
 
     def tail(self, count: int) -> list[Line]:
         """The last lines that any of the replicas printed."""
-        lines = [(seat.name, line) for seat in self for line in seat.log.tail(count)]
+        lines = [(slot.name, line) for slot in self for line in slot.log.tail(count)]
         return [line for _, line in in_order(lines)][-count:]
 
     @property
     def logs(self) -> dict[str, Log]:
         """Each replica's log, by its name."""
-        return {seat.name: seat.log for seat in self}
+        return {slot.name: slot.log for slot in self}
 
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""
-        for seat in self:
-            sitting = {replica for replica in (seat.replica, seat.successor) if replica}
-            assert all(self.seat_of.get(r) is seat for r in sitting), f"a ghost in {seat.name}"
-            assert self._ending or seat.replica or seat.timer, f"nobody will fill {seat.name}"
-            assert not (self._ending and seat.timer), f"{seat.name} would be filled after the end"
+        for slot in self:
+            sitting = {replica for replica in (slot.replica, slot.successor) if replica}
+            assert all(self.slot_of.get(r) is slot for r in sitting), f"a ghost in {slot.name}"
+            assert self._ending or slot.replica or slot.timer, f"nobody will fill {slot.name}"
+            assert not (self._ending and slot.timer), f"{slot.name} would be filled after the end"
         if self._spec.recycle_above_memory and not self._ending:
             assert self._weigher, "nobody will weigh the replicas"
-        assert self.seat_of.keys() <= self._uncleaned, "a replica that lives counts as cleaned up"
+        assert self.slot_of.keys() <= self._uncleaned, "a replica that lives counts as cleaned up"
         assert not (self.closed.is_set() and self._uncleaned), "closed, and something is left"
-
-
-def _pause(failures: int) -> float:
-    """How long to wait after so many failed starts in a row."""
-    return float(min(_BACKOFF_FIRST * 2.0 ** min(failures - 1, 16), _BACKOFF_MOST))
 
 
 def _memory_of(replica: Replica) -> int:

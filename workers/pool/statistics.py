@@ -4,7 +4,7 @@ import msgspec
 
 
 class SlotStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """One seat as it is now. Counts are since the pool was opened; `uptime` in seconds.
+    """One slot as it is now. Counts are since the pool was opened; `uptime` in seconds.
 
     `limits_met` counts the ends and time-outs of its replicas that were due to a limit.
     Of the `restart`s, `recycled` were due to recycle_after_requests or recycle_above_memory.

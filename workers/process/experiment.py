@@ -17,7 +17,7 @@ from workers.process import workspace
 from workers.process.environment import INSIDE, environment_of
 from workers.process.script import Ended, LineLog, run_script
 from workers.process.tree import ProcessTree
-from workers.shortages import in_thread, is_shortage, surely
+from workers.shortages import in_thread, is_shortage
 from workers.spec import RunSpec
 
 RUNNER = INSIDE.with_name("run.py")
@@ -51,7 +51,7 @@ async def run_experiment(tree: ProcessTree, spec: RunSpec, log: LineLog) -> Ende
             log=log,
         )
     finally:
-        await surely(_end, spec, log)
+        await tree.surely(_end, spec, log)
 
 
 def clear_run(folder: Path, kept: Iterable[Path]) -> dict[Path, OSError]:

@@ -11,6 +11,7 @@ from workers.confinement import Confinement
 from workers.process.limit_monitor import LimitMonitor
 from workers.process.output import Output
 from workers.shortages import in_thread
+from workers.timeouts import Timeouts
 
 
 class ProcessHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +23,7 @@ class ProcessHost(msgspec.Struct, frozen=True, kw_only=True):
     cgroups: Cgroups
     confinement: Confinement
     allowance: Allowance
+    timeouts: Timeouts = Timeouts()
 
     @asynccontextmanager
     async def reserved_tree(self) -> AsyncIterator[None]:

@@ -36,7 +36,6 @@ from workers.untrusted_tree import measure
 
 logger = logging.getLogger(__name__)
 
-_PACE = 1.0
 # A hundredth, in two halves: times what a look at the folders took, until the next one.
 _REST = 198
 
@@ -72,25 +71,25 @@ class MonitoredTree:
         # When, and the seconds held up until then; only where those have become more.
         self._held_up: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=600)
 
-    def look_at_time(self) -> None:
-        throttled = self._leaf.toll().throttled
+    def read_throttling(self) -> None:
+        throttled = self._leaf.counters().throttled
         if throttled > self._held_up[-1][1]:
             self._held_up.append((time.monotonic(), throttled))
 
-    def why_late(self, seconds: float) -> str:
+    def throttling_note(self, seconds: float) -> str:
         """Why what began so many seconds ago took so long, where its CPU limit is to blame."""
         since = time.monotonic() - seconds
         before = max((until for at, until in self._held_up if at <= since), default=0.0)
-        return throttling_note(seconds, self._leaf.toll().throttled - before, self.limits)
+        return throttling_note(seconds, self._leaf.counters().throttled - before, self.limits)
 
-    def why_raised(self) -> str:
+    def fork_refusal_note(self) -> str:
         """Why something failed in it just now, where forks were refused since one last asked."""
-        before, self._forks_refused = self._forks_refused, self._leaf.toll().forks_refused
+        before, self._forks_refused = self._forks_refused, self._leaf.counters().forks_refused
         return reached_processes(self.limits) if self._forks_refused > before else ""
 
     def judge(self, status: int, said: str) -> ExitReason:
         """Why it ended, with `status`, which is `said` in words."""
-        return explain_exit(status, said, self._leaf.toll(), self.limits)
+        return explain_exit(status, said, self._leaf.counters(), self.limits)
 
     def usage(self, there: Mapping[int, ProcessInfo]) -> Usage:
         """What it takes with all that it started. Memory is what counts against its limit where a
@@ -102,7 +101,7 @@ class MonitoredTree:
             memory = sum(each.resident for each in tree)
         return Usage(memory=memory, cpu=sum(each.cpu + each.children_cpu for each in tree))
 
-    def look_at_folders(self) -> None:
+    def check_folders(self) -> None:
         if not self.limits.disk:
             return
         with suppress(FileNotFoundError):  # the first has just been removed
@@ -114,7 +113,7 @@ class MonitoredTree:
                 more = human_size(self.limits.disk)
                 self._excess(f"was ended since it had written more than {more} to disk", Cause.DISK)
 
-    def look_at_tree(self, tree: list[ProcessInfo], holds: tuple[str, ...]) -> None:
+    def check_tree(self, tree: list[ProcessInfo], holds: tuple[str, ...]) -> None:
         """For what the kernel does not hold."""
         memory, processes = self.limits.memory, self.limits.processes
         if "memory" not in holds and 0 < memory < sum(each.resident for each in tree):
@@ -131,8 +130,9 @@ class MonitoredTree:
 class LimitMonitor:
     """The thread. `holds` says what the kernel sees to, as `Cgroups.holds` does."""
 
-    def __init__(self, holds: tuple[str, ...]) -> None:
+    def __init__(self, holds: tuple[str, ...], interval: float = 1.0) -> None:
         self._holds = holds
+        self._interval = interval
         self._watched: set[MonitoredTree] = set()
         self._end = threading.Event()
         # The last error that was logged.
@@ -140,20 +140,20 @@ class LimitMonitor:
         self._thread = threading.Thread(target=self._run, name="predictd-watch", daemon=True)
         self._thread.start()
 
-    def begin(self, watched: MonitoredTree) -> None:
-        self._watched.add(watched)
+    def begin(self, monitored: MonitoredTree) -> None:
+        self._watched.add(monitored)
 
-    def end(self, watched: MonitoredTree) -> None:
+    def end(self, monitored: MonitoredTree) -> None:
         """It may be told of an excess once more, if a look is under way."""
-        self._watched.discard(watched)
+        self._watched.discard(monitored)
 
     def close(self) -> None:
         self._end.set()
         self._thread.join()
 
     def _run(self) -> None:
-        looks = (reap_orphans, self._look_at_times, self._look_at_trees, self._look_at_folders)
-        while not self._end.wait(_PACE):
+        looks = (reap_orphans, self._read_throttling, self._check_trees, self._check_folders)
+        while not self._end.wait(self._interval):
             for look in looks:
                 self._try(look)
 
@@ -166,31 +166,31 @@ class LimitMonitor:
                 logger.warning("%s: %s", look.__name__.strip("_"), error, exc_info=True)
             self._told = str(error)
 
-    def _look_at_times(self) -> None:
+    def _read_throttling(self) -> None:
         for each in self._watched.copy():
             if each.busy():
-                each.look_at_time()
+                each.read_throttling()
 
-    def _look_at_folders(self) -> None:
-        watched = self._watched.copy()
-        for each in watched:
+    def _check_folders(self) -> None:
+        monitored = self._watched.copy()
+        for each in monitored:
             began = time.monotonic()
             if began < each.next_look:
                 continue
-            each.look_at_folders()
+            each.check_folders()
             if self._end.is_set():
                 return
             each.look_took = (now := time.monotonic()) - began
-            of_all = sum(other.look_took for other in watched)
-            each.next_look = now + rest_after(each.look_took, of_all, len(watched))
+            of_all = sum(other.look_took for other in monitored)
+            each.next_look = now + rest_after(each.look_took, of_all, len(monitored))
 
-    def _look_at_trees(self) -> None:
+    def _check_trees(self) -> None:
         if not self._watched or {"memory", "pids"} <= set(self._holds):
             return
         looked_at = self._watched.copy()
         found = trees([each.pid for each in looked_at], all_processes())
-        for watched in looked_at:
-            watched.look_at_tree(found[watched.pid], self._holds)
+        for monitored in looked_at:
+            monitored.check_tree(found[monitored.pid], self._holds)
 
 
 def rest_after(took: float, of_all: float, count: int) -> float:

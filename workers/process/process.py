@@ -117,8 +117,8 @@ class Process:
     def say(self, status: int) -> str:
         """Its exit status in words: "exited with status 3", "was killed by SIGSEGV"."""
         if self._exact is None and self._is_either(status):
-            return f"{say_status(_SIGNALLED - status)}, or exited with status {status}"
-        return say_status(status)
+            return f"{describe_status(_SIGNALLED - status)}, or exited with status {status}"
+        return describe_status(status)
 
     def _is_either(self, status: int) -> bool:
         """gotcha G11: a wrapper that outlives its command says a signal as a shell does."""
@@ -266,7 +266,7 @@ def _environment(pid: str) -> bytes:
         time.sleep(0.0005)
 
 
-def _is_astray(pid: int) -> bool:
+def _has_left_tree(pid: int) -> bool:
     """Whether a process that lost its parent has left its tree: it is confined, so it is of one of
     ours, but what it began with has no mark of a tree that lives, or cannot be read."""
     try:
@@ -307,7 +307,7 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
     killed: set[int] = set()
     begun = time.monotonic()
     _trees.difference_update([mark for mark in tuple(_trees) if mark.startswith(prefix)])
-    while (pids := marked(prefix)) or kill_orphans(_is_astray):
+    while (pids := marked(prefix)) or kill_orphans(_has_left_tree):
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -321,7 +321,7 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
     return len(killed)
 
 
-def say_status(status: int) -> str:
+def describe_status(status: int) -> str:
     """An exit status in words: "exited with status 3", "was killed by SIGSEGV"."""
     if status >= 0:
         return f"exited with status {status}"

@@ -117,9 +117,9 @@ class _Script:
         how = self._exit
         assert how is not None
         if self._exceeded is not None:
-            self._log.write(f"[predictd] the script {self._exceeded.said}")
-        elif how.completed and how.reason.said != how.text:
-            self._log.write(f"[predictd] the script {how.reason.said}")
+            self._log.write(f"[predictd] the script {self._exceeded.text}")
+        elif how.completed and how.reason.text != how.text:
+            self._log.write(f"[predictd] the script {how.reason.text}")
         elif not how.completed and how.counters.forks_refused:
             reached = reached_processes(self._tree.limits)
             self._log.write(f"[predictd] the script was ended after {reached}")

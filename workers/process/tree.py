@@ -35,7 +35,7 @@ from workers.process.host import ProcessHost
 from workers.process.limit_monitor import MonitoredTree
 from workers.process.output import Sink
 from workers.process.process import Process, kill_tree, spawn
-from workers.shortages import surely
+from workers.shortages import Args, surely
 from workers.untrusted_tree import measure
 
 
@@ -181,14 +181,14 @@ class ProcessTree:
                 exceeded.close()
                 process.kill()  # its group, while the id is still its own
                 owner.exited(self._reap(process, completed))
-            await surely(self._kill, process, limiter=self.limiter)
+            await self.surely(self._kill, process)
             with trio.CancelScope(shield=True):
                 await output.drain(*sources)
                 owner.drained()
 
     def _reap(self, process: Process, completed: bool) -> TreeExit:
         status = process.reap()
-        text, counters = process.say(status), self._leaf.toll()
+        text, counters = process.say(status), self._leaf.counters()
         return TreeExit(
             status=status,
             text=text,
@@ -204,7 +204,11 @@ class ProcessTree:
 
     async def remove(self) -> None:
         """Removes the leaf. Call it in every case, also where the process was never started."""
-        await surely(self._leaf.remove, limiter=self.limiter)
+        await self.surely(self._leaf.remove)
+
+    async def surely(self, work: Callable[[*Args], object], *args: *Args) -> None:
+        """Does blocking work that must be done at the end of the tree; see `shortages.surely`."""
+        await surely(work, *args, limiter=self.limiter, timeouts=self.host.timeouts)
 
 
 class _OnceInTrio:

@@ -72,9 +72,9 @@ class Reactor:
         # Registered since the last look: what that said of these numbers is about others.
         self._new: set[int] = set()
         self._epoll = select.epoll()
-        self._belief = self._naps = 0
+        self._spin_credit = self._sleeps = 0
         # The scope in which the task sleeps now; its deadline is the next timer.
-        self._nap = trio.CancelScope()
+        self._sleep_scope = trio.CancelScope()
         self._lent_until = 0.0
         # What a handler raised between two steps, where no task of ours could.
         self._error: Exception | None = None
@@ -96,8 +96,8 @@ class Reactor:
     def call_at(self, due: float, call: Callable[[], object]) -> Timer:
         """Calls `call()` when the clock reaches `due`."""
         timer = self._timers.call_at(due, call)
-        if due < self._nap.deadline:
-            self._nap.deadline = due
+        if due < self._sleep_scope.deadline:
+            self._sleep_scope.deadline = due
         return timer
 
     def alarm(self, call: Callable[[], object]) -> MovableTimer:
@@ -113,7 +113,7 @@ class Reactor:
                 if self._serve():
                     await self._let_others_run()
                 else:
-                    with trio.CancelScope(deadline=self._timers.next_due()) as self._nap:
+                    with trio.CancelScope(deadline=self._timers.next_due()) as self._sleep_scope:
                         await self._sleep()
             raise self._error
         finally:
@@ -154,7 +154,7 @@ class Reactor:
             if ready:
                 alone = alone and len(ready) == 1
                 if looks:
-                    self._belief, looks, most = _SPIN_WEIGHT, 0, _SPIN_LIMIT
+                    self._spin_credit, looks, most = _SPIN_WEIGHT, 0, _SPIN_LIMIT
                 timeout = 0.0
                 for fd, what in ready:
                     # An earlier callback of this turn may have unregistered this one.
@@ -190,15 +190,15 @@ class Reactor:
             self._timers.run_due(self.now())
         except Exception as error:
             self._error = error
-            self._nap.cancel()
+            self._sleep_scope.cancel()
         self._lent_until = self.now() + _LENT
 
     def _looks_before_sleep(self) -> int:
-        self._naps += 1
-        if self._belief:
-            self._belief -= 1
+        self._sleeps += 1
+        if self._spin_credit:
+            self._spin_credit -= 1
             return _SPIN_LIMIT
-        return _SPIN_LIMIT if self._naps % _TRY == 0 else 0
+        return _SPIN_LIMIT if self._sleeps % _TRY == 0 else 0
 
 
 class _Between(trio.abc.Instrument):

@@ -2,12 +2,12 @@
 
 STARTING   its process is being made, or runs the model file
 IDLE       ready, waiting for a ticket
-BUSY       holds one ticket
-DRAINING   holds one ticket and takes no other
-STOPPING   told to end, or killed; holds no ticket
+BUSY       has one ticket
+DRAINING   has one ticket and accepts no other
+STOPPING   asked to end, or killed; has no ticket
 GONE       its process has ended
 
-An event that a state does not list is a mistake of ours: it raises and changes nothing.
+An event that a state does not list is a defect of ours: it raises and changes nothing.
 """
 
 from enum import Enum
@@ -16,7 +16,7 @@ from workers.errors import IllegalTransition
 
 
 class State(Enum):
-    # Looked up twice for each prediction, and Enum's own hash is slow.
+    # Looked up twice for each prediction; Enum's own hash is slow.
     __hash__ = object.__hash__
 
     STARTING = "starting"
@@ -38,7 +38,7 @@ class Event(Enum):
     EXITED = "exited"
 
 
-# By these names they cost a fifth of what looking them up on the class costs.
+# A lookup by these names costs a fifth of a lookup on the class.
 STARTING, IDLE, BUSY, DRAINING, STOPPING, GONE = State
 READY, ASSIGNED, ANSWERED, STOP, KILL, EXITED = Event
 
@@ -82,3 +82,17 @@ def advance(state: State, event: Event) -> State:
         return TABLE[state][event]
     except KeyError:
         raise IllegalTransition(f"{state.value} does not know {event.value}") from None
+
+
+class StopReason(Enum):
+    """Why the gateway ended a replica."""
+
+    STOPPED = "it was stopped"
+    TIMED_OUT = "a prediction exceeded its time limit"
+    FAILED = "its model file failed"
+    RAISED = "its function raised"
+    START_TIMED_OUT = "it was not ready in time"
+    WIRE = "it broke the protocol with the gateway"
+    LIMIT = "it exceeded a limit"
+    MAX_REQUESTS = "it had served its maximum number of requests"
+    MEMORY_GROWTH = "it had grown above its recycling memory"

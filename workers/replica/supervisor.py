@@ -30,9 +30,9 @@ from workers.process.output import Sink
 from workers.process.process import Process, pipe
 from workers.process.tree import ProcessTree, TreeExit
 from workers.process_limits import explain
-from workers.replica.lifecycle import State
-from workers.replica.replica import Replica, StopReason
-from workers.shortages import Shortage, in_thread, is_shortage, surely
+from workers.replica.lifecycle import State, StopReason
+from workers.replica.replica import Replica
+from workers.shortages import Shortage, in_thread, is_shortage
 from workers.spec import ReplicaSpec
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ async def supervise(
     finally:
         try:
             await tree.remove()
-            await surely(untrusted_tree.remove, folder, limiter=threads)
+            await tree.surely(untrusted_tree.remove, folder)
         except Exception:
             logger.exception("what the replica %s left is not removed", replica.name)
         finally:
@@ -70,8 +70,8 @@ def _not_started(replica: Replica, error: Exception) -> None:
     """It has no process, or will not have one; those who wait for it get the reason."""
     if replica.state is not State.GONE:
         why = f"could not be started: {explain(error)}"
-        replica.lacked = is_shortage(error)
-        if replica.lacked:
+        replica.was_shortage = is_shortage(error)
+        if replica.was_shortage:
             logger.warning("the replica %s %s", replica.name, why)
         if replica.ready_at is None:
             replica.failure = StartFailed(f"the replica {why}")

@@ -50,13 +50,13 @@ class Feed:
         """One more follows it."""
         self.followers += 1
         if self.followers == 1:
-            self.log.listen(self._ring)
+            self.log.subscribe(self._ring)
 
     def close(self) -> None:
         """One less."""
         self.followers -= 1
         if not self.followers:
-            self.log.unlisten(self._ring)
+            self.log.unsubscribe(self._ring)
 
     def _ring(self) -> None:
         """In whatever thread has written. A follower that begins to wait after this look finds the

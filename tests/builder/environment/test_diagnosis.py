@@ -4,7 +4,7 @@ import pytest
 
 from builder.environment.diagnosis import CAUSES, FALLBACK, LIMITS, RULES, explain
 from workers.limits import CgroupCounters, Limits, explain_exit
-from workers.process.process import say_status
+from workers.process.process import describe_status
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_signals() -> None:
 @pytest.mark.parametrize("status", [-9, 1])
 def test_limits(status: int, toll: CgroupCounters, advice: str) -> None:
     """A script that met a limit failed by that, whatever it wrote, and hears what to do."""
-    verdict = explain_exit(status, say_status(status), toll, Limits(memory=64, processes=9))
+    verdict = explain_exit(status, describe_status(status), toll, Limits(memory=64, processes=9))
     found, told = explain(
-        status, ["bash: command not found", f"[predictd] the script {verdict.said}"]
+        status, ["bash: command not found", f"[predictd] the script {verdict.text}"]
     )
-    assert found == f"it {verdict.said}"
+    assert found == f"it {verdict.text}"
     assert advice in told
 
 

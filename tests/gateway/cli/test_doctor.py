@@ -86,7 +86,7 @@ def test_a_level_weaker_than_before(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_limits_are_told_honestly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is weaker without cgroups is named, and how to get them."""
-    monkeypatch.setattr("workers.cgroups.tree.our_places", list)
+    monkeypatch.setattr("workers.cgroups.tree.own_memberships", list)
     finding = look(machine(tmp_path), "limits")
     assert finding.state == "warning"
     assert "memory is checked once a second" in finding.found

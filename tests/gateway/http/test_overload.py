@@ -23,7 +23,7 @@ from tests.support.gateway import (
     url_in,
 )
 
-LIMITS = "model_request_timeout = 1.0\nqueue_requests = 3\ntrusted_proxies = ['127.0.0.2']\n"
+LIMITS = "model_request_timeout = 1.0\nmax_queued_requests = 3\ntrusted_proxies = ['127.0.0.2']\n"
 # So many of the three places in the queue one caller can have.
 SHARE = 2
 # All callers of this machine are one; another comes by way of a proxy.

@@ -23,7 +23,7 @@ from workers.cgroups import (
     files,
     memberships,
     open_tree,
-    our_places,
+    own_memberships,
 )
 from workers.cgroups import tree as trees
 from workers.cgroups.leaf import sweep_folder
@@ -159,7 +159,7 @@ def test_what_a_leaf_counts(tmp_path: Path, version: int) -> None:
     leaf.make(Limits())
     for name, text in COUNTS[version].items():
         (tmp_path / "leaf" / name).write_text(text)
-    assert leaf.toll() == CgroupCounters(
+    assert leaf.counters() == CgroupCounters(
         memory_kills=2, met_own=True, forks_refused=4, throttled=1.5
     )
 
@@ -239,9 +239,9 @@ def test_memory_is_held_and_told(tree: Cgroups) -> None:
     hog = run_in(leaf, "held = [bytearray(1 << 20) for _ in range(500)]")
     hog.communicate()
     assert hog.returncode == -9
-    toll = leaf.toll()
-    assert toll.memory_kills >= 1
-    assert toll.met_own
+    counters = leaf.counters()
+    assert counters.memory_kills >= 1
+    assert counters.met_own
     leaf.remove()
 
 
@@ -259,7 +259,7 @@ def test_processes_are_held_and_told(tree: Cgroups) -> None:
     bomb = run_in(leaf, program)
     assert bomb.stdout is not None
     assert bomb.stdout.readline() == "4\n"
-    assert leaf.toll().forks_refused == 1
+    assert leaf.counters().forks_refused == 1
     leaf.kill()
     bomb.communicate()
     leaf.remove()
@@ -272,7 +272,7 @@ def test_cpu_is_held_and_told(tree: Cgroups) -> None:
     busy = run_in(leaf, "import time\nwhile time.process_time() < 0.1: pass")
     began = time.monotonic()
     busy.communicate()
-    assert leaf.toll().throttled > 0.3
+    assert leaf.counters().throttled > 0.3
     assert time.monotonic() - began > 0.4
     leaf.remove()
 
@@ -360,8 +360,8 @@ def test_all_models_together_are_held(tmp_path: Path) -> None:
         hog = run_in(leaf, "held = [bytearray(1 << 20) for _ in range(500)]")
         hog.communicate()
         assert hog.returncode == -9
-        assert leaf.toll().memory_kills >= 1
-        assert not leaf.toll().met_own
+        assert leaf.counters().memory_kills >= 1
+        assert not leaf.counters().met_own
         leaf.remove()
     finally:
         tree.close()
@@ -437,7 +437,9 @@ def test_groups_that_are_given_to_a_user() -> None:
     if os.geteuid() != 0:
         not_here("needs root, to give groups away")
     wanted = {"memory", "cpu", "pids"}
-    useful = [each for each in our_places() if each.version == 2 or wanted & {*each.controllers}]
+    useful = [
+        each for each in own_memberships() if each.version == 2 or wanted & {*each.controllers}
+    ]
     given = [each.folder / f"given-{os.getpid()}" for each in useful]
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name, ExitStack() as after:
         for group in given:

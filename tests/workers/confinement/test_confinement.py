@@ -30,11 +30,11 @@ from workers.confinement import (
     bubblewrap,
     levels,
     open_confinement,
-    parts,
     seccomp,
+    visible_parts,
 )
 from workers.confinement.bubblewrap import Host
-from workers.confinement.parts import Part
+from workers.confinement.visible_parts import Part
 from workers.process.process import Process, kill_tree, marked, pipe, spawn
 
 NOBODY = 12345
@@ -487,7 +487,7 @@ def _arguments(view: SandboxView, **host: object) -> list[str]:
     known = {
         "system": {path: Part(path, whole=True, is_folder=True) for path in ("/usr", "/opt")},
         "programs": {"/bin": "usr/bin"},
-        "looking": parts.Looking(("/srv/data",)),
+        "looking": visible_parts.Looking(("/srv/data",)),
     }
     return list(bubblewrap.arguments(view, Host(**(known | host)), {"/etc/passwd": 7}))  # type: ignore[arg-type]
 
@@ -538,19 +538,21 @@ def _lay(root: Path) -> None:
 
 def test_parts(tmp_path: Path) -> None:
     """What not all users may read is in no part that is shown, nor is what is hidden; all else
-    is, in as few parts as can be."""
+    is, in as few visible_parts as can be."""
     _lay(tmp_path)
-    careful = parts.Looking((f"{tmp_path}/open/a",), (str(tmp_path),))
-    assert set(parts.largest(careful.at(tmp_path))) == {
+    careful = visible_parts.Looking((f"{tmp_path}/open/a",), (str(tmp_path),))
+    assert set(visible_parts.largest(careful.at(tmp_path))) == {
         *(tmp_path / "mixed" / "a", tmp_path / "deep" / "b"),
     }
-    assert list(parts.largest(careful.at(tmp_path / "deep" / "b"))) == [tmp_path / "deep" / "b"]
-    hiding = parts.Looking((f"{tmp_path}/open",))
-    found = set(parts.largest(hiding.at(tmp_path)))
+    assert list(visible_parts.largest(careful.at(tmp_path / "deep" / "b"))) == [
+        tmp_path / "deep" / "b"
+    ]
+    hiding = visible_parts.Looking((f"{tmp_path}/open",))
+    found = set(visible_parts.largest(hiding.at(tmp_path)))
     assert found == {tmp_path / "mixed", tmp_path / "closed", tmp_path / "deep"}
     # What is asked for by name is shown.
-    assert list(parts.largest(hiding.at(tmp_path / "open"))) == [tmp_path / "open"]
-    assert list(parts.largest(parts.Looking(()).at(tmp_path))) == [tmp_path]
+    assert list(visible_parts.largest(hiding.at(tmp_path / "open"))) == [tmp_path / "open"]
+    assert list(visible_parts.largest(visible_parts.Looking(()).at(tmp_path))) == [tmp_path]
 
 
 def test_what_is_hidden_is_so_by_all_its_names(tmp_path: Path) -> None:
@@ -560,7 +562,7 @@ def test_what_is_hidden_is_so_by_all_its_names(tmp_path: Path) -> None:
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "key.pem").symlink_to("../archive/key1.pem")
     (tmp_path / "conf").symlink_to("live")
-    looking = parts.looking([tmp_path / "conf" / "key.pem"])
+    looking = visible_parts.looking([tmp_path / "conf" / "key.pem"])
     assert looking.hidden == (f"{tmp_path}/live/key.pem", f"{tmp_path}/archive/key1.pem")
 
 
@@ -601,7 +603,7 @@ def test_hidden_within_the_system(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     home = hidden / "r"
     view = SandboxView(home=home, tmp=home, read=(hidden / "build",))
-    looking = parts.Looking((str(hidden),))
+    looking = visible_parts.Looking((str(hidden),))
     arguments = _arguments(view, system={str(tmp_path): looking.at(tmp_path)}, looking=looking)
     assert (str(tmp_path), str(tmp_path)) in _mounts(arguments, "--ro-bind")
     covered = list(pairwise(arguments)).index(("--tmpfs", str(hidden)))
@@ -616,7 +618,7 @@ def test_a_hidden_file_covers_its_folder(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / "conf" / "link").symlink_to("cert")
-    looking = parts.Looking((f"{tmp_path}/conf/key",))
+    looking = visible_parts.Looking((f"{tmp_path}/conf/key",))
     arguments = _arguments(VIEW, system={str(tmp_path): looking.at(tmp_path)}, looking=looking)
     names = [seen for _, seen in _mounts(arguments, "--ro-bind") if seen.startswith(str(tmp_path))]
     assert names == [str(tmp_path / name) for name in (".", "conf/cert", "conf/in")]

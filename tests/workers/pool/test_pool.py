@@ -135,7 +135,7 @@ def test_a_full_queue_refuses_at_once(stage: Stage, bound: dict[str, int]) -> No
 
 def test_all_pools_share_their_room(stage: Stage) -> None:
     """What waits in one pool is room that another does not have, until it leaves."""
-    stage.room = QueueBudget(3, 300)
+    stage.budget = QueueBudget(3, 300)
     first, second = stage.serving(), stage.serving()
     for pool in (first, second):
         Caller().submit(pool)
@@ -522,8 +522,8 @@ def test_taking_over_a_full_queue_refuses_nobody(
     now: dict[str, Any] = dict(zip(full, bounds, strict=True))
     old = stage.serving(**({} if of_all else full))
     if of_all:
-        stage.room.resize(9, 90)
-        old.room_resized()
+        stage.budget.resize(9, 90)
+        old.budget_resized()
     held = Caller().submit(old)
     waiting = [Caller(b"x" * 10, f"flow {n // 4}").submit(old) for n in range(12)]
     refused = [caller for caller in waiting if caller.outcomes]
@@ -532,9 +532,9 @@ def test_taking_over_a_full_queue_refuses_nobody(
     assert len(waiting) >= 8
     new = stage.open_pool(**({} if of_all else now))
     if of_all:
-        stage.room.resize(*bounds)
+        stage.budget.resize(*bounds)
         for pool in (old, new):
-            pool.room_resized()
+            pool.budget_resized()
     new.take_over(old)
     old.drain()
     for pool in (old, new):
@@ -547,7 +547,7 @@ def test_taking_over_a_full_queue_refuses_nobody(
     assert all(isinstance(caller.outcome, Answered) for caller in waiting)
     stage.actors[0].answer()
     assert isinstance(held.outcome, Answered)
-    assert stage.room.free == stage.room.size
+    assert stage.budget.free == stage.budget.size
 
 
 def test_what_is_taken_over_keeps_its_order(stage: Stage) -> None:
@@ -586,7 +586,7 @@ async def test_who_is_cancelled_waits_no_longer(stage: Stage) -> None:
             assert pool.statistics().waiting == 1
             scope.cancel()
     assert pool.statistics().waiting == 0
-    assert stage.room.free == stage.room.size
+    assert stage.budget.free == stage.budget.size
     stage.actors[0].answer()
     after = Caller().submit(pool)
     stage.actors[0].answer()

@@ -9,8 +9,7 @@ from tests.support.reactor_stage import Actor, Caller, Stage, counts
 from workers.pool.fair_queue import QueueBudget
 from workers.pool.pool import Pool
 from workers.replica import wire
-from workers.replica.lifecycle import State
-from workers.replica.replica import StopReason
+from workers.replica.lifecycle import State, StopReason
 from workers.replica.ticket import Abandoned, Busy, NotReady
 
 
@@ -20,7 +19,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stage = Stage()
-        self.stage.room = QueueBudget(6, 600)
+        self.stage.budget = QueueBudget(6, 600)
         self.callers: list[Caller] = []
         self.pools: list[Pool] = []
         self.open()
@@ -97,7 +96,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.living())
     @rule(data=st.data(), weight=st.sampled_from([0, 1000, 1001]))
     def weigh(self, data: st.DataObject, weight: int) -> None:
-        data.draw(st.sampled_from(self.living())).process.weight = weight
+        data.draw(st.sampled_from(self.living())).process.memory = weight
 
     def living(self) -> list[Actor]:
         return [actor for actor in self.stage.actors if actor.entered and not actor.over]
@@ -108,11 +107,11 @@ class AnyOrder(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.stage.pass_time(seconds)
 
-    @rule(seat=st.integers(0, 1))
-    def restart(self, seat: int) -> None:
+    @rule(slot=st.integers(0, 1))
+    def restart(self, slot: int) -> None:
         pool = self.pools[-1]
         if not pool._closing:
-            pool._seats.begin_restart(list(pool._seats)[seat])
+            pool._slots.begin_restart(list(pool._slots)[slot])
 
     @precondition(lambda self: len(self.pools) < 4)
     @rule()
@@ -136,10 +135,10 @@ class AnyOrder(RuleBasedStateMachine):
         pool.adjust(msgspec.structs.replace(pool.spec, **bounds))
 
     @rule(requests=st.sampled_from([3, 6]))
-    def resize_room(self, requests: int) -> None:
-        self.stage.room.resize(requests, 600)
+    def resize_budget(self, requests: int) -> None:
+        self.stage.budget.resize(requests, 600)
         for pool in self.pools:
-            pool.room_resized()
+            pool.budget_resized()
 
     # The laws.
 
@@ -157,9 +156,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def who_leaves_makes_room(self) -> None:
-        room = self.stage.room
+        budget = self.stage.budget
         tickets = [ticket for pool in self.pools for ticket in pool._queue]
-        assert room.size - room.free == sum(max(len(t.request), room.least) for t in tickets)
+        assert budget.size - budget.free == sum(max(len(t.request), budget.least) for t in tickets)
 
     @invariant()
     def no_outcome_comes_twice(self) -> None:
@@ -180,15 +179,19 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def who_is_recycled_serves_until_its_successor_does(self) -> None:
         for pool in self.pools:
-            for seat in pool._seats:
-                leaves = [r for r in pool._seat_of if r.why in (StopReason.SERVED, StopReason.GREW)]
-                assert seat.replica not in leaves
-                assert not leaves or sum(s.recycled for s in pool._seats) >= 1
+            for slot in pool._slots:
+                leaves = [
+                    r
+                    for r in pool._slot_of
+                    if r.stop_reason in (StopReason.MAX_REQUESTS, StopReason.MEMORY_GROWTH)
+                ]
+                assert slot.replica not in leaves
+                assert not leaves or sum(s.recycled for s in pool._slots) >= 1
 
     @invariant()
     def counters_add_up(self) -> None:
         for pool in self.pools:
-            held = [r for r in pool._seat_of if r.ticket is not None]
+            held = [r for r in pool._slot_of if r.ticket is not None]
             assert counts(pool)["received"] == counts(pool)["processed"] + len(held)
 
     def teardown(self) -> None:

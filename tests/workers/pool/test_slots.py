@@ -1,4 +1,4 @@
-"""The seats of a pool as plays: who is started when, who is replaced, and who is given up."""
+"""The slots of a pool as plays: who is started when, who is replaced, and who is given up."""
 
 from collections.abc import Callable
 
@@ -121,18 +121,18 @@ async def test_restart_replaces_one_after_the_other(stage: Stage, nursery: trio.
     """Each successor is ready before its predecessor is told to end: ready never sinks."""
     pool = stage.serving(2)
     nursery.start_soon(pool.restart)
-    for seat in range(2):
+    for slot in range(2):
         await wait_all_tasks_blocked()
-        assert len(stage.actors) == 3 + seat
+        assert len(stage.actors) == 3 + slot
         assert pool.ready == 2
-        assert not stage.actors[seat].told_to_end
-        stage.actors[2 + seat].get_ready()
-        assert stage.actors[seat].told_to_end
+        assert not stage.actors[slot].told_to_end
+        stage.actors[2 + slot].get_ready()
+        assert stage.actors[slot].told_to_end
         assert pool.ready == 2
-        stage.actors[seat].end()
+        stage.actors[slot].end()
         pool.verify()
     await wait_all_tasks_blocked()
-    assert [seat.name for seat in pool.statistics().slots] == [
+    assert [slot.name for slot in pool.statistics().slots] == [
         actor.replica.name for actor in stage.actors[2:]
     ]
 
@@ -194,9 +194,9 @@ def test_who_has_served_enough_is_replaced_and_no_request_is_lost(stage: Stage) 
     assert isinstance(holds.outcome, Answered)
     assert stage.actors[0].told_to_end
     stage.actors[0].end()
-    [seat] = pool.statistics().slots
-    assert (seat.restart, seat.recycled) == (1, 1)
-    assert seat.last_exit == "it had served as many requests as it may"
+    [slot] = pool.statistics().slots
+    assert (slot.restart, slot.recycled) == (1, 1)
+    assert slot.last_exit == "it had served its maximum number of requests"
     serve(stage, pool, 9)
     assert len(stage.actors) == 2
 
@@ -229,16 +229,14 @@ def test_a_successor_that_fails_costs_nothing_but_time(stage: Stage) -> None:
 def test_who_has_grown_is_replaced(stage: Stage) -> None:
     """Above recycle_above_memory a replica is recycled within a second, unless it is young."""
     pool = stage.serving(recycle_above_memory=1000)
-    stage.actors[0].process.weight = 1001
+    stage.actors[0].process.memory = 1001
     stage.pass_time(9.5)
     assert len(stage.actors) == 1
     stage.pass_time(1.0)
     assert len(stage.actors) == 2
     stage.actors[1].get_ready()
     stage.actors[0].end()
-    assert pool.statistics().slots[0].last_exit == (
-        "it had grown above the memory that it may have"
-    )
+    assert pool.statistics().slots[0].last_exit == ("it had grown above its recycling memory")
     stage.pass_time(60.0)
     assert len(stage.actors) == 2
 
@@ -246,7 +244,7 @@ def test_who_has_grown_is_replaced(stage: Stage) -> None:
 def test_who_is_heavy_from_the_beginning_is_left_alone(stage: Stage) -> None:
     """Another would be as heavy: there is no end to replacing them."""
     pool = stage.open_pool(recycle_above_memory=1000)
-    stage.actors[0].process.weight = 2000
+    stage.actors[0].process.memory = 2000
     stage.actors[0].get_ready()
     stage.pass_time(60.0)
     assert len(stage.actors) == 1
@@ -257,7 +255,7 @@ def test_nobody_is_recycled_after_the_end(stage: Stage) -> None:
     """A pool that drains lets its replicas finish, however much they have served or grown."""
     pool = stage.serving(recycle_after_requests=1, recycle_above_memory=1000)
     caller = Caller().submit(pool)
-    stage.actors[0].process.weight = 2000
+    stage.actors[0].process.memory = 2000
     pool.drain()
     stage.pass_time(20.0)
     stage.actors[0].answer()
@@ -290,7 +288,7 @@ def test_a_successor_that_gets_ready_resets_the_pauses(stage: Stage) -> None:
 async def test_a_restart_brings_what_had_failed_to_start(
     stage: Stage, nursery: trio.Nursery
 ) -> None:
-    """A successor fills a seat that waits for its next try, which then does not come; a failed
+    """A successor fills a slot that waits for its next try, which then does not come; a failed
     start after that waits for the shortest pause."""
     pool = stage.open_pool(start_tries=0)
     assert pauses(stage, 4, fail_to_start) == [0.25, 0.5, 1.0, 2.0]
@@ -317,7 +315,7 @@ MIDST: dict[str, Deed] = {
     "a prediction": lambda stage, pool: Caller().submit(pool),
     "a full line": lambda stage, pool: [Caller().submit(pool) for _ in range(5)],
     "a pause between starts": lambda stage, pool: stage.actors[0].end(),
-    "a restart": lambda stage, pool: pool._seats.begin_restart(next(iter(pool._seats))),
+    "a restart": lambda stage, pool: pool._slots.begin_restart(next(iter(pool._slots))),
     "a closed pipe": lambda stage, pool: stage.actors[0].hang_up(),
     "a failed start": lambda stage, pool: stage.actors[0].say(wire.Failed("E", "m", "t")),
 }

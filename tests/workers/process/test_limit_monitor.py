@@ -28,7 +28,7 @@ from workers.untrusted_tree import measure
 LIMITS = Limits(memory=64 * MIB, cpu=100, processes=512)
 
 
-def watched(
+def monitored(
     pid: int, folder: Path, limits: Limits, told: list[ExitReason], base: int = 0
 ) -> MonitoredTree:
     return MonitoredTree(
@@ -72,9 +72,9 @@ def test_disk_is_watched(tmp_path: Path, watch: LimitMonitor) -> None:
     told: list[ExitReason] = []
     (tmp_path / "code").write_bytes(b"x" * 300_000)
     base = measure(tmp_path)
-    watch.begin(watched(os.getpid(), tmp_path, Limits(disk=100_000), told, base))
+    watch.begin(monitored(os.getpid(), tmp_path, Limits(disk=100_000), told, base))
     innocent: list[ExitReason] = []
-    watch.begin(watched(os.getpid(), tmp_path, Limits(disk=MIB), innocent, base))
+    watch.begin(monitored(os.getpid(), tmp_path, Limits(disk=MIB), innocent, base))
     (tmp_path / "more").write_bytes(b"x" * 200_000)
     until(lambda: told)
     assert told[0].cause is Cause.DISK
@@ -108,14 +108,14 @@ def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) 
     watch = LimitMonitor(holds=())
 
     def look() -> list[ExitReason]:
-        watch._look_at_trees()
+        watch._check_trees()
         return told
 
     try:
         until(lambda: len(os.listdir(f"/proc/{hog.pid}/task")) > 20)
-        watch.begin(watched(hog.pid, tmp_path, limits, told))
+        watch.begin(monitored(hog.pid, tmp_path, limits, told))
         if cause is None:
-            watch._look_at_trees()
+            watch._check_trees()
             assert told == []
         else:  # at a look that does not come in the midst of the fork
             until(look)
@@ -130,8 +130,8 @@ def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
     """Where cgroups hold memory and processes, nobody is ended for what a look has seen."""
     told: list[ExitReason] = []
     watch = LimitMonitor(holds=("memory", "cpu", "pids", "kill"))
-    watch.begin(watched(os.getpid(), tmp_path, Limits(memory=1, processes=1), told))
-    watch._look_at_trees()
+    watch.begin(monitored(os.getpid(), tmp_path, Limits(memory=1, processes=1), told))
+    watch._check_trees()
     watch.close()
     assert told == []
 
@@ -155,8 +155,8 @@ def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: LimitMoni
     for number in range(20_000):
         (large / f"{number}").touch()
     told: list[ExitReason] = []
-    watch.begin(watched(os.getpid(), large, Limits(disk=1 << 40), []))
-    watch.begin(watched(os.getpid(), small, Limits(disk=MIB), told))
+    watch.begin(monitored(os.getpid(), large, Limits(disk=1 << 40), []))
+    watch.begin(monitored(os.getpid(), small, Limits(disk=MIB), told))
     until(lambda: all(each.next_look for each in watch._watched.copy()))
     (small / "more").write_bytes(b"x" * 2 * MIB)
     until(lambda: told)
@@ -200,12 +200,12 @@ VERDICTS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "toll", "said", "cause"), VERDICTS)
-def test_verdicts(status: int, toll: CgroupCounters, said: str, cause: str | None) -> None:
+@pytest.mark.parametrize(("status", "counters", "said", "cause"), VERDICTS)
+def test_verdicts(status: int, counters: CgroupCounters, said: str, cause: str | None) -> None:
     """What ended a process is told by what was counted, not by its exit status alone."""
     plain = "was killed by SIGKILL" if status < 0 else f"exited with status {status}"
-    verdict = explain_exit(status, plain, toll, LIMITS)
-    assert (verdict.said, verdict.cause and verdict.cause.value) == (said, cause)
+    verdict = explain_exit(status, plain, counters, LIMITS)
+    assert (verdict.text, verdict.cause and verdict.cause.value) == (said, cause)
 
 
 def test_who_was_held_up() -> None:
@@ -228,7 +228,7 @@ def test_what_a_tree_takes(tmp_path: Path) -> None:
             assert process.stdout is not None
             for _ in range(2):
                 process.stdout.readline()
-            one = watched(process.pid, tmp_path, LIMITS, [])
+            one = monitored(process.pid, tmp_path, LIMITS, [])
             taken = one.usage(all_processes())
             assert 80 * MIB <= taken.memory <= 200 * MIB
             assert taken.cpu > 0

@@ -113,9 +113,9 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     assert died.reason == "the process ran out of memory: its limit is 64 MiB"
     await until_told(pool, "[predictd] the process ran out of memory: its limit is 64 MiB")
     assert isinstance(await ask(pool, do="nothing"), Answered)
-    seat = pool.statistics().slots[0]
-    assert seat.limits_met["memory"] == 1
-    assert seat.last_exit == died.reason
+    slot = pool.statistics().slots[0]
+    assert slot.limits_met["memory"] == 1
+    assert slot.last_exit == died.reason
 
 
 async def test_out_of_memory_at_import(workers: Workers, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.faults.matrix import fault
 from tests.support.confinement import unconfined
 from workers.confinement import Command, Launch
 from workers.process import process
-from workers.process.process import MARK, kill_tree, marked, say_status, spawn
+from workers.process.process import MARK, describe_status, kill_tree, marked, spawn
 from workers.process.usage import process_info
 
 ROOT = Path(__file__).parents[3]
@@ -253,7 +253,7 @@ def test_a_busy_process_dies_with_its_parent(instance_id: str) -> None:
 )
 def test_a_status_in_words(status: int, words: str) -> None:
     """A status is said so that an operator understands it."""
-    assert say_status(status) == words
+    assert describe_status(status) == words
 
 
 def test_process_info_of_a_live_and_an_ended_process(instance_id: str) -> None:

@@ -333,7 +333,7 @@ def test_looking_that_does_not_pay_is_left_and_tried_again(turns: Turns) -> None
 
 def test_who_looks_takes_no_core_from_a_replica(turns: Turns) -> None:
     """With a replica at work on each core the reactor does not look again, even where it paid."""
-    turns.reactor._belief = 10
+    turns.reactor._spin_credit = 10
     turns.reactor.working = _CORES
     assert turns.take() == [0.0, _POLL_TIMEOUT]
 

@@ -11,8 +11,9 @@ from tests.faults.matrix import fault
 from tests.support.reactor_stage import REPLICA, Actor, Caller, Stage, answer_frame
 from workers.reactor.reactor import READABLE
 from workers.replica import wire
-from workers.replica.lifecycle import State
-from workers.replica.replica import EXIT_GRACE, Check, Checked, Replica, StopReason
+from workers.replica.interfaces import Check, Checked
+from workers.replica.lifecycle import State, StopReason
+from workers.replica.replica import EXIT_GRACE, Replica
 from workers.replica.ticket import Answered, Busy, Died, Outcome, Raised, Ticket, TimedOut
 
 
@@ -69,8 +70,7 @@ def play(stage: Stage) -> Iterator[Play]:
     play = Play(stage)
     play.actor.get_ready()
     yield play
-    for fd in (play.replica._read_fd, play.replica._write_fd):
-        assert fd < 0 or play.replica.state is not State.GONE
+    assert play.replica._writer is None or play.replica.state is not State.GONE
 
 
 def test_it_is_told_first_what_to_be(play: Play) -> None:
@@ -96,7 +96,7 @@ def test_an_answer_to_something_else_is_delivered_to_nobody(play: Play, wrong: i
     play.actor.answer(b'"stolen"', request_id=wrong)
     assert play.actor.process.killed
     assert isinstance(play.audience.outcomes[-1], Died)
-    assert play.replica.why is StopReason.WIRE
+    assert play.replica.stop_reason is StopReason.WIRE
 
 
 @fault(
@@ -141,7 +141,7 @@ def test_an_answer_that_is_no_json_is_delivered_to_nobody(
     play.actor.write(frame[cut:])
     play.stage.turn()
     assert play.actor.process.killed
-    assert play.replica.why is StopReason.WIRE
+    assert play.replica.stop_reason is StopReason.WIRE
     [outcome] = play.audience.outcomes
     assert isinstance(outcome, Died)
     assert "not JSON" in outcome.reason
@@ -329,7 +329,7 @@ def test_what_was_said_just_before_the_end_counts(play: Play) -> None:
     play.actor.end()
     assert play.audience.outcomes == [Answered(b'"last"', "sample-abcde")]
     assert play.replica.state is State.GONE
-    assert play.replica.why is None
+    assert play.replica.stop_reason is None
 
 
 def test_after_a_kill_nothing_counts(play: Play) -> None:
@@ -424,7 +424,7 @@ def test_every_descriptor_is_given_back(stage: Stage) -> None:
     for ending in ("kill", "stop", "end", "hang_up"):
         play = Play(stage)
         play.actor.get_ready()
-        fds = (play.replica._read_fd, play.replica._write_fd)
+        fds = play.actor.replica_ends
         if ending == "kill":
             play.replica.kill(StopReason.STOPPED)
         elif ending == "stop":
@@ -453,4 +453,4 @@ def test_what_is_said_after_the_last_answer_is_of_no_use(stage: Stage) -> None:
     assert isinstance(caller.outcome, Raised)
     assert actor.told_to_end
     assert not actor.process.killed
-    assert actor.replica.wrong == ""
+    assert actor.replica.wire_error == ""

@@ -230,7 +230,7 @@ async def test_nothing_is_left_of_followers(following: LogFollowers, log: Log) -
     async with clients(following, log, 100) as many:
         await many.waiting(100)
         log.write("more")
-    assert log._bells == set()
+    assert log._subscribers == set()
     assert not following.turns._lines
     assert not many.feed.waiting
     del many

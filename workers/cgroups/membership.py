@@ -52,7 +52,7 @@ def _unescaped(text: str) -> str:
     return text.replace("\\040", " ")
 
 
-def our_places() -> list[CgroupMembership]:
+def own_memberships() -> list[CgroupMembership]:
     """Where this process is; none where the kernel has no cgroups."""
     try:
         return memberships(
