@@ -33,7 +33,7 @@ from workers import (
     Workers,
     open_workers,
 )
-from workers.confinement import Command, Launch
+from workers.confinement import Launch, ProjectCommand
 from workers.limits import Limits
 from workers.process import workspace
 from workers.process.process import kill_tree, marked, spawn
@@ -444,7 +444,7 @@ async def test_a_new_engine_sweeps_what_an_old_one_left(tmp_path: Path) -> None:
     name = f"test-{os.getpid()}-{tmp_path.name}"
     (tmp_path / "replicas" / "add-abcde-1" / "code").mkdir(parents=True)
     orphan = spawn(
-        Launch(Command(["/bin/sleep", "1000"], "/", {})),
+        Launch(ProjectCommand(["/bin/sleep", "1000"], "/", {})),
         mark=f"{name}/tree/",
         stdout=1,
         stderr=2,

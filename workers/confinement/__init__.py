@@ -28,7 +28,7 @@ from workers.confinement import (
 )
 from workers.confinement.bubblewrap import Host
 from workers.confinement.fences import Fenced, behind
-from workers.confinement.last_stage import RESERVED, SHELL, Command
+from workers.confinement.last_stage import RESERVED, SHELL, ProjectCommand
 from workers.confinement.levels import (
     LEVELS,
     MEANINGS,
@@ -48,7 +48,6 @@ __all__ = [
     "NETWORKS",
     "RESERVED",
     "SHELL",
-    "Command",
     "Confinement",
     "ConfinementUnavailable",
     "ConfinementWeaker",
@@ -56,6 +55,7 @@ __all__ = [
     "Level",
     "LevelChoice",
     "Network",
+    "ProjectCommand",
     "SandboxView",
     "is_weaker",
     "open_confinement",
@@ -74,7 +74,7 @@ class Launch(msgspec.Struct, frozen=True):
     Where `wrapped`, 128 + n as the exit status may mean signal n. The thread of a `fence` is to
     start it, if there is one."""
 
-    command: Command
+    command: ProjectCommand
     chain: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
     wrapped: bool = False
@@ -127,12 +127,12 @@ class Confinement:
         os.stat(cwd)  # so that one which is missing is an error here, not a status of the command
         words = list(map(str, command))
         if view is None:
-            return Launch(Command(words, str(cwd), variables))
+            return Launch(ProjectCommand(words, str(cwd), variables))
         home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
         merged = {"HOME": str(home), "TMPDIR": str(tmp), **variables}
         if self.mounts:
             merged = {"USER": USER, "LOGNAME": USER, **merged}
-        inner = Command(words, str(self.shown(view, cwd)), merged)
+        inner = ProjectCommand(words, str(self.shown(view, cwd)), merged)
         if self.level == "none":
             return Launch(inner)
         if self.level == "landlock":

@@ -26,7 +26,7 @@ RESERVED = {
 }
 
 
-class Command(msgspec.Struct, frozen=True):
+class ProjectCommand(msgspec.Struct, frozen=True):
     """A project's program: its words, its working folder, and all of its variables but the mark."""
 
     words: Sequence[str]

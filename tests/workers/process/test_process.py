@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.matrix import fault
 from tests.support.confinement import unconfined
-from workers.confinement import Command, Launch
+from workers.confinement import Launch, ProjectCommand
 from workers.process import process
 from workers.process.process import MARK, describe_status, kill_tree, marked, spawn
 from workers.process.usage import process_info
@@ -34,7 +34,7 @@ def instance_id(tmp_path: Path) -> Iterator[str]:
 
 def start(instance_id: str, script: str, stdout: int = 1) -> process.Process:
     return spawn(
-        Launch(Command(["/bin/sh", "-c", script], "/", {"PATH": "/usr/bin:/bin"})),
+        Launch(ProjectCommand(["/bin/sh", "-c", script], "/", {"PATH": "/usr/bin:/bin"})),
         mark=f"{instance_id}/tree/",
         stdout=stdout,
         stderr=2,
@@ -153,7 +153,12 @@ def test_what_cannot_be_started_raises(instance_id: str, tmp_path: Path) -> None
         unconfined(tmp_path).launch(["true"], cwd=Path("/nowhere"), variables={}, view=None)
     for variables in ({"A": "\0"}, {"A-B": "1"}, {"UID": "1"}):
         with pytest.raises(ValueError, match="variable"):
-            spawn(Launch(Command(["true"], "/", variables)), mark=instance_id, stdout=1, stderr=2)
+            spawn(
+                Launch(ProjectCommand(["true"], "/", variables)),
+                mark=instance_id,
+                stdout=1,
+                stderr=2,
+            )
     assert marked(instance_id) == []
     assert os.listdir("/proc/self/fd") == before
 
@@ -165,7 +170,9 @@ def test_variables_and_arguments_arrive_as_they_are(instance_id: str) -> None:
     variables = {"EVERY": every, "IFS": "E", "ENV": "/x", "PATH": "/usr/bin", MARK: "another"}
     read, write = process.pipe()
     code = "import os, sys; print(ascii((sorted(os.environ.items()), sys.argv[1:])))"
-    command = Command(["env", sys.executable, "-c", code, every, "", "$(id)"], "/", variables)
+    command = ProjectCommand(
+        ["env", sys.executable, "-c", code, every, "", "$(id)"], "/", variables
+    )
     started = spawn(Launch(command), mark=f"{instance_id}/tree/", stdout=write, stderr=2)
     os.close(write)
     with open(read) as printed:
@@ -183,7 +190,7 @@ def test_every_shell_hands_over(shell: str) -> None:
     if not shutil.which(words[0]):
         pytest.skip(f"{words[0]} is missing")
     variables = {"A": "'\n$(id)\xff", "LANG": "xx", "TZ": "UTC", "PS4": "$(id)", "PATH": "/usr/bin"}
-    with open(Command(["env", "-0"], "/usr", variables).open_script(""), "rb") as script:
+    with open(ProjectCommand(["env", "-0"], "/usr", variables).open_script(""), "rb") as script:
         done = subprocess.run([*words, "-s"], stdin=script, env={}, capture_output=True, check=True)
     told = dict(each.split("=", 1) for each in os.fsdecode(done.stdout).split("\0") if each)
     # What bash adds by itself.
@@ -211,8 +218,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from workers.process.process import spawn
-from workers.confinement import Command, Launch
-child = spawn(Launch(Command(["/bin/sh", "-c", "while :; do :; done"], "/", {})),
+from workers.confinement import ProjectCommand, Launch
+child = spawn(Launch(ProjectCommand(["/bin/sh", "-c", "while :; do :; done"], "/", {})),
     mark=sys.argv[1] + "/tree/", stdout=1, stderr=2)
 print(child.pid, flush=True)
 sys.stdin.read()
