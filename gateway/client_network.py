@@ -1,20 +1,20 @@
-"""Which addresses count as one client.
+"""The network that a client's address counts as.
 
-One host can choose among many addresses: each of 127/8 leads to this machine, and a host with IPv6
-is given a network of 64 bits. A limit per address is therefore a limit per network.
+One host can use many addresses: each of 127/8 is this machine, and a host with IPv6 has a network
+of 64 bits. So a limit per address is a limit per network.
 """
 
 import ipaddress
 from functools import lru_cache
 
-# All loopback addresses, of both protocols: a client that uses them is on this machine.
+# All loopback addresses of both protocols: clients on this machine.
 LOOPBACK = "127.0.0.0/8"
 
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """The network that `address` is counted as: an IPv4 address itself, `LOOPBACK` for any loopback
-    address, the /64 of an IPv6 address. What is not an address, such as "", is itself."""
+    """The network that `address` counts as: the address itself for IPv4, its /64 for IPv6,
+    `LOOPBACK` for any loopback address. A text that is not an address, such as "", is itself."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -30,8 +30,8 @@ def network_of(address: str) -> str:
 
 @lru_cache(maxsize=4096)
 def wider_network_of(network: str) -> str:
-    """The /48 around a network of IPv6, which is what a site or a rented machine may be given; ""
-    for all others."""
+    """The /48 around an IPv6 network, the size that a site or a rented machine may have; "" for
+    other networks."""
     if not network.endswith("/64"):
         return ""
     return str(ipaddress.ip_network(network).supernet(new_prefix=48))

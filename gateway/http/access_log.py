@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import trio
 
-from gateway.http.request_head import Head
+from gateway.http.request_head import RequestHead
 from gateway.settings import SettingsError
 from workers.process_limits import explain
 from workers.shortages import is_shortage
@@ -86,7 +86,7 @@ class AccessLog:
     def add(
         self,
         address: str,
-        head: Head | None,
+        head: RequestHead | None,
         status: int,
         size: int,
         seconds: float,

@@ -1,9 +1,9 @@
-"""What the gateway shows to the network: under which names, and whether in the clear.
+"""Which host names the gateway answers to, and on which addresses it may listen without TLS.
 
-A page of somebody else's can have its own name lead to this machine (DNS rebinding); its browser
-then takes the gateway for that page's server. What gives it away is the name in `Host`. So the
-admin API and the pages answer to known names only. An address needs no list: a browser that shows
-one was led there by no name. Calls of models answer to any name, as their clients expect.
+A foreign web page can make its own host name resolve to this machine (DNS rebinding). Its browser
+then takes the gateway for that page's server, but sends the foreign name in `Host`. So the admin
+API and the pages answer to known names only. An address in `Host` needs no list, because rebinding
+needs a name. Calls of models answer to any name, as their clients expect.
 """
 
 import ipaddress
@@ -16,28 +16,28 @@ from gateway.errors import Refusal
 from gateway.settings import Settings, SettingsError
 
 _HOST = re.compile(r"(?P<name>[^:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-# Whoever asks whether all is well is told nothing that matters, and asks by any name.
+# Health checks reveal nothing that matters, so they work under any name.
 _ANY_NAME = {"/livez", "/readyz", "/healthz"}
 
 
 class AllowedHosts:
-    """The names to which the gateway answers."""
+    """The host names that the gateway answers to."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(name for each in names if (name := name_of(each)))
 
     def check(self, host: str, path: str) -> None:
-        """Raises Refusal where `host`, a header's value, names somebody else."""
+        """Raises Refusal if `host`, a header's value, is an unknown name."""
         name = name_of(host)
         if name in self._names or name.endswith(".localhost") or path in _ANY_NAME:
             return
         if not _is_address(name):
-            told = f"this gateway does not answer to the name {host[:100]!r}"
-            raise Refusal("request.host", told)
+            text = f"the gateway does not answer to the host name {host[:100]!r}"
+            raise Refusal("request.host", text)
 
 
 def hosts_of(settings: Settings, address: str) -> AllowedHosts:
-    """The names that the settings and the machine give to the gateway that listens at `address`."""
+    """The names of a gateway that listens at `address`, by its settings and its machine."""
     names = ["localhost", settings.host, *settings.allowed_hosts]
     if public := urlsplit(settings.public_url).netloc:
         names += [public, f"modelservice.{public}"]
@@ -47,14 +47,13 @@ def hosts_of(settings: Settings, address: str) -> AllowedHosts:
 
 
 def check_listen_address(settings: Settings, address: str) -> None:
-    """Raises SettingsError where others could read along, and nobody said that they may."""
+    """Raises SettingsError for a listener beyond loopback without TLS that no setting allows."""
     if settings.tls_certificate or settings.allow_plain_http or _is_loopback(address):
         return
     raise SettingsError(
-        f"it would listen on {address}, beyond this machine, without TLS: whoever is on the way "
-        "could read and change passwords, keys and predictions. Set tls_certificate and tls_key, "
-        "or, where the way is safe or a proxy ends TLS before this gateway, "
-        "allow_plain_http = true (--allow-plain-http)"
+        f"cannot listen on {address}: it is beyond this machine and TLS is off, so others could read "
+        "and change passwords, keys and predictions. Set tls_certificate and tls_key. If the network "
+        "is trusted or a proxy ends TLS, set allow_plain_http = true (--allow-plain-http)"
     )
 
 
@@ -65,8 +64,8 @@ def name_of(host: str) -> str:
 
 
 def is_public_name(host: str) -> bool:
-    """Whether a Host header has a name that is this server's alone: to browsers, what is said of
-    localhost would be said of every server on their machine."""
+    """Whether a Host header has a name of this server alone. For browsers, a policy for localhost
+    would apply to every server on their machine."""
     name = name_of(host)
     local = name == "localhost" or name.endswith(".localhost")
     return bool(name) and not local and not _is_address(name)

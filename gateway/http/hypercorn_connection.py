@@ -28,7 +28,7 @@ from gateway.http.body import ForwardedBody
 from gateway.http.context import HttpContext
 from gateway.http.proxies import plain
 from gateway.http.request_filter import Disconnected, RequestFilter
-from gateway.http.request_head import Head, ProtocolError
+from gateway.http.request_head import ProtocolError, RequestHead
 from gateway.http.send_deadlines import SendDeadlines
 from gateway.http.tls import Stream
 from gateway.predictions.call import CallResponse, is_call, refusal_response
@@ -150,7 +150,7 @@ class HypercornConnection:
             )
             tasks.spawn(self.filter.read_ahead)
 
-            def begin(head: Head) -> None:
+            def begin(head: RequestHead) -> None:
                 # Hypercorn passes these to the application with the next request.
                 self._client, protocol.ssl = self._source(head)
                 protocol.client = self._client
@@ -175,14 +175,14 @@ class HypercornConnection:
                     await self._send(self._response_head)
             self._life.cancel()
 
-    def _begin_body(self, head: Head) -> None:
+    def _begin_body(self, head: RequestHead) -> None:
         """Takes memory for the body before any of it is read. Raises Refusal."""
         if head.length or head.chunked:
             flow = network_of(self._client[0]) if self._client else ""
             limit = self._context.limits.request_bytes if is_call(head.path) else _KEPT
             self._body = ForwardedBody(self._context.request_memory, flow, head.length, limit)
 
-    def _source(self, head: Head) -> tuple[Address, bool]:
+    def _source(self, head: RequestHead) -> tuple[Address, bool]:
         """The client of this request, and whether it reached the gateway, or a proxy, over TLS."""
         own = isinstance(self._stream, trio.SSLStream)
         if not self._proxied or self._peer is None:

@@ -73,10 +73,10 @@ class ModelConnection:
         "_body",
         "_context",
         "_ended",
-        "_head",
         "_in_read",
         "_is_last",
         "_keep_open",
+        "_parsed",
         "_peer",
         "_prediction",
         "_proxied",
@@ -100,7 +100,7 @@ class ModelConnection:
         self._timer = context.make_timer(self._on_deadline)
         self._timer.set(context.now() + context.timeouts.idle)
         self._prediction = Prediction(context.endpoints, context.offload, self)
-        self._head: ParsedHead | None = None  # of the request that began last
+        self._parsed: ParsedHead | None = None  # of the request that began last
         # When the whole request had come; for the access log alone.
         self._request_at = inf
         self._body: Body | None = None
@@ -157,7 +157,7 @@ class ModelConnection:
             # The client may have sent a request that is still in the kernel. Closing now would
             # lose it.
             timeouts = self._context.timeouts
-            wait = timeouts.first_request if self._head is None else timeouts.next_request
+            wait = timeouts.first_request if self._parsed is None else timeouts.next_request
             self._timer.set(self._context.now() + wait)
 
     def close(self) -> None:
@@ -205,21 +205,21 @@ class ModelConnection:
         if end < 4:
             self._await_head(data)
             return b""
-        self._head = head = self._context.head_cache.read(data[:end])
-        if head.call is None and head.is_fallback:
+        self._parsed = parsed = self._context.head_cache.read(data[:end])
+        if parsed.call is None and parsed.is_fallback:
             self._detach(data)
             return b""
         if self._proxied:
-            source = self._context.proxies.source(head.head.headers)
+            source = self._context.proxies.source(parsed.head.headers)
             self._set_client(source.address or self._peer)
-        length, rest = head.head.length, len(data) - end
-        if head.head.chunked or rest < length:
-            self._begin_body(head)
+        length, rest = parsed.head.length, len(data) - end
+        if parsed.head.chunked or rest < length:
+            self._begin_body(parsed)
             return data[end:]
         if rest == length:
-            self._serve(head, data[end:])
+            self._serve(parsed, data[end:])
             return b""
-        self._serve(head, data[end : end + length])
+        self._serve(parsed, data[end : end + length])
         return data[end + length :]
 
     def _await_head(self, data: bytes) -> None:
@@ -230,20 +230,20 @@ class ModelConnection:
             self._timer.set(self._context.now() + self._context.timeouts.head)
         self._unread = data
 
-    def _begin_body(self, head: ParsedHead) -> None:
+    def _begin_body(self, parsed: ParsedHead) -> None:
         """A part of the body is still to come."""
-        if head.call is None:
+        if parsed.call is None:
             # The response does not depend on the body, so the rest of it is not waited for.
             self._is_last = True
-            self._serve(head, b"")
+            self._serve(parsed, b"")
             return
         context = self._context
-        chunks = ChunkedDecoder() if head.head.chunked else None
+        chunks = ChunkedDecoder() if parsed.head.chunked else None
         limit = context.limits.request_bytes
-        self._body = Body(context.request_memory, self.flow, head.head.length, chunks, limit)
+        self._body = Body(context.request_memory, self.flow, parsed.head.length, chunks, limit)
         self.state = BODY
         self._timer.set(context.now() + context.timeouts.call_body)
-        if head.head.expects_continue:
+        if parsed.head.expects_continue:
             self._transport.write(CONTINUE)
 
     def _read_body(self, body: Body, data: bytes) -> bytes:
@@ -251,17 +251,17 @@ class ModelConnection:
         follows."""
         data = body.feed(data)
         if body.complete:
-            assert self._head is not None
+            assert self._parsed is not None
             self._body = None
             try:
-                self._serve(self._head, body.join())
+                self._serve(self._parsed, body.join())
             finally:
                 body.release()
         return data
 
     def _forget_head(self) -> None:
         """The refusal that follows belongs to no request."""
-        self._head = None
+        self._parsed = None
         if self._proxied:
             self._set_client(self._peer)
 
@@ -276,16 +276,16 @@ class ModelConnection:
 
     # From requests to responses.
 
-    def _serve(self, head: ParsedHead, body: bytes) -> None:
+    def _serve(self, parsed: ParsedHead, body: bytes) -> None:
         if self._context.access_log is not None:
             self._request_at = self._context.now()
-        if head.call is not None:
+        if parsed.call is not None:
             self.state = WAITING
-            self._prediction.start(head.call, body, self.flow)
-        elif head.refusal is not None:
-            self._refuse(head.refusal)
-        elif head.reply is not None:
-            self._answer(head.reply, self._context.responses.new_id())
+            self._prediction.start(parsed.call, body, self.flow)
+        elif parsed.refusal is not None:
+            self._refuse(parsed.refusal)
+        elif parsed.response is not None:
+            self._answer(parsed.response, self._context.responses.new_id())
 
     # As the owner of a prediction.
 
@@ -314,12 +314,12 @@ class ModelConnection:
         self._refuse(refused)
 
     def _answer(self, response: CallResponse, request_id: str) -> None:
-        context, head = self._context, self._head
+        context, parsed = self._context, self._parsed
         connection, bodiless = "close", False
-        if head is not None:
-            bodiless = head.head.method == "HEAD"
+        if parsed is not None:
+            bodiless = parsed.head.method == "HEAD"
             if not self._is_last:
-                connection = head.connection
+                connection = parsed.connection
         self._keep_open = connection != "close"
         context.stats.answers[response.status] += 1
         now = context.now()
@@ -337,7 +337,7 @@ class ModelConnection:
             self._timer.set(now + context.timeouts.send)
 
     def _log(self, log: AccessLog, response: CallResponse, request_id: str, now: float) -> None:
-        head = None if self._head is None else self._head.head
+        head = None if self._parsed is None else self._parsed.head
         size = 0 if head is not None and head.method == "HEAD" else response.size
         seconds = max(0.0, now - self._request_at)
         log.add(self.address, head, response.status, size, seconds, request_id)

@@ -1,8 +1,8 @@
-"""Which user of this machine has the other end of a loopback connection, by the kernel.
+"""The local user who owns the other end of a loopback connection, as the kernel reports it.
 
-All local clients come from one network, and models of the level `users` are users of their own. By
-user, one of them cannot take the places of all others. The kernel answers by netlink
-(sock_diag(7)), one socket at a time, in some 10 us. Where it does not, the user is unknown.
+All local clients share one network. At the isolation level `users` each project has a user of its
+own, so counting by user keeps one of them from taking all connections. The kernel answers by
+netlink (sock_diag(7)), one socket at a time, in some 10 us. Otherwise the user is unknown.
 """
 
 import ipaddress
@@ -14,18 +14,18 @@ _SOCK_DIAG = 4
 _BY_FAMILY = 20
 _REQUEST = 1
 _HEADER = struct.Struct("=IHHII")
-# Family, protocol, what else to tell, states; ports, addresses, interface, cookie (any).
+# Family, protocol, extensions, states; ports, addresses, interface, cookie (any).
 _QUERY = struct.Struct("=BBBxI")
 _SOCKET = struct.Struct("!HH16s16s")
 _ANY_INTERFACE = bytes(4) + b"\xff" * 8
 _ALL_STATES = 0xFFFFFFFF
-# In the answer behind its header: four bytes, the socket, three numbers.
+# In the answer, after its header: four bytes, the socket, three numbers.
 _USER = struct.Struct("=II")
 _USER_AT = _HEADER.size + 4 + 48 + 12
 
 
 class PeerUsers:
-    """Asks the kernel; `close` it."""
+    """A netlink socket; `close` it."""
 
     def __init__(self) -> None:
         self._kernel: socket.socket | None = None
@@ -38,7 +38,7 @@ class PeerUsers:
             self._kernel.close()
 
     def user_of(self, connection: socket.socket) -> int | None:
-        """The uid of the client, or None: it is gone, or the kernel does not answer."""
+        """The uid of the client, or None if it is gone or the kernel does not answer."""
         if self._kernel is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
             return None
         try:
@@ -50,12 +50,12 @@ class PeerUsers:
         if len(answer) < _USER_AT + _USER.size or _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
             return None
         user, inode = _USER.unpack_from(answer, _USER_AT)
-        # The kernel reports root for one that its process has closed already.
+        # For a socket that its process has closed, the kernel reports root.
         return int(user) if inode else None
 
 
 def _query(family: int, peer: tuple[str, int], own: tuple[str, int]) -> bytes:
-    """The question for the socket whose own address is `peer`."""
+    """The query for the socket whose own address is `peer`."""
     source, target = (
         ipaddress.ip_address(each[0].partition("%")[0]).packed for each in (peer, own)
     )

@@ -1,14 +1,13 @@
 """The client of a request that a trusted reverse proxy forwards.
 
-A proxy sends requests of many clients on one connection, so each one is examined. Only a peer in
-`trusted_proxies` is trusted. It names the client in `X-Forwarded-For` or in `Forwarded` (RFC
-7239), where each proxy appends the address that it was called from: the entries are read from the
-right, and the first address that is no trusted proxy is the client. What stands further left was
-sent by the client itself and is never looked at. `X-Forwarded-Host` is not read at all: under which
-name clients come is a setting, `public_url`.
+A proxy sends requests of many clients on one connection, so the client is found for each request.
+Only a peer in `trusted_proxies` is trusted. It names the client in `X-Forwarded-For` or in
+`Forwarded` (RFC 7239), where each proxy appends the address of its own client. Entries are read
+from the right, and the first address that is not a trusted proxy is the client. Entries further
+left come from the client itself and are ignored. `X-Forwarded-Host` is not read: the host name that
+clients use is a setting, `public_url`.
 
-Plain decisions without I/O. What is said of a request depends on its headers and on the settings
-alone, so the last results are cached by the headers.
+Pure. The result depends on the headers and the settings alone, so it is cached by the headers.
 """
 
 import ipaddress
@@ -21,27 +20,27 @@ from urllib.parse import urlsplit
 from gateway.http.host_check import name_of
 from gateway.http.request_head import ProtocolError
 
-# Proxies behind one another that are looked through; reading one entry takes some 5 us.
+# Proxies in a chain; reading one entry takes some 5 us.
 _MOST_HOPS = 16
 _LONGEST_FORWARDED = 1024
-# What is remembered takes some 300 KiB at most.
-_REMEMBERED = 1024
-_LONGEST_REMEMBERED = 200
+# The cache takes some 300 KiB at most.
+_CACHED = 1024
+_LONGEST_CACHED = 200
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 _PAIR = re.compile(rf"({_TOKEN})=({_TOKEN}|{_QUOTED})")
 _BETWEEN_PAIRS = re.compile(r"[ \t]*;[ \t]*")
 _BETWEEN_HOPS = re.compile(r"[ \t]*,[ \t,]*")
-# An address as these headers have it: IPv6 may have brackets, both may have a port.
+# An address in these headers: IPv6 may have brackets, both may have a port.
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9_a-z]{1,5})?|([0-9A-Fa-f:.]+)")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Source(NamedTuple):
-    """What a trusted proxy says: the client's `address`, "" where it names none, and whether the
-    client came over TLS."""
+    """What a trusted proxy reports: the client's `address`, "" if there is none, and whether the
+    client used TLS."""
 
     address: str = ""
     secure: bool = False
@@ -56,7 +55,7 @@ class Proxies:
         self.public_url = public_url
         self._public_name = public.hostname or ""
         self._public_is_secure = public.scheme == "https"
-        self._remembered = lru_cache(_REMEMBERED)(self._read)
+        self._read_cached = lru_cache(_CACHED)(self._read)
 
     def __bool__(self) -> bool:
         return bool(self._trusted)
@@ -66,18 +65,18 @@ class Proxies:
         return bool(self._trusted) and bool(peer) and self._is_trusted(ipaddress.ip_address(peer))
 
     def source(self, headers: Mapping[str, str]) -> Source:
-        """The client of this request, as a trusted peer says. `headers` are those of a Head.
+        """The client of this request, as a trusted peer reports it. `headers` are those of a Head.
 
-        Raises Malformed where the proxy leaves it open which account is its own.
+        Raises ProtocolError if it is unclear which header the proxy wrote.
         """
         listed, forwarded = headers.get("x-forwarded-for"), headers.get("forwarded")
         protos = headers.get("x-forwarded-proto")
-        usual = sum(len(each or "") for each in (listed, forwarded, protos)) <= _LONGEST_REMEMBERED
-        return (self._remembered if usual else self._read)(listed, protos, forwarded)
+        usual = sum(len(each or "") for each in (listed, forwarded, protos)) <= _LONGEST_CACHED
+        return (self._read_cached if usual else self._read)(listed, protos, forwarded)
 
     def is_public(self, headers: Mapping[str, str]) -> bool:
-        """Whether this request of a peer that is not trusted came over TLS all the same: by the
-        public name, which is reached in no other way."""
+        """Whether this request of an untrusted peer came over TLS after all: it has the public
+        name, which can only be reached that way."""
         return self._public_is_secure and name_of(headers.get("host", "")) == self._public_name
 
     def _read(self, listed: str | None, protos: str | None, forwarded: str | None) -> Source:
@@ -88,8 +87,8 @@ class Proxies:
         else:
             raise ProtocolError(
                 400,
-                "there are both Forwarded and X-Forwarded-For: the proxy has to drop the one that "
-                "it does not write itself",
+                "the request has both Forwarded and X-Forwarded-For. Configure the proxy to drop "
+                "the one that it does not write",
             )
         address, proto = self._client(hops)
         return Source(address, proto == "https" or self._public_is_secure)
@@ -100,8 +99,8 @@ class Proxies:
         for node, its_proto in reversed(hops[-_MOST_HOPS:]):
             found = _read_node(node)
             if found is None:
-                # "unknown", a name that hides it, or junk: the proxy that says so is the last one
-                # that is known.
+                # "unknown", an obfuscated name, or junk: the proxy that wrote it is the last known
+                # address.
                 break
             address, proto = str(found), its_proto
             if not self._is_trusted(found):
@@ -113,30 +112,30 @@ class Proxies:
 
 
 def plain(address: str) -> str:
-    """The address as it is written everywhere: IPv4 as such also where an IPv6 socket heard it,
-    without the interface of a link-local one."""
+    """The canonical form of an address: IPv4 without the IPv6 mapping of a dual-stack socket,
+    link-local without the interface."""
     if ":" not in address:
         return address
     return str(_unmapped(ipaddress.ip_address(address.partition("%")[0])))
 
 
 def _read_lists(listed: str | None, protos: str | None) -> list[tuple[str, str]]:
-    """The hops of X-Forwarded-For, each with its entry in X-Forwarded-Proto, in which some proxies
-    append and others replace."""
+    """The hops of X-Forwarded-For, each with its entry in X-Forwarded-Proto, to which some proxies
+    append and which others replace."""
     nodes = [each.strip(" \t") for each in (listed or "").rsplit(",", _MOST_HOPS)]
-    told = [each.strip(" \t").lower() for each in (protos or "").rsplit(",", _MOST_HOPS)]
-    told = [told[0]] * (len(nodes) - len(told)) + told[-len(nodes) :]
-    return list(zip(nodes, told, strict=True))
+    schemes = [each.strip(" \t").lower() for each in (protos or "").rsplit(",", _MOST_HOPS)]
+    schemes = [schemes[0]] * (len(nodes) - len(schemes)) + schemes[-len(nodes) :]
+    return list(zip(nodes, schemes, strict=True))
 
 
 def _read_forwarded(value: str) -> list[tuple[str, str]]:
-    """The hops of Forwarded, as (for, proto). Raises Malformed."""
+    """The hops of Forwarded, as (for, proto). Raises ProtocolError."""
     hops, pairs, at = list[tuple[str, str]](), dict[str, str](), 0
     while len(value) <= _LONGEST_FORWARDED and (match := _PAIR.match(value, at)):
-        name, told = match[1].lower(), match[2]
+        name, text = match[1].lower(), match[2]
         if name in pairs:
             break
-        pairs[name] = re.sub(r"\\(.)", r"\1", told[1:-1]) if told[0] == '"' else told
+        pairs[name] = re.sub(r"\\(.)", r"\1", text[1:-1]) if text[0] == '"' else text
         if between := _BETWEEN_PAIRS.match(value, match.end()):
             at = between.end()
             continue
@@ -146,7 +145,7 @@ def _read_forwarded(value: str) -> list[tuple[str, str]]:
         if not (between := _BETWEEN_HOPS.match(value, match.end())):
             break
         at, pairs = between.end(), {}
-    raise ProtocolError(400, "the Forwarded header is not as RFC 7239 has it")
+    raise ProtocolError(400, "the Forwarded header does not follow RFC 7239")
 
 
 def _read_node(node: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,7 +1,7 @@
 """The filter before Hypercorn: forwards the requests that the strict parser accepts, one by one.
 
-A forwarded request is serialized again from its parsed form: the head from its `Head`, the body
-from its bytes. So Hypercorn reads plain HTTP/1.1 that cannot be upgraded, and cannot find another
+A forwarded request is serialized again from its parsed form: the head from its `RequestHead`, the
+body from its bytes. So Hypercorn reads plain HTTP/1.1 that cannot be upgraded, and cannot find another
 request in it than the strict parser did. The next request waits until this one has been answered.
 So an error in it is never taken for the response to an earlier request.
 """
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gateway.http.chunked import ChunkedDecoder
-from gateway.http.request_head import Head, ProtocolError, end_of_head, read_head
+from gateway.http.request_head import ProtocolError, RequestHead, end_of_head, read_head
 from gateway.http.timeouts import HttpTimeouts
 
 # How much is read ahead of what is forwarded.
@@ -40,7 +40,7 @@ class RequestFilter:
     def __init__(
         self, stream: trio.abc.ReceiveStream, first: bytes, timeouts: HttpTimeouts
     ) -> None:
-        self.current: Head | None = None
+        self.current: RequestHead | None = None
         self.began = 0.0
         self._stream = stream
         self._timeouts = timeouts
@@ -82,7 +82,7 @@ class RequestFilter:
     async def forward(
         self,
         to: Callable[[bytes], Awaitable[None]],
-        begin: Callable[[Head], None] = lambda head: None,
+        begin: Callable[[RequestHead], None] = lambda head: None,
     ) -> None:
         """Forwards one request after the other to `to`. `begin` gets each head first, and may raise
         ProtocolError or Refusal. Ends by raising one of them, or Disconnected."""
@@ -99,7 +99,7 @@ class RequestFilter:
             while not self._answered:
                 await self._wait()
 
-    async def _next_head(self) -> Head:
+    async def _next_head(self) -> RequestHead:
         self.current = None
         with trio.move_on_after(self._timeouts.idle):
             while self._read in _EMPTY:
@@ -161,7 +161,7 @@ class RequestFilter:
         await self._wait()
 
 
-def serialize_head(head: Head) -> bytes:
+def serialize_head(head: RequestHead) -> bytes:
     """The head as Hypercorn gets it: of the same meaning, without what could switch protocols."""
     headers = {name: value for name, value in head.headers.items() if name not in _DROPPED}
     if head.chunked:

@@ -1,12 +1,11 @@
-"""HTTP/1.1 requests, read strictly: what a head says and where its body ends. No I/O.
+"""Heads of HTTP/1.1 requests, parsed strictly: what they mean and where the body ends. No I/O.
 
-A request that two readers could understand in two ways is refused, whatever either would make of
-it: that is what request smuggling lives on. So a head must fit the grammar written here, obey the
-rules below it, and be read by llhttp (httptools) to the very same fields. RFC 9112 allows a server
-all of these refusals, and asks for most of them.
+A request that two parsers could read in two ways is refused, because request smuggling depends on
+such requests. So a head must match the grammar in this file, obey its rules, and give the very same
+fields when llhttp (httptools) parses it. RFC 9112 allows all of these refusals and requires most.
 
-A head is a pure function of its bytes, and clients that keep a connection repeat theirs. Who is in
-a hurry remembers what came of them (head_cache.py), so strictness costs next to nothing.
+The hot path caches parsed heads by their bytes (head_cache.py), so strictness costs next to
+nothing.
 """
 
 import re
@@ -17,12 +16,12 @@ import msgspec
 
 HEAD_LIMIT = 16 * 1024
 FIELDS_LIMIT = 100
-# Of a query, and of headers that are taken apart: each part costs half a microsecond to two.
+# Parts of a query, and of headers that are split: a part costs half a microsecond to two.
 PARTS_LIMIT = 200
 _SEPARATORS = {"cookie": ";", "accept": ",;", "content-type": ";"}
-# Others are 501: no route of ours takes them, and CONNECT would turn the connection into a tunnel.
+# Other methods get 501: no route has them, and CONNECT would make a tunnel of the connection.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# Two of these would leave it open which one counts.
+# Headers that may occur once: of two, it would be unclear which one counts.
 SINGLE = frozenset(
     {"host", "content-length", "content-type", "authorization", "x-access-key", "x-request-timeout"}
 )
@@ -30,10 +29,10 @@ SINGLE = frozenset(
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = rb"(%b) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % _TOKEN
 _FIELD = rb"%b:[\t -~\x80-\xff]*\r\n" % _TOKEN
-# One empty line before it is what some clients send after a body: RFC 9112, 2.2.
+# Some clients send an empty line after a body: RFC 9112, 2.2.
 _HEAD = re.compile(rb"(?:\r\n)?%b((?:%b)*)\r\n" % (_REQUEST_LINE, _FIELD))
 _NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-# Labels as names have them: other libraries refuse to encode one that is longer, or empty.
+# Labels of a host name: other libraries refuse to encode longer or empty ones.
 _LABEL = r"[A-Za-z0-9_~!$&'()*+,;=%-]"
 _NAME = rf"(?:{_LABEL}{{1,63}}\.)*{_LABEL}{{0,63}}"
 _HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|{_NAME})(?::[0-9]{{0,5}})?"
@@ -52,10 +51,10 @@ _CODES = {
 
 
 class ProtocolError(Exception):
-    """A request that is not read any further. `status` is HTTP's, `message` says what is wrong,
-    `refusal_code` is the entry of the error catalogue.
+    """A malformed request. `status` is that of HTTP, `message` says what is wrong, `refusal_code`
+    is the code of the error catalogue.
 
-    Where the next request begins is unknown from here on, so the connection must be closed.
+    It is unknown where the next request begins, so the connection must be closed.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -65,13 +64,13 @@ class ProtocolError(Exception):
         self.refusal_code = _CODES[status]
 
 
-class Head(msgspec.Struct, frozen=True):
-    """All that a request says before its body. Shared by equal requests: never changed.
+class RequestHead(msgspec.Struct, frozen=True):
+    """A request without its body. Equal requests share it, so it is never changed.
 
     `target` is in origin form, or `*`. `path` is its part before the query, percent-decoded as
-    UTF-8 (what cannot be is U+FFFD; `%2F` is `/`), as ASGI servers do; `query` is raw. Header
-    names are in lower case, values latin-1; those of repeated headers are joined.
-    `expects_continue`: the body may not come before `100 Continue` was sent.
+    UTF-8 as ASGI servers do (invalid bytes become U+FFFD, `%2F` becomes `/`); `query` is raw.
+    Header names are in lower case, values are latin-1; values of repeated headers are joined.
+    With `expects_continue` the client may wait for `100 Continue` before it sends the body.
     """
 
     method: str
@@ -87,10 +86,10 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def end_of_head(data: bytes | bytearray, seen: int = 0) -> int:
-    """How long the head at the start of `data` is, with its empty line; 0 if more must come.
+    """The length of the head at the start of `data`, with its empty line; 0 if it is incomplete.
 
-    The first `seen` bytes were looked at in an earlier call. Raises Malformed as soon as no head
-    can come of it.
+    An earlier call has checked the first `seen` bytes. Raises ProtocolError as soon as the bytes
+    cannot become a head.
     """
     end = data.find(b"\r\n\r\n", max(0, seen - 3), HEAD_LIMIT)
     if end >= 0:
@@ -102,8 +101,8 @@ def end_of_head(data: bytes | bytearray, seen: int = 0) -> int:
     return 0
 
 
-def read_head(block: bytes) -> Head:
-    """The head that `block` is, from its first byte to its empty line. Raises Malformed."""
+def read_head(block: bytes) -> RequestHead:
+    """Parses a head, from its first byte to its empty line. Raises ProtocolError."""
     if len(block) > HEAD_LIMIT:
         raise _too_large()
     parts = _HEAD.fullmatch(block)
@@ -113,9 +112,9 @@ def read_head(block: bytes) -> Head:
     if lines.count(b"\n") > FIELDS_LIMIT:
         raise _too_large()
     if major != b"1" or minor not in b"01":
-        raise ProtocolError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        raise ProtocolError(505, "the gateway speaks HTTP/1.1 and HTTP/1.0 only")
     if method.decode() not in METHODS:
-        raise ProtocolError(501, f"the method {method.decode()[:20]} is not known here")
+        raise ProtocolError(501, f"the method {method.decode()[:20]!r} is not supported")
     fields = [_field(line) for line in lines.split(b"\r\n")[:-1]]
     head = _interpret(method.decode(), target.decode(), int(minor), fields)
     _cross_check(block, target, fields)
@@ -124,26 +123,26 @@ def read_head(block: bytes) -> Head:
 
 def _too_large() -> ProtocolError:
     return ProtocolError(
-        431, f"the head of a request may have {HEAD_LIMIT} bytes and {FIELDS_LIMIT} headers"
+        431, f"the head is larger than {HEAD_LIMIT} bytes or has more than {FIELDS_LIMIT} headers"
     )
 
 
 def _fault(block: bytes) -> ProtocolError:
-    """What is wrong with a head that does not fit the grammar."""
+    """What is wrong with a head that does not match the grammar."""
     found = _NEVER.search(block)
     if found and found[0] in b"\r\n":
         return ProtocolError(400, "a line of the head does not end with CR LF")
     if found:
-        return ProtocolError(400, f"the head has the character {found[0]!r} in it")
+        return ProtocolError(400, f"the head contains the character {found[0]!r}")
     first, *lines = block.removeprefix(b"\r\n").split(b"\r\n")
     if not re.fullmatch(_REQUEST_LINE, first + b"\r\n"):
         return ProtocolError(400, "the first line is not METHOD /path HTTP/1.1")
     for line in lines:
         if line.startswith((b" ", b"\t")):
-            return ProtocolError(400, "a header goes on in the next line")
+            return ProtocolError(400, "a header continues in the next line")
         if line and not re.fullmatch(_FIELD, line + b"\r\n"):
             return ProtocolError(400, f"{line[:40].decode('latin-1')!r} is not a header")
-    return ProtocolError(400, "the head is not complete")
+    return ProtocolError(400, "the head is incomplete")
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
@@ -151,14 +150,16 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     return name.lower(), value.strip(b" \t")
 
 
-def _interpret(method: str, target: str, minor: int, fields: list[tuple[bytes, bytes]]) -> Head:
-    """What well-formed parts mean together. Raises Malformed where that is not clear."""
+def _interpret(
+    method: str, target: str, minor: int, fields: list[tuple[bytes, bytes]]
+) -> RequestHead:
+    """What well-formed parts mean together. Raises ProtocolError if that is unclear."""
     headers = _join(fields)
     target, authority = _origin_form(method, target)
     if minor == 1 and "host" not in headers:
-        raise ProtocolError(400, "a request of HTTP/1.1 has a Host header")
+        raise ProtocolError(400, "the request has no Host header, which HTTP/1.1 requires")
     if not _AUTHORITY.fullmatch(headers.get("host", "")):
-        raise ProtocolError(400, "the Host header names no host")
+        raise ProtocolError(400, "the Host header is not a host name")
     if authority is not None:
         headers["host"] = authority  # RFC 9112, 3.2.2
     length, chunked = _framing(headers, minor)
@@ -168,7 +169,7 @@ def _interpret(method: str, target: str, minor: int, fields: list[tuple[bytes, b
         _check_parts(name, headers.get(name, ""), separators)
     options = {option.strip() for option in headers.get("connection", "").lower().split(",")}
     expects = headers.get("expect", "").lower() == "100-continue"
-    return Head(
+    return RequestHead(
         method=method,
         target=target,
         path=unquote(path),
@@ -184,7 +185,7 @@ def _interpret(method: str, target: str, minor: int, fields: list[tuple[bytes, b
 
 def _check_parts(what: str, text: str, separators: str) -> None:
     if sum(map(text.count, separators)) >= PARTS_LIMIT:
-        raise ProtocolError(431, f"the {what} of a request may have {PARTS_LIMIT} parts")
+        raise ProtocolError(431, f"the {what} has more than {PARTS_LIMIT} parts")
 
 
 def _join(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -194,16 +195,16 @@ def _join(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
         if name not in headers:
             headers[name] = value
         elif name in SINGLE:
-            raise ProtocolError(400, f"there are several {name} headers")
+            raise ProtocolError(400, f"the request has several {name} headers")
         else:
             headers[name] += ("; " if name == "cookie" else ", ") + value
     return headers
 
 
 def _origin_form(method: str, target: str) -> tuple[str, str | None]:
-    """The target without scheme and host, and the host where it had one."""
+    """The target without scheme and host, and that host, if any."""
     if "#" in target:
-        raise ProtocolError(400, "the target has a fragment")
+        raise ProtocolError(400, "the target contains a fragment")
     if target.startswith("/") or (target == "*" and method == "OPTIONS"):
         return target, None
     absolute = _ABSOLUTE.fullmatch(target)
@@ -214,7 +215,7 @@ def _origin_form(method: str, target: str) -> tuple[str, str | None]:
 
 
 def _framing(headers: dict[str, str], minor: int) -> tuple[int, bool]:
-    """The body's length, and whether it comes in chunks."""
+    """The body's length, and whether it is chunked."""
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
     if coding is None:
         if length is None:
@@ -223,16 +224,16 @@ def _framing(headers: dict[str, str], minor: int) -> tuple[int, bool]:
             raise ProtocolError(400, "the Content-Length is not a number of bytes")
         return int(length), False
     if length is not None:
-        raise ProtocolError(400, "there are both Content-Length and Transfer-Encoding")
+        raise ProtocolError(400, "the request has both Content-Length and Transfer-Encoding")
     if minor == 0:
-        raise ProtocolError(400, "HTTP/1.0 has no Transfer-Encoding")
+        raise ProtocolError(400, "the request has a Transfer-Encoding, which HTTP/1.0 lacks")
     if coding.lower() != "chunked":
-        raise ProtocolError(501, "the only Transfer-Encoding known here is chunked")
+        raise ProtocolError(501, "the Transfer-Encoding is not chunked, the only one supported")
     return 0, True
 
 
-class _Seen:
-    """What llhttp finds in a head."""
+class _Fields:
+    """What llhttp reads in a head."""
 
     def __init__(self) -> None:
         self.target = b""
@@ -246,13 +247,13 @@ class _Seen:
 
 
 def _cross_check(block: bytes, target: bytes, fields: list[tuple[bytes, bytes]]) -> None:
-    """The second opinion. Raises Malformed if it is another one."""
-    seen = _Seen()
+    """Parses the head with llhttp as well. Raises ProtocolError if the results differ."""
+    seen = _Fields()
     try:
         httptools.HttpRequestParser(seen).feed_data(block)
     except httptools.HttpParserUpgrade:
-        pass  # Nothing is ever upgraded here: HTTP lets a server ignore the wish.
+        pass  # a server may ignore a request to upgrade
     except httptools.HttpParserError as error:
         raise ProtocolError(400, f"the head is malformed: {error}") from error
     if seen.target != target or seen.fields != fields:
-        raise ProtocolError(400, "the head can be read in two ways")
+        raise ProtocolError(400, "two parsers read the head in different ways")

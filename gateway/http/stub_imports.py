@@ -1,20 +1,20 @@
-"""The protocols that the gateway does not speak are not even loaded.
+"""Stubs for protocols that the gateway does not speak, so that they are not loaded.
 
-Hypercorn imports HTTP/2, and Quart Hypercorn's server on asyncio, wherever anything of them is
-imported. Neither is used here (hypercorn_connection.py speaks HTTP/1.1, on Trio); loading them
-takes a tenth of the start, and what is not there cannot be reached.
+Importing anything of Hypercorn loads HTTP/2, and importing Quart loads Hypercorn's asyncio server.
+Neither is used here (hypercorn_connection.py speaks HTTP/1.1, on Trio). Loading them takes a tenth
+of the start, and code that is not loaded cannot be attacked.
 """
 
 import sys
 from types import ModuleType
 from typing import Any
 
-_NEVER = {"hypercorn.asyncio": "serve", "hypercorn.protocol.h2": "H2Protocol"}
+_UNUSED = {"hypercorn.asyncio": "serve", "hypercorn.protocol.h2": "H2Protocol"}
 
 
 def stub_unused_protocols() -> None:
-    """Stands in for them from now on. Call it before anything imports Quart."""
-    for name, what in _NEVER.items():
+    """Installs the stubs. Call it before anything imports Quart."""
+    for name, what in _UNUSED.items():
         module = ModuleType(name)
         setattr(module, what, _refuse)
         sys.modules.setdefault(name, module)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from gateway.http.chunked import ChunkedDecoder
-from gateway.http.request_head import Head, ProtocolError, end_of_head, read_head
+from gateway.http.request_head import ProtocolError, RequestHead, end_of_head, read_head
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad_requests").glob("*.http"))
@@ -21,7 +21,7 @@ _SHORT = [path.read_bytes() for path in GOOD + BAD if path.stat().st_size < 1000
 class Request(NamedTuple):
     """One request, read."""
 
-    head: Head
+    head: RequestHead
     body: bytes
 
 

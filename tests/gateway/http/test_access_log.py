@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from gateway.http.access_log import AccessLog, AccessRecord, line, open_access_log, writing
-from gateway.http.request_head import Head, read_head
+from gateway.http.request_head import RequestHead, read_head
 from gateway.settings import SettingsError
 from tests.support.gateway import running, settings_for
 from tests.support.http_stage import Stage, post, request
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "access.log"
 
 
-def note(log: AccessLog, number: int = 1, head: Head | None = CALL) -> None:
+def note(log: AccessLog, number: int = 1, head: RequestHead | None = CALL) -> None:
     log.add("10.0.0.1", head, 200, 12, 0.000345, f"{number}")
 
 

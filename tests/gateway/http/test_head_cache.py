@@ -13,7 +13,7 @@ def opening(method: str, path: str, *lines: str) -> tuple[bool, bool, str, bool]
     """Whether it is a call, has its reply, the code of its refusal, and whether it is elsewhere."""
     read = parse_head(request(method, path, *lines), LIMIT)
     code = read.refusal.code if read.refusal is not None else ""
-    return read.call is not None, read.reply is not None, code, read.is_fallback
+    return read.call is not None, read.response is not None, code, read.is_fallback
 
 
 @pytest.mark.parametrize(

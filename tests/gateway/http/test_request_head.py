@@ -14,8 +14,8 @@ from gateway.http.request_head import (
     FIELDS_LIMIT,
     HEAD_LIMIT,
     METHODS,
-    Head,
     ProtocolError,
+    RequestHead,
     end_of_head,
     read_head,
 )
@@ -24,11 +24,11 @@ from tests.gateway.http.raw_requests import BAD, GOOD, mistaken, read, status_of
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def head(*lines: str) -> Head:
+def head(*lines: str) -> RequestHead:
     return read_head("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
 
-def get(*lines: str) -> Head:
+def get(*lines: str) -> RequestHead:
     return head("GET / HTTP/1.1", "Host: x", *lines)
 
 
@@ -67,7 +67,7 @@ def test_what_a_head_says() -> None:
         "Content-Length: \t 12 ",
         "X-Odd:  two  words\t",
     )
-    assert read == Head(
+    assert read == RequestHead(
         method="POST",
         target="/models/a%20b%2Fc?accessKey=m%31",
         path="/models/a b/c",
