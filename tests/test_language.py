@@ -157,17 +157,8 @@ SAME_NAME = {
     ),
     **dict.fromkeys(
         (
-            *(
-                "Address",
-                "Command",
-                "_Nowhere",
-                "Changed",
-                "Interpreter",
-                "Event",
-                "Key",
-                "Head",
-                "Launch",
-            ),
+            *("Address", "Command", "_Nowhere", "Changed", "Interpreter", "Event", "Key"),
+            "Launch",
             *("Raised", "Refused"),
         ),
         "not renamed yet",

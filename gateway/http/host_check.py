@@ -51,9 +51,9 @@ def check_listen_address(settings: Settings, address: str) -> None:
     if settings.tls_certificate or settings.allow_plain_http or _is_loopback(address):
         return
     raise SettingsError(
-        f"cannot listen on {address}: it is beyond this machine and TLS is off, so others could read "
-        "and change passwords, keys and predictions. Set tls_certificate and tls_key. If the network "
-        "is trusted or a proxy ends TLS, set allow_plain_http = true (--allow-plain-http)"
+        f"cannot listen on {address}: it is beyond this machine and TLS is off, so others could "
+        "read and change passwords, keys and predictions. Set tls_certificate and tls_key. If the "
+        "network is trusted or a proxy ends TLS, set allow_plain_http = true (--allow-plain-http)"
     )
 
 

@@ -1,9 +1,9 @@
 """The filter before Hypercorn: forwards the requests that the strict parser accepts, one by one.
 
 A forwarded request is serialized again from its parsed form: the head from its `RequestHead`, the
-body from its bytes. So Hypercorn reads plain HTTP/1.1 that cannot be upgraded, and cannot find another
-request in it than the strict parser did. The next request waits until this one has been answered.
-So an error in it is never taken for the response to an earlier request.
+body from its bytes. So Hypercorn reads plain HTTP/1.1 that cannot be upgraded, and cannot find
+another request in it than the strict parser did. The next request waits until this one has been
+answered. So an error in it is never taken for the response to an earlier request.
 """
 
 from collections.abc import Awaitable, Callable

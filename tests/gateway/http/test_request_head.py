@@ -47,7 +47,7 @@ def test_good_requests_are_read_as_h11_reads_them(path: Path) -> None:
 
 def test_a_refusal_says_what_is_wrong() -> None:
     """Whoever sent it can tell from the message what to change."""
-    with pytest.raises(ProtocolError, match="a header goes on in the next line"):
+    with pytest.raises(ProtocolError, match="a header continues in the next line"):
         get("A: b", " c")
     with pytest.raises(ProtocolError, match="'A : b' is not a header"):
         get("A : b")
