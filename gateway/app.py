@@ -20,25 +20,11 @@ from quart_trio.wrappers.request import TrioRequest
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from gateway import errors
-from gateway.admin import (
-    audit,
-    builds,
-    experiments,
-    files,
-    keys,
-    maintenance,
-    members,
-    metrics,
-    models,
-    projects,
-    site,
-    site_models,
-    site_settings,
-    users,
-)
-from gateway.admin.openapi import openapi
-from gateway.admin.router import Route, Router, announces_body
-from gateway.admin.uploads import StreamedBody
+from gateway.admin.routes import ROUTES, admin_routes
+from gateway.admin.routing.openapi import openapi
+from gateway.admin.routing.route import Route
+from gateway.admin.routing.router import Router, announces_body
+from gateway.admin.routing.uploads import StreamedBody
 from gateway.client_network import network_of
 from gateway.control import Control
 from gateway.control.audit.audit_log import request_id
@@ -87,37 +73,27 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     app = QuartTrio(__name__, static_folder=None)
     app.url_rule_class = _Rule
     app.asgi_http_class = _under_a_grant(control.context.accounts.grants)
-    routing = admin_routing(control, services.traffic)
-    app.request_class = _request_class(app, routing, control.context)
-    app.register_blueprint(routing.blueprint())
-    _add_health(
-        app, control, services.health, cache(lambda: msgspec.json.encode(openapi(routing.routes)))
-    )
+    router = admin_router(control, services.traffic)
+    router.register(app)
+    app.request_class = _request_class(app, router, control.context)
+    _add_health(app, control, services.health, cache(lambda: msgspec.json.encode(openapi(ROUTES))))
     website = Website(control)
     website.register(app)
-    _add_hooks(app, control, hosts, routing, website)
+    _add_hooks(app, control, hosts, router, website)
     _add_model_calls(app, control.context.endpoints, services.offload)
     return app
 
 
-def admin_routing(control: Control, traffic: ConnectionStats) -> Router:
-    """All routes of the admin API."""
-    context = control.context
-    routing = Router(
-        context.tasks,
-        context.accounts,
+def admin_router(control: Control, connections: ConnectionStats) -> Router:
+    """The router of the admin API."""
+    return Router(
+        admin_routes(control, connections),
+        control.tasks,
+        control.accounts,
         control.audit_log,
-        context.temporary_files,
-        context.data.root,
+        control.temporary_files,
+        control.data.root,
     )
-    of_projects = (projects, members, files, models, builds, experiments, metrics)
-    of_people = (users, keys, maintenance, audit)
-    for noun in (*of_projects, *of_people):
-        noun.add_routes(routing, control)
-    site.add_routes(routing, control, traffic)
-    site_models.add_routes(routing, control)
-    site_settings.add_routes(routing, control)
-    return routing
 
 
 class _Rule(QuartRule):
@@ -133,7 +109,7 @@ class _Rule(QuartRule):
         return build
 
 
-def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> type[TrioRequest]:
+def _request_class(app: QuartTrio, router: Router, context: ControlContext) -> type[TrioRequest]:
     """Requests that know how large their body may be, and where the files in it wait.
 
     A handler could not set the limit: gotcha G1 in admin/README.
@@ -145,7 +121,7 @@ def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> 
             rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
         except HTTPException:  # there is no such route, or its path has a `/` too many
             return None
-        return routing.route_of(rule.endpoint)
+        return router.route(rule.endpoint)
 
     class LimitedRequest(TrioRequest):
         body_class = StreamedBody  # type: ignore[assignment]
@@ -158,7 +134,11 @@ def _request_class(app: QuartTrio, routing: Router, context: ControlContext) -> 
             elif route is None:
                 most = FORM_LIMIT
             else:
-                most = route.most if isinstance(route.most, int) else getattr(now, route.most)
+                most = (
+                    route.max_body
+                    if isinstance(route.max_body, int)
+                    else getattr(now, route.max_body)
+                )
             named["max_content_length"] = self.max_content_length = most
             super().__init__(method, scheme, path, *rest, **named)
             assert isinstance(self.body, StreamedBody)
@@ -191,7 +171,7 @@ def _under_a_grant(grants: Grants) -> type[TrioASGIHTTPConnection]:
 
 
 def _add_hooks(
-    app: QuartTrio, control: Control, hosts: AllowedHosts, routing: Router, website: Website
+    app: QuartTrio, control: Control, hosts: AllowedHosts, router: Router, website: Website
 ) -> None:
     @app.before_request
     async def begin() -> None:
@@ -224,15 +204,15 @@ def _add_hooks(
             logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
         if is_call(request.path):
             return _response(refusal_response(refused, g.request_id))
-        act = routing.not_entered() or website.routing.not_entered()
-        if act is not None and _unread():
-            # Their body would come while they wait for the disk.
-            control.audit_log.refused_later(act, refused.code)
-        elif act is not None:
-            await control.audit_log.refused(act, refused.code)
+        event = router.pending_audit() or website.router.pending_audit()
+        if event is not None and _unread():
+            # The rest of the body would arrive while the request waits for the disk.
+            control.audit_log.refused_later(event, refused.code)
+        elif event is not None:
+            await control.audit_log.refused(event, refused.code)
         if (page := website.refuse(refused, g.request_id)) is not None:
             return page
-        body = routing.told(errors.admin_body(refused))
+        body = router.without_paths(errors.admin_body(refused))
         return Response(body, refused.kind.status, refused.headers, content_type="application/json")
 
 

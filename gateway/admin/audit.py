@@ -1,50 +1,43 @@
-"""/audit: what was done and what was refused."""
+"""/audit: the audit log."""
 
 import msgspec
-from quart import request
 
-import store
-from gateway.admin.paging import whole_number
-from gateway.admin.router import Router
+from gateway.admin.routing import parameters, route
 from gateway.admin.schemas import Json
-from gateway.admin.timestamps import moment
 from gateway.control import Control
-from store import AuditEntry
+from gateway.control.records import AuditEntry, as_text
 
-_DEFAULT_SIZE = 100
-_MOST = 1000
+_DEFAULT_SIZE, _MAX_SIZE = 100, 1000
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    async def index() -> Json:
-        """Ascending by number: the newest there are, or the newest before a number."""
-        size = whole_number("page_size", _DEFAULT_SIZE, most=_MOST)
-        before, since = whole_number("before", 0), request.args.get("since", "")
-        await control.audit_log.flushed()
-        entries = await control.context.database.read(
-            store.audit.list_newest,
-            after=whole_number("after", 0),
-            before=before or None,
-            who=request.args.get("who", ""),
-            action=request.args.get("action", ""),
-            since=store.as_text(moment("since", since)) if since else "",
+class Audit:
+    def __init__(self, control: Control) -> None:
+        self._audit_log = control.audit_log
+
+    @route.get(
+        "/audit",
+        "site.administer",
+        "list audit entries by `who`, start of `action`, `since`; numbers `after`, `before`",
+        query=("who", "action", "since", "after", "before", "page_size"),
+    )
+    async def list(self) -> Json:
+        """In ascending order: the latest entries, or the latest before a number."""
+        size = parameters.limit("page_size", _DEFAULT_SIZE, least=1, most=_MAX_SIZE)
+        since = parameters.moment("since")
+        entries = await self._audit_log.entries(
+            after=parameters.whole_number("after", 0),
+            before=parameters.whole_number("before", 0) or None,
+            who=parameters.text("who"),
+            action=parameters.text("action"),
+            since=as_text(since) if since else "",
             most=size + 1,
         )
         shown = entries[-size:]
         older = shown[0].number if len(entries) > size else None
         return {"entries": [_json(entry) for entry in shown], "next_before": older}
 
-    routing.add(
-        "GET",
-        "/audit",
-        "site.administer",
-        "what was done and refused; `who`, begin of `action`, `since`; numbers `after`, `before`",
-        index,
-        query=("who", "action", "since", "after", "before", "page_size"),
-    )
-
 
 def _json(entry: AuditEntry) -> Json:
-    told = msgspec.structs.asdict(entry)
-    del told["id"], told["updated_at"]
-    return told
+    fields = msgspec.structs.asdict(entry)
+    del fields["id"], fields["updated_at"]
+    return fields

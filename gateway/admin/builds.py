@@ -1,213 +1,143 @@
-"""Builds of a model, their logs, and the deployments of each."""
+"""Builds of a model, and their logs."""
 
+import msgspec
 from quart import Response, request
 
 import builder
-import store
 from gateway.admin import log_stream
-from gateway.admin.downloads import log_text
-from gateway.admin.json_body import FREE_BYTES
+from gateway.admin.deployments import CreateDeployment, new_deployment, shown_deployment
 from gateway.admin.lookup import Lookup
-from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Router
-from gateway.admin.schemas import (
-    CreateBuild,
-    CreateDeployment,
-    Json,
-    build_json,
-    deployment_json,
-    scaled,
-)
+from gateway.admin.routing import route
+from gateway.admin.routing.downloads import log_text
+from gateway.admin.routing.json_body import FREE_BYTES
+from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.schemas import AnyJson, Json, creator_json, failure_json, null
 from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.builds.builds import NewBuild
-from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.control.projects.launch import Launched
-from gateway.control.variables import ShownVariables
-from gateway.errors import Refusal
-from gateway.identity.principal import is_allowed, principal
-from store import Build, Deployment, Model
+from gateway.control.records import Build
+from gateway.control.views import BuildView
+from gateway.identity.principal import principal
+from workers import Network
+
+MANY = "/projects/<project_id>/models/<model_id>/builds"
+ONE = f"{MANY}/<build_id>"
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    database, seek = control.context.database, Lookup(control)
+class CreateBuild(msgspec.Struct, kw_only=True):
+    file_path: str
+    function_name: str
+    kernel: str = ""
+    comment: str = ""
+    runtime_identifier: str = ""
+    model_root_dir: str = ""
+    build_script_path: str = ""
+    network: Network = "machine"
+    example: AnyJson = msgspec.field(default_factory=null)  # null: no example
+    auto_deploy_model: bool = False
+    auto_deployment_config: CreateDeployment | None = None
 
-    def as_json(build: Build) -> Json:
-        build = control.builds.with_live_status(build)
-        return build_json(build, build.steps, control.context.workspace)
 
-    async def index(project_id: str, model_id: str) -> Json:
-        model = await seek.model(project_id, model_id)
-        builds = await database.read(store.builds.list_all, model.id)
-        return await page("model_builds", [as_json(b) for b in builds])
+class Builds:
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._builds = control.builds
+        self._records = control.records
+        self._views = control.views
+        self._lookup = Lookup(control)
 
-    async def create(project_id: str, model_id: str, asked: CreateBuild) -> Json:
-        model = await seek.model(project_id, model_id)
-        deployment = new_deployment(model, asked.auto_deployment_config)
-        # Sizes of a deployment that is to follow are refused before anything is built.
-        if asked.auto_deployment_config is not None:
-            control.deployments.check(project_id, deployment, model_id=model.id)
-        launched = await control.launcher.build(
+    @route.get(MANY, "project.view", "list the builds of a model", query=PAGED)
+    async def list(self, project_id: str, model_id: str) -> Json:
+        model = await self._lookup.model(project_id, model_id)
+        builds = await self._records.builds(model)
+        return await page("model_builds", [self._json(each) for each in builds])
+
+    @route.post(MANY, "project.edit", "build a model", max_body=FREE_BYTES, audit="build.create")
+    async def create(self, project_id: str, model_id: str, body: CreateBuild) -> Json:
+        model = await self._lookup.model(project_id, model_id)
+        deployment = new_deployment(model, body.auto_deployment_config)
+        # The sizes of a later deployment are checked before anything is built.
+        if body.auto_deployment_config is not None:
+            self._control.deployments.check(project_id, deployment, model_id=model.id)
+        launched = await self._control.launcher.build(
             model,
-            new_build(asked),
-            deployment if asked.auto_deploy_model else None,
+            new_build(body),
+            deployment if body.auto_deploy_model else None,
             principal().user,
         )
-        return as_json(launched.build) | launched_json(control, launched)
+        return self._json(launched.build) | launched_json(self._control, launched)
 
-    async def show(project_id: str, model_id: str, build_id: str) -> Json:
-        return as_json(await seek.build(project_id, model_id, build_id))
+    @route.get(ONE, "project.view", "show a build")
+    async def show(self, project_id: str, model_id: str, build_id: str) -> Json:
+        return self._json(await self._lookup.build(project_id, model_id, build_id))
 
-    async def delete(project_id: str, model_id: str, build_id: str) -> Json:
-        build = await seek.build(project_id, model_id, build_id)
-        await control.builds.delete(project_id, build)
+    @route.delete(ONE, "project.edit", "delete a build that is not deployed", audit="build.delete")
+    async def delete(self, project_id: str, model_id: str, build_id: str) -> Json:
+        build = await self._lookup.build(project_id, model_id, build_id)
+        await self._builds.delete(project_id, build)
         return {}
 
-    async def log(project_id: str, model_id: str, build_id: str) -> Response:
-        build = await seek.build(project_id, model_id, build_id)
-        if request.accept_mimetypes.best == "text/event-stream":
-            return log_stream.follow_build(control, build)
-        return log_text(control.context.data.build_log(build.id), without=STEPS_STREAM)
-
-    async def deployments(project_id: str, model_id: str, build_id: str) -> Json:
-        build = await seek.build(project_id, model_id, build_id)
-        mine = await database.read(store.deployments.list_all, build.model_id)
-        listed = [deployed_json(control, d) for d in mine if d.build_id == build.id]
-        return await page("model_deployments", listed)
-
-    async def deploy(
-        project_id: str, model_id: str, build_id: str, asked: CreateDeployment
-    ) -> Json:
-        build = await seek.build(project_id, model_id, build_id)
-        model = await seek.model(project_id, model_id)
-        new = new_deployment(model, asked)
-        if not is_allowed(control.context.accounts, "project.edit", project_id):
-            new = await control.deployments.as_before(model, new)
-        made = await control.deployments.create(model, build, new, principal().user)
-        return deployed_json(control, made)
-
-    async def deployment(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
-        found = await seek.deployment(project_id, model_id, build_id, deployment_id)
-        return deployed_json(control, found)
-
-    async def stop(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
-        found = await seek.deployment(project_id, model_id, build_id, deployment_id)
-        return deployed_json(control, await control.deployments.stop(found))
-
-    async def restart(project_id: str, model_id: str, build_id: str, deployment_id: str) -> Json:
-        found = await seek.deployment(project_id, model_id, build_id, deployment_id)
-        await control.deployments.restart(found)
-        return deployed_json(control, found)
-
-    many = "/projects/<project_id>/models/<model_id>/builds"
-    one = f"{many}/<build_id>"
-    routing.add("GET", many, "project.view", "the builds of a model", index, query=PAGED)
-    routing.add(
-        "POST",
-        many,
-        "project.edit",
-        "build a model",
-        create,
-        CreateBuild,
-        most=FREE_BYTES,
-        action="build.create",
-    )
-    routing.add("GET", one, "project.view", "one build", show)
-    routing.add(
-        "DELETE",
-        one,
-        "project.edit",
-        "delete a build that is not deployed",
-        delete,
-        action="build.delete",
-    )
-    routing.add(
-        "GET",
-        f"{one}/log",
+    @route.get(
+        f"{ONE}/log",
         "project.view",
-        "what a build printed; as events: live",
-        log,
-        gives=log_stream.TEXT,
+        "show the log of a build; live as server-sent events",
+        media_types=log_stream.MEDIA_TYPES,
         streams=True,
     )
-    routing.add(
-        "GET",
-        f"{one}/deployments",
-        "project.view",
-        "the deployments of a build",
-        deployments,
-        query=PAGED,
-    )
-    routing.add(
-        "POST",
-        f"{one}/deployments",
-        "model.operate",
-        "deploy a build",
-        deploy,
-        CreateDeployment,
-        action="deployment.create",
-    )
-    its = f"{one}/deployments/<deployment_id>"
-    routing.add("GET", its, "project.view", "one deployment", deployment)
-    routing.add(
-        "POST", f"{its}:stop", "model.operate", "stop serving it", stop, action="deployment.stop"
-    )
-    routing.add(
-        "POST",
-        f"{its}:restart",
-        "model.operate",
-        "start its replicas anew, one after the other",
-        restart,
-        action="deployment.restart",
-    )
+    async def log(self, project_id: str, model_id: str, build_id: str) -> Response:
+        build = await self._lookup.build(project_id, model_id, build_id)
+        if request.accept_mimetypes.best == "text/event-stream":
+            return log_stream.follow_build(self._control, build)
+        return log_text(self._views.build_log(build), without=STEPS_STREAM)
 
-
-def deployed_json(control: Control, deployment: Deployment) -> Json:
-    """A deployment as whoever asks may see it, with what it is doing now."""
-    pool = control.deployments.pool(deployment.id)
-    edits = is_allowed(control.context.accounts, "project.edit", deployment.project_id)
-    return deployment_json(
-        deployment,
-        pool.statistics() if pool else None,
-        control.deployments.waiting_for(deployment.id),
-        control.context.workspace,
-        control.context.variables.shown(deployment) if edits else ShownVariables(),
-    )
+    def _json(self, build: Build) -> Json:
+        return build_json(self._views.build(build))
 
 
 def launched_json(control: Control, launched: Launched) -> Json:
-    """The deployment that a request for a build has started, null without one."""
+    """The deployment that a request for a build has started: null without one."""
     started = launched.deployment
-    return {"model_deployment": deployed_json(control, started) if started else None}
+    return {"model_deployment": shown_deployment(control, started) if started else None}
 
 
-def new_build(asked: CreateBuild) -> NewBuild:
-    """What the control is asked for. A runtime, where one is named, says what the kernel is."""
-    example = bytes(asked.example).decode()
+def new_build(body: CreateBuild) -> NewBuild:
+    """The build that a request asks for. A runtime identifier takes precedence over a kernel."""
+    example = bytes(body.example).decode()
     return NewBuild(
-        file=asked.file_path,
-        function=asked.function_name,
-        kernel=asked.runtime_identifier or asked.kernel,
-        comment=asked.comment,
+        file=body.file_path,
+        function=body.function_name,
+        kernel=body.runtime_identifier or body.kernel,
+        comment=body.comment,
         example=None if example == "null" else example,
-        model_root=asked.model_root_dir,
-        script=asked.build_script_path or builder.DEFAULT_SCRIPT,
-        network=asked.network,
+        model_root=body.model_root_dir,
+        script=body.build_script_path or builder.DEFAULT_SCRIPT,
+        network=body.network,
     )
 
 
-def new_deployment(
-    defaults: Model | NewDeployment, asked: CreateDeployment | None
-) -> NewDeployment:
-    """What the control is asked for, the defaults where nothing is said."""
-    asked = asked or CreateDeployment()
-    if asked.nvidia_gpus:
-        raise Refusal("feature.unsupported", "nvidia_gpus: predictd does not assign GPUs")
-    return NewDeployment(
-        cpu_millicores=scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
-        memory_mb=scaled("memory", asked.memory, 1024, defaults.memory_mb),
-        replicas=defaults.replicas if asked.replicas is None else asked.replicas,
-        network=asked.network,
-        environment=asked.environment,
-        secrets=asked.secrets,
-    )
+def build_json(view: BuildView) -> Json:
+    build = view.build
+    return {
+        "id": build.id,
+        "build_number": build.number,
+        "model_id": build.model_id,
+        "creator": creator_json(build.creator),
+        "comment": build.comment,
+        "file_path": build.file,
+        "function_name": build.function,
+        "kernel": build.kernel or build.interpreter,
+        "runtime_identifier": build.interpreter,
+        "model_root_dir": build.model_root,
+        "build_script_path": build.script,
+        "network": build.network,
+        "example": msgspec.Raw(build.example.encode()) if build.example else None,
+        "snapshot": build.snapshot,
+        "status": build.status,
+        "steps": [msgspec.structs.asdict(step) for step in build.steps],
+        "failure": failure_json(build.failure),
+        "crn": view.crn,
+        "created_at": build.created_at,
+        "updated_at": build.updated_at,
+        "built_at": build.built_at,
+    }

@@ -1,148 +1,189 @@
-"""Experiments: scripts that are run once, what they print, track and keep."""
+"""Experiments: scripts that run once, with their logs, metrics and files."""
 
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import trio
 from quart import Response, request
 
-import store
 from gateway.admin import log_stream, tree
-from gateway.admin.downloads import download as sent_file
-from gateway.admin.downloads import log_text
 from gateway.admin.lookup import Lookup
-from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Router
-from gateway.admin.schemas import AddToProject, CreateExperiment, Json, experiment_json, scaled
+from gateway.admin.routing import route
+from gateway.admin.routing.downloads import download, log_text
+from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.routing.parameters import text
+from gateway.admin.schemas import Json, creator_json, failure_json, scaled
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
 from gateway.control.experiments.comparison import MOST_EXPERIMENTS, TURN, Comparison
 from gateway.control.experiments.experiments import NewExperiment
+from gateway.control.records import Experiment, NotFound
+from gateway.control.views import ExperimentView
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
-from store import Experiment
+from workers import Network
+
+MANY = "/projects/<project_id>/experiments"
+ONE = f"{MANY}/<experiment_id>"
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    database, seek, experiments = control.context.database, Lookup(control), control.experiments
+class CreateExperiment(msgspec.Struct, kw_only=True):
+    """`script` is a file of the project; `cpu` in cores, `memory` in GB."""
 
-    async def as_json(experiment: Experiment) -> Json:
-        if experiment.status == "running":
-            latest = {p.key: p.value for p in await experiments.points(experiment)}
-        else:
-            latest = experiment.metrics
-        return experiment_json(experiment, latest, experiments.waiting_for(experiment.id))
+    script: str
+    arguments: Annotated[list[str], msgspec.Meta(max_length=1000)] = []
+    kernel: str = ""
+    runtime_identifier: str = ""
+    comment: str = ""
+    cpu: float | None = None
+    memory: float | None = None
+    network: Network = "machine"
 
-    async def everywhere() -> Json:
-        seen = {project.id for project in await seek.projects()}
-        listed = await database.read(store.experiments.list_all)
-        return await page("experiments", [await as_json(e) for e in listed if e.project_id in seen])
 
-    async def index(project_id: str) -> Json:
-        listed = await database.read(store.experiments.list_all, project_id)
-        return await page("experiments", [await as_json(e) for e in listed])
+class AddToProject(msgspec.Struct, kw_only=True):
+    """`path` is that of a file of the experiment. Without a `target` the copy in the project has
+    the same path."""
 
-    async def create(project_id: str, asked: CreateExperiment) -> Json:
-        project = await seek.project(project_id)
-        defaults = control.models.defaults
+    path: str
+    target: str = ""
+
+
+class Experiments:
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._experiments = control.experiments
+        self._records = control.records
+        self._views = control.views
+        self._lookup = Lookup(control)
+
+    @route.get("/experiments", "any", "list the experiments of all projects", query=PAGED)
+    async def list_all(self) -> Json:
+        seen = {project.id for project in await self._lookup.visible_projects()}
+        found = [each for each in await self._records.experiments() if each.project_id in seen]
+        return await page("experiments", [await self._json(each) for each in found])
+
+    @route.get(MANY, "project.view", "list the experiments of a project", query=PAGED)
+    async def list(self, project_id: str) -> Json:
+        found = await self._records.experiments(project_id)
+        return await page("experiments", [await self._json(each) for each in found])
+
+    @route.post(MANY, "project.edit", "run a script", audit="experiment.create")
+    async def create(self, project_id: str, body: CreateExperiment) -> Json:
+        project = await self._lookup.project(project_id)
+        defaults = self._control.models.defaults
         new = NewExperiment(
-            script=asked.script,
-            arguments=asked.arguments,
-            kernel=asked.runtime_identifier or asked.kernel,
-            comment=asked.comment,
-            cpu_millicores=scaled("cpu", asked.cpu, 1000, defaults.cpu_millicores),
-            memory_mb=scaled("memory", asked.memory, 1024, defaults.memory_mb),
-            network=asked.network,
+            script=body.script,
+            arguments=body.arguments,
+            kernel=body.runtime_identifier or body.kernel,
+            comment=body.comment,
+            cpu_millicores=scaled("cpu", body.cpu, 1000, defaults.cpu_millicores),
+            memory_mb=scaled("memory", body.memory, 1024, defaults.memory_mb),
+            network=body.network,
         )
-        return await as_json(await experiments.create(project, new, principal().user))
+        return await self._json(await self._experiments.create(project, new, principal().user))
 
-    async def show(project_id: str, experiment_id: str) -> Json:
-        return await as_json(await seek.experiment(project_id, experiment_id))
-
-    async def delete(project_id: str, experiment_id: str) -> Json:
-        await experiments.delete(await seek.experiment(project_id, experiment_id))
-        return {}
-
-    async def stop(project_id: str, experiment_id: str) -> Json:
-        found = await seek.experiment(project_id, experiment_id)
-        return await as_json(await experiments.stop(found))
-
-    async def log(project_id: str, experiment_id: str) -> Response:
-        experiment = await seek.experiment(project_id, experiment_id)
-        if request.accept_mimetypes.best == "text/event-stream":
-            return log_stream.follow_experiment(control, experiment)
-        return log_text(control.context.data.experiment_log(experiment.id))
-
-    async def metrics(project_id: str, experiment_id: str) -> Json:
-        experiment = await seek.experiment(project_id, experiment_id)
-        return {"metrics": await experiments.points(experiment)}
-
-    async def compare(project_id: str) -> Response:
-        chosen = _chosen(await database.read(store.experiments.list_all, project_id))
+    @route.get(
+        f"{MANY}:compare",
+        "project.view",
+        f"compare up to {MOST_EXPERIMENTS} experiments: those in `ids`, or the latest",
+        query=("ids",),
+        streams=True,
+    )
+    async def compare(self, project_id: str) -> Response:
+        chosen = _chosen(await self._records.experiments(project_id))
         comparison = Comparison()
         for each in chosen:
             comparison.begin()
-            points = await experiments.points(each)
+            points = await self._experiments.points(each)
             for first in range(0, len(points), TURN):
                 comparison.add(points[first : first + TURN])
                 await trio.lowlevel.checkpoint()
-        shown = [msgspec.json.encode(await as_json(each)) for each in chosen]
+        shown = [msgspec.json.encode(await self._json(each)) for each in chosen]
         return Response(_compared(shown, comparison), content_type="application/json")
 
-    async def outputs(project_id: str, experiment_id: str) -> Path:
-        """Where its files are; they can be read when nobody writes any more."""
-        experiment = await seek.experiment(project_id, experiment_id)
-        if experiment.ended_at is None:
-            raise Refusal("state.conflict", f"experiment {experiment.number} has not ended yet")
-        return control.context.data.experiment(experiment.id).outputs
+    @route.get(ONE, "project.view", "show an experiment")
+    async def show(self, project_id: str, experiment_id: str) -> Json:
+        return await self._json(await self._lookup.experiment(project_id, experiment_id))
 
-    async def files(project_id: str, experiment_id: str) -> Json:
-        folder = await outputs(project_id, experiment_id)
-        return await page("files", await trio.to_thread.run_sync(tree.all_files, folder))
-
-    async def download(project_id: str, experiment_id: str, path: str) -> Response:
-        folder = await outputs(project_id, experiment_id)
-        return await sent_file(lambda: tree.opened(folder, path))
-
-    async def add_to_project(project_id: str, experiment_id: str, asked: AddToProject) -> Json:
-        folder = await outputs(project_id, experiment_id)
-        project = await seek.project(project_id)
-        await control.context.disk.check_free("a file")
-        file = await trio.to_thread.run_sync(tree.opened, folder, asked.path)
-        with file:
-            more = os.fstat(file.fileno()).st_size
-            await control.context.project_usage.admit(project, "a file", more)
-            root, target = Path(project.path), asked.target or asked.path
-            await trio.to_thread.run_sync(tree.save, file, root, target)
-        control.context.project_usage.add(project, more)
-        annotate(f"file {asked.path}")
+    @route.delete(
+        ONE, "project.edit", "delete an experiment and its files", audit="experiment.delete"
+    )
+    async def delete(self, project_id: str, experiment_id: str) -> Json:
+        await self._experiments.delete(await self._lookup.experiment(project_id, experiment_id))
         return {}
 
-    many = "/projects/<project_id>/experiments"
-    one = f"{many}/<experiment_id>"
-    add = routing.add
-    add("GET", "/experiments", "any", "the experiments of all projects", everywhere,
-        query=PAGED)  # fmt: skip
-    add("GET", many, "project.view", "the experiments of a project", index, query=PAGED)
-    add("POST", many, "project.edit", "run a script", create, CreateExperiment,
-        action="experiment.create")  # fmt: skip
-    add("GET", f"{many}:compare", "project.view",
-        "up to 20 side by side; `ids`, by default the latest", compare, query=("ids",),
-        streams=True)  # fmt: skip
-    add("GET", one, "project.view", "one experiment", show)
-    add("DELETE", one, "project.edit", "delete it with its files", delete,
-        action="experiment.delete")  # fmt: skip
-    add("POST", f"{one}:stop", "project.edit", "end its script", stop, action="experiment.stop")
-    add("GET", f"{one}/log", "project.view", "what it printed; as events: live", log,
-        gives=log_stream.TEXT, streams=True)  # fmt: skip
-    add("GET", f"{one}/metrics", "project.view", "every value that it tracked", metrics)
-    add("GET", f"{one}/files", "project.view", "the files that it kept", files, query=PAGED)
-    add("GET", f"{one}/files/<path:path>", "project.view", "one of them", download,
-        gives=("application/octet-stream",), streams=True)  # fmt: skip
-    add("POST", f"{one}:add_to_project", "project.edit", "copy one of them into the project",
-        add_to_project, AddToProject, action="experiment.add_to_project")  # fmt: skip
+    @route.post(f"{ONE}:stop", "project.edit", "stop an experiment", audit="experiment.stop")
+    async def stop(self, project_id: str, experiment_id: str) -> Json:
+        found = await self._lookup.experiment(project_id, experiment_id)
+        return await self._json(await self._experiments.stop(found))
+
+    @route.get(
+        f"{ONE}/log",
+        "project.view",
+        "show the log of an experiment; live as server-sent events",
+        media_types=log_stream.MEDIA_TYPES,
+        streams=True,
+    )
+    async def log(self, project_id: str, experiment_id: str) -> Response:
+        experiment = await self._lookup.experiment(project_id, experiment_id)
+        if request.accept_mimetypes.best == "text/event-stream":
+            return log_stream.follow_experiment(self._control, experiment)
+        return log_text(self._views.experiment_log(experiment))
+
+    @route.get(f"{ONE}/metrics", "project.view", "list the metrics of an experiment")
+    async def metrics(self, project_id: str, experiment_id: str) -> Json:
+        experiment = await self._lookup.experiment(project_id, experiment_id)
+        return {"metrics": await self._experiments.points(experiment)}
+
+    @route.get(f"{ONE}/files", "project.view", "list the files of an experiment", query=PAGED)
+    async def files(self, project_id: str, experiment_id: str) -> Json:
+        folder = await self._outputs(project_id, experiment_id)
+        return await page("files", await trio.to_thread.run_sync(tree.all_files, folder))
+
+    @route.get(
+        f"{ONE}/files/<path:path>",
+        "project.view",
+        "download a file of an experiment",
+        media_types=("application/octet-stream",),
+        streams=True,
+    )
+    async def file(self, project_id: str, experiment_id: str, path: str) -> Response:
+        folder = await self._outputs(project_id, experiment_id)
+        return await download(lambda: tree.opened(folder, path))
+
+    @route.post(
+        f"{ONE}:add_to_project",
+        "project.edit",
+        "copy a file of an experiment into the project",
+        audit="experiment.add_to_project",
+    )
+    async def add_to_project(self, project_id: str, experiment_id: str, body: AddToProject) -> Json:
+        folder = await self._outputs(project_id, experiment_id)
+        project = await self._lookup.project(project_id)
+        usage = self._control.project_usage
+        await self._control.disk.check_free("a file")
+        file = await trio.to_thread.run_sync(tree.opened, folder, body.path)
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            await usage.admit(project, "a file", size)
+            root, target = Path(project.path), body.target or body.path
+            await trio.to_thread.run_sync(tree.save, file, root, target)
+        usage.add(project, size)
+        annotate(f"file {body.path}")
+        return {}
+
+    async def _outputs(self, project_id: str, experiment_id: str) -> Path:
+        """The folder of its files, which are complete when the experiment has ended."""
+        experiment = await self._lookup.experiment(project_id, experiment_id)
+        if experiment.ended_at is None:
+            raise Refusal("state.conflict", f"experiment {experiment.number} has not ended yet")
+        return self._views.experiment_outputs(experiment)
+
+    async def _json(self, experiment: Experiment) -> Json:
+        return experiment_json(await self._views.experiment(experiment))
 
 
 async def _compared(shown: list[bytes], comparison: Comparison) -> AsyncIterator[bytes]:
@@ -154,14 +195,42 @@ async def _compared(shown: list[bytes], comparison: Comparison) -> AsyncIterator
 
 
 def _chosen(listed: list[Experiment]) -> list[Experiment]:
-    """Those that the query names by id or number, in its order; by default the latest."""
-    wanted = [each for each in request.args.get("ids", "").split(",") if each]
+    """The experiments that the query names by id or number, in its order; else the latest."""
+    wanted = [each for each in text("ids").split(",") if each]
     if len(wanted) > MOST_EXPERIMENTS:
-        raise Refusal("argument.invalid", f"ids: {MOST_EXPERIMENTS} at most can be compared")
+        raise Refusal("argument.invalid", f"ids: more than {MOST_EXPERIMENTS} experiments")
     if not wanted:
         return listed[-MOST_EXPERIMENTS:]
     known = {str(each.number): each for each in listed} | {each.id: each for each in listed}
     for each in wanted:
         if each not in known:
-            raise store.NotFound("experiment", each)
+            raise NotFound("experiment", each)
     return [known[each] for each in wanted]
+
+
+def experiment_json(view: ExperimentView) -> Json:
+    experiment = view.experiment
+    return {
+        "id": experiment.id,
+        "experiment_number": experiment.number,
+        "project_id": experiment.project_id,
+        "creator": creator_json(experiment.creator),
+        "comment": experiment.comment,
+        "script": experiment.script,
+        "arguments": experiment.arguments,
+        "kernel": experiment.kernel or experiment.interpreter,
+        "runtime_identifier": experiment.interpreter,
+        "cpu": experiment.cpu_millicores / 1000,
+        "memory": experiment.memory_mb / 1024,
+        "network": experiment.network,
+        "snapshot": experiment.snapshot,
+        "status": experiment.status,
+        "waiting_for": view.waiting_for,
+        "exit_status": experiment.exit_status,
+        "failure": failure_json(experiment.failure),
+        "metrics": view.metrics,
+        "created_at": experiment.created_at,
+        "updated_at": experiment.updated_at,
+        "started_at": experiment.started_at,
+        "ended_at": experiment.ended_at,
+    }

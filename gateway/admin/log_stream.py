@@ -5,23 +5,21 @@ Each event's data is one JSON value. What is shared between followers is in
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 from quart import Response
 
-import store
 from gateway.control import Control
 from gateway.control.builds.build_task import STEPS_STREAM
 from gateway.control.experiments.environments import PREPARING
 from gateway.control.logs.following import Follower
+from gateway.control.records import Build, Experiment, Model, NotFound
 from gateway.identity.principal import principal
-from store import Build, Experiment, Model
 from workers import Line, Log, Pool
 
 # What a log is given as: at once, or as it grows.
-TEXT = ("text/plain", "text/event-stream")
+MEDIA_TYPES = ("text/plain", "text/event-stream")
 # A comment. The head of an answer goes out with the first bytes of its body, and a log may be
 # silent for days.
 _BEGUN = b": follows\n\n"
@@ -63,7 +61,7 @@ def _to_its_end(
                     yield data
         try:
             status = await end()
-        except store.NotFound:
+        except NotFound:
             status = "deleted"
         yield event("end", {"status": status})
 
@@ -93,10 +91,7 @@ def follow_logs(control: Control, model: Model, replica: str, stream: str, tail:
         yield _BEGUN
         with control.following.follower(model.id, flow) as follower:
             followed = _ModelLogs(control, model, replica, stream, follower)
-            with (
-                control.context.changes.listening(model.id, followed.changed),
-                suppress(store.NotFound),
-            ):
+            with control.changes.listening(model.id, followed.changed):
                 async for data in followed.pieces(tail):
                     yield data
         yield event("end", {})
@@ -124,12 +119,13 @@ class _ModelLogs:
         self._follower.wake()
 
     async def pieces(self, tail: int) -> AsyncIterator[bytes]:
-        """Raises NotFound when the model is gone."""
+        """Ends when the model is deleted."""
         begin: int | None = tail
         while True:
             if self._has_changed:
                 self._has_changed = False
-                await self._control.context.database.read(store.models.get, self._model.id)
+                if not await self._control.records.exists(self._model):
+                    return
                 for name, log in self._new_logs():
                     if data := await self._begin(name, log, begin):
                         yield data

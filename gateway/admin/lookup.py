@@ -1,52 +1,40 @@
-"""From the ids in a path to records, each checked to belong to the one before it."""
+"""From the ids in a path to records. The audit entry of the request names what is found.
 
-import trio
+Each method raises NotFound for an id that names nothing, or a record of another parent.
+"""
 
-import store
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
+from gateway.control.records import Build, Deployment, Experiment, Model, Project
 from gateway.identity.principal import is_allowed
-from store import Build, Deployment, Experiment, Model, Project
-
-# So many rights are looked at in one turn: some 0.5 ms.
-_TURN = 100
 
 
 class Lookup:
-    """Raises NotFound where an id names nothing, or something of somebody else's. What it finds
-    the audit trail names."""
+    """Finds records for the user of the running request."""
 
     def __init__(self, control: Control) -> None:
-        self._database = control.context.database
-        self._directory = control.context.accounts
+        self._records = control.records
+        self._accounts = control.accounts
 
-    async def projects(self) -> list[Project]:
-        """Those that whoever asks may see."""
-        seen = []
-        for number, project in enumerate(await self._database.read(store.projects.list_all)):
-            if number % _TURN == _TURN - 1:
-                await trio.lowlevel.checkpoint()
-            if is_allowed(self._directory, "project.view", project.id):
-                seen.append(project)
-        return seen
+    async def visible_projects(self) -> list[Project]:
+        """The projects that the user may view."""
+        return await self._records.projects(
+            lambda project_id: is_allowed(self._accounts, "project.view", project_id)
+        )
 
     async def project(self, project_id: str) -> Project:
-        project = await self._database.read(store.projects.get, project_id)
+        project = await self._records.project(project_id)
         annotate(f"project {project.name}")
         return project
 
     async def model(self, project_id: str, model_id: str) -> Model:
-        model = await self._database.read(store.models.get, model_id)
-        if model.project_id != project_id:
-            raise store.NotFound("model", model_id)
+        model = await self._records.model(project_id, model_id)
         annotate(f"model {model.name}")
         return model
 
     async def build(self, project_id: str, model_id: str, build_id: str) -> Build:
         model = await self.model(project_id, model_id)
-        build = await self._database.read(store.builds.get, build_id)
-        if build.model_id != model.id:
-            raise store.NotFound("build", build_id)
+        build = await self._records.build(model, build_id)
         annotate(f"build {build.number}")
         return build
 
@@ -54,15 +42,11 @@ class Lookup:
         self, project_id: str, model_id: str, build_id: str, deployment_id: str
     ) -> Deployment:
         build = await self.build(project_id, model_id, build_id)
-        deployment = await self._database.read(store.deployments.get, deployment_id)
-        if deployment.build_id != build.id:
-            raise store.NotFound("deployment", deployment_id)
+        deployment = await self._records.deployment(build, deployment_id)
         annotate(f"deployment {deployment.number}")
         return deployment
 
     async def experiment(self, project_id: str, experiment_id: str) -> Experiment:
-        experiment = await self._database.read(store.experiments.get, experiment_id)
-        if experiment.project_id != project_id:
-            raise store.NotFound("experiment", experiment_id)
+        experiment = await self._records.experiment(project_id, experiment_id)
         annotate(f"experiment {experiment.number}")
         return experiment

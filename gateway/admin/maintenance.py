@@ -1,59 +1,53 @@
-"""/backup and /garbage: what keeps the data folder safe and small."""
+"""/backup and /garbage: maintenance of the data folder."""
 
-from quart import Response, request
+from quart import Response
 
-from gateway.admin.router import Router
+from gateway.admin.routing import route
+from gateway.admin.routing.parameters import whole_number
 from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.storage.garbage import KEPT_BUILDS, Garbage
-from gateway.errors import Refusal
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    async def backup() -> Response:
-        return Response(await control.backups.begin(), content_type="application/x-tar")
+class Maintenance:
+    def __init__(self, control: Control) -> None:
+        self._backups = control.backups
+        self._collector = control.collector
 
-    async def find() -> Json:
-        return _told(await control.collector.find(_keep()))
-
-    async def collect() -> Json:
-        return _told(await control.collector.collect(_keep()))
-
-    routing.add(
-        "GET",
+    @route.get(
         "/backup",
         "site.administer",
-        "all that a new machine needs, as one tar",
-        backup,
-        action="site.backup",
-        gives=("application/x-tar",),
+        "back up everything that a new machine needs, as a tar archive",
+        audit="site.backup",
+        media_types=("application/x-tar",),
         streams=True,
     )
-    routing.add(
-        "GET",
+    async def backup(self) -> Response:
+        return Response(await self._backups.begin(), content_type="application/x-tar")
+
+    @route.get(
         "/garbage",
         "site.administer",
-        "what nobody needs; `keep`: builds of each model",
-        find,
+        "list what can be deleted; `keep`: builds to keep of each model",
         query=("keep",),
     )
-    routing.add(
-        "DELETE",
+    async def find(self) -> Json:
+        return _json(await self._collector.find(_keep()))
+
+    @route.delete(
         "/garbage",
         "site.administer",
-        "remove it; `keep` as above",
-        collect,
-        action="garbage.collect",
+        "delete what `GET /garbage` lists",
+        audit="garbage.collect",
         query=("keep",),
     )
+    async def collect(self) -> Json:
+        return _json(await self._collector.collect(_keep()))
 
 
 def _keep() -> int:
-    given = request.args.get("keep", str(KEPT_BUILDS))
-    if not given.isdecimal() or not 1 <= int(given) <= 1_000_000:
-        raise Refusal("argument.invalid", f"keep: {given!r} is not a number from 1 on")
-    return int(given)
+    return whole_number("keep", KEPT_BUILDS, least=1, most=1_000_000)
 
 
-def _told(garbage: list[Garbage]) -> Json:
+def _json(garbage: list[Garbage]) -> Json:
     return {"garbage": garbage, "bytes": sum(each.bytes for each in garbage)}

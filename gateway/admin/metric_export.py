@@ -21,8 +21,8 @@ from typing import Any, Literal
 import msgspec
 import trio
 
+from gateway.control.records import MetricSeries, StoredMetricRecord
 from gateway.crn import crn
-from store import MetricSeries, StoredMetricRecord
 
 FORMATS = {
     "jsonl": "application/jsonl",

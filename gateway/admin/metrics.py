@@ -1,26 +1,28 @@
-"""/metrics: what models told of their predictions, and what was found out later.
+"""/metrics: what models recorded of their predictions, and what became known later.
 
-Rows are spelled as the SDK's `read_metrics` gives them, ascending by start. They go out as they
-come from the store, some at a time, so that a window may be as large as it is.
+Rows have the form of the SDK's `read_metrics` and ascend by start. They are sent in pieces as the
+store reads them, so that a window may be of any size.
 """
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Annotated
 
 import msgspec
-from quart import Response, request
+from quart import Response
 
 from gateway.admin.metric_export import FORMATS, NotInstalled, RowFormatter, TooManyKeys, as_table
-from gateway.admin.router import Router
-from gateway.admin.schemas import Json, Metrics
+from gateway.admin.routing import route
+from gateway.admin.routing.parameters import choice, limit, text, whole_number
+from gateway.admin.schemas import AnyJson, Json
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
 from gateway.control.metrics.measurements import LAST_MS
 from gateway.control.metrics.metrics import MetricTarget, Noun, Window
+from gateway.control.records import NotFound, StoredMetricRecord
 from gateway.errors import Refusal
 from gateway.identity.principal import is_allowed, require
-from store import NotFound, StoredMetricRecord
 from workers.sizes import MIB
 
 NOUNS: dict[str, Noun] = {
@@ -28,9 +30,10 @@ NOUNS: dict[str, Noun] = {
     "model_build_crn": "build",
     "model_crn": "model",
 }
-_DEFAULT_PAGE, MOST_ROWS = 1000, 10_000
+_DEFAULT_PAGE, MAX_ROWS = 1000, 10_000
 # A page ends early where its rows are large.
-_MOST_BYTES = 8 * MIB
+_MAX_BYTES = 8 * MIB
+Metrics = Annotated[dict[str, AnyJson], msgspec.Meta(max_length=1000)]
 
 
 class DelayedMetrics(msgspec.Struct, kw_only=True):
@@ -39,7 +42,8 @@ class DelayedMetrics(msgspec.Struct, kw_only=True):
 
 
 class AggregateMetrics(msgspec.Struct, kw_only=True):
-    """Times in milliseconds of Unix time; unless given, the end is now and the start the end."""
+    """Times are milliseconds of Unix time. Without an end it is now; without a start it is the
+    end."""
 
     model_deployment_crn: str
     metrics: Metrics
@@ -47,42 +51,30 @@ class AggregateMetrics(msgspec.Struct, kw_only=True):
     end_timestamp_ms: int | None = None
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    directory, metrics = control.context.accounts, control.metrics
+class MetricRows:
+    def __init__(self, control: Control) -> None:
+        self._metrics = control.metrics
+        self._accounts = control.accounts
+        self._workspace = control.context.workspace
 
-    async def subject(noun: Noun, name: str) -> MetricTarget:
-        """Raises NotFound also for what whoever asks may not see."""
-        found = await metrics.subject(noun, name)
-        if not is_allowed(directory, "project.view", found.project_id):
-            raise NotFound(noun, name)
-        return found
-
-    async def asked() -> tuple[Window, RowFormatter]:
-        given = [(name, request.args[name]) for name in NOUNS if request.args.get(name)]
-        if len(given) != 1:
-            raise Refusal("argument.invalid", f"give one of {', '.join(NOUNS)}")
-        [(name, value)] = given
-        window = Window(
-            await subject(NOUNS[name], value),
-            _time("start_timestamp_ms", 0),
-            _time("end_timestamp_ms", LAST_MS),
-            _token(),
-        )
-        return window, RowFormatter(control.context.workspace, window.subject.sources)
-
-    async def show() -> Response:
-        window, spelling = await asked()
-        most = _page_size()
-        rows = _page(metrics.rows(window), spelling, most)
+    @route.get("/metrics", "any", "list the metrics of predictions, by start", streams=True)
+    async def list(self) -> Response:
+        window, formatter = await self._window()
+        most = limit("page_size", _DEFAULT_PAGE, least=1, most=MAX_ROWS)
+        rows = _page(self._metrics.rows(window), formatter, most)
         return Response(rows, content_type="application/json")
 
-    async def export() -> Response:
-        kind = request.args.get("format", "jsonl")
-        if kind not in FORMATS:
-            raise Refusal("argument.invalid", f"format: {kind!r} is none of {', '.join(FORMATS)}")
-        window, spelling = await asked()
+    @route.get(
+        "/metrics/export",
+        "any",
+        "export metrics as a file: jsonl, csv or parquet",
+        streams=True,
+    )
+    async def export(self) -> Response:
+        kind = choice("format", tuple(FORMATS), "jsonl")
+        window, formatter = await self._window()
         try:
-            table = await as_table(kind, lambda: metrics.rows(window), spelling)
+            table = await as_table(kind, lambda: self._metrics.rows(window), formatter)
         except NotInstalled as error:
             raise Refusal("feature.unsupported", str(error), advice=error.advice) from None
         except TooManyKeys as error:
@@ -91,108 +83,89 @@ def add_routes(routing: Router, control: Control) -> None:
         response.headers["Content-Disposition"] = f'attachment; filename="metrics.{kind}"'
         return response
 
-    async def delay(asked: DelayedMetrics) -> Json:
-        project_id = await metrics.project_of(asked.prediction_uuid)
-        if not is_allowed(directory, "project.view", project_id):
-            raise NotFound("prediction", asked.prediction_uuid)
-        require(directory, "metrics.add", project_id)
+    @route.post(
+        "/metrics/delayed",
+        "any",
+        "add metrics to a prediction afterwards",
+        audit="metrics.delay",
+        counted=True,
+    )
+    async def delay(self, body: DelayedMetrics) -> Json:
+        project_id = await self._metrics.project_of(body.prediction_uuid)
+        if not is_allowed(self._accounts, "project.view", project_id):
+            raise NotFound("prediction", body.prediction_uuid)
+        require(self._accounts, "metrics.add", project_id)
         annotate(f"project {project_id}")
-        await metrics.merge_delayed(asked.prediction_uuid, asked.metrics)
+        await self._metrics.merge_delayed(body.prediction_uuid, body.metrics)
         return {}
 
-    async def aggregate(asked: AggregateMetrics) -> Json:
-        found = await subject("deployment", asked.model_deployment_crn)
-        require(directory, "metrics.add", found.project_id)
-        annotate(f"project {found.project_id}")
-        await metrics.add_aggregate(
-            asked.model_deployment_crn,
-            asked.metrics,
-            asked.start_timestamp_ms,
-            asked.end_timestamp_ms,
+    @route.post(
+        "/metrics/aggregate",
+        "any",
+        "add metrics of many predictions of a deployment",
+        audit="metrics.aggregate",
+        counted=True,
+    )
+    async def aggregate(self, body: AggregateMetrics) -> Json:
+        target = await self._target("deployment", body.model_deployment_crn)
+        require(self._accounts, "metrics.add", target.project_id)
+        annotate(f"project {target.project_id}")
+        await self._metrics.add_aggregate(
+            body.model_deployment_crn,
+            body.metrics,
+            body.start_timestamp_ms,
+            body.end_timestamp_ms,
         )
         return {}
 
-    routing.add(
-        "GET",
-        "/metrics",
-        "any",
-        "what was told of predictions, by start",
-        show,
-        streams=True,
-    )
-    routing.add(
-        "GET",
-        "/metrics/export",
-        "any",
-        "the same as a file: jsonl, csv, parquet",
-        export,
-        streams=True,
-    )
-    routing.add(
-        "POST",
-        "/metrics/delayed",
-        "any",
-        "add to a prediction what became known later",
-        delay,
-        DelayedMetrics,
-        action="metrics.delay",
-        often=True,
-    )
-    routing.add(
-        "POST",
-        "/metrics/aggregate",
-        "any",
-        "metrics of many predictions of a deployment",
-        aggregate,
-        AggregateMetrics,
-        action="metrics.aggregate",
-        often=True,
-    )
+    async def _target(self, noun: Noun, name: str) -> MetricTarget:
+        """Raises NotFound also for a target that the user may not view."""
+        found = await self._metrics.subject(noun, name)
+        if not is_allowed(self._accounts, "project.view", found.project_id):
+            raise NotFound(noun, name)
+        return found
+
+    async def _window(self) -> tuple[Window, RowFormatter]:
+        named = [(name, text(name)) for name in NOUNS if text(name)]
+        if len(named) != 1:
+            raise Refusal("argument.invalid", f"the query has not one of {', '.join(NOUNS)}")
+        [(name, value)] = named
+        window = Window(
+            await self._target(NOUNS[name], value),
+            whole_number("start_timestamp_ms", 0, most=LAST_MS),
+            whole_number("end_timestamp_ms", LAST_MS, most=LAST_MS),
+            _page_token(),
+        )
+        return window, RowFormatter(self._workspace, window.subject.sources)
 
 
 async def _page(
-    batches: AsyncGenerator[list[StoredMetricRecord]], spelling: RowFormatter, most: int
+    batches: AsyncGenerator[list[StoredMetricRecord]], formatter: RowFormatter, most: int
 ) -> AsyncIterator[bytes]:
     """`{"metrics":[...],"next_page_token":""}`, some rows at a time."""
     count = size = 0
-    so_far = token = ""
+    last = token = ""
     yield b'{"metrics":['
     async with aclosing(batches):
         async for rows in batches:
-            if count == most or size >= _MOST_BYTES:
-                token = so_far
+            if count == most or size >= _MAX_BYTES:
+                token = last
                 break
             shown = rows[: most - count]
-            told = b",".join([spelling.json(row) for row in shown])
-            yield b"," + told if count else told
-            count, size = count + len(shown), size + len(told)
-            so_far = f"{shown[-1].start_ms}-{shown[-1].number}"
+            encoded = b",".join([formatter.json(row) for row in shown])
+            yield b"," + encoded if count else encoded
+            count, size = count + len(shown), size + len(encoded)
+            last = f"{shown[-1].start_ms}-{shown[-1].number}"
             if len(shown) < len(rows):
-                token = so_far
+                token = last
                 break
     yield b'],"next_page_token":' + msgspec.json.encode(token) + b"}"
 
 
-def _time(name: str, default: int) -> int:
-    text = request.args.get(name, "")
-    if not text:
-        return default
-    if not re.fullmatch("[0-9]{1,16}", text) or int(text) > LAST_MS:
-        raise Refusal("argument.invalid", f"{name}: {text!r} is no time in milliseconds")
-    return int(text)
-
-
-def _page_size() -> int:
-    text = request.args.get("page_size", str(_DEFAULT_PAGE))
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
-        raise Refusal("argument.invalid", f"page_size: {text!r} is no number from 1 on")
-    return min(int(text), MOST_ROWS)
-
-
-def _token() -> tuple[int, int] | None:
-    text = request.args.get("page_token", "")
-    if not text:
+def _page_token() -> tuple[int, int] | None:
+    token = text("page_token")
+    if not token:
         return None
-    if not (match := re.fullmatch("([0-9]{1,16})-([0-9]{1,18})", text)):
-        raise Refusal("argument.invalid", f"page_token: {text!r} is none that we gave")
+    if not (match := re.fullmatch("([0-9]{1,16})-([0-9]{1,18})", token)):
+        raise Refusal("argument.invalid", f"page_token: {token[:50]!r} is not a token of a page")
     return int(match[1]), int(match[2])

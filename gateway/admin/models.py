@@ -1,33 +1,37 @@
-"""/projects/{id}/models and /models: models, their replicas and what these print."""
+"""/projects/{id}/models and /models: models, their replicas and logs."""
 
 from collections import deque
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import msgspec
 import trio
 from quart import Response, request
 
-import store
 from gateway.admin import log_stream
-from gateway.admin.builds import deployed_json, launched_json, new_build, new_deployment
-from gateway.admin.json_body import FREE_BYTES
+from gateway.admin.builds import CreateBuild, build_json, launched_json, new_build
+from gateway.admin.deployments import new_deployment
 from gateway.admin.lookup import Lookup
-from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Router
-from gateway.admin.schemas import CreateModel, Json, UpdateModel, build_json, model_json
+from gateway.admin.routing import route
+from gateway.admin.routing.json_body import FREE_BYTES
+from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.routing.parameters import choice, limit, text
+from gateway.admin.schemas import Amount, Json, creator_json
 from gateway.control import Control
-from gateway.control.deployments.replica_logs import logs_of
 from gateway.control.projects.models import NewModel
+from gateway.control.records import Deployment, Model, Project, Visibility
+from gateway.control.views import ModelView
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
-from store import Deployment, Model, Project
 from workers import Line, Pool, process_info
 from workers.log import blocks_of, in_order
 
-# What a log of a model may be asked for at once.
-_MOST_LINES = 10_000
-# What is told of a model's requests beside its replicas; `busy` is the sum of the next two.
-_REQUESTS = (
+MANY = "/projects/<project_id>/models"
+ONE = f"{MANY}/<model_id>"
+# Log lines in one answer.
+_DEFAULT_LINES, _MAX_LINES = 200, 10_000
+# The counts of a model's requests beside its replicas; `busy` is the sum of the next two.
+_COUNTS = (
     "waiting",
     "busy",
     "queue_full",
@@ -38,210 +42,187 @@ _REQUESTS = (
 )
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    database, seek = control.context.database, Lookup(control)
+class CreateModel(msgspec.Struct, kw_only=True):
+    name: str
+    description: str = ""
+    disable_authentication: bool = False
+    auth_enabled: bool = True
+    visibility: Visibility = "private"
+    auto_build_model: bool = False
+    auto_build_config: CreateBuild | None = None
 
-    async def as_json(model: Model, project: Project | None = None) -> Json:
-        project = project or await seek.project(model.project_id)
-        current = await database.read(store.deployments.current, model.id)
-        pool = control.deployments.pool(current.id) if current else None
-        example = await database.read(store.builds.example, model.id)
-        return model_json(
-            model,
-            project,
-            control.context.endpoints.key_of(model),
-            f"{control.context.urls.public}/model",
-            current,
-            control.deployments.state(current) if current else "",
-            pool.statistics() if pool else None,
-            example,
-            control.context.workspace,
-        )
 
-    async def index_all() -> Json:
-        projects = {project.id: project for project in await seek.projects()}
-        models = await database.read(store.models.list_all)
-        seen = [m for m in models if m.project_id in projects]
-        return await page("models", [await as_json(m, projects[m.project_id]) for m in seen])
+class Resources(msgspec.Struct, kw_only=True):
+    cpu_millicores: Amount | msgspec.UnsetType = msgspec.UNSET
+    memory_mb: Amount | msgspec.UnsetType = msgspec.UNSET
 
-    async def index(project_id: str) -> Json:
-        project = await seek.project(project_id)
-        models = await database.read(store.models.list_all, project.id)
-        return await page("models", [await as_json(m, project) for m in models])
 
-    async def create(project_id: str, asked: CreateModel) -> Json:
-        project = await seek.project(project_id)
+class ReplicationPolicy(msgspec.Struct, kw_only=True):
+    type: Literal["fixed"] = "fixed"
+    num_replicas: Amount | msgspec.UnsetType = msgspec.UNSET
+
+
+class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
+    read_only: ClassVar[tuple[str, ...]] = (
+        *("id", "model_number", "creator", "access_key", "deletion_status", "created_at", "crn"),
+        *("updated_at", "project", "url", "status", "example", "replicas_wanted", "replicas_ready"),
+        *("current_deployment_id", "current_deployment_number", "current_build_number"),
+    )
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
+    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    auth_enabled: bool | msgspec.UnsetType = msgspec.UNSET
+    default_resources: Resources = msgspec.field(default_factory=Resources)
+    default_replication_policy: ReplicationPolicy = msgspec.field(default_factory=ReplicationPolicy)
+
+    def changes(self) -> Json:
+        """The fields of the record that it changes."""
+        named = {
+            "name": self.name,
+            "description": self.description,
+            "visibility": self.visibility,
+            "auth_enabled": self.auth_enabled,
+            "cpu_millicores": self.default_resources.cpu_millicores,
+            "memory_mb": self.default_resources.memory_mb,
+            "replicas": self.default_replication_policy.num_replicas,
+        }
+        return {name: value for name, value in named.items() if value is not msgspec.UNSET}
+
+
+class Models:
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._models = control.models
+        self._records = control.records
+        self._views = control.views
+        self._lookup = Lookup(control)
+
+    @route.get("/models", "any", "list the models of all projects", query=PAGED)
+    async def list_all(self) -> Json:
+        projects = {project.id: project for project in await self._lookup.visible_projects()}
+        models = [m for m in await self._records.models() if m.project_id in projects]
+        views = await self._views.models(models)
+        return await page("models", [model_json(v, projects[v.model.project_id]) for v in views])
+
+    @route.get(MANY, "project.view", "list the models of a project", query=PAGED)
+    async def list(self, project_id: str) -> Json:
+        project = await self._lookup.project(project_id)
+        views = await self._views.models(await self._records.models(project.id))
+        return await page("models", [model_json(view, project) for view in views])
+
+    @route.post(MANY, "project.edit", "create a model", max_body=FREE_BYTES, audit="model.create")
+    async def create(self, project_id: str, body: CreateModel) -> Json:
+        project = await self._lookup.project(project_id)
         who = principal().user
         new = NewModel(
-            name=asked.name,
-            description=asked.description,
-            visibility=asked.visibility,
-            auth_enabled=asked.auth_enabled and not asked.disable_authentication,
+            name=body.name,
+            description=body.description,
+            visibility=body.visibility,
+            auth_enabled=body.auth_enabled and not body.disable_authentication,
         )
-        config = asked.auto_build_config if asked.auto_build_model else None
+        config = body.auto_build_config if body.auto_build_model else None
         if config is None:
-            return await as_json(await control.models.create(project, new, who), project)
-        deployment = new_deployment(control.models.defaults, config.auto_deployment_config)
+            return await self._json(await self._models.create(project, new, who), project)
+        deployment = new_deployment(self._models.defaults, config.auto_deployment_config)
         if config.auto_deployment_config is not None:
-            control.deployments.check(project.id, deployment)
-        launched = await control.launcher.create_model(
+            self._control.deployments.check(project.id, deployment)
+        launched = await self._control.launcher.create_model(
             project,
             new,
             new_build(config),
             deployment if config.auto_deploy_model else None,
             who,
         )
-        build = control.builds.with_live_status(launched.build)
         return (
-            await as_json(launched.model, project)
-            | {"model_build": build_json(build, build.steps, control.context.workspace)}
-            | launched_json(control, launched)
+            await self._json(launched.model, project)
+            | {"model_build": build_json(self._views.build(launched.build))}
+            | launched_json(self._control, launched)
         )
 
-    async def show(project_id: str, model_id: str) -> Json:
-        return await as_json(await seek.model(project_id, model_id))
+    @route.get(ONE, "project.view", "show a model")
+    async def show(self, project_id: str, model_id: str) -> Json:
+        return await self._json(await self._lookup.model(project_id, model_id))
 
-    async def update(project_id: str, model_id: str, asked: UpdateModel) -> Json:
-        model = await seek.model(project_id, model_id)
-        return await as_json(await control.models.update(model, asked.changes()))
+    @route.patch(ONE, "project.edit", "change a model", audit="model.update")
+    async def update(self, project_id: str, model_id: str, body: UpdateModel) -> Json:
+        model = await self._lookup.model(project_id, model_id)
+        return await self._json(await self._models.update(model, body.changes()))
 
-    async def delete(project_id: str, model_id: str) -> Json:
-        await control.models.delete(await seek.model(project_id, model_id))
+    @route.post(
+        f"{ONE}:regenerate_key",
+        "project.edit",
+        "replace the access key of a model; the old one stops working",
+        audit="model.regenerate_key",
+    )
+    async def regenerate_key(self, project_id: str, model_id: str) -> Json:
+        model = await self._lookup.model(project_id, model_id)
+        return await self._json(await self._models.regenerate_key(model))
+
+    @route.delete(
+        ONE, "project.edit", "stop a model and delete it with its builds", audit="model.delete"
+    )
+    async def delete(self, project_id: str, model_id: str) -> Json:
+        await self._models.delete(await self._lookup.model(project_id, model_id))
         return {}
 
-    async def deployments(project_id: str, model_id: str) -> Json:
-        model = await seek.model(project_id, model_id)
-        listed = await database.read(store.deployments.list_all, model.id)
-        return await page("model_deployments", [deployed_json(control, each) for each in listed])
+    @route.get(f"{ONE}/replicas", "project.view", "list the replicas that serve a model now")
+    async def replicas(self, project_id: str, model_id: str) -> Json:
+        model = await self._lookup.model(project_id, model_id)
+        current = await self._views.current_pool(model)
+        if current.deployment is None or current.pool is None:
+            counts: Json = dict.fromkeys(_COUNTS, 0)
+            return {"replicas": [], **counts, "restarts_by_caller": {}, "metrics_dropped": 0}
+        dropped = self._control.metrics_writer.dropped(current.deployment.id)
+        return _replicas_json(current.deployment, current.pool) | {"metrics_dropped": dropped}
 
-    async def stop(project_id: str, model_id: str) -> Json:
-        model = await seek.model(project_id, model_id)
-        stopping = await control.deployments.stop_all(model.id)
-        return {"model_deployments": [deployed_json(control, each) for each in stopping]}
-
-    async def regenerate_key(project_id: str, model_id: str) -> Json:
-        model = await seek.model(project_id, model_id)
-        return await as_json(await control.models.regenerate_key(model))
-
-    async def replicas(project_id: str, model_id: str) -> Json:
-        model = await seek.model(project_id, model_id)
-        current = await database.read(store.deployments.current, model.id)
-        pool = control.deployments.pool(current.id) if current else None
-        if current is None or pool is None:
-            nothing: Json = dict.fromkeys(_REQUESTS, 0)
-            return {"replicas": [], **nothing, "restarts_by_caller": {}, "metrics_dropped": 0}
-        dropped = control.context.metrics_writer.dropped(current.id)
-        return _replicas_json(current, pool) | {"metrics_dropped": dropped}
-
-    async def logs(project_id: str, model_id: str) -> Response:
-        model = await seek.model(project_id, model_id)
-        replica, stream, tail = _which_lines()
-        paths = await trio.to_thread.run_sync(logs_of, control.context.data.model_logs(model.id))
-        current = await database.read(store.deployments.current, model.id)
-        pool = control.deployments.pool(current.id) if current else None
-        known = {path.stem for path in paths} | set(pool.logs if pool else ())
-        if replica and replica not in known:
-            names = ", ".join(sorted(known)) or "none yet"
-            raise Refusal("argument.invalid", f"replica: no log of {replica!r}; there are: {names}")
-        if request.accept_mimetypes.best == "text/event-stream":
-            return log_stream.follow_logs(control, model, replica, stream, tail)
-        wanted = [path for path in paths if replica in ("", path.stem)]
-        text = await trio.to_thread.run_sync(_tail_of, wanted, stream, tail)
-        return Response(text, content_type="text/plain; charset=utf-8")
-
-    many = "/projects/<project_id>/models"
-    one = f"{many}/<model_id>"
-    routing.add("GET", "/models", "any", "the models of all projects", index_all, query=PAGED)
-    routing.add("GET", many, "project.view", "a project's models", index, query=PAGED)
-    routing.add(
-        "POST",
-        many,
-        "project.edit",
-        "make a model",
-        create,
-        CreateModel,
-        most=FREE_BYTES,
-        action="model.create",
-    )
-    routing.add("GET", one, "project.view", "one model", show)
-    routing.add(
-        "PATCH", one, "project.edit", "change a model", update, UpdateModel, action="model.update"
-    )
-    routing.add(
-        "POST",
-        f"{one}:regenerate_key",
-        "project.edit",
-        "another access key: the old one is dead",
-        regenerate_key,
-        action="model.regenerate_key",
-    )
-    routing.add(
-        "POST",
-        f"{one}:stop",
-        "model.operate",
-        "stop what serves and what is on its way; which deployments that are",
-        stop,
-        action="model.stop",
-    )
-    routing.add(
-        "DELETE",
-        one,
-        "project.edit",
-        "stop a model and delete it with its builds",
-        delete,
-        action="model.delete",
-    )
-    routing.add(
-        "GET",
-        f"{one}/deployments",
+    @route.get(
+        f"{ONE}/logs",
         "project.view",
-        "all deployments of a model",
-        deployments,
-        query=PAGED,
-    )
-    routing.add(
-        "GET", f"{one}/replicas", "project.view", "the replicas that serve a model now", replicas
-    )
-    routing.add(
-        "GET",
-        f"{one}/logs",
-        "project.view",
-        "what its replicas printed; as events: live",
-        logs,
+        "show the logs of a model's replicas; live as server-sent events",
         query=("replica", "stream", "tail"),
-        gives=log_stream.TEXT,
+        media_types=log_stream.MEDIA_TYPES,
         streams=True,
     )
+    async def logs(self, project_id: str, model_id: str) -> Response:
+        model = await self._lookup.model(project_id, model_id)
+        replica, stream = text("replica"), choice("stream", ("stdout", "stderr"))
+        tail = limit("tail", _DEFAULT_LINES, most=_MAX_LINES)
+        paths = await self._views.model_logs(model)
+        pool = (await self._views.current_pool(model)).pool
+        known = {path.stem for path in paths} | set(pool.logs if pool else ())
+        if replica and replica not in known:
+            names = ", ".join(sorted(known)) or "none"
+            problem = f"replica: there is no log of {replica!r}; there are logs of: {names}"
+            raise Refusal("argument.invalid", problem)
+        if request.accept_mimetypes.best == "text/event-stream":
+            return log_stream.follow_logs(self._control, model, replica, stream, tail)
+        wanted = [path for path in paths if replica in ("", path.stem)]
+        lines = await trio.to_thread.run_sync(_tail_of, wanted, stream, tail)
+        return Response(lines, content_type="text/plain; charset=utf-8")
+
+    async def _json(self, model: Model, project: Project | None = None) -> Json:
+        project = project or await self._lookup.project(model.project_id)
+        return model_json(await self._views.model(model), project)
 
 
 def _replicas_json(deployment: Deployment, pool: Pool) -> Json:
     statistics = pool.statistics()
     replicas = []
-    for seat in statistics.slots:
-        used = process_info(seat.pid) if seat.pid is not None else None
-        facts = msgspec.structs.asdict(seat)
-        facts["uptime"] = round(seat.uptime, 3)
-        facts |= {"deployment_number": deployment.number}
-        facts |= {"rss_bytes": used.resident if used else None}
-        facts |= {"cpu_seconds": used.cpu if used else None}
-        replicas.append(facts)
-    counts = {name: getattr(statistics, name) for name in _REQUESTS}
+    for slot in statistics.slots:
+        resources = process_info(slot.pid) if slot.pid is not None else None
+        fields = msgspec.structs.asdict(slot)
+        fields["uptime"] = round(slot.uptime, 3)
+        fields |= {"deployment_number": deployment.number}
+        fields |= {"rss_bytes": resources.resident if resources else None}
+        fields |= {"cpu_seconds": resources.cpu if resources else None}
+        replicas.append(fields)
+    counts = {name: getattr(statistics, name) for name in _COUNTS}
     return {"replicas": replicas, **counts, "restarts_by_caller": statistics.restarts_by}
 
 
-def _which_lines() -> tuple[str, str, int]:
-    """`replica`, `stream` and `tail` of the request. Raises Refusal."""
-    stream, tail = request.args.get("stream", ""), request.args.get("tail", "200")
-    if stream not in ("", "stdout", "stderr"):
-        raise Refusal("argument.invalid", f"stream: {stream!r} is neither stdout nor stderr")
-    if not (tail.isascii() and tail.isdecimal()) or len(tail) > 9:
-        raise Refusal("argument.invalid", f"tail: {tail!r} is no number of lines")
-    return request.args.get("replica", ""), stream, min(int(tail), _MOST_LINES)
-
-
 def _tail_of(paths: list[Path], stream: str, tail: int) -> bytes:
-    """The last lines of several logs together. Blocking; of all no more than twice so many are in
-    memory: to free more of them in one go keeps other threads waiting."""
+    """The last lines of several logs, merged. Blocking. It keeps at most twice `tail` lines in
+    memory: freeing more of them at once would block other threads."""
     last: list[tuple[str, Line]] = []
     for path in paths:
         kept: deque[Line] = deque(maxlen=tail)
@@ -250,3 +231,36 @@ def _tail_of(paths: list[Path], stream: str, tail: int) -> bytes:
         last = in_order([*last, *((path.stem, line) for line in kept)])[-tail:] if tail else []
     several = len({replica for replica, _ in last}) > 1
     return "".join([f"{r} {line}\n" if several else f"{line}\n" for r, line in last]).encode()
+
+
+def model_json(view: ModelView, project: Project) -> Json:
+    model, deployment, statistics = view.model, view.deployment, view.statistics
+    return {
+        "id": model.id,
+        "model_number": model.number,
+        "name": model.name,
+        "description": model.description,
+        "creator": creator_json(model.creator),
+        "access_key": view.access_key,
+        "auth_enabled": model.auth_enabled,
+        "visibility": model.visibility,
+        "deletion_status": "",
+        "created_at": model.created_at,
+        "updated_at": max(model.updated_at, deployment.updated_at if deployment else ""),
+        "crn": view.crn,
+        "project": {"id": project.id, "name": project.name},
+        "default_resources": {
+            "cpu_millicores": model.cpu_millicores,
+            "memory_mb": model.memory_mb,
+            "nvidia_gpus": 0,
+        },
+        "default_replication_policy": {"num_replicas": model.replicas, "type": "fixed"},
+        "url": view.url,
+        "status": view.status,
+        "current_deployment_id": deployment.id if deployment else "",
+        "current_deployment_number": deployment.number if deployment else None,
+        "current_build_number": deployment.build_number if deployment else None,
+        "replicas_wanted": deployment.replicas if deployment else 0,
+        "replicas_ready": statistics.ready if statistics else 0,
+        "example": msgspec.Raw(view.example.encode()) if view.example else None,
+    }

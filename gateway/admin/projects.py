@@ -1,72 +1,120 @@
 """/projects: folders of code."""
 
+from typing import Annotated, ClassVar
+
 import msgspec
 
 from gateway.admin.lookup import Lookup
-from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Router
-from gateway.admin.schemas import CreateProject, Json, UpdateProject, project_json
+from gateway.admin.routing import route
+from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.schemas import Json, Variables, creator_json, variables_json
 from gateway.control import Control
 from gateway.control.projects.new_project import NewProject
+from gateway.control.records import Project, User, Visibility
 from gateway.control.variables import ShownVariables
 from gateway.identity.principal import is_allowed, principal
-from store import Project
+
+# A key for one clone: it is read, and never sent.
+KeyText = Annotated[str, msgspec.Meta(max_length=16 * 1024, extra_json_schema={"writeOnly": True})]
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    seek, directory = Lookup(control), control.context.accounts
+class CreateProject(msgspec.Struct, kw_only=True):
+    """`git_key`, an OpenSSH private key without a passphrase, and `git_host_key`, lines of
+    known_hosts or `type base64`, are used for the clone over ssh and not stored."""
 
-    def as_json(project: Project) -> Json:
-        edits = is_allowed(directory, "project.edit", project.id)
-        variables = control.context.variables.shown(project) if edits else ShownVariables()
-        owner, who = directory.owner_of(project.id), principal().user
+    granted: ClassVar[dict[str, str]] = {"default_project_engine_type": "ml_runtime"}
+    name: str
+    description: str = ""
+    visibility: Visibility = "private"
+    template: str = ""
+    git_url: str = ""
+    git_ref: str = ""
+    git_key: KeyText = ""
+    git_host_key: KeyText = ""
+    path: str = ""
+    environment: Variables = {}
+    secrets: Variables = {}
+
+
+class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
+    read_only: ClassVar[tuple[str, ...]] = (
+        *("id", "number", "template", "git_url", "git_ref", "path", "linked", "creator", "owner"),
+        *("environment_problem", "creation_status", "creation_error", "created_at", "updated_at"),
+    )
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
+    visibility: Visibility | msgspec.UnsetType = msgspec.UNSET
+    environment: Variables | msgspec.UnsetType = msgspec.UNSET
+    secrets: Variables | msgspec.UnsetType = msgspec.UNSET
+
+
+class Projects:
+    def __init__(self, control: Control) -> None:
+        self._projects = control.projects
+        self._lookup = Lookup(control)
+        self._accounts = control.accounts
+        self._variables = control.variables
+
+    @route.get("/projects", "any", "list the projects", query=PAGED)
+    async def list(self) -> Json:
+        return await page(
+            "projects", [self._json(p) for p in await self._lookup.visible_projects()]
+        )
+
+    @route.post("/projects", "user", "create a project", audit="project.create")
+    async def create(self, body: CreateProject) -> Json:
+        new = NewProject(**msgspec.structs.asdict(body))
+        return self._json(await self._projects.create(new, principal().user))
+
+    @route.get("/projects/<project_id>", "project.view", "show a project")
+    async def show(self, project_id: str) -> Json:
+        return self._json(await self._lookup.project(project_id))
+
+    @route.patch(
+        "/projects/<project_id>", "project.administer", "change a project", audit="project.update"
+    )
+    async def update(self, project_id: str, body: UpdateProject) -> Json:
+        project = await self._lookup.project(project_id)
+        return self._json(await self._projects.update(project, msgspec.to_builtins(body)))
+
+    @route.delete(
+        "/projects/<project_id>",
+        "project.own",
+        "delete a project and its models",
+        audit="project.delete",
+    )
+    async def delete(self, project_id: str) -> Json:
+        await self._projects.delete(await self._lookup.project(project_id))
+        return {}
+
+    def _json(self, project: Project) -> Json:
+        edits = is_allowed(self._accounts, "project.edit", project.id)
+        variables = self._variables.shown(project) if edits else ShownVariables()
+        owner, who = self._accounts.owner_of(project.id), principal().user
         owns = project.linked and owner is not None and owner.id == who.id
         return project_json(project, owner, variables, with_path=who.administrator or owns)
 
-    async def index() -> Json:
-        return await page("projects", [as_json(p) for p in await seek.projects()])
 
-    async def create(asked: CreateProject) -> Json:
-        new = NewProject(**msgspec.structs.asdict(asked))
-        return as_json(await control.projects.create(new, principal().user))
-
-    async def show(project_id: str) -> Json:
-        return as_json(await seek.project(project_id))
-
-    async def update(project_id: str, asked: UpdateProject) -> Json:
-        project = await seek.project(project_id)
-        return as_json(await control.projects.update(project, msgspec.to_builtins(asked)))
-
-    async def delete(project_id: str) -> Json:
-        await control.projects.delete(await seek.project(project_id))
-        return {}
-
-    one = "/projects/<project_id>"
-    routing.add("GET", "/projects", "any", "the projects", index, query=PAGED)
-    routing.add(
-        "POST",
-        "/projects",
-        "user",
-        "make a project",
-        create,
-        CreateProject,
-        action="project.create",
-    )
-    routing.add("GET", one, "project.view", "one project", show)
-    routing.add(
-        "PATCH",
-        one,
-        "project.administer",
-        "change a project",
-        update,
-        UpdateProject,
-        action="project.update",
-    )
-    routing.add(
-        "DELETE",
-        one,
-        "project.own",
-        "delete a project and its models",
-        delete,
-        action="project.delete",
-    )
+def project_json(
+    project: Project, owner: User | None, variables: ShownVariables, *, with_path: bool
+) -> Json:
+    """`variables` are empty for a user who may not change them; the path is one of this machine."""
+    return {
+        "id": project.id,
+        "number": project.number,
+        "name": project.name,
+        "description": project.description,
+        "visibility": project.visibility,
+        "template": project.template,
+        "git_url": project.git_url,
+        "git_ref": project.git_ref,
+        "path": project.path if with_path else "",
+        "linked": project.linked,
+        **variables_json(variables),
+        "creation_status": project.creation_status,
+        "creation_error": project.creation_error,
+        "creator": creator_json(project.creator),
+        "owner": creator_json(owner.name if owner else ""),
+        "created_at": project.created_at,
+        "updated_at": project.updated_at,
+    }

@@ -4,21 +4,24 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-import store
-from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Router
+from gateway.admin.routing import route
+from gateway.admin.routing.paging import PAGED, page
 from gateway.admin.schemas import Json
 from gateway.control import Control
+from gateway.control.records import now
 from gateway.http.context import ConnectionStats
 from gateway.identity.principal import principal
 from gateway.version import version
 
 
-def add_routes(routing: Router, control: Control, traffic: ConnectionStats) -> None:
-    context = control.context
-    started_at = store.now()  # the routes are made when the gateway starts
+class Site:
+    def __init__(self, control: Control, connections: ConnectionStats) -> None:
+        self._control = control
+        self._connections = connections
+        self._started_at = now()
 
-    async def runtimes() -> Json:
+    @route.get("/runtimes", "any", "list the interpreters that builds can use", query=PAGED)
+    async def runtimes(self) -> Json:
         shows_paths = principal().user.administrator
         return await page(
             "runtimes",
@@ -33,45 +36,38 @@ def add_routes(routing: Router, control: Control, traffic: ConnectionStats) -> N
                     "path": str(interpreter.path) if shows_paths else "",
                     "default": interpreter.default,
                 }
-                for interpreter in await context.interpreters.all()
+                for interpreter in await self._control.interpreters.all()
             ],
         )
 
-    async def site() -> Json:
-        user = principal().user
-        settings = msgspec.to_builtins(context.settings, enc_hook=str)
-        # Their values may be secrets, such as the password of a package index.
-        settings["environment"] = sorted(context.settings.environment)
-        told = {
+    @route.get("/site", "user", "show the gateway: version, machine; to administrators its state")
+    async def show(self) -> Json:
+        user, control = principal().user, self._control
+        site = {
             "version": version(),
-            "started_at": started_at,
-            "domain": urlsplit(context.urls.public).netloc,
-            "url": context.urls.public,
-            "machine": context.resources.capacity(),
-            "isolation": context.workers.confinement.described(),
-            "max_replicas": context.settings.max_replicas,
-            # Whoever asks.
-            "may_create_models": context.runtime_settings.may_create("models", user),
-            "may_create_projects": context.runtime_settings.may_create("projects", user),
+            "started_at": self._started_at,
+            "domain": urlsplit(control.urls.public).netloc,
+            "url": control.urls.public,
+            "machine": control.resources.capacity(),
+            "isolation": control.workers.confinement.described(),
+            "max_replicas": control.context.settings.max_replicas,
+            # Of the user who sends this request.
+            "may_create_models": control.settings.may_create("models", user),
+            "may_create_projects": control.settings.may_create("projects", user),
         }
-        if not user.administrator:
-            return told
-        return told | {
-            "data": str(context.data.root),
-            "traffic": traffic,
-            "metrics": msgspec.structs.asdict(context.metrics_writer.state())
+        return site | await self._state() if user.administrator else site
+
+    async def _state(self) -> Json:
+        control = self._control
+        settings = msgspec.to_builtins(control.context.settings, enc_hook=str)
+        # The values of variables may be secrets, such as the password of a package index.
+        settings["environment"] = sorted(control.context.settings.environment)
+        return {
+            "data": str(control.data.root),
+            "traffic": self._connections,
+            "metrics": msgspec.structs.asdict(control.metrics_writer.state())
             | await control.metrics.size(),
-            "disk": await context.disk.state(),
-            "set_aside": context.set_aside.problems,
+            "disk": await control.disk.state(),
+            "set_aside": control.set_aside.problems,
             "settings": settings,
         }
-
-    routing.add(
-        "GET",
-        "/runtimes",
-        "any",
-        "the interpreters that builds can use",
-        runtimes,
-        query=PAGED,
-    )
-    routing.add("GET", "/site", "user", "this gateway and its settings", site)

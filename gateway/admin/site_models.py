@@ -1,26 +1,26 @@
-"""/site/models: what an administrator sees of all that is active."""
+"""/site/models: all active models, for site administrators."""
 
-from gateway.admin.paging import page
-from gateway.admin.router import Router
-from gateway.admin.schemas import Json, creator
+from gateway.admin.routing import route
+from gateway.admin.routing.paging import page
+from gateway.admin.schemas import Json, creator_json
 from gateway.control import Control
 from gateway.control.deployments.usage import ActiveModel
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    async def index() -> Json:
-        return await page("models", [_as_json(each) for each in await control.usage.measure()])
+class SiteModels:
+    def __init__(self, control: Control) -> None:
+        self._usage = control.usage
 
-    routing.add(
-        "GET",
+    @route.get(
         "/site/models",
         "site.administer",
-        "all models that are active, and what they take of the machine",
-        index,
+        "list all active models and the resources that they use",
     )
+    async def list(self) -> Json:
+        return await page("models", [_json(each) for each in await self._usage.measure()])
 
 
-def _as_json(active: ActiveModel) -> Json:
+def _json(active: ActiveModel) -> Json:
     """CPU in cores and memory in bytes, of all replicas together."""
     model, deployment, statistics = active.model, active.deployment, active.statistics
     return {
@@ -28,13 +28,13 @@ def _as_json(active: ActiveModel) -> Json:
         "model_number": model.number,
         "name": model.name,
         "project": {"id": active.project.id, "name": active.project.name},
-        "creator": creator(model.creator),
+        "creator": creator_json(model.creator),
         "status": deployment.status,
         "deployment_id": deployment.id,
         "deployment_number": deployment.number,
         "build_id": deployment.build_id or "",
         "build_number": deployment.build_number,
-        "deployer": creator(deployment.deployer),
+        "deployer": creator_json(deployment.deployer),
         "deployed_at": deployment.deployed_at,
         "replicas_wanted": deployment.replicas,
         "replicas_ready": statistics.ready if statistics else 0,

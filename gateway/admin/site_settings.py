@@ -1,18 +1,17 @@
-"""/site/settings: what holds, from where it is, and changes of it at run time."""
+"""/site/settings: the settings in effect, their sources, and changes at run time."""
 
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.admin.router import Router
+from gateway.admin.routing import route
 from gateway.admin.schemas import Json
 from gateway.control import Control
-from gateway.identity.permissions import Permission
 from gateway.settings import SETTINGS, SettingInfo
 
 
-def _type(setting: SettingInfo) -> Any:
+def _type_of(setting: SettingInfo) -> Any:
     """The type of a setting in a request. `RuntimeSettings` checks the bounds."""
     if setting.type is Path:
         return str
@@ -20,11 +19,11 @@ def _type(setting: SettingInfo) -> Any:
     return int | str if setting.kind.is_size else setting.type
 
 
-# Also those that cannot be changed: who asks for one is told why, and not that there is none.
+# Settings that cannot be changed are fields too: the error says why they cannot.
 ChangeSettings = msgspec.defstruct(
     "ChangeSettings",
     [
-        (setting.name, _type(setting) | msgspec.UnsetType, msgspec.UNSET)
+        (setting.name, _type_of(setting) | msgspec.UnsetType, msgspec.UNSET)
         for setting in SETTINGS.values()
     ],
     kw_only=True,
@@ -32,38 +31,32 @@ ChangeSettings = msgspec.defstruct(
 )
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    settings = control.context.runtime_settings
+class SiteSettings:
+    def __init__(self, control: Control) -> None:
+        self._settings = control.settings
 
-    async def show() -> Json:
-        return {"settings": [msgspec.structs.asdict(each) for each in settings.described()]}
+    @route.get("/site/settings", "site.administer", "list the settings and whether they can change")
+    async def show(self) -> Json:
+        return {"settings": [msgspec.structs.asdict(each) for each in self._settings.described()]}
 
-    async def change(asked: msgspec.Struct) -> Json:
-        given = msgspec.structs.asdict(asked)
-        await settings.change({n: v for n, v in given.items() if v is not msgspec.UNSET})
-        return await show()
-
-    async def reset(name: str) -> Json:
-        await settings.reset(name)
-        return await show()
-
-    needs: Permission = "site.administer"
-    many = "/site/settings"
-    routing.add("GET", many, needs, "the settings, and which can be changed now", show)
-    routing.add(
-        "PATCH",
-        many,
-        needs,
-        "change settings, all of them or none",
-        change,
-        ChangeSettings,
-        action="site.set",
+    @route.patch(
+        "/site/settings",
+        "site.administer",
+        "change settings: all of them, or none on an error",
+        body=ChangeSettings,
+        audit="site.set",
     )
-    routing.add(
-        "DELETE",
-        f"{many}/<name>",
-        needs,
-        "set a setting back to its default",
-        reset,
-        action="site.reset",
+    async def change(self, body: msgspec.Struct) -> Json:
+        values = msgspec.structs.asdict(body)
+        await self._settings.change({n: v for n, v in values.items() if v is not msgspec.UNSET})
+        return await self.show()
+
+    @route.delete(
+        "/site/settings/<name>",
+        "site.administer",
+        "reset a setting to its default",
+        audit="site.reset",
     )
+    async def reset(self, name: str) -> Json:
+        await self._settings.reset(name)
+        return await self.show()

@@ -1,19 +1,18 @@
-"""/users, /whoami and /site/links: who signs in."""
+"""/users, /whoami and /site/links: users, and how they sign in."""
 
 from typing import Any
 
 import msgspec
 
-import store
-from gateway.admin.paging import PAGED, page
-from gateway.admin.router import Router
-from gateway.admin.schemas import Json, user_json
+from gateway.admin.routing import route
+from gateway.admin.routing.paging import PAGED, page
+from gateway.admin.schemas import Json
 from gateway.control import Control
 from gateway.control.accounts.sign_in import LINK_SECONDS
 from gateway.control.accounts.users import NewUser
+from gateway.control.records import User
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
-from store import User
 
 
 class CreateUser(msgspec.Struct, kw_only=True):
@@ -32,108 +31,102 @@ class UpdateUser(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class SetPassword(msgspec.Struct, kw_only=True):
-    """Empty: the user can no longer sign in by a password."""
+    """With an empty password the user cannot sign in with one any more."""
 
     password: str
 
 
-def add_routes(routing: Router, control: Control) -> None:
-    users, directory = control.users, control.context.accounts
+class Users:
+    def __init__(self, control: Control) -> None:
+        self._users = control.users
+        self._sign_in = control.sign_in
+        self._accounts = control.accounts
 
-    async def index() -> Json:
-        return await page("users", [user_json(user) for user in directory.users()])
+    @route.get("/users", "site.administer", "list the users", query=PAGED)
+    async def list(self) -> Json:
+        return await page("users", [user_json(user) for user in self._accounts.users()])
 
-    async def create(asked: CreateUser) -> Json:
+    @route.post("/users", "site.administer", "create a user", audit="user.create")
+    async def create(self, body: CreateUser) -> Json:
         new = NewUser(
-            name=asked.username,
-            full_name=asked.name,
-            email=asked.email,
-            password=asked.password,
-            administrator=asked.administrator,
+            name=body.username,
+            full_name=body.name,
+            email=body.email,
+            password=body.password,
+            administrator=body.administrator,
         )
-        user, made = await users.create(new)
-        # Of a password that was made here nobody else knows.
+        user, made = await self._users.create(new)
+        # A password that was generated here is in this reply only.
         return user_json(user) | ({"password": made} if made else {})
 
-    async def show(username: str) -> Json:
-        return user_json(find_user(control, username))
+    @route.get("/users/<username>", "self", "show a user")
+    async def show(self, username: str) -> Json:
+        return user_json(self._users.get(username))
 
-    async def update(username: str, asked: UpdateUser) -> Json:
+    @route.patch(
+        "/users/<username>", "site.administer", "change or disable a user", audit="user.update"
+    )
+    async def update(self, username: str, body: UpdateUser) -> Json:
         changes: dict[str, Any] = {
             name: value
-            for name, value in msgspec.structs.asdict(asked).items()
+            for name, value in msgspec.structs.asdict(body).items()
             if value is not msgspec.UNSET
         }
-        return user_json(await users.update(find_user(control, username), changes))
+        user = self._users.get(username)
+        return user_json(await self._users.update(user, changes))
 
-    async def delete(username: str) -> Json:
-        await users.delete(find_user(control, username))
+    @route.delete(
+        "/users/<username>",
+        "site.administer",
+        "delete a user and their keys",
+        audit="user.delete",
+    )
+    async def delete(self, username: str) -> Json:
+        await self._users.delete(self._users.get(username))
         return {}
 
-    async def set_password(username: str, asked: SetPassword) -> Json:
-        """Somebody else's is one that they have to change."""
-        user = find_user(control, username)
+    @route.put(
+        "/users/<username>/password",
+        "site.administer",
+        "set a user's password",
+        audit="user.set_password",
+    )
+    async def set_password(self, username: str, body: SetPassword) -> Json:
+        """Another user has to change the password that is set for them."""
+        user = self._users.get(username)
         must_change = user.id != principal().user.id
-        return user_json(await users.set_password(user, asked.password, must_change=must_change))
+        changed = await self._users.set_password(user, body.password, must_change=must_change)
+        return user_json(changed)
 
-    async def whoami() -> Json:
+    @route.get("/whoami", "any", "show the user of this request and how it is authenticated")
+    async def whoami(self) -> Json:
         who = principal()
         return user_json(who.user) | {"by": who.by}
 
-    async def new_link() -> Json:
-        # The session that comes of it would outlive a key that is revoked.
-        if (by := principal().by) != "admin key":
-            text = f"a link is made by whoever holds the data folder, not by {by}"
-            raise Refusal("auth.forbidden", text)
-        token = control.sign_in.new_link(principal().user)
-        return {"token": token, "seconds": LINK_SECONDS}
-
-    one = "/users/<username>"
-    routing.add("GET", "/users", "site.administer", "the users", index, query=PAGED)
-    routing.add(
-        "POST", "/users", "site.administer", "make a user", create, CreateUser, action="user.create"
-    )
-    routing.add("GET", one, "self", "one user", show)
-    routing.add(
-        "PATCH",
-        one,
-        "site.administer",
-        "change or disable a user",
-        update,
-        UpdateUser,
-        action="user.update",
-    )
-    routing.add(
-        "DELETE",
-        one,
-        "site.administer",
-        "delete a user with all keys",
-        delete,
-        action="user.delete",
-    )
-    routing.add(
-        "PUT",
-        f"{one}/password",
-        "site.administer",
-        "set a password",
-        set_password,
-        SetPassword,
-        action="user.set_password",
-    )
-    routing.add("GET", "/whoami", "any", "who asks, and by what", whoami)
-    routing.add(
-        "POST",
+    @route.post(
         "/site/links",
         "site.administer",
-        "a link that signs in once; for `admin.key` alone",
-        new_link,
-        action="link.create",
+        "create a link that signs in once; with `admin.key` only",
+        audit="link.create",
     )
+    async def create_link(self) -> Json:
+        # The session of the link would outlive a key that is revoked.
+        if (by := principal().by) != "admin key":
+            text = f"cannot create a link with the {by}: it needs `admin.key`"
+            raise Refusal("auth.forbidden", text)
+        token = self._sign_in.new_link(principal().user)
+        return {"token": token, "seconds": LINK_SECONDS}
 
 
-def find_user(control: Control, username: str) -> User:
-    """The user of this name. Raises NotFound."""
-    user = control.context.accounts.user(username)
-    if user is None:
-        raise store.NotFound("user", username)
-    return user
+def user_json(user: User) -> Json:
+    return {
+        "username": user.name,
+        "name": user.full_name or user.name,
+        "email": user.email,
+        "administrator": user.administrator,
+        "disabled": user.disabled,
+        "has_password": bool(user.password),
+        "must_change_password": user.must_change_password,
+        "created_at": user.created_at,
+        "updated_at": user.updated_at,
+    }

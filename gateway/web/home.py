@@ -1,99 +1,37 @@
-"""What the first page shows: the projects that one may see, and how their models are."""
+"""/: the first page, with the models that the user may view."""
 
-from collections.abc import Sequence
-from typing import Any
+from quart import Response
 
-from msgspec import Struct
-
-from gateway.client.snippets import samples
-from store import Deployment, Model, Project
-from workers import PoolStatistics
-
-# How a status is coloured; what is not here is quiet.
-_TONES = {
-    "deployed": "good",
-    "pending": "busy",
-    "deploying": "busy",
-    "stopping": "busy",
-    "rebuilding": "busy",
-    "failed": "bad",
-}
+from gateway.control import Control
+from gateway.control.records import Project, User
+from gateway.identity.principal import is_allowed
+from gateway.web import routing
+from gateway.web.home_rows import ProjectRow, model_row, project_row
+from gateway.web.routing import PageRequest, PageRouter
 
 
-class ModelRow(Struct, frozen=True, kw_only=True):
-    """A model as the page shows it."""
+class HomePages:
+    def __init__(self, control: Control, router: PageRouter) -> None:
+        self._records = control.records
+        self._views = control.views
+        self._accounts = control.accounts
+        self._router = router
 
-    name: str
-    description: str
-    status: str
-    tone: str
-    ready: int
-    wanted: int
-    build: int | None
-    problem: str
-    open: bool
-    access_key: str
-    curl: str
+    @routing.get("/", "list the models and how to call them")
+    async def show(self, page: PageRequest) -> Response:
+        rows = [await self._row(each, page.user) for each in await self._visible(page.user)]
+        return self._router.reply("home.html", page.viewer, here="/", projects=rows)
 
+    async def _visible(self, user: User) -> list[Project]:
+        """The user's own projects, then the other projects that they may view."""
+        seen = await self._records.projects(
+            lambda project_id: is_allowed(self._accounts, "project.view", project_id)
+        )
+        roles = self._accounts.roles_of(user)
+        return sorted(seen, key=lambda project: project.id not in roles)
 
-class ProjectRow(Struct, frozen=True, kw_only=True):
-    """A project as the page shows it."""
-
-    id: str
-    name: str
-    description: str
-    owner: str  # "": whoever looks at it
-    public: bool
-    models: Sequence[ModelRow]
-
-
-def project_row(project: Project, owner: str, models: Sequence[ModelRow]) -> ProjectRow:
-    return ProjectRow(
-        id=project.id,
-        name=project.name,
-        description=project.description,
-        owner=owner,
-        public=project.visibility == "public",
-        models=models,
-    )
-
-
-def model_row(
-    model: Model,
-    deployment: Deployment | None,
-    status: str,
-    statistics: PoolStatistics | None,
-    access_key: str,
-    url: str,
-    example: Any,
-) -> ModelRow:
-    """`url` is that of model calls; `example` an input of the model, as Python has it."""
-    ready = statistics.ready if statistics else 0
-    serving = deployment is not None and deployment.wanted == "serve"
-    wanted = deployment.replicas if deployment and serving else 0
-    tone = _TONES.get(status, "")
-    if status == "deployed" and ready < wanted:
-        tone = "busy"
-    failure = deployment.failure if deployment else None
-    open_to_all = not model.auth_enabled
-    return ModelRow(
-        name=model.name,
-        description=model.description,
-        status=status or "not deployed",
-        tone=tone,
-        ready=ready,
-        wanted=wanted,
-        build=deployment.build_number if deployment else None,
-        problem=failure.summary if failure else "",
-        open=open_to_all,
-        access_key=access_key,
-        curl=_curl(url, access_key, example, open_to_all),
-    )
-
-
-def _curl(url: str, access_key: str, example: Any, open_to_all: bool) -> str:
-    call = samples(url, access_key, example).curl
-    if open_to_all:
-        return call
-    # In double quotes, so that the shell puts the key in.
-    return call.replace("curl ", 'curl -H "Authorization: Bearer $KEY" ', 1)
+    async def _row(self, project: Project, user: User) -> ProjectRow:
+        models = await self._views.models(await self._records.models(project.id))
+        owner = self._accounts.owner_of(project.id)
+        name = owner.name if owner is not None and owner.id != user.id else ""
+        return project_row(project, name, [model_row(view) for view in models])

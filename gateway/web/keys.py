@@ -1,4 +1,4 @@
-"""/keys: one's own keys, made, shown once, revoked."""
+"""/keys: a user's own keys. They are created, shown once, and revoked."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 from quart import Response
 
-import store
 from gateway.admin.keys import COLLECTION_OF
 from gateway.control import Control
 from gateway.control.accounts.keys import NewKey
+from gateway.control.records import Key, KeyKind, NotFound
+from gateway.control.records import now as record_time
 from gateway.errors import Refusal
 from gateway.identity.principal import principal
+from gateway.web import routing
 from gateway.web.routing import PageRequest, PageRouter, redirect
-from store import Key, KeyKind
 
 PATH = "/keys"
 KINDS: dict[KeyKind, str] = {
@@ -47,7 +48,7 @@ def key_row(key: Key, now: str) -> KeyRow:
 
 
 def new_key(form: Mapping[str, str], now: datetime) -> NewKey:
-    """What a form asks for. Raises Refusal for what its page does not offer."""
+    """The key that a form asks for. Raises Refusal for a choice that its page does not offer."""
     kind, lifetime = form.get("kind", ""), form.get("expires", "")
     comment = form.get("comment", "").strip()
     for known in KINDS:
@@ -59,51 +60,59 @@ def new_key(form: Mapping[str, str], now: datetime) -> NewKey:
                 expires=now + life if life else None,
                 never=life is None,
             )
-    raise Refusal("argument.invalid", "the form was not filled in as the page has it")
+    raise Refusal("argument.invalid", "the form has a choice that its page does not offer")
 
 
-def add_pages(routing: PageRouter, control: Control) -> None:
-    def page(visit: PageRequest, *, made: str = "", refused: Refusal | None = None) -> Response:
-        now = store.now()
-        keys = [key for kind in KINDS for key in control.keys.of(visit.user, kind)]
-        return routing.reply(
+class KeyPages:
+    def __init__(self, control: Control, router: PageRouter) -> None:
+        self._keys = control.keys
+        self._accounts = control.accounts
+        self._audit_log = control.audit_log
+        self._router = router
+
+    @routing.get(PATH, "list one's own keys")
+    async def show(self, page: PageRequest) -> Response:
+        return self._page(page)
+
+    @routing.post(PATH, "create a key, and show it once", audit="key.create")
+    async def create(self, page: PageRequest) -> Response:
+        try:
+            new = new_key(page.form, datetime.now(UTC))
+            collection = f"/users/{page.user.name}/{COLLECTION_OF[new.kind]}"
+            event = page.audit_event("key.create", collection, makes=True)
+            _, text = await self._audit_log.run_audited(
+                event, self._keys.create, page.user, new, principal()
+            )
+        except Refusal as refused:
+            await self._router.audit_refusal(refused.code)
+            return self._page(page, refused=refused)
+        # Shown in this answer: to show it on another page, it would have to be stored meanwhile.
+        return self._page(page, created=text)
+
+    @routing.post(f"{PATH}/<key_id>/revoke", "revoke a key", audit="key.revoke")
+    async def revoke(self, page: PageRequest, key_id: str) -> Response:
+        kinds = {key.id: key.kind for key in self._accounts.keys_of(page.user)}
+        if key_id not in kinds:
+            raise NotFound("key", key_id)
+        kind = kinds[key_id]
+        path = f"/users/{page.user.name}/{COLLECTION_OF[kind]}/{key_id}"
+        event = page.audit_event("key.revoke", path)
+        await self._audit_log.run_audited(event, self._keys.revoke, page.user, kind, key_id)
+        return redirect(PATH)
+
+    def _page(
+        self, page: PageRequest, *, created: str = "", refused: Refusal | None = None
+    ) -> Response:
+        now = record_time()
+        keys = [key for kind in KINDS for key in self._keys.of(page.user, kind)]
+        return self._router.reply(
             "keys.html",
-            visit.visitor,
+            page.viewer,
             refused=refused,
             here=PATH,
-            made=made,
+            created=created,
             kinds=KINDS,
             lifetimes=list(LIFETIMES),
             usual_lifetime=_USUAL,
             keys=[key_row(key, now) for key in keys],
         )
-
-    async def show(visit: PageRequest) -> Response:
-        return page(visit)
-
-    async def make(visit: PageRequest) -> Response:
-        try:
-            asked = new_key(visit.form, datetime.now(UTC))
-            place = f"/users/{visit.user.name}/{COLLECTION_OF[asked.kind]}"
-            act = visit.act("key.create", place, makes=True)
-            _, text = await control.audit_log.run_audited(
-                act, control.keys.create, visit.user, asked, principal()
-            )
-        except Refusal as refused:
-            await routing.refused(refused.code)
-            return page(visit, refused=refused)
-        # Not by way of another page: then it would have to be kept in between.
-        return page(visit, made=text)
-
-    async def revoke(visit: PageRequest, key_id: str) -> Response:
-        kinds = {key.id: key.kind for key in control.context.accounts.keys_of(visit.user)}
-        if key_id not in kinds:
-            raise store.NotFound("key", key_id)
-        kind = kinds[key_id]
-        act = visit.act("key.revoke", f"/users/{visit.user.name}/{COLLECTION_OF[kind]}/{key_id}")
-        await control.audit_log.run_audited(act, control.keys.revoke, visit.user, kind, key_id)
-        return redirect(PATH)
-
-    routing.add("GET", PATH, "one's own keys", show)
-    routing.add("POST", PATH, "make a key, and show it once", make, action="key.create")
-    routing.add("POST", f"{PATH}/<key_id>/revoke", "revoke a key", revoke, action="key.revoke")

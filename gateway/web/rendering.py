@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from gateway.control.records import User
 from gateway.errors import Refusal
 from gateway.web.csrf import TOKEN_FIELD, form_token
-from store import User
 
 _HERE = Path(__file__).parent
 # Of static files. Asking the machine's own table would read that first.

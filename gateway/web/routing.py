@@ -1,29 +1,33 @@
-"""How a page is written, and what is done for all of them.
+"""How a page declares its route, and what is done for every page.
 
-A page is declared once, with its method, path, for whom it is and what it is; Quart's rules and the
-README's table come from that list. Before a handler runs it is known that
+A class has the pages of one noun. The decorators `get` and `post` declare the route of a handler.
+Quart's rules and the README's table come from these declarations. Before a handler runs,
 
-- what changes something came from a page of ours, and in a session has its form token;
-- where somebody has to be signed in, somebody is, and has chosen their own password.
+- a request that changes something has come from a page of this gateway, and with the form token of
+  its session if it has one;
+- on a page that is not public a user is signed in, and has chosen a password.
 
-What is refused before that is entered in the audit trail here, the rest by who carries it out.
+A request that fails these checks is recorded in the audit log here; the control records the others.
 
-A handler takes the `PageRequest` and gives a reply; what is in the path comes behind. What changes
-state runs to its end even if the browser goes away.
+A handler gets a `PageRequest` and the values in the path. A change runs to its end even if the
+browser disconnects.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from msgspec import Struct
+import msgspec
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
+from gateway import routes
 from gateway.control import Control
 from gateway.control.accounts.sign_in import Browser
 from gateway.control.audit.audit_log import AuditEvent
-from gateway.errors import Refusal
+from gateway.control.records import Session, User
+from gateway.errors import Code, Refusal
 from gateway.identity.grants import Principal
 from gateway.identity.principal import is_allowed, must_choose_password, require_again
 from gateway.identity.session_cookie import (
@@ -33,22 +37,21 @@ from gateway.identity.session_cookie import (
     session_cookie,
     session_in,
 )
+from gateway.routes import H, RouteTable, bound_routes, declare, mark_audited
 from gateway.web.csrf import SAFE_METHODS, TOKEN_FIELD, check_origin, check_token
 from gateway.web.rendering import Rendering, Viewer
-from store import Session, User
 
 SIGN_IN = "/sign-in"
 PASSWORD = "/password"
 SIGN_OUT = "/sign-out"
-# Where who has to choose a password may go meanwhile.
+# Open to a user who has to choose a password first.
 _BEFORE_A_PASSWORD = (PASSWORD, SIGN_OUT)
 
 
-class PageRequest(Struct, frozen=True, kw_only=True):
-    """One request for a page. `session` and `user` are there where the page needs them; `token` is
-    what the browser holds."""
+class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request for a page. It has a `session` and a `user` unless the page is public."""
 
-    visitor: Viewer
+    viewer: Viewer
     session: Session | None
     form: Mapping[str, str]
     query: Mapping[str, str]
@@ -56,93 +59,94 @@ class PageRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def user(self) -> User:
-        assert self.visitor.user is not None
-        return self.visitor.user
+        assert self.viewer.user is not None
+        return self.viewer.user
 
     @property
     def must_choose_password(self) -> bool:
         assert self.session is not None
         return must_choose_password(self.user, self.session)
 
-    def act(self, action: str, place: str, *, makes: bool = False) -> AuditEvent:
-        """What the audit trail is told of what this user does."""
-        g.entered = True
+    def audit_event(self, action: str, path: str, *, makes: bool = False) -> AuditEvent:
+        """The audit event of a change by this user."""
+        mark_audited()
         return AuditEvent(
             user=self.user.name,
             address=self.browser.address,
             action=action,
-            object=place,
+            object=path,
             detail="by session",
             makes=makes,
         )
 
 
+class Page(routes.Route, frozen=True, kw_only=True):
+    """The route of a page, or of a form on one. A `public` page needs no session."""
+
+    public: bool = False
+
+
 Handler = Callable[..., Awaitable[Response]]
 
 
-class Page(Struct, frozen=True):
-    """One page, or what a form of one does. `public`: for whoever is not signed in, too; `action`:
-    what the audit trail calls it."""
+def get(path: str, summary: str, *, public: bool = False) -> Callable[[H], H]:
+    """Declares the route of a page."""
+    return _declare("GET", path, summary, public, "")
 
-    method: str
-    path: str
-    public: bool
-    summary: str
-    handler: Handler
-    action: str
+
+def post(path: str, summary: str, *, audit: str, public: bool = False) -> Callable[[H], H]:
+    """Declares the route of a form."""
+    return _declare("POST", path, summary, public, audit)
+
+
+def _declare(method: str, path: str, summary: str, public: bool, audit: str) -> Callable[[H], H]:
+    def decorate(handler: H) -> H:
+        page = Page(
+            method=method,
+            path=path,
+            summary=summary,
+            handler=handler,
+            audit=audit,
+            public=public,
+        )
+        return declare(handler, page)
+
+    return decorate
 
 
 class PageRouter:
-    """Collects pages, then makes routes of them; makes the replies that all pages share."""
+    """Registers the pages and runs their handlers; makes the replies that all pages share."""
 
     def __init__(self, control: Control, rendering: Rendering) -> None:
-        self.pages: list[Page] = []
         self._control = control
         self._rendering = rendering
+        self._table: RouteTable[Page] = RouteTable(())
 
-    def add(
-        self,
-        method: str,
-        path: str,
-        summary: str,
-        handler: Handler,
-        *,
-        public: bool = False,
-        action: str = "",
-    ) -> None:
-        self.pages.append(Page(method, path, public, summary, handler, action))
-
-    def register(self, app: QuartTrio) -> None:
-        for page in self.pages:
-            app.add_url_rule(
-                page.path,
-                endpoint=f"{page.method} {page.path}",
-                view_func=self._view(page),
-                methods=[page.method],
-                provide_automatic_options=False,
-            )
+    def register(self, app: QuartTrio, nouns: Iterable[object]) -> None:
+        self._table = RouteTable(bound_routes(Page, nouns))
+        self._table.register(app, self._view)
 
     def _view(self, page: Page) -> Handler:
         async def view(**values: str) -> Response:
             changes = page.method not in SAFE_METHODS
             if changes:
-                check_origin(request.headers.get, self._control.context.urls.public)
-            token, session, visitor = self._visiting()
+                check_origin(request.headers.get, self._control.urls.public)
+            token, session, viewer = self._viewer()
             if not page.public:
-                if session is None or visitor.user is None:
-                    await self.refused("auth.required")
+                if session is None or viewer.user is None:
+                    await self.audit_refusal("auth.required")
                     return redirect(_to_sign_in(request.full_path, changes))
-                made = must_choose_password(visitor.user, session)
-                if made and page.path not in _BEFORE_A_PASSWORD:
+                must_choose = must_choose_password(viewer.user, session)
+                if must_choose and page.path not in _BEFORE_A_PASSWORD:
                     return redirect(PASSWORD)
                 address = request.remote_addr or ""
-                g.principal = Principal(visitor.user, "session", address, session=session)
-                is_allowed(self._control.context.accounts, "user")
+                g.principal = Principal(viewer.user, "session", address, session=session)
+                is_allowed(self._control.accounts, "user")
             form: Mapping[str, str] = await request.form if changes else {}
             if changes and not page.public:
                 check_token(token, form.get(TOKEN_FIELD, ""))
-            visit = PageRequest(
-                visitor=visitor,
+            page_request = PageRequest(
+                viewer=viewer,
                 session=session,
                 form=form,
                 query=request.args,
@@ -153,35 +157,35 @@ class PageRouter:
                 ),
             )
             if not changes:
-                response = await page.handler(visit, **values)
-                require_again(self._control.context.accounts)
+                response: Response = await page.handler(page_request, **values)
+                require_again(self._control.accounts)
                 return response
-            return await self._control.context.tasks.finish(page.handler, visit, *values.values())
+            work = partial(page.handler, page_request, **values)
+            return await self._control.tasks.finish(work)
 
         return view
 
-    async def refused(self, code: str) -> None:
-        """Enters in the audit trail that the running request was refused."""
-        if (act := self.not_entered()) is not None:
-            await self._control.audit_log.refused(act, code)
+    async def audit_refusal(self, code: Code) -> None:
+        """Records in the audit log that the running request was refused."""
+        if (event := self.pending_audit()) is not None:
+            await self._control.audit_log.refused(event, code)
 
-    def not_entered(self) -> AuditEvent | None:
-        """What the running request asks for, if it is a form and has no entry yet."""
-        endpoint = request.url_rule.endpoint if request.url_rule else ""
-        actions = [p.action for p in self.pages if endpoint == f"{p.method} {p.path}" and p.action]
-        if not actions or g.get("entered"):
+    def pending_audit(self) -> AuditEvent | None:
+        """The change that the running request asks for, if it has no audit entry yet."""
+        page = self._table.unaudited()
+        if page is None:
             return None
-        _, _, visitor = self._visiting()
+        _, _, viewer = self._viewer()
         return AuditEvent(
-            user=visitor.user.name if visitor.user else "",
+            user=viewer.user.name if viewer.user else "",
             address=request.remote_addr or "",
-            action=actions[0],
+            action=page.audit,
             object=request.path,
         )
 
-    def _visiting(self) -> tuple[str, Session | None, Viewer]:
+    def _viewer(self) -> tuple[str, Session | None, Viewer]:
         token = session_in(request.cookies, request.is_secure)
-        found = self._control.context.accounts.session(token)
+        found = self._control.accounts.session(token)
         if found is None:
             return "", None, Viewer()
         return token, found[0], Viewer(found[1], token)
@@ -189,26 +193,26 @@ class PageRouter:
     def reply(
         self,
         template: str,
-        visitor: Viewer,
+        viewer: Viewer,
         *,
         refused: Refusal | None = None,
         **values: Any,
     ) -> Response:
-        """A page as the answer, with what was `refused` on it."""
-        body = self._rendering.page(template, visitor, refused=refused, **values)
+        """A rendered page, with the error that it shows, if there is one."""
+        body = self._rendering.page(template, viewer, refused=refused, **values)
         status, headers = (refused.kind.status, refused.headers) if refused else (200, {})
         return Response(body, status, headers, content_type="text/html; charset=utf-8")
 
     def refuse(self, refused: Refusal, request_id: str) -> Response:
-        """The page that tells of an error."""
-        _, _, visitor = self._visiting()
-        body = self._rendering.refused(refused, visitor, request_id)
+        """The page of an error."""
+        _, _, viewer = self._viewer()
+        body = self._rendering.refused(refused, viewer, request_id)
         status = refused.kind.status
         return Response(body, status, refused.headers, content_type="text/html; charset=utf-8")
 
     def signed_in(self, token: str, path: str, device: str = "") -> Response:
-        """Redirects to `path` and sets the cookie of the session, and the long-lived cookie that
-        says that a user has signed in with a password here."""
+        """Redirects to `path`. Sets the cookie of the session, and the long-lived cookie of a
+        browser in which a user has signed in with a password."""
         response = redirect(path)
         response.set_cookie(value=token, **session_cookie(request.is_secure))
         if device:
@@ -217,30 +221,30 @@ class PageRouter:
         return response
 
     def signed_out(self, path: str) -> Response:
-        """On to `path`, holding nothing."""
+        """Redirects to `path` and deletes the cookie of the session."""
         response = redirect(path)
         response.delete_cookie(**session_cookie(request.is_secure))
         return response
 
 
 def redirect(path: str) -> Response:
-    """On to another page, by GET."""
+    """Redirects to another page, by GET."""
     return Response(b"", 303, {"Location": path}, content_type="text/plain")
 
 
 def local_path(text: str) -> str:
-    """The path of this gateway that a page was to go on to; "/" where it would lead elsewhere."""
+    """The path if it is one of this gateway, else "/"."""
     try:
         parts = urlsplit(text)
     except ValueError:
         return "/"
-    # Browsers read `\` as `/`, and leave out what does not print: `/\there`, `/<tab>/there`.
+    # Browsers read `\` as `/` and drop control characters: `/\there`, `/<tab>/there`.
     plain = text.isascii() and text.isprintable() and "\\" not in text
     inside = text.startswith("/") and not text.startswith("//")
     return text if plain and inside and not (parts.scheme or parts.netloc) else "/"
 
 
 def _to_sign_in(path: str, changes: bool) -> str:
-    """Where nobody is signed in; what would have changed something is not asked for again."""
+    """The page to sign in, which leads back to `path` unless the request was a change."""
     wanted = local_path(path.removesuffix("?"))
     return SIGN_IN if changes or wanted == "/" else f"{SIGN_IN}?next={quote(wanted)}"

@@ -4,85 +4,80 @@ from quart import Response
 
 from gateway.control import Control
 from gateway.errors import Refusal
+from gateway.web import routing
 from gateway.web.routing import PASSWORD, SIGN_IN, SIGN_OUT, PageRequest, PageRouter, local_path
 
 
-def add_pages(routing: PageRouter, control: Control) -> None:
-    signing = control.sign_in
+class SignInPages:
+    def __init__(self, control: Control, router: PageRouter) -> None:
+        self._sign_in = control.sign_in
+        self._router = router
 
-    async def sign_in_page(visit: PageRequest) -> Response:
-        onward = local_path(visit.query.get("next", "/"))
-        return routing.reply("sign-in.html", visit.visitor, name="", next=onward)
+    @routing.get(SIGN_IN, "sign in", public=True)
+    async def sign_in_page(self, page: PageRequest) -> Response:
+        onward = local_path(page.query.get("next", "/"))
+        return self._router.reply("sign-in.html", page.viewer, name="", next=onward)
 
-    async def sign_in(visit: PageRequest) -> Response:
-        name, onward = visit.form.get("name", "").strip(), local_path(visit.form.get("next", "/"))
-        password = visit.form.get("password", "")
+    @routing.post(SIGN_IN, "sign in with name and password", public=True, audit="sign_in")
+    async def sign_in(self, page: PageRequest) -> Response:
+        name, onward = page.form.get("name", "").strip(), local_path(page.form.get("next", "/"))
+        password = page.form.get("password", "")
         try:
-            token = await signing.sign_in(name, password, visit.browser)
+            token = await self._sign_in.sign_in(name, password, page.browser)
         except Refusal as refused:
-            page = "sign-in.html"
-            return routing.reply(page, visit.visitor, refused=refused, name=name, next=onward)
-        # Whoever was signed in with this browser is not any more.
-        if visit.session is not None:
-            await signing.sign_out(visit.session)
-        return routing.signed_in(token, onward, signing.new_device(token))
+            return self._router.reply(
+                "sign-in.html", page.viewer, refused=refused, name=name, next=onward
+            )
+        # The session that this browser had before ends.
+        if page.session is not None:
+            await self._sign_in.sign_out(page.session)
+        return self._router.signed_in(token, onward, self._sign_in.new_device(token))
 
-    async def sign_out(visit: PageRequest) -> Response:
-        assert visit.session is not None
-        await signing.sign_out(visit.session)
-        return routing.signed_out(SIGN_IN)
+    @routing.post(SIGN_OUT, "end the session", audit="sign_out")
+    async def sign_out(self, page: PageRequest) -> Response:
+        assert page.session is not None
+        await self._sign_in.sign_out(page.session)
+        return self._router.signed_out(SIGN_IN)
 
-    async def open_page(visit: PageRequest) -> Response:
-        return routing.reply("open.html", visit.visitor)
+    @routing.get("/open", "open a link that signs in once", public=True)
+    async def open_page(self, page: PageRequest) -> Response:
+        return self._router.reply("open.html", page.viewer)
 
-    async def redeem(visit: PageRequest) -> Response:
-        token = visit.form.get("token", "").strip()
+    @routing.post("/open", "sign in with a link", public=True, audit="link.redeem")
+    async def redeem(self, page: PageRequest) -> Response:
+        token = page.form.get("token", "").strip()
         try:
-            session = await signing.redeem(token, visit.browser)
+            session = await self._sign_in.redeem(token, page.browser)
         except Refusal as refused:
-            return routing.reply("open.html", visit.visitor, refused=refused)
-        if visit.session is not None:
-            await signing.sign_out(visit.session)
-        return routing.signed_in(session, "/")
+            return self._router.reply("open.html", page.viewer, refused=refused)
+        if page.session is not None:
+            await self._sign_in.sign_out(page.session)
+        return self._router.signed_in(session, "/")
 
-    async def password_page(visit: PageRequest) -> Response:
-        return password_form(visit, changed="changed" in visit.query)
+    @routing.get(PASSWORD, "choose a password")
+    async def password_page(self, page: PageRequest) -> Response:
+        return self._password_form(page, changed="changed" in page.query)
 
-    def password_form(
-        visit: PageRequest, *, changed: bool = False, refused: Refusal | None = None
+    @routing.post(PASSWORD, "change the password; other sessions end", audit="user.change_password")
+    async def change_password(self, page: PageRequest) -> Response:
+        old, new = page.form.get("old", ""), page.form.get("new", "")
+        try:
+            if new != page.form.get("again", ""):
+                raise Refusal("argument.invalid", "the two new passwords differ")
+            token = await self._sign_in.change_password(page.user, old, new, page.browser)
+        except Refusal as refused:
+            return self._password_form(page, refused=refused)
+        onward = "/" if page.must_choose_password else f"{PASSWORD}?changed"
+        return self._router.signed_in(token, onward, self._sign_in.new_device(token))
+
+    def _password_form(
+        self, page: PageRequest, *, changed: bool = False, refused: Refusal | None = None
     ) -> Response:
-        return routing.reply(
+        return self._router.reply(
             "password.html",
-            visit.visitor,
+            page.viewer,
             refused=refused,
             here=PASSWORD,
             changed=changed,
-            must_choose=visit.must_choose_password,
+            must_choose=page.must_choose_password,
         )
-
-    async def change_password(visit: PageRequest) -> Response:
-        old, new = visit.form.get("old", ""), visit.form.get("new", "")
-        try:
-            if new != visit.form.get("again", ""):
-                raise Refusal("argument.invalid", "the new password was not typed the same twice")
-            token = await signing.change_password(visit.user, old, new, visit.browser)
-        except Refusal as refused:
-            return password_form(visit, refused=refused)
-        onward = "/" if visit.must_choose_password else f"{PASSWORD}?changed"
-        return routing.signed_in(token, onward, signing.new_device(token))
-
-    routing.add("GET", SIGN_IN, "sign in", sign_in_page, public=True)
-    routing.add("POST", SIGN_IN, "try name and password", sign_in, public=True, action="sign_in")
-    routing.add("POST", SIGN_OUT, "end the session", sign_out, action="sign_out")
-    routing.add("GET", "/open", "where one-time links lead", open_page, public=True)
-    routing.add(
-        "POST", "/open", "sign in by a one-time link", redeem, public=True, action="link.redeem"
-    )
-    routing.add("GET", PASSWORD, "choose a password", password_page)
-    routing.add(
-        "POST",
-        PASSWORD,
-        "change it; other sessions end",
-        change_password,
-        action="user.change_password",
-    )

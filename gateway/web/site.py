@@ -1,4 +1,4 @@
-"""The website as a whole: its pages and files, and what the rest of the application asks of it."""
+"""The website as a whole: its pages and static files, its error pages, the check of sessions."""
 
 from quart import Request, Response, request
 from quart_trio import QuartTrio
@@ -6,25 +6,31 @@ from quart_trio import QuartTrio
 from gateway.control import Control
 from gateway.errors import API_PREFIX, Refusal
 from gateway.identity.session_cookie import session_in
-from gateway.web import keys, models, sign_in
+from gateway.routes import routes_of
 from gateway.web.csrf import SAFE_METHODS, TOKEN_HEADER, check_origin, check_token
+from gateway.web.home import HomePages
+from gateway.web.keys import KeyPages
 from gateway.web.rendering import Rendering
-from gateway.web.routing import PageRouter
+from gateway.web.routing import Page, PageRouter
+from gateway.web.sign_in import SignInPages
 
 _FOREVER = "public, max-age=31536000, immutable"
 
 
+NOUNS = (HomePages, SignInPages, KeyPages)
+PAGES = routes_of(Page, *NOUNS)
+
+
 class Website:
-    """All pages. They talk to `control` as the admin API does."""
+    """All pages."""
 
     def __init__(self, control: Control) -> None:
         self._rendering = Rendering()
-        self.routing = PageRouter(control, self._rendering)
-        for noun in (models, sign_in, keys):
-            noun.add_pages(self.routing, control)
+        self.router = PageRouter(control, self._rendering)
+        self._nouns = [noun(control, self.router) for noun in NOUNS]
 
     def register(self, app: QuartTrio) -> None:
-        self.routing.register(app)
+        self.router.register(app, self._nouns)
 
         @app.get("/static/<name>")
         async def static(name: str) -> Response:
@@ -37,17 +43,17 @@ class Website:
             return response
 
     def refuse(self, refused: Refusal, request_id: str) -> Response | None:
-        """The page that tells somebody with a browser of an error; None for programs."""
-        # Said in so many words: `*/*` is what programs send.
+        """The page of an error for a browser; None for a program."""
+        # Named explicitly: programs send `*/*`.
         wanted = "text/html" in request.headers.get("Accept", "")
         if request.path.startswith(API_PREFIX) or not wanted:
             return None
-        return self.routing.refuse(refused, request_id)
+        return self.router.refuse(refused, request_id)
 
 
 def check_session_request(request: Request, public_url: str) -> None:
-    """For the admin API, where nothing but a cookie says who asks: raises Refusal for what would
-    change something and was not sent by a page of ours."""
+    """For requests to the admin API with a cookie: raises Refusal for a change that no page of this
+    gateway has sent."""
     if request.method not in SAFE_METHODS:
         check_origin(request.headers.get, public_url)
         token = session_in(request.cookies, request.is_secure)

@@ -8,22 +8,21 @@ import re
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import httpx
 import pytest
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.router import Route
+from gateway.admin.routes import ROUTES
+from gateway.admin.routing.route import Route
 from gateway.control import Control
 from gateway.errors import API_PREFIX
 from gateway.http.host_check import AllowedHosts
-from gateway.web.site import Website
+from gateway.web.site import PAGES
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, Json, copy_of, refusal, running, settings_for, until
 
-ROUTES = app.admin_routing(MagicMock(), MagicMock()).routes
 # What is answered to everybody, besides the pages that say so of themselves.
 PUBLIC = {"/livez", "/readyz", "/healthz", "/openapi.json", "/static/<name>"}
 # What whoever is signed in may change: a project becomes theirs.
@@ -38,9 +37,9 @@ def path_of(route: Route, **names: str) -> str:
 
 def body_for(route: Route, **fields: str) -> Json | None:
     """Those of the fields that the route takes."""
-    if route.takes is None:
+    if route.body is None:
         return None
-    taken = getattr(route.takes, "__struct_fields__", ())
+    taken = getattr(route.body, "__struct_fields__", ())
     return {name: value for name, value in fields.items() if name in taken}
 
 
@@ -139,12 +138,11 @@ async def test_what_is_public_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
         return apps[-1]
 
     monkeypatch.setattr(serving, "make_app", kept)
-    pages = Website(MagicMock()).routing.pages
     async with running(settings_for(tmp_path / "data")) as gateway:
         rules = {rule.rule for rule in apps[0].url_map.iter_rules()}
         admin = {f"{API_PREFIX}{route.path}" for route in ROUTES}
-        assert rules == admin | PUBLIC | {page.path for page in pages}
-        for page in pages:
+        assert rules == admin | PUBLIC | {page.path for page in PAGES}
+        for page in PAGES:
             if not page.public:
                 answer = await gateway.models.request(page.method, page.path)
                 away = (HTTPStatus.SEE_OTHER, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
@@ -158,7 +156,7 @@ def test_to_see_is_not_to_change() -> None:
     for route in ROUTES:
         if route.method != "GET":
             about = (route.method, route.path)
-            assert route.needs != "project.view", about
-            assert route.needs != "user" or about in FOR_EVERYBODY, about
+            assert route.permission != "project.view", about
+            assert route.permission != "user" or about in FOR_EVERYBODY, about
             # What is told of predictions is data, as predictions are, and may be as much.
-            assert route.action or route.path.startswith("/metrics/"), about
+            assert route.audit or route.path.startswith("/metrics/"), about

@@ -6,25 +6,24 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import httpx
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from gateway.admin.json_body import FREE_BYTES
-from gateway.admin.router import SMALL_BODY, Route
-from gateway.admin.uploads import MOST_PARTS
-from gateway.app import FORM_LIMIT, admin_routing
+from gateway.admin.routes import ROUTES
+from gateway.admin.routing.json_body import FREE_BYTES
+from gateway.admin.routing.route import SMALL_BODY, Route
+from gateway.admin.routing.uploads import MOST_PARTS
+from gateway.app import FORM_LIMIT
 from gateway.errors import API_PREFIX
 from gateway.http.request_head import PARTS_LIMIT
 from gateway.settings import SETTINGS, Settings
-from gateway.web.site import Website
+from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
 from tests.support.gateway import PATIENCE, Json, url_in
 
-ROUTES = admin_routing(MagicMock(), MagicMock()).routes
-PAGES = [page for page in Website(MagicMock()).routing.pages if page.method == "POST"]
+FORMS = [page for page in PAGES if page.method == "POST"]
 
 
 class Stage:
@@ -76,24 +75,26 @@ def stage(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_each_route_declares_how_large_a_body_may_be() -> None:
     """What is decoded on the loop is small; only uploads, which go to a file, are large."""
     for route in ROUTES:
-        if isinstance(route.most, str):
-            assert route.takes is MultiDict, route.path
-            assert SETTINGS[route.most].kind.is_size, route.path
+        if isinstance(route.max_body, str):
+            assert route.body is MultiDict, route.path
+            assert SETTINGS[route.max_body].kind.is_size, route.path
         else:
-            assert 0 < route.most <= FREE_BYTES, route.path
+            assert 0 < route.max_body <= FREE_BYTES, route.path
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda each: f"{each.method} {each.path}")
 def test_a_body_above_its_routes_bound_is_refused_unread(stage: Stage, route: Route) -> None:
     """One byte more is 413, before any byte of the body is there."""
-    most = route.most if isinstance(route.most, int) else getattr(Settings(), route.most)
-    media = "multipart/form-data; boundary=x" if route.takes is MultiDict else "application/json"
+    most = route.max_body
+    if isinstance(most, str):
+        most = getattr(Settings(), most)
+    media = "multipart/form-data; boundary=x" if route.body is MultiDict else "application/json"
     status, told = stage.announces(route.method, stage.path(route), most + 1, media)
     assert (status, told["details"][0]["code"]) == (413, "request.toolarge")
     assert f"larger than {most} bytes" in told["message"]
 
 
-@pytest.mark.parametrize("path", [page.path for page in PAGES])
+@pytest.mark.parametrize("path", [page.path for page in FORMS])
 def test_a_form_above_its_bound_is_refused_unread(stage: Stage, path: str) -> None:
     """The same is true of the forms of our pages that are read without a session."""
     media = "application/x-www-form-urlencoded"

@@ -20,7 +20,8 @@ import trio
 from quart_trio import QuartTrio
 
 from gateway import app, serving
-from gateway.admin.router import Router
+from gateway.admin.routes import admin_routes
+from gateway.admin.routing.route import Route
 from gateway.control import Control
 from gateway.control.accounts.keys import NewKey
 from gateway.control.accounts.sign_in import Browser
@@ -152,7 +153,7 @@ REACHED, UNAUTHORIZED = (200, ""), (401, "auth.required")
 FORBIDDEN, UNSEEN = (403, "auth.forbidden"), (404, "project.notfound")
 
 
-async def reached(*_: object) -> dict[str, str]:
+async def reached(**_: object) -> dict[str, str]:
     return {"reached": "yes"}
 
 
@@ -169,21 +170,19 @@ class Stage(NamedTuple):
 @asynccontextmanager
 async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made: list[tuple[QuartTrio, Control]] = []
-    make_app, admin_routing = app.make_app, app.admin_routing
+    make_app = app.make_app
 
-    def without_handlers(control: Control, traffic: ConnectionStats) -> Router:
-        routing = admin_routing(control, traffic)
-        routing.routes[:] = [
-            msgspec.structs.replace(route, handler=reached, takes=None, action="")
-            for route in routing.routes
+    def without_handlers(control: Control, connections: ConnectionStats) -> list[Route]:
+        return [
+            msgspec.structs.replace(route, handler=reached, body=None, audit="")
+            for route in admin_routes(control, connections)
         ]
-        return routing
 
     def kept(control: Control, services: app.Services, hosts: AllowedHosts) -> QuartTrio:
         made.append((make_app(control, services, hosts), control))
         return made[0][0]
 
-    monkeypatch.setattr(app, "admin_routing", without_handlers)
+    monkeypatch.setattr(app, "admin_routes", without_handlers)
     monkeypatch.setattr(serving, "make_app", kept)
     async with running(settings_for(data)) as gateway:
         [(quart, control)] = made

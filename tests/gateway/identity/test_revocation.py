@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
-from unittest.mock import MagicMock
 
 import httpx
 import pytest
@@ -24,7 +23,7 @@ import trio
 import trustme
 
 from gateway.admin.lookup import Lookup
-from gateway.app import admin_routing
+from gateway.admin.routes import ROUTES
 from gateway.client import ApiError, Client
 from gateway.errors import API_PREFIX
 from gateway.settings import Settings
@@ -331,9 +330,7 @@ WAYS: dict[str, tuple[str, Deed, Deed]] = {
 
 def test_all_streaming_routes_are_tried(streams: Streams) -> None:
     """A route that streams is in the table above."""
-    declared = {
-        route.path for route in admin_routing(MagicMock(), MagicMock()).routes if route.streams
-    }
+    declared = {route.path for route in ROUTES if route.streams}
     assert set(streams.paths) == declared
 
 
@@ -389,15 +386,15 @@ async def test_an_answer_that_was_not_begun_is_refused(
 ) -> None:
     """What was found while there was a right is not told once there is none."""
     asked, taken = trio.Event(), trio.Event()
-    projects = Lookup.projects
+    visible = Lookup.visible_projects
 
-    async def slowly(seeker: Lookup) -> list[Project]:
-        found = await projects(seeker)
+    async def slowly(lookup: Lookup) -> list[Project]:
+        found = await visible(lookup)
         asked.set()
         await taken.wait()
         return found
 
-    monkeypatch.setattr(Lookup, "projects", slowly)
+    monkeypatch.setattr(Lookup, "visible_projects", slowly)
     who, client = await _with_a_key(gateway)
     answers = []
 

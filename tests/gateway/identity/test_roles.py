@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import httpx
 import pytest
 
-from gateway.admin.router import Route
-from gateway.app import admin_routing
+from gateway.admin.routes import ROUTES
+from gateway.admin.routing.route import Route
 from gateway.identity.permissions import MEANINGS, Permission
 from store import Visibility
 from tests.faults.matrix import fault
@@ -40,7 +39,6 @@ FROM: dict[Permission, str] = {
     "project.own": "owner",
     "site.administer": SITE,
 }
-ROUTES = admin_routing(MagicMock(), MagicMock()).routes
 # Not for whom it is, but for what they ask with: `admin.key`, which nobody here has.
 FOR_THE_ADMIN_KEY = ("POST", "/site/links")
 UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, "auth.required")
@@ -141,7 +139,7 @@ def expected(route: Route, who: str, visibility: Visibility, *, is_self: bool) -
             return who == SITE
         return EVERYBODY.index(who) >= EVERYBODY.index(FROM[needs])
 
-    if may(route.needs) and (route.method, route.path) != FOR_THE_ADMIN_KEY:
+    if may(route.permission) and (route.method, route.path) != FOR_THE_ADMIN_KEY:
         return 0, ""
     return UNSEEN if "<project_id>" in route.path and not may("project.view") else FORBIDDEN
 
@@ -161,7 +159,7 @@ def test_each_route_for_everybody(stage: Stage, who: str, visibility: Visibility
     for about in ("else", "somebody"):
         for route in walked():
             # Nobody deletes themselves here, and what names no user was asked for already.
-            if about == "somebody" and route.needs != "self":
+            if about == "somebody" and route.permission != "self":
                 continue
             said = expected(route, who, visibility, is_self=about == "somebody")
             status, code = answer = stage.asks(route, about)
@@ -197,7 +195,7 @@ def test_the_table_is_whole() -> None:
     permission of that kind."""
     assert list(FROM) == list(MEANINGS)
     for route in ROUTES:
-        of_project = route.needs.startswith(("project.", "model."))
+        of_project = route.permission.startswith(("project.", "model."))
         assert of_project == ("<project_id>" in route.path), route.path
         if "<username>" in route.path:
-            assert route.needs in ("self", "site.administer"), route.path
+            assert route.permission in ("self", "site.administer"), route.path

@@ -9,17 +9,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import msgspec
 import pytest
 
-from gateway.admin.json_body import _alternatives
-from gateway.admin.router import Route
-from gateway.app import admin_routing
+from gateway.admin.routes import ROUTES
+from gateway.admin.routing.json_body import _alternatives
+from gateway.admin.routing.route import Route
 from tests.support.gateway import Gateway, copy_of
 
-ROUTES = admin_routing(MagicMock(), MagicMock()).routes
 # As JSON: what Python's encoder would not write is among them.
 EDGES = [
     "0",
@@ -76,7 +74,7 @@ def _fields(kind: type, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
 
 
 def _takes(route: Route) -> type[msgspec.Struct] | None:
-    takes = route.takes
+    takes = route.body
     return takes if takes is not None and issubclass(takes, msgspec.Struct) else None
 
 

@@ -5,18 +5,17 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import httpx
 import pytest
 
 from gateway.settings import Settings
 from gateway.web.csrf import TOKEN_FIELD, TOKEN_HEADER, form_token
-from gateway.web.site import Website
+from gateway.web.routing import Page
+from gateway.web.site import PAGES
 from tests.gateway.conftest import Samples
 from tests.support.gateway import PATIENCE, Gateway, refusal, running, settings_for
 
-PAGES = Website(MagicMock()).routing.pages
 COOKIE = "predictd_session"
 # As a browser with a page of ours open.
 OURS = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
@@ -58,7 +57,7 @@ async def browser(shared: Gateway) -> AsyncIterator[Browser]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.method} {page.path}")
-async def test_who_is_not_signed_in(shared: Gateway, page: MagicMock) -> None:
+async def test_who_is_not_signed_in(shared: Gateway, page: Page) -> None:
     """Every page that is not for everybody leads to the sign-in page, and says nothing else."""
     path = re.sub("<.*?>", "x", page.path)
     answer = await shared.models.request(page.method, path, headers=OURS)
@@ -74,7 +73,7 @@ async def test_who_is_not_signed_in(shared: Gateway, page: MagicMock) -> None:
     "page", [page for page in PAGES if page.method == "POST"], ids=lambda page: page.path
 )
 async def test_what_changes_something_comes_from_our_pages(
-    shared: Gateway, browser: Browser, page: MagicMock
+    shared: Gateway, browser: Browser, page: Page
 ) -> None:
     """Every form is refused from another origin, and in a session without its token."""
     path = re.sub("<.*?>", "x", page.path)
@@ -115,7 +114,7 @@ async def test_what_pages_change_is_entered(shared: Gateway, browser: Browser) -
 def test_every_form_names_its_action() -> None:
     """What changes something has a name in the audit trail, and nothing else has."""
     for page in PAGES:
-        assert bool(page.action) == (page.method == "POST"), page.path
+        assert bool(page.audit) == (page.method == "POST"), page.path
 
 
 async def test_the_admin_api_in_a_session(shared: Gateway, browser: Browser) -> None:
@@ -331,7 +330,7 @@ async def test_with_tls_the_cookie_is_this_host_s(tmp_path: Path, certified: Set
 async def test_what_forms_do_is_entered(shared: Gateway, browser: Browser) -> None:
     """What is done by a form, or refused, has one entry, named as the admin API names it."""
     for page in PAGES:
-        assert bool(page.action) == (page.method == "POST"), page.path
+        assert bool(page.audit) == (page.method == "POST"), page.path
     made = await browser.post("/keys", kind="model", expires="1 day")
     assert made.status_code == 200
     (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]

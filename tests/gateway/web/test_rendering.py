@@ -3,11 +3,13 @@
 import re
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
+from gateway.control.views import ModelView
 from gateway.errors import CATALOGUE, Code, Refusal
 from gateway.web.csrf import form_token
-from gateway.web.home import model_row, project_row
+from gateway.web.home_rows import model_row, project_row
 from gateway.web.keys import KINDS, LIFETIMES, new_key
 from gateway.web.rendering import Rendering, Viewer, sentence
 from gateway.web.routing import local_path
@@ -16,25 +18,50 @@ from store import Deployment, Failure, Model, Project, User
 RENDERING = Rendering()
 HOSTILE = """</pre><script>alert(1)</script><img src=x onerror='alert("1")'>"""
 MODEL = Model(
-    project_id="p", name=HOSTILE, description=HOSTILE, cpu_millicores=1000, memory_mb=1,
-    replicas=1, creator=HOSTILE,
-)  # fmt: skip
+    project_id="p",
+    name=HOSTILE,
+    description=HOSTILE,
+    cpu_millicores=1000,
+    memory_mb=1,
+    replicas=1,
+    creator=HOSTILE,
+)
 
 
 def deployment(status: str, **more: object) -> Deployment:
     facts = {
-        "model_id": MODEL.id, "project_id": "p", "build_id": "b", "build_number": 3,
-        "cpu_millicores": 1000, "memory_mb": 1, "replicas": 2, "deployer": "me", "status": status,
-    }  # fmt: skip
+        "model_id": MODEL.id,
+        "project_id": "p",
+        "build_id": "b",
+        "build_number": 3,
+        "cpu_millicores": 1000,
+        "memory_mb": 1,
+        "replicas": 2,
+        "deployer": "me",
+        "status": status,
+    }
     return Deployment(**facts | more)  # type: ignore[arg-type]
+
+
+def view(model: Model, deployment: Deployment | None, example: str | None = None) -> ModelView:
+    """A model without replicas, as the control shows it."""
+    return ModelView(
+        model=model,
+        deployment=deployment,
+        status=deployment.status if deployment else "",
+        statistics=None,
+        example=example,
+        access_key="mkey",
+        url="http://x/model",
+        crn="",
+    )
 
 
 def test_what_people_and_models_say_is_text() -> None:
     """No name, description, failure or example becomes markup, wherever it stands."""
     failure = Failure(step="START", summary=HOSTILE, problem=HOSTILE, advice=HOSTILE)
-    row = model_row(
-        MODEL, deployment("failed", failure=failure), "failed", None, "mkey", "http://x", HOSTILE
-    )
+    example = msgspec.json.encode(HOSTILE).decode()
+    row = model_row(view(MODEL, deployment("failed", failure=failure), example))
     project = Project(name=HOSTILE, path="/p", linked=True, description=HOSTILE, creator="x")
     user = User(name="x", full_name=HOSTILE)
     html = RENDERING.page(
@@ -72,7 +99,7 @@ def test_each_form_of_a_session_has_its_token() -> None:
     pages = [
         RENDERING.page("home.html", visitor, projects=[]),
         RENDERING.page("password.html", visitor, changed=False, must_choose=False),
-        RENDERING.page("keys.html", visitor, made="", kinds=KINDS, lifetimes=list(LIFETIMES),
+        RENDERING.page("keys.html", visitor, created="", kinds=KINDS, lifetimes=list(LIFETIMES),
                        usual_lifetime="1 year", keys=[]),
     ]  # fmt: skip
     for html in pages:
@@ -126,25 +153,30 @@ def test_text_can_be_read(scheme: int) -> None:
 )
 def test_how_a_model_is(status: str, tone: str, wanted: int) -> None:
     """A model's row says what there is of it and what there should be."""
-    row = model_row(MODEL, deployment(status), status, None, "mkey", "http://x/model", {})
+    row = model_row(view(MODEL, deployment(status)))
     assert (row.status, row.tone, row.ready, row.wanted, row.build) == (status, tone, 0, wanted, 3)
 
 
 def test_a_model_that_was_never_deployed() -> None:
     """It says so, and wants no replicas."""
-    row = model_row(MODEL, None, "", None, "mkey", "http://x/model", {})
+    row = model_row(view(MODEL, None))
     assert (row.status, row.wanted, row.build) == ("not deployed", 0, None)
 
 
 def test_how_to_call_it() -> None:
     """The call has the key in it that it needs, to be put in by the shell; an open model's none."""
-    closed = model_row(MODEL, None, "", None, "mkey", "http://x/model", {"a": "$1"})
+    closed = model_row(view(MODEL, None, '{"a":"$1"}'))
     assert 'curl -H "Authorization: Bearer $KEY" -H' in closed.curl
     model = Model(
-        project_id="p", name="m", cpu_millicores=1, memory_mb=1, replicas=1, creator="x",
+        project_id="p",
+        name="m",
+        cpu_millicores=1,
+        memory_mb=1,
+        replicas=1,
+        creator="x",
         auth_enabled=False,
-    )  # fmt: skip
-    assert "Authorization" not in model_row(model, None, "", None, "k", "http://x/model", {}).curl
+    )
+    assert "Authorization" not in model_row(view(model, None)).curl
 
 
 @pytest.mark.parametrize("path", ["/", "/keys", "/keys?x=1", "/a/b#c"])

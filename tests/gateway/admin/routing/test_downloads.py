@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from gateway.admin.downloads import Changed, FileBody
+from gateway.admin.routing.downloads import Changed, FileBody
 from tests.support.gateway import PATIENCE, Gateway, refusal
 
 PIECE = 64 * 1024

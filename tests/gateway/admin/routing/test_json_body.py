@@ -6,14 +6,11 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
-from gateway.admin.json_body import FIELD_BYTES, BodyReader
-from gateway.admin.schemas import (
-    CreateBuild,
-    CreateDeployment,
-    CreateModel,
-    CreateProject,
-    UpdateModel,
-)
+from gateway.admin.builds import CreateBuild
+from gateway.admin.deployments import CreateDeployment
+from gateway.admin.models import CreateModel, UpdateModel
+from gateway.admin.projects import CreateProject
+from gateway.admin.routing.json_body import FIELD_BYTES, BodyReader
 from gateway.errors import Refusal
 
 

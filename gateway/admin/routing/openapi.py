@@ -5,17 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from werkzeug.datastructures import MultiDict
 
-from gateway.admin.openapi_responses import REFUSED, answers
-from gateway.admin.router import Route
+from gateway.admin.routing.openapi_responses import REFUSED, responses
+from gateway.admin.routing.route import Route
 from gateway.version import version
 
 
 def openapi(routes: Sequence[Route]) -> dict[str, Any]:
     """An OpenAPI 3.1 description of the admin API."""
-    taken = [route.takes for route in routes if route.takes is not None]
-    bodies = [each for each in taken if issubclass(each, msgspec.Struct)]
+    bodies = [
+        route.body
+        for route in routes
+        if route.body is not None and issubclass(route.body, msgspec.Struct)
+    ]
     _, components = msgspec.json.schema_components(
         bodies, ref_template="#/components/schemas/{name}"
     )
@@ -37,20 +39,20 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
 def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "x-permission": route.needs,
-        **({"x-audit": route.action} if route.action else {}),
+        "x-permission": route.permission,
+        **({"x-audit": route.audit} if route.audit else {}),
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"{(\w+)}", route.openapi_path)
         ]
         + [{"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query],
-        "responses": answers(route),
+        "responses": responses(route),
     }
-    if route.takes is not None and issubclass(route.takes, MultiDict):
+    if route.is_upload:
         form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
         operation["requestBody"] = {"content": {"multipart/form-data": {"schema": form}}}
-    elif route.takes is not None:
-        schema = {"$ref": f"#/components/schemas/{route.takes.__name__}"}
+    elif route.body is not None:
+        schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
         operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
     return operation

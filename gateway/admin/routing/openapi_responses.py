@@ -1,10 +1,10 @@
-"""What each route may answer, for `/openapi.json`: derived from what the route is, not written by
-hand. A refusal's statuses are those of the catalogue's codes; no route answers anything else.
+"""The responses of each route, for `/openapi.json`. They are derived from the route, not written by
+hand. The statuses of errors are those of the error catalogue; no route has others.
 """
 
 from typing import Any, get_args
 
-from gateway.admin.router import Route
+from gateway.admin.routing.route import Route
 from gateway.errors import CATALOGUE, Code, Who
 
 # Before a route is chosen, or by any of them.
@@ -48,18 +48,18 @@ REFUSED: dict[str, Any] = {
 }
 
 
-def answers(route: Route) -> dict[str, Any]:
-    """The answers of a route, by status."""
+def responses(route: Route) -> dict[str, Any]:
+    """The responses of a route, by status."""
     content = {
         kind: {"schema": {"type": "object"}} if kind == "application/json" else {}
-        for kind in route.gives
+        for kind in route.media_types
     }
     refused = {"application/json": {"schema": {"$ref": "#/components/schemas/Refused"}}}
     found = {"200": {"description": "done", "content": content}}
     for status in sorted(_statuses(route)):
         of_status = [code for code, kind in CATALOGUE.items() if kind.status == status]
-        told = ", ".join(code for code in of_status if not code.startswith("model."))
-        found[str(status)] = {"description": f"refused: {told}", "content": refused}
+        codes = ", ".join(code for code in of_status if not code.startswith("model."))
+        found[str(status)] = {"description": f"refused: {codes}", "content": refused}
     return found
 
 

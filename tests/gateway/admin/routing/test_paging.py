@@ -8,7 +8,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from gateway.admin.paging import DEEPEST, MOST_FIELDS, page
+from gateway.admin.routing.paging import MAX_DEPTH, MAX_FIELDS, page
 from gateway.errors import Refusal
 
 MANY: list[dict[str, Any]] = [
@@ -35,7 +35,7 @@ async def test_the_loop_waits_for_no_list() -> None:
     """100,000 entries, sorted and asked for as many fields as may be: 2 s of CPU once, all of it
     on the loop. It takes a thread's time now; the loop needs less than 10 ms."""
     await trio.lowlevel.checkpoint()
-    fields = {f"{n}.a.b.c.d": None for n in range(MOST_FIELDS)}
+    fields = {f"{n}.a.b.c.d": None for n in range(MAX_FIELDS)}
     began = time.thread_time()
     found = await asked(MANY, search_filter=json.dumps(fields), sort="-path")
     assert time.thread_time() - began < 0.1
@@ -45,9 +45,9 @@ async def test_the_loop_waits_for_no_list() -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        {"search_filter": json.dumps(dict.fromkeys(map(str, range(MOST_FIELDS + 1))))},
-        {"search_filter": json.dumps({"." * DEEPEST: None})},
-        {"sort": "." * DEEPEST},
+        {"search_filter": json.dumps(dict.fromkeys(map(str, range(MAX_FIELDS + 1))))},
+        {"search_filter": json.dumps({"." * MAX_DEPTH: None})},
+        {"sort": "." * MAX_DEPTH},
     ],
 )
 async def test_what_costs_much_for_each_entry_is_refused(query: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ that the path says, what a whole record that is sent back has beside what can be
 It is decoded on the loop, so it must not take longer than a millisecond with any content. Three
 rules ensure that:
 
-- The body is bounded by its route (routing.py), at FREE_BYTES at most.
+- The body is bounded by its route (route.py), at FREE_BYTES at most.
 - No object is built from what the Struct does not declare. A value that may be any JSON is a
   `msgspec.Raw`: it is checked, and kept as its text.
 - Each other value is FIELD_BYTES long at most, and has as many entries as its type allows.
