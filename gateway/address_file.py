@@ -56,7 +56,7 @@ def _write(data: DataFolder, content: bytes) -> None:
         # The disk is full. The file of a killed gateway can be overwritten, since all have one
         # length; otherwise a file that was reserved for a start becomes this one.
         if not path.exists():
-            store.StartRoom(data.start_room).lend(path)
+            store.StartReserve(data.start_room).lend(path)
         with open(path, "r+b", buffering=0) as file:
             file.write(content)
             file.truncate()

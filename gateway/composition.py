@@ -74,10 +74,10 @@ async def open_control(
     await trio.to_thread.run_sync(set_aside.prepare)
     confinement = await trio.to_thread.run_sync(open_isolation, given, data, set_aside)
     async with AsyncExitStack() as stack:
-        start_room = store.StartRoom(data.start_room)
-        start_room.give_back()
-        stack.callback(start_room.take)  # after the database is closed
-        disk = FreeSpace(data.root, store.Ballast(data.ballast), start_room, settings.min_free_disk)
+        start_reserve = store.StartReserve(data.start_room)
+        start_reserve.release()
+        stack.callback(start_reserve.allocate)  # after the database is closed
+        disk = FreeSpace(data.root, store.Ballast(data.ballast), start_reserve, settings.min_free_disk)
         await disk.ensure_minimum_free()
         temporary_files = TemporaryFiles(data.temporary_files, disk)
         await trio.to_thread.run_sync(temporary_files.prepare, set_aside)
@@ -141,11 +141,11 @@ async def open_control(
         )
         runtime_settings.subscribe(partial(_apply, disk, workers))
         nursery.start_soon(disk.watch)
-        nursery.start_soon(store.Generations(database, data.generation).run)
+        nursery.start_soon(store.GenerationKeeper(database, data.generation).run)
         nursery.start_soon(metrics_writer.run, offload.check_tracked)
         try:
             password = await control.recover(make_password=tell_password is not None)
-            start_room.take(leave=_FIRST_COPIES)
+            start_reserve.allocate(leave=_FIRST_COPIES)
             nursery.start_soon(control.audit_log.watch)
             nursery.start_soon(accounts.grants.watch)
             if password and tell_password is not None:
@@ -160,7 +160,7 @@ async def open_control(
 async def _database(data: DataFolder, disk: FreeSpace) -> AsyncIterator[Database]:
     async with store.open_database(
         data.database,
-        make_room=disk.give_back,
+        free_space=disk.give_back,
         before=partial(store.check_generation, path=data.database, mark=data.generation),
     ) as database:
         yield database

@@ -1,11 +1,11 @@
-"""What predictd remembers: records, their lifecycles, and all of its SQL. README.md is the map."""
+"""What predictd remembers: records, their lifecycles, and all of its SQL. README.md has the map."""
 
 from store import lifecycles
-from store.audit_scope import PendingAuditEntry, doing
+from store.audit_scope import PendingAuditEntry, auditing
 from store.data_folder.ballast import Ballast
-from store.data_folder.generation import Generations, check_generation
+from store.data_folder.generation import GenerationKeeper, check_generation
 from store.data_folder.lock import lock_data_folder
-from store.data_folder.start_reserve import StartRoom
+from store.data_folder.start_reserve import StartReserve
 from store.errors import (
     BuildInUse,
     DatabaseOutdated,
@@ -71,7 +71,7 @@ __all__ = [
     "Deployment",
     "Experiment",
     "Failure",
-    "Generations",
+    "GenerationKeeper",
     "IllegalTransition",
     "Key",
     "KeyKind",
@@ -88,7 +88,7 @@ __all__ = [
     "RunMetric",
     "SchemaTooNew",
     "Session",
-    "StartRoom",
+    "StartReserve",
     "Step",
     "StoreDamaged",
     "StoreError",
@@ -99,12 +99,12 @@ __all__ = [
     "Visibility",
     "as_text",
     "audit",
+    "auditing",
     "builds",
     "check_generation",
     "database_copy",
     "deleted",
     "deployments",
-    "doing",
     "experiments",
     "keys",
     "lifecycles",

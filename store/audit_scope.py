@@ -1,11 +1,11 @@
-"""A deed: what somebody has asked for, on its way into the audit trail.
+"""The audit entry of a request, written in the transaction of the request's first change.
 
-    with store.doing(deed):
+    with store.auditing(pending):
         await database.write(store.users.update, user.id, disabled=True)
 
-Its entry is written in the transaction of the first change that is made under it, in this task or
-in one that it starts: both are there, or neither is. Law: a deed has one entry at most. Whoever
-began it looks at `entered` when it is over, and enters by `audit.append` what changed no row.
+The entry goes into the first transaction of this task, or of one that it starts, inside the block:
+both are committed, or neither is. Law: a request has one entry at most. The caller looks at
+`entered` afterwards, and writes the entry by `audit.append` if no row was changed.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,43 +16,43 @@ from store.records import AuditEntry
 
 
 class PendingAuditEntry:
-    """`describe` makes its entry, given what the transaction's work returned; None: it has none."""
+    """`describe` returns the entry, given what the transaction returned; None for no entry."""
 
     def __init__(self, describe: Callable[[object], AuditEntry | None]) -> None:
         self.describe = describe
         self.entered = False
         self._over = False
 
-    def take(self) -> bool:
-        """Whether the transaction that is about to begin is to write the entry."""
+    def claim(self) -> bool:
+        """Return whether the transaction that begins now has to write the entry."""
         if self.entered or self._over:
             return False
         self.entered = True
         return True
 
-    def give_back(self) -> None:
-        """That transaction did not happen."""
+    def release(self) -> None:
+        """The transaction was rolled back: the next one may write the entry."""
         self.entered = False
 
     def end(self) -> None:
-        """What comes later, though begun by it, is not it."""
+        """No later transaction writes the entry, even in a task that the request started."""
         self._over = True
 
 
-_current: ContextVar[PendingAuditEntry | None] = ContextVar("deed", default=None)
+_current: ContextVar[PendingAuditEntry | None] = ContextVar("pending_audit_entry", default=None)
 
 
 def current() -> PendingAuditEntry | None:
-    """The deed under which this task acts."""
+    """Return the pending audit entry of this task."""
     return _current.get()
 
 
 @contextmanager
-def doing(deed: PendingAuditEntry) -> Iterator[None]:
-    """What is written in this block is done under this deed."""
-    token = _current.set(deed)
+def auditing(pending: PendingAuditEntry) -> Iterator[None]:
+    """Write the entry with the first change that is made in this block."""
+    token = _current.set(pending)
     try:
         yield
     finally:
         _current.reset(token)
-        deed.end()
+        pending.end()

@@ -1,7 +1,7 @@
-"""Everything the store refuses or fails at, each as one named error that carries its facts.
+"""Everything that the store refuses or fails at: one class of error each, with its facts.
 
-Callers decide by type and attributes; the text is written for people. `StoreFailed` is the only one
-that nobody asked for: the machine, not the request, is at fault.
+Callers decide by type and attributes; the text is for people. `StoreFailed` is the only error that
+is not about the request: the machine is at fault.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class IllegalTransition(StoreError):
         self.noun = noun
         self.state = state
         self.event = event
-        super().__init__(f"{event!r} cannot happen to this {noun}: it is {state!r}")
+        super().__init__(f"{event!r} cannot happen to this {noun}: its state is {state!r}")
 
 
 class BuildInUse(StoreError):
@@ -51,46 +51,49 @@ class BuildInUse(StoreError):
 
 
 class SchemaTooNew(StoreError):
-    """A newer predictd has written this database; it was opened, read and left as it is."""
+    """A newer predictd wrote this database; it was read and not changed."""
 
     def __init__(self, path: Path, found: int, known: int) -> None:
         self.path = path
         self.found = found
         self.known = known
         super().__init__(
-            f"{path} has schema {found}, this predictd knows schemas up to {known}: "
-            "start the newer predictd, or restore the backup made before the upgrade"
+            f"{path} has schema {found}, and this predictd supports schemas up to {known}. "
+            "Start the newer predictd, or restore the backup from before the upgrade"
         )
 
 
 class DatabaseOutdated(StoreError):
-    """The data folder has seen a later state of the database, or another one; it was left as it is.
-    `mark` is the file that says so, `same` whether it is the folder's own database."""
+    """The data folder was served with a later state of this database, or with another database.
+
+    Nothing was changed. `mark` is the file with the folder's generation; `same` says whether this
+    is the folder's own database.
+    """
 
     def __init__(self, path: Path, mark: Path, *, same: bool) -> None:
         self.path = path
         self.mark = mark
         what = "an older copy" if same else "the database of another data folder"
         super().__init__(
-            f"{path} is {what}: this folder was served with a later one, and has data that is not "
-            "in it. Put the latest one back, or restore a backup into a new folder with `predictd "
-            f"restore FILE --data DIR`. To go on with this one, remove {mark}: what it does not "
-            "know is moved to `trash`, files of projects stay"
+            f"{path} is {what}: this data folder was served with a later database, and has data "
+            "that is not in this one. Put the latest database back, or restore a backup into a new "
+            "folder with `predictd restore FILE --data DIR`. To continue with this database, "
+            f"remove {mark}: data that is not in it is moved to `trash`, files of projects stay"
         )
 
 
 class DataFolderBusy(StoreError):
-    """Another process holds the data folder; `pid` is None when it has not said who it is yet."""
+    """Another process has locked the data folder; `pid` is None when it is not known yet."""
 
     def __init__(self, path: Path, pid: int | None) -> None:
         self.path = path
         self.pid = pid
-        holder = "another process" if pid is None else f"the process with pid {pid}"
+        holder = "another process" if pid is None else f"the process with PID {pid}"
         super().__init__(f"the data folder {path} is in use by {holder}")
 
 
 class DataFolderUnusable(StoreError):
-    """The data folder cannot be made or written."""
+    """The data folder cannot be created or written, or other users could change it."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
@@ -99,20 +102,20 @@ class DataFolderUnusable(StoreError):
 
 
 class StoreFailed(StoreError):
-    """SQLite or the disk failed. A transaction that was open was rolled back."""
+    """SQLite or the disk failed. An open transaction was rolled back."""
 
 
 class StoreFull(StoreFailed):
-    """The disk is full. Reads go on, and so do writes as soon as there is room (gotcha G6)."""
+    """The disk is full. Reads still work, and writes do as soon as there is space (gotcha G6)."""
 
 
 class StoreDamaged(StoreFailed):
-    """The database is not what was written: the disk, or somebody, has changed it."""
+    """The database file is corrupt: the disk, or another program, has changed it."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
         self.reason = reason
         super().__init__(
-            f"{path} is damaged: {reason}. Restore a backup into a new data folder; without one, "
-            'keep a copy of this folder and try `sqlite3 predictd.db ".recover"`'
+            f"{path} is damaged: {reason}. Restore a backup into a new data folder. Without a "
+            'backup, copy this folder and try `sqlite3 predictd.db ".recover"`'
         )

@@ -1,14 +1,16 @@
-"""What makes files outlive a loss of power, for the files that SQLite does not write.
+"""Files and folders that survive a power cut, for the files that SQLite does not write.
 
-The bytes of a file last by a sync of it, its name by a sync of its folder. All of this blocks.
+The content of a file lasts after an fsync of the file, its name after an fsync of its folder. The
+builder has the same helpers for whole trees: the packages do not import each other. All of this
+blocks.
 """
 
 import os
 from pathlib import Path
 
 
-def sync(path: Path) -> None:
-    """Make a file's bytes last, or the names in a folder."""
+def fsync(path: Path) -> None:
+    """Write the content of a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -17,8 +19,7 @@ def sync(path: Path) -> None:
 
 
 def make_folder(folder: Path, mode: int = 0o755) -> None:
-    """Make a folder with this mode, whatever the umask, and those above it as far as they are
-    missing."""
+    """Make a folder with this mode, regardless of the umask, and its missing parents."""
     if folder.is_dir():
         return
     if not folder.parent.exists():
@@ -26,17 +27,17 @@ def make_folder(folder: Path, mode: int = 0o755) -> None:
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        if folder.is_dir():  # made by another process meanwhile
+        if folder.is_dir():  # another process was faster
             return
         raise
     folder.chmod(mode)
-    sync(folder.parent)
+    fsync(folder.parent)
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Give a file of our account alone these bytes, whole or not at all, in a way that lasts."""
+    """Replace the content of a private file, atomically and durably."""
     fresh = path.with_name(f"{path.name}.new")
-    # What a kill left half-written.
+    # Left incomplete by a kill.
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -48,4 +49,4 @@ def replace_file(path: Path, data: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    fsync(path.parent)

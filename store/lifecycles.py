@@ -1,7 +1,7 @@
-"""The lives of builds, deployments and experiments, as literal tables `state -> event -> state`.
+"""The lifecycles of builds, deployments and experiments: tables of `state -> event -> state`.
 
-A record's status changes by an event and in no other way. A state without events is final. The
-README shows the same tables; a test holds the two together.
+The status of a record changes by an event and in no other way. A state without events is final. The
+README has the same tables; a test compares the two.
 
 Law: an event that a state does not list raises `IllegalTransition` and changes nothing.
 """
@@ -48,7 +48,7 @@ DEPLOYMENT = Lifecycle(
     {
         "pending": {"started": "deploying", "failed": "failed", "stop": "stopped"},
         "deploying": {"ready": "deployed", "failed": "failed", "stop": "stopping"},
-        # Its build cannot be made again, for want of an interpreter.
+        # Its build cannot be rebuilt: the interpreter is missing.
         "deployed": {"failed": "failed", "stop": "stopping"},
         "stopping": {"stopped": "stopped"},
         "stopped": {},

@@ -1,10 +1,10 @@
 """What the store remembers: frozen records, one per noun.
 
-A record is a fact as it was when it was read; to change it, call its noun's functions. The store
-itself gives a record its `number`, `created_at`, `updated_at` and the times named after a status
-(`built_at`, `deployed_at`, `started_at`, ...); what a new record says there is not looked at.
+A record is a fact as of when it was read; the table of its noun changes it. The store itself sets
+`number`, `created_at`, `updated_at` and the times named after a status (`built_at`, `deployed_at`,
+`started_at`, ...), and ignores their values in a new record.
 
-Units: cpu in thousandths of a core, memory in MiB, times as UTC text that sorts as it reads.
+Units: CPU in thousandths of a core, memory in MiB, times as UTC text whose order is that of time.
 """
 
 from datetime import UTC, datetime
@@ -17,34 +17,34 @@ Visibility = Literal["private", "public"]
 CreationStatus = Literal["creating", "success", "failure"]
 BuildStatus = Literal["pending", "queued", "building", "built", "build failed", "timedout"]
 DeploymentStatus = Literal["pending", "deploying", "deployed", "stopping", "stopped", "failed"]
-# What processes reach of the network, from less to more.
+# The network that processes may use, from least to most.
 Network = Literal["none", "outward", "machine", "listen"]
 ExperimentStatus = Literal["queued", "running", "succeeded", "failed", "stopped"]
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
-# Of the last two none is in the store: one is in a file, the others are made anew by each gateway.
+# The last two are not in the store: one is in a file, the other is created at each start.
 KeyKind = Literal["api", "model", "legacy", "admin", "engine"]
 Role = Literal["viewer", "operator", "contributor", "admin", "owner"]
 
 
 def now() -> str:
-    """Return this moment as records write it: `2026-11-21T02:35:00.123456Z`."""
+    """Return the present time as records write it: `2026-11-21T02:35:00.123456Z`."""
     return as_text(datetime.now(UTC))
 
 
 def as_text(moment: datetime) -> str:
-    """Return a moment as records write it; one without a zone is meant in UTC."""
+    """Return a time as records write it; a time without a zone is taken as UTC."""
     moment = moment.astimezone(UTC) if moment.tzinfo else moment
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def new_id() -> str:
-    """Return an id that no record has had: a uuid4 as text."""
+    """Return a new unique id: a uuid4 as text."""
     return str(uuid4())
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """What all records have. Numbers ascend by creation and are never reused."""
+    """The fields of all records. Numbers ascend by creation and are never reused."""
 
     id: str = field(default_factory=new_id)
     number: int = 0
@@ -63,7 +63,7 @@ class Project(Record, frozen=True, kw_only=True):
 
     name: str
     path: str
-    linked: bool  # True: the user's own folder; False: a folder that we made and may remove
+    linked: bool  # True: a folder of the user; False: a folder that predictd made and may remove
     description: str = ""
     visibility: Visibility = "private"
     template: str = ""
@@ -76,11 +76,11 @@ class Project(Record, frozen=True, kw_only=True):
 
 
 class Model(Record, frozen=True, kw_only=True):
-    """A named function of a project, and what its next deployment gets by default."""
+    """A named function of a project, and the defaults of its next deployment."""
 
     project_id: str
     name: str
-    key_generation: int = 1  # how often the access key was made; the key itself is derived
+    key_generation: int = 1  # counts the access keys; the key itself is derived from it
     description: str = ""
     visibility: Visibility = "private"
     auth_enabled: bool = True
@@ -115,8 +115,8 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
     comment: str = ""
     file: str
     function: str
-    kernel: str = ""  # as it was asked for
-    interpreter: str = ""  # the identifier it came to
+    kernel: str = ""  # as requested
+    interpreter: str = ""  # the identifier that was chosen
     model_root: str = ""
     script: str = "cdsw-build.sh"
     network: Network = "machine"
@@ -130,12 +130,12 @@ class Build(StatefulRecord, frozen=True, kw_only=True):
 
 
 class Deployment(StatefulRecord, frozen=True, kw_only=True):
-    """The will to serve one build: `wanted` is that will, `status` is what has come of it."""
+    """The request to serve one build. `wanted` is the desired state, `status` the actual one."""
 
     model_id: str
     project_id: str
-    build_id: str | None  # None once the build was deleted
-    build_number: int  # stays when the build goes
+    build_id: str | None  # None after the build was deleted
+    build_number: int  # stays after the build was deleted
     cpu_millicores: int
     memory_mb: int
     replicas: int
@@ -156,14 +156,14 @@ class Experiment(StatefulRecord, frozen=True, kw_only=True):
     comment: str = ""
     script: str
     arguments: list[str] = field(default_factory=list)
-    kernel: str = ""  # as it was asked for
-    interpreter: str = ""  # the identifier it came to
+    kernel: str = ""  # as requested
+    interpreter: str = ""  # the identifier that was chosen
     cpu_millicores: int
     memory_mb: int
     network: Network = "machine"
     status: ExperimentStatus = "queued"
     snapshot: str = ""  # the commit, once there is one
-    environment_id: str = ""  # what it runs in, which others may too
+    environment_id: str = ""  # of the environment, which experiments may share
     exit_status: int | None = None  # negative for a signal
     failure: Failure | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -185,20 +185,20 @@ class RunMetric(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class User(Record, frozen=True, kw_only=True):
-    """Somebody who signs in. `name` is unique whatever its case; `password` is argon2id's text."""
+    """A user. `name` is unique, ignoring case; `password` is the argon2id hash as text."""
 
     name: str
     full_name: str = ""
     email: str = ""
-    password: str = ""  # none: cannot sign in by password
+    password: str = ""  # "": cannot sign in by password
     must_change_password: bool = False
     administrator: bool = False
     disabled: bool = False
 
 
 class Key(Record, frozen=True, kw_only=True):
-    """What a program signs in with for a user: `id` is its public half, `digest` the SHA-256 of
-    its secret one. `expires_at` None: never."""
+    """What a program of a user signs in with: `id` is the public half, `digest` the SHA-256 of the
+    secret half. `expires_at` is None for a key that does not expire."""
 
     kind: KeyKind
     user_id: str
@@ -208,8 +208,8 @@ class Key(Record, frozen=True, kw_only=True):
 
 
 class Session(Record, frozen=True, kw_only=True):
-    """A browser that is signed in: `id` is the SHA-256 of what it holds. `by_link`: nobody has
-    typed a password for it."""
+    """A browser that is signed in: `id` is the SHA-256 of its secret. `by_link`: it signed in by a
+    link, without a password."""
 
     user_id: str
     address: str
@@ -219,7 +219,7 @@ class Session(Record, frozen=True, kw_only=True):
 
 
 class Membership(Record, frozen=True, kw_only=True):
-    """What a user may do in a project. Each has one owner."""
+    """The role of a user in a project. Each project has one owner."""
 
     project_id: str
     user_id: str
@@ -227,7 +227,7 @@ class Membership(Record, frozen=True, kw_only=True):
 
 
 class AuditEntry(Record, frozen=True, kw_only=True):
-    """One line of the audit trail: who did what to what, from where, and what came of it."""
+    """An entry of the audit log: who did what to which object, from where, and the outcome."""
 
     who: str
     address: str

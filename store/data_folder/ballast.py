@@ -1,8 +1,8 @@
-"""Room that is kept for the day on which the disk is full.
+"""Disk space that is reserved for the time when the disk is full.
 
-Then even a deletion needs some, since it is written to the log first (gotcha G6 in README), and so
-does a start. The ballast is a folder of files with nothing in them that really take their space;
-given back, they free bytes and inodes at once. It is taken again when there is plenty.
+On a full disk even a deletion needs space, since it is first written to the log (gotcha G6), and so
+does a start. The ballast is a folder of empty files that really occupy their space. Releasing it
+frees bytes and inodes at once. It is allocated again when there is plenty of space.
 
 All of this blocks, for less than a millisecond where the file system can allocate.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 class Ballast:
     """The ballast in `folder`. Its methods may be called in any thread."""
 
-    FILES = 16  # each is an inode to give back
+    FILES = 16  # each also reserves an inode
     FILE_BYTES = 1024 * 1024
     BYTES = FILES * FILE_BYTES
 
@@ -23,24 +23,24 @@ class Ballast:
         self._folder = folder
 
     @property
-    def held(self) -> bool:
-        """Whether there is any."""
+    def allocated(self) -> bool:
+        """Whether any of it is on the disk."""
         return self._folder.exists()
 
-    def give_back(self) -> bool:
-        """Frees its space; False when there was none to free."""
-        held = self.held
+    def release(self) -> bool:
+        """Free its space; return False where there was none."""
+        was_allocated = self.allocated
         shutil.rmtree(self._folder, ignore_errors=True)
-        return held and not self.held
+        return was_allocated and not self.allocated
 
-    def take(self) -> None:
-        """Takes what of it is missing. Raises OSError, having taken nothing."""
+    def allocate(self) -> None:
+        """Allocate the missing files. Raises OSError, and then allocates nothing."""
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             for number in range(self.FILES):
                 _allocate(self._folder / str(number), self.FILE_BYTES)
         except OSError:
-            self.give_back()
+            self.release()
             raise
 
 

@@ -1,9 +1,9 @@
-"""Whether a database is the latest one of its data folder, or an older copy.
+"""Detects that a database is an older copy of the data folder's database, or another folder's.
 
-A file beside the database has its generation: the id of the folder and a number. Both are advanced
-when the folder is served, and then once a minute if something was written; the database first, so
-its number is never the smaller one. An older copy has the smaller one, and another folder's
-database has another id. What was written in the last minute is not covered.
+A file beside the database has its generation: the id of the data folder and a number. Both are
+advanced when the folder is served, and then once a minute if something was written. The database is
+advanced first, so its number is never smaller than the file's, except in an older copy. The
+database of another folder has another id. Changes of the last minute are not covered.
 
 The file decides nothing else: where it is missing or unreadable it is written again.
 """
@@ -20,14 +20,13 @@ from store.fsync import replace_file
 from store.sqlite.database import Database
 from store.tables import site
 
-# Seconds between two looks.
-_PERIOD = 60.0
+_PERIOD = 60.0  # seconds
 
 logger = logging.getLogger(__name__)
 
 
 async def check_generation(connection: aiosqlite.Connection, path: Path, mark: Path) -> None:
-    """Raises DatabaseOutdated where the file `mark` has a later generation than the database."""
+    """Raise DatabaseOutdated if the file `mark` has a later generation than the database."""
     seen = _read(mark)
     if seen is None:
         return
@@ -36,7 +35,7 @@ async def check_generation(connection: aiosqlite.Connection, path: Path, mark: P
         raise DatabaseOutdated(path, mark, same=found.workspace_id == seen.workspace_id)
 
 
-class Generations:
+class GenerationKeeper:
     """Advances the generation of a database and of the file `mark`."""
 
     def __init__(self, database: Database, mark: Path) -> None:
@@ -46,24 +45,26 @@ class Generations:
         self._problem = ""
 
     async def run(self) -> None:
-        """Looks now, and once a minute. What fails is logged and tried again."""
+        """Advance now and once a minute. A failure is logged and retried."""
         while True:
             try:
-                await self.look()
+                await self.advance()
                 self._problem = ""
             except (StoreFailed, OSError) as error:
                 if str(error) != self._problem:
-                    logger.warning("cannot advance %s: %s", self._mark, error)
+                    logger.warning("generation.advance_failed file=%r: %s", str(self._mark), error)
                 self._problem = str(error)
             await trio.sleep(_PERIOD)
 
-    async def look(self) -> None:
-        """Advances it if anything was written since the last look: from the return on, a copy from
-        before is known as older. Raises StoreFailed, OSError."""
+    async def advance(self) -> None:
+        """Advance the generation if anything was written since the last time.
+
+        After the return, an earlier copy is recognized as older. Raises StoreFailed, OSError.
+        """
         if self._database.changes == self._changes:
             return
-        # Not worth the room that is kept for a full disk.
-        now, changes = await self._database.write_if_room(_advance)
+        # Not important enough for the ballast.
+        now, changes = await self._database.write_if_space(_advance)
         await trio.to_thread.run_sync(replace_file, self._mark, msgspec.json.encode(now))
         self._changes = changes
 
@@ -78,5 +79,5 @@ def _read(mark: Path) -> site.Generation | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        logger.warning("%s cannot be read, so it does not tell the database's age: %s", mark, error)
+        logger.warning("generation.unreadable file=%r: %s", str(mark), error)
         return None

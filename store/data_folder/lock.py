@@ -1,13 +1,13 @@
-"""One gateway to a data folder, and the folder for its account alone.
+"""One gateway per data folder, and a data folder that only its own account can read.
 
-The lock is `flock` on a file that is never removed. The kernel releases it when its holder ends,
-however it ends, so there is no stale lock to clean up; the pid in the file is there only to be
-named to whoever is refused (gotcha G5).
+The lock is `flock` on a file that is never removed. The kernel releases it when its process ends,
+however that ends, so there is no stale lock to clean up. The PID in the file is only for the
+message to a process that is refused (gotcha G5).
 
-The folder has keys, code and the database in it. So it belongs to our account and has mode 0700,
-whatever the umask; one that others could only read is given that mode. Refused is what cannot be
-put right by us: a folder of another account, one that is not empty and into which others could
-write, and one beneath a folder in which others could put another one in its place.
+The folder has keys, code and the database in it. So it belongs to the gateway's account and has
+mode 0700, regardless of the umask; a folder that others could only read is given that mode. Refused
+is a folder that predictd cannot correct: one of another account, one that is not empty and that
+others could write into, and one beneath a folder in which others could replace it.
 """
 
 import errno
@@ -32,13 +32,13 @@ _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @contextmanager
 def lock_data_folder(path: Path) -> Iterator[None]:
-    """Make the folder if need be and hold it; one process can. `path` leads through no links.
+    """Create the folder if it is missing, and lock it for this process. `path` has no links in it.
 
-    Raises DataFolderBusy when another process holds it, DataFolderUnusable when it cannot be made
-    or written, or could be read or changed by other accounts.
+    Raises DataFolderBusy when another process has locked it; DataFolderUnusable when it cannot be
+    created or written, or other accounts could read or change it.
     """
     with ExitStack() as held:
-        with _saying_what_is_wrong(path):
+        with _named_failures(path):
             folder = _open_folder(path)
             held.callback(os.close, folder)
             file = held.enter_context(_open_lock(folder))
@@ -48,7 +48,7 @@ def lock_data_folder(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _saying_what_is_wrong(path: Path) -> Iterator[None]:
+def _named_failures(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -56,13 +56,13 @@ def _saying_what_is_wrong(path: Path) -> Iterator[None]:
 
 
 def _open_folder(path: Path) -> int:
-    """The folder, made and closed to others. Raises OSError, DataFolderUnusable."""
+    """Open the folder, created and private. Raises OSError, DataFolderUnusable."""
     make_folder(path, mode=0o700)
     _refuse_replaceable(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         _close_to_others(path, descriptor)
-        # A lock file made earlier can be open to us in a folder that is not.
+        # An existing lock file can be writable in a folder that is not.
         if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except BaseException:
@@ -72,20 +72,20 @@ def _open_folder(path: Path) -> int:
 
 
 def _refuse_replaceable(path: Path) -> None:
-    """A user who may write into a folder above it can put another folder in its place."""
+    """Refuse a folder that another user could replace, by writing into one of its parents."""
     for folder in path.parents:
         facts = folder.stat()
         if facts.st_uid not in (0, os.geteuid()):
             raise DataFolderUnusable(
                 path,
-                f"{folder} belongs to {_user(facts.st_uid)}, who could put another folder in its "
-                "place; choose a data folder beneath folders of root and of your own",
+                f"{folder} belongs to {_user(facts.st_uid)}, who could replace the data folder; "
+                "choose a data folder whose parents belong to root or to you",
             )
         if _others_write(facts) and not facts.st_mode & stat.S_ISVTX:
             raise DataFolderUnusable(
                 path,
-                f"others may write into {folder} (mode {stat.S_IMODE(facts.st_mode):04o}) and so "
-                f"put another folder in its place: `chmod go-w {folder}`, or choose another",
+                f"others can write into {folder} (mode {stat.S_IMODE(facts.st_mode):04o}) and so "
+                f"replace the data folder; run `chmod go-w {folder}`, or choose another folder",
             )
 
 
@@ -96,8 +96,8 @@ def _others_write(facts: os.stat_result) -> bool:
 
 
 def _is_private(gid: int) -> bool:
-    """Whether a group has our account alone in it, as where each user has a group of that name:
-    there folders are made writable for it."""
+    """Whether this account is the only member of a group. Some systems give each user such a group
+    and make folders writable for it."""
     if gid == 0:
         return True
     try:
@@ -116,8 +116,8 @@ def _close_to_others(path: Path, descriptor: int) -> None:
     if facts.st_uid != os.geteuid():
         raise DataFolderUnusable(
             path,
-            f"it belongs to {_user(facts.st_uid)} and predictd runs as {_user(os.geteuid())}: run "
-            f"it as that account, `chown -R` the folder, or choose another",
+            f"it belongs to {_user(facts.st_uid)} and predictd runs as {_user(os.geteuid())}; run "
+            f"predictd as that account, `chown -R` the folder, or choose another folder",
         )
     if not facts.st_mode & _OF_OTHERS:
         return
@@ -125,15 +125,15 @@ def _close_to_others(path: Path, descriptor: int) -> None:
     if _others_write(facts) and os.listdir(descriptor):
         raise DataFolderUnusable(
             path,
-            f"others could write into it (mode {mode}), so what is in it may be theirs: look "
-            f"through it, then `chmod 700 {path}`",
+            f"others could write into it (mode {mode}), so its files may be theirs; check them, "
+            f"then run `chmod 700 {path}`",
         )
     os.fchmod(descriptor, facts.st_mode & stat.S_IRWXU)
     if os.fstat(descriptor).st_mode & _OF_OTHERS:
         raise DataFolderUnusable(
-            path, f"its file system keeps it open to others (mode {mode}); choose another"
+            path, f"its file system leaves it open to others (mode {mode}); choose another folder"
         )
-    logger.warning("the data folder %s was open to others (mode %s) and is closed now", path, mode)
+    logger.warning("data_folder.made_private path=%r old_mode=%s", str(path), mode)
 
 
 def _user(uid: int) -> str:
@@ -159,6 +159,6 @@ def _take(file: IO[str], path: Path) -> None:
 
 
 def _sign(file: IO[str]) -> None:
-    # Past the file's buffer, which would try again at its closing and fail with another error.
+    # Not through the file's buffer, which would retry at its closing and fail with another error.
     os.ftruncate(file.fileno(), 0)
     os.pwrite(file.fileno(), f"{os.getpid()}\n".encode(), 0)

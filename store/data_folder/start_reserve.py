@@ -1,10 +1,11 @@
-"""Room on the disk that only a start uses.
+"""Disk space that only a start uses.
 
-SQLite makes two files to open a database, and one of them takes room at once (gotcha G10). After a
-clean stop they are gone, so on a full disk the next start could not read its database. This room is
-given back when one begins and taken again when it has recovered, as far as there is more than the
-replicas need that it starts; when the database is closed, what its files took is free again and
-taken as well. So it is there at each start, whatever fills the disk meanwhile.
+SQLite makes two files to open a database, and one of them occupies space at once (gotcha G10). A
+clean stop removes both, so on a full disk the next start could not read its database. The reserve
+is released when a start begins. It is allocated again when the start has recovered, as far as there
+is more space than the replicas need that it starts. When the database is closed, the space of its
+files is free again and is allocated as well. So each start finds the reserve, however full the disk
+is.
 
 All of this blocks, for less than a millisecond where the file system can allocate.
 """
@@ -15,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 
-class StartRoom:
-    """The room in `folder`. Its methods may be called in any thread."""
+class StartReserve:
+    """The reserve in `folder`. Its methods may be called in any thread."""
 
     # Each file is an inode and a block: those that were used are allocated again one by one.
     FILES = 32
@@ -25,14 +26,14 @@ class StartRoom:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def give_back(self) -> None:
-        """Frees it. What cannot be removed stays."""
+    def release(self) -> None:
+        """Free the reserve, as far as its files can be removed."""
         for path in self._files():
             with suppress(OSError):
                 path.unlink()
 
-    def take(self, leave: int = 0) -> None:
-        """Takes as much of it as is missing and as there is room for, and leaves so many bytes."""
+    def allocate(self, leave: int = 0) -> None:
+        """Allocate the missing files as far as there is space, and leave `leave` bytes free."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, exist_ok=True)
             for path in self._files():
@@ -40,8 +41,10 @@ class StartRoom:
                     _allocate(path, self.FILE_BYTES)
 
     def lend(self, path: Path) -> None:
-        """Makes one of its files that of `path`, for something small that a start writes. Raises
-        OSError where there is none left."""
+        """Move one of its files to `path`, for a small file that a start writes.
+
+        Raises OSError where none is left.
+        """
         for each in self._files():
             with suppress(FileNotFoundError):
                 each.replace(path)
@@ -58,7 +61,7 @@ def _free(folder: Path) -> int:
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Raises OSError, having taken nothing."""
+    """Raises OSError, and then allocates nothing."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, size)

@@ -1,7 +1,7 @@
-"""Whether a database is whole, asked before anything relies on it.
+"""Checks a database for damage when it is opened.
 
-A damaged one is refused: to serve from it is to guess, and to write to it makes what can still be
-saved from it less.
+A damaged database is refused: reading it gives wrong answers, and writing to it destroys what could
+still be recovered.
 """
 
 from pathlib import Path
@@ -14,12 +14,12 @@ SHOWN = 5  # findings in the message
 
 
 async def check(connection: aiosqlite.Connection, path: Path) -> None:
-    """Raises StoreDamaged, naming what is wrong. Reads all of the database (ms for each MB)."""
+    """Raise StoreDamaged with the findings. Reads the whole database (milliseconds per MB)."""
     found = [str(row[0]) for row in await connection.execute_fetchall("PRAGMA quick_check")]
     wrong = [line for text in found if text != "ok" for line in text.splitlines()]
     for table, row, parent, _ in await connection.execute_fetchall("PRAGMA foreign_key_check"):
-        wrong.append(f"row {row} of {table} belongs to a row of {parent} that is not there")
+        wrong.append(f"row {row} of {table} refers to a missing row of {parent}")
     if wrong:
-        told = "; ".join(wrong[:SHOWN])
+        shown = "; ".join(wrong[:SHOWN])
         more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise StoreDamaged(path, told + more)
+        raise StoreDamaged(path, shown + more)

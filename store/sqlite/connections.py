@@ -1,13 +1,13 @@
-"""The far side: one connection that writes and a few that read, all on the asyncio loop.
+"""The SQLite connections: one that writes and a few that read, all on the asyncio loop.
 
-Law: a transaction is done wholly or not at all, and none sees or ends another one's. The writer
-serves one transaction at a time. A reader sees the database as it stood at its first statement,
-whatever is written meanwhile.
+Law: a transaction is committed as a whole or not at all, and no transaction sees or ends another.
+The writer serves one transaction at a time. A reader sees the database as of its first statement,
+regardless of later writes.
 
-Only the writer checkpoints, and it is the last to be closed (gotcha G3 in README).
+Only the writer checkpoints, and it is closed last (gotcha G3).
 
-A disk that is full is asked once for the room that was kept for this; a commit that the disk
-failed is buried, so that what was refused does not come true after a kill (gotcha G9).
+On a full disk the store asks once for its reserved space. After a failed commit its frames in the
+log are overwritten, so that a refused change does not come true after a kill (gotcha G9).
 """
 
 import asyncio
@@ -32,66 +32,66 @@ Work = Callable[[aiosqlite.Connection], Awaitable[Value]]
 logger = logging.getLogger(__name__)
 
 READERS = 2
-# Free pages that stay in the file, for what is written next; and how many go in one transaction.
+# Free pages that stay in the file for later writes; and pages freed in one transaction.
 SPARE_PAGES, PAGES_AT_ONCE = 1024, 256
-BUSY_TIMEOUT = "busy_timeout = 5000"  # ms; for an operator's own sqlite3 beside us
+BUSY_TIMEOUT = "busy_timeout = 5000"  # ms; an operator may use sqlite3 on the same file
 WRITER_PRAGMAS = (
     BUSY_TIMEOUT,
     "journal_mode = WAL",
     "synchronous = FULL",  # gotcha G2
     "foreign_keys = ON",
     "wal_autocheckpoint = 1000",
-    "journal_size_limit = 8388608",  # the log is cut to so much once it has been long
+    "journal_size_limit = 8388608",  # the log is truncated to this size after it was longer
 )
 READER_PRAGMAS = (BUSY_TIMEOUT, "query_only = ON", "wal_autocheckpoint = 0")
 
 
 class Connections:
-    """The open connections of one database. `make_room` says whether it could make some; `before`
-    may refuse a database that is whole, before it is changed."""
+    """The open connections of one database.
 
-    def __init__(self, path: Path, make_room: Callable[[], bool], before: Work[None]) -> None:
+    `free_space` frees disk space, and returns whether it did. `before` may refuse an undamaged
+    database before it is changed.
+    """
+
+    def __init__(self, path: Path, free_space: Callable[[], bool], before: Work[None]) -> None:
         self._path = path
         self._before = before
-        # How many rows were changed since it was opened.
+        # Rows changed since the opening.
         self.changes = 0
-        self._make_room = make_room
-        self._held = AsyncExitStack()
+        self._free_space = free_space
+        self._stack = AsyncExitStack()
         self._writing = asyncio.Lock()
         self._idle_readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
 
     async def open(self) -> None:
-        """Connect, check and migrate before anything else can be asked.
-
-        A failure leaves nothing open.
-        """
-        async with AsyncExitStack() as held:
-            with _failures_named(self._path):
-                _make_sure_of(self._path)
-                self._writer = await held.enter_async_context(_connect(self._path))
+        """Connect, check and migrate. A failure leaves nothing open."""
+        async with AsyncExitStack() as stack:
+            with _named_failures(self._path):
+                _ensure_writable(self._path)
+                self._writer = await stack.enter_async_context(_connect(self._path))
                 await check(self._writer, self._path)
                 await self._before(self._writer)
                 await migrate(self._writer, self._path)
                 await _set(self._writer, WRITER_PRAGMAS)
                 for _ in range(READERS):
-                    reader = await held.enter_async_context(_connect(self._path))
+                    reader = await stack.enter_async_context(_connect(self._path))
                     await _set(reader, READER_PRAGMAS)
                     self._idle_readers.put_nowait(reader)
                 await self._writer.execute_fetchall("PRAGMA user_version")  # makes the -shm file
                 allocate_shared_memory(self._path)
-            self._held = held.pop_all()
+            self._stack = stack.pop_all()
 
     async def close(self) -> None:
-        """Close the readers, then the writer. Nothing may be under way."""
-        await self._held.aclose()
+        """Close the readers, then the writer. No transaction may be running."""
+        await self._stack.aclose()
 
-    async def write(self, work: Work[Value], *, may_make_room: bool = True) -> Value:
+    async def write(self, work: Work[Value], *, may_free_space: bool = True) -> Value:
         """Run `work` in a transaction of its own and commit it; an exception rolls it back."""
         async with self._writing:
             try:
                 return await self._write(work)
             except StoreFull:
-                if not may_make_room or not self._make_room():
+                if not may_free_space or not self._free_space():
                     raise
                 return await self._write(work)
 
@@ -102,46 +102,48 @@ class Connections:
             return value
         except StoreFailed as error:
             if _name(error.__cause__).startswith("SQLITE_IOERR"):
-                await self._bury()
+                await self._overwrite_failed_commit()
             raise
 
-    async def _bury(self) -> None:
-        """Overwrites what a failed commit may have left in the log (gotcha G9)."""
+    async def _overwrite_failed_commit(self) -> None:
+        """Overwrite the frames that a failed commit may have left in the log (gotcha G9)."""
         try:
             async with self._writer.execute("PRAGMA user_version") as found:
                 ((version,),) = await found.fetchall()
-            # The one statement that writes a page although nothing changes.
+            # The one statement that writes a page although no value changes.
             await self._writer.execute(f"PRAGMA user_version = {version}")
         except sqlite3.Error as error:
-            # Its frames lie over the others all the same, unless they could not be written.
-            logger.warning("%s: cannot bury a failed commit: %s", self._path, error)
+            # Its frames overwrite the others all the same, unless they could not be written.
+            logger.warning("commit.overwrite_failed database=%r: %s", str(self._path), error)
 
-    async def give_back(self) -> bool:
-        """Make the file shorter by some of its free pages; return whether there are more to give.
-        The disk has them when they are checkpointed, too."""
+    async def shrink(self) -> bool:
+        """Shorten the file by some of its free pages; return whether more are free.
+
+        The checkpoint gives them back to the disk.
+        """
         async with self._writing:
-            with _failures_named(self._path):
+            with _named_failures(self._path):
                 ((free,),) = await self._writer.execute_fetchall("PRAGMA freelist_count")
                 pages = min(int(free) - SPARE_PAGES, PAGES_AT_ONCE)
                 if pages > 0:
-                    # A script is carried out to its end; of this pragma another statement would
-                    # take the first step only, which is one page (gotcha G11).
+                    # A script runs to its end. Another way to execute this pragma would take its
+                    # first step only, which is one page (gotcha G11).
                     await self._writer.executescript(
                         f"PRAGMA incremental_vacuum({pages}); PRAGMA wal_checkpoint(PASSIVE);"
                     )
                 return int(free) - SPARE_PAGES > pages
 
     async def read(self, work: Work[Value]) -> Value:
-        """Run `work` on one unchanging view of the database."""
+        """Run `work` on one consistent view of the database."""
         reader = await self._idle_readers.get()
         try:
             return await self._transact(reader, work, begin="BEGIN", end="ROLLBACK")
         finally:
             self._idle_readers.put_nowait(reader)
 
-    async def read_apart(self, work: Work[Value]) -> Value:
-        """As `read`, on a connection of its own, so that it keeps no other reader waiting."""
-        with _failures_named(self._path):
+    async def read_separately(self, work: Work[Value]) -> Value:
+        """As `read`, on a separate connection, so that no other reader waits for it."""
+        with _named_failures(self._path):
             async with _connect(self._path) as reader:
                 await _set(reader, READER_PRAGMAS)
                 return await self._transact(reader, work, begin="BEGIN", end="ROLLBACK")
@@ -149,20 +151,20 @@ class Connections:
     async def _transact(
         self, connection: aiosqlite.Connection, work: Work[Value], *, begin: str, end: str
     ) -> Value:
-        with _failures_named(self._path):
+        with _named_failures(self._path):
             await connection.execute(begin)
             try:
                 value = await work(connection)
                 await connection.execute(end)
             except BaseException:
-                await connection.rollback()  # does nothing when SQLite has already rolled back
+                await connection.rollback()  # no effect where SQLite has already rolled back
                 raise
             return value
 
 
-def _make_sure_of(path: Path) -> None:
-    """Have a file there that we can write, or an OSError that says why not (gotcha G8)."""
-    # For its owner alone, and so what SQLite makes beside it, which gets the same mode.
+def _ensure_writable(path: Path) -> None:
+    """Make sure that the file exists and can be written, or raise OSError (gotcha G8)."""
+    # Private to its owner. SQLite gives the files beside it the same mode.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
@@ -172,7 +174,7 @@ def _make_sure_of(path: Path) -> None:
 
 @asynccontextmanager
 async def _connect(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    # isolation_level=None: transactions begin and end where we say, never by the driver's guess.
+    # isolation_level=None: the driver never begins or ends a transaction by itself.
     async with aiosqlite.connect(path, isolation_level=None) as connection:
         connection.row_factory = sqlite3.Row
         yield connection
@@ -184,7 +186,7 @@ async def _set(connection: aiosqlite.Connection, pragmas: tuple[str, ...]) -> No
 
 
 @contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
+def _named_failures(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
@@ -197,5 +199,5 @@ def _failures_named(path: Path) -> Iterator[None]:
 
 
 def _name(error: BaseException | None) -> str:
-    """SQLite's own name of its error, or nothing."""
+    """Return SQLite's name of an error, or ""."""
     return str(getattr(error, "sqlite_errorname", ""))

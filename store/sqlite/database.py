@@ -1,11 +1,11 @@
-"""The near side: what Trio code calls to read and to change what the store remembers.
+"""The interface of the store for Trio code.
 
     async with open_database(folder / "predictd.db") as database:
         build = await database.write(builds.advance, build.id, "started")
 
-A whole transaction is one coroutine function that takes a connection, such as those of `projects`,
-`models`, `builds` and `deployments`. It runs on the store's own thread and loop, so it awaits
-nothing but its connection. When `write` returns, the change survives `kill -9` and a power cut.
+A transaction is one coroutine function that takes a connection, such as the methods of the tables.
+It runs in the store's own thread and loop, so it awaits nothing but its connection. When `write`
+returns, the change survives `kill -9` and a power cut.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,7 +35,7 @@ class Database:
 
     @property
     def changes(self) -> int:
-        """How many rows were changed since it was opened."""
+        """The number of rows changed since the opening."""
         return self._connections.changes
 
     async def write(
@@ -47,38 +47,38 @@ class Database:
     ) -> Value:
         """Run `work(connection, ...)` as one transaction and return its value.
 
-        It is committed when this returns; an exception rolls it back and is raised here. Once
-        handed over it cannot be cancelled. Writes are served one at a time, as they came. The
-        entry of the deed that it is part of (`store.doing`) goes into the same transaction.
+        It is committed when this returns; an exception rolls it back and is raised here. After
+        the handover it cannot be cancelled. Writes run one at a time, in the order of their
+        calls. A pending audit entry (`store.auditing`) goes into the same transaction.
         """
-        if (deed := current()) is None or not deed.take():
-            return await self._bridge.cross(
+        if (pending := current()) is None or not pending.claim():
+            return await self._bridge.run(
                 lambda: self._connections.write(lambda writer: work(writer, *args, **kwargs))
             )
 
-        async def entered(writer: aiosqlite.Connection) -> Value:
+        async def audited(writer: aiosqlite.Connection) -> Value:
             value = await work(writer, *args, **kwargs)
-            if (entry := deed.describe(value)) is not None:
+            if (entry := pending.describe(value)) is not None:
                 await audit.append(writer, entry)
             return value
 
         try:
-            return await self._bridge.cross(lambda: self._connections.write(entered))
+            return await self._bridge.run(lambda: self._connections.write(audited))
         except BaseException:
-            deed.give_back()
+            pending.release()
             raise
 
-    async def write_if_room(
+    async def write_if_space(
         self,
         work: Work[Arguments, Value],
         /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Value:
-        """As `write`, for what matters less than the room that is kept for a full disk."""
-        return await self._bridge.cross(
+        """As `write`, for changes that are less important than the ballast."""
+        return await self._bridge.run(
             lambda: self._connections.write(
-                lambda writer: work(writer, *args, **kwargs), may_make_room=False
+                lambda writer: work(writer, *args, **kwargs), may_free_space=False
             )
         )
 
@@ -90,28 +90,28 @@ class Database:
         **kwargs: Arguments.kwargs,
     ) -> Value:
         """Run `work(connection, ...)` on one consistent view and return its value."""
-        return await self._bridge.cross(
+        return await self._bridge.run(
             lambda: self._connections.read(lambda reader: work(reader, *args, **kwargs))
         )
 
-    async def read_apart(
+    async def read_separately(
         self,
         work: Work[Arguments, Value],
         /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Value:
-        """As `read`, for what takes long: it keeps no other reader and no writer waiting."""
-        return await self._bridge.cross(
-            lambda: self._connections.read_apart(lambda reader: work(reader, *args, **kwargs))
+        """As `read`, for long work: no other reader and no writer waits for it."""
+        return await self._bridge.run(
+            lambda: self._connections.read_separately(lambda reader: work(reader, *args, **kwargs))
         )
 
-    async def give_back(self) -> bool:
-        """Make the file shorter by some of the pages that are free; return whether there are more.
+    async def shrink(self) -> bool:
+        """Shorten the file by some of its free pages; return whether more are free.
 
-        Each turn is a transaction of its own, of some milliseconds, so others write in between.
+        Each call is one transaction of a few milliseconds, so others write in between.
         """
-        return await self._bridge.cross(self._connections.give_back)
+        return await self._bridge.run(self._connections.shrink)
 
 
 async def _accept(_: aiosqlite.Connection) -> None:
@@ -122,20 +122,20 @@ async def _accept(_: aiosqlite.Connection) -> None:
 async def open_database(
     path: Path,
     *,
-    make_room: Callable[[], bool] = lambda: False,
+    free_space: Callable[[], bool] = lambda: False,
     before: Callable[[aiosqlite.Connection], Awaitable[None]] = _accept,
 ) -> AsyncIterator[Database]:
-    """Open the database at `path`, made and migrated if need be; it closes with the block.
+    """Open the database at `path` until the end of the block; create and migrate it if needed.
 
-    `make_room` is called in the store's thread when the disk is full, and says whether a second
-    try is worth it. `before` may refuse a database that is whole, before it is changed. Raises
-    SchemaTooNew, StoreDamaged, or StoreFailed when it cannot be opened, and what `before` raises.
+    `free_space` is called in the store's thread when the disk is full, and returns whether a retry
+    is useful. `before` may refuse an undamaged database before it is changed. Raises SchemaTooNew,
+    StoreDamaged, StoreFailed, and what `before` raises.
     """
     async with open_bridge() as bridge:
-        connections = Connections(path, make_room, before)
-        await bridge.cross(connections.open)
+        connections = Connections(path, free_space, before)
+        await bridge.run(connections.open)
         try:
             yield Database(bridge, connections)
         finally:
             with trio.CancelScope(shield=True):
-                await bridge.cross(connections.close)
+                await bridge.run(connections.close)

@@ -1,10 +1,10 @@
-"""The schema, brought up to date by numbered SQL files.
+"""Brings the schema up to date by numbered SQL files.
 
-`PRAGMA user_version` says which migrations a database has had. Each runs in one transaction with
-the change of that number, so a crash leaves it done or not begun.
+`PRAGMA user_version` counts the migrations that a database has had. Each migration runs in one
+transaction with the change of that number, so a crash leaves it done or not begun.
 
-Refuses: a database with a schema newer than this code, before changing anything in it. One with
-an older schema is first copied, so that the way back to the older predictd stays open.
+A database with a newer schema is refused before anything in it is changed. One with an older schema
+is first copied, so that the older predictd can still be used with the copy.
 """
 
 import logging
@@ -17,11 +17,11 @@ from pathlib import Path
 import aiosqlite
 
 from store.errors import SchemaTooNew
-from store.fsync import sync
+from store.fsync import fsync
 
 logger = logging.getLogger(__name__)
 
-_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` tells it
+_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` reports it
 
 
 def load_migrations() -> list[str]:
@@ -39,7 +39,7 @@ async def migrate(connection: aiosqlite.Connection, path: Path) -> None:
         raise SchemaTooNew(path, found, len(migrations))
     if 0 < found < len(migrations):
         _copy(path, copy_before(path, found))
-    # Free pages can be given back to the disk. Said before the first table is made, or by VACUUM.
+    # Lets free pages be given back to the disk. Takes effect before the first table, or by VACUUM.
     await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")
     for version, sql in enumerate(migrations[found:], start=found + 1):
         await _run(connection, sql, version)
@@ -49,25 +49,25 @@ async def migrate(connection: aiosqlite.Connection, path: Path) -> None:
 
 
 def copy_before(path: Path, schema: int) -> Path:
-    """Where the copy lies that was made of a database before it left this schema."""
+    """Return the path of the copy that is made before a database leaves this schema."""
     return path.with_name(f"{path.name}.schema-{schema}")
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Written whole before it has its name."""
+    """Write a complete copy before it gets its name."""
     fresh = target.with_name(f"{target.name}.new")
     fresh.unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(path)) as database, closing(sqlite3.connect(fresh)) as copy:
         database.backup(copy)
-    sync(fresh)
+    fsync(fresh)
     fresh.rename(target)
-    sync(target.parent)
-    logger.info("the database as it was before the upgrade is kept in %s", target)
+    fsync(target.parent)
+    logger.info("database.copied_before_migration path=%r", str(target))
 
 
 async def _run(connection: aiosqlite.Connection, sql: str, version: int) -> None:
-    # executescript commits what was begun before it, so the script brings its own (gotcha G4).
+    # executescript first commits an open transaction, so the script has its own (gotcha G4).
     script = f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;"
     try:
         await connection.executescript(script)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 def allocate_shared_memory(database: Path) -> None:
-    """Takes the room that the file has not got yet. Raises OSError where there is none.
+    """Allocate the blocks that the file does not have yet. Raises OSError on a full disk.
 
-    By SQLite's own descriptor: to close another one would release SQLite's locks on the file.
+    It uses SQLite's own descriptor: closing another one would release SQLite's locks on the file.
     """
     wanted = os.stat(database.with_name(f"{database.name}-shm"))
     for name in os.listdir("/proc/self/fd"):

@@ -14,6 +14,6 @@ async def list_all(connection: aiosqlite.Connection) -> set[str]:
     return {str(each) for (each,) in await connection.execute_fetchall("SELECT id FROM deleted")}
 
 
-async def forget(connection: aiosqlite.Connection, ids: Iterable[str]) -> None:
+async def delete(connection: aiosqlite.Connection, ids: Iterable[str]) -> None:
     """Record that no files of these ids exist any more."""
     await connection.executemany("DELETE FROM deleted WHERE id = ?", [(each,) for each in ids])

@@ -58,7 +58,7 @@ class Deployments(LifecycleTable[Deployment]):
         )
 
     async def end(self, connection: aiosqlite.Connection, deployment_id: str) -> None:
-        """Record that no process of a deployment is left: it is stopped, whatever its status was.
+        """Record that no process of a deployment is left: it is stopped, regardless of its status.
 
         A deployment that has stopped or failed stays as it is. Raises NotFound.
         """

@@ -1,15 +1,14 @@
-"""Metrics: what models tell of their predictions, and what is found out about these later.
+"""Prediction metrics: what models track about their predictions, and what is added later.
 
-A row is of one prediction, by its uuid, or of many (an aggregate). It belongs to a deployment, and
-by it to a build and a model. Rows ascend by the start of what they tell of; windows include both
-ends.
+A record is about one prediction, by its uuid, or about several (an aggregate). It belongs to the
+series of a deployment, and so to a build and a model. Records ascend by the start of the time that
+they are about; windows include both ends.
 
-Law: all rows together never take more than the limit that a writer names. A writer makes room for
-what it is about to write, in the same transaction, and writes nothing until there is enough
-(`retention.py`).
+Law: all records together never take more than the limit that a writer passes. A writer frees space
+for its records in the same transaction, and writes nothing until there is enough (`retention.py`).
 
-Times are milliseconds of Unix time. What is kept is the text of a JSON object, checked by whoever
-brings it.
+Times are milliseconds of Unix time. The metrics are the text of a JSON object, which the caller has
+checked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,16 +21,16 @@ import msgspec
 
 from store.errors import NotFound
 from store.records import MetricRecord, MetricSeries, StoredMetricRecord
-from store.tables.retention import firsts, make_room, taken_by
+from store.tables.retention import firsts, free_space, taken_by
 
-# Between two statements Python's threads are in each other's way: as few as can be, of two shapes.
+# Python's threads contend between two statements, so there are few statements, of two shapes.
 _ROWS_AT_ONCE = 32
 _INTO = "INSERT INTO metrics (source, uuid, start_ms, end_ms, recorded_ms, taken, metrics) VALUES "
 _ROW = "(?, ?, ?, ?, ?, ?, ?)"
 _INSERT_ROW = f"{_INTO}{_ROW} ON CONFLICT DO NOTHING"
 _INSERT_BLOCK = f"{_INTO}{', '.join([_ROW] * _ROWS_AT_ONCE)} ON CONFLICT DO NOTHING"
 
-# Values stay text: to make objects of them would hold Python's lock for long.
+# Values stay text: decoding them would hold Python's lock for long.
 _read_metrics = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _OF_SOURCE = "number, deployment_id, build_id, model_id, row_count, byte_count"
@@ -39,23 +38,23 @@ _OF_SOURCE = "number, deployment_id, build_id, model_id, row_count, byte_count"
 
 async def append(
     connection: aiosqlite.Connection,
-    told: Mapping[str, Sequence[MetricRecord]],
+    records: Mapping[str, Sequence[MetricRecord]],
     *,
     limit: int,
     now_ms: int,
 ) -> int | None:
-    """Write what deployments have told, by their ids, at the time `now_ms` of retention; return how
-    many rows that made. None: there was no room, some was made, and the caller asks again.
+    """Write records by the ids of their deployments; return how many were written. `now_ms` is the
+    time of retention. Return None where there was no space: some was freed, and the caller retries.
 
-    None of a deployment that was deleted meanwhile, and none of a prediction that has one.
+    Records of a deleted deployment, and of a prediction that has a record, are not written.
     """
-    sizes = {each: [taken_by(row.metrics) for row in rows] for each, rows in told.items()}
+    sizes = {each: [taken_by(row.metrics) for row in rows] for each, rows in records.items()}
     wanted = {each: sum(taken) for each, taken in sizes.items()}
-    if not await make_room(connection, wanted, limit):
+    if not await free_space(connection, wanted, limit):
         return None
     written = 0
-    for deployment_id, rows in told.items():
-        source = await _source_of(connection, deployment_id)
+    for deployment_id, rows in records.items():
+        source = await _series_of(connection, deployment_id)
         if source is not None:
             written += await _append(connection, source.number, rows, sizes[deployment_id], now_ms)
     return written
@@ -64,13 +63,13 @@ async def append(
 async def _append(
     connection: aiosqlite.Connection,
     source: int,
-    told: Sequence[MetricRecord],
+    records: Sequence[MetricRecord],
     sizes: Sequence[int],
     now_ms: int,
 ) -> int:
     rows = [
-        (source, _key(each.uuid), each.start_ms, each.end_ms, now_ms, taken, each.metrics)
-        for each, taken in zip(told, sizes, strict=True)
+        (source, _uuid_key(each.uuid), each.start_ms, each.end_ms, now_ms, taken, each.metrics)
+        for each, taken in zip(records, sizes, strict=True)
     ]
     before = connection.total_changes
     whole = len(rows) - len(rows) % _ROWS_AT_ONCE
@@ -79,7 +78,7 @@ async def _append(
     await connection.executemany(_INSERT_ROW, rows[whole:])
     written = connection.total_changes - before
     size = sum(sizes)
-    if written < len(told):  # somebody made up a uuid; the new ones are the last
+    if written < len(records):  # some uuids had a record; the new rows are the last
         ((size,),) = await connection.execute_fetchall(
             "SELECT coalesce(sum(taken), 0) FROM"
             " (SELECT taken FROM metrics ORDER BY number DESC LIMIT ?)",
@@ -94,28 +93,28 @@ async def _append(
 
 
 async def merge(
-    connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object], *, limit: int
+    connection: aiosqlite.Connection, uuid: str, delayed: Mapping[str, object], *, limit: int
 ) -> tuple[int, int] | None:
-    """Add to the metrics of a prediction; what has the same key is replaced. Return how many bytes
-    their text has then, and how many keys they have. None: as for `append`. Raises NotFound."""
+    """Add metrics to those of a prediction; equal keys are replaced. Return the new size of the
+    text in bytes and its number of keys, or None as `append` does. Raises NotFound."""
     rows = await connection.execute_fetchall(
         "SELECT m.number, m.source, s.deployment_id, m.taken, m.metrics FROM metrics AS m"
         " JOIN metric_sources AS s ON s.number = m.source WHERE m.uuid = ?",
-        (_sought(uuid),),
+        (_uuid_bytes(uuid),),
     )
     if not rows:
         raise NotFound("prediction", uuid)
     ((number, source, deployment_id, before, text),) = rows
-    merged = {**_read_metrics(text), **found_out}
+    merged = {**_read_metrics(text), **delayed}
     encoded = msgspec.json.encode(merged)
     after = encoded.decode()
     more = taken_by(after) - before
-    if not await make_room(connection, {str(deployment_id): more}, limit):
+    if not await free_space(connection, {str(deployment_id): more}, limit):
         return None
     async with connection.execute(
         "UPDATE metrics SET metrics = ?, taken = taken + ? WHERE number = ?", (after, more, number)
     ) as cursor:
-        if not cursor.rowcount:  # it was the next to go
+        if not cursor.rowcount:  # freeing space deleted it
             raise NotFound("prediction", uuid)
     await connection.execute_fetchall(
         "UPDATE metric_sources SET byte_count = byte_count + ? WHERE number = ?", (more, source)
@@ -124,11 +123,11 @@ async def merge(
 
 
 async def series_of_prediction(connection: aiosqlite.Connection, uuid: str) -> MetricSeries:
-    """Return whose a prediction is. Raises NotFound."""
+    """Return the series of a prediction. Raises NotFound."""
     rows = await connection.execute_fetchall(
         f"SELECT {_OF_SOURCE} FROM metric_sources"
         " WHERE number = (SELECT source FROM metrics WHERE uuid = ?)",
-        (_sought(uuid),),
+        (_uuid_bytes(uuid),),
     )
     for row in rows:
         return msgspec.convert(dict(row), MetricSeries)
@@ -140,7 +139,7 @@ async def series_of(
     noun: Literal["model", "build", "deployment"],
     identifier: str,
 ) -> list[MetricSeries]:
-    """Return the sources that are of a model, a build or a deployment, ascending."""
+    """Return the series of a model, a build or a deployment, ascending."""
     rows = await connection.execute_fetchall(
         f"SELECT {_OF_SOURCE} FROM metric_sources WHERE {noun}_id = ? ORDER BY number",
         (identifier,),
@@ -157,12 +156,12 @@ async def window(
     after: tuple[int, int] | None = None,
     most: int,
 ) -> list[StoredMetricRecord]:
-    """Return the first `most` rows of some sources that start within a window, ascending by start;
-    of those that follow the row of this start and number, if one is given."""
+    """Return the first `most` records of some series that start within a window, ascending by
+    start. `after` is the start and the number of the record that they follow."""
     start_ms, number = max((start_ms, 0), after or (0, 0))
     found: list[StoredMetricRecord] = []
     for source, first in await firsts(connection, of, start_ms, end_ms):
-        # Deployments follow each other: of most of them nothing falls into this part.
+        # Deployments follow each other, so most have no record in this window.
         if len(found) == most and found[-1].start_ms < first:
             break
         rows = await connection.execute_fetchall(
@@ -182,15 +181,15 @@ async def window(
 
 
 async def totals(connection: aiosqlite.Connection) -> tuple[int, int]:
-    """Return how many rows there are and how many bytes they take."""
+    """Return the number of records and their size in bytes."""
     ((rows, size),) = await connection.execute_fetchall(
         "SELECT coalesce(sum(row_count), 0), coalesce(sum(byte_count), 0) FROM metric_sources"
     )
     return int(rows), int(size)
 
 
-async def _source_of(connection: aiosqlite.Connection, deployment_id: str) -> MetricSeries | None:
-    """The source that a deployment is, made if it is its first row; None: it was deleted."""
+async def _series_of(connection: aiosqlite.Connection, deployment_id: str) -> MetricSeries | None:
+    """Return the series of a deployment, created for its first record; None if it was deleted."""
     sought = (
         f"SELECT {_OF_SOURCE} FROM metric_sources WHERE deployment_id = ?"
         " AND EXISTS (SELECT 1 FROM deployments WHERE id = deployment_id)"
@@ -206,12 +205,12 @@ async def _source_of(connection: aiosqlite.Connection, deployment_id: str) -> Me
     return msgspec.convert(dict(rows[0]), MetricSeries) if rows else None
 
 
-def _key(uuid: str) -> bytes | None:
-    return bytes.fromhex(uuid.replace("-", "")) if uuid else None  # a third of what UUID costs
+def _uuid_key(uuid: str) -> bytes | None:
+    return bytes.fromhex(uuid.replace("-", "")) if uuid else None  # three times as fast as UUID()
 
 
-def _sought(uuid: str) -> bytes:
-    """Raises NotFound for what is no uuid."""
+def _uuid_bytes(uuid: str) -> bytes:
+    """Raises NotFound for a text that is not a uuid."""
     try:
         return UUID(uuid).bytes
     except ValueError:

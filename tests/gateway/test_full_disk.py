@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from builder import remove_tree
-from store import StartRoom
+from store import StartReserve
 from tests.faults.matrix import fault
 from tests.support.disks import fill, small_disk, use_up_inodes
 from tests.support.gateway import running, settings_for, until, url_in
@@ -37,7 +37,7 @@ async def test_a_clean_restart_on_a_full_disk(
             # By which the command line finds the gateway, to make room.
             assert url_in(gateway.data) == gateway.url
         # All of the room is back, for the next one.
-        assert len(list((gateway.data / "start-room").iterdir())) == StartRoom.FILES
+        assert len(list((gateway.data / "start-room").iterdir())) == StartReserve.FILES
         use_up(disk, "another")
         async with running(settings) as gateway:
             for each in {*disk.iterdir()} - {gateway.data}:

@@ -22,7 +22,7 @@ async def entries(database: Database) -> list[str]:
 async def test_the_first_change_carries_the_entry(database: Database) -> None:
     """A deed of several changes has one entry, told what its first one came to."""
     deed = PendingAuditEntry(describe)
-    with store.doing(deed):
+    with store.auditing(deed):
         first = await database.write(projects.insert, a_project())
         await database.write(projects.update, first.id, description="x")
     assert deed.entered
@@ -33,7 +33,7 @@ async def test_what_did_not_happen_is_not_entered(database: Database) -> None:
     """A change that is refused takes the entry with it; the next one carries it."""
     taken = await database.write(projects.insert, a_project())
     deed = PendingAuditEntry(describe)
-    with store.doing(deed):
+    with store.auditing(deed):
         with pytest.raises(NameTaken):
             await database.write(projects.insert, a_project(name=taken.name))
         assert (deed.entered, await entries(database)) == (False, [])
@@ -47,7 +47,7 @@ async def test_what_cannot_be_entered_does_not_happen(database: Database) -> Non
     def fail(value: object) -> AuditEntry:
         raise ZeroDivisionError
 
-    with store.doing(PendingAuditEntry(fail)), pytest.raises(ZeroDivisionError):
+    with store.auditing(PendingAuditEntry(fail)), pytest.raises(ZeroDivisionError):
         await database.write(projects.insert, a_project())
     assert await database.read(projects.list_all) == []
 
@@ -61,14 +61,14 @@ async def test_tasks_belong_to_the_deed_that_started_them(database: Database) ->
         await database.write(projects.insert, a_project())
 
     async with trio.open_nursery() as nursery:
-        with store.doing(deed):
+        with store.auditing(deed):
             async with trio.open_nursery() as within:
                 within.start_soon(database.write, projects.insert, made := a_project())
             nursery.start_soon(later)
         over.set()
     other = PendingAuditEntry(describe)
     assert await entries(database) == [made.name]
-    with store.doing(other):
+    with store.auditing(other):
         pass
     assert not other.entered
 
@@ -82,7 +82,7 @@ async def test_what_comes_after_a_deed_that_changed_nothing_is_not_it(database: 
         await database.write(projects.insert, a_project())
 
     async with trio.open_nursery() as nursery:
-        with store.doing(deed):
+        with store.auditing(deed):
             nursery.start_soon(later)
             await trio.testing.wait_all_tasks_blocked()
         over.set()
@@ -91,7 +91,7 @@ async def test_what_comes_after_a_deed_that_changed_nothing_is_not_it(database: 
 
 async def test_two_changes_at_once_carry_one_entry(database: Database) -> None:
     """Whichever of two tasks is first carries the entry, and only that one."""
-    with store.doing(PendingAuditEntry(describe)):
+    with store.auditing(PendingAuditEntry(describe)):
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(database.write, projects.insert, a_project())

@@ -1,11 +1,11 @@
 """The audit trail: one entry for each change that somebody asked for, and for each refused one.
 
 Whoever acts says what it is (`AuditEvent`) and lets `carry_out` run it. The entry is written
-together with the first change in the database (`store.doing`), or afterwards where none was, such
-as for files; a refusal has an entry of its own, with its code. What it was done to is the path, and
-behind it, in words, what was found there (`note`). The law: nothing that somebody typed and might
-be secret is entered; of a body only the names of its fields, and values that are numbers or of a
-fixed set.
+together with the first change in the database (`store.auditing`), or afterwards where none was,
+such as for files; a refusal has an entry of its own, with its code. What it was done to is the
+path, and behind it, in words, what was found there (`note`). The law: nothing that somebody typed
+and might be secret is entered; of a body only the names of its fields, and values that are numbers
+or of a fixed set.
 """
 
 import logging
@@ -80,7 +80,7 @@ class AuditLog:
 
         deed = PendingAuditEntry(describe)
         try:
-            with store.doing(deed):
+            with store.auditing(deed):
                 result = await work(*args)
         except Exception as error:
             await self.refused(act, errors.refusal(error).code, notes)
@@ -181,7 +181,7 @@ class AuditLog:
 
     async def _try(self, entry: AuditEntry) -> None:
         try:
-            await self._database.write_if_room(store.audit.append, entry)
+            await self._database.write_if_space(store.audit.append, entry)
         except store.StoreFailed as error:
             logger.error("%s by %r has no entry: %s", entry.action, entry.who, error)
 

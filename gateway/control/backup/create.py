@@ -65,7 +65,7 @@ class Backups:
             size = await database.read(store.database_copy.size)
             await trio.to_thread.run_sync(spool.admit_copy, size, "a copy of the database")
             copy = stack.enter_context(spool.named())
-            contents = await database.read_apart(_contents, copy)
+            contents = await database.read_separately(_contents, copy)
             send, receive = trio.open_memory_channel[bytes](_BLOCKS)
             # From here on the task holds: a generator may be dropped without being run.
             self._context.tasks.start(self._write, stack.pop_all(), contents, copy, send)

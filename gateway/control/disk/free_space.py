@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from gateway.errors import Refusal
-from store import Ballast, StartRoom
+from store import Ballast, StartReserve
 from workers.shortages import in_thread
 from workers.sizes import MIB
 
@@ -45,7 +45,9 @@ class DiskState(msgspec.Struct, frozen=True):
 class FreeSpace:
     """The disk on which `folder` lies. `reserve` may be changed."""
 
-    def __init__(self, folder: Path, ballast: Ballast, start_room: StartRoom, reserve: int) -> None:
+    def __init__(
+        self, folder: Path, ballast: Ballast, start_room: StartReserve, reserve: int
+    ) -> None:
         self._folder = folder
         self._ballast = ballast
         self._start_room = start_room
@@ -63,7 +65,7 @@ class FreeSpace:
             free_bytes=found.f_bavail * found.f_frsize,
             free_inodes=found.f_favail if found.f_files else None,
             reserve=self.reserve,
-            ballast=self._ballast.held,
+            ballast=self._ballast.allocated,
         )
 
     async def check_free(self, what: str) -> None:
@@ -95,7 +97,7 @@ class FreeSpace:
 
     def give_back(self) -> bool:
         """Frees the ballast; False when there was none. In any thread."""
-        given = self._ballast.give_back()
+        given = self._ballast.release()
         if given:
             logger.warning(
                 "the disk is full: gave the ballast of %d MiB back", Ballast.BYTES // MIB
@@ -130,9 +132,9 @@ class FreeSpace:
         self._was_low = is_low
         # Twice as much, so that what was just given back is not taken from under its user.
         if not state.ballast and state.has(2 * Ballast.BYTES, 2 * Ballast.FILES):
-            await in_thread(self._ballast.take)
+            await in_thread(self._ballast.allocate)
             # A start on a full disk may have found too little for all of it.
-            await in_thread(self._start_room.take)
+            await in_thread(self._start_room.allocate)
 
 
 def _inodes(size: int) -> int:

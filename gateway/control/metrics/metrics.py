@@ -139,8 +139,8 @@ class Metrics:
         What one row takes beside goes in its own transaction, which is its deed's."""
 
         async def turn() -> bool:
-            return not await self._database.write_if_room(
-                store.retention.make_room, {}, self._limit
+            return not await self._database.write_if_space(
+                store.retention.free_space, {}, self._limit
             )
 
         await _in_turns(turn)
@@ -171,7 +171,7 @@ class Metrics:
         await _in_turns(partial(database.write, store.retention.delete_orphans))
         await _in_turns(partial(database.write, store.retention.delete_old, oldest))
         await self._make_room()
-        await _in_turns(database.give_back)
+        await _in_turns(database.shrink)
 
 
 async def _in_turns(turn: Callable[[], Awaitable[object]]) -> None:

@@ -149,7 +149,7 @@ async def _end_deletions(context: ControlContext, deleted: set[str]) -> None:
         left |= await trio.to_thread.run_sync(_ids_in, folder)
     await trio.to_thread.run_sync(context.set_aside.save)
     with suppress(store.StoreFailed):  # then the next start does
-        await context.database.write_if_room(store.deleted.forget, deleted - left)
+        await context.database.write_if_space(store.deleted.delete, deleted - left)
 
 
 def _ids_in(folder: Path) -> set[str]:

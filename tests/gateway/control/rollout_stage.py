@@ -238,7 +238,7 @@ async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(rollout, "pool_spec", spec_of)
     monkeypatch.setattr(rollout, "prune_logs", lambda *_: None)
     monkeypatch.setattr(rollout, "_FIRST_PAUSE", 0.001)
-    cross = Bridge.cross
+    cross = Bridge.run
 
     async with opened(folder, Deploying) as stage, trio.open_nursery() as nursery:
 

@@ -20,13 +20,13 @@ def test_room_comes_back(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=60m") as disk:
         before = free(disk)
         ballast = Ballast(disk / "ballast")
-        assert not ballast.give_back()
+        assert not ballast.release()
         for _ in range(2):  # what is there already is not taken twice
-            ballast.take()
-            assert ballast.held
+            ballast.allocate()
+            assert ballast.allocated
             assert free(disk) == (before[0] - Ballast.BYTES, before[1] - Ballast.FILES - 1)
-        assert ballast.give_back()
-        assert not ballast.held
+        assert ballast.release()
+        assert not ballast.allocated
         assert free(disk) == before
 
 
@@ -36,5 +36,5 @@ def test_too_little_room(tmp_path: Path, options: str) -> None:
     with small_disk(tmp_path / "disk", options) as disk:
         before = free(disk)
         with pytest.raises(OSError, match="No space left"):
-            Ballast(disk / "ballast").take()
+            Ballast(disk / "ballast").allocate()
         assert free(disk) == before

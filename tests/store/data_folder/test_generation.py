@@ -15,7 +15,7 @@ import store
 from store import (
     Database,
     DatabaseOutdated,
-    Generations,
+    GenerationKeeper,
     StoreFull,
     check_generation,
     open_database,
@@ -43,13 +43,14 @@ async def opened(path: Path, mark: Path) -> AsyncIterator[Database]:
 async def serve(path: Path, mark: Path) -> None:
     """Opens it as a gateway does that ends at once."""
     async with opened(path, mark) as database:
-        await Generations(database, mark).look()
+        await GenerationKeeper(database, mark).advance()
 
 
 def older_schema(path: Path) -> None:
     """As it was before it had a generation."""
     with closing(connect(path)) as database, database:
         database.execute("ALTER TABLE site DROP COLUMN generation")
+        database.execute("ALTER TABLE builds RENAME COLUMN steps TO journey")
         database.execute("PRAGMA user_version = 8")
 
 
@@ -97,15 +98,15 @@ async def test_a_copy_from_before_a_change(database_path: Path, mark: Path, copy
     """What is written while it is served makes older copies known too; where nothing is written the
     file is left alone."""
     async with opened(database_path, mark) as database:
-        generations = Generations(database, mark)
-        await generations.look()
+        generations = GenerationKeeper(database, mark)
+        await generations.advance()
         first = mark.read_bytes()
-        await generations.look()
+        await generations.advance()
         assert mark.read_bytes() == first
         with closing(connect(database_path)) as source, closing(connect(copy)) as target:
             source.backup(target)
         await database.write(store.projects.insert, a_project())
-        await generations.look()
+        await generations.advance()
     shutil.copy(copy, database_path)
     with pytest.raises(DatabaseOutdated):
         await serve(database_path, mark)
@@ -121,9 +122,9 @@ async def test_it_looks_by_itself(
         times.append(trio.current_time())
         raise StoreFull("full")
 
-    monkeypatch.setattr(database, "write_if_room", full)
+    monkeypatch.setattr(database, "write_if_space", full)
     with trio.move_on_after(130):
-        await Generations(database, mark).run()
+        await GenerationKeeper(database, mark).run()
     assert [round(each - times[0]) for each in times] == [0, 60, 120]
     assert not mark.exists()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store import Project, StartRoom, StoreFailed, open_database, projects
+from store import Project, StartReserve, StoreFailed, open_database, projects
 from tests.faults.matrix import fault
 from tests.support.disks import fill, fine_grained_disk, small_disk, use_up_inodes
 from tests.support.records import a_project
@@ -17,34 +17,34 @@ ROOT = Path(__file__).parents[3]
 UsesUp = Callable[[Path, str], Path]
 
 
-async def served(path: Path, room: StartRoom) -> list[Project]:
+async def served(path: Path, room: StartReserve) -> list[Project]:
     """What a gateway reads that is started and stopped."""
-    room.give_back()
+    room.release()
     try:
         async with open_database(path) as database:
-            room.take()
+            room.allocate()
             return await database.read(projects.list_all)
     finally:
-        room.take()
+        room.allocate()
 
 
 @pytest.mark.parametrize("use_up", [fill, use_up_inodes], ids=["bytes", "inodes"])
 async def test_it_is_there_at_each_start(tmp_path: Path, use_up: UsesUp) -> None:
     """Though whatever is free is used up by others while it runs, and after each stop."""
     with small_disk(tmp_path / "disk", "size=4m,nr_inodes=100") as disk:
-        path, room = disk / "predictd.db", StartRoom(disk / "room")
+        path, room = disk / "predictd.db", StartReserve(disk / "room")
         async with open_database(path) as database:
             await database.write(projects.insert, a_project())
-        room.take()
+        room.allocate()
         for number in range(4):
             use_up(disk, f"filler-{number}")
             assert len(await served(path, room)) == 1
-            assert len(os.listdir(disk / "room")) >= StartRoom.FILES - 9
+            assert len(os.listdir(disk / "room")) >= StartReserve.FILES - 9
         use_up(disk, "last")
-        room.give_back()
+        room.release()
         use_up(disk, "its room")
         with pytest.raises(StoreFailed):  # so it is this room which it takes
-            await served(path, StartRoom(disk / "another"))
+            await served(path, StartReserve(disk / "another"))
 
 
 READER = """
@@ -81,24 +81,24 @@ async def test_as_much_as_there_is(tmp_path: Path) -> None:
     """Where there is no room for all of it, it takes the files for which there is, and the others
     when there is more."""
     with small_disk(tmp_path / "disk", "size=64k") as disk:
-        room = StartRoom(disk / "room")
-        room.take()
+        room = StartReserve(disk / "room")
+        room.allocate()
         taken = os.listdir(disk / "room")
-        assert 0 < len(taken) < StartRoom.FILES
+        assert 0 < len(taken) < StartReserve.FILES
         (disk / "room" / taken[0]).unlink()
-        room.take()
+        room.allocate()
         assert len(os.listdir(disk / "room")) == len(taken)
-        room.give_back()
+        room.release()
         assert os.listdir(disk / "room") == []
 
 
 def test_a_file_of_it_is_lent(tmp_path: Path) -> None:
     """On a full disk it becomes another one, with its room; where none is left, that is told."""
     with small_disk(tmp_path / "disk", "size=1m") as disk:
-        room = StartRoom(disk / "room")
-        room.take()
+        room = StartReserve(disk / "room")
+        room.allocate()
         fill(disk)
-        for number in range(StartRoom.FILES):
+        for number in range(StartReserve.FILES):
             room.lend(disk / str(number))
             with (disk / str(number)).open("r+b") as file:
                 file.write(b"x" * 4096)
@@ -109,6 +109,6 @@ def test_a_file_of_it_is_lent(tmp_path: Path) -> None:
 def test_no_room_at_all(tmp_path: Path) -> None:
     """Something else in its place keeps nothing from starting."""
     (tmp_path / "room").touch()
-    room = StartRoom(tmp_path / "room")
-    room.take()
-    room.give_back()
+    room = StartReserve(tmp_path / "room")
+    room.allocate()
+    room.release()

@@ -90,16 +90,16 @@ async def test_room_is_made_once(tmp_path: Path) -> None:
     as soon as there is room."""
     with small_disk(tmp_path / "disk", "size=40m") as disk:
         ballast = Ballast(disk / "ballast")
-        ballast.take()
+        ballast.allocate()
         path = disk / "predictd.db"
-        async with open_database(path, make_room=ballast.give_back) as database:
+        async with open_database(path, free_space=ballast.release) as database:
             await database.write(projects.insert, a_project("first"))
             first = fill(disk, "first")
             with pytest.raises(StoreFull):
-                await database.write_if_room(projects.insert, a_project("x" * 100_000))
-            assert ballast.held
+                await database.write_if_space(projects.insert, a_project("x" * 100_000))
+            assert ballast.allocated
             await database.write(projects.insert, a_project("x" * 100_000))
-            assert not ballast.held
+            assert not ballast.allocated
             second = fill(disk, "second")
             with pytest.raises(StoreFull):
                 await database.write(projects.insert, a_project("y" * 100_000))
@@ -152,7 +152,7 @@ async def test_a_lost_reference_is_damage(database_path: Path) -> None:
     with closing(sqlite3.connect(database_path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE orphans (of TEXT REFERENCES projects (id))")
         connection.execute("INSERT INTO orphans VALUES ('nobody')")
-    assert "row 1 of orphans belongs to a row of projects" in await damaged(database_path)
+    assert "row 1 of orphans refers to a missing row of projects" in await damaged(database_path)
 
 
 async def test_the_way_back_from_an_upgrade(

@@ -15,5 +15,5 @@ async def test_what_is_deleted_is_remembered(database: Database, project: Projec
     await database.write(store.projects.delete, project.id)
     ids = {each.id for each in (project, model, *builds, experiment)}
     assert await database.read(store.deleted.list_all) == ids
-    await database.write(store.deleted.forget, ids - {model.id})
+    await database.write(store.deleted.delete, ids - {model.id})
     assert await database.read(store.deleted.list_all) == {model.id}

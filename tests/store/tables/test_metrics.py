@@ -63,7 +63,7 @@ async def put(
 
 async def cut(database: Database, limit: int, most: int = 500) -> None:
     """Forgets what takes more than this."""
-    while not await database.write(retention.make_room, {}, limit, most):
+    while not await database.write(retention.free_space, {}, limit, most):
         pass
 
 

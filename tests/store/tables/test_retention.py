@@ -89,11 +89,11 @@ async def test_the_disk_has_its_room_again(
     free pages stays in it."""
     await fill(database, deployment, 9_000, 16 * MIB)
     full = await database.read(store.database_copy.size)
-    assert not await database.give_back()
+    assert not await database.shrink()
     await cut(database, MIB)
     assert await database.read(store.database_copy.size) == full
     turns, before = 1, full
-    while await database.give_back():
+    while await database.shrink():
         turns += 1
         now = await database.read(store.database_copy.size)
         assert 0 < before - now <= (PAGES_AT_ONCE + 2) * 4096  # and pages of pointers
@@ -101,7 +101,7 @@ async def test_the_disk_has_its_room_again(
     assert turns > 5
     left = await database.read(store.database_copy.size)
     for _ in range(3):
-        assert not await database.give_back()
+        assert not await database.shrink()
     assert await database.read(store.database_copy.size) == left
     assert SPARE_PAGES * 4096 < left < 2 * MIB + SPARE_PAGES * 4096
     assert database_path.stat().st_size == await database.read(store.database_copy.size)
@@ -130,7 +130,7 @@ async def test_a_turn_is_bounded_in_bytes(database: Database, deployment: Deploy
     """Of large rows fewer go in one turn than of small ones."""
     await fill(database, deployment, 60_000, 6 * MIB)
     _, before = await database.read(metrics.totals)
-    assert not await database.write(retention.make_room, {}, MIB)
+    assert not await database.write(retention.free_space, {}, MIB)
     _, after = await database.read(metrics.totals)
     assert 0 <= before - after - retention.BYTES_AT_ONCE < 70_000
 
@@ -167,7 +167,7 @@ async def test_no_more_goes_than_has_to(
 async def test_what_never_fits_is_said(database: Database, deployment: Deployment) -> None:
     """Who wants more than there may be at all gets an error, and nothing goes for it."""
     await put(database, deployment.id, [of_size(30)])
-    with pytest.raises(ValueError, match="never fit"):
+    with pytest.raises(ValueError, match="exceed the limit"):
         await put(database, deployment.id, [of_size(9_000)], limit=8_000)
     assert (await database.read(metrics.totals))[0] == 1
 
@@ -253,7 +253,7 @@ async def test_nobody_waits_for_a_copy(database: Database, deployment: Deploymen
         assert [(await connections.read(metrics.totals))[0] for _ in range(3)] == [2, 2, 2]
         return list(await metrics.window(connection, [1], start_ms=0, end_ms=2**62, most=9))
 
-    assert len(await database.read_apart(copying)) == 1
+    assert len(await database.read_separately(copying)) == 1
 
 
 @fault(
@@ -289,7 +289,7 @@ async def test_a_copy_ends_while_others_write(
     copy = tmp_path / "copy"
     copy.touch()
     _, before = await database.read(metrics.totals)
-    await database.read_apart(store.database_copy.write, copy)
+    await database.read_separately(store.database_copy.write, copy)
     assert steps > 30
     store.database_copy.check(Path("backup"), copy)
     assert ask(copy, "SELECT byte_count FROM metric_sources") == [(before,)]
@@ -309,7 +309,7 @@ async def main() -> None:
     async with store.open_database(Path(sys.argv[1])) as database:
         Path("/proc/self/clear_refs").write_text("5")
         before = peak()
-        await database.read_apart(store.database_copy.write, Path(sys.argv[2]))
+        await database.read_separately(store.database_copy.write, Path(sys.argv[2]))
         print(peak() - before)
 
 trio.run(main)

@@ -44,7 +44,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         copy = folder / "copy"
         copy.touch()
         async with store.open_database(folder / "predictd.db") as database:
-            await database.read_apart(store.database_copy.write, copy)
+            await database.read_separately(store.database_copy.write, copy)
         return copy.read_bytes()
 
     folder = tmp_path_factory.mktemp("database")

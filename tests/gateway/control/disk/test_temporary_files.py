@@ -12,7 +12,7 @@ from gateway.control.disk.free_space import FreeSpace
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
-from store import Ballast, StartRoom
+from store import Ballast, StartReserve
 from tests.support.gateway import refusal, running, settings_for
 from workers.sizes import MIB
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 def spool(tmp_path: Path, folder: Path) -> TemporaryFiles:
     made = TemporaryFiles(
         folder,
-        FreeSpace(tmp_path, Ballast(tmp_path / "ballast"), StartRoom(tmp_path / "room"), MIB),
+        FreeSpace(tmp_path, Ballast(tmp_path / "ballast"), StartReserve(tmp_path / "room"), MIB),
     )
     made.prepare(SetAside(DataFolder(tmp_path)))
     return made
