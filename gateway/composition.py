@@ -77,7 +77,9 @@ async def open_control(
         start_reserve = store.StartReserve(data.start_room)
         start_reserve.release()
         stack.callback(start_reserve.allocate)  # after the database is closed
-        disk = FreeSpace(data.root, store.Ballast(data.ballast), start_reserve, settings.min_free_disk)
+        disk = FreeSpace(
+            data.root, store.Ballast(data.ballast), start_reserve, settings.min_free_disk
+        )
         await disk.ensure_minimum_free()
         temporary_files = TemporaryFiles(data.temporary_files, disk)
         await trio.to_thread.run_sync(temporary_files.prepare, set_aside)
