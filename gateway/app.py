@@ -22,7 +22,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from gateway import errors
 from gateway.admin.routes import ROUTES, admin_routes
 from gateway.admin.routing.openapi import openapi
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.admin.routing.router import Router, announces_body
 from gateway.admin.routing.uploads import StreamedBody
 from gateway.client_network import network_of
@@ -116,7 +116,7 @@ def _request_class(app: QuartTrio, router: Router, context: ControlContext) -> t
     """
     site = context.runtime_settings
 
-    def route_of(method: str, path: str) -> Route | None:
+    def route_of(method: str, path: str) -> AdminRoute | None:
         try:
             rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
         except HTTPException:  # there is no such route, or its path has a `/` too many

@@ -87,5 +87,5 @@ class RouteTable(Generic[R]):
 
 
 def mark_audited() -> None:
-    """From here on the running request has an audit entry, or whoever runs it writes one."""
+    """Marks the running request: the code that runs it writes its audit entry."""
     g.audited = True

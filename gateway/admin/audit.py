@@ -10,7 +10,7 @@ from gateway.control.records import AuditEntry, as_text
 _DEFAULT_SIZE, _MAX_SIZE = 100, 1000
 
 
-class Audit:
+class AuditRoutes:
     def __init__(self, control: Control) -> None:
         self._audit_log = control.audit_log
 

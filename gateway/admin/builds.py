@@ -39,7 +39,7 @@ class CreateBuild(msgspec.Struct, kw_only=True):
     auto_deployment_config: CreateDeployment | None = None
 
 
-class Builds:
+class BuildRoutes:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._builds = control.builds

@@ -15,7 +15,7 @@ class PutCollaborator(msgspec.Struct, kw_only=True):
     permission: Role
 
 
-class Collaborators:
+class CollaboratorRoutes:
     def __init__(self, control: Control) -> None:
         self._collaborators = control.collaborators
         self._accounts = control.accounts

@@ -42,7 +42,7 @@ class CreateDeployment(msgspec.Struct, kw_only=True):
     secrets: Variables = {}
 
 
-class Deployments:
+class DeploymentRoutes:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._deployments = control.deployments

@@ -51,7 +51,7 @@ class AddToProject(msgspec.Struct, kw_only=True):
     target: str = ""
 
 
-class Experiments:
+class ExperimentRoutes:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._experiments = control.experiments

@@ -17,7 +17,7 @@ from gateway.control import Control
 from gateway.errors import Refusal
 
 
-class Files:
+class FileRoutes:
     def __init__(self, control: Control) -> None:
         self._lookup = Lookup(control)
         self._disk = control.disk

@@ -70,7 +70,7 @@ def _each_kind(
     return decorate
 
 
-class Keys:
+class KeyRoutes:
     def __init__(self, control: Control) -> None:
         self._keys = control.keys
         self._users = control.users

@@ -9,7 +9,7 @@ from gateway.control import Control
 from gateway.control.storage.garbage import KEPT_BUILDS, Garbage
 
 
-class Maintenance:
+class MaintenanceRoutes:
     def __init__(self, control: Control) -> None:
         self._backups = control.backups
         self._collector = control.collector

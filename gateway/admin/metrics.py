@@ -51,7 +51,7 @@ class AggregateMetrics(msgspec.Struct, kw_only=True):
     end_timestamp_ms: int | None = None
 
 
-class MetricRows:
+class MetricRoutes:
     def __init__(self, control: Control) -> None:
         self._metrics = control.metrics
         self._accounts = control.accounts

@@ -89,7 +89,7 @@ class UpdateModel(msgspec.Struct, kw_only=True, omit_defaults=True):
         return {name: value for name, value in named.items() if value is not msgspec.UNSET}
 
 
-class Models:
+class ModelRoutes:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._models = control.models

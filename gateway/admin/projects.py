@@ -48,7 +48,7 @@ class UpdateProject(msgspec.Struct, kw_only=True, omit_defaults=True):
     secrets: Variables | msgspec.UnsetType = msgspec.UNSET
 
 
-class Projects:
+class ProjectRoutes:
     def __init__(self, control: Control) -> None:
         self._projects = control.projects
         self._lookup = Lookup(control)

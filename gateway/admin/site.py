@@ -14,7 +14,7 @@ from gateway.identity.principal import principal
 from gateway.version import version
 
 
-class Site:
+class SiteRoutes:
     def __init__(self, control: Control, connections: ConnectionStats) -> None:
         self._control = control
         self._connections = connections

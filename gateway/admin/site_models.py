@@ -7,7 +7,7 @@ from gateway.control import Control
 from gateway.control.deployments.usage import ActiveModel
 
 
-class SiteModels:
+class SiteModelRoutes:
     def __init__(self, control: Control) -> None:
         self._usage = control.usage
 

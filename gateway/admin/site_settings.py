@@ -31,7 +31,7 @@ ChangeSettings = msgspec.defstruct(
 )
 
 
-class SiteSettings:
+class SiteSettingRoutes:
     def __init__(self, control: Control) -> None:
         self._settings = control.settings
 

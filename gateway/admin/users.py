@@ -36,7 +36,7 @@ class SetPassword(msgspec.Struct, kw_only=True):
     password: str
 
 
-class Users:
+class UserRoutes:
     def __init__(self, control: Control) -> None:
         self._users = control.users
         self._sign_in = control.sign_in

@@ -15,7 +15,7 @@ from quart_trio import QuartTrio
 
 from gateway import app, serving
 from gateway.admin.routes import ROUTES
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.control import Control
 from gateway.errors import API_PREFIX
 from gateway.http.host_check import AllowedHosts
@@ -29,13 +29,13 @@ PUBLIC = {"/livez", "/readyz", "/healthz", "/openapi.json", "/static/<name>"}
 FOR_EVERYBODY = [("POST", "/projects")]
 
 
-def path_of(route: Route, **names: str) -> str:
+def path_of(route: AdminRoute, **names: str) -> str:
     """The path of a route, with `x` for what is not named."""
     filled = re.sub(r"<(?:path:)?(\w+)>", lambda name: names.get(name[1], "x"), route.path)
     return f"{API_PREFIX}{filled}"
 
 
-def body_for(route: Route, **fields: str) -> Json | None:
+def body_for(route: AdminRoute, **fields: str) -> Json | None:
     """Those of the fields that the route takes."""
     if route.body is None:
         return None

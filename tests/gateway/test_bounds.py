@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.admin.routes import ROUTES
 from gateway.admin.routing.json_body import FREE_BYTES
-from gateway.admin.routing.route import SMALL_BODY, Route
+from gateway.admin.routing.route import SMALL_BODY, AdminRoute
 from gateway.admin.routing.uploads import MOST_PARTS
 from gateway.app import FORM_LIMIT
 from gateway.errors import API_PREFIX
@@ -40,7 +40,7 @@ class Stage:
         linked = {"name": "bounds", "template": "local", "path": str(folder)}
         self.project = self.admin.post(f"{API_PREFIX}/projects", json=linked).json()["id"]
 
-    def path(self, route: Route) -> str:
+    def path(self, route: AdminRoute) -> str:
         there = {"project_id": self.project}
         path = re.sub(r"<(?:path:)?(\w+)>", lambda found: there.get(found[1], "none"), route.path)
         return API_PREFIX + path
@@ -83,7 +83,7 @@ def test_each_route_declares_how_large_a_body_may_be() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda each: f"{each.method} {each.path}")
-def test_a_body_above_its_routes_bound_is_refused_unread(stage: Stage, route: Route) -> None:
+def test_a_body_above_its_routes_bound_is_refused_unread(stage: Stage, route: AdminRoute) -> None:
     """One byte more is 413, before any byte of the body is there."""
     most = route.max_body
     if isinstance(most, str):

@@ -21,7 +21,7 @@ from quart_trio import QuartTrio
 
 from gateway import app, serving
 from gateway.admin.routes import admin_routes
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.control import Control
 from gateway.control.accounts.keys import NewKey
 from gateway.control.accounts.sign_in import Browser
@@ -172,7 +172,7 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
     made: list[tuple[QuartTrio, Control]] = []
     make_app = app.make_app
 
-    def without_handlers(control: Control, connections: ConnectionStats) -> list[Route]:
+    def without_handlers(control: Control, connections: ConnectionStats) -> list[AdminRoute]:
         return [
             msgspec.structs.replace(route, handler=reached, body=None, audit="")
             for route in admin_routes(control, connections)

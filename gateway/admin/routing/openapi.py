@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from gateway.admin.routing.openapi_responses import REFUSED, responses
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.version import version
 
 
-def openapi(routes: Sequence[Route]) -> dict[str, Any]:
+def openapi(routes: Sequence[AdminRoute]) -> dict[str, Any]:
     """An OpenAPI 3.1 description of the admin API."""
     bodies = [
         route.body
@@ -36,7 +36,7 @@ def openapi(routes: Sequence[Route]) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: AdminRoute) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.summary,
         "x-permission": route.permission,

@@ -4,7 +4,7 @@ hand. The statuses of errors are those of the error catalogue; no route has othe
 
 from typing import Any, get_args
 
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.errors import CATALOGUE, Code, Who
 
 # Before a route is chosen, or by any of them.
@@ -48,7 +48,7 @@ REFUSED: dict[str, Any] = {
 }
 
 
-def responses(route: Route) -> dict[str, Any]:
+def responses(route: AdminRoute) -> dict[str, Any]:
     """The responses of a route, by status."""
     content = {
         kind: {"schema": {"type": "object"}} if kind == "application/json" else {}
@@ -63,7 +63,7 @@ def responses(route: Route) -> dict[str, Any]:
     return found
 
 
-def _statuses(route: Route) -> set[int]:
+def _statuses(route: AdminRoute) -> set[int]:
     codes = [*_ALWAYS, *_UNAUTHORIZED]
     if route.method != "GET":
         codes += [*_WITH_BODY, *_ON_CHANGE]

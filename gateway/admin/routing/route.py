@@ -28,7 +28,7 @@ JSON = ("application/json",)
 BodyType: TypeAlias = type[msgspec.Struct] | type[MultiDict[str, FileStorage]]
 
 
-class Route(routes.Route, frozen=True, kw_only=True):
+class AdminRoute(routes.Route, frozen=True, kw_only=True):
     """One route of the admin API. `path` is below the prefix.
 
     `permission` is required in the project, or about the user, that the path names. `max_body` is
@@ -83,7 +83,7 @@ class _Method:
         assert not streams or self._method == "GET", path
 
         def decorate(handler: H) -> H:
-            declared = Route(
+            declared = AdminRoute(
                 method=self._method,
                 path=path,
                 permission=permission,

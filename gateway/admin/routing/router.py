@@ -21,7 +21,7 @@ from quart.wrappers.response import DataBody
 
 from gateway.admin.routing.audit_fields import audit_summary
 from gateway.admin.routing.json_body import BodyReader
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.admin.routing.uploads import close_files, files_of
 from gateway.background import Tasks
 from gateway.control.audit.audit_log import AuditEvent, AuditLog
@@ -48,7 +48,7 @@ class Router:
 
     def __init__(
         self,
-        routes: Iterable[Route],
+        routes: Iterable[AdminRoute],
         tasks: Tasks,
         accounts: Accounts,
         audit_log: AuditLog,
@@ -67,11 +67,11 @@ class Router:
     def register(self, app: Quart) -> None:
         self._table.register(app, self._view)
 
-    def route(self, endpoint: str) -> Route | None:
+    def route(self, endpoint: str) -> AdminRoute | None:
         """The route that has an endpoint of Quart's, if it is one of the admin API."""
         return self._table.get(endpoint)
 
-    def _view(self, route: Route) -> Callable[..., Awaitable[Response]]:
+    def _view(self, route: AdminRoute) -> Callable[..., Awaitable[Response]]:
         reader = None
         if route.body is not None and issubclass(route.body, msgspec.Struct):
             reader = BodyReader(route.body)
@@ -136,7 +136,7 @@ class Router:
         return _audit_event(route) if route is not None else None
 
 
-def _checked(route: Route, response: Response) -> Response:
+def _checked(route: AdminRoute, response: Response) -> Response:
     """A response that a handler made. One that comes in pieces has to be declared."""
     if isinstance(response.response, DataBody):
         return response
@@ -147,7 +147,7 @@ def _checked(route: Route, response: Response) -> Response:
     return response
 
 
-def _audit_event(route: Route, summary: str = "") -> AuditEvent:
+def _audit_event(route: AdminRoute, summary: str = "") -> AuditEvent:
     who: Principal | None = g.get("principal")
     path = request.path.removeprefix(API_PREFIX)
     is_verb = ">:" in route.path

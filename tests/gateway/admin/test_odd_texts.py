@@ -15,7 +15,7 @@ import trio
 
 from gateway.admin import tree
 from gateway.admin.routes import ROUTES
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.errors import API_PREFIX, Refusal
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, copy_of, refusal
@@ -64,7 +64,7 @@ def as_bytes(odd: bytes) -> bytes:
     return _ESCAPE.sub(lambda m: chr(int(m[1], 16)).encode("utf-8", "surrogatepass"), odd)
 
 
-def path_of(route: Route, ids: Ids, **odd: str) -> str:
+def path_of(route: AdminRoute, ids: Ids, **odd: str) -> str:
     values = {**ids._asdict(), **odd}
     path = re.sub(r"{(\w+)}", lambda m: values.get(m[1], "1"), route.openapi_path)
     return path.removeprefix(API_PREFIX)
@@ -115,7 +115,7 @@ class Asking:
         finally:
             await answer.aclose()
 
-    async def ask_route(self, route: Route, ids: Ids, odd: bytes) -> None:
+    async def ask_route(self, route: AdminRoute, ids: Ids, odd: bytes) -> None:
         sent = quote_from_bytes(as_bytes(odd), safe="")
         for name in re.findall(r"{(\w+)}", route.openapi_path):
             await self.ask(route.method, path_of(route, ids, **{name: sent}))

@@ -8,7 +8,7 @@ import pytest
 import trio
 from git import Repo
 
-from gateway.control.projects import projects
+from gateway.control.projects import project_files, projects
 from tests.gateway.admin.test_users import person
 from tests.support.gateway import Gateway, copy_of, refusal, status_is
 
@@ -160,7 +160,7 @@ async def test_deleting_a_project_that_is_being_cloned(
                 (target / "last words").touch()
             over.set()
 
-    monkeypatch.setattr(projects, "clone", clone)
+    monkeypatch.setattr(project_files, "clone", clone)
     asked = {"name": "x", "template": "git", "git_url": f"file://{tmp_path}/origin"}
     made = await gateway.post("/projects", asked)
     await begun.wait()

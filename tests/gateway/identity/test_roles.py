@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from gateway.admin.routes import ROUTES
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from gateway.identity.permissions import MEANINGS, Permission
 from store import Visibility
 from tests.faults.matrix import fault
@@ -82,7 +82,7 @@ class Stage:
             role = {"permission": who}
             self.told(self.admin.put(f"{project}/collaborators/somebody", json=role))
 
-    def path(self, route: Route, about: str) -> str:
+    def path(self, route: AdminRoute, about: str) -> str:
         """The route's path with what there is of it; of the rest there is nothing."""
         there = {
             "project_id": self.project,
@@ -92,7 +92,7 @@ class Stage:
         }
         return re.sub(r"<(?:path:)?(\w+)>", lambda match: there.get(match[1], "none"), route.path)
 
-    def asks(self, route: Route, about: str = "else", **headers: str) -> tuple[int, str]:
+    def asks(self, route: AdminRoute, about: str = "else", **headers: str) -> tuple[int, str]:
         """Status and code (none: not refused) of what somebody is answered."""
         body: dict[str, Any] = {} if route.method in ("GET", "DELETE") else {"json": {}}
         path = self.path(route, about)
@@ -117,19 +117,21 @@ def stage(samples: Samples, tmp_path: Path) -> Iterator[Stage]:
     stage.close()
 
 
-def walked() -> list[Route]:
+def walked() -> list[AdminRoute]:
     """All routes; first those that take nothing away, last what takes the most: the project, and
     the key that somebody asks with."""
     last = ["/projects/<project_id>", "/users/<username>/v2_keys"]
 
-    def takes(route: Route) -> tuple[bool, int]:
+    def takes(route: AdminRoute) -> tuple[bool, int]:
         deletes = route.method == "DELETE"
         return deletes, last.index(route.path) + 1 if deletes and route.path in last else 0
 
     return sorted(ROUTES, key=takes)
 
 
-def expected(route: Route, who: str, visibility: Visibility, *, is_self: bool) -> tuple[int, str]:
+def expected(
+    route: AdminRoute, who: str, visibility: Visibility, *, is_self: bool
+) -> tuple[int, str]:
     """What the table says; (0, ""): they may."""
 
     def may(needs: Permission) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.admin.routes import ROUTES
 from gateway.admin.routing.json_body import _alternatives
-from gateway.admin.routing.route import Route
+from gateway.admin.routing.route import AdminRoute
 from tests.support.gateway import Gateway, copy_of
 
 # As JSON: what Python's encoder would not write is among them.
@@ -73,7 +73,7 @@ def _fields(kind: type, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
                 yield here
 
 
-def _takes(route: Route) -> type[msgspec.Struct] | None:
+def _takes(route: AdminRoute) -> type[msgspec.Struct] | None:
     takes = route.body
     return takes if takes is not None and issubclass(takes, msgspec.Struct) else None
 
@@ -94,7 +94,7 @@ class Stage:
         self.gateway = gateway
         self.there = there
 
-    def path(self, route: Route) -> str:
+    def path(self, route: AdminRoute) -> str:
         return re.sub(r"<(?:path:)?(\w+)>", lambda m: self.there.get(m[1], "none"), route.path)
 
     async def alive(self) -> None:

@@ -58,7 +58,7 @@ async def test_a_file_that_is_written_to_meanwhile(tmp_path: Path, change: str) 
 
 
 async def test_a_range_of_a_file(shared: Gateway, place: Place) -> None:
-    """What a client that goes on after an interruption asks for; the length is that of the part."""
+    """A client that resumes a download asks for a range; the length is that of the part."""
     whole = await shared.admin.get(place.url)
     assert (whole.content, whole.headers["accept-ranges"]) == (place.content, "bytes")
     assert int(whole.headers["content-length"]) == len(place.content)
