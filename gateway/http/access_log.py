@@ -5,8 +5,8 @@ writes them, so no request waits for the disk. The laws:
 
 - Records in memory are bounded. Records beyond the bound, and lines that the disk does not take,
   are missing from the log; the gateway's own log says how many.
-- One request is one line, whatever clients send: only printable ASCII is written as it is. The
-  query is left out, because it may contain an access key.
+- One request is one line, even if clients send control characters: only printable ASCII is written
+  as it is. The query is left out, because it may contain an access key.
 - A file that was moved away or deleted, as logrotate does, is created again within a second.
 """
 
@@ -124,7 +124,7 @@ class AccessLog:
         self._reopening = True
 
     def end(self) -> None:
-        """Makes `run` return soon, whatever the disk does."""
+        """Makes `run` return soon, however slow the disk is."""
         self._life.deadline = trio.current_time() + self._last_seconds
         self._ending.set()
 

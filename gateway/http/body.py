@@ -2,8 +2,8 @@
 
 The memory of a body is taken when the body is announced, before any of it is read. So a client that
 announces bodies and sends none leaves memory for others. A chunked body takes memory as it grows.
-One body gets no more than half of the total, whatever the limit of its request is. The code that
-makes a Body or a ForwardedBody releases it, however it ends.
+One body gets no more than half of the total, even if the limit of its request is higher. The code
+that makes a Body or a ForwardedBody releases it, however it ends.
 """
 
 from gateway.errors import Refusal

@@ -117,7 +117,7 @@ class Listener:
         await self._no_transports.wait()
 
     def close(self) -> None:
-        """Ends the connections that were not detached, whatever they do."""
+        """Ends the connections that were not detached, in any state."""
         self._users.close()
         for transport in list(self._transports):
             transport.connection.close()
