@@ -25,6 +25,7 @@ from gateway.control.disk.trash import Trash
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.operation import OperationTimeouts
 from gateway.control.permission_changes import PermissionChanges
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
@@ -62,6 +63,7 @@ async def open_control(
     data: DataFolder,
     urls: GatewayUrls,
     tell_password: Callable[[str], None] | None,
+    operation_timeouts: OperationTimeouts | None = None,
 ) -> AsyncIterator[tuple[Control, Services]]:
     """The control after its recovery, and what the application uses beside it. See
     `serving.serve` for `tell_password` and what is raised."""
@@ -134,6 +136,7 @@ async def open_control(
                 interpreters=Interpreters(interpreter),
                 resources=resources,
                 accounts=accounts,
+                operation_timeouts=operation_timeouts or OperationTimeouts(),
                 permissions=PermissionChanges(database, accounts, endpoints),
                 endpoints=endpoints,
                 tasks=background,

@@ -22,6 +22,7 @@ from gateway.address_file import address_written
 from gateway.app import make_app
 from gateway.composition import open_control
 from gateway.control.audit.audit_log import AuditEvent
+from gateway.control.operation import OperationTimeouts
 from gateway.control.variables import GatewayUrls
 from gateway.data_folder import DataFolder
 from gateway.http.access_log import open_access_log
@@ -104,6 +105,7 @@ async def run_gateway(
     tell_password: Callable[[str], None] | None = None,
     reloading: Reloading | None = None,
     timeouts: HttpTimeouts | None = None,
+    operation_timeouts: OperationTimeouts | None = None,
 ) -> None:
     """Runs the gateway until `stop`; see `serve`."""
     settings = given.settings  # only for settings that are read at the start
@@ -116,8 +118,9 @@ async def run_gateway(
         urls = _urls(settings, listener)
         async with (
             open_access_log(settings.access_log) as access_log,
-            open_control(given, data, urls, tell_password) as (control, services),
+            open_control(given, data, urls, tell_password, operation_timeouts) as opened,
         ):
+            control, services = opened
             await control.audit_log.append(_started(urls))
             allowed = control.context.workers.allowance.connections
             url = _local_url(settings, listener)

@@ -10,10 +10,10 @@ from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
-from gateway.control.fair_semaphore import FairSemaphore
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.operation import OperationTimeouts
 from gateway.control.permission_changes import PermissionChanges
 from gateway.control.resources import HostResources
 from gateway.control.retrying_writer import RetryingWriter
@@ -57,11 +57,10 @@ class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
     retention_clock: RetentionClock
     accounts: Accounts
     permissions: PermissionChanges
+    operation_timeouts: OperationTimeouts
     removal_queue: RemovalQueue = msgspec.field(default_factory=RemovalQueue)
     # Of models: their pools have changed, or they are gone.
     changes: ChangeNotifier = msgspec.field(default_factory=ChangeNotifier)
-    # For snapshots that are taken or dropped: those of one project wait for each other anyway.
-    snapshot_slots: FairSemaphore = msgspec.field(default_factory=lambda: FairSemaphore(2, each=1))
 
     @property
     def settings(self) -> Settings:

@@ -1,7 +1,5 @@
 """The control as a whole: its parts, made in order and recovered at boot."""
 
-from functools import partial
-
 import trio
 
 from gateway.control.accounts.collaborators import Collaborators
@@ -11,14 +9,11 @@ from gateway.control.accounts.password_hashing import PasswordHashing
 from gateway.control.accounts.sign_in import SignIn
 from gateway.control.accounts.throttle import Throttle
 from gateway.control.accounts.users import Users
+from gateway.control.assembly import assemble
 from gateway.control.audit.audit_log import AuditLog
 from gateway.control.backup.create import Backups
-from gateway.control.builds.build_limits import git_runner
-from gateway.control.builds.builds import Builds
 from gateway.control.context import ControlContext
-from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.usage import ActiveModels
-from gateway.control.experiments.experiments import Experiments
 from gateway.control.logs.following import LogFollowers
 from gateway.control.metrics.metrics import Metrics
 from gateway.control.projects.launch import Launcher
@@ -57,8 +52,10 @@ class Control:
         self.changes = context.changes
         self.tasks = context.tasks
         self.following = LogFollowers(context.tasks)
-        self.builds = Builds(context)
-        self.deployments = Deployments(context, self.builds)
+        workloads = assemble(context)
+        self.builds = workloads.builds
+        self.deployments = workloads.deployments
+        self.experiments = workloads.experiments
         self.models = Models(
             database=context.database,
             permissions=context.permissions,
@@ -70,7 +67,6 @@ class Control:
             deployments=self.deployments,
         )
         self.launcher = Launcher(self.models, self.builds, self.deployments)
-        self.experiments = Experiments(context, self.builds)
         self.projects = Projects(
             permissions=context.permissions,
             settings=context.runtime_settings,
@@ -81,7 +77,7 @@ class Control:
                 writer=context.writer,
                 data=context.data,
                 tasks=context.tasks,
-                git_runner=partial(git_runner, context),
+                git_runner=workloads.runner.for_git,
                 project_usage=context.project_usage,
                 removal_queue=context.removal_queue,
                 set_aside=context.set_aside,
@@ -104,7 +100,7 @@ class Control:
         self.collaborators = Collaborators(
             database=context.database, permissions=context.permissions
         )
-        self.usage = ActiveModels(context, self.deployments)
+        self.usage = ActiveModels(context.database, self.deployments)
         self.audit_log = AuditLog(
             database=context.database, writer=context.writer, tasks=context.tasks
         )

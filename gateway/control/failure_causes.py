@@ -29,7 +29,7 @@ _HOME = "/home/cdsw/"
 CORRECT = "Correct the file; the log has the rest."
 
 
-class Place(msgspec.Struct, frozen=True):
+class SourceFiles(msgspec.Struct, frozen=True):
     """The build of a model, or of what scripts run in: its files, the root and the file in them,
     whether it has a build script, and the project's own folder where that is known."""
 
@@ -46,24 +46,24 @@ class Place(msgspec.Struct, frozen=True):
         return "the project's root" if self.is_script else "the model's root"
 
 
-def place_of_script(code: Path, script: str, project: Path) -> Place:
+def script_source(code: Path, script: str, project: Path) -> SourceFiles:
     """Of an experiment, whose script is run from the root of its project."""
     has_script = (code / DEFAULT_SCRIPT).is_file()
-    return Place(code, "", script, has_script=has_script, project=project, is_script=True)
+    return SourceFiles(code, "", script, has_script=has_script, project=project, is_script=True)
 
 
-def remedy(summary: str, detail: str, place: Place) -> str:
+def remedy(summary: str, detail: str, source: SourceFiles) -> str:
     """What to do about a file that raised: `summary` is its exception, `detail` the traceback."""
     text = f"{summary}\n{detail[-_LONGEST:]}"
     for pattern, told in _CAUSES:
         if found := re.search(pattern, text, re.DOTALL):
-            return told(found, place)
+            return told(found, source)
     return CORRECT
 
 
-def _missing_variable(found: re.Match[str], place: Place) -> str:
+def _missing_variable(found: re.Match[str], source: SourceFiles) -> str:
     name = found[1]
-    if place.is_script:
+    if source.is_script:
         return f"Set the variable {name} for the project, as one that is shown or as a secret."
     return (
         f"Give the variable with the deployment (`predictd deploy --env {name}=VALUE`), or set it "
@@ -72,29 +72,29 @@ def _missing_variable(found: re.Match[str], place: Place) -> str:
     )
 
 
-def _missing_module(found: re.Match[str], place: Place) -> str:
+def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
     module = found[1]
     top = module.partition(".")[0]
-    folder = PurePosixPath(place.file).parent
-    beside = PurePosixPath(place.model_root, folder)
-    if folder.parts and _has_module(place.code, beside, top):
+    folder = PurePosixPath(source.file).parent
+    beside = PurePosixPath(source.model_root, folder)
+    if folder.parts and _has_module(source.code, beside, top):
         return (
             f"`{top}` lies beside the file, but modules are found from the model's root: write "
             f"`from {'.'.join(folder.parts)} import {top}`, or make {str(beside)!r} the model's "
             "root."
         )
-    if place.project and _has_module(place.project, PurePosixPath(place.model_root), top):
+    if source.project and _has_module(source.project, PurePosixPath(source.model_root), top):
         return (
             f"`{top}` is a file of the project that is not in the build, because a .gitignore "
             "leaves it out: take it out of the .gitignore."
         )
-    if advice := _of_submodule(place, PurePosixPath(place.model_root, top)):
+    if advice := _of_submodule(source, PurePosixPath(source.model_root, top)):
         return advice
     name = _DISTRIBUTIONS.get(top, top)
-    if place.has_script:
+    if source.has_script:
         return f"Have cdsw-build.sh install what `{top}` is in, such as `pip install {name}`."
     nothing = "Nothing is installed, because the project has no cdsw-build.sh"
-    if (place.code / "requirements.txt").is_file():
+    if (source.code / "requirements.txt").is_file():
         return (
             f"{nothing}, and a requirements.txt installs nothing by itself: add one with the line "
             "`pip install -r requirements.txt`."
@@ -102,7 +102,7 @@ def _missing_module(found: re.Match[str], place: Place) -> str:
     return f"{nothing}: add one with the line `pip install {name}`."
 
 
-def _missing_file(found: re.Match[str], place: Place) -> str:
+def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
     path = found[1]
     inner = path.removeprefix(_HOME)
     if inner.startswith("/"):
@@ -110,22 +110,22 @@ def _missing_file(found: re.Match[str], place: Place) -> str:
             f"{path} is not there for models and scripts: they see their project, the system, and "
             "the folders that the setting `shared_folders` names."
         )
-    inside = PurePosixPath("" if path != inner else place.model_root, inner)
-    if advice := _of_submodule(place, inside):
+    inside = PurePosixPath("" if path != inner else source.model_root, inner)
+    if advice := _of_submodule(source, inside):
         return advice
-    if place.project and _has(place.project, inside):
+    if source.project and _has(source.project, inside):
         return (
             f"{inner} is in the project, but not in the build, because a .gitignore leaves it out: "
             "take it out of the .gitignore, or have cdsw-build.sh make it."
         )
     return (
         f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to "
-        f"{place.root}."
+        f"{source.root}."
     )
 
 
-def _of_submodule(place: Place, path: PurePosixPath) -> str:
-    for each in submodules(place.code):
+def _of_submodule(source: SourceFiles, path: PurePosixPath) -> str:
+    for each in submodules(source.code):
         if path.is_relative_to(each):
             return (
                 f"{each} is a submodule that the clone did not bring: run `git submodule update "
@@ -134,8 +134,8 @@ def _of_submodule(place: Place, path: PurePosixPath) -> str:
     return ""
 
 
-def _always(text: str) -> Callable[[re.Match[str], Place], str]:
-    return lambda found, place: text
+def _always(text: str) -> Callable[[re.Match[str], SourceFiles], str]:
+    return lambda found, source: text
 
 
 _OTHER_VERSION = _always(
@@ -144,7 +144,7 @@ _OTHER_VERSION = _always(
     "make it again."
 )
 # The summary is the first line; the rest is the traceback.
-_CAUSES: list[tuple[str, Callable[[re.Match[str], Place], str]]] = [
+_CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
     (
         r"invalid load key, 'v'|git-lfs\.github\.com",
         _always(
@@ -183,7 +183,7 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], Place], str]]] = [
     ),
     (
         r"^(?:ImportError|OSError): (\S+\.so[\w.]*): cannot open shared object file",
-        lambda found, place: (
+        lambda found, source: (
             f"The system library {found[1]} is not on this machine: have the operator install it, "
             "or use a package that does without (opencv-python-headless)."
         ),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 import builder
-from gateway.control.failure_causes import CORRECT, Place, remedy
+from gateway.control.failure_causes import CORRECT, SourceFiles, remedy
 from gateway.control.resources import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
 from store import Build, Failure
@@ -131,25 +131,25 @@ _ADVICE_FOR_SCRIPTS = {
 _CORRECT_EXAMPLE = "Correct the function or the example; see the build log's end."
 
 
-def start_failed(error: StartFailed, pool: Pool, place: Place) -> Failure:
+def start_failed(error: StartFailed, pool: Pool, source: SourceFiles) -> Failure:
     """With what the model printed last."""
     detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
     return Failure(
         step="START",
         summary="The model did not start",
         problem=f"{error.summary}\n\n{detail}".strip(),
-        advice=_ADVICE[error.cause] if error.cause else remedy(error.summary, error.detail, place),
+        advice=_ADVICE[error.cause] if error.cause else remedy(error.summary, error.detail, source),
     )
 
 
-def probe_failed(error: StartFailed | ProbeRaised, place: Place) -> builder.ProbeFailed:
+def probe_failed(error: StartFailed | ProbeRaised, source: SourceFiles) -> builder.ProbeFailed:
     """A build was tried out with what its model's replicas get."""
     if isinstance(error, StartFailed):
         summary, problem = "The model did not start", error.summary
-        advice = remedy(error.summary, error.detail, place)
+        advice = remedy(error.summary, error.detail, source)
     else:
         summary, problem = "The model did not answer its example input", str(error)
-        told = remedy(problem, "", place)
+        told = remedy(problem, "", source)
         advice = told if told != CORRECT else _CORRECT_EXAMPLE
     if error.cause is Cause.MEMORY:
         advice = (
@@ -183,7 +183,7 @@ _MAY_LISTEN = (
 )
 
 
-def script_failed(ended: Ended, printed: Iterable[Line], place: Place) -> Failure:
+def script_failed(ended: Ended, printed: Iterable[Line], source: SourceFiles) -> Failure:
     """It ended otherwise than well; what it printed last says why."""
     last = [line.text for line in printed if line.text.strip()]
     cause = ended.reason.cause
@@ -196,10 +196,10 @@ def script_failed(ended: Ended, printed: Iterable[Line], place: Place) -> Failur
         if cause
         else _MAY_LISTEN
         if refused
-        else _for_script(last, place),
+        else _for_script(last, source),
     )
 
 
-def _for_script(last: list[str], place: Place) -> str:
-    told = remedy(last[-1], "\n".join(last), place) if last else CORRECT
+def _for_script(last: list[str], source: SourceFiles) -> str:
+    told = remedy(last[-1], "\n".join(last), source) if last else CORRECT
     return told if told != CORRECT else "Correct the script; its log has the rest."

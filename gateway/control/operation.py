@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+import msgspec
 import trio
 
 import store
@@ -127,6 +128,22 @@ class Operations(Generic[T]):
         """Returns when the operation has ended, at once if it does not run."""
         if (task := self._running.get(record_id)) is not None:
             await task.operation.ended.wait()
+
+
+class OperationTimeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long operations wait before they look or try again, in seconds."""
+
+    # For the last write of an operation while the gateway ends. The next start writes the same.
+    last_write: float = 1.0
+    # Between two tries to rebuild what was deployed: doubled from the first to the longest.
+    first_rebuild_retry: float = 30.0
+    longest_rebuild_retry: float = 1800.0
+    # Between two tries to decrypt the variables of what was deployed.
+    decrypt_retry: float = 30.0
+    # Between two checks whether a deployment without a ready replica has lost its interpreter.
+    interpreter_check: float = 10.0
+    # Between two tries of an experiment to reserve memory.
+    memory_retry: float = 1.0
 
 
 def ended_log(path: Path) -> Log:

@@ -5,52 +5,69 @@ from pathlib import Path
 import msgspec
 
 import store
+from builder import BuildStore
 from gateway.control import sandbox_uids
-from gateway.control.context import ControlContext
-from gateway.control.variables import NAME_VARIABLES, slug
+from gateway.control.sandbox import Sandbox
+from gateway.control.variables import NAME_VARIABLES, ProcessVariables, slug
 from gateway.crn import crn
+from gateway.data_folder import DataFolder
 from gateway.settings import Settings
-from store import Build, Deployment
+from store import Build, Database, Deployment
 from workers import Crns, Limits, Network, PoolSpec, ReplicaSpec
 from workers.sizes import MIB
 
 
-async def pool_spec(
-    context: ControlContext,
-    deployment: Deployment,
-    build: Build,
-    start_tries: int,
-    key: dict[str, str],
-) -> PoolSpec:
-    """The pool of a deployment, without what the settings say (`with_settings`). `key` are the
-    variables by which its replicas find their key."""
-    model = await context.database.read(store.models.get, deployment.model_id)
-    project = await context.database.read(store.projects.get, deployment.project_id)
-    variables = key | context.variables.of_model(project, deployment)
-    crns = Crns(*(crn(context.workspace, item.id) for item in (model, build, deployment)))
-    # As CDSW names replicas: model, its number, the deployment's, and what it runs.
-    name = f"{slug(model.name)}-{model.number}-{deployment.number}"
-    return PoolSpec(
-        name=f"{name}-{build.id.replace('-', '')[:10]}",
-        replica=replica_spec(
-            context,
-            build,
-            variables,
-            prefix=context.build_store.prefix(build.id),
-            built=context.sandbox.built_at(build.id),
-            identity=sandbox_uids.of_deployment(deployment),
-            limits=Limits(memory=deployment.memory_mb * MIB, cpu=deployment.cpu_millicores),
-            network=deployment.network,
-            crns=crns,
-        ),
-        log_folder=context.data.model_logs(model.id),
-        replicas=deployment.replicas,
-        start_tries=start_tries,
-    )
+class PoolSpecs:
+    """Describes the pools of deployments."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        data: DataFolder,
+        build_store: BuildStore,
+        sandbox: Sandbox,
+        variables: ProcessVariables,
+        instance_id: str,
+    ) -> None:
+        self._database = database
+        self._data = data
+        self._build_store = build_store
+        self._sandbox = sandbox
+        self._variables = variables
+        self._instance_id = instance_id
+
+    async def describe(
+        self, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
+    ) -> PoolSpec:
+        """The pool of a deployment, without what the settings say (`with_settings`). `key` are the
+        variables by which its replicas find their key."""
+        model = await self._database.read(store.models.get, deployment.model_id)
+        project = await self._database.read(store.projects.get, deployment.project_id)
+        crns = Crns(*(crn(self._instance_id, item.id) for item in (model, build, deployment)))
+        # As CDSW names replicas: model, its number, the deployment's, and what it runs.
+        name = f"{slug(model.name)}-{model.number}-{deployment.number}"
+        return PoolSpec(
+            name=f"{name}-{build.id.replace('-', '')[:10]}",
+            replica=replica_spec(
+                self._build_store.folder(build.id),
+                build,
+                key | self._variables.of_model(project, deployment),
+                prefix=self._build_store.prefix(build.id),
+                built=self._sandbox.built_at(build.id),
+                identity=sandbox_uids.of_deployment(deployment),
+                limits=Limits(memory=deployment.memory_mb * MIB, cpu=deployment.cpu_millicores),
+                network=deployment.network,
+                crns=crns,
+            ),
+            log_folder=self._data.model_logs(model.id),
+            replicas=deployment.replicas,
+            start_tries=start_tries,
+        )
 
 
 def replica_spec(
-    context: ControlContext,
+    folder: Path,
     build: Build,
     variables: dict[str, str],
     *,
@@ -58,13 +75,12 @@ def replica_spec(
     built: Path | None,
     identity: int,
     limits: Limits,
-    network: Network = "machine",
+    network: Network,
     crns: Crns = Crns(),  # noqa: B008 - it is frozen
 ) -> ReplicaSpec:
-    """A replica of a build, without what the settings say. `prefix` is the folder of its
-    interpreter, `built` where the build was made, if not at HOME. Replicas of equal `identity` can
-    reach each other's processes and files."""
-    folder = context.build_store.folder(build.id)
+    """A replica of the build in `folder`, without what the settings say. `prefix` is the folder of
+    its interpreter, `built` where the build was made, if not at HOME. Replicas of equal `identity`
+    can reach each other's processes and files."""
     return ReplicaSpec(
         code=folder / "code",
         environment=folder / "environment",

@@ -71,15 +71,16 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[str, ...]
 
 
-class Script:
-    """A script that has room: `used` tells, once it runs, what it has taken of that, in bytes."""
+class ScriptMemory:
+    """The memory that a script has reserved, of which some is used once the script runs."""
 
     def __init__(self, project_id: str, memory: int) -> None:
         self.project_id = project_id
-        self.memory = memory
+        self.reserved = memory
         self.used: Callable[[], int] = lambda: 0
 
-    def takes(self, used: Callable[[], int]) -> None:
+    def measure_by(self, used: Callable[[], int]) -> None:
+        """From now on `used` returns the bytes that the script uses."""
         self.used = used
 
 
@@ -99,7 +100,7 @@ class HostResources:
         self._starting: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._changed = trio.Event()
-        self._scripts: list[Script] = []
+        self._scripts: list[ScriptMemory] = []
 
     def attach_cgroups(self, cgroups: Cgroups) -> None:
         """From now on models are in these."""
@@ -177,12 +178,12 @@ class HostResources:
     @asynccontextmanager
     async def reserve_for_script(
         self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
-    ) -> AsyncIterator["Script"]:
+    ) -> AsyncIterator[ScriptMemory]:
         """The same for a script, for as long as it runs: when it will take what memory it asked
         for is not known. Only other scripts wait for what it has not taken yet."""
         memory = asked.memory_mb * MIB
         await self._wait_for(memory, project_id, tell, scripts=True)
-        script = Script(project_id, memory)
+        script = ScriptMemory(project_id, memory)
         self._scripts.append(script)
         try:
             yield script
@@ -216,7 +217,7 @@ class HostResources:
         """What scripts that run may still take, as far as it counts for a script of a project."""
         held: Counter[str] = Counter()
         for each in self._scripts:
-            held[each.project_id] += max(0, each.memory - each.used())
+            held[each.project_id] += max(0, each.reserved - each.used())
         own = held[project_id]
         return own + min(held.total() - own, free // 2)
 

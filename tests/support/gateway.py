@@ -20,6 +20,7 @@ import httpx
 import msgspec
 import trio
 
+from gateway.control.operation import OperationTimeouts
 from gateway.http.timeouts import HttpTimeouts
 from gateway.serving import run_gateway
 from gateway.settings import LoadedSettings, Settings
@@ -152,6 +153,7 @@ async def running(
     settings: Settings | LoadedSettings,
     trusted: ssl.SSLContext | None = None,
     timeouts: HttpTimeouts | None = None,
+    operation_timeouts: OperationTimeouts | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway in this Trio run, stopped in an orderly way at the end. Settings that are not said
     to be fixed somewhere can be changed at run time.
@@ -162,7 +164,13 @@ async def running(
     stop, send, receive = trio.Event(), *trio.open_memory_channel[str](1)
 
     async def run() -> None:
-        await run_gateway(given, stop=stop, ready=send.send_nowait, timeouts=timeouts)
+        await run_gateway(
+            given,
+            stop=stop,
+            ready=send.send_nowait,
+            timeouts=timeouts,
+            operation_timeouts=operation_timeouts,
+        )
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)

@@ -8,31 +8,31 @@ without writing them to its row.
 
 import logging
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import msgspec
 import trio
 
 import builder
 import store
-from builder import BuildSpec, BuildSteps, Snapshot, match, take_snapshot
+from builder import BuildSteps, BuildStore
 from gateway.control import failures
-from gateway.control.builds.build_limits import git_runner, runner
-from gateway.control.builds.probe import probe_for
+from gateway.control.builds.build_executor import BuildExecutor, BuildRequest
+from gateway.control.builds.probe import Prober
 from gateway.control.builds.rebuild import advanced, queued_again, replacing
-from gateway.control.context import ControlContext
+from gateway.control.builds.snapshots import Snapshots
 from gateway.control.fair_semaphore import FairSemaphore
-from gateway.control.operation import Operation
+from gateway.control.interpreters import Interpreters
+from gateway.control.operation import Operation, OperationTimeouts
+from gateway.control.retrying_writer import RetryingWriter
+from gateway.data_folder import DataFolder
 from gateway.encryption import CannotDecrypt
-from store import Build, Failure, Model, Project, Step
-from workers import Log
+from store import Build, Database, Failure, Model, Project, Step
+from workers import Log, Workers
 
 logger = logging.getLogger(__name__)
 
 # The stream of those lines in a build log that report its steps. Log files on disk have this name.
 STEPS_STREAM = "journey"
-
-_PATIENCE = 1.0
 
 INTERRUPTED = Failure(
     step="",
@@ -40,6 +40,21 @@ INTERRUPTED = Failure(
     problem="the gateway ended while the build was being made",
     advice="Build again.",
 )
+
+
+class BuildServices(msgspec.Struct, frozen=True, kw_only=True):
+    """What each build task works with."""
+
+    database: Database
+    writer: RetryingWriter
+    workers: Workers
+    data: DataFolder
+    build_store: BuildStore
+    interpreters: Interpreters
+    snapshots: Snapshots
+    executor: BuildExecutor
+    prober: Prober
+    timeouts: OperationTimeouts
 
 
 class BuildTask:
@@ -50,7 +65,7 @@ class BuildTask:
 
     def __init__(
         self,
-        context: ControlContext,
+        services: BuildServices,
         semaphore: FairSemaphore,
         build: Build,
         rebuild_reason: str = "",
@@ -58,9 +73,9 @@ class BuildTask:
         self.build = queued_again(build) if rebuild_reason else build
         self.is_rebuild = bool(rebuild_reason)
         self.operation = Operation()
-        self.log = Log(context.data.build_log(build.id))
+        self.log = Log(services.data.build_log(build.id))
         self.build_steps = _build_steps(self.build.steps)
-        self._context = context
+        self._services = services
         self._semaphore = semaphore
         if rebuild_reason:
             self.log.write(f"Rebuilding from the snapshot: {rebuild_reason}")
@@ -83,7 +98,7 @@ class BuildTask:
                 self.log.close()
 
     async def _run_steps(self) -> None:
-        database = self._context.database
+        database = self._services.database
         model = await database.read(store.models.get, self.build.model_id)
         project = await database.read(store.projects.get, model.project_id)
         if self.build.status == "pending" and not await self._take_snapshot(project):
@@ -91,30 +106,30 @@ class BuildTask:
         self.operation.milestone.set()
         async with AsyncExitStack() as held:
             if self.is_rebuild:
-                build_store = self._context.build_store
-                await held.enter_async_context(replacing(build_store, self.build.id))
+                replaced = replacing(self._services.build_store, self.build.id)
+                await held.enter_async_context(replaced)
             await held.enter_async_context(self._semaphore.acquire(project.id))
             await self._make(model, project)
 
     async def _make(self, model: Model, project: Project) -> None:
         await self._advance("started")
         try:
-            report = await builder.make_build(
-                await self._spec(project),
-                run=await runner(self._context, project, self.build.id, self.build.network),
-                probe=probe_for(self._context, self.build, model, project, self.log),
-                log=self.log,
+            report = await self._services.executor.execute(
+                project,
+                _request_of(self.build),
+                self.log,
+                probe=self._services.prober.probe_of(self.build, model, project, self.log),
                 changed=self._on_step_changed,
                 steps=self.build_steps,
             )
         except trio.Cancelled:
             # If the disk does not take it now, the next start will say the same.
-            with trio.move_on_after(_PATIENCE, shield=True):
+            with trio.move_on_after(self._services.timeouts.last_write, shield=True):
                 await self._advance("interrupted", failure=INTERRUPTED)
             raise
         if report.failure is None:
             await self._advance("built")
-        elif self._context.workers.ending:
+        elif self._services.workers.ending:
             await self._advance("interrupted", failure=INTERRUPTED)
         else:
             await self._fail(failures.of_report(report.failure), report.outcome)
@@ -124,20 +139,15 @@ class BuildTask:
         step, began = builder.SNAPSHOT, trio.current_time()
         self._on_step_changed(self.build_steps.start(step, store.now()))
         self.log.write("Taking a snapshot of the project")
-        git_store = self._context.data.snapshots(project.id)
         try:
-            async with self._context.snapshot_slots.acquire(project.id):
-                path = Path(project.path)
-                snapshot = await take_snapshot(
-                    *(path, git_store, self.build.id, self.log),
-                    run=await git_runner(self._context, project),
-                )
+            snapshot = await self._services.snapshots.take(project, self.build.id, self.log)
         except (builder.BuilderError, OSError) as error:
             self._on_step_changed(self.build_steps.fail(step, trio.current_time() - began))
             await self._fail(failures.build_missing(step, error))
             return False
         self._on_step_changed(self.build_steps.finish(step, trio.current_time() - began))
-        interpreter = match(self.build.kernel, await self._context.interpreters.all())
+        found = await self._services.interpreters.all()
+        interpreter = builder.match(self.build.kernel, found)
         await self._advance(
             "snapshotted", snapshot=snapshot.commit, interpreter=interpreter.identifier
         )
@@ -157,7 +167,7 @@ class BuildTask:
         if self.is_rebuild:
             self.build = advanced(self.build, event, **changes)
         else:
-            self.build = await self._context.writer.write_until_accepted(
+            self.build = await self._services.writer.write_until_accepted(
                 store.builds.advance, self.build.id, event, **changes
             )
 
@@ -166,22 +176,18 @@ class BuildTask:
         """The steps so far, as the store has them."""
         return [msgspec.convert(s, Step, from_attributes=True) for s in self.build_steps.steps]
 
-    async def _spec(self, project: Project) -> BuildSpec:
-        context, build = self._context, self.build
-        interpreter = match(build.interpreter, await context.interpreters.all())
-        return BuildSpec(
-            snapshot=Snapshot(context.data.snapshots(project.id), build.snapshot),
-            folder=context.build_store.folder(build.id),
-            home=context.sandbox.home_of(build.id),
-            interpreter=interpreter.path,
-            file=build.file,
-            function=build.function,
-            model_root=build.model_root,
-            script=build.script,
-            variables=context.variables.of_build(project, build.id),
-            time_limit=context.settings.build_timeout,
-            pip_cache=context.data.pip_cache(project.id),
-        )
+
+def _request_of(build: Build) -> BuildRequest:
+    return BuildRequest(
+        id=build.id,
+        snapshot=build.snapshot,
+        interpreter=build.interpreter,
+        file=build.file,
+        function=build.function,
+        model_root=build.model_root,
+        script=build.script,
+        network=build.network,
+    )
 
 
 def _build_steps(steps: list[Step]) -> BuildSteps:

@@ -15,15 +15,20 @@ import trio
 
 import builder
 import store
-from builder import drop_snapshot, match
-from gateway.control.builds.build_task import INTERRUPTED, BuildTask
+from builder import match
+from gateway.background import Tasks
+from gateway.control.admission import Admission
+from gateway.control.builds.build_task import INTERRUPTED, BuildServices, BuildTask
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
-from gateway.control.context import ControlContext
+from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.fair_semaphore import Backlog, FairSemaphore
 from gateway.control.operation import Operations, ended_log
+from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.sandbox import Sandbox
 from gateway.errors import Refusal
-from store import Build, Model, Project, User
-from workers import Log, Network
+from gateway.set_aside import SetAside
+from store import Build, Deployment, Model, Project, User
+from workers import Log, Network, Pool
 from workers.confinement import HOME
 
 logger = logging.getLogger(__name__)
@@ -45,29 +50,44 @@ class NewBuild(msgspec.Struct, frozen=True, kw_only=True):
 class Builds:
     """All builds of all models."""
 
-    def __init__(self, context: ControlContext) -> None:
-        self._context = context
-        self.semaphore = FairSemaphore(context.settings.max_concurrent_builds)
-        context.runtime_settings.subscribe(
-            lambda now: self.semaphore.resize(now.max_concurrent_builds)
-        )
-        self._operations: Operations[BuildTask] = Operations(context.tasks)
+    def __init__(
+        self,
+        services: BuildServices,
+        *,
+        settings: RuntimeSettings,
+        tasks: Tasks,
+        sandbox: Sandbox,
+        admission: Admission,
+        removal_queue: RemovalQueue,
+        set_aside: SetAside,
+    ) -> None:
+        self._services = services
+        self._sandbox = sandbox
+        self._admission = admission
+        self._removal_queue = removal_queue
+        self._set_aside = set_aside
+        self.semaphore = FairSemaphore(settings.current.max_concurrent_builds)
+        settings.subscribe(lambda now: self.semaphore.resize(now.max_concurrent_builds))
+        self._operations: Operations[BuildTask] = Operations(tasks)
         self._backlog = Backlog("builds")
         # Held from the check of a build until its rebuild has begun: else two tasks would rebuild
         # it.
         self._rebuild_lock = trio.Lock()
-        self.vanished = VanishedInterpreters(context)
+        self._vanished = VanishedInterpreters(
+            database=services.database,
+            build_store=services.build_store,
+            interpreters=services.interpreters,
+            check_pause=services.timeouts.interpreter_check,
+        )
 
     async def recover(self) -> None:
         """Ends the builds that the last gateway was making, and continues those that waited."""
-        database, set_aside = self._context.database, self._context.set_aside
+        database, build_store = self._services.database, self._services.build_store
         unfinished = await database.read(store.builds.unfinished)
         for build in unfinished:
             if build.status == "building":
-                with set_aside.item(
-                    f"build {build.id}", self._context.build_store.folder(build.id)
-                ):
-                    await self._context.writer.write_or_retry_later(
+                with self._set_aside.item(f"build {build.id}", build_store.folder(build.id)):
+                    await self._services.writer.write_or_retry_later(
                         store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
                     )
         built = [
@@ -77,7 +97,7 @@ class Builds:
             if build.status == "built"
         ]
         for build_id in built:
-            if self._context.build_store.sealed(build_id) is None:
+            if build_store.sealed(build_id) is None:
                 logger.error("build.unsealed id=%s", build_id)
         for build in unfinished:
             if build.status != "building":
@@ -85,13 +105,13 @@ class Builds:
 
     async def create(self, model: Model, asked: NewBuild, creator: User) -> Build:
         """Creates a build and takes its snapshot. Raises UnknownKernel or Refusal; see `check`."""
-        project = await self._context.database.read(store.projects.get, model.project_id)
+        project = await self._services.database.read(store.projects.get, model.project_id)
         await self.check(project, asked)
         with self._backlog.joining(project.id, await self._unended(project)):
             asked_for = Build(
                 model_id=model.id, creator=creator.name, **msgspec.structs.asdict(asked)
             )
-            build = await self._context.database.write(store.builds.insert, asked_for)
+            build = await self._services.database.write(store.builds.insert, asked_for)
             task = self._start(build)
         await task.operation.milestone.wait()
         return task.build
@@ -104,52 +124,51 @@ class Builds:
                 "state.conflict",
                 f"project {project.name!r} is still being created (or failed to be)",
             )
-        match(asked.kernel, await self._context.interpreters.all())
+        match(asked.kernel, await self._services.interpreters.all())
         _check_paths(asked)
-        self._context.sandbox.check_network(asked.network)
+        self._sandbox.check_network(asked.network)
         self._backlog.check(project.id, await self._unended(project))
-        await self._context.disk.check_free("a build")
-        await self._context.project_usage.admit(project, "a build")
+        await self._admission.check(project, "a build")
 
     async def _unended(self, project: Project) -> int:
         """How many builds of the project have not ended. They are counted last."""
-        models = await self._context.database.read(store.models.list_all, project.id)
+        models = await self._services.database.read(store.models.list_all, project.id)
         ids = {model.id for model in models}
         return sum(1 for each in self._operations if each.build.model_id in ids)
 
     def _start(self, build: Build, rebuild_reason: str = "") -> BuildTask:
-        task = BuildTask(self._context, self.semaphore, build, rebuild_reason)
+        task = BuildTask(self._services, self.semaphore, build, rebuild_reason)
         return self._operations.start(build.id, task, self._measure_size)
 
     async def _measure_size(self, task: BuildTask) -> None:
         with suppress(store.NotFound):
-            model = await self._context.database.read(store.models.get, task.build.model_id)
-            project = await self._context.database.read(store.projects.get, model.project_id)
-            folder = self._context.build_store.folder(task.build.id)
-            await self._context.project_usage.look(project, folder)
+            model = await self._services.database.read(store.models.get, task.build.model_id)
+            project = await self._services.database.read(store.projects.get, model.project_id)
+            folder = self._services.build_store.folder(task.build.id)
+            await self._admission.measure(project, folder)
 
     async def wait(self, build_id: str) -> Build:
         """The build at its end. Raises NotFound."""
         await self._operations.wait_ended(build_id)
-        return await self._context.database.read(store.builds.get, build_id)
+        return await self._services.database.read(store.builds.get, build_id)
 
     def is_sealed_here(self, build_id: str) -> bool:
         """Whether the build is in the build store, sealed, and known to work at the present level
         of isolation without a look at its files."""
-        manifest = self._context.build_store.sealed(build_id)
-        if manifest is None or self.vanished.why(build_id, manifest):
+        manifest = self._services.build_store.sealed(build_id)
+        if manifest is None or self._vanished.why(build_id, manifest):
             return False
-        return not self._context.sandbox.may_name_missing_home(manifest)
+        return not self._sandbox.may_name_missing_home(manifest)
 
     async def _why_rebuild(self, build_id: str) -> str:
         """Why the build has to be rebuilt; "" if it has not."""
-        manifest = self._context.build_store.sealed(build_id)
+        manifest = self._services.build_store.sealed(build_id)
         if manifest is None:
             return "the folder of this build is gone"
-        if why := self.vanished.why(build_id, manifest):
+        if why := self._vanished.why(build_id, manifest):
             return why
-        if named := await self._context.sandbox.file_naming_missing_home(build_id):
-            level = self._context.workers.confinement.level
+        if named := await self._sandbox.file_naming_missing_home(build_id):
+            level = self._services.workers.confinement.level
             return f"{named} names {HOME}, which does not exist with isolation {level!r}"
         return ""
 
@@ -170,15 +189,19 @@ class Builds:
                 task = self._operations.get(build_id) or self._start(build, why)
         await task.operation.ended.wait()
         if task.build.status == "built":
-            self.vanished.rebuilt(build_id)
+            self._vanished.rebuilt(build_id)
         else:
-            await self.vanished.check(task.build)
+            await self._vanished.check(task.build)
         return task.build
+
+    async def watch_interpreter(self, deployment: Deployment, pool: Pool) -> bool:
+        """See `VanishedInterpreters.until_closed`."""
+        return await self._vanished.until_closed(deployment, pool)
 
     def log(self, build_id: str) -> Log:
         """The build's log, closed once the build has ended."""
         task = self._operations.get(build_id)
-        return task.log if task else ended_log(self._context.data.build_log(build_id))
+        return task.log if task else ended_log(self._services.data.build_log(build_id))
 
     def with_live_status(self, build: Build) -> Build:
         """The build with its present status and steps, also while it is rebuilt."""
@@ -187,20 +210,19 @@ class Builds:
 
     async def delete(self, project_id: str, build: Build) -> None:
         """Deletes the build, cancelled first if it has not ended. Raises BuildInUse."""
-        await self._context.database.write(store.builds.delete, build.id)
+        await self._services.database.write(store.builds.delete, build.id)
         await self.resume_removals(project_id, build.id)
 
     async def resume_removals(self, project_id: str, build_id: str) -> None:
         """Cancels a build whose row is deleted, and removes its files."""
         if (task := self._operations.get(build_id)) is not None:
             await task.operation.cancel_and_wait()
-        await self._context.removal_queue.remove(partial(self._remove, project_id, build_id))
+        await self._removal_queue.remove(partial(self._remove, project_id, build_id))
 
     async def _remove(self, project_id: str, build_id: str) -> None:
-        await self._context.build_store.remove(build_id)
-        await self._context.disk.ensure_minimum_free()
-        async with self._context.snapshot_slots.acquire(project_id):
-            await drop_snapshot(self._context.data.snapshots(project_id), build_id)
+        await self._services.build_store.remove(build_id)
+        await self._admission.prepare_removal()
+        await self._services.snapshots.drop(project_id, build_id)
         await trio.to_thread.run_sync(self.log(build_id).remove)
 
 

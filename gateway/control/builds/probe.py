@@ -1,94 +1,123 @@
-"""The trial of a finished build: one replica, started and asked for the example.
+"""The probe of a finished build: one replica, started and asked for the example.
 
 It sees what the first deployment will see, and gets what that asks for: the first that waits for
-this build; without one the present one of its model, which this build may be the next of.
+this build. Without one, that is the present deployment of its model, which this build may replace.
 """
 
 from pathlib import Path
 
+import msgspec
+
 import builder
 import store
-from builder import BuildSpec, Interpreter
+from builder import BuildSpec, BuildStore, Interpreter
 from gateway.control import failures, sandbox_uids
 from gateway.control.accounts.workload_keys import WorkloadKeys
-from gateway.control.context import ControlContext
-from gateway.control.failure_causes import Place
+from gateway.control.failure_causes import SourceFiles
 from gateway.control.pool_spec import replica_spec, replica_with_settings
 from gateway.control.resources import ResourceRequest
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.control.sandbox import build_home
-from gateway.control.variables import slug
-from store import Build, Deployment, Model, Project
-from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed
+from gateway.control.variables import ProcessVariables, slug
+from gateway.data_folder import DataFolder
+from store import Build, Database, Deployment, Model, Project
+from workers import NETWORKS, Limits, Log, Network, PoolSpec, ProbeRaised, StartFailed, Workers
 from workers.sizes import MIB
 
 
-def probe_for(
-    context: ControlContext, build: Build, model: Model, project: Project, log: Log
-) -> builder.Probe:
-    """The builder's PROBE step. What is printed goes to `log`."""
-    example = build.example.encode() if build.example is not None else None
+class _Deployments(msgspec.Struct, frozen=True):
+    """Those of a model that count for a probe: `first` gives the variables and the key."""
 
-    async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
-        first = await _first_deployment(context, build)
-        user = first.deployer if first else build.creator
-        keys = WorkloadKeys(context.accounts, context.permissions)
-        with keys.issued(user, project.id, "model") as key:
-            replica = replica_spec(
-                context,
-                build,
-                key | context.variables.of_model(project, first),
-                prefix=interpreter.prefix,
-                built=build_home(spec.home),
-                identity=sandbox_uids.of_builds(project),
-                limits=await _limits(context, build),
-                network=await _network(context, build),
-            )
-            pool = PoolSpec(
-                name=f"{slug(model.name)}-probe-{build.number}",
-                replica=replica_with_settings(replica, context.settings),
-                log_folder=context.data.model_logs(model.id),
-                request_timeout=context.settings.model_request_timeout,
-                start_tries=1,
-            )
-            try:
-                await context.workers.probe(pool, log, example)
-            except (StartFailed, ProbeRaised) as error:
-                place = place_of(context, build, Path(project.path))
-                raise failures.probe_failed(error, place) from error
-
-    return probe
+    first: Deployment | None
+    wanted: list[Deployment]
 
 
-async def _first_deployment(context: ControlContext, build: Build) -> Deployment | None:
-    """The deployment whose variables and key the probe has: the first that waits for this build;
-    without one, the present one of its model, which this build may replace."""
-    database = context.database
-    listed = await database.read(store.deployments.list_all, build.model_id)
-    for deployment in listed:
-        if deployment.build_id == build.id and deployment.wanted == "serve":
-            return deployment
-    return await database.read(store.deployments.current, build.model_id)
+class Prober:
+    """Probes builds before they are called built."""
+
+    def __init__(
+        self,
+        *,
+        workers: Workers,
+        database: Database,
+        build_store: BuildStore,
+        data: DataFolder,
+        variables: ProcessVariables,
+        keys: WorkloadKeys,
+        settings: RuntimeSettings,
+    ) -> None:
+        self._workers = workers
+        self._database = database
+        self._build_store = build_store
+        self._data = data
+        self._variables = variables
+        self._keys = keys
+        self._settings = settings
+
+    def probe_of(self, build: Build, model: Model, project: Project, log: Log) -> builder.Probe:
+        """The builder's PROBE step. What is printed goes to `log`."""
+        example = build.example.encode() if build.example is not None else None
+
+        async def probe(spec: BuildSpec, interpreter: Interpreter) -> None:
+            deployments = await self._deployments(build)
+            first = deployments.first
+            user = first.deployer if first else build.creator
+            with self._keys.issued(user, project.id, "model") as key:
+                replica = replica_spec(
+                    self._build_store.folder(build.id),
+                    build,
+                    key | self._variables.of_model(project, first),
+                    prefix=interpreter.prefix,
+                    built=build_home(spec.home),
+                    identity=sandbox_uids.of_builds(project),
+                    limits=_limits(await self._read(model), deployments.wanted),
+                    network=_network(build, deployments.wanted),
+                )
+                settings = self._settings.current
+                pool = PoolSpec(
+                    name=f"{slug(model.name)}-probe-{build.number}",
+                    replica=replica_with_settings(replica, settings),
+                    log_folder=self._data.model_logs(model.id),
+                    request_timeout=settings.model_request_timeout,
+                    start_tries=1,
+                )
+                try:
+                    await self._workers.probe(pool, log, example)
+                except (StartFailed, ProbeRaised) as error:
+                    folder = self._build_store.folder(build.id)
+                    source = source_of(folder, build, Path(project.path))
+                    raise failures.probe_failed(error, source) from error
+
+        return probe
+
+    async def _read(self, model: Model) -> Model:
+        """The model with its present defaults."""
+        return await self._database.read(store.models.get, model.id)
+
+    async def _deployments(self, build: Build) -> _Deployments:
+        listed = await self._database.read(store.deployments.list_all, build.model_id)
+        wanted = [each for each in listed if each.wanted == "serve"]
+        waiting = [each for each in wanted if each.build_id == build.id]
+        if waiting:
+            return _Deployments(waiting[0], wanted)
+        present = await self._database.read(store.deployments.current, build.model_id)
+        return _Deployments(present, wanted)
 
 
-async def _limits(context: ControlContext, build: Build) -> Limits:
+def _limits(model: Model, wanted: list[Deployment]) -> Limits:
     """The most that replicas of the model get: by default, or in a deployment that is wanted,
     which may have been asked for together with this build."""
-    database = context.database
-    model = await database.read(store.models.get, build.model_id)
-    listed = await database.read(store.deployments.list_all, model.id)
-    asked: list[ResourceRequest] = [model, *(each for each in listed if each.wanted == "serve")]
+    asked: list[ResourceRequest] = [model, *wanted]
     memory = max(each.memory_mb for each in asked)
     return Limits(memory=memory * MIB, cpu=max(each.cpu_millicores for each in asked))
 
 
-async def _network(context: ControlContext, build: Build) -> Network:
+def _network(build: Build, wanted: list[Deployment]) -> Network:
     """As much as the build may reach, or a deployment that is wanted."""
-    listed = await context.database.read(store.deployments.list_all, build.model_id)
-    wanted = [each.network for each in listed if each.wanted == "serve"]
-    return max((build.network, *wanted), key=NETWORKS.index)
+    return max((build.network, *(each.network for each in wanted)), key=NETWORKS.index)
 
 
-def place_of(context: ControlContext, build: Build, project: Path | None = None) -> Place:
-    """What there is of a build to look at when its model does not start."""
-    code = context.build_store.folder(build.id) / "code"
-    return Place(code, build.model_root, build.file, (code / build.script).is_file(), project)
+def source_of(folder: Path, build: Build, project: Path | None = None) -> SourceFiles:
+    """What a build holds that may explain why its model does not start."""
+    code = folder / "code"
+    return SourceFiles(code, build.model_root, build.file, (code / build.script).is_file(), project)

@@ -13,15 +13,18 @@ import msgspec
 import trio
 
 import store
-from gateway.control.builds.builds import Builds
-from gateway.control.context import ControlContext
+from builder import BuildStore
+from gateway.background import Tasks
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.deployments.rollout import Rollout
+from gateway.control.deployments.rollout_services import RolloutServices
+from gateway.control.disk.free_space import FreeSpace
 from gateway.control.operation import Operations
-from gateway.control.pool_spec import with_settings
+from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.sandbox import Sandbox
 from gateway.encryption import CannotDecrypt
 from gateway.errors import Refusal
-from gateway.settings import Settings
+from gateway.set_aside import SetAside
 from store import Build, Deployment, Model, User
 from workers import NETWORKS, Pool, StartFailed
 
@@ -39,36 +42,51 @@ class _Claim(NamedTuple):
 class Deployments:
     """All deployments, and the pools of those that serve."""
 
-    def __init__(self, context: ControlContext, builds: Builds) -> None:
-        self._context = context
-        self._builds = builds
-        self._rollouts: Operations[Rollout] = Operations(context.tasks)
+    def __init__(
+        self,
+        services: RolloutServices,
+        *,
+        settings: RuntimeSettings,
+        tasks: Tasks,
+        sandbox: Sandbox,
+        disk: FreeSpace,
+        build_store: BuildStore,
+        set_aside: SetAside,
+    ) -> None:
+        self._services = services
+        self._settings = settings
+        self._tasks = tasks
+        self._sandbox = sandbox
+        self._disk = disk
+        self._build_store = build_store
+        self._set_aside = set_aside
+        self._rollouts: Operations[Rollout] = Operations(tasks)
         # Of deployments that are checked and not created yet.
         self._claims: list[_Claim] = []
         # One deployment of a model is rolled out at a time.
         self._turns: dict[str, trio.Lock] = {}
-        context.runtime_settings.subscribe(self._adjust_pools)
+        settings.subscribe(lambda _: self._adjust_pools())
 
-    def _adjust_pools(self, settings: Settings) -> None:
+    def _adjust_pools(self) -> None:
         for rollout in self._rollouts:
-            if (pool := rollout.pool) is not None:
-                pool.adjust(with_settings(pool.spec, settings))
+            if rollout.pool is not None:
+                self._services.pools.adjust(rollout.pool)
 
     async def recover(self) -> None:
         """Serves again what is wanted. What was stopping has stopped."""
-        database = self._context.database
+        database = self._services.database
         for deployment in await database.read(store.deployments.unfinished):
             if deployment.wanted == "stop":
-                build = self._context.build_store.folder(deployment.build_id or "")
-                with self._context.set_aside.item(f"deployment {deployment.number}", build):
-                    await self._context.writer.write_or_retry_later(
+                build = self._build_store.folder(deployment.build_id or "")
+                with self._set_aside.item(f"deployment {deployment.number}", build):
+                    await self._services.writer.write_or_retry_later(
                         store.deployments.end, deployment.id
                     )
         wanted = await database.read(store.deployments.wanted)
         # What served comes first: a rollout that was cut short follows it, as it would have.
         for deployment in sorted(wanted, key=lambda d: d.status != "deployed"):
             rollout = self._start(deployment)
-            sealed = deployment.build_id is not None and self._builds.is_sealed_here(
+            sealed = deployment.build_id is not None and self._services.builds.is_sealed_here(
                 deployment.build_id
             )
             # Others do not wait for one whose build is, or may have to be, rebuilt.
@@ -84,10 +102,10 @@ class Deployments:
             raise Refusal("state.conflict", f"build {build.number} has failed: build again")
         # Counted from here on, so that many at once do not exceed the bound.
         with self._claimed(_Claim(model.project_id, model.id, asked.replicas)):
-            await self._context.disk.check_free("a deployment")
+            await self._disk.check_free("a deployment")
             deployment_id = store.new_id()
-            kept = self._context.variables.encrypt(Deployment, deployment_id, asked.variables)
-            deployment = await self._context.database.write(
+            kept = self._services.variables.encrypt(Deployment, deployment_id, asked.variables)
+            deployment = await self._services.database.write(
                 store.deployments.insert,
                 Deployment(
                     id=deployment_id,
@@ -122,11 +140,11 @@ class Deployments:
             if getattr(asked, name):
                 text = f"{name}: to set variables needs 'project.edit'; without, they stay"
                 raise Refusal("auth.forbidden", text)
-        present = await self._context.database.read(store.deployments.current, model.id)
+        present = await self._services.database.read(store.deployments.current, model.id)
         if present is None:
             return asked
         try:
-            kept = self._context.variables.decrypt(present)
+            kept = self._services.variables.decrypt(present)
         except CannotDecrypt as error:
             text = f"{error}; who may edit the project has to deploy"
             raise Refusal("state.conflict", text) from error
@@ -142,10 +160,10 @@ class Deployments:
     ) -> None:
         """Raises Refusal for what cannot be, or not here; with `now`, not beside what runs. It
         takes the place of what there is of its model, if it is of one."""
-        check_deployment(asked, most_replicas=self._context.settings.max_replicas)
-        self._context.sandbox.check_network(asked.network)
-        self._context.resources.check(asked, now=now)
-        most, others = self._context.settings.project_replicas, self._replicas(project_id, model_id)
+        check_deployment(asked, most_replicas=self._settings.current.max_replicas)
+        self._sandbox.check_network(asked.network)
+        self._services.resources.check(asked, now=now)
+        most, others = self._settings.current.project_replicas, self._replicas(project_id, model_id)
         if others + asked.replicas > most:
             text = f"the models of one project may have {most} replicas; the others have {others}"
             raise Refusal("project.busy", text)
@@ -161,11 +179,11 @@ class Deployments:
 
     def _start(self, deployment: Deployment) -> Rollout:
         turn = self._turns.setdefault(deployment.model_id, trio.Lock())
-        rollout = Rollout(self._context, self._builds, deployment, turn, self._rollouts)
+        rollout = Rollout(self._services, deployment, turn, self._rollouts)
         return self._rollouts.start(deployment.id, rollout, self._notify)
 
     async def _notify(self, rollout: Rollout) -> None:
-        self._context.changes.notify(rollout.deployment.model_id)
+        self._services.changes.notify(rollout.deployment.model_id)
 
     async def stop(self, deployment: Deployment) -> Deployment:
         """Stops a deployment and refuses its queued requests. Returns while its replicas end.
@@ -173,7 +191,7 @@ class Deployments:
         Raises IllegalTransition if it has ended already.
         """
         rollout = self._rollouts.get(deployment.id)
-        stopping = await self._context.database.write(store.deployments.stop, deployment.id)
+        stopping = await self._services.database.write(store.deployments.stop, deployment.id)
         if rollout is not None:
             rollout.stop()
         return stopping
@@ -181,7 +199,7 @@ class Deployments:
     async def stop_all(self, model_id: str) -> list[Deployment]:
         """Stops all deployments of a model that are wanted. None begins to serve afterwards.
         Returns them while their replicas end."""
-        stopping = await self._context.database.write(store.deployments.stop_all, model_id)
+        stopping = await self._services.database.write(store.deployments.stop_all, model_id)
         for deployment in stopping:
             if (rollout := self._rollouts.get(deployment.id)) is not None:
                 rollout.stop()
@@ -189,7 +207,7 @@ class Deployments:
 
     async def end_all(self, model_id: str) -> None:
         """For a model whose rows are deleted. Returns when nothing of it runs."""
-        self._context.changes.notify(model_id)
+        self._services.changes.notify(model_id)
         for rollout in self._rollouts:
             if rollout.deployment.model_id == model_id:
                 rollout.stop()
@@ -206,7 +224,7 @@ class Deployments:
             raise Refusal(
                 "state.conflict", f"deployment {deployment.number} is {deployment.status}"
             )
-        self._context.tasks.start(self._restart, deployment, pool)
+        self._tasks.start(self._restart, deployment, pool)
 
     async def _restart(self, deployment: Deployment, pool: Pool) -> None:
         try:

@@ -15,23 +15,15 @@ import trio
 
 import store
 from gateway.control import failures
-from gateway.control.accounts.workload_keys import WorkloadKeys
-from gateway.control.builds.builds import Builds
-from gateway.control.builds.probe import place_of
-from gateway.control.context import ControlContext
-from gateway.control.deployments.replica_logs import prune_logs
+from gateway.control.deployments.rollout_services import RolloutServices
 from gateway.control.failures import InterpreterGone
 from gateway.control.operation import Operation, Operations
-from gateway.control.pool_spec import pool_spec, with_settings
 from gateway.control.resources import NotEnoughMemory
 from gateway.encryption import CannotDecrypt
 from store import Build, Deployment, Failure
 from workers import Pool, StartFailed
 
 logger = logging.getLogger(__name__)
-
-# Between two tries to rebuild what was deployed: seconds.
-_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 1800.0
 
 
 class Rollout:
@@ -43,8 +35,7 @@ class Rollout:
 
     def __init__(
         self,
-        context: ControlContext,
-        builds: Builds,
+        services: RolloutServices,
         deployment: Deployment,
         turn: trio.Lock,
         rollouts: "Operations[Rollout]",
@@ -52,8 +43,7 @@ class Rollout:
         self.deployment = deployment
         self.pool: Pool | None = None
         self.operation = Operation(self._log_wait)
-        self._context = context
-        self._builds = builds
+        self._services = services
         self._turn = turn
         self._rollouts = rollouts
         # The variables by which its replicas find their key.
@@ -90,10 +80,9 @@ class Rollout:
 
     async def _run(self) -> None:
         user, project_id = self.deployment.deployer, self.deployment.project_id
-        keys = WorkloadKeys(self._context.accounts, self._context.permissions)
-        with keys.issued(user, project_id, "model") as self._key:
+        with self._services.keys.issued(user, project_id, "model") as self._key:
             failure = await self._serve()
-            if self._context.workers.ending:
+            if self._services.pools.is_closing:
                 return  # the next gateway serves what is wanted
             await self._end(failure)
 
@@ -115,28 +104,29 @@ class Rollout:
         except (CannotDecrypt, InterpreterGone) as error:
             failure = failures.given_up(error)
         if self.pool is not None:
-            lost = await self._builds.vanished.until_closed(self.deployment, self.pool)
+            lost = await self._services.builds.watch_interpreter(self.deployment, self.pool)
             self._detach_pool(self.pool)
-        if not lost or self.operation.cancelled or self._context.workers.ending:
+        if not lost or self.operation.cancelled or self._services.pools.is_closing:
             return failure
-        deployment = await self._context.database.read(store.deployments.get, self.deployment.id)
+        deployment = await self._services.database.read(store.deployments.get, self.deployment.id)
         self.deployment, self.pool = deployment, None
         return await self._serve()
 
     async def _ended_build(self, build_id: str) -> Build | None:
         """The build at its end; None if the deployment was stopped meanwhile. A rebuild that fails
         does not end what was deployed: it is tried again."""
-        pause = _FIRST_PAUSE
+        timeouts = self._services.timeouts
+        pause = timeouts.first_rebuild_retry
         with self.operation.cancellable(f"build {self.deployment.build_number}"):
             while True:
-                build = await self._builds.built_or_rebuilt(build_id)
+                build = await self._services.builds.built_or_rebuilt(build_id)
                 if build.status == "built" or self.deployment.status != "deployed":
                     return build
                 problem = failures.build_failed(build).problem
                 fields = (self.deployment.number, pause, problem)
                 logger.error("rebuild.failed deployment=%d retry_seconds=%g: %s", *fields)
                 await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, timeouts.longest_rebuild_retry)
         return None
 
     async def _decrypted(self) -> bool:
@@ -149,17 +139,17 @@ class Rollout:
             while problem := await self._variables_problem():
                 self.operation.wait_for(f"its variables, which cannot be decrypted: {problem}")
                 self.operation.milestone.set()  # other deployments do not wait for this one
-                await trio.sleep(_FIRST_PAUSE)
+                await trio.sleep(self._services.timeouts.decrypt_retry)
             return True
         return False
 
     async def _variables_problem(self) -> str:
-        project = await self._context.database.read(store.projects.get, self.deployment.project_id)
-        return self._context.variables.problem_of(project, self.deployment)
+        project = await self._services.database.read(store.projects.get, self.deployment.project_id)
+        return self._services.variables.problem_of(project, self.deployment)
 
     async def _roll_out(self, build: Build) -> Failure | None:
         """Returns when the pool serves callers, or why it never will."""
-        database = self._context.database
+        database = self._services.database
         self.deployment = await database.read(store.deployments.get, self.deployment.id)
         if self.deployment.wanted == "stop":
             return None
@@ -171,7 +161,7 @@ class Rollout:
         if await database.read(store.deployments.overtaken, self.deployment):
             return None
         if self.deployment.status == "pending":
-            self.deployment = await self._context.writer.write_until_accepted(
+            self.deployment = await self._services.writer.write_until_accepted(
                 store.deployments.advance, self.deployment.id, "started"
             )
         return await self._replace(build)
@@ -181,7 +171,7 @@ class Rollout:
         try:
             async with AsyncExitStack() as starting:
                 with self.operation.cancellable("free memory"):
-                    reservation = self._context.resources.reserve_memory(
+                    reservation = self._services.resources.reserve_memory(
                         self.deployment, self.deployment.project_id, self.operation.wait_for
                     )
                     await starting.enter_async_context(reservation)
@@ -195,16 +185,16 @@ class Rollout:
             await self.pool.closed.wait()
             if self.operation.cancelled:
                 return None
-            return failures.start_failed(error, self.pool, place_of(self._context, build))
+            return failures.start_failed(error, self.pool, self._services.pools.source_of(build))
         await self._switch(pool)
         return None
 
     async def _switch(self, pool: Pool) -> None:
         """Writes the switch; then, without an await in between, callers use the new pool."""
-        switch, writer = store.deployments.switch, self._context.writer
+        switch, writer = store.deployments.switch, self._services.writer
         old = await writer.write_until_accepted(switch, self.deployment.id)
         if not self.operation.cancelled:
-            self._context.endpoints.set_pool(self.deployment.model_id, pool)
+            self._services.endpoints.set_pool(self.deployment.model_id, pool)
         for earlier in old:
             rollout = self._rollouts.get(earlier.id)
             if rollout is not None and rollout.pool is not None:
@@ -214,32 +204,28 @@ class Rollout:
     async def _open(self, build: Build, start_tries: int = 3) -> Pool | None:
         """The pool, starting; None if the deployment was stopped. Callers of a model that no pool
         serves wait for this one."""
-        spec = await pool_spec(self._context, self.deployment, build, start_tries, self._key)
-        await trio.to_thread.run_sync(prune_logs, spec.log_folder, self._context.set_aside)
+        pools, endpoints = self._services.pools, self._services.endpoints
+        spec = await pools.prepare(self.deployment, build, start_tries, self._key)
         if self.operation.cancelled:
             return None
-        endpoints, model_id = self._context.endpoints, self.deployment.model_id
-        tracked = self._context.metrics_writer.sink_for(
-            self.deployment.project_id, self.deployment.id
-        )
-        spec = with_settings(spec, self._context.settings)
-        self.pool = self._context.workers.open_pool(spec, tracked=tracked)
+        model_id = self.deployment.model_id
+        self.pool = pools.open(self.deployment, spec)
         if endpoints.pool_of(model_id) is None:
             endpoints.set_pool(model_id, self.pool)
         self.operation.milestone.set()
-        self._context.changes.notify(model_id)
+        self._services.changes.notify(model_id)
         return self.pool
 
     async def _end(self, failure: Failure | None) -> None:
         with suppress(store.IllegalTransition):  # it was stopped after it had failed
             if failure is not None:
-                await self._context.writer.write_until_accepted(
+                await self._services.writer.write_until_accepted(
                     store.deployments.fail, self.deployment.id, failure
                 )
                 return
-        await self._context.writer.write_until_accepted(store.deployments.end, self.deployment.id)
+        await self._services.writer.write_until_accepted(store.deployments.end, self.deployment.id)
 
     def _detach_pool(self, pool: Pool) -> None:
-        endpoints, model_id = self._context.endpoints, self.deployment.model_id
+        endpoints, model_id = self._services.endpoints, self.deployment.model_id
         if endpoints.pool_of(model_id) is pool:
             endpoints.set_pool(model_id, None)

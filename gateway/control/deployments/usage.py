@@ -11,9 +11,8 @@ import msgspec
 import trio
 
 import store
-from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
-from store import Deployment, Model, Project
+from store import Database, Deployment, Model, Project
 from workers import Pool, PoolStatistics, Usage, all_processes
 
 # Between the two looks: the kernel counts CPU time in hundredths of a second.
@@ -43,13 +42,13 @@ class ActiveModel(msgspec.Struct, frozen=True, kw_only=True):
 class ActiveModels:
     """Of all projects."""
 
-    def __init__(self, context: ControlContext, deployments: Deployments) -> None:
-        self._context = context
+    def __init__(self, database: Database, deployments: Deployments) -> None:
+        self._database = database
         self._deployments = deployments
 
     async def measure(self) -> list[ActiveModel]:
         """All of them, in the order in which their models were made."""
-        rows = await self._context.database.read(_active)
+        rows = await self._database.read(_active)
         pools = [[p for d in alive if (p := self._deployments.pool(d.id))] for *_, alive in rows]
         taken = await _taken(pools)
         found = []

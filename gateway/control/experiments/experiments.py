@@ -13,20 +13,22 @@ import msgspec
 import trio
 
 import store
-from builder import Folder, drop_snapshot, match
-from gateway.control.builds.builds import Builds
-from gateway.control.context import ControlContext
+from builder import Folder, match
+from gateway.background import Tasks
+from gateway.control.admission import Admission
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
-from gateway.control.disk.removal_queue import remove
 from gateway.control.experiments.environments import Environments
-from gateway.control.experiments.metrics_file import ParsedMetrics, not_kept, read_metrics_file
-from gateway.control.experiments.run_task import INTERRUPTED, RunTask
+from gateway.control.experiments.metrics_file import read_metrics_file
+from gateway.control.experiments.run_files import RunFiles
+from gateway.control.experiments.run_task import INTERRUPTED, RunServices, RunTask
 from gateway.control.fair_semaphore import Backlog, FairSemaphore
+from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operations, ended_log
+from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.sandbox import Sandbox
 from gateway.errors import Refusal
-from gateway.set_aside import LOOK
 from store import Experiment, Project, RunMetric, User
-from workers import Log, Network, clear_run
+from workers import Log, Network
 
 # Beside the script, all that is handed to it.
 _MOST_ARGUMENTS = 64 * 1024
@@ -47,28 +49,48 @@ class NewExperiment(msgspec.Struct, frozen=True, kw_only=True):
 class Experiments:
     """All experiments of all projects."""
 
-    def __init__(self, context: ControlContext, builds: Builds) -> None:
-        self.environments = Environments(context, builds)
-        self._context = context
-        self._semaphore = FairSemaphore(context.settings.max_concurrent_experiments)
-        context.runtime_settings.subscribe(
-            lambda now: self._semaphore.resize(now.max_concurrent_experiments)
-        )
-        self._operations: Operations[RunTask] = Operations(context.tasks)
+    def __init__(
+        self,
+        services: RunServices,
+        *,
+        settings: RuntimeSettings,
+        tasks: Tasks,
+        sandbox: Sandbox,
+        interpreters: Interpreters,
+        admission: Admission,
+        files: RunFiles,
+    ) -> None:
+        self._services = services
+        self._sandbox = sandbox
+        self._interpreters = interpreters
+        self._admission = admission
+        self._files = files
+        self._semaphore = FairSemaphore(settings.current.max_concurrent_experiments)
+        settings.subscribe(lambda now: self._semaphore.resize(now.max_concurrent_experiments))
+        self._operations: Operations[RunTask] = Operations(tasks)
         self._backlog = Backlog("experiments")
         self._ending = trio.Event()
 
+    @property
+    def environments(self) -> Environments:
+        return self._services.environments
+
     async def recover(self) -> None:
         """Ends the experiments that ran in the last gateway, and continues those that waited."""
-        unfinished = await self._context.database.read(store.experiments.unfinished)
+        unfinished = await self._services.database.read(store.experiments.unfinished)
         for experiment in unfinished:
             if experiment.status == "running":
-                name = f"experiment {experiment.number}"
-                folder = self._context.data.experiment(experiment.id).folder
-                with self._context.set_aside.item(name, folder):
-                    await _put_right(self._context, experiment)
+                with self._files.recovery_of(experiment):
+                    await self._end_interrupted(experiment)
             else:
                 self._start(experiment)
+
+    async def _end_interrupted(self, experiment: Experiment) -> None:
+        metrics = await trio.to_thread.run_sync(self._files.recover, experiment)
+        end = partial(store.experiments.end, failure=INTERRUPTED)
+        await self._services.writer.write_or_retry_later(
+            end, experiment.id, "interrupted", metrics.points
+        )
 
     def stop_starting(self) -> None:
         """The gateway is about to end: a script that would begin now waits for the next one."""
@@ -81,19 +103,19 @@ class Experiments:
             asked_for = Experiment(
                 project_id=project.id, creator=creator.name, **msgspec.structs.asdict(asked)
             )
-            experiment = await self._context.database.write(store.experiments.insert, asked_for)
+            experiment = await self._services.database.write(store.experiments.insert, asked_for)
             task = self._start(experiment)
         await task.operation.milestone.wait()
         return task.experiment
 
     async def _check(self, project: Project, asked: NewExperiment) -> None:
-        match(asked.kernel, await self._context.interpreters.all())
+        match(asked.kernel, await self._interpreters.all())
         size = NewDeployment(
             cpu_millicores=asked.cpu_millicores, memory_mb=asked.memory_mb, replicas=1
         )
         check_deployment(size, most_replicas=1)
-        self._context.sandbox.check_network(asked.network)
-        self._context.resources.check(size, now=False)
+        self._sandbox.check_network(asked.network)
+        self._services.resources.check(size, now=False)
         if any("\0" in each for each in asked.arguments):
             raise Refusal("argument.invalid", "arguments: none can hold a null character")
         if sum(len(each.encode()) + 1 for each in asked.arguments) > _MOST_ARGUMENTS:
@@ -103,30 +125,29 @@ class Experiments:
             raise Refusal("state.conflict", text)
         await trio.to_thread.run_sync(_check_script, Path(project.path), asked.script)
         self._backlog.check(project.id, self._unended(project))
-        await self._context.disk.check_free("an experiment")
-        await self._context.project_usage.admit(project, "an experiment")
+        await self._admission.check(project, "an experiment")
 
     def _unended(self, project: Project) -> int:
         return sum(1 for each in self._operations if each.experiment.project_id == project.id)
 
     def _start(self, experiment: Experiment) -> RunTask:
-        task = RunTask(self._context, self.environments, self._semaphore, experiment, self._ending)
+        task = RunTask(self._services, self._semaphore, experiment, self._ending)
         return self._operations.start(experiment.id, task, self._clean_up)
 
     async def _clean_up(self, task: RunTask) -> None:
         """Removes what is not needed once the rows have the metrics, and measures what is left."""
         experiment = task.experiment
-        await trio.to_thread.run_sync(remove, task.folder.tracked, self._context.set_aside)
+        await self._files.remove_metrics(experiment)
         await self.environments.prune(experiment.project_id)
         with suppress(store.NotFound):
-            project = await self._context.database.read(store.projects.get, experiment.project_id)
-            environment = self._context.build_store.folder(experiment.environment_id)
-            await self._context.project_usage.look(project, task.folder.folder, environment)
+            project = await self._services.database.read(store.projects.get, experiment.project_id)
+            environment = self.environments.folder(experiment.environment_id)
+            await self._admission.measure(project, task.folder.folder, environment)
 
     async def wait(self, experiment_id: str) -> Experiment:
         """The experiment at its end. Raises NotFound."""
         await self._operations.wait_ended(experiment_id)
-        return await self._context.database.read(store.experiments.get, experiment_id)
+        return await self._services.database.read(store.experiments.get, experiment_id)
 
     def waiting_for(self, experiment_id: str) -> str:
         """What it cannot continue without, in words; "" for one that does not wait."""
@@ -135,17 +156,17 @@ class Experiments:
     def log(self, experiment_id: str) -> Log:
         """The experiment's log, closed once it has ended."""
         task = self._operations.get(experiment_id)
-        return task.log if task else ended_log(self._context.data.experiment_log(experiment_id))
+        return task.log if task else ended_log(self._services.data.experiment_log(experiment_id))
 
     async def points(self, experiment: Experiment) -> list[RunMetric]:
         """Every metric that it has recorded, so far."""
-        database = self._context.database
+        database = self._services.database
         if experiment.ended_at is None:
-            path = self._context.data.experiment(experiment.id).metrics
-            tracked = await trio.to_thread.run_sync(read_metrics_file, path)
+            path = self._services.data.experiment(experiment.id).metrics
+            metrics = await trio.to_thread.run_sync(read_metrics_file, path)
             experiment = await database.read(store.experiments.get, experiment.id)
             if experiment.ended_at is None:
-                return tracked.points
+                return metrics.points
         return await database.read(store.experiments.points, experiment.id)
 
     async def stop(self, experiment: Experiment) -> Experiment:
@@ -160,7 +181,7 @@ class Experiments:
 
     async def delete(self, experiment: Experiment) -> None:
         """Deletes the experiment, cancelled first if it has not ended."""
-        await self._context.database.write(store.experiments.delete, experiment.id)
+        await self._services.database.write(store.experiments.delete, experiment.id)
         await self.free(experiment)
 
     async def free(self, experiment: Experiment) -> None:
@@ -169,43 +190,7 @@ class Experiments:
             await task.operation.cancel_and_wait()
             experiment = task.experiment  # its environment is known by now
         await self.environments.forget(experiment.environment_id)
-        await self._context.removal_queue.remove(partial(self._remove, experiment))
-
-    async def _remove(self, experiment: Experiment) -> None:
-        data = self._context.data
-        await self._context.disk.ensure_minimum_free()
-        async with self._context.snapshot_slots.acquire(experiment.project_id):
-            await drop_snapshot(data.snapshots(experiment.project_id), experiment.id)
-        folder = data.experiment(experiment.id).folder
-        await trio.to_thread.run_sync(remove, folder, self._context.set_aside)
-        await trio.to_thread.run_sync(self.log(experiment.id).remove)
-
-
-async def _put_right(context: ControlContext, experiment: Experiment) -> None:
-    """What ran when an earlier gateway ended: its script was ended with it."""
-    tracked = await trio.to_thread.run_sync(_clear, context, experiment)
-    await context.writer.write_or_retry_later(
-        partial(store.experiments.end, failure=INTERRUPTED),
-        experiment.id,
-        "interrupted",
-        tracked.points,
-    )
-
-
-def _clear(context: ControlContext, experiment: Experiment) -> ParsedMetrics:
-    """What it tracked. Leaves of its folder what it keeps; what of that cannot be made ours is
-    moved aside. What it tracked stays until its row says so. Blocking."""
-    name, folder = f"experiment {experiment.number}", context.data.experiment(experiment.id)
-    tracked = read_metrics_file(folder.metrics)
-    if tracked.problem:
-        context.set_aside.note(f"what {name} tracked", folder.metrics, tracked.problem, LOOK)
-    for path, error in clear_run(folder.folder, folder.kept).items():
-        context.set_aside.move(f"the folder {path.name} of {name}", path, error)
-    if told := not_kept(tracked):
-        log = Log(context.data.experiment_log(experiment.id))
-        log.write(told, "stderr")
-        log.close()
-    return tracked
+        await self._files.remove(experiment, self.log(experiment.id))
 
 
 def _check_script(root: Path, script: str) -> None:

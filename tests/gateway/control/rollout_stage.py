@@ -1,13 +1,12 @@
-"""A stage for deployments: the real Deployments, Rollout, store and routes; pools are played.
+"""A stage for rollouts: real Deployments, store, endpoints and resources; pools are played.
 
-A played pool has no process. It says in `told` what it was asked to do, gets ready when a test says
-so, and is closed when a test says that nothing of it is left: so a test sees what waits for what.
+A played pool has no process. It records in `calls` what it was asked to do. It gets ready, and is
+closed, when a test says so: so a test sees what waits for what. `test_rollout.py` holds it to Pool.
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import aiosqlite
@@ -18,19 +17,24 @@ from trio.testing import wait_all_tasks_blocked
 
 import store
 from builder import BuildStore
-from gateway.background import Tasks
+from gateway.control.accounts.workload_keys import WorkloadKeys
 from gateway.control.change_notifier import ChangeNotifier
-from gateway.control.context import ControlContext
-from gateway.control.deployments import rollout
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.new_deployment import NewDeployment
-from gateway.settings import Settings
-from store import Build, Database, Deployment, Failure, Model, Project, User
+from gateway.control.deployments.rollout_services import RolloutServices
+from gateway.control.disk.free_space import FreeSpace
+from gateway.control.failure_causes import SourceFiles
+from gateway.control.operation import OperationTimeouts
+from gateway.control.resources import GIB, HostResources
+from gateway.control.sandbox import Sandbox
+from store import Ballast, Build, Database, Deployment, Failure, Model, Project, StartReserve, User
 from store.sqlite.bridge import Bridge
 from tests.support.control_stage import Clock, ControlStage, opened
 from tests.support.records import a_build
-from workers import Pool, PoolSpec, ReplicaSpec, StartFailed
+from workers import Network, Pool, PoolSpec, ReplicaSpec, StartFailed
+from workers.confinement import Confinement, LevelChoice
 
+NO_ISOLATION = LevelChoice("none", {})
 REPLICA = ReplicaSpec(code=Path("/c"), environment=Path("/e"), file="f.py", function="f")
 
 
@@ -39,7 +43,7 @@ class PlayedPool:
 
     def __init__(self, spec: PoolSpec) -> None:
         self.spec = spec
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.closed = trio.Event()
         self.failure: StartFailed | None = None
         self._settled = trio.Event()
@@ -47,7 +51,7 @@ class PlayedPool:
     def __repr__(self) -> str:
         return f"<PlayedPool {self.spec.name}>"
 
-    # What it is told.
+    # As of a Pool.
 
     async def wait_ready(self) -> None:
         await self._settled.wait()
@@ -55,14 +59,14 @@ class PlayedPool:
             raise self.failure
 
     def take_over(self, other: "PlayedPool") -> None:
-        self.told.append(f"take over {other.spec.name}")
-        other.told.append("give up what waits")
+        self.calls.append(f"take over {other.spec.name}")
+        other.calls.append("give up what waits")
 
     def drain(self) -> None:
-        self.told.append("drain")
+        self.calls.append("drain")
 
     def stop(self) -> None:
-        self.told.append("stop")
+        self.calls.append("stop")
         if not self._settled.is_set():
             self.fail("the model was stopped before it was ready")
 
@@ -87,31 +91,129 @@ class PlayedPool:
         self.closed.set()
 
 
-class Deploying(ControlStage):
+class PlayedPools:
+    """A `PoolSource` whose pools are played."""
+
+    def __init__(self) -> None:
+        self.opened: list[PlayedPool] = []
+        self.is_closing = False
+
+    async def prepare(
+        self, deployment: Deployment, build: Build, start_tries: int, key: dict[str, str]
+    ) -> PoolSpec:
+        await trio.lowlevel.checkpoint()
+        replica = msgspec.structs.replace(REPLICA, variables=key)
+        name, nowhere = str(deployment.number), Path("/unused")
+        return PoolSpec(name=name, replica=replica, log_folder=nowhere, start_tries=start_tries)
+
+    def open(self, deployment: Deployment, spec: PoolSpec) -> Pool:
+        self.opened.append(PlayedPool(spec))
+        return cast(Pool, self.opened[-1])
+
+    def adjust(self, pool: Pool) -> None:
+        """Nothing to adjust."""
+
+    def source_of(self, build: Build) -> SourceFiles:
+        return SourceFiles(Path("/unused"), build.model_root, build.file, has_script=False)
+
+
+class PlayedBuilds:
+    """A `BuildSource` of builds that are made, unless they are lost."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # How builds are lost: their rebuild fails once (1), or does not end (2).
+        self.lost: dict[str, int] = {}
+
+    async def built_or_rebuilt(self, build_id: str) -> Build:
+        while self.lost.get(build_id, 0) > 1:
+            await trio.sleep_forever()
+        build = await self._database.read(store.builds.get, build_id)
+        if self.lost.pop(build_id, 0):
+            failure = Failure(step="", summary="", problem="no index", advice="")
+            return msgspec.structs.replace(build, status="build failed", failure=failure)
+        return build
+
+    def is_sealed_here(self, build_id: str) -> bool:
+        return build_id not in self.lost
+
+    async def watch_interpreter(self, deployment: Deployment, pool: Pool) -> bool:
+        await pool.closed.wait()
+        return False
+
+
+class AnyNetwork(Confinement):
+    """Says that it can enforce every network."""
+
+    def missing_for(self, network: Network) -> str:
+        return ""
+
+
+class LargeHost(HostResources):
+    """A host that always has free memory."""
+
+    def free(self) -> int:
+        return 8 * GIB
+
+
+def deployments_on(
+    stage: ControlStage, resources: HostResources, builds: PlayedBuilds, pools: PlayedPools
+) -> Deployments:
+    """Real ones, of an isolation that enforces every network, on a disk that is never full."""
+    services = RolloutServices(
+        database=stage.database,
+        writer=stage.writer,
+        builds=builds,
+        pools=pools,
+        resources=resources,
+        endpoints=stage.endpoints,
+        changes=ChangeNotifier(),
+        variables=stage.variables,
+        keys=WorkloadKeys(stage.accounts, stage.permissions),
+        timeouts=OperationTimeouts(first_rebuild_retry=0.001, decrypt_retry=0.001),
+    )
+    folder = stage.data.root
+    build_store, confinement = BuildStore(stage.data.builds), AnyNetwork(NO_ISOLATION, folder)
+    ballast, start_reserve = Ballast(folder / "ballast"), StartReserve(folder / "start-reserve")
+    return Deployments(
+        services,
+        settings=stage.settings,
+        tasks=stage.tasks,
+        sandbox=Sandbox(confinement=confinement, settings=stage.settings, build_store=build_store),
+        disk=FreeSpace(folder, ballast, start_reserve, reserve=0),
+        build_store=build_store,
+        set_aside=stage.set_aside,
+    )
+
+
+class RolloutStage(ControlStage):
     """Two projects, the first with two models, each with a build that is made."""
+
+    deployer: User
+    projects: list[Project]
+    models: list[Model]
+    builds: list[Build]
+    deployments: Deployments
 
     def __init__(
         self, database: Database, folder: Path, nursery: trio.Nursery, clock: Clock | None
     ) -> None:
         super().__init__(database, folder, nursery, clock)
-        self.runtime_settings = SimpleNamespace(subscribe=lambda told: None)
-        self.disk = SimpleNamespace(check_free=self.admit)
-        self.resources = SimpleNamespace(check=lambda *_, **__: None, reserve_memory=self.room_for)
-        self.metrics_writer = SimpleNamespace(sink_for=lambda *_: None)
-        self.workers = SimpleNamespace(open_pool=self.open_pool, ending=False)
-        self.sandbox = SimpleNamespace(check_network=lambda network: None)
-        self.changes = ChangeNotifier()
-        self.settings_now = Settings()
-        self.build_store = BuildStore(Path("/unused"))
-        self.pools: list[PlayedPool] = []
-        # Builds that are not at hand: once in vain, or (2) for ever, are they made again.
-        self.lost: dict[str, int] = {}
-        # Of the memory that starting replicas are promised, how many have some; and what is asked
-        # of the store just now.
-        self.rooms = self.crossings = 0
+        self.resources = LargeHost()
+        self.build_source = PlayedBuilds(database)
+        self.pool_source = PlayedPools()
+        # How many calls of the database have not returned.
+        self.crossings = 0
 
-    async def fill(self, nursery: trio.Nursery) -> None:
-        self.tasks = Tasks(nursery)
+    @property
+    def pools(self) -> list[PlayedPool]:
+        return self.pool_source.opened
+
+    @property
+    def is_memory_reserved(self) -> bool:
+        return self.resources.capacity().memory_starting > 0
+
+    async def fill(self) -> None:
         self.deployer = await self.database.write(store.users.insert, User(name="Ada"))
         self.accounts.put_user(self.deployer)
         size: Any = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1, "creator": "Ada"}
@@ -121,8 +223,7 @@ class Deploying(ControlStage):
             )
             for name in "pq"
         ]
-        self.models: list[Model] = []
-        self.builds: list[Build] = []
+        self.models, self.builds = [], []
         for project, name in zip((*self.projects[:1] * 2, self.projects[1]), "abc", strict=True):
             asked = Model(project_id=project.id, name=name, **size)
             model = await self.database.write(store.models.insert, asked)
@@ -132,45 +233,8 @@ class Deploying(ControlStage):
         self.start_over()
 
     def start_over(self) -> None:
-        """What the next gateway begins with, where this one has ended."""
-        vanished = SimpleNamespace(until_closed=self.until_closed)
-        builds = SimpleNamespace(
-            built_or_rebuilt=self.ready, is_sealed_here=self.is_at_hand, vanished=vanished
-        )
-        now: Any = {"settings": self.settings_now}
-        context = self.context = SimpleNamespace(**vars(self) | now)
-        self.deployments = Deployments(cast(ControlContext, context), cast(Any, builds))
-
-    async def admit(self, what: str) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def ready(self, build_id: str) -> Build:
-        while self.lost.get(build_id, 0) > 1:
-            await trio.sleep_forever()  # it is being made again
-        build = await self.database.read(store.builds.get, build_id)
-        if self.lost.pop(build_id, 0):
-            failure = Failure(step="", summary="", problem="no index", advice="")
-            return msgspec.structs.replace(build, status="build failed", failure=failure)
-        return build
-
-    async def until_closed(self, _: Deployment, pool: PlayedPool) -> bool:
-        await pool.closed.wait()
-        return False
-
-    def is_at_hand(self, build_id: str) -> bool:
-        return build_id not in self.lost
-
-    @asynccontextmanager
-    async def room_for(self, *_: object) -> AsyncIterator[None]:
-        self.rooms += 1
-        try:
-            yield
-        finally:
-            self.rooms -= 1
-
-    def open_pool(self, spec: PoolSpec, *, tracked: object) -> PlayedPool:
-        self.pools.append(PlayedPool(spec))
-        return self.pools[-1]
+        """Makes the deployments of the next gateway."""
+        self.deployments = deployments_on(self, self.resources, self.build_source, self.pool_source)
 
     # What a test does and sees.
 
@@ -220,27 +284,13 @@ async def _built(connection: aiosqlite.Connection, model: Model) -> Build:
     return build
 
 
-async def spec_of(
-    context: ControlContext,
-    deployment: Deployment,
-    build: Build,
-    start_tries: int,
-    key: dict[str, str],
-) -> PoolSpec:
-    replica = msgspec.structs.replace(REPLICA, variables=key)
-    name, nowhere = str(deployment.number), Path("/unused")
-    return PoolSpec(name=name, replica=replica, log_folder=nowhere, start_tries=start_tries)
-
-
 @asynccontextmanager
-async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deploying]:
+async def rollout_stage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RolloutStage]:
     """The stage; at the end all that was started has ended."""
-    monkeypatch.setattr(rollout, "pool_spec", spec_of)
-    monkeypatch.setattr(rollout, "prune_logs", lambda *_: None)
-    monkeypatch.setattr(rollout, "_FIRST_PAUSE", 0.001)
     cross = Bridge.run
-
-    async with opened(folder, Deploying) as stage, trio.open_nursery() as nursery:
+    async with opened(folder, RolloutStage) as stage:
 
         async def counted(bridge: Bridge, work: Any) -> Any:
             stage.crossings += 1
@@ -249,13 +299,12 @@ async def deploying(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             finally:
                 stage.crossings -= 1
 
-        monkeypatch.setattr(Bridge, "cross", counted)
-        await stage.fill(nursery)
+        monkeypatch.setattr(Bridge, "run", counted)
+        await stage.fill()
         yield stage
         for pool in stage.pools:
             pool.get_ready()
             pool.end()
-        nursery.cancel_scope.cancel()
 
 
 def refuse(

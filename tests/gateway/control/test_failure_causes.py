@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.control.failure_causes import CORRECT, Place, remedy
+from gateway.control.failure_causes import CORRECT, SourceFiles, remedy
 from gateway.control.failures import script_failed
 from workers import Ended, Line
 from workers.limits import ExitReason
@@ -108,7 +108,7 @@ CASES = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def source(tmp_path: Path) -> SourceFiles:
     """A build of code/model.py, and the project with what a .gitignore leaves out."""
     project, build = tmp_path / "project", tmp_path / "build"
     for folder in (project, build):
@@ -117,33 +117,35 @@ def place(tmp_path: Path) -> Place:
     (build / ".gitmodules").write_text('[submodule "lent"]\n\tpath = lent\n')
     (project / "model.pkl").touch()
     (project / "hidden.py").touch()
-    return Place(build, "", "code/model.py", has_script=True, project=project)
+    return SourceFiles(build, "", "code/model.py", has_script=True, project=project)
 
 
-@pytest.mark.parametrize(("summary", "detail", "told"), CASES.values(), ids=list(CASES))
-def test_each_cause_has_its_remedy(place: Place, summary: str, detail: str, told: str) -> None:
-    """What is told fits the cause, not just the exception."""
-    assert told in remedy(summary, detail, place)
+@pytest.mark.parametrize(("summary", "detail", "advice"), CASES.values(), ids=list(CASES))
+def test_each_cause_has_its_remedy(
+    source: SourceFiles, summary: str, detail: str, advice: str
+) -> None:
+    """The advice fits the cause, not just the exception."""
+    assert advice in remedy(summary, detail, source)
 
 
-def test_nothing_is_told_of_files_elsewhere(place: Place, tmp_path: Path) -> None:
+def test_nothing_is_told_of_files_elsewhere(source: SourceFiles, tmp_path: Path) -> None:
     """A model cannot learn which files the machine has, whatever links its project holds."""
-    assert place.project
-    (place.project / "link").symlink_to("/etc")
+    assert source.project
+    (source.project / "link").symlink_to("/etc")
     for path in ("link/passwd", "../build", "a\0b"):
         told = remedy(
-            f"FileNotFoundError: [Errno 2] No such file or directory: '{path}'", "", place
+            f"FileNotFoundError: [Errno 2] No such file or directory: '{path}'", "", source
         )
         assert "is in the project" not in told
 
 
-def test_without_a_build_script(place: Place) -> None:
+def test_without_a_build_script(source: SourceFiles) -> None:
     """Where nothing was installed a missing module is the missing script's."""
-    bare = Place(place.code, "", "code/model.py", has_script=False, project=place.project)
+    bare = SourceFiles(source.code, "", "code/model.py", has_script=False, project=source.project)
     told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
     assert told.startswith("Nothing is installed, because the project has no cdsw-build.sh")
     assert "pip install pyyaml" in told
-    (place.code / "requirements.txt").touch()
+    (source.code / "requirements.txt").touch()
     told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
     assert "`pip install -r requirements.txt`" in told
 
@@ -157,9 +159,9 @@ def test_without_a_build_script(place: Place) -> None:
         ("ValueError: wrong shape", "Correct the script; its log has the rest."),
     ],
 )
-def test_scripts_are_told_causes_too(place: Place, last: str, told: str) -> None:
+def test_scripts_are_told_causes_too(source: SourceFiles, last: str, told: str) -> None:
     """The script of an experiment fails for the causes for which a model's file does."""
-    script = msgspec.structs.replace(place, is_script=True)
+    script = msgspec.structs.replace(source, is_script=True)
     ended = Ended(1, ExitReason("exited with status 1"))
     printed = [Line("", "stderr", text) for text in ("Traceback:", last)]
     failure = script_failed(ended, printed, script)

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from builder import Interpreter, inspect
-from gateway.control.builds import vanished_interpreter
+from gateway.control.operation import OperationTimeouts
 from tests.faults.matrix import fault
 from tests.gateway.control.deployments.test_deployments import processes_of
 from tests.support.gateway import Gateway, copy_of, refusal, running, settings_for, status_is, until
 
+QUICK = OperationTimeouts(interpreter_check=0.1)
 OF_THIS_MACHINE = Path(os.path.realpath(sys.executable))
 
 
@@ -42,7 +43,6 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(tmp_path / "python")
     monkeypatch.setattr("gateway.control.interpreters.discover", machine.discover)
-    monkeypatch.setattr(vanished_interpreter, "_LOOK", 0.1)
     return machine
 
 
@@ -66,7 +66,7 @@ async def answers(gateway: Gateway, key: str) -> bool:
 async def test_while_it_serves(tmp_path: Path, machine: Machine) -> None:
     """When no replica can be started any more, the build is made again with another interpreter of
     that version, and the deployment goes on."""
-    async with running(settings_for(tmp_path / "data")) as gateway:
+    async with running(settings_for(tmp_path / "data"), operation_timeouts=QUICK) as gateway:
         key, deployment = await deployed(gateway, tmp_path)
         machine.remove_copy(OF_THIS_MACHINE)
         assert await answers(gateway, key)  # what runs goes on
@@ -81,10 +81,10 @@ async def test_while_it_serves(tmp_path: Path, machine: Machine) -> None:
 async def test_at_a_start(tmp_path: Path, machine: Machine) -> None:
     """The same where it was removed while no gateway ran."""
     settings = settings_for(tmp_path / "data")
-    async with running(settings) as gateway:
+    async with running(settings, operation_timeouts=QUICK) as gateway:
         key, _ = await deployed(gateway, tmp_path)
     machine.remove_copy(OF_THIS_MACHINE)
-    async with running(settings) as gateway:
+    async with running(settings, operation_timeouts=QUICK) as gateway:
         await until(lambda: answers(gateway, key), bool, pause=0.1)
 
 
@@ -97,11 +97,11 @@ async def test_without_another_of_its_version(tmp_path: Path, machine: Machine) 
     """The deployment has failed, and says which Python to install. Nothing of it runs; callers are
     told at once."""
     settings = settings_for(tmp_path / "data")
-    async with running(settings) as gateway:
+    async with running(settings, operation_timeouts=QUICK) as gateway:
         key, deployment = await deployed(gateway, tmp_path)
     machine.remove_copy(OF_THIS_MACHINE)
     machine.version = "python3.99"
-    async with running(settings) as gateway:
+    async with running(settings, operation_timeouts=QUICK) as gateway:
         failure = (await gateway.until(deployment, status_is("failed")))["failure"]
         minor = ".".join(map(str, sys.version_info[:2]))
         assert f"Install Python {minor} with its venv module" in failure["advice"]

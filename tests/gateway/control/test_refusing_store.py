@@ -15,15 +15,18 @@ import trio
 import store
 from gateway.control.accounts.keys import NewKey
 from gateway.control.accounts.users import NewUser
-from gateway.control.context import ControlContext
-from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.rollout import Rollout
 from gateway.control.projects.models import Models
 from gateway.control.projects.projects import Projects
-from gateway.control.resources import HostResources
 from gateway.errors import Refusal
 from gateway.identity.grants import Principal
 from store import Database, Deployment, Key, Model, Project, Session, User
+from tests.gateway.control.rollout_stage import (
+    LargeHost,
+    PlayedBuilds,
+    PlayedPools,
+    deployments_on,
+)
 from tests.support.control_stage import HERE, PASSWORD, Clock, ControlStage, opened
 
 NEW = "another one, longer"
@@ -47,16 +50,15 @@ class People(ControlStage):
             (await self.users.create(NewUser(name=name, password=PASSWORD)))[0]
             for name in ("Ada", "Bob")
         ]
-        context = SimpleNamespace(
-            database=self.database, tasks=self.tasks, runtime_settings=self.settings
+        builds, resources = cast(Any, None), LargeHost()
+        self.deployments = deployments_on(
+            self, resources, PlayedBuilds(self.database), PlayedPools()
         )
-        builds = cast(Any, None)
-        self.deployments = Deployments(cast(ControlContext, context), builds)
         self.models = Models(
             database=self.database,
             permissions=self.permissions,
             settings=self.settings,
-            resources=HostResources(),
+            resources=resources,
             data=self.data,
             set_aside=self.set_aside,
             builds=builds,

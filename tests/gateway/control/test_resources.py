@@ -210,7 +210,7 @@ async def test_scripts_keep_their_room(
         async with machine.reserve_memory(Asked(3 * 1024), "A", print):
             pass
         machine.is_free -= 1024 * MIB
-        script.takes(lambda: 1024 * MIB)  # what it has taken counts once
+        script.measure_by(lambda: 1024 * MIB)  # what it has taken counts once
         assert await try_script(1024, "A")
         assert not await try_script(1025, "A")
         machine.is_free += 1024 * MIB

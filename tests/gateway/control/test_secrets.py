@@ -5,18 +5,13 @@ import os
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import connect
-from types import SimpleNamespace
-from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
-import builder
-from gateway.control.experiments.environments import Environments
-from gateway.control.variables import GatewayUrls, ProcessVariables, Variables
+from builder import Interpreter
+from gateway.control.experiments.environments import environment_id_of
 from gateway.encryption import Encryption
-from gateway.settings import Settings
-from store import Project
 from tests.gateway.conftest import Samples
 from tests.support.gateway import (
     Gateway,
@@ -168,36 +163,19 @@ async def test_a_moved_row_is_not_decrypted(tmp_path: Path) -> None:
         assert (changed["secrets"], changed["environment_problem"]) == (["MINE"], "")
 
 
-async def test_an_environments_id_does_not_tell_its_variables(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_environments_id_does_not_tell_its_variables() -> None:
     """A user who has the snapshot and the id cannot guess values: the hash needs secret.key."""
+    python = Interpreter(
+        path=Path("/p"), kernel="Python 3.11", identifier="python3.11", version="3.11.2"
+    )
 
-    async def tree_of(_: object) -> str:
-        return "tree"
+    def identify(secret: str, value: str) -> str:
+        project_id = str(UUID(int=0))
+        return environment_id_of(Encryption(secret), project_id, "tree", python, {"TOKEN": value})
 
-    monkeypatch.setattr(builder, "tree_of", tree_of)
-    python = SimpleNamespace(identifier="python3.11", version="3.11.2")
-
-    async def identify(secret: str, value: str) -> str:
-        encryption, project_id = Encryption(secret), str(UUID(int=0))
-        settings = SimpleNamespace(current=Settings())
-        variables = ProcessVariables(
-            encryption=encryption,
-            settings=cast(Any, settings),
-            urls=GatewayUrls("http://h", "http://h"),
-        )
-        context = SimpleNamespace(variables=variables, encryption=encryption)
-        kept = variables.encrypt(Project, project_id, Variables({}, {"TOKEN": value}))
-        project = Project(
-            id=project_id, name="x", path="/x", linked=False, creator="ada", variables=kept
-        )
-        made = Environments(cast(Any, context), cast(Any, None))
-        return await made.identify(project, cast(Any, None), cast(Any, python))
-
-    assert await identify("5f" * 32, "a") == await identify("5f" * 32, "a")
-    ids = [await identify(secret, value) for secret in ("5f" * 32, "60" * 32) for value in "ab"]
-    assert len(set(ids)) == 4
+    assert identify("5f" * 32, "a") == identify("5f" * 32, "a")
+    ids = {identify(secret, value) for secret in ("5f" * 32, "60" * 32) for value in "ab"}
+    assert len(ids) == 4
 
 
 async def test_deployments_of_others(shared: Gateway, samples: Samples) -> None:

@@ -10,12 +10,12 @@ from gateway.control.views import Views
 from gateway.crn import crn
 from gateway.data_folder import DataFolder
 from store import new_id
-from tests.gateway.control.rollout_stage import Deploying, deploying
+from tests.gateway.control.rollout_stage import RolloutStage, rollout_stage
 
 INSTANCE = new_id()
 
 
-def views_of(stage: Deploying, folder: Path) -> Views:
+def views_of(stage: RolloutStage, folder: Path) -> Views:
     return Views(
         database=stage.database,
         data=DataFolder(folder),
@@ -33,7 +33,7 @@ async def test_a_models_view_follows_its_deployment(
 ) -> None:
     """The view of a model names its access key and URL, and its status is that of its current
     deployment; views of many models are in the order of the models."""
-    async with deploying(tmp_path, monkeypatch) as stage:
+    async with rollout_stage(tmp_path, monkeypatch) as stage:
         views, model = views_of(stage, tmp_path), stage.models[0]
         before = await views.model(model)
         assert (before.status, before.deployment, before.statistics) == ("", None, None)

@@ -1,5 +1,6 @@
 """The order of steps of a deployment, also while the store refuses them, and what is left of it."""
 
+import inspect
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,18 @@ import pytest
 import trio
 
 import store
-from gateway.control.deployments import rollout
 from gateway.control.deployments.new_deployment import NewDeployment
 from gateway.errors import Refusal
-from gateway.settings import Settings
 from store import Database, StoreFailed
-from tests.gateway.control.rollout_stage import Deploying, deploying, refuse
-from workers import NETWORKS
+from tests.gateway.control.rollout_stage import PlayedPool, RolloutStage, refuse, rollout_stage
+from workers import NETWORKS, Pool
 
 MISTAKE = RuntimeError("this was not foreseen")
 
 
 @pytest.fixture
-async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deploying]:
-    async with deploying(tmp_path, monkeypatch) as stage:
+async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RolloutStage]:
+    async with rollout_stage(tmp_path, monkeypatch) as stage:
         yield stage
 
 
@@ -30,7 +29,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 async def test_the_switch_is_durable_before_it_is_seen(
-    stage: Deploying, monkeypatch: pytest.MonkeyPatch
+    stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the store refuses the switch the old pool answers and keeps what waits; then callers
     see the new one, which takes over before the old one drains."""
@@ -39,7 +38,7 @@ async def test_the_switch_is_durable_before_it_is_seen(
 
     async def refused(self: Database, asked: object, *args: object, **named: object) -> object:
         if asked == store.deployments.switch and len(seen) < 3:
-            seen.append(stage.answers() is old and old.told == [])
+            seen.append(stage.answers() is old and old.calls == [])
             raise StoreFailed("no room")
         return await write(self, asked, *args, **named)  # type: ignore[arg-type]
 
@@ -50,31 +49,31 @@ async def test_the_switch_is_durable_before_it_is_seen(
     await stage.until(after, "deployed")
     assert seen == [True] * 3
     assert stage.answers() is new
-    assert new.told == ["take over 1"]
-    assert old.told == ["give up what waits", "drain"]
+    assert new.calls == ["take over 1"]
+    assert old.calls == ["give up what waits", "drain"]
     assert await stage.status(before) == "stopping"
     old.end()
     await stage.until(before, "stopped")
     assert stage.answers() is new
 
 
-async def test_nothing_is_seen_of_a_pool_that_is_not_ready(stage: Deploying) -> None:
+async def test_nothing_is_seen_of_a_pool_that_is_not_ready(stage: RolloutStage) -> None:
     """The old pool answers until the new one is ready; a model that nothing serves has its callers
     wait for the first, and holds its place on the machine until then."""
     first = await stage.deploy()
     assert stage.answers() is stage.pools[0]
-    assert stage.rooms == 1
+    assert stage.is_memory_reserved
     stage.pools[0].get_ready()
     await stage.until(first, "deployed")
-    assert stage.rooms == 0
+    assert not stage.is_memory_reserved
     await stage.deploy()
     assert len(stage.pools) == 2
     assert stage.answers() is stage.pools[0]
-    assert stage.rooms == 1
+    assert stage.is_memory_reserved
 
 
 async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
-    stage: Deploying, monkeypatch: pytest.MonkeyPatch
+    stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Callers are not pointed at a pool that was stopped while the switch was written."""
     await stage.serving()
@@ -90,14 +89,38 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
     monkeypatch.setattr(stage.writer, "write_until_accepted", stop_then)
     stage.pools[1].get_ready()
     await stage.until(new, "stopping")
-    assert "stop" in stage.pools[1].told
+    assert "stop" in stage.pools[1].calls
     assert stage.answers() is not stage.pools[1]
+
+
+async def test_the_old_one_can_be_stopped_during_the_switch(
+    stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop of the deployment that is being replaced stops that one; the new one serves."""
+    before, old = await stage.serving()
+    after = await stage.deploy()
+    write: Any = stage.writer.write_until_accepted
+
+    async def stop_first(work: object, *args: object, **named: object) -> object:
+        if work == store.deployments.switch:
+            await stage.deployments.stop(before)
+        return await write(work, *args, **named)
+
+    monkeypatch.setattr(stage.writer, "write_until_accepted", stop_first)
+    new = stage.pools[-1]
+    new.get_ready()
+    await stage.until(after, "deployed")
+    assert "stop" in old.calls
+    assert await stage.status(before) == "stopping"
+    old.end()
+    await stage.until(before, "stopped")
+    assert stage.answers() is new
 
 
 # One at a time, and each model by itself.
 
 
-async def test_one_deployment_of_a_model_is_running_out_at_a_time(stage: Deploying) -> None:
+async def test_one_deployment_of_a_model_is_running_out_at_a_time(stage: RolloutStage) -> None:
     """The second waits for the first and says so; another model's does not wait; one that a later
     has overtaken is not carried out."""
     first, second, third = [await stage.deploy() for _ in range(3)]
@@ -115,23 +138,23 @@ async def test_one_deployment_of_a_model_is_running_out_at_a_time(stage: Deployi
     assert await stage.status(first) == "deployed"
 
 
-async def test_a_stop_leaves_others_as_they_are(stage: Deploying) -> None:
+async def test_a_stop_leaves_others_as_they_are(stage: RolloutStage) -> None:
     """Of the older deployment of a model while the newer serves, and of another model's."""
     (_, old), (new, now), (_, others) = [await stage.serving(n) for n in (0, 0, 1)]
     old.end()
     await stage.settled()
     assert stage.answers() is now
     await stage.deployments.stop(new)
-    assert now.told[-1] == "stop"
+    assert now.calls[-1] == "stop"
     assert stage.answers() is None
     assert await stage.status(new) == "stopping"
     now.end()
     await stage.until(new, "stopped")
     assert stage.answers(1) is others
-    assert others.told == []
+    assert others.calls == []
 
 
-async def test_who_waits_for_its_turn_can_be_stopped(stage: Deploying) -> None:
+async def test_who_waits_for_its_turn_can_be_stopped(stage: RolloutStage) -> None:
     """It never has a pool, and ends when its turn comes."""
     first, second = await stage.deploy(), await stage.deploy()
     await stage.deployments.stop(second)
@@ -142,7 +165,7 @@ async def test_who_waits_for_its_turn_can_be_stopped(stage: Deploying) -> None:
     assert not stage.is_running(second)
 
 
-async def test_one_whose_end_is_written_is_not_begun(stage: Deploying) -> None:
+async def test_one_whose_end_is_written_is_not_begun(stage: RolloutStage) -> None:
     """What the store says counts, also where nobody has told the task yet."""
     first, second = await stage.deploy(), await stage.deploy()
     await stage.database.write(store.deployments.stop, second.id)
@@ -152,7 +175,7 @@ async def test_one_whose_end_is_written_is_not_begun(stage: Deploying) -> None:
     assert not stage.is_running(second)
 
 
-async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Deploying) -> None:
+async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: RolloutStage) -> None:
     """It acts for who deployed it, in the model's project alone, until nothing of it is left,
     however it ends; each deployment has its own."""
     (first, served), (_, others) = await stage.serving(), await stage.serving(2)
@@ -173,21 +196,21 @@ async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Depl
 # At the next start.
 
 
-async def _restarted(stage: Deploying) -> None:
+async def _restarted(stage: RolloutStage) -> None:
     """This gateway ends as it should, and the next one begins."""
-    stage.workers.ending = True
+    stage.pool_source.is_closing = True
     for pool in stage.pools:
         pool.stop()
         pool.end()
     await stage.settled()
     for model in stage.models:
         stage.endpoints.set_pool(model.id, None)
-    stage.workers.ending = False
+    stage.pool_source.is_closing = False
     stage.pools.clear()
     stage.start_over()
 
 
-async def test_what_served_is_served_first(stage: Deploying) -> None:
+async def test_what_served_is_served_first(stage: RolloutStage) -> None:
     """At a start what was deployed serves again, before what was on its way to take its place; what
     was on its way down is down."""
     serving, _ = await stage.serving()
@@ -206,13 +229,13 @@ async def test_what_served_is_served_first(stage: Deploying) -> None:
     assert not stage.is_running(stopping)
 
 
-async def test_a_build_that_is_made_again_holds_nobody_up(stage: Deploying) -> None:
+async def test_a_build_that_is_made_again_holds_nobody_up(stage: RolloutStage) -> None:
     """Others serve meanwhile; what was deployed is not given up because its build cannot be made
     just now, and what was on its way is."""
     lost, _ = await stage.serving()
     other, _ = await stage.serving(2)
     await _restarted(stage)
-    stage.lost[stage.builds[0].id] = 2
+    stage.build_source.lost[stage.builds[0].id] = 2
     with trio.fail_after(30):
         await stage.deployments.recover()
     await stage.settled()
@@ -220,38 +243,36 @@ async def test_a_build_that_is_made_again_holds_nobody_up(stage: Deploying) -> N
     lost = await stage.database.read(store.deployments.get, lost.id)
     assert stage.deployments.state(lost) == "rebuilding"
     await _restarted(stage)
-    stage.lost[stage.builds[0].id] = 1
+    stage.build_source.lost[stage.builds[0].id] = 1
     await stage.deployments.recover()
     with trio.fail_after(30):
         while stage.answers() is None:  # noqa: ASYNC110 - nothing tells
             await trio.sleep(0.001)
     assert await stage.status(lost) == "deployed"
-    stage.lost[stage.builds[1].id] = 1
+    stage.build_source.lost[stage.builds[1].id] = 1
     await stage.until(await stage.deploy(1), "failed")
 
 
 # Ends.
 
 
-async def test_a_model_that_is_gone_leaves_no_process(stage: Deploying) -> None:
+async def test_a_model_that_is_gone_leaves_no_process(stage: RolloutStage) -> None:
     """Where the row goes while the pool starts, the task itself stops it and waits for its end."""
     gone = await stage.deploy()
     await stage.database.write(store.models.delete, stage.models[0].id)
     [pool] = stage.pools
     pool.get_ready()
     await stage.settled()
-    assert pool.told == ["stop"]
+    assert pool.calls == ["stop"]
     assert stage.is_running(gone)
     pool.end()
     await stage.settled()
     assert not stage.is_running(gone)
 
 
-@pytest.mark.parametrize(
-    "where", ["pool_spec", "prune_logs", "wait_ready", "switch", "take_over", "advance"]
-)
+@pytest.mark.parametrize("where", ["prepare", "wait_ready", "switch", "take_over", "advance"])
 async def test_an_unexpected_error_leaves_no_process(
-    stage: Deploying, monkeypatch: pytest.MonkeyPatch, where: str
+    stage: RolloutStage, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Wherever it comes, the new pool is stopped and nothing of it is left before the deployment
     has failed; the one before it answers if it did then, and the next is carried out."""
@@ -266,26 +287,26 @@ async def test_an_unexpected_error_leaves_no_process(
         elif where in ("wait_ready", "take_over"):
             patched.setattr(f"tests.gateway.control.rollout_stage.PlayedPool.{where}", broken)
         else:
-            patched.setattr(rollout, where, broken)
+            patched.setattr(stage.pool_source, where, broken)
         failed = await stage.deploy()
         new = stage.pools[-1]
         if new is not old:
             new.get_ready()
             await stage.settled()
-            assert new.told[-1] == "stop"
+            assert new.calls[-1] == "stop"
             assert await stage.status(failed) in ("deploying", "deployed")
             assert stage.is_running(failed)
             new.end()
         await stage.until(failed, "failed")
     assert not stage.is_running(failed)
     assert stage.answers() is (None if where == "take_over" else old)
-    assert stage.rooms == 0
+    assert not stage.is_memory_reserved
     await stage.serving()
     assert stage.answers() is stage.pools[-1]
 
 
 async def test_a_pool_that_does_not_get_ready_is_gone_before_it_has_failed(
-    stage: Deploying,
+    stage: RolloutStage,
 ) -> None:
     """The old pool never notices; the reason is written when nothing of the new one is left."""
     _, old = await stage.serving()
@@ -299,11 +320,11 @@ async def test_a_pool_that_does_not_get_ready_is_gone_before_it_has_failed(
     assert found.failure is not None
     assert (found.failure.step, found.failure.problem) == ("START", "no luck")
     assert stage.answers() is old
-    assert old.told == []
+    assert old.calls == []
 
 
 async def test_one_that_is_stopped_after_it_failed_has_stopped(
-    stage: Deploying, monkeypatch: pytest.MonkeyPatch
+    stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever stops it while its failure cannot be written is told the truth: it ends stopped."""
     failed = await stage.deploy()
@@ -318,10 +339,10 @@ async def test_one_that_is_stopped_after_it_failed_has_stopped(
     assert not stage.is_running(failed)
 
 
-async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: Deploying) -> None:
+async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: RolloutStage) -> None:
     """What served when the gateway ended serves again with the next one: its row says so still."""
     serving, pool = await stage.serving()
-    stage.workers.ending = True
+    stage.pool_source.is_closing = True
     pool.stop()
     pool.end()
     await stage.settled()
@@ -330,7 +351,7 @@ async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: Deploying) -> No
     assert (found.status, found.wanted) == ("deployed", "serve")
 
 
-async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None:
+async def test_a_model_is_gone_when_nothing_of_it_runs(stage: RolloutStage) -> None:
     """`end_all` stops every deployment of the model, serves none, and returns when no process of
     any is left; those of another model go on."""
     _, old = await stage.serving()
@@ -349,16 +370,16 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(delete)
         await stage.settled()
-        assert old.told[-1] == "stop"
+        assert old.calls[-1] == "stop"
         for pool in (old, starting):
             assert not ended.is_set()
             pool.end()
             await stage.settled()
         with trio.fail_after(30):
             await ended.wait()
-        assert "stop" in starting.told
+        assert "stop" in starting.calls
     assert stage.answers(1) is others
-    assert others.told == []
+    assert others.calls == []
     assert len(list(stage.deployments._rollouts)) == 1
     assert len(stage.pools) == 3
 
@@ -366,10 +387,10 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: Deploying) -> None
 # How many.
 
 
-async def test_many_at_once_are_not_one(stage: Deploying) -> None:
+async def test_many_at_once_are_not_one(stage: RolloutStage) -> None:
     """A project's replicas are bounded also where its deployments are asked for at once; a model's
     next deployment takes the place of the one before, and another project has its own."""
-    stage.context.settings = Settings(project_replicas=3)
+    await stage.settings.change({"project_replicas": 3})
     taken, codes = list[int](), set[str]()
 
     async def ask(model: int, replicas: int) -> None:
@@ -396,9 +417,9 @@ async def test_many_at_once_are_not_one(stage: Deploying) -> None:
     assert not stage.deployments._claims
 
 
-async def test_a_model_counts_with_the_larger_of_its_deployments(stage: Deploying) -> None:
+async def test_a_model_counts_with_the_larger_of_its_deployments(stage: RolloutStage) -> None:
     """While one takes the place of another both run."""
-    stage.context.settings = Settings(project_replicas=4)
+    await stage.settings.change({"project_replicas": 4})
     for replicas in (3, 1):
         await stage.deploy(0, replicas)
     with pytest.raises(Refusal, match="the others have 3"):
@@ -406,7 +427,7 @@ async def test_a_model_counts_with_the_larger_of_its_deployments(stage: Deployin
     await stage.deploy(1, 1)
 
 
-async def test_who_may_not_edit_deploys_as_before(stage: Deploying) -> None:
+async def test_who_may_not_edit_deploys_as_before(stage: RolloutStage) -> None:
     """With the variables of the model's present deployment, not another model's, and no more
     network than that has; setting any is refused."""
     size: Any = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1}
@@ -436,3 +457,12 @@ async def test_who_may_not_edit_deploys_as_before(stage: Deploying) -> None:
             await stage.deployments.as_before(
                 stage.models[0], msgspec.structs.replace(found, **{named: {"A": "2"}})
             )
+
+
+def test_a_played_pool_has_the_methods_of_a_pool() -> None:
+    """Of what it has, each method of Pool takes the same arguments."""
+    played = {"get_ready", "fail", "end"}
+    names = {name for name in vars(PlayedPool) if not name.startswith("_")} - played
+    for name in names:
+        ours, real = (inspect.signature(getattr(each, name)) for each in (PlayedPool, Pool))
+        assert list(ours.parameters) == list(real.parameters), name

@@ -1,0 +1,96 @@
+"""Executes the steps of a build, be it of a model or the environment of experiments.
+
+What is built comes from the request and its project; where it is built, with what interpreter and
+variables, from the gateway.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+import builder
+from builder import DEFAULT_SCRIPT, SNAPSHOT_TAKEN, BuildReport, BuildSpec, BuildSteps, BuildStore
+from gateway.control.builds.build_runner import BuildRunner
+from gateway.control.builds.snapshots import BuildLog, Snapshots
+from gateway.control.interpreters import Interpreters
+from gateway.control.runtime_settings import RuntimeSettings
+from gateway.control.sandbox import Sandbox
+from gateway.control.variables import ProcessVariables
+from gateway.data_folder import DataFolder
+from store import Project
+from workers import Network
+
+
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`id` names the folder in the build store. Without a `file` there is no model in it."""
+
+    id: str
+    snapshot: str
+    interpreter: str
+    file: str = ""
+    function: str = ""
+    model_root: str = ""
+    script: str = DEFAULT_SCRIPT
+    network: Network = "machine"
+
+
+class BuildExecutor:
+    """Turns requests into sealed folders of the build store."""
+
+    def __init__(
+        self,
+        *,
+        runner: BuildRunner,
+        snapshots: Snapshots,
+        interpreters: Interpreters,
+        build_store: BuildStore,
+        data: DataFolder,
+        sandbox: Sandbox,
+        variables: ProcessVariables,
+        settings: RuntimeSettings,
+    ) -> None:
+        self._runner = runner
+        self._snapshots = snapshots
+        self._interpreters = interpreters
+        self._build_store = build_store
+        self._data = data
+        self._sandbox = sandbox
+        self._variables = variables
+        self._settings = settings
+
+    async def execute(
+        self,
+        project: Project,
+        request: BuildRequest,
+        log: BuildLog,
+        *,
+        probe: builder.Probe | None = None,
+        changed: Callable[[BuildSteps], None] = lambda _: None,
+        steps: BuildSteps = SNAPSHOT_TAKEN,
+    ) -> BuildReport:
+        """The folder of the request must be free. `changed` is called with each new step. Raises
+        UnknownKernel and CannotDecrypt."""
+        return await builder.make_build(
+            await self._spec(project, request),
+            run=await self._runner.for_build(project, request.id, request.network),
+            probe=probe,
+            log=log,
+            changed=changed,
+            steps=steps,
+        )
+
+    async def _spec(self, project: Project, request: BuildRequest) -> BuildSpec:
+        interpreter = builder.match(request.interpreter, await self._interpreters.all())
+        return BuildSpec(
+            snapshot=self._snapshots.find(project.id, request.snapshot),
+            folder=self._build_store.folder(request.id),
+            home=self._sandbox.home_of(request.id),
+            interpreter=interpreter.path,
+            file=request.file,
+            function=request.function,
+            model_root=request.model_root,
+            script=request.script,
+            variables=self._variables.of_build(project, request.id),
+            time_limit=self._settings.current.build_timeout,
+            pip_cache=self._data.pip_cache(project.id),
+        )

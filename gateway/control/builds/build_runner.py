@@ -1,0 +1,65 @@
+"""How the programs of a build are run: its script, pip and git, within the limits of builds."""
+
+from functools import partial
+
+import builder
+from builder import BuildStore
+from gateway.control import sandbox_uids
+from gateway.control.disk.project_usage import ProjectUsage
+from gateway.control.resources import HostResources
+from gateway.control.runtime_settings import RuntimeSettings
+from gateway.data_folder import DataFolder
+from store import Project
+from workers import Limits, Network, Workers
+
+# In thousandths of a core: the kernel takes no quota that is much less.
+_MIN_CPU = 100
+
+
+class BuildRunner:
+    """Runs programs for builds, and git for clones and snapshots."""
+
+    def __init__(
+        self,
+        *,
+        workers: Workers,
+        settings: RuntimeSettings,
+        resources: HostResources,
+        project_usage: ProjectUsage,
+        build_store: BuildStore,
+        data: DataFolder,
+    ) -> None:
+        self._workers = workers
+        self._settings = settings
+        self._resources = resources
+        self._project_usage = project_usage
+        self._build_store = build_store
+        self._data = data
+
+    async def for_build(
+        self, project: Project, build_id: str, network: Network = "machine"
+    ) -> builder.Run:
+        """Runs the programs of a build."""
+        return partial(
+            self._workers.run,
+            identity=sandbox_uids.of_builds(project),
+            limits=await self._project_usage.within(project, self._limits()),
+            folders=(self._build_store.folder(build_id), self._data.pip_cache(project.id)),
+            network=network,
+        )
+
+    async def for_git(self, project: Project) -> builder.Run:
+        """Runs git, to clone a project or to take a snapshot of it."""
+        limits = await self._project_usage.within(project, self._limits())
+        return partial(self._workers.run, identity=sandbox_uids.of_builds(project), limits=limits)
+
+    def _limits(self) -> Limits:
+        """Of one build, or of one clone."""
+        settings, machine = self._settings.current, self._resources
+        cores = settings.build_cpu or max(1, machine.cores / 2)
+        return Limits(
+            memory=settings.build_memory or machine.for_models // 2,
+            cpu=max(_MIN_CPU, int(1000 * cores)),
+            processes=settings.build_processes,
+            disk=settings.build_disk,
+        )

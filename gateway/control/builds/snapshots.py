@@ -1,0 +1,45 @@
+"""The snapshots of projects that builds and experiments are made from."""
+
+from pathlib import Path
+from typing import Protocol
+
+from builder import Snapshot, drop_snapshot, take_snapshot
+from gateway.control.builds.build_runner import BuildRunner
+from gateway.control.fair_semaphore import FairSemaphore
+from gateway.data_folder import DataFolder
+from store import Project
+
+# Snapshots that are taken or dropped at once. Those of one project wait for each other anyway.
+_LIMIT = 2
+
+
+class BuildLog(Protocol):
+    """Takes one line at a time, without its line break."""
+
+    def write(self, line: str) -> None: ...
+
+
+class Snapshots:
+    """Takes, finds and drops them. Each has the id of its build or experiment as its name."""
+
+    def __init__(self, data: DataFolder, runner: BuildRunner) -> None:
+        self._data = data
+        self._runner = runner
+        self._semaphore = FairSemaphore(_LIMIT, each=1)
+
+    async def take(self, project: Project, name: str, log: BuildLog) -> Snapshot:
+        """Raises SnapshotFailed or OSError."""
+        async with self._semaphore.acquire(project.id):
+            return await take_snapshot(
+                *(Path(project.path), self._data.snapshots(project.id), name, log),
+                run=await self._runner.for_git(project),
+            )
+
+    def find(self, project_id: str, commit: str) -> Snapshot:
+        """A snapshot that was taken."""
+        return Snapshot(self._data.snapshots(project_id), commit)
+
+    async def drop(self, project_id: str, name: str) -> None:
+        """No matter if there is none."""
+        async with self._semaphore.acquire(project_id):
+            await drop_snapshot(self._data.snapshots(project_id), name)

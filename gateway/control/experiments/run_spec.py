@@ -1,0 +1,53 @@
+"""What the script of an experiment is run from: its files, variables and limits."""
+
+from builder import BuildStore
+from gateway.control import sandbox_uids
+from gateway.control.disk.project_usage import ProjectUsage
+from gateway.control.sandbox import Sandbox
+from gateway.control.variables import ProcessVariables
+from gateway.data_folder import ExperimentFolder
+from store import Experiment, Project
+from workers import RunSpec
+from workers.sizes import MIB
+
+
+class RunSpecs:
+    """Describes the runs of experiments."""
+
+    def __init__(
+        self,
+        *,
+        build_store: BuildStore,
+        sandbox: Sandbox,
+        variables: ProcessVariables,
+        project_usage: ProjectUsage,
+    ) -> None:
+        self._build_store = build_store
+        self._sandbox = sandbox
+        self._variables = variables
+        self._project_usage = project_usage
+
+    async def describe(
+        self,
+        project: Project,
+        experiment: Experiment,
+        folder: ExperimentFolder,
+        key: dict[str, str],
+    ) -> RunSpec:
+        """`key` are the variables by which the script finds its key. Raises CannotDecrypt."""
+        sealed = self._build_store.folder(experiment.environment_id)
+        limits = self._sandbox.limits(experiment.memory_mb * MIB, experiment.cpu_millicores)
+        return RunSpec(
+            code=sealed / "code",
+            environment=sealed / "environment",
+            prefix=self._build_store.prefix(experiment.environment_id),
+            built=self._sandbox.built_at(experiment.environment_id),
+            script=experiment.script,
+            arguments=tuple(experiment.arguments),
+            folder=folder.folder,
+            kept=folder.kept,
+            variables=key | self._variables.of_experiment(project, experiment, folder),
+            limits=await self._project_usage.within(project, limits),
+            network=experiment.network,
+            identity=sandbox_uids.of_experiment(experiment),
+        )
