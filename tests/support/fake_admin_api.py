@@ -1,8 +1,11 @@
-"""A small honest gateway that speaks the admin API from dicts, for tests of whoever asks it.
+"""A fake of the gateway that serves the admin API from dicts, for tests of its clients.
 
-Honest: it checks the key, assigns numbers, refuses names that are taken and moves builds and
-deployments only along their lifecycles; a build goes on while its log is read, a deployment while
-it is looked at. It runs no model: `add` and `echo` are answered here, `fail` raises.
+It reads bodies as the real API does (a field that the real one refuses is refused here), takes its
+error codes from the catalogue, assigns numbers, and moves builds and deployments along their
+lifecycles: a build ends when its log is read, a deployment advances when it is read. It runs no
+model: it answers `add` and `echo` itself, and `fail` raises.
+
+`tests/gateway/client/test_contract.py` holds its answers to those of a real gateway.
 """
 
 import json
@@ -12,16 +15,29 @@ import sys
 import threading
 import uuid
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from gateway.admin.builds import CreateBuild
+from gateway.admin.deployments import CreateDeployment
+from gateway.admin.experiments import AddToProject, CreateExperiment
+from gateway.admin.models import CreateModel
+from gateway.admin.projects import CreateProject
+from gateway.admin.routing.json_body import BodyReader
+from gateway.errors import Refusal, admin_body, model_body
 
 Json: TypeAlias = dict[str, Any]
 
 KEY = "the-admin-key"
+REQUEST_ID = "request-1"
+MAX_REPLICAS = 9
 NOW = "2026-11-21T02:35:00.123456Z"
 MACHINE = {
     "cores": 2, "memory": 8 << 30, "memory_for_models": 7 << 30, "memory_free": 5 << 30,
@@ -39,12 +55,6 @@ MODEL = "/projects/([^/]+)/models/([^/]+)"
 EXPERIMENT = "/projects/([^/]+)/experiments/([^/:]+)"
 BUILD = f"{MODEL}/builds/([^/]+)"
 DEPLOYMENT = f"{BUILD}/deployments/([^/:]+)"
-
-
-class Refused(Exception):
-    def __init__(self, status: int, code: str, message: str, advice: str = "") -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.advice = status, code, message, advice
 
 
 class State:
@@ -84,7 +94,7 @@ class State:
 
     def project(self, wish: Json) -> Json:
         if any(each["name"] == wish["name"] for each in self.projects.values()):
-            raise Refused(409, "project.nametaken", f"There is a project {wish['name']!r} already.")
+            raise Refusal("name.taken", f"there is a project {wish['name']!r} already")
         identity = str(uuid.uuid4())
         empty = {
             "description": "",
@@ -103,7 +113,7 @@ class State:
     def model(self, project: Json, wish: Json) -> Json:
         same = [each for each in self.models.values() if each["project"]["id"] == project["id"]]
         if any(each["name"] == wish["name"] for each in same):
-            raise Refused(409, "model.nametaken", f"There is a model {wish['name']!r} already.")
+            raise Refusal("name.taken", f"there is a model {wish['name']!r} already")
         identity = str(uuid.uuid4())
         model = {
             "id": identity, "name": wish["name"], "status": "", "replicas_ready": 0,
@@ -116,10 +126,6 @@ class State:
         return model
 
     def build(self, model: Json, wish: Json) -> Json:
-        if wish["file_path"] == "missing.py":
-            raise Refused(
-                400, "build.nofile", "There is no file 'missing.py' in it.", "Name another."
-            )
         identity = str(uuid.uuid4())
         number = 1 + sum(each["model_id"] == model["id"] for each in self.builds.values())
         build = {
@@ -131,7 +137,12 @@ class State:
         self.builds[identity] = build
         return build
 
+    def check(self, deployment: Json) -> None:
+        if deployment["replicas"] > MAX_REPLICAS:
+            raise Refusal("argument.invalid", f"replicas: give 1 to {MAX_REPLICAS}")
+
     def deployment(self, model: Json, build: Json, wish: Json) -> Json:
+        self.check(wish)
         identity = str(uuid.uuid4())
         deployment = {
             **wish, "id": identity, "deployment_number": len(self.deployments) + 1,
@@ -201,22 +212,24 @@ class State:
     def predict(self, call: Json) -> Json:
         if self.busy:
             self.busy -= 1
-            raise Refused(429, "model.busy", "All replicas are busy.", "Wait.")
+            raise Refusal("model.busy", "all replicas are busy", headers={"Retry-After": "1"})
         for model in self.models.values():
             if model["access_key"] == call["accessKey"]:
                 current = self.deployments[model["current_deployment_id"]]
                 function = self.builds[current["build_id"]]["function_name"]
                 return {"success": True, "response": _answer(function, call["request"])}
-        raise Refused(401, "model.accesskey", "There is no model with this access key.")
+        raise Refusal("model.accesskey", "no model has this access key")
 
 
-class ModelRaised(Exception):
-    pass
+def _read(kind: type[msgspec.Struct], body: bytes) -> Json:
+    """The body, if the real API takes it. Raises Refusal."""
+    BodyReader(kind).read(body)
+    return dict(json.loads(body))
 
 
 def _answer(function: str, request: Any) -> Any:
     if function == "fail":
-        raise ModelRaised("unexpected model shutdown: ValueError: no")
+        raise Refusal("model.error", "unexpected model shutdown: ValueError: no")
     return request["a"] + request["b"] if function == "add" else request
 
 
@@ -232,14 +245,10 @@ class Handler(BaseHTTPRequestHandler):
         self.state.requests.append(f"{self.command} {self.path}")
         try:
             self._route(address.path, body)
-        except Refused as refused:
-            detail = {"code": refused.code, "advice": refused.advice, "who": "caller"}
-            error = {"error": refused.message, "code": 5, "message": refused.message}
-            self._json({**error, "details": [detail]}, refused.status)
-        except ModelRaised as raised:
-            error = {"code": "model.error", "message": str(raised)}
-            body_ = {"success": False, "error": error, "errors": error, "message": str(raised)}
-            self._json(body_, 500)
+        except Refusal as refused:
+            is_call = address.path == "/model"
+            answer = model_body(refused, REQUEST_ID) if is_call else admin_body(refused)
+            self._send(answer, "application/json", refused.kind.status, refused.headers)
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - named by http.server
 
@@ -252,23 +261,29 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/model":
             return self._json(self.state.predict(json.loads(body)))
         if self.headers.get("Authorization") != f"Bearer {KEY}":
-            raise Refused(401, "auth.key", "This key is not the admin key.", "Check it.")
+            raise Refusal("auth.required", "the API key is not valid")
         for method, pattern, act in ROUTES:
             match = re.fullmatch(f"/api/v2{pattern}", path)
             if method == self.command and match:
                 return act(self, body, *match.groups())
-        raise Refused(404, "route.notfound", f"There is nothing at {path}.")
+        raise Refusal("route.notfound", f"there is nothing at {path}")
 
     def _json(self, document: Json, status: int = 200) -> None:
         self._send(json.dumps(document).encode(), "application/json", status)
 
-    def _send(self, content: bytes, kind: str, status: int = 200) -> None:
+    def _send(
+        self,
+        content: bytes,
+        kind: str,
+        status: int = 200,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Request-Id", "request-1")
-        if status == 429:
-            self.send_header("Retry-After", "1")
+        self.send_header("X-Request-Id", REQUEST_ID)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
@@ -284,7 +299,7 @@ class Handler(BaseHTTPRequestHandler):
         self._page("projects", list(self.state.projects.values()))
 
     def create_project(self, body: bytes) -> None:
-        self._json(self.state.project(json.loads(body)))
+        self._json(self.state.project(_read(CreateProject, body)))
 
     def project(self, body: bytes, identity: str) -> None:
         project = self.state.projects[identity]
@@ -307,10 +322,10 @@ class Handler(BaseHTTPRequestHandler):
         self._page("models", of)
 
     def create_model(self, body: bytes, project: str) -> None:
-        wish = json.loads(body)
-        asked = wish.get("auto_build_config")
-        if asked and asked["file_path"] == "missing.py":
-            self.state.build({}, asked)
+        wish = _read(CreateModel, body)
+        asked = wish.pop("auto_build_config", None)
+        if asked and asked.get("auto_deploy_model"):
+            self.state.check(asked["auto_deployment_config"])
         model = self.state.model(self.state.projects[project], wish)
         started = self._launched(model, asked) if asked else {}
         self._json({**model, **started})
@@ -334,7 +349,7 @@ class Handler(BaseHTTPRequestHandler):
         self._page("model_builds", of)
 
     def create_build(self, body: bytes, project: str, model: str) -> None:
-        launched = self._launched(self.state.models[model], json.loads(body))
+        launched = self._launched(self.state.models[model], _read(CreateBuild, body))
         self._json({**launched["model_build"], "model_deployment": launched["model_deployment"]})
 
     def build(self, body: bytes, project: str, model: str, identity: str) -> None:
@@ -360,7 +375,9 @@ class Handler(BaseHTTPRequestHandler):
         self._page("experiments", of)
 
     def create_experiment(self, body: bytes, project: str) -> None:
-        self._json(self.state.experiment(self.state.projects[project], json.loads(body)))
+        self._json(
+            self.state.experiment(self.state.projects[project], _read(CreateExperiment, body))
+        )
 
     def experiment(self, body: bytes, project: str, identity: str) -> None:
         self._json(self.state.experiments[identity])
@@ -390,7 +407,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json({})
 
     def add_to_project(self, body: bytes, project: str, identity: str) -> None:
-        wish = json.loads(body)
+        wish = _read(AddToProject, body)
         self.state.uploads[wish["target"]] = f"{identity}/{wish['path']}".encode()
         self._json({})
 
@@ -405,7 +422,7 @@ class Handler(BaseHTTPRequestHandler):
         self._page("model_deployments", of)
 
     def create_deployment(self, body: bytes, project: str, model: str, build: str) -> None:
-        of, wish = self.state.models[model], json.loads(body)
+        of, wish = self.state.models[model], _read(CreateDeployment, body)
         self._json(self.state.deployment(of, self.state.builds[build], wish))
 
     def deployment(self, body: bytes, project: str, model: str, build: str, identity: str) -> None:
@@ -451,7 +468,7 @@ class Handler(BaseHTTPRequestHandler):
     def change_settings(self, body: bytes) -> None:
         for name, value in json.loads(body).items():
             if not self.state.settings[name]["changeable"]:
-                raise Refused(409, "setting.fixed", f"{name} is fixed by a.toml.", "Change it.")
+                raise Refusal("setting.fixed", f"{name} is fixed by a.toml")
             if isinstance(value, str):  # as it is typed
                 value = int(value[:-3]) << 20 if value.endswith("MiB") else int(value)
             self.state.settings[name] |= {"value": value, "source": "site settings"}
@@ -467,7 +484,9 @@ class Handler(BaseHTTPRequestHandler):
         takes: Json = {"requested": {"cpu": 2.0, "memory_bytes": 1 << 30}}
         takes |= {"used": {"cpu": 0.257, "memory_bytes": 64 << 20}, "build_number": 1}
         about = {"deployer": {"username": "ada"}, "deployed_at": NOW, "waiting": 3}
-        self._page("models", [each | takes | about for each in active])
+        same = ("id", "name", "project", "status", "replicas_ready", "replicas_wanted")
+        of_model = [{name: each[name] for name in same} for each in active]
+        self._page("models", [each | takes | about for each in of_model])
 
     def whoami(self, body: bytes) -> None:
         self._json({"username": "admin"})

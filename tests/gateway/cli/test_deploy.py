@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.deploy import build_network
+from gateway.errors import CATALOGUE
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 
@@ -79,12 +80,12 @@ def test_deploy_says_what_is_not_there(state: State, folder: Path, predictd: Pre
 def test_what_the_gateway_refuses_is_told(state: State, folder: Path, predictd: Predictd) -> None:
     """A refusal comes with the gateway's sentence, its advice and exit code 4."""
     predictd("project", "create", "p")
-    outcome = predictd("deploy", "missing.py:add", "--project", "p", "--json")
+    outcome = predictd("deploy", "model.py:add", "--project", "p", "--replicas", "10", "--json")
     assert outcome.code == 4
-    assert outcome.json["error"]["code"] == "build.nofile"
+    assert outcome.json["error"]["code"] == "argument.invalid"
     assert outcome.json["error"]["request_id"] == "request-1"
-    assert "There is no file 'missing.py' in it." in outcome.err
-    assert "Name another." in outcome.err
+    assert "error: replicas: give 1 to 9" in outcome.err
+    assert f"hint: {CATALOGUE['argument.invalid'].advice}" in outcome.err
     assert not state.models
 
 

@@ -1,0 +1,88 @@
+"""What `deploy` asks of a real gateway: one request starts all that is to happen."""
+
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.cli.conftest import Predictd
+from tests.gateway.conftest import Samples
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Method and path of each request of the commands; a repeated one, such as a poll, once."""
+    sent: list[str] = []
+    request = HTTPConnection.request
+
+    def record(self: HTTPConnection, method: str, url: str, *rest: Any) -> None:
+        sent.append(f"{method} {url.partition('?')[0]}")
+        request(self, method, url, *rest)
+
+    monkeypatch.setattr(HTTPConnection, "request", record)
+    return sent
+
+
+@pytest.fixture
+def deploys(
+    samples: Samples, data: Path, folder: Path, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Predictd]:
+    """Runs commands on the gateway of the samples; deletes their project at the end."""
+    monkeypatch.setenv("PREDICTD_DATA", str(samples.data))
+    yield predictd
+    monkeypatch.undo()
+    predictd("project", "rm", folder.name, "--yes", "--data", str(samples.data))
+
+
+def test_one_request_starts_it_all(requests: list[str], deploys: Predictd) -> None:
+    """A new model is created, built and deployed by one POST (of 13 requests, now 9); another
+    build of it by one POST, after what it inherits was read."""
+    command = ("deploy", "model.py:add", "--no-auth", "--replicas", "1")
+    first = deploys(*command, "--example", '{"a": 1, "b": 2}')
+    assert (first.code, "It answers the example with 3." in first.out) == (0, True), first.err
+    assert _shortened(requests) == [
+        "GET /projects",
+        "POST /projects",
+        "GET /models",
+        "POST /models",
+        "GET /log",
+        "GET /builds/ID",
+        "GET /deployments/ID",
+        "GET /models/ID",
+        "POST /model",
+    ]
+    requests.clear()
+    second = deploys(*command)
+    assert second.code == 0, second.err
+    assert _shortened(requests) == [
+        "GET /projects",
+        "GET /models",
+        "GET /builds",
+        "GET /deployments",
+        "POST /builds",
+        "GET /log",
+        "GET /builds/ID",
+        "GET /deployments/ID",
+        "GET /models/ID",
+    ]
+
+
+def test_a_refusal_leaves_no_model(requests: list[str], deploys: Predictd) -> None:
+    """What the gateway refuses leaves no model, and the client deletes none."""
+    outcome = deploys("deploy", "model.py:add", "--replicas", "10")
+    assert outcome.code == 4
+    assert _shortened(requests)[-1] == "POST /models"
+    assert "No models" in deploys("project", "show", "sums").out
+
+
+def _shortened(requests: list[str]) -> list[str]:
+    """The last part of each path, or the last two where that is an id."""
+    found = []
+    for each, _ in groupby(requests):
+        method, _, path = each.partition(" ")
+        *_, before, last = path.split("/")
+        found.append(f"{method} /{before}/ID" if len(last) == 36 else f"{method} /{last}")
+    return found
