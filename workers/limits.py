@@ -57,7 +57,7 @@ class ExitReason(msgspec.Struct, frozen=True):
 
 def explain_exit(status: int, said: str, counters: CgroupCounters, limits: Limits) -> ExitReason:
     """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
-    # gotcha G11: as its wrapper, or a shell, says that it was killed.
+    # As its wrapper, or a shell, reports a kill: gotcha G9 in process/README.
     if counters.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
         if counters.met_own and limits.memory:
             return ExitReason(

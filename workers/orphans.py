@@ -88,7 +88,7 @@ def _is_orphan(pid: int) -> bool:
 
 @cache
 def _become_subreaper(process: int) -> None:
-    """gotcha G18. Kept until the process ends; not inherited by one that it forks."""
+    """gotcha G1 in README. Kept until the process ends; not inherited by one that it forks."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

@@ -3,7 +3,7 @@
 A shortage is no mistake of the model, and none of ours: it passes, or an operator raises a limit.
 So what failed is tried again, and what must be done in any case (ending processes, removing what
 they left) is tried until it is done. A shortage is not taken for "it is gone already": see
-gotcha G19.
+gotcha G2 in README.
 """
 
 import errno

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workers.replica.lifecycle import TABLE
 
-FOLDER = Path(__file__).parents[2] / "workers"
+FOLDER = Path(__file__).parents[2] / "workers/replica"
 README = (FOLDER / "README.md").read_text("utf-8")
 
 

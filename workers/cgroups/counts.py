@@ -19,7 +19,7 @@ def add_counters(counters: CgroupCounters, group: Hierarchy) -> CgroupCounters:
     folder = group.folder
     if "memory" in group.controllers and group.version == 1:
         new["memory_kills"] = numbers(folder / "memory.oom_control").get("oom_kill", 0)
-        # gotcha G12: memory.failcnt is no evidence.
+        # gotcha G1 in README: memory.failcnt is no evidence.
         most, limit = number(folder / "memory.max_usage_in_bytes"), memory_limit(1, folder)
         new["met_own"] = limit is not None and most >= limit - _SLACK
     elif "memory" in group.controllers:

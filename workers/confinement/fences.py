@@ -1,15 +1,15 @@
-"""Threads with Landlock around them, from which confined processes are made.
+"""Threads confined by Landlock, from which confined processes are started.
 
-What bubblewrap cannot hold, since it is about the network that models share with the machine:
+They enforce what bubblewrap cannot, since models share the network with the machine:
 
 - a process behind either fence reaches no abstract socket and signals no process outside of it;
 - behind the fence `quiet` it listens on no TCP port that it names.
 
 A domain of Landlock belongs to a thread and is inherited by what it starts. So one thread for each
-fence puts itself behind it, handles no rights of files, so that bubblewrap may still mount, and
-then makes processes for as long as the gateway lives (gotcha G1): that costs a start nothing but
-the way to another thread and back, some 50 us. What is made by one thread shares a domain: two
-models can speak by an abstract socket that one of them made.
+fence confines itself, without rules for files, so that bubblewrap may still mount, and then starts
+processes for as long as the gateway lives (gotcha G1 in process/README). A start costs a round trip
+to another thread, some 50 us. All processes of one thread share a domain: two models can talk
+through an abstract socket that one of them made.
 
 A user that is not root needs no_new_privs for it, with which a setuid bubblewrap does not work;
 whether it holds is therefore tried (`open_confinement`).

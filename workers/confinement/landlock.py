@@ -93,7 +93,8 @@ def _restrict(ruleset: int) -> None:
 
 
 def _drop_capabilities() -> None:
-    """gotcha G15: takes from root what makes it more than the owner of its files, for good."""
+    """Removes from root, for good, what makes it more than the owner of its files (gotcha G2 in
+    README)."""
     for number in range(_CAPABILITIES):
         if _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
             break  # there is no such one, or it is a root that may not even do this

@@ -16,7 +16,7 @@ from workers.orphans import disown, make_child
 
 Level = Literal["users", "userns", "landlock", "none"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-# Strongest first, each with what it is in a sentence (of Landlock see also gotcha G16).
+# Strongest first, each with what it is in a sentence (of Landlock see also gotcha G3 in README).
 MEANINGS: dict[Level, str] = {
     "users": "each deployment is a user of its own, in namespaces of its own, with its files only",
     "userns": "each process tree is in namespaces of its own, and sees its files only",
@@ -81,7 +81,7 @@ def program(name: str) -> str:
 
 def run(command: Iterable[str], stdin: IO[bytes], pass_fds: tuple[int, ...] = ()) -> str:
     """Why a command did not succeed; "" if it did. Its environment is empty. In a session of its
-    own, so that what it leaves is known for an orphan (gotcha G18)."""
+    own, so that what it leaves is known for an orphan (gotcha G1 in workers/README)."""
     words = list(command)
     try:
         process = make_child(

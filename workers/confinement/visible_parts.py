@@ -1,10 +1,11 @@
 """Which parts of a folder may be shown, where the folder as a whole may not.
 
-Two kinds of things are left out. What is *hidden* is named: the data folder, which may lie in
-/opt (gotcha G14), and files of the gateway, such as its TLS key. What is *private* is found by
-looking: the gateway's user may read it, but not all users may. Processes that run as that user must
-not see it; others the kernel keeps out. A file that becomes private after the look is still shown,
-unless something beside it was private or hidden already. Blocking; the system is looked at once.
+Two kinds of paths are left out. *Hidden* ones are named: the data folder, which may lie in /opt
+(gotcha G1 in README), and files of the gateway, such as its TLS key. *Private* ones are found by
+searching: the gateway's user may read them, but not all users may. Processes that run as that user
+must not see them; the kernel keeps other users out. A file that becomes private after the search is
+still shown, unless something beside it was private or hidden already. Blocking; the system is
+searched once.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Who has waited as long as it may: tickets by the time until which each may wait. Pure.
+"""Tickets by the deadline until which each may wait. Pure.
 
-Most tickets may wait equally long, so they come in order of their dues: a line, of which any can
-leave in O(1). The few that come out of order, since they may wait less than others, go through a
-heap beside it, which holds numbers only: nothing of a ticket stays when it has left.
+Most tickets may wait equally long, so they arrive in the order of their deadlines, in a dictionary
+that any can leave in O(1). The few with an earlier deadline go through a heap beside it, which has
+numbers only: no reference to a ticket stays when it has left.
 """
 
 from collections import OrderedDict
@@ -11,19 +11,19 @@ from math import inf
 
 from workers.replica.ticket import Ticket
 
-# So many entries of the heap may be those of tickets that have left before it is worth a sweep.
+# The number of heap entries of tickets that have left that is worth a sweep.
 _SLACK = 64
 
 
 class DeadlineQueue:
     """Tickets that wait, each in here once, until its `due`."""
 
-    __slots__ = ("_heap", "_last", "_line", "_number", "_numbers", "_out_of_order")
+    __slots__ = ("_heap", "_in_order", "_last", "_number", "_numbers", "_out_of_order")
 
     def __init__(self) -> None:
-        # Forgets from the middle and finds its first in O(1); a plain dict would walk over the
-        # holes that its first entries left.
-        self._line: OrderedDict[Ticket, None] = OrderedDict()
+        # Removes from the middle and finds its first in O(1); a plain dict would walk over the gaps
+        # of removed entries.
+        self._in_order: OrderedDict[Ticket, None] = OrderedDict()
         self._last = -inf
         self._heap: list[tuple[float, int]] = []
         self._out_of_order: dict[int, Ticket] = {}
@@ -31,15 +31,15 @@ class DeadlineQueue:
         self._number = 0
 
     def __len__(self) -> int:
-        return len(self._line) + len(self._numbers)
+        return len(self._in_order) + len(self._numbers)
 
     def __contains__(self, ticket: Ticket) -> bool:
-        return ticket in self._line or ticket in self._numbers
+        return ticket in self._in_order or ticket in self._numbers
 
     def add(self, ticket: Ticket) -> None:
-        if ticket.due >= self._last or not self._line:
+        if ticket.due >= self._last or not self._in_order:
             self._last = ticket.due
-            self._line[ticket] = None
+            self._in_order[ticket] = None
             return
         self._number += 1
         self._numbers[ticket] = self._number
@@ -47,9 +47,9 @@ class DeadlineQueue:
         heappush(self._heap, (ticket.due, self._number))
 
     def discard(self, ticket: Ticket) -> bool:
-        """Lets it leave. False where it is not in here."""
-        if ticket in self._line:
-            del self._line[ticket]
+        """Removes a ticket. False where it is not in here."""
+        if ticket in self._in_order:
+            del self._in_order[ticket]
             return True
         if ticket not in self._numbers:
             return False
@@ -60,11 +60,11 @@ class DeadlineQueue:
         return True
 
     def first(self) -> Ticket | None:
-        """The one that is due first."""
+        """The one with the earliest deadline."""
         while self._heap and self._heap[0][1] not in self._out_of_order:
             heappop(self._heap)
-        in_line = next(iter(self._line), None)
+        in_order = next(iter(self._in_order), None)
         if not self._heap:
-            return in_line
+            return in_order
         beside = self._out_of_order[self._heap[0][1]]
-        return beside if in_line is None or beside.due < in_line.due else in_line
+        return beside if in_order is None or beside.due < in_order.due else in_order

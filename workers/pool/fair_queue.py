@@ -1,25 +1,25 @@
-"""The queue in front of a pool: who is served next, and when it is full.
+"""The queue in front of a pool: which ticket is served next, and when the queue is full.
 
 Pure: no clock, no I/O; times are arguments, in seconds.
 
-Who is next (start-time fair queueing). Each flow has a virtual time: the seconds of service it has
-had. Next is the flow that has had least, and of that flow the ticket that came first. The queue has
-a virtual time too, where the flow stood that was served last, and a flow that begins to wait does
-so no further back than there: having been idle earns nothing, and having used what nobody else
-wanted costs nothing. What a prediction will take is charged as an estimate when it begins, or one
-flow would get all replicas at once; it is put right when the prediction has ended.
+Which is next (start-time fair queueing). Each flow has a virtual time: the seconds of service that
+it has had. Next is the flow with the least, and of that flow the oldest ticket. The queue has a
+virtual time too: that of the flow that was served last. A flow that begins to wait starts no
+further back than there: having been idle earns nothing, and having used idle replicas costs
+nothing. The cost of a prediction is charged as an estimate when it begins, otherwise one flow would
+get all replicas at once; it is corrected when the prediction has ended.
 
-When it is full. Whoever holds something may hold more as long as that is at most SHARE times what
-then stays free: a flow in its queue, and a queue in the room of all. So the last places are for
-those who hold least, and nobody can fill the queue against others. No ticket is put out to make
-room for another: whoever was let in is served, unless its time runs out.
+When it is full. A flow may use at most FREE_FACTOR times as much of its queue's budget as then
+stays free, and a queue as much of the total budget. So the last part is for those that use least,
+and no flow can fill the queue against others. No ticket is evicted for another: an accepted ticket
+is served, unless its time runs out.
 
-Bounds may change, and a queue may take over what waits in another: who waits then goes on waiting,
-also where it is more than may wait from then on, and nobody new is let in until there is room.
+Bounds may change, and a queue may take over the tickets of another. Waiting tickets then continue
+to wait, also where they exceed the new bounds, and no new ticket is accepted until it fits.
 
-The laws, checked by `verify`: what is counted is what waits; no room is overfull, unless by what
-waited when it became smaller or was taken over; every flow that
-waits is in the heap, no further on than it is; nobody is due before `next_due`.
+The laws, checked by `verify`: the counts are those of the waiting tickets; no budget is exceeded,
+except by what waited when it was reduced or was taken over; every waiting flow is in the heap, at
+or before its time; no ticket is due before `next_due`.
 """
 
 from collections import deque
@@ -30,25 +30,25 @@ from math import inf
 from workers.pool.deadlines import DeadlineQueue
 from workers.replica.ticket import Ticket
 
-# Who holds something leaves free at least an eighth of it: one flow gets eight ninths of a queue.
+# A flow leaves free at least an eighth of what it uses: a single one gets eight ninths of a queue.
 FREE_FACTOR = 8
-# Charged beside what was measured, so that turns go round even where no time seems to pass.
+# Charged beside the measured time, so that flows take turns even where no time seems to pass.
 _LEAST_SECONDS = 1e-6
 # How much the last prediction says about the next.
 _EWMA_WEIGHT = 0.2
-# So many flows, or entries of the heap, may be garbage before it is worth a sweep.
+# The number of unused flows, or entries of the heap, that is worth a sweep.
 _SLACK = 64
 
 
 class QueueFull(Exception):
-    """There is no room for one more; the message names the bound."""
+    """One more ticket would exceed a bound, which the message names."""
 
 
 class QueueBudget:
     """How much may wait, in one queue or in several together.
 
-    It is counted in bytes only: a request takes its size, but no less than `least`, which is what
-    each has if as many wait as may (rounded down). So one count keeps both bounds.
+    It is counted in bytes only: a request costs its size, but at least `least`, the part of each if
+    the maximum number of requests waits (rounded down). So one count enforces both bounds.
     """
 
     __slots__ = ("excess", "free", "least", "most_bytes", "most_requests", "size")
@@ -57,15 +57,15 @@ class QueueBudget:
         self.resize(most_requests, most_bytes)
 
     def resize(self, most_requests: int, most_bytes: int) -> None:
-        """Sets other bounds and forgets what is held: the queues in it have to `hold` it again."""
+        """Sets other bounds and resets what is used: its queues have to `charge` it again."""
         self.most_requests = most_requests
         self.most_bytes = most_bytes
         self.least = max(1, most_bytes // most_requests)
         self.size = self.free = self.least * min(most_requests, most_bytes)
-        # By how much what waited already, or was taken over, is more than may wait now.
+        # How much more waits, since before a change or taken over, than the bounds allow now.
         self.excess = 0
 
-    def hold(self, size: int) -> None:
+    def charge(self, size: int) -> None:
         """Counts what waited before the bounds were set."""
         self.free -= size
         self.excess = max(0, -self.free)
@@ -75,43 +75,42 @@ class QueueBudget:
 
 
 class Flow:
-    """Whose requests are served fairly against others': what waits of it, and what it has had."""
+    """The requests of one caller: those that wait, and the service that it has had."""
 
-    __slots__ = ("gone", "held", "key", "mean", "number", "tickets", "time")
+    __slots__ = ("gone", "key", "mean", "number", "tickets", "time", "used")
 
     def __init__(self, time: float, mean: float) -> None:
         self.time = time
-        # What a prediction of it takes, of late.
+        # The moving average of what its predictions take.
         self.mean = mean
-        # In order; `gone` of them have left, but are at most half, so that leaving costs O(1) in
-        # the long run.
+        # In order. `gone` of them have left, at most half, so that leaving costs O(1) on average.
         self.tickets: deque[Ticket] = deque()
         self.gone = 0
-        # Of its queue's room.
-        self.held = 0
-        # Its entry in the queue's heap: the number (0: it has none), and the key, where its time
-        # was when it was sorted in.
+        # Of its queue's budget.
+        self.used = 0
+        # Its entry in the queue's heap: the number (0: it has none), and the key, which was its
+        # time when it was inserted.
         self.number = 0
         self.key = 0.0
 
 
 class FairQueue:
-    """Tickets that wait for one pool; each can leave at any time. For one use of each ticket.
+    """Tickets that wait for one pool; each can leave at any time, and enters only once.
 
-    Read only: `waiting`, how many wait; `mean_seconds`, what a prediction takes of late. `own` is
-    this queue's room, `total` one that it shares with others.
+    Read only: `waiting`, how many wait; `mean_seconds`, the moving average of what a prediction
+    takes. `own` is this queue's budget, `total` the one that it shares with others.
     """
 
     __slots__ = (
         "_deadlines",
         "_flows",
         "_heap",
-        "_held",
         "_number",
         "_own",
         "_sweep_at",
         "_time",
         "_total",
+        "_used",
         "mean_seconds",
         "waiting",
     )
@@ -121,12 +120,12 @@ class FairQueue:
         self.mean_seconds = 0.0
         self._own = own
         self._total = total
-        self._held = 0  # of the room of all
+        self._used = 0  # of the total budget
         self._time = 0.0
         self._flows: dict[str, Flow] = {}
         self._sweep_at = _SLACK
-        # Of each flow that waits an entry (key, number, flow). One that comes up is sorted in
-        # again if the flow has moved on since, and dropped if its number is not the flow's.
+        # An entry (key, number, flow) for each waiting flow. An entry that comes up is inserted
+        # again if the flow's time has advanced, and dropped if its number is not the flow's.
         self._heap: list[tuple[float, int, Flow]] = []
         self._number = 0
         self._deadlines = DeadlineQueue()
@@ -139,51 +138,51 @@ class FairQueue:
     def __contains__(self, ticket: Ticket) -> bool:
         return ticket in self._deadlines
 
-    # Coming, and leaving unserved.
+    # Entering, and leaving unserved.
 
     def push(self, ticket: Ticket, *, adopted: bool = False) -> None:
-        """Lets it wait. Raises QueueFull, saying why, where there is no room.
+        """Adds a ticket. Raises QueueFull, which names the bound.
 
-        One that was let in elsewhere is `adopted`, whether there is room or not: it was promised.
+        An `adopted` ticket was accepted by another queue, so it is added even beyond the bounds.
         """
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
         own, total = self._own, self._total
-        takes = takes_of_all = len(ticket.request)
-        if takes < own.least:
-            takes = own.least
-        if takes_of_all < total.least:
-            takes_of_all = total.least
-        free, free_of_all = own.free - takes, total.free - takes_of_all
-        full = flow.held > FREE_FACTOR * free or self._held > FREE_FACTOR * free_of_all
+        cost = total_cost = len(ticket.request)
+        if cost < own.least:
+            cost = own.least
+        if total_cost < total.least:
+            total_cost = total.least
+        free, total_free = own.free - cost, total.free - total_cost
+        full = flow.used > FREE_FACTOR * free or self._used > FREE_FACTOR * total_free
         if full:
             if not adopted:
-                raise QueueFull(self._why_full(free, free_of_all))
-            own.excess, total.excess = max(own.excess, -free), max(total.excess, -free_of_all)
+                raise QueueFull(self._why_full(free, total_free))
+            own.excess, total.excess = max(own.excess, -free), max(total.excess, -total_free)
         tickets = flow.tickets
         if not tickets:
             if flow.time < self._time:
                 flow.time = self._time
             if not flow.number:
-                self._line_up(flow)
+                self._insert(flow)
         tickets.append(ticket)
         self._deadlines.add(ticket)
-        own.free, total.free = free, free_of_all
-        flow.held += takes
-        self._held += takes_of_all
+        own.free, total.free = free, total_free
+        flow.used += cost
+        self._used += total_cost
         self.waiting += 1
 
     def remove(self, ticket: Ticket) -> bool:
-        """Lets it leave for good. False where it does not wait here."""
+        """Removes a ticket. False where it does not wait here."""
         if not self._deadlines.discard(ticket):
             return False
         flow = self._flows[ticket.flow]
-        self._give_back(flow, ticket)
+        self._refund(flow, ticket)
         flow.gone += 1
         self._forget_gone(flow)
         return True
 
     def expire(self, now: float) -> list[Ticket]:
-        """Lets all leave that may wait until `now` and no longer, and returns them."""
+        """Removes and returns all tickets whose deadline is `now` or earlier."""
         late = []
         while (ticket := self._deadlines.first()) is not None and ticket.due <= now:
             self.remove(ticket)
@@ -191,14 +190,14 @@ class FairQueue:
         return late
 
     def next_due(self) -> float:
-        """When somebody will have waited as long as it may; infinity for never."""
+        """The earliest deadline of a waiting ticket; infinity for none."""
         ticket = self._deadlines.first()
         return inf if ticket is None else ticket.due
 
     # Being served.
 
     def pop(self) -> Ticket:
-        """Takes out the ticket that is served now. Raises IndexError when nobody waits."""
+        """Removes the ticket that is served now. Raises IndexError when none waits."""
         heap = self._heap
         while True:
             key, number, flow = heap[0]
@@ -218,55 +217,55 @@ class FairQueue:
                 flow.gone -= 1
         if flow.gone:
             self._forget_gone(flow)
-        self._give_back(flow, ticket)
+        self._refund(flow, ticket)
         self._charge(flow, ticket)
         return ticket
 
     def begin(self, ticket: Ticket) -> None:
-        """Tells that a ticket is served at once, without having waited."""
+        """Charges a ticket that is served at once, without having waited."""
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
         if flow.time < self._time:
             flow.time = self._time
         self._charge(flow, ticket)
 
     def settle(self, ticket: Ticket, seconds: float) -> None:
-        """Tells that a ticket from `pop` or `begin` was served, and took `seconds`."""
+        """Corrects the charge of a ticket from `pop` or `begin`, which took `seconds`."""
         flow = self._flows.get(ticket.flow) or self._new_flow(ticket.flow)
         seconds += _LEAST_SECONDS
         flow.time += seconds - ticket.charged
         flow.mean += _EWMA_WEIGHT * (seconds - flow.mean)
         self.mean_seconds += _EWMA_WEIGHT * (seconds - self.mean_seconds)
         if flow.time < flow.key and flow.number:
-            self._line_up(flow)
+            self._insert(flow)
 
     def _charge(self, flow: Flow, ticket: Ticket) -> None:
         if flow.time > self._time:
             self._time = flow.time
         else:
-            # One that starts where the queue stands, as new flows do. If nothing else comes, the
-            # queue still moves on, at half the pace of a fair share: or they would for ever go
-            # before those that have had something.
+            # It starts at the queue's time, as new flows do. If only such flows come, the queue's
+            # time still advances, at half the pace of a fair share. Otherwise they would always be
+            # served before flows that have had service.
             self._time += flow.mean / (2 * len(self._heap) + 2)
         ticket.charged = flow.mean
         flow.time += flow.mean
 
     def _forget_gone(self, flow: Flow) -> None:
-        """So that no more are kept of them than of those who wait, and none where nobody does."""
+        """Drops tickets that have left, once they are more than half of the flow."""
         if 2 * flow.gone > len(flow.tickets):
             flow.tickets = deque(each for each in flow.tickets if each in self._deadlines)
             flow.gone = 0
 
-    def _give_back(self, flow: Flow, ticket: Ticket) -> None:
+    def _refund(self, flow: Flow, ticket: Ticket) -> None:
         own, total = self._own, self._total
-        took = took_of_all = len(ticket.request)
-        if took < own.least:
-            took = own.least
-        if took_of_all < total.least:
-            took_of_all = total.least
-        own.free += took
-        total.free += took_of_all
-        flow.held -= took
-        self._held -= took_of_all
+        cost = total_cost = len(ticket.request)
+        if cost < own.least:
+            cost = own.least
+        if total_cost < total.least:
+            total_cost = total.least
+        own.free += cost
+        total.free += total_cost
+        flow.used -= cost
+        self._used -= total_cost
         self.waiting -= 1
 
     # Other bounds.
@@ -276,17 +275,17 @@ class FairQueue:
         own = self._own
         own.resize(most_requests, most_bytes)
         for flow in self._flows.values():
-            flow.held = 0
+            flow.used = 0
         for ticket in self:
-            takes = max(len(ticket.request), own.least)
-            self._flows[ticket.flow].held += takes
-            own.hold(takes)
+            cost = max(len(ticket.request), own.least)
+            self._flows[ticket.flow].used += cost
+            own.charge(cost)
 
     def total_resized(self) -> None:
-        """The room of all has other bounds, and does not know of this queue yet."""
+        """Charges what waits here to the total budget, whose bounds have changed."""
         least = self._total.least
-        self._held = sum(max(len(ticket.request), least) for ticket in self)
-        self._total.hold(self._held)
+        self._used = sum(max(len(ticket.request), least) for ticket in self)
+        self._total.charge(self._used)
 
     # Flows.
 
@@ -297,7 +296,7 @@ class FairQueue:
         return flow
 
     def _forget_flows(self) -> None:
-        """Forgets those that would begin as new ones do: they wait for nothing and owe nothing."""
+        """Forgets those that equal new ones: nothing of them waits, and they are not ahead."""
         self._flows = {
             name: flow
             for name, flow in self._flows.items()
@@ -305,8 +304,8 @@ class FairQueue:
         }
         self._sweep_at = 2 * len(self._flows) + _SLACK
 
-    def _line_up(self, flow: Flow) -> None:
-        """Gives it an entry in the heap that holds from now on, and no other does."""
+    def _insert(self, flow: Flow) -> None:
+        """Inserts a new entry for the flow into the heap, which replaces any other."""
         if len(self._heap) > 2 * len(self._flows) + _SLACK:
             self._clear_heap()
         self._number = flow.number = self._number + 1
@@ -325,35 +324,35 @@ class FairQueue:
         heapify(kept)
         self._heap = kept
 
-    def _why_full(self, free: int, free_of_all: int) -> str:
+    def _why_full(self, free: int, total_free: int) -> str:
         if free < 0:
             return f"{self._own} for this model"
-        if free_of_all < 0:
+        if total_free < 0:
             return f"{self._total} for all models together"
-        if self._held > FREE_FACTOR * free_of_all:
-            return f"{self._total} for all models together; the last places are for other models"
-        return f"{self._own} for this model; the last places are for other callers"
+        if self._used > FREE_FACTOR * total_free:
+            return f"{self._total} for all models together; the rest is reserved for other models"
+        return f"{self._own} for this model; the rest is reserved for other callers"
 
-    # For those who look.
+    # For tests.
 
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""
-        assert self.waiting == len(self._deadlines) == len(list(self)), "counted: what waits"
-        held = 0
+        assert self.waiting == len(self._deadlines) == len(list(self)), "the count is of what waits"
+        used = 0
         for flow in self._flows.values():
             waiting = [ticket for ticket in flow.tickets if ticket in self._deadlines]
-            assert len(waiting) == len(flow.tickets) - flow.gone, "the gone are counted"
-            assert 2 * flow.gone <= len(flow.tickets), "more are kept that left than that wait"
-            takes = [max(len(ticket.request), self._own.least) for ticket in waiting]
-            assert flow.held == sum(takes), "a flow holds what waits"
-            held += flow.held
+            assert len(waiting) == len(flow.tickets) - flow.gone, "tickets that left are counted"
+            assert 2 * flow.gone <= len(flow.tickets), "more tickets that left are kept than wait"
+            costs = [max(len(ticket.request), self._own.least) for ticket in waiting]
+            assert flow.used == sum(costs), "a flow uses what waits"
+            used += flow.used
             if waiting:
-                assert (flow.key, flow.number, flow) in self._heap, "a flow that waits is lost"
-                assert flow.key <= flow.time, "a flow that waits is found too late"
+                assert (flow.key, flow.number, flow) in self._heap, "a waiting flow is in the heap"
+                assert flow.key <= flow.time, "a waiting flow is found in time"
         own, total = self._own, self._total
-        assert -own.excess <= own.free == own.size - held, "the queue's room is what is not held"
-        takes = [max(len(ticket.request), self._total.least) for ticket in self]
-        assert self._held == sum(takes), "a queue holds what waits"
-        assert -total.excess <= total.free <= total.size - self._held, "the room of all is overfull"
-        assert len(self._heap) <= 2 * len(self._flows) + _SLACK + 1, "the heap keeps garbage"
-        assert self.next_due() == min((t.due for t in self), default=inf), "somebody is due before"
+        assert -own.excess <= own.free == own.size - used, "free is what is not used"
+        costs = [max(len(ticket.request), self._total.least) for ticket in self]
+        assert self._used == sum(costs), "a queue uses what waits"
+        assert -total.excess <= total.free <= total.size - self._used, "the total is not exceeded"
+        assert len(self._heap) <= 2 * len(self._flows) + _SLACK + 1, "the heap is swept"
+        assert self.next_due() == min((t.due for t in self), default=inf), "no ticket is due before"

@@ -1,15 +1,15 @@
-"""A pool: the tickets of one deployment, those that wait and those that its replicas hold.
+"""A pool: the tickets of one deployment, those that wait and those that its replicas have.
 
-The replicas sit in *slots* (slots.py), which see to it that there are some. What is decided here is
-which ticket an idle one gets, who waits, and who is refused.
+`ReplicaSlots` (slots.py) keeps the replicas running. This file decides which ticket an idle replica
+gets, which tickets wait and which are refused.
 
 The laws, checked by `verify`:
 - No ticket waits while a replica is idle.
-- A ticket is in one place: the queue, or one replica.
-- Nobody waits longer than it may, nor for a replica that is certain to come too late.
+- A ticket is in the queue or in one replica, never in both.
+- No ticket waits past its deadline, nor for a replica that is certain to start too late.
 
-All decisions are plain `def`s on the reactor's thread: between looking and changing nothing else
-runs, and the pipes of replicas are the only effect.
+All decisions are plain `def`s on the reactor's thread: between reading state and changing it
+nothing else runs, and writes to the pipes of replicas are the only effect.
 """
 
 from collections import Counter, deque
@@ -31,7 +31,7 @@ from workers.replica.ticket import Answered, Busy, NotReady, Outcome, Raised, Ti
 from workers.spec import PoolSpec
 from workers.timeouts import Timeouts
 
-# Restarts are counted for so many flows; of more, those with the fewest are forgotten.
+# Restarts are counted for this number of flows; of more, those with the fewest are forgotten.
 _MOST_BLAMED = 100
 Tracked = Callable[[bytes | bytearray], object]
 
@@ -41,9 +41,9 @@ _HOPELESS = "no replica of the model runs, and the next will be started too late
 class Pool:
     """Serves tickets with the replicas of one spec until it is drained or stopped.
 
-    `room` is what the requests that wait in all pools share. `tracked` gets what replicas tell of
-    a prediction, once its caller has the answer; it is called by the reactor and must not block.
-    `check` looks at large answers (see `ReplicaOwner`).
+    `total_budget` is shared by the waiting requests of all pools. `tracked` gets the metrics of a
+    prediction after its caller got the answer; it is called by the reactor and must not block.
+    `check` checks large answers (see `ReplicaOwner`).
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Pool:
         self._queue = FairQueue(
             QueueBudget(spec.max_queued_requests, spec.max_queued_bytes), total_budget
         )
-        # Set to the time at which somebody will have waited as long as it may, or before it.
+        # Set to the earliest deadline of a waiting ticket, or before it.
         self._alarm = loop.alarm(self._refuse_late)
         self._run_seconds = spec.request_timeout
         self._most_requests = spec.recycle_after_requests or inf
@@ -76,7 +76,7 @@ class Pool:
         self._slots = ReplicaSlots(
             spec, loop=loop, launch=launch, log=log, owner=self, timeouts=timeouts
         )
-        # Theirs; the way of each request looks into it.
+        # The slots' own; read for each request.
         self._slot_of = self._slots.slot_of
         self.closed = self._slots.closed
         self.replica_tracked = tracked
@@ -92,7 +92,7 @@ class Pool:
     async def predict(
         self, request: bytes | bytearray, flow: str = "", limit: float | None = None
     ) -> Outcome:
-        """The outcome of one request, raw JSON. Cancelled, it only abandons its ticket."""
+        """The outcome of one request, raw JSON. When cancelled, it abandons its ticket."""
         done = trio.Event()
         ticket = Ticket(request, lambda _: done.set(), flow, limit)
         self.submit(ticket)
@@ -114,7 +114,7 @@ class Pool:
 
     def _admit(self, ticket: Ticket, now: float, *, adopted: bool = False) -> None:
         ticket.owner = self
-        if self._idle:  # so nobody waits
+        if self._idle:  # so no ticket waits
             self._queue.begin(ticket)
             self._serve(self._idle.popleft(), ticket, now)
         elif self._closing:
@@ -122,9 +122,9 @@ class Pool:
         elif not self._slot_of and ticket.due <= self._slots.next_start():
             self._refuse_not_ready(ticket, _HOPELESS)
         else:
-            self._let_wait(ticket, adopted)
+            self._enqueue(ticket, adopted)
 
-    def _let_wait(self, ticket: Ticket, adopted: bool) -> None:
+    def _enqueue(self, ticket: Ticket, adopted: bool) -> None:
         try:
             self._queue.push(ticket, adopted=adopted)
         except QueueFull as full:
@@ -142,12 +142,12 @@ class Pool:
         return True
 
     def take_over(self, other: "Pool") -> None:
-        """Serves from now on what waits in `other`; each may wait as long as it could there."""
-        for ticket in other._send_away():
+        """Takes over the queue of `other`; each ticket keeps its deadline."""
+        for ticket in other._clear_queue():
             self._admit(ticket, self._loop.now(), adopted=True)
 
-    def _send_away(self) -> list[Ticket]:
-        """Those who wait, in the order in which they came. They do so no longer."""
+    def _clear_queue(self) -> list[Ticket]:
+        """Removes and returns all waiting tickets, in the order in which they came."""
         tickets = sorted(self._queue, key=lambda ticket: ticket.entered)
         for ticket in tickets:
             self._queue.remove(ticket)
@@ -165,8 +165,8 @@ class Pool:
     # Other bounds.
 
     def adjust(self, spec: PoolSpec) -> None:
-        """Goes on by other bounds: what is asked from now on, and replicas that start from now on.
-        The `spec` may differ from the present one in nothing else."""
+        """Applies other bounds to requests and replicas from now on. The `spec` may differ from the
+        current one in nothing else."""
         self.spec = spec
         self._run_seconds = spec.request_timeout
         self._most_requests = spec.recycle_after_requests or inf
@@ -174,13 +174,13 @@ class Pool:
         self._slots.adjust(spec)
 
     def budget_resized(self) -> None:
-        """What the requests that wait in all pools share has other bounds."""
+        """The bounds of the total budget have changed."""
         self._queue.total_resized()
 
     # Refusals.
 
     def _refuse_late(self) -> None:
-        """Refuses those who have waited as long as they may."""
+        """Refuses the tickets whose deadline has passed."""
         for ticket in self._queue.expire(self._loop.now()):
             if self.ready == 0:
                 reason = "no replica of the model became ready in time"
@@ -192,9 +192,9 @@ class Pool:
         self._alarm.set(self._queue.next_due())
 
     def _refuse_hopeless(self) -> None:
-        """Refuses those who may wait until the next start and no longer: there is no replica.
+        """Refuses the tickets whose deadline is before the next start: there is no replica.
 
-        Only an operator could bring one sooner.
+        Only an operator could start one sooner.
         """
         for ticket in self._queue.expire(self._slots.next_start()):
             self._refuse_not_ready(ticket, _HOPELESS)
@@ -204,8 +204,8 @@ class Pool:
         ticket.settle(NotReady(reason, self._ready_after()))
 
     def _retry_after(self) -> int:
-        """In how many seconds those who wait now will be out of the way, at today's pace. Whoever
-        is not served by then has waited as long as it may."""
+        """In how many seconds the queue will have drained at today's pace; at most until all of it
+        has passed its deadline."""
         seconds = self._queue.mean_seconds or max(
             (self._loop.now() - r.assigned_at for r in self._slot_of if r.ticket), default=0.0
         )
@@ -217,7 +217,7 @@ class Pool:
         ready = self._slots.next_ready()
         return 1 if ready == inf else max(1, ceil(ready - self._loop.now()))
 
-    # What replicas tell.
+    # Reported by replicas.
 
     def replica_ready(self, replica: Replica) -> None:
         self._slots.replica_ready(replica)
@@ -233,7 +233,7 @@ class Pool:
         if isinstance(outcome, Raised) and self.spec.restart_on_exception:
             replica.stop(StopReason.RAISED)
         if replica.state is IDLE:
-            # It has work again before the answer goes out.
+            # It gets its next ticket before the answer is sent.
             if queue.waiting:
                 slot.received += 1
                 replica.assign(queue.pop(), now, now + self._run_seconds)
@@ -241,7 +241,7 @@ class Pool:
                 self._idle.append(replica)
             if replica.requests >= self._most_requests:
                 self._slots.recycle(replica, StopReason.MAX_REQUESTS)
-        # A request did this, and the next replica is on its way before the caller hears of it.
+        # A request caused this; the next replica starts before the caller gets the outcome.
         elif self._slots.replica_lost(replica) and not isinstance(outcome, Answered):
             self._blame(ticket.flow)
         slot.count(outcome)
@@ -256,7 +256,7 @@ class Pool:
         self._restarts_by[flow] += 1
 
     def replica_leaving(self, replica: Replica) -> None:
-        """It takes no more tickets, though its process is still there."""
+        """It accepts no more tickets, though its process still runs."""
         if replica in self._idle:
             self._idle.remove(replica)
 
@@ -273,24 +273,24 @@ class Pool:
     # The end.
 
     def drain(self) -> None:
-        """Takes no more tickets and ends each replica when it has answered; `closed` follows.
+        """Accepts no more tickets and ends each replica when it has answered; `closed` follows.
 
-        What waits should have been taken over by another pool; what still does is refused.
+        Another pool should have taken over the queue; tickets that still wait are refused.
         """
         if self._closing:
             return
         self._closing = True
         self._alarm.close()
-        for ticket in self._send_away():
+        for ticket in self._clear_queue():
             self._refuse_not_ready(ticket, "the model was stopped")
         self._slots.end()
 
     def stop(self) -> None:
-        """Drains, but lets predictions go on for no longer than STOP_GRACE."""
+        """Drains, and kills replicas whose predictions run longer than STOP_GRACE."""
         self.drain()
         self._slots.end_soon()
 
-    # Replicas, all of them (see Slots).
+    # All replicas (see ReplicaSlots).
 
     @property
     def ready(self) -> int:
@@ -307,7 +307,7 @@ class Pool:
 
     async def restart(self) -> None:
         """Re-initialises all replicas, one after the other, each replaced when its successor is
-        ready. Raises StartFailed where one does not get ready; the old one then goes on."""
+        ready. Raises StartFailed where one does not become ready; the old one then stays."""
         await self._slots.restart()
 
     def tail(self, count: int) -> list[Line]:
@@ -319,11 +319,11 @@ class Pool:
         """Each replica's log, by its name."""
         return self._slots.logs
 
-    # For those who look.
+    # For operators and tests.
 
     @property
     def monitored(self) -> list[MonitoredTree]:
-        """Those of its replicas that have a process, to be asked what they take."""
+        """The trees of its replicas that have a process, to measure their usage."""
         return [each.monitored for each in self._slot_of if each.monitored and each.process]
 
     def statistics(self) -> PoolStatistics:
@@ -344,14 +344,14 @@ class Pool:
         self._queue.verify()
         self._slots.verify()
         assert not (self._idle and self._queue.waiting), "a ticket waits beside an idle replica"
-        assert self._alarm.due <= self._queue.next_due(), "somebody waits longer than it may"
+        assert self._alarm.due <= self._queue.next_due(), "no ticket waits past its deadline"
         for ticket in self._queue:
-            assert ticket.owner is self, "a ticket waits where its caller does not look"
+            assert ticket.owner is self, "a waiting ticket is owned by this pool"
             assert ticket.outcome is None, "a ticket waits though it has its outcome"
-            assert self._slot_of or ticket.due > self._slots.next_start(), "a ticket waits in vain"
-        held = [r.ticket for r in self._slot_of if r.ticket is not None]
-        assert len(set(held)) == len(held), "a ticket is held twice"
-        assert not any(t in self._queue for t in held), "a held ticket also waits"
+            assert self._slot_of or ticket.due > self._slots.next_start(), "a start in time"
+        running = [r.ticket for r in self._slot_of if r.ticket is not None]
+        assert len(set(running)) == len(running), "two replicas have one ticket"
+        assert not any(t in self._queue for t in running), "a running ticket also waits"
         idle = {r for r in self._slot_of if r.state is IDLE}
-        assert set(self._idle) == idle, f"in the idle line {self._idle}, idle {idle}"
-        assert len(self._idle) == len(idle), "a replica is twice in the idle line"
+        assert set(self._idle) == idle, f"listed as idle {self._idle}, idle {idle}"
+        assert len(self._idle) == len(idle), "a replica is listed twice as idle"

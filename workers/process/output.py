@@ -1,13 +1,13 @@
 """The one thread that reads what models and scripts print.
 
-Text is what was printed, decoded leniently, in pieces of at most 16 KiB.
+Lines are what was printed, decoded leniently, in pieces of at most 16 KiB.
 
 All pipes are read by one thread with an epoll of its own, because a disk may be slow and the
-reactor must never wait for one (gotcha G9).
+reactor must never wait for one (gotcha G7 in README).
 
-A pipe may give so much a second, and much more at once after it was still for a while. What comes
-beyond that is a flood: it is thrown away unread, so that nobody waits for it, the writer included,
-and a line says how much that was.
+A pipe has a rate, and a larger burst after it was silent for a while. Output beyond that is a
+flood: it is dropped unread, so that neither the writer nor other pipes wait for it, and a line says
+how much that was.
 """
 
 import codecs
@@ -26,31 +26,31 @@ from workers.sizes import KIB, MIB, human_size
 
 LINE_LIMIT = 16 * KIB
 _READ = 64 * KIB
-_QUIET = 0.5  # seconds after which a line without its end is taken as it is
-# What a pipe may give each second, and at once. More at once than a log keeps would be useless.
+_QUIET = 0.5  # seconds after which a line without its end is passed on as it is
+# The bytes that a pipe may give each second, and at once. A burst larger than a log is useless.
 RATE = MIB
 BURST = 8 * RATE
-# What a line costs beside its bytes: its time in the log, and the work that it makes.
+# What a line costs beside its bytes: its time in the log, and the work that it causes.
 _LINE_COST = 64
-# Floods are thrown away so many seconds apart, and then all that a pipe holds: with one of 1 MiB,
-# far more than a model can print.
+# The seconds between two drops of a flood. Each drops all that is in the pipe: with a pipe of 1 MiB
+# that is far more than a model can print.
 _FLOOD_PAUSE = 0.002
 _FLOOD_PIPE = MIB
 
-# Takes the lines that one pipe has just given.
+# Gets the lines that were just read from one pipe.
 Sink = Callable[[list[str]], object]
 
 
 class TokenBucket:
-    """What a pipe may still give: grows by RATE each second, up to BURST. A debt is a flood, which
-    lasts until there is enough again for a second."""
+    """What a pipe may still give: grows by RATE each second, up to BURST. A negative balance is a
+    flood, which lasts until there is enough again for a second."""
 
     def __init__(self, now: float) -> None:
         self._at = now
         self._left = float(BURST)
 
     def spend(self, cost: int, now: float) -> bool:
-        """Whether that was not too much."""
+        """Whether the balance covers the cost."""
         self._grow(now)
         self._left -= cost
         return self._left >= 0
@@ -76,12 +76,12 @@ class _Source:
         self._read_at = time.monotonic()
         self._allowance = TokenBucket(self._read_at)
         self._sink = sink
-        # Keeps the first bytes of a character until its last have come (gotcha G10).
+        # Keeps the first bytes of a character until its last have come (gotcha G8 in README).
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
     def read(self) -> int | None:
-        """Takes what is there, in bytes: 0 at the pipe's end, None when nothing is there now."""
+        """Reads once. The number of bytes: 0 at the pipe's end, None if nothing is there now."""
         try:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
@@ -100,14 +100,14 @@ class _Source:
         if len(self._rest) > LINE_LIMIT:
             self.flush()
 
-    # A flood, from the read that was too much until the allowance has grown again.
+    # A flood, from the read that exceeded the allowance until that has grown again.
 
     def _begin_flood(self) -> None:
         self.floods = True
         self._resize(_FLOOD_PIPE)
 
     def discard(self, null: int) -> int | None:
-        """Like `read`, but throws it away: moves it to `null` without looking at it."""
+        """Like `read`, but drops the bytes: moves them to `null` without reading them."""
         try:
             dropped = os.splice(self.fd, null, _FLOOD_PIPE)
         except BlockingIOError:
@@ -116,15 +116,15 @@ class _Source:
         return dropped
 
     def ends_flood(self) -> bool:
-        """Whether it may be read again; what was dropped meanwhile is said."""
+        """Whether it may be read again; if so, logs how much was dropped."""
         if not self._allowance.is_enough(time.monotonic()):
             return False
         self.floods = False
         self._resize(_READ)
-        self._say_dropped()
+        self._log_dropped()
         return True
 
-    def _say_dropped(self) -> None:
+    def _log_dropped(self) -> None:
         if self._dropped:
             self._take(self._decoder.decode(b"", final=True))
             self._decoder.reset()
@@ -134,8 +134,8 @@ class _Source:
             self._dropped = 0
 
     def _resize(self, size: int) -> None:
-        # A user's pipes share 64 MiB, and one that holds more cannot be made smaller: it then
-        # stays as it is, and a flood in it is slower.
+        # A user's pipes share 64 MiB, and a pipe with more bytes in it cannot be made smaller. It
+        # then stays as it is, and drops a flood more slowly.
         with suppress(OSError):
             fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, size)
 
@@ -144,7 +144,7 @@ class _Source:
         return bool(self._rest)
 
     def is_quiet(self, now: float) -> bool:
-        """Whether a line has been without its end for so long that it is taken as it is."""
+        """Whether a line has been without its end for so long that it is passed on."""
         return self.pending and now - self._read_at >= _QUIET
 
     def flush(self) -> None:
@@ -158,7 +158,7 @@ class _Source:
         self._sink(lines)
 
     def close(self) -> None:
-        self._say_dropped()
+        self._log_dropped()
         self._take(self._decoder.decode(b"", final=True))
         self.flush()
         self.open = False
@@ -174,8 +174,8 @@ class Output:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll.register(self._bell, select.EPOLLIN)
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wakeup, select.EPOLLIN)
         self._null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
         self._sources: dict[int, _Source] = {}
         # Those that flood; epoll does not watch them.
@@ -197,15 +197,15 @@ class Output:
         return source
 
     async def drain(self, *sources: _Source) -> None:
-        """Takes what is in the pipes and closes them, even if somebody holds the other end
-        (gotcha G7)."""
+        """Reads what is in the pipes and closes them, even if a process has the other end open
+        (gotcha G6 in README)."""
         done = trio.Event()
         token = trio.lowlevel.current_trio_token()
 
         def drain() -> None:
             for source in sources:
                 if source.open:
-                    # A pipe holds 64 KiB; more than a few rounds is somebody who goes on printing.
+                    # A pipe has 64 KiB; after a few reads, another process still prints.
                     for _ in range(8):
                         if not (source.discard(self._null) if source.floods else source.read()):
                             break
@@ -224,20 +224,20 @@ class Output:
         self._ask(end)
         self._thread.join()
         self._epoll.close()
-        os.close(self._bell)
+        os.close(self._wakeup)
         os.close(self._null)
 
     def _ask(self, call: Callable[[], None]) -> None:
         self._asked.append(call)
-        os.eventfd_write(self._bell, 1)
+        os.eventfd_write(self._wakeup, 1)
 
     def _add(self, source: _Source) -> None:
         self._sources[source.fd] = source
         self._watch(source)
 
     def _watch(self, source: _Source) -> None:
-        """Has epoll tell of it; where the kernel has no memory for that, it is taken for a flood,
-        which is looked at without."""
+        """Registers it with epoll. Where the kernel has no memory for that it is treated as a
+        flood, which is polled for without epoll."""
         try:
             self._epoll.register(source.fd, select.EPOLLIN)
         except OSError:
@@ -260,8 +260,8 @@ class Output:
             quiet = _QUIET if any(s.pending for s in self._sources.values()) else -1
             ready = self._epoll.poll(_FLOOD_PAUSE if self._floods else quiet)
             for fd, _ in ready:
-                if fd == self._bell:
-                    os.eventfd_read(self._bell)
+                if fd == self._wakeup:
+                    os.eventfd_read(self._wakeup)
                     while self._asked:
                         self._asked.popleft()()
                 elif (source := self._sources.get(fd)) is not None:
@@ -286,7 +286,7 @@ class Output:
             self._floods.add(source)
 
     def _discard(self, now: float) -> None:
-        """Throws away what floods the pipes, and reads those again that have been still."""
+        """Drops what floods the pipes, and reads those again whose flood is over."""
         if now < self._discard_at:
             return
         self._discard_at = now + _FLOOD_PAUSE

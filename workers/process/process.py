@@ -1,13 +1,13 @@
-"""The only file that faces the operating system's processes.
+"""The only file that uses the operating system's processes.
 
 A *tree* is a process with all that it ever started. Its mark, `PREDICTD_TREE=<instance>/<tree>/` in
 the environment, is inherited by every child, so the tree is found again in /proc even when a
 grandchild has forked twice and leads a session of its own, which a process group would miss. The
-*instance* names the data folder: what carries the mark of a house whose gateway is gone is an
-orphan.
+*instance* is the id of the data folder: a process with the mark of an instance whose gateway has
+ended is an orphan.
 
-Laws: a process is made from a thread that lives as long as the gateway (gotcha G1), dies with the
-gateway (gotcha G2), and inherits only the descriptors it is given.
+Laws: a process is made from a thread that lives as long as the gateway (gotcha G1 in README), dies
+with the gateway (gotcha G2 in README), and inherits only the descriptors that it is given.
 """
 
 import fcntl
@@ -33,26 +33,26 @@ from workers.process.usage import process_info
 from workers.shortages import is_shortage
 
 MARK = "PREDICTD_TREE"
-# More than this as an exit status: the command may have been ended by a signal.
+# A larger exit status may mean that a signal ended the command.
 _SIGNALLED = 128
-# PIDFD_GET_INFO and PIDFD_INFO_EXIT of <linux/pidfd.h>, and the answer: what of it is told, and at
+# PIDFD_GET_INFO and PIDFD_INFO_EXIT of <linux/pidfd.h>, and the answer: which fields it has, and at
 # its end the exit status as waitpid has it.
 _GET_INFO, _INFO_EXIT = 0xC040FF0B, 1 << 3
 _INFO = struct.Struct("Q52xi")
 # PF_KTHREAD of <linux/sched.h>.
 _KERNEL_THREAD = 0x00200000
-# How long the end of a tree is held up by what has left any tree, in seconds.
-_PATIENCE = 0.25
-# Where the kernel does not tell of an end, it is looked for so often, in seconds.
-_LOOK_AGAIN = 0.05
+# How long the end of a tree may be delayed by processes that have left any tree, in seconds.
+_ORPHAN_TIMEOUT = 0.25
+# How often the end is polled for where the kernel does not report it, in seconds.
+_POLL_INTERVAL = 0.05
 # The marks of the trees that have not been killed yet.
 _trees: set[str] = set()
-# Of /proc/<pid>/status. Who is confined without namespaces has both and cannot get rid of them.
+# Lines of /proc/<pid>/status. A process confined without namespaces has both and cannot lose them.
 _CONFINED = (b"\nNoNewPrivs:\t1\n", b"\nSeccomp:\t2\n")
 
 
 class Process:
-    """A process of ours that has been started; `pidfd` becomes readable when it has ended.
+    """A process that was started here; `pidfd` becomes readable when it has ended.
 
     Where it is `wrapped`, `pid` is the wrapper's, which ends with the command; see `know_command`.
     """
@@ -75,8 +75,8 @@ class Process:
         return self._command_pid or self.pid
 
     def know_command(self) -> None:
-        """Finds the command behind its wrapper. Call it when the command has said something, and no
-        sooner: gotcha G17."""
+        """Finds the command behind its wrapper. Call it after the command has sent a message, not
+        before: gotcha G11 in README."""
         if not self._command_pid:
             with suppress(OSError, IndexError):  # ended meanwhile
                 found = _command_of(self.pid)
@@ -84,7 +84,7 @@ class Process:
                 self._command_pid = found
 
     def resident(self) -> int:
-        """How many bytes of memory it has now, without its children; 0 when it has ended."""
+        """The bytes of memory that it uses, without its children; 0 when it has ended."""
         found = process_info(self.command_pid)
         return found.resident if found else 0
 
@@ -97,8 +97,8 @@ class Process:
         try:
             await trio.lowlevel.wait_readable(self.pidfd)
         except OSError:  # the kernel has no memory to watch one more
-            while not self.has_ended():  # noqa: ASYNC110 - there is nobody to set an event
-                await trio.sleep(_LOOK_AGAIN)
+            while not self.has_ended():  # noqa: ASYNC110 - nothing could set an event
+                await trio.sleep(_POLL_INTERVAL)
 
     def reap(self) -> int:
         """The exit status, negative for a signal. Call it once, after `wait` or a kill: it waits
@@ -108,30 +108,32 @@ class Process:
         disown(self.pid)
         if self._command_pidfd >= 0:
             exact = _exit_status(self._command_pidfd)
-            # Whom the wrapper speaks of: not an orphan that was found in the place of the command.
+            # Only if the wrapper reports the same: an orphan may be in the command's position.
             if exact is not None and status == (exact if exact >= 0 else _SIGNALLED - exact):
                 self._exact = exact
             os.close(self._command_pidfd)
         return status if self._exact is None else self._exact
 
-    def say(self, status: int) -> str:
+    def describe(self, status: int) -> str:
         """Its exit status in words: "exited with status 3", "was killed by SIGSEGV"."""
         if self._exact is None and self._is_either(status):
             return f"{describe_status(_SIGNALLED - status)}, or exited with status {status}"
         return describe_status(status)
 
     def _is_either(self, status: int) -> bool:
-        """gotcha G11: a wrapper that outlives its command says a signal as a shell does."""
+        """Whether the wrapper may report a signal, as a shell does: gotcha G9 in README."""
         return self._wrapped and _SIGNALLED < status < _SIGNALLED + signal.NSIG
 
     def kill(self) -> None:
-        """SIGKILL to the process and its group; who left it is `kill_tree`'s (gotcha G6)."""
-        with suppress(ProcessLookupError):  # ended meanwhile: the pidfd tells
+        """SIGKILL to the process and its group. `kill_tree` finds processes that have left the
+        group (gotcha G5 in README)."""
+        with suppress(ProcessLookupError):  # it has ended, as the pidfd reports
             os.killpg(self.pid, signal.SIGKILL)
 
     def await_group(self, *, seconds: float = 5.0) -> None:
-        """Returns when the orphans of its group have ended and are reaped, or after `seconds` (an
-        uninterruptible system call cannot be ended). Blocking; call it after `kill` and `reap`."""
+        """Returns when the orphans of its group have ended and are reaped, or after `seconds` (a
+        process in an uninterruptible system call cannot be killed). Blocking; call it after `kill`
+        and `reap`."""
         end = time.monotonic() + seconds
         with suppress(ChildProcessError):  # none is left
             while time.monotonic() < end:
@@ -149,16 +151,15 @@ def spawn(
     enter: Sequence[Path] = (),
     file_size: int = 0,
 ) -> Process:
-    """Starts a command in a session of its own; its variables and the mark are all it has.
+    """Starts a command in a session of its own, with its variables and the mark as its environment.
 
-    It reads nothing on stdin. Through each of `enter` it puts itself into a cgroup before anything
-    else; no file may become larger than `file_size` bytes, 0 for no limit. Raises OSError where it
-    cannot be started, ValueError for a variable that no process can have.
+    Its stdin is empty. Through each of `enter` it first puts itself into a cgroup; no file may
+    become larger than `file_size` bytes, 0 for no limit. Raises OSError where it cannot be started,
+    ValueError for a variable that no process can have.
 
-    Nothing that runs before the last stage has a byte of the project's: see `last_stage`.
+    No program that runs before the last stage reads a byte of the project: see `last_stage`.
     """
-    # gotcha G1: PR_SET_PDEATHSIG is bound to the thread that made the process, not to the process.
-    # The threads of fences live on.
+    # The thread has to live as long as the process (gotcha G1 in README). Those of fences do.
     assert threading.current_thread() is threading.main_thread()
     with ExitStack() as after:
         after.callback(launch.close)
@@ -184,8 +185,9 @@ def spawn(
             _trees.discard(mark)
             raise
     try:
-        return Process(popen, os.pidfd_open(popen.pid), wrapped=launch.wrapped)  # gotcha G4
-    except OSError:  # no descriptors left: what nobody can watch must not run
+        # Not by its pid: gotcha G3 in README.
+        return Process(popen, os.pidfd_open(popen.pid), wrapped=launch.wrapped)
+    except OSError:  # no descriptors left: a process that cannot be watched must not run
         os.killpg(popen.pid, signal.SIGKILL)
         popen.wait()
         disown(popen.pid)
@@ -193,19 +195,20 @@ def spawn(
 
 
 def _dies_with_us() -> list[str]:
-    """The wrapper that has the kernel kill the process when the gateway's main thread is gone.
+    """The wrapper that has the kernel kill the process when the gateway's main thread ends.
 
-    gotcha G2: a replica that computes does not notice that its pipe has closed. `preexec_fn` would
-    do the same unsafely. Without setpriv the pipe's end is all there is, and `doctor` says so.
+    A replica that computes does not notice that its pipe has closed (gotcha G2 in README).
+    `preexec_fn` would do the same unsafely. Without setpriv only the pipe's end is left, and
+    `doctor` reports it.
     """
     setpriv = program("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
-# Each is given by its place, so that nothing of them is read as shell. 0 means the writer itself.
+# Arguments are given by position, so that none is read as shell code. 0 means the writer itself.
 _LIMIT = (
     'ulimit -f "$1"; { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; shift; '
-    # By this name in bash, by that in dash and busybox.
+    # The first in bash, the second in dash and busybox.
     '{ ulimit -u "$1" || ulimit -p "$1"; } 2>/dev/null; shift; '
     'while [ "$1" != -- ]; do echo 0 >"$1" || exit 126; shift; done; shift; '
     'exec "$@"'
@@ -213,9 +216,10 @@ _LIMIT = (
 
 
 def _limited(enter: Sequence[Path], file_size: int) -> list[str]:
-    """The wrapper that limits a process from its first moment: nothing of it can be outside.
+    """The wrapper that limits a process from its first moment.
 
-    When memory runs out it is to go before the gateway. Entering may take a while (gotcha G13).
+    When memory runs out the kernel ends it before the gateway. Entering a cgroup may take a while
+    (gotcha G10 in README).
     """
     # In blocks of 512 bytes.
     blocks = str(-(-file_size // 512)) if file_size else "unlimited"
@@ -223,8 +227,8 @@ def _limited(enter: Sequence[Path], file_size: int) -> list[str]:
 
 
 def _tasks_of_user() -> str:
-    """RLIMIT_NPROC for what we start: it counts all processes of a user, so a model that meets its
-    own, lower one leaves the gateway room for threads and processes."""
+    """RLIMIT_NPROC for processes that are started here. It counts all processes of a user, so a
+    model that reaches this lower limit leaves threads and processes to the gateway."""
     most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     return "unlimited" if most == resource.RLIM_INFINITY else str(max(1, most - OWN_TASKS))
 
@@ -232,8 +236,8 @@ def _tasks_of_user() -> str:
 def marked(prefix: str) -> list[int]:
     """The ids of all live processes whose mark begins with `prefix`.
 
-    Lists again until it has looked at all there are, since a process may fork and end in between:
-    who is not in a list was made after it, by somebody who is. Raises OSError in a shortage.
+    Lists again until it has looked at all of them, since a process may fork and end in between: a
+    process that is not in a list was made after it, by one that is. Raises OSError in a shortage.
     """
     wanted = f"{MARK}={prefix}".encode()
     seen: set[str] = set()
@@ -246,7 +250,7 @@ def marked(prefix: str) -> list[int]:
             except OSError as error:
                 if is_shortage(error):
                     raise
-                continue  # ended meanwhile, or another user's: not ours to kill
+                continue  # it has ended, or is another user's, which cannot be killed
             if environment.startswith(wanted) or b"\0" + wanted in environment:
                 found.append(int(pid))
     return found
@@ -255,7 +259,7 @@ def marked(prefix: str) -> list[int]:
 def _environment(pid: str) -> bytes:
     """The environment that a process began with.
 
-    gotcha G5: in the midst of an exec a process shows none, so an empty one is asked for again.
+    In the middle of an exec it is empty, so an empty one is read again (gotcha G4 in README).
     """
     end = time.monotonic() + 1.0
     while True:
@@ -267,12 +271,12 @@ def _environment(pid: str) -> bytes:
 
 
 def _has_left_tree(pid: int) -> bool:
-    """Whether a process that lost its parent has left its tree: it is confined, so it is of one of
-    ours, but what it began with has no mark of a tree that lives, or cannot be read."""
+    """Whether an orphan has left its tree: it is confined, so it belongs to a tree of ours, but its
+    initial environment has no mark of a living tree, or cannot be read."""
     try:
         status = Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
-        return False  # ended meanwhile
+        return False  # it has ended
     if not all(each in status for each in _CONFINED):
         return False
     try:
@@ -284,12 +288,12 @@ def _has_left_tree(pid: int) -> bool:
 
 
 def _has_no_environment(pid: str) -> bool:
-    """Whether a process has ended, is the kernel's, or was begun with an empty environment."""
+    """Whether a process has ended, is the kernel's, or began with an empty environment."""
     with open(f"/proc/{pid}/stat", "rb") as file:
-        # proc(5); its second field may hold blanks and brackets of its own.
+        # proc(5); its second field may contain blanks and brackets.
         fields = file.read().rpartition(b")")[2].split()
     state, flags, end_code, env_start, env_end = (fields[i] for i in (0, 6, 24, 47, 48))
-    # An exec sets the end of the code after all else.
+    # An exec sets the end of the code last.
     is_loaded = int(end_code) > 0
     return (
         state in b"ZX" or bool(int(flags) & _KERNEL_THREAD) or (is_loaded and env_start == env_end)
@@ -297,12 +301,12 @@ def _has_no_environment(pid: str) -> bool:
 
 
 def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
-    """Kills every process whose mark begins with `prefix` and waits until none is left; with them
-    those that have left any tree of ours (gotcha G6), which were found when their parents ended.
+    """Kills every process whose mark begins with `prefix`, and every orphan that has left its tree
+    (gotcha G5 in README), and waits until none is left.
 
     Scans again until a scan finds none, since one may fork while another is killed. Blocking: call
     it in a thread. Returns how many were killed; gives up after `seconds` (a process in an
-    uninterruptible system call cannot be killed at all).
+    uninterruptible system call cannot be killed).
     """
     killed: set[int] = set()
     begun = time.monotonic()
@@ -314,8 +318,8 @@ def kill_tree(prefix: str, *, seconds: float = 5.0) -> int:
                 killed.add(pid)
             except ProcessLookupError:
                 pass
-        # Another tree may make orphans without end: its own end will see to those.
-        if time.monotonic() - begun > (seconds if pids else _PATIENCE):
+        # Another tree may make orphans endlessly; they are killed at that tree's end.
+        if time.monotonic() - begun > (seconds if pids else _ORPHAN_TIMEOUT):
             break
         time.sleep(0.002)
     return len(killed)
@@ -332,19 +336,19 @@ def describe_status(status: int) -> str:
 
 
 def _exit_status(pidfd: int) -> int | None:
-    """How a process ended that somebody else has waited for, negative for a signal; None where the
-    kernel (before Linux 6.15) does not tell."""
+    """The exit status of a process that another one has reaped, negative for a signal; None where
+    the kernel (before Linux 6.15) does not report it."""
     try:
-        told = fcntl.ioctl(pidfd, _GET_INFO, _INFO.pack(_INFO_EXIT, 0))
+        answer = fcntl.ioctl(pidfd, _GET_INFO, _INFO.pack(_INFO_EXIT, 0))
     except OSError:
         return None
-    known, status = _INFO.unpack(told)
+    known, status = _INFO.unpack(answer)
     return os.waitstatus_to_exitcode(status) if known & _INFO_EXIT else None
 
 
 def _command_of(pid: int) -> int:
     """The process that bubblewrap, which is `pid`, wraps: the first child of process 1 of its
-    namespace, which is its own only one. Raises
+    namespace, which is bubblewrap's only child. Raises
     OSError, IndexError where there is none."""
     for _ in range(2):
         pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])

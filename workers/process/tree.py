@@ -188,7 +188,7 @@ class ProcessTree:
 
     def _reap(self, process: Process, completed: bool) -> TreeExit:
         status = process.reap()
-        text, counters = process.say(status), self._leaf.counters()
+        text, counters = process.describe(status), self._leaf.counters()
         return TreeExit(
             status=status,
             text=text,

@@ -1,20 +1,20 @@
 """The reactor: one Trio task, one persistent epoll, plain callbacks, and the deadlines.
 
 Sockets of callers and pipes of replicas stay registered in the epoll; Trio waits on the epoll's own
-descriptor, so a request costs no task, no cancel scope and no registration. Whoever is called back
-is a small state machine in plain `def`: nothing on this path can be cancelled half-way.
+descriptor, so a request costs no task, no cancel scope and no registration. Each callback belongs
+to a small state machine in plain `def`: nothing on this path can be cancelled half-way.
 
 A pass through Trio's scheduler costs as much as a quick prediction. So before it sleeps there, the
 reactor does one of two things. While one thing happens at a time, and fewer replicas work than
-there are cores, it looks again for a little while, since a sleeping core takes longer to wake than
-a quick model to answer; where looking does not pay (slow models, rare requests) it is left, but
-for a try now and then. And while replicas work, or something has just happened, it dozes for a
-millisecond in its own epoll, if none of Trio's tasks is ready: that leaves the core to whoever
-keeps it busy.
-Yet the rest of the process always gets its share: after so many events, or a doze in which nothing
-came, Trio runs. A pass of Trio's runs every task that is ready, and there may be a thousand, such
-as when as many clients hang up. So within a pass, too, the reactor serves what is ready each
-millisecond, between the steps of two tasks. A callback that raises is a mistake of ours, and ends
+there are cores, it polls again for a short while, since a sleeping core takes longer to wake than a
+quick model to answer. Where that does not pay (slow models, rare requests) it stops, and tries
+again now and then. And while replicas work, or something has just happened, it sleeps for a
+millisecond in its own epoll, if none of Trio's tasks is ready: that leaves the core to the models.
+
+The rest of the process always gets its share: after a number of events, or a sleep in which nothing
+came, Trio runs. A pass of Trio's runs every task that is ready, which may be a thousand, such as
+when as many clients disconnect. So within a pass, too, the reactor serves what is ready each
+millisecond, between the steps of two tasks. A callback that raises is a defect of ours, and ends
 the process rather than a request silently.
 """
 
@@ -29,24 +29,24 @@ from workers.reactor.timers import MovableTimer, Timer, Timers
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
 
-# After so many events Trio's other tasks run: some 24 predictions, or about a millisecond.
+# The events after which Trio's other tasks run: some 24 predictions, or about a millisecond.
 _EVENTS = 48
-# Or after so many seconds, which it is asked for after each so many events: those of large requests
-# and answers take up to 0.3 ms each.
+# Or the seconds, which are checked after each few events: those of large requests and answers take
+# up to 0.3 ms each.
 _TURN = 0.002
 _ASK = 4
-# So often in a row, as long as some of them have something to do: an answer of the admin API takes
-# a dozen passes, and each would else wait for as many predictions.
+# The passes of Trio's in a row, while some of its tasks have something to do: an answer of the
+# admin API takes a dozen, and each would otherwise wait for as many predictions.
 _PASSES = 12
-# How often it looks again before it sleeps, while that pays; a look takes half a microsecond.
+# How often it polls again before it sleeps, while that pays; a poll takes half a microsecond.
 _SPIN_LIMIT = 80
-# How far it believes in what paid before: so many looks for nothing in a row end it, ...
+# The number of turns without a result after which it stops spinning, ...
 _SPIN_WEIGHT = 8
-# ... and then it is tried again each time it has slept so often.
+# ... and the number of sleeps after which it tries again.
 _TRY = 8
-# The shortest that an epoll can be asked for, in seconds: for so long Trio may have to wait.
+# The shortest timeout of an epoll, in seconds: Trio may have to wait that long.
 _POLL_TIMEOUT = 0.001
-# After so many seconds of other tasks' steps it serves what is ready, before the next step.
+# The seconds of other tasks' steps after which it serves what is ready, before the next step.
 _LENT = 0.001
 _CORES = len(os.sched_getaffinity(0))
 
@@ -69,14 +69,14 @@ class Reactor:
         self.working = 0
         self._timers = Timers()
         self._handlers: dict[int, Callable[[int], None]] = {}
-        # Registered since the last look: what that said of these numbers is about others.
+        # Registered since the last poll, whose events of these numbers belong to others.
         self._new: set[int] = set()
         self._epoll = select.epoll()
         self._spin_credit = self._sleeps = 0
-        # The scope in which the task sleeps now; its deadline is the next timer.
+        # The scope in which the task sleeps; its deadline is the next timer.
         self._sleep_scope = trio.CancelScope()
         self._lent_until = 0.0
-        # What a handler raised between two steps, where no task of ours could.
+        # What a handler raised between two steps, outside of the reactor's task.
         self._error: Exception | None = None
 
     def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
@@ -89,7 +89,7 @@ class Reactor:
         self._epoll.modify(fd, events)
 
     def unregister(self, fd: int) -> None:
-        """Forgets `fd`. Do this before closing it: a number is soon used again (gotcha G8)."""
+        """Forgets `fd`. Call it before closing it: numbers are reused (gotcha G1 in README)."""
         del self._handlers[fd]
         self._epoll.unregister(fd)
 
@@ -127,21 +127,21 @@ class Reactor:
             await trio.sleep(_POLL_TIMEOUT)
 
     async def _let_others_run(self) -> None:
-        """Runs what else Trio has ready, and what that makes ready, up to a bound."""
+        """Runs Trio's other ready tasks, and those that they make ready, up to a bound."""
         idle = 0
         for _ in range(_PASSES):
             await trio.lowlevel.checkpoint()
-            # Those of the pass that is under way are not counted; hence two in a row.
+            # Tasks of the current pass are not counted; hence two in a row.
             idle = 0 if self._others_are_ready() else idle + 1
             if idle == 2:
                 return
 
     def close(self) -> None:
-        """Gives the epoll back, when nothing is registered any more."""
+        """Closes the epoll, when nothing is registered any more."""
         self._epoll.close()
 
     def _serve(self) -> bool:
-        """Serves what is ready and what soon will be. Whether there was still something to do."""
+        """Serves what is ready and what soon will be. Whether there is more to do."""
         poll, handlers, new = self._epoll.poll, self._handlers, self._new
         events = looks = 0
         asked_at, is_over, end = _ASK, False, self.now() + _TURN
@@ -178,7 +178,7 @@ class Reactor:
         return is_over
 
     def serve_between(self) -> None:
-        """Serves what is ready, if other tasks have run for a while. Between two steps of tasks."""
+        """Serves what is ready, if other tasks have run for a while. Called between two steps."""
         if self.now() < self._lent_until or self._error is not None:
             return
         try:

@@ -1,8 +1,8 @@
 """Deadlines for plain callbacks: a heap, with the clock passed in.
 
 A Timer is set once. Cancelling only marks its entry; it leaves the heap when it comes up, or when
-more than half of the heap is marked. An Alarm is for a deadline that moves with every request and
-hardly ever comes: moving it later does not touch the heap.
+more than half of the heap is marked. A MovableTimer is for a deadline that moves with every request
+and is hardly ever reached: moving it later does not touch the heap.
 """
 
 import heapq
@@ -32,7 +32,7 @@ class Timer:
     def cancel(self) -> None:
         if not self.cancelled:
             self.cancelled = True
-            self.call = _nothing  # what it would have called, and all that hangs on it, may go
+            self.call = _nothing  # so that the garbage collector can free what it refers to
             self._timers.forget_one()
 
     def __lt__(self, other: "Timer") -> bool:
@@ -40,9 +40,9 @@ class Timer:
 
 
 class MovableTimer:
-    """One deadline that moves often; rings, by calling `call()`, when `due` has come.
+    """One deadline that moves often; calls `call()` when `due` is reached.
 
-    Its entry in the heap is due at `due` or before; one that comes up too early is put in again.
+    Its entry in the heap is due at `due` or before; one that comes up too early is inserted again.
     """
 
     __slots__ = ("_armed", "_call", "_call_at", "_timer", "due")
@@ -55,17 +55,17 @@ class MovableTimer:
         self.due = inf
 
     def set(self, due: float) -> None:
-        """Rings at `due`, and not at what was set before."""
+        """Calls at `due`, and not at the time that was set before."""
         self.due = due
         if due < self._armed:
             self._arm(due)
 
     def clear(self) -> None:
-        """Does not ring unless it is set again."""
+        """Does not call unless it is set again."""
         self.due = inf
 
     def close(self) -> None:
-        """Clears it for good: nothing of it stays in the heap."""
+        """Clears it for good, and removes its entry from the heap."""
         self.due = inf
         self._disarm()
 
@@ -91,7 +91,7 @@ class MovableTimer:
 
 
 class CallAt(Protocol):
-    """Makes a Timer, and sees to it that somebody looks when it is due."""
+    """Makes a Timer, and has `run_due` called when it is due."""
 
     def __call__(self, due: float, call: Callable[[], object]) -> Timer: ...
 
@@ -115,7 +115,7 @@ class Timers:
         return timer
 
     def next_due(self) -> float:
-        """When something is due next; infinity for never."""
+        """When the next timer is due; infinity for never."""
         while self._heap and self._heap[0].cancelled:
             heapq.heappop(self._heap)
             self._cancelled -= 1

@@ -236,7 +236,7 @@ class Replica:
     def _on_end_of_pipe(self) -> None:
         """It ended, or closed the pipe. If it ended, the supervisor reports its status very soon.
 
-        Until then it keeps its ticket, so that the caller gets the status (gotcha G3).
+        Until then it keeps its ticket, so that the caller gets the status (gotcha G1 in README).
         """
         self._close_pipes()
         if self.state in (IDLE, BUSY):

@@ -134,7 +134,7 @@ async def test_a_full_queue(it: Overloaded) -> None:
             await it.until_waiting(number + 1)
         refused = await it.call("echo")
         assert refusal(refused) == (429, "model.busy")
-        assert "the last places are for other callers" in refused.json()["message"]
+        assert "the rest is reserved for other callers" in refused.json()["message"]
         assert int(refused.headers["retry-after"]) >= 1
         nursery.start_soon(call, "another", ANOTHER)
         await it.until_waiting(SHARE + 1)

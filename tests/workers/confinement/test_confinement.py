@@ -324,7 +324,7 @@ def test_status(level: str, script: str, said: str, data: Path) -> None:
     process, out = _spawn(confinement, view, script, "test-status/")
     os.close(out)
     os.waitid(os.P_PIDFD, process.pidfd, os.WEXITED | os.WNOWAIT)
-    assert process.say(process.reap()) == said
+    assert process.describe(process.reap()) == said
 
 
 def _exactly(said: str) -> str:
@@ -363,7 +363,7 @@ class Waiting:
 
     def told(self) -> str:
         os.waitid(os.P_PIDFD, self.process.pidfd, os.WEXITED | os.WNOWAIT)
-        told = self.process.say(self.process.reap())
+        told = self.process.describe(self.process.reap())
         self.out.close()
         return told
 
