@@ -1,6 +1,6 @@
-"""The Quart application: the admin API, the model routes, health, and the one error handler.
+"""The Quart application: the admin API, the pages, health, and the one error handler.
 
-`make_app` has no globals: everything it serves hangs on what it is given.
+`make_app` has no globals: everything that it serves comes from its arguments.
 """
 
 import logging
@@ -28,7 +28,7 @@ from gateway.admin.routing.uploads import StreamedBody
 from gateway.client_network import network_of
 from gateway.control import Control
 from gateway.control.audit.audit_log import request_id
-from gateway.control.context import ControlContext
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.errors import API_PREFIX, Refusal
 from gateway.http.context import ConnectionStats
 from gateway.http.host_check import AllowedHosts, is_public_name
@@ -51,20 +51,20 @@ from gateway.web.site import Website, check_session_request
 
 logger = logging.getLogger(__name__)
 
-# The largest body for what is no route of the admin API: the forms of our pages. To read it takes
-# less than a millisecond.
+# The largest body of a request outside the admin API: the forms of the pages. Parsing it takes less
+# than a millisecond.
 FORM_LIMIT = 4 * 1024
 # A large response is sent in pieces of this size.
 _PIECE = 256 * 1024
-# A part of the gateway that gives no sign for so long is failing, as far as health goes.
-_PATIENCE = 2.0
+# A part of the gateway that does not respond within these seconds is failing.
+_HEALTH_TIMEOUT = 2.0
 
 
 class Services(NamedTuple):
-    """What the application uses beside the control."""
+    """What the application uses besides the control."""
 
     offload: OffloadedParser
-    traffic: ConnectionStats
+    connections: ConnectionStats
     health: HealthChecks
 
 
@@ -72,15 +72,15 @@ def make_app(control: Control, services: Services, hosts: AllowedHosts) -> Quart
     """The application, ready to be served."""
     app = QuartTrio(__name__, static_folder=None)
     app.url_rule_class = _Rule
-    app.asgi_http_class = _under_a_grant(control.context.accounts.grants)
-    router = admin_router(control, services.traffic)
+    app.asgi_http_class = _under_a_grant(control.accounts.grants)
+    router = admin_router(control, services.connections)
     router.register(app)
-    app.request_class = _request_class(app, router, control.context)
+    app.request_class = _request_class(app, router, control.settings)
     _add_health(app, control, services.health, cache(lambda: msgspec.json.encode(openapi(ROUTES))))
     website = Website(control)
     website.register(app)
     _add_hooks(app, control, hosts, router, website)
-    _add_model_calls(app, control.context.endpoints, services.offload)
+    _add_model_calls(app, control.endpoints, services.offload)
     return app
 
 
@@ -97,8 +97,8 @@ def admin_router(control: Control, connections: ConnectionStats) -> Router:
 
 
 class _Rule(QuartRule):
-    """A route whose way back, from its name to a URL, is compiled when somebody asks for it: nobody
-    does here, and for all routes it takes a tenth of the gateway's start."""
+    """A rule that compiles its URL builder on first use. The gateway does not use URL builders, and
+    compiling them for all routes takes a tenth of its start."""
 
     def _compile_builder(self, append_unknown: bool = True) -> Callable[..., Any]:
         compiled = super()._compile_builder
@@ -109,17 +109,16 @@ class _Rule(QuartRule):
         return build
 
 
-def _request_class(app: QuartTrio, router: Router, context: ControlContext) -> type[TrioRequest]:
-    """Requests that know how large their body may be, and where the files in it wait.
+def _request_class(app: QuartTrio, router: Router, settings: RuntimeSettings) -> type[TrioRequest]:
+    """Requests with the size limit of their route, and with bodies that slow an upload down.
 
     A handler could not set the limit: gotcha G1 in admin/README.
     """
-    site = context.runtime_settings
 
     def route_of(method: str, path: str) -> AdminRoute | None:
         try:
             rule, _ = app.url_map.bind("").match(path, method, return_rule=True)
-        except HTTPException:  # there is no such route, or its path has a `/` too many
+        except HTTPException:  # no such route, or a path with an extra `/`
             return None
         return router.route(rule.endpoint)
 
@@ -128,7 +127,7 @@ def _request_class(app: QuartTrio, router: Router, context: ControlContext) -> t
 
         def __init__(self, method: str, scheme: str, path: str, *rest: Any, **named: Any) -> None:
             route = None if is_call(path) else route_of(method, path)
-            now = site.current
+            now = settings.current
             if is_call(path):
                 most = now.max_request_size
             elif route is None:
@@ -148,7 +147,7 @@ def _request_class(app: QuartTrio, router: Router, context: ControlContext) -> t
 
 
 def _under_a_grant(grants: Grants) -> type[TrioASGIHTTPConnection]:
-    """Requests whose answers end with the rights that they are given by (`auth.grant`)."""
+    """Requests whose answers end with the rights under which they are sent (`grants.py`)."""
 
     class Granted(TrioASGIHTTPConnection):
         async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -159,7 +158,7 @@ def _under_a_grant(grants: Grants) -> type[TrioASGIHTTPConnection]:
         async def handle_messages(  # type: ignore[override]
             self, nursery: trio.Nursery, request: Any, receive: ASGIReceiveCallable
         ) -> None:
-            # As Quart's own, but an upload comes no faster than it is written.
+            # As in Quart, but an upload is read no faster than it is written.
             while (message := await receive())["type"] == "http.request":
                 request.body.append(message["body"])
                 if not message["more_body"]:
@@ -179,11 +178,11 @@ def _add_hooks(
         request_id.set(g.request_id)
         if not is_call(request.path):
             hosts.check(request.headers.get("Host", ""), request.path)
-        # On the headers alone: whoever is not let in has no body of theirs read.
+        # Checked on the headers alone, so that the body of a refused request is not read.
         if request.path.startswith(API_PREFIX):
-            g.principal = authenticate(control.context.accounts)
+            g.principal = authenticate(control.accounts)
             if principal().by == "session":
-                check_session_request(request, control.context.urls.public)
+                check_session_request(request, control.urls.public)
 
     @app.after_request
     async def end(response: Response) -> Response:
@@ -201,7 +200,9 @@ def _add_hooks(
     async def fail(error: Exception) -> Response:
         refused = _refused(error)
         if refused.code == "internal":
-            logger.exception("request %s %s failed", request.method, request.path, exc_info=error)
+            logger.exception(
+                "request.failed method=%s path=%r", request.method, request.path, exc_info=error
+            )
         if is_call(request.path):
             return _response(refusal_response(refused, g.request_id))
         event = router.pending_audit() or website.router.pending_audit()
@@ -219,7 +220,7 @@ def _add_hooks(
 def _unread() -> bool:
     """Whether the client is still sending its body."""
     body = request.body
-    # A body that grew too large counts as complete, though more of it comes.
+    # Quart counts a body that is too large as complete, though more of it arrives.
     return announces_body() and (body._must_raise is not None or not body._complete.is_set())
 
 
@@ -231,22 +232,22 @@ def _refused(error: Exception) -> Refusal:
         if error.code == 404:
             return Refusal("route.notfound", f"there is nothing at {request.path}")
         if error.code == 405:
-            text = f"{request.path} does not take {request.method}"
+            text = f"{request.path} has no method {request.method}"
             return Refusal("route.method", text, headers={"Allow": _allowed(error)})
         if error.code is not None and error.code < 500:
-            return Refusal("argument.invalid", error.description or "a bad request")
+            return Refusal("argument.invalid", error.description or "bad request")
     return errors.refusal(error)
 
 
 def _allowed(error: HTTPException) -> str:
-    """The methods that a 405 has to name (RFC 9110)."""
+    """The methods that a 405 must name (RFC 9110)."""
     return dict(error.get_headers()).get("Allow", "")
 
 
 def _add_health(
-    app: QuartTrio, control: Control, vitals: HealthChecks, description: Callable[[], bytes]
+    app: QuartTrio, control: Control, health: HealthChecks, description: Callable[[], bytes]
 ) -> None:
-    level = control.context.workers.confinement.level
+    level = control.workers.confinement.level
     healthy = msgspec.json.encode({"status": "ok", "isolation": level})
 
     @app.get("/livez")
@@ -256,9 +257,9 @@ def _add_health(
     @app.get("/readyz")
     @app.get("/healthz")
     async def healthz() -> Response:
-        if ailing := await vitals.failing(_PATIENCE):
-            told = {"status": "failing", "failing": ailing}
-            return Response(msgspec.json.encode(told), 503, content_type="application/json")
+        if failing := await health.failing(_HEALTH_TIMEOUT):
+            body = msgspec.json.encode({"status": "failing", "failing": failing})
+            return Response(body, 503, content_type="application/json")
         return _json(healthy)
 
     @app.get("/openapi.json")

@@ -130,7 +130,7 @@ async def run_gateway(
                 endpoints=control.context.endpoints,
                 offload=services.offload,
                 limits=_limits(control.context.settings, allowed),
-                stats=services.traffic,
+                stats=services.connections,
                 proxies=Proxies(settings.trusted_proxies, settings.public_url),
                 access_log=access_log,
                 timeouts=timeouts,

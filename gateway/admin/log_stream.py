@@ -1,7 +1,6 @@
 """Server-sent events: a log as it grows, for clients that follow a build, a model or an experiment.
 
-Each event's data is one JSON value. What is shared between followers is in
-`control/logs/following.py`.
+The data of each event is one JSON value. `control/logs/following.py` has what followers share.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,16 +17,16 @@ from gateway.control.records import Build, Experiment, Model, NotFound
 from gateway.identity.principal import principal
 from workers import Line, Log, Pool
 
-# What a log is given as: at once, or as it grows.
+# A log as it is now, or as it grows.
 MEDIA_TYPES = ("text/plain", "text/event-stream")
-# A comment. The head of an answer goes out with the first bytes of its body, and a log may be
+# A comment. The head of a response is sent with the first bytes of its body, and a log may be
 # silent for days.
-_BEGUN = b": follows\n\n"
+_BEGIN = b": follows\n\n"
 
 
 def follow_build(control: Control, build: Build) -> Response:
     """`line` for each line from the first one on, `steps` when a step changed, last `end`.
-    Raises Refusal where too many follow it."""
+    Raises Refusal if too many clients follow it."""
 
     async def end() -> str:
         return (await control.builds.wait(build.id)).status
@@ -36,8 +35,8 @@ def follow_build(control: Control, build: Build) -> Response:
 
 
 def follow_experiment(control: Control, experiment: Experiment) -> Response:
-    """`preparing` for each line before its script begins, then `line` for each, last `end`. Raises
-    Refusal where too many follow it."""
+    """`preparing` for each line before the script starts, then `line` for each, last `end`. Raises
+    Refusal if too many clients follow it."""
 
     async def end() -> str:
         return (await control.experiments.wait(experiment.id)).status
@@ -48,14 +47,14 @@ def follow_experiment(control: Control, experiment: Experiment) -> Response:
 def _to_its_end(
     control: Control, what: str, log: Log, end: Callable[[], Awaitable[str]]
 ) -> Response:
-    """All that a log tells, and with which status what it is of came to its `end`."""
+    """All lines of a log, then an event with the status in which its build or experiment ended."""
     following, flow = control.following, principal().flow
     following.admit(what, flow)
 
     async def stream() -> AsyncIterator[bytes]:
-        yield _BEGUN
+        yield _BEGIN
         with following.follower(what, flow) as follower:
-            follower.add(following.feed(log, "to its end", _told), 0)
+            follower.add(following.feed(log, "to its end", _encoded), 0)
             while not follower.ended:
                 if data := await follower.next():
                     yield data
@@ -68,7 +67,7 @@ def _to_its_end(
     return _response(stream())
 
 
-def _told(lines: Sequence[Line]) -> bytes:
+def _encoded(lines: Sequence[Line]) -> bytes:
     return b"".join([_event_of(line) for line in lines])
 
 
@@ -81,16 +80,16 @@ def _event_of(line: Line) -> bytes:
 def follow_logs(control: Control, model: Model, replica: str, stream: str, tail: int) -> Response:
     """`line` for each line that the model's replicas print, from the last `tail` ones on.
 
-    Goes on over re-deployments, until the model is deleted. `replica` and `stream` narrow it down;
-    "" is all of them. Raises Refusal where too many follow it.
+    It continues over new deployments, until the model is deleted. `replica` and `stream` filter the
+    lines; "" means all. Raises Refusal if too many clients follow it.
     """
     flow = principal().flow
     control.following.admit(model.id, flow)
 
     async def lines() -> AsyncIterator[bytes]:
-        yield _BEGUN
+        yield _BEGIN
         with control.following.follower(model.id, flow) as follower:
-            followed = _ModelLogs(control, model, replica, stream, follower)
+            followed = _LogForwarder(control, model, replica, stream, follower)
             with control.changes.listening(model.id, followed.changed):
                 async for data in followed.pieces(tail):
                     yield data
@@ -99,8 +98,8 @@ def follow_logs(control: Control, model: Model, replica: str, stream: str, tail:
     return _response(lines())
 
 
-class _ModelLogs:
-    """The logs of all pools that a model has, for one follower."""
+class _LogForwarder:
+    """Forwards the logs of all pools of a model to one follower."""
 
     def __init__(
         self, control: Control, model: Model, replica: str, stream: str, follower: Follower
@@ -114,7 +113,7 @@ class _ModelLogs:
         self._has_changed = True
 
     def changed(self) -> None:
-        """Its pools have, or it is gone."""
+        """The model has other pools, or was deleted."""
         self._has_changed = True
         self._follower.wake()
 
@@ -129,21 +128,21 @@ class _ModelLogs:
                 for name, log in self._new_logs():
                     if data := await self._begin(name, log, begin):
                         yield data
-                # What begins later is new: all that it prints is news.
+                # A replica that starts later is followed from its first line.
                 begin = None
             if data := await self._follower.next():
                 yield data
 
     def _new_logs(self) -> list[tuple[str, Log]]:
-        """The logs, by replica, of pools that were not there before."""
+        """The logs, by replica, of the pools that are new."""
         before, self._pools = self._pools, self._control.deployments.pools_of(self._model.id)
         logs = [log for pool in self._pools if pool not in before for log in pool.logs.items()]
         return [(name, log) for name, log in logs if self._replica in ("", name)]
 
     async def _begin(self, name: str, log: Log, tail: int | None) -> bytes:
-        """Follows a log from its last lines on, which are returned, or from its first."""
+        """Follows a log from its last lines on, which it returns, or from its first line."""
 
-        def told(lines: Sequence[Line]) -> bytes:
+        def encoded(lines: Sequence[Line]) -> bytes:
             return b"".join(
                 [
                     event("line", {"replica": name, **msgspec.structs.asdict(line)})
@@ -152,7 +151,7 @@ class _ModelLogs:
                 ]
             )
 
-        feed = self._control.following.feed(log, f"{name} {self._stream}", told)
+        feed = self._control.following.feed(log, f"{name} {self._stream}", encoded)
         if tail is None:
             self._follower.add(feed, 0)
             return b""

@@ -1,14 +1,14 @@
-"""Metrics on their way out: as the SDK's rows, and as tables that other programs read.
+"""Exports metrics: as the SDK's rows, and as tables that other programs read.
 
-JSON Lines has a row in each line. In CSV and Parquet each key at the top of any row's metrics is a
-column `metrics.<key>`; what has no form in a cell is JSON text. A text that a spreadsheet would
-take for a formula has a `'` before it in CSV, as OWASP advises; numbers stay numbers.
+JSON Lines has one row per line. In CSV and Parquet each top-level key of any row's metrics is a
+column `metrics.<key>`; a list or an object is JSON text. In CSV a text that a spreadsheet would
+take for a formula is prefixed with `'`, as OWASP advises; numbers stay numbers.
 
-The columns are only known when all rows have been read, so for these two the rows are read twice. A
-key that first appears in between is left out. All of it is done in small turns, since predictions
-are served beside it.
+The columns are known only when all rows have been read, so CSV and Parquet read the rows twice and
+leave out keys that first appear in between. The work is done in small turns, since the same loop
+serves predictions.
 
-A table has so many columns at most: each row is as wide as all rows have keys together.
+The number of columns is limited, because each row has a cell for every key of all rows.
 """
 
 import csv
@@ -38,13 +38,13 @@ _FIXED = (
     "predictionUuid",
 )
 MOST_COLUMNS = 1000
-# What a row and a cell cost, in bytes of metrics that are read in the same time; and what is done
-# in one turn: less than a millisecond.
+# The cost of a row and of a cell, in bytes of metrics that are parsed in the same time, and of one
+# turn: less than a millisecond.
 _ROW, _CELL, _TURN = 1000, 40, 50_000
-# Rows of a group of Parquet.
+# Rows in a row group of Parquet.
 _GROUP = 10_000
 
-# What begins a formula, also as the wide forms that some input methods give.
+# The first character of a formula, also in the full-width forms of some input methods.
 _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LINE_END = ";\t\r\n"
@@ -57,19 +57,19 @@ _write = msgspec.json.encode
 
 
 class NotInstalled(Exception):
-    """What a format needs is not there."""
+    """A package that the format needs is not installed."""
 
     advice = "pip install 'predictd[parquet]' where the gateway is installed"
 
 
 class TooManyKeys(Exception):
-    """A table would be too wide."""
+    """The table would have too many columns."""
 
-    advice = "take format=jsonl, or a shorter window"
+    advice = "use format=jsonl, or a shorter window"
 
 
 class RowFormatter:
-    """Rows as the SDK has them, the names of what they are of in full."""
+    """Formats rows as the SDK has them, with full names of model, build and deployment."""
 
     def __init__(self, workspace: str, sources: Iterable[MetricSeries]) -> None:
         self._names = {
@@ -86,7 +86,7 @@ class RowFormatter:
         }
 
     def json(self, row: StoredMetricRecord) -> bytes:
-        """One row as JSON. Its metrics are what was told, to the letter."""
+        """One row as JSON. Its metrics are the text that was recorded."""
         return b'%b%d,"endTimeStampMs":%d,"predictionUuid":"%b","metrics":%b}' % (
             self._begin[row.series],
             row.start_ms,
@@ -96,48 +96,48 @@ class RowFormatter:
         )
 
     def fixed(self, row: StoredMetricRecord) -> tuple[object, ...]:
-        """What every row has, in the order of its columns."""
+        """The values of the columns that every row has, in their order."""
         return *self._names[row.series], row.start_ms, row.end_ms, row.uuid
 
 
-async def as_table(kind: str, again: RowSource, spelling: RowFormatter) -> AsyncIterator[bytes]:
-    """The rows that `again` gives, each time it is called, as a file of this format, in parts.
+async def as_table(kind: str, source: RowSource, formatter: RowFormatter) -> AsyncIterator[bytes]:
+    """A file of this format, in parts. `source` returns all rows each time it is called.
 
     Raises NotInstalled, or TooManyKeys.
     """
     if kind == "jsonl":
-        return _json_lines(again, spelling)
+        return _json_lines(source, formatter)
     if kind == "csv":
-        return _csv(again, spelling, await _columns(again))
+        return _csv(source, formatter, await _columns(source))
     try:
         arrow = await trio.to_thread.run_sync(_import_arrow)
     except ImportError as error:
         raise NotInstalled(f"format: parquet needs pyarrow: {error}") from None
-    return _parquet(again, spelling, await _columns(again), *arrow)
+    return _parquet(source, formatter, await _columns(source), *arrow)
 
 
-async def _json_lines(again: RowSource, spelling: RowFormatter) -> AsyncIterator[bytes]:
-    async for rows in _in_turns(again):
-        yield b"".join([spelling.json(row) + b"\n" for row in rows])
+async def _json_lines(source: RowSource, formatter: RowFormatter) -> AsyncIterator[bytes]:
+    async for rows in _in_turns(source):
+        yield b"".join([formatter.json(row) + b"\n" for row in rows])
 
 
 async def _csv(
-    again: RowSource, spelling: RowFormatter, columns: dict[str, Kind]
+    source: RowSource, formatter: RowFormatter, columns: dict[str, Kind]
 ) -> AsyncIterator[bytes]:
     lines = _Lines()
-    # Cells that hold a part of this end are quoted: line ends, and what else parts cells somewhere.
+    # A cell that contains a character of this line end is quoted: line ends and other separators.
     writer = csv.writer(lines, lineterminator=_LINE_END)
     writer.writerow([*_FIXED, *(f"metrics.{name}" for name in columns)])
-    async for rows in _in_turns(again, len(columns)):
+    async for rows in _in_turns(source, len(columns)):
         for row in rows:
-            told = _read(row.metrics)
-            writer.writerow([*spelling.fixed(row), *(_cell(told.get(name)) for name in columns)])
+            values = _read(row.metrics)
+            writer.writerow([*formatter.fixed(row), *(_cell(values.get(name)) for name in columns)])
         yield lines.take()
     yield lines.take()
 
 
 class _Lines:
-    """Takes the rows of a CSV until somebody takes them along."""
+    """Collects the rows of a CSV until `take` returns them."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -146,13 +146,13 @@ class _Lines:
         self._lines.append(line.removesuffix(_LINE_END))
 
     def take(self) -> bytes:
-        told = "".join([f"{line}\n" for line in self._lines])
+        text = "".join([f"{line}\n" for line in self._lines])
         self._lines.clear()
-        return told.encode()
+        return text.encode()
 
 
 async def _parquet(
-    again: RowSource, spelling: RowFormatter, columns: dict[str, Kind], pa: Any, pq: Any
+    source: RowSource, formatter: RowFormatter, columns: dict[str, Kind], pa: Any, pq: Any
 ) -> AsyncIterator[bytes]:
     types = {"null": pa.null(), "bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
     numbers = ("startTimeStampMs", "endTimeStampMs")
@@ -170,11 +170,11 @@ async def _parquet(
         group.clear()
         return sink.take()
 
-    async for rows in _in_turns(again, len(columns)):
+    async for rows in _in_turns(source, len(columns)):
         for row in rows:
-            told = _read(row.metrics)
-            cells = (_typed(told.get(name), kind) for name, kind in columns.items())
-            group.append((*spelling.fixed(row), *cells))
+            values = _read(row.metrics)
+            cells = (_typed(values.get(name), kind) for name, kind in columns.items())
+            group.append((*formatter.fixed(row), *cells))
         if len(group) >= _GROUP:
             yield await trio.to_thread.run_sync(write)
     yield await trio.to_thread.run_sync(write)
@@ -183,7 +183,7 @@ async def _parquet(
 
 
 class _Sink(io.RawIOBase):
-    """Takes what is written until somebody takes it along."""
+    """Collects what is written until `take` returns it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -201,14 +201,14 @@ class _Sink(io.RawIOBase):
         return self._written
 
     def take(self) -> bytes:
-        told = b"".join(self._parts)
+        data = b"".join(self._parts)
         self._parts.clear()
-        return told
+        return data
 
 
-async def _in_turns(again: RowSource, cells: int = 0) -> AsyncGenerator[list[StoredMetricRecord]]:
-    """The rows, so many at a time as may be read, and written with so many cells, in one turn."""
-    async with aclosing(again()) as batches:
+async def _in_turns(source: RowSource, cells: int = 0) -> AsyncGenerator[list[StoredMetricRecord]]:
+    """The rows in turns: as many as may be read, and written with so many cells, in one turn."""
+    async with aclosing(source()) as batches:
         async for rows in batches:
             for turn in _turns(rows, _ROW + _CELL * cells):
                 await trio.lowlevel.checkpoint()
@@ -228,10 +228,10 @@ def _turns(rows: Iterable[StoredMetricRecord], each: int) -> Iterator[list[Store
         yield turn
 
 
-async def _columns(again: RowSource) -> dict[str, Kind]:
-    """The keys of all metrics, in the order in which they come up, and what their values are."""
+async def _columns(source: RowSource) -> dict[str, Kind]:
+    """The keys of all metrics, in order of appearance, and the types of their values."""
     columns: dict[str, Kind] = {}
-    async with aclosing(_in_turns(again)) as turns:
+    async with aclosing(_in_turns(source)) as turns:
         async for rows in turns:
             for row in rows:
                 for name, value in _read(row.metrics).items():
@@ -242,7 +242,7 @@ async def _columns(again: RowSource) -> dict[str, Kind]:
 
 
 def _read(metrics: str) -> dict[str, object]:
-    """The values at the top; lists and objects as their JSON, since a row may be full of them."""
+    """The top-level values. Lists and objects stay JSON text, since a row may be full of them."""
     return {name: _value(raw) for name, raw in _read_raw(metrics).items()}
 
 
@@ -252,7 +252,7 @@ def _value(raw: msgspec.Raw) -> object:
         return raw
     try:
         return _read_scalar(text)
-    except msgspec.ValidationError:  # a number that no float can hold
+    except msgspec.ValidationError:  # a number beyond the range of a float
         return raw
 
 
@@ -272,7 +272,7 @@ def _kind(value: object) -> Kind:
 
 
 def _common(one: Kind, other: Kind) -> Kind:
-    """What can hold both."""
+    """The kind that can hold both."""
     if one == other or other == "null":
         return one
     if one == "null":
@@ -289,7 +289,7 @@ def _cell(value: object) -> object:
 
 
 def _typed(value: object, kind: Kind) -> object:
-    """A value for a column of this kind; of one that came up later, JSON or nothing."""
+    """A value for a column of this kind, or None if the kind cannot hold it."""
     if value is None or kind == "json":
         return None if value is None else _write(value).decode()
     return value if _common(kind, _kind(value)) == kind else None

@@ -1,14 +1,14 @@
-"""What the admin API reads and changes in folders that others change as well.
+"""Reads and changes files in folders that other processes change at the same time.
 
-No path leads out of its folder, and none through a link: each folder on its way is opened from the
-one above it (`builder.Folder`), so it does not matter what is swapped for a link meanwhile. A link
-is an entry like others. It is listed with what it says, replaced and deleted, and never followed:
-that would show which files the machine has elsewhere.
+No path leads out of its folder or through a link: each folder on the path is opened from its parent
+(`builder.Folder`), so a folder that is replaced by a link meanwhile does no harm. A link is listed
+with its target, replaced and deleted, but never followed: that would show which other files the
+machine has.
 
-`.git` is not to be seen or changed: git runs programs that files in it name, with the rights of
-the one who uses git there.
+`.git` is hidden and cannot be changed: git runs programs that its files name, with the rights of
+the user who runs git.
 
-All of this blocks.
+All functions block.
 """
 
 import os
@@ -24,30 +24,30 @@ from gateway.errors import Code, Refusal
 
 _CHUNK = 256 * 1024
 _NAME_MAX = 255
-# All entries of a folder are held while a page of them is cut out.
+# All entries of a folder are in memory while a page is cut out.
 MOST_LISTED = 100_000
-# What HFS+ leaves out of names; with it they would be others to us and the same to git there.
-_UNSEEN = dict.fromkeys(
+# Characters that HFS+ ignores in names: with one of them a name differs here, but not to git there.
+_IGNORED = dict.fromkeys(
     (*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF)
 )
 
 
 def is_git(name: str) -> bool:
-    """Whether git takes a name for `.git` on any file system, by the rules of what it protects."""
+    """Whether git takes a name for `.git` on any file system, by git's own rules."""
     for part in name.split("\\"):
-        plain = part.partition(":")[0].translate(_UNSEEN).rstrip(". ").lower()
+        plain = part.partition(":")[0].translate(_IGNORED).rstrip(". ").lower()
         if plain in (".git", "git~1"):
             return True
     return False
 
 
 def names_of(path: str) -> list[str]:
-    """The names on the way to what a path means. Raises Refusal("path.refused")."""
+    """The names in a path. Raises Refusal("path.refused")."""
     names = [name for name in path.split("/") if name not in ("", ".")]
     if path.startswith("/") or ".." in names or "\0" in path:
         raise Refusal("path.refused", f"{path!r} is not inside the project")
     if "\ufffd" in path:
-        raise Refusal("path.refused", f"{path!r} has a name that is no UTF-8")
+        raise Refusal("path.refused", f"{path!r} has a name that is not UTF-8")
     try:
         check_depth("/".join(names))
     except TooDeep as error:
@@ -55,12 +55,12 @@ def names_of(path: str) -> list[str]:
     if any(len(os.fsencode(n)) > _NAME_MAX for n in names):
         raise Refusal("path.refused", f"{path!r} has a name that is too long")
     if any(map(is_git, names)):
-        raise Refusal("path.refused", f"{path!r}: .git is not among the files of a project")
+        raise Refusal("path.refused", f"{path!r}: .git is not a file of the project")
     return names
 
 
 def listing(root: Path, path: str) -> list[Json]:
-    """What is in a folder. Raises Refusal."""
+    """The entries of a folder. Raises Refusal."""
     names = names_of(path)
     with _opened(root) as top, _entered(top, names) as folder:
         return [
@@ -71,12 +71,11 @@ def listing(root: Path, path: str) -> list[Json]:
 
 
 def all_files(root: Path) -> list[Json]:
-    """All that is beneath a folder but the folders themselves, MOST_LISTED at most. Raises
-    Refusal."""
+    """All files below a folder, at most MOST_LISTED. Raises Refusal."""
     found: list[Json] = []
     ahead: list[list[str]] = [[]]
     if not root.exists():
-        return found  # none was made
+        return found  # the experiment has made none
     with _opened(root) as top:
         while ahead:
             names = ahead.pop()
@@ -95,43 +94,42 @@ def all_files(root: Path) -> list[Json]:
 def _entries(folder: Folder, most: int) -> list["os.DirEntry[str]"]:
     entries = folder.entries(most)
     if len(entries) > most:
-        raise Refusal("path.refused", f"more than {MOST_LISTED:,} files: name one of them")
+        raise Refusal("path.refused", f"more than {MOST_LISTED:,} files: give the path of one")
     return entries
 
 
 def shown(name: str) -> str:
-    """A name as text. One that is no UTF-8 has `\\xe9` in the place of such a byte; it is asked for
-    by that, too."""
+    """A name as text. `\\xe9` stands for a byte that is not UTF-8, in requests too."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def described(folder: Folder, entry: os.DirEntry[str], path: str) -> Json:
-    """An entry of a folder; `link` is what a link says."""
+    """An entry of a folder; `link` is the target of a link."""
     facts = entry.stat(follow_symlinks=False)
     changed = datetime.fromtimestamp(facts.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    told = {
+    fields = {
         "path": shown(path),
         "is_dir": stat.S_ISDIR(facts.st_mode),
         "file_size": str(facts.st_size),
         "last_modified": changed,
     }
     if stat.S_ISLNK(facts.st_mode):
-        told["link"] = shown(folder.target(entry.name))
-    return told
+        fields["link"] = shown(folder.target(entry.name))
+    return fields
 
 
 def opened(root: Path, path: str) -> BinaryIO:
-    """A file, to be read. Raises Refusal."""
+    """A file, opened for reading. Raises Refusal."""
     *above, name = names_of(path) or [""]
     try:
         with _opened(root) as top, _entered(top, above) as folder:
-            return folder.open(_meant(folder, name))
+            return folder.open(_resolve(folder, name))
     except (NotAFile, FileNotFoundError, ValueError) as error:
         raise Refusal("file.notfound", f"there is no file {path!r}") from error
 
 
 def save(stream: IO[bytes], root: Path, path: str) -> None:
-    """Writes a file whole, so that a snapshot never sees half of it. Raises Refusal."""
+    """Writes a file atomically, so that a snapshot never has half of it. Raises Refusal."""
     *above, name = names_of(path) or [""]
     try:
         with (
@@ -145,15 +143,15 @@ def save(stream: IO[bytes], root: Path, path: str) -> None:
 
 
 def remove(root: Path, path: str) -> None:
-    """Takes away a file, a link, or a folder with all in it. Raises Refusal."""
+    """Deletes a file, a link, or a folder with its contents. Raises Refusal."""
     *above, name = names_of(path) or [""]
     try:
         with _opened(root) as top, _entered(top, above) as folder:
-            folder.remove(_meant(folder, name))
+            folder.remove(_resolve(folder, name))
     except FileNotFoundError as error:
         raise Refusal("file.notfound", f"there is no {path!r}") from error
     except ValueError as error:
-        text = "name a file or folder of the project, not all of it"
+        text = "the path is the root of the project, which cannot be deleted"
         raise Refusal("path.refused", text) from error
 
 
@@ -161,47 +159,47 @@ def _opened(root: Path) -> Folder:
     try:
         return Folder.root(root)
     except (FileNotFoundError, NotADirectoryError) as error:
-        text = "the folder is not there, or a link is in its place"
+        text = "the folder does not exist, or is a link"
         raise Refusal("file.notfound", text) from error
 
 
 def _entered(top: Folder, names: list[str], *, make: bool = False) -> Folder:
     try:
         if not make and any("\\x" in name for name in names):
-            names = _all_meant(top, names)
+            names = _resolve_all(top, names)
         return top.folder(names, make=make)
     except FileNotFoundError as error:
         raise Refusal("file.notfound", f"there is no folder {'/'.join(names)!r}") from error
     except NotADirectoryError as error:
-        raise _in_the_way(top, names, make) from error
+        raise _blocked(top, names, make) from error
 
 
-def _all_meant(top: Folder, names: list[str]) -> list[str]:
-    """The names of folders that exist, for names as `shown` gives them. Raises OSError."""
+def _resolve_all(top: Folder, names: list[str]) -> list[str]:
+    """The names on disk for the names of folders as `shown` gives them. Raises OSError."""
     found: list[str] = []
     for name in names:
         with top.folder(found) as folder:
-            found.append(_meant(folder, name))
+            found.append(_resolve(folder, name))
     return found
 
 
-def _meant(folder: Folder, name: str) -> str:
-    """The name of an entry that exists, for one as `shown` gives it; else the name itself."""
+def _resolve(folder: Folder, name: str) -> str:
+    """The name on disk for a name as `shown` gives it, or the name itself if there is none."""
     if "\\x" not in name:
         return name
     entries = (entry.name for entry in folder.entries())
     return next((each for each in entries if shown(each) == name), name)
 
 
-def _in_the_way(top: Folder, names: list[str], make: bool) -> Refusal:
-    """What is said of a path on which something is no folder."""
+def _blocked(top: Folder, names: list[str], make: bool) -> Refusal:
+    """The error for a path with a component that is not a folder."""
     for number, name in enumerate(names):
-        way = "/".join(names[: number + 1])
+        part = "/".join(names[: number + 1])
         with top.folder(names[:number]) as folder:
             mode = folder.status(name).st_mode
         if stat.S_ISLNK(mode):
-            return Refusal("path.refused", f"{way!r} is a link, and links are not followed")
+            return Refusal("path.refused", f"{part!r} is a link, and links are not followed")
         if not stat.S_ISDIR(mode):
             code: Code = "path.refused" if make else "file.notfound"
-            return Refusal(code, f"{way!r} is not a folder")
-    return Refusal("path.refused", f"{'/'.join(names)!r} is being changed: try again")
+            return Refusal(code, f"{part!r} is not a folder")
+    return Refusal("path.refused", f"{'/'.join(names)!r} is being changed by another process")

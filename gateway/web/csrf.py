@@ -1,15 +1,15 @@
-"""Whether a request that a browser sent was meant by whoever sits there: plain decisions.
+"""Protection against forged requests (CSRF): did a page of this gateway send the request?
 
-A browser adds the session's cookie to whatever any page makes it send. Two things tell what our
-own pages send from what others do, and what changes state by a cookie needs both:
+A browser adds the session's cookie to every request, also to one that a page of another site makes
+it send. A request with a cookie that changes something has to pass two checks:
 
-- **where it comes from**, which the browser itself says: `Sec-Fetch-Site`, or, where that is not
-  sent (plain HTTP beyond loopback, old browsers), the host in `Origin`;
-- **the form token**, which our pages have in them and others cannot read. It is derived from the
-  session, so nothing is kept, and from it the session cannot be told.
+- **its origin**, which the browser states: `Sec-Fetch-Site`, or the host in `Origin` where that is
+  not sent (plain HTTP beyond loopback, old browsers);
+- **the form token**, which is in the pages of this gateway, where other sites cannot read it. It is
+  derived from the session, so it is not stored, and the session cannot be derived from it.
 
-`SameSite` of the cookie is a third, weaker one: to it another port of this machine is the same site
-(gotcha W2).
+`SameSite` of the cookie is a third, weaker protection: another port of this machine is the same
+site (gotcha W2).
 """
 
 import hmac
@@ -21,37 +21,37 @@ from gateway.errors import Refusal
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 TOKEN_FIELD = "form_token"
 TOKEN_HEADER = "X-CSRF-Token"
-# "none": typed, a bookmark, a page that was loaded again.
-_OURS = ("same-origin", "none")
+# "none": an address that was typed, a bookmark, a reload.
+_ALLOWED_SITES = ("same-origin", "none")
 
 
 def form_token(session: str) -> str:
-    """What the forms of this session carry; `session` is what its cookie holds."""
+    """The token in the forms of a session; `session` is the value of its cookie."""
     return hmac.digest(session.encode(), b"form token", "sha256").hex()
 
 
 def check_origin(header: Callable[[str], str | None], public_url: str) -> None:
-    """Raises Refusal for a request from another site's page; `header` gives one by its name, and
-    pages at `public_url` are ours. A client that is not a browser passes: no other
-    site can use its cookies."""
+    """Raises Refusal for a request from a page of another site. `header` returns a header by name;
+    pages at `public_url` are of this gateway. A client that is not a browser passes: no other site
+    can use its cookies."""
     site, origin = header("Sec-Fetch-Site"), header("Origin")
     if site is not None:
-        ours = site in _OURS
+        allowed = site in _ALLOWED_SITES
     else:
-        # Not the scheme: it differs behind a proxy that ends TLS, which may say a Host of its own.
-        ours = (
+        # Without the scheme: it differs behind a proxy that ends TLS and may set its own Host.
+        allowed = (
             origin is None
             or _host(origin) == (header("Host") or "").lower()
             or origin.lower() == public_url
         )
-    if not ours:
+    if not allowed:
         raise Refusal("auth.csrf", "the request comes from a page of another site")
 
 
-def check_token(session: str, given: str) -> None:
-    """Raises Refusal where the form token is not the session's."""
-    if not hmac.compare_digest(given.encode("utf-8", "replace"), form_token(session).encode()):
-        raise Refusal("auth.csrf", "the request does not carry the token of the session")
+def check_token(session: str, token: str) -> None:
+    """Raises Refusal unless the form token is that of the session."""
+    if not hmac.compare_digest(token.encode("utf-8", "replace"), form_token(session).encode()):
+        raise Refusal("auth.csrf", "the request does not have the form token of the session")
 
 
 def _host(origin: str) -> str | None:

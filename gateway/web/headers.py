@@ -1,15 +1,15 @@
-"""What every reply but those to callers of models tells a browser.
+"""The security headers of every response, except those to calls of models.
 
-A page may use what comes from this gateway, and nothing else: no inline script or style, no frame
-around it, no form that leads away. What is no page is nothing to look at: should a browser show it
-all the same (a file of a project, a log), nothing in it may run.
+A page may use only resources of this gateway: no inline script or style, no frame around it, no
+form to another site. A response that is not a page (a file of a project, a log) is sandboxed, so
+that nothing in it runs if a browser shows it.
 """
 
 from collections.abc import Mapping
 
-_FOR_ALL = {
+_COMMON = {
     "X-Content-Type-Options": "nosniff",
-    # Not `no-referrer`: then our own forms would say `Origin: null` (gotcha W1).
+    # Not `no-referrer`: the gateway's own forms would then send `Origin: null` (gotcha W1).
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -20,13 +20,13 @@ _PAGE = {
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_NO_PAGE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
-_NOT_KEPT = "no-store"
-# Where the request came over TLS: for a year browsers do not ask this name in the clear.
+_NOT_A_PAGE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox"}
+_NO_STORE = "no-store"
+# For requests over TLS: browsers use only TLS for this name, for a year.
 HSTS = "max-age=31536000"
 
 
 def security_headers(content_type: str, cache_control: str = "") -> Mapping[str, str]:
-    """The headers of a reply of this type. Unless it says how long it may be kept, it may not."""
-    of_kind = _PAGE if content_type.startswith("text/html") else _NO_PAGE
-    return {**_FOR_ALL, **of_kind, "Cache-Control": cache_control or _NOT_KEPT}
+    """The headers of a response of this type. Without a `cache_control` it may not be cached."""
+    specific = _PAGE if content_type.startswith("text/html") else _NOT_A_PAGE
+    return {**_COMMON, **specific, "Cache-Control": cache_control or _NO_STORE}

@@ -1,8 +1,8 @@
-"""Pages as HTML, and the files that they use.
+"""Renders the pages as HTML, and holds their static files.
 
-Templates escape all they are given, and miss nothing silently: a name that nobody gave is an error.
-Static files are read once; their address has a hash of their content in it, so browsers may keep
-them for good and still see the next version at once.
+Templates escape all values, and a missing value is an error. Static files are read once. Their URLs
+contain a hash of the content, so browsers may cache them forever and still get a new version at
+once.
 """
 
 from hashlib import sha256
@@ -17,13 +17,13 @@ from gateway.errors import Refusal
 from gateway.web.csrf import TOKEN_FIELD, form_token
 
 _HERE = Path(__file__).parent
-# Of static files. Asking the machine's own table would read that first.
+# Media types of static files. The `mimetypes` module would read the machine's table first.
 _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_HEADINGS = {403: "You may not do this", 404: "There is no such page", 429: "Too many tries"}
+_HEADINGS = {403: "You may not do this", 404: "Page not found", 429: "Too many attempts"}
 
 
 class StaticFile(NamedTuple):
@@ -35,7 +35,7 @@ class StaticFile(NamedTuple):
 
 
 class Viewer(NamedTuple):
-    """Whom a page is for: nobody, or a user with what their browser holds."""
+    """The user for whom a page is rendered, if one is signed in, and the value of their cookie."""
 
     user: User | None = None
     session: str = ""
@@ -57,19 +57,19 @@ class Rendering:
         self._environment.globals["static"] = self._address_of
         self._environment.filters["sentence"] = sentence
 
-    def page(self, template: str, visitor: Viewer, here: str = "", **values: Any) -> str:
-        """The page for this visitor; `here` is its path, where the menu has it."""
+    def page(self, template: str, viewer: Viewer, here: str = "", **values: Any) -> str:
+        """The page for this viewer; `here` is its path in the menu."""
         values = {"refused": None} | values
         return self._environment.get_template(template).render(
-            user=visitor.user, here=here, token_field=_token_field(visitor.session), **values
+            user=viewer.user, here=here, token_field=_token_field(viewer.session), **values
         )
 
-    def refused(self, refused: Refusal, visitor: Viewer, request_id: str) -> str:
-        """The page that tells of an error."""
+    def refused(self, refused: Refusal, viewer: Viewer, request_id: str) -> str:
+        """The page of an error."""
         status = refused.kind.status
-        heading = _HEADINGS.get(status, "That went wrong" if status >= 500 else "That did not work")
+        heading = _HEADINGS.get(status, "Internal error" if status >= 500 else "Request refused")
         return self.page(
-            "refused.html", visitor, refused=refused, heading=heading, request_id=request_id
+            "refused.html", viewer, refused=refused, heading=heading, request_id=request_id
         )
 
     def _address_of(self, name: str) -> str:
@@ -77,7 +77,7 @@ class Rendering:
 
 
 def sentence(message: str) -> str:
-    """A message of the error catalogue as people write."""
+    """A message with a capital and a full stop."""
     end = "" if message.endswith((".", "!", "?")) else "."
     return f"{message[:1].upper()}{message[1:]}{end}"
 

@@ -86,10 +86,10 @@ def test_the_admin_routes() -> None:
 
 def test_the_audit_trail() -> None:
     """Each field of an entry and each action is told, and no route has another one."""
-    fields = [row.split("`")[1] for row in rows("The audit trail")]
+    fields = [row.split("`")[1] for row in rows("The audit log")]
     assert set(fields) == set(AuditEntry.__struct_fields__) - {"id", "updated_at"}
     (listed,) = re.findall(
-        r"^`project.create`.*?\n\n", section("The audit trail"), re.MULTILINE | re.DOTALL
+        r"^`project.create`.*?\n\n", section("The audit log"), re.MULTILINE | re.DOTALL
     )
     of_routes = {route.audit for route in ROUTES if route.audit}
     of_pages = {page.audit for page in PAGES if page.audit}

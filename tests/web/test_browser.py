@@ -142,15 +142,15 @@ def test_a_password_that_was_made_has_to_be_changed(gateway: Gateway, page: Page
         page.goto("/keys")
     assert page.request.get("/api/v2/projects").status == 403
     chosen = secrets.token_hex(8)
-    page.get_by_label("Present password").fill(made)
+    page.get_by_label("Current password").fill(made)
     page.get_by_label("New password", exact=True).fill(chosen)
     page.get_by_label("New password, again").fill("something else")
-    page.get_by_role("button", name="Change it").click()
-    expect(page.get_by_role("alert")).to_contain_text("not typed the same")
-    page.get_by_label("Present password").fill(made)
+    page.get_by_role("button", name="Change password").click()
+    expect(page.get_by_role("alert")).to_contain_text("two new passwords differ")
+    page.get_by_label("Current password").fill(made)
     page.get_by_label("New password", exact=True).fill(chosen)
     page.get_by_label("New password, again").fill(chosen)
-    page.get_by_role("button", name="Change it").click()
+    page.get_by_role("button", name="Change password").click()
     expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
     assert page.request.get("/api/v2/projects").status == 200
 
@@ -163,11 +163,11 @@ def test_a_changed_password_signs_other_browsers_out(
     sign_in(elsewhere, somebody)
     signed_in.goto("/password")
     chosen = secrets.token_hex(8)
-    signed_in.get_by_label("Present password").fill(somebody.password)
+    signed_in.get_by_label("Current password").fill(somebody.password)
     signed_in.get_by_label("New password", exact=True).fill(chosen)
     signed_in.get_by_label("New password, again").fill(chosen)
-    signed_in.get_by_role("button", name="Change it").click()
-    expect(signed_in.get_by_role("status")).to_contain_text("is changed")
+    signed_in.get_by_role("button", name="Change password").click()
+    expect(signed_in.get_by_role("status")).to_contain_text("has changed")
     elsewhere.goto("/keys")
     expect(elsewhere.get_by_role("heading", name="Sign in")).to_be_visible()
 
@@ -177,7 +177,7 @@ def test_a_key_is_shown_once_and_revoked_at_once(gateway: Gateway, signed_in: Pa
     signed_in.goto("/keys")
     signed_in.get_by_label("For").select_option("api")
     signed_in.get_by_label("Note").fill("<b>for the tests</b>")
-    signed_in.get_by_role("button", name="Make it").click()
+    signed_in.get_by_role("button", name="Create key").click()
     key = signed_in.locator(".secret").inner_text()
     with Client(gateway.url, key) as client:
         client.get("/whoami")
@@ -185,7 +185,7 @@ def test_a_key_is_shown_once_and_revoked_at_once(gateway: Gateway, signed_in: Pa
         assert key not in signed_in.content()
         expect(signed_in.get_by_role("cell", name="<b>for the tests</b>")).to_be_visible()
         signed_in.get_by_role("button", name=re.compile("Revoke")).click()
-        expect(signed_in.get_by_text("You have none yet")).to_be_visible()
+        expect(signed_in.get_by_text("You have no keys yet")).to_be_visible()
         with pytest.raises(ApiError):
             client.get("/whoami")
 
@@ -305,7 +305,7 @@ def test_no_page_of_ours_is_framed(gateway: Gateway, signed_in: Page) -> None:
     with foreign_site(f'<iframe src="{gateway.url}/keys"></iframe>') as url:
         signed_in.goto(url)
         frame = signed_in.frames[-1]
-        expect(frame.locator("body")).not_to_contain_text("Make a key")
+        expect(frame.locator("body")).not_to_contain_text("Create a key")
         assert not frame.url.startswith(gateway.url)
 
 
@@ -398,7 +398,7 @@ def test_a_refusal_is_a_page_for_people_and_json_for_programs(
     answer = signed_in.goto("/nothing<script>")
     assert answer is not None
     assert answer.status == 404
-    expect(signed_in.get_by_role("heading", name="There is no such page")).to_be_visible()
+    expect(signed_in.get_by_role("heading", name="Page not found")).to_be_visible()
     connection = HTTPConnection(urlsplit(gateway.url).netloc)
     connection.request("GET", "/nothing", headers={"Accept": "*/*"})
     reply = connection.getresponse()

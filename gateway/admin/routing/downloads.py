@@ -1,8 +1,8 @@
-"""Files and logs on their way out: in pieces, as fast as the client takes them.
+"""Sends files and logs in pieces, as fast as the client reads them.
 
-A file is sent from one open descriptor, so what is put in its place meanwhile is not mixed into it.
-One that is written to while it is sent would be a mixture of two states: the connection then ends
-before its last piece, and the client sees that the answer is not whole.
+A file is sent from one open descriptor, so a file that replaces it meanwhile is not mixed into it.
+If a file is written to while it is sent, the connection ends before the last piece, so that the
+client sees an incomplete response instead of a mixture of two states.
 """
 
 import os
@@ -24,11 +24,11 @@ _PIECE = 64 * 1024
 
 
 class Changed(Exception):
-    """The file is not what it was when its download began."""
+    """The file has changed since its download began."""
 
 
 class FileBody(ResponseBody):
-    """What Quart sends of an open file, which it closes. A range of it, where one is asked for."""
+    """A response body: an open file, or the range of it that is requested. Closes the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -65,8 +65,8 @@ class FileBody(ResponseBody):
         return (now.st_size, now.st_mtime_ns) != (then.st_size, then.st_mtime_ns)
 
     async def make_conditional(self, begin: int, end: int | None) -> int:
-        """Only a part of it is asked for. Quart's name."""
-        self.begin = begin if begin >= 0 else max(0, self.size + begin)  # the last so many bytes
+        """A range of the file is requested. The name is Quart's."""
+        self.begin = begin if begin >= 0 else max(0, self.size + begin)  # the last -begin bytes
         self.end = self.size if end is None else min(end, self.size)
         if self.begin >= self.end:
             raise RequestedRangeNotSatisfiable
@@ -74,7 +74,7 @@ class FileBody(ResponseBody):
 
 
 async def download(open_file: Callable[[], BinaryIO]) -> Response:
-    """Sends the file that is opened, or the range of it that the request asks for."""
+    """The response with a file, or with the range of it that the request asks for."""
     body = FileBody(await trio.to_thread.run_sync(open_file))
     response = Response(body, content_type="application/octet-stream")
     response.content_length = body.size
@@ -84,13 +84,13 @@ async def download(open_file: Callable[[], BinaryIO]) -> Response:
         await response.make_conditional(request, accept_ranges=True, complete_length=body.size)
     except RequestedRangeNotSatisfiable:
         asked = request.headers.get("Range")
-        text = f"Range: {asked!r} is none of a file of {body.size} bytes"
+        text = f"Range: {asked!r} is not a range of a file of {body.size} bytes"
         raise Refusal("argument.invalid", text) from None
     return response
 
 
 def log_text(path: Path, *, without: str = "") -> Response:
-    """All that a log holds, as text, but for the lines of one stream."""
+    """The response with a log as text, without the lines of one stream."""
 
     def text(lines: Iterable[Line]) -> bytes:
         return "".join([f"{line.text}\n" for line in lines if line.stream != without]).encode()

@@ -1,18 +1,19 @@
-"""The JSON body of an admin request, as the Struct that its route takes.
+"""Decodes the JSON body of an admin request into the Struct of its route.
 
-It is read as protobuf's JSON is: null is the default, and a number may come as text. A field that
-is not known is refused by its name, since a client takes what is dropped silently as done. But one
-with an empty value passes (null, false, 0, "", [], {}: clients fill in defaults), as do the ids
-that the path says, what a whole record that is sent back has beside what can be changed
-(`read_only`), and a wish for what is done anyway (`granted`).
+The rules are those of protobuf's JSON: null means the default, and a number may be a text. An
+unknown field is refused by name, since a client assumes that a field which is silently dropped has
+taken effect. These unknown fields pass: one with an empty value (null, false, 0, "", [], {}:
+clients fill in defaults), an id that the path has, a field of a reply that cannot be changed
+(`read_only`, for clients that send a whole record back), and a value that applies anyway
+(`granted`).
 
-It is decoded on the loop, so it must not take longer than a millisecond with any content. Three
-rules ensure that:
+The body is decoded on the loop, so it must not take longer than a millisecond with any content.
+Three rules ensure that:
 
-- The body is bounded by its route (route.py), at FREE_BYTES at most.
-- No object is built from what the Struct does not declare. A value that may be any JSON is a
+- The route bounds the body (route.py), at FREE_BYTES at most.
+- No object is created from what the Struct does not declare. A value that may be any JSON is a
   `msgspec.Raw`: it is checked, and kept as its text.
-- Each other value is FIELD_BYTES long at most, and has as many entries as its type allows.
+- Every other value is at most FIELD_BYTES long, and has as many entries as its type allows.
 """
 
 from collections.abc import Iterator
@@ -24,12 +25,12 @@ import msgspec
 from gateway.errors import Refusal
 from gateway.predictions.envelope import not_json, not_utf_8, without_mark
 
-# To skip over JSON takes 3 ns a byte at most (of nested brackets), to build text from it 12.
+# Skipping JSON takes at most 3 ns a byte (nested brackets), decoding it to text 12.
 FREE_BYTES = 256 * 1024
 FIELD_BYTES = 64 * 1024
-# A body with unknown fields is read field by field, if it is no longer than this.
-_LOOKED_THROUGH = 16 * 1024
-_NOTHING = (b"null", b"false", b"0", b"0.0", b'"0"', b'""', b"[]", b"{}")
+# A longer body with unknown fields is refused without checking each field.
+_CHECKED_BYTES = 16 * 1024
+_EMPTY = (b"null", b"false", b"0", b"0.0", b'"0"', b'""', b"[]", b"{}")
 _IN_PATH = (
     "project_id",
     "model_id",
@@ -44,7 +45,7 @@ _read_entries = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class BodyReader:
-    """Reads the bodies of one route, which takes a `kind`."""
+    """Decodes the bodies of one route, whose Struct is `kind`."""
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
         self._layout = _Layout(kind)
@@ -53,14 +54,14 @@ class BodyReader:
         self._read = msgspec.json.Decoder(kind, strict=False).decode
 
     def read(self, body: bytes) -> Any:
-        """Raises Refusal naming the field that does not fit."""
+        """The decoded body. Raises Refusal with the name of an invalid field."""
         body = without_mark(body)
         try:
             if not body.isascii():
-                str(body, "utf-8")  # msgspec does not look at the encoding of raw parts
-            found = self._taken_apart(body)
+                str(body, "utf-8")  # msgspec does not check the encoding of raw parts
+            found = self._split(body)
             read = self._read(self._layout.text(found))
-            self._layout.give_back(found, read)
+            self._layout.restore_raw(found, read)
         except (msgspec.ValidationError, RecursionError) as error:
             raise Refusal("argument.invalid", str(error)) from error
         except msgspec.DecodeError as error:
@@ -69,18 +70,18 @@ class BodyReader:
             raise Refusal("argument.invalid", not_utf_8(body, error)) from error
         return read
 
-    def _taken_apart(self, body: bytes) -> msgspec.Struct:
+    def _split(self, body: bytes) -> msgspec.Struct:
         try:
             return self._read_raw(body)
         except msgspec.ValidationError as error:
-            if self._strict or len(body) > _LOOKED_THROUGH or "unknown field" not in str(error):
+            if self._strict or len(body) > _CHECKED_BYTES or "unknown field" not in str(error):
                 raise
         return self._read_raw(self._layout.known(body))
 
 
 class _Layout:
-    """The fields of a Struct, and of those in it. `raw` is a Struct of the same fields, of which
-    each is its JSON text: by it a body is taken apart without being built into objects."""
+    """The fields of a Struct, and of the Structs in it. `raw` is a Struct of the same fields, each
+    of which is JSON text: it splits a body without creating objects."""
 
     def __init__(self, kind: type[msgspec.Struct]) -> None:
         described = msgspec.inspect.type_info(kind)
@@ -109,7 +110,7 @@ class _Layout:
         self.raw = msgspec.defstruct(kind.__name__, fields, forbid_unknown_fields=True)
 
     def known(self, body: bytes, path: str = "") -> bytes:
-        """The body without what is not known but asks for nothing. Raises Refusal for the rest."""
+        """The body without unknown fields without effect. Raises Refusal for the others."""
         parts: dict[str, msgspec.Raw] = {}
         for name, value in _read_entries(body).items():
             text = bytes(value)
@@ -117,20 +118,20 @@ class _Layout:
                 text = self._inner[name].known(text, f"{path}{name}.")
             if name in self._names:
                 parts[name] = msgspec.Raw(text)
-            elif not self._asks_nothing(name, text):
+            elif not self._has_no_effect(name, text):
                 short = name[:64]
                 close = get_close_matches(short, self._names, 1)
-                meant = f"; did you mean {close[0]!r}?" if close else ""
-                raise Refusal("argument.invalid", f"{path}{short}: there is no such field{meant}")
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise Refusal("argument.invalid", f"{path}{short}: there is no such field{hint}")
         return msgspec.json.encode(parts)
 
-    def _asks_nothing(self, name: str, text: bytes) -> bool:
+    def _has_no_effect(self, name: str, text: bytes) -> bool:
         if name in self._passes or (name, text) in self._granted:
             return True
-        return b"".join(text[:20].split()) in _NOTHING
+        return b"".join(text[:20].split()) in _EMPTY
 
     def text(self, found: msgspec.Struct) -> bytes:
-        """The JSON to read the Struct from: without nulls, and with a null for what is free."""
+        """The JSON to decode the Struct from: without nulls, and with null for each raw field."""
         parts = [b'"%b":%b' % (name.encode(), text) for name, text in self._parts(found)]
         return b"{%b}" % b",".join(parts)
 
@@ -144,8 +145,8 @@ class _Layout:
 
     def _bounded(self, name: str, text: bytes) -> bytes:
         if len(text) > FIELD_BYTES:
-            raise Refusal("argument.invalid", f"{name}: it may be {FIELD_BYTES} bytes long as JSON")
-        if name in self._mappings and text.startswith(b'"'):  # as replies have it: JSON in a text
+            raise Refusal("argument.invalid", f"{name} is longer than {FIELD_BYTES} bytes of JSON")
+        if name in self._mappings and text.startswith(b'"'):  # as in replies: JSON in a text
             inner = msgspec.json.decode(text, type=str)
             text = msgspec.json.encode(_read_entries(inner)) if inner else b"{}"
         if name in self._mappings and text.startswith(b"{") and b"null" in text:
@@ -153,18 +154,18 @@ class _Layout:
             text = msgspec.json.encode({k: v for k, v in entries.items() if v != _NULL})
         return text
 
-    def give_back(self, found: msgspec.Struct, read: msgspec.Struct) -> None:
-        """Puts what is free into what was read."""
+    def restore_raw(self, found: msgspec.Struct, read: msgspec.Struct) -> None:
+        """Sets the raw fields of the decoded Struct."""
         for name in self._free:
             if (value := getattr(found, name)) != _NULL:
                 setattr(read, name, msgspec.Raw(bytes(value)))
         for name, layout in self._inner.items():
             if (value := getattr(found, name)) is not None:
-                layout.give_back(value, getattr(read, name))
+                layout.restore_raw(value, getattr(read, name))
 
 
 def _has_nulls_to_drop(kind: msgspec.inspect.Type) -> bool:
-    """In a mapping to any JSON a null is a value."""
+    """Whether nulls in a mapping are dropped: not if its values may be any JSON."""
     if not isinstance(kind, msgspec.inspect.DictType):
         return False
     return not isinstance(kind.value_type, msgspec.inspect.RawType)

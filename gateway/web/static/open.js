@@ -1,5 +1,5 @@
-// The token of a one-time link stands behind the #, where no server and no proxy sees it. It leaves
-// the address bar, and so the history, before it is sent.
+// The token of a one-time link is behind the #, where no server or proxy sees it. The script removes
+// it from the address bar, and so from the history, before it sends it.
 const token = location.hash.slice(1);
 if (token) {
   history.replaceState(null, "", location.pathname);

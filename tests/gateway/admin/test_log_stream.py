@@ -168,19 +168,19 @@ async def test_a_model_that_is_stopped_is_followed(
     model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
     build = await gateway.built(model, "badly.py:behave")
     key = await gateway.key(model)
-    changed, looked = log_stream._ModelLogs.changed, log_stream._ModelLogs._new_logs
+    changed, looked = log_stream._LogForwarder.changed, log_stream._LogForwarder._new_logs
     changes, looks = list[object](), list[object]()
 
-    def changed_and_tell(logs: log_stream._ModelLogs) -> None:
+    def changed_and_tell(logs: log_stream._LogForwarder) -> None:
         changes.append(logs)
         changed(logs)
 
-    def look_and_tell(logs: log_stream._ModelLogs) -> list[tuple[str, Log]]:
+    def look_and_tell(logs: log_stream._LogForwarder) -> list[tuple[str, Log]]:
         looks.append(logs)
         return looked(logs)
 
-    monkeypatch.setattr(log_stream._ModelLogs, "changed", changed_and_tell)
-    monkeypatch.setattr(log_stream._ModelLogs, "_new_logs", look_and_tell)
+    monkeypatch.setattr(log_stream._LogForwarder, "changed", changed_and_tell)
+    monkeypatch.setattr(log_stream._LogForwarder, "_new_logs", look_and_tell)
     text = ""
     with trio.fail_after(PATIENCE):
         async with gateway.admin.stream("GET", f"{model}/logs", headers=EVENTS) as response:

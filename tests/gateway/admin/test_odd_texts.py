@@ -207,7 +207,7 @@ async def test_names_of_files_that_are_no_text(gateway: Gateway, tmp_path: Path)
     assert refusal(answer)[0] == 400, answer.text
     answer = await gateway.admin.delete(f"{project}/files/caf%E9")
     assert refusal(answer) == (400, "path.refused")
-    assert "no UTF-8" in answer.text
+    assert "not UTF-8" in answer.text
 
 
 def test_what_lies_too_deep(tmp_path: Path) -> None:

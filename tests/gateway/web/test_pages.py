@@ -283,7 +283,7 @@ async def test_who_has_no_password_chooses_one(shared: Gateway, browser: Browser
 
 async def test_only_what_one_may_see(shared: Gateway, browser: Browser, samples: Samples) -> None:
     """The first page shows the projects that one may see, and no other."""
-    assert "Nothing here yet" in (await browser.get("/")).text
+    assert "No models yet" in (await browser.get("/")).text
     project = (await shared.get("/projects", page_size=1))["projects"][0]
     path = f"/api/v2/projects/{project['id']}/collaborators/{browser.name}"
     answer = await shared.admin.put(f"{shared.url}{path}", json={"permission": "viewer"})
