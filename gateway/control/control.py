@@ -22,7 +22,7 @@ from gateway.control.projects.project_files import ProjectFiles
 from gateway.control.projects.projects import Projects
 from gateway.control.records import Records
 from gateway.control.storage.garbage import Collector
-from gateway.control.storage.orphans import sweep
+from gateway.control.storage.orphans import OrphanSweep
 from gateway.control.views import Views
 from gateway.identity.keys import Passwords
 
@@ -113,9 +113,38 @@ class Control:
             devices=KnownDevices(context.encryption),
             throttle=Throttle(),
         )
-        self.backups = Backups(context)
-        self.metrics = Metrics(context)
-        self.collector = Collector(context, self.builds, self.experiments.environments)
+        self.backups = Backups(
+            database=context.database,
+            data=context.data,
+            temporary_files=context.temporary_files,
+            removal_queue=context.removal_queue,
+            tasks=context.tasks,
+        )
+        self.metrics = Metrics(
+            database=context.database,
+            metrics_writer=context.metrics_writer,
+            clock=context.retention_clock,
+            settings=context.runtime_settings,
+            instance_id=context.workspace,
+        )
+        self.collector = Collector(
+            database=context.database,
+            data=context.data,
+            build_store=context.build_store,
+            trash=context.trash,
+            removal_queue=context.removal_queue,
+            set_aside=context.set_aside,
+            builds=self.builds,
+            environments=self.experiments.environments,
+        )
+        self._orphans = OrphanSweep(
+            database=context.database,
+            data=context.data,
+            build_store=context.build_store,
+            trash=context.trash,
+            set_aside=context.set_aside,
+            tasks=context.tasks,
+        )
         self.records = Records(context.database)
         self.views = Views(
             database=context.database,
@@ -131,7 +160,7 @@ class Control:
     async def recover(self, *, make_password: bool = False) -> str:
         """Puts right what an earlier gateway left, and serves again what is wanted. Returns the
         password of the first user where one was made; see Users."""
-        await sweep(self.context)
+        await self._orphans.run()
         password = await self.users.recover(make_password=make_password)
         await self.collaborators.recover()
         await self.keys.recover()

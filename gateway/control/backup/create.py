@@ -1,14 +1,15 @@
-"""A backup of everything that a new machine needs, made while all goes on.
+"""A backup of everything that a new machine needs, created while the gateway serves.
 
-In it: the database, the admin key, the snapshots and logs of builds and experiments, the sealed
-builds, what experiments keep, and the files of projects that are ours. Not in it: what can be had
-again (caches, working copies, environments of experiments), what models printed, and what is not
-ours (folders that projects are linked to, certificates, settings).
+A backup has the database, the admin key, the snapshots and logs of builds and experiments, the
+sealed builds, the outputs of experiments, and the files of projects that are not linked. It has
+nothing that can be made again (caches, working copies, environments of experiments), nothing that
+models printed, and nothing outside the data folder (linked folders, certificates, settings).
 
-Laws: every file that the copied rows need is in it. Files are held first and rows copied then;
-sealed builds never change, and snapshots are only added to while they are held. It takes memory for
-a list of rows and some blocks of a megabyte, however large the database is: that is copied to the
-spool, page by page, while others read and write, and goes from there at the client's speed.
+Every file that the copied rows need is in the backup: removals are paused before the rows are
+copied, sealed builds never change, and snapshots are only added meanwhile. The memory that it takes
+does not depend on the size of the database: a list of rows and a few blocks of a megabyte. The
+database is copied to a temporary file, page by page, while others read and write; from there it is
+sent at the client's speed.
 """
 
 import logging
@@ -24,13 +25,15 @@ import msgspec
 import trio
 
 import store
+from gateway.background import Tasks
 from gateway.control.backup.archive import Head, Writer, writing
 from gateway.control.backup.layout import DATABASE, SECRETS, check_place
-from gateway.control.context import ControlContext
+from gateway.control.disk.removal_queue import RemovalQueue
+from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.data_folder import DataFolder
 from gateway.errors import Refusal
 from gateway.version import version
-from store import Build, Experiment, Project
+from store import Build, Database, Experiment, Project
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +52,20 @@ class _Contents(msgspec.Struct, frozen=True):
 class Backups:
     """Makes one backup at a time."""
 
-    def __init__(self, context: ControlContext) -> None:
-        self._context = context
+    def __init__(
+        self,
+        *,
+        database: Database,
+        data: DataFolder,
+        temporary_files: TemporaryFiles,
+        removal_queue: RemovalQueue,
+        tasks: Tasks,
+    ) -> None:
+        self._database = database
+        self._data = data
+        self._temporary_files = temporary_files
+        self._removal_queue = removal_queue
+        self._tasks = tasks
         self._busy = False
 
     async def begin(self) -> AsyncIterator[bytes]:
@@ -60,15 +75,15 @@ class Backups:
         self._busy = True
         async with AsyncExitStack() as stack:
             stack.callback(self._end)
-            await stack.enter_async_context(self._context.removal_queue.paused())
-            database, spool = self._context.database, self._context.temporary_files
+            await stack.enter_async_context(self._removal_queue.paused())
+            database, temporary = self._database, self._temporary_files
             size = await database.read(store.database_copy.size)
-            await trio.to_thread.run_sync(spool.admit_copy, size, "a copy of the database")
-            copy = stack.enter_context(spool.named())
+            await trio.to_thread.run_sync(temporary.admit_copy, size, "a copy of the database")
+            copy = stack.enter_context(temporary.named())
             contents = await database.read_separately(_contents, copy)
             send, receive = trio.open_memory_channel[bytes](_BLOCKS)
-            # From here on the task holds: a generator may be dropped without being run.
-            self._context.tasks.start(self._write, stack.pop_all(), contents, copy, send)
+            # The task holds what is open: a generator may be dropped without being run.
+            self._tasks.start(self._write, stack.pop_all(), contents, copy, send)
         return _stream(receive)
 
     def _end(self) -> None:
@@ -83,11 +98,41 @@ class Backups:
     ) -> None:
         async with held, send:
             try:
-                await trio.to_thread.run_sync(_write_all, self._context, contents, copy, send)
+                await trio.to_thread.run_sync(self._write_all, contents, copy, send)
             except trio.BrokenResourceError:
-                logger.info("whoever wanted a backup is gone")
+                logger.info("backup.client_disconnected")
             except OSError:
-                logger.exception("a backup was given up")  # and its end says so
+                logger.exception("backup.failed")  # the archive has no end, which tells the reader
+
+    def _write_all(
+        self, contents: _Contents, copy: Path, send: trio.MemorySendChannel[bytes]
+    ) -> None:
+        data = self._data
+        head = Head(
+            created_at=store.now(),
+            predictd=version(),
+            root=str(data.root),
+            machine=machine(),
+        )
+        with (
+            self._temporary_files.file() as listed,
+            writing(_Stream(send), head, listed, check_place) as archive,
+        ):
+            archive.add_file(DATABASE, copy)
+            for name in SECRETS:
+                archive.add_bytes(name, (data.root / name).read_bytes())
+            for project in contents.projects:
+                _add_project(archive, data, project, contents)
+            for _, build in contents.builds:
+                _add_log(archive, data, data.build_log(build.id))
+                if build.status == "built":
+                    _add_build(archive, data, build)
+            for experiment in contents.experiments:
+                _add_log(archive, data, data.experiment_log(experiment.id))
+                outputs = data.experiment(experiment.id).outputs
+                # Outputs of a script that runs are incomplete: after a restore it has failed.
+                if experiment.ended_at is not None and outputs.is_dir():
+                    archive.add_tree(str(outputs.relative_to(data.root)), outputs)
 
 
 async def _stream(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncIterator[bytes]:
@@ -115,38 +160,6 @@ class _Stream:
 
     def write(self, data: bytes, /) -> None:
         trio.from_thread.run(self._send.send, bytes(data))
-
-
-def _write_all(
-    context: ControlContext, contents: _Contents, copy: Path, send: trio.MemorySendChannel[bytes]
-) -> None:
-    data = context.data
-    head = Head(
-        created_at=store.now(),
-        predictd=version(),
-        root=str(data.root),
-        machine=machine(),
-    )
-    with (
-        context.temporary_files.file() as listed,
-        writing(_Stream(send), head, listed, check_place) as archive,
-    ):
-        archive.add_file(DATABASE, copy)
-        for name in SECRETS:
-            archive.add_bytes(name, (data.root / name).read_bytes())
-        for project in contents.projects:
-            _add_project(archive, data, project, contents)
-        for _, build in contents.builds:
-            _add_log(archive, data, data.build_log(build.id))
-            if build.status == "built":
-                _add_build(archive, data, build)
-
-        for experiment in contents.experiments:
-            _add_log(archive, data, data.experiment_log(experiment.id))
-            outputs = data.experiment(experiment.id).outputs
-            # What a script writes just now is not whole: it will have failed for who restores.
-            if experiment.ended_at is not None and outputs.is_dir():
-                archive.add_tree(str(outputs.relative_to(data.root)), outputs)
 
 
 def _add_log(archive: Writer, data: DataFolder, log: Path) -> None:

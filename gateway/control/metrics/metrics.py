@@ -1,6 +1,7 @@
-"""Metrics of predictions: asked for, added to when the truth is known, and forgotten in time.
+"""Metrics of predictions: read, completed later, and deleted in time.
 
-What replicas tell arrives by `metrics_writer.py`. Whoever asks sees all that was told before.
+Metric records of replicas arrive by `metrics_writer.py`. A reader sees every record that arrived
+before its request.
 """
 
 import logging
@@ -14,21 +15,23 @@ import msgspec
 import trio
 
 import store
-from gateway.control.context import ControlContext
 from gateway.control.metrics.measurements import LAST_MS, MOST_KEYS
+from gateway.control.metrics.metrics_writer import MetricsWriter
+from gateway.control.metrics.retention_clock import RetentionClock
+from gateway.control.runtime_settings import RuntimeSettings
 from gateway.crn import crn
 from gateway.errors import Refusal
-from store import MetricRecord, MetricSeries, NotFound, StoredMetricRecord
+from store import Database, MetricRecord, MetricSeries, NotFound, StoredMetricRecord
 from workers.sizes import MIB
 
 Noun = Literal["model", "build", "deployment"]
 
-# Rows are taken from the store by so many bytes, as far as the last ones tell what is to come.
+# Rows are read in batches of about so many bytes, as far as the last batch predicts the next.
 _AT_ONCE = 2 * MIB
 _FIRST_ROWS, _MOST_ROWS, _ROW_BYTES = 50, 500, 100
-# Between two looks at what is too much; and between two transactions in which some of it goes.
+# Seconds between two checks for what is too much, and between two transactions of one check.
 _PERIOD = 60.0
-_BREATH = 0.01
+_PAUSE = 0.01
 # Of one prediction: as much as a model may send for it, and as a request may add. To merge them
 # holds Python's lock for less than a millisecond.
 MOST_OF_ONE = 320 * 1024
@@ -38,35 +41,46 @@ logger = logging.getLogger(__name__)
 
 
 class MetricTarget(msgspec.Struct, frozen=True):
-    """A model, a build or a deployment that is asked about, and what has told of it."""
+    """A model, a build or a deployment, and its series of metric records."""
 
     project_id: str
     sources: list[MetricSeries]
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Which rows: of what, and that start when. Both ends are in it; milliseconds."""
+    """The rows of a target that start between two times, both included; in milliseconds."""
 
     subject: MetricTarget
     start_ms: int = 0
     end_ms: int = LAST_MS
-    # The start and the number of the row before the first.
+    # The start time and the number of the row before the first.
     after: tuple[int, int] | None = None
 
 
 class Metrics:
     """All metrics of all predictions."""
 
-    def __init__(self, context: ControlContext) -> None:
-        self._context = context
-        self._database = context.database
+    def __init__(
+        self,
+        *,
+        database: Database,
+        metrics_writer: MetricsWriter,
+        clock: RetentionClock,
+        settings: RuntimeSettings,
+        instance_id: str,
+    ) -> None:
+        self._database = database
+        self._metrics_writer = metrics_writer
+        self._clock = clock
+        self._settings = settings
+        self._instance_id = instance_id
 
     async def subject(self, noun: Noun, name: str) -> MetricTarget:
-        """What has this crn. Raises NotFound."""
+        """The target with this crn. Raises NotFound."""
         identifier = name.rpartition("/")[2]
-        if not identifier or name != crn(self._context.workspace, identifier):
+        if not identifier or name != crn(self._instance_id, identifier):
             raise NotFound(noun, name)
-        await self._context.metrics_writer.flush()
+        await self._metrics_writer.flush()
         sources = await self._database.read(store.metrics.series_of, noun, identifier)
         try:
             if sources:  # its build may be gone
@@ -81,7 +95,7 @@ class Metrics:
         return MetricTarget(model.project_id, sources)
 
     async def rows(self, window: Window) -> AsyncGenerator[list[StoredMetricRecord]]:
-        """The rows of a window, ascending by start, some at a time."""
+        """The rows of a window, ascending by start time, in batches."""
         sources = [source.number for source in window.subject.sources]
         after, most = window.after, _FIRST_ROWS
         while rows := await self._database.read(
@@ -99,7 +113,7 @@ class Metrics:
 
     async def project_of(self, uuid: str) -> str:
         """The id of the project whose model made a prediction. Raises NotFound."""
-        await self._context.metrics_writer.flush()
+        await self._metrics_writer.flush()
         source = await self._database.read(store.metrics.series_of_prediction, uuid)
         try:
             return (await self._database.read(store.models.get, source.model_id)).project_id
@@ -107,8 +121,8 @@ class Metrics:
             raise NotFound("prediction", uuid) from None
 
     async def merge_delayed(self, uuid: str, metrics: Mapping[str, object]) -> None:
-        """Adds what became known later to the metrics of a prediction. Raises NotFound, or Refusal
-        where they would become too much."""
+        """Adds metrics to those of a prediction. Raises NotFound, or Refusal if they would become
+        too large."""
         await self._make_room()
         await self._database.write(_merge, uuid, metrics, self._limit)
 
@@ -119,24 +133,24 @@ class Metrics:
         start_ms: int | None,
         end_ms: int | None,
     ) -> None:
-        """Keeps metrics of many predictions, over a window; it ends now, and begins at its end,
-        where that is not said. Raises Refusal; NotFound for a deployment that is gone by now."""
+        """Adds metrics of many predictions, over a window. The default of its end is now, of its
+        start its end. Raises Refusal; NotFound if the deployment is deleted meanwhile."""
         end = time.time_ns() // 1_000_000 if end_ms is None else end_ms
         start = end if start_ms is None else start_ms
         if not 0 <= start <= end <= LAST_MS:
             text = f"start_timestamp_ms: from {start} to {end} is no span of time"
             raise Refusal("argument.invalid", text)
-        told = msgspec.json.encode(metrics).decode()
-        row = MetricRecord(uuid="", start_ms=start, end_ms=end, metrics=told)
-        told_of = {deployment_crn.rpartition("/")[2]: [row]}
-        now_ms = self._context.retention_clock.now_ms()
+        text = msgspec.json.encode(metrics).decode()
+        row = MetricRecord(uuid="", start_ms=start, end_ms=end, metrics=text)
+        rows = {deployment_crn.rpartition("/")[2]: [row]}
+        now_ms = self._clock.now_ms()
         await self._make_room()
-        if not await self._database.write(_append, told_of, self._limit, now_ms):
+        if not await self._database.write(_append, rows, self._limit, now_ms):
             raise NotFound("deployment", deployment_crn)
 
     async def _make_room(self) -> None:
-        """Sees to it that what is there fits, in bounded turns: the limit may have been lowered.
-        What one row takes beside goes in its own transaction, which is its deed's."""
+        """Deletes the oldest rows until the rest fits, in short transactions: the limit may have
+        been lowered. The transaction that adds a row makes space for that row itself."""
 
         async def turn() -> bool:
             return not await self._database.write_if_space(
@@ -147,27 +161,28 @@ class Metrics:
 
     @property
     def _limit(self) -> int:
-        return self._context.settings.metrics_max_size
+        return self._settings.current.metrics_max_size
 
     async def size(self) -> dict[str, int]:
-        """How much is kept."""
+        """The number of rows and their bytes."""
         rows, size = await self._database.read(store.metrics.totals)
         return {"rows": rows, "bytes": size}
 
     async def watch(self) -> None:
-        """Forgets what is too old, too much, or of models that are gone, and gives the disk back
-        what that took."""
+        """Deletes rows that are too old, too many, or of deleted models, and returns their space
+        to the disk. Never returns."""
         while True:
             try:
-                await self._forget()
+                await self.delete_expired()
             except store.StoreFailed as error:
-                logger.warning("cannot forget old metrics: %s", error)
+                logger.warning("metrics.delete_failed: %s", error)
             await trio.sleep(_PERIOD)
 
-    async def _forget(self) -> None:
+    async def delete_expired(self) -> None:
+        """One check of `watch`. Raises StoreFailed."""
         database = self._database
-        age_ms = int(self._context.settings.metrics_retention_days * _DAY_MS)
-        oldest = self._context.retention_clock.now_ms() - age_ms
+        age_ms = int(self._settings.current.metrics_retention_days * _DAY_MS)
+        oldest = self._clock.now_ms() - age_ms
         await _in_turns(partial(database.write, store.retention.delete_orphans))
         await _in_turns(partial(database.write, store.retention.delete_old, oldest))
         await self._make_room()
@@ -175,28 +190,28 @@ class Metrics:
 
 
 async def _in_turns(turn: Callable[[], Awaitable[object]]) -> None:
-    """Takes turns, with a pause between two, as long as there is more to do."""
+    """Repeats `turn`, with a pause between two, while it reports that more is to be done."""
     more = await turn()
     while more:
-        await trio.sleep(_BREATH)
+        await trio.sleep(_PAUSE)
         more = await turn()
 
 
 async def _append(
-    connection: aiosqlite.Connection, told: dict[str, list[MetricRecord]], limit: int, now_ms: int
+    connection: aiosqlite.Connection, rows: dict[str, list[MetricRecord]], limit: int, now_ms: int
 ) -> int:
     while (
-        written := await store.metrics.append(connection, told, limit=limit, now_ms=now_ms)
+        written := await store.metrics.append(connection, rows, limit=limit, now_ms=now_ms)
     ) is None:
-        pass  # some went to make room
+        pass  # some rows were deleted to make space
     return written
 
 
 async def _merge(
-    connection: aiosqlite.Connection, uuid: str, found_out: Mapping[str, object], limit: int
+    connection: aiosqlite.Connection, uuid: str, added: Mapping[str, object], limit: int
 ) -> None:
-    """Raises Refusal, which undoes it: one row must not push out all others."""
-    while (merged := await store.metrics.merge(connection, uuid, found_out, limit=limit)) is None:
+    """Raises Refusal, which undoes the merge: one row must not displace all others."""
+    while (merged := await store.metrics.merge(connection, uuid, added, limit=limit)) is None:
         pass
     size, keys = merged
     if keys > 2 * MOST_KEYS:

@@ -1,13 +1,13 @@
-"""What is on the disk and nobody needs: found, and taken away while all goes on.
+"""Garbage: what the data folder holds and nothing needs. It is found and removed while serving.
 
-Of each model the latest builds are kept, those that a deployment serves or is about to, those that
-are being made, and the one that `rollback` would take. Older ones go with their environment,
-snapshot and log. So do caches of packages, environments of experiments that are over, and whatever
-bears the id of nothing that is remembered, and what a start has put into the trash.
+Kept of each model: its latest builds, those that a deployment serves or will serve, those that are
+being made, and the one that `rollback` would deploy. Older builds are garbage, with their
+environment, snapshot and log. So are caches of packages, environments of experiments that have
+ended, files named by an unknown id, and the trash.
 
-Law: what is referenced stays. A build's row is deleted in one transaction that refuses if a
-deployment wants it; a deployment's is written in one that refuses if its build is gone. So of a
-removal and a deployment at the same instant one is refused, and nothing serves from what is gone.
+What is referenced stays. A build's row is deleted in a transaction that refuses if a deployment
+wants the build. A deployment's row is written in one that refuses if its build is gone. So of a
+removal and a deployment at the same instant one is refused, and no deployment serves deleted files.
 """
 
 import os
@@ -23,23 +23,26 @@ import msgspec
 import trio
 
 import store
+from builder import BuildStore
 from gateway.control.builds.builds import Builds
-from gateway.control.context import ControlContext
-from gateway.control.disk.removal_queue import Removal, remove
+from gateway.control.disk.removal_queue import Removal, RemovalQueue, remove
+from gateway.control.disk.trash import Trash
 from gateway.control.experiments.environments import Environments
 from gateway.control.storage.orphans import Ids, id_of, ids
-from store import Build, Deployment, Model
+from gateway.data_folder import DataFolder
+from gateway.set_aside import SetAside
+from store import Build, Database, Deployment, Model
 from workers import untrusted_tree as folders
 
 KEPT_BUILDS = 5
-# What changed later may be a deletion that is under way: seconds.
-LEAST_AGE = 3600.0
+# In seconds. What changed later may be a deletion that is still in progress.
+MIN_AGE = 3600.0
 _UNFINISHED = ("pending", "queued", "building")
 
 
 class Garbage(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that can go. `kind` is build, environment, cache, leftover or trash; `model` is
-    of builds only."""
+    """One thing that can be removed. `kind` is build, environment, cache, leftover or trash; only
+    builds have a `model`."""
 
     kind: str
     name: str
@@ -49,7 +52,7 @@ class Garbage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Old(msgspec.Struct, frozen=True):
-    """A build that can go, and whose it is."""
+    """A build that can be removed, and its model."""
 
     model: Model
     build: Build
@@ -58,50 +61,65 @@ class _Old(msgspec.Struct, frozen=True):
 class Collector:
     """Finds garbage, and removes it."""
 
-    def __init__(self, context: ControlContext, builds: Builds, environments: Environments) -> None:
-        self._context = context
+    def __init__(
+        self,
+        *,
+        database: Database,
+        data: DataFolder,
+        build_store: BuildStore,
+        trash: Trash,
+        removal_queue: RemovalQueue,
+        set_aside: SetAside,
+        builds: Builds,
+        environments: Environments,
+    ) -> None:
+        self._database = database
+        self._data = data
+        self._build_store = build_store
+        self._trash = trash
+        self._removal_queue = removal_queue
+        self._set_aside = set_aside
         self._builds = builds
         self._environments = environments
 
     async def find(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
-        """What would go now."""
-        old = await self._context.database.read(_old_builds, keep)
+        """What `collect` would remove now."""
+        old = await self._database.read(_old_builds, keep)
         paths = [
-            ("environment", self._context.build_store.folder(e))
-            for e in await self._environments.unused()
+            ("environment", self._build_store.folder(e)) for e in await self._environments.unused()
         ]
         paths += [("cache", path) for path in await self._caches()]
         paths += await self._leftovers()
-        return await trio.to_thread.run_sync(self._described, old, paths)
+        return await trio.to_thread.run_sync(self._describe, old, paths)
 
     async def collect(self, keep: int = KEPT_BUILDS) -> list[Garbage]:
-        """Removes it; returns what went. What somebody began to use meanwhile stays."""
+        """Removes garbage and returns it. What has come into use meanwhile stays."""
         gone = []
-        for each in await self._context.database.read(_old_builds, keep):
-            (told,) = await trio.to_thread.run_sync(self._described, [each], [])
+        for each in await self._database.read(_old_builds, keep):
+            (found,) = await trio.to_thread.run_sync(self._describe, [each], [])
             with suppress(store.BuildInUse, store.NotFound):
                 await self._builds.delete(each.model.project_id, each.build)
-                gone.append(told)
+                gone.append(found)
         for each_id in await self._environments.unused():
-            folder = self._context.build_store.folder(each_id)
-            (told,) = await trio.to_thread.run_sync(self._described, [], [("environment", folder)])
+            folder = self._build_store.folder(each_id)
+            (found,) = await trio.to_thread.run_sync(self._describe, [], [("environment", folder)])
             if await self._environments.remove_unused(each_id):
-                gone.append(told)
+                gone.append(found)
         paths = [("cache", path) for path in await self._caches()]
         paths += await self._leftovers()
         for kind, path in paths:
-            gone.append(await trio.to_thread.run_sync(_told, kind, path, self._context.data.root))
-            await self._context.removal_queue.remove(self._removal(path))
+            gone.append(await trio.to_thread.run_sync(_describe_path, kind, path, self._data.root))
+            await self._removal_queue.remove(self._removal(path))
         return gone
 
     def _removal(self, path: Path) -> Removal:
-        if path.parent == self._context.data.builds:
-            # Its id may be an environment's, which somebody who runs the same files names again.
+        if path.parent == self._data.builds:
+            # Its id may be that of an environment, which a run of the same files names again.
             return partial(self._environments.forget, path.name)
-        return partial(trio.to_thread.run_sync, remove, path, self._context.set_aside)
+        return partial(trio.to_thread.run_sync, remove, path, self._set_aside)
 
-    def _described(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
-        data = self._context.data
+    def _describe(self, old: list[_Old], paths: list[tuple[str, Path]]) -> list[Garbage]:
+        data = self._data
         builds = [
             Garbage(
                 kind="build",
@@ -112,37 +130,37 @@ class Collector:
             )
             for each in old
         ]
-        return [*builds, *(_told(kind, path, data.root) for kind, path in paths)]
+        return [*builds, *(_describe_path(kind, path, data.root) for kind, path in paths)]
 
     async def _caches(self) -> list[Path]:
-        """Those of projects for which nothing is being made; pip fills them again."""
-        idle = await self._context.database.read(_idle_projects)
-        paths = [self._context.data.pip_cache(project_id) for project_id in idle]
+        """Those of projects that build and run nothing now; pip fills them again."""
+        idle = await self._database.read(_idle_projects)
+        paths = [self._data.pip_cache(project_id) for project_id in idle]
         return [path for path in paths if await trio.to_thread.run_sync(path.exists)]
 
     async def _leftovers(self) -> list[tuple[str, Path]]:
-        trash = await trio.to_thread.run_sync(self._context.trash.folders)
-        strangers = await self._orphans()
-        return [*(("leftover", path) for path in strangers), *(("trash", path) for path in trash)]
+        trash = await trio.to_thread.run_sync(self._trash.folders)
+        orphans = await self._orphans()
+        return [*(("leftover", path) for path in orphans), *(("trash", path) for path in trash)]
 
     async def _orphans(self) -> list[Path]:
-        """What bears the id of nothing. First the names, then the rows: what is made meanwhile has
-        its row before it has a name on the disk."""
-        data = self._context.data
+        """Files named by an unknown id. Names are read first, then rows: what is created meanwhile
+        has its row before it has a name on the disk."""
+        data = self._data
         folders = [*data.entity_folders, data.builds]
         entries = await trio.to_thread.run_sync(_entries, folders)
-        known = await self._context.database.read(ids)
+        known = await self._database.read(ids)
         return [each for each in entries if self._is_leftover(each, known)]
 
     def _is_leftover(self, entry: Path, known: Ids) -> bool:
         """The files of a project are garbage only if it was deleted."""
-        if entry.parent == self._context.data.projects:
+        if entry.parent == self._data.projects:
             return id_of(entry) in known.deleted
         return id_of(entry) not in known.known
 
 
 def _entries(folders: Iterable[Path]) -> list[Path]:
-    before = time.time() - LEAST_AGE
+    before = time.time() - MIN_AGE
     found = []
     for folder in folders:
         for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -162,14 +180,14 @@ async def _old_builds(connection: aiosqlite.Connection, keep: int) -> list[_Old]
 
 
 def removable_builds(builds: list[Build], deployments: list[Deployment], keep: int) -> list[Build]:
-    """Those of a model's builds that can go, oldest first. Both lists ascend by number."""
+    """Those of a model's builds that can be removed, oldest first. Both lists ascend by number."""
     made = [build for build in builds if build.status == "built"]
     kept = {build.id for build in [*builds[-keep:], *made[-keep:]]}
     kept |= {build.id for build in builds if build.status in _UNFINISHED}
     in_use = [d for d in deployments if d.wanted == "serve" or d.status == "stopping"]
     kept |= {d.build_id for d in in_use if d.build_id}
     served = [d.build_id for d in deployments if d.deployed_at is not None and d.build_id]
-    # The one that serves, or did last, and the one before it, which a rollback takes.
+    # The one that serves or served last, and the one before it, which a rollback deploys.
     kept |= set(list(dict.fromkeys(reversed(served)))[:2])
     return [build for build in builds if build.id not in kept]
 
@@ -182,18 +200,18 @@ async def _idle_projects(connection: aiosqlite.Connection) -> list[str]:
     return [p.id for p in await store.projects.list_all(connection) if p.id not in busy]
 
 
-def _told(kind: str, path: Path, root: Path) -> Garbage:
+def _describe_path(kind: str, path: Path, root: Path) -> Garbage:
     return Garbage(kind=kind, name=str(path.relative_to(root)), bytes=size_of([path]))
 
 
 def size_of(paths: Iterable[Path]) -> int:
-    """The bytes that some files and folders take on the disk, each file once; blocking."""
+    """The bytes that files and folders take on the disk, each file counted once. Blocking."""
     seen: set[tuple[int, int]] = set()
     return sum(_blocks(facts, seen) for path in paths for facts in _all_facts(path))
 
 
 def _all_facts(path: Path) -> Iterator[os.stat_result]:
-    """Of a path and all beneath it, until something goes meanwhile, or is closed to us."""
+    """Of a path and all below it, but what disappears meanwhile or cannot be read."""
     with suppress(OSError):
         yield (facts := path.lstat())
         if stat.S_ISDIR(facts.st_mode):

@@ -1,13 +1,13 @@
-"""What is left on the disk without a row, looked at when the gateway starts.
+"""Orphans: files without a row, found when the gateway starts.
 
-Everything of a project, model, build or experiment lies in a folder or file named by its id, but
-for snapshots: they are in the store of their project, by these ids too.
+All of a project, model, build or experiment lies in a folder or file named by its id. Only
+snapshots differ: they are in the snapshot store of their project, under the same ids.
 
-Law: only what the database says was deleted is removed, and builds that were never finished. What
-it does not know may be worth more than the database, which may be an older copy: it is moved to
-the trash. The files of a project and its snapshots stay even so, until somebody looks at them. What
-cannot be moved or removed stays, is named (`set_aside.py`), and keeps nothing else from being
-served. A finished build that is not whole any more is set aside, and made again when it is needed.
+Only two kinds of files are removed: those of what the database says was deleted, and builds that
+were never finished. What the database does not know may be worth more than the database, which may
+be an older copy. So it is moved to the trash; files of projects and snapshots stay where they are.
+What can be neither moved nor removed stays, is reported (`set_aside.py`), and keeps nothing else
+from being served. A finished build that is damaged is set aside, and rebuilt when it is needed.
 """
 
 import logging
@@ -20,19 +20,21 @@ import aiosqlite
 import trio
 
 import store
-from builder import drop_snapshot, snapshots_in
-from gateway.control.context import ControlContext
+from builder import BuildStore, drop_snapshot, snapshots_in
+from gateway.background import Tasks
 from gateway.control.deployments.replica_logs import prune_logs
 from gateway.control.disk.removal_queue import remove
-from gateway.control.disk.trash import HOURS
-from gateway.set_aside import AGAIN, REMOVE
+from gateway.control.disk.trash import HOURS, Trash
+from gateway.data_folder import DataFolder
+from gateway.set_aside import AGAIN, REMOVE, SetAside
+from store import Database
 
 logger = logging.getLogger(__name__)
 
 
 class Ids(NamedTuple):
-    """What the database knows of: `built` are builds that were finished, `environments` is what
-    experiments run in, `known` is all that has a row, or is named by one."""
+    """The ids in the database: `built` of finished builds, `environments` of what experiments run
+    in, `known` of everything that has a row or is named by one."""
 
     known: set[str]
     built: set[str]
@@ -41,21 +43,8 @@ class Ids(NamedTuple):
     names: dict[str, str]  # of builds, in words
 
 
-async def sweep(context: ControlContext) -> None:
-    """Removes what was deleted, and moves what nothing is known of. Before anything is made."""
-    known = await context.database.read(ids)
-    for folder in context.data.entity_folders:
-        keeps = folder == context.data.projects
-        with context.set_aside.item(f"the folder {folder.name}", folder):
-            await trio.to_thread.run_sync(_sweep_folder, context, folder, known, keeps)
-    with context.set_aside.item("the folder of builds", context.build_store.root):
-        await _sweep_builds(context, known)
-    context.tasks.start(_end_deletions, context, known.deleted)
-    await trio.to_thread.run_sync(prune_logs, context.data.parser_logs, context.set_aside)
-
-
 async def ids(connection: aiosqlite.Connection) -> Ids:
-    """All that the database knows of at this instant."""
+    """What the database knows at this instant."""
     projects = await store.projects.list_all(connection)
     models = await store.models.list_all(connection)
     builds = [b for m in models for b in await store.builds.list_all(connection, m.id)]
@@ -74,82 +63,115 @@ async def ids(connection: aiosqlite.Connection) -> Ids:
 
 
 def id_of(entry: Path) -> str:
-    """The id that a name bears: "<id>", "<id>.git", "<id>.log" and "<id>.log.1" do."""
+    """The id in a file name: "<id>", "<id>.git", "<id>.log" and "<id>.log.1" have it."""
     return entry.name.partition(".")[0]
 
 
-def _sweep_folder(context: ControlContext, folder: Path, ids: Ids, keeps: bool) -> None:
-    entries = list(folder.iterdir()) if folder.is_dir() else []
-    for entry in entries:
-        if id_of(entry) in ids.deleted:
-            remove(entry, context.set_aside)
-    unknown = [entry for entry in entries if id_of(entry) not in ids.known | ids.deleted]
-    if not keeps:
-        _discard(context, folder, unknown)
-    elif unknown:
-        text = "%s has files of projects that are not known to the database and stay: %s"
-        logger.warning(text, folder, ", ".join(sorted(entry.name for entry in unknown)))
+class OrphanSweep:
+    """The sweep at the start, before anything is created."""
 
+    def __init__(
+        self,
+        *,
+        database: Database,
+        data: DataFolder,
+        build_store: BuildStore,
+        trash: Trash,
+        set_aside: SetAside,
+        tasks: Tasks,
+    ) -> None:
+        self._database = database
+        self._data = data
+        self._build_store = build_store
+        self._trash = trash
+        self._set_aside = set_aside
+        self._tasks = tasks
 
-async def _sweep_builds(context: ControlContext, ids: Ids) -> None:
-    shelf = context.build_store
-    for name in await trio.to_thread.run_sync(shelf.aside):
-        with context.set_aside.item(f"build {name}", shelf.folder(name)):
-            await shelf.put_back(name)
-    names = await trio.to_thread.run_sync(_set_damaged_aside, context, ids)
-    kept = ids.built | ids.environments
-    left = [name for name in names if name not in kept or shelf.sealed(name) is None]
-    # Never finished, or on its way out when an earlier gateway ended.
-    ended = [name for name in left if name in ids.deleted | (ids.known - ids.built)]
-    for name in ended:
-        with context.set_aside.item("a leftover", shelf.folder(name), REMOVE):
-            await shelf.remove(name)
-    lost = [shelf.folder(name) for name in left if name not in ended]
-    await trio.to_thread.run_sync(_discard, context, shelf.root, lost)
+    async def run(self) -> None:
+        """Removes what was deleted, and moves what is unknown to the trash."""
+        known = await self._database.read(ids)
+        for folder in self._data.entity_folders:
+            with self._set_aside.item(f"the folder {folder.name}", folder):
+                await trio.to_thread.run_sync(self._sweep_folder, folder, known)
+        with self._set_aside.item("the folder of builds", self._build_store.root):
+            await self._sweep_builds(known)
+        self._tasks.start(self._end_deletions, known.deleted)
+        await trio.to_thread.run_sync(prune_logs, self._data.parser_logs, self._set_aside)
 
+    def _sweep_folder(self, folder: Path, ids: Ids) -> None:
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+        for entry in entries:
+            if id_of(entry) in ids.deleted:
+                remove(entry, self._set_aside)
+        unknown = [entry for entry in entries if id_of(entry) not in ids.known | ids.deleted]
+        if folder != self._data.projects:
+            self._discard(folder, unknown)
+        elif unknown:
+            names = ", ".join(sorted(entry.name for entry in unknown))
+            logger.warning("projects.unknown_files_kept folder=%s: %s", folder, names)
 
-def _set_damaged_aside(context: ControlContext, ids: Ids) -> list[str]:
-    """Moves builds and environments with a damaged seal away: in their places they are made again.
-    One that is known as built has a seal, or lost it; an environment may have been on its way when
-    an earlier gateway ended. Returns the names of what is left on the shelf. Blocking."""
-    shelf, left = context.build_store, []
-    for name in shelf.names():
-        problem = shelf.damage(name)
-        if name in ids.built and not problem and shelf.sealed(name) is None:
-            problem = "its seal is gone"
-        if problem and name in ids.built | ids.environments:
-            what = ids.names.get(name, f"environment {name}")
-            context.set_aside.move(what, shelf.folder(name), problem, AGAIN)
-        else:
-            left.append(name)
-    return left
+    async def _sweep_builds(self, ids: Ids) -> None:
+        builds = self._build_store
+        for name in await trio.to_thread.run_sync(builds.aside):
+            with self._set_aside.item(f"build {name}", builds.folder(name)):
+                await builds.put_back(name)
+        names = await trio.to_thread.run_sync(self._set_damaged_aside, ids)
+        kept = ids.built | ids.environments
+        left = [name for name in names if name not in kept or builds.sealed(name) is None]
+        # Never finished, or being removed when an earlier gateway ended.
+        ended = [name for name in left if name in ids.deleted | (ids.known - ids.built)]
+        for name in ended:
+            with self._set_aside.item("a leftover", builds.folder(name), REMOVE):
+                await builds.remove(name)
+        lost = [builds.folder(name) for name in left if name not in ended]
+        await trio.to_thread.run_sync(self._discard, builds.root, lost)
 
+    def _set_damaged_aside(self, ids: Ids) -> list[str]:
+        """Sets builds and environments with a damaged seal aside; they are rebuilt when needed.
+        A build whose row says that it is built has a seal, or has lost it. An environment without a
+        seal may have been unfinished when an earlier gateway ended. Returns the names of the others
+        in the build store. Blocking."""
+        builds, left = self._build_store, []
+        for name in builds.names():
+            problem = builds.damage(name)
+            if name in ids.built and not problem and builds.sealed(name) is None:
+                problem = "its seal is gone"
+            if problem and name in ids.built | ids.environments:
+                what = ids.names.get(name, f"environment {name}")
+                self._set_aside.move(what, builds.folder(name), problem, AGAIN)
+            else:
+                left.append(name)
+        return left
 
-def _discard(context: ControlContext, folder: Path, entries: Iterable[Path]) -> None:
-    moved = []
-    for entry in entries:
-        with context.set_aside.item("something that the database does not know", entry):
-            moved.append(context.trash.put(entry))
-    if moved:
-        text = "%d entries of %s are not known to the database: moved to the trash (%s, ...), %s"
-        after = f"removed after {HOURS} hours of serving"
-        logger.warning(text, len(moved), folder, moved[0], after)
+    def _discard(self, folder: Path, entries: Iterable[Path]) -> None:
+        moved = []
+        for entry in entries:
+            with self._set_aside.item("something that the database does not know", entry):
+                moved.append(self._trash.put(entry))
+        if moved:
+            logger.warning(
+                "orphans.trashed folder=%s count=%s first=%s hours=%s",
+                folder,
+                len(moved),
+                moved[0],
+                HOURS,
+            )
 
-
-async def _end_deletions(context: ControlContext, deleted: set[str]) -> None:
-    """Drops the snapshots of what was deleted, which takes git its time; then nothing is left."""
-    left: set[str] = set()
-    for project in await context.database.read(store.projects.list_all):
-        snapshots = context.data.snapshots(project.id)
-        with context.set_aside.item(f"the snapshots of project {project.name!r}", snapshots):
-            for name in await trio.to_thread.run_sync(snapshots_in, snapshots):
-                if name in deleted:
-                    await drop_snapshot(snapshots, name)
-    for folder in (*context.data.entity_folders, context.data.builds):
-        left |= await trio.to_thread.run_sync(_ids_in, folder)
-    await trio.to_thread.run_sync(context.set_aside.save)
-    with suppress(store.StoreFailed):  # then the next start does
-        await context.database.write_if_space(store.deleted.delete, deleted - left)
+    async def _end_deletions(self, deleted: set[str]) -> None:
+        """Drops the snapshots of what was deleted, which takes git a while, and then forgets the
+        deletions of which nothing is left."""
+        left: set[str] = set()
+        for project in await self._database.read(store.projects.list_all):
+            snapshots = self._data.snapshots(project.id)
+            with self._set_aside.item(f"the snapshots of project {project.name!r}", snapshots):
+                for name in await trio.to_thread.run_sync(snapshots_in, snapshots):
+                    if name in deleted:
+                        await drop_snapshot(snapshots, name)
+        for folder in (*self._data.entity_folders, self._data.builds):
+            left |= await trio.to_thread.run_sync(_ids_in, folder)
+        await trio.to_thread.run_sync(self._set_aside.save)
+        with suppress(store.StoreFailed):  # then the next start does it
+            await self._database.write_if_space(store.deleted.delete, deleted - left)
 
 
 def _ids_in(folder: Path) -> set[str]:

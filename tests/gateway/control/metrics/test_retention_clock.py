@@ -2,18 +2,19 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import store
-from gateway.control.context import ControlContext
 from gateway.control.metrics.metrics import Metrics
+from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import SETTLED, RetentionClock
+from gateway.control.runtime_settings import RuntimeSettings
+from gateway.encryption import Encryption
 from gateway.setting_kinds import MIB
-from gateway.settings import Settings
+from gateway.settings import LoadedSettings, Settings
 from store import Database, Deployment, open_database, retention
 from tests.faults.matrix import fault
 from tests.store.tables.test_metrics import a_measurement, another_project, put
@@ -145,19 +146,21 @@ async def test_what_a_look_takes_away(database: Database) -> None:
     clocks = Clocks(NOON - 3_000 * DAY)
     clock = clocks.of()
 
-    class Stage:
-        settings = Settings(metrics_retention_days=1.0, metrics_max_size=MIB)
-        retention_clock = clock
-
-    Stage.database = database  # type: ignore[attr-defined]
-    looking = Metrics(cast(ControlContext, Stage))
+    given = LoadedSettings(Settings(metrics_retention_days=1.0, metrics_max_size=MIB), {})
+    looking = Metrics(
+        database=database,
+        metrics_writer=MetricsWriter(database, limit=lambda: MIB, clock=clock),
+        clock=clock,
+        settings=RuntimeSettings(given, {}, database, Encryption("60" * 32)),
+        instance_id=store.new_id(),
+    )
 
     async def tell(deployment: Deployment, many: int, text: str = "") -> None:
         told = [a_measurement(x=text) for _ in range(many)]
         await put(database, deployment.id, told, now_ms=clock.now_ms())
 
     async def left() -> int:
-        await looking._forget()
+        await looking.delete_expired()
         return (await database.read(store.metrics.totals))[0]
 
     await tell(kept, 3)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import trio
 
-from gateway.control.storage.garbage import LEAST_AGE, removable_builds, size_of
+from gateway.control.storage.garbage import MIN_AGE, removable_builds, size_of
 from store import Build, Deployment
 from tests.support.gateway import Gateway, copy_of, refusal, status_is
 
@@ -69,7 +69,7 @@ async def test_what_is_shown_is_what_goes(gateway: Gateway, tmp_path: Path) -> N
     young = gateway.data / "logs" / "builds" / "young.log"
     for path in (stranger, young):
         path.write_text("lines")
-    old = os.stat(stranger).st_mtime - LEAST_AGE - 1
+    old = os.stat(stranger).st_mtime - MIN_AGE - 1
     folder = gateway.data / "builds" / "nobody"
     folder.mkdir()
     # The files of a project are never garbage while the database has not deleted them.

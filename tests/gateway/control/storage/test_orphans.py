@@ -105,7 +105,7 @@ async def test_what_is_not_known(data: Path, caplog: pytest.LogCaptureFixture) -
         (trash,) = (data / "trash").iterdir()
         assert [path for path in goes if not (trash / path.relative_to(data)).exists()] == []
     told = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert any(GONE in each and "projects" in each and "stay" in each for each in told)
+    assert any(GONE in each and "projects" in each and "kept" in each for each in told)
     assert any(f"builds/{GONE}" in each and "trash" in each for each in told)
 
 
