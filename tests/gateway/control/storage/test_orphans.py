@@ -165,4 +165,4 @@ async def test_what_cannot_be_moved_keeps_nothing_from_serving(
     async with running(settings) as gateway:
         assert (await gateway.get("/projects"))["projects"] == []
     assert stray.exists()
-    assert f"something that the database does not know ({stray})" in caplog.text
+    assert f"object='something that the database does not know' path='{stray}'" in caplog.text
