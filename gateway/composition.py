@@ -17,11 +17,11 @@ from builder import BuildStore, inspect
 from gateway.app import Services
 from gateway.background import Tasks
 from gateway.control import Control
-from gateway.control.context import ControlContext
 from gateway.control.disk.free_space import FreeSpace
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
+from gateway.control.foundation import Foundation
 from gateway.control.interpreters import Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
@@ -112,8 +112,8 @@ async def open_control(
         offload = OffloadedParser(workers, data.parser_logs)
         workers.check_answer = offload.check_answer
         control = Control(
-            ControlContext(
-                runtime_settings=runtime_settings,
+            Foundation(
+                settings=runtime_settings,
                 data=data,
                 set_aside=set_aside,
                 disk=disk,
@@ -121,7 +121,7 @@ async def open_control(
                 project_usage=ProjectUsage(runtime_settings, data, build_store, database),
                 trash=Trash(data.root),
                 urls=urls,
-                workspace=await database.write(store.site.workspace_id),
+                instance_id=await database.write(store.site.workspace_id),
                 database=database,
                 writer=RetryingWriter(database, background),
                 variables=ProcessVariables(

@@ -122,14 +122,14 @@ async def run_gateway(
         ):
             control, services = opened
             await control.audit_log.append(_started(urls))
-            allowed = control.context.workers.allowance.connections
+            allowed = control.workers.allowance.connections
             url = _local_url(settings, listener)
             app = make_app(control, services, hosts_of(settings, listener.getsockname()[0]))
             http = HttpContext(
-                clock=control.context.workers.reactor,
-                endpoints=control.context.endpoints,
+                clock=control.workers.reactor,
+                endpoints=control.endpoints,
                 offload=services.offload,
-                limits=_limits(control.context.settings, allowed),
+                limits=_limits(control.settings.current, allowed),
                 stats=services.connections,
                 proxies=Proxies(settings.trusted_proxies, settings.public_url),
                 access_log=access_log,
@@ -142,7 +142,7 @@ async def run_gateway(
                         app,
                         listeners,
                         http,
-                        reactor=control.context.workers.reactor,
+                        reactor=control.workers.reactor,
                         stop=stop,
                         grace=settings.shutdown_grace + _LAST_ANSWERS,
                         tls=tls,
@@ -152,7 +152,7 @@ async def run_gateway(
                     nursery.cancel_scope.cancel()
 
                 http_listener: Listener = await nursery.start(serve_all)
-                control.context.runtime_settings.subscribe(
+                control.settings.subscribe(
                     lambda current: http.set_limits(_limits(current, allowed))
                 )
                 nursery.start_soon(notify_watchdog, services.health, manager)
@@ -166,7 +166,7 @@ async def run_gateway(
                     await manager.notify_manager(STOPPING=1, STATUS="answering open requests")
                 # After the grace the requests that still wait for a prediction are refused.
                 await trio.sleep(settings.shutdown_grace)
-                control.context.workers.stop_pools()
+                control.workers.stop_pools()
 
 
 def _started(urls: GatewayUrls) -> AuditEvent:

@@ -92,6 +92,15 @@ def test_each_concern_has_its_owner(modules: tuple[str, ...], owners: tuple[str,
     assert not strangers
 
 
+def test_only_the_composition_takes_the_foundation() -> None:
+    """Classes of the control take the parts that they use, never the record of all."""
+    assert importers_of("gateway.control.foundation") == {
+        "gateway/composition.py",
+        "gateway/control/assembly.py",
+        "gateway/control/control.py",
+    }
+
+
 def test_control_knows_no_http() -> None:
     """What decides neither sees a request nor writes a reply."""
     web = importers_of("quart", "werkzeug", "hypercorn")

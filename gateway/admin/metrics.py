@@ -55,7 +55,7 @@ class MetricRoutes:
     def __init__(self, control: Control) -> None:
         self._metrics = control.metrics
         self._accounts = control.accounts
-        self._workspace = control.context.workspace
+        self._workspace = control.instance_id
 
     @route.get("/metrics", "any", "list the metrics of predictions, by start", streams=True)
     async def list(self) -> Response:

@@ -50,7 +50,7 @@ class SiteRoutes:
             "url": control.urls.public,
             "machine": control.resources.capacity(),
             "isolation": control.workers.confinement.described(),
-            "max_replicas": control.context.settings.max_replicas,
+            "max_replicas": control.settings.current.max_replicas,
             # Of the user who sends this request.
             "may_create_models": control.settings.may_create("models", user),
             "may_create_projects": control.settings.may_create("projects", user),
@@ -59,9 +59,9 @@ class SiteRoutes:
 
     async def _state(self) -> Json:
         control = self._control
-        settings = msgspec.to_builtins(control.context.settings, enc_hook=str)
+        settings = msgspec.to_builtins(control.settings.current, enc_hook=str)
         # The values of variables may be secrets, such as the password of a package index.
-        settings["environment"] = sorted(control.context.settings.environment)
+        settings["environment"] = sorted(control.settings.current.environment)
         return {
             "data": str(control.data.root),
             "traffic": self._connections,

@@ -15,7 +15,6 @@ from gateway.control.builds.build_task import BuildServices
 from gateway.control.builds.builds import Builds
 from gateway.control.builds.probe import Prober
 from gateway.control.builds.snapshots import Snapshots
-from gateway.control.context import ControlContext
 from gateway.control.deployments.deployments import Deployments
 from gateway.control.deployments.pool_factory import PoolFactory
 from gateway.control.deployments.rollout_services import RolloutServices
@@ -24,6 +23,7 @@ from gateway.control.experiments.experiments import Experiments
 from gateway.control.experiments.run_files import RunFiles
 from gateway.control.experiments.run_spec import RunSpecs
 from gateway.control.experiments.run_task import RunServices
+from gateway.control.foundation import Foundation
 from gateway.control.pool_spec import PoolSpecs
 
 
@@ -46,158 +46,158 @@ class _Shared(NamedTuple):
     keys: WorkloadKeys
 
 
-def assemble(context: ControlContext) -> Workloads:
-    shared = _shared(context)
-    builds = _builds(context, shared)
+def assemble(foundation: Foundation) -> Workloads:
+    shared = _shared(foundation)
+    builds = _builds(foundation, shared)
     return Workloads(
         shared.runner,
         builds,
-        _deployments(context, shared, builds),
-        _experiments(context, shared, builds),
+        _deployments(foundation, shared, builds),
+        _experiments(foundation, shared, builds),
     )
 
 
-def _shared(context: ControlContext) -> _Shared:
+def _shared(foundation: Foundation) -> _Shared:
     runner = BuildRunner(
-        workers=context.workers,
-        settings=context.runtime_settings,
-        resources=context.resources,
-        project_usage=context.project_usage,
-        build_store=context.build_store,
-        data=context.data,
+        workers=foundation.workers,
+        settings=foundation.settings,
+        resources=foundation.resources,
+        project_usage=foundation.project_usage,
+        build_store=foundation.build_store,
+        data=foundation.data,
     )
-    snapshots = Snapshots(context.data, runner)
+    snapshots = Snapshots(foundation.data, runner)
     executor = BuildExecutor(
         runner=runner,
         snapshots=snapshots,
-        interpreters=context.interpreters,
-        build_store=context.build_store,
-        data=context.data,
-        sandbox=context.sandbox,
-        variables=context.variables,
-        settings=context.runtime_settings,
+        interpreters=foundation.interpreters,
+        build_store=foundation.build_store,
+        data=foundation.data,
+        sandbox=foundation.sandbox,
+        variables=foundation.variables,
+        settings=foundation.settings,
     )
     return _Shared(
         runner,
         snapshots,
         executor,
-        Admission(context.disk, context.project_usage),
-        WorkloadKeys(context.accounts, context.permissions),
+        Admission(foundation.disk, foundation.project_usage),
+        WorkloadKeys(foundation.accounts, foundation.permissions),
     )
 
 
-def _builds(context: ControlContext, shared: _Shared) -> Builds:
+def _builds(foundation: Foundation, shared: _Shared) -> Builds:
     prober = Prober(
-        workers=context.workers,
-        database=context.database,
-        build_store=context.build_store,
-        data=context.data,
-        variables=context.variables,
+        workers=foundation.workers,
+        database=foundation.database,
+        build_store=foundation.build_store,
+        data=foundation.data,
+        variables=foundation.variables,
         keys=shared.keys,
-        settings=context.runtime_settings,
+        settings=foundation.settings,
     )
     services = BuildServices(
-        database=context.database,
-        writer=context.writer,
-        workers=context.workers,
-        data=context.data,
-        build_store=context.build_store,
-        interpreters=context.interpreters,
+        database=foundation.database,
+        writer=foundation.writer,
+        workers=foundation.workers,
+        data=foundation.data,
+        build_store=foundation.build_store,
+        interpreters=foundation.interpreters,
         snapshots=shared.snapshots,
         executor=shared.executor,
         prober=prober,
-        timeouts=context.operation_timeouts,
+        timeouts=foundation.operation_timeouts,
     )
     return Builds(
         services,
-        settings=context.runtime_settings,
-        tasks=context.tasks,
-        sandbox=context.sandbox,
+        settings=foundation.settings,
+        tasks=foundation.tasks,
+        sandbox=foundation.sandbox,
         admission=shared.admission,
-        removal_queue=context.removal_queue,
-        set_aside=context.set_aside,
+        removal_queue=foundation.removal_queue,
+        set_aside=foundation.set_aside,
     )
 
 
-def _deployments(context: ControlContext, shared: _Shared, builds: Builds) -> Deployments:
+def _deployments(foundation: Foundation, shared: _Shared, builds: Builds) -> Deployments:
     specs = PoolSpecs(
-        database=context.database,
-        data=context.data,
-        build_store=context.build_store,
-        sandbox=context.sandbox,
-        variables=context.variables,
-        instance_id=context.workspace,
+        database=foundation.database,
+        data=foundation.data,
+        build_store=foundation.build_store,
+        sandbox=foundation.sandbox,
+        variables=foundation.variables,
+        instance_id=foundation.instance_id,
     )
     pools = PoolFactory(
         specs=specs,
-        workers=context.workers,
-        metrics_writer=context.metrics_writer,
-        settings=context.runtime_settings,
-        build_store=context.build_store,
-        set_aside=context.set_aside,
+        workers=foundation.workers,
+        metrics_writer=foundation.metrics_writer,
+        settings=foundation.settings,
+        build_store=foundation.build_store,
+        set_aside=foundation.set_aside,
     )
     services = RolloutServices(
-        database=context.database,
-        writer=context.writer,
+        database=foundation.database,
+        writer=foundation.writer,
         builds=builds,
         pools=pools,
-        resources=context.resources,
-        endpoints=context.endpoints,
-        changes=context.changes,
-        variables=context.variables,
+        resources=foundation.resources,
+        endpoints=foundation.endpoints,
+        changes=foundation.changes,
+        variables=foundation.variables,
         keys=shared.keys,
-        timeouts=context.operation_timeouts,
+        timeouts=foundation.operation_timeouts,
     )
     return Deployments(
         services,
-        settings=context.runtime_settings,
-        tasks=context.tasks,
-        sandbox=context.sandbox,
-        disk=context.disk,
-        build_store=context.build_store,
-        set_aside=context.set_aside,
+        settings=foundation.settings,
+        tasks=foundation.tasks,
+        sandbox=foundation.sandbox,
+        disk=foundation.disk,
+        build_store=foundation.build_store,
+        set_aside=foundation.set_aside,
     )
 
 
-def _experiments(context: ControlContext, shared: _Shared, builds: Builds) -> Experiments:
+def _experiments(foundation: Foundation, shared: _Shared, builds: Builds) -> Experiments:
     environments = Environments(
-        database=context.database,
-        build_store=context.build_store,
-        encryption=context.encryption,
-        variables=context.variables,
-        sandbox=context.sandbox,
+        database=foundation.database,
+        build_store=foundation.build_store,
+        encryption=foundation.encryption,
+        variables=foundation.variables,
+        sandbox=foundation.sandbox,
         snapshots=shared.snapshots,
-        interpreters=context.interpreters,
+        interpreters=foundation.interpreters,
         executor=shared.executor,
         semaphore=builds.semaphore,
     )
     services = RunServices(
-        database=context.database,
-        writer=context.writer,
-        workers=context.workers,
-        data=context.data,
+        database=foundation.database,
+        writer=foundation.writer,
+        workers=foundation.workers,
+        data=foundation.data,
         environments=environments,
-        resources=context.resources,
+        resources=foundation.resources,
         run_specs=RunSpecs(
-            build_store=context.build_store,
-            sandbox=context.sandbox,
-            variables=context.variables,
-            project_usage=context.project_usage,
+            build_store=foundation.build_store,
+            sandbox=foundation.sandbox,
+            variables=foundation.variables,
+            project_usage=foundation.project_usage,
         ),
         keys=shared.keys,
-        timeouts=context.operation_timeouts,
+        timeouts=foundation.operation_timeouts,
     )
     return Experiments(
         services,
-        settings=context.runtime_settings,
-        tasks=context.tasks,
-        sandbox=context.sandbox,
-        interpreters=context.interpreters,
+        settings=foundation.settings,
+        tasks=foundation.tasks,
+        sandbox=foundation.sandbox,
+        interpreters=foundation.interpreters,
         admission=shared.admission,
         files=RunFiles(
-            data=context.data,
-            set_aside=context.set_aside,
-            removal_queue=context.removal_queue,
+            data=foundation.data,
+            set_aside=foundation.set_aside,
+            removal_queue=foundation.removal_queue,
             snapshots=shared.snapshots,
             admission=shared.admission,
         ),

@@ -1,4 +1,4 @@
-"""The control as a whole: its parts, made in order and recovered at boot."""
+"""The control as a whole: each part is made here from what it uses, and recovered at start."""
 
 import trio
 
@@ -9,11 +9,11 @@ from gateway.control.accounts.password_hashing import PasswordHashing
 from gateway.control.accounts.sign_in import SignIn
 from gateway.control.accounts.throttle import Throttle
 from gateway.control.accounts.users import Users
-from gateway.control.assembly import assemble
+from gateway.control.assembly import Workloads, assemble
 from gateway.control.audit.audit_log import AuditLog
 from gateway.control.backup.create import Backups
-from gateway.control.context import ControlContext
 from gateway.control.deployments.usage import ActiveModels
+from gateway.control.foundation import Foundation
 from gateway.control.logs.following import LogFollowers
 from gateway.control.metrics.metrics import Metrics
 from gateway.control.projects.launch import Launcher
@@ -30,136 +30,56 @@ from gateway.identity.keys import Passwords
 class Control:
     """The parts of the control.
 
-    `records` and `views` are its read side: what the admin API and the pages show comes from there.
+    `records` and `views` are its read side: what the admin API and the pages show is from there.
     """
 
-    def __init__(self, context: ControlContext) -> None:
-        self.context = context
-        self.accounts = context.accounts
-        self.endpoints = context.endpoints
-        self.settings = context.runtime_settings
-        self.variables = context.variables
-        self.urls = context.urls
-        self.data = context.data
-        self.disk = context.disk
-        self.temporary_files = context.temporary_files
-        self.project_usage = context.project_usage
-        self.set_aside = context.set_aside
-        self.interpreters = context.interpreters
-        self.resources = context.resources
-        self.workers = context.workers
-        self.metrics_writer = context.metrics_writer
-        self.changes = context.changes
-        self.tasks = context.tasks
-        self.following = LogFollowers(context.tasks)
-        workloads = assemble(context)
+    def __init__(self, foundation: Foundation) -> None:
+        self.accounts = foundation.accounts
+        self.endpoints = foundation.endpoints
+        self.settings = foundation.settings
+        self.variables = foundation.variables
+        self.urls = foundation.urls
+        self.instance_id = foundation.instance_id
+        self.data = foundation.data
+        self.disk = foundation.disk
+        self.temporary_files = foundation.temporary_files
+        self.project_usage = foundation.project_usage
+        self.set_aside = foundation.set_aside
+        self.interpreters = foundation.interpreters
+        self.resources = foundation.resources
+        self.workers = foundation.workers
+        self.metrics_writer = foundation.metrics_writer
+        self.changes = foundation.changes
+        self.tasks = foundation.tasks
+        self.following = LogFollowers(foundation.tasks)
+        workloads = assemble(foundation)
         self.builds = workloads.builds
         self.deployments = workloads.deployments
         self.experiments = workloads.experiments
-        self.models = Models(
-            database=context.database,
-            permissions=context.permissions,
-            settings=context.runtime_settings,
-            resources=context.resources,
-            data=context.data,
-            set_aside=context.set_aside,
-            builds=self.builds,
-            deployments=self.deployments,
-        )
+        self.models = _models(foundation, workloads)
+        self.projects = _projects(foundation, workloads, self.models)
         self.launcher = Launcher(self.models, self.builds, self.deployments)
-        self.projects = Projects(
-            permissions=context.permissions,
-            settings=context.runtime_settings,
-            variables=context.variables,
-            disk=context.disk,
-            files=ProjectFiles(
-                database=context.database,
-                writer=context.writer,
-                data=context.data,
-                tasks=context.tasks,
-                git_runner=workloads.runner.for_git,
-                project_usage=context.project_usage,
-                removal_queue=context.removal_queue,
-                set_aside=context.set_aside,
-            ),
-            models=self.models,
-            experiments=self.experiments,
-        )
-        self.users = Users(
-            database=context.database,
-            accounts=context.accounts,
-            permissions=context.permissions,
-            hashing=PasswordHashing(Passwords()),
-        )
-        self.keys = Keys(
-            database=context.database,
-            accounts=context.accounts,
-            permissions=context.permissions,
-            admin_key_file=context.data.admin_key,
-        )
+        self.usage = ActiveModels(foundation.database, self.deployments)
+        self.users = _users(foundation)
+        self.keys = _keys(foundation)
         self.collaborators = Collaborators(
-            database=context.database, permissions=context.permissions
+            database=foundation.database, permissions=foundation.permissions
         )
-        self.usage = ActiveModels(context.database, self.deployments)
         self.audit_log = AuditLog(
-            database=context.database, writer=context.writer, tasks=context.tasks
+            database=foundation.database, writer=foundation.writer, tasks=foundation.tasks
         )
-        self.sign_in = SignIn(
-            database=context.database,
-            accounts=context.accounts,
-            permissions=context.permissions,
-            users=self.users,
-            audit_log=self.audit_log,
-            devices=KnownDevices(context.encryption),
-            throttle=Throttle(),
-        )
-        self.backups = Backups(
-            database=context.database,
-            data=context.data,
-            temporary_files=context.temporary_files,
-            removal_queue=context.removal_queue,
-            tasks=context.tasks,
-        )
-        self.metrics = Metrics(
-            database=context.database,
-            metrics_writer=context.metrics_writer,
-            clock=context.retention_clock,
-            settings=context.runtime_settings,
-            instance_id=context.workspace,
-        )
-        self.collector = Collector(
-            database=context.database,
-            data=context.data,
-            build_store=context.build_store,
-            trash=context.trash,
-            removal_queue=context.removal_queue,
-            set_aside=context.set_aside,
-            builds=self.builds,
-            environments=self.experiments.environments,
-        )
-        self._orphans = OrphanSweep(
-            database=context.database,
-            data=context.data,
-            build_store=context.build_store,
-            trash=context.trash,
-            set_aside=context.set_aside,
-            tasks=context.tasks,
-        )
-        self.records = Records(context.database)
-        self.views = Views(
-            database=context.database,
-            data=context.data,
-            endpoints=context.endpoints,
-            urls=context.urls,
-            instance_id=context.workspace,
-            builds=self.builds,
-            deployments=self.deployments,
-            experiments=self.experiments,
-        )
+        self.sign_in = _sign_in(foundation, self.users, self.audit_log)
+        self.backups = _backups(foundation)
+        self.metrics = _metrics(foundation)
+        self.collector = _collector(foundation, workloads)
+        self.records = Records(foundation.database)
+        self.views = _views(foundation, workloads)
+        self._orphans = _orphans(foundation)
+        self._trash = foundation.trash
 
     async def recover(self, *, make_password: bool = False) -> str:
-        """Puts right what an earlier gateway left, and serves again what is wanted. Returns the
-        password of the first user where one was made; see Users."""
+        """Completes what an earlier gateway left unfinished, and serves again what is wanted.
+        Returns the password of the first user if one was made; see Users."""
         await self._orphans.run()
         password = await self.users.recover(make_password=make_password)
         await self.collaborators.recover()
@@ -170,9 +90,131 @@ class Control:
         await self.builds.recover()
         await self.deployments.recover()
         await self.experiments.recover()
-        await trio.to_thread.run_sync(self.context.set_aside.save)
-        self.context.interpreters.seek(self.context.tasks)
-        self.context.tasks.start(self.metrics.watch)
-        self.context.tasks.start(self.context.trash.watch)
-        self.context.tasks.start(self.context.project_usage.look_at_all)
+        await trio.to_thread.run_sync(self.set_aside.save)
+        self.interpreters.seek(self.tasks)
+        self.tasks.start(self.metrics.watch)
+        self.tasks.start(self._trash.watch)
+        self.tasks.start(self.project_usage.look_at_all)
         return password
+
+
+def _models(foundation: Foundation, workloads: Workloads) -> Models:
+    return Models(
+        database=foundation.database,
+        permissions=foundation.permissions,
+        settings=foundation.settings,
+        resources=foundation.resources,
+        data=foundation.data,
+        set_aside=foundation.set_aside,
+        builds=workloads.builds,
+        deployments=workloads.deployments,
+    )
+
+
+def _projects(foundation: Foundation, workloads: Workloads, models: Models) -> Projects:
+    files = ProjectFiles(
+        database=foundation.database,
+        writer=foundation.writer,
+        data=foundation.data,
+        tasks=foundation.tasks,
+        git_runner=workloads.runner.for_git,
+        project_usage=foundation.project_usage,
+        removal_queue=foundation.removal_queue,
+        set_aside=foundation.set_aside,
+    )
+    return Projects(
+        permissions=foundation.permissions,
+        settings=foundation.settings,
+        variables=foundation.variables,
+        disk=foundation.disk,
+        files=files,
+        models=models,
+        experiments=workloads.experiments,
+    )
+
+
+def _users(foundation: Foundation) -> Users:
+    return Users(
+        database=foundation.database,
+        accounts=foundation.accounts,
+        permissions=foundation.permissions,
+        hashing=PasswordHashing(Passwords()),
+    )
+
+
+def _keys(foundation: Foundation) -> Keys:
+    return Keys(
+        database=foundation.database,
+        accounts=foundation.accounts,
+        permissions=foundation.permissions,
+        admin_key_file=foundation.data.admin_key,
+    )
+
+
+def _sign_in(foundation: Foundation, users: Users, audit_log: AuditLog) -> SignIn:
+    return SignIn(
+        database=foundation.database,
+        accounts=foundation.accounts,
+        permissions=foundation.permissions,
+        users=users,
+        audit_log=audit_log,
+        devices=KnownDevices(foundation.encryption),
+        throttle=Throttle(),
+    )
+
+
+def _backups(foundation: Foundation) -> Backups:
+    return Backups(
+        database=foundation.database,
+        data=foundation.data,
+        temporary_files=foundation.temporary_files,
+        removal_queue=foundation.removal_queue,
+        tasks=foundation.tasks,
+    )
+
+
+def _metrics(foundation: Foundation) -> Metrics:
+    return Metrics(
+        database=foundation.database,
+        metrics_writer=foundation.metrics_writer,
+        clock=foundation.retention_clock,
+        settings=foundation.settings,
+        instance_id=foundation.instance_id,
+    )
+
+
+def _collector(foundation: Foundation, workloads: Workloads) -> Collector:
+    return Collector(
+        database=foundation.database,
+        data=foundation.data,
+        build_store=foundation.build_store,
+        trash=foundation.trash,
+        removal_queue=foundation.removal_queue,
+        set_aside=foundation.set_aside,
+        builds=workloads.builds,
+        environments=workloads.experiments.environments,
+    )
+
+
+def _orphans(foundation: Foundation) -> OrphanSweep:
+    return OrphanSweep(
+        database=foundation.database,
+        data=foundation.data,
+        build_store=foundation.build_store,
+        trash=foundation.trash,
+        set_aside=foundation.set_aside,
+        tasks=foundation.tasks,
+    )
+
+
+def _views(foundation: Foundation, workloads: Workloads) -> Views:
+    return Views(
+        database=foundation.database,
+        data=foundation.data,
+        endpoints=foundation.endpoints,
+        urls=foundation.urls,
+        instance_id=foundation.instance_id,
+        builds=workloads.builds,
+        deployments=workloads.deployments,
+        experiments=workloads.experiments,
+    )

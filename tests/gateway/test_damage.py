@@ -233,7 +233,7 @@ async def started(prepared: Prepared) -> AsyncIterator[Control]:
 async def serves(control: Control, model: str) -> bool:
     """Whether a model answers."""
     with trio.fail_after(PATIENCE):
-        pool = control.context.endpoints.pool_of(model)
+        pool = control.endpoints.pool_of(model)
         assert pool is not None
         await pool.wait_ready()
         return isinstance(await pool.predict(b'{"a": 1, "b": 2}', "caller"), Answered)
@@ -259,12 +259,12 @@ async def test_a_file_of_each_kind(copied: Prepared, damage: str) -> None:
             DAMAGES[damage](copied.folder / name)
     async with started(copied) as control:
         assert await serves(control, copied.model)
-        problems = control.context.set_aside.problems
+        problems = control.set_aside.problems
         paths = [path for kind, path in victims.items() if damage in kind.named]
         assert [path for path in paths if not is_told(problems, copied.folder, path)] == []
         assert [each for each in problems if not is_about(each, copied.folder, paths)] == []
         assert all(each.problem and each.advice for each in problems)
-        [experiment] = await control.context.database.read(store.experiments.list_all)
+        [experiment] = await control.records.experiments()
         assert experiment.status == "failed"
     ours = {path for path in before if is_ours(path)}
     if damage in TYPE - {"a folder"}:
@@ -335,7 +335,7 @@ async def test_the_folders_of_a_project(copied: Prepared, how: str) -> None:
             stands_for(path, how)
     async with started(copied) as control:
         assert await serves(control, copied.model)
-        problems = control.context.set_aside.problems
+        problems = control.set_aside.problems
         assert is_told(problems, copied.folder, Path("builds", copied.build))
 
 
@@ -352,6 +352,6 @@ async def test_the_folders_of_the_site(copied: Prepared, how: str) -> None:
     for path in (each for each in data.root.iterdir() if each.is_dir()):
         stands_for(path, how)
     async with started(copied) as control:
-        told = {Path(each.path).name for each in control.context.set_aside.problems if each.moved}
+        told = {Path(each.path).name for each in control.set_aside.problems if each.moved}
         assert told >= {"builds", "projects", "snapshots", "experiments", "logs", "cache"}
         assert {path.name for path in data.set_aside.iterdir()} == told

@@ -201,14 +201,14 @@ async def staged(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S
 
 
 async def _credentials(control: Control, ada: User, project: Project) -> dict[str, dict[str, str]]:
-    directory, routes = control.context.accounts, control.context.endpoints
+    directory, routes = control.accounts, control.endpoints
     token = await control.sign_in.redeem(control.sign_in.new_link(ada), Browser("", ""))
     found = directory.session(token)
     assert found is not None
     asking = Principal(ada, "session", "", session=found[0])
     session = {
         "Cookie": f"predictd_session={token}",
-        "Origin": control.context.urls.public,
+        "Origin": control.urls.public,
         TOKEN_HEADER: form_token(token),
     }
 

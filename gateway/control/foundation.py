@@ -1,4 +1,8 @@
-"""What every noun of the control needs: the engines, the settings, and where things lie."""
+"""What the control is built on: store, workers, settings and memory, opened by `composition.py`.
+
+Only `control.py` and `assembly.py` take the record. They hand each class the parts that it uses,
+so that a constructor says what its class depends on.
+"""
 
 import msgspec
 
@@ -25,15 +29,15 @@ from gateway.encryption import Encryption
 from gateway.identity.accounts import Accounts
 from gateway.predictions.endpoints import Endpoints
 from gateway.set_aside import SetAside
-from gateway.settings import Settings
 from store import Database
 from workers import Workers
 
 
-class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
-    """Handed to each part once. `workspace` is the id of the data folder."""
+class Foundation(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts below the control. `instance_id` is the id of the data folder. `changes` notifies
+    by the id of a model: its pools have changed, or it is gone."""
 
-    runtime_settings: RuntimeSettings
+    settings: RuntimeSettings
     data: DataFolder
     set_aside: SetAside
     disk: FreeSpace
@@ -41,7 +45,7 @@ class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
     project_usage: ProjectUsage
     trash: Trash
     urls: GatewayUrls
-    workspace: str
+    instance_id: str
     database: Database
     writer: RetryingWriter
     variables: ProcessVariables
@@ -59,10 +63,4 @@ class ControlContext(msgspec.Struct, frozen=True, kw_only=True):
     permissions: PermissionChanges
     operation_timeouts: OperationTimeouts
     removal_queue: RemovalQueue = msgspec.field(default_factory=RemovalQueue)
-    # Of models: their pools have changed, or they are gone.
     changes: ChangeNotifier = msgspec.field(default_factory=ChangeNotifier)
-
-    @property
-    def settings(self) -> Settings:
-        """As they are now: to be asked each time, not kept."""
-        return self.runtime_settings.current
