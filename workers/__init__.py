@@ -1,4 +1,4 @@
-"""The engine that turns a ReplicaSpec and bytes into bytes: replicas, pools, processes, output.
+"""Turns a ReplicaSpec and bytes into bytes: replicas, pools, processes, output.
 
 Knows nothing of builds, records or HTTP. See README.md in this folder.
 """

@@ -1,8 +1,8 @@
-"""What a process tree may take of the machine, and which limit ended it, in words.
+"""What a process tree may use of the machine, and which limit ended it, in words.
 
-A limit is decided by the gateway, held by the kernel where cgroups allow (cgroups/), and by a look
-every second where they do not, and for disk (limit_monitor.py). What ended a process is told by
-what its cgroup has counted, not guessed from its exit status: SIGKILL has many senders.
+The gateway decides a limit. The kernel enforces it where cgroups allow (cgroups/); otherwise, and
+for disk, a check every second does (limit_monitor.py). What ended a process is read from what its
+cgroup has counted, not guessed from its exit status: SIGKILL has many senders.
 """
 
 from enum import Enum
@@ -28,7 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(Enum):
-    """Which limit a process met."""
+    """The limit that a process exceeded."""
 
     MEMORY = "memory"
     PROCESSES = "processes"
@@ -39,7 +39,7 @@ class Cause(Enum):
 class CgroupCounters(msgspec.Struct, frozen=True, kw_only=True):
     """What a cgroup has counted since it was made. `throttled` in seconds.
 
-    `met_own` says that the processes killed for memory met their own limit, and not the one of all.
+    `met_own`: the processes killed for memory exceeded their own limit, not that of all models.
     """
 
     memory_kills: int = 0
@@ -55,21 +55,21 @@ class ExitReason(msgspec.Struct, frozen=True):
     cause: Cause | None = None
 
 
-def explain_exit(status: int, said: str, counters: CgroupCounters, limits: Limits) -> ExitReason:
-    """Why a process ended that nobody of ours has killed. `said` is its `status` in words."""
+def explain_exit(status: int, text: str, counters: CgroupCounters, limits: Limits) -> ExitReason:
+    """Why a process ended that the gateway has not killed. `text` is its `status` in words."""
     # As its wrapper, or a shell, reports a kill: gotcha G9 in process/README.
     if counters.memory_kills and status in (-SIGKILL, 128 + SIGKILL):
         if counters.met_own and limits.memory:
             return ExitReason(
                 f"ran out of memory: its limit is {human_size(limits.memory)}", Cause.MEMORY
             )
-        text = "was killed for its memory, since all models together may not take more"
-        return ExitReason(text, Cause.MEMORY)
+        why = "was killed for its memory, since all models together reached their limit"
+        return ExitReason(why, Cause.MEMORY)
     if counters.forks_refused and status != 0:
-        return ExitReason(f"{said}, after {reached_processes(limits)}", Cause.PROCESSES)
+        return ExitReason(f"{text}, after {reached_processes(limits)}", Cause.PROCESSES)
     if counters.memory_kills:
-        return ExitReason(f"{said}, after a process that it had started ran out of memory")
-    return ExitReason(said)
+        return ExitReason(f"{text}, after a process that it had started ran out of memory")
+    return ExitReason(text)
 
 
 def reached_processes(limits: Limits) -> str:
@@ -77,16 +77,16 @@ def reached_processes(limits: Limits) -> str:
 
 
 def throttling_note(seconds: float, throttled: float, limits: Limits) -> str:
-    """Why a prediction of `seconds` took so long, where its CPU limit is to blame; else nothing.
+    """Why a prediction of `seconds` took so long, if its CPU limit is the cause; otherwise "".
 
-    A quarter of the time: less would not have saved it.
+    The limit is the cause if it took at least a quarter of the time.
     """
     if not limits.cpu or throttled < seconds / 4:
         return ""
-    return f"its limit of {limits.cpu / 1000:g} CPU held it up for {min(seconds, throttled):.3g} s"
+    return f"its limit of {limits.cpu / 1000:g} CPU delayed it by {min(seconds, throttled):.3g} s"
 
 
 def threads_for(limits: Limits) -> int:
-    """How many threads a numerical library does best with: more of them share the same quota, and
-    are all held up when it is used up."""
+    """The best number of threads for a numerical library: more of them share the same quota, and
+    all stop when it is used up."""
     return max(1, ceil(limits.cpu / 1000))

@@ -1,4 +1,4 @@
-"""The engine: one reactor, one output thread, and the pools, probes and scripts on them."""
+"""`open_workers`: one reactor, one output thread, and the pools, probes and scripts on them."""
 
 import os
 import weakref
@@ -46,16 +46,16 @@ from workers.sizes import MIB
 from workers.spec import PoolSpec, RunSpec
 from workers.timeouts import Timeouts
 
-# In which replicas of one identity are made and ended.
+# Threads in which the replicas of one identity are prepared and cleaned up.
 _THREADS_PER_IDENTITY = 4
 
 
-def _forget(tracked: bytes | bytearray) -> None:
-    """What is told of a prediction that nobody asks about, such as a probe's."""
+def _drop(tracked: bytes | bytearray) -> None:
+    """Drops the metrics of a prediction that has no sink, such as a probe's."""
 
 
 class ScriptPaths(Protocol):
-    """What a script is shown; see `SandboxView`."""
+    """The paths that a script sees; see `SandboxView`."""
 
     @property
     def home(self) -> Path: ...
@@ -72,7 +72,7 @@ class ScriptPaths(Protocol):
 
 
 class Workers:
-    """What `open_workers` gives: makes pools and runs scripts. For the thread that opened it."""
+    """Opens pools and runs scripts, on the thread that called `open_workers`."""
 
     def __init__(
         self,
@@ -105,16 +105,16 @@ class Workers:
         self,
         spec: PoolSpec,
         log: Log | None = None,
-        tracked: Tracked = _forget,
+        tracked: Tracked = _drop,
         *,
         ours: bool = False,
     ) -> Pool:
         """Starts the replicas of `spec`. With `log`, all of them print there and it stays open;
-        else each slot has a log of its own in `spec.log_folder`. What they tell of predictions
-        whose callers have their answers goes to `tracked`, which must not block. What is `ours`
-        need not be checked.
+        otherwise each slot has its own log in `spec.log_folder`. `tracked` gets the metrics of
+        predictions whose callers have got their answers, and must not block. Answers of a model
+        that is `ours` are not checked.
 
-        The pool lives until it is drained or stopped, or the engine is closed.
+        The pool lives until it is drained or stopped, or the workers close.
         """
         pool = Pool(
             spec,
@@ -141,7 +141,7 @@ class Workers:
             await pool.closed.wait()
 
     def stop_pools(self) -> list[Pool]:
-        """The engine is ending: what waits is refused, what runs has STOP_GRACE seconds."""
+        """The workers are closing: queued requests are refused, running ones get STOP_GRACE."""
         self.ending = True
         pools = list(self._pools)
         for pool in pools:
@@ -165,7 +165,7 @@ class Workers:
         )
 
     async def probe(self, spec: PoolSpec, log: Log, example: bytes | None) -> None:
-        """Starts one replica of `spec`; given an example input (raw JSON), asks it for an answer.
+        """Starts one replica of `spec`; with an example input (raw JSON), requests a prediction.
 
         Raises StartFailed or ProbeRaised. Nothing is left of the replica on return.
         """
@@ -181,8 +181,8 @@ class Workers:
                 await pool.closed.wait()
         if outcome is not None and not isinstance(outcome, Answered):
             [slot] = pool.statistics().slots
-            met = (Cause(name) for name, count in slot.limits_met.items() if count)
-            raise ProbeRaised(_say(outcome), next(met, None))
+            causes = (Cause(name) for name, count in slot.limits_met.items() if count)
+            raise ProbeRaised(_describe(outcome), next(causes, None))
 
     async def run(
         self,
@@ -198,8 +198,8 @@ class Workers:
         network: Network = "machine",
         identity: int = 0,
     ) -> int:
-        """Runs a command to its end; see `run_script`. In a `place` it is confined to that, and its
-        Pythons find `cdsw` and `cml`."""
+        """Runs a command to its end; see `run_script`. With a `place` it is confined to those
+        paths, and its Pythons find `cdsw` and `cml`."""
         tree = ProcessTree(self._host, "script", limits, folders or (cwd,))
         async with self._host.reserved_tree():
             ended = await run_script(
@@ -238,13 +238,13 @@ async def open_workers(
     allowance: Allowance | None = None,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[Workers]:
-    """The engine, with `folder` for working copies. `instance_id` marks its processes; `room` is
-    how many requests may wait in all its pools together, and how many bytes of them. All its
-    processes together may take `most_memory` bytes, 0 for no limit, and what `allowance` leaves
-    them. By default they are not confined.
+    """The workers, with `folder` for working copies. `instance_id` marks their processes; `budget`
+    bounds the requests that wait in all pools together. All processes together may use
+    `most_memory` bytes, 0 for no limit, and what `allowance` leaves them. By default they are not
+    confined.
 
-    First ends what an earlier engine of the same house left behind. On exit the pools are stopped,
-    and whatever is left then is killed.
+    First ends what an earlier gateway with the same instance id left behind. On exit the pools are
+    stopped, and what is left then is killed.
     """
     allowance = allowance or unbounded()
     cgroups = await trio.to_thread.run_sync(
@@ -253,7 +253,7 @@ async def open_workers(
     host = ProcessHost(
         instance_id=instance_id,
         output=Output(),
-        limit_monitor=LimitMonitor(cgroups.holds, timeouts.monitor_interval),
+        limit_monitor=LimitMonitor(cgroups.enforced, timeouts.monitor_interval),
         cgroups=cgroups,
         confinement=confinement or Confinement(LevelChoice("none", {}), folder),
         allowance=allowance,
@@ -287,9 +287,9 @@ async def open_workers(
 
 
 def _sweep(folder: Path, instance_id: str, most_memory: int, most_tasks: int) -> Cgroups:
-    """Ends and removes what an earlier engine left; the cgroups for this one."""
+    """Ends and removes what an earlier gateway left; the cgroups for this one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the folder: what tells of leftovers must not go before them.
+    # Beside the folder: the record of leftovers must outlive them.
     record = folder.with_name(f"{folder.name}.cgroups")
     cgroups = open_tree(instance_id, record, most_memory, os.cpu_count() or 1, most_tasks)
     kill_tree(f"{instance_id}/")
@@ -312,12 +312,12 @@ def _view(paths: ScriptPaths, network: Network, identity: int) -> SandboxView:
 
 
 def _with_packages(variables: Mapping[str, str]) -> dict[str, str]:
-    """With our packages on Python's path, behind what is there already."""
+    """Adds our packages to Python's path, behind its other entries."""
     entries = [variables.get("PYTHONPATH", ""), str(PACKAGES)]
     return {**variables, "PYTHONPATH": os.pathsep.join(filter(None, entries))}
 
 
-def _say(outcome: Outcome) -> str:
+def _describe(outcome: Outcome) -> str:
     """What went wrong, in words for the model's author."""
     match outcome:
         case Raised(kind, message):
@@ -329,4 +329,4 @@ def _say(outcome: Outcome) -> str:
         case Died(reason) | Busy(reason) | NotReady(reason):
             return reason
         case Answered() | Abandoned():
-            raise AssertionError(f"{outcome} is no failure of the model")
+            raise AssertionError(f"{outcome} is not a failure of the model")

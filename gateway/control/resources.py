@@ -133,7 +133,7 @@ class HostResources:
             memory_starting=self._starting.total(),
             default_memory_mb=self.default_memory_mb,
             cgroups=self._cgroups.version,
-            holds=self._cgroups.holds,
+            holds=self._cgroups.enforced,
         )
 
     def check(self, asked: ResourceRequest, *, now: bool) -> None:

@@ -171,12 +171,12 @@ def _limits() -> Finding:
         "pids": "processes are counted once a second",
         "kill": "a process that leaves its process group is found by its environment",
     }
-    missing = [text for name, text in weaker.items() if name not in tree.holds]
+    missing = [text for name, text in weaker.items() if name not in tree.enforced]
     if not missing:
         return Finding("limits", "ok", f"cgroups {tree.version} limit CPU, memory and processes")
     held = (
-        f"cgroups {tree.version} limit {', '.join(tree.holds)}"
-        if tree.holds
+        f"cgroups {tree.version} limit {', '.join(tree.enforced)}"
+        if tree.enforced
         else "no usable cgroups"
     )
     return Finding(

@@ -21,7 +21,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     folder: Path = tmp_path_factory.mktemp("held")
     tree = open_tree(f"test-{os.getpid()}-whole", folder / "record", 0, 1)
     tree.close()
-    return tree.holds
+    return tree.enforced
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def open_host(folder: Path, instance_id: str) -> Iterator[ProcessHost]:
     host = ProcessHost(
         instance_id=instance_id,
         output=Output(),
-        limit_monitor=LimitMonitor(holds=()),
+        limit_monitor=LimitMonitor(enforced=()),
         cgroups=Cgroups(),
         confinement=unconfined(folder),
         allowance=unbounded(),

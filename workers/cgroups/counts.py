@@ -1,4 +1,4 @@
-"""What a group has counted: what it has used of its memory, and which limits it met."""
+"""What a cgroup has counted: the memory that it has used, and the limits that it reached."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from workers.cgroups.hierarchy import Hierarchy
 from workers.cgroups.membership import CgroupMembership
 from workers.limits import CgroupCounters
 
-# What a process may ask for at once, and so how far below its limit it may have been refused.
+# The largest single allocation, and so how far below its limit it may have been refused.
 _SLACK = 4 * 1024 * 1024
 
 
@@ -35,7 +35,7 @@ def add_counters(counters: CgroupCounters, group: Hierarchy) -> CgroupCounters:
 
 
 def memory_groups(found: Iterable[CgroupMembership]) -> list[tuple[int, Path]]:
-    """The version and folder of every group whose memory limit holds for a process: its own and
+    """The version and folder of every cgroup whose memory limit applies to a process: its own and
     those above it."""
     for place in found:
         if place.version == 2 or "memory" in place.controllers:

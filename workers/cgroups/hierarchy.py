@@ -12,7 +12,7 @@ _PERIOD = 100_000  # microseconds, the kernel's own default
 
 
 class Hierarchy(msgspec.Struct, frozen=True):
-    """The house's folder in one hierarchy, and the controllers that hold its leaves there."""
+    """The instance's folder in one hierarchy, and the controllers that limit its leaves there."""
 
     version: int
     folder: Path
@@ -21,7 +21,7 @@ class Hierarchy(msgspec.Struct, frozen=True):
     passed_on: tuple[str, ...] = ()
 
 
-def hold(group: Hierarchy, limits: Limits, weight: int = 0) -> None:
+def apply_limits(group: Hierarchy, limits: Limits, weight: int = 0) -> None:
     """Sets the limits of a group. Raises OSError."""
     for file, text, needed in _settings(group, limits, weight or limits.cpu or 1000):
         if needed:
@@ -33,8 +33,8 @@ def hold(group: Hierarchy, limits: Limits, weight: int = 0) -> None:
 def _settings(group: Hierarchy, limits: Limits, weight: int) -> Iterator[tuple[str, str, bool]]:
     """(file, what to write, whether it must succeed), in the order in which it must be written.
 
-    `weight` is in thousandths of a core, as `Limits.cpu` is: who gets how much when there is less
-    than all want.
+    `weight` is in thousandths of a core, as `Limits.cpu` is: the share of a cgroup when the cores
+    do not suffice for all.
     """
     quota = limits.cpu * _PERIOD // 1000
     for controller in group.controllers:

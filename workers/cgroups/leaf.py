@@ -12,7 +12,7 @@ import msgspec
 
 from workers.cgroups.counts import add_counters, memory_used
 from workers.cgroups.files import numbers, try_to_write
-from workers.cgroups.hierarchy import Hierarchy, hold
+from workers.cgroups.hierarchy import Hierarchy, apply_limits
 from workers.limits import CgroupCounters, Limits
 from workers.shortages import is_shortage
 
@@ -34,13 +34,13 @@ class Leaf:
         try:
             for group in self._groups:
                 group.folder.mkdir(parents=True)
-                hold(group, limits)
+                apply_limits(group, limits)
         except OSError:
             self.remove()
             raise
 
     def counters(self) -> CgroupCounters:
-        """What it has counted so far; nothing where it is gone or counts nothing."""
+        """What it has counted so far; zeros where it is removed or counts nothing."""
         counters = CgroupCounters()
         for group in self._groups:
             with suppress(OSError):
@@ -48,7 +48,7 @@ class Leaf:
         return counters
 
     def memory(self) -> int | None:
-        """The bytes that count against its limit; None where nobody counts them."""
+        """The bytes that count against its limit; None where they are not counted."""
         for group in self._groups:
             if "memory" in group.controllers:
                 with suppress(OSError):  # removed meanwhile
@@ -56,32 +56,32 @@ class Leaf:
         return None
 
     def processes(self) -> list[int]:
-        """The ids of those that are in it. Raises OSError in a shortage."""
+        """The ids of its processes. Raises OSError in a shortage."""
         return [pid for group in self._groups[:1] for pid in _processes(group.folder)]
 
     def kill(self, *, seconds: float = 5.0) -> None:
-        """Kills whatever is in it and waits until nothing is, or gives up after `seconds`. Raises
+        """Kills all that is in it and waits until it is empty, or gives up after `seconds`. Raises
         OSError in a shortage."""
         end = time.monotonic() + seconds
         while any(_begin_kill(group) for group in self._groups):
             if time.monotonic() > end:
-                logger.warning("not all of %s could be killed", self._groups[0].folder.name)
+                logger.warning("cgroup.not_killed name=%s", self._groups[0].folder.name)
                 return
             time.sleep(0.001)
 
     def remove(self, *, seconds: float = 1.0) -> None:
-        """Removes it, after `kill`. What a dying process still holds stays for the next sweep."""
+        """Removes it, after `kill`. A group with a dying process stays for the next sweep."""
         end = time.monotonic() + seconds
         for group in self._groups:
             while not _removed(group.folder):
                 if time.monotonic() > end:
-                    logger.warning("the cgroup %s cannot be removed yet", group.folder)
+                    logger.warning("cgroup.not_removed path=%r", str(group.folder))
                     break
                 time.sleep(0.002)
 
 
 def sweep_folder(version: int, folder: Path) -> None:
-    """Kills whatever is below `folder`, which is ours, and removes it."""
+    """Kills all that is below `folder`, which is ours, and removes it."""
     if not folder.is_dir():
         return
     children = ("pids",) if (folder / "pids.max").exists() else ()
@@ -90,18 +90,18 @@ def sweep_folder(version: int, folder: Path) -> None:
         left.kill()
         left.remove()
     if not _removed(folder):
-        logger.warning("the cgroup %s cannot be removed", folder)
+        logger.warning("cgroup.not_removed path=%r", str(folder))
 
 
 # Ending what is in a group.
 
 
 def _begin_kill(group: Hierarchy) -> bool:
-    """Kills what is in a group and in those that its processes may have made; whether there was
-    anything."""
+    """Kills what is in a group and in those that its processes may have made. Whether there was
+    any process."""
     if group.version == 2 and try_to_write(group.folder / "cgroup.kill", "1"):
         return _is_populated(group.folder)
-    # Who cannot fork cannot run away from a list of ids.
+    # Processes that cannot fork cannot escape a list of ids.
     if "pids" in group.controllers:
         try_to_write(group.folder / "pids.max", "0")
     found = [pid for folder in _with_children(group.folder) for pid in _processes(folder)]

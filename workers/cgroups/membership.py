@@ -1,5 +1,5 @@
-"""Where a process is, in each hierarchy that there is: v1 has one for each controller, v2 a single
-one, a hybrid machine both."""
+"""In which cgroup a process is, in each hierarchy: v1 has one for each controller, v2 a single one,
+a hybrid machine both."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import msgspec
 
 
 class CgroupMembership(msgspec.Struct, frozen=True):
-    """Where a process is in one hierarchy: `folder` is its group, at or below `mount`.
+    """The cgroup of a process in one hierarchy: `folder`, at or below `mount`.
 
-    `controllers` are v1's; in v2 the group's own files tell them.
+    `controllers` are those of v1; in v2 the cgroup's own files list them.
     """
 
     version: int

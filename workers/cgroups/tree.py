@@ -1,7 +1,7 @@
-"""The house's tree of groups: opened where this process is, tried out, and swept.
+"""The instance's tree of cgroups: opened below this process's own, tried out, and swept.
 
-What works is found by putting a process into a leaf: rights, mount options and old kernels differ
-in too many ways to be guessed.
+Which controllers work is found by putting a process into a leaf: rights, mount options and old
+kernels differ in too many ways to be guessed.
 """
 
 import errno
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from workers.cgroups.files import try_to_write, words, write
-from workers.cgroups.hierarchy import Hierarchy, hold
+from workers.cgroups.hierarchy import Hierarchy, apply_limits
 from workers.cgroups.leaf import Leaf, sweep_folder
 from workers.cgroups.membership import CgroupMembership, own_memberships
 from workers.limits import Limits
@@ -30,16 +30,16 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Cgroups:
-    """The house's tree. `holds` says what the kernel limits: any of "memory", "cpu", "pids" and
-    "kill", which even without the others takes what a process has started along."""
+    """The instance's tree. `enforced` lists what the kernel limits: any of "memory", "cpu", "pids"
+    and "kill", which even without the others kills all that a process has started."""
 
     def __init__(self, hierarchies: Iterable[Hierarchy] = ()) -> None:
-        # First the one that can kill at a stroke.
+        # First the one that can kill with one write.
         self.hierarchies = tuple(sorted(hierarchies, key=lambda each: -each.version))
         self._made = 0
-        held = {name for each in self.hierarchies for name in each.controllers}
+        limited = {name for each in self.hierarchies for name in each.controllers}
         kill = ("kill",) if self.hierarchies else ()
-        self.holds = (*(name for name in _WANTED if name in held), *kill)
+        self.enforced = (*(name for name in _WANTED if name in limited), *kill)
 
     @property
     def version(self) -> str:
@@ -57,7 +57,7 @@ class Cgroups:
         for each in self.hierarchies:
             sweep_folder(each.version, each.folder)
             if each.passed_on:
-                _take_back(each.folder.parent, each.passed_on)
+                _undo_delegation(each.folder.parent, each.passed_on)
 
 
 def open_tree(
@@ -72,14 +72,14 @@ def open_tree(
     for folder in _recorded(record, instance_id):
         sweep_folder(1 if _is_v1(folder) else 2, folder)
     found = []
-    for place in own_memberships():
+    for membership in own_memberships():
         try:
             hierarchy = _open(
-                place, instance_id, Limits(memory=most_memory, processes=most_tasks), cores
+                membership, instance_id, Limits(memory=most_memory, processes=most_tasks), cores
             )
         except OSError as error:
             if error.errno not in _FORBIDDEN:
-                logger.info("the cgroup %s is of no use: %s", place.folder, error)
+                logger.info("cgroup.not_used path=%r: %s", str(membership.folder), error)
             continue
         if hierarchy is not None:
             found.append(hierarchy)
@@ -87,7 +87,7 @@ def open_tree(
         record.write_text("".join(f"{each.folder}\n" for each in found))
     except OSError as error:
         # A gateway that is started in another cgroup finds what is left by its environment.
-        logger.warning("cannot write %s: %s", record, error)
+        logger.warning("cgroup_record.not_written path=%r: %s", str(record), error)
     return Cgroups(found)
 
 
@@ -101,7 +101,7 @@ def _recorded(record: Path, instance_id: str) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        logger.warning("cannot read %s: %s", record, error)
+        logger.warning("cgroup_record.not_read path=%r: %s", str(record), error)
         return []
     # The data folder may have been copied from elsewhere: only what bears our name is ours.
     return [path for line in lines if (path := Path(line)).name == f"{PREFIX}{instance_id}"]
@@ -112,28 +112,28 @@ def _is_v1(folder: Path) -> bool:
 
 
 def _open(
-    place: CgroupMembership, instance_id: str, limits: Limits, cores: int
+    membership: CgroupMembership, instance_id: str, limits: Limits, cores: int
 ) -> Hierarchy | None:
-    """The house's folder at `place`, if a process can be put below it. Raises OSError."""
-    own = place.folder
-    base = own.parent if place.version == 2 and own.name == _GATEWAY else own
-    wanted = [name for name in _WANTED if name in place.controllers]
-    if place.version == 1 and not wanted:
+    """The instance's folder at `membership`, if a process can be put below it. Raises OSError."""
+    own = membership.folder
+    base = own.parent if membership.version == 2 and own.name == _GATEWAY else own
+    wanted = [name for name in _WANTED if name in membership.controllers]
+    if membership.version == 1 and not wanted:
         return None
     folder = base / f"{PREFIX}{instance_id}"
-    sweep_folder(place.version, folder)
+    sweep_folder(membership.version, folder)
     folder.mkdir()
     passed: tuple[str, ...] = ()
     try:
-        if place.version == 2:
-            passed = _pass_on(base)
+        if membership.version == 2:
+            passed = _delegate(base)
             wanted = _offered(folder)
-        hierarchy = Hierarchy(place.version, folder, tuple(wanted), passed)
-        hold(hierarchy, limits, weight=1000 * cores)
+        hierarchy = Hierarchy(membership.version, folder, tuple(wanted), passed)
+        apply_limits(hierarchy, limits, weight=1000 * cores)
         _try_out(hierarchy)
     except OSError:
-        sweep_folder(place.version, folder)
-        _take_back(base, passed)
+        sweep_folder(membership.version, folder)
+        _undo_delegation(base, passed)
         raise
     return hierarchy
 
@@ -147,7 +147,7 @@ def _offered(folder: Path) -> list[str]:
     return wanted
 
 
-def _pass_on(base: Path) -> tuple[str, ...]:
+def _delegate(base: Path) -> tuple[str, ...]:
     """Has v2's group `base` pass its controllers on to its children; returns which did not yet.
 
     Only a group without processes may do so: the gateway, which is in it, moves one down. Where
@@ -165,12 +165,12 @@ def _pass_on(base: Path) -> tuple[str, ...]:
     control = base / "cgroup.subtree_control"
     passed = tuple(name for name in missing if try_to_write(control, f"+{name}"))
     if not passed:
-        _take_back(base, passed)
+        _undo_delegation(base, passed)
     return passed
 
 
-def _take_back(base: Path, passed: Iterable[str]) -> None:
-    """Undoes `_pass_on`, as far as nobody else's group needs it by now."""
+def _undo_delegation(base: Path, passed: Iterable[str]) -> None:
+    """Undoes `_delegate`, unless another cgroup needs it by now."""
     for name in passed:
         try_to_write(base / "cgroup.subtree_control", f"-{name}")
     if (base / _GATEWAY).exists() and try_to_write(base / "cgroup.procs", str(os.getpid())):

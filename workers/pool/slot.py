@@ -1,7 +1,7 @@
-"""A slot: a numbered position in a pool, and what is remembered of it.
+"""A slot: a numbered position in a pool, and what outlives its replicas.
 
 One replica at a time fills a slot. Its name, counters and log stay when the replica is replaced,
-so nothing that an operator looks at is lost by a restart.
+so a restart loses nothing that an operator reads.
 """
 
 import trio
@@ -16,7 +16,7 @@ from workers.replica.ticket import Answered, Outcome, Raised, Refused
 
 
 class Slot:
-    """`successor` is the replica that takes the place when it is ready (see Slots.restart)."""
+    """`successor` is the replica that takes the slot when it is ready (ReplicaSlots.restart)."""
 
     def __init__(self, name: str, log: Log) -> None:
         self.name = name
@@ -24,12 +24,12 @@ class Slot:
         self.replica: Replica | None = None
         self.successor: Replica | None = None
         self.restarted: trio.Event | None = None
-        # Why the successor takes the place.
+        # Why the successor takes the slot.
         self.restarted_because = StopReason.STOPPED
-        # Its replica took more than it may as soon as it was ready, so another would as well.
-        self.is_heavy = False
+        # Its replica exceeded the memory bound as soon as it was ready, so a successor would too.
+        self.over_memory = False
         self.timer: Timer | None = None
-        # Starts that failed since the last one that did not.
+        # Starts that failed since the last one that succeeded.
         self.failures = 0
         self.last_exit = ""
         self.limits_met = {cause.value: 0 for cause in Cause}

@@ -1,18 +1,18 @@
-"""The slots of a pool: who starts replicas, starts them again, and gives up.
+"""The slots of a pool: replicas are started, restarted, recycled and given up here.
 
 Each replica fills a slot (slot.py). One that ends by itself is replaced at once if it served for a
-while, else after a pause that doubles; one that a request ended is replaced at once. A restart
-brings each replica's successor first, so that nobody waits for it. If the slots were never all
-ready, and one has failed to start as often as it may, they are given up.
+while, otherwise after a pause that doubles; one that a request ended is replaced at once. A restart
+starts each replica's successor first, so that no request waits for it. If the slots were never all
+ready, and one has failed to start `start_tries` times, the pool gives up.
 
 The laws, checked by `verify`:
-- Every slot has a replica, or a timer that will bring one, until they are told to end.
-- Who sits in a slot, or is to take it, has a process, or is to get one.
-- Nothing is closed before everything that was started is cleaned up, and no timer is left then.
-- A replica that is recycled serves until its successor is ready, and one at a time is.
+- Every slot has a replica, or a timer that will start one, until the slots end.
+- A replica or successor of a slot has a process, or will get one.
+- The slots close only after everything that was started is cleaned up, and no timer is left then.
+- A replica that is recycled serves until its successor is ready; one at a time is recycled.
 
-Which ticket a replica gets is none of its concern. What replicas tell, they tell the pool, which
-passes on what is about slots. `launch` brings a replica's process about; it is the only effect.
+This file does not decide which ticket a replica gets. Replicas report to the pool, which passes on
+what concerns slots. `launch` starts a replica's process; it is the only effect.
 """
 
 import secrets
@@ -37,24 +37,24 @@ from workers.timeouts import Timeouts
 
 # A replica that ends by itself sooner than this after it was ready has failed to start.
 _STEADY = 5.0
-# How often replicas are weighed, where their memory is bounded, and how old one must be at least.
-_WEIGH_EVERY = 1.0
-_WEIGH_FROM = 10.0
-# How long predictions may go on once the model is told to stop.
+# How often the memory of replicas is checked, where it is bounded, and from which age on.
+_MEMORY_INTERVAL = 1.0
+_MEMORY_CHECK_AGE = 10.0
+# How long predictions may continue after the model is stopped, in seconds.
 STOP_GRACE = 1.0
 
 
 class Launch(Protocol):
-    """Brings about the process of a replica, in its own time."""
+    """Starts the process of a replica, without waiting for it."""
 
     def __call__(self, replica: Replica, log: Log) -> None: ...
 
 
 class ReplicaSlots:
-    """Filled from the beginning, with replicas that tell `owner`, until `end`.
+    """Filled from the beginning, with replicas that report to `owner`, until `end`.
 
-    Read only: `slot_of`, the slot of every replica that has not ended, those that leave included;
-    `failure`, why they were never ready; `closed`, when nothing of them is left.
+    Read only: `slot_of`, the slot of every replica that has not ended, including those that leave;
+    `failure`, why they were never ready; `closed`, set when nothing of them is left.
     """
 
     def __init__(
@@ -76,18 +76,18 @@ class ReplicaSlots:
         self._log = log
         self._owner = owner
         self._timeouts = timeouts
-        # All were ready at once, or never will be.
+        # Set when all were ready at once, or never will be.
         self._settled = trio.Event()
         self._ending = False
         # Replicas of which something may be left: a process, its children, its folder.
         self._uncleaned: set[Replica] = set()
-        # What the last start took, until its replica was ready.
+        # How long the last start took until its replica was ready.
         self._start_seconds = 0.0
-        # Successors that did not get ready, in a row, and when the next may be started unasked.
+        # Successors that failed to start, in a row, and when the next may start by itself.
         self._failed_successors = 0
         self._recycle_from = 0.0
-        self._weigher: Timer | None = None
-        # Kills, at the end, what does not end by itself.
+        self._memory_timer: Timer | None = None
+        # Kills what does not end by itself at the end.
         self._killer: Timer | None = None
         self._slots = [self._new_slot() for _ in range(spec.replicas)]
         for slot in self:
@@ -96,15 +96,15 @@ class ReplicaSlots:
             self._check_memory_later()
 
     def adjust(self, spec: PoolSpec) -> None:
-        """Goes on by other bounds, as `Pool.adjust` says."""
+        """Applies other bounds; see `Pool.adjust`."""
         self._spec = spec
-        if self._weigher is not None:
-            self._weigher.cancel()
-            self._weigher = None
+        if self._memory_timer is not None:
+            self._memory_timer.cancel()
+            self._memory_timer = None
         if spec.recycle_above_memory and not self._ending:
             self._check_memory_later()
         for slot in self:
-            slot.is_heavy = False
+            slot.over_memory = False
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)
@@ -134,22 +134,22 @@ class ReplicaSlots:
         begun = [r.started_at for r in self.slot_of if r.state is STARTING]
         return min(begun, default=self.next_start()) + self._start_seconds
 
-    # What became of a replica.
+    # Reported by replicas.
 
     def replica_ready(self, replica: Replica) -> None:
-        """It serves from now on: in its own slot, or in that of the one it succeeds."""
+        """It serves from now on: in its own slot, or in that of its predecessor."""
         slot = self.slot_of[replica]
         if replica is slot.successor:
             self._succeed(slot)
         if self._spec.recycle_above_memory:
-            slot.is_heavy = _memory_of(replica) > self._spec.recycle_above_memory
+            slot.over_memory = _memory_of(replica) > self._spec.recycle_above_memory
         self._start_seconds = self._loop.now() - replica.started_at
         if self.ready == len(self._slots):
             self._settled.set()
 
     def replica_lost(self, replica: Replica) -> bool:
-        """A request ended it, or will have: another starts at once, for all that it may still
-        finish. False where none does."""
+        """A request ended it, or is about to: another starts at once, though it may still finish.
+        False where none starts."""
         slot = self.slot_of[replica]
         if slot.replica is not replica:
             return False
@@ -162,8 +162,8 @@ class ReplicaSlots:
         return True
 
     def replica_gone(self, replica: Replica) -> bool:
-        """Its process has ended: another starts, at once or after a while. Whether there is hope;
-        else the pool should stop."""
+        """Its process has ended: another starts, at once or after a pause. False where the pool
+        gives up and should stop."""
         slot = self.slot_of.pop(replica)
         slot.remember_exit(replica)
         if replica is slot.successor:
@@ -229,11 +229,11 @@ class ReplicaSlots:
         self._settled.set()
         return True
 
-    # Restart: each slot gets a successor first, so that nobody waits for it.
+    # Restart: each slot gets a successor first, so that no request waits for it.
 
     async def restart(self) -> None:
         """Replaces all replicas, one after the other, each when its successor is ready. Raises
-        StartFailed where one does not get ready; the old one then goes on."""
+        StartFailed where one does not become ready; the old one then stays."""
         for slot in self:
             if self._ending:
                 return
@@ -245,7 +245,7 @@ class ReplicaSlots:
     def begin_restart(
         self, slot: Slot, why: StopReason = StopReason.STOPPED
     ) -> tuple[Replica, trio.Event]:
-        """The slot's successor on its way, and what is set when it has come or failed."""
+        """Starts the slot's successor. It, and an event set when it is ready or has failed."""
         if slot.successor is None or slot.restarted is None:
             slot.restarted_because = why
             slot.successor = self._start(slot)
@@ -263,11 +263,11 @@ class ReplicaSlots:
             old.stop(slot.restarted_because)
         slot.restart_ended()
 
-    # Recycling: a restart of one slot that nobody asked for.
+    # Recycling: a restart of one slot by itself.
 
     def recycle(self, replica: Replica, why: StopReason) -> None:
-        """Has it replaced, unless another is being replaced or the last try failed just now:
-        then its next request, or the next weighing, asks again."""
+        """Has it replaced, unless another is being replaced or the last attempt has just failed:
+        then its next request, or the next memory check, asks again."""
         slot = self.slot_of[replica]
         if self._ending or replica is not slot.replica or self._loop.now() < self._recycle_from:
             return
@@ -275,15 +275,16 @@ class ReplicaSlots:
             self.begin_restart(slot, why)
 
     def _check_memory_later(self) -> None:
-        self._weigher = self._loop.call_at(self._loop.now() + _WEIGH_EVERY, self._check_memory)
+        due = self._loop.now() + _MEMORY_INTERVAL
+        self._memory_timer = self._loop.call_at(due, self._check_memory)
 
     def _check_memory(self) -> None:
         now = self._loop.now()
         for slot in self:
             replica = slot.replica
-            if replica is None or slot.is_heavy or replica.ready_at is None:
+            if replica is None or slot.over_memory or replica.ready_at is None:
                 continue
-            old_enough = now - replica.ready_at >= _WEIGH_FROM
+            old_enough = now - replica.ready_at >= _MEMORY_CHECK_AGE
             if old_enough and _memory_of(replica) > self._spec.recycle_above_memory:
                 self.recycle(replica, StopReason.MEMORY_GROWTH)
         self._check_memory_later()
@@ -291,13 +292,13 @@ class ReplicaSlots:
     # The end.
 
     def end(self) -> None:
-        """Fills no slot any more, and ends each replica when it has answered; `closed` follows."""
+        """Fills no more slots, and ends each replica when it has answered; `closed` follows."""
         self._ending = True
         if not self._settled.is_set():
             self.failure = StartFailed("the model was stopped before it was ready")
             self._settled.set()
-        if self._weigher is not None:
-            self._weigher.cancel()
+        if self._memory_timer is not None:
+            self._memory_timer.cancel()
         for slot in self:
             slot.cancel_timer()
             for replica in (slot.replica, slot.successor):
@@ -307,7 +308,7 @@ class ReplicaSlots:
         self._close_if_empty()
 
     def end_soon(self) -> None:
-        """Whoever has not ended after STOP_GRACE is killed."""
+        """Kills what has not ended after STOP_GRACE."""
         if self.slot_of and self._killer is None:
             due = self._loop.now() + STOP_GRACE
             self._killer = self._loop.call_at(due, self._kill_rest)
@@ -326,7 +327,7 @@ class ReplicaSlots:
                     slot.log.close()
             self.closed.set()
 
-    # For those who look.
+    # For operators and tests.
 
     def statistics(self) -> list[SlotStatistics]:
         now = self._loop.now()
@@ -345,12 +346,12 @@ class ReplicaSlots:
     def verify(self) -> None:
         """Checks the laws of this file. For tests, after every event."""
         for slot in self:
-            sitting = {replica for replica in (slot.replica, slot.successor) if replica}
-            assert all(self.slot_of.get(r) is slot for r in sitting), f"a ghost in {slot.name}"
-            assert self._ending or slot.replica or slot.timer, f"nobody will fill {slot.name}"
+            living = {replica for replica in (slot.replica, slot.successor) if replica}
+            assert all(self.slot_of.get(r) is slot for r in living), f"{slot.name}: an ended one"
+            assert self._ending or slot.replica or slot.timer, f"{slot.name} will stay empty"
             assert not (self._ending and slot.timer), f"{slot.name} would be filled after the end"
         if self._spec.recycle_above_memory and not self._ending:
-            assert self._weigher, "nobody will weigh the replicas"
+            assert self._memory_timer, "memory is not checked"
         assert self.slot_of.keys() <= self._uncleaned, "a replica that lives counts as cleaned up"
         assert not (self.closed.is_set() and self._uncleaned), "closed, and something is left"
 

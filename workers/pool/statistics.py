@@ -1,4 +1,4 @@
-"""What an operator sees of a pool: a picture of one moment, and counts."""
+"""What an operator sees of a pool: its state at one moment, and counts."""
 
 import msgspec
 

@@ -1,13 +1,13 @@
-"""The watch: one thread that looks at what the kernel does not hold for us.
+"""The limit monitor: one thread that checks what the kernel does not limit.
 
-What a tree writes into its folder, and, where cgroups are missing, its memory and its number of
-processes. A look once a second is weaker than a limit of the kernel: a quick hog overshoots.
-Looking at folders takes at most a hundredth of the time, however much is in them. Half of that is
-shared equally, so that a tree with a million files does not keep the watch from the others; the
-other half by need.
+That is what a tree writes into its folders, and, where cgroups are missing, its memory and its
+number of processes. A check once a second is weaker than a limit of the kernel: a fast process
+overshoots. Checking folders takes at most a hundredth of the time, for any number of files. Half of
+that is shared equally, so that a tree with a million files does not delay the checks of the others;
+the other half by need.
 
-It also remembers for how long a busy tree was held up by its CPU limit, so that a time-out can be
-told from a slow model without a request paying for it.
+It also records how long a busy tree was throttled by its CPU limit, so that a time-out can be told
+from a slow model at no cost to a request.
 """
 
 import logging
@@ -25,7 +25,6 @@ from workers.limits import (
     Cause,
     ExitReason,
     Limits,
-    explain_exit,
     reached_processes,
     throttling_note,
 )
@@ -36,15 +35,15 @@ from workers.untrusted_tree import measure
 
 logger = logging.getLogger(__name__)
 
-# A hundredth, in two halves: times what a look at the folders took, until the next one.
-_REST = 198
+# A hundredth, in two halves: the pause is this multiple of the duration of a check.
+_PAUSE_FACTOR = 198
 
 
 class MonitoredTree:
-    """A process with all that it ever starts. `base` is what was in its folders at first, in bytes.
+    """A process with all that it ever starts. `base` is the initial size of its folders, in bytes.
 
-    `busy` says whether its time counts, `exceeds` is told the first excess; both are called in the
-    thread of the watch.
+    `busy` says whether its throttling counts; `exceeds` is called with each excess. Both are called
+    in the monitor's thread.
     """
 
     def __init__(
@@ -66,34 +65,30 @@ class MonitoredTree:
         self._most = base + limits.disk
         self._exceeds = exceeds
         self._forks_refused = 0
-        # How long the last look at its folders took, in seconds, and when the next one is due.
-        self.look_took = self.next_look = 0.0
-        # When, and the seconds held up until then; only where those have become more.
-        self._held_up: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=600)
+        # How long the last check of its folders took, in seconds, and when the next one is due.
+        self.check_took = self.next_check = 0.0
+        # A time, and the seconds throttled until then; only where the latter have increased.
+        self._throttled: deque[tuple[float, float]] = deque([(0.0, 0.0)], maxlen=600)
 
     def read_throttling(self) -> None:
         throttled = self._leaf.counters().throttled
-        if throttled > self._held_up[-1][1]:
-            self._held_up.append((time.monotonic(), throttled))
+        if throttled > self._throttled[-1][1]:
+            self._throttled.append((time.monotonic(), throttled))
 
     def throttling_note(self, seconds: float) -> str:
-        """Why what began so many seconds ago took so long, where its CPU limit is to blame."""
+        """Why what began `seconds` ago took so long, if its CPU limit is the cause."""
         since = time.monotonic() - seconds
-        before = max((until for at, until in self._held_up if at <= since), default=0.0)
+        before = max((until for at, until in self._throttled if at <= since), default=0.0)
         return throttling_note(seconds, self._leaf.counters().throttled - before, self.limits)
 
     def fork_refusal_note(self) -> str:
-        """Why something failed in it just now, where forks were refused since one last asked."""
+        """Why something has just failed in it, if forks were refused since the last call."""
         before, self._forks_refused = self._forks_refused, self._leaf.counters().forks_refused
         return reached_processes(self.limits) if self._forks_refused > before else ""
 
-    def judge(self, status: int, said: str) -> ExitReason:
-        """Why it ended, with `status`, which is `said` in words."""
-        return explain_exit(status, said, self._leaf.counters(), self.limits)
-
     def usage(self, there: Mapping[int, ProcessInfo]) -> Usage:
-        """What it takes with all that it started. Memory is what counts against its limit where a
-        cgroup counts; else the sum of what is resident, with what is shared counted repeatedly."""
+        """What it uses with all that it started. Memory is what its cgroup counts; without one the
+        sum of what is resident, with shared memory counted repeatedly."""
         inside = [there[pid] for pid in self._leaf.processes() if pid in there]
         tree = inside or trees([self.pid], there)[self.pid]
         memory = self._leaf.memory()
@@ -111,96 +106,100 @@ class MonitoredTree:
                 taken += measure(folder, enough=self._most - taken)
             if taken > self._most:
                 more = human_size(self.limits.disk)
-                self._excess(f"was ended since it had written more than {more} to disk", Cause.DISK)
+                self._excess(
+                    f"was ended because it had written more than {more} to disk", Cause.DISK
+                )
 
-    def check_tree(self, tree: list[ProcessInfo], holds: tuple[str, ...]) -> None:
-        """For what the kernel does not hold."""
+    def check_tree(self, tree: list[ProcessInfo], enforced: tuple[str, ...]) -> None:
+        """Checks what the kernel does not limit."""
         memory, processes = self.limits.memory, self.limits.processes
-        if "memory" not in holds and 0 < memory < sum(each.resident for each in tree):
-            # Which counts what they share more than once; to count well takes longer.
+        if "memory" not in enforced and 0 < memory < sum(each.resident for each in tree):
+            # This counts shared memory more than once; an exact count takes longer.
             if sum(_own_part(each.pid) for each in tree) > memory:
                 self._excess(f"ran out of memory: its limit is {human_size(memory)}", Cause.MEMORY)
-        elif "pids" not in holds and 0 < processes < sum(each.threads for each in tree):
-            self._excess(f"was ended since {reached_processes(self.limits)}", Cause.PROCESSES)
+        elif "pids" not in enforced and 0 < processes < sum(each.threads for each in tree):
+            self._excess(f"was ended because {reached_processes(self.limits)}", Cause.PROCESSES)
 
     def _excess(self, said: str, cause: Cause) -> None:
         self._exceeds(ExitReason(said, cause))
 
 
 class LimitMonitor:
-    """The thread. `holds` says what the kernel sees to, as `Cgroups.holds` does."""
+    """The thread. `enforced` names what the kernel limits (`Cgroups.enforced`); `interval` is the
+    time between two checks, in seconds."""
 
-    def __init__(self, holds: tuple[str, ...], interval: float = 1.0) -> None:
-        self._holds = holds
+    def __init__(self, enforced: tuple[str, ...], interval: float = 1.0) -> None:
+        self._enforced = enforced
         self._interval = interval
-        self._watched: set[MonitoredTree] = set()
+        self._trees: set[MonitoredTree] = set()
         self._end = threading.Event()
-        # The last error that was logged.
-        self._told = ""
-        self._thread = threading.Thread(target=self._run, name="predictd-watch", daemon=True)
+        self._logged_error = ""
+        self._thread = threading.Thread(target=self._run, name="predictd-limits", daemon=True)
         self._thread.start()
 
     def begin(self, monitored: MonitoredTree) -> None:
-        self._watched.add(monitored)
+        self._trees.add(monitored)
 
     def end(self, monitored: MonitoredTree) -> None:
-        """It may be told of an excess once more, if a look is under way."""
-        self._watched.discard(monitored)
+        """`exceeds` may be called once more, if a check is running."""
+        self._trees.discard(monitored)
 
     def close(self) -> None:
         self._end.set()
         self._thread.join()
 
     def _run(self) -> None:
-        looks = (reap_orphans, self._read_throttling, self._check_trees, self._check_folders)
+        checks = (reap_orphans, self._read_throttling, self._check_trees, self._check_folders)
         while not self._end.wait(self._interval):
-            for look in looks:
-                self._try(look)
+            for check in checks:
+                self._try(check)
 
-    def _try(self, look: Callable[[], None]) -> None:
-        """No error ends the thread: the next turn looks again."""
+    def _try(self, check: Callable[[], None]) -> None:
+        """No error ends the thread: the next interval checks again."""
         try:
-            look()
+            check()
         except Exception as error:
-            if str(error) != self._told:
-                logger.warning("%s: %s", look.__name__.strip("_"), error, exc_info=True)
-            self._told = str(error)
+            if str(error) != self._logged_error:
+                logger.warning(
+                    "limit_check.failed check=%s: %s", check.__name__, error, exc_info=True
+                )
+            self._logged_error = str(error)
 
     def _read_throttling(self) -> None:
-        for each in self._watched.copy():
+        for each in self._trees.copy():
             if each.busy():
                 each.read_throttling()
 
     def _check_folders(self) -> None:
-        monitored = self._watched.copy()
+        monitored = self._trees.copy()
         for each in monitored:
             began = time.monotonic()
-            if began < each.next_look:
+            if began < each.next_check:
                 continue
             each.check_folders()
             if self._end.is_set():
                 return
-            each.look_took = (now := time.monotonic()) - began
-            of_all = sum(other.look_took for other in monitored)
-            each.next_look = now + rest_after(each.look_took, of_all, len(monitored))
+            each.check_took = (now := time.monotonic()) - began
+            of_all = sum(other.check_took for other in monitored)
+            each.next_check = now + rest_after(each.check_took, of_all, len(monitored))
 
     def _check_trees(self) -> None:
-        if not self._watched or {"memory", "pids"} <= set(self._holds):
+        if not self._trees or {"memory", "pids"} <= set(self._enforced):
             return
-        looked_at = self._watched.copy()
+        looked_at = self._trees.copy()
         found = trees([each.pid for each in looked_at], all_processes())
         for monitored in looked_at:
-            monitored.check_tree(found[monitored.pid], self._holds)
+            monitored.check_tree(found[monitored.pid], self._enforced)
 
 
 def rest_after(took: float, of_all: float, count: int) -> float:
-    """How long a tree is not looked at after a look that took so long, where one look at each of
-    `count` trees takes `of_all`."""
-    return _REST * min(of_all, count * took)
+    """The pause of a tree after a check that took `took` seconds, where one check of each of the
+    `count` trees takes `of_all` seconds in total."""
+    return _PAUSE_FACTOR * min(of_all, count * took)
 
 
 def _own_part(pid: int) -> int:
-    """A process's memory, of what it shares with others its part only, in bytes."""
+    """The memory of a process, with its part only of what it shares, in bytes."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -209,10 +208,10 @@ def _own_part(pid: int) -> int:
 
 
 def unlinked(pids: Iterable[int], device: int) -> int:
-    """The bytes on `device` of files that have no name any more, and that processes hold open."""
+    """The bytes on `device` of unlinked files that these processes have open."""
     found = {}
     for pid in pids:
-        with suppress(OSError):  # ended meanwhile, or not ours to look at
+        with suppress(OSError):  # it has ended, or may not be read
             for name in os.listdir(folder := f"/proc/{pid}/fd"):
                 with suppress(OSError):
                     each = os.stat(f"{folder}/{name}")

@@ -54,14 +54,14 @@ async def supervise(
         _not_started(replica, shortage)
     except Exception as error:
         # A mistake of ours, which costs no other replica anything.
-        logger.exception("the replica %s was given up", replica.name)
+        logger.exception("replica.failed name=%s", replica.name)
         _not_started(replica, error)
     finally:
         try:
             await tree.remove()
             await tree.surely(untrusted_tree.remove, folder)
         except Exception:
-            logger.exception("what the replica %s left is not removed", replica.name)
+            logger.exception("replica.not_removed name=%s", replica.name)
         finally:
             replica.cleaned()
 
@@ -72,7 +72,7 @@ def _not_started(replica: Replica, error: Exception) -> None:
         why = f"could not be started: {explain(error)}"
         replica.was_shortage = is_shortage(error)
         if replica.was_shortage:
-            logger.warning("the replica %s %s", replica.name, why)
+            logger.warning("replica.not_started name=%s: %s", replica.name, explain(error))
         if replica.ready_at is None:
             replica.failure = StartFailed(f"the replica {why}")
         replica.exited(ExitReason(why))

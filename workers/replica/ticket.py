@@ -1,10 +1,10 @@
 """A ticket: one request waiting for its prediction, and the outcomes it can have.
 
-The law: a ticket gets exactly one outcome, whatever happens to its caller, its replica or its
-pool. Whoever waits never owns the pipe: a caller that goes away abandons its ticket, and the
-replica finishes its conversation without it.
+The law: a ticket gets exactly one outcome, in all cases of its caller, its replica or its pool. A
+caller never owns the pipe: one that disconnects abandons its ticket, and the replica finishes its
+conversation without it.
 
-A ticket is plain state: `on_outcome` is called once, from the thread of the reactor, and must not
+A ticket is plain state: `on_outcome` is called once, on the thread of the reactor, and must not
 block.
 """
 
@@ -22,7 +22,7 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Raised(msgspec.Struct, frozen=True):
-    """The function raised `type` with `message`, or returned what JSON cannot say."""
+    """The function raised `type` with `message`, or returned a value that JSON cannot represent."""
 
     type: str
     message: str
@@ -30,23 +30,23 @@ class Raised(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The replica's JSON reader cannot take the input: the caller's fault."""
+    """The replica's JSON parser refused the input: the caller must act."""
 
     message: str
     replica: str
 
 
 class Died(msgspec.Struct, frozen=True):
-    """The process ended, or broke the protocol, while it held the ticket."""
+    """The process ended, or broke the protocol, while it had the ticket."""
 
     reason: str
     replica: str
 
 
 class TimedOut(msgspec.Struct, frozen=True):
-    """The prediction ran past `seconds`; its replica was killed and is being replaced.
+    """The prediction exceeded `seconds`; its replica was killed and is being replaced.
 
-    `because` goes on from there, where it was held up by its CPU limit.
+    `because` is a continuation of that sentence where the CPU limit delayed it.
     """
 
     seconds: float
@@ -55,8 +55,8 @@ class TimedOut(msgspec.Struct, frozen=True):
 
 
 class Busy(msgspec.Struct, frozen=True):
-    """No replica came free in time, or the queue is full. `retry_after` in whole seconds: when
-    those who wait now will be out of the way."""
+    """No replica came free in time, or the queue is full. `retry_after` in whole seconds: when the
+    queue will have drained."""
 
     reason: str
     retry_after: int
@@ -64,30 +64,30 @@ class Busy(msgspec.Struct, frozen=True):
 
 class NotReady(msgspec.Struct, frozen=True):
     """No replica was ready, or the pool was stopped. `retry_after` in whole seconds: when one is
-    expected, as far as that is known."""
+    expected, if that is known."""
 
     reason: str
     retry_after: int = 1
 
 
 class Abandoned(msgspec.Struct, frozen=True):
-    """The caller went away first; nobody reads this."""
+    """The caller disconnected first; this outcome is not read."""
 
 
 Outcome = Answered | Raised | Refused | Died | TimedOut | Busy | NotReady | Abandoned
 
 
 class TicketOwner(Protocol):
-    """Where a ticket is now: the pool whose queue it waits in or whose replica holds it."""
+    """The pool in whose queue a ticket waits, or whose replica has it."""
 
     def withdraw(self, ticket: "Ticket") -> bool:
-        """Takes it out of the queue. False where it does not wait any more."""
+        """Removes it from the queue. False where it no longer waits."""
 
 
 class Ticket:
     """One request: raw JSON in, one outcome out.
 
-    `flow` says whose request it is, for fairness. Times are the reactor's clock, in seconds.
+    `flow` names the caller, for fairness. Times are of the reactor's clock, in seconds.
     """
 
     __slots__ = (
@@ -115,27 +115,27 @@ class Ticket:
         self.on_outcome = on_outcome
         self.outcome: Outcome | None = None
         self.owner: TicketOwner | None = None
-        # When it came to its first pool, and until when it may wait.
+        # When it came to its first pool, and its deadline in the queue.
         self.entered = self.due = 0.0
-        # The queue's: the seconds that its flow was charged in advance.
+        # Set by the queue: the seconds that its flow was charged in advance.
         self.charged = 0.0
 
     def settle(self, outcome: Outcome) -> None:
-        """Gives the outcome and wakes whoever waits. Later ones change nothing."""
+        """Sets the outcome and reports it. Later outcomes change nothing."""
         if self.outcome is not None:
             return
         self.outcome = outcome
         self.on_outcome(self)
 
     def withdraw(self) -> bool:
-        """The caller may be gone: leaves the queue. False where a replica has begun with it."""
+        """The caller may have disconnected: leaves the queue. False once a replica has it."""
         if self.outcome is None and self.owner is not None and self.owner.withdraw(self):
             self.settle(Abandoned())
             return True
         return False
 
     def abandon(self) -> None:
-        """The caller is gone: leaves the queue, or lets the replica finish for nobody."""
+        """The caller has disconnected: leaves the queue, or has the replica finish unheard."""
         if not self.withdraw():
             self.settle(Abandoned())
 

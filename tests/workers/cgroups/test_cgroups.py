@@ -192,7 +192,7 @@ def tree(tmp_path: Path) -> Iterator[Cgroups]:
 
 def needs(tree: Cgroups, *what: str) -> None:
     """Skips where this machine's cgroups do not hold it for us."""
-    if missing := set(what) - set(tree.holds):
+    if missing := set(what) - set(tree.enforced):
         not_here(f"needs cgroups for {', '.join(sorted(missing))}, which we may not use here")
 
 
@@ -381,11 +381,11 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
     """The gateway moves aside, below its own group, before that has limited children; at the end
     it takes that back."""
     own = play_v2(tmp_path / "own", "cpuset cpu io memory pids")
-    assert trees._pass_on(own.folder) == ("cpu", "memory", "pids")
+    assert trees._delegate(own.folder) == ("cpu", "memory", "pids")
     assert (own.folder / "predictd-gateway/cgroup.procs").read_text() == str(os.getpid())
     assert (own.folder / "cgroup.subtree_control").read_text() in ("+cpu", "+memory", "+pids")
     assert (own.folder / "cgroup.procs").read_text() == "1\n"
-    trees._take_back(own.folder, ("pids",))
+    trees._undo_delegation(own.folder, ("pids",))
     assert (own.folder / "cgroup.subtree_control").read_text() == "-pids"
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
 
@@ -393,7 +393,7 @@ def test_v2_passes_controllers_on(tmp_path: Path) -> None:
 def test_v2_that_passes_them_on_already_is_left_as_it_is(tmp_path: Path) -> None:
     """Nobody moves where there is nothing to switch on."""
     own = play_v2(tmp_path / "own", "cpu memory pids", switched_on="cpu memory pids")
-    trees._pass_on(own.folder)
+    trees._delegate(own.folder)
     assert not (own.folder / "predictd-gateway").exists()
 
 
@@ -407,7 +407,7 @@ def test_v2_with_others_in_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return file != control and write(file, text)  # as EBUSY is
 
     monkeypatch.setattr(trees, "try_to_write", refuse)
-    assert trees._pass_on(own.folder) == ()
+    assert trees._delegate(own.folder) == ()
     assert (own.folder / "cgroup.procs").read_text() == str(os.getpid())
 
 
@@ -429,7 +429,7 @@ def as_a_user(uid: int, given: list[Path], folder: Path) -> object:
     left = leaf.processes()
     leaf.remove()
     tree.close()
-    return [tree.holds, left, [group.name for group in given if any(group.glob("predictd-*"))]]
+    return [tree.enforced, left, [group.name for group in given if any(group.glob("predictd-*"))]]
 
 
 def test_groups_that_are_given_to_a_user() -> None:

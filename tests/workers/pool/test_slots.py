@@ -241,7 +241,7 @@ def test_who_has_grown_is_replaced(stage: Stage) -> None:
     assert len(stage.actors) == 2
 
 
-def test_who_is_heavy_from_the_beginning_is_left_alone(stage: Stage) -> None:
+def test_who_over_memory_from_the_beginning_is_left_alone(stage: Stage) -> None:
     """Another would be as heavy: there is no end to replacing them."""
     pool = stage.open_pool(recycle_above_memory=1000)
     stage.actors[0].process.memory = 2000

@@ -115,7 +115,7 @@ async def test_out_of_memory(workers: Workers, tmp_path: Path) -> None:
     """A script that takes more than its memory is ended, and the limit is named."""
     limits = Limits(memory=128 * MIB)
     spec, log = spec_of(tmp_path, "held = bytearray(2**30)\nprint('done')", limits=limits), Lines()
-    if "memory" not in workers.cgroups.holds:
+    if "memory" not in workers.cgroups.enforced:
         not_here("needs cgroups for memory, which we may not use here")
     with trio.fail_after(PATIENCE):
         ended = await workers.run_experiment(spec, log)

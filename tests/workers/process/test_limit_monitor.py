@@ -44,7 +44,7 @@ def monitored(
 
 @pytest.fixture
 def watch() -> Iterator[LimitMonitor]:
-    watch = LimitMonitor(holds=())
+    watch = LimitMonitor(enforced=())
     yield watch
     watch.close()
 
@@ -105,7 +105,7 @@ def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) 
     """Without cgroups the memory and number of a process and its children are looked at."""
     told: list[ExitReason] = []
     hog = subprocess.Popen([sys.executable, "-c", HOG], process_group=0)
-    watch = LimitMonitor(holds=())
+    watch = LimitMonitor(enforced=())
 
     def look() -> list[ExitReason]:
         watch._check_trees()
@@ -129,7 +129,7 @@ def test_trees_are_watched(tmp_path: Path, limits: Limits, cause: Cause | None) 
 def test_what_the_kernel_holds_is_left_to_it(tmp_path: Path) -> None:
     """Where cgroups hold memory and processes, nobody is ended for what a look has seen."""
     told: list[ExitReason] = []
-    watch = LimitMonitor(holds=("memory", "cpu", "pids", "kill"))
+    watch = LimitMonitor(enforced=("memory", "cpu", "pids", "kill"))
     watch.begin(monitored(os.getpid(), tmp_path, Limits(memory=1, processes=1), told))
     watch._check_trees()
     watch.close()
@@ -157,11 +157,11 @@ def test_one_large_tree_does_not_keep_the_watch(tmp_path: Path, watch: LimitMoni
     told: list[ExitReason] = []
     watch.begin(monitored(os.getpid(), large, Limits(disk=1 << 40), []))
     watch.begin(monitored(os.getpid(), small, Limits(disk=MIB), told))
-    until(lambda: all(each.next_look for each in watch._watched.copy()))
+    until(lambda: all(each.next_check for each in watch._trees.copy()))
     (small / "more").write_bytes(b"x" * 2 * MIB)
     until(lambda: told)
-    [of_large] = [each for each in watch._watched.copy() if each.folders == [large]]
-    assert of_large.next_look > time.monotonic()
+    [of_large] = [each for each in watch._trees.copy() if each.folders == [large]]
+    assert of_large.next_check > time.monotonic()
 
 
 VERDICTS = [
@@ -174,7 +174,7 @@ VERDICTS = [
     (
         -9,
         CgroupCounters(memory_kills=1),
-        "was killed for its memory, since all models together may not take more",
+        "was killed for its memory, since all models together reached their limit",
         "memory",
     ),
     (
@@ -210,7 +210,7 @@ def test_verdicts(status: int, counters: CgroupCounters, said: str, cause: str |
 
 def test_who_was_held_up() -> None:
     """A time-out is the CPU limit's doing where it took a quarter of the time, and else not."""
-    assert throttling_note(30.0, 27.0, LIMITS) == "its limit of 0.1 CPU held it up for 27 s"
+    assert throttling_note(30.0, 27.0, LIMITS) == "its limit of 0.1 CPU delayed it by 27 s"
     assert throttling_note(30.0, 5.0, LIMITS) == ""
     assert throttling_note(30.0, 27.0, Limits()) == ""
 

@@ -48,7 +48,7 @@ async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
 
 
 def needs(workers: Workers, what: str) -> None:
-    if what not in workers.cgroups.holds:
+    if what not in workers.cgroups.enforced:
         not_here(f"needs cgroups for {what}, which we may not use here")
 
 
@@ -161,7 +161,7 @@ async def test_out_of_cpu(workers: Workers, tmp_path: Path) -> None:
     await pool.wait_ready()
     late = await ask(pool, do="compute", seconds=10)
     assert isinstance(late, TimedOut)
-    assert late.because.startswith("its limit of 0.1 CPU held it up for ")
+    assert late.because.startswith("its limit of 0.1 CPU delayed it by ")
     await until_counted(pool, "cpu")
     idle = await ask(pool, do="sleep", seconds=10)
     assert isinstance(idle, TimedOut)
@@ -179,7 +179,7 @@ async def test_out_of_disk(workers: Workers, tmp_path: Path) -> None:
     pool = pool_of(workers, tmp_path, Limits(disk=20 * MIB))
     died = await ask(pool, do="fill", files=30, bytes=MIB, then=600)
     assert isinstance(died, Died)
-    assert died.reason == "the process was ended since it had written more than 20 MiB to disk"
+    assert died.reason == "the process was ended because it had written more than 20 MiB to disk"
     await until_counted(pool, "disk")
     raised = await ask(pool, do="fill", files=1, bytes=40 * MIB, then=0)
     assert isinstance(raised, Raised)

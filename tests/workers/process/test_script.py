@@ -138,5 +138,5 @@ async def test_too_many_processes_without_cgroups(run: Run, log: Lines) -> None:
     """Where the kernel does not count a script's processes, the watch does, and says so."""
     assert await run("for i in $(seq 200); do sleep 600 & done; wait") == -9
     assert log[-1] == (
-        "[predictd] the script was ended since its limit of 100 processes and threads was reached"
+        "[predictd] the script was ended because its limit of 100 processes and threads was reached"
     )

@@ -28,13 +28,13 @@ FORKS = "for each in $(seq 100); do sleep 600 & done; wait\n"
         (
             {"build_disk": "60MiB"},
             WRITES.format(where="."),
-            "it was ended since it had written more than 60 MiB to disk",
+            "it was ended because it had written more than 60 MiB to disk",
             "build_disk",
         ),
         (
             {"build_disk": "60MiB"},
             WRITES.format(where="$PIP_CACHE_DIR"),
-            "it was ended since it had written more than 60 MiB to disk",
+            "it was ended because it had written more than 60 MiB to disk",
             "build_disk",
         ),
         (

@@ -90,4 +90,4 @@ async def test_a_build_has_no_more_than_its_project_has_left(
     (project / "cdsw-build.sh").write_text(WRITES)
     build = await gateway.build(await gateway.model(await gateway.project(project)), "add.py:add")
     failure = (await gateway.until(build, ended_build))["failure"]
-    assert failure["problem"] == "it was ended since it had written more than 60 MiB to disk"
+    assert failure["problem"] == "it was ended because it had written more than 60 MiB to disk"
