@@ -23,7 +23,7 @@ ExperimentStatus = Literal["queued", "running", "succeeded", "failed", "stopped"
 StepState = Literal["waiting", "running", "done", "failed", "skipped"]
 Wanted = Literal["serve", "stop"]
 # The last two are not in the store: one is in a file, the other is created at each start.
-KeyKind = Literal["api", "model", "legacy", "admin", "engine"]
+KeyKind = Literal["api", "model", "legacy", "admin", "workload"]
 Role = Literal["viewer", "operator", "contributor", "admin", "owner"]
 
 

@@ -65,7 +65,6 @@ UNFINISHED: set[str] = {
     "gateway/control/logs",
     "gateway/control/metrics",
     "gateway/control/storage",
-    "gateway/identity",
     "gateway/project_templates/churn",
     "gateway/project_templates/python",
     "gateway/routes.py",

@@ -1,9 +1,9 @@
-"""Who there is, what they hold and what they may do: all of it in memory.
+"""Users, keys, sessions and memberships in memory, and what each user may do.
 
-The store remembers; `control` writes there first and tells the directory then, before the client
-has its reply. So what a reply acknowledged holds for whatever is asked after it, of the admin API
-as of the models, and for answers that are still being sent (`grants.py`). Nothing here waits: every
-question is a look into a dict.
+The store is written first, and this memory is updated before the client has its response
+(`control/permission_changes.py`). So what a response acknowledges holds for every later request,
+of the admin API as of the models, and for responses that are still being sent (`grants.py`).
+Nothing here waits: every question is a lookup in a dict.
 """
 
 import time
@@ -22,32 +22,32 @@ _NEVER = float("inf")
 
 
 def _since_boot() -> float:
-    # It goes on while the machine sleeps, which the monotonic clock does not.
+    # This clock runs while the machine sleeps, unlike the monotonic clock.
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Accounts:
-    """All users, keys and memberships, and whose each project is."""
+    """All users, keys and memberships, and the owner of each project."""
 
-    def __init__(self, callers: KeyIndex, clock: Callable[[], float] = _since_boot) -> None:
-        """`clock` tells seconds that no jump of the wall clock moves."""
-        self._callers = callers
+    def __init__(self, key_index: KeyIndex, clock: Callable[[], float] = _since_boot) -> None:
+        """`clock` counts seconds; the wall clock does not move it."""
+        self._key_index = key_index
         self._clock = clock
         self.grants = Grants(self.allows)
         self._users: dict[str, User] = {}
         self._by_name: dict[str, User] = {}
         self._keys: dict[str, Key] = {}
-        # By the id of the key: its user, its project, and what it is for.
-        self._engines: dict[str, tuple[str, str, WorkloadKind]] = {}
+        # By the id of the key: its user, its project, and the kind of the workload.
+        self._workloads: dict[str, tuple[str, str, WorkloadKind]] = {}
         self._sessions: dict[str, Session] = {}
         self._session_ends: dict[str, float] = {}  # by the clock above
         self._visibility: dict[str, Visibility] = {}
         self._roles: dict[str, dict[str, Role]] = {}  # by project, then by user
 
-    # What is told.
+    # Updates. Only `control/permission_changes.py` calls them.
 
     def put_user(self, user: User) -> None:
-        """A user is there, or has changed. The keys of one who is disabled open nothing."""
+        """The user is new or has changed. The keys of a disabled user give no access."""
         if (old := self._users.get(user.id)) is not None:
             del self._by_name[old.name.casefold()]
         self._users[user.id] = self._by_name[user.name.casefold()] = user
@@ -71,33 +71,33 @@ class Accounts:
         self._index(key)
 
     def forget_key(self, key_id: str) -> None:
-        self._callers.revoke(key_id)
+        self._key_index.revoke(key_id)
         self._keys.pop(key_id, None)
         self.grants.review()
 
     def _index(self, key: Key) -> None:
         if self._users[key.user_id].disabled:
-            self._callers.revoke(key.id)
+            self._key_index.revoke(key.id)
         else:
-            self._callers.put(key, expiry_of(key))
+            self._key_index.put(key, expiry_of(key))
 
     def put_workload(self, key: Key, project_id: str, kind: WorkloadKind) -> None:
-        """A model or a run of a project acts for the key's user there, until its key is forgotten.
+        """A model or a run acts for the key's user in its project, until its key is forgotten.
 
-        It is a caller of its own, since it may not call all that its user may.
+        It has an id of its own in the index, since it may not call every model that its user may.
         """
-        self._engines[key.id] = key.user_id, project_id, kind
-        self._callers.put(msgspec.structs.replace(key, user_id=key.id), _NEVER)
+        self._workloads[key.id] = key.user_id, project_id, kind
+        self._key_index.put(msgspec.structs.replace(key, user_id=key.id), _NEVER)
 
     def forget_workload(self, key_id: str) -> None:
-        self._callers.revoke(key_id)
-        self._engines.pop(key_id, None)
+        self._key_index.revoke(key_id)
+        self._workloads.pop(key_id, None)
         self.grants.review()
 
     def put_session(self, session: Session) -> None:
-        """A browser has signed in, or did before the start. From here on what is left of its life
-        goes by without the wall clock: one that is set back prolongs no session, one that jumps
-        ahead ends none."""
+        """A browser has signed in, or did before the start. From now on the rest of the session's
+        life is counted without the wall clock: one that is set back prolongs no session, and one
+        that jumps ahead ends none."""
         self._sessions[session.id] = session
         self._session_ends[session.id] = self._clock() + _left(session)
 
@@ -125,14 +125,14 @@ class Accounts:
         self.grants.review()
 
     def put_members(self, project_id: str, members: list[Membership]) -> None:
-        """These and nobody else are the members of a project."""
+        """These are all members of a project."""
         self._roles[project_id] = {each.user_id: each.role for each in members}
         self.grants.review()
 
-    # What is asked.
+    # Questions.
 
     def user(self, name: str) -> User | None:
-        """Who signs in by this name, in whatever case."""
+        """The user of this name, in any case."""
         return self._by_name.get(name.casefold())
 
     def user_of(self, user_id: str) -> User | None:
@@ -151,21 +151,21 @@ class Accounts:
 
     def principal(self, token: str, address: str) -> Principal | None:
         """The principal of this key at that address, if the key is valid for the admin API. The key
-        of a model or a run has the user who started it, and is bounded by its project."""
-        caller = self._callers.valid(token)
+        of a workload has the user who started it, and is bounded by its project."""
+        caller = self._key_index.valid(token)
         if caller is None or caller.kind == "model":
             return None
-        user_id, within, engine = caller.user_id, "", None
-        if caller.kind == "engine":
-            user_id, within, engine = self._engines[caller.user_id]
+        user_id, within, workload = caller.user_id, "", None
+        if caller.kind == "workload":
+            user_id, within, workload = self._workloads[caller.user_id]
         user = self._users.get(user_id)
         if user is None or user.disabled:
             return None
         by = f"{caller.kind} key"
-        return Principal(user, by, address, caller.key_id, within=within, engine=engine)
+        return Principal(user, by, address, caller.key_id, within=within, workload=workload)
 
     def session(self, token: str) -> tuple[Session, User] | None:
-        """The session of a browser that holds this, and whose it is."""
+        """The session of a browser that holds this token, and its user."""
         session = self._sessions.get(digest_of(token))
         if session is None or self._is_over(session):
             return None
@@ -185,8 +185,8 @@ class Accounts:
         return [(user, roles[user.id]) for user in self.users() if user.id in roles]
 
     def may(self, user: User, needs: Permission, project_id: str = "", about: str = "") -> bool:
-        """Whether somebody may do what needs this, in the project or about the user (by name) where
-        it is about one."""
+        """Whether a user has the permission, in the project or concerning the user (by name) that
+        are given."""
         return not user.disabled and may(
             needs,
             administrator=user.administrator,
@@ -196,54 +196,56 @@ class Accounts:
         )
 
     def allows(self, who: Principal, right: Right) -> bool:
-        """Whether they may do that now: with the key or in the session that they asked with, as
-        long as there is that, and as the user they are by now."""
+        """Whether a principal has the right now: as its user is by now, and only while the key or
+        the session of its request is valid."""
         user = self._users.get(who.user.id)
         if user is None or not self.is_live(who):
             return False
-        if who.engine is not None and right.needs != "any":
-            own = right.project_id == who.within and right.needs in WORKLOAD_PERMISSIONS[who.engine]
+        if who.workload is not None and right.needs != "any":
+            own = (
+                right.project_id == who.within and right.needs in WORKLOAD_PERMISSIONS[who.workload]
+            )
             return own and self.may(user, *right)
         return self.may(user, *right)
 
     def is_live(self, who: Principal) -> bool:
-        """Whether the key or the session that they asked with is still one."""
+        """Whether the key or the session of the request is still valid."""
         if who.session is None:
-            return self._callers.is_live(who.key_id)
+            return self._key_index.is_live(who.key_id)
         session = self._sessions.get(who.session.id)
         return session is not None and not self._is_over(session)
 
     def sessions_over(self) -> list[Session]:
-        """Those that have come to their end and are not forgotten yet."""
+        """Sessions that have expired and are not forgotten yet."""
         return [each for each in self._sessions.values() if self._is_over(each)]
 
     def _is_over(self, session: Session) -> bool:
         return self._session_ends[session.id] <= self._clock()
 
     def key_ends(self, who: Principal) -> datetime | None:
-        """When the key ends that they ask with; None: never, or they ask in a session."""
+        """When the key of the request expires; None: never, or the request has a session."""
         key = self._keys.get(who.key_id)
         if key is None or key.expires_at is None:
             return None
         return datetime.fromisoformat(key.expires_at)
 
     def may_call(self, model: Model) -> frozenset[str] | None:
-        """The ids of the users and engines whose keys open a model; None: it needs no key. Whoever
-        is signed in may call what is public, in a private project too."""
+        """The ids of the users and workloads whose keys may call a model; None: it needs no key.
+        Every user may call a public model, in a private project too."""
         if not model.auth_enabled:
             return None
         public = model.visibility == "public"
         needs: Permission = "user" if public else "model.call"
         project_id = model.project_id
         users = {u.id for u in self._users.values() if self.may(u, needs, project_id)}
-        engines = {
-            e for e, own in self._engines.items() if own[0] in users and own[1] == project_id
+        workloads = {
+            w for w, own in self._workloads.items() if own[0] in users and own[1] == project_id
         }
-        return frozenset(users | engines)
+        return frozenset(users | workloads)
 
 
 def _left(session: Session) -> float:
-    """How many seconds a session has still, never more than it was given at its beginning."""
+    """The seconds that a session has left, never more than it had at its start."""
     ends = datetime.fromisoformat(session.expires_at)
     left = (ends - datetime.fromisoformat(now())).total_seconds()
     if session.created_at:

@@ -1,15 +1,14 @@
-"""The rights under which answers are given, and what happens when one ends.
+"""The rights under which responses are sent, and what happens when a right ends.
 
-Each answer to a GET is given under a grant: its principal, and every right that was checked while
-it was made. All grants are checked before a change of the directory is acknowledged, and once a
-second, since keys and sessions expire. A grant that does not hold any
-more is ended: an answer that has not begun is refused, and of one that has, the connection is
-closed at once. What the kernel has not sent by then is dropped with it. So it makes no difference
-whether an answer is a page of JSON, a download or a log that is followed for days, and no route
-has to do anything for it.
+Each response to a GET is sent under a grant: its principal, and every right that was checked for
+it. All grants are checked before a change of permissions is acknowledged, and once a second, since
+keys and sessions expire. A grant that does not hold any more is ended: a response that has not
+begun is refused; if it has begun, its connection is closed at once, and what the kernel has not
+sent is dropped. So it makes no difference whether a response is a page of JSON, a download or a log
+that is followed for days, and no route has to do anything for it.
 
-The answer to a change is sent in any case: it says what was done while the right was valid, such as
-that the key of the request is revoked.
+The response to a change is sent in any case: it says what was done while the right was valid, such
+as that the key of the request is revoked.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,24 +21,24 @@ import trio
 from gateway.identity.permissions import Permission, WorkloadKind
 from store import Session, User
 
-# Between two looks at what ends by the clock, in seconds.
+# Between two checks for keys and sessions that have expired, in seconds.
 _PERIOD = 1.0
-# So many are looked at in one step of the loop: thousands of clients may follow logs.
+# Grants that are checked in one step of the event loop: thousands of clients may follow logs.
 TURN = 50
 
 
 class Principal(msgspec.Struct, frozen=True):
     """The user of a request, and its address. The request has the key of `key_id`, or where that
-    is empty a `session`. An `engine`, a model or a run, acts for the user who started it; `within`
-    is the project that bounds it."""
+    is empty a `session`. A `workload`, a model or a run, acts for the user who started it;
+    `within` is the project that bounds it."""
 
     user: User
-    by: str  # "api key", "legacy key", "admin key", "engine key" or "session"
+    by: str  # "api key", "legacy key", "admin key", "workload key" or "session"
     address: str
     key_id: str = ""
     session: Session | None = None
     within: str = ""
-    engine: WorkloadKind | None = None
+    workload: WorkloadKind | None = None
 
     @property
     def flow(self) -> str:
@@ -48,7 +47,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Right(NamedTuple):
-    """What a principal may do: in a project, or about a user, where it is about one."""
+    """A permission in a project, or concerning a user."""
 
     needs: Permission
     project_id: str = ""
@@ -56,7 +55,7 @@ class Right(NamedTuple):
 
 
 class Grant:
-    """The rights of one answer. `cut` closes its connection, without waiting."""
+    """The rights of one response. `cut` closes its connection, without waiting."""
 
     __slots__ = ("_cut", "principal", "rights", "sending")
 
@@ -64,7 +63,7 @@ class Grant:
         self._cut = cut
         self.principal: Principal | None = None
         self.rights: set[Right] = set()
-        # From the last check of its rights on: before that, the maker of the answer checks them.
+        # From the last check of its rights on. Before that, the handler checks them itself.
         self.sending = False
 
     def end(self) -> None:
@@ -74,7 +73,7 @@ class Grant:
 
 
 class Grants:
-    """All grants there are. `holds` says whether a principal has a right now."""
+    """All grants. `holds` says whether a principal has a right now."""
 
     def __init__(self, holds: Callable[[Principal, Right], bool]) -> None:
         self._holds = holds
@@ -82,7 +81,7 @@ class Grants:
 
     @contextmanager
     def one(self, cut: Callable[[], None]) -> Iterator[Grant]:
-        """A grant, for as long as an answer is made and sent."""
+        """A grant, while a response is made and sent."""
         grant = Grant(cut)
         self._grants.add(grant)
         try:
@@ -91,7 +90,7 @@ class Grants:
             self._grants.discard(grant)
 
     def sending_to(self, flow: str) -> int:
-        """How many answers are on their way to the requests of a flow."""
+        """How many responses are being sent to the requests of a flow."""
         found = (each.principal for each in self._grants if each.sending)
         return sum(1 for each in found if each is not None and each.flow == flow)
 

@@ -1,12 +1,13 @@
-"""The keys of predictd: how they are made, and how one that is shown is known again.
+"""The keys and passwords of predictd: how they are made and verified.
 
-A model's *access key* says what is called. It has to be shown again and again, so it cannot be kept
-as a hash; instead it is derived from a secret beside the database, the model's id and how often it
-was regenerated. An *API key* says who asks: `<id>.<secret>`, shown once; the id and the SHA-256 of
-the secret are kept. It has 256 random bits, so a slow hash would protect nothing. A *legacy key* is
-the same in the old format, of which the first half is the id. Passwords are people's own, and slow.
+A model's *access key* says which model is called. It is shown many times, so it cannot be stored as
+a hash. It is derived from `secret.key`, which is not in the database, from the model's id, and from
+how often it was regenerated. An *API key* says which user sends a request: `<id>.<secret>`, shown
+once; the id and the SHA-256 of the secret are stored. It has 256 random bits, so a slow hash would
+protect nothing. A *legacy key* is the same in the old format; its first half is the id. Passwords
+are chosen by users, so their hashes are slow.
 
-So who steals the database has no key of any kind, without the file `secret.key`.
+So a stolen database gives no key of any kind without the file `secret.key`.
 """
 
 import hashlib
@@ -23,20 +24,20 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from store import Key, KeyKind, User, replace_file
 
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
-# Of a legacy key's 32 characters so many are its id; what is left has 82 random bits.
+# So many of a legacy key's 32 characters are its id; the others have 82 random bits.
 _LEGACY_ID = 16
 _LEGACY = 32
-# What a file with a secret holds: so many random bytes, in hexadecimal digits.
+# A secret file has so many random bytes, in hexadecimal digits.
 _SECRET_BYTES = 32
 _SECRET = re.compile(rb"[0-9a-f]{64}")
-# The longest content of such a file.
+# The longest content of such a file, in bytes.
 _SECRET_FILE = 4096
-# Of nothing: what a key is compared with when there is none of its id.
+# The digest of nothing: a key is compared with it if its id is unknown.
 NO_DIGEST = hashlib.sha256(b"").hexdigest()
 
 
 class SecretUnreadable(Exception):
-    """A file that should hold a secret holds something else."""
+    """A secret file has another content."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +45,7 @@ class SecretUnreadable(Exception):
 
 
 class GeneratedKey(NamedTuple):
-    """`text` is for the user, once; the rest is what is kept."""
+    """`text` is shown to the user once; `id` and `digest` are stored."""
 
     id: str
     digest: str
@@ -52,14 +53,14 @@ class GeneratedKey(NamedTuple):
 
 
 class PresentedKey(NamedTuple):
-    """A key as somebody shows it."""
+    """A key as a request has it."""
 
     id: str
     digest: str
 
 
 def new_key(kind: KeyKind) -> GeneratedKey:
-    """A key that nobody has had."""
+    """A new random key."""
     if kind == "legacy":
         identifier, secret = (_letters(n) for n in (_LEGACY_ID, _LEGACY - _LEGACY_ID))
         return GeneratedKey(identifier, digest_of(secret), identifier + secret)
@@ -68,7 +69,7 @@ def new_key(kind: KeyKind) -> GeneratedKey:
 
 
 def parse_key(text: str) -> PresentedKey:
-    """Takes apart what was shown, whatever it is."""
+    """Splits the text of a key, valid or not."""
     text = text.strip()
     identifier, dot, secret = text.partition(".")
     if not dot:
@@ -77,8 +78,8 @@ def parse_key(text: str) -> PresentedKey:
 
 
 def verify(shown: PresentedKey, digest: str | None) -> bool:
-    """Whether it is the key with this digest (None: there is no key of that id). Takes as long
-    for a wrong key as for an unknown one."""
+    """Whether it is the key with this digest (None: its id is unknown). Takes as long for a wrong
+    key as for an unknown one."""
     return hmac.compare_digest(shown.digest, digest or NO_DIGEST) and digest is not None
 
 
@@ -87,16 +88,16 @@ def digest_of(secret: str) -> str:
 
 
 def admin_key(text: str, user: User) -> Key:
-    """The key in the file `admin.key` as one of this user's: who may read the data folder acts as
-    them."""
+    """The key in the file `admin.key`, as a key of this user: who can read the data folder acts as
+    this user."""
     shown = parse_key(text)
     return Key(id=shown.id, kind="admin", user_id=user.id, digest=shown.digest)
 
 
 def access_key(secret: str, model_id: str, generation: int) -> str:
     """A model's access key: 32 characters of a-z and 0-9, the first an m, as CDSW's are."""
-    told = f"access key {generation} of {model_id}".encode()
-    number = int.from_bytes(hmac.digest(secret.encode(), told, "sha256"))
+    message = f"access key {generation} of {model_id}".encode()
+    number = int.from_bytes(hmac.digest(secret.encode(), message, "sha256"))
     letters = []
     for _ in range(31):
         number, letter = divmod(number, len(_LETTERS))
@@ -105,7 +106,7 @@ def access_key(secret: str, model_id: str, generation: int) -> str:
 
 
 def read_secret(path: Path) -> str:
-    """The secret in `path`; "" where there is no file or an empty one. Raises SecretUnreadable,
+    """The secret in `path`; "" if the file is missing or empty. Raises SecretUnreadable or
     OSError."""
     try:
         with path.open("rb") as file:
@@ -120,8 +121,7 @@ def read_secret(path: Path) -> str:
 
 
 def make_secret(path: Path) -> str:
-    """A new secret, which `path` holds from the return on, also after a loss of power. Raises
-    OSError."""
+    """Writes a new secret to `path` and returns it. On return it is durable. Raises OSError."""
     secret = secrets.token_hex(_SECRET_BYTES)
     replace_file(path, f"{secret}\n".encode())
     return secret
@@ -147,19 +147,19 @@ class Passwords:
         return self._hasher.hash(password)
 
     def fits(self, password: str, kept: str) -> bool:
-        """Whether it is the password of which this was kept ("": of nobody)."""
+        """Whether `kept` is the hash of this password ("": the user is unknown)."""
         try:
             return self._hasher.verify(kept or self._decoy, password) and bool(kept)
         except (VerificationError, InvalidHashError):
             return False
 
     def is_outdated(self, kept: str) -> bool:
-        """Whether it was made with less care than is advised today."""
+        """Whether the hash was made with weaker parameters than are advised today."""
         return self._hasher.check_needs_rehash(kept)
 
 
 def new_password() -> str:
-    """Random, for somebody who will change it; without letters that look alike."""
+    """A random password, to be changed by its user; without letters that look alike."""
     return "-".join(
         "".join(secrets.choice("abcdefghjkmnpqrstuvwxyz23456789") for _ in range(5))
         for _ in range(4)

@@ -1,8 +1,8 @@
-"""The cookies: what a signed-in browser holds, and what one keeps that was.
+"""The cookies of a browser: one of its session, and one by which it is known after that.
 
-No script can read it, and other sites' pages do not send it along unless somebody follows a link.
-With TLS it never travels without, and its prefix makes browsers hold a neighbour's cookie off that
-claims to be ours (`__Host-`: set by this very host, over TLS, for all of it).
+No script can read them, and a request from another site has them only if the user follows a link.
+With TLS they are never sent without it, and the prefix `__Host-` makes browsers reject a cookie of
+that name which another host has set.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def session_cookie(secure: bool) -> Cookie:
     return Cookie(key=name, path="/", httponly=True, samesite="Lax", secure=secure)
 
 
-# For a year: a browser that comes back later is unknown again.
+# A year. A browser that returns later is unknown again.
 DEVICE_SECONDS = 365 * 24 * 3600
 
 

@@ -215,9 +215,9 @@ async def _credentials(control: Control, ada: User, project: Project) -> dict[st
     async def key(kind: KeyKind, user: User = ada) -> dict[str, str]:
         return bearer((await control.keys.create(user, NewKey(kind=kind), asking))[1])
 
-    def engine(kind: WorkloadKind) -> dict[str, str]:
-        text = new_key("engine")
-        record = Key(id=text.id, kind="engine", user_id=ada.id, digest=text.digest)
+    def workload(kind: WorkloadKind) -> dict[str, str]:
+        text = new_key("workload")
+        record = Key(id=text.id, kind="workload", user_id=ada.id, digest=text.digest)
         directory.put_workload(record, project.id, kind)
         return bearer(text.text)
 
@@ -227,8 +227,8 @@ async def _credentials(control: Control, ada: User, project: Project) -> dict[st
         "nothing": {},
         "a model's access key": bearer(routes.key_of(model)),
         "a Model API key": await key("model"),
-        "a model's key": engine("model"),
-        "a run's key": engine("run"),
+        "a model's key": workload("model"),
+        "a run's key": workload("run"),
         "a session": session,
         "an API key": await key("api"),
         "an administrator": await key("api", root),

@@ -33,8 +33,8 @@ class WorkloadKeys:
         if user is None:
             yield {}
             return
-        made = new_key("engine")
-        key = Key(id=made.id, kind="engine", user_id=user.id, digest=made.digest)
+        made = new_key("workload")
+        key = Key(id=made.id, kind="workload", user_id=user.id, digest=made.digest)
         self._permissions.apply_unwritten(PermissionIndex.workload_started, key, project_id, kind)
         try:
             yield {"CDSW_APIV2_KEY": made.text, "CDSW_API_KEY": made.text}

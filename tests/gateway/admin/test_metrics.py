@@ -287,7 +287,7 @@ async def test_by_the_sdk(gateway: Gateway, told: Told) -> None:
     await gateway.delete(model)
 
 
-async def test_what_an_engine_may(gateway: Gateway, told: Told) -> None:
+async def test_what_a_workload_may(gateway: Gateway, told: Told) -> None:
     """By its own key a model reads and tells metrics of its project, and calls its models."""
     uuid = await predicted(gateway, told, 1)
     crn = (await gateway.get(told.deployment))["crn"]
@@ -300,7 +300,7 @@ async def test_what_an_engine_may(gateway: Gateway, told: Told) -> None:
     (entry,) = [
         each
         for each in (await gateway.get("/audit", action="metrics.delay", page_size=1000))["entries"]
-        if each["detail"] == f"by engine key; project {project}"
+        if each["detail"] == f"by workload key; project {project}"
     ]
     assert (entry["who"], entry["action"], entry["outcome"]) == ("admin", "metrics.delay", "done")
     status, _ = await asks(gateway, told, "GET", f"/api/v2{told.project}")
@@ -314,7 +314,7 @@ async def test_what_an_engine_may(gateway: Gateway, told: Told) -> None:
         await gateway.admin.patch(told.model, json={"auth_enabled": False})
 
 
-async def test_what_an_engine_may_not(gateway: Gateway, told: Told, tmp_path: Path) -> None:
+async def test_what_a_workload_may_not(gateway: Gateway, told: Told, tmp_path: Path) -> None:
     """Its key opens nothing of other projects, though its user could, and nothing of that user."""
     (tmp_path / "model.py").write_text("def f(x):\n    return x\n")
     other = await gateway.project(tmp_path, "other")
@@ -342,7 +342,7 @@ async def test_what_an_engine_may_not(gateway: Gateway, told: Told, tmp_path: Pa
     await gateway.delete(other)
 
 
-async def test_an_engine_key_ends(gateway: Gateway, told: Told) -> None:
+async def test_a_workload_key_ends(gateway: Gateway, told: Told) -> None:
     """With the deployment ends its key."""
     model = await gateway.model(told.project, "key")
     deployment = await gateway.deployed(await gateway.built(model, "tracked.py:key"))

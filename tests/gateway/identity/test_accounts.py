@@ -60,29 +60,29 @@ def asks(stage: Stage, text: str) -> tuple[User, str, str] | None:
     return (found.user, found.by, found.within) if found else None
 
 
-def engine(
+def workload(
     stage: Stage, user: User, project_id: str = "p", kind: WorkloadKind = "model"
 ) -> tuple[Key, str]:
-    """The key of an engine that acts for a user, and its text."""
-    made = new_key("engine")
-    key = Key(id=made.id, kind="engine", user_id=user.id, digest=made.digest)
+    """The key of a workload that acts for a user, and its text."""
+    made = new_key("workload")
+    key = Key(id=made.id, kind="workload", user_id=user.id, digest=made.digest)
     stage.directory.put_workload(key, project_id, kind)
     return key, made.text
 
 
-def test_engines(stage: Stage) -> None:
-    """An engine's key is nobody's own; it stands for its user in one project."""
-    key, text = engine(stage, stage.ada)
-    assert asks(stage, text) == (stage.ada, "engine key", "p")
+def test_workload_key(stage: Stage) -> None:
+    """A workload's key is not a key of its user; it acts for the user in one project."""
+    key, text = workload(stage, stage.ada)
+    assert asks(stage, text) == (stage.ada, "workload key", "p")
     assert stage.directory.keys_of(stage.ada) == []
     disabled = msgspec.structs.replace(stage.ada, disabled=True)
     stage.directory.put_user(disabled)
     assert asks(stage, text) is None
     stage.directory.put_user(stage.ada)
-    assert asks(stage, text) == (stage.ada, "engine key", "p")
+    assert asks(stage, text) == (stage.ada, "workload key", "p")
     stage.directory.forget_workload(key.id)
     assert asks(stage, text) is None
-    _, text = engine(stage, stage.ada)
+    _, text = workload(stage, stage.ada)
     stage.directory.forget_user(stage.ada)
     assert asks(stage, text) is None
 
@@ -94,10 +94,10 @@ def test_engines(stage: Stage) -> None:
         ("run", {"project.view", "model.call", "metrics.add", "model.operate", "project.edit"}),
     ],
 )
-def test_what_engines_may_do(stage: Stage, kind: WorkloadKind, opens: set[Permission]) -> None:
+def test_workload_permissions(stage: Stage, kind: WorkloadKind, opens: set[Permission]) -> None:
     """A run builds and deploys in its project as its user may; a model only looks, calls and
     measures; neither does anything elsewhere, or says who may do what."""
-    _, text = engine(stage, stage.ada, kind=kind)
+    _, text = workload(stage, stage.ada, kind=kind)
     asking = stage.directory.principal(text, "192.0.2.1")
     assert asking is not None
 
@@ -110,11 +110,11 @@ def test_what_engines_may_do(stage: Stage, kind: WorkloadKind, opens: set[Permis
     assert allowed("q") == {"any"}
 
 
-def test_what_engines_call(stage: Stage) -> None:
-    """An engine calls models of its own project that its user may call, and no others."""
-    own, _ = engine(stage, stage.ada)
-    bobs, _ = engine(stage, stage.bob)
-    engine(stage, stage.ada, "q")
+def test_models_that_a_workload_may_call(stage: Stage) -> None:
+    """A workload calls models of its own project that its user may call, and no others."""
+    own, _ = workload(stage, stage.ada)
+    bobs, _ = workload(stage, stage.bob)
+    workload(stage, stage.ada, "q")
     private = stage.directory.may_call(stage.model())
     public = stage.directory.may_call(stage.model(visibility="public"))
     assert private == frozenset({"a", own.id})

@@ -181,7 +181,7 @@ async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: Roll
     (first, served), (_, others) = await stage.serving(), await stage.serving(2)
     texts = [pool.spec.replica.variables["CDSW_APIV2_KEY"] for pool in (served, others)]
     found = [stage.accounts.principal(text, "") for text in texts]
-    assert [each and (each.user, each.engine, each.within) for each in found] == [
+    assert [each and (each.user, each.workload, each.within) for each in found] == [
         (stage.deployer, "model", stage.projects[0].id),
         (stage.deployer, "model", stage.projects[1].id),
     ]
