@@ -74,15 +74,15 @@ def not_json(body: bytes, error: msgspec.DecodeError) -> str:
     if is_utf_16(body):
         return _UTF_16
     message = str(error).removeprefix("JSON is malformed: ")
-    place = _BYTE.search(message)
-    begin = int(place[1]) if place else len(body)
+    position = _BYTE.search(message)
+    begin = int(position[1]) if position else len(body)
     for wrong, right in _SPELLINGS.items():
         if body.startswith(wrong, begin):
             return f"the body is not JSON: {wrong.decode()} at byte {begin}; send {right}"
     what = _BYTE.sub("", message)
     if begin == len(body) and _HALF.search(body[-12:]):
         what = _HALF_PAIR
-    return f"the body is not JSON: {_PLAIN.get(what, what)}{place[0] if place else ''}"
+    return f"the body is not JSON: {_PLAIN.get(what, what)}{position[0] if position else ''}"
 
 
 _UTF_16 = "the body is UTF-16; send it as UTF-8"

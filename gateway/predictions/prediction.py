@@ -81,7 +81,7 @@ class Prediction:
 
     def caller_left(self) -> bool:
         """The caller may be gone. Whether its request was withdrawn; otherwise a replica has begun
-        with it, and the owner is told later."""
+        with it, and the owner gets its end later."""
         self._caller_left = True
         return self._withdraw()
 

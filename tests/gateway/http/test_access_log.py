@@ -1,4 +1,4 @@
-"""The access log: a line for each answer, whoever gave it, and no harm from any disk."""
+"""The access log: one line for each response of either server, and no harm from a bad disk."""
 
 import os
 import re
@@ -63,9 +63,8 @@ async def written(path: Path, many: int) -> None:
             await trio.sleep(0.01)
 
 
-async def test_what_a_line_says(path: Path) -> None:
-    """Address, time, request without its query, status, size, microseconds, id: as in the common
-    log format."""
+async def test_line_is_common_log_format(path: Path) -> None:
+    """Address, time, request without its query, status, size, microseconds, id."""
     async with open_access_log(str(path)) as log:
         assert log is not None
         note(log)
@@ -86,17 +85,17 @@ async def test_what_a_line_says(path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", ['"', "\\", "\n", "\r", "\0", "\x1b[2J", "\x7f", "ä", "\u2028"])
-def test_nothing_can_be_smuggled_in(odd: str) -> None:
-    """Whatever a client names, its request is one line, and its quotes are those of the log."""
-    told = line(AccessRecord(0.0, "::1", "GET", f"/a{odd}b", 1, 404, 0, 0.0, "id"))
-    assert told.isascii()
-    assert told.removesuffix("\n").isprintable()
-    match = LINE.fullmatch(told.removesuffix("\n"))
+def test_line_escapes_odd_bytes(odd: str) -> None:
+    """A request is one line with the quotes of the log, independent of its bytes."""
+    logged = line(AccessRecord(0.0, "::1", "GET", f"/a{odd}b", 1, 404, 0, 0.0, "id"))
+    assert logged.isascii()
+    assert logged.removesuffix("\n").isprintable()
+    match = LINE.fullmatch(logged.removesuffix("\n"))
     assert match is not None
     assert re.fullmatch(r"GET /a(\\x[0-9a-f]{2}|\[2J)+b HTTP/1.1", match["asked"])
 
 
-async def test_a_log_that_is_moved_away(path: Path) -> None:
+async def test_moved_log_is_created_again(path: Path) -> None:
     """After a rotation the lines go into a new file; none is lost."""
     async with writing(AccessLog(str(path), interval=INTERVAL)) as log:
         note(log, 1)
@@ -107,8 +106,8 @@ async def test_a_log_that_is_moved_away(path: Path) -> None:
     assert [each["id"] for each in read(path.with_suffix(".1")) + read(path)] == ["1", "2"]
 
 
-async def test_a_log_that_is_opened_again(path: Path) -> None:
-    """When asked for it, the file is opened again though it is the same; no line is lost."""
+async def test_reopened_log_loses_no_line(path: Path) -> None:
+    """`reopen` opens the same file again; no line is lost."""
     async with writing(AccessLog(str(path), interval=INTERVAL)) as log:
         note(log, 1)
         await written(path, 1)
@@ -120,8 +119,9 @@ async def test_a_log_that_is_opened_again(path: Path) -> None:
     assert [each["id"] for each in read(path)] == ["1", "2"]
 
 
-async def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
-    """What the disk does not take is missing; the gateway's log says so once, and how much."""
+async def test_full_disk_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Lines that the disk does not take are missing; the gateway's log reports it once, with their
+    number."""
     async with writing(AccessLog("/dev/full", interval=INTERVAL)) as log:
         for number in range(3):
             note(log, number)
@@ -132,15 +132,15 @@ async def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
     assert "access_log.incomplete" in caplog.text
 
 
-def test_half_a_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a disk took half a line, the next one begins on a line of its own."""
+def test_half_a_line_is_ended(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a write of half a line, the next line begins on its own."""
     log = AccessLog(str(path))
-    real, room = os.write, [7, 0]
+    real, free = os.write, [7, 0]
 
     def write(file: int, data: bytes) -> int:
-        if not room:
+        if not free:
             return real(file, data)
-        if size := room.pop(0):
+        if size := free.pop(0):
             return real(file, data[:size])
         raise OSError(28, "No space left on device")
 
@@ -173,16 +173,17 @@ async def test_hanging_disk_does_not_delay_the_end(
     assert "access_log.truncated" in caplog.text
 
 
-async def test_a_path_that_cannot_be(tmp_path: Path) -> None:
-    """A log that cannot be opened is refused as a setting, when the gateway starts."""
+async def test_unusable_path_is_a_settings_error(tmp_path: Path) -> None:
+    """A log that cannot be opened is refused at the start."""
     for wrong in (tmp_path, tmp_path / "missing" / "access.log"):
         with pytest.raises(SettingsError, match="cannot open access_log"):
             AccessLog(str(wrong))
 
 
-async def test_both_ways(tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever answers, the front door or the other server, there is one line for each answer,
-    with the id that the client got."""
+async def test_both_servers_log(
+    tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each response of either server has one line, with the id that the client got."""
     settings = settings_for(tmp_path / "data", access_log=str(path))
     async with running(settings) as gateway:
         answers = [
@@ -208,11 +209,11 @@ async def test_both_ways(tmp_path: Path, path: Path, caplog: pytest.LogCaptureFi
         "GET /livez HTTP/1.1",
         "-",
     ]
-    for told, answer in zip(lines, answers, strict=False):
-        assert told["address"] == "127.0.0.1"
-        assert told["status"] == str(answer.status_code)
-        assert told["id"] == answer.headers["x-request-id"]
-        assert told["size"] == str(len(answer.content))
+    for logged, answer in zip(lines, answers, strict=False):
+        assert logged["address"] == "127.0.0.1"
+        assert logged["status"] == str(answer.status_code)
+        assert logged["id"] == answer.headers["x-request-id"]
+        assert logged["size"] == str(len(answer.content))
     assert [each["status"] for each in lines[-3:]] == ["400", "200", "400"]
     assert "secret" not in path.read_text()
 
@@ -226,8 +227,8 @@ def staged(path: Path) -> Iterator[Stage]:
 
 
 def test_what_a_model_connection_logs(staged: Stage) -> None:
-    """It took as long as the ticket did; what was refused before it was whole took no time, and
-    is named by its request if its head could be read."""
+    """The time is that of the ticket. A request that was refused before it was whole has no time,
+    and is named if its head was read."""
     log = staged.context.access_log
     assert log is not None
     client = staged.client().send(post())
@@ -236,5 +237,5 @@ def test_what_a_model_connection_logs(staged: Stage) -> None:
     client.send(request("POST", "/model", "Transfer-Encoding: chunked"), b"no\r\n")
     staged.client().send(b"POST /model HTTP/1.1\r\n")
     staged.pass_time(20)
-    told = [(each.method, each.status, each.seconds) for each in log._records]
-    assert told == [("POST", 200, 0.5), ("POST", 400, 0.0), ("", 408, 0.0)]
+    logged = [(each.method, each.status, each.seconds) for each in log._records]
+    assert logged == [("POST", 200, 0.5), ("POST", 400, 0.0), ("", 408, 0.0)]

@@ -1,4 +1,4 @@
-"""Chunked bodies: read to the same bytes however they arrive, and never further than their end."""
+"""Chunked bodies: parsed to the same bytes in any pieces, and never beyond their end."""
 
 import time
 from itertools import pairwise
@@ -39,15 +39,13 @@ def pieces_of(sent: bytes, cuts: set[int]) -> list[bytes]:
 
 
 @given(st.sampled_from(BODIES), st.sets(st.integers(0, 200)))
-def test_the_cuts_do_not_matter(sent: bytes, cuts: set[int]) -> None:
-    """Bytes that arrive in pieces are what they are in one piece."""
+def test_pieces_do_not_matter(sent: bytes, cuts: set[int]) -> None:
+    """Bytes that arrive in pieces give the same body as in one piece."""
     assert feed(pieces_of(sent, cuts)) == feed([sent])
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40)), st.binary(max_size=40), st.sets(st.integers()))
-def test_what_was_cut_into_chunks_is_put_together(
-    parts: list[bytes], after: bytes, cuts: set[int]
-) -> None:
+def test_chunks_are_joined(parts: list[bytes], after: bytes, cuts: set[int]) -> None:
     """The body is what was sent in chunks, and the rest is what came after it."""
     sent = b"".join(b"%x;a=b\r\n%b\r\n" % (len(part), part) for part in parts)
     sent += b"0\r\nA: b\r\n\r\n" + after
@@ -56,13 +54,13 @@ def test_what_was_cut_into_chunks_is_put_together(
 
 
 @given(st.lists(st.binary(max_size=30) | st.sampled_from([b"\r\n", b"0", b"3", b";", b"abc"])))
-def test_any_bytes_are_a_body_or_malformed(pieces: list[bytes]) -> None:
-    """Nothing that a client can send raises anything but Malformed."""
+def test_any_bytes_are_a_body_or_a_protocol_error(pieces: list[bytes]) -> None:
+    """No bytes of a client raise anything but ProtocolError."""
     feed(pieces)
 
 
-def test_what_is_neither_body_nor_size_is_bounded() -> None:
-    """Extensions and trailers share one limit; nothing is kept of them."""
+def test_extensions_and_trailers_are_bounded() -> None:
+    """Extensions and trailers share one limit and are dropped."""
     chunk, trailer = b"1;" + b"a" * 500 + b"\r\nx\r\n", b"A: " + b"b" * 500 + b"\r\n"
     fit = EXTRAS_LIMIT // len(chunk)
     chunks = ChunkedDecoder()
@@ -72,13 +70,13 @@ def test_what_is_neither_body_nor_size_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"1" * 2000, b"0\r\n" + b"A" * 2000, b"1\r\nx" + b"y" * 2000])
-def test_a_line_without_end_is_refused(sent: bytes) -> None:
-    """No more than one line is kept of what has no end, whatever the cuts."""
+def test_endless_line_is_refused(sent: bytes) -> None:
+    """At most one line is buffered, in any pieces."""
     assert feed([sent]) is None
     assert feed([bytes([byte]) for byte in sent]) is None
 
 
-def test_plain_sizes_are_never_too_many() -> None:
+def test_chunks_of_one_byte_are_accepted() -> None:
     """A client may send each byte in a chunk of its own, in any spelling of 1."""
     sent = b"000000000000001\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
     assert feed([sent]) == (b"x" * 20_000, b"")

@@ -1,5 +1,6 @@
-"""Fuzzing: whatever bytes come, in whatever pieces, nobody gets another's answer and nothing is
-left; and what is well-formed gets the same answer by both ways to a model."""
+"""Fuzzing: with any bytes in any pieces, no client gets the response to another request and nothing
+is left; both servers give a well-formed call the same response.
+"""
 
 import json
 import os
@@ -49,7 +50,7 @@ SPICE += [b"\r\n\r\n", b"HTTP/1.1", b"POST /model", b"0", b"9" * 16, b"f", b"Con
 
 
 def one_of(number: int) -> st.SearchStrategy[bytes]:
-    """A request, its number its nonce; or something else."""
+    """A request with its number as nonce, or other bytes."""
     return st.one_of(
         st.sampled_from(
             [
@@ -108,16 +109,16 @@ def play(pieces: list[bytes], *, at_once: bool) -> list[object]:
     assert stage.memory.free == MEMORY
     assert stage.pool.tickets == 0
     assert len(stage.timers) == 0
-    return [told for told in tell(client.transport.written) if told not in (100, 408)]
+    return [result for result in results(client.transport.written) if result not in (100, 408)]
 
 
 # Of two faults in one head, which comes first depends on how much of it has come.
 MALFORMED = ("request.malformed", "request.head", "request.unsupported", "request.version")
 
 
-def tell(written: bytes) -> list[object]:
-    """As `play`. How an answer to HEAD ends can be seen: what follows is no body of ours."""
-    told: list[object] = []
+def results(written: bytes) -> list[object]:
+    """As `play`. The end of a response to HEAD is recognised by what follows."""
+    result: list[object] = []
     while written:
         head, _, rest = written.partition(b"\r\n\r\n")
         method = "HEAD" if b" 405 " in head and not rest.startswith(b"{") else ""
@@ -126,11 +127,11 @@ def tell(written: bytes) -> list[object]:
         methods = ["HEAD"] if method else []
         [answer] = read_answers(written[:end], *methods)
         if answer.code in MALFORMED:
-            told.append("malformed")
+            result.append("malformed")
         else:
-            told.append(answer.json["response"] if answer.status == 200 else answer.status)
+            result.append(answer.json["response"] if answer.status == 200 else answer.status)
         written = written[end:]
-    return told
+    return result
 
 
 @fault(
@@ -141,8 +142,8 @@ def tell(written: bytes) -> list[object]:
 @given(sent=streams(), one=cuts, other=cuts)
 @settings(fuzzed, max_examples=1000)
 def test_any_bytes_in_any_pieces(sent: bytes, one: set[int], other: set[int]) -> None:
-    """Whatever comes ends in bounded time with nothing left, and the answers do not depend on the
-    pieces: an early refusal, which ends the connection, is all that can make one shorter."""
+    """All ends in bounded time with nothing left, and the responses do not depend on the pieces;
+    only an early refusal, which ends the connection, makes them fewer."""
     hold_to_the_laws(sent, one, other)
 
 
@@ -163,7 +164,7 @@ def hold_to_the_laws(sent: bytes, one: set[int], other: set[int]) -> None:
     longest = max(answers, key=len)
     for each in answers:
         assert each == longest[: len(each)], answers
-    successes = [told for told in longest if isinstance(told, int) and told < 4]
+    successes = [result for result in longest if isinstance(result, int) and result < 4]
     for nonce in successes:
         assert b"%d" % nonce in sent
 
@@ -175,9 +176,9 @@ class Port:
     """Where the gateway of the samples listens, and its process."""
 
     def __init__(self, samples: Samples) -> None:
-        told = json.loads((samples.data / "gateway.json").read_text())
-        self.port = int(told["url"].rpartition(":")[2])
-        self.process = psutil.Process(told["pid"])
+        result = json.loads((samples.data / "gateway.json").read_text())
+        self.port = int(result["url"].rpartition(":")[2])
+        self.process = psutil.Process(result["pid"])
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
@@ -201,22 +202,22 @@ def answers_in(sent: bytes, read_back: bytes) -> list[Answer]:
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_bad_requests_get_their_status_and_the_end(port: Port, path: Path) -> None:
-    """Each is refused with the status in its name after the answers to what came before it, by
-    whichever server it has reached, and the connection is closed."""
+def test_bad_request_gets_its_status_and_the_end(port: Port, path: Path) -> None:
+    """A bad request is refused with the status in its name after the responses to earlier requests,
+    by either server, and the connection is closed."""
     sent = path.read_bytes()
     for prefix in (b"", request("GET", "/livez")):
         with port.connect() as client:
             client.sendall(prefix + sent)
-            told = [each.status for each in answers_in(prefix + sent, all_of(client))]
-        assert told[-1] == status_of(path)
-        assert len(told) == len(read(prefix + sent).requests) + 1
-        assert all(status < 500 for status in told[:-1])
+            result = [each.status for each in answers_in(prefix + sent, all_of(client))]
+        assert result[-1] == status_of(path)
+        assert len(result) == len(read(prefix + sent).requests) + 1
+        assert all(status < 500 for status in result[:-1])
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_good_requests_are_answered(port: Port, path: Path) -> None:
-    """Each request gets its answer, by whichever server it has reached."""
+    """Each request gets its response, by either server."""
     sent = path.read_bytes()
     for prefix in (b"", request("GET", "/livez")):
         client_sends = prefix + sent + request("GET", "/livez", "Connection: close")
@@ -234,9 +235,9 @@ def test_good_requests_are_answered(port: Port, path: Path) -> None:
     injection="whole and cut off",
     bound="descriptors and tasks stay as they were",
 )
-def test_nothing_grows(port: Port) -> None:
-    """After the corpus has come by again and again, whole and cut off, the gateway has as many
-    descriptors as before, and no more memory."""
+def test_corpus_leaves_no_descriptors_or_memory(port: Port) -> None:
+    """After many rounds of the corpus, whole and cut off, the gateway has as many descriptors as
+    before, and no more memory."""
 
     def corpus() -> None:
         for path in BAD + GOOD:
@@ -266,8 +267,8 @@ def test_nothing_grows(port: Port) -> None:
 # Both ways to a model.
 
 
-class Told(NamedTuple):
-    """An answer without what differs from one to the next."""
+class Comparable(NamedTuple):
+    """A response without what differs from one to the next."""
 
     status: int
     headers: dict[str, str]
@@ -277,13 +278,13 @@ class Told(NamedTuple):
 OF_ONE_REQUEST = {"date", "x-request-id", "content-length", "connection"}
 
 
-def told(answer: Answer) -> Told:
+def comparable(answer: Answer) -> Comparable:
     body: Any = answer.body
     if answer.body:
         body = re.sub(rb'"request_id":"[^"]*"', b"", answer.body)
         assert len(answer.body) == int(answer.headers["content-length"])
     headers = {k: v for k, v in answer.headers.items() if k not in OF_ONE_REQUEST}
-    return Told(answer.status, headers, body)
+    return Comparable(answer.status, headers, body)
 
 
 paths = st.sampled_from(
@@ -291,12 +292,12 @@ paths = st.sampled_from(
         "/model",
         "/model?accessKey={add}",
         "/model?x=1&accessKey=%20{add}%20",
-        "/model?accessKey=nobody&accessKey={add}",
+        "/model?accessKey=unknown&accessKey={add}",
         "/model?accessKey=%ff",
         "/mod%65l",
         "/models/add",
         "/models/a%64d",
-        "/models/nobody",
+        "/models/unknown",
         "/models/a%2Fb",
         "/models/add/",
         "/models/",
@@ -309,7 +310,7 @@ lines = st.lists(
         [
             "X-Access-Key: {add}",
             "x-access-key:  {add} ",
-            "X-Access-Key: nobody",
+            "X-Access-Key: unknown",
             "Content-Type: application/json",
             "content-type:application/json; charset=utf-8",
             "CONTENT-TYPE: text/plain",
@@ -323,7 +324,7 @@ lines = st.lists(
             "X-Request-Timeout: -1",
             "Accept: */*",
             "Cookie: a=b",
-            "Origin: http://elsewhere",
+            "Origin: http://other",
             "Expect: 100-continue",
             "Upgrade: websocket",
             "Connection: upgrade",
@@ -361,7 +362,7 @@ bodies = st.sampled_from(
     cuts=cuts,
 )
 @settings(fuzzed, max_examples=500)
-def test_both_ways_to_a_model_answer_alike(
+def test_both_servers_answer_a_call_alike(
     samples: Samples,
     port: Port,
     method: str,
@@ -372,8 +373,8 @@ def test_both_ways_to_a_model_answer_alike(
     version: str,
     cuts: set[int],
 ) -> None:
-    """A well-formed request gets the same answer, to the byte, from the front door and from the
-    route in Quart, which answers on a connection that has asked for something else before."""
+    """A well-formed call gets the same response, to the byte, from the listener and from the route
+    in Quart."""
 
     def filled(text: str) -> str:
         return text.replace("{add}", samples.add).replace("{idle}", samples.idle)
@@ -395,7 +396,7 @@ def test_both_ways_to_a_model_answer_alike(
                 client.sendall(piece)
             client.shutdown(socket.SHUT_WR) if False else None
             found = read_until_answered(client, method, 2 if prefix else 1)
-        answers.append(told(found[-1]))
+        answers.append(comparable(found[-1]))
     assert answers[0] == answers[1]
 
 

@@ -1,4 +1,4 @@
-"""Openings: what a head asks for, remembered by its bytes within bounds."""
+"""The head cache: parsed heads by their bytes, within bounds."""
 
 import pytest
 
@@ -9,8 +9,9 @@ from tests.support.http_stage import request
 LIMIT = 100
 
 
-def opening(method: str, path: str, *lines: str) -> tuple[bool, bool, str, bool]:
-    """Whether it is a call, has its reply, the code of its refusal, and whether it is elsewhere."""
+def meaning(method: str, path: str, *lines: str) -> tuple[bool, bool, str, bool]:
+    """Whether it is a call, has its response, the code of its refusal, and whether it is for the
+    other server."""
     read = parse_head(request(method, path, *lines), LIMIT)
     code = read.refusal.code if read.refusal is not None else ""
     return read.call is not None, read.response is not None, code, read.is_fallback
@@ -27,19 +28,19 @@ def opening(method: str, path: str, *lines: str) -> tuple[bool, bool, str, bool]
         "/api/altus-ds-1/models/call-model",
     ],
 )
-def test_what_is_a_call(path: str) -> None:
-    """A POST to a path of calls is one; other methods have their answer already."""
-    assert opening("POST", path) == (True, False, "", False)
-    assert opening("OPTIONS", path) == (False, True, "", False)
+def test_post_to_a_call_path_is_a_call(path: str) -> None:
+    """Other methods have their response already."""
+    assert meaning("POST", path) == (True, False, "", False)
+    assert meaning("OPTIONS", path) == (False, True, "", False)
     for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE"):
-        assert opening(method, path) == (False, False, "route.method", False)
+        assert meaning(method, path) == (False, False, "route.method", False)
 
 
 @pytest.mark.parametrize("path", ["/", "/models", "/model/", "/Model", "/livez", "/api/v2/models"])
-def test_what_is_elsewhere(path: str) -> None:
-    """Any other path is the other server's, whatever the method and the headers."""
+def test_other_paths_are_for_the_other_server(path: str) -> None:
+    """With any method and headers."""
     for method in ("GET", "POST", "OPTIONS"):
-        assert opening(method, path, "Content-Encoding: gzip") == (False, False, "", True)
+        assert meaning(method, path, "Content-Encoding: gzip") == (False, False, "", True)
 
 
 @pytest.mark.parametrize(
@@ -52,36 +53,36 @@ def test_what_is_elsewhere(path: str) -> None:
         ("X-Request-Timeout: x", "request.invalid"),
     ],
 )
-def test_what_a_head_is_refused_for(line: str, code: str) -> None:
-    """What can be seen from the head is refused before the body is read."""
-    assert opening("POST", "/model", line)[2] == code
+def test_head_is_refused_before_its_body(line: str, code: str) -> None:
+    """A fault that the head shows is refused before the body is read."""
+    assert meaning("POST", "/model", line)[2] == code
 
 
-def test_equal_heads_are_read_once() -> None:
-    """The same bytes give the very same opening."""
-    openings = HeadCache(LIMIT)
-    first = openings.read(request("POST", "/model"))
-    assert openings.read(bytes(bytearray(request("POST", "/model")))) is first
+def test_equal_heads_are_parsed_once() -> None:
+    """The same bytes give the same object."""
+    cache = HeadCache(LIMIT)
+    first = cache.read(request("POST", "/model"))
+    assert cache.read(bytes(bytearray(request("POST", "/model")))) is first
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    """Neither great numbers nor great heads nor malformed ones are kept; those in use are."""
-    openings = HeadCache(LIMIT)
-    often = openings.read(request("POST", "/model"))
+def test_cache_is_bounded() -> None:
+    """Neither many heads nor large nor malformed ones stay; heads in use do."""
+    cache = HeadCache(LIMIT)
+    often = cache.read(request("POST", "/model"))
     for number in range(5 * _GENERATION):
-        openings.read(request("POST", f"/models/{number}"))
-        assert openings.read(request("POST", "/model")) is often
-        assert len(openings._young) + len(openings._old) <= 2 * _GENERATION
+        cache.read(request("POST", f"/models/{number}"))
+        assert cache.read(request("POST", "/model")) is often
+        assert len(cache._young) + len(cache._old) <= 2 * _GENERATION
     large = request("POST", "/model", f"A: {'a' * _LONGEST}")
-    assert openings.read(large) is not openings.read(large)
-    before = len(openings._young)
+    assert cache.read(large) is not cache.read(large)
+    before = len(cache._young)
     with pytest.raises(ProtocolError):
-        openings.read(b"POST /model HTTP/1.1\r\n\r\n")
-    assert len(openings._young) == before
+        cache.read(b"POST /model HTTP/1.1\r\n\r\n")
+    assert len(cache._young) == before
 
 
-def test_a_refusal_holds_on_to_nothing() -> None:
-    """One that is remembered keeps no frames, and so no bytes, of the reading alive."""
+def test_cached_refusal_keeps_no_frames() -> None:
+    """It keeps no frames, and so no bytes, of the parse alive."""
     refused = parse_head(request("PUT", "/model"), LIMIT).refusal
     assert refused is not None
     assert refused.__traceback__ is None

@@ -1,4 +1,4 @@
-"""The surface: by which names the gateway is asked for, and that nobody reads along unnoticed."""
+"""The host names that the gateway answers to, and where TLS is required."""
 
 import os
 import socket
@@ -41,14 +41,14 @@ def answers(hosts: AllowedHosts, host: str, path: str = "/api/v2/site") -> bool:
         ("", ""),
     ],
 )
-def test_the_name_in_a_header(header: str, name: str) -> None:
-    """A name counts without its port, its case and its last dot; what is none is no name."""
+def test_name_in_a_host_header(header: str, name: str) -> None:
+    """Without port, case and last dot; junk gives no name."""
     assert name_of(header) == name
 
 
 @pytest.mark.parametrize("address", [*LOOPBACK, *BEYOND])
-def test_names_that_are_always_known(address: str) -> None:
-    """Loopback names, addresses and the settings' names are answered, others' are not."""
+def test_known_names_are_answered(address: str) -> None:
+    """Loopback names, addresses and the names in the settings are answered, others are not."""
     named = Settings(
         host="inner", public_url="https://models.test:8443", allowed_hosts=["other.test"]
     )
@@ -61,8 +61,8 @@ def test_names_that_are_always_known(address: str) -> None:
         assert not answers(hosts, host)
 
 
-def test_the_name_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever listens beyond the machine answers to its name, too; on loopback nobody does."""
+def test_machine_name_is_known_beyond_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that listens beyond loopback answers to the machine's name as well."""
     monkeypatch.setattr("socket.gethostname", lambda: "ward.example.test")
     for name in ("ward.example.test", "ward.local"):
         assert answers(hosts_of(Settings(), "0.0.0.0"), name)
@@ -74,10 +74,10 @@ def test_the_name_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     injection="another's name in Host",
     bound="421 before a key is looked at",
 )
-async def test_only_calls_and_signs_of_life_are_answered_under_any_name(
+async def test_only_calls_and_health_checks_answer_to_any_name(
     shared: Gateway, samples: Samples
 ) -> None:
-    """A foreign name gets 421 before its key is looked at, but for calls and signs of life."""
+    """Otherwise a foreign name gets 421 before its key is checked."""
     evil = {"Host": "evil.test"}
     async with httpx.AsyncClient(base_url=url_in(samples.data)) as client:
         for path in ("/", "/api/v2/site", "/openapi.json", "/nothing"):
@@ -89,8 +89,8 @@ async def test_only_calls_and_signs_of_life_are_answered_under_any_name(
         assert (await client.post("/model", json=body, headers=evil)).status_code == 200
 
 
-def test_in_the_clear_only_on_request() -> None:
-    """Beyond loopback it takes TLS, or `allow_plain_http`; on loopback neither."""
+def test_plain_http_beyond_loopback_needs_a_setting() -> None:
+    """Beyond loopback the gateway needs TLS or `allow_plain_http`; on loopback neither."""
     for address in LOOPBACK:
         check_listen_address(Settings(), address)
     for address in BEYOND:
@@ -100,8 +100,8 @@ def test_in_the_clear_only_on_request() -> None:
         check_listen_address(Settings(tls_certificate="c", tls_key="k"), address)
 
 
-async def test_an_inherited_socket_in_the_clear_is_refused(tmp_path: Path) -> None:
-    """What the service manager opened counts as what one opens oneself."""
+async def test_plain_http_on_an_inherited_socket_is_refused(tmp_path: Path) -> None:
+    """A socket of the service manager is checked like any other."""
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 0))
         listener.listen()
@@ -115,18 +115,18 @@ async def test_an_inherited_socket_in_the_clear_is_refused(tmp_path: Path) -> No
             )
 
 
-async def test_a_start_in_the_clear_is_refused(tmp_path: Path) -> None:
-    """Such a start is refused before there is a database; with `allow_plain_http` it serves."""
+async def test_plain_http_is_refused_at_the_start(tmp_path: Path) -> None:
+    """The start is refused before there is a database; with `allow_plain_http` it serves."""
     exposed = settings_for(tmp_path / "data", Settings(host="0.0.0.0"))
     with pytest.raises(SettingsError, match="allow_plain_http = true"):
         await run_gateway(LoadedSettings(exposed, {}), stop=trio.Event(), ready=print)
     assert not (tmp_path / "data" / "predictd.db").exists()
-    stop, told = trio.Event(), list[str]()
+    stop, urls = trio.Event(), list[str]()
 
     def ready(url: str) -> None:
-        told.append(url)
+        urls.append(url)
         stop.set()
 
     allowed = settings_for(tmp_path / "data", Settings(host="0.0.0.0", allow_plain_http=True))
     await run_gateway(LoadedSettings(allowed, {}), stop=stop, ready=ready)
-    assert told
+    assert urls

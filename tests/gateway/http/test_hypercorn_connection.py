@@ -1,4 +1,4 @@
-"""One connection of an application: its answers are its own, and its end hurts nobody."""
+"""One connection of Hypercorn: its responses are its own, and its end affects no other."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Application:
-    """`/echo` answers with the body, `/wait` when it is let, `/early` begins before the body."""
+    """`/echo` answers with the body, `/wait` when it may, `/early` begins before the body."""
 
     def __init__(self) -> None:
         self.began = trio.Event()
@@ -101,15 +101,15 @@ async def all_of(stream: trio.SocketStream) -> bytes:
 
 
 def refusal(received: bytes) -> tuple[int, str]:
-    """Status and code of the one reply there is."""
+    """Status and code of the only response."""
     assert received.count(b"\r\n\r\n") == 1
     head, _, body = received.partition(b"\r\n\r\n")
     assert b"\r\nconnection: close\r\n" in head
     return int(head.split()[1]), json.loads(body)["error"]["code"]
 
 
-async def test_bytes_that_were_read_already_come_first() -> None:
-    """A connection may be handed over with the beginning of what its client sent."""
+async def test_bytes_read_before_come_first() -> None:
+    """A connection may be detached with the beginning of what its client sent."""
     post = CHUNKED % b"/echo" + b"5\r\nhello\r\n0\r\n\r\n"
     async with serving() as it:
         for at in (0, 10, len(post) - 3, len(post)):
@@ -120,8 +120,8 @@ async def test_bytes_that_were_read_already_come_first() -> None:
             assert received.count(b"\r\n\r\nhello") == 1
 
 
-async def test_a_bad_body_ends_the_request_that_waits_for_it() -> None:
-    """Whoever sends a bad body is told, once, and what was begun for it ends."""
+async def test_bad_body_ends_its_request() -> None:
+    """Its client gets one refusal, and the handler ends."""
     async with serving() as it:
         stream = it.connect()
         await stream.send_all(CHUNKED % b"/wait" + b"2\r\nab\r\n")
@@ -131,8 +131,8 @@ async def test_a_bad_body_ends_the_request_that_waits_for_it() -> None:
         await it.ended.wait()
 
 
-async def test_a_bad_body_cuts_an_answer_that_has_begun() -> None:
-    """Nothing is said in the midst of an answer: that is cut off, which its client can tell."""
+async def test_bad_body_cuts_a_response_that_has_begun() -> None:
+    """Nothing is written in the midst of a response; its client sees that it is cut off."""
     async with serving() as it:
         stream = it.connect()
         await stream.send_all(CHUNKED % b"/early" + b"2\r\nab\r\n")
@@ -143,7 +143,7 @@ async def test_a_bad_body_cuts_an_answer_that_has_begun() -> None:
         assert received.endswith(b"begun\r\n")
 
 
-async def test_a_slow_client_is_told() -> None:
+async def test_slow_client_is_408() -> None:
     """A head or a body that does not come in its time is answered 408."""
     async with serving(HttpTimeouts(head=0.1, body_gap=0.1)) as it:
         for sent in (GET[:-1], CHUNKED % b"/echo", CHUNKED % b"/echo" + b"2\r\na"):
@@ -152,17 +152,17 @@ async def test_a_slow_client_is_told() -> None:
             assert refusal(await all_of(stream)) == (408, "request.timeout")
 
 
-async def test_what_goes_wrong_in_the_admin_api_is_said_as_there() -> None:
-    """A refusal has the body of the admin API where it is that which was asked."""
+async def test_refusal_below_api_prefix_has_the_admin_body() -> None:
+    """A refused request to the admin API gets the admin API's body."""
     async with serving() as it:
         stream = it.connect()
         await stream.send_all(CHUNKED % b"/api/v2/wait" + b"no size\r\n")
-        told = json.loads((await all_of(stream)).partition(b"\r\n\r\n")[2])
-        assert told["details"][0]["code"] == "request.malformed"
+        body = json.loads((await all_of(stream)).partition(b"\r\n\r\n")[2])
+        assert body["details"][0]["code"] == "request.malformed"
 
 
-async def test_a_client_that_goes_takes_its_request_with_it() -> None:
-    """Nothing goes on for a client that went."""
+async def test_disconnect_ends_the_request() -> None:
+    """No handler continues for a client that is gone."""
     async with serving() as it:
         stream = it.connect()
         await stream.send_all(GET.replace(b"/echo", b"/wait"))
@@ -171,8 +171,9 @@ async def test_a_client_that_goes_takes_its_request_with_it() -> None:
         await it.ended.wait()
 
 
-async def test_stopping() -> None:
-    """When the server stops, what has begun is the last of its connection, and what idles ends."""
+async def test_stop_ends_idle_connections() -> None:
+    """When the server stops, a running request is the last of its connection, and idle connections
+    end."""
     async with serving(HttpTimeouts(linger=0.1)) as it:
         idle, busy = it.connect(), it.connect()
         await idle.send_all(GET)
@@ -195,7 +196,7 @@ async def test_stopping() -> None:
 @given(mistaken(), st.integers(1, 2000))
 @settings(deadline=None)
 async def test_no_request_is_answered_twice(sent: bytes, size: int) -> None:
-    """Whatever comes in whatever pieces, each request has one answer at most, and then the end."""
+    """With any bytes in any pieces, each request has at most one response, and then the end."""
     async with serving() as it:
         stream = it.connect()
         with suppress(trio.BrokenResourceError):
@@ -208,10 +209,10 @@ async def test_no_request_is_answered_twice(sent: bytes, size: int) -> None:
         assert not {b"101", b"500"} & set(answers)
 
 
-async def test_an_error_of_ours_costs_one_connection(
+async def test_exception_ends_one_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever is raised for one connection ends that one, and is logged."""
+    """An exception ends its own connection, and is logged."""
     caplog.set_level(logging.INFO)
 
     async def broken(*_: object) -> None:
@@ -231,9 +232,9 @@ async def until(condition: Callable[[], bool]) -> None:
         await trio.sleep(0.001)
 
 
-async def test_bodies_are_counted_until_they_are_answered() -> None:
-    """What is announced, or comes in chunks, has its room while the application keeps it; more than
-    there is room for is refused; and all is given back when it is answered or its client gone."""
+async def test_body_memory_is_taken_until_the_response() -> None:
+    """A body has its memory while the application keeps it; beyond the limit it is refused; all is
+    released with the response or the client."""
     async with serving() as it:
         big = b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n"
         first = it.connect(big)

@@ -1,4 +1,4 @@
-"""The HTTP server: no client can end it, hold it up, or take more than its own connection."""
+"""The HTTP server: no client can end it, delay it, or affect another connection."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ async def alive(gateway: Gateway) -> bool:
 
 
 async def ends(stream: trio.SocketStream) -> bytes:
-    """All that comes until the other side closes; then this side does."""
+    """All bytes until the other side closes; then this side does."""
     read = b""
     async with stream:
         with suppress(trio.BrokenResourceError), trio.fail_after(10):
@@ -54,8 +54,8 @@ async def ends(stream: trio.SocketStream) -> bytes:
     injection="h2c upgrades, cleartext h2, odd WebSocket headers, resets",
     bound="they cost their own connection",
 )
-async def test_hostile_bytes_cost_their_connection_only(gateway: Gateway) -> None:
-    """Whatever a client sends first, and however it goes, the server serves on."""
+async def test_hostile_bytes_end_their_connection_only(gateway: Gateway) -> None:
+    """The server continues after any first bytes and any end of a client."""
     for name, first in HOSTILE.items():
         for half in (first, first[: len(first) // 2]):
             stream = await connect(gateway)
@@ -71,7 +71,7 @@ async def test_hostile_bytes_cost_their_connection_only(gateway: Gateway) -> Non
     injection="a corpus of them",
     bound="the status in its name, then the end",
 )
-async def test_bad_requests_are_refused(gateway: Gateway) -> None:
+async def test_bad_request_is_refused(gateway: Gateway) -> None:
     """Each request of the corpus gets the status in its name, as JSON, and then the end."""
     for path in BAD:
         stream = await connect(gateway)
@@ -107,13 +107,13 @@ async def test_good_requests_are_answered(gateway: Gateway) -> None:
 
 
 def split(received: bytes) -> list[bytes]:
-    """The final replies, one after the other."""
+    """The final responses, one after the other."""
     replies = re.split(rb"(?=HTTP/1\.1 \d\d\d )", received)[1:]
     return [reply for reply in replies if not reply.startswith(b"HTTP/1.1 100 ")]
 
 
-async def test_hostile_bytes_all_at_once_while_it_stops(tmp_path: Path) -> None:
-    """Nor does a shutdown in the middle of all that end in anything but order."""
+async def test_stop_amid_hostile_bytes(tmp_path: Path) -> None:
+    """A shutdown amid all of them is orderly."""
     async with trio.open_nursery() as nursery, running(settings_for(tmp_path / "data")) as gateway:
         for first in HOSTILE.values():
             stream = await connect(gateway)
@@ -121,8 +121,8 @@ async def test_hostile_bytes_all_at_once_while_it_stops(tmp_path: Path) -> None:
             nursery.start_soon(ends, stream)
 
 
-async def test_an_early_answer_is_delivered_and_the_connection_closed(gateway: Gateway) -> None:
-    """Who is refused before the body was sent gets the answer, and then the end."""
+async def test_early_response_arrives_before_the_end(gateway: Gateway) -> None:
+    """A client that is refused before its body was sent gets the response, and then the end."""
     stream = await connect(gateway)
     await stream.send_all(
         b"PUT /api/v2/projects/x/files HTTP/1.1\r\nHost: localhost\r\n"
@@ -135,8 +135,8 @@ async def test_an_early_answer_is_delivered_and_the_connection_closed(gateway: G
     assert answer.endswith(b"}")
 
 
-async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
-    """A connection with nothing under way is closed after a while, also after it was used."""
+async def test_idle_connection_is_closed(tmp_path: Path) -> None:
+    """A connection without a request is closed after a while, also after it was used."""
     timeouts = HttpTimeouts(idle=0.2)
     async with running(settings_for(tmp_path / "data"), timeouts=timeouts) as gateway:
         fresh, used = await connect(gateway), await connect(gateway)
@@ -146,7 +146,7 @@ async def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
 
 
 async def test_many_requests_on_one_connection(gateway: Gateway) -> None:
-    """A connection is kept for further requests, and answers them in order."""
+    """A connection serves further requests, in order."""
     stream = await connect(gateway)
     for _ in range(3):
         await stream.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
@@ -156,8 +156,8 @@ async def test_many_requests_on_one_connection(gateway: Gateway) -> None:
     assert answers.count(b"HTTP/1.1 404") == 1
 
 
-async def test_a_client_that_never_reads_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    """The grace bounds the shutdown, also while an answer is stuck in a client's full buffer."""
+async def test_client_that_never_reads_does_not_delay_the_shutdown(tmp_path: Path) -> None:
+    """The grace bounds the shutdown, also while a response is stuck in a client's full buffer."""
     settings = settings_for(tmp_path / "data", shutdown_grace=0.3)
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -178,12 +178,12 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_end(tmp_path: Path
 @fault(
     "a client that never reads (admin API)",
     injection="its buffers stay full",
-    bound="it is let go in time",
+    bound="it is closed in time",
 )
-async def test_a_client_that_never_reads_is_let_go(
+async def test_client_that_never_reads_is_closed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A send that does not get through has a deadline, after which the connection is closed."""
+    """A send that does not complete has a deadline, after which the connection is closed."""
     timeouts = HttpTimeouts(send=0.2, linger=0.1)
     caplog.set_level(logging.INFO)
     async with running(settings_for(tmp_path / "data"), timeouts=timeouts) as gateway:
@@ -197,8 +197,8 @@ async def test_a_client_that_never_reads_is_let_go(
         await stream.aclose()
 
 
-def test_a_port_in_use_is_named() -> None:
-    """A port that somebody has is refused by name."""
+def test_port_in_use_is_named() -> None:
+    """The error names the port."""
     with (
         listen("127.0.0.1", 0) as taken,
         pytest.raises(PortTaken, match=str(taken.getsockname()[1])),
@@ -206,8 +206,8 @@ def test_a_port_in_use_is_named() -> None:
         listen("127.0.0.1", taken.getsockname()[1])
 
 
-def test_the_listening_socket_is_not_inherited() -> None:
-    """No process that the gateway starts holds its port."""
+def test_listening_socket_is_not_inherited() -> None:
+    """No child process of the gateway has its port."""
     with listen("127.0.0.1", 0) as listener:
         assert not listener.get_inheritable()
         look = f"import os; os.fstat({listener.fileno()})"
@@ -217,8 +217,8 @@ def test_the_listening_socket_is_not_inherited() -> None:
         assert b"Bad file descriptor" in child.stderr
 
 
-async def test_a_connection_serves_as_long_as_its_client_likes(gateway: Gateway) -> None:
-    """A client that keeps its connection is never cut off for having used it much."""
+async def test_connection_has_no_request_limit(gateway: Gateway) -> None:
+    """A connection is not closed after many requests."""
     many = 1_100
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     stream = await trio.open_tcp_stream("127.0.0.1", gateway.port)

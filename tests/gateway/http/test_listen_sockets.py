@@ -1,4 +1,4 @@
-"""Where the gateway listens: clients of `localhost` cannot reach another program instead."""
+"""The listening sockets: clients of `localhost` cannot reach another program instead."""
 
 import errno
 import socket
@@ -44,9 +44,9 @@ def addresses(listeners: list[socket.socket]) -> list[str]:
         ("127.0.0.5", ["127.0.0.5"]),
     ],
 )
-def test_what_belongs_together(sockets: ExitStack, host: str, served: list[str]) -> None:
-    """A port is served on both loopback addresses, or on all addresses of both protocols; then
-    no other process can have the rest of it."""
+def test_port_is_served_on_both_protocols(sockets: ExitStack, host: str, served: list[str]) -> None:
+    """A port is served on both loopback addresses, or on all addresses of both protocols; no other
+    process can have the rest of it."""
     listeners = listen_on_both(host, 0)
     for each in listeners:
         sockets.enter_context(each)
@@ -73,8 +73,8 @@ def is_taken(family: socket.AddressFamily, host: str, port: int) -> bool:
     return False
 
 
-def test_a_port_of_which_somebody_has_half(sockets: ExitStack) -> None:
-    """It is refused, with what to do; with port 0 another one is found."""
+def test_half_taken_port_is_refused(sockets: ExitStack) -> None:
+    """The error says what to do; with port 0 another port is found."""
     thief = sockets.enter_context(listen("::1", 0))
     port = thief.getsockname()[1]
     with pytest.raises(PortTaken, match="Clients of `localhost` may connect to either"):
@@ -84,7 +84,7 @@ def test_a_port_of_which_somebody_has_half(sockets: ExitStack) -> None:
 
 
 def test_another_port_is_tried(sockets: ExitStack) -> None:
-    """A free port of which another process has the other half is not taken."""
+    """A free port of which another process has the other half is not used."""
     thief = sockets.enter_context(listen("::1", 0))
     given = iter([thief.getsockname()[1], 0])
 
@@ -99,7 +99,7 @@ def test_another_port_is_tried(sockets: ExitStack) -> None:
 
 
 def test_without_ipv6(sockets: ExitStack) -> None:
-    """Where there is no IPv6 no process can listen with it, and the gateway does without."""
+    """Without IPv6 the gateway serves IPv4 alone."""
 
     def none(host: str, port: int) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
@@ -108,7 +108,7 @@ def test_without_ipv6(sockets: ExitStack) -> None:
     assert listen_beside(first, listen=none) == []
 
 
-async def test_both_are_served(tmp_path: Path) -> None:
+async def test_both_loopback_addresses_answer(tmp_path: Path) -> None:
     """Clients of either loopback address get the same answers."""
     async with running(settings_for(tmp_path / "data")) as gateway, httpx.AsyncClient() as client:
         for host in ("127.0.0.1", "[::1]", "localhost"):

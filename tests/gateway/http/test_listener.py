@@ -88,7 +88,7 @@ async def opened(
     users: type[PeerUsers] = PeerUsers,
     local_connections: int = LOCAL_CONNECTIONS,
 ) -> AsyncIterator[Server]:
-    """A listener that is closed at the end, whatever its clients do; no descriptor is left then."""
+    """A listener that is closed at the end; no descriptor is left then."""
     before = descriptors()
     reactor, pool = Reactor(), StagedPool()
     context = http_context(
@@ -150,7 +150,7 @@ async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
 
 
 async def ask(stream: trio.abc.Stream, *requests: bytes, count: int = 1) -> list[Answer]:
-    """Sends and reads so many answers."""
+    """Sends, and reads `count` responses."""
     for each in requests:
         await stream.send_all(each)
     read = b""
@@ -166,13 +166,13 @@ async def ask(stream: trio.abc.Stream, *requests: bytes, count: int = 1) -> list
 
 
 def reset(stream: trio.SocketStream) -> None:
-    """The client vanishes without a good-bye."""
+    """The client resets the connection."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.socket.close()
 
 
-async def test_calls_and_the_rest_on_one_port() -> None:
-    """A call is answered here; what is no call, at first or later, by the other server."""
+async def test_calls_and_other_requests_on_one_port() -> None:
+    """The listener answers a call; the other server gets any other request, first or later."""
     async with opened() as server:
         server.pool.at_once = echo
         async with await server.connect() as stream:
@@ -190,7 +190,7 @@ async def test_calls_and_the_rest_on_one_port() -> None:
         assert server.stats.accepted == 2
 
 
-# Places.
+# The limits of connections.
 
 
 @fault(
@@ -198,8 +198,8 @@ async def test_calls_and_the_rest_on_one_port() -> None:
     injection="one too many",
     bound="503, and those there stay",
 )
-async def test_one_too_many_is_told_so() -> None:
-    """Beyond the bound a client gets 503 and the end at once; the others notice nothing."""
+async def test_connection_beyond_the_limit_is_503() -> None:
+    """It gets 503 and the end at once; the others are not affected."""
     async with opened(connections=2 * MANY - 1) as server:
         server.pool.at_once = echo
         clients = [await server.connect() for _ in range(MANY)]
@@ -217,8 +217,8 @@ async def test_one_too_many_is_told_so() -> None:
         await server.nothing_is_left()
 
 
-async def test_a_network_has_its_own_bound() -> None:
-    """One network cannot take the places of all; a trusted proxy has a share of its own."""
+async def test_network_has_its_own_limit() -> None:
+    """One network cannot take all connections; a trusted proxy has a share of its own."""
     async with opened(per_address=1, trusted=("127.0.0.2",)) as server:
         server.pool.at_once = echo
         async with (
@@ -232,8 +232,8 @@ async def test_a_network_has_its_own_bound() -> None:
         await server.nothing_is_left()
 
 
-async def test_users_of_this_machine_have_shares_of_their_own() -> None:
-    """A local user who takes all places that one user can have leaves others theirs."""
+async def test_local_users_have_shares_of_their_own() -> None:
+    """A local user who takes the whole share of one user leaves the others theirs."""
     uid = 1
 
     class Users(PeerUsers):
@@ -245,8 +245,8 @@ async def test_users_of_this_machine_have_shares_of_their_own() -> None:
         AsyncExitStack() as clients,
     ):
 
-        async def all_that_there_are() -> int:
-            """How many connections are let in."""
+        async def fill() -> int:
+            """How many connections are accepted."""
             before = server.connections
             while not server.stats.rejected:
                 stream = await clients.enter_async_context(await server.connect())
@@ -256,9 +256,9 @@ async def test_users_of_this_machine_have_shares_of_their_own() -> None:
             return server.connections - before
 
         streams: list[trio.SocketStream] = []
-        first = await all_that_there_are()
+        first = await fill()
         uid = 2
-        second = await all_that_there_are()
+        second = await fill()
         assert (first, second) == (11, 5)
         await clients.aclose()
         await server.nothing_is_left()
@@ -266,7 +266,7 @@ async def test_users_of_this_machine_have_shares_of_their_own() -> None:
 
 async def closes(server: Server, stream: trio.SocketStream) -> None:
     await stream.aclose()
-    await answered_for_nobody(server)
+    await finish_half_closed(server)
 
 
 async def vanishes(server: Server, stream: trio.SocketStream) -> None:
@@ -275,13 +275,13 @@ async def vanishes(server: Server, stream: trio.SocketStream) -> None:
 
 async def half_closes(server: Server, stream: trio.SocketStream) -> None:
     await stream.send_eof()
-    await answered_for_nobody(server)
+    await finish_half_closed(server)
     await all_of(stream)
     await stream.aclose()
 
 
-async def answered_for_nobody(server: Server) -> None:
-    """Who closed while a replica works for it looks like one that only sends no more."""
+async def finish_half_closed(server: Server) -> None:
+    """A client that closed while a replica works looks like one that only sends no more."""
     if server.pool.running:
         await until(lambda: next(iter(server.listener._transports)).connection._ended)
         server.pool.answer()
@@ -304,10 +304,10 @@ STAGES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("way", [closes, vanishes, half_closes])
 @pytest.mark.parametrize("stage", STAGES)
-async def test_a_place_is_free_again_however_its_client_goes(
+async def test_connection_is_released_in_any_way(
     stage: str, way: Callable[[Server, trio.SocketStream], Awaitable[None]]
 ) -> None:
-    """At any stage and in any way: the place, the ticket, the memory and the descriptor."""
+    """At any stage: its count, its ticket, its memory and its descriptor."""
     async with opened(connections=1) as server:
         server.pool.at_once = None if stage in ("queued", "running") else echo
         stream = await server.connect()
@@ -331,7 +331,7 @@ async def test_a_place_is_free_again_however_its_client_goes(
 
 
 def read_so_far(server: Server) -> int:
-    """How much has come of a request that is not complete."""
+    """How many bytes have come of an incomplete request."""
     sizes = []
     for transport in server.listener._transports:
         connection = transport.connection
@@ -342,7 +342,7 @@ def read_so_far(server: Server) -> int:
     return sum(sizes)
 
 
-async def test_who_half_closes_and_waits_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_half_closed_client_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a replica works for a client that sends no more, the reactor sleeps."""
     async with opened() as server:
         turns = 0
@@ -374,8 +374,8 @@ async def test_who_half_closes_and_waits_costs_no_time(monkeypatch: pytest.Monke
 # Trouble.
 
 
-class Poor(socket.socket):
-    """A listener that has no descriptors to give for a while."""
+class ExhaustedSocket(socket.socket):
+    """A listening socket whose `accept` fails for a while."""
 
     tries = 0
     rich = False
@@ -388,19 +388,19 @@ class Poor(socket.socket):
 
 
 @fault(
-    "no descriptors (the door)",
+    "no descriptors (listener)",
     injection="accept fails with EMFILE",
     bound="it rests and accepts again",
 )
-async def test_without_descriptors_the_door_rests(
+async def test_accepting_pauses_without_descriptors(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It tries again from time to time instead of spinning, and goes on when there are some."""
+    """It is tried again from time to time, without spinning, until there are descriptors."""
     async with opened(timeouts=HttpTimeouts(accept_pause=0.05)) as server:
         server.pool.at_once = echo
         [real] = server.listener._listeners
         server.listener._close_listening()
-        with Poor(fileno=os.dup(real.fileno())) as poor:
+        with ExhaustedSocket(fileno=os.dup(real.fileno())) as poor:
             poor.setblocking(False)
             server.listener.open([poor])
             async with await server.connect() as served, await server.connect() as also:
@@ -427,8 +427,8 @@ async def test_without_descriptors_the_door_rests(
     bound="others are answered as before",
 )
 async def test_slow_reader_stalls_no_other_client() -> None:
-    """A large answer waits for its client alone, and not for ever: others are served, also with
-    large answers, and who takes its time but takes it gets all of it."""
+    """A large response waits for its own client, until a deadline. Others are served, also with
+    large responses, and a slow client that reads gets all of its own."""
     large = "x" * 9_000_000
     async with opened(timeouts=HttpTimeouts(send=1.0)) as server:
         server.pool.at_once = echo
@@ -450,10 +450,10 @@ async def test_slow_reader_stalls_no_other_client() -> None:
         await deaf.aclose()
 
 
-async def test_a_mistake_costs_one_connection(
+async def test_exception_ends_one_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What goes wrong with one client is logged and ends its connection; the others go on."""
+    """An exception is logged and ends its connection; the others continue."""
     async with opened() as server:
         server.pool.at_once = echo
         async with await server.connect() as fine, await server.connect() as unlucky:
@@ -470,8 +470,8 @@ async def test_a_mistake_costs_one_connection(
 # The end.
 
 
-async def test_stop_lets_what_has_begun_come_to_its_answer() -> None:
-    """Who is idle is closed at once; who waits is answered and told that it was the last."""
+async def test_stop_answers_requests_that_have_begun() -> None:
+    """An idle connection is closed at once; a waiting request is answered as the last one."""
     async with opened() as server:
         idle, half, waiting = [await server.connect() for _ in range(3)]
         await half.send_all(post(2)[:-1])
@@ -499,8 +499,8 @@ async def test_stop_lets_what_has_begun_come_to_its_answer() -> None:
         await server.nothing_is_left()
 
 
-async def test_close_ends_whoever_is_left() -> None:
-    """Whatever clients do, nothing of them is left after it."""
+async def test_close_ends_all_connections() -> None:
+    """Nothing of any client is left after it."""
     async with opened() as server:
         streams = [await server.connect() for _ in range(4)]
         for stream, sent in zip(streams, (b"", post(1)[:20], post(1)[:-1], post(1)), strict=True):
@@ -543,8 +543,10 @@ async def connect_tls(server: Server, authority: trustme.CA) -> trio.SSLStream[t
     return stream
 
 
-async def test_the_same_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
-    """Calls, large ones too, and then the rest of the connection elsewhere."""
+async def test_calls_and_other_requests_over_tls(
+    authority: trustme.CA, tls: ssl.SSLContext
+) -> None:
+    """Calls, large ones too, and then the other server."""
     large = "x" * 3_000_000
     async with opened(tls=tls) as server:
         server.pool.at_once = echo
@@ -560,10 +562,10 @@ async def test_the_same_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> 
 
 
 @pytest.mark.parametrize("echoes", [True, False], ids=["at once", "later"])
-async def test_a_call_and_the_rest_in_one_go_over_tls(
+async def test_call_and_other_request_in_one_write_over_tls(
     authority: trustme.CA, tls: ssl.SSLContext, echoes: bool
 ) -> None:
-    """What follows a call is handed over when that is answered, though no more comes."""
+    """The request after a call is handed over with the response, though no more bytes come."""
     async with opened(tls=tls) as server:
         server.pool.at_once = echo if echoes else None
         stream = await connect_tls(server, authority)
@@ -578,8 +580,8 @@ async def test_a_call_and_the_rest_in_one_go_over_tls(
         await server.nothing_is_left()
 
 
-async def test_the_last_answer_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
-    """It comes whole, and then the end, though the client goes on sending."""
+async def test_last_response_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
+    """It arrives whole, and then the end, though the client still sends."""
     async with opened(tls=tls) as server:
         server.pool.at_once = echo
         stream = await connect_tls(server, authority)
@@ -590,10 +592,10 @@ async def test_the_last_answer_over_tls(authority: trustme.CA, tls: ssl.SSLConte
         await server.nothing_is_left()
 
 
-async def test_what_is_no_tls_costs_its_own_place_only(
+async def test_client_without_tls_affects_no_other(
     authority: trustme.CA, tls: ssl.SSLContext
 ) -> None:
-    """Plain HTTP, junk, silence and a client that goes in the handshake."""
+    """Plain HTTP, junk, silence and a disconnect during the handshake."""
     async with opened(tls=tls, timeouts=HttpTimeouts(handshake=0.3)) as server:
         server.pool.at_once = echo
         plain, silent, gone = [await server.connect() for _ in range(3)]
@@ -612,10 +614,10 @@ async def test_what_is_no_tls_costs_its_own_place_only(
 
 @pytest.mark.parametrize("stage", ["handshake", "idle", "queued", "running", "deaf", "fallback"])
 @pytest.mark.parametrize("way", ["closes", "vanishes", "is closed"])
-async def test_a_place_over_tls_is_free_again(
+async def test_tls_connection_is_released_in_any_way(
     authority: trustme.CA, tls: ssl.SSLContext, stage: str, way: str
 ) -> None:
-    """However it ends, at any stage."""
+    """At any stage, however it ends."""
     async with opened(tls=tls, connections=1) as server:
         if stage == "handshake":
             transport = await server.connect()
@@ -647,8 +649,10 @@ async def test_a_place_over_tls_is_free_again(
         await transport.aclose()
 
 
-async def test_one_too_many_over_tls_is_closed(authority: trustme.CA, tls: ssl.SSLContext) -> None:
-    """Without a handshake there is no way to tell it more."""
+async def test_connection_beyond_the_limit_over_tls_is_closed(
+    authority: trustme.CA, tls: ssl.SSLContext
+) -> None:
+    """Without a handshake it gets no response."""
     async with opened(tls=tls, connections=1) as server, await server.connect():
         await until(lambda: server.connections == 1)
         async with await server.connect() as second:
@@ -656,7 +660,7 @@ async def test_one_too_many_over_tls_is_closed(authority: trustme.CA, tls: ssl.S
 
 
 async def test_stop_over_tls(authority: trustme.CA, tls: ssl.SSLContext) -> None:
-    """Who shakes hands or is idle is closed at once, who waits is answered."""
+    """A handshake and an idle connection are closed at once, a waiting request is answered."""
     async with opened(tls=tls) as server:
         handshake = await server.connect()
         idle, waiting = await connect_tls(server, authority), await connect_tls(server, authority)

@@ -1,4 +1,4 @@
-"""One connection of a caller, by plays: what comes in, what goes out, and when."""
+"""One connection that serves calls, in plays: what comes in, what is written, and when."""
 
 import json
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def answer_all(client: Client) -> None:
 
 
 def test_a_call_is_answered(client: Client) -> None:
-    """A call becomes a ticket of its flow with the raw payload, and its outcome the answer."""
+    """A call becomes a ticket of its flow with the raw payload, and its outcome the response."""
     client.send(post({"a": 1}))
     [ticket] = client.stage.pool.waiting
     assert (ticket.request, ticket.flow) == (b'{"a": 1}', "10.0.0.1")
@@ -75,8 +75,8 @@ def test_a_call_is_answered(client: Client) -> None:
     assert client.stage.answers == {200: 1}
 
 
-def test_a_limit_of_the_caller_goes_with_its_ticket(client: Client) -> None:
-    """X-Request-Timeout is read; what is no number of seconds is refused."""
+def test_ticket_has_the_limit_of_its_caller(client: Client) -> None:
+    """X-Request-Timeout is read; a value that is not a number of seconds is refused."""
     client.send(post(1, "X-Request-Timeout: 2.5"))
     assert client.stage.pool.waiting
     client.stage.pool.answer()
@@ -106,8 +106,8 @@ def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
     assert client.stage.memory.free == MEMORY
 
 
-def test_the_cuts_do_not_matter() -> None:
-    """However the bytes are cut in two, and byte by byte, the answers are the same."""
+def test_pieces_do_not_matter() -> None:
+    """The bytes cut in two, and byte by byte, give the same responses."""
     cuts = [[MIXED[:at], MIXED[at:]] for at in range(len(MIXED))]
     for pieces in (*cuts, bytewise(MIXED)):
         client = Stage().client()
@@ -120,7 +120,7 @@ def test_the_cuts_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "lines", "told", "kept"),
+    ("version", "lines", "header", "kept"),
     [
         ("1.1", (), "", True),
         ("1.1", ("Connection: close",), "close", False),
@@ -128,20 +128,20 @@ def test_the_cuts_do_not_matter() -> None:
         ("1.0", ("Connection: keep-alive",), "keep-alive", True),
     ],
 )
-def test_whether_the_connection_is_kept(
-    client: Client, version: str, lines: tuple[str, ...], told: str, kept: bool
+def test_connection_header_is_obeyed(
+    client: Client, version: str, lines: tuple[str, ...], header: str, kept: bool
 ) -> None:
-    """What the client asked for, or its version implies, is done and said."""
+    """The response says and does what the client asked for, or its version implies."""
     client.send(post(1, *lines, version=version) + post(2))
     answer_all(client)
     answers = client.answers()
-    assert answers[0].headers.get("connection", "") == told
+    assert answers[0].headers.get("connection", "") == header
     assert echoes(answers) == ([1, 2] if kept else [1])
     assert client.transport.ended == (not kept)
 
 
 def test_other_methods(client: Client) -> None:
-    """OPTIONS is told what browsers ask; other methods are refused, HEAD without a body."""
+    """OPTIONS gets what browsers ask for; other methods are refused, HEAD without a body."""
     client.send(request("OPTIONS", "/model"), request("HEAD", "/model"), request("PUT", "/model"))
     preflight, head, put = client.answers("OPTIONS", "HEAD", "PUT")
     assert preflight.status == 204
@@ -153,8 +153,8 @@ def test_other_methods(client: Client) -> None:
     assert client.is_in(ConnectionState.IDLE)
 
 
-def test_a_client_that_asks_is_told_to_go_on(client: Client) -> None:
-    """`Expect: 100-continue` is answered when a body is still to come, once."""
+def test_expect_gets_100_continue(client: Client) -> None:
+    """`Expect: 100-continue` is answered once, while a body is still to come."""
     sent = post(1, "Expect: 100-continue")
     head, _, body = sent.partition(b"\r\n\r\n")
     client.send(head + b"\r\n\r\n")
@@ -173,8 +173,8 @@ def test_a_client_that_asks_is_told_to_go_on(client: Client) -> None:
     bound="413 before it is read",
 )
 @pytest.mark.parametrize("lines", [(), ("Expect: 100-continue",)])
-def test_a_body_that_is_announced_too_large(client: Client, lines: tuple[str, ...]) -> None:
-    """It is refused before any of it is read; what comes of it is thrown away."""
+def test_announced_body_too_large_is_413(client: Client, lines: tuple[str, ...]) -> None:
+    """It is refused before any of it is read; the body is dropped."""
     head = request("POST", "/model", *lines, f"Content-Length: {LIMIT + 1}")
     client.send(head)
     answer = client.answer()
@@ -187,14 +187,14 @@ def test_a_body_that_is_announced_too_large(client: Client, lines: tuple[str, ..
     assert client.transport.closed
 
 
-def test_the_largest_body_is_read(client: Client) -> None:
-    """The limit itself is allowed, by length and in chunks, however it is cut."""
-    room = LIMIT - len(json.dumps({"accessKey": KEY, "request": ""}))
-    for sent in (post("x" * room), chunked("x" * room)):
+def test_largest_body_is_accepted(client: Client) -> None:
+    """The limit itself is allowed, by length and in chunks, in any pieces."""
+    size = LIMIT - len(json.dumps({"accessKey": KEY, "request": ""}))
+    for sent in (post("x" * size), chunked("x" * size)):
         client.send(sent[:100], sent[100:])
         client.stage.pool.answer()
-        assert echoes(client.answers()) == ["x" * room]
-    client.send(post("x" * (room + 1)))
+        assert echoes(client.answers()) == ["x" * size]
+    client.send(post("x" * (size + 1)))
     assert echoes(client.answers()) == ["request.toolarge"]
 
 
@@ -203,8 +203,8 @@ def test_the_largest_body_is_read(client: Client) -> None:
     injection="chunks beyond the limit",
     bound="413 when the limit is passed",
 )
-def test_a_body_that_grows_too_large_in_chunks(client: Client) -> None:
-    """Chunks are refused as soon as they are too many, and the memory is given back."""
+def test_chunked_body_too_large_is_413(client: Client) -> None:
+    """Chunks are refused as soon as they exceed the limit, and the memory is released."""
     head = request("POST", "/model", "Transfer-Encoding: chunked")
     client.send(head, *[b"64\r\n" + b"x" * 100 + b"\r\n"] * 10)
     assert client.is_in(ConnectionState.BODY)
@@ -229,8 +229,8 @@ def test_a_body_that_grows_too_large_in_chunks(client: Client) -> None:
         (request("POST", "/model", "Transfer-Encoding: chunked") + b"zz\r\n", 400),
     ],
 )
-def test_what_is_malformed_ends_the_connection(client: Client, sent: bytes, status: int) -> None:
-    """It is answered in its turn, after what came before it; nothing is read after it."""
+def test_malformed_request_ends_the_connection(client: Client, sent: bytes, status: int) -> None:
+    """It is answered after earlier requests; nothing is read after it."""
     client.send(post(1) + sent + post(2))
     answer_all(client)
     first, last = client.answers()
@@ -240,7 +240,7 @@ def test_what_is_malformed_ends_the_connection(client: Client, sent: bytes, stat
     assert client.stage.memory.free == MEMORY
 
 
-# Large requests, which are examined elsewhere first.
+# Large requests, which the offload pool parses first.
 
 
 @pytest.fixture
@@ -251,8 +251,8 @@ def offload(stage: Stage) -> StagedPool:
     return stage.offload.pool
 
 
-def test_a_large_request_is_examined_first(client: Client, offload: StagedPool) -> None:
-    """Then its payload goes to the model, and nobody else's request comes in between."""
+def test_large_request_is_offloaded_first(client: Client, offload: StagedPool) -> None:
+    """Then its payload goes to the model, and no other request comes in between."""
     client.send(post([1]) + post(2))
     assert not client.stage.pool.seen
     for expected in ([1], 2):
@@ -273,10 +273,10 @@ def test_a_large_request_is_examined_first(client: Client, offload: StagedPool) 
         (lambda ticket: NotReady("no replica"), "model.notready"),
     ],
 )
-def test_what_an_examiner_says(
+def test_offload_outcome_is_the_response(
     client: Client, offload: StagedPool, outcome: Callable[[Ticket], Outcome], code: str
 ) -> None:
-    """Its refusal, or that there is none, is the answer, at once or later; then the next comes."""
+    """A refusal by the offload pool is the response, at once or later; the next request follows."""
     client.send(post(1) + post(2))
     offload.at_once = outcome
     ticket = offload.begin()
@@ -286,10 +286,8 @@ def test_what_an_examiner_says(
 
 
 @pytest.mark.parametrize("free", [True, False])
-def test_who_is_gone_when_its_request_is_examined(
-    client: Client, offload: StagedPool, free: bool
-) -> None:
-    """Its ticket waits in no queue; where a replica is free it still gets its answer."""
+def test_client_gone_during_the_offload(client: Client, offload: StagedPool, free: bool) -> None:
+    """Its ticket waits in no queue; where a replica is free it still gets its response."""
     client.send(post(1))
     ticket = offload.begin()
     client.end()
@@ -301,10 +299,8 @@ def test_who_is_gone_when_its_request_is_examined(
     assert client.stage.pool.tickets == 0
 
 
-def test_who_is_gone_while_its_request_waits_to_be_examined(
-    client: Client, offload: StagedPool
-) -> None:
-    """It is not examined any more."""
+def test_client_gone_before_the_offload(client: Client, offload: StagedPool) -> None:
+    """Its body is not parsed any more."""
     client.send(post(1))
     client.end()
     assert client.transport.closed
@@ -319,8 +315,8 @@ def test_who_is_gone_while_its_request_waits_to_be_examined(
     injection="more bytes at once than the budget",
     bound="503; memory stays bounded",
 )
-def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
-    """A caller's unfinished bodies may take as much as they leave free; what is more gets 503."""
+def test_bodies_beyond_the_memory_are_503(stage: Stage) -> None:
+    """A caller's unfinished bodies may take as much as they leave free; more gets 503."""
     rest = MEMORY // 2 - LIMIT
     first, second, third = stage.client(), stage.client(), stage.client()
     half = stage.client()
@@ -340,8 +336,8 @@ def test_bodies_beyond_the_budget_are_refused(stage: Stage) -> None:
     assert stage.memory.free == MEMORY - LIMIT
 
 
-def test_a_caller_that_announces_bodies_leaves_room_for_others(stage: Stage) -> None:
-    """However much one announces, another's body is read."""
+def test_announced_bodies_leave_memory_for_others(stage: Stage) -> None:
+    """The body of another caller is read, however much one announces."""
     for _ in range(10):
         stage.client("10.0.0.1").send(request("POST", "/model", f"Content-Length: {LIMIT}"))
     other = stage.client("10.0.0.2")
@@ -351,8 +347,8 @@ def test_a_caller_that_announces_bodies_leaves_room_for_others(stage: Stage) -> 
     assert stage.pool.tickets == 1
 
 
-def test_a_whole_request_needs_no_budget(stage: Stage) -> None:
-    """A request that comes in one read is served however many others are unfinished."""
+def test_whole_request_takes_no_memory(stage: Stage) -> None:
+    """A request that comes in one read is served, however many others are unfinished."""
     for number in range(10):
         flow = f"10.0.1.{number}"
         stage.client(flow).send(request("POST", "/model", f"Content-Length: {LIMIT}"))
@@ -361,7 +357,7 @@ def test_a_whole_request_needs_no_budget(stage: Stage) -> None:
     assert stage.pool.tickets == 1
 
 
-def test_the_budget_is_given_back_however_a_body_ends(stage: Stage) -> None:
+def test_memory_is_released_however_a_body_ends(stage: Stage) -> None:
     """Whole, refused, malformed, late, cut off, or stopped: the bytes are free again."""
     whole = chunked([1] * 30)
     for ending in ("whole", "busy", "malformed", "late", "end", "close", "stop", "deaf"):
@@ -391,7 +387,7 @@ def test_the_budget_is_given_back_however_a_body_ends(stage: Stage) -> None:
 
 
 def late(client: Client, seconds: float) -> None:
-    """Nothing happens until just before so many seconds have passed since now."""
+    """Passes `seconds`; the state changes at their end and not before."""
     before = client.state
     client.stage.pass_time(seconds - INSTANT)
     assert client.state is before
@@ -400,8 +396,8 @@ def late(client: Client, seconds: float) -> None:
     client.verify()
 
 
-def test_an_idle_connection_is_closed(client: Client) -> None:
-    """After 75 s without a request, at first or after an answer, and nothing is said."""
+def test_idle_connection_is_closed(client: Client) -> None:
+    """After 75 s without a request, at first or after a response, without a word."""
     late(client, TIMEOUTS.idle)
     assert client.transport.closed
     used = client.stage.client().send(post(1))
@@ -420,8 +416,8 @@ def test_an_idle_connection_is_closed(client: Client) -> None:
     injection="a head that drips",
     bound="408 after 10 s",
 )
-def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
-    """A byte each second does not put it off; the client is told, and the connection ends."""
+def test_head_has_ten_seconds_in_all(client: Client) -> None:
+    """A byte each second does not extend it; the client gets 408, and the connection ends."""
     client.stage.pass_time(50)
     for byte in bytewise(post(1))[: int(TIMEOUTS.head)]:
         client.send(byte)
@@ -438,8 +434,8 @@ def test_a_head_has_ten_seconds_in_all(client: Client) -> None:
     injection="a body that drips",
     bound="408 after 30 s",
 )
-def test_a_body_has_thirty_seconds_in_all(client: Client) -> None:
-    """Counted from its head, and a byte each second does not put it off."""
+def test_body_has_thirty_seconds_in_all(client: Client) -> None:
+    """Counted from its head; a byte each second does not extend it."""
     head, _, body = post("x" * 100).partition(b"\r\n\r\n")
     client.send(head + b"\r\n\r\n")
     for byte in bytewise(body)[: int(TIMEOUTS.call_body)]:
@@ -452,8 +448,8 @@ def test_a_body_has_thirty_seconds_in_all(client: Client) -> None:
     assert client.stage.memory.free == MEMORY
 
 
-def test_an_empty_line_begins_no_request(client: Client) -> None:
-    """What some clients send after a body does not count as a head that is late."""
+def test_empty_line_begins_no_request(client: Client) -> None:
+    """The empty line that some clients send after a body does not start the time of a head."""
     client.send(post(1))
     client.stage.pool.answer()
     client.send(b"\r", b"\n")
@@ -468,16 +464,16 @@ def test_an_empty_line_begins_no_request(client: Client) -> None:
     assert not client.answers()
 
 
-def test_who_waits_for_its_outcome_has_no_deadline(client: Client) -> None:
-    """The ticket has one of its own."""
+def test_waiting_request_has_no_deadline(client: Client) -> None:
+    """Its ticket has one of its own."""
     client.send(post(1))
     client.stage.pass_time(10_000)
     client.stage.pool.answer()
     assert echoes(client.answers()) == [1]
 
 
-def test_an_answer_has_to_be_taken_within_thirty_seconds(client: Client) -> None:
-    """Who does not take it is closed; who takes it just in time goes on."""
+def test_response_has_to_be_read_in_thirty_seconds(client: Client) -> None:
+    """A client that does not read it is closed; one that reads it just in time continues."""
     client.transport.deaf = True
     for last in (False, True):
         client.send(post(1))
@@ -493,8 +489,8 @@ def test_an_answer_has_to_be_taken_within_thirty_seconds(client: Client) -> None
             client.transport.deaf = True
 
 
-def test_after_the_last_answer_a_client_has_two_seconds(client: Client) -> None:
-    """What it still sends is thrown away, so that it can read what it was told."""
+def test_client_has_two_seconds_after_its_last_response(client: Client) -> None:
+    """What it still sends is dropped, so that it can read the response."""
     client.send(post(1, "Connection: close"))
     client.stage.pool.answer()
     assert client.transport.ended
@@ -505,7 +501,7 @@ def test_after_the_last_answer_a_client_has_two_seconds(client: Client) -> None:
     assert len(client.answers()) == 1
 
 
-def test_a_deadline_does_not_outlive_its_reason(client: Client) -> None:
+def test_deadline_does_not_outlive_its_request(client: Client) -> None:
     """Neither the head's nor the body's counts once the request is whole."""
     sent = post(1)
     client.send(sent[:10])
@@ -522,8 +518,8 @@ def test_a_deadline_does_not_outlive_its_reason(client: Client) -> None:
 # Clients that go.
 
 
-def test_a_client_that_ends_while_queued_takes_its_ticket_with_it(client: Client) -> None:
-    """Nobody waits for that prediction: no replica gets it, and the connection is closed."""
+def test_client_that_ends_while_queued_withdraws_its_ticket(client: Client) -> None:
+    """No replica gets it, and the connection is closed."""
     client.send(post(1) + post(2))
     [ticket] = client.stage.pool.waiting
     client.end()
@@ -533,8 +529,8 @@ def test_a_client_that_ends_while_queued_takes_its_ticket_with_it(client: Client
     assert not client.transport.written
 
 
-def test_a_client_that_only_sends_no_more_gets_its_answer(client: Client) -> None:
-    """When a replica has begun, the answer is sent, and then the connection is closed."""
+def test_half_closed_client_gets_a_running_response(client: Client) -> None:
+    """If a replica has begun, the response is sent, and then the connection is closed."""
     client.send(post(1) + post(2))
     client.stage.pool.begin()
     client.end()
@@ -547,8 +543,8 @@ def test_a_client_that_only_sends_no_more_gets_its_answer(client: Client) -> Non
     assert len(client.stage.pool.seen) == 1
 
 
-def test_a_client_that_sends_no_more_while_it_takes_its_answer(client: Client) -> None:
-    """It gets all of it; if it takes none it is closed in time."""
+def test_client_half_closes_while_it_reads(client: Client) -> None:
+    """It gets all of the response; if it reads nothing it is closed in time."""
     for taken in (True, False):
         client = client.stage.client()
         client.transport.deaf = True
@@ -584,13 +580,13 @@ STATES = [state for state in ConnectionState if state is not ConnectionState.CLO
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("held", [False, True])
-def test_nothing_is_left_of_a_broken_connection(
-    stage: Stage, state: ConnectionState, held: bool
+@pytest.mark.parametrize("running", [False, True])
+def test_broken_connection_leaves_nothing(
+    stage: Stage, state: ConnectionState, running: bool
 ) -> None:
-    """Whatever it was doing: no ticket, no bytes, no deadline; and nothing more is said."""
+    """In any state: no ticket, no bytes, no deadline, and nothing more is written."""
     client = client_in(stage, state)
-    ticket = stage.pool.begin() if held and stage.pool.waiting else None
+    ticket = stage.pool.begin() if running and stage.pool.waiting else None
     written = client.transport.written
     client.connection.close()
     client.verify()
@@ -598,7 +594,7 @@ def test_nothing_is_left_of_a_broken_connection(
     assert stage.pool.tickets == 0
     assert stage.memory.free == MEMORY
     assert len(stage.timers) == 0
-    if ticket is not None:  # the replica finishes it for nobody
+    if ticket is not None:  # the replica finishes it, and its outcome is dropped
         ticket.settle(Answered(b"1", "replica-1"))
     client.connection.close()
     client.connection.stop()
@@ -606,8 +602,8 @@ def test_nothing_is_left_of_a_broken_connection(
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_the_end_of_what_a_client_sends(stage: Stage, state: ConnectionState) -> None:
-    """In any state it ends the connection, at once or when the answer under way is out."""
+def test_half_close_ends_the_connection(stage: Stage, state: ConnectionState) -> None:
+    """In any state, at once or after the response under way."""
     client = client_in(stage, state)
     client.end()
     if state is ConnectionState.SENDING:
@@ -619,7 +615,7 @@ def test_the_end_of_what_a_client_sends(stage: Stage, state: ConnectionState) ->
 
 @pytest.mark.parametrize("state", STATES)
 def test_after_stop_no_request_begins(stage: Stage, state: ConnectionState) -> None:
-    """One that has begun is answered with `Connection: close`."""
+    """A request that has begun is answered with `Connection: close`."""
     client = client_in(stage, state)
     client.answers()
     client.connection.stop()
@@ -646,8 +642,8 @@ def test_after_stop_no_request_begins(stage: Stage, state: ConnectionState) -> N
 
 
 @pytest.mark.parametrize("seconds", [TIMEOUTS.first_request, TIMEOUTS.next_request])
-def test_what_is_on_its_way_at_the_stop(stage: Stage, seconds: float) -> None:
-    """Who is idle has a moment for a last request, a longer one if it would be the first."""
+def test_idle_client_has_a_moment_at_the_stop(stage: Stage, seconds: float) -> None:
+    """For a last request, and longer if it would be the first."""
     idle, client = stage.client(), stage.client()
     if seconds == TIMEOUTS.next_request:
         for each in (idle, client):
@@ -706,9 +702,9 @@ def test_each_transition_of_the_table_happens(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("cut", [1 << 16, 100])
-def test_what_is_sent_ahead_is_bounded(client: Client, cut: int) -> None:
-    """While a request is answered, what follows it is read to a bound, and read on below it; so it
-    is at any time, and all is answered in order."""
+def test_pipelined_bytes_are_bounded(client: Client, cut: int) -> None:
+    """While a request is served, what follows it is read up to a limit; reading resumes below it,
+    and all is answered in order."""
     most = UNREAD_LIMIT
     sent = b"".join(post(number) for number in range(4000))
     numbers, at, largest = list[object](), 0, 0
@@ -725,8 +721,8 @@ def test_what_is_sent_ahead_is_bounded(client: Client, cut: int) -> None:
     assert not client.transport.paused
 
 
-def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
-    """A body that fills what may be sent ahead does not stop the reading for good."""
+def test_pipelined_large_body_is_read(client: Client) -> None:
+    """A body that fills the limit of pipelined bytes does not stop the reading for good."""
     client.stage.context.set_limits(limits(body=10**6, memory=10**6))
     large = post("x" * 200_000)
     client.send(post(1), large[:80_000])
@@ -739,9 +735,9 @@ def test_a_large_body_sent_ahead_is_read_on(client: Client) -> None:
     assert echoes(client.answers()) == [1, "x" * 200_000]
 
 
-def test_answers_at_once_come_in_order_and_by_and_by(client: Client) -> None:
+def test_many_immediate_responses_yield(client: Client) -> None:
     """Thousands of pipelined requests that need no model are answered in order, without recursion,
-    and a few at a time, so that others have their turn."""
+    a few at a time."""
     client.send(post(0))
     client.stage.pool.at_once = busy
     client.send(post(1) * 600 + b"\r\n")
@@ -759,8 +755,8 @@ def test_answers_at_once_come_in_order_and_by_and_by(client: Client) -> None:
 
 
 @pytest.mark.parametrize("deed", ["end", "close", "stop"])
-def test_the_end_of_who_is_answered_by_and_by(client: Client, deed: str) -> None:
-    """Nothing is left of what it sent ahead."""
+def test_end_of_a_yielding_connection(client: Client, deed: str) -> None:
+    """Nothing is left of its pipelined requests."""
     client.send(request("OPTIONS", "/model") * 100)
     if deed == "end":
         client.end()
@@ -772,8 +768,8 @@ def test_the_end_of_who_is_answered_by_and_by(client: Client, deed: str) -> None
     assert len(client.answers()) == IN_A_ROW
 
 
-def test_outcomes_at_once_and_others_by_turns(client: Client) -> None:
-    """Whether an outcome comes at once or later does not change the order of the answers."""
+def test_immediate_and_later_outcomes_keep_order(client: Client) -> None:
+    """The order of the responses does not depend on when outcomes come."""
     client.send(b"".join(post(number) for number in range(10)))
     for number in range(10):
         client.stage.pool.at_once = busy if number % 3 else None
@@ -792,8 +788,8 @@ def test_outcomes_at_once_and_others_by_turns(client: Client) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", post(1), post(1) + chunked(2), b"\r\n"])
-def test_a_connection_leaves_with_exactly_its_unread_bytes(stage: Stage, before: bytes) -> None:
-    """What comes from the first request that is no call on is handed over, whatever the cuts."""
+def test_detach_hands_over_exactly_the_unread_bytes(stage: Stage, before: bytes) -> None:
+    """From the first request that is no call, in any pieces."""
     rest = request("GET", "/livez") + post(3) + b"half"
     sent = before + rest
     for at in range(len(sent)):
@@ -811,8 +807,8 @@ def test_a_connection_leaves_with_exactly_its_unread_bytes(stage: Stage, before:
     assert len(stage.timers) == 0
 
 
-def test_a_connection_leaves_when_its_answer_is_out(client: Client) -> None:
-    """Not before the client has taken what it was sent."""
+def test_detach_waits_for_the_response(client: Client) -> None:
+    """Not before the client has read it."""
     client.transport.deaf = True
     client.send(post(1) + request("GET", "/livez"))
     client.stage.pool.answer()
@@ -821,7 +817,7 @@ def test_a_connection_leaves_when_its_answer_is_out(client: Client) -> None:
     assert client.transport.detached == request("GET", "/livez")
 
 
-def test_the_last_to_leave_after_stop(stage: Stage) -> None:
+def test_detach_after_stop(stage: Stage) -> None:
     """The other server gets a request that has begun, and none that follows another one."""
     waiting, half = stage.client(), stage.client()
     waiting.send(post(1) + request("GET", "/livez"))

@@ -1,4 +1,4 @@
-"""A connection's laws under any order of events, by a state machine of Hypothesis."""
+"""The laws of a connection under any order of events, as a state machine of Hypothesis."""
 
 from collections.abc import Callable
 
@@ -22,13 +22,13 @@ KINDS: dict[str, Callable[[str], bytes]] = {
     "no key": lambda nonce: post(nonce, key=""),
     "malformed": lambda nonce: b"POST /model HTTP/1.1\nHost: x\r\n\r\n",
     "too large": lambda nonce: request("POST", "/model", f"Content-Length: {LIMIT + 1}"),
-    "elsewhere": lambda nonce: request("GET", "/livez"),
+    "no call": lambda nonce: request("GET", "/livez"),
 }
 STATUS = {"preflight": 204, "no key": 401, "malformed": 400, "too large": 413}
 
 
 class Caller:
-    """A client that sends what it has to say in pieces, and knows what it asked for."""
+    """A client that sends its requests in pieces, and knows what it asked for."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         self.client = stage.client()
@@ -53,7 +53,7 @@ class Caller:
             self.client.send(piece)
 
     def look(self) -> None:
-        """Each answer is that to its own request, and none comes after the last."""
+        """Each response is that to its own request, and none comes after the last."""
         for answer in self.client.answers():
             if answer.status == 100:
                 continue
@@ -68,7 +68,7 @@ class Caller:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Callers, a pool, time and an operator, each doing whatever it may do."""
+    """Callers, a pool, time and an operator, in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class AnyOrder(RuleBasedStateMachine):
     def some(self, data: st.DataObject) -> Caller:
         return data.draw(st.sampled_from([c for c in self.callers if c.open]))
 
-    def anybody(self) -> bool:
+    def any_open(self) -> bool:
         return any(caller.open for caller in self.callers)
 
     @precondition(lambda self: len(self.callers) < 6)
@@ -86,19 +86,19 @@ class AnyOrder(RuleBasedStateMachine):
     def connect(self) -> None:
         self.callers.append(Caller(self.stage, f"c{len(self.callers)}"))
 
-    @precondition(anybody)
+    @precondition(any_open)
     @rule(data=st.data(), kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4))
     def ask(self, data: st.DataObject, kinds: list[str]) -> None:
         caller = self.some(data)
         for kind in kinds:
             caller.ask(kind)
 
-    @precondition(anybody)
+    @precondition(any_open)
     @rule(data=st.data(), most=st.sampled_from([1, 20, 100, 1000]))
     def send(self, data: st.DataObject, most: int) -> None:
         self.some(data).send(most)
 
-    @precondition(anybody)
+    @precondition(any_open)
     @rule(data=st.data(), deed=st.sampled_from(["deaf", "read", "read", "end", "close", "stop"]))
     def do(self, data: st.DataObject, deed: str) -> None:
         caller = self.some(data)
@@ -146,7 +146,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.stage.pool.tickets == tickets
 
     def teardown(self) -> None:
-        """Who is still there gets all answers; of who is not, nothing is left."""
+        """Open clients get all responses; nothing is left of the others."""
         for caller in self.callers:
             if caller.open and not caller.client.is_in(ConnectionState.LINGERING):
                 self.finish(caller)

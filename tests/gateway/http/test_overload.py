@@ -24,7 +24,7 @@ from tests.support.gateway import (
 )
 
 LIMITS = "model_request_timeout = 1.0\nmax_queued_requests = 3\ntrusted_proxies = ['127.0.0.2']\n"
-# So many of the three places in the queue one caller can have.
+# How many of the three slots in the queue one caller can have.
 SHARE = 2
 # All callers of this machine are one; another comes by way of a proxy.
 PROXY, ANOTHER = "127.0.0.2", "192.0.2.1"
@@ -33,7 +33,7 @@ Answer = httpx.Response
 
 
 class Overloaded(NamedTuple):
-    """A gateway, and the one model on it, of which there is one replica."""
+    """A gateway with one model of one replica."""
 
     gateway: Gateway
     model: str
@@ -55,7 +55,7 @@ class Overloaded(NamedTuple):
         return dict(await self.gateway.get(f"{self.model}/replicas"))
 
     async def until_waiting(self, many: int) -> None:
-        """Returns when the replica has a request, and so many wait."""
+        """Returns when the replica has a request and `many` wait."""
         await self.gateway.until(
             f"{self.model}/replicas",
             lambda now: now["waiting"] == many and now["replicas"][0]["status"] == "busy",
@@ -93,18 +93,18 @@ async def it(deployed: tuple[Path, str]) -> AsyncIterator[Overloaded]:
 
 
 @asynccontextmanager
-async def held(it: Overloaded, seconds: float = 0.9) -> AsyncIterator[trio.Nursery]:
-    """The replica is busy for so long, by a caller like any other; ends when all have ended."""
+async def occupied(it: Overloaded, seconds: float = 0.9) -> AsyncIterator[trio.Nursery]:
+    """The replica is busy for `seconds`, by a usual caller; ends when all callers have."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: it.call("sleep", seconds=seconds))
         await it.until_waiting(0)
         yield nursery
 
 
-async def test_who_waited_too_long_is_busy(it: Overloaded) -> None:
-    """Who gets no replica within the time-out is told 429, and when to come back."""
+async def test_queue_timeout_is_429(it: Overloaded) -> None:
+    """A request without a replica within the time-out gets 429, and when to retry."""
     before = await it.counts()
-    async with held(it) as nursery:
+    async with occupied(it) as nursery:
         nursery.start_soon(lambda: it.call("sleep", seconds=0.9))
         await it.until_waiting(1)
         begun = trio.current_time()
@@ -117,13 +117,13 @@ async def test_who_waited_too_long_is_busy(it: Overloaded) -> None:
 
 @fault(
     "a full queue",
-    injection="more requests than places",
+    injection="more requests than slots",
     bound="429 at once, with Retry-After",
 )
-async def test_a_full_queue(it: Overloaded) -> None:
-    """Who fills the queue is refused while others still wait; the last place is for another, who
-    does not wait behind a caller who has had more."""
-    async with held(it) as nursery:
+async def test_queue_full_is_429(it: Overloaded) -> None:
+    """The caller who fills the queue is refused while others still wait; the last slot is for
+    another caller, who does not wait behind one who has had more."""
+    async with occupied(it) as nursery:
 
         async def call(name: str, caller: str = "") -> None:
             answer = await it.call("stdout", text=f"{name}\n", caller=caller)
@@ -147,22 +147,22 @@ async def test_a_full_queue(it: Overloaded) -> None:
     assert order == ["another", *(f"waits {number}" for number in range(SHARE))]
 
 
-async def test_a_shorter_wait(it: Overloaded) -> None:
+async def test_caller_may_wait_less(it: Overloaded) -> None:
     """A caller's own limit bounds its wait, to the fraction of a second."""
-    async with held(it):
+    async with occupied(it):
         answer = await it.call("echo", limit="0.15")
         assert refusal(answer) == (429, "model.busy")
         assert "within 0.15 s" in answer.json()["message"]
         assert (await it.counts())["replicas"][0]["status"] == "busy"
 
 
-async def test_a_limit_does_not_hurry_what_runs(it: Overloaded) -> None:
-    """Who has a replica at once keeps it, however short a wait it wished for."""
+async def test_limit_does_not_end_a_running_prediction(it: Overloaded) -> None:
+    """A request that gets a replica at once keeps it, however short its limit."""
     assert (await it.call("sleep", limit="0", seconds=0.3)).json()["response"] == 0.3
 
 
-async def test_a_prediction_that_takes_too_long(it: Overloaded) -> None:
-    """It is told 504, its process is gone, and another one serves who waits."""
+async def test_prediction_too_long_is_504(it: Overloaded) -> None:
+    """Its process is gone, and another one serves the next request."""
     before = (await it.counts())["replicas"][0]
     async with trio.open_nursery() as nursery:
         answers: list[Answer] = []
@@ -185,7 +185,7 @@ async def test_a_prediction_that_takes_too_long(it: Overloaded) -> None:
     injection="os._exit at a hundred of them",
     bound="none runs twice",
 )
-async def test_nothing_is_sent_twice(it: Overloaded) -> None:
+async def test_request_is_never_sent_twice(it: Overloaded) -> None:
     """A request that a replica died of reached one replica, once."""
     before = (await it.counts())["replicas"][0]
     assert refusal(await it.call("os_exit")) == (502, "model.shutdown")
@@ -199,10 +199,10 @@ async def test_nothing_is_sent_twice(it: Overloaded) -> None:
     injection="it closes its connection",
     bound="its request leaves the queue",
 )
-async def test_who_went_away_waits_no_longer(it: Overloaded) -> None:
+async def test_disconnect_leaves_the_queue(it: Overloaded) -> None:
     """The request of a client that is gone leaves the queue, and no replica gets it."""
     before = await it.counts()
-    async with held(it):
+    async with occupied(it):
         with trio.CancelScope() as client:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lambda: it.call("echo"))

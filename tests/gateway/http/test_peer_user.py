@@ -1,4 +1,4 @@
-"""Which local user connects, as the kernel tells."""
+"""The local user of a client, as the kernel reports it."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ import pytest
 from gateway.http.peer_user import PeerUsers
 from tests.support.skipping import not_here
 
-SOMEBODY = 12345
+OTHER_UID = 12345
 CONNECT = "import socket, sys; c = socket.create_connection(sys.argv[1:]); sys.stdin.read()"
 
 
@@ -30,22 +30,22 @@ def connected(listener: socket.socket, uid: int) -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
-def test_a_user_of_this_machine(host: str) -> None:
-    """A client has the user of its process, with either protocol; one that is gone has none."""
+def test_local_client_has_the_user_of_its_process(host: str) -> None:
+    """With either protocol; a client that is gone has none."""
     if os.geteuid() != 0:
         not_here("root, who can start processes of other users")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener, closing(PeerUsers()) as users:
         listener.bind((host, 0))
         listener.listen()
-        for uid in (os.geteuid(), SOMEBODY):
+        for uid in (os.geteuid(), OTHER_UID):
             with connected(listener, uid) as served:
                 assert users.user_of(served) == uid
         assert users.user_of(served) is None
 
 
-def test_without_an_answer_nobody_is_known() -> None:
-    """Where the kernel does not tell, nothing is told."""
+def test_user_is_unknown_without_the_kernel() -> None:
+    """Without an answer of the kernel, the user is None."""
     left, right = socket.socketpair()
     with left, right, closing(PeerUsers()) as users:
         assert users.user_of(left) is None

@@ -42,9 +42,8 @@ def source(**headers: str) -> Source:
         (", ".join(["192.0.2.1"] + ["10.0.0.6"] * 5000), "10.0.0.6"),
     ],
 )
-def test_the_right_most_address_that_is_no_proxy(listed: str, address: str) -> None:
-    """The client is the right-most address that is no trusted proxy's; what is further left, and
-    what is no address, does not count."""
+def test_client_is_the_right_most_untrusted_address(listed: str, address: str) -> None:
+    """Entries further left, and entries that are no address, do not count."""
     assert source(x_forwarded_for=listed).address == address
 
 
@@ -62,7 +61,7 @@ def test_the_right_most_address_that_is_no_proxy(listed: str, address: str) -> N
     ],
 )
 def test_forwarded(forwarded: str, expected: Source) -> None:
-    """The same of RFC 7239's header, with quotes, ports and brackets."""
+    """The same for the header of RFC 7239, with quotes, ports and brackets."""
     assert source(forwarded=forwarded) == expected
 
 
@@ -81,14 +80,14 @@ def test_forwarded(forwarded: str, expected: Source) -> None:
         "for=1.2.3.4," * 400 + "for=1.2.3.4",
     ],
 )
-def test_forwarded_that_is_not_as_it_should_be(forwarded: str) -> None:
-    """What does not fit the grammar, or is too long, is refused."""
+def test_malformed_forwarded_is_refused(forwarded: str) -> None:
+    """A header that does not match the grammar, or is too long."""
     with pytest.raises(ProtocolError, match="RFC 7239"):
         source(forwarded=forwarded)
 
 
-def test_two_accounts_are_none() -> None:
-    """With both headers one may be the client's own: refused, with what the operator has to do."""
+def test_both_headers_are_refused() -> None:
+    """One may be the client's own; the message says what the operator has to do."""
     with pytest.raises(ProtocolError, match="drop the one"):
         source(forwarded="for=192.0.2.1", x_forwarded_for="192.0.2.1")
 
@@ -106,14 +105,14 @@ def test_two_accounts_are_none() -> None:
         ("", "https", True),
     ],
 )
-def test_whether_it_came_over_tls(listed: str, proto: str, secure: bool) -> None:
-    """The proxy that heard the client says by which protocol."""
+def test_proxy_reports_tls(listed: str, proto: str, secure: bool) -> None:
+    """The proxy that the client connected to names the protocol."""
     assert source(x_forwarded_for=listed, x_forwarded_proto=proto).secure is secure
 
 
-def test_a_public_url_with_tls_is_always_over_tls() -> None:
-    """With an https public URL what the proxy passes on came over TLS, and what names the public
-    host did so too; other names say nothing."""
+def test_https_public_url_implies_tls() -> None:
+    """With an https public URL, requests of the proxy and requests for the public name came over
+    TLS; other names imply nothing."""
     public = Proxies(["127.0.0.1"], "https://models.test:8443")
     assert public.source({"x-forwarded-for": "192.0.2.1"}).secure
     assert public.source({"x-forwarded-proto": "http"}).secure
@@ -123,7 +122,7 @@ def test_a_public_url_with_tls_is_always_over_tls() -> None:
     assert not Proxies().is_public({"host": ""})
 
 
-def test_who_is_trusted() -> None:
+def test_trusted_peers() -> None:
     """Addresses and networks of the setting, and none by default."""
     assert PROXIES.trusts("127.0.0.1")
     assert PROXIES.trusts("10.2.3.4")
@@ -134,8 +133,8 @@ def test_who_is_trusted() -> None:
     assert not Proxies().trusts("127.0.0.1")
 
 
-def test_how_an_address_is_written() -> None:
-    """IPv4 that an IPv6 socket heard is IPv4; the interface is left out."""
+def test_address_is_canonical() -> None:
+    """IPv4 on a dual-stack socket is IPv4; the interface is left out."""
     assert plain("::ffff:192.0.2.1") == "192.0.2.1"
     assert plain("fe80::1%eth0") == "fe80::1"
     assert plain("192.0.2.1") == "192.0.2.1"
@@ -150,8 +149,8 @@ def test_how_an_address_is_written() -> None:
         ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
     ],
 )
-def test_the_public_url(given: str, kept: str) -> None:
-    """It is kept in one form."""
+def test_public_url_is_canonical(given: str, kept: str) -> None:
+    """It is stored in one form."""
     assert load({"public_url": given}, None, {}).public_url == kept
 
 
@@ -168,8 +167,8 @@ def test_the_public_url(given: str, kept: str) -> None:
         ("trusted_proxies", "10.0.0.1,0.0.0.0/0", "contains all addresses"),
     ],
 )
-def test_settings_that_cannot_be(name: str, value: str, advice: str) -> None:
-    """What cannot be is refused with what would fit."""
+def test_invalid_settings_are_refused(name: str, value: str, advice: str) -> None:
+    """The message says what would be valid."""
     with pytest.raises(SettingsError, match=advice):
         load({name: value}, None, {})
 
@@ -191,9 +190,9 @@ class Play:
         return found
 
 
-def test_one_connection_of_many_clients() -> None:
-    """Of requests on one connection of a proxy each goes as its own client's, also when a head of
-    the same bytes came before; without a trusted proxy all are the peer's."""
+def test_each_request_has_its_own_client() -> None:
+    """Requests on one connection of a proxy count for their own clients, also with equal heads;
+    without a trusted proxy all count for the peer."""
     claims = ("192.0.2.1", "192.0.2.2", "junk", "192.0.2.1")
     stage = Stage()
     assert Play(stage, "10.9.0.1").flows(*claims) == [
@@ -206,8 +205,8 @@ def test_one_connection_of_many_clients() -> None:
     assert Play(stage, "10.9.0.2").flows("192.0.2.1", "junk") == ["192.0.2.1", "10.9.0.2"]
 
 
-def test_two_accounts_at_the_door() -> None:
-    """A proxy that passes on a client's own account beside its own is told so, with 400."""
+def test_both_headers_are_400() -> None:
+    """A proxy that forwards a client's own header beside its own gets 400."""
     stage = Stage()
     both = post(1, "X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.2")
     (answer,) = stage.client("10.9.0.1").send(both).answers()
@@ -217,8 +216,8 @@ def test_two_accounts_at_the_door() -> None:
     assert stage.pool.seen[-1].flow == "10.0.0.1"
 
 
-def test_what_is_no_request_is_nobodys_but_the_proxys() -> None:
-    """After a request of a client's, junk on the connection is not told of that client."""
+def test_junk_counts_for_the_proxy() -> None:
+    """Junk after a request is not attributed to the client of that request."""
     stage = Stage()
     client = stage.client("10.9.0.1")
     client.send(post(1, "X-Forwarded-For: 192.0.2.1"))
@@ -229,7 +228,7 @@ def test_what_is_no_request_is_nobodys_but_the_proxys() -> None:
 
 
 def test_bodies_share_memory_by_client() -> None:
-    """Room for bodies is shared between clients, not between the proxy's connections."""
+    """Memory of bodies is shared between clients, not between the connections of a proxy."""
     stage = Stage()
     for number in range(2):
         stage.client("10.9.0.1").send(

@@ -59,7 +59,7 @@ async def passing(first: bytes = b"", answering: bool = True) -> AsyncIterator[P
 
 @contextmanager
 def takes(seconds: float) -> Iterator[None]:
-    """Inside, so much time passes, on a clock that jumps."""
+    """Inside, `seconds` pass, on a clock that jumps."""
     started = trio.current_time()
     yield
     assert trio.current_time() - started == pytest.approx(seconds)
@@ -71,8 +71,8 @@ def refused(ended: Exception | None) -> int:
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
-async def test_good_requests_pass_and_mean_the_same(path: Path) -> None:
-    """What comes out is what went in, but for what could switch protocols; h11 reads it so."""
+async def test_good_request_keeps_its_meaning(path: Path) -> None:
+    """It comes out as it went in, without what could switch protocols; h11 reads it so."""
     sent = path.read_bytes()
     async with passing() as it:
         with trio.fail_after(10):
@@ -94,8 +94,8 @@ async def test_good_requests_pass_and_mean_the_same(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-async def test_bad_requests_do_not_pass(path: Path) -> None:
-    """A bad head does not come out, nor the end of a bad body; what did is well-formed."""
+async def test_bad_request_does_not_pass(path: Path) -> None:
+    """Neither a bad head nor the end of a bad body comes out; what came out is well-formed."""
     async with passing(path.read_bytes()) as it:
         with trio.fail_after(10):
             await it.over.wait()
@@ -103,8 +103,8 @@ async def test_bad_requests_do_not_pass(path: Path) -> None:
         assert read(it.passed) == (read(path.read_bytes()).requests, 0)
 
 
-async def test_the_next_request_waits_for_the_answer() -> None:
-    """What follows a request stays outside until that has been answered in full."""
+async def test_next_request_waits_for_the_response() -> None:
+    """It is not forwarded until the current one has been answered in full."""
     async with passing(GET + b"junk\n", answering=False) as it:
         await trio.testing.wait_all_tasks_blocked()
         assert len(read(it.passed).requests) == 1
@@ -114,8 +114,8 @@ async def test_the_next_request_waits_for_the_answer() -> None:
         assert refused(it.ended) == 400
 
 
-async def test_a_client_that_goes_is_noticed_while_it_is_answered() -> None:
-    """The end of what a client sends is seen at once, also behind requests that wait."""
+async def test_disconnect_is_noticed_at_once() -> None:
+    """Also behind requests that wait."""
     async with passing(GET, answering=False) as it:
         await it.client.send_all(GET)
         await it.client.aclose()
@@ -123,8 +123,8 @@ async def test_a_client_that_goes_is_noticed_while_it_is_answered() -> None:
         assert isinstance(it.ended, Disconnected)
 
 
-async def test_what_is_read_ahead_is_bounded() -> None:
-    """A client that sends without waiting for answers is read no further than some KiB."""
+async def test_read_ahead_is_bounded() -> None:
+    """A client that sends without waiting for responses is read no further than some KiB."""
     async with passing(GET, answering=False) as it:
         sent = 0
         with trio.move_on_after(1):
@@ -134,10 +134,10 @@ async def test_what_is_read_ahead_is_bounded() -> None:
                 sent += len(GET) * 1000
                 if len(it.filter._read) >= READ_AHEAD:
                     break
-        held = len(it.filter._read)
+        buffered = len(it.filter._read)
         await it.client.send_all(GET * 1000)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(it.filter._read) == held < 200_000
+        assert len(it.filter._read) == buffered < 200_000
 
 
 @fault(
@@ -145,8 +145,8 @@ async def test_what_is_read_ahead_is_bounded() -> None:
     injection="a head that drips",
     bound="408 in its time",
 )
-async def test_a_head_has_its_time_in_all(autojump_clock: trio.testing.MockClock) -> None:
-    """However steadily it drips, a head is not waited for longer than its time."""
+async def test_head_has_its_time_in_all(autojump_clock: trio.testing.MockClock) -> None:
+    """A head that drips steadily gets no more time."""
     async with passing() as it:
         await trio.sleep(20)
         with takes(TIMEOUTS.head):
@@ -159,10 +159,10 @@ async def test_a_head_has_its_time_in_all(autojump_clock: trio.testing.MockClock
         assert refused(it.ended) == 408
 
 
-async def test_a_connection_may_be_idle_for_so_long(
+async def test_idle_connection_ends_quietly(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """Fresh or between requests, a connection ends quietly when no more than a line end comes."""
+    """Fresh or between requests, if no more than a line end comes."""
     async with passing() as it:
         for _ in range(2):
             await trio.sleep(TIMEOUTS.idle - 1)
@@ -172,18 +172,18 @@ async def test_a_connection_may_be_idle_for_so_long(
         assert isinstance(it.ended, Disconnected)
 
 
-async def test_answering_is_not_idling(autojump_clock: trio.testing.MockClock) -> None:
-    """However long an answer takes, its client is not cut off meanwhile."""
+async def test_long_response_is_not_idle(autojump_clock: trio.testing.MockClock) -> None:
+    """A client is not cut off while its response takes long."""
     async with passing(GET, answering=False) as it:
         await trio.sleep(10 * TIMEOUTS.idle)
         assert not it.over.is_set()
 
 
 @pytest.mark.parametrize("head", [POST.replace(b": 4", b": 40"), CHUNKED + b"30\r\n"])
-async def test_a_body_may_take_long_but_not_pause(
+async def test_body_may_take_long_but_not_pause(
     head: bytes, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A body is waited for as long as it goes on, and no longer."""
+    """It is read as long as bytes come."""
     async with passing(head) as it:
         for _ in range(30):
             await trio.sleep(TIMEOUTS.body_gap - 1)
@@ -193,8 +193,8 @@ async def test_a_body_may_take_long_but_not_pause(
         assert refused(it.ended) == 408
 
 
-async def test_stopping_ends_what_has_not_begun() -> None:
-    """When the gateway stops, an idle client or half a head is let go, a whole head counts."""
+async def test_stop_ends_what_has_not_begun() -> None:
+    """An idle client or half a head is disconnected; a whole head counts."""
     for first in (b"", GET[:-1]):
         async with passing(first) as it:
             await trio.testing.wait_all_tasks_blocked()
@@ -211,8 +211,8 @@ async def test_stopping_ends_what_has_not_begun() -> None:
     assert [one.body for one in read(it.passed).requests] == [b"abcd"]
 
 
-def test_what_is_written_of_a_head() -> None:
-    """All that an application may want to know is there, once; the rest of the framing is ours."""
+def test_serialized_head() -> None:
+    """It has all that an application needs, once; the framing is rewritten."""
     head = read_head(
         b"PUT http://y/z?a=b HTTP/1.1\r\nHost: x\r\nCookie: a=b\r\nCookie: c=d\r\n"
         b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"

@@ -1,4 +1,4 @@
-"""Reading requests: what is fine is read as everybody reads it, and the rest is refused."""
+"""Parsing heads: good requests are read as other parsers read them, and the rest is refused."""
 
 import re
 from contextlib import suppress
@@ -33,20 +33,20 @@ def get(*lines: str) -> RequestHead:
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
-def test_bad_requests_are_refused(path: Path) -> None:
-    """Each request of the corpus of bad ones is refused with the status in its name."""
+def test_bad_request_is_refused(path: Path) -> None:
+    """With the status in its name."""
     assert read(path.read_bytes()).refused == status_of(path)
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
-def test_good_requests_are_read_as_h11_reads_them(path: Path) -> None:
-    """Each request of the corpus of good ones is read, to what another reader makes of it."""
+def test_good_request_is_read_as_h11_reads_it(path: Path) -> None:
+    """Each request of the corpus means the same to h11."""
     assert assert_same(path.read_bytes())
     assert not read(path.read_bytes()).refused
 
 
-def test_a_refusal_says_what_is_wrong() -> None:
-    """Whoever sent it can tell from the message what to change."""
+def test_message_says_what_is_wrong() -> None:
+    """The sender can see from it what to change."""
     with pytest.raises(ProtocolError, match="a header continues in the next line"):
         get("A: b", " c")
     with pytest.raises(ProtocolError, match="'A : b' is not a header"):
@@ -59,7 +59,7 @@ def test_a_refusal_says_what_is_wrong() -> None:
         get("host: y")
 
 
-def test_what_a_head_says() -> None:
+def test_fields_of_a_head() -> None:
     """Method, path, query, headers by lower-case name, and the framing of the body."""
     read = head(
         "POST /models/a%20b%2Fc?accessKey=m%31 HTTP/1.1",
@@ -81,15 +81,15 @@ def test_what_a_head_says() -> None:
     )
 
 
-def test_the_target_is_reduced_to_its_path() -> None:
-    """A target that names scheme and host counts as its path, and its host as the Host."""
+def test_target_is_reduced_to_its_path() -> None:
+    """A target with scheme and host counts as its path, and its host as the Host."""
     read = head("GET http://y:80?a=b HTTP/1.1", "Host: x")
     assert (read.target, read.path, read.headers["host"]) == ("/?a=b", "/", "y:80")
     assert head("OPTIONS http://y HTTP/1.1", "Host: x").target == "*"
 
 
 def test_repeated_headers_are_joined() -> None:
-    """Where a header may be repeated its values are one list."""
+    """A header that may be repeated becomes one list."""
     headers = get("Accept: a", "Cookie: b=c", "accept: d, e", "Cookie: f=g").headers
     assert (headers["accept"], headers["cookie"]) == ("a, d, e", "b=c; f=g")
 
@@ -105,13 +105,13 @@ def test_repeated_headers_are_joined() -> None:
         ("1.0", "keep-alive, close", False),
     ],
 )
-def test_whether_the_connection_is_kept(version: str, connection: str, kept: bool) -> None:
+def test_keep_alive(version: str, connection: str, kept: bool) -> None:
     """1.1 keeps a connection unless told to close it, 1.0 only when asked to; close wins."""
     assert head(f"GET / HTTP/{version}", "Host: x", f"Connection: {connection}").keep_alive == kept
 
 
-def test_whether_the_client_waits_for_a_go_ahead() -> None:
-    """Only a client of 1.1 with a body to send is told to continue."""
+def test_expects_continue() -> None:
+    """Only a client of 1.1 with a body to send waits for `100 Continue`."""
     expect = ("Host: x", "Expect: 100-Continue")
     assert head("POST / HTTP/1.1", *expect, "Content-Length: 1").expects_continue
     assert head("POST / HTTP/1.1", *expect, "Transfer-Encoding: chunked").expects_continue
@@ -121,9 +121,9 @@ def test_whether_the_client_waits_for_a_go_ahead() -> None:
 
 
 def test_limits_are_exact() -> None:
-    """The largest head and the greatest number of headers are read; one more is not."""
-    room = HEAD_LIMIT - len(GET)
-    filled = GET[:-2] + b"A: " + b"b" * (room - 5) + b"\r\n\r\n"
+    """The largest head and the greatest number of headers are accepted; one more is not."""
+    size = HEAD_LIMIT - len(GET)
+    filled = GET[:-2] + b"A: " + b"b" * (size - 5) + b"\r\n\r\n"
     assert len(filled) == HEAD_LIMIT == end_of_head(filled)
     assert read_head(filled).headers["a"]
     assert read(filled.replace(b"A: ", b"AA: ")).refused == 431
@@ -133,8 +133,8 @@ def test_limits_are_exact() -> None:
         get(*many, "B: c")
 
 
-def test_a_head_that_cannot_become_one_is_refused_before_its_end() -> None:
-    """Junk is refused when it comes, not when the time for a head is over."""
+def test_junk_is_refused_at_once() -> None:
+    """Not only when the time for a head is over."""
     assert end_of_head(b"") == end_of_head(b"GET / HTTP/1.1\r") == end_of_head(GET[:-1]) == 0
     for junk in (b"\x16\x03\x01", b"GET / HTTP/1.0\n", b"GET /\rX", b"G" * HEAD_LIMIT):
         with pytest.raises(ProtocolError):
@@ -142,8 +142,8 @@ def test_a_head_that_cannot_become_one_is_refused_before_its_end() -> None:
 
 
 @given(st.sampled_from([path.read_bytes() for path in GOOD + BAD]), st.data())
-def test_the_end_of_a_head_is_found_whatever_the_cuts(sent: bytes, data: st.DataObject) -> None:
-    """Looking again at what grew finds, or refuses, what one look at all of it does."""
+def test_end_of_head_in_any_pieces(sent: bytes, data: st.DataObject) -> None:
+    """Checking a growing head piece by piece finds or refuses the same as checking it at once."""
     whole = read_end(sent, 0)
     first = data.draw(st.integers(0, min(len(sent), HEAD_LIMIT)))
     early = read_end(sent[:first], 0)
@@ -163,8 +163,8 @@ def read_end(sent: bytes, seen: int) -> int | None:
 
 
 @given(st.binary(max_size=300) | st.builds(lambda a, b: a + GET[4:] + b, st.binary(), st.binary()))
-def test_any_bytes_are_a_head_or_malformed(block: bytes) -> None:
-    """Nothing that a client can send raises anything but Malformed."""
+def test_any_bytes_are_a_head_or_a_protocol_error(block: bytes) -> None:
+    """No bytes of a client raise anything but ProtocolError."""
     for whole in (block, block + b"\r\n\r\n"):
         assert read(whole).refused in (0, 400, 431, 501, 505)
         with suppress(ProtocolError):
@@ -172,8 +172,8 @@ def test_any_bytes_are_a_head_or_malformed(block: bytes) -> None:
 
 
 @given(mistaken())
-def test_what_is_read_of_a_mistaken_request_is_what_h11_reads(sent: bytes) -> None:
-    """Nor does a request with a mistake in it; and if it is read, then as another reads it."""
+def test_mistaken_request_is_read_as_h11_reads_it(sent: bytes) -> None:
+    """A request with a mistake is refused, or read as h11 reads it."""
     assert_same(sent)
 
 
@@ -207,13 +207,13 @@ def cut(draw: st.DrawFn, body: bytes) -> list[bytes]:
 
 
 @given(requests())
-def test_what_is_well_formed_is_read_by_ours_and_by_h11_alike(sent: bytes) -> None:
-    """Method, target, headers and body are the same to both, and where the next one begins."""
+def test_well_formed_request_is_read_as_h11_reads_it(sent: bytes) -> None:
+    """Method, target, headers, body and the start of the next request are the same."""
     assert assert_same(sent + GET) == 2
 
 
 def assert_same(sent: bytes) -> int:
-    """Holds the requests that ours reads to what h11 makes of them; how many there are."""
+    """Compares our requests with those of h11; returns their number."""
     requests = read(sent).requests
     for ours in requests:
         # h11 knows nothing of the empty line that may come before.

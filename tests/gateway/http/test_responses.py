@@ -1,4 +1,4 @@
-"""Replies as bytes: what another reader of HTTP/1.1 makes of them."""
+"""Responses as bytes: as h11 reads them."""
 
 import time
 from email.utils import parsedate_to_datetime
@@ -39,7 +39,7 @@ def read(written: bytes, method: str) -> tuple[h11.Response, bytes, bool]:
     ],
     ids=lambda reply: str(reply.status),
 )
-def test_a_reply_is_read_as_it_was_meant(reply: CallResponse, connection: str) -> None:
+def test_response_is_read_as_meant(reply: CallResponse, connection: str) -> None:
     """Status, headers, body and the end of the connection, to GET and to HEAD."""
     replies = ResponseRenderer()
     for method in ("POST", "HEAD"):
@@ -59,8 +59,8 @@ def test_a_reply_is_read_as_it_was_meant(reply: CallResponse, connection: str) -
             assert headers[name.lower().encode()] == value.encode()
 
 
-def test_the_date_is_at_most_a_second_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is remembered of a reply is made anew each second."""
+def test_date_is_at_most_a_second_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cached part of a response is rendered again each second."""
     replies = ResponseRenderer()
     wall = time.time()
     for now in (5.0, 5.5, 6.0, 7.25):
@@ -70,7 +70,7 @@ def test_the_date_is_at_most_a_second_old(monkeypatch: pytest.MonkeyPatch) -> No
         assert 0 <= wall + now - date.timestamp() < 2
 
 
-def test_every_id_is_another() -> None:
+def test_ids_are_unique() -> None:
     """Also those of another gateway, or of this one after a restart."""
     ids = [
         replies.new_id()

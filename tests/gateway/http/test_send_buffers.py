@@ -1,10 +1,10 @@
-"""What clients have not taken has a bound in bytes, and those pay for it who hold most."""
+"""Unsent bytes are bounded, and clients that hold most are disconnected first."""
 
 from gateway.http.send_buffers import SendBufferLimit
 
 
 class Client:
-    """A line and its connection in one."""
+    """A transport and its connection in one."""
 
     def __init__(self, flow: str) -> None:
         self.flow = flow
@@ -15,8 +15,8 @@ class Client:
         self.gone = True
 
 
-def test_who_waits_longest_goes_first() -> None:
-    """Of one client the oldest goes, and no more of them than needed."""
+def test_oldest_connection_is_closed_first() -> None:
+    """Of one client the oldest, and no more of them than needed."""
     buffers = SendBufferLimit(100)
     clients = [Client("a") for _ in range(4)]
     for client in clients:
@@ -25,8 +25,8 @@ def test_who_waits_longest_goes_first() -> None:
     assert buffers.unsent == 80
 
 
-def test_who_holds_little_is_spared() -> None:
-    """The client that holds most loses, although another has waited for longer."""
+def test_client_that_holds_most_loses() -> None:
+    """Although another client has waited for longer."""
     buffers = SendBufferLimit(100)
     modest, greedy = Client("modest"), [Client("greedy") for _ in range(5)]
     buffers.charge(modest, 30)
@@ -36,8 +36,8 @@ def test_who_holds_little_is_spared() -> None:
     assert [client.gone for client in greedy] == [True, True, True, False, False]
 
 
-def test_one_answer_may_be_larger_than_all() -> None:
-    """An answer that is written now is never let go for its size."""
+def test_response_may_exceed_the_limit() -> None:
+    """The response that is written now is never closed for its size."""
     buffers = SendBufferLimit(100)
     large, small = Client("a"), Client("a")
     buffers.charge(large, 150)
@@ -48,8 +48,8 @@ def test_one_answer_may_be_larger_than_all() -> None:
     assert buffers.unsent == 1
 
 
-def test_what_was_taken_counts_no_more() -> None:
-    """All bytes are given back, of whoever took them and of whoever is gone."""
+def test_release_frees_all_bytes() -> None:
+    """Of clients that have read them and of clients that are gone."""
     buffers = SendBufferLimit(100)
     client = Client("a")
     buffers.charge(client, 30)

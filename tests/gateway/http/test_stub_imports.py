@@ -1,11 +1,11 @@
-"""What the gateway does not speak."""
+"""Protocols that the gateway does not speak."""
 
 import subprocess
 import sys
 
 
-def test_what_is_not_spoken_is_not_loaded() -> None:
-    """A gateway has neither HTTP/2 nor a second server in it."""
+def test_unused_protocols_are_not_loaded() -> None:
+    """A gateway loads neither HTTP/2 nor a second server."""
     script = """
 import sys
 from gateway.http.stub_imports import stub_unused_protocols

@@ -1,4 +1,4 @@
-"""TLS: files that cannot be used are named at once; clients get HTTP/1.1 over TLS 1.2 or later."""
+"""TLS: unusable files are named at once; clients get HTTP/1.1 over TLS 1.2 or later."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -29,13 +29,13 @@ def test_plain_http_without_files() -> None:
 
 
 def test_no_old_versions(certified: Settings) -> None:
-    """Nothing below TLS 1.2 is spoken."""
+    """Nothing below TLS 1.2 is accepted."""
     context = server_tls(certified)
     assert context is not None
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-def test_both_or_none(certified: Settings) -> None:
+def test_both_files_or_none(certified: Settings) -> None:
     """One file without the other is refused, and the missing one is named."""
     with pytest.raises(SettingsError, match="tls_key is not set"):
         server_tls(Settings(tls_certificate=certified.tls_certificate))
@@ -43,8 +43,8 @@ def test_both_or_none(certified: Settings) -> None:
         server_tls(Settings(tls_key=certified.tls_key))
 
 
-def test_files_that_cannot_be_used(certified: Settings, tmp_path: Path) -> None:
-    """What is wrong with which file is said."""
+def test_unusable_file_is_named(certified: Settings, tmp_path: Path) -> None:
+    """The error names the file and what is wrong with it."""
 
     def problem(certificate: str, key: str) -> str:
         with pytest.raises(SettingsError) as caught:
@@ -69,8 +69,8 @@ def test_files_that_cannot_be_used(certified: Settings, tmp_path: Path) -> None:
     assert "cannot use tls_certificate" in problem(str(broken), key)
 
 
-def test_an_encrypted_key_is_not_asked_about(certified: Settings, tmp_path: Path) -> None:
-    """A key with a passphrase is refused, rather than asked about on a terminal."""
+def test_encrypted_key_is_refused(certified: Settings, tmp_path: Path) -> None:
+    """Instead of a prompt on a terminal."""
     pem = pytest.importorskip("cryptography.hazmat.primitives.serialization")
     key = pem.load_pem_private_key(Path(certified.tls_key).read_bytes(), None)
     locked = tmp_path / "locked.pem"
@@ -127,7 +127,7 @@ async def all_of(stream: trio.abc.ReceiveStream) -> bytes:
 
 
 async def test_requests_over_tls(certified: Settings, authority: trustme.CA) -> None:
-    """Requests are answered as without TLS, one after the other, and the end is told."""
+    """Requests are answered as without TLS, one after the other, and the end is clean."""
     body = b"x" * 300_000
     async with serving(certified) as port:
         stream = await connect(port, authority, "h2", "http/1.1")
@@ -141,8 +141,8 @@ async def test_requests_over_tls(certified: Settings, authority: trustme.CA) -> 
         await stream.aclose()
 
 
-async def test_a_refusal_over_tls_is_delivered(certified: Settings, authority: trustme.CA) -> None:
-    """A malformed request gets its answer, though the client is still sending."""
+async def test_refusal_over_tls_arrives(certified: Settings, authority: trustme.CA) -> None:
+    """A malformed request gets its response, though the client still sends."""
     async with serving(certified) as port:
         stream = await connect(port, authority)
         await stream.send_all(b"GET / HTTP/1.1\nHost: x\n\n" + b"x" * 100_000)
@@ -150,8 +150,10 @@ async def test_a_refusal_over_tls_is_delivered(certified: Settings, authority: t
         await stream.aclose()
 
 
-async def test_clients_that_do_not_speak_tls(certified: Settings, authority: trustme.CA) -> None:
-    """Plain HTTP and silence in the handshake cost their own connection only."""
+async def test_client_without_tls_affects_no_other(
+    certified: Settings, authority: trustme.CA
+) -> None:
+    """Plain HTTP and silence in the handshake end their own connection only."""
     async with serving(certified, HttpTimeouts(handshake=0.2)) as port:
         for sent in (GET, b"\x16\x03\x01", b""):
             async with await trio.open_tcp_stream("127.0.0.1", port) as stream:

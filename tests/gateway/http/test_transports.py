@@ -29,7 +29,7 @@ class Owner:
     def transport_closed(self, transport: object) -> None: ...
 
 
-def test_pieces_go_out_whole_and_in_order() -> None:
+def test_pieces_are_sent_whole_and_in_order() -> None:
     """Each byte of pieces larger than a socket's buffer arrives once; `sent` is called once."""
     reactor = Reactor(lambda: 0.0, others_are_ready=lambda: True)
     ours, theirs = socket.socketpair()

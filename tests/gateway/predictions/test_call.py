@@ -1,4 +1,4 @@
-"""Calling a model: the envelope, the two bodies, and what a model's misdeeds become."""
+"""Calls: the envelope, the two bodies, and the responses to a failing model."""
 
 import json
 from typing import Any
@@ -36,15 +36,15 @@ def reading(body: bytes) -> str:
     ],
     ids=["usual", "other order", "blanks", "more keys", "twice: the last", "escaped key", "mark"],
 )
-def test_an_envelope_in_any_form(body: bytes) -> None:
-    """Order, blanks and further keys do not matter; of a key given twice the last counts."""
+def test_envelope_in_any_form(body: bytes) -> None:
+    """Order, blanks and further keys do not matter; of a repeated key the last counts."""
     envelope = read(body)
     assert (envelope.accessKey, bytes(envelope.request)) == ("k", b'{"a":1}')
 
 
 @pytest.mark.parametrize("payload", ["[1,2]", "3.5", '"text"', "null", "true", "{}"])
-def test_a_request_is_any_json_and_passed_on_as_it_came(payload: str) -> None:
-    """The payload is any JSON value, and its bytes are not touched."""
+def test_payload_is_forwarded_unchanged(payload: str) -> None:
+    """The payload is any JSON value, and its bytes do not change."""
     body = f'{{"request": {payload} , "accessKey":null}}'.encode()
     assert bytes(read(body).request).strip() == payload.encode()
 
@@ -82,26 +82,24 @@ def test_a_request_is_any_json_and_passed_on_as_it_came(payload: str) -> None:
     ],
     ids=lambda value: value[:20].decode("latin1") if isinstance(value, bytes) else value,
 )
-def test_what_is_no_envelope_is_refused_saying_why(body: bytes, why: str) -> None:
-    """A body that cannot be read is the caller's fault, and the message says what it is."""
+def test_invalid_envelope_is_refused_with_the_reason(body: bytes, why: str) -> None:
+    """It is the caller's fault, and the message says what is wrong."""
     assert why in reading(body)
 
 
-@pytest.mark.parametrize("first", ["/model", "/livez"], ids=["front door", "Quart"])
-async def test_a_large_request_is_read_elsewhere(
-    shared: Gateway, samples: Samples, first: str
-) -> None:
-    """One too large to be checked among the others is answered as any other, or refused as any."""
+@pytest.mark.parametrize("first", ["/model", "/livez"], ids=["listener", "Quart"])
+async def test_large_request_is_offloaded(shared: Gateway, samples: Samples, first: str) -> None:
+    """It is answered or refused like any other, by both servers."""
     text = "\u00e9" * 500_000
-    told = json.dumps({"accessKey": samples.badly, "request": {"do": "echo", "text": text}})
+    sent = json.dumps({"accessKey": samples.badly, "request": {"do": "echo", "text": text}})
     async with httpx.AsyncClient(base_url=shared.url, timeout=60) as client:
         await client.get(first)
         for body, status, said in (
-            (told.encode(), 200, text),
-            (told.replace("\\u00e9", "\u00e9").encode(), 200, text),
-            (told.encode()[:-1], 400, "JSON"),
-            (told.encode() + b"\xff", 400, "UTF-8"),
-            (told.replace(samples.badly, "m" * 32).encode(), 401, "access key"),
+            (sent.encode(), 200, text),
+            (sent.replace("\\u00e9", "\u00e9").encode(), 200, text),
+            (sent.encode()[:-1], 400, "JSON"),
+            (sent.encode() + b"\xff", 400, "UTF-8"),
+            (sent.replace(samples.badly, "m" * 32).encode(), 401, "access key"),
             (b'{"request":' + b"[" * 900_000, 400, "deep"),
         ):
             response = await client.post("/model", content=body)
@@ -110,8 +108,8 @@ async def test_a_large_request_is_read_elsewhere(
             assert said in (answer["response"]["text"] if status == 200 else answer["message"])
 
 
-async def test_a_success_byte_by_byte(shared: Gateway, samples: Samples) -> None:
-    """A success is exactly the body that clients know, with the replica and the answer's size."""
+async def test_success_byte_by_byte(shared: Gateway, samples: Samples) -> None:
+    """A success is exactly the body that clients know, with the replica and its size."""
     response = await shared.call(samples.add, {"a": 3, "b": 5})
     replica = response.json()["ReplicaID"]
     expected = f'{{"success":true,"response":8,"ReplicaID":"{replica}","Size":1,"StatusCode":200}}'
@@ -137,22 +135,22 @@ async def test_all_ways_to_name_a_model(shared: Gateway, samples: Samples) -> No
 
 
 @pytest.mark.parametrize("key", ["", "  ", "m" * 32, "é", "\x00"])
-async def test_an_unknown_key(shared: Gateway, key: str) -> None:
+async def test_unknown_key_is_401(shared: Gateway, key: str) -> None:
     """A key of no model is 401."""
     assert refusal(await shared.call(key, 1)) == (401, "model.accesskey")
 
 
-async def test_a_name_without_its_key(shared: Gateway, samples: Samples) -> None:
-    """By name, only the model's own key opens it, and an unknown name looks the same."""
-    for name, key in (("add", samples.badly), ("add", ""), ("nobody", samples.add)):
+async def test_name_without_its_key_is_401(shared: Gateway, samples: Samples) -> None:
+    """Only the model's own key opens its name, and an unknown name looks the same."""
+    for name, key in (("add", samples.badly), ("add", ""), ("unknown", samples.add)):
         response = await shared.models.post(
             f"/models/{name}", json={"request": 1}, headers={"X-Access-Key": key}
         )
         assert refusal(response) == (401, "model.accesskey")
 
 
-async def test_a_model_that_is_not_deployed(shared: Gateway, samples: Samples) -> None:
-    """A model without a deployment is 503, at once."""
+async def test_undeployed_model_is_503(shared: Gateway, samples: Samples) -> None:
+    """At once."""
     response = await shared.call(samples.idle, 1)
     assert refusal(response) == (503, "model.notready")
     assert "success" not in response.json()
@@ -169,10 +167,10 @@ async def test_a_model_that_is_not_deployed(shared: Gateway, samples: Samples) -
     ],
     ids=lambda value: value.get("do") if isinstance(value, dict) else "",
 )
-async def test_what_a_model_does_wrong(
+async def test_failing_model_gets_its_documented_response(
     shared: Gateway, samples: Samples, request_: Any, status: int, code: str, said: str
 ) -> None:
-    """A failing model gets its documented answer with the replica, and the next call is served."""
+    """With the replica; the next call is served."""
     response = await shared.call(samples.badly, request_)
     body = response.json()
     assert refusal(response) == (status, code)
@@ -186,7 +184,7 @@ async def test_what_a_model_does_wrong(
     assert after.json()["response"] == {"do": "echo"}
 
 
-async def test_nan_in_an_answer_is_null(shared: Gateway, samples: Samples) -> None:
+async def test_nan_in_a_response_is_null(shared: Gateway, samples: Samples) -> None:
     """Numbers that JSON does not have are null in an answer."""
     response = await shared.call(samples.badly, {"do": "nan"})
     assert response.json()["response"] == [None, None, 1.5]
@@ -210,18 +208,18 @@ values = st.recursive(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_json_comes_back_as_it_went(samples: Samples, url: str, value: Any) -> None:
+def test_any_json_comes_back_unchanged(samples: Samples, url: str, value: Any) -> None:
     """Any JSON value reaches the function as `json.loads` reads it, and comes back the same."""
-    told = json.dumps({"do": "echo", "value": value})
-    body = f'{{"accessKey":"{samples.badly}","request":{told}}}'
+    sent = json.dumps({"do": "echo", "value": value})
+    body = f'{{"accessKey":"{samples.badly}","request":{sent}}}'
     response = httpx.post(f"{url}/model", content=body)
     assert response.status_code == 200, response.text
     back = json.loads(response.content)["response"]["value"]
-    assert same(back, json.loads(told)["value"])
+    assert same(back, json.loads(sent)["value"])
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, with -0.0 and True told from 0.0 and 1."""
+    """Equal, with -0.0 and True distinct from 0.0 and 1."""
     if isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(other, dict):

@@ -88,7 +88,7 @@ WITH_QUERIES = [r for r in ROUTES if r.query]
 
 
 class Stage:
-    """A gateway with a model whose build stands, and the ids of what it has."""
+    """A gateway with a model that has a build, and the ids of its records."""
 
     def __init__(self, gateway: Gateway, there: dict[str, str]) -> None:
         self.gateway = gateway
@@ -111,7 +111,7 @@ async def stage(gateway: Gateway, tmp_path: Path) -> Stage:
     return Stage(gateway, dict(zip(names, ids, strict=True)) | {"username": "admin"})
 
 
-def test_what_is_tried() -> None:
+def test_known_fields_are_found() -> None:
     """The fields that this is about are among those that are found."""
     found = {(route.path.rpartition("/")[2], field[-1]) for route, _, field in TRIED}
     assert {("v2_keys", "expiry_date"), ("deployments", "cpu"), ("builds", "memory")} <= found
@@ -119,8 +119,8 @@ def test_what_is_tried() -> None:
     assert {"tail", "before", "keep", "page_size"} <= {q for r in WITH_QUERIES for q in r.query}
 
 
-async def test_numbers_in_bodies(stage: Stage) -> None:
-    """Each is taken, or refused as the caller's mistake."""
+async def test_number_in_a_body_is_no_500(stage: Stage) -> None:
+    """It is accepted, or refused as the caller's mistake."""
     wrong = []
     for route, kind, field in TRIED:
         for edge in EDGES:
@@ -137,8 +137,8 @@ async def test_numbers_in_bodies(stage: Stage) -> None:
     await stage.alive()
 
 
-async def test_numbers_in_queries(stage: Stage) -> None:
-    """Also what is a word to one parameter is a number to another: all are tried."""
+async def test_number_in_a_query_is_no_500(stage: Stage) -> None:
+    """All are tried with every parameter, numeric or not."""
     wrong = []
     for route in WITH_QUERIES:
         needed = {"model_crn": await _crn(stage)} if route.path.startswith("/metrics") else {}

@@ -1,4 +1,6 @@
-"""One prediction: each start has one end, whatever the pools do and whenever the caller leaves."""
+"""One prediction: each start has one end, for any outcome of the pools and any moment at which the
+caller leaves.
+"""
 
 from typing import cast
 
@@ -100,7 +102,7 @@ def test_a_caller_that_leaves_waits_in_no_queue(large: bool) -> None:
 
 
 def test_a_caller_that_leaves_gets_a_prediction_that_has_begun() -> None:
-    """The replica finishes, and the owner is told."""
+    """The replica finishes, and the owner gets the response."""
     owner = Owner()
     owner.start()
     owner.pool.begin()
