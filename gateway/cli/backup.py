@@ -7,10 +7,8 @@ from pathlib import Path
 
 from gateway.cli.command import argument, command
 from gateway.cli.context import CommandFailed, Context, Exit
-from gateway.cli.terminal import table
+from gateway.cli.terminal import mib, table
 from gateway.client import Json
-
-MIB = 1 << 20
 
 
 @command(
@@ -40,7 +38,7 @@ def backup(context: Context) -> None:
     notes = [f"Not in it: {printed}" for printed in summary["left_out"]]
     text = "\n".join(
         (
-            f"{target}: {size / MIB:,.1f} MiB, {summary['entries']:,} members, verified.",
+            f"{target}: {mib(size)}, {summary['entries']:,} members, verified.",
             *notes,
             "It contains all keys: keep it private, on another machine.",
             f"Restore it there with `predictd restore {target.name} --data DIR`.",
@@ -117,7 +115,7 @@ def _fetch(context: Context, part: Path) -> None:
         for block in context.client.blocks("/backup"):
             file.write(block)
             received += len(block)
-            spinner.label = f"downloading, {received / MIB:,.0f} MiB"
+            spinner.label = f"downloading, {mib(received, 0)}"
         file.flush()
         os.fsync(descriptor)
 

@@ -4,10 +4,8 @@ from gateway.cli.arguments import count
 from gateway.cli.command import argument, command
 from gateway.cli.context import Context
 from gateway.cli.options import YES
-from gateway.cli.terminal import plural, table
+from gateway.cli.terminal import mib, plural, table
 from gateway.client import Json
-
-MIB = 1 << 20
 
 
 @command(
@@ -42,10 +40,10 @@ def _listed(found: Json) -> str:
         (
             each["kind"],
             f"{each['model']} build {each['number']}" if each["model"] else each["name"],
-            f"{each['bytes'] / MIB:,.1f} MiB",
+            mib(each["bytes"]),
         )
         for each in garbage
     ]
     total = sum(each["bytes"] for each in garbage)
-    summary = f"{plural(len(garbage), 'item')}, {total / MIB:,.1f} MiB"
+    summary = f"{plural(len(garbage), 'item')}, {mib(total)}"
     return f"{table(('KIND', 'WHAT', 'SIZE'), rows)}\n{summary}"

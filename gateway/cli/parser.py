@@ -4,10 +4,11 @@ A verb stands beside the function that runs it (see `command`). Here are only th
 order of `predictd --help`, and one line for each noun.
 """
 
+import sys
 from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from gateway.cli import (
     audit,
@@ -36,6 +37,7 @@ from gateway.cli import (
     user,
 )
 from gateway.cli.command import Command
+from gateway.cli.context import Exit
 
 EXIT_CODES = """\
 exit codes: 0 ok · 1 operation failed · 2 usage · 3 no gateway reachable ·
@@ -61,6 +63,14 @@ NOUNS = {
 }
 
 
+class _Parser(ArgumentParser):
+    """Its errors look like all others of the command line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(Exit.USAGE, f"error: {message}\nhint: see `{self.prog} --help`\n")
+
+
 class _Version(Action):
     def __call__(self, parser: ArgumentParser, *_: object) -> None:
         from gateway.version import version
@@ -78,7 +88,7 @@ def commands() -> Iterator[Command]:
 
 def make_parser() -> ArgumentParser:
     """The parser of the whole command line."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog="predictd",
         description="Turns a function in a project folder into a REST endpoint.",
         epilog=EXIT_CODES,

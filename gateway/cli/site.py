@@ -7,10 +7,8 @@ from gateway.cli.arguments import setting
 from gateway.cli.command import argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import full_name
-from gateway.cli.terminal import table, when
+from gateway.cli.terminal import MIB, mib, table, when
 from gateway.client import Json
-
-MIB = 1 << 20
 
 
 @command("site show", "show all settings and where each value comes from")
@@ -95,7 +93,7 @@ def _models_table(models: Sequence[Json]) -> str:
             f"{each['replicas_ready']}/{each['replicas_wanted']}",
             f"{each['used']['cpu']:.2f} of {each['requested']['cpu']:g}",
             f"{each['used']['memory_bytes'] / MIB:.0f} of "
-            f"{each['requested']['memory_bytes'] / MIB:.0f} MiB",
+            f"{mib(each['requested']['memory_bytes'], 0)}",
             each["waiting"],
             each["build_number"],
             each["deployer"].get("username", ""),

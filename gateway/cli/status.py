@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from gateway.cli.command import argument, command
 from gateway.cli.context import Context
 from gateway.cli.lookup import find_model, full_name, model_path
-from gateway.cli.terminal import facts, plural, table, when
+from gateway.cli.terminal import facts, mib, plural, table, when
 from gateway.cli.watch import progress_of, reason_of
 from gateway.client import Client, Json
 
-MIB = 1 << 20
 GIB = 1 << 30
 # The machine's cgroup controllers, as users know them.
 _LIMITED = {"memory": "memory", "cpu": "CPU", "pids": "processes"}
@@ -144,7 +143,7 @@ def _replica_table(replicas: Sequence[Json]) -> str:
             each["name"],
             each["status"],
             each["pid"] or "",
-            f"{(each['rss_bytes'] or 0) / MIB:.0f} MiB",
+            mib(each["rss_bytes"] or 0, 0),
             f"{each['cpu_seconds'] or 0:.1f} s",
             *(each[counter] for counter in counters),
             each["last_exit"] or "",

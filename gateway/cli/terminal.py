@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+MIB = 1 << 20
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 VISIBLE = {
     code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code != 9
@@ -195,6 +196,11 @@ def facts(pairs: Mapping[str, object]) -> str:
 def when(time_text: str | None) -> str:
     """`2026-11-21 02:35:00`, of a time as the API gives it."""
     return (time_text or "")[:19].replace("T", " ")
+
+
+def mib(size: int, digits: int = 1) -> str:
+    """`1,234.5 MiB`, of a size in bytes."""
+    return f"{size / MIB:,.{digits}f} MiB"
 
 
 def plural(count: int, noun: str) -> str:

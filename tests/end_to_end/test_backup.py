@@ -110,7 +110,7 @@ def test_another_place_builds_anew(tmp_path: Path) -> None:
     restored = predictd("restore", file, "--data", elsewhere)
     assert restored.code == 0, restored.err
     assert f"made at {data}" in restored.out
-    assert f"There is no {folder} here" in restored.out
+    assert f"Missing here: {folder}," in restored.out
     with Gateway(elsewhere) as gateway:
         until(lambda: answers(gateway, model), 60)
         now = answer(gateway, model)

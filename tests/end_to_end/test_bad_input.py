@@ -40,7 +40,7 @@ def nothing_is_lost(shop: Gateway) -> Iterator[None]:
 
 # Arguments of `deploy` in the folder of `add`: the exit code, and what the user is told.
 DEPLOYS = {
-    "no such file": (["no.py:add"], 2, "There is no file 'no.py'"),
+    "no such file": (["no.py:add"], 2, "file 'no.py' does not exist"),
     "no such function": (["add.py:subtract"], 1, "'subtract'"),
     "no function named": (["add.py"], 2, "not FILE:FUNCTION"),
     "outside, relative": (["../badly/badly.py:behave"], 4, "not inside the project"),
@@ -53,7 +53,7 @@ DEPLOYS = {
     "example does not fit": (["add.py:add", "--example", "{}"], 1, "KeyError"),
     "no memory": (["add.py:add", "--memory", "0"], 2, "not an amount of memory"),
     "no variable": (["add.py:add", "--env", "1A=2"], 2, "not NAME=VALUE"),
-    "no such project": (["add.py:add", "--project", "ad"], 4, "There is no project 'ad'"),
+    "no such project": (["add.py:add", "--project", "ad"], 4, "project 'ad' does not exist"),
 }
 
 

@@ -56,7 +56,7 @@ def test_out_of_memory(gateway: Gateway, tmp_path: Path, held: tuple[str, ...]) 
     until(lambda: f"[predictd] {said}" in gateway.cli("logs", "take").out)
     told = gateway.cli("status", "take").out
     assert said in told
-    assert "limits met: memory 1" in told
+    assert "limits hit: memory 1" in told
     gateway.client.delete(at(model))
 
 

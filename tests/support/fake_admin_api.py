@@ -355,6 +355,13 @@ class Handler(BaseHTTPRequestHandler):
     def build(self, body: bytes, project: str, model: str, identity: str) -> None:
         self._json(self.state.builds[identity])
 
+    def delete_build(self, body: bytes, project: str, model: str, identity: str) -> None:
+        current = self.state.deployments.get(self.state.models[model]["current_deployment_id"])
+        if current and current["build_id"] == identity:
+            raise Refusal("build.inuse", "the build is deployed")
+        del self.state.builds[identity]
+        self._json({})
+
     def build_log(self, body: bytes, project: str, model: str, identity: str) -> None:
         build = self.state.builds[identity]
         self._open_events()
@@ -566,6 +573,7 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", f"{MODEL}/replicas", Handler.replicas),
     ("GET", f"{MODEL}/logs", Handler.logs),
     ("GET", BUILD, Handler.build),
+    ("DELETE", BUILD, Handler.delete_build),
     ("GET", f"{BUILD}/log", Handler.build_log),
     ("POST", f"{BUILD}/deployments", Handler.create_deployment),
     ("GET", DEPLOYMENT, Handler.deployment),

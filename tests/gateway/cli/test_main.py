@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_usage(argv: list[str], predictd: Predictd) -> None:
     """What cannot be understood is exit code 2, with the usage."""
     outcome = predictd(*argv)
     assert (outcome.code, "usage: predictd" in outcome.err) == (2, True)
+    assert re.search(r"^error: .*\nhint: see `predictd.* --help`$", outcome.err, re.MULTILINE)
 
 
 def test_help(predictd: Predictd) -> None:

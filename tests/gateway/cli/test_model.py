@@ -156,3 +156,13 @@ def test_a_model_without_builds(state: State, predictd: Predictd) -> None:
     assert predictd("build", "create", "bare").code == 4
     assert predictd("build", "log", "bare").code == 4
     assert "not deployed" in predictd("status", "bare").out
+
+
+def test_build_rm(state: State, predictd: Predictd) -> None:
+    """A build is deleted after a yes; one that is deployed is refused."""
+    predictd("build", "create", "add")
+    assert predictd("build", "rm", "add", "2").code == 2
+    assert predictd("build", "rm", "add", "2", "--yes").out == "Deleted build 2 of sums/add.\n"
+    assert [each["build_number"] for each in state.builds.values()] == [1]
+    refused = predictd("build", "rm", "add", "1", "--yes", "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (4, "build.inuse")

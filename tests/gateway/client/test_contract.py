@@ -62,6 +62,7 @@ def talk(client: Client, folder: Path) -> dict[str, Any]:
     access_key = say.answers["model"]["access_key"]
     ask("call", lambda: client.call(access_key, {"a": 1, "b": 2}))
     ask("call: access key", lambda: client.call("mnone", None))
+    ask("delete build: deployed", lambda: delete(build))
     ask("restart", lambda: post(f"{deployment}:restart"))
     sizes = {"replicas": 1, "cpu": 0.5, "memory": 0.25, "network": "machine", "environment": {}}
     ask("redeploy", lambda: post(f"{build}/deployments", sizes))
