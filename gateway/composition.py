@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 import store
-from builder import BuildStore, inspect
+from builder import BuildStore, discover, inspect
 from gateway.app import Services
 from gateway.background import Tasks
 from gateway.control import Control
@@ -22,7 +22,7 @@ from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.temporary_files import TemporaryFiles
 from gateway.control.disk.trash import Trash
 from gateway.control.foundation import Foundation
-from gateway.control.interpreters import Interpreters
+from gateway.control.interpreters import Discover, Interpreters
 from gateway.control.metrics.metrics_writer import MetricsWriter
 from gateway.control.metrics.retention_clock import RetentionClock
 from gateway.control.operation import OperationTimeouts
@@ -64,6 +64,7 @@ async def open_control(
     urls: GatewayUrls,
     tell_password: Callable[[str], None] | None,
     operation_timeouts: OperationTimeouts | None = None,
+    discover: Discover = discover,
 ) -> AsyncIterator[tuple[Control, Services]]:
     """The control after its recovery, and what the application uses beside it. See
     `serving.serve` for `tell_password` and what is raised."""
@@ -133,7 +134,7 @@ async def open_control(
                 encryption=encryption,
                 workers=workers,
                 build_store=build_store,
-                interpreters=Interpreters(interpreter),
+                interpreters=Interpreters(interpreter, discover),
                 resources=resources,
                 accounts=accounts,
                 operation_timeouts=operation_timeouts or OperationTimeouts(),

@@ -18,10 +18,12 @@ from urllib.parse import urlsplit
 import trio
 
 import store
+from builder import discover
 from gateway.address_file import address_written
 from gateway.app import make_app
 from gateway.composition import open_control
 from gateway.control.audit.audit_log import AuditEvent
+from gateway.control.interpreters import Discover
 from gateway.control.operation import OperationTimeouts
 from gateway.control.variables import GatewayUrls
 from gateway.data_folder import DataFolder
@@ -106,6 +108,7 @@ async def run_gateway(
     reloading: Reloading | None = None,
     timeouts: HttpTimeouts | None = None,
     operation_timeouts: OperationTimeouts | None = None,
+    discover: Discover = discover,
 ) -> None:
     """Runs the gateway until `stop`; see `serve`."""
     settings = given.settings  # only for settings that are read at the start
@@ -118,7 +121,7 @@ async def run_gateway(
         urls = _urls(settings, listener)
         async with (
             open_access_log(settings.access_log) as access_log,
-            open_control(given, data, urls, tell_password, operation_timeouts) as opened,
+            open_control(given, data, urls, tell_password, operation_timeouts, discover) as opened,
         ):
             control, services = opened
             await control.audit_log.append(_started(urls))

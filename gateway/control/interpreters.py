@@ -1,10 +1,11 @@
-"""Which Pythons this machine has, asked for while the gateway already serves.
+"""The Pythons of this machine, discovered while the gateway already serves.
 
-Each candidate has to be started to say what it is, and only builds need to know: predictions of
-what is deployed do not wait for it.
+Each candidate has to be started to find out its version. Only builds need the result, so
+predictions of deployed models do not wait for it.
 """
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
@@ -12,12 +13,16 @@ import trio
 from builder import Interpreter, discover
 from gateway.background import Tasks
 
+# The usable interpreters, of which one is the default: the one at this path, if it is given.
+Discover = Callable[[Path | None], Awaitable[list[Interpreter]]]
+
 
 class Interpreters:
-    """Those found; whoever asks before they are waits."""
+    """The result of the discovery; callers wait until it is there."""
 
-    def __init__(self, default: Path | None) -> None:
+    def __init__(self, default: Path | None, discover: Discover = discover) -> None:
         self._default = default
+        self._discover = discover
         self._sought = trio.Event()
         self._found: list[Interpreter] | None = None
 
@@ -26,14 +31,14 @@ class Interpreters:
 
     async def _seek(self) -> None:
         try:
-            self._found = await discover(self._default)
+            self._found = await self._discover(self._default)
         finally:
             self._sought.set()
 
     async def look_again(self) -> list[Interpreter]:
         """All that there are now: some may have been removed, or installed. Raises
         InterpreterUnusable."""
-        self._found = await discover(self._default)
+        self._found = await self._discover(self._default)
         return self._found
 
     async def all(self) -> list[Interpreter]:

@@ -10,19 +10,16 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import pytest
 import trio
 
 import store
-from builder import Interpreter, inspect
 from gateway.composition import open_control
 from gateway.control import Control
 from gateway.control.variables import GatewayUrls
@@ -33,7 +30,7 @@ from gateway.settings import LoadedSettings
 from tests.faults.matrix import fault
 from tests.gateway.control.experiments.test_experiments import FIT, ended, run
 from tests.gateway.control.storage.test_orphans import GONE
-from tests.support.gateway import PATIENCE, copy_of, running, settings_for
+from tests.support.gateway import PATIENCE, copy_of, discovered, running, settings_for
 from tests.support.skipping import not_here
 from workers import Answered
 
@@ -158,9 +155,7 @@ def files_in(folder: Path) -> list[Path]:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("damage")
     data = folder / "data"
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("gateway.control.interpreters.discover", discover)
-        victim, other, experiment = trio.run(_prepare, folder)
+    victim, other, experiment = trio.run(_prepare, folder)
     # As if the gateway had been killed while the script ran.
     with sqlite3.connect(data / "predictd.db") as connection:
         connection.execute("UPDATE experiments SET status = 'running', ended_at = NULL")
@@ -187,11 +182,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return Prepared(data, victim[-1], other[1], frozenset(other))
 
 
-async def discover(default: Path | None) -> list[Interpreter]:
-    """To look at all there are takes seconds."""
-    return [msgspec.structs.replace(await inspect(Path(sys.executable)), default=True)]
-
-
 async def _prepare(folder: Path) -> tuple[list[str], list[str], str]:
     """The ids of two projects with their models and builds, and of the first one's experiment."""
     async with running(settings_for(folder / "data")) as gateway:
@@ -211,10 +201,7 @@ async def _prepare(folder: Path) -> tuple[list[str], list[str], str]:
 
 
 @pytest.fixture
-def copied(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Prepared]:
-    monkeypatch.setattr("gateway.control.interpreters.discover", discover)
+def copied(prepared: Prepared, tmp_path: Path) -> Iterator[Prepared]:
     shutil.copytree(prepared.folder, tmp_path / "data", symlinks=True)
     yield prepared._replace(folder=tmp_path / "data")
     subprocess.run(["chattr", "-R", "-f", "-i", tmp_path], capture_output=True, check=False)
@@ -226,7 +213,7 @@ async def started(prepared: Prepared) -> AsyncIterator[Control]:
     data, urls = DataFolder(prepared.folder), GatewayUrls("http://localhost", "http://localhost")
     given = LoadedSettings(settings_for(data.root), {})
     with store.lock_data_folder(data.root):
-        async with open_control(given, data, urls, None) as (control, _):
+        async with open_control(given, data, urls, None, discover=discovered) as (control, _):
             yield control
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -40,10 +41,13 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine(tmp_path / "python")
-    monkeypatch.setattr("gateway.control.interpreters.discover", machine.discover)
-    return machine
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "python")
+
+
+def running_on(machine: Machine, data: Path) -> AbstractAsyncContextManager[Gateway]:
+    """A gateway on this machine, which soon notices that an interpreter is gone."""
+    return running(settings_for(data), operation_timeouts=QUICK, discover=machine.discover)
 
 
 async def deployed(gateway: Gateway, folder: Path) -> tuple[str, str]:
@@ -66,7 +70,7 @@ async def answers(gateway: Gateway, key: str) -> bool:
 async def test_while_it_serves(tmp_path: Path, machine: Machine) -> None:
     """When no replica can be started any more, the build is made again with another interpreter of
     that version, and the deployment goes on."""
-    async with running(settings_for(tmp_path / "data"), operation_timeouts=QUICK) as gateway:
+    async with running_on(machine, tmp_path / "data") as gateway:
         key, deployment = await deployed(gateway, tmp_path)
         machine.remove_copy(OF_THIS_MACHINE)
         assert await answers(gateway, key)  # what runs goes on
@@ -80,11 +84,10 @@ async def test_while_it_serves(tmp_path: Path, machine: Machine) -> None:
 
 async def test_at_a_start(tmp_path: Path, machine: Machine) -> None:
     """The same where it was removed while no gateway ran."""
-    settings = settings_for(tmp_path / "data")
-    async with running(settings, operation_timeouts=QUICK) as gateway:
+    async with running_on(machine, tmp_path / "data") as gateway:
         key, _ = await deployed(gateway, tmp_path)
     machine.remove_copy(OF_THIS_MACHINE)
-    async with running(settings, operation_timeouts=QUICK) as gateway:
+    async with running_on(machine, tmp_path / "data") as gateway:
         await until(lambda: answers(gateway, key), bool, pause=0.1)
 
 
@@ -96,12 +99,11 @@ async def test_at_a_start(tmp_path: Path, machine: Machine) -> None:
 async def test_without_another_of_its_version(tmp_path: Path, machine: Machine) -> None:
     """The deployment has failed, and says which Python to install. Nothing of it runs; callers are
     told at once."""
-    settings = settings_for(tmp_path / "data")
-    async with running(settings, operation_timeouts=QUICK) as gateway:
+    async with running_on(machine, tmp_path / "data") as gateway:
         key, deployment = await deployed(gateway, tmp_path)
     machine.remove_copy(OF_THIS_MACHINE)
     machine.version = "python3.99"
-    async with running(settings, operation_timeouts=QUICK) as gateway:
+    async with running_on(machine, tmp_path / "data") as gateway:
         failure = (await gateway.until(deployment, status_is("failed")))["failure"]
         minor = ".".join(map(str, sys.version_info[:2]))
         assert f"Install Python {minor} with its venv module" in failure["advice"]
