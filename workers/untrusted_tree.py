@@ -1,10 +1,10 @@
-"""Folders that others fill: measured, given and removed, whatever is made of them meanwhile.
+"""Folders that untrusted code fills: measured, given away and removed safely while it changes them.
 
-A model may swap a folder for a link while one walks, shut it, or nest folders by the thousand. So
-each is opened from the one above it, by name and never through a link; one that is shut is opened
-up by its inode; and no more than _DEEPEST are open at once, to remove them _OPEN. On the way back
-from deeper ones those above are opened again, from below, and have to be the same. All functions
-block.
+A model may swap a folder for a link during a walk, remove its permissions, or nest folders by the
+thousand. So each is opened from the one above it, by name and never through a link; one without
+permissions gets them by its inode; and at most _DEEPEST are open at once (_OPEN to remove them). On
+the way back from deeper folders those above are opened again, from below, and have to be the same.
+All functions block.
 """
 
 import errno
@@ -31,7 +31,7 @@ def open_folder(name: str, above: int | None = None) -> int:
     """A descriptor of the folder of that name in the one `above`. Raises OSError, for links too."""
     try:
         return os.open(name, os.O_RDONLY | _FOLDER, dir_fd=above)
-    except PermissionError:  # its maker runs as we do, and shut it, perhaps to hide what is in it
+    except PermissionError:  # its maker runs as the same user and removed its permissions
         inode = os.open(name, os.O_PATH | _FOLDER, dir_fd=above)
         try:
             os.chmod(f"/proc/self/fd/{inode}", stat.S_IRWXU)
@@ -55,15 +55,15 @@ def make_below(top: Path, path: PurePath) -> int:
     return folder
 
 
-class _Way:
-    """The way from a folder down to one in it. Of the folders on it the last few are open."""
+class _Walk:
+    """The path from a folder down to one in it. The last few of its folders are open."""
 
     def __init__(self) -> None:
         self._open: list[int] = []
-        # Of each folder: which it is, and those in it that are to be entered yet.
+        # For each folder: its identity, and its subfolders that are still to be entered.
         self._known: list[tuple[tuple[int, int], list[str]]] = []
 
-    def __enter__(self) -> "_Way":
+    def __enter__(self) -> "_Walk":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,11 +75,11 @@ class _Way:
 
     @property
     def last(self) -> tuple[int, list[str]]:
-        """The descriptor of the folder at its end, and those in it that are to be entered yet."""
+        """The descriptor of the last folder, and its subfolders that are still to be entered."""
         return self._open[-1], self._known[-1][1]
 
     def enter(self, name: str) -> None:
-        """Goes on to a folder in the last one, or begins. Raises OSError."""
+        """Enters a folder in the last one, or begins. Raises OSError."""
         descriptor = open_folder(name, self._open[-1] if self._open else None)
         self._open.append(descriptor)
         self._known.append((_which(descriptor), []))
@@ -87,8 +87,8 @@ class _Way:
             os.close(self._open.pop(0))
 
     def back(self) -> bool:
-        """Leaves folders until there is something to enter. Whether there is. Raises OSError, where
-        a folder is in another one by now."""
+        """Leaves folders until there is one to enter. Whether there is one. Raises OSError where a
+        folder has been moved."""
         while self._known and not self._known[-1][1]:
             self._known.pop()
             left = self._open.pop()
@@ -108,10 +108,10 @@ def _which(descriptor: int) -> tuple[int, int]:
 
 
 def entries(folder: Path, *, deepest: float = inf) -> Iterator[tuple[int, str, os.stat_result]]:
-    """All that is in a folder and in those in it, each as (descriptor of the folder that it is in,
-    name, what it is); a folder comes before what is in it, and is opened after it was given out.
-    Raises OSError, also where there is something in a folder that is deeper than `deepest`."""
-    with _Way() as way:
+    """All entries of a folder and its subfolders, each as (descriptor of its folder, name, stat). A
+    folder comes before its entries, and is opened after it was yielded. Raises OSError, also for
+    entries of a folder that is deeper than `deepest`."""
+    with _Walk() as way:
         name = str(folder)
         while True:
             if len(way) >= deepest:
@@ -130,9 +130,9 @@ def entries(folder: Path, *, deepest: float = inf) -> Iterator[tuple[int, str, o
 
 
 def chown_tree(folder: Path, owner: int) -> None:
-    """Makes a folder and all that is in it `owner`'s; for root. The folder itself comes last: once
-    it is `owner`'s, so is all. Files with further names, which may lie elsewhere, are left as they
-    are. Raises OSError."""
+    """Makes `owner` the owner of a folder and all that is in it; for root. The folder itself comes
+    last, so its owner says that all is done. Files with further hard links, which may be elsewhere,
+    are left as they are. Raises OSError."""
     for above, name, found in entries(folder):
         if found.st_uid != owner and (found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)):
             os.chown(name, owner, owner, dir_fd=above, follow_symlinks=False)
@@ -140,8 +140,9 @@ def chown_tree(folder: Path, owner: int) -> None:
 
 
 def make_plain(folder: Path) -> None:
-    """Makes a folder and all that is in it ours, for us alone, and removes all that is neither a
-    file nor a folder. Raises OSError, also where its folders lie too deep for paths."""
+    """Makes this process's user the owner of a folder and all that is in it, without permissions
+    for others, and removes all that is neither a file nor a folder. Raises OSError, also where its
+    folders are too deep for paths."""
     _take(str(folder), None, stat.S_IRWXU)
     for above, name, found in entries(folder, deepest=_DEEPEST):
         if stat.S_ISDIR(found.st_mode):
@@ -166,12 +167,12 @@ def _take(name: str, above: int | None, mode: int) -> None:
 def measure(folder: Path, *, enough: float = inf) -> int:
     """The bytes that a folder takes on its disk, or any number beyond `enough`.
 
-    Links are not followed; what goes while one looks counts nothing. Folders in which the way back
-    is lost, since they are moved meanwhile and lie deep, count as too much. Raises OSError in a
+    Links are not followed; entries that vanish during the walk count nothing. Deep folders that are
+    moved during the walk, so that it cannot return, count as too much. Raises OSError in a
     shortage.
     """
     total, name = 0, str(folder)
-    with _Way() as way:
+    with _Walk() as way:
         while True:
             with suppressed():
                 way.enter(name)
@@ -211,9 +212,9 @@ def _count(folder: int, inner: list[str], enough: float) -> int:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder with all that is in it, whatever its permissions and depth.
+    """Removes a folder with all that is in it, at any permissions and depth.
 
-    What even so cannot be removed stays. Raises OSError in a shortage.
+    What cannot be removed stays. Raises OSError in a shortage.
     """
     with suppressed():
         top = open_folder(str(folder))

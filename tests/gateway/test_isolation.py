@@ -90,7 +90,7 @@ def test_leftovers_decide_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -
         settings = msgspec.structs.replace(Settings(), data=site.data.root, isolation=level)
         confinement = open_isolation(LoadedSettings(settings, {}), site.data, SetAside(site.data))
         assert confinement.level == level
-        confinement.give(view)
+        confinement.chown_writable(view)
         assert {path.stat().st_uid for path in (cache, cache / "in")} == {confinement.owner(view)}
         owners.append(cache.stat().st_uid)
     assert owners[1:3] == [os.geteuid()] * 2

@@ -1,7 +1,7 @@
-"""Confinement: what a process tree can reach of the machine it runs on, and of its neighbours.
+"""Confinement: what a process tree can reach of its machine, and of its neighbours.
 
 `open_confinement` finds the strongest level that works here; `Confinement.launch` turns a command
-into one that runs in it. Decided in `view.py` and `bubblewrap.py`, held by the kernel.
+into one that runs in it. Decided in `view.py` and `bubblewrap.py`, enforced by the kernel.
 """
 
 import json
@@ -100,7 +100,7 @@ class Confinement:
     ) -> None:
         self.level = tried.level
         # Why processes cannot be kept from listening; "" where they can.
-        self.unfenced = _HOLDS_NOTHING if self.level == "none" else fences.missing()
+        self.unfenced = _NO_ISOLATION if self.level == "none" else fences.missing()
         self.refused = tried.refused
         self._folder = folder
         self._readable = tuple(path for path in readable if path.exists())
@@ -128,11 +128,11 @@ class Confinement:
         words = list(map(str, command))
         if view is None:
             return Launch(ProjectCommand(words, str(cwd), variables))
-        home, tmp = self.shown(view, view.home), self.shown(view, view.tmp)
+        home, tmp = self.path_inside(view, view.home), self.path_inside(view, view.tmp)
         merged = {"HOME": str(home), "TMPDIR": str(tmp), **variables}
         if self.mounts:
             merged = {"USER": USER, "LOGNAME": USER, **merged}
-        inner = ProjectCommand(words, str(self.shown(view, cwd)), merged)
+        inner = ProjectCommand(words, str(self.path_inside(view, cwd)), merged)
         if self.level == "none":
             return Launch(inner)
         if self.level == "landlock":
@@ -180,8 +180,8 @@ class Confinement:
         """Whether projects stand at HOME here. Else they are where they are."""
         return self.level in ("users", "userns")
 
-    def shown(self, view: SandboxView, path: Path) -> Path:
-        """Where a real path in a view is for whoever has that view."""
+    def path_inside(self, view: SandboxView, path: Path) -> Path:
+        """The path inside a view of a real path."""
         if not self.mounts:
             return path
         for real, seen in ((view.home, HOME), (view.tmp, TMP)):
@@ -212,7 +212,7 @@ class Confinement:
         """Whose, as we see it, is what a process with this view writes."""
         return self.uid(view) if self.level == "users" else os.geteuid()
 
-    def give(self, view: SandboxView) -> None:
+    def chown_writable(self, view: SandboxView) -> None:
         """Makes it the owner of what it may write, also where another level had another owner.
         Blocking. Raises OSError."""
         if not levels.is_root():
@@ -255,7 +255,7 @@ def _with_network() -> tuple[str, ...]:
 
 _PARTS = "landlock.json"
 _TUN = "/dev/net/tun"
-_HOLDS_NOTHING = "isolation 'none' holds nothing"
+_NO_ISOLATION = "isolation 'none' restricts nothing"
 # What programs write to without meaning anything by it. No terminals: by their files one could read
 # what the gateway's user types in another.
 _DEVICES = (
@@ -295,7 +295,7 @@ def open_confinement(
         # that its own rights are closed does.
         inside = Path(__file__).parent.parent / "inside"
         view = SandboxView(home=probe / "home", tmp=probe / "tmp", read=(inside,))
-        trial.give(view)
+        trial.chown_writable(view)
         # Empty files: there is room for them on a full disk, too.
         script = f"cat {inside}/python/start.py >/dev/null && : >$HOME/x && : >$TMPDIR/x"
         why = _try_out(trial, view, script)
@@ -324,7 +324,7 @@ def _try_out(trial: Confinement, view: SandboxView, script: str) -> str:
 
 
 def _parts(host: Host) -> Iterator[Path]:
-    """What may be read of the system by whoever has the rights of the gateway's user."""
+    """What a process with the rights of the gateway's user may read of the system."""
     for part in host.system.values():
         yield from visible_parts.largest(part)
     for name in host.programs:

@@ -83,7 +83,7 @@ def arguments(view: SandboxView, host: Host, files: Mapping[str, int]) -> Iterat
     for name, descriptor in files.items():
         yield from ("--perms", "0644", "--ro-bind-data", str(descriptor), name)
     yield from ("--proc", "/proc", "--dev", "/dev")
-    # Semaphores of multiprocessing live there, and are whoever's who makes them.
+    # Semaphores of multiprocessing are there, and belong to the user that makes them.
     yield from ("--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "1777", "--tmpfs", "/var/tmp")
     # Folders first: what is mounted later may lie in what was mounted before.
     yield from _mount("--bind", view.tmp, TMP)

@@ -2,7 +2,7 @@
 
 RULES is JSON: {"system": path, "read": [...], "write": [...], "listen": bool, "seccomp": hex}; the
 file at `system` has a list of what else is to be read. What is not named
-cannot be opened, whoever owns it; programs outside cannot be signalled or traced (Linux 6.12 for
+cannot be opened, by no owner; programs outside cannot be signalled or traced (Linux 6.12 for
 signals). Without `listen` it binds no TCP port by its number (Linux 6.7). It can still be seen that
 others are there. Run by the interpreter of the gateway, alone
 and isolated; standard library only. It ends with 126 where the kernel refuses.

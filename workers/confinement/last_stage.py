@@ -52,7 +52,7 @@ class ProjectCommand(msgspec.Struct, frozen=True):
 
 
 def _quoted(text: str) -> bytes:
-    """As one word of a shell, whatever is in it. Raises ValueError for a NUL."""
+    """Any text as one word of a shell. Raises ValueError for a NUL."""
     encoded = os.fsencode(text)
     if b"\0" in encoded:
         raise ValueError("a NUL in a variable or an argument")

@@ -1,6 +1,6 @@
 """How strongly this machine can confine what runs on it: tried out, not guessed.
 
-A level counts when a program was really run in it; why one does not is kept for whoever asks.
+A level counts when a program was run in it; the reason why one does not is kept.
 """
 
 import os

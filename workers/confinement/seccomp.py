@@ -1,6 +1,6 @@
 """System calls that no model needs, as a filter for the kernel.
 
-Most of the kernel's holes of late were reached through calls that programs hardly ever make: new
+Most recent kernel vulnerabilities were reached through calls that programs hardly ever make: new
 user namespaces, io_uring, BPF, keyrings, performance counters, sockets of odd families. They fail
 with EPERM or, as the C library expects it of an older kernel, otherwise (clone3 with ENOSYS, so
 that it asks in the older way, whose flags can be looked at). What is not named is allowed: a list

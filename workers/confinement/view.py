@@ -1,4 +1,4 @@
-"""What a process is to see of the machine: a plain value, decided by whoever starts it."""
+"""What a process sees of the machine: a plain value, decided by the code that starts it."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -10,7 +10,7 @@ import msgspec
 Network = Literal["none", "outward", "machine", "listen"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 
-# Where the project lies for whoever can be shown it there, and whose home that is.
+# The path of the project where namespaces can show it there, and the user with that home.
 HOME = Path("/home/cdsw")
 TMP = Path("/tmp")
 USER = "cdsw"

@@ -1,8 +1,8 @@
 """A script of a build, run to its end in a working copy of its own.
 
-The copy is gone when this returns, and so is every process of the script. What it wrote into its
-kept folders stays: plain files and folders of ours, since whoever reads them later must not be led
-elsewhere by a link.
+The copy is removed when this returns, and every process of the script is dead. What it wrote into
+its kept folders stays, as plain files and folders of ours, so that a link cannot lead a later
+reader elsewhere.
 """
 
 import os

@@ -105,7 +105,7 @@ class ProcessTree:
         """Makes the leaf, and gives the confined user what `view` says it may write. Blocking.
         Raises OSError."""
         if view is not None:
-            self.host.confinement.give(view)
+            self.host.confinement.chown_writable(view)
         self._leaf.make(self.limits)
         if self.limits.disk:
             self._base = sum(map(measure, self._folders))

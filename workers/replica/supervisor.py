@@ -173,7 +173,7 @@ def _start(
             pass_fds=(request_in, answer_out),
         )
         ours_on_failure.callback(tree.abandon, process)
-        seen = tree.host.confinement.shown(view, root)
+        seen = tree.host.confinement.path_inside(view, root)
         replica.attach(process, answer_in, request_out, str(seen))
         ours_on_failure.pop_all()
     write = log.write_lines

@@ -105,7 +105,7 @@ def _at(level: str, data: Path, work: Callable[[Confinement, SandboxView], objec
 
     def confined() -> object:
         confinement = open_confinement(level, data / "confinement")
-        confinement.give(view)
+        confinement.chown_writable(view)
         return work(confinement, view)
 
     if level == "users" and os.geteuid() != 0:
@@ -165,7 +165,7 @@ def test_what_it_may(level: str, data: Path) -> None:
 
     def works(confinement: Confinement, view: SandboxView) -> list[str]:
         done = _shell(confinement, view, script)
-        return [done.stdout.strip(), done.stderr, str(confinement.shown(view, view.home))]
+        return [done.stdout.strip(), done.stderr, str(confinement.path_inside(view, view.home))]
 
     told = _at(level, data, works)
     assert isinstance(told, list)
@@ -224,7 +224,7 @@ def test_no_variable_reaches_a_program_with_rights(level: str, data: Path) -> No
     library = _library(data / "replicas" / "home")
 
     def loads(confinement: Confinement, view: SandboxView) -> list[str]:
-        seen = confinement.shown(view, library)
+        seen = confinement.path_inside(view, library)
         preload = {"LD_PRELOAD": f"{library}:{seen}:./{library.name}", **PATH}
         launch = confinement.launch(
             ["/bin/echo", "-n"], cwd=view.home, variables=preload, view=view
@@ -465,7 +465,7 @@ def _open(level: str, data: Path) -> tuple[Confinement, SandboxView]:
     except ConfinementUnavailable as error:
         not_here(str(error))
     view = SandboxView(home=data / "replicas" / "home", tmp=data / "replicas" / "tmp", identity=7)
-    confinement.give(view)
+    confinement.chown_writable(view)
     return confinement, view
 
 

@@ -98,7 +98,7 @@ def _number(value: Any) -> int | float | None:
 
 
 def _of_dataclass(value: Any) -> dict[str, object]:
-    from dataclasses import fields  # loaded by whoever made the dataclass
+    from dataclasses import fields  # loaded by the code that made the dataclass
 
     return {field.name: getattr(value, field.name) for field in fields(value)}
 

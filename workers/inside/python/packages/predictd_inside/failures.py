@@ -1,8 +1,8 @@
-"""Says what went wrong in the model, in the model's own terms and in bounded length.
+"""Describes what went wrong in the model, in the model's own terms and in bounded length.
 
-Our frames are cut from tracebacks: they are no help to the author. Describing must not fail in its
-turn, whatever `__str__` an exception has and whatever the project calls its files; and what is said
-can be sent: it is Unicode, without the halves of surrogate pairs that a str may hold.
+Our frames are removed from tracebacks: they do not help the author. Describing must not fail
+itself, with any `__str__` of an exception and any file names of the project. The text can always be
+sent: it is Unicode, without the halves of surrogate pairs that a str may contain.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _name_of = type.__dict__["__name__"].__get__
 
 
 def describe(problem: BaseException) -> dict[str, str]:
-    """The exception's type and text, as the wire says them."""
+    """The exception's type and text, as they are sent."""
     try:
         message = str(problem)
         if len(message) > LONGEST_MESSAGE:
             message = f"{message[:LONGEST_MESSAGE]}... ({len(message)} characters)"
         message = unicode(message) + hint(problem)
     except Exception:
-        message = "(its text cannot be had: its __str__ raised)"
+        message = "(no text: its __str__ raised an exception)"
     # Not `type(problem).__name__`, which a metaclass may define.
     name: str = _name_of(type(problem))
     return {"type": name[:LONGEST_NAME], "message": message}
 
 
 def hint(problem: BaseException) -> str:
-    """What to do, where the operating system's words do not say it: to listen on a TCP port by its
-    number is not allowed unless that was asked for."""
+    """What to do, where the operating system's text does not say it: listening on a TCP port by
+    number is allowed only with `network: listen`."""
     if not isinstance(problem, PermissionError):
         return ""
     from linecache import getline
@@ -70,7 +70,7 @@ def theirs(trace: TracebackType | None) -> TracebackType | None:
 def traceback_text(problem: BaseException) -> str:
     """The traceback as Python prints it, from the model's first frame on; its end if too long."""
     try:
-        # Gotcha G2 in README: late, as it costs much of a start, and perhaps in vain.
+        # Late, since it costs much of a start and may fail (gotcha G2 in README).
         from traceback import format_exception
 
         trace = theirs(problem.__traceback__)

@@ -52,7 +52,7 @@ def translate(text: str) -> str:
     """A script with its lines of other kinds in Python's words."""
     lines = text.split("\n")
     for begin, end in _statements(lines):
-        # A command goes on where a line of it ends with a backslash.
+        # A command continues after a line that ends with a backslash.
         line = "".join([part[:-1] for part in lines[begin : end - 1]] + [lines[end - 1]])
         said = _said(line)
         if said is not None:
@@ -76,7 +76,7 @@ def _said(line: str) -> str | None:
 
 
 def _statements(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """The lines that begin a statement: where each begins, and where what it goes on to ends."""
+    """The lines that begin a statement: where each begins, and where its continuation ends."""
     depth, quote = 0, ""
     begin = 0
     while begin < len(lines):
@@ -113,7 +113,7 @@ def _state_after(line: str, depth: int, quote: str) -> tuple[int, str]:
             depth += 1
         elif token in ")]}":
             depth = max(0, depth - 1)
-    # A short string ends with its line, whatever it is.
+    # A short string of any kind ends with its line.
     return depth, quote if len(quote) == 3 else ""
 
 

@@ -28,7 +28,7 @@ NAME = "__mp_main__"  # by which children of multiprocessing know the file
 def load(root: str, file: str, function: str) -> Callable[[object], object]:
     """Run `file` (relative to `root`) from `root` and return its `function`.
 
-    Raises whatever the file raises; AttributeError or TypeError when it has no such function, or
+    Raises what the file raises; AttributeError or TypeError when it has no such function, or
     one that can never answer.
     """
     os.chdir(root)

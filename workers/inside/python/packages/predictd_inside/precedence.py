@@ -1,4 +1,4 @@
-"""The packages `cdsw` and `cml` are there, and yield to whatever else has their names.
+"""The packages `cdsw` and `cml` are importable, and yield to other modules of their names.
 
 In a replica they are found by a finder that asks all others first, so a module of the project, of
 its environment or of an editable install is taken instead. A script, and a model that imports one

@@ -1,8 +1,8 @@
-"""What is tracked of a prediction: values by their keys, on the page of that prediction.
+"""The metrics of a prediction: values by their keys.
 
-A replica answers one prediction at a time, so its book has one open page at most. The page is
-opened by the first decorated call of a prediction and sent with the answer, so all decorated calls
-and all threads of one prediction share it. A page whose prediction fails goes to nobody.
+A replica answers one prediction at a time, so at most one `PredictionMetrics` is open. The first
+decorated call of a prediction opens it, and it is sent with the answer, so all decorated calls and
+all threads of one prediction share it. The metrics of a failed prediction are dropped.
 
 Values become JSON when they are tracked: what cannot be said is the error of that very line, and
 what the model changes afterwards changes nothing. What is taken here the gateway can read: it would

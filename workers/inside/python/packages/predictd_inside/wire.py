@@ -1,12 +1,12 @@
-"""The inner end of the wire: frames on two pipes that belong to nobody but us.
+"""The inner end of the wire: frames on two pipes that no other code uses.
 
 A frame is a header of 13 bytes, little-endian (u32 length of the body, u8 kind, u64 id), then the
-body, which is JSON. The gateway is trusted to frame rightly; what ends is ended by it: the pipe
-closing, even in the middle of a frame, means that the gateway is gone or wants us gone.
+body, which is JSON. The gateway is trusted to write correct frames. A closed pipe, even in the
+middle of a frame, means that the gateway has ended or wants this process to end.
 
-The law kept here: what is sent is sent by this process alone. Programs started by the model do not
-inherit the pipes, and in a process forked from this one both lead nowhere, so such a child, should
-it ever come back to the loop, answers nobody and ends.
+The law: only this process sends. Programs that the model starts do not inherit the pipes, and in a
+process forked from this one both lead to /dev/null, so such a child, if it ever returns to the
+loop, answers no request and ends.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ FIRST = 4096  # reading into more than is needed costs time
 CHUNK = 65536  # what a pipe holds, and so the most that one read brings
 
 # How often to look for a frame before sleeping, while that pays; a look takes half a microsecond.
-LOOKS = 48
+SPIN_LIMIT = 48
 # Between so many looks the core is offered to others: seldom, since the kernel takes each offer for
 # a turn of milliseconds that was given up.
 OFFER = 10
-BELIEF = 8  # so many times for nothing in a row, and it does not pay; ...
+SPIN_WEIGHT = 8  # so many times for nothing in a row, and it does not pay; ...
 TRY = 8  # ... but each time it has slept so often it is tried again
 
 
@@ -43,7 +43,7 @@ class Wire:
         self._outlet = outlet
         self._poll = select.poll()
         self._poll.register(inlet, select.POLLIN)
-        self._belief = self._naps = 0
+        self._spin_credit = self._sleeps = 0
         # Where there is something to do until a frame comes, it is done by this.
         self.idle: Callable[[int], None] | None = None
         for descriptor in (inlet, outlet):
@@ -71,22 +71,22 @@ class Wire:
                 data = data[end:]
 
     def _look(self) -> bool:
-        """Wait a little for what comes next: to sleep and be woken takes longer than a quick model.
-        Whether it has come.
+        """Poll for the next frame for a short time: to sleep and wake takes longer than a quick
+        model. Whether it has come.
 
-        Where looking does not pay, as for slow models and rare requests, it is left.
+        Where polling does not pay, as for slow models and rare requests, it is skipped.
         """
-        self._naps += 1
-        if not self._belief and self._naps % TRY:
+        self._sleeps += 1
+        if not self._spin_credit and self._sleeps % TRY:
             return False
-        for look in range(1, LOOKS + 1):
+        for look in range(1, SPIN_LIMIT + 1):
             if self._poll.poll(0):
-                self._belief = BELIEF
+                self._spin_credit = SPIN_WEIGHT
                 return True
             if look % OFFER == 0:
                 os.sched_yield()
-        if self._belief:
-            self._belief -= 1
+        if self._spin_credit:
+            self._spin_credit -= 1
         return False
 
     def send(self, kind: int, number: int, body: bytes) -> None:
@@ -103,7 +103,7 @@ class Wire:
         )
 
     def _write(self, frames: bytes) -> None:
-        """Write them, however many writes that takes; leave when nobody reads."""
+        """Write them, in as many writes as needed; leave when the reader is gone."""
         try:
             written = os.write(self._outlet, frames)
             while written < len(frames):

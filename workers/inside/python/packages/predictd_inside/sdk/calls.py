@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def call_model(model_access_key: str, ipt: Any, api_key: str | None = None) -> dict[str, Any]:
     """Calls a deployed model; the whole answer, whose "response" is what its function returned.
 
-    `model_access_key` says which model, `ipt` is the argument of its function, whatever has a form
-    in JSON. `api_key`, for models that ask who calls, is a model API key or an API key; left out,
-    it is that of the environment (CDSW_APIV2_KEY), if there is one.
+    `model_access_key` names the model; `ipt` is the argument of its function, any value that has a
+    form in JSON. `api_key`, for models with authentication, is a model API key or an API key; the
+    default is that of the environment (CDSW_APIV2_KEY), if there is one.
 
     Raises RuntimeError, with the gateway's words, where the answer is not 200.
     """

@@ -73,7 +73,7 @@ def track_metric(key: str, value: object) -> None:
     """Keeps a value: with the prediction that is being made, or with the run of an experiment.
 
     In a function decorated by `model_metrics` or `cml_model(metrics=True)` the value may be
-    whatever has a form in JSON, numpy's and pandas' values among it, and is kept with that
+    any value that has a form in JSON, including numpy's and pandas', and is kept with that
     prediction. A second value of the same key replaces the first.
 
     In an experiment's script it must be a single value: text, a number, True, False or None.
