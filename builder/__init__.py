@@ -1,6 +1,7 @@
 """Turns a folder of project files into a sealed build: its code beside its own environment.
 
-Knows nothing of records, replicas or HTTP; what it needs of them it is given. See README.md.
+The builder knows nothing of records, replicas or HTTP; what it needs from them is passed in. See
+README.md.
 """
 
 from builder.build import BuildFailure, BuildReport
@@ -17,11 +18,11 @@ from builder.errors import (
 )
 from builder.files.depth import TooDeep, check_depth
 from builder.files.fsync import make_folder, sync_file_system, sync_folder
-from builder.files.path_references import file_that_names
+from builder.files.path_references import find_path_reference
 from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
-from builder.files.small_file import read_plain
-from builder.git.address import Address, read_address
+from builder.files.small_file import read_small_file
+from builder.git.address import RepositoryAddress, read_address
 from builder.git.clone import CloneGuard, clone
 from builder.git.ssh import with_identity
 from builder.interpreters import Interpreter, discover, inspect, match, release_of
@@ -35,7 +36,6 @@ __all__ = [
     "SEAL",
     "SNAPSHOT",
     "SNAPSHOT_TAKEN",
-    "Address",
     "BuildFailure",
     "BuildReport",
     "BuildSpec",
@@ -52,6 +52,7 @@ __all__ = [
     "NotAFile",
     "Probe",
     "ProbeFailed",
+    "RepositoryAddress",
     "Run",
     "Snapshot",
     "TooDeep",
@@ -60,13 +61,13 @@ __all__ = [
     "clone",
     "discover",
     "drop_snapshot",
-    "file_that_names",
+    "find_path_reference",
     "inspect",
     "make_build",
     "make_folder",
     "match",
     "read_address",
-    "read_plain",
+    "read_small_file",
     "release_of",
     "remove_tree",
     "resolve_beneath",

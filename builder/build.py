@@ -1,8 +1,7 @@
-"""Makes one build: walks the steps from a snapshot to a sealed folder.
+"""Makes one build: runs the steps from a snapshot to a sealed folder.
 
-What the project, the request or the machine did wrong ends in a report, never in an
-exception. However a build ends, there are two outcomes on disk: a sealed folder, or none.
-The seal is the last thing that is done, so nothing after it can fail.
+A failure of the project, the request or the machine is a report, never an exception. A build leaves
+a sealed folder or none. The seal is made last, so no later step can fail.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from msgspec import Struct
 from builder import build_steps
 from builder.build_steps import SNAPSHOT_TAKEN, BuildSteps, now
 from builder.build_store import Manifest, remove_build, seal_build
-from builder.environment.build_script import has_script, make_readable, run_script
+from builder.environment.build_script import has_script, normalize_script, run_script
 from builder.environment.virtual_environment import make_environment
 from builder.errors import BuilderError
 from builder.interpreters import Interpreter, inspect
@@ -26,7 +25,7 @@ from builder.spec import BuildSpec, Log, Probe, Run
 
 
 class BuildFailure(Struct, frozen=True):
-    """Why a build failed: in which step, what failed, what was found, what to do."""
+    """Why a build failed: the step, what failed, what was found, and what to do."""
 
     step: str
     summary: str
@@ -51,14 +50,14 @@ async def build(
     changed: Callable[[BuildSteps], None],
     steps: BuildSteps = SNAPSHOT_TAKEN,
 ) -> BuildReport:
-    """Make the build at `spec.folder`, which must not exist; without a `probe` there is no model
-    in it to try out.
+    """Make the build at `spec.folder`, which must not exist. Without a `probe` it has no model to
+    start.
 
-    `steps` is the steps so far, its snapshot taken; `changed` is called with every next
-    one. Cancellation leaves no folder behind.
+    `steps` are the steps so far, including the snapshot; `changed` is called after each event.
+    Cancellation leaves no folder.
     """
     _refuse_existing(spec)
-    maker = _Maker(spec, run, probe, log, _Progress(steps, changed))
+    maker = _Build(spec, run, probe, log, _Progress(steps, changed))
     whole = False
     try:
         with trio.move_on_after(spec.time_limit):
@@ -71,9 +70,9 @@ async def build(
         return maker.timed_out()
     except OSError as error:
         return maker.failed(
-            "The machine failed the build",
+            "The build failed because of the machine",
             str(error),
-            "This is for the operator: `predictd doctor` shows the state of disk and programs.",
+            "Ask the operator to run `predictd doctor`, which checks disk and programs.",
         )
     finally:
         if not whole:
@@ -82,13 +81,13 @@ async def build(
 
 
 def _refuse_existing(spec: BuildSpec) -> None:
-    # Whatever is there is not ours to remove when this build fails.
+    # This build must not remove an existing folder when it fails.
     if spec.folder.exists():
-        raise FileExistsError(f"{spec.folder} is there already")
+        raise FileExistsError(f"{spec.folder} already exists")
 
 
 class _Progress:
-    """The steps as it goes on, and who is told of it."""
+    """The steps so far, and the listener for changes."""
 
     def __init__(self, steps: BuildSteps, changed: Callable[[BuildSteps], None]) -> None:
         self.steps = steps
@@ -97,7 +96,7 @@ class _Progress:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time one step, and tell how it ended."""
+        """Time one step and report how it ended."""
         self.here = name
         began = trio.current_time()
         self._go(self.steps.start(name, now()))
@@ -110,7 +109,7 @@ class _Progress:
             self._go(self.steps.finish(name, trio.current_time() - began))
 
     def skip(self) -> None:
-        """There is nothing to do in the step that is being taken."""
+        """Skip the present step, which has nothing to do."""
         self._go(self.steps.skip(self.here))
 
     def _go(self, steps: BuildSteps) -> None:
@@ -118,7 +117,7 @@ class _Progress:
         self._changed(steps)
 
 
-class _Maker:
+class _Build:
     """The steps of one build."""
 
     def __init__(
@@ -155,18 +154,18 @@ class _Maker:
             lambda: list(missing_content.notices(spec.code))
         ):
             self._log.write(notice)
-        self._log.write(f"Making an environment for Python {interpreter.version}")
+        self._log.write(f"Creating an environment for Python {interpreter.version}")
         await make_environment(spec, interpreter, self._run, self._log, self._time_left())
         return interpreter
 
     async def _run_script(self, interpreter: Interpreter) -> None:
         if has_script(self._spec):
-            if odd := await trio.to_thread.run_sync(make_readable, self._spec):
-                self._log.write(f"{self._spec.script} has {odd}: it is run without")
+            if odd := await trio.to_thread.run_sync(normalize_script, self._spec):
+                self._log.write(f"{self._spec.script} has {odd}, which the build leaves out")
             self._log.write(f"Running {self._spec.script}")
             await run_script(self._spec, interpreter, self._run, self._log, self._time_left())
         else:
-            self._log.write(f"There is no {self._spec.script}: nothing to prepare")
+            self._log.write(f"No {self._spec.script}: skipping this step")
             self._progress.skip()
 
     async def _try_out(self, interpreter: Interpreter) -> None:
@@ -174,7 +173,7 @@ class _Maker:
             self._progress.skip()
             return
         check_model_file(self._spec)
-        self._log.write("Starting the model once")
+        self._log.write("Starting the model for a test")
         await self._probe(self._spec, interpreter)
 
     async def _seal(self, interpreter: Interpreter) -> None:
@@ -208,8 +207,8 @@ class _Maker:
             BuildFailure(
                 here,
                 "The build took too long",
-                f"its {self._spec.time_limit:g} seconds were over during {here}",
-                "Make the build script do less, or have the operator raise `build_timeout`.",
+                f"it reached its limit of {self._spec.time_limit:g} s in step {here}",
+                "Make the build script do less, or ask the operator to raise `build_timeout`.",
             ),
         )
 

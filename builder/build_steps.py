@@ -1,8 +1,7 @@
-"""The journey of a build: five named steps, each with a state and its times.
+"""The steps of a build: five named steps, each with a state and its times.
 
-A `BuildSteps` never changes; every event gives the next one, so whoever was shown a journey
-keeps what was shown. What may follow what is the table `NEXT`; an event that is not in it
-raises `IllegalStep` and changes nothing.
+A `BuildSteps` never changes: every event returns a new one, so a listener keeps what it was given.
+The table `NEXT` has the allowed events; any other raises `IllegalStep` and changes nothing.
 
     waiting --start--> running --finish--> done
                           |-----fail-----> failed
@@ -34,11 +33,11 @@ NEXT: dict[tuple[State, Event], State] = {
 
 
 class IllegalStep(Exception):
-    """A step was told something that its state does not allow."""
+    """The state of a step does not allow the event."""
 
 
 class BuildStep(Struct, frozen=True):
-    """One step: `started_at` is a time as `now` writes it, `seconds` how long it took."""
+    """One step. `started_at` is a time as `now` writes it; `seconds` is how long the step took."""
 
     name: str
     state: State = "waiting"
@@ -47,7 +46,7 @@ class BuildStep(Struct, frozen=True):
 
 
 class BuildSteps(Struct, frozen=True):
-    """All steps of one build, in the order in which they are taken."""
+    """All steps of one build, in their order."""
 
     steps: tuple[BuildStep, ...] = tuple(map(BuildStep, STEPS))
 
@@ -75,10 +74,10 @@ class BuildSteps(Struct, frozen=True):
         return BuildSteps(tuple(taken if each is step else each for each in self.steps))
 
 
-# What `build` starts from when nobody timed the snapshot.
+# Where `build` starts from when the snapshot was not timed.
 SNAPSHOT_TAKEN = BuildSteps((BuildStep(SNAPSHOT, "done"), *map(BuildStep, STEPS[1:])))
 
 
 def now() -> str:
-    """The time as it is written everywhere: `2026-11-21T02:35:00.123456Z`."""
+    """Return the time as records write it: `2026-11-21T02:35:00.123456Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

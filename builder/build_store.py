@@ -1,12 +1,12 @@
-"""The folder in which builds stand, each under its id.
+"""The folder that has the builds, each under its id.
 
-A build is made where it stays, so an unfinished one lies beside the finished ones. Only the
-file `sealed` tells them apart: it gets its name last, once everything before it and its own bytes
-have reached the disk, and it is the first thing to go. So at whatever instant the machine stops, a
-folder with a seal is whole. A sealed build is never changed.
+A build is made where it stays, so an unfinished build lies beside finished ones. Only the file
+`sealed` tells them apart. It gets its name last, after everything before it and its own bytes have
+reached the disk, and it is removed first. So whenever the machine stops, a folder with a seal is
+complete. A sealed build never changes.
 
-A seal that is there but cannot be read was damaged later: no kill and no loss of power leaves one.
-Such a build is not served, and not removed either: `damage` says what is wrong.
+A seal that cannot be read was damaged later: no kill and no power cut leaves one. Such a build is
+not served, and not removed either; `damage` returns the reason.
 """
 
 import os
@@ -25,22 +25,24 @@ from builder.errors import ScriptFailed
 from builder.files.depth import TooDeep, check_depth
 from builder.files.fsync import sync_file_system, sync_folder
 from builder.files.remove_tree import remove_tree
-from builder.files.small_file import read_plain
+from builder.files.small_file import read_small_file
 
 SEAL = "sealed"
 _ASIDE = ".aside"
-# Of a seal, in bytes: some paths and dates.
+# The most bytes of a seal: some paths and dates.
 _SEAL_BYTES = 64 * 1024
-# What a seal that cannot be read, or decoded, raises.
+# Raised by a seal that cannot be read or decoded.
 _UNREADABLE = (OSError, ValueError, RecursionError)
-# For everybody.
+# For all users.
 _READABLE, _ENTERED = 0o444, 0o111
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a sealed build was made from, and when. `prefix` is the interpreter's folder, which
-    each process that runs in the build's environment has to see; `home` is where its script saw the
-    project: absolute paths that it wrote lead there."""
+    """What a sealed build was made from, and when.
+
+    `prefix` is the interpreter's folder, which each process in the build's environment needs.
+    `home` is the path at which the script saw the project: absolute paths that it wrote lead there.
+    """
 
     commit: str
     file: str
@@ -62,18 +64,20 @@ class BuildStore:
         self.root = root
 
     def folder(self, build: str) -> Path:
-        """Where a build stands, or will."""
+        """Return the folder of a build, which may not exist yet."""
         return self.root / build
 
     def sealed(self, build: str) -> Manifest | None:
-        """The manifest of a whole build, or None when it is not whole, not there or damaged."""
+        """Return the manifest of a sealed build, or None where it is unfinished, missing or
+        damaged."""
         try:
             return self._manifest(build)
         except _UNREADABLE:
             return None
 
     def damage(self, build: str) -> str:
-        """Why the seal of a build cannot be read; "" where it can be, and where there is none."""
+        """Return why the seal of a build cannot be read; "" where it can be, or where there is
+        none."""
         try:
             self._manifest(build)
         except _UNREADABLE as error:
@@ -83,33 +87,33 @@ class BuildStore:
     def _manifest(self, build: str) -> Manifest | None:
         """None where there is no seal. Raises _UNREADABLE."""
         try:
-            text = read_plain(self.folder(build) / SEAL, _SEAL_BYTES)
+            text = read_small_file(self.folder(build) / SEAL, _SEAL_BYTES)
         except FileNotFoundError:
             if self.folder(build).is_symlink():
                 raise OSError("its folder is a link") from None
             return None
         return msgspec.json.decode(text, type=Manifest)
 
-    def runs(self, build: str) -> bool:
-        """Whether the interpreter that a build's environment leads to is there."""
+    def has_interpreter(self, build: str) -> bool:
+        """Whether the interpreter of a build's environment still exists."""
         return os.access(self.folder(build) / "environment" / "bin" / "python", os.X_OK)
 
     def prefix(self, build: str) -> Path | None:
-        """The folder of a whole build's interpreter, as recorded when the build was made: what the
-        build itself says of that is its script's word."""
+        """Return the folder of a sealed build's interpreter, from its manifest: the build's own
+        files may have been changed by its script."""
         manifest = self.sealed(build)
         return Path(manifest.prefix) if manifest else None
 
     async def remove(self, build: str) -> None:
-        """Take a build away; no matter if it is not there."""
+        """Remove a build, if it exists."""
         await remove_build(self.folder(build))
 
     async def set_aside(self, build: str) -> None:
-        """Makes way for another making of a build, which `put_back` ends."""
+        """Move a build aside before it is rebuilt; `put_back` ends this."""
         await trio.to_thread.run_sync(_rename, self.folder(build), self._aside(build))
 
     async def put_back(self, build: str) -> None:
-        """What was set aside, unless a new one is whole; no matter if nothing was."""
+        """Restore the build that was set aside, unless the new one is sealed."""
         if self.sealed(build) is not None:
             await remove_build(self._aside(build))
         elif self._aside(build).exists():
@@ -117,11 +121,11 @@ class BuildStore:
             await trio.to_thread.run_sync(_rename, self._aside(build), self.folder(build))
 
     def aside(self) -> list[str]:
-        """The builds that were set aside when an earlier gateway ended. Blocking."""
+        """Return the builds that were still set aside when the gateway ended. Blocking."""
         return [path.name.removesuffix(_ASIDE) for path in self.root.glob(f"*{_ASIDE}")]
 
     def names(self) -> list[str]:
-        """Whatever there is here, whole or not. Blocking."""
+        """Return all names in this folder, sealed or not. Blocking."""
         return sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
 
     def _aside(self, build: str) -> Path:
@@ -129,18 +133,17 @@ class BuildStore:
 
 
 async def seal_build(folder: Path, manifest: Manifest) -> None:
-    """Make a build whole and lasting: when this returns it survives the loss of power. Raises
-    ScriptFailed, OSError."""
+    """Seal a build: after the return it survives a power cut. Raises ScriptFailed, OSError."""
     await trio.to_thread.run_sync(partial(_seal, folder, manifest))
 
 
 async def remove_build(folder: Path) -> None:
-    """Remove the folder of a build, whatever its script left there."""
+    """Remove the folder of a build, including all files of its script."""
     await trio.to_thread.run_sync(partial(_remove, folder))
 
 
 def _rename(old: Path, new: Path) -> None:
-    """In a way that lasts; no matter if there is nothing."""
+    """Rename durably, if `old` exists."""
     with suppress(FileNotFoundError):
         old.rename(new)
         sync_folder(old.parent)
@@ -148,18 +151,18 @@ def _rename(old: Path, new: Path) -> None:
 
 def _seal(folder: Path, manifest: Manifest) -> None:
     try:
-        make_ours(folder)
-        _refuse_names_elsewhere(folder)
+        take_ownership(folder)
+        _refuse_outside_links(folder)
     except TooDeep as error:
         raise ScriptFailed(
-            "The build cannot be kept",
-            f"its script left folders that are nested too deep: {error.strerror}",
-            "Have the script remove what it does not need.",
+            "The build cannot be sealed",
+            f"its script left folders that are too deep: {error.strerror}",
+            "Make the script remove these folders.",
         ) from None
-    # Everything at once: thousands of files, and what the script linked to them.
+    # All at once: there are thousands of files.
     sync_file_system(folder)
     if (folder / SEAL).exists():
-        raise FileExistsError(f"{folder} is sealed already")
+        raise FileExistsError(f"{folder} is already sealed")
     fresh = folder / f"{SEAL}.new"
     with fresh.open("xb") as file:
         file.write(msgspec.json.encode(manifest))
@@ -169,10 +172,11 @@ def _seal(folder: Path, manifest: Manifest) -> None:
     sync_folder(folder)
 
 
-def make_ours(folder: Path) -> None:
-    """Makes the gateway's account the owner of what a program made, readable by all who are shown
-    it. Only root can, and only for root do programs run as another user. Blocking. Raises TooDeep,
-    OSError."""
+def take_ownership(folder: Path) -> None:
+    """Make the gateway's account the owner of the files of a program, readable for all users.
+
+    Only root can, and only root runs programs as another user. Blocking. Raises TooDeep, OSError.
+    """
     if os.geteuid() != 0:
         return
     for _, folders, files, here in _walk(folder):
@@ -187,17 +191,19 @@ def make_ours(folder: Path) -> None:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str], int]]:
-    """`os.fwalk`, which is a recursion and keeps each folder on its way open, with a bound for how
-    deep. Raises TooDeep."""
+    """`os.fwalk` with a limit of depth, since it recurses and keeps each parent open. Raises
+    TooDeep."""
     for path, folders, files, here in os.fwalk(folder):
         check_depth(os.path.relpath(path, folder))
         yield path, folders, files, here
 
 
-def _refuse_names_elsewhere(folder: Path) -> None:
-    """Refuses a build of which a file has another name outside of it, in a folder that later builds
-    write to, such as the cache of pip: they could change what is sealed. Where there are mounts no
-    script can make one; with Landlock alone it can. Blocking. Raises ScriptFailed."""
+def _refuse_outside_links(folder: Path) -> None:
+    """Refuse a build with a file that has another name outside the build, such as in pip's cache.
+
+    Later builds could change the file there. Under a mount namespace no script can make such a
+    link; with Landlock alone it can. Blocking. Raises ScriptFailed.
+    """
     names: Counter[tuple[int, int]] = Counter()
     linked: dict[tuple[int, int], tuple[int, str]] = {}
     for path, _, files, here in _walk(folder):
@@ -210,9 +216,9 @@ def _refuse_names_elsewhere(folder: Path) -> None:
     for file, (links, shown) in linked.items():
         if links > names[file]:
             raise ScriptFailed(
-                "The build cannot be kept",
-                f"its script gave {shown} a second name (a hard link) outside of the build",
-                "Have the script copy files instead; for uv, set UV_LINK_MODE=copy.",
+                "The build cannot be sealed",
+                f"its script made a hard link to {shown} outside the build",
+                "Make the script copy files instead; for uv, set UV_LINK_MODE=copy.",
             )
 
 
@@ -229,6 +235,6 @@ def _remove(folder: Path) -> None:
     elif folder.exists():
         if (folder / SEAL).exists() and not (folder / SEAL).is_dir():
             (folder / SEAL).unlink()
-            # Else it could be back after a loss of power, and what it speaks for not.
+            # Else the seal could be back after a power cut, and the files not.
             sync_folder(folder)
         remove_tree(folder)

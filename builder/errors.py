@@ -1,8 +1,8 @@
-"""What can go wrong while a build is made, said so that somebody can act on it.
+"""What can fail while a build is made, said so that a user can act on it.
 
-Every error has three parts: a *summary* (what failed), a *problem* (what was found, naming
-it) and *advice* (what to do next). Each of them is about the project, the request or the
-machine; a defect of our own is never dressed up as one of these.
+Every error has a *summary* (what failed), a *problem* (what was found, and where) and
+*advice* (what to do next). It is about the project, the request or the machine; a defect of predictd
+is never reported as one of these.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class BuilderError(Exception):
-    """Something the author of a project, the caller or the operator can put right."""
+    """A failure that the author of a project, the caller or the operator can correct."""
 
     def __init__(self, summary: str, problem: str, advice: str) -> None:
         super().__init__(f"{summary}: {problem} ({advice})")
@@ -20,37 +20,37 @@ class BuilderError(Exception):
 
 
 class SnapshotFailed(BuilderError):
-    """The files of a project could not be stored, or not be read back."""
+    """The files of a project could not be stored, or could not be read back."""
 
     def __init__(
         self,
         problem: str,
-        advice: str = "Correct what is named and build again.",
+        advice: str = "Correct this and build again.",
     ) -> None:
-        super().__init__("The project's files could not be taken", problem, advice)
+        super().__init__("The snapshot of the project failed", problem, advice)
 
 
 class SymlinkLeaves(SnapshotFailed):
-    """Symbolic links lead to where models see nothing, so a copy would not hold them."""
+    """Symbolic links lead to files that models cannot see, so a copy would be incomplete."""
 
     def __init__(self, links: Iterable[str]) -> None:
         self.links = sorted(links)
         super().__init__(
-            f"symbolic links lead out of the project: {', '.join(self.links)}",
-            "Replace each by a link to a file of the project or by the file itself, name it in "
-            ".gitignore, or have the operator name its target folder in `shared_folders`.",
+            f"symbolic links lead outside the project: {', '.join(self.links)}",
+            "Replace each link by the file itself or by a link to a file of the project, add it to "
+            ".gitignore, or ask the operator to add its target folder to `shared_folders`.",
         )
 
 
 class CloneRefused(BuilderError):
-    """The address or the reference of a repository is not one that we hand to git."""
+    """The address or the reference of a repository is not accepted."""
 
     def __init__(self, problem: str, advice: str) -> None:
         super().__init__("The repository was not cloned", problem, advice)
 
 
 class CloneFailed(BuilderError):
-    """git could not clone a repository; the problem is what the user may see of it."""
+    """git could not clone a repository. The problem has only what the user may see."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -61,13 +61,13 @@ class CloneFailed(BuilderError):
 
 
 class UnknownKernel(BuilderError):
-    """No interpreter of this machine goes by the name asked for."""
+    """No interpreter of this machine has the requested name."""
 
     def __init__(self, kernel: str, known: Iterable[str]) -> None:
         self.kernel = kernel
         self.known = list(known)
         super().__init__(
-            "There is no such kernel",
+            "The kernel is not available",
             f"{kernel!r} is not an interpreter of this machine",
             f"Choose one of: {', '.join(self.known)}."
             if self.known
@@ -76,29 +76,29 @@ class UnknownKernel(BuilderError):
 
 
 class InterpreterUnusable(BuilderError):
-    """An interpreter that was asked for by its path does not do its work."""
+    """An interpreter that was requested by its path does not work."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             "The interpreter cannot be used",
             f"{path}: {reason}",
-            "Name a working CPython 3.8 or newer, or install this one again.",
+            "Give the path of a working CPython 3.8 or newer, or reinstall this one.",
         )
 
 
 class EnvironmentFailed(BuilderError):
-    """The virtual environment could not be made."""
+    """The virtual environment could not be created."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
-            "The environment could not be made",
+            "The environment could not be created",
             problem,
-            "The build's log has every line; `predictd doctor` shows what this machine offers.",
+            "Read the build's log; `predictd doctor` lists the interpreters of this machine.",
         )
 
 
 class ScriptFailed(BuilderError):
-    """The build script could not be run, or said that it failed."""
+    """The build script could not be run, or it failed."""
 
 
 class ModelFileRefused(BuilderError):
@@ -109,4 +109,4 @@ class ModelFileRefused(BuilderError):
 
 
 class ProbeFailed(BuilderError):
-    """The finished build did not start or did not answer its example; raised by the probe."""
+    """The model of a finished build did not start or failed on its example; raised by the probe."""

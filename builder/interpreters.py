@@ -1,8 +1,8 @@
-"""The interpreters of this machine that models can be built for, and how they are called.
+"""The interpreters of this machine that models can be built for, and their names.
 
-A candidate counts when it runs, is CPython 3.8 or newer and can carry a virtual
-environment; it is asked itself, isolated (`-I`) and with an empty environment. Of several
-with the same minor version the newest patch counts, unless one of them is the default.
+A candidate is used when it runs, is CPython 3.8 or newer and can make a virtual environment. It is
+asked itself, isolated (`-I`) and with an empty environment. Among several with the same minor
+version the newest patch is used, unless one of them is the default.
 """
 
 import os
@@ -20,9 +20,9 @@ from msgspec.structs import replace
 from builder.errors import InterpreterUnusable, UnknownKernel
 
 OLDEST = (3, 8)
-# virtualenv 21 brings no pip for older ones: gotcha G5 in README.
+# virtualenv 21 bundles no pip for older ones: gotcha G5 in README.
 OLDEST_SEEDED = (3, 9)
-PATIENCE = 10.0  # seconds for one candidate to answer
+ANSWER_TIMEOUT = 10.0  # seconds for one candidate to answer
 NAME = re.compile(r"python3(\.\d+)?")
 QUESTION = """
 import importlib.util, json, platform, ssl, sys, sysconfig, zipfile
@@ -50,39 +50,37 @@ class Interpreter(Struct, frozen=True, kw_only=True):
 
     @property
     def prefix(self) -> Path:
-        """The folder that its program and its library are in."""
+        """The folder of its program and its library."""
         return self.path.resolve().parent.parent
 
     @property
-    def seeded(self) -> bool:
-        """Whether virtualenv brings a pip for it."""
+    def has_bundled_pip(self) -> bool:
+        """Whether virtualenv bundles a pip for it."""
         return self.release >= OLDEST_SEEDED
 
 
 def release_of(version: str) -> tuple[int, ...]:
-    """A version as numbers, which compare as versions do."""
+    """Return a version as numbers, which compare as versions do."""
     return tuple(map(int, version.split(".")))
 
 
 async def discover(default: Path | None = None) -> list[Interpreter]:
-    """All usable interpreters, oldest first; exactly one is the default.
+    """Return all usable interpreters, oldest first; exactly one is the default.
 
-    The default is the one at `default`, else the one that runs us. Raises
+    The default is the one at `default`, else the one that runs predictd. Raises
     InterpreterUnusable when it does not work.
     """
     return await trio.to_thread.run_sync(_discover, default or Path(sys.executable))
 
 
 async def inspect(path: Path) -> Interpreter:
-    """Ask one interpreter what it is; raises InterpreterUnusable."""
+    """Ask one interpreter for its version and features. Raises InterpreterUnusable."""
     return await trio.to_thread.run_sync(_inspect, path)
 
 
 def match(kernel: str, interpreters: Sequence[Interpreter]) -> Interpreter:
-    """The interpreter meant by a kernel's name, as `python3`, `Python 3.11`, `3.11` or nothing.
-
-    Case and blanks do not matter. Raises UnknownKernel, which lists what there is.
-    """
+    """Return the interpreter that a kernel name means, such as `python3`, `Python 3.11`, `3.11` or
+    "". Case and blanks are ignored. Raises UnknownKernel, which lists the available ones."""
     wanted = "".join(kernel.split()).lower()
     for interpreter in interpreters:
         if wanted in (interpreter.identifier, interpreter.identifier.removeprefix("python")) or (
@@ -108,7 +106,7 @@ def _discover(default: Path) -> list[Interpreter]:
 
 def _candidates() -> Iterator[Path]:
     for folder in _folders():
-        # A shim starts whatever its tool thinks fit, slowly.
+        # A shim starts the version that its tool selects, slowly.
         if folder.name != "shims" and os.access(folder, os.R_OK | os.X_OK):
             yield from sorted(path for path in folder.glob("python3*") if _runs(path))
 
@@ -152,7 +150,7 @@ def _inspect(path: Path) -> Interpreter:
         version=_dotted(version),
         path=Path(facts.path),
     )
-    if not interpreter.seeded and not facts.ensurepip:
+    if not interpreter.has_bundled_pip and not facts.ensurepip:
         raise InterpreterUnusable(path, "it has no ensurepip module")
     return interpreter
 
@@ -173,7 +171,7 @@ def _ask(path: Path) -> _Facts:
             env={"LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=ANSWER_TIMEOUT,
             check=True,
         )
         return msgspec.json.decode(answer.stdout, type=_Facts)
@@ -182,11 +180,11 @@ def _ask(path: Path) -> _Facts:
         reason = lines[-1] if lines else f"it ended with {error.returncode}"
         raise InterpreterUnusable(path, reason) from error
     except subprocess.TimeoutExpired as error:
-        raise InterpreterUnusable(path, "it does not answer") from error
+        raise InterpreterUnusable(path, f"it did not answer within {ANSWER_TIMEOUT:g} s") from error
     except OSError as error:
         raise InterpreterUnusable(path, error.strerror or str(error)) from error
     except ValueError as error:
-        raise InterpreterUnusable(path, "it does not answer as Python does") from error
+        raise InterpreterUnusable(path, "its answer is not that of Python") from error
 
 
 def _dotted(version: Iterable[int]) -> str:

@@ -1,4 +1,4 @@
-"""A log that also remembers its last lines, so that a failure can be explained from them."""
+"""Logs that are passed to commands: one that remembers its last lines, and one that keeps none."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ REMEMBERED = 200
 class LogTail:
     """Passes every line on to `log`; `lines` are the last ones, oldest first.
 
-    Each text in `secrets` is blacked out before anybody sees it.
+    Each text in `secrets` is replaced by `***`.
     """
 
     def __init__(self, log: Log, secrets: tuple[str, ...] = ()) -> None:
@@ -27,3 +27,9 @@ class LogTail:
             line = line.replace(secret, "***")
         self._lines.append(line)
         self._log.write(line)
+
+
+class NullLog:
+    """Discards every line."""
+
+    def write(self, line: str) -> None: ...

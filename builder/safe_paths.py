@@ -1,4 +1,4 @@
-"""Paths that come from outside are relative, stay beneath their root, and are files there."""
+"""Paths from a request: relative, beneath their root, and of files that are there."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -8,19 +8,19 @@ from builder.spec import BuildSpec
 
 
 def resolve_beneath(root: Path, path: str) -> Path | None:
-    """Where `path` leads from `root`, links followed; None when that is not beneath `root`."""
+    """Resolve `path` from `root`, following links. Return None when that is not beneath `root`."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts:
         return None
     try:
         resolved = Path(os.path.realpath(root / pure))
-    except ValueError:  # a NUL, or what no file system can spell
+    except ValueError:  # a NUL, or a name that no file system can have
         return None
     return resolved if resolved.is_relative_to(os.path.realpath(root)) else None
 
 
 def check_model_path(spec: BuildSpec) -> None:
-    """Refuse, before anything is spent on it, a model that cannot be beneath the project."""
+    """Raise ModelFileRefused, before any work, for a model outside the project."""
     root = resolve_beneath(spec.code, spec.model_root)
     if root is None or not root.is_dir():
         raise ModelFileRefused(
@@ -29,22 +29,22 @@ def check_model_path(spec: BuildSpec) -> None:
         )
     if _resolve_model(spec) is None:
         raise ModelFileRefused(
-            f"{spec.file!r} leads out of the project",
+            f"{spec.file!r} is outside the project",
             "Name a file of the project by its path from the model's root.",
         )
     if spec.file.lower().endswith((".r", ".rmd", ".ipynb")):
         raise ModelFileRefused(
             f"{spec.file!r} is not a Python file",
-            "R models are not served; serve a Python file."
+            "Serve a Python file: R models are not supported."
             if spec.file.lower().endswith((".r", ".rmd"))
-            else "Make a Python file of the notebook: `jupyter nbconvert --to script`.",
+            else "Convert the notebook to a Python file: `jupyter nbconvert --to script`.",
         )
     if not spec.file.endswith(".py"):
         raise ModelFileRefused(f"{spec.file!r} is not a Python file", "Name a file ending in .py.")
 
 
 def check_model_file(spec: BuildSpec) -> None:
-    """Refuse a build without the file to serve; the build script may have made it."""
+    """Raise ModelFileRefused where the file to serve is missing, after the build script ran."""
     file = _resolve_model(spec)
     if file is None or not file.is_file():
         raise ModelFileRefused(
@@ -54,5 +54,5 @@ def check_model_file(spec: BuildSpec) -> None:
 
 
 def _resolve_model(spec: BuildSpec) -> Path | None:
-    # From the project's root: a link may lead from the model's root to another project file.
+    # From the root of the project: a link in the model's root may lead to another project file.
     return resolve_beneath(spec.code, str(PurePosixPath(spec.model_root, spec.file)))

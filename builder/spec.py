@@ -1,8 +1,8 @@
-"""What a build is asked for, and what the builder needs from others to make it.
+"""What a build is requested with, and what the builder needs from its caller.
 
-The builder starts no process for a project by itself: it is given a `Run`, so that limits,
-isolation and the killing of process trees have one home. It does not know replicas either:
-it is given a `Probe`. A `Log` is anything that takes lines.
+The builder starts no process of a project itself: it is given a `Run`, so that limits, isolation
+and the killing of process trees are in one place. It does not know replicas: it is given a `Probe`.
+A `Log` is anything that takes lines.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ DEFAULT_SCRIPT = "cdsw-build.sh"
 
 
 class Snapshot(Struct, frozen=True):
-    """One commit of a project in our own bare git repository."""
+    """One commit of a project in the gateway's bare git repository."""
 
     store: Path
     commit: str
@@ -34,11 +34,12 @@ class SnapshotLimits(Struct, frozen=True, kw_only=True):
 
 
 class BuildSpec(Struct, frozen=True, kw_only=True):
-    """One build to make: of a model, or, without `file` and `function`, of a project in which
-    scripts are to be run.
+    """One build to make: of a model, or, without `file` and `function`, of a project whose scripts
+    are run.
 
-    `folder` is where the build is made and stays, since a virtual environment cannot be
-    moved. `home` is where programs of the build see the project. `script` and `model_root` are
+    The build is made in `folder` and stays there: a virtual environment cannot be moved (gotcha G7
+    in README).
+    `home` is the path at which programs of the build see the project. `script` and `model_root` are
     relative to the project's root, `file` to `model_root`. `variables` are for the script only.
     `time_limit` is in seconds and covers the whole build.
     """
@@ -57,7 +58,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
 
     @property
     def code(self) -> Path:
-        """The project's files as of the snapshot, plus what the script adds."""
+        """The project's files as of the snapshot, and those that the script adds."""
         return self.folder / "code"
 
     @property
@@ -72,14 +73,14 @@ class BuildSpec(Struct, frozen=True, kw_only=True):
 
     @property
     def tmp(self) -> Path:
-        """Gone once the build is sealed."""
+        """Temporary files, removed before the build is sealed."""
         return self.folder / "tmp"
 
 
 class SandboxPaths(Struct, frozen=True, kw_only=True):
-    """Where a project's program works: `home`, which it may change, a folder for temporary files,
-    what else it may `read` and `write`, and `prefix`, the folder of the interpreter it needs. With
-    `unix_sockets` it makes those, which code of a project need not."""
+    """The paths of a sandboxed program: `home`, which it may change, `tmp` for temporary files,
+    what else it may `read` and `write`, and `prefix`, the folder of its interpreter.
+    `unix_sockets` allows such sockets, which code of a project does not need."""
 
     home: Path
     tmp: Path
@@ -98,12 +99,12 @@ class Log(Protocol):
 class Run(Protocol):
     """Runs one command to its end.
 
-    In a `place` it is somebody else's program, and need see nothing but that and the system; HOME
-    and TMPDIR say where it is. Without one it is ours. Standard output and error go to `log`,
-    standard input is empty, and its other variables are exactly the ones given. Returns the exit
-    status, negative for a signal; raises
-    TimeoutError past `time_limit` seconds. However it ends, cancellation included, no
-    process of the command's tree is left.
+    With `place` the program is untrusted: it sees only those paths and the system, and HOME and
+    TMPDIR name them. Without `place` it is a program of predictd. Standard output and error go to
+    `log`, standard input is empty, and its other variables are exactly `variables`.
+
+    Returns the exit status, negative for a signal. Raises TimeoutError after `time_limit` seconds.
+    However the command ends, cancellation included, no process of its tree is left.
     """
 
     async def __call__(
@@ -119,6 +120,6 @@ class Run(Protocol):
 
 
 class Probe(Protocol):
-    """Tries out a finished, not yet sealed build; raises `errors.ProbeFailed`."""
+    """Starts the model of a finished build before it is sealed. Raises `errors.ProbeFailed`."""
 
     async def __call__(self, spec: BuildSpec, interpreter: Interpreter) -> None: ...

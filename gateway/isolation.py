@@ -8,7 +8,7 @@ then recorded.
 import logging
 from pathlib import Path
 
-from builder import read_plain
+from builder import read_small_file
 from gateway.data_folder import DataFolder
 from gateway.set_aside import SetAside
 from gateway.settings import LoadedSettings
@@ -23,7 +23,7 @@ _MAX_BYTES = 100  # of the file with the level
 def last_served(data: DataFolder) -> Level | None:
     """The level of the last start; None if the folder has not been served yet."""
     try:
-        text = read_plain(data.isolation, _MAX_BYTES).decode("ascii", "replace").strip()
+        text = read_small_file(data.isolation, _MAX_BYTES).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError:

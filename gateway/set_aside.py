@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from builder import read_plain, remove_tree
+from builder import read_small_file, remove_tree
 from gateway.data_folder import DataFolder
 from store import StoreFailed
 
@@ -175,7 +175,7 @@ def read_record(data: DataFolder) -> list[Problem]:
     """The problems of the last start. Blocking."""
     path = data.set_aside_record
     try:
-        return msgspec.json.decode(read_plain(path, _RECORD_BYTES), type=list[Problem])
+        return msgspec.json.decode(read_small_file(path, _RECORD_BYTES), type=list[Problem])
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:

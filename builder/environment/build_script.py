@@ -1,8 +1,7 @@
-"""Runs the project's build script, by bash, in the build's environment.
+"""Runs the project's build script by bash, in the build's environment.
 
-The exit status of the script decides, as bash without `-e` gives it. A project without a
-`cdsw-build.sh` has nothing to prepare; a script that was asked for by another name must be
-there.
+The exit status of the script decides, as bash without `-e` returns it. A project without a
+`cdsw-build.sh` needs no preparation; a script that was requested by another name must exist.
 """
 
 from pathlib import Path
@@ -16,19 +15,19 @@ from builder.safe_paths import resolve_beneath
 from builder.spec import DEFAULT_SCRIPT, BuildSpec, Log, Run, SandboxPaths
 
 SUMMARY = "The build script failed"
-# Of a script; what is wrong with one is looked for in all of it.
+# The most bytes of a script, which is read whole.
 MOST_BYTES = 1024 * 1024
 _MARK = b"\xef\xbb\xbf"
 
 
 def has_script(spec: BuildSpec) -> bool:
-    """Whether there is a script to run; raises ScriptFailed when it cannot be run."""
+    """Whether there is a script to run. Raises ScriptFailed when it cannot be run."""
     script = _place(spec)
     if script is None:
         raise ScriptFailed(
             SUMMARY,
-            f"{spec.script} leads out of the project",
-            "Name a script of the project by its path from the project's root.",
+            f"{spec.script} is outside the project",
+            "Give the script's path from the project's root.",
         )
     if not script.is_file():
         if spec.script == DEFAULT_SCRIPT and not script.exists():
@@ -44,7 +43,7 @@ def has_script(spec: BuildSpec) -> bool:
         raise ScriptFailed(
             SUMMARY,
             f"{spec.script} has more than {MOST_BYTES:,} bytes",
-            "Put data into files of their own, and read them in the script.",
+            "Move data into separate files, and read them in the script.",
         )
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ScriptFailed(
@@ -55,9 +54,11 @@ def has_script(spec: BuildSpec) -> bool:
     return True
 
 
-def make_readable(spec: BuildSpec) -> str:
-    """Takes out of the build's copy of the script what bash would take for part of a command:
-    Windows line ends, a byte order mark. Returns what that was, in words. Blocking."""
+def normalize_script(spec: BuildSpec) -> str:
+    """Remove Windows line ends and a byte order mark from the build's copy of the script.
+
+    Bash would take them as parts of commands. Returns in words what was removed. Blocking.
+    """
     script = _place(spec)
     assert script is not None
     content = script.read_bytes()
@@ -76,7 +77,7 @@ def _place(spec: BuildSpec) -> Path | None:
 async def run_script(
     spec: BuildSpec, interpreter: Interpreter, run: Run, log: Log, time_limit: float
 ) -> None:
-    """Run the script to its end; raises ScriptFailed, or TimeoutError past `time_limit`."""
+    """Run the script. Raises ScriptFailed, or TimeoutError after `time_limit` seconds."""
     tail = LogTail(log)
     status = await run(
         ["bash", spec.script],

@@ -1,63 +1,62 @@
-"""Reads the last lines of a failed script as an experienced colleague would.
+"""Explains a failed script from its last lines: the problem, and what to do about it.
 
-`RULES` is the whole knowledge: a pattern, and what to do about it. The line that matches
-nearest to the end is the problem. Without a match it is the last line that says anything. What is
-in `CAUSES` comes first, wherever it stands: what follows from it is printed after it.
+`RULES` has the knowledge: a pattern and its advice. The match nearest to the end is the problem.
+Without a match, the last line with text is the problem. `CAUSES` come first, wherever they stand,
+since their consequences are printed after them.
 """
 
 import re
 from signal import SIGKILL, Signals
 
-FALLBACK = "Run the script by hand in a fresh environment, or read the whole log of this build."
+FALLBACK = "Read the whole log of this build, or run the script by hand in a fresh environment."
 
 UNREACHED = (
-    "A host was not reached: the package index, or where a file comes from. Check its name, the "
-    "network and PIP_INDEX_URL, then build again."
+    "A host could not be reached, such as the package index. Check its name, the network and "
+    "PIP_INDEX_URL, then build again."
 )
 
-# How `Run` ends the log of a script that met a limit, and what to do about each.
-_TOLD = "[predictd] the script "
+# The last log line of a script that reached a limit begins so; and the advice for each limit.
+_LIMIT_LINE = "[predictd] the script "
 LIMITS = [
     (
         "memory",
-        "Have the script do less at a time (fewer compilers by `make -j` or MAX_JOBS, a wheel in "
-        "place of a source), stop a model meanwhile, or have the operator raise `build_memory`.",
+        "Make the script do less at a time (fewer compilers by `make -j` or MAX_JOBS, wheels "
+        "instead of sources), stop a model meanwhile, or ask the operator to raise `build_memory`.",
     ),
     (
         "processes",
-        "Have the script start fewer processes and threads at a time (`make -j`), or have the "
-        "operator raise `build_processes`.",
+        "Make the script start fewer processes and threads at a time (`make -j`), or ask the "
+        "operator to raise `build_processes`.",
     ),
-    ("to disk", DISK := "Have the script write less, or have the operator raise `build_disk`."),
+    ("to disk", DISK := "Make the script write less, or ask the operator to raise `build_disk`."),
 ]
 CAUSES = [
     (re.compile(pattern), advice)
     for pattern, advice in (
         (
             r"'sklearn' PyPI package is deprecated",
-            "The package `sklearn` is a stub: ask for `scikit-learn`, which brings the module.",
+            "Install `scikit-learn` instead of `sklearn`, which is an empty package.",
         ),
         (
             r"DO NOT MATCH THE HASHES",
-            "A package is not the one that the requirements name by hash: it was replaced, or the "
-            "index gives another file. Look at why, and then write the new hashes.",
+            "A package does not have the hash of the requirements: it was replaced, or the index "
+            "serves another file. Find out why, then update the hashes.",
         ),
         (
             r"externally-managed-environment",
-            "The script calls another Python's pip: call `pip`, which is the build's own.",
+            "Call `pip`, which is the build's own: the script calls the pip of another Python.",
         ),
         (
-            # The last try. That there is "no matching distribution" follows from it.
+            # The last retry. It causes a later "no matching distribution".
             r"Retrying \(Retry\(total=0,",
             UNREACHED,
         ),
         (
-            # The stub of scikit-learn, which has a cause of its own, ends in the same words.
+            # The stub of scikit-learn, which has its own rule, ends in the same words.
             r"Failed to build '(?!sklearn')\S+' when getting requirements to build wheel"
             r"|Getting requirements to build wheel did not run",
-            "That version of the package has no wheel for the Python of this build, and cannot be "
-            "built with it: ask for a newer version, or choose the Python that it was made for "
-            "(`--kernel`).",
+            "Require a newer version of the package, or choose an older Python (`--kernel`): this "
+            "version has no wheel for the Python of this build and cannot be built with it.",
         ),
     )
 ]
@@ -66,13 +65,13 @@ RULES = [
     for pattern, advice in (
         (
             r"apt-get|are you root\?|/var/lib/(dpkg|apt)|sudo: ",
-            "A build script cannot install system packages: have the operator install them, or use "
-            "a package for Python that brings them along.",
+            "Ask the operator to install system packages, which a build script cannot, or use a "
+            "Python package that includes them.",
         ),
         (
             r"No matching distribution found for",
-            "Check the name and the version that are asked for, and that they exist for the "
-            "Python of this build; choose another kernel if they do not.",
+            "Check the name and the version, and that they exist for the Python of this build; if "
+            "not, choose another kernel.",
         ),
         (
             r"Temporary failure in name resolution|NewConnectionError|ReadTimeoutError"
@@ -82,7 +81,7 @@ RULES = [
         ),
         (
             r"ResolutionImpossible|conflicting dependencies",
-            "Loosen one of the versions that are asked for, so that they can stand together.",
+            "Relax one of the required versions, so that they are compatible.",
         ),
         (
             r"Could not open requirements file",
@@ -104,12 +103,12 @@ RULES = [
         (r"File too large|File size limit exceeded", DISK),
         (
             r"Failed building wheel|metadata-generation-failed|error: command '.*' failed",
-            "A package had to be compiled and was not. Ask for a version that has a wheel for the "
-            "Python of this build, or have the operator install what the compiler misses.",
+            "Compiling a package failed. Require a version that has a wheel for the Python of this "
+            "build, or ask the operator to install what the compiler needs.",
         ),
         (
             r"command not found",
-            "Correct the name, or have the operator install the program: a build script cannot "
+            "Correct the name, or ask the operator to install the program: a build script cannot "
             "install system packages.",
         ),
         (
@@ -125,20 +124,20 @@ RULES = [
 
 
 def explain(status: int, lines: list[str]) -> tuple[str, str]:
-    """(problem, advice) for a script that ended with `status` after writing `lines`."""
-    if lines and lines[-1].startswith(_TOLD):
-        said = lines[-1].removeprefix(_TOLD)
+    """Return problem and advice for a script that wrote `lines` and ended with `status`."""
+    if lines and lines[-1].startswith(_LIMIT_LINE):
+        said = lines[-1].removeprefix(_LIMIT_LINE)
         advice = next((advice for word, advice in LIMITS if word in said), FALLBACK)
         return f"it {said}", advice
     if status < 0:
         advice = "The machine may have run out of memory." if status == -SIGKILL else FALLBACK
-        return f"it was ended by {_name(-status)}", advice
+        return f"it was killed by {_name(-status)}", advice
     for rules in (CAUSES, RULES):
         for line in reversed(lines):
             for pattern, advice in rules:
                 if pattern.search(line):
                     return line.strip(), advice
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
     return f"{last} (exit status {status})", FALLBACK
 
 

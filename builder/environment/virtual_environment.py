@@ -1,8 +1,7 @@
-"""The build's own Python: a virtual environment, and the variables its commands see.
+"""The build's own Python: a virtual environment, and the variables of its commands.
 
-It is made where it stays, without network and without a look into anybody's home. What the
-process that runs us has in its environment goes nowhere: every set of variables starts from
-nothing.
+The environment is made where it stays, without network access and without files of a home folder.
+Variables of the gateway's own process are not passed on: every set of variables starts empty.
 """
 
 import shlex
@@ -29,7 +28,7 @@ exec {python} -m pip "$@"
 async def make_environment(
     spec: BuildSpec, interpreter: Interpreter, run: Run, log: Log, time_limit: float
 ) -> None:
-    """Make `spec.virtualenv` for an interpreter, with pip in it; raises EnvironmentFailed."""
+    """Create `spec.virtualenv` for an interpreter, with pip. Raises EnvironmentFailed."""
     tail = LogTail(log)
     spec.virtualenv.mkdir()
     place = SandboxPaths(
@@ -55,10 +54,10 @@ async def make_environment(
 
 
 def script_variables(spec: BuildSpec) -> dict[str, str]:
-    """The environment of the build script, but for HOME and TMPDIR.
+    """Return the variables of the build script, without HOME and TMPDIR.
 
-    What the project sets wins, but for the place of the build's own folders on PATH: the
-    script's `pip` and `python` are always the build's.
+    Variables of the project win, except that the build's folders come first on PATH: the script's
+    `pip` and `python` are always the build's.
     """
     own = _BASE | {
         "VIRTUAL_ENV": str(spec.virtualenv),
@@ -76,9 +75,9 @@ def _commands(spec: BuildSpec, interpreter: Interpreter) -> list[list[str]]:
     create = [sys.executable, "-I", "-m", "virtualenv", "--quiet"]
     create += ["--no-download", "--no-periodic-update", "--no-vcs-ignore"]
     create += ["--app-data", str(spec.tmp / "virtualenv"), "--activators", "bash"]
-    # Its real path: a build that names a link needs the folder of that, too.
+    # Its real path: a build that refers to a link would need the folder of the link, too.
     create += ["--python", str(interpreter.path.resolve())]
-    if interpreter.seeded:
+    if interpreter.has_bundled_pip:
         return [[*create, str(spec.virtualenv)]]
     python = str(spec.virtualenv / "bin/python")
     return [
@@ -94,7 +93,7 @@ def _wrappers(spec: BuildSpec) -> Path:
 def _write_wrappers(spec: BuildSpec, interpreter: Interpreter) -> None:
     text = PIP.format(python=shlex.quote(str(spec.virtualenv / "bin/python")))
     _wrappers(spec).mkdir()
-    _wrappers(spec).chmod(0o755)  # whoever runs the script may be somebody else than we are
+    _wrappers(spec).chmod(0o755)  # the script may run as another user
     major, minor, *_ = interpreter.release
     for name in ("pip", f"pip{major}", f"pip{major}.{minor}"):
         wrapper = _wrappers(spec) / name

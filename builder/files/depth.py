@@ -1,8 +1,7 @@
-"""How deep folders may lie in what is stored, built and copied.
+"""The limit of depth for folders that are stored, built and copied.
 
-Paths have to fit the system's bound of 4,096 bytes with the data folder before them, and what walks
-by recursion, or keeps a descriptor for each level, needs a bound. What is deeper can be measured
-and removed all the same.
+With the data folder before them, paths have to fit into the system's 4,096 bytes, and code that
+recurses, or has a descriptor open per level, needs a limit. Measuring and removing have none.
 """
 
 import errno
@@ -13,11 +12,11 @@ MOST_BYTES = 2048
 
 
 class TooDeep(OSError):
-    """A folder lies deeper than that."""
+    """A folder is deeper than the limit."""
 
 
 def check_depth(path: str | bytes) -> None:
-    """Raises TooDeep for the path of a folder, relative to where the levels begin."""
+    """Raise TooDeep for the path of a folder, relative to the first level."""
     raw = os.fsencode(path)
     if raw.count(b"/") >= MOST_LEVELS or len(raw) > MOST_BYTES:
         begin = raw[:60].decode("utf-8", "backslashreplace")

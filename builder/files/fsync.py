@@ -1,7 +1,8 @@
-"""What makes files outlive a loss of power.
+"""Files and folders that survive a power cut.
 
-The bytes of a file and the name of it are two things: the first last by a sync of the file, the
-second by one of its folder. Whoever is told that something is done must not be told before both.
+The content of a file lasts after a sync of the file, its name after a sync of its folder. Success
+must not be reported before both. The store has such helpers for single files: the packages do not
+import each other.
 
 All of this blocks.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last, and that others are gone."""
+    """Write the names in a folder to the disk, and the removal of others."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -21,9 +22,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file_system(folder: Path) -> None:
-    """Make everything last that was written on the file system of `folder`, whoever wrote it.
+    """Write all changed files on the file system of `folder` to the disk, of all processes.
 
-    Linux tells of what could not be written since 5.8 only.
+    Linux reports write errors here since 5.8.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -36,7 +37,7 @@ def sync_file_system(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, as far as they are missing, in a way that lasts."""
+    """Create a folder and its missing parents, durably."""
     if folder.is_dir():
         return
     if not folder.parent.exists():

@@ -1,4 +1,4 @@
-"""Which file of a build names a path: that of its project, written there by the build's script."""
+"""Finds files of a build that contain the path at which the build's script saw its project."""
 
 import os
 import stat
@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-# What names the place where it was made without being led there by it.
+# Files that record where they were made, but do not depend on it.
 _HARMLESS = (".pyc", "/direct_url.json")
-# A search in more bytes at once would keep other threads waiting for the interpreter.
+# A search in more bytes at once would hold Python's lock for long.
 _BLOCK = 256 * 1024
 
 
-def file_that_names(folder: Path, path: str) -> str:
-    """The first plain file of the build in `folder` that names `path`, or link in its environment,
-    relative to `folder`; "" where there is none. Blocking: reads everything. Raises OSError."""
+def find_path_reference(folder: Path, path: str) -> str:
+    """Return the first regular file of the build in `folder` that contains `path`, or link in its
+    environment, relative to `folder`; "" if there is none. Blocking: reads all files. Raises
+    OSError."""
     wanted = os.fsencode(path)
     for entry in _entries(folder):
         shown = os.path.relpath(entry.path, folder)
         if entry.is_symlink():
-            # Links in the code are translated where that is copied.
+            # Links in the code are rewritten when it is copied.
             named = shown.startswith("environment/") and wanted in os.fsencode(
                 os.readlink(entry.path)
             )
@@ -31,7 +32,7 @@ def file_that_names(folder: Path, path: str) -> str:
 
 
 def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """All links and plain files, but for the seal."""
+    """Yield all links and regular files, without the seal."""
     ahead = [str(folder / "code"), str(folder / "environment")]
     while ahead:
         with os.scandir(ahead.pop()) as found:

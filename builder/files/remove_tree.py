@@ -1,7 +1,8 @@
-"""Removes what scripts and strangers made.
+"""Removes folders that scripts and other untrusted programs made.
 
-By the system's `rm`: folders may be nested by the thousand, which rmtree, a recursion, does not
-survive.
+It runs the system's `rm`: folders may be nested by the thousand, which a recursion (rmtree) does
+not survive. The workers remove trees by descriptors instead, within a time limit
+(`workers/untrusted_tree.py`); the packages do not import each other.
 """
 
 import subprocess
@@ -11,28 +12,31 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder with all that is in it, whatever its permissions and depth, and nothing that
-    its links lead to. No matter if it is gone. Blocking. Raises OSError where something stays."""
+    """Remove a folder and its content, regardless of permissions and depth, and no target of a
+    link.
+
+    A missing folder is fine. Blocking. Raises OSError where something is left.
+    """
     _remove(str(folder), None)
 
 
 def remove_below(above: int, name: str) -> None:
-    """The same for a folder in an open one; what is swapped for a link above that does not lead
-    elsewhere. Raises OSError."""
+    """Remove a folder by its name in an open folder, so that no swapped link can redirect it.
+    Raises OSError."""
     _remove(f"./{name}", f"/proc/self/fd/{above}")
 
 
 def _remove(folder: str, cwd: str | None) -> None:
     if not _run(cwd, "rm", "-rf", "--", folder):
         return
-    # A script may have taken away our right to change its folders.
+    # A script may have removed the permission to change its folders.
     _run(cwd, "chmod", "-R", "u+rwx", "--", folder)
     if problem := _run(cwd, "rm", "-rf", "--", folder):
         raise OSError(problem)
 
 
 def _run(cwd: str | None, *command: str) -> str:
-    """What it complains about; nothing where it did its work."""
+    """Return its error output, or "" on success."""
     done = subprocess.run(
         command,
         cwd=cwd,

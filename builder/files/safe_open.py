@@ -1,9 +1,9 @@
-"""Files and folders beneath a root, opened so that no link leads elsewhere.
+"""Files and folders beneath a root, opened so that no link redirects them.
 
 A process that may change a folder can replace a file or a folder in it by a link at any moment,
-also between our check and our use of it. So nothing beneath a root is reached by its path: each
-folder is opened from the one above it, by its name and never through a link, and what is read or
-changed is reached from that descriptor. What a link says can be read; it is never followed.
+also between a check and its use. So nothing beneath a root is opened by its path: each folder is
+opened from its parent, by its name and never through a link, and files are opened from that
+descriptor. The target of a link can be read; it is never followed.
 
 All of this blocks.
 """
@@ -21,28 +21,28 @@ from typing import BinaryIO, Self
 from builder.files.remove_tree import remove_below
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: without it, to open a pipe waits for its writer.
+# O_NONBLOCK: without it, opening a pipe waits for its writer (gotcha G9 in README).
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 Name = str | bytes
 
 
 class NotAFile(OSError):
-    """There is something of that name, but no plain file: a link, a folder, a pipe, a device."""
+    """The entry is not a regular file but a link, a folder, a pipe or a device."""
 
 
 class Folder:
-    """An open folder. All methods take single names and raise OSError; where a folder is expected
-    and something else is there, a link included, that is NotADirectoryError."""
+    """An open folder. Methods take single names and raise OSError; NotADirectoryError where a
+    folder is expected and another entry, or a link, is found."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
     def root(cls, path: Path) -> Self:
-        """The folder at an absolute path without links: with a link in it, it is not opened."""
+        """Open the folder at an absolute path. A path with a link in it is refused."""
         descriptor = os.open("/", os.O_PATH | _FOLDER)
         for name in path.parts[1:]:
-            # O_PATH: of the folders above it we need not be able to list what is in them.
+            # O_PATH: the parents need not be readable.
             descriptor = _step(descriptor, name, os.O_PATH)
         return cls(_step(descriptor, ".", os.O_RDONLY))
 
@@ -53,7 +53,7 @@ class Folder:
         os.close(self._descriptor)
 
     def folder(self, names: Sequence[Name], *, make: bool = False) -> "Folder":
-        """The folder that the names lead to, one by one; with `make`, missing ones are made."""
+        """Open the folder at these names, one by one; with `make`, create missing ones."""
         descriptor = os.dup(self._descriptor)
         for name in names:
             if make:
@@ -62,21 +62,21 @@ class Folder:
         return Folder(descriptor)
 
     def entries(self, most: int | None = None) -> list["os.DirEntry[str]"]:
-        """What is in it, by name; of more than `most`, one more. Ask them not to follow links."""
+        """Return its entries by name, at most `most` + 1. Use them with `follow_symlinks=False`."""
         with os.scandir(self._descriptor) as found:
             some = islice(found, None if most is None else most + 1)
             return sorted(some, key=lambda entry: entry.name)
 
     def status(self, name: Name) -> os.stat_result:
-        """The facts of an entry; of a link, its own."""
+        """Return the stat of an entry; of a link, its own."""
         return os.stat(_single(name), dir_fd=self._descriptor, follow_symlinks=False)
 
     def target(self, name: Name) -> str:
-        """What a link says."""
+        """Return the target of a link."""
         return os.readlink(os.fsdecode(_single(name)), dir_fd=self._descriptor)
 
     def open(self, name: Name) -> BinaryIO:
-        """A plain file, to be read. Raises NotAFile."""
+        """Open a regular file for reading. Raises NotAFile."""
         try:
             descriptor = os.open(_single(name), _FILE, dir_fd=self._descriptor)
         except OSError as error:
@@ -85,13 +85,13 @@ class Folder:
             raise
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise NotAFile(EINVAL, "not a plain file", os.fsdecode(name))
+            raise NotAFile(EINVAL, "not a regular file", os.fsdecode(name))
         return os.fdopen(descriptor, "rb")
 
     @contextmanager
     def writing(self, name: Name, mode: int = 0o644) -> Iterator[BinaryIO]:
-        """A file to be written, which takes the name when the block has ended well: whole, and in a
-        way that lasts. A link of that name is replaced."""
+        """Write a file that gets its name, atomically and durably, when the block succeeds. A
+        link of that name is replaced."""
         fresh = f".uploading-{uuid.uuid4().hex}"
         how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(fresh, how, 0o600, dir_fd=self._descriptor)
@@ -110,7 +110,7 @@ class Folder:
             raise
 
     def remove(self, name: Name) -> None:
-        """Takes away an entry, a folder with all that is in it."""
+        """Remove an entry; a folder with its content."""
         if stat.S_ISDIR(self.status(name).st_mode):
             remove_below(self._descriptor, _single(name))
         else:
@@ -119,7 +119,7 @@ class Folder:
 
 
 def _step(above: int, name: Name, how: int) -> int:
-    """The folder of that name, in place of the one above it, which is closed."""
+    """Open the folder of that name and close its parent `above`."""
     try:
         return os.open(name, how | _FOLDER, dir_fd=above)
     finally:
@@ -127,7 +127,7 @@ def _step(above: int, name: Name, how: int) -> int:
 
 
 def _make(above: int, name: Name) -> None:
-    """Makes a folder in a way that lasts, unless there is something of that name."""
+    """Create a folder durably, unless the name exists."""
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=above)
         os.fsync(above)

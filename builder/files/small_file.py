@@ -1,7 +1,7 @@
-"""Reads a small file of which nothing is known: neither what it is nor what is in it.
+"""Reads a small file about which nothing is known: neither its type nor its content.
 
-The path may lead to a pipe, which would keep a reader waiting, to a device or to a folder, and the
-file may have any size.
+The path may lead to a pipe, which would block a reader, to a device or to a folder, and the file
+may have any size.
 """
 
 import os
@@ -9,15 +9,17 @@ import stat
 from pathlib import Path
 
 
-def read_plain(path: Path, most: int) -> bytes:
-    """The bytes of a regular file. Blocking, but never for a writer. Raises FileNotFoundError where
-    there is nothing at the path, and OSError for all that is no regular file of at most `most`
-    bytes, also for a link that leads nowhere."""
+def read_small_file(path: Path, most: int) -> bytes:
+    """Return the bytes of a regular file. Blocks for the disk, never for a writer of a pipe.
+
+    Raises FileNotFoundError where the path does not exist, and OSError where it is a broken link or
+    no regular file of at most `most` bytes.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         if path.is_symlink():
-            raise OSError("it is a link that leads nowhere") from None
+            raise OSError("it is a broken link") from None
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -1,9 +1,9 @@
-"""Our own bare git repository of one project's snapshots, and how git is called.
+"""The gateway's bare git repository of one project's snapshots, and how git is called.
 
-Git obeys the configuration of wherever it finds itself: hooks, filters, a file system
-monitor, an ignore file in somebody's home. So git is only ever run on our store, with an
-environment made from nothing (gotcha G1 in README), and never in a project: what it needs of one it
-is given as objects (`objects.py`) or as copies (`ignore_rules.py`).
+Git obeys the configuration of the place it runs in: hooks, filters, a file system monitor, an
+ignore file in a home folder. So git runs only on this store, with an environment made from nothing
+(gotcha G1 in README), and never in a project. It is given files of a project as objects
+(`objects.py`) or as copies (`ignore_rules.py`).
 
 All of this blocks; callers run it in a thread.
 """
@@ -41,8 +41,8 @@ SETTINGS = {
 
 
 def clean_environment(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """The whole environment of a git process: nothing of ours, of the user's or of the system's,
-    but `more` settings."""
+    """Return the complete environment of a git process: no setting of the gateway's account, of the
+    user or of the system, but `more`."""
     settings = SETTINGS | dict(more)
     environment = {
         "PATH": SYSTEM_PATH,
@@ -60,15 +60,15 @@ def clean_environment(more: Mapping[str, str] = MappingProxyType({})) -> dict[st
 
 
 def git_executable() -> str:
-    """The absolute path of git; SnapshotFailed when there is none."""
+    """Return the absolute path of git. Raises SnapshotFailed."""
     found = shutil.which("git")
     if found is None:
-        raise SnapshotFailed("git is not installed", "Install git (any release since 2.31).")
+        raise SnapshotFailed("git is not installed", "Install git 2.31 or newer.")
     return found
 
 
 def git_version() -> tuple[int, ...]:
-    """The release of git, such as (2, 39). Blocking; raises SnapshotFailed when there is none."""
+    """Return the release of git, such as (2, 39). Blocking. Raises SnapshotFailed."""
     command = [git_executable(), "version"]
     text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     found = re.search(r"(\d+)\.(\d+)", text)
@@ -83,14 +83,14 @@ class GitStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the store alone, making it if need be. Raises OSError, or SnapshotFailed.
+        """Lock the store, and create it if it is missing. Raises OSError, SnapshotFailed.
 
-        Objects are written before anything refers to them, so pruning must never run beside
-        the taking of a snapshot. Reading a snapshot that has its reference needs no lock.
+        Objects are written before a reference names them, so pruning must not run during a
+        snapshot. Reading a snapshot that has its reference needs no lock.
         """
         if not self.path.exists():
             self._make()
-        # Without waiting for a reader, if a pipe should be in its place.
+        # O_NONBLOCK: a pipe in its place does not wait for a reader.
         flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
         lock = os.open(self.path / "predictd.lock", flags, 0o666)
         try:
@@ -100,8 +100,8 @@ class GitStore:
             os.close(lock)
 
     def _make(self) -> None:
-        """Make the repository elsewhere, and give it its name once it is on the disk: one without
-        its HEAD would be none to git, and never be mended (gotcha G10 in README)."""
+        """Create the repository under another name, and rename it after it has reached the disk:
+        git never repairs one without a HEAD (gotcha G10 in README)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=self.path.parent, prefix="new-", ignore_cleanup_errors=True
@@ -111,26 +111,26 @@ class GitStore:
             try:
                 os.rename(fresh, self.path)
             except OSError as error:
-                # Somebody else was quicker, and it may hold snapshots already.
+                # Another process was faster, and its repository may already have snapshots.
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
         sync_folder(self.path.parent)
 
-    def refer(self, reference: str, commit: str) -> None:
-        """Let a reference name a commit, which so stays."""
+    def set_reference(self, reference: str, commit: str) -> None:
+        """Set a reference to a commit, which keeps the commit alive."""
         self.run("update-ref", reference, commit)
 
     def tree_of(self, commit: str) -> str:
-        """The name of a commit's tree."""
+        """Return the name of a commit's tree."""
         return self.run("rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
 
-    def forget(self, reference: str) -> None:
-        """Drop a reference and every object that nothing refers to any more."""
+    def delete_reference(self, reference: str) -> None:
+        """Delete a reference and all objects that no reference needs."""
         self.run("update-ref", "-d", reference)
         self.run("prune", "--expire=now")
 
-    def listing(self, commit: str) -> list[tuple[str, str, bytes]]:
-        """(mode, object, path) of all folders and files, each folder before what it holds."""
+    def list_entries(self, commit: str) -> list[tuple[str, str, bytes]]:
+        """Return (mode, object, path) of all folders and files, each folder before its content."""
         output = self.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit)
         entries = []
         for line in output.split(b"\0")[:-1]:
@@ -140,7 +140,8 @@ class GitStore:
         return entries
 
     def run(self, *arguments: str) -> bytes:
-        """Run one git command on this store; its output, or SnapshotFailed in git's words."""
+        """Run one git command on this store and return its output. Raises SnapshotFailed with git's
+        message."""
         status, output, complaint = self._git().execute(
             self._command(arguments),
             istream=subprocess.DEVNULL,
@@ -158,31 +159,31 @@ class GitStore:
 
     @contextmanager
     def blobs(self) -> Iterator["BlobReader"]:
-        """Read blobs, all by one git process."""
+        """Read blobs through one git process."""
         command = self._command(("cat-file", "--batch"))
         process = self._git().execute(command, istream=subprocess.PIPE, as_process=True)
         try:
             yield BlobReader(process.stdin, process.stdout)
         finally:
-            # It may be in the middle of a blob that nobody wants any more.
+            # It may still be writing a blob that is no longer needed.
             process.kill()
             process.communicate()
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         environment = clean_environment() | {"GIT_DIR": str(self.path)}
         pairs = [f"{name}={value}" for name, value in environment.items()]
-        # GitPython adds to our own environment and can take nothing away: gotcha G1 in README.
+        # GitPython can only add to the environment of this process: gotcha G1 in README.
         return ["/usr/bin/env", "-i", *pairs, git_executable(), *arguments]
 
     def _git(self) -> "Git":
-        # GitPython refuses to be imported on a machine without git; the gateway must not.
+        # GitPython cannot be imported on a machine without git; the gateway has to start there.
         from git import Git
 
         return Git(self.path)
 
 
 class BlobReader:
-    """Asks a `git cat-file --batch` for one blob after the other."""
+    """Reads one blob after the other from `git cat-file --batch`."""
 
     CHUNK = 1 << 20
 
@@ -191,7 +192,7 @@ class BlobReader:
         self._answers = answers
 
     def copy(self, name: str, target: IO[bytes]) -> None:
-        """Write the bytes of the blob `name` into `target`."""
+        """Copy the blob `name` into `target`."""
         try:
             self._questions.write(name.encode() + b"\n")
             self._questions.flush()
@@ -207,4 +208,4 @@ class BlobReader:
                 raise SnapshotFailed(f"the stored object {name} is damaged")
             target.write(chunk)
             left -= len(chunk)
-        self._answers.read(1)  # git ends each blob with a line break of its own
+        self._answers.read(1)  # git ends each blob with a line break

@@ -1,9 +1,9 @@
-"""Writes git objects into our store from bytes that we hold.
+"""Writes git objects into a store from bytes in memory.
 
-Git itself is not shown the project: it would open files by their paths, through links that were
-swapped in meanwhile. An object is a zlib stream of its kind, its size and its bytes, named by
-their SHA-1. New ones are written aside, synced all at once, and only then given their names: after
-a loss of power a torn object of that name would count as stored (gotcha G8 in README).
+Git is not shown the project: it would open files by their paths, through links that were swapped in
+meanwhile. An object is a zlib stream of its kind, its size and its bytes, named by their SHA-1. New
+objects are written to a temporary folder, synced all at once, and only then renamed: after a power
+cut a torn object would count as stored (gotcha G8 in README).
 
 All of this blocks.
 """
@@ -23,37 +23,37 @@ _LEVEL = 1  # half the time of the default, for a tenth more bytes
 Chunks = Callable[[], Iterable[bytes]]
 
 
-class Changed(Exception):
-    """The bytes of an object were others when they were read again, or not as many as was said."""
+class ObjectChanged(Exception):
+    """The content of an object changed between two reads, or its size was not the announced one."""
 
 
 class Objects:
-    """The objects of one store, and those that are being added to them."""
+    """The objects of one store, and those that are being added."""
 
     def __init__(self, stored: Path, fresh: Path) -> None:
         self._stored = stored
         self._fresh = fresh
 
     def add(self, kind: str, size: int, chunks: Chunks) -> str:
-        """The name of an object of these bytes, which are asked for twice unless it is there.
+        """Add an object and return its name. A new object reads `chunks` twice.
 
-        Raises Changed where they are not `size` bytes, or other ones the second time.
+        Raises ObjectChanged where they are not `size` bytes, or differ the second time.
         """
         header = f"{kind} {size}\0".encode()
         name = _named(header, size, chunks())
         if not self._has(name):
             with open(f"{self._fresh}/{name}", "xb", opener=_read_only) as file:
                 again = _named(header, size, _written(file.write, header, chunks()))
-            if again != name:  # and what is aside is never published
-                raise Changed
+            if again != name:  # and the temporary file is never published
+                raise ObjectChanged
         return name
 
     def add_bytes(self, kind: str, content: bytes) -> str:
-        """The name of an object of these bytes."""
+        """Add an object of these bytes and return its name."""
         return self.add(kind, len(content), lambda: (content,))
 
     def publish(self) -> None:
-        """Gives all that was added its name. It lasts once the file system has been synced."""
+        """Rename all new objects. They are durable after the next sync of the file system."""
         sync_file_system(self._fresh)
         for path in self._fresh.iterdir():
             (self._stored / path.name[:2]).mkdir(exist_ok=True)
@@ -68,9 +68,9 @@ class Objects:
 
 @contextmanager
 def adding(store: Path) -> Iterator[Objects]:
-    """Objects to be added to a repository, which nothing else changes meanwhile."""
+    """Add objects to a repository, which nothing else may change meanwhile."""
     stored = store / "objects"
-    # `git prune` removes what a loss of power leaves of it, by this prefix.
+    # After a power cut `git prune` removes it by this prefix.
     fresh = Path(tempfile.mkdtemp(dir=stored, prefix="tmp_objdir-"))
     try:
         yield Objects(stored, fresh)
@@ -89,14 +89,14 @@ def _named(header: bytes, size: int, chunks: Iterable[bytes]) -> str:
         digest.update(chunk)
         found += len(chunk)
     if found != size:
-        raise Changed
+        raise ObjectChanged
     return digest.hexdigest()
 
 
 def _written(
     write: Callable[[bytes], object], header: bytes, chunks: Iterable[bytes]
 ) -> Iterator[bytes]:
-    """The chunks, each compressed and written on its way."""
+    """Yield the chunks, and write each one compressed."""
     stream = zlib.compressobj(_LEVEL)
     write(stream.compress(header))
     for chunk in chunks:

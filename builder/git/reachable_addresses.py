@@ -1,8 +1,8 @@
 """The addresses that a clone may connect to, for users who are not administrators.
 
 A name is looked up once, and git is given the addresses that were found: if git looked the name up
-itself, the answer could be another one. Addresses of this machine and of its link (where clouds
-serve the keys of machines) are refused to these users.
+itself, the answer could differ. Addresses of this machine and of its link (where clouds serve the
+credentials of machines) are refused to these users.
 """
 
 import ipaddress
@@ -13,13 +13,13 @@ from ipaddress import IPv4Address, IPv6Address
 import psutil
 import trio
 
-from builder.git.address import Address
+from builder.git.address import RepositoryAddress
 
 Addresses = set[IPv4Address | IPv6Address]
 
 
 async def reachable_addresses(
-    address: Address, is_refused: Callable[[str, Addresses], bool]
+    address: RepositoryAddress, is_refused: Callable[[str, Addresses], bool]
 ) -> list[str]:
     """Look up the addresses to which a clone may connect. The list is empty where the host is not
     known, or where one of its addresses is refused."""
@@ -36,7 +36,7 @@ async def reachable_addresses(
 
 def is_inner(text: str, own: Addresses) -> bool:
     """Whether an address is of this machine or of its link."""
-    if "%" in text:  # of a link, by its name
+    if "%" in text:  # an interface name: link-local
         return True
     address = ipaddress.ip_address(text)
     if isinstance(address, IPv6Address):
@@ -54,7 +54,7 @@ def is_inner(text: str, own: Addresses) -> bool:
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Link-local ones are inner anyway; these serve the same on some clouds.
+# Metadata services of some clouds, at addresses that are not link-local.
 _METADATA = {ipaddress.ip_address(each) for each in ("fd00:ec2::254", "100.100.100.200")}
 
 

@@ -1,9 +1,9 @@
-"""How one clone reaches a repository over ssh: the caller's key, and the host keys it accepts.
+"""How one clone uses ssh: the caller's key, and the host keys that it accepts.
 
 Nothing is stored. The private key goes to an ssh-agent that lives as long as the one git command,
-confined as git is: it is in no file and no argument list. The shell that starts the agent has
-it in its environment until it becomes git, which does not have it; the agent forbids others to look
-into it. So it is never removed from a disk, and a killed gateway leaves none.
+confined as git is: the key is in no file and no argument list. The shell that starts the agent has
+the key in its environment until it becomes git, which does not have it; the agent forbids other
+processes to inspect it. So no key has to be removed from a disk, also after a killed gateway.
 """
 
 import binascii
@@ -15,15 +15,15 @@ from collections.abc import Iterator
 import msgspec
 
 from builder.errors import CloneRefused
-from builder.git.address import Address
+from builder.git.address import RepositoryAddress
 
 _HOST_KEY_TYPE = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[a-z0-9@.-]+")
-# Beside git's configuration, in the home of the clone. The socket of the agent is named relative to
-# it, since the path of a socket may have 107 bytes only.
+# In the home of the clone, beside git's configuration. The path of the agent's socket is relative
+# to it, since the path of a socket has at most 107 bytes.
 KNOWN_HOSTS = "known_hosts"
 _AGENT = "agent"
-# The agent says so once it listens. A second shell ends it at the end of `held`, which git holds
-# open as descriptor 3: so it ends with git, even where the gateway is killed and cannot end it.
+# The agent writes to `started` once it listens. A second shell ends it at the end of `held`, which
+# git has open as descriptor 3: so the agent ends with git, even if the gateway is killed.
 _START_AGENT = f"""\
 key=$PREDICTD_GIT_KEY
 unset PREDICTD_GIT_KEY
@@ -41,15 +41,17 @@ _OPTIONS = {
 }
 
 
-def with_identity(address: Address, key: str, host_keys: str) -> Address:
-    """The same address with a private `key` to sign in with, and lines of known_hosts; either may
-    be "". Raises CloneRefused, which repeats nothing of the key. Takes milliseconds."""
+def with_identity(address: RepositoryAddress, key: str, host_keys: str) -> RepositoryAddress:
+    """Return the address with a private `key` and lines of known_hosts; either may be "".
+
+    Raises CloneRefused, whose text has nothing of the key. Takes milliseconds.
+    """
     if not (key or host_keys):
         return address
     if address.scheme != "ssh":
         raise CloneRefused(
             "git_key and git_host_key are for ssh addresses only",
-            "Use user@host:path or ssh://user@host/path, or leave them out.",
+            "Use user@host:path or ssh://user@host/path, or remove both fields.",
         )
     return msgspec.structs.replace(
         address,
@@ -59,31 +61,31 @@ def with_identity(address: Address, key: str, host_keys: str) -> Address:
 
 
 def _read_key(text: str) -> str:
-    """The key as ssh-add reads it: it wants neither CRLF nor a missing last line break."""
+    """Return the key as ssh-add reads it: without CRLF, and with a last line break."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     normal = text.strip().replace("\r\n", "\n") + "\n"
     try:
-        # The check of an RSA key takes long, and it is the caller's own.
+        # The check of an RSA key takes long, and a wrong key harms only its caller.
         serialization.load_ssh_private_key(
             normal.encode(), password=None, unsafe_skip_rsa_key_validation=True
         )
-    except TypeError:  # what cryptography raises for a missing password
+    except TypeError:  # raised by cryptography for a missing password
         raise CloneRefused(
             "git_key is protected by a passphrase",
-            "Give a key without one: `ssh-keygen -p -f COPY` removes it from a copy.",
+            "Give a key without a passphrase: `ssh-keygen -p -f COPY` removes it from a copy.",
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise CloneRefused(
             "git_key is not a private key in OpenSSH's format",
-            "Give the whole file that `ssh-keygen -t ed25519` writes, not the one in .pub; "
+            "Give the whole file that `ssh-keygen -t ed25519` writes, not the .pub file; "
             "`ssh-keygen -p -f FILE` rewrites a key of an older format.",
         ) from None
     return normal
 
 
-def _read_host_keys(address: Address, text: str) -> Iterator[str]:
+def _read_host_keys(address: RepositoryAddress, text: str) -> Iterator[str]:
     lines = [line.split() for line in text.splitlines()]
     entries = [words for words in lines if words and not words[0].startswith("#")]
     if not entries:
@@ -97,7 +99,7 @@ def _read_host_keys(address: Address, text: str) -> Iterator[str]:
 
 
 def _is_host_key(kind: str, encoded: str) -> bool:
-    """Whether it is base64 of what begins with the kind, its length before it."""
+    """Whether `encoded` is base64 of a blob that begins with the length and name of the kind."""
     try:
         blob = b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
@@ -111,17 +113,17 @@ def _refused_host_keys(problem: str) -> CloneRefused:
     return CloneRefused(
         f"git_host_key: {problem}",
         "Give lines of known_hosts, as `ssh-keyscan HOST` prints them, or `ssh-ed25519 AAAA...`; "
-        "compare them with what the host's operator publishes.",
+        "compare them with those that the host's operator publishes.",
     )
 
 
-def with_agent(address: Address) -> str:
-    """What a shell does before it becomes git."""
+def with_agent(address: RepositoryAddress) -> str:
+    """Return what the shell runs before it becomes git."""
     return _START_AGENT if address.key else ""
 
 
-def git_ssh_command(address: Address, pinned: list[str]) -> str:
-    """GIT_SSH_COMMAND: no configuration and no identity but those of the address."""
+def git_ssh_command(address: RepositoryAddress, pinned: list[str]) -> str:
+    """Return GIT_SSH_COMMAND, with no configuration and no identity but those of the address."""
     options = {
         **_OPTIONS,
         "IdentityAgent": _AGENT if address.key else "none",
@@ -134,8 +136,8 @@ def git_ssh_command(address: Address, pinned: list[str]) -> str:
     return f'cd "$HOME" && exec ssh {shlex.join(words)}'
 
 
-def accepted_host_keys(address: Address) -> str:
-    """Which host keys are accepted, for a message about a failure; "" where it is not over ssh."""
+def accepted_host_keys(address: RepositoryAddress) -> str:
+    """Return which host keys are accepted, for an error message; "" for other schemes than ssh."""
     if address.scheme != "ssh":
         return ""
     known = "those in /etc/ssh/ssh_known_hosts of the gateway's machine"

@@ -1,9 +1,9 @@
 """Asks git which names the `.gitignore` files of a project exclude.
 
-Their author could keep git busy for minutes, and git would follow what stands in a project while it
-reads. So the ignore files are read by us and bounded, and git is run on copies of them: in a
-skeleton of the project that has its folders and ignore files alone, confined as a build script is,
-in a process of its own with a deadline. Nothing is held meanwhile that another project needs.
+Their author could keep git busy for minutes, and git would follow links that are swapped in while
+it reads. So predictd reads the ignore files itself, within limits, and runs git on copies of them:
+in a skeleton of the project that has its folders and ignore files only, confined as a build script
+is, in its own process with a deadline. Other projects do not wait for it.
 """
 
 import os
@@ -19,19 +19,19 @@ from builder.errors import SnapshotFailed
 from builder.files.remove_tree import remove_tree
 from builder.files.safe_open import Folder, NotAFile
 from builder.git.git_store import clean_environment, git_executable
-from builder.log_tail import LogTail
+from builder.log_tail import LogTail, NullLog
 from builder.spec import Run, SandboxPaths, SnapshotLimits
 
 NAME = b".gitignore"
-_ADVICE = "Name folders and kinds of files (`data/`, `*.csv`) instead of single files."
+_ADVICE = "Use patterns for folders and kinds of files (`data/`, `*.csv`) instead of single files."
 _SCRIPT = 'cd "$1" && exec "$2" check-ignore --no-index -z --stdin <"$3" >"$HOME/ignored"'
 _OUTPUT = "ignored"
 _MOST_OUTPUT = 256 * 1024 * 1024
 
 
-class Ignoring:
+class IgnoreRules:
     """The ignore files of one project, level by level. Their copies are in a folder beneath `above`
-    until this is closed."""
+    until `close`."""
 
     def __init__(self, above: Path, run: Run, limits: SnapshotLimits) -> None:
         self._above = above
@@ -45,7 +45,7 @@ class Ignoring:
         self._deadline = trio.current_time() + limits.ignore_seconds
 
     def add(self, folder: bytes, content: bytes) -> None:
-        """Adds the ignore file of a folder. Blocking. Raises SnapshotFailed."""
+        """Add the ignore file of a folder. Blocking. Raises SnapshotFailed."""
         path = os.fsdecode(os.path.join(folder, NAME))
         self._files += 1
         self._bytes += len(content)
@@ -69,15 +69,15 @@ class Ignoring:
         copy.chmod(0o644)
 
     def read(self, folder: bytes, file: BinaryIO) -> None:
-        """Adds the ignore file of a folder, of which no more is read than may be in one."""
+        """Add the ignore file of a folder, and read no more of it than the limit allows."""
         self.add(folder, file.read(self._limits.ignore_file_bytes + 1))
 
     async def ignored(self, folders: Sequence[bytes], others: Sequence[bytes]) -> set[bytes]:
-        """Those of the paths that are excluded. Raises SnapshotFailed."""
+        """Return the paths that are excluded. Raises SnapshotFailed."""
         if not self._files or not (folders or others):
             return set()
         place = await trio.to_thread.run_sync(self._lay_out, folders, [*folders, *others])
-        tail = LogTail(_Nowhere())
+        tail = LogTail(NullLog())
         try:
             status = await self._run(
                 ["sh", "-c", _SCRIPT, "sh", str(self._tree), git_executable(), str(self._paths)],
@@ -91,18 +91,18 @@ class Ignoring:
             seconds = self._limits.ignore_seconds
             text = f"git needs more than {seconds:g} seconds for the .gitignore files"
             raise SnapshotFailed(text, _ADVICE) from None
-        if status not in (0, 1):  # 1: none of them
+        if status not in (0, 1):  # 1: no path is excluded
             problem = "\n".join(tail.lines[-3:]) or f"git check-ignore ended with {status}"
-            raise SnapshotFailed(f"the .gitignore files cannot be applied: {problem}")
+            raise SnapshotFailed(f"cannot apply the .gitignore files: {problem}")
         return await trio.to_thread.run_sync(_answer, place.home)
 
     def close(self) -> None:
-        """Takes the copies away. Blocking."""
+        """Remove the copies. Blocking."""
         if self._files:
             remove_tree(self._scratch)
 
     def _begin(self) -> None:
-        """Makes a repository with nothing in it, without which git gives no answer."""
+        """Create an empty repository, which git needs to answer."""
         self._above.mkdir(parents=True, exist_ok=True)
         for folder in ("git/objects", "git/refs", "tree"):
             _make(self._shown / folder)
@@ -111,13 +111,13 @@ class Ignoring:
         head.chmod(0o644)
 
     def _lay_out(self, folders: Iterable[bytes], paths: Iterable[bytes]) -> SandboxPaths:
-        """What git needs to be shown for one question."""
-        for folder in folders:  # a pattern may be for folders only
+        """Create the files that git sees for one question."""
+        for folder in folders:  # a pattern may match folders only
             _make(self._place(folder))
-        # Gotcha G3 in README: a name may look like magic.
+        # A name may look like a pathspec: gotcha G3 in README.
         self._paths.write_bytes(b"".join(b"./" + path + b"\0" for path in paths))
         self._paths.chmod(0o644)
-        # New ones for each question: a git that was led astray could have left links in them.
+        # New ones for each question: a git that an attacker controls could have left links in them.
         home, tmp = (Path(mkdtemp(dir=self._scratch)) for _ in range(2))
         return SandboxPaths(home=home, tmp=tmp, read=(self._shown,))
 
@@ -134,14 +134,8 @@ class Ignoring:
         return clean | git
 
 
-class _Nowhere:
-    """A log that keeps nothing."""
-
-    def write(self, line: str) -> None: ...
-
-
 def _make(folder: Path) -> None:
-    """A folder and those above it. All users may read them, since git runs as another user."""
+    """Create a folder and its parents, readable for all users, since git runs as another user."""
     missing = []
     while not folder.is_dir():
         missing.append(folder)
@@ -156,5 +150,5 @@ def _answer(home: Path) -> set[bytes]:
         with Folder.root(home) as folder, folder.open(_OUTPUT) as file:
             output = file.read(_MOST_OUTPUT)
     except (FileNotFoundError, NotAFile):
-        raise SnapshotFailed("git left no answer about the .gitignore files") from None
+        raise SnapshotFailed("git gave no answer about the .gitignore files") from None
     return {path.removeprefix(b"./") for path in output.split(b"\0")[:-1]}

@@ -1,12 +1,11 @@
 """Which entries of a project's folder belong to its snapshot.
 
-Everything does, but for what the (possibly nested) `.gitignore` files exclude, any entry called
-`.git`, and environments and caches, of which a build has its own. We walk the folder ourselves, one
-level at a time, and ask git only which names of a level are ignored: a walk by git would stop at
-nested repositories (gotcha G2 in README). What a copy cannot carry is refused by name, or listed as
-left out. Links are read and never followed, also to find out where they lead: a build must not show
-what is outside the project. An absolute link into the project itself is taken as the relative one
-that leads there.
+All do, except what the (possibly nested) `.gitignore` files exclude, entries named `.git`, and
+environments and caches, of which a build has its own. The folder is walked here, one level at a
+time, and git is only asked which names of a level are ignored: a walk by git would stop at nested
+repositories (gotcha G2 in README). An entry that cannot be copied is refused by name, or listed as
+left out. Links are read and never followed, also to find their targets: a build must not show files
+outside the project. An absolute link into the project is stored as a relative one.
 """
 
 import os
@@ -23,15 +22,15 @@ from msgspec import Struct
 from builder.errors import SnapshotFailed, SymlinkLeaves
 from builder.files.depth import TooDeep, check_depth
 from builder.files.safe_open import Folder, NotAFile
-from builder.git.objects import Changed
+from builder.git.objects import ObjectChanged
 from builder.snapshot import ignore_rules
-from builder.snapshot.ignore_rules import Ignoring
+from builder.snapshot.ignore_rules import IgnoreRules
 
 Kind = Literal["folder", "file", "executable", "link", "special"]
 # Environments are recognized by their content, not by their name.
 _OF_ENVIRONMENTS = {b"pyvenv.cfg": ("file", "executable"), b"conda-meta": ("folder",)}
 _VENV = b"pyvenv.cfg"
-# What may be in one, and whether that belongs to it as a whole if something of Python is in it.
+# Folders of an environment, and whether they belong to it as a whole if they have files of Python.
 _IN_VENVS = {
     b"bin": True,
     b"Scripts": True,
@@ -49,40 +48,39 @@ _CACHES = (
     b".tox",
     b".nox",
 )
-_ADVICE = "Name in .gitignore what builds do not need, such as data."
-_HOME = b"/home/cdsw"  # by which models know their project
-_MOST_LINKS = 40  # followed on one way, as the kernel has it
+_ADVICE = "Add files that builds do not need, such as data, to .gitignore."
+_HOME = b"/home/cdsw"  # the path at which models see their project
+_MOST_LINKS = 40  # followed for one path, as in the kernel
 
 
 class ProjectFile(Struct, frozen=True):
-    """One entry; `path` is relative to the project, as the bytes of the file system. `target` is
-    what a link says."""
+    """One entry. `path` is relative to the project, as bytes; `target` is the target of a link."""
 
     path: bytes
     kind: Kind
     target: bytes = b""
 
 
-class Listing(Struct, frozen=True):
-    """What belongs to a snapshot, the paths of pipes, sockets and devices that cannot, and those of
-    environments and caches.
+class ProjectListing(Struct, frozen=True):
+    """The entries of a snapshot. `left_out` are pipes, sockets and devices, `rebuilt` environments
+    and caches.
 
-    `levels` holds the entries of the project's root, then those one level deeper each.
+    `levels` has the entries of the project's root, then those of each deeper level.
     """
 
     levels: list[list[ProjectFile]]
     left_out: list[str]
-    made_anew: list[str]
+    rebuilt: list[str]
 
 
 class Reachable(Struct, frozen=True):
-    """What absolute links may lead to: the project, and folders that every model is shown."""
+    """Where absolute links may lead: the project, and folders that every model sees."""
 
     project: Path
     readable: tuple[Path, ...] = ()
 
     def inward(self, path: bytes, target: bytes) -> bytes:
-        """What a link at `path` says, made relative if it leads into the project."""
+        """Return the target of a link at `path`, made relative if it leads into the project."""
         for home in (os.fsencode(self.project), _HOME):
             if target == home or target.startswith(home + b"/"):
                 return b"../" * path.count(b"/") + (target[len(home) :].strip(b"/") or b".")
@@ -96,11 +94,11 @@ class Reachable(Struct, frozen=True):
 
 async def list_project(
     root: Folder,
-    ignores: Ignoring,
+    ignores: IgnoreRules,
     threads: trio.CapacityLimiter,
     reachable: Reachable,
     most: int,
-) -> Listing:
+) -> ProjectListing:
     """Walk a project of at most `most` entries. Raises SnapshotFailed, SymlinkLeaves."""
     levels: list[list[ProjectFile]] = []
     left_out: list[str] = []
@@ -129,7 +127,7 @@ async def list_project(
         folders = [entry.path for entry in level if entry.kind == "folder"]
     refuse = partial(_refuse_links_that_leave, levels, reachable)
     await trio.to_thread.run_sync(refuse, limiter=threads)
-    return Listing(levels, left_out, [shown(path) for path in sorted(made_anew)])
+    return ProjectListing(levels, left_out, [shown(path) for path in sorted(made_anew)])
 
 
 def _check_size(folders: list[bytes], number: int, most: int) -> None:
@@ -144,30 +142,29 @@ def _check_size(folders: list[bytes], number: int, most: int) -> None:
 
 
 def _scan(
-    root: Folder, folders: list[bytes], ignores: Ignoring, reachable: Reachable
+    root: Folder, folders: list[bytes], ignores: IgnoreRules, reachable: Reachable
 ) -> tuple[list[ProjectFile], set[bytes]]:
-    """The entries of some folders, and those of the folders that are environments, whose entries
-    are left out. The ignore files are added to `ignores`."""
+    """Return the entries of some folders, and the folders that are environments, whose entries are
+    left out. The ignore files are added to `ignores`."""
     entries: list[ProjectFile] = []
     environments: set[bytes] = set()
     for path in folders:
         trio.from_thread.check_cancelled()
         with reading(path), root.folder(parts(path)) as folder:
             here = list(_entries(folder, path, ignores, reachable))
-        if path and any(_tells_of_environment(entry) for entry in here):
+        if path and any(_marks_environment(entry) for entry in here):
             environments.add(path)
         else:
             entries += here
     return entries, environments
 
 
-def _tells_of_environment(entry: ProjectFile) -> bool:
+def _marks_environment(entry: ProjectFile) -> bool:
     return entry.kind in _OF_ENVIRONMENTS.get(os.path.basename(entry.path), ())
 
 
 def _environment_in_root(root: Folder, entries: list[ProjectFile]) -> set[bytes]:
-    """The paths of what a virtual environment made in the root of the project consists of; the rest
-    is the project."""
+    """Return the paths of a virtual environment that was made in the root of the project."""
     found = {_VENV}
     for entry in entries:
         if entry.kind == "link" and entry.path == b"lib64":
@@ -188,19 +185,19 @@ def _is_cache(entry: ProjectFile) -> bool:
 
 
 def _entries(
-    folder: Folder, path: bytes, ignores: Ignoring, reachable: Reachable
+    folder: Folder, path: bytes, ignores: IgnoreRules, reachable: Reachable
 ) -> Iterator[ProjectFile]:
     for found in folder.entries():
         name = os.fsencode(found.name)
         here = os.path.join(path, name)
         try:
             kind = _kind(found.stat(follow_symlinks=False).st_mode)
-        except FileNotFoundError:  # it went while we looked
+        except FileNotFoundError:  # removed meanwhile
             continue
         if name == ignore_rules.NAME:
             if kind in ("folder", "special"):
-                raise SnapshotFailed(f"{shown(here)} is not a file")
-            if kind != "link":  # which git does not follow either
+                raise SnapshotFailed(f"{shown(here)} is not a regular file")
+            if kind != "link":  # git does not follow it either
                 with reading(here), folder.open(name) as file:
                     ignores.read(path, file)
         if name != b".git":
@@ -210,24 +207,24 @@ def _entries(
 
 @contextmanager
 def reading(path: bytes) -> Iterator[None]:
-    """Says of what is read in the block what went wrong with it. Raises SnapshotFailed."""
+    """Raise SnapshotFailed, with the name of the path, for errors of the block."""
     name = shown(path) or "the project's folder"
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, NotAFile, Changed) as error:
+    except (FileNotFoundError, NotADirectoryError, NotAFile, ObjectChanged) as error:
         raise SnapshotFailed(
-            f"{name} was taken away, replaced or changed while the snapshot was taken",
-            "Build again when nothing changes the project's files.",
+            f"{name} was removed, replaced or changed during the snapshot",
+            "Build again while no program changes the project's files.",
         ) from error
     except OSError as error:
         raise SnapshotFailed(
-            f"{name} cannot be read: {error.strerror}",
-            "Make it readable, or name it in .gitignore.",
+            f"cannot read {name}: {error.strerror}",
+            "Make it readable, or add it to .gitignore.",
         ) from error
 
 
 def parts(path: bytes) -> list[bytes]:
-    """The names that lead to a path."""
+    """Split a path into its names."""
     return path.split(b"/") if path else []
 
 
@@ -253,8 +250,10 @@ def _refuse_links_that_leave(levels: list[list[ProjectFile]], reachable: Reachab
 
 
 def _leaves(path: bytes, links: dict[bytes, bytes], reachable: Reachable) -> bool:
-    """Whether a link, or one on its way, leads out of the project and of what all models are shown.
-    Decided from what links say alone. One that leads round in circles leads nowhere."""
+    """Whether a link, directly or by other links, leads outside the project and the shared folders.
+
+    The targets of links decide, not the file system. A cycle of links does not lead outside.
+    """
     here: list[bytes] = []
     ahead = path.split(b"/")[::-1]
     followed = 0
@@ -281,5 +280,5 @@ def _leaves(path: bytes, links: dict[bytes, bytes], reachable: Reachable) -> boo
 
 
 def shown(path: bytes) -> str:
-    """A path for people to read, whatever bytes it is made of."""
+    """Return a path as text for messages."""
     return path.decode("utf-8", "backslashreplace")

@@ -1,14 +1,13 @@
-"""Takes a project's files into our own git store, byte for byte, and writes them out again.
+"""Stores a project's files in the gateway's git store, byte for byte, and writes them out again.
 
-Neither way knows attributes: what `.gitattributes` says about line ends, filters or
-keywords changes nothing in what is stored nor in what is written out. That is why objects are
-written by us and read by `cat-file`, and not by `add` and `checkout` (gotcha G4 in README). Folders
-without files are kept. The same files give the same tree.
+Neither direction applies `.gitattributes` (line ends, filters, keywords). So predictd writes the
+objects itself and reads them by `cat-file`, not by `add` and `checkout` (gotcha G4 in README).
+Folders without files are kept. The same files give the same tree.
 
-The project may be changed while we read it. What is stored is then some state of each
-file, and never what a link leads to (`safe_open.py`).
+The project may change meanwhile. What is stored is then some state of each file, and never the
+target of a link (`safe_open.py`).
 
-The work is done in a thread. A cancelled call stops at its next file or level.
+The work runs in a thread. A cancelled call stops at its next file or level.
 """
 
 import os
@@ -28,10 +27,10 @@ from builder.files.fsync import sync_file_system
 from builder.files.safe_open import Folder
 from builder.git.git_store import BlobReader, GitStore
 from builder.git.objects import Objects, adding
-from builder.snapshot.ignore_rules import Ignoring
+from builder.snapshot.ignore_rules import IgnoreRules
 from builder.snapshot.project_files import (
-    Listing,
     ProjectFile,
+    ProjectListing,
     Reachable,
     list_project,
     parts,
@@ -40,9 +39,9 @@ from builder.snapshot.project_files import (
 from builder.spec import Log, Run, Snapshot, SnapshotLimits
 
 MODES = {"folder": "40000", "file": "100644", "executable": "100755", "link": "120000"}
-_NAMED = 5  # of what is left out by itself
-CHUNK = 1 << 20  # what is held of a file
-# Snapshots of one project wait for each other, in threads: not in those that all others need.
+_NAMED = 5  # entries that a log line names
+CHUNK = 1 << 20  # bytes of a file in memory
+# Snapshots of one project wait for each other in threads, so they have threads of their own.
 _threads = trio.CapacityLimiter(4)
 _LIMITS = SnapshotLimits()
 
@@ -58,11 +57,11 @@ async def take_snapshot(
     time_limit: float = 600.0,
     limits: SnapshotLimits = _LIMITS,
 ) -> Snapshot:
-    """Store the project's files as one commit, kept alive by the reference `refs/builds/<name>`.
+    """Store the project's files as one commit, kept by the reference `refs/builds/<name>`.
 
     `project` is a path without links; links may lead into it, and into the `readable` folders.
-    Pipes, sockets and devices are left out, as are environments and caches, with a line in `log`.
-    Raises SnapshotFailed, or its kind SymlinkLeaves, which names each.
+    Pipes, sockets, devices, environments and caches are left out, with a line in `log`. Raises
+    SnapshotFailed, or SymlinkLeaves, which names each link.
     """
     try:
         with trio.fail_after(time_limit):
@@ -70,21 +69,21 @@ async def take_snapshot(
             snapshot, listing = await _take(reachable, store, name, run, limits)
     except trio.TooSlowError:
         raise SnapshotFailed(
-            f"it took longer than {time_limit:g} seconds",
-            "Name in .gitignore what builds do not need, such as data.",
+            f"it took more than {time_limit:g} s",
+            "Add files that builds do not need, such as data, to .gitignore.",
         ) from None
     for path in listing.left_out:
-        log.write(f"Left out, since it is neither a file nor a folder: {path}")
-    if anew := listing.made_anew:
-        more = f" and {len(anew) - _NAMED} more" if len(anew) > _NAMED else ""
-        log.write(f"Left out, since a build has its own: {', '.join(anew[:_NAMED])}{more}")
+        log.write(f"Left out (neither a file nor a folder): {path}")
+    if rebuilt := listing.rebuilt:
+        more = f" and {len(rebuilt) - _NAMED} more" if len(rebuilt) > _NAMED else ""
+        log.write(f"Left out (each build has its own): {', '.join(rebuilt[:_NAMED])}{more}")
     return snapshot
 
 
 async def _take(
     reachable: Reachable, store: Path, name: str, run: Run, limits: SnapshotLimits
-) -> tuple[Snapshot, Listing]:
-    ignores = Ignoring(store.parent.absolute(), run, limits)
+) -> tuple[Snapshot, ProjectListing]:
+    ignores = IgnoreRules(store.parent.absolute(), run, limits)
     try:
         with await trio.to_thread.run_sync(_open, reachable.project, limiter=_threads) as root:
             listing = await list_project(root, ignores, _threads, reachable, limits.entries)
@@ -97,19 +96,19 @@ async def _take(
 
 
 async def drop_snapshot(store: Path, name: str) -> None:
-    """Let go of a snapshot and free what only it held; no matter if it is not there."""
+    """Delete a snapshot, if it exists, and the objects that only it used."""
     await trio.to_thread.run_sync(partial(_drop, store, name), limiter=_threads)
 
 
 def snapshots_in(store: Path) -> list[str]:
-    """The names of the snapshots that are kept alive. Blocking."""
+    """Return the names of all snapshots. Blocking."""
     folder = store / _reference("")
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return [name for name in names if not name.endswith(".lock")]  # git's own, of one it changes
+    return [name for name in names if not name.endswith(".lock")]  # git's locks
 
 
 async def tree_of(snapshot: Snapshot) -> str:
-    """The name of what is in it: equal for snapshots of equal files. Raises SnapshotFailed."""
+    """Return the name of its tree: equal for snapshots of equal files. Raises SnapshotFailed."""
     return await trio.to_thread.run_sync(GitStore(snapshot.store).tree_of, snapshot.commit)
 
 
@@ -123,9 +122,9 @@ def _open(project: Path) -> Folder:
         return Folder.root(project)
     except (FileNotFoundError, NotADirectoryError) as error:
         text = f"{project.name} is not a folder"
-        raise SnapshotFailed(
-            text, "Give the folder of the project, by a path without links."
-        ) from (error)
+        raise SnapshotFailed(text, "Give the path of the project's folder, without links.") from (
+            error
+        )
 
 
 def _store(root: Folder, path: Path, name: str, levels: list[list[ProjectFile]]) -> Snapshot:
@@ -134,8 +133,8 @@ def _store(root: Folder, path: Path, name: str, levels: list[list[ProjectFile]])
         with adding(store.path) as objects:
             commit = _store_commit(objects, _store_tree(root, objects, levels), _reference(name))
             objects.publish()
-        store.refer(_reference(name), commit)
-        # Git syncs what it writes, but not the folders in which that gets its name.
+        store.set_reference(_reference(name), commit)
+        # Git syncs the files that it writes, but not their folders.
         sync_file_system(store.path)
     return Snapshot(store.path, commit)
 
@@ -144,7 +143,7 @@ def _drop(path: Path, name: str) -> None:
     if path.exists():
         store = GitStore(path.resolve())
         with store.locked():
-            store.forget(_reference(name))
+            store.delete_reference(_reference(name))
 
 
 def _reference(name: str) -> str:
@@ -155,7 +154,7 @@ def _store_tree(root: Folder, objects: Objects, levels: list[list[ProjectFile]])
     """Store the entries, deepest level first, since a tree names the trees beneath it."""
     lines: defaultdict[bytes, list[tuple[bytes, bytes]]] = defaultdict(list)
     for level in reversed(levels):
-        # The entries of a folder stand in a row: it is opened once for all of them.
+        # The entries of a folder follow each other, so it is opened once.
         for path, entries in groupby(level, key=lambda entry: os.path.dirname(entry.path)):
             with reading(path), root.folder(parts(path)) as folder:
                 for entry in entries:
@@ -168,7 +167,7 @@ def _store_tree(root: Folder, objects: Objects, levels: list[list[ProjectFile]])
 def _line(
     folder: Folder, objects: Objects, entry: ProjectFile, beneath: list[tuple[bytes, bytes]]
 ) -> tuple[bytes, bytes]:
-    """An entry's line in the tree of its folder, and the key by which git sorts it there."""
+    """Return the line of an entry in the tree of its folder, and the key by which git sorts it."""
     name = os.path.basename(entry.path)
     if entry.kind == "folder":
         stored = _add_tree(objects, beneath)
@@ -188,13 +187,13 @@ def _add_tree(objects: Objects, lines: list[tuple[bytes, bytes]]) -> str:
 def _add_file(objects: Objects, file: BinaryIO) -> str:
     size = os.fstat(file.fileno()).st_size
     if size <= CHUNK:
-        # What is held is the same when it is looked at again.
+        # Bytes in memory cannot change between two reads.
         return objects.add_bytes("blob", file.read(size))
     return objects.add("blob", size, lambda: _chunks(file, size))
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The bytes that a file had when its size was looked at."""
+    """Yield the first `size` bytes of a file."""
     file.seek(0)
     while size > 0 and (chunk := file.read(min(CHUNK, size))):
         trio.from_thread.check_cancelled()
@@ -213,7 +212,7 @@ def _write_out(snapshot: Snapshot, target: Path) -> None:
     target.mkdir()
     links = []
     with store.blobs() as blobs:
-        for mode, name, path in store.listing(snapshot.commit):
+        for mode, name, path in store.list_entries(snapshot.commit):
             trio.from_thread.check_cancelled()
             full = os.path.join(os.fsencode(target), path)
             if mode == "040000":
@@ -222,7 +221,7 @@ def _write_out(snapshot: Snapshot, target: Path) -> None:
                 links.append((name, full))
             else:
                 _write_file(blobs, name, full, 0o755 if mode == MODES["executable"] else 0o644)
-        # Links come last, so that nothing is ever written through one.
+        # Links come last, so that no file is written through one.
         for name, full in links:
             _write_link(blobs, name, full)
 

@@ -66,4 +66,4 @@ class Sandbox:
         if manifest is None or not self.may_name_missing_home(manifest):
             return ""
         folder = self._build_store.folder(build_id)
-        return await trio.to_thread.run_sync(builder.file_that_names, folder, manifest.home)
+        return await trio.to_thread.run_sync(builder.find_path_reference, folder, manifest.home)

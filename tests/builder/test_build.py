@@ -167,9 +167,9 @@ async def test_missing_package(bench: Bench) -> None:
     [
         ("python3 -c 'raise OSError(17)'", "OSError: 17 (exit status 1)", "by hand"),
         ("no-such-command", "no-such-command: command not found", "operator"),
-        ("kill -9 $$", "ended by SIGKILL", "memory"),
-        ("echo fine\n" + "#" * (1 << 20), "more than 1,048,576 bytes", "files of their own"),
-        ("exit 3", "it wrote nothing (exit status 3)", "by hand"),
+        ("kill -9 $$", "killed by SIGKILL", "memory"),
+        ("echo fine\n" + "#" * (1 << 20), "more than 1,048,576 bytes", "separate files"),
+        ("exit 3", "it printed nothing (exit status 3)", "by hand"),
     ],
 )
 async def test_failing_script(bench: Bench, script: str, problem: str, advice: str) -> None:
@@ -205,7 +205,7 @@ async def test_a_script_of_another_system(bench: Bench, before: str, end: str, t
     bytes_before = script.read_bytes()
     report = await bench.build_quickly()
     assert report.failure is None, report.failure
-    assert f"cdsw-build.sh has {told}: it is run without" in bench.log
+    assert f"cdsw-build.sh has {told}, which the build leaves out" in bench.log
     assert script.read_bytes() == bytes_before
 
 
@@ -227,9 +227,9 @@ async def test_named_script(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"file": "../model.py"}, "leads out"),
-        ({"file": "/etc/passwd.py"}, "leads out"),
-        ({"file": "model.py\0"}, "leads out"),
+        ({"file": "../model.py"}, "is outside"),
+        ({"file": "/etc/passwd.py"}, "is outside"),
+        ({"file": "model.py\0"}, "is outside"),
         ({"file": "model.txt"}, "not a Python file"),
         ({"model_root": "nowhere"}, "not a folder"),
         ({"model_root": ".."}, "not a folder"),
@@ -282,7 +282,7 @@ async def test_time_limit(bench: Bench) -> None:
     assert report.outcome == "timed_out"
     assert report.failure is not None
     assert report.failure.step == "BUILD_SCRIPT"
-    assert "1 seconds" in report.failure.problem
+    assert "limit of 1 s" in report.failure.problem
     assert states(bench)["BUILD_SCRIPT"] == "failed"
     assert not bench.shelf.folder("one").exists()
 

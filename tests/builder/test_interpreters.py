@@ -89,7 +89,7 @@ async def test_unusable(tmp_path: Path) -> None:
         ("foreign", answer("3.10.1", implementation="PyPy"), "PyPy, not CPython"),
         ("bare", answer("3.8.1", ensurepip="false"), "no ensurepip"),
         ("broken", "echo ModuleNotFoundError: ssl >&2; exit 1", "ModuleNotFoundError: ssl"),
-        ("dumb", "echo hello", "does not answer as Python does"),
+        ("dumb", "echo hello", "is not that of Python"),
     ):
         path = script(tmp_path / name, text)
         with pytest.raises(InterpreterUnusable, match=reason):

@@ -43,7 +43,7 @@ class VanishedInterpreters:
     def why(self, build_id: str, manifest: builder.Manifest) -> str:
         """Why a sealed build has to be rebuilt; "" if it has not. Checks the link in its
         environment, and does not start the interpreter."""
-        if build_id in self._outdated or not self._build_store.runs(build_id):
+        if build_id in self._outdated or not self._build_store.has_interpreter(build_id):
             return f"its Python {manifest.version} is gone: {manifest.interpreter}"
         return ""
 

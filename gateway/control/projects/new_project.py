@@ -3,7 +3,7 @@
 import msgspec
 
 import store
-from builder import Address, read_address, with_identity
+from builder import RepositoryAddress, read_address, with_identity
 from gateway.errors import Refusal
 from store import User
 
@@ -25,7 +25,7 @@ class NewProject(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, str] = {}
 
 
-def address_of(asked: NewProject, template: str) -> Address | None:
+def address_of(asked: NewProject, template: str) -> RepositoryAddress | None:
     """What is to be cloned, and the keys for it. Raises CloneRefused or Refusal. Blocking."""
     if template == "git" or asked.git_url:
         return with_identity(read_address(asked.git_url), asked.git_key, asked.git_host_key)

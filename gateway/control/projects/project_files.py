@@ -12,7 +12,7 @@ import trio
 
 import builder
 import store
-from builder import Address, CloneGuard, clone
+from builder import CloneGuard, RepositoryAddress, clone
 from gateway.background import Tasks
 from gateway.control.disk.project_usage import ProjectUsage
 from gateway.control.disk.removal_queue import RemovalQueue, remove
@@ -94,14 +94,14 @@ class ProjectFiles:
         """Copies the project's template, if it has one."""
         return await self._fill(project, partial(_lay_out, project))
 
-    def start_clone(self, project: Project, address: Address, *, guarded: bool) -> None:
+    def start_clone(self, project: Project, address: RepositoryAddress, *, guarded: bool) -> None:
         """Clones in the background. The credentials in the address are in memory until then and
         are never written."""
         self._clones[project.id] = running = _Clone()
         self._tasks.start(self._clone_later, project, address, guarded, running)
 
     async def _clone_later(
-        self, project: Project, address: Address, guarded: bool, running: _Clone
+        self, project: Project, address: RepositoryAddress, guarded: bool, running: _Clone
     ) -> None:
         """Ends when the project is deleted meanwhile."""
         try:
@@ -115,7 +115,7 @@ class ProjectFiles:
             del self._clones[project.id]
             running.ended.set()
 
-    async def _clone(self, project: Project, address: Address, guarded: bool) -> None:
+    async def _clone(self, project: Project, address: RepositoryAddress, guarded: bool) -> None:
         run, target = await self._git_runner(project), Path(project.path)
         guard = CloneGuard() if guarded else None
         await clone(address, project.git_ref, target, run=run, guard=guard)

@@ -42,7 +42,7 @@ from workers.process.process import describe_status
                 "error: metadata-generation-failed",
             ],
             "The 'sklearn' PyPI package is deprecated",
-            "ask for `scikit-learn`",
+            "Install `scikit-learn`",
         ),
         (
             [
@@ -51,12 +51,12 @@ from workers.process.process import describe_status
                 "        Expected sha256 00",
             ],
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES",
-            "by hash",
+            "update the hashes",
         ),
         (
             ["E: Could not open lock file /var/lib/dpkg/lock (13: Permission denied)"],
             "E: Could not open lock file",
-            "cannot install system packages",
+            "Ask the operator to install system packages",
         ),
         (
             [
@@ -66,7 +66,7 @@ from workers.process.process import describe_status
                 "ERROR: No matching distribution found for joblib==0.17.0",
             ],
             "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by",
-            "A host was not reached",
+            "A host could not be reached",
         ),
         (
             [
@@ -76,7 +76,7 @@ from workers.process.process import describe_status
                 "ERROR: Failed to build 'x' when git clone --filter=blob:none --quiet",
             ],
             "fatal: unable to access 'https://code.example/x/'",
-            "A host was not reached",
+            "A host could not be reached",
         ),
         (
             [
@@ -85,7 +85,7 @@ from workers.process.process import describe_status
                 "ERROR: Failed to build 'pandas' when getting requirements to build wheel",
             ],
             "ERROR: Failed to build 'pandas'",
-            "choose the Python that it was made for",
+            "choose an older Python",
         ),
         (
             [
@@ -94,15 +94,15 @@ from workers.process.process import describe_status
                 "ERROR: Failed to build 'sklearn' when getting requirements to build wheel",
             ],
             "The 'sklearn' PyPI package is deprecated",
-            "ask for `scikit-learn`",
+            "Install `scikit-learn`",
         ),
-        (["error: externally-managed-environment"], "error: externally", "call `pip`"),
+        (["error: externally-managed-environment"], "error: externally", "Call `pip`"),
         (["something else", "  ", ""], "something else (exit status 1)", FALLBACK),
-        ([], "it wrote nothing (exit status 1)", FALLBACK),
+        ([], "it printed nothing (exit status 1)", FALLBACK),
     ],
 )
-def test_lines(lines: list[str], problem: str, advice: str) -> None:
-    """The line nearest to the end that we know something about is the problem."""
+def test_explanation_is_the_last_known_line(lines: list[str], problem: str, advice: str) -> None:
+    """The problem is the last line that a rule matches."""
     found, told = explain(1, lines)
     assert found.startswith(problem)
     assert advice in told
@@ -110,8 +110,8 @@ def test_lines(lines: list[str], problem: str, advice: str) -> None:
 
 def test_signals() -> None:
     """A script that was killed did not fail by what it wrote."""
-    assert explain(-9, ["fine"])[0] == "it was ended by SIGKILL"
-    assert explain(-33, ["fine"])[0] == "it was ended by signal 33"
+    assert explain(-9, ["fine"])[0] == "it was killed by SIGKILL"
+    assert explain(-33, ["fine"])[0] == "it was killed by signal 33"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from builder.errors import CloneFailed, CloneRefused
-from builder.git.address import Address, read_address
+from builder.git.address import RepositoryAddress, read_address
 from builder.git.clone import clone
 from tests.support.builder import run
 
@@ -38,7 +38,7 @@ async def fetch(origin: Path, reference: str, target: Path) -> str:
     return (target / "model.py").read_text()
 
 
-def local(origin: Path) -> Address:
+def local(origin: Path) -> RepositoryAddress:
     return read_address(f"file://{origin}")
 
 
@@ -89,7 +89,7 @@ async def test_failure(origin: Path, tmp_path: Path) -> None:
 async def test_existing_target(origin: Path, tmp_path: Path) -> None:
     """A folder that is there is not touched."""
     (tmp_path / "copy").mkdir()
-    with pytest.raises(CloneRefused, match="is there already"):
+    with pytest.raises(CloneRefused, match="already exists"):
         await fetch(origin, "", tmp_path / "copy")
     assert (tmp_path / "copy").exists()
 

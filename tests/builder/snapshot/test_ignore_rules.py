@@ -22,7 +22,7 @@ async def test_a_big_file(bench: Bench, name: str) -> None:
         SnapshotFailed, match=rf"^[^:]*: {name} has more than 65,536 bytes"
     ) as caught:
         await bench.take()
-    assert "Name folders" in caught.value.advice
+    assert "Use patterns" in caught.value.advice
 
 
 async def test_many_files(bench: Bench) -> None:

@@ -214,7 +214,7 @@ async def test_environments_and_caches_are_left_out(bench: Bench) -> None:
     }
     [line] = [line for line in bench.log.lines if line.startswith("Left out")]
     told = "old/env, src/__pycache__, venv, web/node_modules"
-    assert line == f"Left out, since a build has its own: {told}"
+    assert line == f"Left out (each build has its own): {told}"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ async def test_special_files(bench: Bench, tmp_path: Path) -> None:
 async def test_gitignore_that_is_a_pipe(bench: Bench) -> None:
     """A `.gitignore` on which git would wait for ever is refused."""
     os.mkfifo(bench.project / ".gitignore")
-    with pytest.raises(SnapshotFailed, match=r"\.gitignore is not a file"):
+    with pytest.raises(SnapshotFailed, match=r"\.gitignore is not a regular file"):
         await bench.take()
 
 
@@ -405,11 +405,11 @@ async def test_who_changes_the_store_holds_its_lock(
         monkeypatch.setattr(GitStore, change, changing)
 
     bench.write("a.py")
-    held("refer")
-    held("forget")
+    held("set_reference")
+    held("delete_reference")
     await bench.take("one")
     await drop_snapshot(bench.store, "one")
-    assert changed == ["refer", "forget"]
+    assert changed == ["set_reference", "delete_reference"]
 
 
 async def test_dropping_waits_for_the_lock(bench: Bench) -> None:

@@ -61,7 +61,7 @@ async def test_a_file_that_becomes_a_link(
     """A file that is swapped for a link after it was listed is not read through it."""
     file = bench.write(f"folder/{name}", "harmless")
     before_opening(monkeypatch, name, lambda: swapped(file, secret / name))
-    with pytest.raises(SnapshotFailed, match=rf"{name}.* was taken away, replaced or changed"):
+    with pytest.raises(SnapshotFailed, match=rf"{name}.* was removed, replaced or changed"):
         await bench.take()
     assert not bench.store.exists() or SECRET.encode() not in stored(bench.store)
 
@@ -84,7 +84,7 @@ async def test_a_folder_that_becomes_a_link(
             return real(self, names, make=make)
 
         monkeypatch.setattr(Folder, "folder", folder)
-        with pytest.raises(SnapshotFailed, match="folder was taken away, replaced or changed"):
+        with pytest.raises(SnapshotFailed, match="folder was removed, replaced or changed"):
             await bench.take()
         assert len(entered) == time + 1
         (bench.project / "folder").unlink()
@@ -173,7 +173,7 @@ async def test_a_big_file_that_changes(bench: Bench, monkeypatch: pytest.MonkeyP
         return False
 
     monkeypatch.setattr(Objects, "_has", has)
-    with pytest.raises(SnapshotFailed, match="big was taken away, replaced or changed"):
+    with pytest.raises(SnapshotFailed, match="big was removed, replaced or changed"):
         await bench.take()
     monkeypatch.undo()
     assert stored(bench.store) == b""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.files.path_references import file_that_names
+from builder.files.path_references import find_path_reference
 from tests.faults.matrix import fault
 from tests.support.gateway import Gateway, ended_build, running, settings_for, status_is
 from tests.support.skipping import not_here
@@ -165,10 +165,10 @@ def test_which_file_names_a_path(tmp_path: Path) -> None:
     (code / "m.pyc").write_bytes(bytes(HOME))
     (environment / "direct_url.json").write_text(f"file://{HOME}")
     os.mkfifo(code / "pipe")
-    assert file_that_names(tmp_path, str(HOME)) == ""
+    assert find_path_reference(tmp_path, str(HOME)) == ""
     for before in (0, 256 * 1024 - 5, 256 * 1024 - 20):
         (code / "text").write_bytes(b"x" * before + bytes(HOME) + b"\n")
-        assert file_that_names(tmp_path, str(HOME)) == "code/text"
+        assert find_path_reference(tmp_path, str(HOME)) == "code/text"
     (code / "text").unlink()
     (environment / "lib/link").symlink_to(HOME / "x")
-    assert file_that_names(tmp_path, str(HOME)) == "environment/lib/link"
+    assert find_path_reference(tmp_path, str(HOME)) == "environment/lib/link"

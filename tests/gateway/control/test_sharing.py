@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from builder import Address
+from builder import RepositoryAddress
 from tests.gateway.control.builds.test_builds import add_that_waits
 from tests.gateway.control.experiments.test_experiments import (
     ended,
@@ -200,7 +200,7 @@ async def test_logs_that_are_followed(gateway: Gateway, tmp_path: Path) -> None:
 async def test_clones_that_take_long(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one user's clones hold all places and more of them wait, another user's is made."""
 
-    async def clone(address: Address, _ref: str, target: Path, **_more: object) -> None:
+    async def clone(address: RepositoryAddress, _ref: str, target: Path, **_more: object) -> None:
         if "endless" in address.url:
             await trio.sleep_forever()
         target.mkdir(parents=True)

@@ -12,7 +12,15 @@ import pytest
 import trio
 from trio.to_thread import run_sync as to_thread
 
-from builder import Address, CloneFailed, CloneGuard, Run, clone, read_address, with_identity
+from builder import (
+    CloneFailed,
+    CloneGuard,
+    RepositoryAddress,
+    Run,
+    clone,
+    read_address,
+    with_identity,
+)
 from builder.git.clone import unreadable
 from tests.builder.git.test_clone import origin
 from tests.gateway.control.projects.test_confined_git import run, workers
@@ -37,7 +45,9 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "data" / "projects" / "one"
 
 
-def address_of(server: SshServer, key: str | None = None, host_key: str | None = None) -> Address:
+def address_of(
+    server: SshServer, key: str | None = None, host_key: str | None = None
+) -> RepositoryAddress:
     return with_identity(
         read_address(server.url),
         server.key if key is None else key,
