@@ -1,7 +1,8 @@
 """What can fail while a build is made, said so that a user can act on it.
 
-Every error has a *summary* (what failed), a *problem* (what was found, and where) and *advice* (what
-to do next). It is about the project, the request or the machine, never about a defect of predictd.
+Every error has a *summary* (what failed), a *problem* (what was found, and where) and *advice*
+(what to do next). It is about the project, the request or the machine, never about a defect of
+predictd.
 """
 
 from collections.abc import Iterable
