@@ -1,4 +1,4 @@
-"""What tests in a browser share: the system's Chromium, a gateway, and somebody to sign in."""
+"""What tests in a browser share: the system's Chromium, a gateway, and a user to sign in."""
 
 import secrets
 import shutil
@@ -18,7 +18,7 @@ BEYOND = "models.test"
 _PATIENCE = 20_000
 
 
-class Somebody(NamedTuple):
+class Person(NamedTuple):
     """A user of the gateway."""
 
     name: str
@@ -50,11 +50,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def somebody(gateway: Gateway) -> Somebody:
+def person(gateway: Gateway) -> Person:
     """A new user who has chosen their password."""
-    somebody = Somebody(f"user-{secrets.token_hex(4)}", secrets.token_hex(8))
-    gateway.client.post("/users", {"username": somebody.name, "password": somebody.password})
-    return somebody
+    person = Person(f"user-{secrets.token_hex(4)}", secrets.token_hex(8))
+    gateway.client.post("/users", {"username": person.name, "password": person.password})
+    return person
 
 
 @pytest.fixture
@@ -79,16 +79,16 @@ def page(new_context: Callable[[], BrowserContext]) -> Page:
 
 
 @pytest.fixture
-def signed_in(page: Page, somebody: Somebody) -> Page:
-    """A tab in which somebody is signed in."""
-    sign_in(page, somebody)
+def signed_in(page: Page, person: Person) -> Page:
+    """A tab in which a user is signed in."""
+    sign_in(page, person)
     page.get_by_role("heading", name="Models", exact=True).wait_for()
     return page
 
 
-def sign_in(page: Page, somebody: Somebody, base: str = "") -> None:
+def sign_in(page: Page, person: Person, base: str = "") -> None:
     """Fills in the form, of the gateway at `base` where it is not the usual one, and sends it."""
     page.goto(f"{base}/sign-in")
-    page.get_by_label("Name").fill(somebody.name)
-    page.get_by_label("Password").fill(somebody.password)
+    page.get_by_label("Name").fill(person.name)
+    page.get_by_label("Password").fill(person.password)
     page.get_by_role("button", name="Sign in").click()

@@ -1,4 +1,4 @@
-"""The pages in a real browser: what somebody sees, and what other sites' pages cannot do."""
+"""The pages in a real browser: what a user sees, and what other sites' pages cannot do."""
 
 import re
 import secrets
@@ -16,7 +16,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 from gateway.client import ApiError, Client
 from tests.faults.matrix import fault
 from tests.support.served_gateway import Gateway
-from tests.web.conftest import BEYOND, Somebody, sign_in
+from tests.web.conftest import BEYOND, Person, sign_in
 
 COOKIE, DEVICE = "predictd_session", "predictd_device"
 NewContext = Callable[[], BrowserContext]
@@ -27,18 +27,18 @@ def held(context: BrowserContext) -> str:
     return next((str(c["value"]) for c in context.cookies() if c["name"] == COOKIE), "")
 
 
-def keys_of(gateway: Gateway, somebody: Somebody) -> int:
+def keys_of(gateway: Gateway, person: Person) -> int:
     kinds = ("v2_keys", "model_keys", "legacy_keys")
-    paths = [f"/users/{somebody.name}/{kind}" for kind in kinds]
+    paths = [f"/users/{person.name}/{kind}" for kind in kinds]
     return sum(len(gateway.client.listing(path)) for path in paths)
 
 
 # Signing in and out.
 
 
-def test_signing_in(signed_in: Page, somebody: Somebody) -> None:
+def test_signing_in(signed_in: Page, person: Person) -> None:
     """Who signs in sees their models, and what the browser holds no script can read."""
-    expect(signed_in.get_by_role("banner")).to_contain_text(somebody.name)
+    expect(signed_in.get_by_role("banner")).to_contain_text(person.name)
     cookies = {each["name"]: each for each in signed_in.context.cookies()}
     assert {name: each["sameSite"] for name, each in cookies.items()} == {
         COOKIE: "Lax",
@@ -49,20 +49,20 @@ def test_signing_in(signed_in: Page, somebody: Somebody) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_wrong_password(page: Page, somebody: Somebody, known: bool) -> None:
-    """A wrong password and an unknown name are told alike, and sign nobody in."""
-    sign_in(page, Somebody(somebody.name if known else "nobody", "wrong"))
+def test_a_wrong_password(page: Page, person: Person, known: bool) -> None:
+    """A wrong password and an unknown name get the same message, and sign no user in."""
+    sign_in(page, Person(person.name if known else "unknown", "wrong"))
     alert = page.get_by_role("alert")
     expect(alert).to_have_text("There is no such user, or that is not their password.")
     assert not page.context.cookies()
 
 
-def test_one_comes_to_the_page_that_was_asked_for(page: Page, somebody: Somebody) -> None:
-    """Who has to sign in first goes on to where they were going, on this gateway only."""
+def test_one_comes_to_the_page_that_was_asked_for(page: Page, person: Person) -> None:
+    """After signing in a user gets the page that they requested, on this gateway only."""
     page.goto("/keys")
     expect(page).to_have_url(re.compile(r"/sign-in\?next=/keys$"))
-    page.get_by_label("Name").fill(somebody.name)
-    page.get_by_label("Password").fill(somebody.password)
+    page.get_by_label("Name").fill(person.name)
+    page.get_by_label("Password").fill(person.password)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Keys", exact=True)).to_be_visible()
 
@@ -92,13 +92,13 @@ def test_signing_out(signed_in: Page, new_context: NewContext) -> None:
     injection="a cookie from before the sign-in",
     bound="the session is another one",
 )
-def test_a_session_is_never_one_that_was_there_before(page: Page, somebody: Somebody) -> None:
-    """What somebody planted in the browser is not the session that signing in begins."""
+def test_a_session_is_never_one_that_was_there_before(page: Page, person: Person) -> None:
+    """A session that was planted in the browser is not the one that a sign-in starts."""
     planted = {"name": COOKIE, "value": "planted", "url": page.evaluate("location.href")}
     page.goto("/sign-in")
     planted["url"] = page.url
     page.context.add_cookies([planted])  # type: ignore[list-item]
-    sign_in(page, somebody)
+    sign_in(page, person)
     expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
     assert held(page.context) not in ("", "planted")
 
@@ -107,7 +107,7 @@ def test_a_session_is_never_one_that_was_there_before(page: Page, somebody: Some
 
 
 def test_a_one_time_link_works_once(gateway: Gateway, page: Page, new_context: NewContext) -> None:
-    """The link signs in, its token leaves the address, and nobody comes in by it again."""
+    """The link signs in, its token leaves the address, and it works only once."""
     link = gateway.cli("open", "--print").out.strip()
     page.goto(link)
     expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
@@ -133,10 +133,10 @@ def test_the_file_that_open_makes_leads_in(gateway: Gateway, page: Page) -> None
 
 
 def test_a_password_that_was_made_has_to_be_changed(gateway: Gateway, page: Page) -> None:
-    """Until somebody has chosen a password they see nothing else, nor does their session."""
+    """Until a user has chosen a password, neither they nor their session can do anything else."""
     name = f"new-{secrets.token_hex(4)}"
     made = gateway.client.post("/users", {"username": name})["password"]
-    sign_in(page, Somebody(name, made))
+    sign_in(page, Person(name, made))
     for _ in range(2):
         expect(page.get_by_role("heading", name="Choose a password")).to_be_visible()
         page.goto("/keys")
@@ -156,14 +156,14 @@ def test_a_password_that_was_made_has_to_be_changed(gateway: Gateway, page: Page
 
 
 def test_a_changed_password_signs_other_browsers_out(
-    signed_in: Page, new_context: NewContext, somebody: Somebody
+    signed_in: Page, new_context: NewContext, person: Person
 ) -> None:
     """Who changes their password stays signed in where they did it, and nowhere else."""
     elsewhere = new_context().new_page()
-    sign_in(elsewhere, somebody)
+    sign_in(elsewhere, person)
     signed_in.goto("/password")
     chosen = secrets.token_hex(8)
-    signed_in.get_by_label("Current password").fill(somebody.password)
+    signed_in.get_by_label("Current password").fill(person.password)
     signed_in.get_by_label("New password", exact=True).fill(chosen)
     signed_in.get_by_label("New password, again").fill(chosen)
     signed_in.get_by_role("button", name="Change password").click()
@@ -231,9 +231,7 @@ FORMS = {
     injection="every form, from a page of another origin",
     bound="403, though the cookie came",
 )
-def test_a_foreign_form_changes_nothing(
-    gateway: Gateway, signed_in: Page, somebody: Somebody
-) -> None:
+def test_a_foreign_form_changes_nothing(gateway: Gateway, signed_in: Page, person: Person) -> None:
     """A form of another site's page is refused, though the browser sends the cookie with it."""
     before = held(signed_in.context)
     for path, values in FORMS.items():
@@ -248,7 +246,7 @@ def test_a_foreign_form_changes_nothing(
             assert COOKIE in answered.value.request.all_headers().get("cookie", "")
             assert answered.value.status == 403
             expect(signed_in.get_by_text("auth.csrf")).to_be_visible()
-    assert keys_of(gateway, somebody) == 0
+    assert keys_of(gateway, person) == 0
     assert held(signed_in.context) == before
     assert signed_in.request.get("/api/v2/whoami").status == 200
 
@@ -283,16 +281,16 @@ async ([gateway, path]) => {
     bound="nothing changed, nothing read",
 )
 def test_a_foreign_script_changes_and_reads_nothing(
-    gateway: Gateway, signed_in: Page, somebody: Somebody
+    gateway: Gateway, signed_in: Page, person: Person
 ) -> None:
-    """Whatever another site's script asks with the cookie, it changes nothing and reads nothing."""
+    """A script of another site that sends the cookie changes nothing and reads nothing."""
     with foreign_site("<p>hello</p>") as url:
         signed_in.goto(url)
         for path in ("/api/v2/projects", "/api/v2/whoami", "/keys", "/"):
             told = signed_in.evaluate(SCRIPT, [gateway.url, path])
             assert set(told) <= {"opaque", "refused"}
     assert "stolen" not in [project["name"] for project in gateway.client.listing("/projects")]
-    assert keys_of(gateway, somebody) == 0
+    assert keys_of(gateway, person) == 0
 
 
 @fault(
@@ -301,7 +299,7 @@ def test_a_foreign_script_changes_and_reads_nothing(
     bound="it stays empty",
 )
 def test_no_page_of_ours_is_framed(gateway: Gateway, signed_in: Page) -> None:
-    """Another site cannot put a page of ours into its own, to have somebody click there."""
+    """Another site cannot put a page of ours into its own, to make a user click there."""
     with foreign_site(f'<iframe src="{gateway.url}/keys"></iframe>') as url:
         signed_in.goto(url)
         frame = signed_in.frames[-1]
@@ -313,10 +311,10 @@ def test_beyond_loopback_without_tls(tmp_path: Path, page: Page) -> None:
     """Where the browser tells less of whence a form comes, ours are taken and others are not."""
     with Gateway(tmp_path / "data", isolation="none", public_url=f"http://{BEYOND}") as gateway:
         base = f"http://{BEYOND}:{urlsplit(gateway.url).port}"
-        somebody = Somebody("somebody", secrets.token_hex(8))
-        wish = {"username": somebody.name, "password": somebody.password}
+        person = Person("a-user", secrets.token_hex(8))
+        wish = {"username": person.name, "password": person.password}
         gateway.client.post("/users", wish)
-        sign_in(page, somebody, base)
+        sign_in(page, person, base)
         expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
         form = f'<form method="post" action="{base}/sign-in"><button>Go</button></form>'
         with foreign_site(form) as url:
@@ -330,7 +328,7 @@ def test_beyond_loopback_without_tls(tmp_path: Path, page: Page) -> None:
 
 
 def test_a_session_asks_the_admin_api_with_its_token(
-    gateway: Gateway, signed_in: Page, somebody: Somebody
+    gateway: Gateway, signed_in: Page, person: Person
 ) -> None:
     """A script of our own origin changes things with the form token, and not without."""
     ask = """
@@ -341,12 +339,12 @@ def test_a_session_asks_the_admin_api_with_its_token(
     }
     """
     token = signed_in.locator('input[name="form_token"]').first.get_attribute("value")
-    path = f"/api/v2/users/{somebody.name}/model_keys"
+    path = f"/api/v2/users/{person.name}/model_keys"
     assert signed_in.evaluate(ask, [path, ""]) == 403
     assert signed_in.evaluate(ask, [path, "0" * 64]) == 403
-    assert keys_of(gateway, somebody) == 0
+    assert keys_of(gateway, person) == 0
     assert signed_in.evaluate(ask, [path, token]) == 200
-    assert keys_of(gateway, somebody) == 1
+    assert keys_of(gateway, person) == 1
 
 
 # What a page may do.
@@ -378,11 +376,11 @@ def test_the_policy_holds(gateway: Gateway, signed_in: Page) -> None:
 
 @fault(
     "stored markup",
-    injection="scripts in what somebody wrote",
+    injection="scripts in texts of users",
     bound="they are read, not run",
 )
 def test_what_others_wrote_is_text(gateway: Gateway, signed_in: Page) -> None:
-    """Markup in what somebody says of a project is read, not run."""
+    """Markup in the description of a project is shown, not run."""
     said = "</p><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
     wish = {"name": "hostile", "template": "blank", "visibility": "public", "description": said}
     gateway.client.post("/projects", wish)

@@ -1,4 +1,4 @@
-"""The audit trail of the admin API: each change and each refused one, who, from where and what."""
+"""The audit log of the admin API: each change and each refused change, by whom, from where."""
 
 import httpx
 import pytest
@@ -75,7 +75,7 @@ async def test_each_change_has_its_entry(gateway: Gateway) -> None:
 
 
 async def test_each_refused_change_has_its_entry(gateway: Gateway) -> None:
-    """Whoever is refused, and wherever, the code is entered; what changes nothing is not."""
+    """Every refused change is recorded with its code; a request that changes nothing is not."""
     project = f"/projects/{(await gateway.post('/projects', {'name': 'demo'}))['id']}"
     begin = (await trail(gateway))[-1]["number"]
     await gateway.admin.post("/projects", json={"name": "demo"})
@@ -105,7 +105,7 @@ async def test_each_refused_change_has_its_entry(gateway: Gateway) -> None:
     bound="a few entries and a count",
 )
 async def test_a_flood_without_a_key_is_bounded(gateway: Gateway) -> None:
-    """Requests of nobody known are entered a few times, however many there are."""
+    """Of refused requests without a key only a few are recorded one by one."""
     for _ in range(10 * PER_ADDRESS):
         answer = await gateway.models.post("/api/v2/projects", json={})
         assert answer.status_code == 401

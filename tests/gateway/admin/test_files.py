@@ -82,7 +82,7 @@ async def test_paths_that_lead_out(shared: Gateway, place: Place, path: str) -> 
 
 
 async def test_links_that_lead_out(shared: Gateway, place: Place) -> None:
-    """A link out of the project is listed and can be deleted, but nobody goes through it."""
+    """A link out of the project is listed and can be deleted, but never followed."""
     (place.root / "door").symlink_to(place.outside)
     (place.root / "file").symlink_to(place.outside / "secret")
     (place.root / "self").symlink_to("self")

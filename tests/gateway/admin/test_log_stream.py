@@ -1,4 +1,4 @@
-"""Logs as server-sent events: from the first line on, to the end, and no burden to anybody."""
+"""Logs as server-sent events: from the first line to the end, without slowing other users."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ async def test_a_build_followed_while_and_after(gateway: Gateway, tmp_path: Path
 
 
 async def test_a_follower_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    """The gateway stops within its grace while somebody follows a model's log."""
+    """The gateway stops within its grace while a client follows a model's log."""
     async with (
         trio.open_nursery() as nursery,
         running(settings_for(tmp_path / "data", shutdown_grace=0.3)) as gateway,
@@ -81,7 +81,7 @@ async def test_a_follower_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
 
 async def test_a_build_deleted_while_it_is_followed(gateway: Gateway, tmp_path: Path) -> None:
-    """Whoever follows a build that is deleted meanwhile gets an end all the same."""
+    """A client that follows a build which is deleted meanwhile gets an end event."""
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text("echo begun; sleep 1000\n")
     model = await gateway.model(await gateway.project(project))
@@ -100,8 +100,8 @@ async def test_a_build_deleted_while_it_is_followed(gateway: Gateway, tmp_path: 
 async def test_a_follower_that_hangs_up(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str
 ) -> None:
-    """Whoever hangs up leaves nothing behind that goes on reading the log for them, neither where
-    it is quiet nor where it is more than they ever read."""
+    """When a follower disconnects, nothing reads the log for it any more, neither a quiet log nor
+    one that grows faster than the follower reads."""
     project = copy_of("add", tmp_path)
     code = (project / "add.py").read_text()
     flood = """
@@ -135,8 +135,8 @@ threading.Thread(target=flood, daemon=True).start()
 
 
 async def test_a_model_is_followed_over_a_redeployment(gateway: Gateway, tmp_path: Path) -> None:
-    """Who follows a model begins with its last lines, goes on with whatever takes over, and comes
-    to an end when the model does."""
+    """A follower of a model gets its last lines, then those of each new deployment, and an end
+    event when the model is deleted."""
     model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
     build = await gateway.built(model, "badly.py:behave")
     await gateway.deployed(build)
@@ -163,8 +163,8 @@ async def test_a_model_is_followed_over_a_redeployment(gateway: Gateway, tmp_pat
 async def test_a_model_that_is_stopped_is_followed(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer begins at once though nothing is printed, whoever follows looks for the model's
-    pools only when they have changed, and gets what a deployment prints that comes later."""
+    """The answer begins at once though nothing is printed. The follower looks for the model's pools
+    only when they have changed, and gets the lines of a later deployment."""
     model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
     build = await gateway.built(model, "badly.py:behave")
     key = await gateway.key(model)
@@ -196,7 +196,7 @@ async def test_a_model_that_is_stopped_is_followed(
     assert 1 <= len(looks) <= 1 + len(changes)
 
 
-@pytest.mark.parametrize("query", [{"replica": "nobody"}, {"stream": "stdin"}, {"tail": "x"}])
+@pytest.mark.parametrize("query", [{"replica": "unknown"}, {"stream": "stdin"}, {"tail": "x"}])
 async def test_lines_that_there_cannot_be(
     gateway: Gateway, tmp_path: Path, query: dict[str, str]
 ) -> None:

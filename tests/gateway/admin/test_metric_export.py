@@ -66,7 +66,7 @@ async def test_columns_of_csv() -> None:
 
 
 async def test_cells_of_csv() -> None:
-    """Whatever a text holds, it is one cell of one row for whoever reads the table."""
+    """Every text is one cell of one row, for every program that reads the table."""
     texts = ["a\rb", "\r\n", "x\ny", 'quo"te', "a,b", "=1+1", " ", "", "é\u2028", "\r"]
     again = told(*({"text": text, f"key {text}": 1} for text in texts))
     table_of = (await table("csv", again)).decode()

@@ -23,7 +23,7 @@ from tests.support.gateway import (
 
 
 class Told(NamedTuple):
-    """A gateway with a model that tells of its predictions, and one that asks by its own key."""
+    """A gateway with a model that records metrics, and one that reads them with its own key."""
 
     data: Path
     project: str
@@ -205,9 +205,9 @@ async def test_what_cannot_be_asked(
 
 async def test_nobodys_name(gateway: Gateway, told: Told) -> None:
     """A name without an id behind its slash is nothing's: not of all whose build is gone."""
-    nobody = (await gateway.get(told.model))["crn"].rpartition("/")[0] + "/"
+    unknown = (await gateway.get(told.model))["crn"].rpartition("/")[0] + "/"
     for name in ("model_crn", "model_build_crn", "model_deployment_crn"):
-        assert (await gateway.admin.get("/metrics", params={name: nobody})).status_code == 404
+        assert (await gateway.admin.get("/metrics", params={name: unknown})).status_code == 404
 
 
 async def test_what_cannot_be_told(gateway: Gateway, told: Told) -> None:
@@ -240,8 +240,8 @@ async def test_one_row_does_not_grow_for_ever(gateway: Gateway, told: Told) -> N
 
 
 async def test_whose_metrics_they_are(gateway: Gateway, told: Told) -> None:
-    """Who may not see the project learns nothing; a viewer reads and tells nothing, as
-    anybody does where it is public."""
+    """A user who may not view the project learns nothing; a viewer reads metrics but adds none, and
+    so does every user if the project is public."""
     uuid = await predicted(gateway, told, 1)
     crn = (await gateway.get(told.deployment))["crn"]
     await gateway.post("/users", {"username": "eve", "password": "correct horse"})
@@ -407,7 +407,7 @@ async def test_parquet(gateway: Gateway, told: Told) -> None:
 
 
 async def test_a_deleted_model_has_none(gateway: Gateway, told: Told) -> None:
-    """With its model a prediction is gone for whoever asks, at once."""
+    """With its model a prediction is deleted for every user, at once."""
     model = await gateway.model(told.project, "short")
     await gateway.deployed(await gateway.built(model, "tracked.py:predict"))
     answer = await gateway.call(await gateway.key(model), 1)

@@ -39,7 +39,7 @@ async def test_a_model_at_first(shared: Gateway, project: str) -> None:
 async def test_authentication_can_be_off(
     shared: Gateway, project: str, asked: dict[str, bool]
 ) -> None:
-    """A model can be open to whoever has its access key, from the start or later, and back."""
+    """A model can be open to all callers with its access key, from the start or later, and back."""
     model = await shared.post(f"{project}/models", {"name": "m", **asked})
     assert model["auth_enabled"] is False
     for enabled in (True, False):
@@ -68,7 +68,7 @@ async def test_two_access_keys_at_once(shared: Gateway, project: str) -> None:
 
 
 async def test_another_access_key(shared: Gateway, project: str) -> None:
-    """A regenerated access key is another one, and the old one is nobody's."""
+    """A regenerated access key is a new one, and the old one stops working."""
     model = await shared.post(f"{project}/models", {"name": "m", "disable_authentication": True})
     path = f"{project}/models/{model['id']}"
     changed = await shared.post(f"{path}:regenerate_key")

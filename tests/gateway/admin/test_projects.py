@@ -38,7 +38,7 @@ async def test_a_project_from_a_template(gateway: Gateway) -> None:
 
 
 async def test_a_project_from_git(gateway: Gateway, tmp_path: Path) -> None:
-    """A clone goes on after the answer and ends in success, or in failure with git's own words;
+    """A clone continues after the answer and ends in success, or in failure with git's own words;
     until then nothing is built from it."""
     with Repo.init(tmp_path / "origin") as repository:
         (tmp_path / "origin" / "add.py").write_text("def add(args): return 1\n")

@@ -1,4 +1,4 @@
-"""/site: what a gateway tells of itself."""
+"""/site: the state of the gateway."""
 
 from pathlib import Path
 

@@ -80,8 +80,8 @@ async def test_bounds_of_requests(gateway: Gateway, tmp_path: Path) -> None:
 
 
 async def test_bounds_of_pools_that_serve(gateway: Gateway, tmp_path: Path) -> None:
-    """A model that serves goes on by the bounds set now: of time, of its queue, of all queues, and,
-    for replicas that start later, of how long they may take."""
+    """A model that serves follows the limits set now: time, its queue, all queues and, for replicas
+    that start later, their start time."""
     model = await gateway.model(await gateway.project(copy_of("badly", tmp_path)))
     deployment = await gateway.deployed(await gateway.built(model, "badly.py:behave"))
     key = await gateway.key(model)
@@ -206,8 +206,8 @@ async def test_places_of_builds(gateway: Gateway, tmp_path: Path) -> None:
 
 
 async def test_what_users_may_make(gateway: Gateway, tmp_path: Path) -> None:
-    """Where the site says so nobody but site administrators makes projects, or models; whoever
-    else tries is told why. What there is goes on."""
+    """If the settings say so, only site administrators create projects or models. Other users get
+    the reason. Existing models continue."""
     await gateway.post("/users", {"username": "ada", "password": "a long password"})
     key = (await gateway.post("/users/ada/v2_keys", {}))["api_key"]
     ada = {"Authorization": f"Bearer {key}"}

@@ -75,7 +75,7 @@ async def test_what_no_user_can_have(shared: Gateway, asked: Json) -> None:
 
 
 async def test_the_first_user_stays(shared: Gateway) -> None:
-    """Whoever holds the data folder cannot be shut out of it."""
+    """The owner of the data folder cannot be locked out."""
     for changes in ({"disabled": True}, {"administrator": False}):
         answer = await shared.admin.patch("/users/admin", json=changes)
         assert refusal(answer) == (409, "state.conflict")
@@ -98,7 +98,7 @@ async def test_oneself(shared: Gateway, ada: Person) -> None:
         await ada.api.get("/users/admin/v2_keys"),
         await ada.api.post("/users/admin/v2_keys", json={}),
         await ada.api.patch("/users/Ada", json={"administrator": True}),
-        await ada.api.get("/users/nobody"),
+        await ada.api.get("/users/unknown"),
     ):
         assert refusal(answer) == (403, "auth.forbidden")
 
@@ -185,7 +185,7 @@ async def test_collaborators(shared: Gateway, ada: Person) -> None:
         await ada.api.put(f"{project}/collaborators/admin", json={"permission": "viewer"}),
     ):
         assert refusal(wrong) == (409, "state.conflict")
-    unknown = await ada.api.put(f"{project}/collaborators/nobody", json={"permission": "viewer"})
+    unknown = await ada.api.put(f"{project}/collaborators/unknown", json={"permission": "viewer"})
     assert refusal(unknown) == (404, "user.notfound")
     await shared.delete(path)
     assert refusal(await shared.admin.delete(path)) == (404, "membership.notfound")
@@ -194,7 +194,7 @@ async def test_collaborators(shared: Gateway, ada: Person) -> None:
 
 
 async def test_secrets_are_for_who_may_change_them(shared: Gateway, ada: Person) -> None:
-    """The values of environment variables are shown to contributors, and to nobody below."""
+    """The values of environment variables are shown to contributors and above only."""
     asked = {"name": "secretive", "environment": {"TOKEN": "s3cret"}, "visibility": "public"}
     project = f"/projects/{(await shared.post('/projects', asked))['id']}"
     assert (await ada.get(project))["environment"] == "{}"

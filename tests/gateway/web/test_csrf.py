@@ -1,4 +1,4 @@
-"""Requests that a browser was made to send, told from those that somebody meant."""
+"""Requests that another site made a browser send are refused."""
 
 import pytest
 
@@ -62,5 +62,5 @@ def test_a_form_token_is_that_of_its_session_only() -> None:
 
 
 def test_a_form_token_does_not_tell_its_session() -> None:
-    """What is in a page gives nobody the session."""
+    """The form token in a page does not reveal the session."""
     assert "secret" not in form_token("secret")

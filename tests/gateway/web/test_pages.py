@@ -1,4 +1,4 @@
-"""The pages over HTTP: who is let in to each, what is taken, what goes with every answer."""
+"""The pages over HTTP: who may see each, what forms accept, the headers of every answer."""
 
 import re
 import secrets
@@ -22,7 +22,7 @@ OURS = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 
 
 class Browser:
-    """Somebody's browser, signed in."""
+    """A browser with a session."""
 
     def __init__(self, client: httpx.AsyncClient, name: str) -> None:
         self.client = client
@@ -87,11 +87,11 @@ async def test_what_changes_something_comes_from_our_pages(
             assert answer.status_code == 403
             assert "auth.csrf" in answer.text
     assert (await browser.get("/keys")).status_code == 200
-    assert "You have none yet" in (await browser.get("/keys")).text
+    assert "You have no keys yet" in (await browser.get("/keys")).text
 
 
 async def test_what_pages_change_is_entered(shared: Gateway, browser: Browser) -> None:
-    """What somebody does by a page, and what is refused there, is in the audit trail."""
+    """Each change by a page, and each refused one, is in the audit log."""
     await browser.post("/keys", kind="model", expires="never", comment="hidden")
     (key,) = (await shared.get(f"/users/{browser.name}/model_keys"))["model_keys"]
     place = f"/users/{browser.name}/model_keys/{key['key_id']}"
@@ -112,7 +112,7 @@ async def test_what_pages_change_is_entered(shared: Gateway, browser: Browser) -
 
 
 def test_every_form_names_its_action() -> None:
-    """What changes something has a name in the audit trail, and nothing else has."""
+    """What changes something has an action in the audit log, and nothing else has."""
     for page in PAGES:
         assert bool(page.audit) == (page.method == "POST"), page.path
 
@@ -163,7 +163,7 @@ async def test_a_session_calls_no_model(
 async def test_every_reply_but_to_models_is_protected(
     shared: Gateway, method: str, path: str
 ) -> None:
-    """Whatever a browser is given tells it what it may do with that."""
+    """Every response has security headers."""
     for client in (shared.models, shared.admin):
         answer = await client.request(method, f"{shared.url}{path}", headers=OURS)
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -212,7 +212,7 @@ async def test_a_form_is_small(shared: Gateway) -> None:
     ],
 )
 async def test_what_is_no_form(shared: Gateway, content: bytes, content_type: str) -> None:
-    """Whatever is sent instead of a form signs nobody in, and breaks nothing."""
+    """A body that is not a form signs no user in, and causes no internal error."""
     answer = await shared.models.post(
         "/sign-in", content=content, headers={"Content-Type": content_type, **OURS}
     )
@@ -221,16 +221,16 @@ async def test_what_is_no_form(shared: Gateway, content: bytes, content_type: st
 
 
 async def test_signing_in_leads_nowhere_else(shared: Gateway, browser: Browser) -> None:
-    """`next` is a page of this gateway, whatever a link said."""
+    """`next` is a page of this gateway, also if a link has another one."""
     for wanted in ("//evil.example", "https://evil.example/", "/\\evil.example"):
         page = (await shared.models.get("/sign-in", params={"next": wanted}, headers=OURS)).text
         assert 'name="next" value="/"' in page
-        form = {"name": "nobody", "password": "x", "next": wanted}
+        form = {"name": "unknown", "password": "x", "next": wanted}
         assert "evil" not in (await shared.models.post("/sign-in", data=form, headers=OURS)).text
 
 
 async def test_one_revokes_one_s_own_keys_only(shared: Gateway, browser: Browser) -> None:
-    """Another user's key cannot be revoked by a form, whoever knows its id."""
+    """Another user's key cannot be revoked by a form with its id."""
     key = await shared.post("/users/admin/model_keys")
     answer = await browser.post(f"/keys/{key['key_id']}/revoke")
     assert answer.status_code == 404

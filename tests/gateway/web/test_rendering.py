@@ -80,7 +80,7 @@ def test_a_refusal_is_text() -> None:
 
 @pytest.mark.parametrize("code", CATALOGUE)
 def test_every_refusal_has_a_page(code: Code) -> None:
-    """Whatever the catalogue has can be told to somebody with a browser."""
+    """Each error of the catalogue has a page."""
     html = RENDERING.refused(Refusal(code, "so it is"), Viewer(), "id")
     assert f"<code>{code}</code>" in html
     assert "So it is." in html
@@ -94,7 +94,7 @@ def test_messages_become_sentences() -> None:
 
 
 def test_each_form_of_a_session_has_its_token() -> None:
-    """Every form that somebody signed in can send carries the token of their session."""
+    """Every form of a signed-in user has the token of their session."""
     visitor = Viewer(User(name="x", password="kept"), "token")
     pages = [
         RENDERING.page("home.html", visitor, projects=[]),
@@ -181,7 +181,7 @@ def test_how_to_call_it() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/keys", "/keys?x=1", "/a/b#c"])
 def test_where_one_goes_on_to(path: str) -> None:
-    """After signing in one comes to the page that was asked for."""
+    """After signing in a user gets the page that they requested."""
     assert local_path(path) == path
 
 
@@ -193,7 +193,7 @@ def test_where_one_goes_on_to(path: str) -> None:
     ],
 )  # fmt: skip
 def test_where_one_does_not_go(text: str) -> None:
-    """Nobody is led from the sign-in page to another site."""
+    """The sign-in page never leads to another site."""
     assert local_path(text) == "/"
 
 
