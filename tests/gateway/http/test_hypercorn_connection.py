@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -15,7 +15,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from gateway.http.hypercorn_server import HypercornServer
-from gateway.http.request_filter import RequestFilter
+from gateway.http.proxies import Proxies
 from gateway.http.timeouts import HttpTimeouts
 from tests.gateway.http.raw_requests import mistaken, read
 from tests.support.http_stage import TIMEOUTS, StagedPool, http_context, limits
@@ -209,20 +209,22 @@ async def test_no_request_is_answered_twice(sent: bytes, size: int) -> None:
         assert not {b"101", b"500"} & set(answers)
 
 
-async def test_exception_ends_one_connection(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+class BrokenProxies(Proxies):
+    """Raises an error that no code expects."""
+
+    def is_public(self, headers: Mapping[str, str]) -> bool:
+        raise RuntimeError("unexpected")
+
+
+async def test_exception_ends_one_connection(caplog: pytest.LogCaptureFixture) -> None:
     """An exception ends its own connection, and is logged."""
     caplog.set_level(logging.INFO)
-
-    async def broken(*_: object) -> None:
-        raise RuntimeError("who would have thought")
-
     async with serving() as it:
-        with monkeypatch.context() as patched:
-            patched.setattr(RequestFilter, "forward", broken)
-            assert await all_of(it.connect(first=GET)) == b""
-        assert "who would have thought" in caplog.text
+        it.context.proxies = BrokenProxies()
+        assert await all_of(it.connect(first=GET)) == b""
+        assert "connection.failed" in caplog.text
+        assert "RuntimeError: unexpected" in caplog.text
+        it.context.proxies = Proxies()
         async with it.connect(first=GET) as stream:
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
 

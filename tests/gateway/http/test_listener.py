@@ -31,7 +31,7 @@ from tests.support.http_stage import (
     read_answers,
     request,
 )
-from workers import Answered, Reactor
+from workers import Answered, Outcome, Reactor, Ticket
 
 FALLBACK = b"HTTP/1.1 200 \r\ncontent-length: 8\r\n\r\nfallback"
 MANY = 3
@@ -450,19 +450,21 @@ async def test_slow_reader_stalls_no_other_client() -> None:
         await deaf.aclose()
 
 
-async def test_exception_ends_one_connection(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def fail(ticket: Ticket) -> Outcome:
+    raise ZeroDivisionError
+
+
+async def test_exception_ends_one_connection(caplog: pytest.LogCaptureFixture) -> None:
     """An exception is logged and ends its connection; the others continue."""
     async with opened() as server:
         server.pool.at_once = echo
         async with await server.connect() as fine, await server.connect() as unlucky:
             await ask(fine, post(1))
-            with monkeypatch.context() as patch:
-                patch.setattr(server.pool, "submit", lambda ticket: 1 / 0)
-                await unlucky.send_all(post(1))
-                assert await all_of(unlucky) == b""
+            server.pool.at_once = fail
+            await unlucky.send_all(post(1))
+            assert await all_of(unlucky) == b""
             assert "ZeroDivisionError" in caplog.text
+            server.pool.at_once = echo
             await ask(fine, post(1))
         await server.nothing_is_left()
 
