@@ -18,7 +18,7 @@ from gateway.admin.routing.parameters import text
 from gateway.admin.schemas import Json, creator_json, failure_json, scaled
 from gateway.control import Control
 from gateway.control.audit.audit_log import annotate
-from gateway.control.experiments.comparison import MOST_EXPERIMENTS, TURN, Comparison
+from gateway.control.experiments.comparison import BATCH, MOST_EXPERIMENTS, Comparison
 from gateway.control.experiments.experiments import NewExperiment
 from gateway.control.records import Experiment, NotFound
 from gateway.control.views import ExperimentView
@@ -98,8 +98,8 @@ class ExperimentRoutes:
         for each in chosen:
             comparison.begin()
             points = await self._experiments.points(each)
-            for first in range(0, len(points), TURN):
-                comparison.add(points[first : first + TURN])
+            for first in range(0, len(points), BATCH):
+                comparison.add(points[first : first + BATCH])
                 await trio.lowlevel.checkpoint()
         shown = [msgspec.json.encode(await self._json(each)) for each in chosen]
         return Response(_compared(shown, comparison), content_type="application/json")

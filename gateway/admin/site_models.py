@@ -44,8 +44,8 @@ def _json(active: ActiveModel) -> Json:
             "memory_bytes": deployment.replicas * deployment.memory_mb * 1024 * 1024,
         },
         "used": {
-            "cpu": round(active.taken.cores, 3),
-            "cpu_seconds": round(active.taken.cpu_seconds, 2),
-            "memory_bytes": active.taken.memory,
+            "cpu": round(active.used.cores, 3),
+            "cpu_seconds": round(active.used.cpu_seconds, 2),
+            "memory_bytes": active.used.memory,
         },
     }

@@ -1,8 +1,8 @@
-"""Why a model's file did not run, and what to do about it.
+"""What to do about a model's file, or a script, that raised an exception.
 
-Python says what went wrong; the remedy depends on what Python does not know: what
-`.gitignore` left out of the build, that there was no build script, which variables were given. Each
-cause has its text in `_CAUSES`; the first that matches is used.
+Python says what went wrong. The remedy depends on what Python does not know: which files a
+`.gitignore` excludes from the build, whether there is a build script, which variables were given.
+Each cause has its advice in `_CAUSES`; the first cause that matches is used.
 """
 
 import re
@@ -13,7 +13,7 @@ import msgspec
 
 from builder import DEFAULT_SCRIPT, resolve_beneath, submodules
 
-# What is installed by another name than it is imported by.
+# Modules whose distribution has another name.
 _DISTRIBUTIONS = {
     "bs4": "beautifulsoup4",
     "cv2": "opencv-python-headless",
@@ -24,14 +24,14 @@ _DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-_LONGEST = 8000  # characters of a traceback's end that are looked through
+_LONGEST = 8000  # of a traceback's end, in characters, that are searched
 _HOME = "/home/cdsw/"
-CORRECT = "Correct the file; the log has the rest."
+CORRECT = "Correct the file. The log has the full traceback."
 
 
 class SourceFiles(msgspec.Struct, frozen=True):
-    """The build of a model, or of what scripts run in: its files, the root and the file in them,
-    whether it has a build script, and the project's own folder where that is known."""
+    """The files of a build: `file` is below `model_root`, which is below `code`. `project` is the
+    project's own folder, if known. `is_script` for the script of an experiment."""
 
     code: Path
     model_root: str
@@ -42,33 +42,33 @@ class SourceFiles(msgspec.Struct, frozen=True):
 
     @property
     def root(self) -> str:
-        """From which paths are relative, in words."""
+        """The folder that relative paths begin at, in words."""
         return "the project's root" if self.is_script else "the model's root"
 
 
 def script_source(code: Path, script: str, project: Path) -> SourceFiles:
-    """Of an experiment, whose script is run from the root of its project."""
+    """The files of an experiment, whose script is run from the root of its project."""
     has_script = (code / DEFAULT_SCRIPT).is_file()
     return SourceFiles(code, "", script, has_script=has_script, project=project, is_script=True)
 
 
 def remedy(summary: str, detail: str, source: SourceFiles) -> str:
-    """What to do about a file that raised: `summary` is its exception, `detail` the traceback."""
+    """The advice for a file that raised: `summary` is its exception, `detail` the traceback."""
     text = f"{summary}\n{detail[-_LONGEST:]}"
-    for pattern, told in _CAUSES:
+    for pattern, advice in _CAUSES:
         if found := re.search(pattern, text, re.DOTALL):
-            return told(found, source)
+            return advice(found, source)
     return CORRECT
 
 
 def _missing_variable(found: re.Match[str], source: SourceFiles) -> str:
     name = found[1]
     if source.is_script:
-        return f"Set the variable {name} for the project, as one that is shown or as a secret."
+        return f"Set the variable {name} for the project, as a plain variable or as a secret."
     return (
-        f"Give the variable with the deployment (`predictd deploy --env {name}=VALUE`), or set it "
-        "for the project. A build without a deployment is tried out with the variables of the "
-        "model's present one."
+        f"Set the variable for the deployment (`predictd deploy --env {name}=VALUE`), or for the "
+        "project. A build without a deployment is probed with the variables of the model's present "
+        "deployment."
     )
 
 
@@ -79,24 +79,24 @@ def _missing_module(found: re.Match[str], source: SourceFiles) -> str:
     beside = PurePosixPath(source.model_root, folder)
     if folder.parts and _has_module(source.code, beside, top):
         return (
-            f"`{top}` lies beside the file, but modules are found from the model's root: write "
+            f"`{top}` is beside the file, but modules are imported from the model's root: write "
             f"`from {'.'.join(folder.parts)} import {top}`, or make {str(beside)!r} the model's "
             "root."
         )
     if source.project and _has_module(source.project, PurePosixPath(source.model_root), top):
         return (
             f"`{top}` is a file of the project that is not in the build, because a .gitignore "
-            "leaves it out: take it out of the .gitignore."
+            "excludes it: remove it from the .gitignore."
         )
     if advice := _of_submodule(source, PurePosixPath(source.model_root, top)):
         return advice
     name = _DISTRIBUTIONS.get(top, top)
     if source.has_script:
-        return f"Have cdsw-build.sh install what `{top}` is in, such as `pip install {name}`."
+        return f"Have cdsw-build.sh install the package of `{top}`, such as `pip install {name}`."
     nothing = "Nothing is installed, because the project has no cdsw-build.sh"
     if (source.code / "requirements.txt").is_file():
         return (
-            f"{nothing}, and a requirements.txt installs nothing by itself: add one with the line "
+            f"{nothing}, and a requirements.txt alone installs nothing: add one with the line "
             "`pip install -r requirements.txt`."
         )
     return f"{nothing}: add one with the line `pip install {name}`."
@@ -107,16 +107,16 @@ def _missing_file(found: re.Match[str], source: SourceFiles) -> str:
     inner = path.removeprefix(_HOME)
     if inner.startswith("/"):
         return (
-            f"{path} is not there for models and scripts: they see their project, the system, and "
-            "the folders that the setting `shared_folders` names."
+            f"Models and scripts do not see {path}: they see their project, the system, and the "
+            "folders that the setting `shared_folders` names."
         )
     inside = PurePosixPath("" if path != inner else source.model_root, inner)
     if advice := _of_submodule(source, inside):
         return advice
     if source.project and _has(source.project, inside):
         return (
-            f"{inner} is in the project, but not in the build, because a .gitignore leaves it out: "
-            "take it out of the .gitignore, or have cdsw-build.sh make it."
+            f"{inner} is in the project, but not in the build, because a .gitignore excludes it: "
+            "remove it from the .gitignore, or have cdsw-build.sh make it."
         )
     return (
         f"Add {inner} to the project, or have cdsw-build.sh make it. Paths are relative to "
@@ -128,8 +128,8 @@ def _of_submodule(source: SourceFiles, path: PurePosixPath) -> str:
     for each in submodules(source.code):
         if path.is_relative_to(each):
             return (
-                f"{each} is a submodule that the clone did not bring: run `git submodule update "
-                "--init` where the project comes from, and bring its files."
+                f"{each} is a submodule that is not in the clone: run `git submodule update "
+                "--init` where the project comes from, and upload its files."
             )
     return ""
 
@@ -140,23 +140,23 @@ def _always(text: str) -> Callable[[re.Match[str], SourceFiles], str]:
 
 _OTHER_VERSION = _always(
     "A file was pickled with other versions of the libraries than the build has: have "
-    "cdsw-build.sh install the versions that it was made with (`pip install NAME==VERSION`), or "
-    "make it again."
+    "cdsw-build.sh install the versions that the file was made with (`pip install NAME==VERSION`), "
+    "or make the file again."
 )
 # The summary is the first line; the rest is the traceback.
 _CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
     (
         r"invalid load key, 'v'|git-lfs\.github\.com",
         _always(
-            "A file is a pointer of Git LFS instead of what it stands for: run `git lfs pull` "
-            "where the project comes from, and bring the file itself."
+            "A file is a Git LFS pointer instead of the file itself: run `git lfs pull` where the "
+            "project comes from, and upload the file itself."
         ),
     ),
     (
         r"^ValueError: unsupported pickle protocol",
         _always(
-            "A file was pickled by a newer Python: build with that (`--kernel`), or make the file "
-            "again."
+            "A file was pickled by a newer Python: build with that Python (`--kernel`), or make "
+            "the file again."
         ),
     ),
     (
@@ -168,7 +168,8 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
     (
         r"^UnicodeDecodeError: 'ascii' codec(?=.*(?:pickle|joblib))",
         _always(
-            'A file was pickled by Python 2: load it with `encoding="latin1"`, or make it again.'
+            'A file was pickled by Python 2: load it with `encoding="latin1"`, or make the file '
+            "again."
         ),
     ),
     (r"^KeyError: '([A-Za-z_]\w*)'(?=.*environ)", _missing_variable),
@@ -177,7 +178,7 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
     (
         r"^[^\n]*(?:CUDA|cuda|NVIDIA|libcu\w+\.so|No GPU|/dev/nvidia)",
         _always(
-            'Models have no GPU and no devices: load on the CPU (`map_location="cpu"`, the CPU '
+            'Models see no GPU and no devices: load on the CPU (`map_location="cpu"`, the CPU '
             "build of the library)."
         ),
     ),
@@ -185,32 +186,32 @@ _CAUSES: list[tuple[str, Callable[[re.Match[str], SourceFiles], str]]] = [
         r"^(?:ImportError|OSError): (\S+\.so[\w.]*): cannot open shared object file",
         lambda found, source: (
             f"The system library {found[1]} is not on this machine: have the operator install it, "
-            "or use a package that does without (opencv-python-headless)."
+            "or use a package that does not need it (opencv-python-headless)."
         ),
     ),
     (
         r"^[^\n]*(?:JAVA_GATEWAY_EXITED|Java gateway process exited|No such file .*: 'java')",
         _always(
-            "Spark's Java process did not start; what it printed is in the log. Where there is no "
-            "`java` have the operator install one, and set JAVA_HOME where it is in no usual place."
+            "Spark's Java process did not start. The log has what it printed. If there is no "
+            "`java`, have the operator install one. If it is in no usual place, set JAVA_HOME."
         ),
     ),
     (
         r"^(?:SyntaxError|IndentationError|TabError)",
-        _always("Correct the line that is named; a model's file is plain Python."),
+        _always("Correct the line that is named. A model's file is plain Python."),
     ),
     (
         r"^the model was not ready within",
         _always(
-            "Loading took longer than `model_start_timeout` allows: have the operator raise it, or "
-            "have the file load less (and download nothing)."
+            "The file loaded for longer than `model_start_timeout` allows: have it load less, and "
+            "download nothing, or have the operator raise the setting."
         ),
     ),
     (
         r"^it did not answer within",
         _always(
             "The example took longer than `model_request_timeout` allows: make the function "
-            "quicker, choose a smaller example, or have the operator raise it."
+            "faster, choose a smaller example, or have the operator raise the setting."
         ),
     ),
     (
@@ -225,7 +226,7 @@ def _has_module(root: Path, folder: PurePosixPath, name: str) -> bool:
 
 
 def _has(root: Path, path: PurePosixPath) -> bool:
-    """Whether there is such a file beneath `root`. The path is the model's word: what links lead to
-    elsewhere is not looked at."""
+    """Whether the file exists below `root`. The path comes from the model, so links that lead out
+    of `root` are not followed."""
     found = resolve_beneath(root, str(path))
     return found is not None and found.exists()

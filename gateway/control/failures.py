@@ -1,4 +1,8 @@
-"""Why a deployment does not serve, or a script failed, in words for whoever can mend it."""
+"""What went wrong with a build, a deployment or an experiment, and what to do about it.
+
+A `Failure` is read by the author of the model or script, or by the operator: summary, problem,
+advice.
+"""
 
 from collections.abc import Iterable
 
@@ -14,42 +18,56 @@ from workers.limits import Cause
 from workers.process_limits import explain
 from workers.shortages import is_shortage
 
+_REPORT = "This is a bug of predictd. Its own log has the traceback."
+
+BUILD_INTERRUPTED = Failure(
+    step="",
+    summary="The build was interrupted",
+    problem="the gateway ended while the build was being made",
+    advice="Build again.",
+)
+RUN_INTERRUPTED = Failure(
+    step="RUN",
+    summary="The gateway ended",
+    problem="the gateway ended while the script ran, and ended the script",
+    advice="Run the experiment again.",
+)
+
 
 def internal_error(error: Exception) -> Failure:
-    """What nobody foresaw, or the machine lacked."""
+    """A deployment failed by an error that is not expected, or by a shortage of the machine."""
     if is_shortage(error):
-        return _short("", error)
+        return _shortage("", error)
     return Failure(
         step="",
-        summary="predictd failed the deployment",
+        summary="The deployment failed by an internal error",
         problem=f"{type(error).__name__}: {error}",
-        advice="This is a mistake of predictd; its own log has the traceback.",
+        advice=_REPORT,
     )
 
 
 def unreadable(error: CannotDecrypt) -> Failure:
-    """Without its variables nothing runs: they may name the database that it uses."""
+    """Nothing runs without its variables: they may name the database that it uses."""
     return Failure(
         step="",
         summary="The variables cannot be decrypted",
         problem=str(error),
-        advice="A site administrator can put secret.key back; or set the variables again.",
+        advice="Have a site administrator put secret.key back, or set the variables again.",
     )
 
 
-def build_missing(step: str, error: Exception) -> Failure:
-    """What a step of a build raised."""
+def build_error(step: str, error: Exception) -> Failure:
+    """A step of a build raised `error`."""
     match error:
         case builder.BuilderError(summary=summary, problem=problem, advice=advice):
             return Failure(step=step, summary=summary, problem=problem, advice=advice)
         case _ if is_shortage(error):
-            return _short(step, error)
+            return _shortage(step, error)
         case OSError():
             summary = "The project's files could not be read or stored"
-            advice = "Make the files readable for predictd, and room on the disk of its data."
+            advice = "Make the files readable for predictd, and free space on its disk."
         case _:
-            summary = "predictd failed the build"
-            advice = "This is a mistake of predictd; its own log has the traceback."
+            summary, advice = "The build failed by an internal error", _REPORT
     return Failure(step=step, summary=summary, problem=str(error), advice=advice)
 
 
@@ -58,18 +76,18 @@ def of_report(failure: builder.BuildFailure) -> Failure:
     return msgspec.convert(failure, Failure, from_attributes=True)
 
 
-def _short(step: str, error: Exception) -> Failure:
-    """The machine had no descriptor, process, thread or memory for it."""
+def _shortage(step: str, error: Exception) -> Failure:
+    """The machine had no descriptor, process, thread or memory left."""
     return Failure(
         step=step,
-        summary="The machine has no room for it",
+        summary="The machine is at one of its limits",
         problem=explain(error),
-        advice="Try again; `predictd doctor` shows the operator the limits and their use.",
+        advice="Try again. `predictd doctor` shows the operator the limits and their use.",
     )
 
 
 def build_failed(build: Build) -> Failure:
-    """There is nothing to serve."""
+    """A deployment has no build to serve."""
     why = build.failure
     return Failure(
         step="BUILD",
@@ -80,23 +98,23 @@ def build_failed(build: Build) -> Failure:
 
 
 class InterpreterGone(Exception):
-    """A build cannot be made again on this machine as it is."""
+    """A build cannot be rebuilt: this machine has no interpreter of its version."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
 
 
 def given_up(error: CannotDecrypt | InterpreterGone) -> Failure:
-    """What a deployment needs is not to be had."""
+    """A deployment cannot be served, and a retry would not help."""
     return unreadable(error) if isinstance(error, CannotDecrypt) else error.failure
 
 
 def interpreter_gone(build: Build, manifest: builder.Manifest, error: Exception) -> Failure:
-    """Nothing of its version is there to make the build again with."""
+    """The machine has no interpreter to rebuild the build with."""
     version = manifest.version.rpartition(".")[0]
     return Failure(
         step="ENVIRONMENT",
-        summary=f"Python {manifest.version}, for which build {build.number} was made, is gone",
+        summary=f"Python {manifest.version}, which build {build.number} needs, is gone",
         problem=f"{manifest.interpreter} cannot be run, and this machine has no Python {version}: "
         f"{error}",
         advice=f"Install Python {version} with its venv module and deploy the build again, or make "
@@ -105,16 +123,16 @@ def interpreter_gone(build: Build, manifest: builder.Manifest, error: Exception)
 
 
 def out_of_memory(error: NotEnoughMemory) -> Failure:
-    """Not beside what runs now."""
+    """A deployment does not fit beside what runs now."""
     return Failure(
         step="START",
-        summary="The machine has no room for the model",
+        summary="The machine has too little free memory for the model",
         problem=str(error),
         advice="Stop another model, or ask for less memory, and deploy again.",
     )
 
 
-# What to do about a start or a try that failed because of a limit.
+# What to do about a start or a probe that met a limit.
 _ADVICE = {
     Cause.MEMORY: "Ask for more memory (`--memory`), or have the model load less.",
     Cause.CPU: "Ask for more CPU (`--cpu`), or raise `model_start_timeout`.",
@@ -128,11 +146,11 @@ _ADVICE_FOR_SCRIPTS = {
 }
 
 
-_CORRECT_EXAMPLE = "Correct the function or the example; see the build log's end."
+_CORRECT_EXAMPLE = "Correct the function or the example. The end of the build log shows why."
 
 
 def start_failed(error: StartFailed, pool: Pool, source: SourceFiles) -> Failure:
-    """With what the model printed last."""
+    """The replicas of a deployment did not start. Quotes what they printed last."""
     detail = "\n".join(line.text for line in pool.tail(10)) or error.detail
     return Failure(
         step="START",
@@ -143,18 +161,18 @@ def start_failed(error: StartFailed, pool: Pool, source: SourceFiles) -> Failure
 
 
 def probe_failed(error: StartFailed | ProbeRaised, source: SourceFiles) -> builder.ProbeFailed:
-    """A build was tried out with what its model's replicas get."""
+    """The replica of a probe did not start, or did not answer the example."""
     if isinstance(error, StartFailed):
         summary, problem = "The model did not start", error.summary
         advice = remedy(error.summary, error.detail, source)
     else:
         summary, problem = "The model did not answer its example input", str(error)
-        told = remedy(problem, "", source)
-        advice = told if told != CORRECT else _CORRECT_EXAMPLE
+        found = remedy(problem, "", source)
+        advice = found if found != CORRECT else _CORRECT_EXAMPLE
     if error.cause is Cause.MEMORY:
         advice = (
-            "Ask for more memory when you deploy it (`predictd deploy --memory`), which the build "
-            "is then tried out with, or have the model load less."
+            "Ask for more memory when you deploy the model (`predictd deploy --memory`): the probe "
+            "then has as much. Or have the model load less."
         )
     elif error.cause is not None:
         advice = _ADVICE[error.cause]
@@ -162,44 +180,45 @@ def probe_failed(error: StartFailed | ProbeRaised, source: SourceFiles) -> build
 
 
 def run_failed(error: Exception) -> Failure:
-    """What came before an experiment's script, or in its stead."""
+    """An experiment raised `error` outside of its script."""
     match error:
         case builder.BuilderError(summary=summary, problem=problem, advice=advice):
             return Failure(step="SNAPSHOT", summary=summary, problem=problem, advice=advice)
         case _ if is_shortage(error):
-            return _short("", error)
+            return _shortage("", error)
         case OSError():
-            summary = "The machine failed the experiment"
-            advice = "This is for the operator: `predictd doctor` shows the state of the disk."
+            summary = "The experiment failed by an error of the machine"
+            advice = "Ask the operator: `predictd doctor` shows the state of the disk."
         case _:
-            summary = "predictd failed the experiment"
-            advice = "This is a mistake of predictd; its own log has the traceback."
+            summary, advice = "The experiment failed by an internal error", _REPORT
     return Failure(step="", summary=summary, problem=str(error), advice=advice)
 
 
 _MAY_LISTEN = (
-    "A script may listen on a free TCP port, which port 0 gives; to listen on others it needs "
+    "Have the script listen on a free TCP port (port 0). To listen on other ports, run it with "
     "`predictd experiment run --network listen`."
 )
 
 
 def script_failed(ended: Ended, printed: Iterable[Line], source: SourceFiles) -> Failure:
-    """It ended otherwise than well; what it printed last says why."""
+    """The script did not succeed. What it printed last is the problem."""
     last = [line.text for line in printed if line.text.strip()]
-    cause = ended.reason.cause
-    refused = bool(last) and "Permission denied" in last[-1] and any("bind" in x for x in last)
     return Failure(
         step="RUN",
         summary=f"The script {ended.reason.text}",
         problem=last[-1] if last else "it printed nothing",
-        advice=_ADVICE_FOR_SCRIPTS.get(cause, "")
-        if cause
-        else _MAY_LISTEN
-        if refused
-        else _for_script(last, source),
+        advice=_script_advice(ended.reason.cause, last, source),
     )
 
 
-def _for_script(last: list[str], source: SourceFiles) -> str:
-    told = remedy(last[-1], "\n".join(last), source) if last else CORRECT
-    return told if told != CORRECT else "Correct the script; its log has the rest."
+def _script_advice(cause: Cause | None, last: list[str], source: SourceFiles) -> str:
+    if cause:
+        return _ADVICE_FOR_SCRIPTS.get(cause, "")
+    if last and "Permission denied" in last[-1] and any("bind" in line for line in last):
+        return _MAY_LISTEN
+    return _script_remedy(last, source)
+
+
+def _script_remedy(last: list[str], source: SourceFiles) -> str:
+    found = remedy(last[-1], "\n".join(last), source) if last else CORRECT
+    return found if found != CORRECT else "Correct the script. Its log has the full traceback."

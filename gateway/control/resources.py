@@ -1,21 +1,21 @@
-"""The machine: what it has for models, and which deployments may start on it.
+"""The CPU and memory of the machine, and which deployments and scripts may start on it.
 
-What counts is the memory that is really free, not the sum of what deployments may take: that is a
-limit, and most models stay far below theirs. A deployment may start when one replica of the size
-that was asked for fits into what is free, less what those that are starting may still take. While
-others start it waits for them, since what they really take is known when they are ready. If it does
-not fit even then it fails, with the numbers. What served already, before a restart, is not asked.
+What counts is the memory that is really free, not the sum of the limits of deployments: most models
+stay far below their limits. A deployment may start when one of its replicas fits into the free
+memory, less what the deployments that are starting may still use. It waits while others start,
+since what they really use is known once they are ready. If it does not fit then, it fails with the
+numbers. What served before a restart is not checked.
 
-Between projects: what starts of other projects counts up to half of what is free, however much they
-asked for and however long they take to start. And while a project with nothing starting waits, none
-that has something starting begins with more.
+Between projects: deployments of other projects that are starting count up to half of the free
+memory, however much they asked for and however long they take. And while a project with nothing
+starting waits, a project that has something starting does not start more.
 
-A script (an experiment) has no moment at which it is ready. So what it asked for and has not taken
-yet counts as long as it runs, but only for other scripts, since those can wait. A deployment
-cannot, and starts beside it by what is really free.
+A script (of an experiment) has no moment at which it is ready. So the memory that it asked for and
+does not use yet counts as long as it runs, but only for other scripts, since scripts can wait. A
+deployment cannot wait, and starts beside it by what is really free.
 
-CPU may be promised more than once: when all compute each gets its part. But no replica can have
-more than there is.
+CPU may be promised more than once: when all compute, each gets its part. But no replica can have
+more than the machine has.
 """
 
 import os
@@ -35,12 +35,12 @@ from workers.cgroups import memory_groups, memory_limit, memory_used, own_member
 from workers.sizes import MIB, human_size
 
 GIB = 1024 * MIB
-# Memory may be freed by others than those who start.
-_LOOK_AGAIN = 1.0
+# Seconds between two checks: memory may also be freed by what does not start.
+_CHECK_PAUSE = 1.0
 
 
 class ResourceRequest(Protocol):
-    """What a deployment asks for each of its replicas."""
+    """What a deployment asks for, for each of its replicas."""
 
     @property
     def cpu_millicores(self) -> int: ...
@@ -55,10 +55,10 @@ class NotEnoughMemory(Exception):
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is. Memory in bytes: all of the machine's, or the container's; what models may
-    take of it together, and how much of that is free; what those that start may still take.
+    """Memory in bytes: of the machine or the container; for all models together, and how much of
+    that is free; what deployments that are starting may still use.
 
-    `holds` says what the kernel sees to, by which `cgroups`.
+    `holds` names the limits that the kernel enforces, by which version of `cgroups`.
     """
 
     cores: int
@@ -92,37 +92,37 @@ class HostResources:
         self._groups = memory_groups(own_memberships())
         limits = [limit for group in self._groups if (limit := memory_limit(*group)) is not None]
         self.memory = min([psutil.virtual_memory().total, *limits])
-        # For the gateway, builds' page cache, the system: a twentieth of the machine, but enough.
+        # For the gateway, the page cache of builds, and the system.
         self._reserve = min(max(self.memory // 20, 128 * MIB), 2 * GIB)
         self.for_models = self.memory - self._reserve
         self._cgroups = Cgroups()
-        # Of each project that starts something, the bytes that it may still take; how many wait.
+        # By project: the bytes that what it starts may still use, and how many requests wait.
         self._starting: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._changed = trio.Event()
         self._scripts: list[ScriptMemory] = []
 
     def attach_cgroups(self, cgroups: Cgroups) -> None:
-        """From now on models are in these."""
+        """From now on models run in these cgroups."""
         self._cgroups = cgroups
 
     @property
     def default_memory_mb(self) -> int:
-        """What a replica may take unless somebody says: CDSW's 2 GB, on a small machine a quarter
-        of it, so that there is room for more than one."""
+        """The memory of a replica by default: CDSW's 2 GB, or a quarter of a small machine, so that
+        more than one replica fits."""
         return max(64, min(2048, self.for_models // 4 // MIB // 64 * 64))
 
     def free(self) -> int:
-        """The bytes that models could take now, beside those that run. Blocking, for moments."""
+        """The bytes that more models could use now. Blocking, for moments."""
         available = [psutil.virtual_memory().available]
-        available += [room for group in self._groups if (room := _room(*group)) is not None]
-        context = [
-            room
+        available += [free for group in self._groups if (free := _free_in(*group)) is not None]
+        of_models = [
+            free
             for each in self._cgroups.hierarchies
             if "memory" in each.controllers
-            if (room := _room(each.version, each.folder)) is not None
+            if (free := _free_in(each.version, each.folder)) is not None
         ]
-        return max(0, min([min(available) - self._reserve, self.for_models, *context]))
+        return max(0, min([min(available) - self._reserve, self.for_models, *of_models]))
 
     def capacity(self) -> Capacity:
         return Capacity(
@@ -137,8 +137,8 @@ class HostResources:
         )
 
     def check(self, asked: ResourceRequest, *, now: bool) -> None:
-        """Raises Refusal where one replica could never run here; with `now`, also where it would
-        have to wait for others to stop."""
+        """Raises Refusal if one replica could never run here; with `now`, also if it would have to
+        wait until others stop."""
         if asked.cpu_millicores > 1000 * self.cores:
             text = f"not enough CPU: asked {asked.cpu_millicores / 1000:g}, the machine has"
             raise Refusal("resources.exceeded", f"{text} {self.cores}")
@@ -155,8 +155,8 @@ class HostResources:
     async def reserve_memory(
         self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator[None]:
-        """For the time in which the replicas of a project's deployment start. Waits for others that
-        start, and calls `tell` at each check with what is missing. Raises NotEnoughMemory.
+        """Reserves memory while the replicas of a project's deployment start. Waits for others that
+        are starting, and calls `tell` at each check with what is missing. Raises NotEnoughMemory.
         """
         memory = asked.memory_mb * MIB
         self._waiting[project_id] += 1
@@ -170,7 +170,7 @@ class HostResources:
             yield
         finally:
             self._starting[project_id] -= promised
-            # Without those that have nothing.
+            # Without the projects that are at 0.
             self._starting, self._waiting = +self._starting, +self._waiting
             self._changed.set()
             self._changed = trio.Event()
@@ -179,8 +179,8 @@ class HostResources:
     async def reserve_for_script(
         self, asked: ResourceRequest, project_id: str, tell: Callable[[str], object]
     ) -> AsyncIterator[ScriptMemory]:
-        """The same for a script, for as long as it runs: when it will take what memory it asked
-        for is not known. Only other scripts wait for what it has not taken yet."""
+        """Reserves memory for a script as long as it runs: when it will use the memory that it
+        asked for is not known. Only other scripts wait for what it does not use yet."""
         memory = asked.memory_mb * MIB
         await self._wait_for(memory, project_id, tell, scripts=True)
         script = ScriptMemory(project_id, memory)
@@ -195,34 +195,34 @@ class HostResources:
     ) -> None:
         while True:
             free = self.free()
-            held = self._held(project_id, free) if scripts else 0
-            taken = self._taken(project_id, free) + held
-            if memory <= free - taken and not self._goes_before(project_id):
+            unused = self._unused_by_scripts(project_id, free) if scripts else 0
+            reserved = self._reserved(project_id, free) + unused
+            if memory <= free - reserved and not self._must_yield(project_id):
                 return
             if not self._starting:
-                more = (
-                    f", of which experiments that run may take {human_size(held)}" if held else ""
-                )
-                raise NotEnoughMemory(_too_little(memory, free) + more)
-            tell(f"{_asked(memory, free)}, of which models that start may take {human_size(taken)}")
-            with trio.move_on_after(_LOOK_AGAIN):
+                running = f", of which experiments that run may take {human_size(unused)}"
+                raise NotEnoughMemory(_too_little(memory, free) + (running if unused else ""))
+            starting = f"of which models that start may take {human_size(reserved)}"
+            tell(f"{_asked(memory, free)}, {starting}")
+            with trio.move_on_after(_CHECK_PAUSE):
                 await self._changed.wait()
 
-    def _taken(self, project_id: str, free: int) -> int:
-        """What those that start may still take, as far as it counts for a project."""
+    def _reserved(self, project_id: str, free: int) -> int:
+        """What deployments that are starting may still use, as far as it counts for a project."""
         own = self._starting[project_id]
         return own + min(self._starting.total() - own, free // 2)
 
-    def _held(self, project_id: str, free: int) -> int:
-        """What scripts that run may still take, as far as it counts for a script of a project."""
-        held: Counter[str] = Counter()
+    def _unused_by_scripts(self, project_id: str, free: int) -> int:
+        """What scripts that run may still use, as far as it counts for a script of a project."""
+        unused: Counter[str] = Counter()
         for each in self._scripts:
-            held[each.project_id] += max(0, each.reserved - each.used())
-        own = held[project_id]
-        return own + min(held.total() - own, free // 2)
+            unused[each.project_id] += max(0, each.reserved - each.used())
+        own = unused[project_id]
+        return own + min(unused.total() - own, free // 2)
 
-    def _goes_before(self, project_id: str) -> bool:
-        """Whether another project waits that has nothing starting, as this one has."""
+    def _must_yield(self, project_id: str) -> bool:
+        """Whether this project has something starting, and another project with nothing starting
+        waits."""
         others = (each for each in +self._waiting if each != project_id)
         return self._starting[project_id] > 0 and any(not self._starting[each] for each in others)
 
@@ -235,7 +235,7 @@ def _asked(memory: int, free: int) -> str:
     return f"memory: asked {human_size(memory)}, {human_size(free)} free"
 
 
-def _room(version: int, folder: Path) -> int | None:
-    """What a group with a limit could still take; None where it has none."""
+def _free_in(version: int, folder: Path) -> int | None:
+    """What is free in a cgroup with a memory limit; None if it has no limit."""
     limit = memory_limit(version, folder)
     return None if limit is None else limit - memory_used(version, folder)

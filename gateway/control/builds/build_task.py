@@ -34,13 +34,6 @@ logger = logging.getLogger(__name__)
 # The stream of those lines in a build log that report its steps. Log files on disk have this name.
 STEPS_STREAM = "journey"
 
-INTERRUPTED = Failure(
-    step="",
-    summary="The build was interrupted",
-    problem="the gateway ended while the build was being made",
-    advice="Build again.",
-)
-
 
 class BuildServices(msgspec.Struct, frozen=True, kw_only=True):
     """What each build task works with."""
@@ -92,8 +85,8 @@ class BuildTask:
             except CannotDecrypt as error:
                 await self._fail(failures.unreadable(error))
             except Exception as error:
-                logger.exception("build %s", self.build.id)
-                await self._fail(failures.build_missing("", error))
+                logger.exception("build.crashed id=%s", self.build.id)
+                await self._fail(failures.build_error("", error))
             finally:
                 self.log.close()
 
@@ -123,14 +116,14 @@ class BuildTask:
                 steps=self.build_steps,
             )
         except trio.Cancelled:
-            # If the disk does not take it now, the next start will say the same.
+            # If the disk does not accept it now, the next start writes the same.
             with trio.move_on_after(self._services.timeouts.last_write, shield=True):
-                await self._advance("interrupted", failure=INTERRUPTED)
+                await self._advance("interrupted", failure=failures.BUILD_INTERRUPTED)
             raise
         if report.failure is None:
             await self._advance("built")
         elif self._services.workers.ending:
-            await self._advance("interrupted", failure=INTERRUPTED)
+            await self._advance("interrupted", failure=failures.BUILD_INTERRUPTED)
         else:
             await self._fail(failures.of_report(report.failure), report.outcome)
 
@@ -143,7 +136,7 @@ class BuildTask:
             snapshot = await self._services.snapshots.take(project, self.build.id, self.log)
         except (builder.BuilderError, OSError) as error:
             self._on_step_changed(self.build_steps.fail(step, trio.current_time() - began))
-            await self._fail(failures.build_missing(step, error))
+            await self._fail(failures.build_error(step, error))
             return False
         self._on_step_changed(self.build_steps.finish(step, trio.current_time() - began))
         found = await self._services.interpreters.all()

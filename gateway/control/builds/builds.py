@@ -17,8 +17,9 @@ import builder
 import store
 from builder import match
 from gateway.background import Tasks
+from gateway.control import failures
 from gateway.control.admission import Admission
-from gateway.control.builds.build_task import INTERRUPTED, BuildServices, BuildTask
+from gateway.control.builds.build_task import BuildServices, BuildTask
 from gateway.control.builds.vanished_interpreter import VanishedInterpreters
 from gateway.control.disk.removal_queue import RemovalQueue
 from gateway.control.fair_semaphore import Backlog, FairSemaphore
@@ -88,7 +89,10 @@ class Builds:
             if build.status == "building":
                 with self._set_aside.item(f"build {build.id}", build_store.folder(build.id)):
                     await self._services.writer.write_or_retry_later(
-                        store.builds.advance, build.id, "interrupted", failure=INTERRUPTED
+                        store.builds.advance,
+                        build.id,
+                        "interrupted",
+                        failure=failures.BUILD_INTERRUPTED,
                     )
         built = [
             build.id

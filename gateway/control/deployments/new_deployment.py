@@ -8,8 +8,8 @@ from workers import Network
 
 
 class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for. Environment variables are not inherited from earlier deployments, but
-    where who asks may not set any (`as_before`)."""
+    """What is asked for. Environment variables are not inherited from earlier deployments, unless
+    the caller may not set any (`as_before`)."""
 
     cpu_millicores: int
     memory_mb: int
@@ -25,13 +25,13 @@ class NewDeployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_deployment(asked: NewDeployment, *, most_replicas: int) -> None:
-    """Raises Refusal("argument.invalid") naming what cannot be."""
+    """Raises Refusal("argument.invalid") that names the wrong argument."""
     if not 1 <= asked.replicas <= most_replicas:
         raise Refusal(
             "argument.invalid", f"replicas: {asked.replicas} is not from 1 to {most_replicas}"
         )
     if asked.cpu_millicores <= 0:
-        raise Refusal("argument.invalid", "cpu: it must be more than 0")
+        raise Refusal("argument.invalid", "cpu: must be more than 0")
     if asked.memory_mb <= 0:
-        raise Refusal("argument.invalid", "memory: it must be more than 0")
+        raise Refusal("argument.invalid", "memory: must be more than 0")
     combine(asked.environment, asked.secrets)

@@ -1,7 +1,7 @@
-"""The logs of a model's replicas, which outlive them: found, and not too many.
+"""The logs of a model's replicas: found, and the oldest deleted. Logs outlive their replicas.
 
-Which is older is told by the number of the deployment in its name, since a clock may be set back;
-and among those of one deployment by time.
+Logs are ordered by the number of the deployment in their names, since a clock may be set back, and
+those of one deployment by time.
 """
 
 import re
@@ -12,7 +12,7 @@ from gateway.set_aside import REMOVE, SetAside
 
 # A log is at most two files of 8 MiB.
 MOST_LOGS = 20
-# As Carrying names replicas: model, its number, the deployment's, the build's id, and a seat.
+# As `PoolSpecs` names replicas: model, its number, the deployment's, the build's id; and a slot.
 _NAME = re.compile(r".*-(\d+)-[0-9a-f]{10}-[a-z0-9]{5}")
 
 
@@ -31,7 +31,7 @@ def _deployment_of(path: Path) -> int:
 
 
 def prune_logs(folder: Path, set_aside: SetAside, most: int = MOST_LOGS) -> None:
-    """Removes all logs but the latest `most`. Blocking."""
+    """Deletes all logs but the latest `most`. Blocking."""
     for log in logs_of(folder)[:-most]:
         for path in (log, log.with_name(log.name + ".1")):
             with set_aside.item("an old log", path, REMOVE):

@@ -1,7 +1,7 @@
-"""The models that are active: what each asked for, and what it takes of the machine now.
+"""The models that are active: what each asked for, and the CPU and memory that it uses now.
 
-Two looks at the processes, a moment apart, tell how much CPU is used: between them the machine is
-left alone. Nothing is counted while nobody asks.
+The CPU use comes from two samples of the processes, a moment apart. Nothing is measured unless a
+client asks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,12 @@ from gateway.control.deployments.deployments import Deployments
 from store import Database, Deployment, Model, Project
 from workers import Pool, PoolStatistics, Usage, all_processes
 
-# Between the two looks: the kernel counts CPU time in hundredths of a second.
-_MOMENT = 0.5
+# Seconds between the two samples: the kernel counts CPU time in hundredths of a second.
+_SAMPLE_PAUSE = 0.5
 
 
 class ResourceUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What replicas take: `cores` in that moment, `cpu_seconds` since they started, `memory` in
+    """What replicas use: `cores` between the samples, `cpu_seconds` since they started, `memory` in
     bytes."""
 
     cores: float
@@ -29,30 +29,30 @@ class ResourceUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActiveModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of which something serves, is on its way there, or down. `deployment` is the one
-    that a model's status is about; `taken` is by the replicas of all of them."""
+    """A model with deployments that have not ended. `deployment` is its current one; `used` is by
+    the replicas of all of them."""
 
     model: Model
     project: Project
     deployment: Deployment
     statistics: PoolStatistics | None
-    taken: ResourceUsage
+    used: ResourceUsage
 
 
 class ActiveModels:
-    """Of all projects."""
+    """The active models of all projects."""
 
     def __init__(self, database: Database, deployments: Deployments) -> None:
         self._database = database
         self._deployments = deployments
 
     async def measure(self) -> list[ActiveModel]:
-        """All of them, in the order in which their models were made."""
+        """All active models, in the order in which they were created."""
         rows = await self._database.read(_active)
         pools = [[p for d in alive if (p := self._deployments.pool(d.id))] for *_, alive in rows]
-        taken = await _taken(pools)
+        usages = await _measure(pools)
         found = []
-        for (model, project, deployment, _), takes in zip(rows, taken, strict=True):
+        for (model, project, deployment, _), usage in zip(rows, usages, strict=True):
             pool = self._deployments.pool(deployment.id)
             statistics = pool.statistics() if pool else None
             found.append(
@@ -61,7 +61,7 @@ class ActiveModels:
                     project=project,
                     deployment=deployment,
                     statistics=statistics,
-                    taken=takes,
+                    used=usage,
                 )
             )
         return found
@@ -85,21 +85,21 @@ async def _active(
     return found
 
 
-async def _taken(pools: Sequence[Iterable[Pool]]) -> list[ResourceUsage]:
-    """What the replicas of each group of pools take. One that ends meanwhile counts nothing."""
+async def _measure(pools: Sequence[Iterable[Pool]]) -> list[ResourceUsage]:
+    """What the replicas of each group of pools use. One that ends meanwhile is not counted."""
     monitored = [[each for pool in group for each in pool.monitored] for group in pools]
 
-    def look() -> list[dict[int, Usage]]:
-        there = all_processes()
-        return [{each.pid: each.usage(there) for each in group} for group in monitored]
+    def sample() -> list[dict[int, Usage]]:
+        processes = all_processes()
+        return [{each.pid: each.usage(processes) for each in group} for group in monitored]
 
-    began, before = trio.current_time(), await trio.to_thread.run_sync(look)
-    await trio.sleep(_MOMENT)
-    after = await trio.to_thread.run_sync(look)
+    began, before = trio.current_time(), await trio.to_thread.run_sync(sample)
+    await trio.sleep(_SAMPLE_PAUSE)
+    after = await trio.to_thread.run_sync(sample)
     seconds = trio.current_time() - began
     return [
         ResourceUsage(
-            # What had a child that ended unasked for has less than before.
+            # Less than before if a child ended and its parent did not wait for it.
             cores=sum(max(0.0, new[pid].cpu - old[pid].cpu) for pid in new) / seconds,
             cpu_seconds=sum(each.cpu for each in new.values()),
             memory=sum(each.memory for each in new.values()),

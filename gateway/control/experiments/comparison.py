@@ -1,8 +1,8 @@
-"""Experiments side by side: a table of what each came to, and how that went, to be drawn. Pure.
+"""Experiments side by side: the last value of each metric, and its series to draw. Pure.
 
-What experiments have tracked together may be a million values. So it is added in turns, in time
-linear in their number, and returned in parts; other tasks run in between. Each series has as many
-values as can be drawn, and only the first so many keys are returned.
+Experiments may have a million metric values together. So values are added in batches, in time
+linear in their number, and the result is returned in parts; other tasks run in between. Each series
+has as many values as can be drawn, and only the first MOST_KEYS keys are returned.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ import msgspec
 
 from store import RunMetric
 
-# How many values may be added in one turn, which takes less than a millisecond.
-TURN = 1000
+# The values of one batch, which takes less than a millisecond.
+BATCH = 1000
 MOST_EXPERIMENTS = 20
 MOST_KEYS = 1000
 MOST_DRAWN = 500
@@ -23,19 +23,19 @@ _write = msgspec.json.encode
 
 
 class Comparison:
-    """`begin` with each experiment, in their order, then `add` what it tracked."""
+    """Call `begin` for each experiment, in their order, then `add` with its metrics."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()
         self._left_out: set[str] = set()
-        # Of each experiment: the last value by its key; seconds and values of its numbers, from the
-        # first value that it tracked. Apart, since the garbage collector would look at pairs.
+        # Of each experiment: the last value by key; the seconds (since its first value) and values
+        # of its numbers. In two lists, since the garbage collector would traverse pairs.
         self._latest: list[dict[str, object]] = []
         self._series: list[dict[str, Series]] = []
         self._began: int | None = None
 
     def begin(self) -> None:
-        """What is added from now on is the next experiment's."""
+        """The values that are added from now on belong to the next experiment."""
         self._latest.append({})
         self._series.append({})
         self._began = None
@@ -59,10 +59,10 @@ class Comparison:
                 values.append(value)
 
     def parts(self) -> Iterator[bytes]:
-        """`"metrics":{...},"series":{...},"left_out_keys":0` as JSON, some at a time.
+        """`"metrics":{...},"series":{...},"left_out_keys":0` as JSON, in parts. Call it once.
 
-        To be asked for once. `metrics` has, for each key, the last value in each experiment, null
-        where there is none; `series` those of which some experiment tracked several numbers.
+        `metrics` has, for each key, the last value in each experiment, null for none. `series` has
+        the keys of which an experiment tracked several numbers.
         """
         keys = sorted(self._keys)
         yield b'"metrics":{'
@@ -72,7 +72,7 @@ class Comparison:
         yield b'},"series":{'
         first = True
         for key in keys:
-            # Freed here: to free all in one turn would take 10 ms.
+            # Freed here: to free all at once would take 10 ms.
             drawn = [each.pop(key, _NOTHING) for each in self._series]
             if max((len(values) for _, values in drawn), default=0) < 2:
                 continue
@@ -85,8 +85,7 @@ class Comparison:
 
 
 def _thinned(series: Series) -> list[tuple[float, float]]:
-    """So many of the values as are drawn, each with its second, evenly, the first and the last
-    among them."""
+    """At most MOST_DRAWN of the values, evenly chosen, the first and the last among them."""
     seconds, values = series
     last = len(values) - 1
     if last < MOST_DRAWN:

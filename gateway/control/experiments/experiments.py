@@ -15,12 +15,13 @@ import trio
 import store
 from builder import Folder, match
 from gateway.background import Tasks
+from gateway.control import failures
 from gateway.control.admission import Admission
 from gateway.control.deployments.new_deployment import NewDeployment, check_deployment
 from gateway.control.experiments.environments import Environments
 from gateway.control.experiments.metrics_file import read_metrics_file
 from gateway.control.experiments.run_files import RunFiles
-from gateway.control.experiments.run_task import INTERRUPTED, RunServices, RunTask
+from gateway.control.experiments.run_task import RunServices, RunTask
 from gateway.control.fair_semaphore import Backlog, FairSemaphore
 from gateway.control.interpreters import Interpreters
 from gateway.control.operation import Operations, ended_log
@@ -87,7 +88,7 @@ class Experiments:
 
     async def _end_interrupted(self, experiment: Experiment) -> None:
         metrics = await trio.to_thread.run_sync(self._files.recover, experiment)
-        end = partial(store.experiments.end, failure=INTERRUPTED)
+        end = partial(store.experiments.end, failure=failures.RUN_INTERRUPTED)
         await self._services.writer.write_or_retry_later(
             end, experiment.id, "interrupted", metrics.points
         )

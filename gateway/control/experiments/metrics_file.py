@@ -1,10 +1,10 @@
-"""What the script of an experiment tracks: a file of lines, read while it runs and at its end.
+"""The metrics of an experiment: a file of lines that its script writes, read at any time.
 
-The file is written by the script, so nothing in it is trusted: it may be no file, a line may be
-cut off, and there may be very many lines. Of very many values the first are kept, and of the
-later ones the last of each key, so that what an experiment came to is always there. Texts have a
-bound in all, since all that is kept is sent in one reply. Of a file that
-is larger than one would read, the begin and the end are.
+Nothing in the file is trusted: it may not be a regular file, a line may be cut off, and there may
+be very many lines. Of very many values the first are kept, and of the later ones the last of each
+key, so that the result of an experiment is always kept. The total size of texts is bounded, since
+all that is kept is sent in one response. Of a file that is too large, the begin and the end are
+read.
 """
 
 import os
@@ -18,17 +18,17 @@ from store import RunMetric
 
 MOST_POINTS = 10_000
 MOST_KEYS = 1_000
-# Of a line, in bytes; of a key, in characters; of the lines whose value is a text, in all.
+# Of a line, in bytes; of a key, in characters; of all lines whose value is a text, in bytes.
 LONGEST_LINE = 8 * 1024
 LONGEST_KEY = 200
 MOST_TEXT = 512 * 1024
-# Of the begin of the file, and of its end.
+# Of the begin of the file, and of its end, in bytes.
 MOST_BYTES = 8 * 1024 * 1024
 
 
 class ParsedMetrics(msgspec.Struct, frozen=True):
-    """The values, in their order; how many there were beside them; and what of the file cannot be
-    read, in words."""
+    """The values in their order, how many values were left out, and, in words, what of the file
+    cannot be read."""
 
     points: list[RunMetric]
     left_out: int
@@ -47,13 +47,13 @@ _decoder = msgspec.json.Decoder(_Line)
 def read_metrics_file(path: Path) -> ParsedMetrics:
     """What the file says so far. Blocking."""
     try:
-        lines, passed_over = _lines(path)
+        lines, skipped = _lines(path)
     except FileNotFoundError:  # nothing was tracked
         return ParsedMetrics([], 0)
     except OSError as error:
         return ParsedMetrics([], 0, error.strerror or str(error))
     found = truncate(lines)
-    return ParsedMetrics(found.points, found.left_out + passed_over, found.problem)
+    return ParsedMetrics(found.points, found.left_out + skipped, found.problem)
 
 
 def truncate(lines: Iterable[bytes]) -> ParsedMetrics:
@@ -65,7 +65,7 @@ def truncate(lines: Iterable[bytes]) -> ParsedMetrics:
     for line in lines:
         try:
             point = _point(line)
-        except (ValueError, RecursionError):  # no JSON, no UTF-8, or no line of ours
+        except (ValueError, RecursionError):  # no JSON, no UTF-8, or other fields
             unreadable, point = unreadable + 1, None
         if point is None or (point.key not in keys and len(keys) >= MOST_KEYS):
             left_out += 1
@@ -80,28 +80,26 @@ def truncate(lines: Iterable[bytes]) -> ParsedMetrics:
             points.append(point)
         else:
             left_out += point.key in last
-            last.pop(point.key, None)  # so that it stands where it was tracked last
+            last.pop(point.key, None)  # so that its place is that of its last value
             last[point.key] = point
     problem = f"lines that cannot be read: {unreadable:,}" if unreadable else ""
     return ParsedMetrics([*points, *last.values()], left_out, problem)
 
 
 def not_kept(tracked: ParsedMetrics) -> str:
-    """The line of an experiment's log about what is not kept; "" where all is."""
+    """The log line about metrics that are not kept; "" if all are kept."""
     if tracked.left_out:
-        told = f"[predictd] {tracked.left_out:,} tracked values were not kept"
-        return f"{told}: {tracked.problem}" if tracked.problem else told
-    return (
-        f"[predictd] what it tracked cannot be read: {tracked.problem}" if tracked.problem else ""
-    )
+        text = f"[predictd] {tracked.left_out:,} tracked values were not kept"
+        return f"{text}: {tracked.problem}" if tracked.problem else text
+    return f"[predictd] tracked values cannot be read: {tracked.problem}" if tracked.problem else ""
 
 
 def _point(line: bytes) -> RunMetric | None:
-    """None for what is beyond a bound. Raises ValueError or RecursionError."""
+    """None for a value beyond a bound. Raises ValueError or RecursionError."""
     if len(line) > LONGEST_LINE:
         return None
     said = _decoder.decode(line)
-    # The store keeps values as JSON, whose integers have a bound there.
+    # The store keeps values as JSON, whose integers are bounded there.
     if isinstance(said.value, int) and not -(2**63) <= said.value < 2**64:
         return None
     if not -(2**62) < said.time < 2**62 or len(said.key) > LONGEST_KEY:
@@ -110,9 +108,8 @@ def _point(line: bytes) -> RunMetric | None:
 
 
 def _lines(path: Path) -> tuple[list[bytes], int]:
-    """The whole lines of a file that are read, and how many between them are not. Raises
-    OSError."""
-    # Neither through a link, nor waiting for somebody to write into a pipe.
+    """The complete lines that are read, and how many between them are not. Raises OSError."""
+    # A link is not followed, and a pipe without a writer is not waited for.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     facts = os.fstat(descriptor)
     if not stat.S_ISREG(facts.st_mode):
@@ -120,13 +117,13 @@ def _lines(path: Path) -> tuple[list[bytes], int]:
         raise OSError("it is not a file")
     with open(descriptor, "rb") as file:
         begin = file.read(MOST_BYTES)
-        passed_over, between = 0, facts.st_size - 2 * MOST_BYTES
+        skipped, between = 0, facts.st_size - 2 * MOST_BYTES
         while between > 0 and (block := file.read(min(between, MOST_BYTES))):
-            passed_over += block.count(b"\n")
+            skipped += block.count(b"\n")
             between -= len(block)
         end = file.read(MOST_BYTES)
     if facts.st_size <= 2 * MOST_BYTES:
-        return (begin + end).split(b"\n")[:-1], 0  # the last is not whole yet, or empty
-    # What was passed over begins and ends within a line.
+        return (begin + end).split(b"\n")[:-1], 0  # the last is not complete yet, or empty
+    # What was skipped begins and ends within a line.
     first, last = begin.split(b"\n")[:-1], end.split(b"\n")[1:]
-    return [*first, *last[:-1]], passed_over + bool(last)
+    return [*first, *last[:-1]], skipped + bool(last)

@@ -35,13 +35,6 @@ from workers import Log, Workers
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = Failure(
-    step="RUN",
-    summary="The gateway ended",
-    problem="the script ran then, and was ended with it",
-    advice="Run it again.",
-)
-
 
 class RunServices(msgspec.Struct, frozen=True, kw_only=True):
     """What each run task works with."""
@@ -93,7 +86,7 @@ class RunTask:
             except CannotDecrypt as error:
                 await self._fail(failures.unreadable(error))
             except Exception as error:
-                logger.exception("experiment %d", self.experiment.number)
+                logger.exception("experiment.crashed number=%d", self.experiment.number)
                 with suppress(store.IllegalTransition):  # it had ended before
                     await self._fail(failures.run_failed(error))
             finally:
@@ -178,10 +171,12 @@ class RunTask:
             ended = await services.workers.run_experiment(spec, self.log, memory.measure_by)
         except trio.Cancelled:
             if not self.operation.cancelled:
-                # If the disk does not take it now, the next start will say the same.
+                # If the disk does not accept it now, the next start writes the same.
                 with trio.move_on_after(self._services.timeouts.last_write, shield=True):
-                    self.log.write(f"[predictd] {INTERRUPTED.summary.lower()}", "stderr")
-                    await self._end("interrupted", failure=INTERRUPTED)
+                    self.log.write(
+                        f"[predictd] {failures.RUN_INTERRUPTED.summary.lower()}", "stderr"
+                    )
+                    await self._end("interrupted", failure=failures.RUN_INTERRUPTED)
             raise
         failure = None
         if ended.status != 0 or ended.reason.cause is not None:

@@ -15,12 +15,12 @@ CASES = {
     "left out by .gitignore": (
         "FileNotFoundError: [Errno 2] No such file or directory: 'model.pkl'",
         "",
-        "a .gitignore leaves it out",
+        "a .gitignore excludes it",
     ),
     "the same by its absolute path": (
         "FileNotFoundError: [Errno 2] No such file or directory: '/home/cdsw/model.pkl'",
         "",
-        "a .gitignore leaves it out",
+        "a .gitignore excludes it",
     ),
     "not in the project": (
         "FileNotFoundError: [Errno 2] No such file or directory: 'absent.pkl'",
@@ -45,7 +45,7 @@ CASES = {
     "a module that is not installed": (
         "ModuleNotFoundError: No module named 'sklearn'",
         "",
-        "Have cdsw-build.sh install what `sklearn` is in, such as `pip install scikit-learn`",
+        "Have cdsw-build.sh install the package of `sklearn`, such as `pip install scikit-learn`",
     ),
     "a pickle of another version": (
         "AttributeError: Can't get attribute '__pyx_unpickle' on <module 'sklearn'>",
@@ -90,10 +90,10 @@ CASES = {
         "",
         "`model_start_timeout`",
     ),
-    "a submodule that was not brought": (
+    "a submodule that is not in the clone": (
         "ModuleNotFoundError: No module named 'lent'",
         "",
-        "lent is a submodule that the clone did not bring",
+        "lent is a submodule that is not in the clone",
     ),
     "no GPU": ("RuntimeError: Attempting to deserialize object on a CUDA device", "", "CPU"),
     "no system library": (
@@ -128,7 +128,7 @@ def test_each_cause_has_its_remedy(
     assert advice in remedy(summary, detail, source)
 
 
-def test_nothing_is_told_of_files_elsewhere(source: SourceFiles, tmp_path: Path) -> None:
+def test_advice_does_not_reveal_files_of_the_machine(source: SourceFiles, tmp_path: Path) -> None:
     """A model cannot learn which files the machine has, whatever links its project holds."""
     assert source.project
     (source.project / "link").symlink_to("/etc")
@@ -139,7 +139,7 @@ def test_nothing_is_told_of_files_elsewhere(source: SourceFiles, tmp_path: Path)
         assert "is in the project" not in told
 
 
-def test_without_a_build_script(source: SourceFiles) -> None:
+def test_missing_module_without_a_build_script_names_the_script(source: SourceFiles) -> None:
     """Where nothing was installed a missing module is the missing script's."""
     bare = SourceFiles(source.code, "", "code/model.py", has_script=False, project=source.project)
     told = remedy("ModuleNotFoundError: No module named 'yaml'", "", bare)
@@ -156,10 +156,10 @@ def test_without_a_build_script(source: SourceFiles) -> None:
         ("FileNotFoundError: [Errno 2] No such file or directory: 'model.pkl'", ".gitignore"),
         ("FileNotFoundError: [Errno 2] No such file or directory: 'x.csv'", "the project's root"),
         ("ModuleNotFoundError: No module named 'yaml'", "pip install pyyaml"),
-        ("ValueError: wrong shape", "Correct the script; its log has the rest."),
+        ("ValueError: wrong shape", "Correct the script. Its log has the full traceback."),
     ],
 )
-def test_scripts_are_told_causes_too(source: SourceFiles, last: str, told: str) -> None:
+def test_script_has_the_remedies_of_a_model(source: SourceFiles, last: str, told: str) -> None:
     """The script of an experiment fails for the causes for which a model's file does."""
     script = msgspec.structs.replace(source, is_script=True)
     ended = Ended(1, ExitReason("exited with status 1"))
