@@ -1,7 +1,7 @@
-"""Makes up customers of a telephone company; a project of yours has real ones instead.
+"""Makes up customers of a telephone company. Your project has real ones instead.
 
-Who has stayed for long rarely leaves, who pays much or had to call support often does. `price_rise`
-changes what customers pay, and so what the model gets to see, without telling the model.
+Long-standing customers rarely leave; those who pay much or call support often do. `price_rise`
+changes what customers pay, and so the input of the model.
 """
 
 import math

@@ -4,8 +4,8 @@
     python3 follow.py DEPLOYMENT_CRN ACCESS_KEY    by the deployed predict.py
 
 Each month customers are judged by the model; later it is known who left. In the third month prices
-rise: the drift of `monthly_charge` tells at once, before anybody has left. All that was worked out
-is kept beside the predictions, for read_metrics to give back next year.
+rise: the drift of `monthly_charge` shows it at once, before customers have left. All results
+are kept beside the predictions, and read_metrics returns them next year.
 """
 
 import json
@@ -48,7 +48,7 @@ for month, price_rise in enumerate((0, 0, 25), 1):
     ]
     end = now() + 1000
 
-    # Whoever keeps the accounts has kept the uuids, and tells in time who has left.
+    # Later the accounts show who has left. The uuids find the predictions.
     for uuid, left in answers:
         cdsw.track_delayed_metrics({"left": left}, uuid, dev=dev)
 

@@ -1,11 +1,11 @@
-"""How good a model is, and how far what it sees has moved: two numbers, in plain Python."""
+"""The quality of a model, and the drift of its input: two numbers, in plain Python."""
 
 import math
 from bisect import bisect_right
 
 
 def auc(risks, truths):
-    """The chance that who left was given a higher risk than who stayed; 0.5 is a coin."""
+    """The chance that a customer who left had a higher risk than one who stayed; 0.5 is random."""
     left = [risk for risk, truth in zip(risks, truths) if truth]
     stayed = [risk for risk, truth in zip(risks, truths) if not truth]
     if not left or not stayed:
@@ -29,7 +29,7 @@ def shares(values, cuts):
 
 
 def drift(shares_then, shares_now):
-    """The population stability index: 0 where nothing moved; from 0.25 on one should look.
+    """The population stability index: 0 where nothing moved; from 0.25 on, look into it.
 
     Some hundredths come by chance alone: with 5 parts of 200 values about 0.02.
     """

@@ -1,4 +1,4 @@
-"""Tells the risk that a customer leaves, and remembers of each prediction what it was made from."""
+"""Returns the risk that a customer leaves, and tracks the input of each prediction."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the model says of a customer: used where it is fitted and where it is served."""
+"""The risk that a customer leaves: used by fit.py and predict.py."""
 
 import math
 

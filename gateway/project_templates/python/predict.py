@@ -1,8 +1,8 @@
-"""Tells the width of an iris petal from its length, with the model that fit.py left."""
+"""Returns the width of an iris petal from its length, with the model of fit.py."""
 
 import pickle
 
-# Once per replica: what stands here runs before the first request.
+# Once per replica: module code runs before the first request.
 with open("model.pkl", "rb") as file:
     model = pickle.load(file)
 

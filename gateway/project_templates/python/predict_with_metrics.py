@@ -1,7 +1,7 @@
-"""As predict.py, and remembers of each prediction what went in and what came out.
+"""As predict.py, and tracks the input and output of each prediction.
 
-Deployed, it answers {"model_deployment_crn", "prediction", "uuid"}. By the uuid the truth can be
-added when it is known: see use_model_metrics.py.
+Deployed, it answers {"model_deployment_crn", "prediction", "uuid"}. By the uuid the actual width
+can be added later: see use_model_metrics.py.
 """
 
 import pickle

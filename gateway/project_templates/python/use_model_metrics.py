@@ -42,7 +42,7 @@ start_timestamp_ms = now() - 1000
 answers = [(ask({"petal_length": float(flower[2])}), flower) for flower in flowers]
 end_timestamp_ms = now() + 1000
 
-# Then somebody measures the flowers. Each truth goes to the prediction that it belongs to.
+# Later the flowers are measured. Each actual width is added to its prediction.
 for answer, flower in answers:
     cdsw.track_delayed_metrics({"actual_result": float(flower[3])}, answer["uuid"], dev=dev)
 

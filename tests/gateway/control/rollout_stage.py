@@ -239,7 +239,7 @@ class RolloutStage(ControlStage):
     # What a test does and sees.
 
     async def deploy(self, model: int = 0, replicas: int = 1) -> Deployment:
-        """A deployment that goes on as far as it can by itself."""
+        """A deployment that has continued as far as it can by itself."""
         asked = NewDeployment(cpu_millicores=1, memory_mb=1, replicas=replicas)
         made = await self.deployments.create(
             self.models[model], self.builds[model], asked, self.deployer
@@ -258,7 +258,7 @@ class RolloutStage(ControlStage):
 
     async def until(self, deployment: Deployment, status: str) -> None:
         with trio.fail_after(30):
-            while await self.status(deployment) != status:  # noqa: ASYNC110 - the store tells nobody
+            while await self.status(deployment) != status:  # noqa: ASYNC110 - the store has no event
                 await trio.sleep(0.001)
         await self.settled()
 
@@ -267,7 +267,7 @@ class RolloutStage(ControlStage):
         threads = trio.to_thread.current_default_thread_limiter()
         await wait_all_tasks_blocked()
         while self.crossings or threads.borrowed_tokens:
-            await trio.sleep(0.001)  # in other threads, which tell nobody
+            await trio.sleep(0.001)  # in other threads, which have no event
             await wait_all_tasks_blocked()
 
     def answers(self, model: int = 0) -> Pool | PlayedPool | None:

@@ -1,4 +1,4 @@
-"""A deployment whose interpreter was removed is rebuilt, or has failed and says what to install."""
+"""A deployment whose interpreter was removed is rebuilt, or fails and says what to install."""
 
 import os
 import shutil
@@ -67,9 +67,9 @@ async def answers(gateway: Gateway, key: str) -> bool:
     injection="a real one, while its model serves, then its replicas killed",
     bound="the build is made again with another of its version",
 )
-async def test_while_it_serves(tmp_path: Path, machine: Machine) -> None:
-    """When no replica can be started any more, the build is made again with another interpreter of
-    that version, and the deployment goes on."""
+async def test_deployment_that_serves_is_rebuilt(tmp_path: Path, machine: Machine) -> None:
+    """When no replica can be started any more, the build is rebuilt with another interpreter of
+    that version, and the deployment continues."""
     async with running_on(machine, tmp_path / "data") as gateway:
         key, deployment = await deployed(gateway, tmp_path)
         machine.remove_copy(OF_THIS_MACHINE)
@@ -82,8 +82,8 @@ async def test_while_it_serves(tmp_path: Path, machine: Machine) -> None:
         assert f"is gone: {machine.copy}" in log
 
 
-async def test_at_a_start(tmp_path: Path, machine: Machine) -> None:
-    """The same where it was removed while no gateway ran."""
+async def test_deployment_is_rebuilt_at_the_start(tmp_path: Path, machine: Machine) -> None:
+    """The same if the interpreter was removed while no gateway ran."""
     async with running_on(machine, tmp_path / "data") as gateway:
         key, _ = await deployed(gateway, tmp_path)
     machine.remove_copy(OF_THIS_MACHINE)
@@ -96,9 +96,10 @@ async def test_at_a_start(tmp_path: Path, machine: Machine) -> None:
     injection="while no gateway ran",
     bound="the deployment has failed and says what to install",
 )
-async def test_without_another_of_its_version(tmp_path: Path, machine: Machine) -> None:
-    """The deployment has failed, and says which Python to install. Nothing of it runs; callers are
-    told at once."""
+async def test_deployment_without_another_interpreter_fails(
+    tmp_path: Path, machine: Machine
+) -> None:
+    """It says which Python to install. Nothing of it runs, and callers are refused at once."""
     async with running_on(machine, tmp_path / "data") as gateway:
         key, deployment = await deployed(gateway, tmp_path)
     machine.remove_copy(OF_THIS_MACHINE)

@@ -27,7 +27,7 @@ SET = {
 }
 
 
-def test_the_bounds_of_a_pool_follow_the_settings() -> None:
+def test_bounds_of_a_pool_follow_the_settings() -> None:
     """Each bound that the settings say is the pool's or its replicas'; all else stays as it was."""
     limits = Limits(memory=MIB, cpu=500, processes=1, disk=1)
     replica = ReplicaSpec(code=Path("/c"), environment=Path("/e"), file="f", function="g")
@@ -53,7 +53,7 @@ def test_the_bounds_of_a_pool_follow_the_settings() -> None:
     assert now == msgspec.structs.replace(spec, replica=inner, **set_of_pool)
 
 
-def test_no_two_owners_share_a_number() -> None:
+def test_sandbox_uid_has_one_owner() -> None:
     """Processes of equal numbers could meddle with each other: of two deployments, two projects'
     builds and two experiments each has its own, and keeps it."""
     size = {"cpu_millicores": 1, "memory_mb": 1}

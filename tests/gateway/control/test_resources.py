@@ -37,16 +37,16 @@ def machine() -> Played:
     return Played(3 * GIB)
 
 
-def test_this_machine() -> None:
-    """What is told of this machine fits together."""
+def test_capacity_of_this_machine_is_consistent() -> None:
+    """The numbers fit together."""
     told = HostResources().capacity()
     assert 0 < told.memory_free <= told.memory_for_models < told.memory
     assert told.cores >= 1
     assert 64 <= told.default_memory_mb <= 2048
 
 
-def test_the_default_fits_many_times(machine: Played) -> None:
-    """A small machine's default leaves room for more than one."""
+def test_default_memory_fits_more_than_once(machine: Played) -> None:
+    """On a small machine more than one replica of the default fits."""
     assert machine.default_memory_mb == 960
     machine.for_models = 64 * GIB
     assert machine.default_memory_mb == 2048
@@ -60,7 +60,7 @@ def test_the_default_fits_many_times(machine: Played) -> None:
         (Asked(1, 1, 2500), "resources.exceeded", "not enough CPU: asked 2.5, the machine has 2"),
     ],
 )
-def test_what_cannot_be_is_refused_at_once(
+def test_replica_that_is_too_large_is_refused(
     machine: Played, asked: Asked, code: str, text: str
 ) -> None:
     """One replica that is too large, for the machine or for what is free, is refused by name."""
@@ -69,20 +69,20 @@ def test_what_cannot_be_is_refused_at_once(
     assert refused.value.code == code
 
 
-def test_limits_are_no_reservations(machine: Played) -> None:
-    """Replicas that together might take more than there is are let in: most stay far below."""
+def test_limit_is_no_reservation(machine: Played) -> None:
+    """Replicas whose limits exceed the memory together may start: most stay far below."""
     machine.check(Asked(2048, replicas=9), now=True)
 
 
-def test_what_may_yet_fit_is_not_refused(machine: Played) -> None:
-    """While its build is made others may stop."""
+def test_deployment_that_may_fit_later_is_not_refused(machine: Played) -> None:
+    """Others may stop while its build is made."""
     machine.check(Asked(3500), now=False)
 
 
-async def test_one_waits_for_those_that_start(
+async def test_deployment_waits_for_those_that_start(
     machine: Played, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """What is starting may take all it asked for; once it is ready, what it takes counts."""
+    """What is starting counts with all that it asked for; once ready, with what it uses."""
     entered: list[str] = []
     told: list[str] = []
 
@@ -104,10 +104,10 @@ async def test_one_waits_for_those_that_start(
     assert machine.capacity().memory_starting == 0
 
 
-async def test_who_waits_in_vain_is_told(
+async def test_deployment_that_never_fits_fails_with_the_numbers(
     machine: Played, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """If it does not fit even when nobody starts any more, it fails with the numbers."""
+    """It fails once nothing else starts."""
 
     async def too_late() -> None:
         with pytest.raises(NotEnoughMemory, match=r"asked 2 GiB, 1\.5 GiB free"):
@@ -120,7 +120,7 @@ async def test_who_waits_in_vain_is_told(
         machine.is_free = 3 * GIB // 2
 
 
-async def test_a_project_that_starts_all_it_can(
+async def test_project_that_starts_much_leaves_half_of_the_memory(
     machine: Played, autojump_clock: trio.testing.MockClock
 ) -> None:
     """However much one project's deployments ask for while they start, and however long that takes,
@@ -143,7 +143,7 @@ async def test_a_project_that_starts_all_it_can(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_project_with_nothing_starting_goes_first(
+async def test_project_with_nothing_starting_goes_first(
     machine: Played, autojump_clock: trio.testing.MockClock
 ) -> None:
     """One that waits for more than half of what is free is not passed by ever new small ones of a
@@ -169,13 +169,15 @@ async def test_a_project_with_nothing_starting_goes_first(
     assert machine.capacity().memory_starting == 0
 
 
-async def test_who_starts_alone_may_start(machine: Played) -> None:
+async def test_deployment_alone_starts_if_one_replica_fits(machine: Played) -> None:
     """One replica has to fit, not all of them."""
     async with machine.reserve_memory(Asked(2048, replicas=9), "A", print):
         pass
 
 
-def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_of_a_container_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a container the machine is what the container may have."""
     (tmp_path / "memory.max").write_text(f"{GIB}\n")
     (tmp_path / "memory.current").write_text(f"{GIB // 2}\n")
@@ -187,7 +189,7 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert machine.free() == GIB // 2 - 128 * MIB
 
 
-async def test_scripts_keep_their_room(
+async def test_script_keeps_its_memory_while_it_runs(
     machine: Played, autojump_clock: trio.testing.MockClock
 ) -> None:
     """As long as a script runs, other scripts do not get what it asked for and has not taken yet;

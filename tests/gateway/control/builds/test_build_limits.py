@@ -45,7 +45,7 @@ FORKS = "for each in $(seq 100); do sleep 600 & done; wait\n"
         ),
     ],
 )
-async def test_a_limit_is_named(
+async def test_build_that_meets_a_limit_names_it(
     gateway: Gateway,
     tmp_path: Path,
     settings: dict[str, object],
@@ -53,7 +53,7 @@ async def test_a_limit_is_named(
     problem: str,
     advice: str,
 ) -> None:
-    """What it met, and who can do something about it."""
+    """The failure names the limit, and the setting that raises it."""
     await gateway.admin.patch("/site/settings", json=settings)
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text(script)

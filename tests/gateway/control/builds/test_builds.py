@@ -1,4 +1,4 @@
-"""Builds: numbered, queued, resumed, taken away."""
+"""Builds: numbered, queued, recovered, deleted."""
 
 import shutil
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def add_that_waits(folder: Path) -> tuple[Path, Path]:
     return project, gate
 
 
-async def test_numbers_ascend_and_are_never_given_again(gateway: Gateway, tmp_path: Path) -> None:
+async def test_build_numbers_ascend_and_are_not_reused(gateway: Gateway, tmp_path: Path) -> None:
     """A model's builds count from 1, and a deleted build's number is not given again."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     first = await gateway.built(model, "add.py:add")
@@ -42,7 +42,7 @@ async def test_numbers_ascend_and_are_never_given_again(gateway: Gateway, tmp_pa
     assert (await gateway.get(await gateway.build(model, "add.py:add")))["build_number"] == 2
 
 
-async def test_a_build_deleted_frees_the_disk(gateway: Gateway, tmp_path: Path) -> None:
+async def test_deleted_build_frees_its_disk_space(gateway: Gateway, tmp_path: Path) -> None:
     """A single build can be deleted with all its files, but not while it is deployed."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     build = await gateway.built(model, "add.py:add")
@@ -59,8 +59,8 @@ async def test_a_build_deleted_frees_the_disk(gateway: Gateway, tmp_path: Path) 
     assert [(d["build_id"], d["build_number"]) for d in history] == [("", 1)]
 
 
-async def test_two_at_once_the_rest_in_line(gateway: Gateway, tmp_path: Path) -> None:
-    """Two builds are made at once, and a third waits for its place."""
+async def test_builds_above_the_limit_are_queued(gateway: Gateway, tmp_path: Path) -> None:
+    """Two builds are made at once, and a third is queued."""
     project, gate = add_that_waits(tmp_path)
     model = await gateway.model(await gateway.project(project))
     builds = [await gateway.build(model, "add.py:add") for _ in range(3)]
@@ -74,8 +74,8 @@ async def test_two_at_once_the_rest_in_line(gateway: Gateway, tmp_path: Path) ->
         assert (await gateway.until(build, ended_build))["status"] == "built"
 
 
-async def test_the_snapshot_is_that_of_the_asking(gateway: Gateway, tmp_path: Path) -> None:
-    """What is edited after a build was asked for and snapshotted is not in it."""
+async def test_build_has_the_snapshot_of_its_request(gateway: Gateway, tmp_path: Path) -> None:
+    """An edit after the snapshot is not in the build."""
     project, gate = add_that_waits(tmp_path)
     model = await gateway.model(await gateway.project(project))
     build = await gateway.build(model, "add.py:add")
@@ -88,7 +88,7 @@ async def test_the_snapshot_is_that_of_the_asking(gateway: Gateway, tmp_path: Pa
     assert answer.json()["response"] == 3
 
 
-async def test_after_a_restart(tmp_path: Path) -> None:
+async def test_restart_fails_builds_in_progress_and_continues_queued_ones(tmp_path: Path) -> None:
     """At the next start a build that was being made has failed, and one that waited is made."""
     project, gate = add_that_waits(tmp_path)
     settings = settings_for(tmp_path / "data", max_concurrent_builds=1)
@@ -121,7 +121,7 @@ async def _one_with(gateway: Gateway, builds: list[str], status: str) -> str:
     return str(await until(find, lambda found: found is not None))
 
 
-async def test_deleting_a_model_while_it_builds(gateway: Gateway, tmp_path: Path) -> None:
+async def test_model_that_builds_can_be_deleted(gateway: Gateway, tmp_path: Path) -> None:
     """A model that is being built can be deleted; nothing of it is left, and its name is free."""
     project, _ = add_that_waits(tmp_path)
     path = await gateway.project(project)
@@ -134,8 +134,8 @@ async def test_deleting_a_model_while_it_builds(gateway: Gateway, tmp_path: Path
     assert (await gateway.get(f"{again}/builds"))["model_builds"] == []
 
 
-async def test_a_failure_is_told(gateway: Gateway, tmp_path: Path) -> None:
-    """A build that fails says in which step, what was found and what to do; so does its log."""
+async def test_failed_build_says_step_problem_and_advice(gateway: Gateway, tmp_path: Path) -> None:
+    """A build that fails names the step, the problem and the advice; so does its log."""
     project = copy_of("add", tmp_path)
     (project / "cdsw-build.sh").write_text("echo so far so good\necho no luck >&2\nexit 7\n")
     model = await gateway.model(await gateway.project(project))
@@ -152,8 +152,8 @@ async def test_a_failure_is_told(gateway: Gateway, tmp_path: Path) -> None:
     assert refusal(asked) == (409, "state.conflict")
 
 
-async def test_a_model_that_cannot_start_fails_its_build(gateway: Gateway, tmp_path: Path) -> None:
-    """What cannot be loaded is found by PROBE, and the build's log says where."""
+async def test_model_that_cannot_start_fails_its_build(gateway: Gateway, tmp_path: Path) -> None:
+    """PROBE finds a file that cannot be loaded, and the build's log says where."""
     for name, said in (("syntax_error", "SyntaxError"), ("import_error", "ModuleNotFoundError")):
         model = await gateway.model(await gateway.project(copy_of(name, tmp_path)))
         build = await gateway.build(model, f"{name}.py:predict")
@@ -165,8 +165,8 @@ async def test_a_model_that_cannot_start_fails_its_build(gateway: Gateway, tmp_p
         assert f"{name}.py" in log
 
 
-async def test_pipes_and_sockets_in_a_build(gateway: Gateway, tmp_path: Path) -> None:
-    """What a build script leaves of pipes and sockets keeps neither PROBE nor a replica waiting."""
+async def test_build_with_pipes_and_sockets_serves(gateway: Gateway, tmp_path: Path) -> None:
+    """Pipes and sockets that a build script leaves block neither PROBE nor a replica."""
     project = copy_of("add", tmp_path)
     make_socket = "import socket; socket.socket(socket.AF_UNIX).bind('socket')"
     (project / "cdsw-build.sh").write_text(f'mkfifo pipe\npython -c "{make_socket}"\n')
@@ -180,10 +180,10 @@ async def test_pipes_and_sockets_in_a_build(gateway: Gateway, tmp_path: Path) ->
     assert answer.json()["response"] == 8
 
 
-async def test_an_end_that_the_disk_does_not_take_at_once(
+async def test_end_of_a_build_is_written_once_the_disk_accepts_it(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A build ends when the disk takes it, well or badly; who waits for it is then told."""
+    """A build ends once the disk accepts the write; then those who wait for it are answered."""
     refused = refuse_writes(monkeypatch, "built", "failed")
     for name, function, status in (
         ("add", "add", "built"),
@@ -215,7 +215,7 @@ def refuse_writes(monkeypatch: pytest.MonkeyPatch, *events: str) -> list[str]:
     return refused
 
 
-async def test_a_build_accepted_while_its_model_is_deleted(
+async def test_build_created_while_its_model_is_deleted_leaves_nothing(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A build whose row is gone before it begins leaves neither folder nor log nor row."""
@@ -246,10 +246,8 @@ async def test_a_build_accepted_while_its_model_is_deleted(
         assert not list((gateway.data / folder).glob("*"))
 
 
-async def test_a_build_holds_the_project_as_it_was_asked_for(
-    gateway: Gateway, tmp_path: Path
-) -> None:
-    """What is edited after the answer is not in the build, however soon after."""
+async def test_build_lacks_edits_after_its_response(gateway: Gateway, tmp_path: Path) -> None:
+    """An edit right after the response is not in the build."""
     project = copy_of("add", tmp_path)
     model = await gateway.model(await gateway.project(project))
     builds = []
@@ -271,11 +269,11 @@ def predict(args):
 """
 
 
-async def test_a_probe_sees_what_the_first_deployment_will_see(
+async def test_probe_sees_what_the_first_deployment_will_see(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    """A file that reads its deployment's variables, or its key, as it is loaded can be deployed; a
-    build without a deployment has those of the present one, and none where there is none."""
+    """A file that reads the variables or the key of its deployment while it loads can be deployed.
+    A build without a deployment is probed with those of the present one, if there is one."""
     folder = tmp_path / "needy"
     folder.mkdir()
     (folder / "model.py").write_text(NEEDS_ITS_VARIABLES)
@@ -291,7 +289,7 @@ async def test_a_probe_sees_what_the_first_deployment_will_see(
     assert "KeyError: 'TOKEN'" in ended["failure"]["problem"]
 
 
-async def test_a_model_whose_build_is_gone_is_rebuilding(tmp_path: Path) -> None:
+async def test_model_whose_build_is_gone_is_rebuilding(tmp_path: Path) -> None:
     """A deployment that cannot serve until its build is rebuilt is "rebuilding", not "deployed"."""
     settings = settings_for(tmp_path / "data")
     project, gate = add_that_waits(tmp_path)

@@ -8,7 +8,7 @@ from builder import BuildStore
 from gateway.control.builds.rebuild import replacing
 
 
-async def test_a_rebuild_that_fails_leaves_the_old_build(tmp_path: Path) -> None:
+async def test_failed_rebuild_leaves_the_old_build(tmp_path: Path) -> None:
     """The folder is free while a build is rebuilt; what it was before is put back if the rebuild
     leaves nothing complete."""
     build_store = BuildStore(tmp_path)

@@ -49,8 +49,10 @@ async def slow_start(gateway: Gateway, folder: Path) -> tuple[str, str]:
     return model, await gateway.built(model, "slow_start.py:predict")
 
 
-async def test_a_newer_deployment_supersedes(gateway: Gateway, tmp_path: Path) -> None:
-    """While deployments follow each other no call fails, and the newest alone goes on."""
+async def test_newer_deployment_supersedes_without_a_failed_call(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """While deployments follow each other no call fails, and only the newest serves in the end."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     build = await gateway.built(model, "add.py:add")
     key, first = await gateway.key(model), await gateway.deployed(build)
@@ -78,8 +80,8 @@ async def _count(gateway: Gateway) -> int:
     return len(processes_of(gateway))
 
 
-async def test_stopping_one_that_is_being_deployed(gateway: Gateway, tmp_path: Path) -> None:
-    """A deployment can be stopped before it is ready; what served before goes on."""
+async def test_deployment_that_starts_can_be_stopped(gateway: Gateway, tmp_path: Path) -> None:
+    """A deployment can be stopped before it is ready; what served before continues."""
     model, build = await slow_start(gateway, tmp_path)
     serving = await gateway.deployed(build)
     slow = await gateway.deploy(build, environment={"SLOW_START_SECONDS": "60"})
@@ -92,9 +94,11 @@ async def test_stopping_one_that_is_being_deployed(gateway: Gateway, tmp_path: P
     assert refusal(await gateway.admin.post(f"{slow}:restart")) == (409, "state.conflict")
 
 
-async def test_stopping_a_model(gateway: Gateway, tmp_path: Path) -> None:
-    """`:stop` of a model stops what serves, what is being deployed and what waits for its turn or
-    its build; nothing of it serves later."""
+async def test_stopped_model_has_no_deployment_that_serves_later(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """`:stop` of a model stops deployments that serve, start, or wait for another or for a build.
+    None of them serves later."""
     model, build = await slow_start(gateway, tmp_path)
     serving = await gateway.deployed(build)
     slow = await gateway.deploy(build, environment={"SLOW_START_SECONDS": "60"})
@@ -109,7 +113,7 @@ async def test_stopping_a_model(gateway: Gateway, tmp_path: Path) -> None:
     assert (await gateway.post(f"{model}:stop"))["model_deployments"] == []
 
 
-async def test_stopping_one_while_its_pool_is_being_opened(
+async def test_deployment_stopped_before_its_pool_opens_has_no_process(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends stopped, has never had a process, and has never served."""
@@ -136,13 +140,13 @@ async def test_stopping_one_while_its_pool_is_being_opened(
     assert refusal(refused) == (503, "model.notready")
 
 
-async def test_what_a_deployment_waits_for(
+async def test_deployment_that_waits_says_for_what(
     gateway: Gateway,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One that waits says for what, in the API and once in the log, and can be stopped then."""
+    """It says so in the API and once in the log, and can be stopped meanwhile."""
     model, build = await slow_start(gateway, tmp_path)
     other = await gateway.built(
         await gateway.model(model.partition("/models")[0], "other"), "slow_start.py:predict"
@@ -175,10 +179,10 @@ async def test_what_a_deployment_waits_for(
     await gateway.until(third, status_is("deployed"))
 
 
-async def test_ends_that_the_disk_does_not_take_at_once(
+async def test_end_of_a_deployment_is_written_once_the_disk_accepts_it(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The switch, the failure and the end of a deployment are written once the disk takes them."""
+    """Its switch, failure and end are written once the disk accepts them."""
     deployments = store.deployments
     refused = {deployments.switch: 1, deployments.fail: 1, deployments.end: 1}
     write = Database.write
@@ -204,11 +208,10 @@ async def test_ends_that_the_disk_does_not_take_at_once(
 
 
 @pytest.mark.parametrize("which_first", ["good", "bad"])
-async def test_a_newer_one_whose_build_fails(
+async def test_newer_deployment_whose_build_fails_leaves_the_older(
     gateway: Gateway, tmp_path: Path, which_first: str
 ) -> None:
-    """It has failed, and does not keep an older one of a good build from serving, whichever of
-    the builds is over first."""
+    """It fails, and an older deployment of a good build serves, whichever build ends first."""
     project = copy_of("add", tmp_path)
     gates = {"good": tmp_path / "good", "bad": tmp_path / "bad"}
     script = "while [ ! -e {} ]; do sleep 0.02; done; exit {}\n"
@@ -230,7 +233,9 @@ async def test_a_newer_one_whose_build_fails(
     assert answer.json()["response"] == 8
 
 
-async def test_one_that_cannot_start_leaves_the_old_one(gateway: Gateway, tmp_path: Path) -> None:
+async def test_deployment_that_cannot_start_leaves_the_old_one(
+    gateway: Gateway, tmp_path: Path
+) -> None:
     """A deployment that fails says why, with the last lines printed, and the old one serves on."""
     project = copy_of("add", tmp_path)
     code = (project / "add.py").read_text()
@@ -251,7 +256,7 @@ async def test_one_that_cannot_start_leaves_the_old_one(gateway: Gateway, tmp_pa
     assert answer.json()["response"] == 8
 
 
-async def test_a_deployment_may_be_asked_for_before_its_build(
+async def test_deployment_may_be_created_before_its_build_ends(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     """It waits for the build, and fails with the build's own reason when that fails."""
@@ -266,7 +271,7 @@ async def test_a_deployment_may_be_asked_for_before_its_build(
         assert status == "deployed" or "SyntaxError" in now["failure"]["problem"]
 
 
-async def test_restarting_replaces_every_replica(gateway: Gateway, tmp_path: Path) -> None:
+async def test_restart_replaces_every_replica(gateway: Gateway, tmp_path: Path) -> None:
     """A restart gives every replica a new process, and the deployment stays what it was."""
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     deployment = await gateway.deployed(await gateway.built(model, "add.py:add"), replicas=2)
@@ -280,9 +285,9 @@ async def test_restarting_replaces_every_replica(gateway: Gateway, tmp_path: Pat
     assert (await gateway.get(deployment))["status"] == "deployed"
 
 
-async def test_what_is_wanted_serves_again_after_a_restart(tmp_path: Path) -> None:
-    """What was deployed serves again by itself, what was on its way is carried out, and what was
-    stopped stays so."""
+async def test_wanted_deployment_serves_again_after_a_restart(tmp_path: Path) -> None:
+    """What was deployed serves again, a rollout that was cut short is done, and what was stopped
+    stays stopped."""
     settings = settings_for(tmp_path / "data")
     async with running(settings) as gateway:
         model, build = await slow_start(gateway, tmp_path)
@@ -300,7 +305,9 @@ async def test_what_is_wanted_serves_again_after_a_restart(tmp_path: Path) -> No
         await until(lambda: _count(gateway), lambda count: count == 1)
 
 
-async def test_a_storm_ends_consistent(gateway: Gateway, tmp_path: Path) -> None:
+async def test_concurrent_deployments_and_stops_end_consistent(
+    gateway: Gateway, tmp_path: Path
+) -> None:
     """Deployments, stops and restarts at once end with at most one that serves, every status
     final, and a process for each replica that is said to be there; after deletion, with none."""
     chance = random.Random(7)
@@ -350,13 +357,13 @@ async def test_a_storm_ends_consistent(gateway: Gateway, tmp_path: Path) -> None
     assert not list((gateway.data / "replicas").iterdir())
 
 
-async def test_a_mistake_of_ours_ends_the_deployment(
+async def test_internal_error_ends_the_deployment(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody foresaw fails the deployment by name; the next one is carried out."""
+    """The failure names the error; the next deployment is rolled out."""
 
     def broken(folder: Path, set_aside: SetAside) -> None:
-        raise RuntimeError("nobody foresaw this")
+        raise RuntimeError("this was not expected")
 
     model = await gateway.model(await gateway.project(copy_of("add", tmp_path)))
     build = await gateway.built(model, "add.py:add")
@@ -365,5 +372,5 @@ async def test_a_mistake_of_ours_ends_the_deployment(
         failed = await gateway.deploy(build)
         now = await gateway.until(failed, status_is("failed", "deployed"))
     assert now["status"] == "failed"
-    assert "nobody foresaw this" in now["failure"]["problem"]
+    assert "this was not expected" in now["failure"]["problem"]
     await gateway.deployed(build)

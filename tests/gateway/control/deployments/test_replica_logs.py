@@ -12,8 +12,8 @@ def set_aside(folder: Path) -> SetAside:
     return SetAside(DataFolder(folder))
 
 
-def test_the_newest_stay(tmp_path: Path) -> None:
-    """Of many logs the newest so many stay, each with its older half; the rest go with theirs."""
+def test_newest_logs_are_kept(tmp_path: Path) -> None:
+    """The newest logs are kept, each with its older half; the others are deleted with theirs."""
     for age, name in enumerate(("d", "a", "c", "b", "e")):
         for path in (tmp_path / f"{name}.log", tmp_path / f"{name}.log.1"):
             path.touch()
@@ -23,8 +23,8 @@ def test_the_newest_stay(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.log", "a.log.1", "d.log", "d.log.1"]
 
 
-def test_a_later_deployment_is_newer(tmp_path: Path) -> None:
-    """Though the clock was set back since, the logs of the latest deployment stay."""
+def test_log_of_a_later_deployment_is_newer(tmp_path: Path) -> None:
+    """The logs of the latest deployment are kept although the clock was set back."""
     names = ["a-7-1-9-0123456789-bcdfg", "a-7-1-10-0123456789-zzzzz", "a-7-1-10-0123456789-aaaaa"]
     for age, name in enumerate(names):
         (tmp_path / f"{name}.log").touch()
@@ -33,16 +33,16 @@ def test_a_later_deployment_is_newer(tmp_path: Path) -> None:
     assert [path.stem for path in logs_of(tmp_path)] == [names[2], names[1]]
 
 
-def test_few_stay(tmp_path: Path) -> None:
-    """Where there are no more than may be, or no folder at all, nothing goes."""
+def test_few_logs_are_kept(tmp_path: Path) -> None:
+    """Nothing is deleted below the limit, or without a folder."""
     (tmp_path / "a.log").touch()
     prune_logs(tmp_path, set_aside(tmp_path), 2)
     prune_logs(tmp_path / "nowhere", set_aside(tmp_path), 2)
     assert os.listdir(tmp_path) == ["a.log"]
 
 
-def test_one_that_cannot_be_removed(tmp_path: Path) -> None:
-    """It is named, and the others go."""
+def test_log_that_cannot_be_deleted_is_reported(tmp_path: Path) -> None:
+    """It is recorded, and the others are deleted."""
     found, logs = set_aside(tmp_path), tmp_path / "logs"
     for age, name in enumerate(("a", "b", "c", "d")):
         logs.mkdir(exist_ok=True)

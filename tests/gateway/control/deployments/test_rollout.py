@@ -1,4 +1,4 @@
-"""The order of steps of a deployment, also while the store refuses them, and what is left of it."""
+"""The order of the steps of a rollout, also while the store refuses them, and what they leave."""
 
 import inspect
 from collections.abc import AsyncIterator
@@ -28,11 +28,11 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 # The switch.
 
 
-async def test_the_switch_is_durable_before_it_is_seen(
+async def test_switch_is_written_before_callers_use_the_new_pool(
     stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the store refuses the switch the old pool answers and keeps what waits; then callers
-    see the new one, which takes over before the old one drains."""
+    """While the store refuses the switch, the old pool answers and keeps its queue. Then callers
+    use the new pool, which takes over the queue before the old pool drains."""
     before, old = await stage.serving()
     write, seen = Database.write, list[bool]()
 
@@ -57,9 +57,9 @@ async def test_the_switch_is_durable_before_it_is_seen(
     assert stage.answers() is new
 
 
-async def test_nothing_is_seen_of_a_pool_that_is_not_ready(stage: RolloutStage) -> None:
-    """The old pool answers until the new one is ready; a model that nothing serves has its callers
-    wait for the first, and holds its place on the machine until then."""
+async def test_old_pool_answers_until_the_new_one_is_ready(stage: RolloutStage) -> None:
+    """The old pool answers until the new one is ready. Callers of a model without a pool wait for
+    the first. The memory is reserved until the pool is ready."""
     first = await stage.deploy()
     assert stage.answers() is stage.pools[0]
     assert stage.is_memory_reserved
@@ -72,10 +72,10 @@ async def test_nothing_is_seen_of_a_pool_that_is_not_ready(stage: RolloutStage) 
     assert stage.is_memory_reserved
 
 
-async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
+async def test_deployment_stopped_during_the_switch_gets_no_callers(
     stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Callers are not pointed at a pool that was stopped while the switch was written."""
+    """Callers do not get a pool that was stopped while the switch was written."""
     await stage.serving()
     new = await stage.deploy()
     record: Any = stage.writer.write_until_accepted
@@ -93,7 +93,7 @@ async def test_one_that_is_told_to_stop_during_the_switch_is_not_seen(
     assert stage.answers() is not stage.pools[1]
 
 
-async def test_the_old_one_can_be_stopped_during_the_switch(
+async def test_old_deployment_can_be_stopped_during_the_switch(
     stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop of the deployment that is being replaced stops that one; the new one serves."""
@@ -120,9 +120,9 @@ async def test_the_old_one_can_be_stopped_during_the_switch(
 # One at a time, and each model by itself.
 
 
-async def test_one_deployment_of_a_model_is_running_out_at_a_time(stage: RolloutStage) -> None:
-    """The second waits for the first and says so; another model's does not wait; one that a later
-    has overtaken is not carried out."""
+async def test_model_has_one_rollout_at_a_time(stage: RolloutStage) -> None:
+    """The second waits for the first and says so; another model's does not wait. A deployment that
+    a later one has overtaken is not rolled out."""
     first, second, third = [await stage.deploy() for _ in range(3)]
     elsewhere = await stage.deploy(1)
     assert [pool.spec.name for pool in stage.pools] == ["1", "4"]
@@ -138,8 +138,8 @@ async def test_one_deployment_of_a_model_is_running_out_at_a_time(stage: Rollout
     assert await stage.status(first) == "deployed"
 
 
-async def test_a_stop_leaves_others_as_they_are(stage: RolloutStage) -> None:
-    """Of the older deployment of a model while the newer serves, and of another model's."""
+async def test_stop_leaves_other_deployments_as_they_are(stage: RolloutStage) -> None:
+    """A stop affects neither another deployment of the model nor another model."""
     (_, old), (new, now), (_, others) = [await stage.serving(n) for n in (0, 0, 1)]
     old.end()
     await stage.settled()
@@ -154,8 +154,10 @@ async def test_a_stop_leaves_others_as_they_are(stage: RolloutStage) -> None:
     assert others.calls == []
 
 
-async def test_who_waits_for_its_turn_can_be_stopped(stage: RolloutStage) -> None:
-    """It never has a pool, and ends when its turn comes."""
+async def test_deployment_that_waits_for_another_rollout_can_be_stopped(
+    stage: RolloutStage,
+) -> None:
+    """It never has a pool, and ends when the other rollout has ended."""
     first, second = await stage.deploy(), await stage.deploy()
     await stage.deployments.stop(second)
     stage.pools[0].get_ready()
@@ -165,8 +167,8 @@ async def test_who_waits_for_its_turn_can_be_stopped(stage: RolloutStage) -> Non
     assert not stage.is_running(second)
 
 
-async def test_one_whose_end_is_written_is_not_begun(stage: RolloutStage) -> None:
-    """What the store says counts, also where nobody has told the task yet."""
+async def test_deployment_whose_stop_is_written_does_not_start(stage: RolloutStage) -> None:
+    """What the store says counts, also before the task was stopped."""
     first, second = await stage.deploy(), await stage.deploy()
     await stage.database.write(store.deployments.stop, second.id)
     stage.pools[0].get_ready()
@@ -175,9 +177,9 @@ async def test_one_whose_end_is_written_is_not_begun(stage: RolloutStage) -> Non
     assert not stage.is_running(second)
 
 
-async def test_the_key_of_a_deployment_is_a_model_s_and_ends_with_it(stage: RolloutStage) -> None:
-    """It acts for who deployed it, in the model's project alone, until nothing of it is left,
-    however it ends; each deployment has its own."""
+async def test_key_of_a_deployment_ends_with_it(stage: RolloutStage) -> None:
+    """It acts for the deployer, in the model's project alone, until nothing of the deployment is
+    left. Each deployment has its own key."""
     (first, served), (_, others) = await stage.serving(), await stage.serving(2)
     texts = [pool.spec.replica.variables["CDSW_APIV2_KEY"] for pool in (served, others)]
     found = [stage.accounts.principal(text, "") for text in texts]
@@ -210,9 +212,9 @@ async def _restarted(stage: RolloutStage) -> None:
     stage.start_over()
 
 
-async def test_what_served_is_served_first(stage: RolloutStage) -> None:
-    """At a start what was deployed serves again, before what was on its way to take its place; what
-    was on its way down is down."""
+async def test_deployment_that_served_is_recovered_first(stage: RolloutStage) -> None:
+    """At the start, what was deployed serves before a rollout that was to replace it continues.
+    What was stopping has stopped."""
     serving, _ = await stage.serving()
     stopping, _ = await stage.serving(1)
     later = await stage.deploy()
@@ -229,9 +231,9 @@ async def test_what_served_is_served_first(stage: RolloutStage) -> None:
     assert not stage.is_running(stopping)
 
 
-async def test_a_build_that_is_made_again_holds_nobody_up(stage: RolloutStage) -> None:
-    """Others serve meanwhile; what was deployed is not given up because its build cannot be made
-    just now, and what was on its way is."""
+async def test_rebuild_does_not_delay_other_deployments(stage: RolloutStage) -> None:
+    """Other deployments serve meanwhile. A rebuild that fails does not end what was deployed, but
+    does end a rollout."""
     lost, _ = await stage.serving()
     other, _ = await stage.serving(2)
     await _restarted(stage)
@@ -256,8 +258,9 @@ async def test_a_build_that_is_made_again_holds_nobody_up(stage: RolloutStage) -
 # Ends.
 
 
-async def test_a_model_that_is_gone_leaves_no_process(stage: RolloutStage) -> None:
-    """Where the row goes while the pool starts, the task itself stops it and waits for its end."""
+async def test_deleted_model_leaves_no_process(stage: RolloutStage) -> None:
+    """If the row is deleted while the pool starts, the task stops the pool and waits for its
+    end."""
     gone = await stage.deploy()
     await stage.database.write(store.models.delete, stage.models[0].id)
     [pool] = stage.pools
@@ -271,11 +274,11 @@ async def test_a_model_that_is_gone_leaves_no_process(stage: RolloutStage) -> No
 
 
 @pytest.mark.parametrize("where", ["prepare", "wait_ready", "switch", "take_over", "advance"])
-async def test_an_unexpected_error_leaves_no_process(
+async def test_internal_error_leaves_no_process(
     stage: RolloutStage, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Wherever it comes, the new pool is stopped and nothing of it is left before the deployment
-    has failed; the one before it answers if it did then, and the next is carried out."""
+    """Wherever it occurs, the new pool is closed before the deployment has failed. The old pool
+    answers if it did before, and the next deployment is rolled out."""
     _, old = await stage.serving()
 
     def broken(*_: object, **__: object) -> None:
@@ -305,10 +308,10 @@ async def test_an_unexpected_error_leaves_no_process(
     assert stage.answers() is stage.pools[-1]
 
 
-async def test_a_pool_that_does_not_get_ready_is_gone_before_it_has_failed(
+async def test_failure_is_written_after_the_pool_is_closed(
     stage: RolloutStage,
 ) -> None:
-    """The old pool never notices; the reason is written when nothing of the new one is left."""
+    """The old pool serves on; the reason is written when nothing of the new pool is left."""
     _, old = await stage.serving()
     failed = await stage.deploy()
     stage.pools[1].fail("no luck")
@@ -323,24 +326,24 @@ async def test_a_pool_that_does_not_get_ready_is_gone_before_it_has_failed(
     assert old.calls == []
 
 
-async def test_one_that_is_stopped_after_it_failed_has_stopped(
+async def test_deployment_stopped_while_its_failure_is_written_has_stopped(
     stage: RolloutStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever stops it while its failure cannot be written is told the truth: it ends stopped."""
+    """A stop while the failure cannot be written is accepted: the deployment ends stopped."""
     failed = await stage.deploy()
     seen = refuse(monkeypatch, store.deployments.fail, StoreFailed("no room"), 3)
     stage.pools[0].fail("no luck")
     stage.pools[0].end()
     with trio.fail_after(30):
-        while not seen:  # noqa: ASYNC110 - the store tells nobody
+        while not seen:  # noqa: ASYNC110 - the store has no event
             await trio.sleep(0.001)
     await stage.deployments.stop(failed)
     await stage.until(failed, "stopped")
     assert not stage.is_running(failed)
 
 
-async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: RolloutStage) -> None:
-    """What served when the gateway ended serves again with the next one: its row says so still."""
+async def test_gateway_that_ends_leaves_deployments_wanted(stage: RolloutStage) -> None:
+    """The row of what served says so still, so that it serves again with the next gateway."""
     serving, pool = await stage.serving()
     stage.pool_source.is_closing = True
     pool.stop()
@@ -351,9 +354,8 @@ async def test_a_gateway_that_ends_leaves_what_is_wanted(stage: RolloutStage) ->
     assert (found.status, found.wanted) == ("deployed", "serve")
 
 
-async def test_a_model_is_gone_when_nothing_of_it_runs(stage: RolloutStage) -> None:
-    """`end_all` stops every deployment of the model, serves none, and returns when no process of
-    any is left; those of another model go on."""
+async def test_end_all_returns_when_nothing_of_the_model_runs(stage: RolloutStage) -> None:
+    """It stops every deployment of the model. Those of another model continue."""
     _, old = await stage.serving()
     await stage.deploy()
     starting = stage.pools[-1]
@@ -387,9 +389,11 @@ async def test_a_model_is_gone_when_nothing_of_it_runs(stage: RolloutStage) -> N
 # How many.
 
 
-async def test_many_at_once_are_not_one(stage: RolloutStage) -> None:
-    """A project's replicas are bounded also where its deployments are asked for at once; a model's
-    next deployment takes the place of the one before, and another project has its own."""
+async def test_replicas_of_a_project_are_bounded_for_concurrent_deployments(
+    stage: RolloutStage,
+) -> None:
+    """A model's next deployment replaces the one before in the count, and another project has its
+    own bound."""
     await stage.settings.change({"project_replicas": 3})
     taken, codes = list[int](), set[str]()
 
@@ -417,8 +421,8 @@ async def test_many_at_once_are_not_one(stage: RolloutStage) -> None:
     assert not stage.deployments._claims
 
 
-async def test_a_model_counts_with_the_larger_of_its_deployments(stage: RolloutStage) -> None:
-    """While one takes the place of another both run."""
+async def test_model_counts_with_the_larger_of_its_deployments(stage: RolloutStage) -> None:
+    """While one replaces another, both run."""
     await stage.settings.change({"project_replicas": 4})
     for replicas in (3, 1):
         await stage.deploy(0, replicas)
@@ -427,9 +431,9 @@ async def test_a_model_counts_with_the_larger_of_its_deployments(stage: RolloutS
     await stage.deploy(1, 1)
 
 
-async def test_who_may_not_edit_deploys_as_before(stage: RolloutStage) -> None:
-    """With the variables of the model's present deployment, not another model's, and no more
-    network than that has; setting any is refused."""
+async def test_user_who_may_not_edit_deploys_as_before(stage: RolloutStage) -> None:
+    """The deployment has the variables of the model's present one, and no more network. Setting
+    variables is refused."""
     size: Any = {"cpu_millicores": 1, "memory_mb": 1, "replicas": 1}
 
     async def deploy(model: int, **more: Any) -> None:
@@ -459,8 +463,8 @@ async def test_who_may_not_edit_deploys_as_before(stage: RolloutStage) -> None:
             )
 
 
-def test_a_played_pool_has_the_methods_of_a_pool() -> None:
-    """Of what it has, each method of Pool takes the same arguments."""
+def test_played_pool_has_the_methods_of_a_pool() -> None:
+    """Each method takes the same arguments as that of Pool."""
     played = {"get_ready", "fail", "end"}
     names = {name for name in vars(PlayedPool) if not name.startswith("_")} - played
     for name in names:

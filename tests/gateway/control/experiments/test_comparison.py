@@ -22,7 +22,7 @@ def compared(*experiments: list[tuple[str, object, int]], turn: int = 2) -> Json
     return dict(json.loads(b"{%b}" % b"".join(made.parts())))
 
 
-def test_series_are_of_numbers() -> None:
+def test_series_has_numbers_only() -> None:
     """What is drawn is numbers that were tracked more than once, from the first value on."""
     assert compared(
         [("begun", True, 1000), ("loss", 2, 1500), ("loss", None, 2000)],
@@ -34,21 +34,21 @@ def test_series_are_of_numbers() -> None:
     }
 
 
-def test_no_experiments() -> None:
+def test_comparison_of_nothing_is_empty() -> None:
     """Nothing compared, or nothing tracked, is no error."""
     nothing = {"metrics": {}, "series": {}, "left_out_keys": 0}
     assert compared() == nothing
     assert compared([], []) == nothing
 
 
-def test_a_series_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_series_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many of its values as can be drawn, evenly, the first and the last among them."""
     monkeypatch.setattr(comparison, "MOST_DRAWN", 5)
     [drawn] = compared([("a", number, number * 1000) for number in range(1001)])["series"]["a"]
     assert [value for _, value in drawn] == [0, 250, 500, 750, 1000]
 
 
-def test_of_very_many_keys_the_first_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_has_the_first_keys_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """How many others there were is told as well."""
     monkeypatch.setattr(comparison, "MOST_KEYS", 2)
     told = compared(
@@ -58,7 +58,7 @@ def test_of_very_many_keys_the_first_are_told(monkeypatch: pytest.MonkeyPatch) -
     assert told["left_out_keys"] == 2
 
 
-def test_it_takes_time_in_proportion_to_the_values() -> None:
+def test_comparison_takes_linear_time() -> None:
     """Eight times the keys and values take about eight times as long, not sixty-four times."""
 
     def seconds(keys: int) -> float:

@@ -88,7 +88,9 @@ def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-async def test_a_run_to_its_end(gateway: Gateway, tmp_path: Path) -> None:
+async def test_experiment_has_its_output_metrics_and_files(
+    gateway: Gateway, tmp_path: Path
+) -> None:
     """A script runs as an IPython session would, and what it prints, tracks and keeps is there."""
     project = await gateway.project(project_with(tmp_path / "p", fit=FIT))
     experiment = await run(gateway, project, "fit.py", "--alpha", "0.5", comment="first")
@@ -114,7 +116,7 @@ async def test_a_run_to_its_end(gateway: Gateway, tmp_path: Path) -> None:
     assert left <= {"outputs", "tracked"}
 
 
-async def test_an_environment_is_made_once(gateway: Gateway, tmp_path: Path) -> None:
+async def test_environment_is_shared_by_equal_runs(gateway: Gateway, tmp_path: Path) -> None:
     """Runs of the same files share one environment, also at the same time; of other files not."""
     made = tmp_path / "made"
     folder = project_with(
@@ -130,7 +132,7 @@ async def test_an_environment_is_made_once(gateway: Gateway, tmp_path: Path) -> 
     assert made.read_text() == "made\nmade\n"
 
 
-async def test_environments_do_not_pile_up(
+async def test_environments_used_last_are_kept(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a project as many environments stay as were used last; gc takes those as well."""
@@ -153,7 +155,7 @@ async def test_environments_do_not_pile_up(
     assert (await ended(gateway, await run(gateway, project, "fit.py")))["status"] == "succeeded"
 
 
-async def test_a_script_that_fails(gateway: Gateway, tmp_path: Path) -> None:
+async def test_script_that_fails_says_its_last_line(gateway: Gateway, tmp_path: Path) -> None:
     """A script that raises or exits with a status has failed, with its last line; what it kept
     until then is kept."""
     folder = project_with(
@@ -171,7 +173,7 @@ async def test_a_script_that_fails(gateway: Gateway, tmp_path: Path) -> None:
     assert "status 7" in exited["failure"]["summary"]
 
 
-async def test_an_environment_that_cannot_be_made(gateway: Gateway, tmp_path: Path) -> None:
+async def test_experiment_without_environment_fails(gateway: Gateway, tmp_path: Path) -> None:
     """Where the build script fails, so does the experiment, and its script is never run."""
     folder = project_with(tmp_path / "p", fit="print('ran')", cdsw_build="echo no luck; exit 3\n")
     project = await gateway.project(folder)
@@ -182,7 +184,7 @@ async def test_an_environment_that_cannot_be_made(gateway: Gateway, tmp_path: Pa
     assert os.listdir(gateway.data / "builds") == []
 
 
-async def test_stopped(gateway: Gateway, tmp_path: Path) -> None:
+async def test_stopped_experiment_leaves_no_process(gateway: Gateway, tmp_path: Path) -> None:
     """Stopped while it runs, its whole tree is dead when that is told, and what it tracked is
     there; stopped in line, it never runs. Neither can be stopped again."""
     folder, pids, _ = that_waits(tmp_path)
@@ -205,7 +207,7 @@ async def test_stopped(gateway: Gateway, tmp_path: Path) -> None:
     assert (await log_of(gateway, first)).endswith("[predictd] the experiment was stopped\n")
 
 
-async def test_deleted(gateway: Gateway, tmp_path: Path) -> None:
+async def test_deleted_experiment_leaves_nothing(gateway: Gateway, tmp_path: Path) -> None:
     """A deleted experiment, running or not, leaves neither process nor file; so does a project."""
     folder, pids, _ = that_waits(tmp_path)
     project = await gateway.project(folder)
@@ -222,7 +224,7 @@ async def test_deleted(gateway: Gateway, tmp_path: Path) -> None:
         assert os.listdir(gateway.data / place) == []
 
 
-async def test_the_log_is_live(gateway: Gateway, tmp_path: Path) -> None:
+async def test_log_of_an_experiment_is_live(gateway: Gateway, tmp_path: Path) -> None:
     """Lines are told as they are printed, from the first on, and at the end how it ended."""
     folder, _, gate = that_waits(tmp_path)
     experiment = await run(gateway, await gateway.project(folder), "wait.py")
@@ -240,7 +242,7 @@ async def test_the_log_is_live(gateway: Gateway, tmp_path: Path) -> None:
     assert lines[-3:] == ["event: end", 'data: {"status":"succeeded"}', ""]
 
 
-async def test_what_is_asked_is_checked(gateway: Gateway, tmp_path: Path) -> None:
+async def test_experiment_that_cannot_run_is_refused(gateway: Gateway, tmp_path: Path) -> None:
     """What cannot be run is refused at once, and leaves nothing."""
     project = await gateway.project(project_with(tmp_path / "p", fit="pass"))
     for asked, code in (
@@ -261,7 +263,7 @@ async def test_what_is_asked_is_checked(gateway: Gateway, tmp_path: Path) -> Non
     assert (await gateway.get(f"{project}/experiments"))["experiments"] == []
 
 
-async def test_a_script_that_is_a_link(gateway: Gateway, tmp_path: Path) -> None:
+async def test_script_may_be_a_link(gateway: Gateway, tmp_path: Path) -> None:
     """A link in the project may be run. Whether one leads to a file of the machine is not told."""
     project = project_with(tmp_path / "p", fit="print('ran')")
     (project / "link.py").symlink_to("fit.py")
@@ -282,9 +284,9 @@ async def test_a_script_that_is_a_link(gateway: Gateway, tmp_path: Path) -> None
 @fault(
     "links and pipes among what a script keeps",
     injection="links to files of others, a pipe in place of its metrics",
-    bound="nothing is read through them, and nobody waits",
+    bound="nothing is read through them, and nothing blocks",
 )
-async def test_what_a_script_leaves_leads_nowhere(gateway: Gateway, tmp_path: Path) -> None:
+async def test_output_of_a_script_leads_nowhere(gateway: Gateway, tmp_path: Path) -> None:
     """Links, pipes and closed folders among what a script keeps can be neither read nor added."""
     secret = tmp_path / "secret"
     secret.write_text("secret")
@@ -314,7 +316,7 @@ os.mkfifo(os.environ["PREDICTD_RUN_METRICS"])
     assert refusal(answer) == (400, "path.refused")
 
 
-async def test_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
+async def test_experiments_are_compared(gateway: Gateway, tmp_path: Path) -> None:
     """Experiments are compared by their last values, and by how several numbers of one key went."""
     folder = project_with(tmp_path / "p", fit=FIT, other="import cdsw; cdsw.track_metric('r2', 1)")
     project = await gateway.project(folder)
@@ -336,8 +338,10 @@ async def test_side_by_side(gateway: Gateway, tmp_path: Path) -> None:
     injection="SIGKILL to the gateway, then its next start",
     bound="what ran has failed and kept what it tracked, what waited runs",
 )
-async def test_a_gateway_that_is_killed(tmp_path: Path) -> None:
-    """After kill -9 what ran has failed, with what it had tracked, and what waited goes on."""
+async def test_killed_gateway_fails_running_and_continues_queued_experiments(
+    tmp_path: Path,
+) -> None:
+    """After kill -9 what ran has failed, with its metrics so far, and what waited continues."""
     data = tmp_path / "data"
     begins = "import cdsw, time; cdsw.track_metric('begun', True); time.sleep(1000)"
     folder = project_with(tmp_path / "p", wait=begins, other="print('other')")
@@ -363,7 +367,7 @@ async def test_a_gateway_that_is_killed(tmp_path: Path) -> None:
             assert "work" not in left
 
 
-async def test_a_gateway_that_stops(tmp_path: Path) -> None:
+async def test_stopped_gateway_leaves_queued_experiments(tmp_path: Path) -> None:
     """A gateway that stops in an orderly way says so of what ran, and leaves what waited queued:
     it runs in an environment of the variables that are set then."""
     folder, pids, _ = that_waits(tmp_path)
@@ -384,7 +388,7 @@ async def test_a_gateway_that_stops(tmp_path: Path) -> None:
     assert made.read_text() == "made with\nmade with red\n"
 
 
-async def test_a_gateway_that_stops_begins_nothing(tmp_path: Path) -> None:
+async def test_stopping_gateway_starts_no_script(tmp_path: Path) -> None:
     """A script whose environment is ready while the gateway stops is run by the next one."""
     settings = settings_for(tmp_path / "data", shutdown_grace=3.0)
     serves, begun = tmp_path / "data" / "gateway.json", tmp_path / "begun"
@@ -412,13 +416,13 @@ async def test_a_gateway_that_stops_begins_nothing(tmp_path: Path) -> None:
         project = await gateway.project(folder)
         experiment = await run(gateway, project, "fit.py")
         await until(trio.Path(begun).exists, bool)
-        # It is waited for as long as somebody is being answered.
+        # It is waited for as long as a request is being answered.
         await nursery.start(follow, f"{gateway.url}/api/v2{experiment}/log")
     async with running(settings_for(tmp_path / "data")) as gateway:
         assert (await ended(gateway, experiment))["status"] == "succeeded"
 
 
-async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
+async def test_backup_holds_experiments(tmp_path: Path) -> None:
     """After a restore what experiments kept and tracked is there; what ran then has failed, and
     what waited runs from its snapshot."""
     folder, _, _ = that_waits(tmp_path)
@@ -446,7 +450,7 @@ async def test_a_backup_holds_experiments(tmp_path: Path) -> None:
     injection="files without end",
     bound="ended at `max_disk`, and told so",
 )
-async def test_limits_of_a_script(gateway: Gateway, tmp_path: Path) -> None:
+async def test_script_that_writes_too_much_is_ended(gateway: Gateway, tmp_path: Path) -> None:
     """A script that writes more than it may is ended, and told so."""
     await gateway.admin.patch("/site/settings", json={"max_disk": "20MiB"})
     writes = """\
@@ -485,7 +489,7 @@ print(ask("PATCH", f"/projects/{project['id']}", {"description": "x"})["message"
 """
 
 
-async def test_a_script_deploys_with_its_key(gateway: Gateway, tmp_path: Path) -> None:
+async def test_script_deploys_with_its_key(gateway: Gateway, tmp_path: Path) -> None:
     """What the run's user may do in its project, short of saying who may do what, its key may do;
     the refusal of the rest names the key to use."""
     folder = copy_of("add", tmp_path)
@@ -500,7 +504,7 @@ async def test_a_script_deploys_with_its_key(gateway: Gateway, tmp_path: Path) -
     await gateway.until(f"{project}/models/{model['id']}", status_is("deployed"))
 
 
-async def test_a_script_has_its_memory_while_it_runs(
+async def test_script_waits_for_the_memory_of_another(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second one that does not fit beside what the first may still take waits for its end."""

@@ -15,7 +15,7 @@ def line(key: object, value: object, time: object = 1) -> bytes:
     return json.dumps({"key": key, "value": value, "time": time}).encode()
 
 
-def test_only_what_is_whole_counts(tmp_path: Path) -> None:
+def test_incomplete_line_is_not_counted(tmp_path: Path) -> None:
     """Lines that are no values are left out and counted; one that is being written is not yet."""
     good = [line("a", 1), line("b", None, 2), line("a", "text", 3)]
     bad = [
@@ -39,8 +39,8 @@ def test_only_what_is_whole_counts(tmp_path: Path) -> None:
     assert found.left_out == len(bad)
 
 
-def test_what_is_no_file_is_nothing(tmp_path: Path) -> None:
-    """A link, a pipe, a folder or nothing at all says nothing, and keeps nobody waiting."""
+def test_metrics_that_are_no_file_are_empty(tmp_path: Path) -> None:
+    """A link, a pipe, a folder or no file has no values, and blocks no reader."""
     path = tmp_path / "metrics"
     assert read_metrics_file(path).points == []
     os.mkfifo(path)
@@ -54,7 +54,7 @@ def test_what_is_no_file_is_nothing(tmp_path: Path) -> None:
     assert read_metrics_file(path).points == []
 
 
-def test_of_very_many_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_value_of_each_key_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first values are kept, and of the later ones the last of each key, in order."""
     monkeypatch.setattr(metrics_file, "MOST_POINTS", 3)
     monkeypatch.setattr(metrics_file, "MOST_KEYS", 2)
@@ -63,7 +63,7 @@ def test_of_very_many_the_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.left_out == 2
 
 
-def test_of_a_large_file_begin_and_end_are_read(
+def test_large_file_is_read_at_begin_and_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is between is counted: with what was kept it is all that was tracked."""
@@ -82,7 +82,7 @@ def test_of_a_large_file_begin_and_end_are_read(
     assert read_metrics_file(path).left_out == 0
 
 
-def test_texts_and_keys_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_and_keys_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept can be told at once: a line, a key and all texts together are no longer."""
     long = "x" * metrics_file.LONGEST_LINE
     assert truncate([line("a", long)]) == metrics_file.ParsedMetrics([], 1)
@@ -104,7 +104,7 @@ def test_texts_and_keys_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         b"[" * 5000,
     ],
 )
-def test_any_line_can_be_stored(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_line_costs_no_other(tmp_path: Path, content: bytes) -> None:
     """A line that cannot be read, or whose value the store cannot hold, is counted and costs no
     other."""
     path = tmp_path / "metrics.jsonl"
@@ -115,7 +115,7 @@ def test_any_line_can_be_stored(tmp_path: Path, content: bytes) -> None:
     msgspec.json.encode([point.value for point in found.points])
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_warning_says_what_is_not_kept(tmp_path: Path) -> None:
     """It is said, and nothing is waited for; where nothing was tracked there is nothing to say."""
     assert read_metrics_file(tmp_path / "none") == metrics_file.ParsedMetrics([], 0)
     os.mkfifo(tmp_path / "pipe")
