@@ -86,7 +86,7 @@ def restore(context: Context) -> None:
     ]
     serving = table(("MODEL", "BUILD", "ENVIRONMENT"), rows) if rows else "Nothing was deployed."
     rebuilds = any(each.needs_rebuild for each in restored.served)
-    builds = f"{restored.put_back} builds restored, {restored.anew} to be rebuilt"
+    builds = f"{restored.put_back} builds restored, {restored.to_rebuild} to be rebuilt"
     lines = [
         *(["Removed the rest of an unfinished restore."] * restored.unfinished),
         f"{restored.data}: {restored.projects} projects, {restored.models} models, {builds}.",

@@ -6,8 +6,8 @@ PREDICTD_DATA, else the default one). The key is PREDICTD_API_KEY, else that of 
 the address is the same, else the data folder's `admin.key`. That file is never read for a gateway
 on another machine, which would learn the key.
 
-With TLS the gateway is verified by the certificate that it wrote beside its address, whatever names
-are in it; with `--url` it is verified by what the machine or SSL_CERT_FILE trusts.
+With TLS the gateway is verified by the certificate that it wrote beside its address; its names do
+not count. With `--url` it is verified by what the machine or SSL_CERT_FILE trusts.
 """
 
 import json
@@ -142,8 +142,10 @@ class Context:
 def running_address(data: Path) -> Address:
     """The address in this data folder; its gateway may have died since."""
     try:
-        told = json.loads((data / "gateway.json").read_bytes())
-        return Address(str(told["url"]), str(told.get("certificate", "")), int(told["pid"]))
+        written = json.loads((data / "gateway.json").read_bytes())
+        return Address(
+            str(written["url"]), str(written.get("certificate", "")), int(written["pid"])
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ServerUnreachable(
             f"no gateway runs on data folder {data}",

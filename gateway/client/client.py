@@ -113,7 +113,7 @@ class Client:
         token = ""
         while True:
             page = self.get(path, page_size=PAGE_SIZE, page_token=token or None, **query)
-            # A page is its one list, whatever the plural is called, and the next page's token.
+            # A page has one list, under the plural of its noun, and the token of the next page.
             items.extend(*(value for value in page.values() if isinstance(value, list)))
             token = page.get("next_page_token", "")
             if not token:
@@ -274,7 +274,7 @@ class Client:
 
 
 def trusting(certificate: str) -> ssl.SSLContext:
-    """Trusts exactly this certificate (PEM), whatever names are in it."""
+    """Trusts exactly this certificate (PEM). Its names do not count."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     # Otherwise the certificates above it would be needed too.

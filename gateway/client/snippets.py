@@ -1,6 +1,6 @@
 """Calls of a model to copy, in curl, Python and R.
 
-Law: each sample works when pasted, whatever the example contains. The request is JSON in ASCII,
+Law: each sample works when pasted, for any example. The request is JSON in ASCII,
 which is then quoted for the language.
 """
 

@@ -530,7 +530,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b": a comment, to be passed over\n\n")
 
     def _event(self, name: str, data: Any) -> None:
-        with suppress(ConnectionError):  # whoever watched may have stopped
+        with suppress(ConnectionError):  # the client may have gone
             self.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
 
 

@@ -52,15 +52,15 @@ class RestoredModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What was restored. `put_back` and `anew` count builds, `unlinked` names missing folders,
-    `unfinished` says that an earlier restore into the folder had not come to its end."""
+    """What was restored. `put_back` and `to_rebuild` count builds, `unlinked` names missing
+    folders, `unfinished` says that an earlier restore into the folder did not end."""
 
     head: Head
     data: str
     projects: int
     models: int
     put_back: int
-    anew: int
+    to_rebuild: int
     served: list[RestoredModel]
     unlinked: list[str]
     left_out: list[str]
@@ -268,7 +268,7 @@ async def _told(
         projects=len(projects),
         models=len(models),
         put_back=len(known.manifests) - len(anew),
-        anew=len(anew),
+        to_rebuild=len(anew),
         served=served,
         unlinked=[p.path for p in projects.values() if _is_missing(p)],
         left_out=outline.left_out,

@@ -50,7 +50,7 @@ from gateway.cli.parser import commands
         (json_value, "-5", -5),
     ],
 )
-def test_understood(parse: Callable[[str], object], text: str, value: object) -> None:
+def test_arguments_are_parsed(parse: Callable[[str], object], text: str, value: object) -> None:
     """Each spelling means one value."""
     assert parse(text) == value
 
@@ -91,7 +91,7 @@ def test_understood(parse: Callable[[str], object], text: str, value: object) ->
         (json_value, "[" * 100_000),
     ],
 )
-def test_refused(parse: Callable[[str], object], text: str) -> None:
+def test_invalid_arguments_are_refused(parse: Callable[[str], object], text: str) -> None:
     """What has no meaning is refused with a message that repeats the start of it."""
     with pytest.raises(ArgumentTypeError) as caught:
         parse(text)

@@ -7,12 +7,12 @@ from tests.support.fake_admin_api import NOW, Json, State
 
 
 def entry(number: int, **more: object) -> Json:
-    told = {"number": number, "created_at": NOW, "who": "ada", "address": "127.0.0.1"}
+    record = {"number": number, "created_at": NOW, "who": "ada", "address": "127.0.0.1"}
     what = {"action": "model.create", "object": "/projects/p/models/m", "outcome": "done"}
-    return {**told, **what, "detail": "model pi", "request_id": "r", **more}
+    return {**record, **what, "detail": "model pi", "request_id": "r", **more}
 
 
-def test_the_newest_entries(predictd: Predictd, state: State) -> None:
+def test_audit_shows_the_newest_entries(predictd: Predictd, state: State) -> None:
     """The newest are shown, oldest first, with who, what and what came of it."""
     state.audit = [entry(number) for number in range(1, 2500)]
     state.audit.append(entry(2500, who="", outcome="auth.required", detail="\x1b[2J"))
@@ -29,7 +29,9 @@ def test_the_newest_entries(predictd: Predictd, state: State) -> None:
     assert [each["number"] for each in many] == list(range(200, 2500))
 
 
-def test_followed(predictd: Predictd, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_follow_shows_each_entry_once(
+    predictd: Predictd, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`--follow` shows each entry once, also those that come, until Ctrl-C."""
     state.audit = [entry(1)]
 

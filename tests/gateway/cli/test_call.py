@@ -31,7 +31,7 @@ def test_call_with_a_file_or_stdin(
     assert predictd("call", "echo", "-").out == "[1, 2]\n"
 
 
-def test_a_model_that_fails(state: State, folder: Path, predictd: Predictd) -> None:
+def test_call_of_a_failing_model_exits_1(state: State, folder: Path, predictd: Predictd) -> None:
     """The model's error is on stderr; exit code 1, for the gateway did its part."""
     predictd("deploy", "model.py:fail")
     outcome = predictd("call", "fail", "null")
@@ -60,14 +60,14 @@ class Impatient(io.StringIO):
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_following_logs(
+def test_logs_follow_until_control_c(
     state: State,
     folder: Path,
     predictd: Predictd,
     monkeypatch: pytest.MonkeyPatch,
     as_json: bool,
 ) -> None:
-    """-f goes on until Ctrl-C; with --json each line is a document."""
+    """--follow continues until Ctrl-C; with --json each line is a document."""
     predictd("deploy", "model.py:add")
     watched = threading.Event()
     state.while_building = lambda: watched.wait(30)
@@ -84,7 +84,7 @@ def test_following_logs(
 
 
 def test_build_log(state: State, folder: Path, predictd: Predictd) -> None:
-    """A build's log is told from its first line on, however often one asks."""
+    """A build's log is printed from its first line, each time."""
     predictd("deploy", "model.py:add")
     state.build_lines = ["the same for all builds"]
     predictd("build", "create", "add")

@@ -28,7 +28,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: handler)  # the tests keep their own
 
 
-def test_once(predictd: Predictd, tmp_path: Path, data: Path) -> None:
+def test_demo_once_leaves_nothing(predictd: Predictd, tmp_path: Path, data: Path) -> None:
     """It answers, tells how to call, and leaves neither process nor file."""
     before = psutil.Process().children(recursive=True)
     outcome = predictd("demo", "--once", "--json")
@@ -41,7 +41,7 @@ def test_once(predictd: Predictd, tmp_path: Path, data: Path) -> None:
     assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
-def test_a_gateway_that_runs_already_is_used(state: State, predictd: Predictd) -> None:
+def test_demo_uses_a_running_gateway(state: State, predictd: Predictd) -> None:
     """The second demo finds the model deployed, just calls it, and leaves the gateway running."""
     first = predictd("demo")
     assert first.code == 0
@@ -54,14 +54,14 @@ def test_a_gateway_that_runs_already_is_used(state: State, predictd: Predictd) -
     assert predictd("ls").code == 0
 
 
-def test_a_gateway_that_does_not_start(predictd: Predictd) -> None:
+def test_demo_without_a_gateway_fails(predictd: Predictd) -> None:
     """What the gateway said is shown; the demo fails with advice."""
     outcome = predictd("demo", "--port", "1")
     assert outcome.code == 1
     assert "predictd doctor" in outcome.err
 
 
-def test_it_serves_until_control_c(data: Path, tmp_path: Path) -> None:
+def test_demo_serves_until_control_c(data: Path, tmp_path: Path) -> None:
     """Without --once the gateway stays after the answer; Ctrl-C ends both in good order."""
     code = f"""
 import sys

@@ -55,7 +55,7 @@ def test_deploy_again_adds_a_build(state: State, folder: Path, predictd: Predict
     ("replicas", "build"),
     [("none", "machine"), ("outward", "outward"), ("machine", "machine"), ("listen", "listen")],
 )
-def test_a_build_reaches_what_its_replicas_will(replicas: str, build: str) -> None:
+def test_build_network_follows_the_replicas(replicas: str, build: str) -> None:
     """But where those reach nothing: a build needs a package index."""
     assert build_network({"network": replicas}) == build
 
@@ -67,8 +67,8 @@ def test_a_taken_project_name_gets_a_number(state: State, folder: Path, predictd
     assert predictd("deploy", "model.py:add", "--json").json["project"]["name"] == "sums-3"
 
 
-def test_deploy_says_what_is_not_there(state: State, folder: Path, predictd: Predictd) -> None:
-    """A file that is not in the folder is told before anything is made."""
+def test_deploy_of_a_missing_file(state: State, folder: Path, predictd: Predictd) -> None:
+    """A file that is not in the folder is an error before anything is created."""
     outcome = predictd("deploy", "absent.py:add")
     assert outcome.code == 2
     assert "file 'absent.py' does not exist" in outcome.err
@@ -77,7 +77,7 @@ def test_deploy_says_what_is_not_there(state: State, folder: Path, predictd: Pre
     assert not state.projects
 
 
-def test_what_the_gateway_refuses_is_told(state: State, folder: Path, predictd: Predictd) -> None:
+def test_deploy_shows_a_refusal(state: State, folder: Path, predictd: Predictd) -> None:
     """A refusal comes with the gateway's sentence, its advice and exit code 4."""
     predictd("project", "create", "p")
     outcome = predictd("deploy", "model.py:add", "--project", "p", "--replicas", "10", "--json")
@@ -111,10 +111,8 @@ def test_a_failed_deployment_is_explained(state: State, folder: Path, predictd: 
     assert "the previous deployment still serves" in outcome.err
 
 
-def test_control_c_leaves_the_build_going_on(
-    state: State, folder: Path, predictd: Predictd
-) -> None:
-    """Whoever stops watching is told that the work goes on and how to look again."""
+def test_control_c_leaves_the_build_running(state: State, folder: Path, predictd: Predictd) -> None:
+    """Ctrl-C ends the command, says that the work continues and how to see it."""
     released = threading.Event()
 
     def while_building() -> None:
@@ -132,7 +130,7 @@ def test_control_c_leaves_the_build_going_on(
     assert len(state.deployments) == 1
 
 
-def test_control_c_leaves_the_deployment_going_on(
+def test_control_c_leaves_the_deployment_running(
     state: State, folder: Path, predictd: Predictd
 ) -> None:
     """The same while replicas start."""
@@ -143,7 +141,7 @@ def test_control_c_leaves_the_deployment_going_on(
     assert "deployment 2 of 'sums/add' continues" in outcome.err
 
 
-def test_a_gateway_that_dies_while_building(state: State, folder: Path, predictd: Predictd) -> None:
+def test_gateway_death_ends_deploy(state: State, folder: Path, predictd: Predictd) -> None:
     """A log that breaks off is not taken for a build that ended."""
     state.dies_while_building = True
     outcome = predictd("deploy", "model.py:add")
@@ -226,7 +224,7 @@ def test_rollback_of_the_first_build(state: State, folder: Path, predictd: Predi
     assert "has no other build that served before" in outcome.err
 
 
-def test_what_a_deployment_waits_for(state: State, folder: Path, predictd: Predictd) -> None:
+def test_deploy_shows_what_it_waits_for(state: State, folder: Path, predictd: Predictd) -> None:
     """A deployment that waits says for what, once, and so does its model's status."""
     why = "memory: asked 8 GiB, 3.1 GiB free"
 
@@ -243,9 +241,7 @@ def test_what_a_deployment_waits_for(state: State, folder: Path, predictd: Predi
     assert f"deploying, waiting for {why}" in predictd("status", "add").out
 
 
-def test_a_model_is_not_taken_over_by_another_file(
-    state: State, folder: Path, predictd: Predictd
-) -> None:
+def test_deploy_takes_over_no_other_model(state: State, folder: Path, predictd: Predictd) -> None:
     """A `deploy` of a function of the same name in another file says what it would replace."""
     (folder / "two.py").write_text("def add(args):\n    return 1\n")
     assert predictd("deploy", "model.py:add").code == 0
@@ -256,7 +252,7 @@ def test_a_model_is_not_taken_over_by_another_file(
     assert len(state.models) == 1
 
 
-def test_what_never_worked_is_replaced(state: State, folder: Path, predictd: Predictd) -> None:
+def test_deploy_replaces_an_unbuilt_model(state: State, folder: Path, predictd: Predictd) -> None:
     """A model of which no build succeeded, as after a first try with the wrong file, is not in the
     way of the next try."""
     (folder / "two.py").write_text("def add(args):\n    return 1\n")

@@ -37,7 +37,7 @@ def deploys(
     predictd("project", "rm", folder.name, "--yes", "--data", str(samples.data))
 
 
-def test_one_request_starts_it_all(requests: list[str], deploys: Predictd) -> None:
+def test_deploy_is_one_post(requests: list[str], deploys: Predictd) -> None:
     """A new model is created, built and deployed by one POST (of 13 requests, now 9); another
     build of it by one POST, after what it inherits was read."""
     command = ("deploy", "model.py:add", "--no-auth", "--replicas", "1")
@@ -70,7 +70,7 @@ def test_one_request_starts_it_all(requests: list[str], deploys: Predictd) -> No
     ]
 
 
-def test_a_refusal_leaves_no_model(requests: list[str], deploys: Predictd) -> None:
+def test_refused_deploy_leaves_no_model(requests: list[str], deploys: Predictd) -> None:
     """What the gateway refuses leaves no model, and the client deletes none."""
     outcome = deploys("deploy", "model.py:add", "--replicas", "10")
     assert outcome.code == 4

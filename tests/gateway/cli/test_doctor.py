@@ -38,7 +38,7 @@ def look(machine: DoctorInput, name: str) -> Finding:
 
 
 def test_every_finding_that_is_not_good_has_advice(tmp_path: Path) -> None:
-    """Nobody is told of trouble without a way out."""
+    """Each problem comes with advice."""
     findings = examine(machine(tmp_path), interpreters=list)
     assert len({each.name for each in findings}) == len(findings) == 14
     assert all(each.advice for each in findings if each.state != "ok")
@@ -47,8 +47,8 @@ def test_every_finding_that_is_not_good_has_advice(tmp_path: Path) -> None:
 
 def test_interpreters(tmp_path: Path) -> None:
     """All are listed with their paths; none at all, or a broken default, is an obstacle."""
-    told = look(machine(tmp_path), "interpreters").found
-    assert told == "3.8.18 at /usr/bin/python3.8, 3.11.7 (default) at /usr/bin/python3.11"
+    found = look(machine(tmp_path), "interpreters").found
+    assert found == "3.8.18 at /usr/bin/python3.8, 3.11.7 (default) at /usr/bin/python3.11"
     assert examine(machine(tmp_path), interpreters=list)[0].state == "missing"
 
     def broken() -> list[Python]:

@@ -14,7 +14,7 @@ FAILURE = {
 }
 
 
-def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predictd) -> None:
+def test_experiment_run_prints_the_output(state: State, folder: Path, predictd: Predictd) -> None:
     """What the script prints is on stdout and nothing else; what comes after it is the script's."""
     outcome = predictd(
         "experiment", "run", "--cpu", "0.5", "--comment", "x", "model.py", "--alpha", "1", "--json"
@@ -37,9 +37,9 @@ def test_run_shows_what_is_printed(state: State, folder: Path, predictd: Predict
     assert (document["status"], document["files"][0]["path"]) == ("succeeded", "model.pkl")
 
 
-def test_whose_arguments_are_whose(state: State, folder: Path, predictd: Predictd) -> None:
+def test_script_arguments_are_split(state: State, folder: Path, predictd: Predictd) -> None:
     """Behind the script its own arguments may stand among four options of ours; behind -- all are
-    its own. An option of ours that is wrong is told before anything runs."""
+    its own. An option that is wrong is an error before anything runs."""
     words = ["a", "--comment", "c", "--data", "d", "--cpu=0.5", "--", "--memory", "--", "x"]
     assert predictd("experiment", "run", "--project", "p", "model.py", *words).code == 4
     state.project({"name": "p"})
@@ -52,7 +52,7 @@ def test_whose_arguments_are_whose(state: State, folder: Path, predictd: Predict
     assert len(state.experiments) == 1
 
 
-def test_a_run_that_fails(state: State, folder: Path, predictd: Predictd) -> None:
+def test_failed_experiment_exits_1(state: State, folder: Path, predictd: Predictd) -> None:
     """Why a script failed reaches the user, with exit code 1; so does that it was stopped."""
     state.experiment_end = {"status": "failed", "failure": FAILURE}
     outcome = predictd("experiment", "run", "model.py")
@@ -70,8 +70,8 @@ def test_a_run_that_fails(state: State, folder: Path, predictd: Predictd) -> Non
     assert "start the experiment again" in outcome.err
 
 
-def test_control_c_leaves_it_running(state: State, folder: Path, predictd: Predictd) -> None:
-    """Whoever stops watching is told how to look again."""
+def test_control_c_leaves_the_run_running(state: State, folder: Path, predictd: Predictd) -> None:
+    """Ctrl-C ends the command and names the ones that show and stop the run."""
     state.while_building = press_control_c
     outcome = predictd("experiment", "run", "model.py")
     assert outcome.code == 130
@@ -80,7 +80,7 @@ def test_control_c_leaves_it_running(state: State, folder: Path, predictd: Predi
     assert "predictd experiment stop 1" in outcome.err
 
 
-def test_runs_and_their_logs(state: State, folder: Path, predictd: Predictd) -> None:
+def test_experiment_ls_and_log(state: State, folder: Path, predictd: Predictd) -> None:
     """The list names what each came to; a log is found by the number in it, and at its end what
     there is of the experiment."""
     assert "predictd experiment run SCRIPT" in predictd("experiment", "ls").out
@@ -103,7 +103,7 @@ def test_runs_and_their_logs(state: State, folder: Path, predictd: Predictd) -> 
     assert (outcome.code, "predictd experiment ls" in outcome.err) == (4, True)
 
 
-def test_side_by_side(state: State, folder: Path, predictd: Predictd) -> None:
+def test_experiment_compare(state: State, folder: Path, predictd: Predictd) -> None:
     """Each metric is a row, each experiment a column, in the order asked for; of one project."""
     predictd("experiment", "run", "--comment", "first", "model.py")
     state.experiment_end = {"status": "succeeded", "metrics": {"loss": 0.5}}
@@ -125,7 +125,7 @@ def test_side_by_side(state: State, folder: Path, predictd: Predictd) -> None:
     assert (outcome.code, "different projects" in outcome.err) == (2, True)
 
 
-def test_taken_from_stopped_and_deleted(state: State, folder: Path, predictd: Predictd) -> None:
+def test_experiment_promote_stop_rm(state: State, folder: Path, predictd: Predictd) -> None:
     """A file goes into the project under its own name or another; a yes is needed to delete."""
     predictd("experiment", "run", "model.py")
     [identity] = state.experiments

@@ -38,7 +38,7 @@ def ada(url: str, samples: Samples, predictd: Predictd) -> Iterator[str]:
 
 @pytest.fixture
 def typing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """What comes from stdin, at which nobody sits."""
+    """Sets stdin, which is no terminal."""
     return lambda text: monkeypatch.setattr(sys, "stdin", io.StringIO(text))
 
 
@@ -67,7 +67,7 @@ def test_users(url: str, predictd: Predictd) -> None:
     ):
         assert predictd("user", *command).code == 0
         assert f"b@example.org  {standing}  " in row(predictd("user", "ls"), "bob")
-    assert predictd("user", "rm", "bob").code == 2  # nobody there to say yes
+    assert predictd("user", "rm", "bob").code == 2  # no terminal to confirm at
     assert "Deleted user" in predictd("user", "rm", "bob", "--yes").out
     assert predictd("user", "disable", "bob").code == 4
     assert predictd("user", "disable", "b/o b").code == 4
@@ -86,7 +86,7 @@ def test_passwords(ada: str, predictd: Predictd, typing: Callable[[str], None]) 
     assert row(predictd("user", "ls"), ada).split()[-3] == "none"
 
 
-def test_a_password_is_typed_unseen(ada: str) -> None:
+def test_password_is_not_echoed(ada: str) -> None:
     """At a terminal it is asked for twice, and shown neither time."""
     command = [sys.executable, "-m", "gateway.cli", "user", "set-password", ada]
     pid, terminal = pty.fork()
@@ -133,7 +133,7 @@ def test_keys_that_expire(ada: str, predictd: Predictd) -> None:
     assert predictd("key", "create", "--user", ada, "--expires", "soon").code == 2
 
 
-def test_all_keys_of_a_kind(ada: str, predictd: Predictd) -> None:
+def test_key_revoke_all(ada: str, predictd: Predictd) -> None:
     """They go together, after a yes; those of other kinds stay."""
     for kind in ("model", "model", "legacy"):
         predictd("key", "create", "--user", ada, "--kind", kind)
@@ -143,7 +143,7 @@ def test_all_keys_of_a_kind(ada: str, predictd: Predictd) -> None:
     assert [each["kind"] for each in left] == ["legacy"]
 
 
-def test_a_beginning_that_fits_two_keys(ada: str, predictd: Predictd) -> None:
+def test_ambiguous_key_is_refused(ada: str, predictd: Predictd) -> None:
     """Is never guessed."""
     for _ in range(2):
         predictd("key", "create", "--user", ada)
@@ -190,7 +190,7 @@ def test_login(
     assert "Not logged in" in predictd("logout").out
 
 
-def test_what_is_no_login(
+def test_invalid_login_is_not_stored(
     url: str, ada: str, predictd: Predictd, typing: Callable[[str], None]
 ) -> None:
     """A key that opens nothing there, or only models, is not kept; a broken file says so."""
@@ -206,7 +206,7 @@ def test_what_is_no_login(
     assert (outcome.code, str(path) in outcome.err) == (2, True)
 
 
-def test_a_key_calls(ada: str, predictd: Predictd) -> None:
+def test_key_calls_a_model(ada: str, predictd: Predictd) -> None:
     """The curl that `deploy` shows calls the model with a key of `key new` in place of KEY; a new
     access key ends the old one before it is shown."""
     if not shutil.which("curl"):

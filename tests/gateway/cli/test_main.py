@@ -35,8 +35,8 @@ def test_no_gateway(data: Path, predictd: Predictd) -> None:
     assert predictd("ls", "--json").json["error"]["advice"].startswith("start one")
 
 
-def test_a_gateway_that_died(state: State, data: Path, predictd: Predictd) -> None:
-    """An address that nobody answers at any more counts as no gateway."""
+def test_address_of_a_dead_gateway(state: State, data: Path, predictd: Predictd) -> None:
+    """An address without an answer counts as no gateway."""
     (data / "gateway.json").write_text('{"url": "http://127.0.0.1:1", "pid": 1}')
     outcome = predictd("ls")
     assert (outcome.code, "no gateway answers at http://127.0.0.1:1" in outcome.err) == (3, True)
@@ -50,7 +50,7 @@ def test_the_data_folder_can_be_named(state: State, tmp_path: Path, predictd: Pr
     assert predictd("ls", "--data", str(tmp_path / "other")).code == 3
 
 
-def test_the_key_is_never_told_to_a_stranger(
+def test_admin_key_stays_on_this_machine(
     state: State, predictd: Predictd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For another machine the key must be given; for this one the key file does."""
@@ -65,14 +65,14 @@ def test_the_key_is_never_told_to_a_stranger(
     assert predictd("ls").code == 0
 
 
-def test_a_key_that_cannot_be_read(state: State, data: Path, predictd: Predictd) -> None:
+def test_unreadable_admin_key(state: State, data: Path, predictd: Predictd) -> None:
     """An unreadable key file is named."""
     (data / "admin.key").unlink()
     outcome = predictd("ls")
     assert (outcome.code, str(data / "admin.key") in outcome.err) == (2, True)
 
 
-def test_messages_end_with_the_next_step(state: State, predictd: Predictd) -> None:
+def test_errors_have_a_hint(state: State, predictd: Predictd) -> None:
     """A failure is one sentence of what happened and one of what to do; no traceback."""
     assert predictd("status", "nope").err == (
         "error: model 'nope' does not exist\nhint: list them with `predictd ls`\n"
@@ -95,7 +95,7 @@ def test_help(predictd: Predictd) -> None:
     assert predictd("--help").code == predictd("deploy", "--help").code == 0
 
 
-def test_a_reader_that_has_seen_enough(state: State) -> None:
+def test_closed_output_pipe_exits_141(state: State) -> None:
     """`predictd ls | true` ends quietly."""
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,4 +1,4 @@
-"""The verb that shows what a model told of its predictions."""
+"""The verb metrics: what a model tracks of its predictions."""
 
 from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
@@ -11,7 +11,7 @@ ROW = {
 }
 
 
-def test_as_a_table(state: State, folder: object, predictd: Predictd) -> None:
+def test_metrics_table(state: State, folder: object, predictd: Predictd) -> None:
     """Each prediction is a line, and none can steer the terminal; --json has it as it is."""
     predictd("deploy", "model.py:add")
     state.metrics = [ROW, {**ROW, "predictionUuid": ""}]
@@ -23,7 +23,7 @@ def test_as_a_table(state: State, folder: object, predictd: Predictd) -> None:
     assert predictd("metrics", "add", "--json").json == {"metrics": state.metrics}
 
 
-def test_a_window(state: State, folder: object, predictd: Predictd) -> None:
+def test_metrics_window(state: State, folder: object, predictd: Predictd) -> None:
     """The window is passed on in milliseconds, and an empty one says what to do."""
     predictd("deploy", "model.py:add")
     outcome = predictd("metrics", "add", "--since", "1970-01-02", "--until", "1970-01-02T00:00:01")
@@ -31,7 +31,7 @@ def test_a_window(state: State, folder: object, predictd: Predictd) -> None:
     assert "start_timestamp_ms=86400000&end_timestamp_ms=86401000" in state.requests[-1]
 
 
-def test_as_csv(state: State, folder: object, predictd: Predictd) -> None:
+def test_metrics_csv(state: State, folder: object, predictd: Predictd) -> None:
     """With --csv it is the gateway's table, to the letter."""
     predictd("deploy", "model.py:add")
     state.metrics_table = 'a,b\n"x\ny",é\n' * 3

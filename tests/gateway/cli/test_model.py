@@ -34,7 +34,7 @@ def test_status_of_a_model(state: State, predictd: Predictd) -> None:
     """One screen has all that one asks for: url, access key, deployment, replicas, last build."""
     [model] = state.models.values()
     text = predictd("status", "add").out
-    for told in (
+    for part in (
         model["url"],
         model["access_key"],
         "1, build 1: deployed, 2 of 2 replicas ready",
@@ -44,7 +44,7 @@ def test_status_of_a_model(state: State, predictd: Predictd) -> None:
         "limits hit: memory 2",
         "replicas ended by requests of: 10.0.0.7 3, 10.0.0.8 1",
     ):
-        assert told in text
+        assert part in text
     assert text.count("64 MiB") == text.count(" 17") == 2
     assert "RESTART  RECYCLED  LAST EXIT" in text
     document = predictd("status", "add", "--json").json
@@ -94,8 +94,8 @@ def test_restart(state: State, predictd: Predictd) -> None:
 
 def test_rm_asks_first(state: State, predictd: Predictd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is deleted without a yes: from --yes, or typed at a terminal."""
-    nobody = predictd("model", "rm", "add")
-    assert (nobody.code, "--yes" in nobody.err) == (2, True)
+    unasked = predictd("model", "rm", "add")
+    assert (unasked.code, "--yes" in unasked.err) == (2, True)
 
     class Keyboard(io.StringIO):
         def isatty(self) -> bool:
@@ -111,7 +111,7 @@ def test_rm_asks_first(state: State, predictd: Predictd, monkeypatch: pytest.Mon
     assert not state.models
 
 
-def test_stop_ends_what_is_on_its_way(state: State, predictd: Predictd) -> None:
+def test_stop_ends_pending_deployments(state: State, predictd: Predictd) -> None:
     """What is pending does not begin to serve after `stop` has said that the model is stopped."""
     [model] = state.models.values()
     builds = [each for each in state.builds.values() if each["model_id"] == model["id"]]

@@ -24,19 +24,19 @@ def opened(data: Path, browser: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_browser_gets_a_file_that_only_its_owner_reads(state: State, data: Path) -> None:
     """The link is in a private file, and not among the arguments of the browser."""
-    told = data / "arguments"
-    browser = f"{shlex.quote(sys.executable)} {shlex.quote(str(_browser(data)))} {told} %s"
+    received = data / "arguments"
+    browser = f"{shlex.quote(sys.executable)} {shlex.quote(str(_browser(data)))} {received} %s"
     done = opened(data, browser)
     assert done.returncode == 0, done.stderr
     assert "a-token" not in done.stdout + done.stderr
     page = data / "open.html"
-    assert told.read_text() == page.as_uri()
+    assert received.read_text() == page.as_uri()
     assert page.stat().st_mode & 0o777 == 0o600
     assert f'content="0; url={state.url}{LINK}"' in page.read_text()
 
 
 def test_a_later_file_takes_the_place_of_an_earlier_one(state: State, data: Path) -> None:
-    """Whatever lies at its path, the file is made anew, private from its beginning."""
+    """The file replaces what lies at its path, and is private from its creation."""
     data.joinpath("open.html").write_text("old")
     data.joinpath("open.html").chmod(0o644)
     data.joinpath("open.new").write_text("half")
@@ -46,15 +46,15 @@ def test_a_later_file_takes_the_place_of_an_earlier_one(state: State, data: Path
 
 
 def test_without_a_browser_the_link_is_printed(state: State, data: Path) -> None:
-    """Where no browser takes it, the link is for whoever reads it."""
+    """Without a browser the link is printed."""
     assert opened(data, "false %s").stdout == f"{state.url}{LINK}\n"
 
 
 def test_print(state: State, data: Path, predictd: Predictd) -> None:
     """`--print` opens nothing and leaves no file."""
     assert predictd("open", "--print").out == f"{state.url}{LINK}\n"
-    told = predictd("open", "--print", "--json").json
-    assert told == {"opened": False, "url": f"{state.url}{LINK}", "seconds": 60}
+    document = predictd("open", "--print", "--json").json
+    assert document == {"opened": False, "url": f"{state.url}{LINK}", "seconds": 60}
     assert not (data / "open.html").exists()
 
 

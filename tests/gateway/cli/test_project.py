@@ -6,7 +6,7 @@ from tests.gateway.cli.conftest import Predictd
 from tests.support.fake_admin_api import State
 
 
-def test_from_a_template(state: State, predictd: Predictd) -> None:
+def test_project_from_a_template(state: State, predictd: Predictd) -> None:
     """The Python template is the default; creation is waited for."""
     outcome = predictd("project", "create", "iris")
     assert outcome.code == 0
@@ -16,7 +16,7 @@ def test_from_a_template(state: State, predictd: Predictd) -> None:
     assert predictd("project", "create", "empty", "--template", "blank", "--json").code == 0
 
 
-def test_of_a_folder(state: State, predictd: Predictd, folder: Path) -> None:
+def test_project_of_a_folder(state: State, predictd: Predictd, folder: Path) -> None:
     """A folder is linked by its absolute path, and must be there."""
     assert predictd("project", "create", "mine", "--path", ".", "--json").json["path"] == str(
         folder
@@ -25,7 +25,7 @@ def test_of_a_folder(state: State, predictd: Predictd, folder: Path) -> None:
     assert (outcome.code, "does not exist" in outcome.err) == (2, True)
 
 
-def test_of_a_repository(state: State, predictd: Predictd) -> None:
+def test_project_of_a_repository(state: State, predictd: Predictd) -> None:
     """A clone that fails says why; exit code 1."""
     good = predictd("project", "create", "g", "--git", "https://h/good", "--ref", "v1", "--json")
     assert (good.json["git_url"], good.json["git_ref"]) == ("https://h/good", "v1")
@@ -56,13 +56,13 @@ def test_keys_for_a_repository(state: State, predictd: Predictd, tmp_path: Path)
         assert (outcome.code, said in outcome.err, "PRIVATE" in outcome.err) == (2, True, False)
 
 
-def test_one_source_only(state: State, predictd: Predictd) -> None:
+def test_project_has_one_source(state: State, predictd: Predictd) -> None:
     """A project has one source."""
     assert predictd("project", "create", "x", "--path", ".", "--git", "u").code == 2
 
 
-def test_a_taken_name(state: State, predictd: Predictd) -> None:
-    """The gateway's refusal is told."""
+def test_taken_project_name_is_refused(state: State, predictd: Predictd) -> None:
+    """The gateway's refusal is shown."""
     predictd("project", "create", "p")
     assert predictd("project", "create", "p").code == 4
 

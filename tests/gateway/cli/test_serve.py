@@ -47,9 +47,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return server
 
 
-def test_flags_that_are_given_are_handed_over(
-    server: Server, predictd: Predictd, tmp_path: Path
-) -> None:
+def test_serve_passes_the_flags_given(server: Server, predictd: Predictd, tmp_path: Path) -> None:
     """A flag that is not given does not hide the file's setting."""
     config = tmp_path / "a.toml"
     config.write_text('port = 1\nhost = "::1"\n')
@@ -64,7 +62,7 @@ def test_flags_that_are_given_are_handed_over(
 
 
 def test_settings_that_are_refused(server: Server, predictd: Predictd) -> None:
-    """A bad setting is told; exit code 2."""
+    """An invalid setting is an error; exit code 2."""
     outcome = predictd("serve", "--port", "99999")
     assert (outcome.code, "port = 99999" in outcome.err) == (2, True)
 
@@ -76,7 +74,7 @@ def test_settings_that_are_refused(server: Server, predictd: Predictd) -> None:
         ExceptionGroup("nursery", [ExceptionGroup("nursery", [DataFolderBusy(Path("/x"), 7)])]),
     ],
 )
-def test_what_keeps_it_from_starting(
+def test_serve_shows_why_it_cannot_start(
     server: Server, predictd: Predictd, failure: BaseException
 ) -> None:
     """What the operator can mend is one sentence, from however deep it comes."""
@@ -87,8 +85,8 @@ def test_what_keeps_it_from_starting(
     assert "predictd doctor" in outcome.err
 
 
-def test_settings_that_show_to_be_wrong_when_used(server: Server, predictd: Predictd) -> None:
-    """What a setting names and cannot be used is told as any wrong setting is; exit code 2."""
+def test_settings_refused_at_use(server: Server, predictd: Predictd) -> None:
+    """A setting that proves to be wrong when it is used is an error; exit code 2."""
     wrong = SettingsError("tls_key is not set")
     server.failure, server.ready_first = ExceptionGroup("nursery", [wrong]), False
     outcome = predictd("serve")

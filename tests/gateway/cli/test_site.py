@@ -57,7 +57,7 @@ def test_set_and_reset(
 
 
 def test_what_is_refused(state: State, predictd: Predictd) -> None:
-    """What the gateway refuses is told with where it is fixed; exit code 4."""
+    """A refused setting names where it is fixed; exit code 4."""
     outcome = predictd("site", "set", "build_timeout=5", "--json")
     assert outcome.code == 4
     assert json.loads(outcome.out)["error"]["code"] == "setting.fixed"
@@ -70,6 +70,6 @@ def test_models(state: State, folder: Path, predictd: Predictd) -> None:
     predictd("deploy", "model.py:add")
     headings, line = predictd("site", "models").out.splitlines()
     assert headings.split("  ")[0] == "MODEL"
-    told = "sums/add deployed 2/2 0.26 of 2 64 of 1,024 MiB 3 1 ada 2026-11-21 02:35:00"
-    assert " ".join(line.split()) == told
+    row = "sums/add deployed 2/2 0.26 of 2 64 of 1,024 MiB 3 1 ada 2026-11-21 02:35:00"
+    assert " ".join(line.split()) == row
     assert predictd("site", "models", "--json").json["models"][0]["waiting"] == 3

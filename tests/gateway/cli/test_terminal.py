@@ -40,7 +40,7 @@ def test_results_and_progress_are_apart() -> None:
 
 
 def test_lines_for_programs() -> None:
-    """What goes to a program is as it was told; nothing of it steers a terminal."""
+    """Output to a program is unchanged; none of it controls a terminal."""
     for out, shown in ((io.StringIO(), "a\x1b[2J\r\nb\n"), (Screen(), "a\ufffd[2J\ufffd\nb\n")):
         terminal(out, io.StringIO()).lines_for_programs("a\x1b[2J\r\nb")
         assert out.getvalue() == shown

@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.cli.conftest import Predictd
 
 
-def test_shown(predictd: Predictd, data: Path) -> None:
+def test_unit_prints_both_files(predictd: Predictd, data: Path) -> None:
     """Both files are shown; the service names every path in full, the socket an address."""
     outcome = predictd("unit", "--host", "localhost", "--port", "9000")
     assert outcome.code == 0
@@ -20,7 +20,7 @@ def test_shown(predictd: Predictd, data: Path) -> None:
     assert set(predictd("unit", "--json").json) == {"predictd.service", "predictd.socket"}
 
 
-def test_written(predictd: Predictd, data: Path, tmp_path: Path) -> None:
+def test_unit_writes_both_files(predictd: Predictd, data: Path, tmp_path: Path) -> None:
     """`--to` writes them, and says how to start them."""
     outcome = predictd("unit", "--to", str(tmp_path / "units"))
     assert {each.name for each in (tmp_path / "units").iterdir()} == {
@@ -62,6 +62,8 @@ def test_a_unit_that_would_not_start(predictd: Predictd, data: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [("--port", "0"), ("--host", "no.such.host.invalid")])
-def test_what_no_unit_can_say(predictd: Predictd, data: Path, flags: tuple[str, ...]) -> None:
+def test_unit_refuses_port_0_and_unknown_hosts(
+    predictd: Predictd, data: Path, flags: tuple[str, ...]
+) -> None:
     """A port that changes, or a name without an address, is refused."""
     assert predictd("unit", *flags).code == 2

@@ -19,7 +19,7 @@ def client(state: State) -> Iterator[Client]:
 
 
 def test_a_listing_is_all_pages(state: State, client: Client) -> None:
-    """A caller never sees pages, whatever their size."""
+    """A caller never sees pages, of any size."""
     state.page_size = 2
     for number in range(5):
         state.project({"name": f"p{number}"})
@@ -58,7 +58,7 @@ def test_a_wrong_key(state: State) -> None:
     assert (caught.value.status, caught.value.code) == (401, "auth.required")
 
 
-def test_nobody_there() -> None:
+def test_refused_connection_is_unreachable() -> None:
     """A refused connection tells how to start a gateway."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -70,8 +70,8 @@ def test_nobody_there() -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://host", "http://", "http://h:port", ""])
-def test_an_address_that_is_none(url: str) -> None:
-    """What cannot be an address is told at once."""
+def test_invalid_address_is_refused(url: str) -> None:
+    """A text that is no address is an error at once."""
     with pytest.raises(ServerUnreachable, match="is not the address of a gateway"):
         Client(url, KEY)
 
@@ -141,7 +141,7 @@ def deployed(state: State, function: str) -> str:
     return str(model["access_key"])
 
 
-def test_calls(state: State, client: Client) -> None:
+def test_client_call(state: State, client: Client) -> None:
     """An answer is the whole reply; a model that fails and a key that is wrong differ."""
     assert client.call(deployed(state, "add"), {"a": 3, "b": 5})["response"] == 8
     with pytest.raises(ModelFailed, match="unexpected model shutdown: ValueError: no"):
@@ -151,9 +151,9 @@ def test_calls(state: State, client: Client) -> None:
     assert (type(caught.value), caught.value.code) == (ApiError, "model.accesskey")
 
 
-def test_patience(state: State, client: Client) -> None:
-    """A busy model is asked again when the gateway says, and by who has the patience; others are
-    told when."""
+def test_call_retries_for_its_patience(state: State, client: Client) -> None:
+    """A busy model is called again after `Retry-After`, within the patience; without it the error
+    has the time."""
     key = deployed(state, "add")
     state.busy = 3
     for patience in (0.0, 0.9):
@@ -166,6 +166,6 @@ def test_patience(state: State, client: Client) -> None:
     assert state.busy == 0
 
 
-def test_text(state: State, client: Client, tmp_path: Path) -> None:
+def test_client_text(state: State, client: Client, tmp_path: Path) -> None:
     """A log comes as it is."""
     assert client.text("/projects/p/models/m/logs").splitlines() == state.log_lines

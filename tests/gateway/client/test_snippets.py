@@ -1,4 +1,4 @@
-"""Samples: pasted as they stand, they make the call, whatever the example contains."""
+"""Samples make the call when they are pasted, for any example."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ NASTY: list[object] = [
 
 
 @pytest.mark.parametrize("example", NASTY)
-def test_curl(state: State, example: object) -> None:
+def test_curl_sample(state: State, example: object) -> None:
     """The curl line is one line for a POSIX shell."""
     if not shutil.which("curl"):
         pytest.skip("no curl")
@@ -31,7 +31,7 @@ def test_curl(state: State, example: object) -> None:
 
 
 @pytest.mark.parametrize("example", NASTY)
-def test_python(state: State, example: object) -> None:
+def test_python_sample(state: State, example: object) -> None:
     """The Python sample needs nothing but Python."""
     text = samples(f"{state.url}/model", deployed(state, "echo"), example).python
     done = subprocess.run(
@@ -45,7 +45,7 @@ def test_python(state: State, example: object) -> None:
 
 
 @pytest.mark.parametrize("example", NASTY)
-def test_r(example: object) -> None:
+def test_r_sample(example: object) -> None:
     """The R sample posts exactly the request, in a string that R reads as it was meant."""
     text = samples("http://h/model", "mkey", example).r
     literal = text.partition("body = ")[2].partition(", content_type_json()")[0]
@@ -54,10 +54,10 @@ def test_r(example: object) -> None:
     assert json.loads(json.loads(literal)) == {"accessKey": "mkey", "request": example}
 
 
-def test_a_key_of_the_callers_own() -> None:
-    """Where the model asks for one, each sample sends it; elsewhere none speaks of it."""
-    told = samples("http://h/model", "mkey", 1, "id.secret")
-    assert "-H 'Authorization: Bearer id.secret'" in told.curl
-    assert '"Authorization": "Bearer id.secret"' in told.python
-    assert 'add_headers(Authorization = "Bearer id.secret")' in told.r
+def test_samples_send_the_key() -> None:
+    """Each sample sends the key if the model requires one, and names none otherwise."""
+    texts = samples("http://h/model", "mkey", 1, "id.secret")
+    assert "-H 'Authorization: Bearer id.secret'" in texts.curl
+    assert '"Authorization": "Bearer id.secret"' in texts.python
+    assert 'add_headers(Authorization = "Bearer id.secret")' in texts.r
     assert not any("Authorization" in text for text in samples("http://h/model", "mkey", 1))

@@ -277,7 +277,7 @@ async def test_the_interpreter_is_one_of_this_machine(
     seal = file(f"builds/{ID}/{SEAL}", msgspec.json.encode(manifest))
     backup = made(tmp_path / "b.tar", database, seal, root=str(target))
     restored = await restore(backup, target)
-    assert (restored.put_back, restored.anew) == (0, 1)
+    assert (restored.put_back, restored.to_rebuild) == (0, 1)
     assert not ran.exists()
     assert not (target / "builds" / ID).exists()
 
